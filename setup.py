@@ -1,0 +1,57 @@
+"""Name, version and dependencies of the suite: the one place for them."""
+
+from setuptools import find_packages, setup
+
+DEPENDENCIES = [
+    "tensorflow>=2.20",
+    "keras>=3.10",
+    "numpy>=1.26",
+    "h5py>=3.11",
+    "hdf5plugin>=5.0",  # LZ4 and Zstandard filters for HDF5, in a wheel
+    # The same cv2 as opencv-python, without the libGL and X11 that a bare server lacks.
+    "opencv-python-headless>=4.9",
+    "scikit-learn>=1.4",
+    "joblib>=1.4",
+    "matplotlib>=3.8",
+    "tqdm>=4.66",
+    "tyro>=1.0",
+]
+
+EXTRAS = {
+    "test": [
+        "pytest>=8.0",
+        "pytest-timeout>=2.3",
+        "hypothesis>=6.100",
+        "ruff>=0.8",
+        "mypy>=1.11",
+        "build>=1.2",
+        "jax>=0.5",  # the second Keras backend that the layers are tested on
+    ],
+}
+
+setup(
+    name="ttrnn",
+    version="0.1.0",
+    description="Tensor-Train recurrent layers for Keras 3, and video classification on CPUs",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=find_packages(
+        include=[
+            name
+            for package in ("ttrnn", "preprocess", "experiments", "weights")
+            for name in (package, f"{package}.*")
+        ]
+    ),
+    package_data={"ttrnn": ["py.typed"], "experiments": ["*.html", "results.csv"]},
+    install_requires=DEPENDENCIES,
+    extras_require=EXTRAS,
+    entry_points={
+        "console_scripts": [
+            "ttrnn-preprocess = preprocess.__main__:main",
+            "ttrnn-ucf11 = experiments.ucf11:main",
+        ]
+    },
+)

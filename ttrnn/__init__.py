@@ -1,0 +1,39 @@
+"""Tensor-Train layers for Keras 3: a kernel of millions of weights kept as a few thousand.
+
+>>> from ttrnn import TTGRU
+>>> layer = TTGRU((8, 20, 20, 18), (4, 4, 4, 4), 4)  # 57,600 features to 256 units
+>>> layer.num_tt_params
+3232
+"""
+
+from ttrnn.activations import keras2_hard_sigmoid
+from ttrnn.cells import TTGRUCell, TTLSTMCell, TTSimpleRNNCell
+from ttrnn.dense import TTDense
+from ttrnn.initializers import Keras2FlatGlorotUniform
+from ttrnn.rnn import TTGRU, TTLSTM, TTSimpleRNN
+from ttrnn.tensor_train import (
+    Compression,
+    TTShape,
+    cores_to_matrix,
+    factorize,
+    num_tt_params,
+    tt_svd,
+)
+
+__all__ = [
+    "TTGRU",
+    "TTLSTM",
+    "Compression",
+    "Keras2FlatGlorotUniform",
+    "TTDense",
+    "TTGRUCell",
+    "TTLSTMCell",
+    "TTShape",
+    "TTSimpleRNN",
+    "TTSimpleRNNCell",
+    "cores_to_matrix",
+    "factorize",
+    "keras2_hard_sigmoid",
+    "num_tt_params",
+    "tt_svd",
+]

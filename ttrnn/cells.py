@@ -1,0 +1,248 @@
+"""Recurrent cells whose input kernel is a tensor train.
+
+A cell is Keras's own cell (its activations, initializers, regularizers, constraints, dropout and
+seed) with the dense input kernel replaced by cores. Every cell has two parts: `project`, the input
+times the tensor train plus bias, which knows nothing of time and can be computed for all steps at
+once, and `step_function`, what is left for the time loop.
+
+The gates multiply the FIRST output mode, so gate g of a projected input is the contiguous slice
+[g * units, (g + 1) * units).
+
+Reference: Yang, Krompass, Tresp, "Tensor-Train Recurrent Neural Networks for Video
+Classification", ICML 2017, arXiv 1707.01786, equations 12 to 17.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import keras
+from keras import ops
+
+from ttrnn import activations as _activations  # noqa: F401  (registers keras2_hard_sigmoid)
+from ttrnn.contraction import tt_matmul
+from ttrnn.kernel import add_cores, full_kernel
+from ttrnn.tensor_train import TTShape
+
+_ARGUMENTS = """
+    Args:
+        tt_input_shape: input modes m_1..m_d; their product is the number of features.
+        tt_output_shape: output modes n_1..n_d; their product is the number of units.
+        tt_ranks: one integer for every inner rank, or r_0..r_d with ones at both ends.
+        kernel_initializer: what the FULL input kernel should look like; the cores are drawn so
+            that it has the variance this initializer would give it (`ttrnn.initializers`).
+        kernel_regularizer, kernel_constraint: applied to each core.
+        **kwargs: every other argument of `keras.layers.{keras_cell}`: {others}.
+
+    Raises:
+        ValueError: if modes and ranks do not fit each other or the number of features.
+
+    Example:
+        >>> rnn = keras.layers.RNN({cell}((8, 20, 20, 18), (4, 4, 4, 4), 4))
+        >>> rnn(keras.ops.zeros((2, 7, 57600))).shape
+        (2, 256)
+"""
+_COMMON = (
+    "activation, use_bias, recurrent_initializer, bias_initializer, recurrent_regularizer, "
+    "bias_regularizer, recurrent_constraint, bias_constraint, dropout, recurrent_dropout, seed"
+)
+
+
+class _TTCell:
+    """What the three cells share; mixed in before the Keras cell that it completes."""
+
+    num_gates = 1
+    _fixed_arguments: dict = {}  # arguments of the Keras cell that are not the user's to choose
+
+    def __init__(
+        self,
+        tt_input_shape: Sequence[int],
+        tt_output_shape: Sequence[int],
+        tt_ranks: int | Sequence[int],
+        **kwargs,
+    ) -> None:
+        shape = TTShape(tt_input_shape, tt_output_shape, tt_ranks)
+        super().__init__(shape.output_size, **self._fixed_arguments, **kwargs)
+        self.tt_input_shape = shape.input_modes
+        self.tt_output_shape = shape.output_modes
+        self.tt_ranks = tt_ranks if isinstance(tt_ranks, int) else shape.ranks
+        self.tt_shape = shape.with_gates(self.num_gates)
+        self.dropout_mask_count = None  # one mask, shared by the gates
+
+    def build(self, input_shape) -> None:
+        self.tt_shape.check_input_size(input_shape[-1])
+        self.cores = add_cores(self, self.tt_shape)
+        self.recurrent_kernel = self.add_weight(
+            shape=(self.units, self.num_gates * self.units),
+            name="recurrent_kernel",
+            initializer=self.recurrent_initializer,
+            regularizer=self.recurrent_regularizer,
+            constraint=self.recurrent_constraint,
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                shape=(self.num_gates * self.units,),
+                name="bias",
+                initializer=self._draw_bias,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+            )
+        self.built = True
+
+    def _draw_bias(self, shape, dtype=None):
+        return self.bias_initializer(shape, dtype=dtype)
+
+    def full_kernel(self):
+        """The dense (features, gates * units) input kernel that the cores stand for."""
+        return full_kernel(self.cores)
+
+    def project(self, inputs, *, training: bool = False):
+        """Input times tensor train, plus bias: the part of the cell that needs no time loop.
+
+        Args:
+            inputs: (batch, features) or (batch, time, features).
+            training: whether input dropout applies; one mask a sequence, fixed over time.
+
+        Returns:
+            (batch, gates * units) or (batch, time, gates * units).
+        """
+        if training and self.dropout > 0:
+            first = inputs if len(inputs.shape) == 2 else inputs[:, 0]
+            mask = self.get_dropout_mask(first)
+            inputs = inputs * (mask if len(inputs.shape) == 2 else mask[:, None])
+        projected = tt_matmul(inputs, [ops.cast(core, inputs.dtype) for core in self.cores])
+        return projected if self.bias is None else projected + self.bias
+
+    def step_function(self, *, training: bool = False) -> Callable:
+        """The recurrent part: (projected (batch, gates * units), states) -> (output, states)."""
+        raise NotImplementedError
+
+    def call(self, inputs, states, training=False):
+        nested = isinstance(states, (list, tuple))
+        step = self.step_function(training=training)
+        output, new_states = step(
+            self.project(inputs, training=training), states if nested else [states]
+        )
+        return output, new_states if nested else new_states[0]
+
+    def _drop_state(self, state, training: bool):
+        """The state as it enters the recurrent products: the carried one is never masked."""
+        if not (training and self.recurrent_dropout > 0):
+            return state
+        return state * self.get_recurrent_dropout_mask(state)
+
+    def get_config(self) -> dict:
+        config = super().get_config()
+        for name in ("units", *self._fixed_arguments):
+            config.pop(name, None)
+        return config | {
+            "tt_input_shape": self.tt_input_shape,
+            "tt_output_shape": self.tt_output_shape,
+            "tt_ranks": self.tt_ranks,
+        }
+
+
+@keras.saving.register_keras_serializable(package="ttrnn")
+class TTSimpleRNNCell(_TTCell, keras.layers.SimpleRNNCell):
+    __doc__ = """Simple recurrent cell with a tensor-train input kernel.
+
+    h' = activation(x W + b + (h * M) U), where W is the tensor train and M the recurrent-dropout
+    mask: one (batch, units) mask, fixed over time.
+""" + _ARGUMENTS.format(keras_cell="SimpleRNNCell", cell="TTSimpleRNNCell", others=_COMMON)
+
+    num_gates = 1
+
+    def step_function(self, *, training: bool = False) -> Callable:
+        recurrent_kernel = ops.convert_to_tensor(self.recurrent_kernel)
+
+        def step(projected, states):
+            recurrent = ops.matmul(self._drop_state(states[0], training), recurrent_kernel)
+            output = self.activation(projected + recurrent)
+            return output, [output]
+
+        return step
+
+
+@keras.saving.register_keras_serializable(package="ttrnn")
+class TTGRUCell(_TTCell, keras.layers.GRUCell):
+    __doc__ = """Gated recurrent cell with a tensor-train input kernel (reset before the product).
+
+        z, r = recurrent_activation(x W_zr + b_zr + (h * M) U_zr)
+        c    = activation(x W_h + b_h + (r * h * M) U_h)
+        h'   = z * h + (1 - z) * c
+
+    in the gate order z, r, h, where W is the tensor train and M the recurrent-dropout mask: one
+    (batch, units) mask, fixed over time and shared by the gates; the carried h is not masked.
+    The dense equivalent is `keras.layers.GRUCell(..., reset_after=False)`.
+""" + _ARGUMENTS.format(
+        keras_cell="GRUCell", cell="TTGRUCell", others=f"recurrent_activation, {_COMMON}"
+    )
+
+    num_gates = 3
+    _fixed_arguments = {"reset_after": False}
+
+    def step_function(self, *, training: bool = False) -> Callable:
+        units = self.units
+        recurrent_kernel = ops.convert_to_tensor(self.recurrent_kernel)
+        gates_kernel = recurrent_kernel[:, : 2 * units]
+        candidate_kernel = recurrent_kernel[:, 2 * units :]
+
+        def step(projected, states):
+            (state,) = states
+            dropped = self._drop_state(state, training)
+            gates = self.recurrent_activation(
+                projected[:, : 2 * units] + ops.matmul(dropped, gates_kernel)
+            )
+            update, reset = ops.split(gates, 2, axis=-1)
+            candidate = self.activation(
+                projected[:, 2 * units :] + ops.matmul(reset * dropped, candidate_kernel)
+            )
+            output = update * state + (1 - update) * candidate
+            return output, [output]
+
+        return step
+
+
+@keras.saving.register_keras_serializable(package="ttrnn")
+class TTLSTMCell(_TTCell, keras.layers.LSTMCell):
+    __doc__ = """Long short-term memory cell with a tensor-train input kernel.
+
+        i, f, o = recurrent_activation(x W_ifo + b_ifo + (h * M) U_ifo)
+        g       = activation(x W_c + b_c + (h * M) U_c)
+        c'      = f * c + i * g
+        h'      = o * activation(c')
+
+    in the gate order i, f, c, o, where W is the tensor train and M the recurrent-dropout mask: one
+    (batch, units) mask, fixed over time and shared by the gates. With `unit_forget_bias` the bias
+    starts at [0, 1, 0, 0].
+""" + _ARGUMENTS.format(
+        keras_cell="LSTMCell",
+        cell="TTLSTMCell",
+        others=f"recurrent_activation, unit_forget_bias, {_COMMON}",
+    )
+
+    num_gates = 4
+
+    def _draw_bias(self, shape, dtype=None):
+        bias = super()._draw_bias(shape, dtype=dtype)
+        if not self.unit_forget_bias:
+            return bias
+        units = self.units
+        ones = ops.ones((units,), dtype=bias.dtype)
+        return ops.concatenate([bias[:units], ones, bias[2 * units :]])
+
+    def step_function(self, *, training: bool = False) -> Callable:
+        units = self.units
+        recurrent_kernel = ops.convert_to_tensor(self.recurrent_kernel)
+
+        def step(projected, states):
+            state, carry = states
+            gates = projected + ops.matmul(self._drop_state(state, training), recurrent_kernel)
+            opened = self.recurrent_activation(gates[:, : 2 * units])
+            candidate = self.activation(gates[:, 2 * units : 3 * units])
+            carry = opened[:, units:] * carry + opened[:, :units] * candidate
+            output = self.recurrent_activation(gates[:, 3 * units :]) * self.activation(carry)
+            return output, [output, carry]
+
+        return step

@@ -1,0 +1,109 @@
+"""Initial values of tensor-train cores, from what is wanted of the full kernel.
+
+An entry of the full kernel is a sum over prod(r) paths of a product of d core entries. With
+independent core entries of mean zero its variance is
+
+    Var(W) = prod(r_1..r_{d-1}) * prod_k Var(core_k)
+
+so each core gets the variance (Var(W) / prod(r)) ** (1 / d): the full kernel then has the
+variance asked for, whatever the ranks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import keras
+from keras import initializers
+
+__all__ = ["Keras2FlatGlorotUniform", "core_initializers", "kernel_variance"]
+
+
+@keras.saving.register_keras_serializable(package="ttrnn")
+class Keras2FlatGlorotUniform(initializers.Initializer):
+    """The published code's initial kernel: Glorot uniform on ONE flat vector, as Keras 2 drew it.
+
+    Keras 2 takes both fans of a vector of L weights as sqrt(L), so the limit is
+    sqrt(3 / sqrt(L)); Keras 3 takes L and draws cores that are far too small (for the UCF11
+    TT-GRU a full kernel of standard deviation 7.7e-7 instead of 2.5e-3).
+
+    Args:
+        seed: integer, or None for a seed drawn from Keras's global generator.
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        self.seed = seed
+
+    def core_initializers(
+        self, core_shapes: Sequence[tuple[int, ...]]
+    ) -> list[initializers.Initializer]:
+        """One uniform initializer a core, all with the limit of the flat vector."""
+        length = sum(math.prod(shape) for shape in core_shapes)
+        limit = math.sqrt(3.0 / math.sqrt(length))
+        return [
+            initializers.RandomUniform(-limit, limit, seed=_seed_of_core(self.seed, k))
+            for k in range(len(core_shapes))
+        ]
+
+    def get_config(self) -> dict:
+        return {"seed": self.seed}
+
+
+def core_initializers(
+    kernel_initializer: initializers.Initializer, core_shapes: Sequence[tuple[int, ...]]
+) -> list[initializers.Initializer]:
+    """One initializer a core, such that the full kernel is as `kernel_initializer` would draw it.
+
+    Args:
+        kernel_initializer: any of Keras's variance-scaling (Glorot, He, LeCun), normal, uniform or
+            orthogonal initializers, or an object with a `core_initializers` method of its own.
+        core_shapes: shape (r_k, m_k, n_k, r_{k+1}) of each core.
+
+    Raises:
+        ValueError: if the initializer gives no variance to aim at (a constant, say).
+    """
+    if hasattr(kernel_initializer, "core_initializers"):
+        return kernel_initializer.core_initializers(core_shapes)
+    input_size = math.prod(shape[1] for shape in core_shapes)
+    output_size = math.prod(shape[2] for shape in core_shapes)
+    num_paths = math.prod(shape[3] for shape in core_shapes)
+    variance = kernel_variance(kernel_initializer, input_size, output_size)
+    stddev = (variance / num_paths) ** (0.5 / len(core_shapes))
+    seed = getattr(kernel_initializer, "seed", None)
+    return [
+        initializers.RandomNormal(0.0, stddev, seed=_seed_of_core(seed, k))
+        for k in range(len(core_shapes))
+    ]
+
+
+def kernel_variance(
+    initializer: initializers.Initializer, input_size: int, output_size: int
+) -> float:
+    """Variance of an entry of the (input_size, output_size) kernel that `initializer` draws."""
+    if isinstance(initializer, initializers.VarianceScaling):
+        fans = {
+            "fan_in": input_size,
+            "fan_out": output_size,
+            "fan_avg": (input_size + output_size) / 2,
+        }
+        return initializer.scale / fans[initializer.mode]
+    if isinstance(initializer, initializers.OrthogonalInitializer):
+        return initializer.gain**2 / max(input_size, output_size)
+    if isinstance(initializer, initializers.TruncatedNormal) and initializer.mean == 0:
+        return 0.77374130 * initializer.stddev**2  # cut at two standard deviations
+    if isinstance(initializer, initializers.RandomNormal) and initializer.mean == 0:
+        return initializer.stddev**2
+    if isinstance(initializer, initializers.RandomUniform):
+        low, high = initializer.minval, initializer.maxval
+        if low == -high:
+            return high**2 / 3
+    raise ValueError(
+        "kernel_initializer must draw a kernel of mean zero and known variance, from which the "
+        f"cores' follows. Received {initializer!r}; use glorot_uniform, he_normal, "
+        "RandomNormal(stddev=...) or the like, or assign the cores after build."
+    )
+
+
+def _seed_of_core(seed: int | None, index: int) -> int | None:
+    return seed + index if isinstance(seed, int) else None

@@ -1,0 +1,172 @@
+"""Recurrent layers whose input kernel is a tensor train.
+
+The projection of all steps is one product before the time loop; only the recurrent part runs
+inside it. The result is that of `keras.layers.RNN` over the layer's cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+
+from ttrnn.cells import TTGRUCell, TTLSTMCell, TTSimpleRNNCell
+from ttrnn.recurrence import time_loop
+from ttrnn.tensor_train import Compression
+
+_ARGUMENTS = """
+    Args:
+        tt_input_shape: input modes m_1..m_d; their product is the number of features.
+        tt_output_shape: output modes n_1..n_d; their product is the number of units.
+        tt_ranks: one integer for every inner rank, or r_0..r_d with ones at both ends.
+        return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask:
+            as in `keras.layers.RNN`.
+        activity_regularizer, name, dtype, trainable: as in any Keras layer.
+        **cell_kwargs: every argument of `ttrnn.{cell}`: kernel_initializer,
+            recurrent_activation, dropout, recurrent_dropout, seed and so on.
+
+    Input shape:
+        (batch, time, prod(tt_input_shape)), with an optional boolean mask (batch, time): a masked
+        step carries the state over, so padding at either end changes nothing.
+
+    Output shape:
+        (batch, units), or (batch, time, units) with `return_sequences`; with `return_state`
+        followed by the final states, each (batch, units).
+
+    Raises:
+        ValueError: if modes and ranks do not fit each other or the number of features.
+
+    Example:
+        >>> layer = {layer}((8, 20, 20, 18), (4, 4, 4, 4), 4, recurrent_dropout=0.25)
+        >>> layer(keras.ops.zeros((2, 7, 57600))).shape
+        (2, 256)
+
+    Reference: Yang, Krompass, Tresp, ICML 2017, arXiv 1707.01786, section 3.
+"""
+
+
+class _TTRNN(keras.layers.RNN):
+    """What the three layers share: a Keras RNN that projects all steps before its loop."""
+
+    cell_class: type
+
+    def __init__(
+        self,
+        tt_input_shape: Sequence[int],
+        tt_output_shape: Sequence[int],
+        tt_ranks: int | Sequence[int],
+        *,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        zero_output_for_mask: bool = False,
+        activity_regularizer=None,
+        name: str | None = None,
+        dtype=None,
+        trainable: bool = True,
+        **cell_kwargs,
+    ) -> None:
+        cell = self.cell_class(
+            tt_input_shape,
+            tt_output_shape,
+            tt_ranks,
+            dtype=dtype,
+            trainable=trainable,
+            **cell_kwargs,
+        )
+        super().__init__(
+            cell,
+            return_sequences=return_sequences,
+            return_state=return_state,
+            go_backwards=go_backwards,
+            stateful=stateful,
+            unroll=unroll,
+            zero_output_for_mask=zero_output_for_mask,
+            activity_regularizer=activity_regularizer,
+            name=name,
+            dtype=dtype,
+            trainable=trainable,
+        )
+        self.input_spec = keras.layers.InputSpec(ndim=3)
+
+    @property
+    def units(self) -> int:
+        """Size of the state: the product of the output modes."""
+        return self.cell.units
+
+    @property
+    def num_tt_params(self) -> int:
+        """Weights in the tensor-train kernel alone."""
+        return self.cell.tt_shape.num_params
+
+    @property
+    def compression(self) -> Compression:
+        """How many times fewer weights than the dense layer: of the kernel and of the whole."""
+        shape, units = self.cell.tt_shape, self.units
+        dense_kernel = shape.input_size * shape.output_size
+        shared = units * shape.output_size + (shape.output_size if self.cell.use_bias else 0)
+        return Compression(
+            kernel=dense_kernel / shape.num_params,
+            layer=(dense_kernel + shared) / (shape.num_params + shared),
+        )
+
+    def inner_loop(self, sequences, initial_state, mask, training=False):
+        projected = self.cell.project(sequences, training=training)  # (B, T, gates * units)
+        return time_loop(
+            self.cell.step_function(training=training),
+            projected,
+            list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state],
+            mask=mask,
+            go_backwards=self.go_backwards,
+            unroll=self.unroll,
+            zero_output_for_mask=self.zero_output_for_mask,
+            return_all_outputs=self.return_sequences,
+        )
+
+    def get_config(self) -> dict:
+        config = super().get_config()
+        del config["cell"]
+        cell_config = self.cell.get_config()
+        for name in ("name", "dtype", "trainable"):
+            cell_config.pop(name, None)
+        regularizer = keras.regularizers.serialize(self.activity_regularizer)
+        return cell_config | config | {"activity_regularizer": regularizer}
+
+    @classmethod
+    def from_config(cls, config: dict) -> _TTRNN:
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable(package="ttrnn")
+class TTSimpleRNN(_TTRNN):
+    __doc__ = """Simple recurrent layer with a tensor-train input kernel.
+
+    h_t = activation(x_t W + b + (h_{t-1} * M) U); see `ttrnn.TTSimpleRNNCell`.
+""" + _ARGUMENTS.format(layer="TTSimpleRNN", cell="TTSimpleRNNCell").replace(
+        "recurrent_activation, ", ""
+    )
+
+    cell_class = TTSimpleRNNCell
+
+
+@keras.saving.register_keras_serializable(package="ttrnn")
+class TTGRU(_TTRNN):
+    __doc__ = """Gated recurrent layer with a tensor-train input kernel.
+
+    The equations are those of `ttrnn.TTGRUCell`; the dense equivalent is
+    `keras.layers.GRU(units, reset_after=False)`.
+""" + _ARGUMENTS.format(layer="TTGRU", cell="TTGRUCell")
+
+    cell_class = TTGRUCell
+
+
+@keras.saving.register_keras_serializable(package="ttrnn")
+class TTLSTM(_TTRNN):
+    __doc__ = """Long short-term memory layer with a tensor-train input kernel.
+
+    The equations are those of `ttrnn.TTLSTMCell`; the dense equivalent is `keras.layers.LSTM`.
+""" + _ARGUMENTS.format(layer="TTLSTM", cell="TTLSTMCell")
+
+    cell_class = TTLSTMCell
