@@ -1,0 +1,61 @@
+"""Video files to HDF5 shards of uint8 frames, and back.
+
+    from preprocess import open_shards
+
+    for clip in open_shards("shards"):
+        clip.frames  # uint8 (T, H, W, 3), RGB
+
+Nothing heavy is imported here: OpenCV, HDF5 and scikit-learn load where they are used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from preprocess.clips import Clip, find_clips
+    from preprocess.decode import iter_frames
+    from preprocess.errors import DecodeError, PreprocessError
+    from preprocess.reader import ShardClip, Shards, open_shards
+    from preprocess.settings import FrameSettings
+    from preprocess.splits import Split, make_split
+
+__all__ = [
+    "Clip",
+    "DecodeError",
+    "FrameSettings",
+    "PreprocessError",
+    "ShardClip",
+    "Shards",
+    "Split",
+    "find_clips",
+    "iter_frames",
+    "make_split",
+    "open_shards",
+]
+
+_HOMES = {
+    "Clip": "clips",
+    "DecodeError": "errors",
+    "FrameSettings": "settings",
+    "PreprocessError": "errors",
+    "ShardClip": "reader",
+    "Shards": "reader",
+    "Split": "splits",
+    "find_clips": "clips",
+    "iter_frames": "decode",
+    "make_split": "splits",
+    "open_shards": "reader",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'preprocess' has no attribute {name!r}")
+    return getattr(import_module(f"preprocess.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,76 @@
+"""`dataset.json`: what a directory of shards holds, and whether it holds all of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from preprocess.errors import ShardError
+from preprocess.settings import FrameSettings
+
+FILE_NAME = "dataset.json"
+
+
+@dataclass(frozen=True)
+class DatasetIndex:
+    """The common part of all shards in a directory.
+
+    Args:
+        dataset: name of the data set.
+        class_names: the classes, in label order.
+        settings: how the frames were made.
+        complete: whether the last extraction came to its end.
+        num_failed: clips that could not be read; `failures.csv` names them.
+        command: what makes, finishes or refreshes the directory.
+    """
+
+    dataset: str
+    class_names: tuple[str, ...]
+    settings: FrameSettings
+    complete: bool
+    num_failed: int
+    command: str
+
+
+def write_index(folder: Path, index: DatasetIndex) -> None:
+    """Put `dataset.json` into the folder, whole or not at all."""
+    values = asdict(index) | {"settings": index.settings.to_json()}
+    write_text(folder / FILE_NAME, json.dumps(values, indent=2) + "\n")
+
+
+def read_index(folder: Path) -> DatasetIndex | None:
+    """What `dataset.json` in the folder says; None where there is none.
+
+    Raises:
+        ShardError: if it cannot be understood.
+    """
+    path = folder / FILE_NAME
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        values["settings"] = FrameSettings.from_json(values["settings"])
+        values["class_names"] = tuple(values["class_names"])
+        return DatasetIndex(**values)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ShardError(
+            f"{path} is damaged ({error}). Extract the videos again with --overwrite."
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file's text in one step, so that a reader never sees half of it."""
+    handle, name = tempfile.mkstemp(prefix=".shard-", suffix=".tmp", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

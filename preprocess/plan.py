@@ -1,0 +1,121 @@
+"""What is left to do in a directory of shards, and whether it may be done there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from preprocess.clips import Clip
+from preprocess.errors import PreprocessError, ShardError
+from preprocess.index import FILE_NAME, DatasetIndex
+from preprocess.settings import FrameSettings
+from preprocess.shards import SHARD_GLOB, TEMPORARY_GLOB, ClipRecord, read_records
+
+REPORT_FILES = ("failures.csv", "statistics.json", "lengths.png")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an extraction has to do.
+
+    Args:
+        todo: clips to decode, sorted by source.
+        stale: shards to remove first: a clip of theirs changed or went away.
+        kept: the clips that are there already.
+    """
+
+    todo: list[Clip]
+    stale: list[Path]
+    kept: list[ClipRecord]
+
+
+def make_plan(clips: Sequence[Clip], folder: Path) -> Plan:
+    """Compare the clips wanted with the shards at hand.
+
+    Raises:
+        ShardError: if the directory holds shards, but none of them a clip wanted.
+    """
+    wanted = {clip.source: clip for clip in clips}
+    shards = {path: _records_or_none(path) for path in sorted(folder.glob(SHARD_GLOB))}
+    stored = [record for records in shards.values() for record in records or ()]
+    if stored and not any(record.source in wanted for record in stored):
+        raise ShardError(
+            f"{folder} holds shards of other videos, {stored[0].source} for instance. "
+            "Name another directory, or pass --overwrite to replace them."
+        )
+    kept: dict[str, ClipRecord] = {}
+    stale = []
+    for path, records in shards.items():
+        if records and all(
+            record.source not in kept and _is_current(record, wanted.get(record.source))
+            for record in records
+        ):
+            kept |= {record.source: record for record in records}
+        else:
+            stale.append(path)
+    todo = [clip for clip in clips if clip.source not in kept]
+    return Plan(todo=todo, stale=stale, kept=list(kept.values()))
+
+
+def _records_or_none(path: Path) -> list[ClipRecord] | None:
+    """The clips of a shard; None for a damaged one, which is made again like a missing one."""
+    try:
+        return read_records(path)
+    except ShardError:
+        return None
+
+
+def _is_current(record: ClipRecord, clip: Clip | None) -> bool:
+    """Whether a stored clip is still what its video file and folder say."""
+    if clip is None or (record.class_name, record.group) != (clip.class_name, clip.group):
+        return False
+    try:
+        file = clip.path.stat()
+    except OSError:
+        return False
+    return (record.size_bytes, record.mtime_ns) == (file.st_size, file.st_mtime_ns)
+
+
+def check_settings(index: DatasetIndex, settings: FrameSettings, folder: Path) -> None:
+    """Refuse to mix frames made in different ways.
+
+    Raises:
+        ShardError: if the directory's settings differ.
+    """
+    there, wanted = index.settings.to_json(), settings.to_json()
+    differing = [name for name in wanted if wanted[name] != there[name]]
+    if differing:
+        found = ", ".join(f"{name} {there[name]}" for name in differing)
+        asked = ", ".join(f"{name} {wanted[name]}" for name in differing)
+        raise ShardError(
+            f"{folder} was made with {found}; this run asks for {asked}. "
+            "Name another directory, or pass --overwrite to replace it."
+        )
+
+
+def remove_temporary_files(folder: Path) -> None:
+    """Remove what killed runs left half written. Only with the lock held."""
+    for path in folder.glob(TEMPORARY_GLOB):
+        path.unlink(missing_ok=True)
+
+
+def remove_all(folder: Path) -> None:
+    """Remove all that an extraction writes, and nothing else. Only with the lock held."""
+    for path in folder.glob(SHARD_GLOB):
+        path.unlink()
+    for name in (FILE_NAME, *REPORT_FILES):
+        (folder / name).unlink(missing_ok=True)
+
+
+def require_directory(folder: Path) -> None:
+    """Make the directory of shards.
+
+    Raises:
+        PreprocessError: if that is not possible.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror
+        raise PreprocessError(f"Cannot make the shards directory {folder}: {reason}.") from error

@@ -1,0 +1,202 @@
+"""A directory of shards, read: `open_shards`."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preprocess.errors import ShardError
+from preprocess.index import DatasetIndex, read_index
+from preprocess.shards import SHARD_GLOB, ClipRecord, damaged, open_file, read_records
+
+_MOST_OPEN_FILES = 16
+
+
+def open_shards(path: str | os.PathLike[str]) -> Shards:
+    """The clips in a directory of shards, sorted by source. No frame is read yet.
+
+    Args:
+        path: the directory that `python -m preprocess` wrote.
+
+    Raises:
+        ShardError: if the directory is missing, holds no shards, is not complete, was written
+            with another schema version or is damaged.
+    """
+    folder = Path(path)
+    index = read_index(folder) if folder.is_dir() else None
+    if index is None:
+        raise ShardError(
+            f"No shards in {folder}. Make them: python -m preprocess ucf11 VIDEOS {folder}"
+        )
+    if not index.complete:
+        raise ShardError(
+            f"The extraction into {folder} did not come to its end. Finish it: {index.command}"
+        )
+    places = [
+        (record, shard, position)
+        for shard in sorted(folder.glob(SHARD_GLOB))
+        for position, record in enumerate(read_records(shard))
+    ]
+    if not places:
+        raise ShardError(f"{folder} holds no clips. Extract them again: {index.command}")
+    return Shards(folder, index, sorted(places, key=lambda place: place[0].source))
+
+
+class ShardClip:
+    """One clip of a directory of shards; its frames are read when asked for."""
+
+    def __init__(self, shards: Shards, record: ClipRecord, shard: Path, position: int) -> None:
+        self._shards = shards
+        self._record = record
+        self._shard = shard
+        self._position = position
+
+    @property
+    def frames(self) -> NDArray[np.uint8]:
+        """All frames, uint8 (T, H, W, 3), RGB; read anew each time."""
+        return self.read()
+
+    def read(self, *, stride: int = 1, max_frames: int | None = None) -> NDArray[np.uint8]:
+        """Some of the frames, uint8 (T, H, W, 3), RGB.
+
+        Args:
+            stride: frames 0, stride, 2 * stride, ... of those stored.
+            max_frames: how many at most; None for all.
+
+        Raises:
+            ShardError: if the shard is damaged.
+        """
+        stop = self.num_frames
+        if max_frames is not None:
+            stop = min(stop, max_frames * stride)
+        frames = self._shards.read_frames(self._shard, self._position, stop)
+        return np.ascontiguousarray(frames[::stride])
+
+    @property
+    def source(self) -> str:
+        """Path of the video relative to the videos folder."""
+        return self._record.source
+
+    @property
+    def class_name(self) -> str:
+        """What the clip shows."""
+        return self._record.class_name
+
+    @property
+    def label(self) -> int:
+        """Position of the class in the class names of the data set."""
+        return self._shards.class_names.index(self.class_name)
+
+    @property
+    def group(self) -> str:
+        """Key of the scene that the clip belongs to."""
+        return self._record.group
+
+    @property
+    def num_frames(self) -> int:
+        """Frames stored."""
+        return self._record.num_frames
+
+    @property
+    def fps(self) -> float:
+        """Frames a second in the video, before any stride; 0.0 where unknown."""
+        return self._record.fps
+
+    @property
+    def original_size(self) -> tuple[int, int]:
+        """Width and height of the video, in pixels."""
+        return (self._record.original_width, self._record.original_height)
+
+    def __repr__(self) -> str:
+        return f"ShardClip({self.source!r}, {self.class_name!r}, {self.num_frames} frames)"
+
+
+class Shards(Sequence[ShardClip]):
+    """The clips of a directory of shards, in the order of their sources.
+
+    Threads may share it. It may be pickled and used after a fork: files are opened where they
+    are read, a few at a time.
+    """
+
+    def __init__(
+        self, folder: Path, index: DatasetIndex, places: Sequence[tuple[ClipRecord, Path, int]]
+    ) -> None:
+        self.folder = folder
+        self.dataset = index.dataset
+        self.class_names = list(index.class_names)
+        self.frame_size = index.settings.size
+        self.stride = index.settings.stride
+        self.max_frames = index.settings.max_frames
+        self.num_failed = index.num_failed
+        self._clips = [ShardClip(self, *place) for place in places]
+        self.sources = [clip.source for clip in self._clips]
+        self.groups = [clip.group for clip in self._clips]
+        self.labels = np.array([clip.label for clip in self._clips], np.int64)
+        self.num_frames = np.array([clip.num_frames for clip in self._clips], np.int64)
+        self._forget_files()
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def __getitem__(self, position: Any) -> Any:
+        return self._clips[position]
+
+    def __iter__(self) -> Iterator[ShardClip]:
+        return iter(self._clips)
+
+    def read_frames(self, shard: Path, position: int, stop: int) -> NDArray[np.uint8]:
+        """Frames [0, stop) of a shard's clip, uint8 (stop, H, W, 3).
+
+        Raises:
+            ShardError: if the shard is damaged or gone.
+        """
+        if os.getpid() != self._process:  # after a fork: files and lock are the parent's
+            self._forget_files()
+        with self._lock:
+            try:
+                return self._file(shard)["clips"][f"{position:04d}"][:stop]
+            except (OSError, KeyError, RuntimeError) as error:
+                raise damaged(shard, error) from error
+
+    def close(self) -> None:
+        """Close the files; a later read opens them again."""
+        with self._lock:
+            while self._files:
+                self._files.popitem()[1].close()
+
+    def __enter__(self) -> Shards:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _file(self, shard: Path) -> Any:
+        """The shard, open, as the most recently used one. The caller holds the lock."""
+        if shard not in self._files:
+            self._files[shard] = open_file(shard)
+            if len(self._files) > _MOST_OPEN_FILES:
+                self._files.popitem(last=False)[1].close()
+        self._files.move_to_end(shard)
+        return self._files[shard]
+
+    def _forget_files(self) -> None:
+        self._files: OrderedDict[Path, Any] = OrderedDict()
+        self._lock = threading.RLock()
+        self._process = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        for name in ("_files", "_lock", "_process"):
+            del state[name]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget_files()

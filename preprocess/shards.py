@@ -1,0 +1,221 @@
+"""The HDF5 schema: one shard file, its writer and what it tells. The only h5py import.
+
+A shard holds several clips. The clip number i is the dataset `clips/000i`, uint8 (T, H, W, 3)
+RGB, chunked along T; everything known about the clip is in the attributes of its dataset, and
+everything that the clips share is in the attributes of the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import hdf5plugin
+import numpy as np
+from numpy.typing import NDArray
+
+from preprocess.errors import ShardError
+from preprocess.settings import FrameSettings
+
+SCHEMA_VERSION = 1
+SHARD_GLOB = "shard-*.h5"
+TEMPORARY_GLOB = ".shard-*.tmp"
+_CHUNK_BYTES = 2**20  # a chunk is compressed, cached and read as one
+_LONGEST_CHUNK = 64  # frames, so that short clips do not pad a chunk with many empty ones
+_FILTERS: dict[str, Any] = {
+    "none": {},
+    "lz4": hdf5plugin.LZ4(),
+    "zstd": hdf5plugin.Zstd(clevel=3),
+}
+
+
+@dataclass(frozen=True)
+class ClipRecord:
+    """What a shard knows of a clip besides its frames.
+
+    Args:
+        source: path of the video relative to the videos folder.
+        class_name: its class.
+        group: its scene.
+        size_bytes: size of the video file when it was read.
+        mtime_ns: when the video file had last been changed, in nanoseconds.
+        num_frames: frames stored.
+        fps: frames a second in the video; 0.0 where unknown.
+        original_width: of the video, in pixels.
+        original_height: of the video, in pixels.
+    """
+
+    source: str
+    class_name: str
+    group: str
+    size_bytes: int
+    mtime_ns: int
+    num_frames: int
+    fps: float
+    original_width: int
+    original_height: int
+
+
+def chunk_frames(settings: FrameSettings) -> int:
+    """Frames in one chunk: about a mebibyte of them, at least one."""
+    frame_bytes = int(np.prod(settings.frame_shape))
+    return int(np.clip(_CHUNK_BYTES // frame_bytes, 1, _LONGEST_CHUNK))
+
+
+class ShardWriter:
+    """Writes one shard under a temporary name; `commit` gives it its own.
+
+    Used as a context manager, so that the temporary file goes away unless `commit` was reached.
+
+    Args:
+        folder: where the shard is to lie.
+        settings: of all its frames.
+    """
+
+    def __init__(self, folder: Path, settings: FrameSettings) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._records: list[ClipRecord] = []
+        self._dataset: h5py.Dataset | None = None
+        handle, name = tempfile.mkstemp(prefix=".shard-", suffix=".tmp", dir=folder)
+        os.close(handle)
+        self._temporary = Path(name)
+        self._file = h5py.File(name, "w", libver="latest")
+        self._file.attrs["schema_version"] = SCHEMA_VERSION
+        self._file.attrs["settings"] = json.dumps(settings.to_json())
+        self._file.create_group("clips")
+
+    @property
+    def num_clips(self) -> int:
+        """Clips finished so far."""
+        return len(self._records)
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the file so far."""
+        return self._temporary.stat().st_size
+
+    def begin_clip(self) -> None:
+        """Start a clip without frames."""
+        shape = self._settings.frame_shape
+        self._dataset = self._file["clips"].create_dataset(
+            f"{self.num_clips:04d}",
+            shape=(0, *shape),
+            maxshape=(None, *shape),
+            chunks=(chunk_frames(self._settings), *shape),
+            dtype=np.uint8,
+            **_FILTERS[self._settings.compression],
+        )
+
+    def append(self, frames: NDArray[np.uint8]) -> None:
+        """Add frames, uint8 (T, H, W, 3), to the clip begun; whole chunks are the fastest."""
+        assert self._dataset is not None
+        start = len(self._dataset)
+        self._dataset.resize(start + len(frames), axis=0)
+        self._dataset[start:] = frames
+
+    def end_clip(self, record: ClipRecord) -> None:
+        """Finish the clip begun; `record` is what is known about it."""
+        assert self._dataset is not None
+        for name, value in asdict(record).items():
+            self._dataset.attrs[name] = value
+        self._records.append(record)
+        self._dataset = None
+
+    def drop_clip(self) -> None:
+        """Forget the clip begun, which turned out not to be readable."""
+        del self._file["clips"][f"{self.num_clips:04d}"]
+        self._dataset = None
+
+    def commit(self) -> Path:
+        """Close the file, make it durable, and give it its name; returns the path."""
+        self._file.close()
+        with self._temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        path = self._folder / f"shard-{_content_key(self._settings, self._records)}.h5"
+        self._temporary.chmod(0o666 & ~_umask())
+        os.replace(self._temporary, path)
+        return path
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with suppress(Exception):
+            self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """The permissions that new files do not get (mkstemp's own are stricter)."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _content_key(settings: FrameSettings, records: list[ClipRecord]) -> str:
+    """A name for what a shard holds: two shards with different clips never share one."""
+    content = [settings.to_json(), [(r.source, r.size_bytes, r.mtime_ns) for r in records]]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+def open_file(path: Path) -> h5py.File:
+    """A shard opened for reading.
+
+    Raises:
+        ShardError: if it is damaged or of another schema version.
+    """
+    try:
+        file = h5py.File(path, "r", locking=False)
+        version = file.attrs["schema_version"]
+    except (OSError, KeyError) as error:
+        raise damaged(path, error) from error
+    if version != SCHEMA_VERSION:
+        raise ShardError(
+            f"{path} has schema version {version}; this program reads {SCHEMA_VERSION}. "
+            "Extract the videos again with --overwrite."
+        )
+    return file
+
+
+def damaged(path: Path, error: Exception) -> ShardError:
+    """The error for a shard that cannot be read."""
+    return ShardError(
+        f"The shard {path} is damaged ({error}). Remove it and run the extraction again; "
+        "only its clips are redone."
+    )
+
+
+def read_records(path: Path) -> list[ClipRecord]:
+    """What one shard knows of its clips, in the order in which they are stored.
+
+    Raises:
+        ShardError: if it is damaged or of another schema version.
+    """
+    names = [field.name for field in fields(ClipRecord)]
+    with open_file(path) as file:
+        try:
+            return [
+                ClipRecord(**{name: _plain(dataset.attrs[name]) for name in names})
+                for dataset in file["clips"].values()
+            ]
+        except (OSError, KeyError, RuntimeError) as error:
+            raise damaged(path, error) from error
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy scalar as Python's own."""
+    return value.item() if isinstance(value, np.generic) else value

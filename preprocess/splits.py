@@ -1,0 +1,119 @@
+"""Clips to training, validation and test parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from preprocess.errors import PreprocessError
+
+Strategy = Literal["group", "random"]
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Positions of clips, each part sorted; together they are all clips, each once.
+
+    Args:
+        train: what the model learns from.
+        validation: what chooses among models.
+        test: what the result is measured on, once.
+    """
+
+    train: Indices
+    validation: Indices
+    test: Indices
+
+
+def make_split(
+    labels: ArrayLike,
+    groups: Sequence[str],
+    *,
+    strategy: Strategy = "group",
+    fold: int,
+    num_folds: int = 5,
+    seed: int = 0,
+) -> Split:
+    """One fold of a cross-validation, with a validation part taken from its training part.
+
+    Over the folds of one seed every clip is in the test part exactly once. The validation part
+    is a fold of the rest, made in the same way, so that no choice ever sees the test part.
+
+    Args:
+        labels: class of each clip, (num_clips,).
+        groups: scene of each clip, (num_clips,).
+        strategy: "group" keeps the clips of a scene together and the classes in proportion;
+            "random" deals out single clips, as the Tensor-Train RNN paper does, whatever
+            their scenes.
+        fold: which fold is the test part, in [0, num_folds).
+        num_folds: into how many parts the clips are dealt.
+        seed: of the dealing.
+
+    Raises:
+        PreprocessError: if an argument is out of its range, or there are too few clips or
+            groups for the folds.
+    """
+    labels = np.asarray(labels)
+    keys = np.asarray(groups, dtype=object)
+    _check(labels, keys, strategy, fold, num_folds)
+    rest, test = _deal(labels, keys, strategy, fold, num_folds, seed)
+    inner_folds = min(num_folds, _num_units(keys[rest], strategy))
+    train, validation = _deal(labels[rest], keys[rest], strategy, 0, inner_folds, seed)
+    return Split(train=rest[train], validation=rest[validation], test=test)
+
+
+def num_with_sibling(split: Split, groups: Sequence[str]) -> int:
+    """How many test clips have a clip of the same group in the training part."""
+    seen = {groups[position] for position in split.train}
+    return sum(groups[position] in seen for position in split.test)
+
+
+def _check(
+    labels: NDArray[np.int64], groups: NDArray[np.object_], strategy: str, fold: int, num_folds: int
+) -> None:
+    if strategy not in get_args(Strategy):
+        raise PreprocessError(f"strategy must be 'group' or 'random'. Received {strategy!r}.")
+    if len(labels) != len(groups):
+        raise PreprocessError(
+            "labels and groups must have one entry a clip. "
+            f"Received {len(labels)} labels and {len(groups)} groups."
+        )
+    if num_folds < 2 or not 0 <= fold < num_folds:
+        raise PreprocessError(
+            "fold must be in [0, num_folds), and num_folds at least 2. "
+            f"Received fold {fold} of {num_folds}."
+        )
+    units = _num_units(groups, strategy)
+    fewest = max(num_folds, 3)  # with two folds, one unit each for training and validation
+    if units < fewest:
+        kind = "groups" if strategy == "group" else "clips"
+        raise PreprocessError(
+            f"{num_folds} folds need at least {fewest} {kind}. Received {units}; "
+            "add clips or ask for fewer folds."
+        )
+
+
+def _num_units(groups: NDArray[np.object_], strategy: str) -> int:
+    """How many things there are to deal out: groups, or clips."""
+    return len(set(groups)) if strategy == "group" else len(groups)
+
+
+def _deal(
+    labels: NDArray[np.int64],
+    groups: NDArray[np.object_],
+    strategy: str,
+    fold: int,
+    num_folds: int,
+    seed: int,
+) -> tuple[Indices, Indices]:
+    """Positions outside and inside one fold."""
+    from sklearn.model_selection import KFold, StratifiedGroupKFold
+
+    kind = StratifiedGroupKFold if strategy == "group" else KFold
+    dealer = kind(n_splits=num_folds, shuffle=True, random_state=seed)
+    return list(dealer.split(labels, labels, groups))[fold]
