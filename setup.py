@@ -1,5 +1,7 @@
 """Name, version and dependencies of the suite: the one place for them."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 DEPENDENCIES = [
@@ -33,7 +35,7 @@ setup(
     name="ttrnn",
     version="0.1.0",
     description="Tensor-Train recurrent layers for Keras 3, and video classification on CPUs",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=Path(__file__).with_name("README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE"],

@@ -15,6 +15,7 @@ Classification", ICML 2017, arXiv 1707.01786, equations 12 to 17.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import keras
 from keras import ops
@@ -52,7 +53,8 @@ class _TTCell:
     """What the three cells share; mixed in before the Keras cell that it completes."""
 
     num_gates = 1
-    _fixed_arguments: dict = {}  # arguments of the Keras cell that are not the user's to choose
+    # Arguments of the Keras cell that are not the user's to choose.
+    _fixed_arguments: ClassVar[dict] = {}
 
     def __init__(
         self,
@@ -180,7 +182,7 @@ class TTGRUCell(_TTCell, keras.layers.GRUCell):
     )
 
     num_gates = 3
-    _fixed_arguments = {"reset_after": False}
+    _fixed_arguments: ClassVar[dict] = {"reset_after": False}
 
     def step_function(self, *, training: bool = False) -> Callable:
         units = self.units

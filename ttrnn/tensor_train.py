@@ -260,7 +260,7 @@ def _interleave(matrix: np.ndarray, shape: TTShape) -> np.ndarray:
     num_modes = len(shape.input_modes)
     axes = [axis for k in range(num_modes) for axis in (k, num_modes + k)]
     tensor = matrix.reshape(*shape.input_modes, *shape.output_modes).transpose(axes)
-    return tensor.reshape([m * n for m, n in zip(shape.input_modes, shape.output_modes)])
+    return tensor.reshape([m * n for m, n in zip(shape.input_modes, shape.output_modes, strict=True)])
 
 
 def _successive_svds(
@@ -268,7 +268,7 @@ def _successive_svds(
 ) -> list[np.ndarray]:
     cores = []
     rank = 1
-    modes = list(zip(shape.input_modes, shape.output_modes))
+    modes = list(zip(shape.input_modes, shape.output_modes, strict=True))
     rest = tensor
     for k, (m, n) in enumerate(modes[:-1]):
         left, singular, right = np.linalg.svd(rest.reshape(rank * m * n, -1), full_matrices=False)
@@ -293,7 +293,7 @@ def _most_balanced(size: int, num_modes: int, smallest: int) -> tuple[int, ...]:
     if num_modes == 1:
         return (size,) if size >= smallest else ()
     best: tuple[int, ...] = ()
-    for divisor in range(smallest, int(round(size ** (1 / num_modes))) + 1):
+    for divisor in range(smallest, round(size ** (1 / num_modes)) + 1):
         if size % divisor == 0:
             rest = _most_balanced(size // divisor, num_modes - 1, divisor)
             if rest and (not best or divisor + sum(rest) < sum(best)):

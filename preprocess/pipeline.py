@@ -1,0 +1,106 @@
+"""Shards to batches: clips of like length together, padded, streamed through tf.data.
+
+The only module that imports TensorFlow's input pipeline. At no time are more than a few batches
+in memory, however many clips there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from preprocess.reader import Shards
+
+# Clips are sorted by length within windows of this many batches: wide enough for little padding,
+# narrow enough for batches to differ from epoch to epoch.
+_BATCHES_A_WINDOW = 8
+
+
+def kept_lengths(shards: Shards, *, maxlen: int | None, stride: int) -> np.ndarray:
+    """Frames of each clip that a model sees, (num_clips,): every `stride`-th, `maxlen` at most."""
+    lengths = -(-shards.num_frames // stride)
+    return lengths if maxlen is None else np.minimum(lengths, maxlen)
+
+
+def plan_batches(
+    lengths: np.ndarray,
+    clips: Sequence[int],
+    batch_size: int,
+    *,
+    rng: np.random.Generator | None = None,
+) -> list[np.ndarray]:
+    """Cut clips into batches of like length.
+
+    Args:
+        lengths: frames of every clip in the shards.
+        clips: positions of the clips to use.
+        batch_size: clips a batch; the last one may be smaller.
+        rng: shuffles clips and batches; None sorts by length.
+
+    Returns:
+        Positions of the clips of each batch; together each of `clips` exactly once.
+    """
+    order = np.array(clips, dtype=np.int64)
+    window = len(order) if rng is None else _BATCHES_A_WINDOW * batch_size
+    if rng is not None:
+        rng.shuffle(order)
+    batches = []
+    for start in range(0, len(order), max(window, 1)):
+        part = order[start : start + window]
+        part = part[np.argsort(lengths[part], kind="stable")]
+        batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
+    if rng is not None:
+        rng.shuffle(batches)  # type: ignore[arg-type]
+    return batches
+
+
+def stream(
+    shards: Shards,
+    plan: Sequence[np.ndarray],
+    *,
+    maxlen: int | None = None,
+    stride: int = 1,
+    prefetch: int = 2,
+) -> tf.data.Dataset:
+    """Batches of a plan, read in the background.
+
+    Args:
+        shards: the clips.
+        plan: positions of each batch's clips, from `plan_batches`.
+        maxlen: keep this many frames at most, the first ones.
+        stride: keep every `stride`-th stored frame.
+        prefetch: batches read ahead.
+
+    Returns:
+        Elements ({"frames": uint8 (batch, time, H, W, 3), "num_frames": int32 (batch,)},
+        labels int32 (batch,)); shorter clips are padded with zeros at the end.
+    """
+    width, height = shards.frame_size
+
+    def load(clips: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        frames = [shards[int(i)].read(stride=stride, max_frames=maxlen) for i in clips]
+        lengths = np.array([len(clip) for clip in frames], np.int32)
+        return pad(frames, lengths.max()), lengths, shards.labels[clips].astype(np.int32)
+
+    def load_in_graph(clips):
+        frames, lengths, labels = tf.numpy_function(
+            load, [clips], (tf.uint8, tf.int32, tf.int32), stateful=False
+        )
+        frames = tf.ensure_shape(frames, (None, None, height, width, 3))
+        num_frames = tf.ensure_shape(lengths, (None,))
+        return {"frames": frames, "num_frames": num_frames}, tf.ensure_shape(labels, (None,))
+
+    indices = tf.data.Dataset.from_generator(
+        lambda: iter(plan), output_signature=tf.TensorSpec((None,), tf.int64)
+    )
+    return indices.map(load_in_graph, num_parallel_calls=1).prefetch(prefetch)
+
+
+def pad(clips: Sequence[np.ndarray], length: int) -> np.ndarray:
+    """Stack clips (T_i, H, W, 3) to (len(clips), length, H, W, 3), zeros behind each."""
+    batch = np.zeros((len(clips), length, *clips[0].shape[1:]), clips[0].dtype)
+    for row, clip in zip(batch, clips, strict=True):
+        row[: len(clip)] = clip
+    return batch
