@@ -1,0 +1,98 @@
+"""What a row of results must carry about where it came from: machine, versions, commit, memory."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = {  # column name: distributions that may provide it, first found wins
+    "tensorflow": ("tensorflow", "tensorflow-cpu"),
+    "keras": ("keras",),
+    "numpy": ("numpy",),
+    "opencv": ("opencv-python-headless", "opencv-python"),
+    "h5py": ("h5py",),
+}
+# Recording a result must not make the next run's commit dirty.
+_CODE = (":/", ":(top,exclude)experiments/results.csv", ":(top,exclude)docs/results.md")
+
+
+def describe_environment() -> dict[str, dict[str, Any]]:
+    """`{"machine": {cpu, cores, memory_bytes, os}, "versions": {python, tensorflow, ...}}`.
+
+    `cores` counts those this process may use. Versions are read from the installed packages'
+    metadata, so nothing heavy is imported; a package that is missing is None.
+    """
+    machine = {
+        "cpu": _cpu_model(),
+        "cores": _usable_cores(),
+        "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        "os": _os_name(),
+    }
+    versions = {name: _version(candidates) for name, candidates in PACKAGES.items()}
+    return {"machine": machine, "versions": {"python": platform.python_version(), **versions}}
+
+
+def git_commit(folder: Path | None = None) -> str | None:
+    """The commit of the checkout that holds this code, with "+dirty" if tracked files differ.
+
+    None outside a checkout, before the first commit, or where git is missing.
+    """
+    here = Path(__file__).resolve()
+    if folder is None and _git(here.parent, "ls-files", "--error-unmatch", here.name) is None:
+        return None  # installed somewhere below a checkout that is not this project's
+    folder = folder or here.parent
+    commit = _git(folder, "rev-parse", "--verify", "--short=12", "HEAD")
+    if not commit:
+        return None
+    changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", *_CODE)
+    return f"{commit}+dirty" if changed else commit
+
+
+def peak_rss_bytes() -> int:
+    """The most memory this process has held so far, in bytes (worker processes apart)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if platform.system() == "Darwin" else peak * 1024  # Linux counts kibibytes
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=30, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cpu_model() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def _os_name() -> str:
+    try:
+        return f"{platform.freedesktop_os_release()['PRETTY_NAME']}, {platform.machine()}"
+    except (OSError, KeyError):
+        return platform.platform(terse=True)
+
+
+def _version(distributions: tuple[str, ...]) -> str | None:
+    for distribution in distributions:
+        try:
+            return metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            continue
+    return None

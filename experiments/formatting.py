@@ -1,0 +1,51 @@
+"""Numbers as people read them, for the report and the results page. Absence is an en dash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+ABSENT = "\N{EN DASH}"
+
+
+def or_absent(value: Any, form: Callable[[Any], str]) -> str:
+    """`form(value)`, or a dash where there is no value."""
+    return ABSENT if value is None else form(value)
+
+
+def count(value: float) -> str:
+    """13687 -> '13,687'."""
+    return f"{round(value):,}"
+
+
+def share(value: float) -> str:
+    """0.8134 -> '0.813'."""
+    return f"{value:.3f}"
+
+
+def percent(value: float) -> str:
+    """0.8134 -> '81.3 %'."""
+    return f"{100 * value:.1f} %"
+
+
+def times(value: float) -> str:
+    """A compression ratio: 13687.1 -> '13,687x', 2.54 -> '2.5x'."""
+    return f"{value:,.0f}x" if value >= 10 else f"{value:.1f}x"
+
+
+def duration(seconds: float) -> str:
+    """9.25 -> '9.2 s', 363 -> '6 min 3 s', 15000 -> '4 h 10 min'."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def size(num_bytes: float) -> str:
+    """Bytes in decimal units: 2.5e9 -> '2.5 GB'."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if num_bytes >= scale:
+            return f"{num_bytes / scale:.1f} {unit}"
+    return f"{num_bytes:.0f} B"

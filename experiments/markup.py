@@ -1,0 +1,62 @@
+"""HTML by construction: text is escaped unless it is already Markup."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from html import escape
+
+VOID = {"img", "br", "source"}
+
+
+class Markup(str):
+    """Text that is HTML already and is not escaped again."""
+
+
+def element(name: str, *children: object, **attributes: object) -> Markup:
+    """`element("td", "a<b", class_="number")` is `<td class="number">a&lt;b</td>`.
+
+    An attribute that is None is left out; a trailing underscore of its name is dropped.
+    """
+    given = {key.rstrip("_"): value for key, value in attributes.items() if value is not None}
+    opening = "".join(f' {key}="{escape(str(value))}"' for key, value in given.items())
+    if name in VOID:
+        return Markup(f"<{name}{opening}>")
+    return Markup(f"<{name}{opening}>{join(children)}</{name}>")
+
+
+def join(children: Iterable[object]) -> Markup:
+    """Pieces one after another; what is not Markup is escaped."""
+    return Markup(
+        "".join(child if isinstance(child, Markup) else escape(str(child)) for child in children)
+    )
+
+
+def table(
+    header: Sequence[object], rows: Iterable[Sequence[object]], **attributes: object
+) -> Markup:
+    """A table that scrolls sideways on a narrow screen; numbers line up."""
+    head = element("tr", *(element("th", cell, scope="col") for cell in header))
+    body = [element("tr", *map(_cell, row)) for row in rows]
+    parts = (element("thead", head), element("tbody", *body))
+    return element("div", element("table", *parts, **attributes), class_="scroll")
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """An image inside the page: `kind` is png or jpeg."""
+    return f"data:image/{kind};base64,{b64encode(content).decode()}"
+
+
+def picture(light_png: bytes, dark_png: bytes, *, alt: str, width: int | None = None) -> Markup:
+    """One picture in two colour schemes; paper takes the light one. `width` in CSS pixels."""
+    media = "screen and (prefers-color-scheme: dark)"
+    dark = element("source", media=media, srcset=data_uri(dark_png, "png"))
+    style = None if width is None else f"width:{width}px"
+    image = element("img", src=data_uri(light_png, "png"), alt=alt, style=style)
+    return element("div", element("picture", dark, image), class_="scroll")
+
+
+def _cell(content: object) -> Markup:
+    text = str(content)
+    is_number = not isinstance(content, Markup) and text[:1].isdigit()
+    return element("td", content, class_="number" if is_number else None)

@@ -1,0 +1,99 @@
+"""Figures of merit for a classifier: accuracy, its interval, the confusion matrix, folds.
+
+Labels are integer class indices. Probabilities are (N, C): one row a clip, one column a class.
+scikit-learn is imported where it is used, so that importing this file costs nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Z_95 = 1.959963984540054  # the standard normal's 97.5 % point
+
+
+class Spread(NamedTuple):
+    """Mean and sample standard deviation of `num_values`; deviation is None for one value."""
+
+    mean: float
+    deviation: float | None
+    num_values: int
+
+
+def accuracy(labels: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
+    """Share of clips whose predicted class is the true one, in [0, 1]."""
+    from sklearn.metrics import accuracy_score
+
+    _require_some(labels)
+    return float(accuracy_score(np.asarray(labels), np.asarray(predicted)))
+
+
+def top_k_accuracy(labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, k: int) -> float:
+    """Share of clips whose true class is among the `k` most probable, in [0, 1].
+
+    Args:
+        labels: (N,) class indices.
+        probabilities: (N, C); rows need not sum to one.
+        k: at least 1. With k >= C the answer is 1.
+    """
+    labels, scores = np.asarray(labels), np.asarray(probabilities)
+    _require_some(labels)
+    # sklearn's top_k_accuracy_score treats two classes as a special case; this does not.
+    ranked = np.argsort(-scores, axis=1, kind="stable")[:, :k]  # (N, k)
+    return float(np.mean(np.any(ranked == labels[:, None], axis=1)))
+
+
+def confusion_matrix(
+    labels: npt.ArrayLike, predicted: npt.ArrayLike, *, num_classes: int
+) -> npt.NDArray[np.int64]:
+    """Counts (C, C): row = true class, column = predicted class. Absent classes keep their row."""
+    from sklearn.metrics import confusion_matrix as counts
+
+    return np.asarray(counts(labels, predicted, labels=np.arange(num_classes)), dtype=np.int64)
+
+
+def per_class_recall(confusion: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """(C,) share of each class's clips that were recognised; NaN for a class without clips."""
+    return _share(np.diag(confusion), confusion.sum(axis=1))
+
+
+def per_class_precision(confusion: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """(C,) share of each predicted class that was right; NaN for a class never predicted."""
+    return _share(np.diag(confusion), confusion.sum(axis=0))
+
+
+def wilson_interval(num_right: int, total: int, *, z: float = Z_95) -> tuple[float, float]:
+    """Wilson's score interval (low, high) for a share, 95 % by default.
+
+    Unlike mean +- z * deviation it stays inside [0, 1] and keeps a width at 0 and at 1.
+    """
+    if not 0 <= num_right <= total or total == 0:
+        raise ValueError(
+            f"num_right must lie in [0, total] with total > 0. Received {num_right} of {total}."
+        )
+    share = num_right / total
+    scale = 1 + z * z / total
+    centre = (share + z * z / (2 * total)) / scale
+    half = z / scale * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def mean_and_spread(values: Sequence[float]) -> Spread:
+    """Mean and sample standard deviation (n - 1) over folds."""
+    _require_some(values)
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return Spread(float(np.mean(values)), deviation, len(values))
+
+
+def _share(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    out = np.full(whole.shape, np.nan)
+    return np.divide(part, whole, out=out, where=whole > 0)
+
+
+def _require_some(values: npt.ArrayLike) -> None:
+    if np.size(values) == 0:
+        raise ValueError("a figure of merit needs at least one clip. Received none.")

@@ -1,0 +1,112 @@
+"""Build a run's `report.html`: one self-contained page, with `curves.png` and the matrix beside it.
+
+    python -m experiments.report runs/NAME [--shards SHARDS]
+
+rebuilds it from what the run left. The page asks nothing of the network: styles are inline and
+pictures are data URIs.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+from experiments.run_directory import Run, read_run, write_atomically
+
+if TYPE_CHECKING:
+    from experiments.markup import Markup
+    from experiments.report_sections import Shards
+
+
+@dataclass
+class Arguments:
+    """Rebuild the report of a run."""
+
+    run_dir: Path
+    """The run's directory, runs/NAME."""
+    shards: Path | None = None
+    """Where its frames are; by default what the run's config.json says, if that still exists."""
+
+
+def write_report(run_dir: Path, shards: Shards | None = None) -> Path:
+    """Write report.html, curves.png and confusion_matrix.png into `run_dir`; return the page.
+
+    Args:
+        run_dir: holds config.json, metrics.csv, predictions.csv and result.json; a failed run may
+            lack any of them, and the page says so.
+        shards: `preprocess.open_shards(...)`, for strips of frames and the lengths of all clips.
+    """
+    from experiments import plots
+    from experiments.metrics import confusion_matrix
+
+    run = read_run(run_dir)
+    if run.history is not None:
+        curves = plots.curves_png(run.history, chance=run.result.get("chance"))
+        write_atomically(run_dir / "curves.png", curves)
+    if run.predictions is not None:
+        names = run.predictions.class_names
+        labels, predicted = run.predictions.labels, run.predictions.predicted
+        counts = confusion_matrix(labels, predicted, num_classes=len(names))
+        write_atomically(run_dir / "confusion_matrix.png", plots.confusion_png(counts, names))
+    page = run_dir / "report.html"
+    write_atomically(page, report_html(run, shards).encode())
+    return page
+
+
+def report_html(run: Run, shards: Shards | None = None) -> str:
+    """The whole page."""
+    from experiments import report_sections as sections
+    from experiments.markup import join
+    from experiments.report_head import head
+
+    maxlen = run.config.get("maxlen", run.result.get("maxlen"))
+    parts: list[Markup] = [sections.curves(run.history, run.result.get("chance"))]
+    if run.predictions is not None:
+        parts.append(sections.confusion(run.predictions))
+        parts.append(sections.classes(run.predictions))
+        parts.append(sections.mistakes(run.predictions, shards, maxlen))
+    parts.append(sections.lengths(run.predictions, shards, maxlen))
+    parts.append(sections.settings("Configuration", run.config))
+    parts.append(sections.settings("Environment", _environment(run.result)))
+    template = resources.files("experiments").joinpath("report_template.html")
+    title, top = head(run)
+    text = template.read_text(encoding="utf-8")
+    return Template(text).substitute(title=join([title]), body=join([top, *parts]))
+
+
+def main(arguments: Arguments) -> int:
+    """Rebuild the report; the exit status."""
+    run = read_run(arguments.run_dir)
+    folder = arguments.shards or _existing(run.config.get("shards"))
+    if folder is None:
+        page = write_report(arguments.run_dir)
+    else:
+        from preprocess import open_shards
+
+        page = write_report(arguments.run_dir, open_shards(folder))
+    print(f"wrote {page}")
+    return 0
+
+
+def _environment(result: dict[str, Any]) -> dict[str, Any]:
+    from experiments import formatting
+
+    machine, versions = dict(result.get("machine") or {}), dict(result.get("versions") or {})
+    if machine.get("memory_bytes"):
+        machine["memory"] = formatting.size(machine.pop("memory_bytes"))
+    named = {name: result.get(name) for name in ("command", "commit", "date")}
+    return {**named, **machine, **versions} if machine or versions or any(named.values()) else {}
+
+
+def _existing(folder: str | None) -> Path | None:
+    return Path(folder) if folder and Path(folder).is_dir() else None
+
+
+if __name__ == "__main__":
+    import tyro
+
+    sys.exit(main(tyro.cli(Arguments, description=__doc__)))

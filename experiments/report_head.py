@@ -1,0 +1,152 @@
+"""The top of report.html: what was run, the headline numbers, the leak between the folds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from experiments import formatting, metrics
+from experiments.formatting import or_absent
+from experiments.markup import Markup, element, join
+from experiments.report_sections import anchor
+from experiments.run_directory import Predictions, Run
+
+SECTIONS = (
+    *("Curves", "Confusion matrix", "Accuracy by class", "Worst mistakes", "Clip lengths"),
+    *("Configuration", "Environment"),
+)
+
+
+def head(run: Run) -> tuple[str, Markup]:
+    """The page's title and everything above its first section."""
+    title = run.path.resolve().name
+    is_demo = run.result.get("dataset", run.config.get("dataset")) == "demo"
+    badge = [element("span", "DEMO", class_="badge")] if is_demo else []
+    parts = [
+        element("div", element("h1", title), *badge, class_="title"),
+        element("p", what_was_run(run.result), class_="lead"),
+        *([element("p", _DEMO, class_="note bad")] if is_demo else []),
+        *_status(run.result),
+        element("div", *_cards(run), class_="cards"),
+        element("p", leak(run.result), class_="note"),
+        _navigation(run),
+    ]
+    return title, join(parts)
+
+
+_DEMO = (
+    "This is the built-in demo set: rendered clips whose classes differ by motion. "
+    "Its numbers show that the suite works; they are not comparable with any published figure."
+)
+
+
+def what_was_run(result: dict[str, Any]) -> str:
+    """One sentence."""
+    if not result:
+        return "This run left no result.json: it was stopped, or is still going on."
+    model = (result.get("model") or "a model").upper()
+    words = f"{model} with the {result.get('recipe') or 'given'} recipe on {result.get('dataset')}"
+    if result.get("num_clips") and result.get("num_classes"):
+        words += (
+            f": {formatting.count(result['num_clips'])} clips of {result['num_classes']} classes"
+        )
+    if result.get("maxlen"):
+        words += f", at most {result['maxlen']} frames a clip"
+    if (result.get("stride") or 1) > 1:
+        words += f", every {result['stride']}. frame"
+    if result.get("epochs"):
+        words += f", {result['epochs']} epochs"
+    if result.get("date"):
+        words += f"; finished {str(result['date'])[:16].replace('T', ' ')} UTC"
+    return words + "."
+
+
+def leak(result: dict[str, Any]) -> str:
+    """How far the split keeps scenes apart."""
+    split, fold, num_folds = (result.get(name) for name in ("split", "fold", "num_folds"))
+    words = f"{(split or 'unknown').capitalize()} split"
+    if fold is not None and num_folds:
+        words += f", fold {fold} of {num_folds} (counted from 0)"
+    clips, siblings = result.get("num_test_clips"), result.get("num_test_clips_with_sibling")
+    if clips is None or siblings is None:
+        return words + ": how many test clips have a sibling in training was not recorded."
+    verb = "has" if siblings == 1 else "have"
+    words += f": {siblings} of {clips} test clips {verb} a sibling of the same group in training."
+    if siblings:
+        words += " A scene seen in training helps with its sibling, so read the accuracy as high."
+    return words
+
+
+def _status(result: dict[str, Any]) -> list[Markup]:
+    status = result.get("status")
+    return (
+        [element("p", f"This run {status}", class_="note bad")]
+        if status not in (None, "ok")
+        else []
+    )
+
+
+def _cards(run: Run) -> list[Markup]:
+    result = run.result
+    cards = [*_accuracy_cards(run.predictions, result), *_parameter_cards(result)]
+    wall, speed, peak = (
+        result.get(name) for name in ("wall_seconds", "frames_per_second", "peak_rss_bytes")
+    )
+    if wall is not None:
+        epochs = result.get("epochs")
+        cards.append(
+            _card("wall time", formatting.duration(wall), f"{epochs} epochs" if epochs else "")
+        )
+    if speed is not None:
+        cards.append(_card("training speed", formatting.count(speed), "frames a second"))
+    if peak is not None:
+        cards.append(_card("peak memory", formatting.size(peak), "resident, this process"))
+    return cards
+
+
+def _accuracy_cards(predictions: Predictions | None, result: dict[str, Any]) -> list[Markup]:
+    if predictions is None:
+        return [_card("test accuracy", formatting.ABSENT, "no predictions were made")]
+    right, total = int(np.sum(predictions.correct)), len(predictions.clips)
+    low, high = metrics.wilson_interval(right, total)
+    chance = result.get("chance")
+    more = f"95 % interval {100 * low:.1f} to {formatting.percent(high)}"
+    if chance is not None:
+        more += f"; chance is {formatting.percent(chance)}"
+    cards = [_card("test accuracy", formatting.percent(right / total), more)]
+    top = 5 if len(predictions.class_names) > 10 else None
+    top_k = metrics.top_k_accuracy(predictions.labels, predictions.probabilities, k=top or 1)
+    more = f"among the first {top}: {formatting.percent(top_k)}" if top else ""
+    cards.append(_card("test clips right", f"{right:,} of {total:,}", more))
+    return cards
+
+
+def _parameter_cards(result: dict[str, Any]) -> list[Markup]:
+    params, tt_params = result.get("params"), result.get("tt_params")
+    cards = []
+    if params is not None:
+        layer = or_absent(result.get("compression_layer"), formatting.times)
+        more = f"the recurrent layer is {layer} smaller than dense" if tt_params else "dense"
+        cards.append(_card("parameters", formatting.count(params), more))
+    if tt_params is not None:
+        kernel = or_absent(result.get("compression_kernel"), formatting.times)
+        more = f"{kernel} smaller than the dense kernel; the recurrent matrix stays dense"
+        cards.append(_card("input kernel's parameters", formatting.count(tt_params), more))
+    return cards
+
+
+def _card(name: str, value: str, more: str = "") -> Markup:
+    return element(
+        "div",
+        element("span", name, class_="name"),
+        element("b", value),
+        element("span", more, class_="more"),
+        class_="card",
+    )
+
+
+def _navigation(run: Run) -> Markup:
+    hidden = () if run.predictions is not None else SECTIONS[1:4]
+    shown = [name for name in SECTIONS if name not in hidden]
+    return element("nav", *(element("a", name, href=f"#{anchor(name)}") for name in shown))

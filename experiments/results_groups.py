@@ -1,0 +1,109 @@
+"""Rows of results.csv that repeat one configuration, folds and seeds put together."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from experiments import formatting
+from experiments.metrics import Spread, mean_and_spread
+
+Record = dict[str, Any]  # a row of results.csv by column
+
+_KEY = (
+    *("experiment", "dataset", "num_clips", "split", "num_folds", "model", "recipe"),
+    *("maxlen", "stride", "policy", "epochs", "batch_size"),
+)
+# Flags that a column already tells, or that do not change what is learnt.
+_TOLD_FLAGS = {
+    *("--tt", "--no-tt", "--cell", "--maxlen", "--stride", "--videos", "--shards", "--split"),
+    *("--fold", "--epochs", "--batch-size", "--recipe", "--seed", "--threads", "--policy"),
+    *("--resume", "--no-resume", "--record", "--no-record", "--out", "--dataset", "--name"),
+}
+
+
+@dataclass(frozen=True)
+class Group:
+    """The rows of one configuration."""
+
+    rows: tuple[Record, ...]  # the latest of each fold and seed
+    numbers: tuple[int, ...]  # where all its rows stand in results.csv, from 1
+    other_flags: str
+
+    def __getitem__(self, column: str) -> Any:
+        return self.rows[-1][column]
+
+    @property
+    def failed(self) -> bool:
+        """Whether these are attempts that gave no accuracy."""
+        return not _succeeded(self.rows[-1])
+
+    def spread(self, column: str) -> Spread | None:
+        """Over folds; the seeds of a fold are averaged first. None if no row has the column."""
+        folds: dict[Any, list[float]] = {}
+        for row in self.rows:
+            if row[column] is not None:
+                folds.setdefault(row["fold"], []).append(row[column])
+        means = [sum(values) / len(values) for values in folds.values()]
+        return mean_and_spread(means) if means else None
+
+    def mean(self, column: str) -> float | None:
+        """Mean over folds, or None."""
+        spread = self.spread(column)
+        return None if spread is None else spread.mean
+
+
+def group_rows(rows: Iterable[Record]) -> list[Group]:
+    """Rows by configuration, in the order of first appearance; failed attempts on their own."""
+    members: dict[tuple[Any, ...], list[tuple[int, Record]]] = {}
+    for number, row in enumerate(rows, start=1):
+        flags = other_flags(row["command"] or "")
+        outcome = "ok" if _succeeded(row) else row["status"]
+        key = (*(row[column] for column in _KEY), flags, outcome)
+        members.setdefault(key, []).append((number, row))
+    return [_group(found) for found in members.values()]
+
+
+def other_flags(command: str) -> str:
+    """The flags of a command that no column tells: "... --fold 1 --lr 3e-4" gives "--lr 3e-4"."""
+    try:
+        words = shlex.split(command)
+    except ValueError:  # an unbalanced quote: keep the command as it is
+        return command
+    kept: list[str] = []
+    keeping = False
+    for word in words:
+        if word.startswith("--"):
+            keeping = word.partition("=")[0].replace("_", "-") not in _TOLD_FLAGS
+        if keeping:
+            kept.append(word)
+    return shlex.join(kept)
+
+
+def accuracy_cell(group: Group) -> str:
+    """ "0.930 ± 0.021 (5 folds)", or with one fold "0.930 (0.870 to 0.960)" (95 % interval)."""
+    if group.failed:
+        return group["status"] or "failed: no reason recorded"
+    spread = group.spread("accuracy")
+    if spread is None:
+        return formatting.ABSENT
+    mean = formatting.share(spread.mean)
+    if spread.deviation is not None:
+        wanted = group["num_folds"]
+        missing = f" of {wanted}" if wanted and spread.num_values != wanted else ""
+        return f"{mean} ± {formatting.share(spread.deviation)} ({spread.num_values}{missing} folds)"
+    low, high = group["accuracy_interval.low"], group["accuracy_interval.high"]
+    interval = "" if low is None else f" ({formatting.share(low)} to {formatting.share(high)})"
+    return f"{mean}{interval}"
+
+
+def _group(found: list[tuple[int, Record]]) -> Group:
+    latest = {(row["fold"], row["seed"]): row for _, row in found}
+    numbers = tuple(number for number, _ in found)
+    return Group(tuple(latest.values()), numbers, other_flags(found[-1][1]["command"] or ""))
+
+
+def _succeeded(row: Record) -> bool:
+    return row["status"] in (None, "ok")

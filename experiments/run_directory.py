@@ -1,0 +1,153 @@
+"""Read what a run leaves in `runs/<name>/`: config.json, metrics.csv, predictions.csv, result.json.
+
+A run that failed or was killed lacks some of them; what is missing is None, never invented.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+_FIXED_COLUMNS = ("clip", "group", "num_frames", "label", "predicted", "correct", "confidence")
+_PROBABILITY = "p_"
+
+History = dict[str, npt.NDArray[np.float64]]  # column of metrics.csv -> (epochs,)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The test clips and what the model said of them: one entry a clip, N in all."""
+
+    class_names: list[str]  # C
+    clips: list[str]  # source paths
+    groups: list[str]
+    num_frames: npt.NDArray[np.int64]  # (N,)
+    labels: npt.NDArray[np.int64]  # (N,)
+    probabilities: npt.NDArray[np.float64]  # (N, C)
+
+    @property
+    def predicted(self) -> npt.NDArray[np.int64]:
+        """(N,) the most probable class."""
+        return self.probabilities.argmax(axis=1)
+
+    @property
+    def confidence(self) -> npt.NDArray[np.float64]:
+        """(N,) the probability of the predicted class."""
+        return self.probabilities.max(axis=1)
+
+    @property
+    def correct(self) -> npt.NDArray[np.bool_]:
+        """(N,) whether the predicted class is the true one."""
+        return self.predicted == self.labels
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run directory, read."""
+
+    path: Path
+    config: dict[str, Any]
+    result: dict[str, Any]
+    history: History | None
+    predictions: Predictions | None
+
+
+def read_run(run_dir: Path) -> Run:
+    """Read every file of a run directory that is there."""
+    if not run_dir.is_dir():
+        raise FileNotFoundError(f"a run directory is needed. Received {run_dir}, which is not one.")
+    return Run(
+        path=run_dir,
+        config=_read_json(run_dir / "config.json"),
+        result=_read_json(run_dir / "result.json"),
+        history=read_history(run_dir / "metrics.csv"),
+        predictions=read_predictions(run_dir / "predictions.csv"),
+    )
+
+
+def read_history(path: Path) -> History | None:
+    """metrics.csv as columns; an empty cell is NaN. None without the file or without an epoch."""
+    rows = _read_rows(path)
+    if not rows:
+        return None
+    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
+
+
+def read_predictions(path: Path) -> Predictions | None:
+    """predictions.csv, classes in the order of its `p_` columns. None without the file or a row."""
+    rows = _read_rows(path)
+    if not rows:
+        return None
+    names = [column.removeprefix(_PROBABILITY) for column in list(rows[0])[len(_FIXED_COLUMNS) :]]
+    return Predictions(
+        class_names=names,
+        clips=[row["clip"] for row in rows],
+        groups=[row["group"] for row in rows],
+        num_frames=np.array([int(row["num_frames"]) for row in rows]),
+        labels=np.array([_class_index(row["label"], names, path) for row in rows]),
+        probabilities=np.array(
+            [[float(row[_PROBABILITY + name]) for name in names] for row in rows]
+        ),
+    )
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """The inverse of `read_predictions`; label and predicted are written as class names."""
+    names = predictions.class_names
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*_FIXED_COLUMNS, *(_PROBABILITY + name for name in names)])
+        for i, clip in enumerate(predictions.clips):
+            writer.writerow(
+                [
+                    clip,
+                    predictions.groups[i],
+                    predictions.num_frames[i],
+                    names[predictions.labels[i]],
+                    names[predictions.predicted[i]],
+                    int(predictions.correct[i]),
+                    f"{predictions.confidence[i]:.6g}",
+                    *(f"{value:.6g}" for value in predictions.probabilities[i]),
+                ]
+            )
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write beside `path` and rename, so that a reader never meets half a file."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _class_index(text: str, names: Sequence[str], path: Path) -> int:
+    """A class by its name or, where no class has that name, by its index."""
+    if text in names:
+        return names.index(text)
+    if text.isdecimal() and int(text) < len(names):
+        return int(text)
+    raise ValueError(
+        f"label must be one of the {len(names)} classes of the p_ columns, by name or index. "
+        f"Received {text!r} in {path}."
+    )
+
+
+def _read_rows(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
