@@ -47,13 +47,29 @@ def data_uri(content: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{b64encode(content).decode()}"
 
 
-def picture(light_png: bytes, dark_png: bytes, *, alt: str, width: int | None = None) -> Markup:
-    """One picture in two colour schemes; paper takes the light one. `width` in CSS pixels."""
+def picture(
+    light_png: bytes, dark_png: bytes, *, alt: str, width: int | None = None, shrinks: bool = True
+) -> Markup:
+    """One picture in two colour schemes; paper takes the light one.
+
+    `width` is in CSS pixels; where there is less room, the picture shrinks or its panel scrolls.
+    """
     media = "screen and (prefers-color-scheme: dark)"
     dark = element("source", media=media, srcset=data_uri(dark_png, "png"))
     style = None if width is None else f"width:{width}px"
-    image = element("img", src=data_uri(light_png, "png"), alt=alt, style=style)
+    source = data_uri(light_png, "png")
+    image = element("img", src=source, alt=alt, style=style, class_=None if shrinks else "large")
     return element("div", element("picture", dark, image), class_="scroll")
+
+
+def section(title: str, *content: object) -> Markup:
+    """A titled panel, reachable as #title."""
+    return element("section", element("h2", title), *content, id=anchor(title))
+
+
+def anchor(title: str) -> str:
+    """The id of a section."""
+    return title.lower().replace(" ", "-")
 
 
 def _cell(content: object) -> Markup:

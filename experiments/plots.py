@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MAX_CLASSES_WITH_COUNTS = 25
 MAX_NAME_LENGTH = 28
 DOTS_PER_INCH = 150
+HEAT_STOPS = (0, 0.1, 0.4, 0.7, 1)  # shares; the first step is steep, to show a single mistake
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,9 @@ def _dress(axes: Axes, theme: Theme) -> None:
 def _heat(theme: Theme) -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
-    return LinearSegmentedColormap.from_list("share", theme.heat)
+    return LinearSegmentedColormap.from_list(
+        "share", list(zip(HEAT_STOPS, theme.heat, strict=True))
+    )
 
 
 def _shorten(name: str) -> str:

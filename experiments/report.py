@@ -9,24 +9,27 @@ pictures are data URIs.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from tyro.conf import Positional
+
 from experiments.run_directory import Run, read_run, write_atomically
 
 if TYPE_CHECKING:
     from experiments.markup import Markup
-    from experiments.report_sections import Shards
+    from experiments.report_clips import Shards
 
 
 @dataclass
 class Arguments:
     """Rebuild the report of a run."""
 
-    run_dir: Path
+    run_dir: Positional[Path]
     """The run's directory, runs/NAME."""
     shards: Path | None = None
     """Where its frames are; by default what the run's config.json says, if that still exists."""
@@ -59,17 +62,19 @@ def write_report(run_dir: Path, shards: Shards | None = None) -> Path:
 
 def report_html(run: Run, shards: Shards | None = None) -> str:
     """The whole page."""
+    from experiments import report_clips as clips
     from experiments import report_sections as sections
     from experiments.markup import join
     from experiments.report_head import head
 
-    maxlen = run.config.get("maxlen", run.result.get("maxlen"))
+    flags = {**run.result, **run.config}
+    sampling = clips.Sampling(stride=flags.get("stride") or 1, maxlen=flags.get("maxlen"))
     parts: list[Markup] = [sections.curves(run.history, run.result.get("chance"))]
     if run.predictions is not None:
         parts.append(sections.confusion(run.predictions))
         parts.append(sections.classes(run.predictions))
-        parts.append(sections.mistakes(run.predictions, shards, maxlen))
-    parts.append(sections.lengths(run.predictions, shards, maxlen))
+        parts.append(clips.mistakes(run.predictions, shards, sampling))
+    parts.append(clips.lengths(run.predictions, shards, sampling))
     parts.append(sections.settings("Configuration", run.config))
     parts.append(sections.settings("Environment", _environment(run.result)))
     template = resources.files("experiments").joinpath("report_template.html")
@@ -78,18 +83,29 @@ def report_html(run: Run, shards: Shards | None = None) -> str:
     return Template(text).substitute(title=join([title]), body=join([top, *parts]))
 
 
-def main(arguments: Arguments) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Rebuild the report; the exit status."""
+    import tyro
+
+    prog = "python -m experiments.report"
+    arguments = tyro.cli(Arguments, prog=prog, description=__doc__, args=argv)
+    try:
+        page = _rebuild(arguments)
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"wrote {page}")
+    return 0
+
+
+def _rebuild(arguments: Arguments) -> Path:
     run = read_run(arguments.run_dir)
     folder = arguments.shards or _existing(run.config.get("shards"))
     if folder is None:
-        page = write_report(arguments.run_dir)
-    else:
-        from preprocess import open_shards
+        return write_report(arguments.run_dir)
+    from preprocess import open_shards
 
-        page = write_report(arguments.run_dir, open_shards(folder))
-    print(f"wrote {page}")
-    return 0
+    return write_report(arguments.run_dir, open_shards(folder))
 
 
 def _environment(result: dict[str, Any]) -> dict[str, Any]:
@@ -107,6 +123,4 @@ def _existing(folder: str | None) -> Path | None:
 
 
 if __name__ == "__main__":
-    import tyro
-
-    sys.exit(main(tyro.cli(Arguments, description=__doc__)))
+    sys.exit(main())

@@ -8,8 +8,7 @@ import numpy as np
 
 from experiments import formatting, metrics
 from experiments.formatting import or_absent
-from experiments.markup import Markup, element, join
-from experiments.report_sections import anchor
+from experiments.markup import Markup, anchor, element, join
 from experiments.run_directory import Predictions, Run
 
 SECTIONS = (
@@ -72,7 +71,9 @@ def leak(result: dict[str, Any]) -> str:
     if clips is None or siblings is None:
         return words + ": how many test clips have a sibling in training was not recorded."
     verb = "has" if siblings == 1 else "have"
-    words += f": {siblings} of {clips} test clips {verb} a sibling of the same group in training."
+    words += (
+        f": {siblings:,} of {clips:,} test clips {verb} a sibling of the same group in training."
+    )
     if siblings:
         words += " A scene seen in training helps with its sibling, so read the accuracy as high."
     return words
@@ -101,7 +102,9 @@ def _cards(run: Run) -> list[Markup]:
     if speed is not None:
         cards.append(_card("training speed", formatting.count(speed), "frames a second"))
     if peak is not None:
-        cards.append(_card("peak memory", formatting.size(peak), "resident, this process"))
+        cards.append(
+            _card("peak memory", formatting.size(peak), "resident, of the training process")
+        )
     return cards
 
 
@@ -119,6 +122,12 @@ def _accuracy_cards(predictions: Predictions | None, result: dict[str, Any]) -> 
     top_k = metrics.top_k_accuracy(predictions.labels, predictions.probabilities, k=top or 1)
     more = f"among the first {top}: {formatting.percent(top_k)}" if top else ""
     cards.append(_card("test clips right", f"{right:,} of {total:,}", more))
+    if result.get("validation_accuracy") is not None:
+        train, last = result.get("train_accuracy"), result.get("accuracy_last")
+        more = f"training {or_absent(train, formatting.percent)}"
+        more += f"; last epoch's model on test {or_absent(last, formatting.percent)}"
+        value = formatting.percent(result["validation_accuracy"])
+        cards.append(_card("validation accuracy", value, more))
     return cards
 
 

@@ -14,6 +14,7 @@ import io
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,8 +143,21 @@ def flatten(result: dict[str, Any]) -> Record:
     return flat
 
 
-def main(arguments: Arguments) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Write the pages, or check them; the exit status."""
+    import tyro
+
+    flags = (tyro.conf.FlagCreatePairsOff,)
+    prog = "python -m experiments.results"
+    arguments = tyro.cli(Arguments, prog=prog, description=__doc__, args=argv, config=flags)
+    try:
+        return _write_pages(arguments)
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _write_pages(arguments: Arguments) -> int:
     from experiments.results_page import fill_block, results_page, results_table_markdown
 
     rows = read_records(arguments.records)
@@ -225,6 +239,4 @@ def _holds(page: Path, text: str) -> bool:
 
 
 if __name__ == "__main__":
-    import tyro
-
-    sys.exit(main(tyro.cli(Arguments, description=__doc__)))
+    sys.exit(main())
