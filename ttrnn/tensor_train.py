@@ -25,10 +25,8 @@ import numpy as np
 __all__ = [
     "Compression",
     "TTShape",
-    "cores_from_flat",
     "cores_to_matrix",
     "factorize",
-    "flat_from_cores",
     "normalize_ranks",
     "num_tt_params",
     "tt_svd",
@@ -217,50 +215,14 @@ def tt_svd(
     return _successive_svds(_interleave(matrix, shape), shape, largest, tolerance)
 
 
-def cores_from_flat(
-    flat: np.ndarray,
-    input_modes: Sequence[int],
-    output_modes: Sequence[int],
-    ranks: int | Sequence[int],
-) -> list[np.ndarray]:
-    """Cores from the flat kernel of the published TT_RNN code (LAST core first).
-
-    There core k lies as a matrix of shape (m_k r_{k+1}, r_k n_k).
-
-    Raises:
-        ValueError: if the length is not the number of weights that modes and ranks give.
-    """
-    shape = TTShape(input_modes, output_modes, ranks)
-    flat = np.asarray(flat)
-    if flat.shape != (shape.num_params,):
-        raise ValueError(
-            f"The flat kernel must have shape ({shape.num_params},) for input modes "
-            f"{shape.input_modes}, output modes {shape.output_modes} (gates included) and ranks "
-            f"{shape.ranks}. Received {flat.shape}; check the modes, the ranks and the cell."
-        )
-    cores: list[np.ndarray] = []
-    start = 0
-    for rank_in, m, n, rank_out in reversed(shape.core_shapes):
-        stop = start + m * rank_out * rank_in * n
-        core = flat[start:stop].reshape(m, rank_out, rank_in, n)
-        cores.append(core.transpose(2, 0, 3, 1))  # (r_k, m_k, n_k, r_{k+1})
-        start = stop
-    return cores[::-1]
-
-
-def flat_from_cores(cores: Sequence[np.ndarray]) -> np.ndarray:
-    """The flat kernel of the published TT_RNN code: the inverse of `cores_from_flat`."""
-    return np.concatenate(
-        [np.asarray(core).transpose(1, 3, 0, 2).reshape(-1) for core in reversed(cores)]
-    )
-
-
 def _interleave(matrix: np.ndarray, shape: TTShape) -> np.ndarray:
     """(M, N) to (m_1 n_1, ..., m_d n_d)."""
     num_modes = len(shape.input_modes)
     axes = [axis for k in range(num_modes) for axis in (k, num_modes + k)]
     tensor = matrix.reshape(*shape.input_modes, *shape.output_modes).transpose(axes)
-    return tensor.reshape([m * n for m, n in zip(shape.input_modes, shape.output_modes, strict=True)])
+    return tensor.reshape(
+        [m * n for m, n in zip(shape.input_modes, shape.output_modes, strict=True)]
+    )
 
 
 def _successive_svds(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
+from ttrnn.dense import TTDense
 from ttrnn.rnn import TTGRU, TTLSTM, TTSimpleRNN
 
 CELLS = {"rnn": TTSimpleRNN, "gru": TTGRU, "lstm": TTLSTM}
@@ -24,6 +25,7 @@ def build_video_rnn(
     pixel_scale: float = 1.0,
     head_l2: float = 0.0,
     head_dropout: float = 0.0,
+    scene_dropout: float = 0.5,
     dtype: str | None = None,
     seed: int | None = None,
     **rnn_kwargs,
@@ -64,11 +66,31 @@ def build_video_rnn(
     rnn = CELLS[cell](
         tt_input_shape, tt_output_shape, tt_ranks, dtype=dtype, seed=seed, name=cell, **rnn_kwargs
     )
+    features = []
     if inputs == "raw":
-        state = rnn(pixels, mask=mask)
+        features.append(rnn(pixels, mask=mask))
     else:
         mean = MeanFrame(dtype=dtype, name="mean_frame")(pixels, mask)
-        state = rnn(keras.layers.Subtract(dtype=dtype, name="motion")([pixels, mean]), mask=mask)
+        motion = keras.layers.Subtract(dtype=dtype, name="motion")([pixels, mean])
+        features.append(rnn(motion, mask=mask))
+    if inputs == "both":
+        scene = TTDense(
+            tt_input_shape,
+            tt_output_shape,
+            tt_ranks,
+            activation="tanh",
+            kernel_initializer=rnn_kwargs.get("kernel_initializer", "glorot_uniform"),
+            dtype=dtype,
+            name="scene",
+        )(keras.layers.Flatten(dtype=dtype, name="flat_mean_frame")(mean))
+        features.append(
+            keras.layers.Dropout(
+                scene_dropout, noise_shape=(None, 1), seed=seed, dtype=dtype, name="scene_dropout"
+            )(scene)
+        )
+    state = features[0]
+    if len(features) > 1:
+        state = keras.layers.Concatenate(dtype=dtype, name="motion_and_scene")(features)
     state = keras.layers.Dropout(head_dropout, seed=seed, dtype=dtype, name="head_dropout")(state)
     outputs = keras.layers.Dense(
         num_classes,
@@ -78,9 +100,7 @@ def build_video_rnn(
         dtype="float32",
         name="probabilities",
     )(state)
-    return keras.Model(
-        {"frames": frames, "num_frames": num_frames}, outputs, name=f"video_{cell}"
-    )
+    return keras.Model({"frames": frames, "num_frames": num_frames}, outputs, name=f"video_{cell}")
 
 
 @keras.saving.register_keras_serializable(package="ttrnn")
