@@ -56,18 +56,23 @@ UCF11 = Dataset(
 DATASETS = {dataset.name: dataset for dataset in (UCF11,)}
 
 
-def identify(class_names: Collection[str], folder_name: str) -> tuple[str, tuple[str, ...]]:
-    """Name and classes of the data set whose classes were found in a folder.
+def resolve(
+    name: str | None, class_names: Collection[str], folder_name: str
+) -> tuple[str, tuple[str, ...]]:
+    """Name and classes of a data set, from what it was called and what was found.
 
     Args:
-        class_names: the classes found.
-        folder_name: what to call a data set that is not in the catalogue.
+        name: what it was called, if anything.
+        class_names: the classes found in its folder.
+        folder_name: of its folder.
 
     Returns:
-        The data set's name, and its classes in label order: all of a known set's, though some
-        may have no clip here, or the found ones sorted.
+        The name, and the classes in label order. A record of the catalogue gives all of its
+        classes, though some may have no clip here; but where other classes are found, it is
+        not that data set, and goes by its folder's name.
     """
-    for dataset in DATASETS.values():
-        if set(class_names) <= set(dataset.class_names):
-            return dataset.name, dataset.class_names
-    return folder_name, tuple(sorted(set(class_names)))
+    record = DATASETS.get(name or "")
+    if record and set(class_names) <= set(record.class_names):
+        return record.name, record.class_names
+    own_name = folder_name if record or name is None else name
+    return own_name, tuple(sorted(set(class_names)))

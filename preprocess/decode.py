@@ -20,7 +20,7 @@ Frame = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a file's header says.
+    """What is known of a file before it is decoded.
 
     Args:
         fps: frames a second; 0.0 where unknown.
@@ -28,12 +28,16 @@ class VideoInfo:
         height: of the picture as shown, in pixels.
         claimed_frames: how many frames the header speaks of, or None. Often an estimate from
             the duration: never use it as a count.
+        size_bytes: of the file, when it was opened.
+        mtime_ns: when the file had last been changed, in nanoseconds.
     """
 
     fps: float
     width: int
     height: int
     claimed_frames: int | None
+    size_bytes: int
+    mtime_ns: int
 
 
 class VideoReader:
@@ -62,13 +66,14 @@ class VideoReader:
         self._size = size
         self._stride = stride
         self._max_frames = max_frames
+        file = _check_file(Path(path))
         self._capture = _open(Path(path))
         self._decoded: Any = None  # OpenCV fills the same memory again and again
         self._resized = np.empty((size[1], size[0], 3), np.uint8)
         self.num_decoded = 0
         self.num_given = 0
         self.reached_end = False
-        self.info = _info(self._capture)
+        self.info = _info(self._capture, file)
 
     def read_into(self, frame: Frame) -> bool:
         """Fill `frame`, uint8 (H, W, 3), with the next one kept; False when there is none."""
@@ -136,38 +141,38 @@ def iter_frames(
             raise DecodeError("no frame could be decoded")
 
 
-def _open(path: Path) -> cv2.VideoCapture:
-    """A decoder for the file. The path is absolute, or FFmpeg would take `-x` or `a:b` apart."""
+def _check_file(path: Path) -> os.stat_result:
+    """Size and time of the file; DecodeError for what OpenCV would refuse without a reason."""
     try:
         str(path).encode()
-        if path.stat().st_size == 0:
-            raise DecodeError("the file is empty")
-        path.open("rb").close()
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
     except UnicodeEncodeError:
         raise DecodeError("the file name is not valid UTF-8") from None
     except OSError as error:
         raise DecodeError(error.strerror or str(error)) from error
-    capture = cv2.VideoCapture(
-        str(path.absolute()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1]
-    )
+    if found.st_size == 0:
+        raise DecodeError("the file is empty")
+    return found
+
+
+def _open(path: Path) -> cv2.VideoCapture:
+    """A decoder for the file. The path is absolute, or FFmpeg would take `-x` or `a:b` apart."""
+    options = [cv2.CAP_PROP_N_THREADS, 1]
+    capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG, options)
     if not capture.isOpened():
         raise DecodeError("not a video that OpenCV can open")
     return capture
 
 
-def _info(capture: cv2.VideoCapture) -> VideoInfo:
-    fps, claimed, width, height = (
-        capture.get(key)
-        for key in (
-            cv2.CAP_PROP_FPS,
-            cv2.CAP_PROP_FRAME_COUNT,
-            cv2.CAP_PROP_FRAME_WIDTH,
-            cv2.CAP_PROP_FRAME_HEIGHT,
-        )
-    )
+def _info(capture: cv2.VideoCapture, file: os.stat_result) -> VideoInfo:
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    claimed = capture.get(cv2.CAP_PROP_FRAME_COUNT)
     return VideoInfo(
         fps=float(fps) if np.isfinite(fps) and fps > 0 else 0.0,
-        width=int(width),
-        height=int(height),
+        width=int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
+        height=int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
         claimed_frames=int(claimed) if 0 < claimed < 2**53 else None,
+        size_bytes=file.st_size,
+        mtime_ns=file.st_mtime_ns,
     )

@@ -6,17 +6,19 @@ import csv
 import io
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from preprocess.catalog import identify
+from preprocess.catalog import resolve
 from preprocess.clips import Clip, find_clips
-from preprocess.errors import PreprocessError
+from preprocess.errors import WriteError
 from preprocess.index import DatasetIndex, read_index, write_index, write_text
 from preprocess.lock import exclusive
+from preprocess.parallel import run_units
 from preprocess.plan import (
     Plan,
     check_settings,
@@ -24,9 +26,11 @@ from preprocess.plan import (
     remove_all,
     remove_temporary_files,
     require_directory,
+    split_units,
 )
 from preprocess.settings import FrameSettings
-from preprocess.worker import Unit, UnitResult, extract_unit, split_units
+from preprocess.shards import publish
+from preprocess.worker import Unit, UnitResult
 
 MAX_SHARD_BYTES = 256 * 2**20
 
@@ -66,7 +70,7 @@ class ExtractionSummary:
         num_clips: clips found in the videos folder.
         num_kept: clips whose frames were there already.
         num_extracted: clips decoded in this run.
-        num_frames_extracted: frames stored in this run.
+        num_frames: frames stored in this run.
         failures: reason by source, for the clips that could not be read.
     """
 
@@ -74,8 +78,13 @@ class ExtractionSummary:
     num_clips: int
     num_kept: int
     num_extracted: int
-    num_frames_extracted: int
+    num_frames: int
     failures: dict[str, str]
+
+    @property
+    def num_stored(self) -> int:
+        """Clips that the shards hold now."""
+        return self.num_kept + self.num_extracted
 
 
 def extract(
@@ -97,7 +106,8 @@ def extract(
         shards: the directory to write to.
         settings: of the frames; None for `FrameSettings()`.
         jobs: worker processes; None for one a processor. One job works in this very process.
-        dataset: name of the data set; None tells it from the classes found.
+        dataset: name of the data set; one of the catalogue counts only if the classes found
+            are its own. None names it for its folder.
         overwrite: whether to remove what the directory holds first.
         max_shard_bytes: a shard that has grown to this size takes no further clip.
         command: the shell command that repeats this call, for messages.
@@ -108,97 +118,107 @@ def extract(
             full or a worker died. Finished shards are kept.
     """
     clips = find_clips(videos)
-    settings = settings or FrameSettings()
-    progress = progress or Silent()
     folder = Path(shards)
     require_directory(folder)
-    known, class_names = identify({clip.class_name for clip in clips}, Path(videos).resolve().name)
+    name, class_names = resolve(
+        dataset, {clip.class_name for clip in clips}, Path(videos).resolve().name
+    )
     index = DatasetIndex(
-        dataset=dataset or known,
+        dataset=name,
         class_names=class_names,
-        settings=settings,
+        settings=settings or FrameSettings(),
         complete=False,
         num_failed=0,
         command=command or f"python -m preprocess folder {videos} {folder}",
     )
+    progress = progress or Silent()
     waiting = f"Another extraction is writing to {folder}; waiting for it to end."
     with exclusive(folder, on_wait=lambda: progress.say(waiting)):
         remove_temporary_files(folder)
         if overwrite:
             remove_all(folder)
-        there = read_index(folder)
-        if there is not None:
-            check_settings(there, settings, folder)
-        plan = make_plan(clips, folder)
-        for shard in plan.stale:
-            shard.unlink()
-        if plan.todo or there is None:
-            write_index(folder, index)
-        progress.start(len(clips), len(plan.kept))
-        result = _run(plan, clips, folder, settings, jobs, max_shard_bytes, progress)
-        write_failures(folder, result.failures)
-        write_index(folder, replace(index, complete=True, num_failed=len(result.failures)))
+        try:
+            return _extract(
+                clips, folder, index, jobs or available_cpus(), max_shard_bytes, progress
+            )
+        except WriteError as error:
+            free = shutil.disk_usage(folder).free / 2**20
+            raise WriteError(
+                f"Cannot write to {folder}: {error} ({free:.0f} MiB free there). Finished shards "
+                "are kept: make room, then run the same command again."
+            ) from error
+        finally:
+            remove_temporary_files(folder)
+
+
+def available_cpus() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _extract(
+    clips: Sequence[Clip],
+    folder: Path,
+    index: DatasetIndex,
+    jobs: int,
+    max_shard_bytes: int,
+    progress: Progress,
+) -> ExtractionSummary:
+    """What `extract` does once it has the directory to itself."""
+    plan = _prepare(clips, folder, index)
+    units = [
+        Unit(unit, folder, index.settings, max_shard_bytes, os.getpid())
+        for unit in split_units(plan.todo, len(clips))
+    ]
+    progress.start(len(clips), len(plan.kept))
+    result = _run(units, jobs, progress)
+    failures = dict(sorted(result.failures.items()))
+    _write_failures(folder, failures)
+    write_index(folder, replace(index, complete=True, num_failed=len(failures)))
     return ExtractionSummary(
         dataset=index.dataset,
         num_clips=len(clips),
         num_kept=len(plan.kept),
-        num_extracted=result.num_clips - len(result.failures),
-        num_frames_extracted=result.num_frames,
-        failures=result.failures,
+        num_extracted=result.num_clips - len(failures),
+        num_frames=result.num_frames,
+        failures=failures,
     )
 
 
-def _run(
-    plan: Plan,
-    clips: Sequence[Clip],
-    folder: Path,
-    settings: FrameSettings,
-    jobs: int | None,
-    max_shard_bytes: int,
-    progress: Progress,
-) -> UnitResult:
-    """Work through the plan; the sum of what came of its units."""
-    units = [
-        Unit(unit, folder, settings, max_shard_bytes, os.getpid())
-        for unit in split_units(plan.todo, len(clips))
-    ]
+def _prepare(clips: Sequence[Clip], folder: Path, index: DatasetIndex) -> Plan:
+    """Find out what is to be done, and take away what stands in its way."""
+    there = read_index(folder)
+    if there is not None:
+        check_settings(there, index.settings, folder)
+    plan = make_plan(clips, folder)
+    if plan.todo or plan.stale or there is None:
+        write_index(folder, index)  # first, so that no reader takes the rest for the whole
+    for shard in plan.stale:
+        shard.unlink()
+    return plan
+
+
+def _run(units: Sequence[Unit], jobs: int, progress: Progress) -> UnitResult:
+    """Work through the units; the sum of what came of them. Their shards are published here,
+
+    beside the decoding, because waiting for the disk costs no processor, and because then a
+    worker that outlives this process cannot put anything among the shards.
+    """
     total = UnitResult()
-    for result in _results(units, jobs or os.cpu_count() or 1):
-        if result.write_error:
-            free = shutil.disk_usage(folder).free / 2**20
-            raise PreprocessError(
-                f"Cannot write to {folder}: {result.write_error} ({free:.0f} MiB free there). "
-                "Finished shards are kept: make room and run the same command again."
-            )
-        total.num_clips += result.num_clips
-        total.num_frames += result.num_frames
-        total.failures |= result.failures
-        progress.advance(result.num_clips, result.num_frames)
-    total.failures = dict(sorted(total.failures.items()))
+    with ThreadPoolExecutor(1) as publisher, closing(run_units(units, jobs=jobs)) as results:
+        published = []
+        for result in results:
+            published += [publisher.submit(publish, shard) for shard in result.shards]
+            total.num_clips += result.num_clips
+            total.num_frames += result.num_frames
+            total.failures |= result.failures
+            progress.advance(result.num_clips, result.num_frames)
+        for shard in published:
+            shard.result()
     return total
 
 
-def _results(units: Sequence[Unit], jobs: int) -> Iterator[UnitResult]:
-    """What comes of the units, in the order in which they end."""
-    jobs = min(jobs, len(units))
-    if jobs <= 1:
-        yield from map(extract_unit, units)
-        return
-    from joblib import Parallel, delayed
-    from joblib.externals.loky import get_reusable_executor
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
-
-    parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch="2*n_jobs")
-    try:
-        yield from parallel(delayed(extract_unit)(unit) for unit in units)
-    except TerminatedWorkerError as error:
-        raise PreprocessError("A worker process died") from error
-    finally:
-        with suppress(Exception):
-            get_reusable_executor().shutdown(wait=False, kill_workers=True)
-
-
-def write_failures(folder: Path, failures: dict[str, str]) -> None:
+def _write_failures(folder: Path, failures: dict[str, str]) -> None:
     """`failures.csv` with the columns source and reason, or no such file if all went well."""
     path = folder / "failures.csv"
     if not failures:

@@ -77,6 +77,16 @@ def _is_current(record: ClipRecord, clip: Clip | None) -> bool:
     return (record.size_bytes, record.mtime_ns) == (file.st_size, file.st_mtime_ns)
 
 
+def split_units(clips: Sequence[Clip], num_clips: int) -> list[tuple[Clip, ...]]:
+    """Clips in runs of consecutive ones, whose length depends on `num_clips` alone.
+
+    A run is one task: long enough not to make a file of every clip, short enough that all
+    workers have work to the end.
+    """
+    length = min(max(num_clips // 64, 1), 16)
+    return [tuple(clips[start : start + length]) for start in range(0, len(clips), length)]
+
+
 def check_settings(index: DatasetIndex, settings: FrameSettings, folder: Path) -> None:
     """Refuse to mix frames made in different ways.
 

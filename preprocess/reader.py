@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from preprocess.errors import ShardError
 from preprocess.index import DatasetIndex, read_index
-from preprocess.shards import SHARD_GLOB, ClipRecord, damaged, open_file, read_records
+from preprocess.shards import SHARD_GLOB, ClipRecord, clip_name, damaged, open_file, read_records
 
 _MOST_OPEN_FILES = 16
 
@@ -161,7 +161,7 @@ class Shards(Sequence[ShardClip]):
             self._forget_files()
         with self._lock:
             try:
-                return self._file(shard)["clips"][f"{position:04d}"][:stop]
+                return self._file(shard)["clips"][clip_name(position)][:stop]
             except (OSError, KeyError, RuntimeError) as error:
                 raise damaged(shard, error) from error
 

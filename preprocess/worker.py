@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import os
-import re
+import signal
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+import cv2
 import numpy as np
 
 from preprocess.clips import Clip
 from preprocess.decode import VideoReader
 from preprocess.errors import DecodeError
+from preprocess.messages import captured_stderr, first_complaint
 from preprocess.settings import FrameSettings
-from preprocess.shards import ClipRecord, ShardWriter, chunk_frames
+from preprocess.shards import ClipRecord, SealedShard, ShardWriter, chunk_frames
 
-_LIBRARY_LINE = re.compile(r"^\[(?!\s*WARN)[^\]]*\]\s*(?P<text>\S.*)$", re.MULTILINE)
 _CLEARLY_FEWER = 0.9  # of the frames claimed; below it a clip counts as cut short
 
 
@@ -48,30 +46,31 @@ class UnitResult:
     """What came of a unit.
 
     Args:
+        shards: written, and waiting to be published.
         num_clips: clips gone through, failed ones included.
         num_frames: frames stored.
         failures: reason by source.
-        write_error: why nothing more could be written, if so; the unit is then unfinished.
     """
 
+    shards: list[SealedShard] = field(default_factory=list)
     num_clips: int = 0
     num_frames: int = 0
     failures: dict[str, str] = field(default_factory=dict)
-    write_error: str | None = None
 
 
 def extract_unit(unit: Unit) -> UnitResult:
-    """Decode the clips of a unit into shards. A clip is never whole in memory."""
-    import cv2
+    """Decode the clips of a unit into shards. A clip is never whole in memory.
 
+    Raises:
+        WriteError: if the disk does not take them.
+    """
     cv2.setNumThreads(1)
+    if os.getpid() != unit.owner:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's to answer
     result = UnitResult()
     waiting = list(unit.clips)
-    try:
-        while waiting:
-            _write_shard(unit, waiting, result)
-    except OSError as error:
-        result.write_error = error.strerror or str(error)
+    while waiting:
+        _write_shard(unit, waiting, result)
     return result
 
 
@@ -79,16 +78,16 @@ def _write_shard(unit: Unit, waiting: list[Clip], result: UnitResult) -> None:
     """One shard of the clips that wait, as many as fit; they are taken from the list."""
     with ShardWriter(unit.folder, unit.settings) as writer:
         while waiting and writer.num_bytes < unit.max_shard_bytes:
+            if unit.owner not in (os.getpid(), os.getppid()):
+                sys.exit("the command that started this worker is gone")
             clip = waiting.pop(0)
             try:
                 result.num_frames += _write_clip(writer, clip, unit.settings)
             except DecodeError as error:
                 result.failures[clip.source] = str(error)
             result.num_clips += 1
-        if os.getppid() != unit.owner and os.getpid() != unit.owner:
-            sys.exit("the command that started this worker is gone")
         if writer.num_clips:
-            writer.commit()
+            result.shards.append(writer.seal())
 
 
 def _write_clip(writer: ShardWriter, clip: Clip, settings: FrameSettings) -> int:
@@ -97,12 +96,12 @@ def _write_clip(writer: ShardWriter, clip: Clip, settings: FrameSettings) -> int
     Raises:
         DecodeError: with the true reason, if the clip cannot be read to its end.
     """
-    with _captured_stderr() as messages:
+    with captured_stderr() as messages:
         try:
             return _decode_clip(writer, clip, settings, messages)
         except DecodeError as error:
-            complaint = _complaint(messages)
-            raise DecodeError(f"{error}: {complaint}" if complaint else str(error)) from error
+            complaint = first_complaint(messages)
+            raise DecodeError(f"{error} ({complaint})" if complaint else str(error)) from error
 
 
 def _decode_clip(
@@ -110,7 +109,6 @@ def _decode_clip(
 ) -> int:
     options = {name: getattr(settings, name) for name in ("size", "stride", "max_frames")}
     with VideoReader(clip.path, **options) as video:
-        file = clip.path.stat()
         writer.begin_clip()
         try:
             _append_frames(writer, video, settings)
@@ -123,8 +121,8 @@ def _decode_clip(
                 source=clip.source,
                 class_name=clip.class_name,
                 group=clip.group,
-                size_bytes=file.st_size,
-                mtime_ns=file.st_mtime_ns,
+                size_bytes=video.info.size_bytes,
+                mtime_ns=video.info.mtime_ns,
                 num_frames=video.num_given,
                 fps=video.info.fps,
                 original_width=video.info.width,
@@ -162,32 +160,5 @@ def _check_end(clip: Clip, video: VideoReader, messages: IO[bytes]) -> None:
     with clip.path.open("rb") as file:
         head = file.read(12)
     is_avi, is_program_stream = head[8:] == b"AVI ", head[:4] == b"\0\0\1\xba"
-    if is_avi or (_complaint(messages) and not is_program_stream):
+    if is_avi or (first_complaint(messages) and not is_program_stream):
         raise DecodeError(f"ended early: {video.num_decoded} of {claimed} frames decoded")
-
-
-@contextmanager
-def _captured_stderr() -> Iterator[IO[bytes]]:
-    """Everything written to file descriptor 2, by FFmpeg above all, goes to the file given."""
-    sys.stderr.flush()
-    original = os.dup(2)
-    with tempfile.TemporaryFile() as messages:
-        os.dup2(messages.fileno(), 2)
-        try:
-            yield messages
-        finally:
-            os.dup2(original, 2)
-            os.close(original)
-
-
-def _complaint(messages: IO[bytes]) -> str:
-    """The first thing that FFmpeg said, without its addresses; empty if it kept silent."""
-    text = os.pread(messages.fileno(), 2**16, 0).decode(errors="replace")
-    found = _LIBRARY_LINE.search(text)
-    return found["text"].strip() if found else ""
-
-
-def split_units(clips: Sequence[Clip], num_clips: int) -> list[tuple[Clip, ...]]:
-    """Clips in runs of consecutive ones, whose length depends on `num_clips` alone."""
-    length = min(max(num_clips // 64, 1), 16)
-    return [tuple(clips[start : start + length]) for start in range(0, len(clips), length)]

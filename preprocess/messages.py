@@ -1,0 +1,42 @@
+"""What FFmpeg says. Inside OpenCV it has no other way than file descriptor 2."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+_LIBRARY_LINE = re.compile(r"^\[(?!\s*(?:WARN|INFO))[^\]]*\]\s*(?P<text>\S.*)$", re.MULTILINE)
+_ENOUGH_BYTES = 2**16
+
+
+@contextmanager
+def captured_stderr() -> Iterator[IO[bytes]]:
+    """All that this process writes to file descriptor 2 goes to the file given instead.
+
+    Only for a process without other threads that have something to say there.
+    """
+    sys.stderr.flush()
+    original = os.dup(2)
+    with tempfile.TemporaryFile() as messages:
+        os.dup2(messages.fileno(), 2)
+        try:
+            yield messages
+        finally:
+            os.dup2(original, 2)
+            os.close(original)
+
+
+def first_complaint(messages: IO[bytes]) -> str:
+    """The first thing FFmpeg said, without its addresses; empty if it kept silent.
+
+    FFmpeg writes `[mov,mp4 @ 0x55d0] moov atom not found`; OpenCV's own warnings, which have
+    the same form, are passed over.
+    """
+    text = os.pread(messages.fileno(), _ENOUGH_BYTES, 0).decode(errors="replace")
+    found = _LIBRARY_LINE.search(text)
+    return found["text"].strip() if found else ""
