@@ -55,8 +55,12 @@ def git_commit(folder: Path | None = None) -> str | None:
 
 def peak_rss_bytes() -> int:
     """The most memory this process has held so far, in bytes (worker processes apart)."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage on Linux would include the peak of the process that started us
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(lines["VmHWM"].removesuffix("kB")) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if platform.system() == "Darwin" else peak * 1024  # Linux counts kibibytes
+    return peak if platform.system() == "Darwin" else peak * 1024
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

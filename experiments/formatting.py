@@ -24,8 +24,8 @@ def share(value: float) -> str:
 
 
 def percent(value: float) -> str:
-    """0.8134 -> '81.3 %'."""
-    return f"{100 * value:.1f} %"
+    """0.8134 -> '81.3 %', with a space at which no line breaks."""
+    return f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
 
 
 def times(value: float) -> str:

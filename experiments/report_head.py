@@ -25,6 +25,7 @@ def head(run: Run) -> tuple[str, Markup]:
     parts = [
         element("div", element("h1", title), *badge, class_="title"),
         element("p", what_was_run(run.result), class_="lead"),
+        _origin(run.result),
         *([element("p", _DEMO, class_="note bad")] if is_demo else []),
         *_status(run.result),
         element("div", *_cards(run), class_="cards"),
@@ -56,9 +57,20 @@ def what_was_run(result: dict[str, Any]) -> str:
         words += f", every {result['stride']}. frame"
     if result.get("epochs"):
         words += f", {result['epochs']} epochs"
-    if result.get("date"):
-        words += f"; finished {str(result['date'])[:16].replace('T', ' ')} UTC"
     return words + "."
+
+
+def _origin(result: dict[str, Any]) -> Markup:
+    """When, from which commit and by which command."""
+    parts: list[object] = []
+    if result.get("date"):
+        parts.append(f"{str(result['date'])[:16].replace('T', ' ')} UTC")
+    if result.get("commit"):
+        parts.append(f"commit {result['commit']}")
+    if result.get("command"):
+        parts.append(element("code", result["command"]))
+    separated = [piece for part in parts for piece in (" · ", part)][1:]
+    return element("p", *separated, class_="soft")
 
 
 def leak(result: dict[str, Any]) -> str:

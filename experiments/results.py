@@ -1,18 +1,12 @@
-"""Results as rows: result.json for a run, experiments/results.csv for all, pages made from them.
+"""A run's result.json, and the pages made from all recorded results.
 
-    python -m experiments.results           # docs/results.md and README.md's block, from the CSV
-    python -m experiments.results --check   # exit 1 if either is stale
-
-Rows are only ever appended; a failed attempt is a row too.
+python -m experiments.results           # docs/results.md and README.md's block, from the CSV
+python -m experiments.results --check   # exit 1 if either is stale
 """
 
 from __future__ import annotations
 
-import csv
-import fcntl
-import io
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.environment import describe_environment, git_commit, peak_rss_bytes
+from experiments.records import FIELDS, append_record, plain, read_records, refuse_unknown
 from experiments.run_directory import write_atomically
 
 __all__ = [
@@ -30,35 +25,6 @@ __all__ = [
     "read_records",
     "write_result",
 ]
-
-FIELDS: dict[str, tuple[str, ...]] = dict.fromkeys(  # field of result.json -> its parts in the CSV
-    (
-        *("date", "commit", "command", "experiment", "dataset", "num_clips", "num_classes"),
-        *("chance", "split", "num_test_clips", "num_test_clips_with_sibling", "fold", "num_folds"),
-        *("seed", "recipe", "model", "maxlen", "stride", "policy", "epochs", "batch_size"),
-        *("params", "tt_params", "compression_kernel", "compression_layer"),
-        *("accuracy", "accuracy_interval", "accuracy_last", "accuracy_best"),
-        *("validation_accuracy", "train_accuracy", "frames_per_second", "wall_seconds"),
-        *("peak_rss_bytes", "machine", "versions", "status"),
-    ),
-    (),
-)
-FIELDS["accuracy_interval"] = ("low", "high")
-FIELDS["machine"] = ("cpu", "cores", "memory_bytes", "os")
-FIELDS["versions"] = ("python", "tensorflow", "keras", "numpy", "opencv", "h5py")
-
-COLUMNS = tuple(
-    column
-    for field, parts in FIELDS.items()
-    for column in ([f"{field}.{part}" for part in parts] or [field])
-)
-TEXT_COLUMNS = {
-    *("date", "commit", "command", "experiment", "dataset", "split", "recipe", "model", "policy"),
-    *("machine.cpu", "machine.os", "status"),
-    *(column for column in COLUMNS if column.startswith("versions.")),
-}
-
-Record = dict[str, Any]  # column -> text, number or None
 
 
 @dataclass
@@ -86,61 +52,11 @@ def write_result(run_dir: Path, result: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: for a field that the records do not have.
     """
-    _refuse_unknown(result, FIELDS)
-    complete = {field: result.get(field) for field in FIELDS}
-    text = json.dumps(complete, indent=2, default=_plain, allow_nan=False) + "\n"
+    refuse_unknown(result, FIELDS)
+    complete = {field: plain(result.get(field)) for field in FIELDS}
+    text = json.dumps(complete, indent=2) + "\n"
     write_atomically(run_dir / "result.json", text.encode())
-    return json.loads(text)
-
-
-def append_record(result: dict[str, Any], records: Path) -> None:
-    """Append a result as one row; the header is written once.
-
-    Several processes may append at once: the file is locked, and a row is one write that is
-    taken back if it does not fit on the disk.
-
-    Raises:
-        ValueError: if the file has other columns, or the result other fields.
-    """
-    row = _csv_line([_cell(value) for value in flatten(result).values()])
-    with records.open("a+b") as file:  # closing the file releases the lock
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0)
-        content = file.read()
-        if content:
-            _require_columns(content.decode().splitlines()[0], records)
-        else:
-            row = _csv_line(COLUMNS) + row
-        if content and not content.endswith(b"\n"):
-            row = "\n" + row
-        _append_or_take_back(file.fileno(), row.encode(), length=len(content))
-
-
-def read_records(records: Path) -> list[Record]:
-    """The rows in the order in which they were recorded; empty cells are None."""
-    if not records.exists():
-        raise FileNotFoundError(
-            f"no {records} here: run this from the repository's root, or name it with --records."
-        )
-    with records.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        _require_columns(_csv_line(reader.fieldnames or ()).strip(), records)
-        return [{name: _value(name, row[name]) for name in COLUMNS} for row in reader]
-
-
-def flatten(result: dict[str, Any]) -> Record:
-    """A result by column: `{"machine": {"cpu": ...}}` becomes `{"machine.cpu": ...}`."""
-    _refuse_unknown(result, FIELDS)
-    flat: Record = {}
-    for field, parts in FIELDS.items():
-        value = result.get(field)
-        if not parts:
-            flat[field] = value
-            continue
-        named = value if isinstance(value, dict) else dict(zip(parts, value or (), strict=False))
-        _refuse_unknown(named, dict.fromkeys(parts, ()), inside=f"{field}.")
-        flat.update({f"{field}.{part}": named.get(part) for part in parts})
-    return flat
+    return complete
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -173,65 +89,6 @@ def _write_pages(arguments: Arguments) -> int:
             write_atomically(page, pages[page].encode())
             print(f"wrote {page} from {len(rows)} rows")
     return 1 if arguments.check and stale else 0
-
-
-def _append_or_take_back(descriptor: int, row: bytes, *, length: int) -> None:
-    try:
-        written = os.write(descriptor, row)
-    except OSError:
-        os.ftruncate(descriptor, length)
-        raise
-    if written != len(row):
-        os.ftruncate(descriptor, length)
-        raise OSError(f"only {written} of a row's {len(row)} bytes fitted; nothing was appended.")
-
-
-def _require_columns(header: str, records: Path) -> None:
-    found = next(csv.reader([header]), [])
-    if tuple(found) == COLUMNS:
-        return
-    missing = [name for name in COLUMNS if name not in found]
-    other = [name for name in found if name not in COLUMNS]
-    raise ValueError(
-        f"{records} must have the columns of experiments.results.COLUMNS, in their order. "
-        f"Missing: {missing or 'none'}; not known: {other or 'none'}. "
-        "Record to another file, or rewrite this one's header and rows."
-    )
-
-
-def _refuse_unknown(given: Any, known: dict[str, Any], *, inside: str = "") -> None:
-    unknown = [inside + name for name in given if name not in known]
-    if unknown:
-        raise ValueError(
-            f"a result holds the fields of experiments.results.FIELDS. Received also {unknown}."
-        )
-
-
-def _csv_line(cells: Any) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerow(cells)
-    return buffer.getvalue()
-
-
-def _cell(value: Any) -> str:
-    """One line of text; a number in its shortest exact form; nothing for None."""
-    if value is None:
-        return ""
-    value = _plain(value)
-    return " ".join(value.split()) if isinstance(value, str) else repr(value)
-
-
-def _value(column: str, cell: str | None) -> Any:
-    if not cell:
-        return None
-    return cell if column in TEXT_COLUMNS else json.loads(cell)
-
-
-def _plain(value: Any) -> Any:
-    """NumPy scalars and paths as what JSON knows."""
-    if hasattr(value, "item"):
-        return value.item()
-    return str(value) if isinstance(value, Path) else value
 
 
 def _holds(page: Path, text: str) -> bool:

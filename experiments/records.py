@@ -1,0 +1,173 @@
+"""Results as rows: the fields of result.json, and experiments/results.csv which gathers them.
+
+Rows are only ever appended; a failed attempt is a row too.
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import json
+import math
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+FIELDS: dict[str, tuple[str, ...]] = dict.fromkeys(  # field of result.json -> its parts in the CSV
+    (
+        *("date", "commit", "command", "experiment", "dataset", "num_clips", "num_classes"),
+        *("chance", "split", "num_test_clips", "num_test_clips_with_sibling", "fold", "num_folds"),
+        *("seed", "recipe", "model", "maxlen", "stride", "policy", "epochs", "batch_size"),
+        *("params", "tt_params", "compression_kernel", "compression_layer"),
+        *("accuracy", "accuracy_interval", "accuracy_last", "accuracy_best"),
+        *("validation_accuracy", "train_accuracy", "frames_per_second", "wall_seconds"),
+        *("peak_rss_bytes", "machine", "versions", "status"),
+    ),
+    (),
+)
+FIELDS["accuracy_interval"] = ("low", "high")
+FIELDS["machine"] = ("cpu", "cores", "memory_bytes", "os")
+FIELDS["versions"] = ("python", "tensorflow", "keras", "numpy", "opencv", "h5py")
+
+COLUMNS = tuple(
+    column
+    for field, parts in FIELDS.items()
+    for column in ([f"{field}.{part}" for part in parts] or [field])
+)
+TEXT_COLUMNS = {
+    *("date", "commit", "command", "experiment", "dataset", "split", "recipe", "model", "policy"),
+    *("machine.cpu", "machine.os", "status"),
+    *(column for column in COLUMNS if column.startswith("versions.")),
+}
+
+Record = dict[str, Any]  # column -> text, number or None
+
+
+def append_record(result: dict[str, Any], records: Path) -> None:
+    """Append a result as one row; the header is written once.
+
+    Several processes may append at once: the file is locked, and a row is one write that is
+    taken back if it does not fit on the disk.
+
+    Raises:
+        ValueError: if the file has other columns, or the result other fields.
+    """
+    row = _csv_line([_cell(value) for value in flatten(result).values()])
+    records.parent.mkdir(parents=True, exist_ok=True)
+    with records.open("a+b") as file:  # closing the file releases the lock
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        content = file.read()
+        if content:
+            _require_columns(next(csv.reader([content.decode().splitlines()[0]])), records)
+        else:
+            row = _csv_line(COLUMNS) + row
+        if content and not content.endswith(b"\n"):
+            row = "\n" + row
+        _append_or_take_back(file.fileno(), row.encode(), length=len(content))
+
+
+def read_records(records: Path) -> list[Record]:
+    """The rows in the order in which they were recorded; empty cells are None."""
+    if not records.exists():
+        raise FileNotFoundError(
+            f"no {records} here: run this from the repository's root, or name it with --records."
+        )
+    with records.open(newline="", encoding="utf-8") as file:
+        reader = csv.reader(file)
+        _require_columns(next(reader, []), records)
+        return [_record(cells, f"{records}, line {reader.line_num}") for cells in reader]
+
+
+def flatten(result: dict[str, Any]) -> Record:
+    """A result by column: `{"machine": {"cpu": ...}}` becomes `{"machine.cpu": ...}`."""
+    refuse_unknown(result, FIELDS)
+    flat: Record = {}
+    for field, parts in FIELDS.items():
+        value = plain(result.get(field))
+        if not parts:
+            flat[field] = value
+            continue
+        named = value if isinstance(value, dict) else dict(zip(parts, value or (), strict=False))
+        refuse_unknown(named, parts, inside=f"{field}.")
+        flat.update({f"{field}.{part}": named.get(part) for part in parts})
+    return flat
+
+
+def _append_or_take_back(descriptor: int, row: bytes, *, length: int) -> None:
+    try:
+        written = os.write(descriptor, row)
+    except OSError:
+        os.ftruncate(descriptor, length)
+        raise
+    if written != len(row):
+        os.ftruncate(descriptor, length)
+        raise OSError(f"only {written} of a row's {len(row)} bytes fitted; nothing was appended.")
+
+
+def _require_columns(found: Sequence[str], records: Path) -> None:
+    if tuple(found) == COLUMNS:
+        return
+    missing = [name for name in COLUMNS if name not in found]
+    other = [name for name in found if name not in COLUMNS]
+    raise ValueError(
+        f"{records} must have the columns of experiments.records.COLUMNS, in their order. "
+        f"Missing: {missing or 'none'}; not known: {other or 'none'}. "
+        "Record to another file, or rewrite this one's header and rows."
+    )
+
+
+def refuse_unknown(given: Iterable[str], known: Iterable[str], *, inside: str = "") -> None:
+    """Raise ValueError for a field that the records do not have."""
+    unknown = [inside + name for name in given if name not in known]
+    if unknown:
+        raise ValueError(
+            f"a result holds the fields of experiments.records.FIELDS. Received also {unknown}."
+        )
+
+
+def _csv_line(cells: Iterable[str]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(cells)
+    return buffer.getvalue()
+
+
+def _cell(value: Any) -> str:
+    """One line of text; a number in its shortest exact form; nothing for None."""
+    if value is None:
+        return ""
+    return " ".join(value.split()) if isinstance(value, str) else json.dumps(value)
+
+
+def _record(cells: Sequence[str], where: str) -> Record:
+    if len(cells) != len(COLUMNS):
+        raise ValueError(
+            f"a row needs {len(COLUMNS)} cells. Received {len(cells)} in {where}; "
+            "mend or remove it."
+        )
+    named = zip(COLUMNS, cells, strict=True)
+    try:
+        return {name: _value(name, cell) for name, cell in named}
+    except ValueError as error:
+        raise ValueError(f"a number was expected in {where}: {error}") from error
+
+
+def _value(column: str, cell: str) -> Any:
+    if not cell:
+        return None
+    return cell if column in TEXT_COLUMNS else json.loads(cell)
+
+
+def plain(value: Any) -> Any:
+    """What JSON knows: NumPy values and paths turned, a number that is not finite as None."""
+    if isinstance(value, dict):
+        return {str(name): plain(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(part) for part in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value

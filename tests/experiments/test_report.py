@@ -1,0 +1,278 @@
+"""The report is parsed again with html.parser: what it holds, escapes and never fetches."""
+
+import base64
+import csv
+import json
+import re
+import resource
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from experiments import plots
+from experiments.report import main, write_report
+from experiments.results import write_result
+from experiments.run_directory import Predictions, read_predictions, write_predictions
+
+ROOT = Path(__file__).parents[2]
+HOSTILE = '<b>&"x'
+NAMES = ["walking", HOSTILE, "swing"]
+LABELS = np.array([0, 0, 1, 1, 2, 2])
+PROBABILITIES = np.array(
+    [
+        [0.8, 0.1, 0.1],
+        [0.05, 0.9, 0.05],  # the most confident mistake
+        [0.1, 0.7, 0.2],
+        [0.1, 0.3, 0.6],  # the other mistake
+        [0.0, 0.0, 1.0],
+        [0.2, 0.2, 0.6],
+    ]
+)
+CLIPS = [f"c{i}/<i>{i}.mpg" for i in range(6)]
+RED, BLUE = (250, 10, 10), (10, 10, 250)
+
+
+class FakeClip:
+    """Red up to frame 20, then blue: what is beyond maxlen 20 would show."""
+
+    def __init__(self, num_frames):
+        self.frames = np.empty((num_frames, 60, 80, 3), np.uint8)
+        self.frames[:20], self.frames[20:] = RED, BLUE
+
+
+class FakeShards:
+    def __init__(self, sources=CLIPS, num_frames=40):
+        self.sources = list(sources)
+        self.num_frames = np.full(len(self.sources), num_frames)
+        self._clip = FakeClip(num_frames)
+
+    def __len__(self):
+        return len(self.sources)
+
+    def __getitem__(self, index):
+        return self._clip
+
+
+class Page(HTMLParser):
+    """A page as its elements, its text, and whether its tags close in order."""
+
+    def __init__(self, path):
+        super().__init__(convert_charrefs=True)
+        self.elements, self.text, self.open = [], "", []
+        self.feed(path.read_text(encoding="utf-8"))
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in ("meta", "img", "br", "source"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.text += data.replace("\N{NO-BREAK SPACE}", " ")
+
+    def images(self):
+        return [attributes["src"] for tag, attributes in self.elements if tag == "img"]
+
+    def strips(self):
+        return [uri for uri in self.images() if uri.startswith("data:image/jpeg;base64,")]
+
+
+def make_run(run_dir, **changes):
+    """A finished run of six test clips, four of them right."""
+    run_dir.mkdir()
+    predictions = Predictions(NAMES, CLIPS, ["01"] * 6, np.full(6, 40), LABELS, PROBABILITIES)
+    write_predictions(run_dir / "predictions.csv", predictions)
+    with (run_dir / "metrics.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["epoch", "train_loss", "train_accuracy", "validation_loss"])
+        writer.writerows([[1, 1.1, 0.4, 1.2], [2, 0.9, 0.6, ""]])
+    config = {"maxlen": 20, "stride": 1, "note": "<script>alert(1)</script>"}
+    (run_dir / "config.json").write_text(json.dumps(config))
+    result = {
+        **{"dataset": "demo", "model": "tt-gru", "recipe": "tuned", "split": "group", "fold": 0},
+        **{"num_clips": 30, "num_classes": 3, "chance": 1 / 3, "num_folds": 5},
+        **{"num_test_clips": 6, "num_test_clips_with_sibling": 0, "params": 203_435},
+        **{"tt_params": 3_232, "compression_kernel": 13687.1, "compression_layer": 220.5},
+        **{"wall_seconds": 363, "frames_per_second": 4200.4, "peak_rss_bytes": 2_100_000_000},
+        **{"command": "python -m experiments.ucf11 --out '<x>'", "status": "ok", **changes},
+    }
+    write_result(run_dir, result)
+    return run_dir
+
+
+@pytest.fixture(autouse=True)
+def _quick_pictures(monkeypatch):
+    """Pictures are one pixel here, which is quick; test_plots.py looks at real ones."""
+    pixel = cv2.imencode(".png", np.zeros((1, 1, 3), np.uint8))[1].tobytes()
+    for name in ("curves_png", "confusion_png", "lengths_png"):
+        monkeypatch.setattr(plots, name, lambda *_, **__: pixel)
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    return make_run(tmp_path / "first<run>")
+
+
+def test_headline_numbers_are_those_of_the_run(run_dir):
+    text = Page(write_report(run_dir)).text
+    for expected in (
+        *("DEMO", "first<run>", "66.7 %", "4 of 6", "chance is 33.3 %", "30.0 to 90.3 %"),
+        *("203,435", "3,232", "13,687x", "220x", "6 min 3 s", "4,200", "2.1 GB"),
+        "0 of 6 test clips have a sibling of the same group in training.",
+    ):
+        assert expected in text, expected
+
+
+def test_only_the_demo_set_wears_the_badge(tmp_path):
+    run_dir = make_run(tmp_path / "run", dataset="ucf11")
+    assert "DEMO" not in Page(write_report(run_dir)).text
+
+
+def test_siblings_in_training_are_told_with_their_meaning(tmp_path):
+    run_dir = make_run(tmp_path / "run", split="random", num_test_clips_with_sibling=5)
+    text = Page(write_report(run_dir)).text
+    assert "Random split, fold 0 of 5" in text
+    assert "5 of 6 test clips have a sibling" in text
+    assert "read the accuracy as high" in text
+
+
+def test_names_paths_and_settings_are_escaped(run_dir):
+    page = Page(write_report(run_dir, FakeShards()))
+    tags = {tag for tag, _ in page.elements}
+    assert not tags & {"b>&", "i", "script", "x"}
+    assert HOSTILE in page.text
+    assert CLIPS[1] in page.text
+    assert "<script>alert(1)</script>" in page.text
+    assert "<b>&" not in write_report(run_dir).read_text()
+
+
+def test_the_page_asks_nothing_of_the_network(run_dir):
+    path = write_report(run_dir, FakeShards())
+    page = Page(path)
+    assert not {tag for tag, _ in page.elements} & {"link", "script", "iframe", "object", "base"}
+    for tag, attributes in page.elements:
+        for name in ("src", "srcset", "href", "poster", "data", "action"):
+            value = attributes.get(name, "#")
+            assert value.startswith(("data:image/", "#")), (tag, name, value[:80])
+    style = path.read_text().partition("<style>")[2].partition("</style>")[0]
+    assert not re.search(r"url\(|@import", style)
+
+
+def test_links_within_the_page_lead_somewhere(run_dir):
+    page = Page(write_report(run_dir))
+    targets = {attributes["href"][1:] for tag, attributes in page.elements if tag == "a"}
+    assert targets
+    assert targets <= {attributes.get("id") for _, attributes in page.elements}
+
+
+def test_mistakes_come_most_confident_first_with_their_frames(run_dir):
+    page = Page(write_report(run_dir, FakeShards()))
+    mistakes = page.text.partition("2 wrong predictions")[2].partition("most confident")[0]
+    assert mistakes.index(CLIPS[1]) < mistakes.index(CLIPS[3])
+    assert f"predicted {HOSTILE} (90.0 %), true walking (5.0 %)" in mistakes
+    assert CLIPS[0] not in mistakes
+    assert len(page.strips()) == 8 * (2 + 3)  # two mistakes, three right ones
+
+
+def test_strips_show_what_the_model_saw_in_its_true_colours(run_dir):
+    for uri in Page(write_report(run_dir, FakeShards())).strips():
+        jpeg = np.frombuffer(base64.b64decode(uri.partition(",")[2]), np.uint8)
+        frame = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)[:, :, ::-1]  # (H, W, 3) RGB
+        assert frame.shape == (60, 80, 3)
+        np.testing.assert_allclose(frame.mean(axis=(0, 1)), RED, atol=6)
+
+
+def test_a_clip_of_three_frames_has_a_strip_of_three(run_dir):
+    assert len(Page(write_report(run_dir, FakeShards(num_frames=3))).strips()) == 3 * 5
+
+
+def test_without_shards_the_page_says_why_there_are_no_frames(run_dir):
+    page = Page(write_report(run_dir))
+    assert page.strips() == []
+    assert "the shards were not at hand" in page.text
+
+
+def test_a_clip_that_the_shards_lack_is_named(run_dir):
+    page = Page(write_report(run_dir, FakeShards(sources=[CLIPS[0], *CLIPS[2:]])))
+    assert page.text.count("not in the shards given") == 1
+
+
+def test_lengths_are_counted_as_the_model_sees_them(run_dir):
+    config = {"maxlen": 15, "stride": 2}
+    (run_dir / "config.json").write_text(json.dumps(config))
+    text = Page(write_report(run_dir, FakeShards(num_frames=39))).text  # 20 after the stride
+    assert "6 of them (100.0 %) are longer than maxlen 15" in text
+    assert "75.0 % of all frames are kept" in text
+
+
+def test_the_weakest_class_leads_the_table_of_classes(run_dir):
+    text = Page(write_report(run_dir)).text
+    table = text.partition("Most often taken for")[2]
+    assert table.startswith("walking50.0 %1 of 2100.0 %" + HOSTILE + " (1)")
+
+
+def test_a_failed_run_still_has_a_page(tmp_path):
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    write_result(run_dir, {"status": "failed: out of memory"})
+    text = Page(write_report(run_dir)).text
+    assert "This run failed: out of memory" in text
+    assert "no predictions were made" in text
+    assert not (run_dir / "curves.png").exists()
+
+
+def test_the_pictures_lie_beside_the_page(run_dir, monkeypatch):
+    monkeypatch.undo()
+    write_report(run_dir, FakeShards())
+    for name in ("curves.png", "confusion_matrix.png"):
+        assert min(cv2.imread(str(run_dir / name)).shape[:2]) >= 600
+
+
+def test_predictions_survive_the_file(run_dir):
+    found = read_predictions(run_dir / "predictions.csv")
+    assert (found.class_names, found.clips) == (NAMES, CLIPS)
+    np.testing.assert_array_equal(found.labels, LABELS)
+    np.testing.assert_allclose(found.probabilities, PROBABILITIES)
+
+
+def test_labels_may_be_indices_but_not_unknown_names(tmp_path):
+    path = tmp_path / "predictions.csv"
+    header = "clip,group,num_frames,label,predicted,correct,confidence,p_a,p_b\n"
+    path.write_text(header + "x,1,5,1,1,1,0.9,0.1,0.9\n")
+    assert read_predictions(path).labels == [1]
+    path.write_text(header + "x,1,5,c,b,1,0.9,0.1,0.9\n")
+    with pytest.raises(ValueError, match="Received 'c'"):
+        read_predictions(path)
+
+
+def test_the_command_rebuilds_the_page_and_refuses_what_is_no_run(run_dir, capsys):
+    assert main([str(run_dir)]) == 0
+    assert (run_dir / "report.html").exists()
+    assert main([str(run_dir / "none")]) == 2
+    assert "a run directory is needed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", ["experiments.report", "experiments.results"])
+def test_help_is_quick_and_imports_nothing_heavy(module):
+    code = (
+        f"import sys; sys.argv = ['x', '--help']; import {module} as m\n"
+        "try: m.main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'tensorflow', 'keras', 'matplotlib', 'sklearn', 'cv2', 'h5py'}\n"
+        "print('heavy:', sorted(heavy & set(sys.modules)))"
+    )
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert "heavy: []" in done.stdout, done.stdout + done.stderr
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert seconds < 0.5  # of processor time: other work on the machine is not our matter

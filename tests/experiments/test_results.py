@@ -1,0 +1,328 @@
+"""Rows: written once and whole, read back, and made into pages."""
+
+import json
+import multiprocessing
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+
+from experiments import results
+from experiments.records import COLUMNS, FIELDS
+from experiments.results_groups import group_rows, other_flags
+from experiments.results_page import fill_block, results_page, results_table_markdown
+
+ROOT = Path(__file__).parents[2]
+MACHINE = {"cpu": "Test | CPU", "cores": 2, "memory_bytes": 8_000_000_000, "os": "Linux"}
+
+
+def row(**changes):
+    """A result of one fold on the demo set."""
+    return {
+        **{"date": "2025-01-02T03:04:05Z", "commit": "abc123", "experiment": "ucf11"},
+        **{"command": "python -m experiments.ucf11 --tt", "dataset": "demo", "num_clips": 660},
+        **{"num_classes": 11, "chance": 1 / 11, "split": "group", "num_test_clips": 132},
+        **{"num_test_clips_with_sibling": 0, "fold": 0, "num_folds": 5, "seed": 0},
+        **{"recipe": "tuned", "model": "tt-gru", "maxlen": 450, "stride": 1},
+        **{"policy": "float32", "epochs": 10, "batch_size": 16, "params": 203_435},
+        **{"tt_params": 3_232, "compression_kernel": 13687.1, "compression_layer": 220.5},
+        **{"accuracy": 0.9, "accuracy_interval": (0.84, 0.94), "train_accuracy": 0.99},
+        **{"frames_per_second": 4200.4, "wall_seconds": 300.0, "peak_rss_bytes": 2e9},
+        **{"machine": MACHINE, "status": "ok"},
+        **changes,
+    }
+
+
+@pytest.fixture
+def record(tmp_path):
+    """Records rows in a CSV and reads all of them back."""
+
+    def append_and_read(*rows):
+        for result in rows:
+            results.append_record(result, tmp_path / "results.csv")
+        return results.read_records(tmp_path / "results.csv")
+
+    return append_and_read
+
+
+def table_rows(page, first_cell):
+    """The cells of a Markdown page's table rows that begin with `first_cell`."""
+    lines = [line for line in page.splitlines() if line.startswith(f"| {first_cell} |")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def test_result_json_has_every_field_and_null_where_nothing_is_known(tmp_path):
+    given = {"accuracy": np.float32(0.5), "accuracy_last": float("nan"), "dataset": "demo"}
+    results.write_result(tmp_path, {**given, "accuracy_interval": (0.25, 0.75)})
+    found = json.loads((tmp_path / "result.json").read_text())
+    assert list(found) == list(FIELDS)
+    known = {name: value for name, value in found.items() if value is not None}
+    assert known == {"accuracy": 0.5, "dataset": "demo", "accuracy_interval": [0.25, 0.75]}
+
+
+def test_an_unknown_field_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ValueError, match=r"\['acuracy'\]"):
+        results.write_result(tmp_path, {"acuracy": 0.5})
+    with pytest.raises(ValueError, match=r"\['machine.gpu'\]"):
+        results.append_record({"machine": {"gpu": "none"}}, tmp_path / "results.csv")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_row_comes_back_as_it_went_in(record):
+    command = 'python -m experiments.ucf11 --note "a, b\nand | c"'
+    (found,) = record(row(command=command, seed=None))
+    assert tuple(found) == COLUMNS
+    assert found["command"] == 'python -m experiments.ucf11 --note "a, b and | c"'
+    assert found["accuracy"] == 0.9
+    assert found["compression_kernel"] == 13687.1
+    assert found["accuracy_interval.high"] == 0.94
+    assert found["machine.memory_bytes"] == 8_000_000_000
+    assert found["seed"] is None
+    assert found["commit"] == "abc123"
+
+
+def test_a_commit_of_digits_stays_text(record):
+    (found,) = record(row(commit="123456789012", fold=3))
+    assert (found["commit"], found["fold"]) == ("123456789012", 3)
+
+
+def test_the_header_is_written_once(record, tmp_path):
+    record(row(), row())
+    lines = (tmp_path / "results.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["date", row()["date"], row()["date"]]
+
+
+def test_a_last_line_without_its_end_is_not_joined_to_the_next(record, tmp_path):
+    record(row())
+    path = tmp_path / "results.csv"
+    path.write_text(path.read_text().rstrip("\n"))
+    assert len(record(row())) == 2
+
+
+def test_a_file_with_other_columns_is_refused_and_left_alone(tmp_path):
+    path = tmp_path / "results.csv"
+    path.write_text("date,score\n1,2\n")
+    with pytest.raises(ValueError, match=r"not known: \['score'\]"):
+        results.append_record(row(), path)
+    with pytest.raises(ValueError, match=r"Missing: .*'accuracy'"):
+        results.read_records(path)
+    assert path.read_text() == "date,score\n1,2\n"
+
+
+def test_a_damaged_row_is_named_by_its_line(record, tmp_path):
+    record(row())
+    with (tmp_path / "results.csv").open("a") as file:
+        file.write("<<<<<<< HEAD\n")
+    with pytest.raises(ValueError, match="line 3"):
+        results.read_records(tmp_path / "results.csv")
+
+
+def append_many(path, start, fold):
+    start.wait()
+    for seed in range(50):
+        results.append_record(row(fold=fold, seed=seed), path)
+
+
+def test_two_processes_append_at_once_without_loss(tmp_path):
+    path = tmp_path / "results.csv"
+    context = multiprocessing.get_context("fork")
+    start = context.Barrier(2)
+    writers = [context.Process(target=append_many, args=(path, start, fold)) for fold in (0, 1)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    found = sorted((each["fold"], each["seed"]) for each in results.read_records(path))
+    assert found == [(fold, seed) for fold in (0, 1) for seed in range(50)]
+
+
+def test_folds_are_put_together_and_a_fold_run_twice_counts_by_its_latest(record):
+    rows = record(
+        row(fold=0, accuracy=0.1),
+        row(fold=0, accuracy=0.5),
+        row(fold=1, accuracy=0.6),
+        row(fold=2, accuracy=0.7),
+    )
+    page = results_page(rows)
+    (cells,) = [cells for cells in table_rows(page, "TT-GRU") if "maxlen 450" in cells[3]]
+    assert cells[4:6] == ["0.600 ± 0.100 (3 of 5 folds)", "0.091"]
+    assert cells[-1] == "1, 2, 3, 4"
+
+
+def test_seeds_of_a_fold_are_averaged_before_folds_are_compared(record):
+    rows = record(
+        row(fold=0, seed=0, accuracy=0.4),
+        row(fold=0, seed=1, accuracy=0.6),
+        row(fold=1, seed=0, accuracy=0.7),
+    )
+    (group,) = group_rows(rows)
+    assert group.spread("accuracy") == pytest.approx((0.6, 0.02**0.5, 2))
+
+
+def test_runs_that_differ_in_an_unrecorded_flag_are_not_put_together(record):
+    command = "python -m experiments.ucf11 --tt --fold 1 --lr 3e-4 --out 'a b'"
+    assert other_flags(command) == "--lr 3e-4"
+    assert other_flags("python -m experiments.ucf11 --fold=1 --seed 3 --no-augment") == (
+        "--no-augment"
+    )
+    assert len(group_rows(record(row(), row(command=command)))) == 2
+
+
+def test_a_failed_attempt_stays_as_a_row_of_its_own(record):
+    page = results_page(record(row(), row(status="failed: out of memory", accuracy=None)))
+    cells = [cells[4] for cells in table_rows(page, "TT-GRU")]
+    assert cells[-2:] == ["0.900 (0.840 to 0.940)", "failed: out of memory"]
+    assert "failed" not in results_table_markdown(record(row()))
+
+
+def test_data_sets_have_their_own_tables(record):
+    page = results_page(record(row(), row(dataset="ucf101", accuracy=0.33, chance=0.1)))
+    assert page.index("## UCF11") < page.index("## ucf101") < page.index("## demo")
+    small = page.partition("## ucf101")[2].partition("## demo")[0]
+    assert "0.330" in small
+    assert "0.900" not in small
+
+
+def test_our_ucf11_rows_stand_beside_the_published_figures(record):
+    page = results_page(record(row(dataset="ucf11", split="random", accuracy=0.8, maxlen=450)))
+    (paper,) = [cells for cells in table_rows(page, "TT-GRU") if len(cells) == 5]
+    assert paper[1:4] == ["Yang et al. 2017", "0.813 (unverified)", "not yet run"]
+    assert paper[4] == "0.800 (0.840 to 0.940), random split, maxlen 450"
+    costs = page.partition("| Input | Who |")[2].partition("\n\n")[0].splitlines()
+    assert [line.split(" | ")[2] for line in costs[2:]] == [
+        *("0.40", "not yet run", "0.38", "0.800 (0.840 to 0.940)", "0.25", "not yet run")
+    ]
+
+
+def test_the_whole_demo_section(record):
+    page = results_page(record(row()))
+    assert page.partition("## demo\n\n")[2] == GOLDEN
+
+
+def test_the_page_without_rows_says_so():
+    page = results_page([])
+    assert "## demo" in page
+    assert "No row was recorded yet." in page
+    assert results_table_markdown([]).count("not yet run") == 4
+
+
+def test_the_block_is_replaced_and_the_rest_kept():
+    text = "a\n<!-- results:begin -->\nold\n<!-- results:end -->\nz\n"
+    filled = fill_block(text, "new")
+    assert filled == "a\n<!-- results:begin -->\nnew\n<!-- results:end -->\nz\n"
+    assert fill_block(filled, "new") == filled
+    with pytest.raises(ValueError, match="results:begin"):
+        fill_block("no marks", "new")
+
+
+@pytest.fixture
+def flags(tmp_path, record):
+    record(row())
+    (tmp_path / "README.md").write_text("<!-- results:begin -->\n<!-- results:end -->\n")
+    names = {"records": "results.csv", "page": "results.md", "readme": "README.md"}
+    return [part for flag, name in names.items() for part in (f"--{flag}", str(tmp_path / name))]
+
+
+def test_check_is_red_until_the_pages_are_written_and_after_a_new_row(flags, record, tmp_path):
+    assert results.main([*flags, "--check"]) == 1
+    assert not (tmp_path / "results.md").exists()
+    assert results.main(flags) == 0
+    assert results.main([*flags, "--check"]) == 0
+    assert "0.900" in (tmp_path / "README.md").read_text()
+    record(row(accuracy=0.95, fold=1))
+    assert results.main([*flags, "--check"]) == 1
+
+
+def test_check_is_red_when_only_the_readme_is_stale(flags, tmp_path):
+    results.main(flags)
+    readme = tmp_path / "README.md"
+    readme.write_text(readme.read_text().replace("0.900", "0.990"))
+    assert results.main([*flags, "--check"]) == 1
+
+
+def test_missing_rows_are_one_clear_line(tmp_path, capsys):
+    assert results.main(["--records", str(tmp_path / "none.csv")]) == 2
+    assert "run this from the repository's root" in capsys.readouterr().err
+
+
+def test_this_repositorys_pages_are_up_to_date():
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.results", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_environment_is_described_in_the_fields_that_rows_have(record):
+    described = results.describe_environment()
+    (found,) = record(row(**described))
+    assert found["versions.opencv"].startswith(cv2.__version__)
+    assert found["versions.h5py"] == h5py.__version__
+    assert found["versions.numpy"] == np.__version__
+    assert found["versions.python"] == ".".join(map(str, sys.version_info[:3]))
+    assert found["machine.cores"] >= 1
+    assert found["machine.memory_bytes"] > 1e8
+    assert found["machine.cpu"]
+
+
+def test_peak_memory_is_in_bytes_and_this_processs_own():
+    code = (
+        "from experiments.environment import peak_rss_bytes\n"
+        "held = bytearray(b'1') * 200_000_000; del held\n"
+        "print(peak_rss_bytes())"
+    )
+    ours = np.ones(400_000_000, np.uint8)  # a parent's memory is not its child's
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert 200e6 < int(done.stdout) < 300e6 < ours.nbytes
+
+
+def git(folder, *arguments):
+    identity = ["-c", "user.name=t", "-c", "user.email=t@t"]
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def test_commit_is_none_outside_a_checkout_and_says_when_code_differs(tmp_path, monkeypatch):
+    assert results.git_commit(tmp_path) is None
+    git(tmp_path, "init", "-q")
+    assert results.git_commit(tmp_path) is None  # no commit yet
+    (tmp_path / "experiments").mkdir()
+    for name in ("code.py", "experiments/results.csv"):
+        (tmp_path / name).write_text("1")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "x")
+    clean = results.git_commit(tmp_path)
+    assert clean
+    assert "dirty" not in clean
+    (tmp_path / "experiments/results.csv").write_text("2")  # recording a result changes no code
+    assert results.git_commit(tmp_path) == clean
+    (tmp_path / "code.py").write_text("2")
+    assert results.git_commit(tmp_path) == f"{clean}+dirty"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert results.git_commit(tmp_path) is None  # no git
+
+
+GOLDEN = """\
+The built-in demo set: rendered clips, 11 classes that differ by motion alone. These rows show that
+the suite works; they compare with no published figure.
+
+Data: 660 clips of 11 classes.
+
+| Model | Recipe | Split | Input | Accuracy | Chance | Train accuracy | Epochs | Parameters | \
+Compression: layer | Kernel | Frames/s | Memory | Time | Rows |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+| TT-GRU | tuned | group (0.0 % with a sibling) | maxlen 450, float32 | 0.900 (0.840 to 0.940) | \
+0.091 | 0.990 | 10 | 203,435 | 220x | 13,687x | 4,200 | 2.0 GB | 5 min 0 s | 1 |
+
+## Every row
+
+| Row | Date | Data | Model | Fold | Seed | Accuracy | Commit | Command | Machine |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+| 1 | 2025-01-02 | demo | tt-gru | 0 | 0 | 0.900 | abc123 | `python -m experiments.ucf11 --tt` | \
+Test \\| CPU, 2 cores, 8.0 GB |
+"""
