@@ -18,10 +18,41 @@ from preprocess.reader import Shards
 _BATCHES_A_WINDOW = 8
 
 
-def kept_lengths(shards: Shards, *, maxlen: int | None, stride: int) -> np.ndarray:
-    """Frames of each clip that a model sees, (num_clips,): every `stride`-th, `maxlen` at most."""
-    lengths = -(-shards.num_frames // stride)
-    return lengths if maxlen is None else np.minimum(lengths, maxlen)
+class ClipBatches:
+    """The batches of some clips, as often as they are wanted.
+
+    Args:
+        shards: the clips.
+        batch_size: clips a batch; the last one of an epoch may be smaller.
+        maxlen: frames of a clip at most, the first ones; None for all.
+        stride: every how many stored frames one is taken.
+        seed: of the order of clips in training.
+    """
+
+    def __init__(
+        self, shards: Shards, *, batch_size: int, maxlen: int | None, stride: int, seed: int
+    ) -> None:
+        self._shards = shards
+        self._batch_size = batch_size
+        self._maxlen = maxlen
+        self._stride = stride
+        self._seed = seed
+        lengths = -(-shards.num_frames // stride)
+        self.lengths = lengths if maxlen is None else np.minimum(lengths, maxlen)
+        """Frames of each clip in the shards that a model sees, (num_clips,)."""
+
+    def shuffled(self, clips: Sequence[int], epoch: int) -> tf.data.Dataset:
+        """Batches for training: their order follows from the seed and the epoch alone."""
+        rng = np.random.default_rng([self._seed, epoch])
+        return self._stream(plan_batches(self.lengths, clips, self._batch_size, rng=rng))
+
+    def by_length(self, clips: Sequence[int]) -> tuple[np.ndarray, tf.data.Dataset]:
+        """Batches for evaluation, and the clips' positions in the order of the batches."""
+        plan = plan_batches(self.lengths, clips, self._batch_size)
+        return np.concatenate(plan), self._stream(plan)
+
+    def _stream(self, plan: Sequence[np.ndarray]) -> tf.data.Dataset:
+        return stream(self._shards, plan, maxlen=self._maxlen, stride=self._stride)
 
 
 def plan_batches(

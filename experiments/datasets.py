@@ -1,0 +1,94 @@
+"""Which clips an experiment runs on: shards, videos, a data set in its usual place, or the demo."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from pathlib import Path
+
+from preprocess import open_shards
+from preprocess.catalog import Dataset
+from preprocess.errors import PreprocessError
+from preprocess.extract import extract
+from preprocess.progress import TerminalProgress
+from preprocess.reader import Shards
+from preprocess.settings import FrameSettings
+
+DEMO = "demo"
+
+
+def open_dataset(
+    dataset: Dataset,
+    *,
+    videos: Path | None,
+    shards: Path | None,
+    jobs: int | None = None,
+    allow_failures: bool = False,
+    data: Path = Path("data"),
+) -> Shards:
+    """Open the clips to work on, rendering and extracting what is not there yet.
+
+    Args:
+        dataset: looked for in its usual place where neither folder is named; where it is not
+            there either, the built-in demo set takes its place, and a line says so.
+        videos: a folder of videos, or None.
+        shards: a directory of shards, or None; with `videos` too, it is brought up to date.
+        jobs: worker processes; None for one a core.
+        allow_failures: go on without the clips that cannot be read.
+        data: where shards and the demo set are kept.
+
+    Raises:
+        PreprocessError: if a folder is missing or holds no clips, or clips cannot be read.
+    """
+    name = None
+    if videos is None and shards is None:
+        usual = Path(dataset.default_videos_dir)
+        videos, name = (
+            (usual, dataset.name) if usual.is_dir() else (_demo(dataset, data, jobs), DEMO)
+        )
+    if videos is not None:
+        shards = shards or _shards_of(videos, data)
+        _extract(videos, shards, jobs, name, allow_failures)
+    assert shards is not None
+    return open_shards(shards)
+
+
+def _demo(dataset: Dataset, data: Path, jobs: int | None) -> Path:
+    """The built-in videos, rendered where they are not there yet."""
+    from preprocess.synthetic import render_dataset
+
+    print(
+        f"No {dataset.name} videos given, and none in {dataset.default_videos_dir}: running on the "
+        "built-in DEMO set of rendered clips instead. Its scores say nothing about real video."
+    )
+    videos = data / DEMO / "videos"
+    render_dataset(videos, jobs=jobs)
+    return videos
+
+
+def _shards_of(videos: Path, data: Path) -> Path:
+    """A directory of its own for each folder of videos."""
+    digest = hashlib.sha256(str(videos.resolve()).encode()).hexdigest()[:8]
+    return data / "shards" / f"{videos.resolve().name}-{digest}"
+
+
+def _extract(
+    videos: Path, shards: Path, jobs: int | None, name: str | None, allow_failures: bool
+) -> None:
+    command = shlex.join(["python", "-m", "preprocess", "folder", str(videos), str(shards)])
+    with TerminalProgress() as progress:
+        summary = extract(
+            videos,
+            shards,
+            FrameSettings(),
+            jobs=jobs,
+            dataset=name,
+            command=command,
+            progress=progress,
+        )
+    if summary.failures and not allow_failures:
+        raise PreprocessError(
+            f"{len(summary.failures)} of {summary.num_clips} clips failed; see "
+            f"{shards / 'failures.csv'}. Mend or remove them, or go on without them: "
+            "--allow-failures."
+        )

@@ -1,0 +1,93 @@
+"""Training recipes of the UCF11 job, as data: `paper` as published, `tuned` as found better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that is chosen besides the data, the split and the cell."""
+
+    name: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    inputs: Literal["raw", "motion", "both"]
+    """What the recurrent layer sees; see `ttrnn.models.video_rnn.build_video_rnn`."""
+    pixel_scale: float
+    """Divisor of the centred pixels."""
+    kernel_initializer: str
+    """Of the input kernel: a Keras name (variance of the FULL kernel), or `keras2_flat_glorot`."""
+    recurrent_activation: str
+    recurrent_dropout: float
+    dense_input_dropout: float
+    """Input dropout of the dense baseline; the published TT layers ignore theirs."""
+    head_dropout: float
+    head_l2: float
+    scene_dropout: float
+    """How often a training clip's mean frame is hidden, with inputs "both"."""
+    weight_decay: float
+    clip_norm: float | None
+    schedule: Literal["constant", "cosine"]
+    warmup_share: float
+    """Share of all steps over which the learning rate rises from 0."""
+    label_smoothing: float
+    validation: Literal["held out", "test"]
+    """What validates: a part of the training clips held out, or, as published, the test clips."""
+    selection: Literal["last", "best"]
+    """Which weights are tested: the last ones, or the best on the validation part."""
+    tt_output_shape: tuple[int, ...] = (4, 4, 4, 4)
+    tt_rank: int = 4
+
+
+# Yang et al. 2017 and its published script: Keras 2's initializer and hard sigmoid, pixels as
+# int8 values, Adam, no selection on a validation part. 100 epochs in the paper, 1001 in the script.
+PAPER = Recipe(
+    name="paper",
+    epochs=100,
+    batch_size=16,
+    learning_rate=1e-4,
+    inputs="raw",
+    pixel_scale=1.0,
+    kernel_initializer="keras2_flat_glorot",
+    recurrent_activation="keras2_hard_sigmoid",
+    recurrent_dropout=0.25,
+    dense_input_dropout=0.25,
+    head_dropout=0.0,
+    head_l2=1e-2,
+    scene_dropout=0.0,
+    weight_decay=0.0,
+    clip_norm=None,
+    schedule="constant",
+    warmup_share=0.0,
+    label_smoothing=0.0,
+    validation="test",
+    selection="last",
+)
+
+TUNED = Recipe(
+    name="tuned",
+    epochs=20,
+    batch_size=16,
+    learning_rate=2e-3,
+    inputs="motion",
+    pixel_scale=64.0,
+    kernel_initializer="glorot_uniform",
+    recurrent_activation="sigmoid",
+    recurrent_dropout=0.25,
+    dense_input_dropout=0.0,
+    head_dropout=0.25,
+    head_l2=0.0,
+    scene_dropout=0.5,
+    weight_decay=1e-4,
+    clip_norm=1.0,
+    schedule="cosine",
+    warmup_share=0.05,
+    label_smoothing=0.0,
+    validation="held out",
+    selection="best",
+)
+
+RECIPES = {recipe.name: recipe for recipe in (PAPER, TUNED)}

@@ -1,0 +1,76 @@
+"""Where a run is kept: a new directory, or the one of the run that is resumed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from experiments.run_directory import write_atomically
+
+# Settings that change how a run is carried out, not what comes out.
+_FREE_TO_CHANGE = {"resume", "record", "out", "jobs", "threads", "allow_failures", "videos"}
+
+
+class RunError(Exception):
+    """A run cannot be started or resumed as asked."""
+
+
+def choose_run_dir(name: str, *, out: Path | None, resume: bool) -> Path:
+    """The directory of a run, made if it is new.
+
+    Args:
+        name: of the run, made of its settings.
+        out: the directory asked for; None for runs/NAME, or runs/NAME-2 and so on where taken.
+        resume: whether the latest such directory is to be continued.
+
+    Raises:
+        RunError: if there is no run to resume, or `out` holds a run already.
+    """
+    if out is None:
+        taken = _taken(Path("runs") / name)
+        if resume and taken:
+            return taken[-1]
+        out = Path("runs") / (name if not taken else f"{name}-{len(taken) + 1}")
+    config = out / "config.json"
+    if resume and not config.exists():
+        raise RunError(f"--resume needs a run that was stopped, but there is none in {out}.")
+    if not resume and config.exists():
+        raise RunError(f"{out} holds a run; continue it with --resume, or choose another --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    return out
+
+
+def write_config(run_dir: Path, config: dict[str, Any]) -> None:
+    """Keep the settings of a new run; of a resumed one, see that they are still the same.
+
+    Raises:
+        RunError: if a setting that the result depends on differs.
+    """
+    path = run_dir / "config.json"
+    config = json.loads(json.dumps(config, default=str))
+    if path.exists():
+        before = json.loads(path.read_text())
+        differing = [
+            f"{key} was {before.get(key)}, now {value}"
+            for key, value in config.items()
+            if key not in _FREE_TO_CHANGE and before.get(key) != value
+        ]
+        if differing:
+            raise RunError(
+                f"A run can only be resumed with the settings it began with, but in {run_dir} "
+                f"{'; '.join(differing)}. Give the same flags, or start a new run."
+            )
+        return
+    write_atomically(path, json.dumps(config, indent=2).encode())
+
+
+def _taken(path: Path) -> list[Path]:
+    """`path`, `path`-2, ... as far as they exist."""
+    taken: list[Path] = []
+    while True:
+        number = len(taken) + 1
+        candidate = path if number == 1 else path.with_name(f"{path.name}-{number}")
+        if not candidate.exists():
+            return taken
+        taken.append(candidate)

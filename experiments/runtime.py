@@ -1,0 +1,63 @@
+"""The process: thread pools, log noise, seeds and signals. Set before TensorFlow's first operation.
+
+The only module that touches any of them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Threads:
+    """Sizes of TensorFlow's two thread pools."""
+
+    intra_op: int
+    """Threads that share one operation."""
+    inter_op: int
+    """Operations that run at the same time."""
+
+
+def parse_threads(text: str) -> Threads:
+    """`auto` or `INTRA,INTER` to pool sizes; `auto` is one intra-op thread a usable core.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if text == "auto":
+        cores = len(os.sched_getaffinity(0))
+        return Threads(intra_op=cores, inter_op=min(2, cores))
+    match = re.fullmatch(r"([1-9]\d*),([1-9]\d*)", text)
+    if match is None:
+        raise ValueError(f"--threads must be auto or INTRA,INTER, e.g. 18,36. Received {text!r}.")
+    return Threads(int(match[1]), int(match[2]))
+
+
+def configure(threads: Threads, *, seed: int) -> None:
+    """Import TensorFlow with these pools, quietly, with deterministic operations and one seed.
+
+    Call it once, before anything else imports TensorFlow or Keras.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads.intra_op)
+    tf.config.threading.set_inter_op_parallelism_threads(threads.inter_op)
+    tf.config.experimental.enable_op_determinism()
+
+    import keras
+
+    keras.utils.set_random_seed(seed)
+
+
+def stop_on_termination() -> None:
+    """Let SIGTERM stop a run as Ctrl-C does: cleanly, with a line that says how to resume."""
+
+    def interrupt(signum, frame):
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)

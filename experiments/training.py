@@ -1,0 +1,249 @@
+"""The training loop: epochs, metrics, checkpoints, resuming, progress.
+
+A run that is killed and resumed ends with the same numbers as one that was not: every epoch's
+batches follow from (seed, epoch) alone, and the checkpoint holds every variable, the states of
+the random generators among them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from experiments.run_directory import write_atomically
+
+_CHECKPOINT = "checkpoint.npz"
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One row of metrics.csv."""
+
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    seconds: float
+    """Of the training part alone."""
+    frames_per_second: float
+    """Frames trained on, padding not counted."""
+    data_wait_share: float
+    """Share of the training time spent waiting for a batch."""
+
+
+@dataclass
+class History:
+    """The epochs so far."""
+
+    epochs: list[Epoch] = field(default_factory=list)
+
+    @property
+    def best(self) -> Epoch:
+        """The epoch of the highest validation accuracy; of equals, that of the lowest loss."""
+        return max(self.epochs, key=lambda row: (row.validation_accuracy, -row.validation_loss))
+
+    @property
+    def frames_per_second(self) -> float:
+        """Median over the epochs but the first, which also compiles."""
+        return float(np.median([row.frames_per_second for row in self.epochs[1:] or self.epochs]))
+
+    def write(self, path: Path) -> None:
+        """All rows, as CSV."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, [field.name for field in fields(Epoch)], lineterminator="\n")
+        writer.writeheader()
+        for row in self.epochs:
+            writer.writerow(
+                {k: f"{v:.9g}" if isinstance(v, float) else v for k, v in asdict(row).items()}
+            )
+        write_atomically(path, text.getvalue().encode())
+
+
+class Classifier:
+    """A model with its optimizer: one step of training, one of evaluation, both compiled once.
+
+    Args:
+        model: {"frames", "num_frames"} to probabilities.
+        optimizer: a Keras optimizer; None for a model that only predicts.
+        label_smoothing: share of the target spread over all classes, in training only.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        optimizer: keras.Optimizer | None = None,
+        *,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        if optimizer is not None:
+            optimizer.build(model.trainable_variables)
+        self._num_classes = model.output_shape[-1]
+        self._smoothing = label_smoothing
+        self._train: Callable | None = None
+        self._predict: Callable | None = None
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """Everything that training changes: weights, generator states, optimizer state."""
+        return [*self.model.variables, *(self.optimizer.variables if self.optimizer else [])]
+
+    def train_batch(self, inputs, labels) -> tuple[float, int]:
+        """One step. Returns the mean loss and the number of clips classified right."""
+        if self._train is None:
+            spec = tf.nest.map_structure(_any_batch, (inputs, labels))
+            self._train = tf.function(self._train_step, input_signature=spec)
+        loss, correct = self._train(inputs, labels)
+        return float(loss), int(correct)
+
+    def predict(self, batches: tf.data.Dataset, *, on_batch: Callable = lambda clips: None):
+        """Probabilities (N, classes) and labels (N,), in the order of the batches."""
+        probabilities, labels = [], []
+        for inputs, batch_labels in batches:
+            if self._predict is None:
+                spec = tf.nest.map_structure(_any_batch, (inputs,))
+                self._predict = tf.function(
+                    lambda x: self.model(x, training=False), input_signature=spec
+                )
+            probabilities.append(self._predict(inputs).numpy())
+            labels.append(batch_labels.numpy())
+            on_batch(len(batch_labels))
+        return np.concatenate(probabilities), np.concatenate(labels)
+
+    def _train_step(self, inputs, labels):
+        targets = tf.one_hot(labels, self._num_classes)
+        with tf.GradientTape() as tape:
+            probabilities = self.model(inputs, training=True)
+            losses = keras.losses.categorical_crossentropy(
+                targets, probabilities, label_smoothing=self._smoothing
+            )
+            loss = tf.add_n([tf.reduce_mean(losses), *self.model.losses])
+        gradients = tape.gradient(loss, self.model.trainable_variables)
+        self.optimizer.apply(gradients, self.model.trainable_variables)
+        predicted = tf.argmax(probabilities, axis=-1, output_type=labels.dtype)
+        return loss, tf.reduce_sum(tf.cast(predicted == labels, tf.int32))
+
+
+def train(
+    classifier: Classifier,
+    train_batches: Callable[[int], tf.data.Dataset],
+    validation_batches: Callable[[], tf.data.Dataset],
+    *,
+    epochs: int,
+    clips_per_epoch: int,
+    run_dir: Path,
+    resume: bool = False,
+) -> History:
+    """Train, keeping the best and the last model and a checkpoint a finished epoch.
+
+    Args:
+        classifier: what is trained.
+        train_batches: batches of epoch e (from 0), the same each time it is asked.
+        validation_batches: batches to evaluate on after each epoch.
+        epochs: how many in all, those before a resumption included.
+        clips_per_epoch: training and validation clips together, for the progress bar.
+        run_dir: takes metrics.csv, best.keras, last.keras and, until the end, checkpoint.npz.
+        resume: continue from the checkpoint, if there is one.
+
+    Returns:
+        All epochs.
+    """
+    checkpoint = run_dir / _CHECKPOINT
+    history = _restore(classifier, checkpoint) if resume else History()
+    with tqdm(
+        total=epochs * clips_per_epoch,
+        initial=len(history.epochs) * clips_per_epoch,
+        unit="clip",
+        desc="training",
+        smoothing=0.05,
+    ) as bar:
+        for epoch in range(len(history.epochs), epochs):
+            row = _train_epoch(classifier, train_batches(epoch), validation_batches(), epoch, bar)
+            history.epochs.append(row)
+            if history.best is row:
+                _save_model(classifier.model, run_dir / "best.keras")
+            _save_model(classifier.model, run_dir / "last.keras")
+            _write_checkpoint(classifier, history, checkpoint)
+            history.write(run_dir / "metrics.csv")
+            bar.write(_line(row, epochs))
+    return history
+
+
+def _train_epoch(classifier, batches, validation, epoch: int, bar: tqdm) -> Epoch:
+    started = time.perf_counter()
+    loss_sum, num_correct, num_clips, num_frames, waited = 0.0, 0, 0, 0, 0.0
+    asked = started
+    for inputs, labels in batches:
+        waited += time.perf_counter() - asked
+        loss, correct = classifier.train_batch(inputs, labels)
+        num_clips += len(labels)
+        loss_sum += loss * len(labels)
+        num_correct += correct
+        num_frames += int(inputs["num_frames"].numpy().sum())
+        bar.update(len(labels))
+        bar.set_postfix_str(f"epoch {epoch + 1}, loss {loss_sum / num_clips:.3f}")
+        asked = time.perf_counter()
+    seconds = time.perf_counter() - started
+    probabilities, labels = classifier.predict(validation, on_batch=bar.update)
+    true = probabilities[np.arange(len(labels)), labels]
+    return Epoch(
+        epoch=epoch + 1,
+        learning_rate=float(classifier.optimizer.learning_rate),
+        train_loss=loss_sum / num_clips,
+        train_accuracy=num_correct / num_clips,
+        validation_loss=float(-np.log(np.maximum(true, 1e-7)).mean()),
+        validation_accuracy=float((probabilities.argmax(axis=1) == labels).mean()),
+        seconds=seconds,
+        frames_per_second=num_frames / seconds,
+        data_wait_share=waited / seconds,
+    )
+
+
+def _line(row: Epoch, epochs: int) -> str:
+    return (
+        f"epoch {row.epoch:>{len(str(epochs))}}/{epochs}  "
+        f"train loss {row.train_loss:.3f} accuracy {row.train_accuracy:.3f}  "
+        f"validation loss {row.validation_loss:.3f} accuracy {row.validation_accuracy:.3f}  "
+        f"{row.seconds:.1f} s  {row.frames_per_second:,.0f} frames/s"
+    )
+
+
+def _any_batch(tensor: tf.Tensor) -> tf.TensorSpec:
+    """Batch and time free, the rest as it came."""
+    return tf.TensorSpec([None] * min(2, tensor.shape.rank) + tensor.shape[2:], tensor.dtype)
+
+
+def _save_model(model: keras.Model, path: Path) -> None:
+    partial = path.with_name(f".partial-{path.name}")
+    model.save(partial)
+    partial.replace(path)
+
+
+def _write_checkpoint(classifier: Classifier, history: History, path: Path) -> None:
+    content = io.BytesIO()
+    arrays = {f"variable_{i}": variable.numpy() for i, variable in enumerate(classifier.variables)}
+    rows = np.array([[getattr(row, f.name) for f in fields(Epoch)] for row in history.epochs])
+    np.savez(content, allow_pickle=False, epochs=rows, **arrays)
+    write_atomically(path, content.getvalue())
+
+
+def _restore(classifier: Classifier, path: Path) -> History:
+    """Load the checkpoint's variables; an empty history where there is none."""
+    if not path.exists():
+        return History()
+    with np.load(path, allow_pickle=False) as saved:
+        for i, variable in enumerate(classifier.variables):
+            variable.assign(saved[f"variable_{i}"])
+        return History([Epoch(int(row[0]), *map(float, row[1:])) for row in saved["epochs"]])

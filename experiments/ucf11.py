@@ -1,0 +1,300 @@
+"""UCF11 with Tensor-Train recurrent networks: raw pixels in, one of 11 actions out.
+
+    python -m experiments.ucf11 --tt --maxlen 450
+
+Yang, Krompass, Tresp, "Tensor-Train Recurrent Neural Networks for Video Classification", ICML
+2017, section 4.1 (arXiv 1707.01786). Published accuracy (unverified): TT-GRU .813, TT-LSTM .796,
+GRU .488, LSTM .492. Ours, with hardware and wall time: docs/results.md, made of recorded runs.
+
+Two recipes (`experiments/recipes.py`): `paper` repeats the published script, `tuned` is ours.
+Without videos the built-in demo set runs through the same path.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from experiments import runtime
+from experiments.recipes import RECIPES, Recipe
+from experiments.runs import RunError, choose_run_dir, write_config
+from preprocess.catalog import UCF11
+from preprocess.errors import PreprocessError
+
+if TYPE_CHECKING:
+    import keras
+
+    from experiments.run_directory import Predictions
+    from experiments.training import History
+    from preprocess.reader import Shards
+    from preprocess.splits import Split
+
+NUM_FOLDS = 5
+RECORDS = Path("experiments/results.csv")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Train and evaluate a recurrent network on the raw pixels of UCF11's videos."""
+
+    tt: bool = True
+    """Tensor-train input kernel; --no-tt for the dense one."""
+    cell: Literal["gru", "lstm", "rnn"] = "gru"
+    """Kind of recurrent layer."""
+    maxlen: int = 450
+    """Frames of a clip that are used at most: its first ones, after --stride."""
+    stride: int = 1
+    """Use every STRIDE-th frame."""
+    videos: Path | None = None
+    """Folder of videos, class/v_name_NN/v_name_NN_MM.mpg or class/clip.ext."""
+    shards: Path | None = None
+    """Directory of extracted frames; made from --videos where it is not there yet."""
+    split: Literal["group", "random"] = "group"
+    """group: the clips of a scene stay together; random: over clips, as published."""
+    fold: int = 0
+    """Which of the 5 folds is tested, 0 to 4."""
+    recipe: Literal["paper", "tuned"] = "tuned"
+    """paper: as published; tuned: ours."""
+    epochs: int | None = None
+    """Passes over the training clips; by default the recipe's."""
+    batch_size: int | None = None
+    """Clips a step; by default the recipe's."""
+    lr: float | None = None
+    """Learning rate; by default the recipe's."""
+    seed: int = 0
+    """Of the split, the initial weights, the order of clips and the dropout."""
+    threads: str = "auto"
+    """TensorFlow's thread pools: auto, or INTRA,INTER such as 18,36."""
+    policy: Literal["float32", "mixed_bfloat16"] = "float32"
+    """Arithmetic of the layers."""
+    jobs: int | None = None
+    """Worker processes that read videos; by default one a core."""
+    allow_failures: bool = False
+    """Go on without the clips that cannot be read."""
+    out: Path | None = None
+    """The run's directory; by default runs/ and a name made of the settings."""
+    resume: bool = False
+    """Continue a run that was stopped, to the same numbers."""
+    record: bool = False
+    """Append the result to experiments/results.csv."""
+
+
+def main() -> int:
+    """The command line. Returns the exit code."""
+    import tyro
+
+    arguments = tyro.cli(Arguments, prog="python -m experiments.ucf11")
+    runtime.stop_on_termination()
+    try:
+        result = run(arguments)
+    except (PreprocessError, RunError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        resume = "" if arguments.resume else " --resume"
+        print(f"\nStopped. Continue with: {_command()}{resume}", file=sys.stderr)
+        return 130
+    low, high = result["accuracy_interval"].values()
+    print(
+        f"{result['dataset']}: test accuracy {result['accuracy']:.3f} (95 % interval {low:.3f} to "
+        f"{high:.3f}; chance {result['chance']:.3f}) on {result['num_test_clips']} clips, of which "
+        f"{result['num_test_clips_with_sibling']} have a sibling of their scene in training.\n"
+        f"Report: {Path(result['run_dir']) / 'report.html'}"
+    )
+    return 0
+
+
+def run(arguments: Arguments) -> dict[str, Any]:
+    """The whole experiment. Returns what result.json holds, and the run's directory.
+
+    Raises:
+        PreprocessError, RunError, ValueError: if the clips, the run's directory or a flag are not
+            what they should be; the message says what to do.
+    """
+    started = time.perf_counter()
+    recipe = _recipe(arguments)
+    threads = runtime.parse_threads(arguments.threads)
+    runtime.configure(threads, seed=arguments.seed)
+
+    from experiments.building import build_model, build_optimizer
+    from experiments.datasets import open_dataset
+    from experiments.evaluation import load_classifier, predict_clips
+    from experiments.report import write_report
+    from experiments.results import append_record, write_result
+    from experiments.run_directory import write_predictions
+    from experiments.training import Classifier, train
+    from preprocess.pipeline import ClipBatches
+
+    shards = open_dataset(
+        UCF11,
+        videos=arguments.videos,
+        shards=arguments.shards,
+        jobs=arguments.jobs,
+        allow_failures=arguments.allow_failures,
+    )
+    split = _split(arguments, recipe, shards)
+    run_dir = choose_run_dir(
+        _run_name(arguments, shards), out=arguments.out, resume=arguments.resume
+    )
+    write_config(run_dir, {**asdict(arguments), **asdict(recipe), "shards": shards.folder})
+    batches = ClipBatches(
+        shards,
+        batch_size=recipe.batch_size,
+        maxlen=arguments.maxlen,
+        stride=arguments.stride,
+        seed=arguments.seed,
+    )
+    width, height = shards.frame_size
+    model = build_model(
+        recipe,
+        (height, width, 3),
+        len(shards.class_names),
+        cell=arguments.cell,
+        tensor_train=arguments.tt,
+        policy=arguments.policy,
+        seed=arguments.seed,
+    )
+    num_steps = recipe.epochs * math.ceil(len(split.train) / recipe.batch_size)
+    optimizer = build_optimizer(recipe, num_steps)
+    classifier = Classifier(model, optimizer, label_smoothing=recipe.label_smoothing)
+    print(
+        f"{shards.dataset}: {len(split.train)} clips to train on, {len(split.validation)} to "
+        f"validate, {len(split.test)} to test; {threads}; keeping all in {run_dir}"
+    )
+    history = train(
+        classifier,
+        lambda epoch: batches.shuffled(split.train, epoch),
+        lambda: batches.by_length(split.validation)[1],
+        epochs=recipe.epochs,
+        clips_per_epoch=len(split.train) + len(split.validation),
+        run_dir=run_dir,
+        resume=arguments.resume,
+    )
+    predictions = {
+        name: predict_clips(load_classifier(run_dir / f"{name}.keras"), shards, batches, split.test)
+        for name in ("best", "last")
+    }
+    write_predictions(run_dir / "predictions.csv", predictions[recipe.selection])
+    result = {
+        **_settings(arguments, recipe, shards, split),
+        **_sizes(arguments, model),
+        **_scores(recipe, history, predictions),
+        "wall_seconds": time.perf_counter() - started,
+    }
+    result = write_result(run_dir, result)
+    write_report(run_dir, shards)
+    if arguments.record:
+        append_record(result, RECORDS)
+    return result | {"run_dir": run_dir}
+
+
+def _recipe(arguments: Arguments) -> Recipe:
+    """The recipe with the flags that override it."""
+    overrides = {
+        "epochs": arguments.epochs,
+        "batch_size": arguments.batch_size,
+        "learning_rate": arguments.lr,
+    }
+    given = {key: value for key, value in overrides.items() if value is not None}
+    return replace(RECIPES[arguments.recipe], **given)
+
+
+def _split(arguments: Arguments, recipe: Recipe, shards: Shards) -> Split:
+    from preprocess.splits import Split, make_split
+
+    split = make_split(
+        shards.labels,
+        shards.groups,
+        strategy=arguments.split,
+        fold=arguments.fold,
+        num_folds=NUM_FOLDS,
+        seed=arguments.seed,
+    )
+    if recipe.validation == "held out":
+        return split
+    return Split(
+        train=np.sort(np.concatenate([split.train, split.validation])),
+        validation=split.test,
+        test=split.test,
+    )
+
+
+def _model_name(arguments: Arguments) -> str:
+    return f"tt-{arguments.cell}" if arguments.tt else arguments.cell
+
+
+def _run_name(arguments: Arguments, shards: Shards) -> str:
+    return (
+        f"ucf11-{shards.dataset}-{_model_name(arguments)}-{arguments.recipe}-{arguments.split}"
+        f"-fold{arguments.fold}-seed{arguments.seed}"
+    )
+
+
+def _settings(arguments: Arguments, recipe: Recipe, shards: Shards, split: Split) -> dict[str, Any]:
+    from preprocess.splits import num_with_sibling
+
+    return {
+        "experiment": "ucf11",
+        "command": _command(),
+        "dataset": shards.dataset,
+        "num_clips": len(shards),
+        "num_classes": len(shards.class_names),
+        "chance": 1 / len(shards.class_names),
+        "split": arguments.split,
+        "num_test_clips": len(split.test),
+        "num_test_clips_with_sibling": num_with_sibling(split, shards.groups),
+        "fold": arguments.fold,
+        "num_folds": NUM_FOLDS,
+        "seed": arguments.seed,
+        "recipe": arguments.recipe,
+        "model": _model_name(arguments),
+        "maxlen": arguments.maxlen,
+        "stride": arguments.stride,
+        "policy": arguments.policy,
+        "epochs": recipe.epochs,
+        "batch_size": recipe.batch_size,
+    }
+
+
+def _sizes(arguments: Arguments, model: keras.Model) -> dict[str, Any]:
+    layer = model.get_layer(arguments.cell)
+    sizes: dict[str, Any] = {"params": model.count_params()}
+    if arguments.tt:
+        sizes["tt_params"] = layer.num_tt_params
+        sizes["compression_kernel"], sizes["compression_layer"] = layer.compression
+    return sizes
+
+
+def _scores(
+    recipe: Recipe, history: History, predictions: dict[str, Predictions]
+) -> dict[str, Any]:
+    from experiments.metrics import accuracy, wilson_interval
+
+    accuracies = {name: accuracy(p.labels, p.predicted) for name, p in predictions.items()}
+    tested = predictions[recipe.selection]
+    chosen = history.best if recipe.selection == "best" else history.epochs[-1]
+    low, high = wilson_interval(int(tested.correct.sum()), len(tested.clips))
+    return {
+        "accuracy": accuracies[recipe.selection],
+        "accuracy_interval": {"low": low, "high": high},
+        "accuracy_last": accuracies["last"],
+        "accuracy_best": accuracies["best"],
+        "validation_accuracy": chosen.validation_accuracy,
+        "train_accuracy": chosen.train_accuracy,
+        "frames_per_second": history.frames_per_second,
+    }
+
+
+def _command() -> str:
+    return shlex.join(["python", "-m", "experiments.ucf11", *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
