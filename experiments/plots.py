@@ -81,11 +81,16 @@ def curves_png(history: History, *, chance: float | None = None, theme: Theme = 
 
 
 def best_epoch(history: History) -> int | None:
-    """The first epoch (1-based) of the highest validation accuracy; None without validation."""
+    """The epoch (1-based) of the highest validation accuracy; of equals, of the lowest loss.
+
+    None without validation.
+    """
     score = history.get("validation_accuracy")
     if score is None or np.all(np.isnan(score)):
         return None
-    return int(history["epoch"][int(np.nanargmax(score))])
+    loss = np.nan_to_num(history["validation_loss"], nan=np.inf)
+    ranked = np.lexsort((loss, -np.nan_to_num(score, nan=-np.inf)))
+    return int(history["epoch"][ranked[0]])
 
 
 def confusion_png(

@@ -90,7 +90,7 @@ def flatten(result: dict[str, Any]) -> Record:
         if not parts:
             flat[field] = value
             continue
-        named = value if isinstance(value, dict) else dict(zip(parts, value or (), strict=False))
+        named = value or {}
         refuse_unknown(named, parts, inside=f"{field}.")
         flat.update({f"{field}.{part}": named.get(part) for part in parts})
     return flat

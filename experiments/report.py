@@ -69,7 +69,9 @@ def report_html(run: Run, shards: Shards | None = None) -> str:
 
     flags = {**run.result, **run.config}
     sampling = clips.Sampling(stride=flags.get("stride") or 1, maxlen=flags.get("maxlen"))
-    parts: list[Markup] = [sections.curves(run.history, run.result.get("chance"))]
+    parts: list[Markup] = [
+        sections.curves(run.history, run.result.get("chance"), flags.get("selection"))
+    ]
     if run.predictions is not None:
         parts.append(sections.confusion(run.predictions))
         parts.append(sections.classes(run.predictions))

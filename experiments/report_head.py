@@ -22,6 +22,7 @@ def head(run: Run) -> tuple[str, Markup]:
     title = run.path.resolve().name
     is_demo = run.result.get("dataset", run.config.get("dataset")) == "demo"
     badge = [element("span", "DEMO", class_="badge")] if is_demo else []
+    validates_on_test = run.config.get("validation") == "test"
     parts = [
         element("div", element("h1", title), *badge, class_="title"),
         element("p", what_was_run(run.result), class_="lead"),
@@ -30,6 +31,7 @@ def head(run: Run) -> tuple[str, Markup]:
         *_status(run.result),
         element("div", *_cards(run), class_="cards"),
         element("p", leak(run.result), class_="note"),
+        *([element("p", _SEEN, class_="note bad")] if validates_on_test else []),
         _navigation(run),
     ]
     return title, join(parts)
@@ -38,6 +40,10 @@ def head(run: Run) -> tuple[str, Markup]:
 _DEMO = (
     "This is the built-in demo set: rendered clips whose classes differ by motion. "
     "Its numbers show that the suite works; they are not comparable with any published figure."
+)
+_SEEN = (
+    "The validation clips are the test clips, as in the published script: the validation curve "
+    "is no second opinion."
 )
 
 

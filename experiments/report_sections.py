@@ -15,8 +15,8 @@ from experiments.run_directory import History, Predictions
 LONG_VALUE = 36  # characters; a longer setting takes the whole width
 
 
-def curves(history: History | None, chance: float | None) -> Markup:
-    """Loss and accuracy by epoch."""
+def curves(history: History | None, chance: float | None, selection: str | None) -> Markup:
+    """Loss and accuracy by epoch; `selection` is which epoch's weights were tested, if known."""
     if history is None:
         return section("Curves", element("p", "No epoch was finished, so there are no curves."))
     light, dark = (
@@ -25,7 +25,9 @@ def curves(history: History | None, chance: float | None) -> Markup:
     best = plots.best_epoch(history)
     words = f"{len(history['epoch'])} epochs."
     if best is not None:
-        words += f" The star marks epoch {best}, the first of the highest validation accuracy."
+        words += f" The star marks epoch {best}, the best by validation accuracy."
+    if selection is not None:
+        words += f" The {selection} epoch's weights were tested."
     alt = "Loss and accuracy of training and validation by epoch"
     return section("Curves", element("p", words, class_="soft"), picture(light, dark, alt=alt))
 

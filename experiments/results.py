@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +47,15 @@ def write_result(run_dir: Path, result: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         run_dir: an existing run directory.
-        result: values by field name (see `FIELDS`). `accuracy_interval` is (low, high);
-            `machine` and `versions` come from `describe_environment`.
+        result: values by field name (see `FIELDS`); `accuracy_interval` is {"low", "high"}. Date,
+            commit, machine, versions, peak_rss_bytes and the status "ok" are filled in where
+            they are not given.
 
     Raises:
         ValueError: for a field that the records do not have.
     """
     refuse_unknown(result, FIELDS)
+    result = {**_circumstances(), **result}
     complete = {field: plain(result.get(field)) for field in FIELDS}
     text = json.dumps(complete, indent=2) + "\n"
     write_atomically(run_dir / "result.json", text.encode())
@@ -89,6 +92,16 @@ def _write_pages(arguments: Arguments) -> int:
             write_atomically(page, pages[page].encode())
             print(f"wrote {page} from {len(rows)} rows")
     return 1 if arguments.check and stale else 0
+
+
+def _circumstances() -> dict[str, Any]:
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": git_commit(),
+        "peak_rss_bytes": peak_rss_bytes(),
+        "status": "ok",
+        **describe_environment(),
+    }
 
 
 def _holds(page: Path, text: str) -> bool:

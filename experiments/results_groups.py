@@ -20,7 +20,18 @@ _KEY = (
 _TOLD_FLAGS = {
     *("--tt", "--no-tt", "--cell", "--maxlen", "--stride", "--videos", "--shards", "--split"),
     *("--fold", "--epochs", "--batch-size", "--recipe", "--seed", "--threads", "--policy"),
-    *("--resume", "--no-resume", "--record", "--no-record", "--out", "--dataset", "--name"),
+    *(
+        "--jobs",
+        "--allow-failures",
+        "--no-allow-failures",
+        "--resume",
+        "--no-resume",
+        "--record",
+        "--no-record",
+        "--out",
+        "--dataset",
+        "--name",
+    ),
 }
 
 
@@ -41,13 +52,9 @@ class Group:
         return not _succeeded(self.rows[-1])
 
     def spread(self, column: str) -> Spread | None:
-        """Over folds; the seeds of a fold are averaged first. None if no row has the column."""
-        folds: dict[Any, list[float]] = {}
-        for row in self.rows:
-            if row[column] is not None:
-                folds.setdefault(row["fold"], []).append(row[column])
-        means = [sum(values) / len(values) for values in folds.values()]
-        return mean_and_spread(means) if means else None
+        """Over folds, each seed's apart: a seed deals its own. None if no row has the column."""
+        values = [row[column] for row in self.rows if row[column] is not None]
+        return mean_and_spread(values) if values else None
 
     def mean(self, column: str) -> float | None:
         """Mean over folds, or None."""
@@ -91,12 +98,19 @@ def accuracy_cell(group: Group) -> str:
         return formatting.ABSENT
     mean = formatting.share(spread.mean)
     if spread.deviation is not None:
-        wanted = group["num_folds"]
-        missing = f" of {wanted}" if wanted and spread.num_values != wanted else ""
-        return f"{mean} ± {formatting.share(spread.deviation)} ({spread.num_values}{missing} folds)"
+        return f"{mean} ± {formatting.share(spread.deviation)} ({_folds(group, spread)})"
     low, high = group["accuracy_interval.low"], group["accuracy_interval.high"]
     interval = "" if low is None else f" ({formatting.share(low)} to {formatting.share(high)})"
     return f"{mean}{interval}"
+
+
+def _folds(group: Group, spread: Spread) -> str:
+    """ "5 folds", "3 of 5 folds", "10 folds of 2 seeds"."""
+    num_seeds = len({row["seed"] for row in group.rows})
+    wanted = (group["num_folds"] or 0) * num_seeds
+    missing = f" of {wanted}" if wanted and spread.num_values != wanted else ""
+    seeds = f" of {num_seeds} seeds" if num_seeds > 1 else ""
+    return f"{spread.num_values}{missing} folds{seeds}"
 
 
 def _group(found: list[tuple[int, Record]]) -> Group:

@@ -19,8 +19,8 @@ _INTRODUCTION = f"""\
 Made by `python -m experiments.results` from `experiments/results.csv`: change rows, not this page.
 
 Accuracy is that of the test fold. Where several folds were run it is their mean ± standard
-deviation; with one fold the 95 % interval (Wilson) follows. A fold run twice counts once, by its
-latest row. Chance is one over the number of classes. Rows are numbered as in the CSV.
+deviation; with one fold the 95 % interval (Wilson) follows. A fold run twice with one seed counts
+once, by its latest row. Chance is one over the number of classes. Rows are numbered as in the CSV.
 "(unverified)" marks a published figure that we could not confirm at its source; "{NOT_RUN}" means
 that no row exists."""
 
@@ -81,7 +81,7 @@ def _ucf11(groups: Sequence[Group]) -> list[str]:
         "shared by training and test, and it chooses its epoch on the test fold.",
         _accuracies(groups),
         "The reproduction's costs (Keras on TensorFlow, a Linux server) beside those of our TT-GRU "
-        "at the same length.",
+        "at the same length. Our seconds an epoch are the whole run's, extraction and tests too.",
         _costs(groups),
     ]
     return [*parts, *_dataset(groups)] if groups else parts

@@ -42,8 +42,9 @@ def test_curves_show_both_lines_and_the_best_epoch_in_the_themes_colours(theme):
         assert share_of(image, colour) > 1e-4
 
 
-def test_best_epoch_is_the_first_of_the_highest_and_ignores_nan():
+def test_best_epoch_is_the_highest_then_of_the_lowest_loss_and_ignores_nan():
     assert plots.best_epoch(HISTORY) == 3
+    assert plots.best_epoch({**HISTORY, "validation_loss": -HISTORY["epoch"]}) == 4
     gaps = {**HISTORY, "validation_accuracy": np.array([np.nan, 0.3, np.nan, 0.4, 0.4])}
     assert plots.best_epoch(gaps) == 4
     never = {**HISTORY, "validation_accuracy": np.full(5, np.nan)}

@@ -145,6 +145,14 @@ def test_siblings_in_training_are_told_with_their_meaning(tmp_path):
     assert "read the accuracy as high" in text
 
 
+def test_a_recipe_that_validates_on_the_test_clips_says_so(run_dir):
+    assert "no second opinion" not in Page(write_report(run_dir)).text
+    (run_dir / "config.json").write_text(json.dumps({"validation": "test", "selection": "last"}))
+    text = Page(write_report(run_dir)).text
+    assert "no second opinion" in text
+    assert "The last epoch's weights were tested." in text
+
+
 def test_names_paths_and_settings_are_escaped(run_dir):
     page = Page(write_report(run_dir, FakeShards()))
     tags = {tag for tag, _ in page.elements}

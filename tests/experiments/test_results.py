@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ import pytest
 
 from experiments import results
 from experiments.records import COLUMNS, FIELDS
-from experiments.results_groups import group_rows, other_flags
+from experiments.results_groups import accuracy_cell, group_rows, other_flags
 from experiments.results_page import fill_block, results_page, results_table_markdown
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +31,11 @@ def row(**changes):
         **{"recipe": "tuned", "model": "tt-gru", "maxlen": 450, "stride": 1},
         **{"policy": "float32", "epochs": 10, "batch_size": 16, "params": 203_435},
         **{"tt_params": 3_232, "compression_kernel": 13687.1, "compression_layer": 220.5},
-        **{"accuracy": 0.9, "accuracy_interval": (0.84, 0.94), "train_accuracy": 0.99},
+        **{
+            "accuracy": 0.9,
+            "accuracy_interval": {"low": 0.84, "high": 0.94},
+            "train_accuracy": 0.99,
+        },
         **{"frames_per_second": 4200.4, "wall_seconds": 300.0, "peak_rss_bytes": 2e9},
         **{"machine": MACHINE, "status": "ok"},
         **changes,
@@ -57,11 +62,25 @@ def table_rows(page, first_cell):
 
 def test_result_json_has_every_field_and_null_where_nothing_is_known(tmp_path):
     given = {"accuracy": np.float32(0.5), "accuracy_last": float("nan"), "dataset": "demo"}
-    results.write_result(tmp_path, {**given, "accuracy_interval": (0.25, 0.75)})
+    written = results.write_result(tmp_path, {**given, "machine": MACHINE, "status": "failed: x"})
     found = json.loads((tmp_path / "result.json").read_text())
+    assert found == written
     assert list(found) == list(FIELDS)
-    known = {name: value for name, value in found.items() if value is not None}
-    assert known == {"accuracy": 0.5, "dataset": "demo", "accuracy_interval": [0.25, 0.75]}
+    circumstances = ("date", "commit", "versions", "peak_rss_bytes")
+    known = {name: found[name] for name in found if found[name] and name not in circumstances}
+    assert known == {
+        **{"accuracy": 0.5, "dataset": "demo"},
+        **{"machine": MACHINE, "status": "failed: x"},
+    }
+
+
+def test_the_circumstances_of_a_run_are_filled_in(tmp_path):
+    found = results.write_result(tmp_path, {"dataset": "demo"})
+    age = datetime.now(UTC) - datetime.fromisoformat(found["date"])
+    assert timedelta() <= age < timedelta(minutes=1)
+    assert found["status"] == "ok"
+    assert found["versions"]["numpy"] == np.__version__
+    assert found["peak_rss_bytes"] > 1e7
 
 
 def test_an_unknown_field_is_refused_before_anything_is_written(tmp_path):
@@ -153,14 +172,16 @@ def test_folds_are_put_together_and_a_fold_run_twice_counts_by_its_latest(record
     assert cells[-1] == "1, 2, 3, 4"
 
 
-def test_seeds_of_a_fold_are_averaged_before_folds_are_compared(record):
+def test_each_seed_deals_its_own_folds(record):
     rows = record(
         row(fold=0, seed=0, accuracy=0.4),
         row(fold=0, seed=1, accuracy=0.6),
         row(fold=1, seed=0, accuracy=0.7),
     )
     (group,) = group_rows(rows)
-    assert group.spread("accuracy") == pytest.approx((0.6, 0.02**0.5, 2))
+    # 0.4, 0.6 and 0.7: mean 17/30, deviations -5/30, 1/30 and 4/30
+    assert group.spread("accuracy") == pytest.approx((17 / 30, (42 / 900 / 2) ** 0.5, 3))
+    assert accuracy_cell(group) == "0.567 ± 0.153 (3 of 10 folds of 2 seeds)"
 
 
 def test_runs_that_differ_in_an_unrecorded_flag_are_not_put_together(record):
