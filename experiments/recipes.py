@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,44 @@ class Recipe:
     """Which weights are tested: the last ones, or the best on the validation part."""
     tt_output_shape: tuple[int, ...] = (4, 4, 4, 4)
     tt_rank: int = 4
+
+    def override(self, changes: Sequence[str]) -> Recipe:
+        """This recipe with some values changed.
+
+        Args:
+            changes: NAME=VALUE, the value as in JSON; a bare word is text.
+
+        Raises:
+            ValueError: for a name that no recipe has, or a value of the wrong kind.
+        """
+        values = {}
+        for change in changes:
+            name, equals, text = change.partition("=")
+            if not equals or name not in asdict(self) or name == "name":
+                known = ", ".join(key for key in asdict(self) if key != "name")
+                raise ValueError(f"--set takes NAME=VALUE, of {known}. Received {change!r}.")
+            values[name] = _value(text)
+            if not _alike(values[name], getattr(self, name)):
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r} in the recipe. Received {text!r}, "
+                    "which is another kind of value."
+                )
+        return replace(self, **values)
+
+
+def _value(text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        return text
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _alike(value: Any, default: Any) -> bool:
+    """Whether a value may take the place of a recipe's."""
+    if isinstance(default, (int, float)) or default is None:
+        return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
+    return isinstance(value, type(default))
 
 
 # Yang et al. 2017 and its published script: Keras 2's initializer and hard sigmoid, pixels as

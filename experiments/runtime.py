@@ -8,7 +8,12 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+from preprocess.messages import captured_stderr
 
 
 @dataclass(frozen=True)
@@ -43,15 +48,29 @@ def configure(threads: Threads, *, seed: int) -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    import tensorflow as tf
+    with _greetings_held_back():
+        import keras
+        import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads.intra_op)
     tf.config.threading.set_inter_op_parallelism_threads(threads.inter_op)
     tf.config.experimental.enable_op_determinism()
-
-    import keras
-
     keras.utils.set_random_seed(seed)
+
+
+@contextmanager
+def _greetings_held_back() -> Iterator[None]:
+    """Keep back what TensorFlow writes to file descriptor 2 while it is imported.
+
+    Its log level is not yet in force then. Where the import fails, all of it is shown.
+    """
+    with captured_stderr() as messages:
+        try:
+            yield
+        except BaseException:
+            messages.seek(0)
+            sys.stderr.write(messages.read().decode(errors="replace"))
+            raise
 
 
 def stop_on_termination() -> None:

@@ -68,6 +68,8 @@ class Arguments:
     """Clips a step; by default the recipe's."""
     lr: float | None = None
     """Learning rate; by default the recipe's."""
+    set: tuple[str, ...] = ()
+    """Changes to the recipe, NAME=VALUE, such as inputs=raw; see experiments/recipes.py."""
     seed: int = 0
     """Of the split, the initial weights, the order of clips and the dropout."""
     threads: str = "auto"
@@ -197,13 +199,13 @@ def run(arguments: Arguments) -> dict[str, Any]:
 
 def _recipe(arguments: Arguments) -> Recipe:
     """The recipe with the flags that override it."""
-    overrides = {
+    flags = {
         "epochs": arguments.epochs,
         "batch_size": arguments.batch_size,
         "learning_rate": arguments.lr,
     }
-    given = {key: value for key, value in overrides.items() if value is not None}
-    return replace(RECIPES[arguments.recipe], **given)
+    given = {name: value for name, value in flags.items() if value is not None}
+    return replace(RECIPES[arguments.recipe].override(arguments.set), **given)
 
 
 def _split(arguments: Arguments, recipe: Recipe, shards: Shards) -> Split:
@@ -231,10 +233,10 @@ def _model_name(arguments: Arguments) -> str:
 
 
 def _run_name(arguments: Arguments, shards: Shards) -> str:
-    return (
-        f"ucf11-{shards.dataset}-{_model_name(arguments)}-{arguments.recipe}-{arguments.split}"
-        f"-fold{arguments.fold}-seed{arguments.seed}"
-    )
+    recipe = "-".join([arguments.recipe, *arguments.set])
+    fold = f"fold{arguments.fold}-seed{arguments.seed}"
+    model = _model_name(arguments)
+    return f"ucf11-{shards.dataset}-{model}-{recipe}-{arguments.split}-{fold}"
 
 
 def _settings(arguments: Arguments, recipe: Recipe, shards: Shards, split: Split) -> dict[str, Any]:
@@ -253,7 +255,7 @@ def _settings(arguments: Arguments, recipe: Recipe, shards: Shards, split: Split
         "fold": arguments.fold,
         "num_folds": NUM_FOLDS,
         "seed": arguments.seed,
-        "recipe": arguments.recipe,
+        "recipe": " ".join([arguments.recipe, *arguments.set]),
         "model": _model_name(arguments),
         "maxlen": arguments.maxlen,
         "stride": arguments.stride,

@@ -1,0 +1,47 @@
+# Every target works from a bare clone: it makes .venv and installs what it needs first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test test-slow lint format bench results clean
+
+help: ## This list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+demo: $(VENV)/installed ## Train and evaluate a Tensor-Train GRU on the built-in clips, with a report
+	$(BIN)/python -m experiments.ucf11 --tt --maxlen 450
+
+test: lint ## Lint, then the test suite (minutes)
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/installed-test ## The long tests
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/installed-test ## Style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/installed-test ## Mend what can be mended of the style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/installed ## Extraction frames/s against a bare OpenCV loop
+	$(BIN)/python -m preprocess.benchmark
+
+results: $(VENV)/installed ## docs/results.md and the README's table, from experiments/results.csv
+	$(BIN)/python -m experiments.results
+
+clean: ## Remove .venv and caches (data/ and runs/ stay)
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/installed: setup.py pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed, but $(PYTHON) is older. Try: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@

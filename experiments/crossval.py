@@ -1,0 +1,154 @@
+"""All folds of several settings of the UCF11 job: mean and spread.
+
+    python -m experiments.crossval --recipes paper tuned --cells gru lstm --kernels tt dense
+    python -m experiments.crossval --settings "" "inputs=raw" "inputs=both head_dropout=0.5"
+
+Every run is a fresh `python -m experiments.ucf11 --record` process, so a row says the same as a
+run by hand; one that is done already is not run again. Settings are compared by their validation
+accuracy, a part of the training clips; the test folds are looked at once, for what was chosen.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shlex
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tqdm import tqdm
+
+from experiments.formatting import share
+from experiments.metrics import Spread, mean_and_spread
+from experiments.run_directory import write_atomically
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Run folds x recipes x cells x kernels x settings, and print mean and spread."""
+
+    name: str = "crossval"
+    """The runs go to runs/NAME/."""
+    recipes: tuple[Literal["paper", "tuned"], ...] = ("tuned",)
+    """Recipes to run."""
+    cells: tuple[Literal["gru", "lstm", "rnn"], ...] = ("gru",)
+    """Kinds of recurrent layer."""
+    kernels: tuple[Literal["tt", "dense"], ...] = ("tt",)
+    """Tensor-train and dense input kernels."""
+    settings: tuple[str, ...] = ("",)
+    """Overrides of the recipe, such as "inputs=raw clip_norm=null"; "" for none."""
+    folds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """Which folds are tested in turn."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds of the initial weights and so on; each also deals the folds anew."""
+    flags: str = ""
+    """Further flags for every run, such as "--shards data/shards/x --stride 3"."""
+    jobs: int = 1
+    """Runs at the same time; give each its threads with --flags "--threads 1,1"."""
+    show_test: bool = False
+    """Print the test accuracies too: only once the choice is made."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of the table."""
+
+    recipe: str
+    cell: str
+    kernel: str
+    overrides: str
+
+    def command(self, arguments: Arguments, fold: int, seed: int, out: Path) -> list[str]:
+        """The run of one fold."""
+        return [
+            *(sys.executable, "-m", "experiments.ucf11", "--record", "--out", str(out)),
+            *(["--resume"] if (out / "config.json").exists() else []),
+            *("--recipe", self.recipe, "--cell", self.cell),
+            "--tt" if self.kernel == "tt" else "--no-tt",
+            *("--fold", str(fold), "--seed", str(seed)),
+            *(["--set", *shlex.split(self.overrides)] if self.overrides else []),
+            *shlex.split(arguments.flags),
+        ]
+
+    def run_dir(self, arguments: Arguments, fold: int, seed: int) -> Path:
+        """Where one fold's run goes."""
+        words = [self.recipe, self.kernel, self.cell, *shlex.split(self.overrides)]
+        return Path("runs") / arguments.name / "-".join([*words, f"fold{fold}", f"seed{seed}"])
+
+
+def main() -> int:
+    """The command line. Returns the exit code."""
+    import tyro
+
+    arguments = tyro.cli(Arguments, prog="python -m experiments.crossval")
+    settings = [
+        Setting(*parts)
+        for parts in itertools.product(
+            arguments.recipes, arguments.cells, arguments.kernels, arguments.settings
+        )
+    ]
+    runs = list(itertools.product(settings, arguments.seeds, arguments.folds))
+    with (
+        ThreadPoolExecutor(arguments.jobs) as pool,
+        tqdm(total=len(runs), unit="run", smoothing=0) as bar,
+    ):
+        results: dict[Setting, list[dict]] = {setting: [] for setting in settings}
+        outcomes = pool.map(lambda run: _run(arguments, *run), runs)
+        for (setting, seed, fold), result in zip(runs, outcomes, strict=True):
+            bar.update()
+            if result is None:
+                bar.write(f"failed: {setting.run_dir(arguments, fold, seed)}; see its log.txt")
+            else:
+                results[setting].append(result)
+    table = _table(results, show_test=arguments.show_test)
+    print(table)
+    write_atomically(Path("runs") / arguments.name / "table.md", table.encode())
+    return 0 if all(results.values()) and sum(map(len, results.values())) == len(runs) else 1
+
+
+def _run(arguments: Arguments, setting: Setting, seed: int, fold: int) -> dict | None:
+    """result.json of one run; None if it failed."""
+    out = setting.run_dir(arguments, fold, seed)
+    path = out / "result.json"
+    if not path.exists():
+        out.mkdir(parents=True, exist_ok=True)
+        with (out / "log.txt").open("ab") as log:
+            command = setting.command(arguments, fold, seed, out)
+            subprocess.run(command, stdout=log, stderr=log, check=False)
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def _table(results: dict[Setting, list[dict]], *, show_test: bool) -> str:
+    """A Markdown table, best validation accuracy first."""
+    columns = {"validation": "validation_accuracy", "train": "train_accuracy"}
+    if show_test:
+        columns["test"] = "accuracy"
+    lines = [
+        f"| recipe | model | overrides | runs | {' | '.join(columns)} | seconds a run |",
+        "|---" * (5 + len(columns)) + "|",
+    ]
+    rows = []
+    for setting, outcomes in results.items():
+        if not outcomes:
+            continue
+        spreads = [mean_and_spread([o[key] for o in outcomes]) for key in columns.values()]
+        seconds = mean_and_spread([o["wall_seconds"] for o in outcomes]).mean
+        cells = [
+            *(setting.recipe, f"{setting.kernel} {setting.cell}", setting.overrides or "none"),
+            *(str(len(outcomes)), *map(_spread, spreads), f"{seconds:.0f}"),
+        ]
+        rows.append((-spreads[0].mean, f"| {' | '.join(cells)} |"))
+    return "\n".join([*lines, *(line for _, line in sorted(rows))]) + "\n"
+
+
+def _spread(value: Spread) -> str:
+    deviation = "" if value.deviation is None else f" \N{PLUS-MINUS SIGN} {share(value.deviation)}"
+    return share(value.mean) + deviation
+
+
+if __name__ == "__main__":
+    sys.exit(main())
