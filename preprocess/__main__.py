@@ -66,11 +66,11 @@ class Extract:
     def run(self) -> int:
         """Extract, write the statistics, and say what was done; the exit code."""
         from preprocess.extract import extract
-        from preprocess.progress import ProgressBar
+        from preprocess.progress import TerminalProgress
 
         settings = FrameSettings(self.size, self.stride, self.max_frames, self.compression)
         started = time.monotonic()
-        with ProgressBar() as progress:
+        with TerminalProgress() as progress:
             summary = extract(
                 self.videos,
                 self.shards,
@@ -152,7 +152,11 @@ def _commands() -> Any:
             description=f"Decode {title} into shards. A second run does only what is missing.",
         )
         for name, dataset, title in [
-            *((record.name, record.name, record.title) for record in DATASETS.values()),
+            *(
+                (record.name, record.name, record.title)
+                for record in DATASETS.values()
+                if record.homepage
+            ),
             ("folder", None, "any folder of videos"),
         ]
     ]

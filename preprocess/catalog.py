@@ -53,7 +53,29 @@ UCF11 = Dataset(
     default_videos_dir="data/UCF11_updated_mpg",
 )
 
-DATASETS = {dataset.name: dataset for dataset in (UCF11,)}
+DEMO = Dataset(
+    name="demo",
+    title="the built-in set, rendered by preprocess.synthetic",
+    class_names=(
+        "left_aaa",
+        "left_aac",
+        "left_aca",
+        "left_caa",
+        "left_ccc",
+        "right_aaa",
+        "right_aac",
+        "right_acc",
+        "right_cac",
+        "right_cca",
+        "right_ccc",
+    ),
+    num_clips=704,
+    layout=_UCF11_LAYOUT,
+    homepage=None,
+    default_videos_dir="data/demo/videos",
+)
+
+DATASETS = {dataset.name: dataset for dataset in (UCF11, DEMO)}
 
 
 def resolve(
@@ -67,12 +89,16 @@ def resolve(
         folder_name: of its folder.
 
     Returns:
-        The name, and the classes in label order. A record of the catalogue gives all of its
-        classes, though some may have no clip here; but where other classes are found, it is
-        not that data set, and goes by its folder's name.
+        The name, and the classes in label order. The record called by name gives all of its
+        classes, though some may have no clip here, unless other classes were found: then it is
+        not that data set. A folder with exactly a record's classes is that record's, whatever
+        it was called. Any other goes by the name given, or by its folder's.
     """
-    record = DATASETS.get(name or "")
-    if record and set(class_names) <= set(record.class_names):
-        return record.name, record.class_names
-    own_name = folder_name if record or name is None else name
-    return own_name, tuple(sorted(set(class_names)))
+    found = set(class_names)
+    called = DATASETS.get(name or "")
+    if called and found <= set(called.class_names):
+        return called.name, called.class_names
+    for record in DATASETS.values():
+        if found == set(record.class_names):
+            return record.name, record.class_names
+    return (folder_name if called or name is None else name), tuple(sorted(found))

@@ -199,10 +199,10 @@ def _prepare(clips: Sequence[Clip], folder: Path, index: DatasetIndex) -> Plan:
 
 
 def _run(units: Sequence[Unit], jobs: int, progress: Progress) -> UnitResult:
-    """Work through the units; the sum of what came of them. Their shards are published here,
+    """Work through the units; the sum of what came of them.
 
-    beside the decoding, because waiting for the disk costs no processor, and because then a
-    worker that outlives this process cannot put anything among the shards.
+    The shards are published from here, beside the decoding: waiting for the disk costs no
+    processor, and a worker that outlives this process cannot put anything among the shards.
     """
     total = UnitResult()
     with ThreadPoolExecutor(1) as publisher, closing(run_units(units, jobs=jobs)) as results:

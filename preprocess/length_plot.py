@@ -48,14 +48,16 @@ def _draw_histogram(axes: Any, shards: Shards) -> None:
     longest = int(shards.num_frames.max())
     axes.hist(shards.num_frames, np.linspace(0, longest, _NUM_BINS + 1), color=_SOFT, ec="white")
     axes.set_ylabel("clips", color=_INK)
+    axes.margins(y=0.3)  # room for the words above the bars
     axes.grid(axis="y", alpha=0.25)
     axes.set_axisbelow(True)
-    marks = [("median", float(np.median(shards.num_frames)), _BLUE)]
+    median = float(np.median(shards.num_frames))
+    marks = [(f"median {median:.0f}", median, _BLUE)]
     marks += [(f"maxlen {n}", float(n), _INK) for n in MAXLENS if n < longest]
     for text, position, colour in marks:
         axes.axvline(position, color=colour, lw=1, ls="--" if colour == _INK else "-")
         axes.annotate(
-            f"{text} " if text != "median" else f"median {position:.0f} ",
+            text,
             (position, 1),
             xycoords=("data", "axes fraction"),
             xytext=(3, -2),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from preprocess.errors import PreprocessError
 from preprocess.worker import Unit, UnitResult, extract_unit
@@ -10,7 +10,7 @@ from preprocess.worker import Unit, UnitResult, extract_unit
 _IDLE_SECONDS = 20  # after which a worker whose owner was killed goes away
 
 
-def run_units(units: Sequence[Unit], *, jobs: int) -> Iterator[UnitResult]:
+def run_units(units: Sequence[Unit], *, jobs: int) -> Generator[UnitResult]:
     """What comes of the units, in the order in which they end.
 
     When the iterator is closed, or fails, no worker is left.
@@ -27,7 +27,7 @@ def run_units(units: Sequence[Unit], *, jobs: int) -> Iterator[UnitResult]:
     yield from map(extract_unit, units) if jobs <= 1 else _run_in_processes(units, jobs)
 
 
-def _run_in_processes(units: Sequence[Unit], jobs: int) -> Iterator[UnitResult]:
+def _run_in_processes(units: Sequence[Unit], jobs: int) -> Generator[UnitResult]:
     from joblib import Parallel, delayed
     from joblib.externals.loky import get_reusable_executor
     from joblib.externals.loky.process_executor import TerminatedWorkerError

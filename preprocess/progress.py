@@ -12,7 +12,7 @@ _FORMAT = (
 )
 
 
-class ProgressBar:
+class TerminalProgress:
     """Clips done, clips/s, frames/s and the time left, on standard error."""
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class ProgressBar:
         """Write a line above the bar."""
         tqdm.write(text)
 
-    def __enter__(self) -> ProgressBar:
+    def __enter__(self) -> TerminalProgress:
         return self
 
     def __exit__(

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from preprocess.index import write_text
 from preprocess.reader import Shards
@@ -65,8 +66,9 @@ class LengthStatistics:
     truncations: Sequence[Truncation]
 
 
-def summarize(lengths: Sequence[int]) -> LengthSummary:
+def summarize(lengths: ArrayLike) -> LengthSummary:
     """Lengths of at least one clip, in frames, to their summary."""
+    lengths = np.asarray(lengths)
     p5, p25, median, p75, p95 = map(float, np.percentile(lengths, [5, 25, 50, 75, 95]))
     return LengthSummary(
         num_clips=len(lengths),
@@ -81,13 +83,14 @@ def summarize(lengths: Sequence[int]) -> LengthSummary:
     )
 
 
-def truncate(lengths: Sequence[int], maxlen: int, *, frame_size: tuple[int, int]) -> Truncation:
+def truncate(lengths: ArrayLike, maxlen: int, *, frame_size: tuple[int, int]) -> Truncation:
     """What `maxlen` frames a clip make of clips of these lengths."""
+    lengths = np.asarray(lengths)
     kept = int(np.minimum(lengths, maxlen).sum())
     num_values = len(lengths) * maxlen * frame_size[0] * frame_size[1] * 3
     return Truncation(
         maxlen=maxlen,
-        num_truncated=int(np.sum(np.asarray(lengths) > maxlen)),
+        num_truncated=int(np.sum(lengths > maxlen)),
         frames_kept=kept / int(np.sum(lengths)),
         padding=1 - kept / (len(lengths) * maxlen),
         float32_bytes=4 * num_values,
@@ -135,8 +138,8 @@ def _length_table(statistics: LengthStatistics) -> str:
     width = max(len(name) for name in ("frames a clip", *rows))
     lines = [f"{'frames a clip':<{width}}" + "".join(f"{column:>8}" for column in columns)]
     for name, row in rows.items():
-        values = (row.num_clips, row.min, row.p5, row.p25, row.median)
-        values += (row.mean, row.p75, row.p95, row.max)
+        values = [row.num_clips, row.min, row.p5, row.p25, row.median]
+        values += [row.mean, row.p75, row.p95, row.max]
         lines.append(f"{name:<{width}}" + "".join(f"{value:>8.0f}" for value in values))
     return "\n".join(lines)
 

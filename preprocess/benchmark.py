@@ -1,0 +1,111 @@
+"""Extraction against OpenCV alone: `python -m preprocess.benchmark VIDEOS`.
+
+Bare means: read, resize, convert to RGB, one decoder thread a process, nothing written. The same
+clips are then extracted, shards written and published. Rounds take turns, so that a slow spell of
+the machine meets both; the medians are compared.
+"""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import h5py
+import tyro
+from tyro.conf import Positional
+
+from preprocess.clips import Clip, find_clips
+from preprocess.extract import available_cpus, extract
+from preprocess.settings import Compression, FrameSettings
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Frames a second of extraction and of a bare OpenCV loop, at one worker and at several."""
+
+    videos: Positional[Path]
+    """Folder of videos, in a layout that the extraction knows."""
+    jobs: int = available_cpus()
+    """The several."""
+    rounds: int = 3
+    """How often each is timed; the median counts."""
+    compression: Compression = "lz4"
+    """Of the shards."""
+
+
+Work = Callable[[], int]
+
+
+def bare_loop(paths: Sequence[Path], size: tuple[int, int]) -> int:
+    """Read, resize and convert all frames of some videos; returns their number."""
+    cv2.setNumThreads(1)
+    num_frames = 0
+    for path in paths:
+        capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+        while True:
+            found, frame = capture.read()
+            if not found:
+                break
+            cv2.cvtColor(cv2.resize(frame, size), cv2.COLOR_BGR2RGB)
+            num_frames += 1
+    return num_frames
+
+
+def _bare(clips: Sequence[Clip], settings: FrameSettings, jobs: int) -> int:
+    """The bare loop in so many processes, each with every so-many-th clip."""
+    paths = [[clip.path for clip in clips[start::jobs]] for start in range(jobs)]
+    if jobs == 1:
+        return bare_loop(paths[0], settings.size)
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        return sum(pool.map(bare_loop, paths, [settings.size] * jobs))
+
+
+def _extraction(videos: Path, settings: FrameSettings, jobs: int) -> int:
+    """Extraction into an empty directory."""
+    with tempfile.TemporaryDirectory() as shards:
+        return extract(videos, shards, settings, jobs=jobs).num_frames
+
+
+def _take_turns(*works: Work, rounds: int) -> list[float]:
+    """Median rate of each, in frames a second."""
+    rates: list[list[float]] = [[] for _ in works]
+    for _ in range(rounds):
+        for work, found in zip(works, rates, strict=True):
+            started = time.perf_counter()
+            found.append(work() / (time.perf_counter() - started))
+    return [statistics.median(found) for found in rates]
+
+
+def main() -> None:
+    """Time both and print a line for each number of workers."""
+    options = tyro.cli(Benchmark, prog="python -m preprocess.benchmark", description=__doc__)
+    settings = FrameSettings(compression=options.compression)
+    clips = find_clips(options.videos)
+    print(
+        f"{len(clips)} clips, {available_cpus()} processors, {platform.machine()}, "
+        f"OpenCV {cv2.__version__}, HDF5 {h5py.version.hdf5_version}, {options.compression}"
+    )
+    for jobs in sorted({1, options.jobs}):
+        bare, extraction = _take_turns(
+            partial(_bare, clips, settings, jobs),
+            partial(_extraction, options.videos, settings, jobs),
+            rounds=options.rounds,
+        )
+        print(
+            f"{jobs} workers: bare {bare:,.0f} frames/s, extraction {extraction:,.0f} frames/s, "
+            f"ratio {extraction / bare:.2f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
