@@ -1,0 +1,9 @@
+"""Put this folder on the path, so that its tests share `oracle` and `layer_check`."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+pytest.register_assert_rewrite("layer_check", "oracle")

@@ -1,0 +1,25 @@
+"""The layers on JAX and PyTorch, each in a process of its own: a process has one Keras backend."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("backend_check.py")
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_backend_equals_the_oracle(backend):
+    """Red for a TensorFlow call, or an operation that only one backend takes, in the layers."""
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": root}
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT)], env=environment, capture_output=True, text=True, timeout=500
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split()[-1] == "equal"
