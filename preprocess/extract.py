@@ -16,7 +16,8 @@ from typing import Protocol
 from preprocess.catalog import resolve
 from preprocess.clips import Clip, find_clips
 from preprocess.errors import WriteError
-from preprocess.index import DatasetIndex, read_index, write_index, write_text
+from preprocess.files import publish, write_text
+from preprocess.index import DatasetIndex, read_index, write_index
 from preprocess.lock import exclusive
 from preprocess.parallel import run_units
 from preprocess.plan import (
@@ -29,7 +30,6 @@ from preprocess.plan import (
     split_units,
 )
 from preprocess.settings import FrameSettings
-from preprocess.shards import publish
 from preprocess.worker import Unit, UnitResult
 
 MAX_SHARD_BYTES = 256 * 2**20
@@ -128,6 +128,7 @@ def extract(
         class_names=class_names,
         settings=settings or FrameSettings(),
         complete=False,
+        num_clips=0,
         num_failed=0,
         command=command or f"python -m preprocess folder {videos} {folder}",
     )
@@ -174,8 +175,7 @@ def _extract(
     result = _run(units, jobs, progress)
     failures = dict(sorted(result.failures.items()))
     _write_failures(folder, failures)
-    write_index(folder, replace(index, complete=True, num_failed=len(failures)))
-    return ExtractionSummary(
+    summary = ExtractionSummary(
         dataset=index.dataset,
         num_clips=len(clips),
         num_kept=len(plan.kept),
@@ -183,6 +183,11 @@ def _extract(
         num_frames=result.num_frames,
         failures=failures,
     )
+    write_index(
+        folder,
+        replace(index, complete=True, num_clips=summary.num_stored, num_failed=len(failures)),
+    )
+    return summary
 
 
 def _prepare(clips: Sequence[Clip], folder: Path, index: DatasetIndex) -> Plan:

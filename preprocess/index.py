@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from preprocess.errors import ShardError
+from preprocess.files import write_text
 from preprocess.settings import FrameSettings
 
 FILE_NAME = "dataset.json"
@@ -23,6 +22,7 @@ class DatasetIndex:
         class_names: the classes, in label order.
         settings: how the frames were made.
         complete: whether the last extraction came to its end.
+        num_clips: clips in the shards, if complete.
         num_failed: clips that could not be read; `failures.csv` names them.
         command: what makes, finishes or refreshes the directory.
     """
@@ -31,6 +31,7 @@ class DatasetIndex:
     class_names: tuple[str, ...]
     settings: FrameSettings
     complete: bool
+    num_clips: int
     num_failed: int
     command: str
 
@@ -59,18 +60,3 @@ def read_index(folder: Path) -> DatasetIndex | None:
         raise ShardError(
             f"{path} is damaged ({error}). Extract the videos again with --overwrite."
         ) from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a file's text in one step, so that a reader never sees half of it."""
-    handle, name = tempfile.mkstemp(prefix=".shard-", suffix=".tmp", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

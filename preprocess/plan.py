@@ -8,9 +8,10 @@ from pathlib import Path
 
 from preprocess.clips import Clip
 from preprocess.errors import PreprocessError, ShardError
+from preprocess.files import TEMPORARY_GLOB
 from preprocess.index import FILE_NAME, DatasetIndex
 from preprocess.settings import FrameSettings
-from preprocess.shards import SHARD_GLOB, TEMPORARY_GLOB, ClipRecord, read_records
+from preprocess.shards import SHARD_GLOB, ClipRecord, read_records
 
 REPORT_FILES = ("failures.csv", "statistics.json", "lengths.png")
 

@@ -44,8 +44,11 @@ def open_shards(path: str | os.PathLike[str]) -> Shards:
         for shard in sorted(folder.glob(SHARD_GLOB))
         for position, record in enumerate(read_records(shard))
     ]
-    if not places:
-        raise ShardError(f"{folder} holds no clips. Extract them again: {index.command}")
+    if not places or len(places) != index.num_clips:
+        raise ShardError(
+            f"{folder} holds {len(places)} of {index.num_clips} clips. Extract the missing ones: "
+            f"{index.command}"
+        )
     return Shards(folder, index, sorted(places, key=lambda place: place[0].source))
 
 

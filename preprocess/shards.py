@@ -1,20 +1,16 @@
 """The HDF5 schema: one shard file, its writer and what it tells. The only h5py import.
 
-A shard holds several clips. The clip number i is the dataset `clips/000i`, uint8 (T, H, W, 3)
-RGB, chunked along T; everything known about the clip is in the attributes of its dataset, and
-everything that the clips share is in the attributes of the file.
+A shard holds several clips. Clip number i is the dataset `clips/000i`, uint8 (T, H, W, 3) RGB,
+chunked along T. What is known about it is row i of the table `records`; what the clips share is
+in the attributes of the file.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import re
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
+from contextlib import suppress
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +19,12 @@ import hdf5plugin
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess.errors import ShardError, WriteError
+from preprocess.errors import ShardError
+from preprocess.files import SealedFile, new_temporary, write_errors
 from preprocess.settings import FrameSettings
 
 SCHEMA_VERSION = 1
 SHARD_GLOB = "shard-*.h5"
-TEMPORARY_GLOB = ".shard-*.tmp"
 _CHUNK_BYTES = 2**18  # a chunk stays in the processor's cache from the decoder to the file
 _LONGEST_CHUNK = 64  # frames, so that short clips do not pad a chunk with many empty ones
 # Blosc's LZ4 skips ahead faster where nothing repeats than the plain LZ4 filter does: it costs
@@ -67,36 +63,18 @@ class ClipRecord:
     original_height: int
 
 
+_RECORD_TYPE = np.dtype(
+    [
+        (field.name, {"str": h5py.string_dtype(), "int": "i8", "float": "f8"}[str(field.type)])
+        for field in fields(ClipRecord)
+    ]
+)
+
+
 def chunk_frames(settings: FrameSettings) -> int:
     """Frames in one chunk: about a quarter of a mebibyte of them, at least one."""
     frame_bytes = int(np.prod(settings.frame_shape))
     return int(np.clip(_CHUNK_BYTES // frame_bytes, 1, _LONGEST_CHUNK))
-
-
-@dataclass(frozen=True)
-class SealedShard:
-    """A shard that is written, but not yet under its own name.
-
-    Args:
-        temporary: where it lies.
-        path: where it belongs.
-    """
-
-    temporary: Path
-    path: Path
-
-
-def publish(shard: SealedShard) -> None:
-    """Make a sealed shard durable and give it its name.
-
-    Raises:
-        WriteError: if the disk does not take it.
-    """
-    with _write_errors():
-        with shard.temporary.open("rb") as file:
-            os.fsync(file.fileno())
-            _leave_page_cache(file.fileno())
-        os.replace(shard.temporary, shard.path)
 
 
 class ShardWriter:
@@ -115,11 +93,11 @@ class ShardWriter:
         self._settings = settings
         self._records: list[ClipRecord] = []
         self._sealed = False
-        with _write_errors():
-            handle, name = tempfile.mkstemp(prefix=".shard-", suffix=".tmp", dir=folder)
-            os.close(handle)
-            self._temporary = Path(name)
-            self._file = h5py.File(name, "w", libver="latest", locking=False)
+        with write_errors():
+            self._temporary = new_temporary(folder)
+            self._file = h5py.File(
+                self._temporary, "w", libver="latest", locking=False, rdcc_nbytes=0
+            )
             self._file.attrs["schema_version"] = SCHEMA_VERSION
             for key, value in settings.to_json().items():
                 self._file.attrs[key] = h5py.Empty("i8") if value is None else value
@@ -138,7 +116,7 @@ class ShardWriter:
     def begin_clip(self) -> None:
         """Start a clip without frames."""
         shape = self._settings.frame_shape
-        with _write_errors():
+        with write_errors():
             self._dataset = self._clips.create_dataset(
                 self._name(),
                 shape=(0, *shape),
@@ -152,7 +130,7 @@ class ShardWriter:
         """Add frames, uint8 (T, H, W, 3), to the clip begun; whole chunks are the fastest."""
         dataset = self._dataset.id  # h5py's low level: indexing costs as much as the write
         start, *frame_shape = dataset.shape
-        with _write_errors():
+        with write_errors():
             dataset.set_extent((start + len(frames), *frame_shape))
             space = dataset.get_space()
             space.select_hyperslab((start, 0, 0, 0), frames.shape)
@@ -160,24 +138,22 @@ class ShardWriter:
 
     def end_clip(self, record: ClipRecord) -> None:
         """Finish the clip begun; `record` is what is known about it."""
-        with _write_errors():
-            for name, value in asdict(record).items():
-                self._dataset.attrs[name] = value
         self._records.append(record)
 
     def drop_clip(self) -> None:
         """Forget the clip begun, which turned out not to be readable."""
-        with _write_errors():
+        with write_errors():
             del self._clips[self._name()]
 
-    def seal(self) -> SealedShard:
+    def seal(self) -> SealedFile:
         """Close the file: nothing can be added any more, but it has its temporary name yet."""
-        with _write_errors():
+        with write_errors():
+            rows = [astuple(record) for record in self._records]
+            self._file["records"] = np.array(rows, _RECORD_TYPE)
             self._file.close()
-            self._temporary.chmod(0o666 & ~_umask())
         self._sealed = True
         name = f"shard-{_content_key(self._settings, self._records)}.h5"
-        return SealedShard(self._temporary, self._folder / name)
+        return SealedFile(self._temporary, self._folder / name)
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -193,37 +169,9 @@ class ShardWriter:
         return clip_name(self.num_clips)
 
 
-def _leave_page_cache(file: int) -> None:
-    """Let the next shard have this one's memory.
-
-    Data sets outgrow the memory anyway, and the first touch of a page is dear, most of all on
-    a virtual machine: there, writing into memory that was just in use is ten times as fast.
-    """
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-@contextmanager
-def _write_errors() -> Iterator[None]:
-    """HDF5's long error messages as one reason."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        found = re.search(r"error message = '([^']*)'", str(error))
-        strerror = error.strerror if isinstance(error, OSError) else None
-        raise WriteError(found[1] if found else strerror or str(error)) from error
-
-
 def clip_name(position: int) -> str:
     """Name of a clip's dataset in the group `clips`."""
     return f"{position:04d}"
-
-
-def _umask() -> int:
-    """The permissions that new files do not get (mkstemp's own are stricter)."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _content_key(settings: FrameSettings, records: list[ClipRecord]) -> str:
@@ -265,17 +213,14 @@ def read_records(path: Path) -> list[ClipRecord]:
     Raises:
         ShardError: if it is damaged or of another schema version.
     """
-    names = [field.name for field in fields(ClipRecord)]
     with open_file(path) as file:
         try:
-            return [
-                ClipRecord(**{name: _plain(dataset.attrs[name]) for name in names})
-                for dataset in file["clips"].values()
-            ]
-        except (OSError, KeyError, RuntimeError) as error:
+            return [_record(row) for row in file["records"][()]]
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise damaged(path, error) from error
 
 
-def _plain(value: Any) -> Any:
-    """A NumPy scalar as Python's own."""
-    return value.item() if isinstance(value, np.generic) else value
+def _record(row: np.void) -> ClipRecord:
+    """A row of the table `records`; HDF5 gives text as bytes."""
+    values: Any = (value.decode() if isinstance(value, bytes) else value for value in row.item())
+    return ClipRecord(*values)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from preprocess.index import write_text
+from preprocess.files import write_text
 from preprocess.reader import Shards
 
 MAXLENS = (200, 450, 900, 1492)

@@ -15,9 +15,10 @@ import numpy as np
 from preprocess.clips import Clip
 from preprocess.decode import VideoReader
 from preprocess.errors import DecodeError
+from preprocess.files import SealedFile
 from preprocess.messages import captured_stderr, first_complaint
 from preprocess.settings import FrameSettings
-from preprocess.shards import ClipRecord, SealedShard, ShardWriter, chunk_frames
+from preprocess.shards import ClipRecord, ShardWriter, chunk_frames
 
 _CLEARLY_FEWER = 0.9  # of the frames claimed; below it a clip counts as cut short
 
@@ -52,7 +53,7 @@ class UnitResult:
         failures: reason by source.
     """
 
-    shards: list[SealedShard] = field(default_factory=list)
+    shards: list[SealedFile] = field(default_factory=list)
     num_clips: int = 0
     num_frames: int = 0
     failures: dict[str, str] = field(default_factory=dict)
