@@ -40,6 +40,7 @@ def test_curves_show_both_lines_and_the_best_epoch_in_the_themes_colours(theme):
     assert share_of(image, theme.background, 0) > 0.8
     for colour in (theme.train, theme.validation, theme.accent):
         assert share_of(image, colour) > 1e-4
+    assert share_of(image[:, :750], theme.accent) > 1e-4  # the best epoch in the loss's half too
 
 
 def test_best_epoch_is_the_highest_then_of_the_lowest_loss_and_ignores_nan():
@@ -77,7 +78,7 @@ def test_confusion_grows_with_the_classes_so_that_101_names_stay_readable():
 
 
 def test_a_class_name_is_text_not_mathematics():
-    names = ["$x_1", "a$b$c", r"\frac{", "n" * 300]
+    names = ["$x_1", "a$b$c", r"$\frac{$", "n" * 300]
     image = decode(plots.confusion_png(np.eye(4, dtype=np.int64), names))
     assert image.shape[1] < 2000  # the long name is shortened
 

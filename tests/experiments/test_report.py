@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from experiments import plots
+from experiments.markup import element
 from experiments.report import main, write_report
 from experiments.results import write_result
 from experiments.run_directory import Predictions, read_predictions, write_predictions
@@ -161,6 +162,12 @@ def test_names_paths_and_settings_are_escaped(run_dir):
     assert CLIPS[1] in page.text
     assert "<script>alert(1)</script>" in page.text
     assert "<b>&" not in write_report(run_dir).read_text()
+
+
+def test_text_and_attributes_are_escaped_once():
+    inner = element("b", "<&>")
+    outer = element("a", inner, "<", title='"><x>', hidden=None)
+    assert outer == '<a title="&quot;&gt;&lt;x&gt;"><b>&lt;&amp;&gt;</b>&lt;</a>'
 
 
 def test_the_page_asks_nothing_of_the_network(run_dir):

@@ -1,0 +1,24 @@
+"""A tiny data set in shards, for the training tests."""
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def videos(tmp_path_factory):
+    """The built-in set in small: 11 classes, 5 groups of one clip each."""
+    from preprocess.synthetic import render_dataset
+
+    root = tmp_path_factory.mktemp("videos")
+    render_dataset(root, groups_per_class=5, clips_per_group=1, jobs=2, progress=False)
+    return root
+
+
+@pytest.fixture(scope="session")
+def small_shards(videos, tmp_path_factory):
+    """Its frames at 16x12."""
+    from preprocess.extract import extract
+    from preprocess.settings import FrameSettings
+
+    folder = tmp_path_factory.mktemp("shards") / "demo"
+    extract(videos, folder, FrameSettings(size=(16, 12)), jobs=2, dataset="demo")
+    return folder

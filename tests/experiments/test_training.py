@@ -1,0 +1,148 @@
+"""The training loop: a resumed run ends with the numbers of an undisturbed one."""
+
+import keras
+import numpy as np
+import pytest
+
+from experiments.building import build_model, build_optimizer
+from experiments.recipes import PAPER, TUNED
+from experiments.training import Classifier, History, train
+from preprocess import open_shards
+from preprocess.pipeline import ClipBatches
+
+
+@pytest.fixture(scope="module")
+def batches(small_shards):
+    return ClipBatches(open_shards(small_shards), batch_size=8, maxlen=10, stride=4, seed=0)
+
+
+def classifier(recipe=TUNED, seed=0):
+    keras.utils.set_random_seed(seed)
+    model = build_model(
+        recipe, (12, 16, 3), 11, cell="gru", tensor_train=True, policy="float32", seed=seed
+    )
+    return Classifier(model, build_optimizer(recipe, 12), label_smoothing=recipe.label_smoothing)
+
+
+def run(batches, run_dir, *, epochs, resume=False, on_epoch=lambda epoch: None):
+    run_dir.mkdir(exist_ok=True)
+
+    def train_batches(epoch):
+        on_epoch(epoch)
+        return batches.shuffled(np.arange(30), epoch)
+
+    return train(
+        classifier(),
+        train_batches,
+        lambda: batches.by_length(np.arange(30, 40))[1],
+        epochs=epochs,
+        clips_per_epoch=40,
+        run_dir=run_dir,
+        resume=resume,
+    )
+
+
+def without_times(path):
+    timed = ("seconds", "frames_per_second", "data_wait_share")
+    rows = [line.split(",") for line in path.read_text().splitlines()]
+    keep = [i for i, name in enumerate(rows[0]) if name not in timed]
+    return [[row[i] for i in keep] for row in rows]
+
+
+def weights(path):
+    return keras.models.load_model(path).get_weights()
+
+
+def test_a_stopped_run_resumes_to_the_same_numbers(batches, tmp_path):
+    """Red when the optimizer, a dropout generator or the order of clips starts afresh."""
+    run(batches, tmp_path / "whole", epochs=3)
+
+    def stop(epoch):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(batches, tmp_path / "stopped", epochs=3, on_epoch=stop)
+    assert len(without_times(tmp_path / "stopped" / "metrics.csv")) == 3  # header, two epochs
+    run(batches, tmp_path / "stopped", epochs=3, resume=True)
+    assert without_times(tmp_path / "stopped" / "metrics.csv") == without_times(
+        tmp_path / "whole" / "metrics.csv"
+    )
+    for name in ("best.keras", "last.keras"):
+        for one, other in zip(
+            weights(tmp_path / "whole" / name), weights(tmp_path / "stopped" / name), strict=True
+        ):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_the_best_model_is_the_best_epochs(batches, tmp_path):
+    """Red when best.keras is overwritten by every epoch, or chosen by the training part."""
+    history = run(batches, tmp_path / "run", epochs=3)
+    model = Classifier(keras.models.load_model(tmp_path / "run" / "best.keras"))
+    probabilities, labels = model.predict(batches.by_length(np.arange(30, 40))[1])
+    accuracy = (probabilities.argmax(axis=1) == labels).mean()
+    assert accuracy == max(row.validation_accuracy for row in history.epochs)
+
+
+def test_the_metrics_are_those_of_the_model(batches, tmp_path):
+    """Red when the loss is averaged over batches of unlike size, or accuracy counts padding."""
+    history = run(batches, tmp_path / "run", epochs=1)
+    model = Classifier(keras.models.load_model(tmp_path / "run" / "last.keras"))
+    probabilities, labels = model.predict(batches.by_length(np.arange(30, 40))[1])
+    loss = -np.log(probabilities[np.arange(10), labels]).mean()
+    assert history.epochs[0].validation_loss == pytest.approx(loss, rel=1e-5)
+
+
+def test_the_last_batch_of_one_works(batches, tmp_path):
+    trained = classifier()
+    for inputs, labels in batches.shuffled(np.arange(9), 0):  # 8 and 1
+        loss, correct = trained.train_batch(inputs, labels)
+        assert np.isfinite(loss)
+        assert 0 <= correct <= len(labels)
+
+
+def test_nothing_is_left_half_written(batches, tmp_path):
+    run(batches, tmp_path / "run", epochs=1)
+    names = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert names == ["best.keras", "checkpoint.npz", "last.keras", "metrics.csv"]
+
+
+def test_equals_go_to_the_lower_loss():
+    from experiments.training import Epoch
+
+    rows = [Epoch(i, 0, 0, 0, loss, 0.5, 1, 1, 0) for i, loss in enumerate([1.0, 0.7, 0.9])]
+    assert History(rows).best.epoch == 1
+
+
+def test_the_paper_recipe_is_the_published_one():
+    """Red when a constant of FACTS is changed: Keras 2 sigmoid, raw int8 pixels, L2, dropout."""
+    model = classifier(PAPER).model
+    layer = model.get_layer("gru")
+    assert layer.cell.recurrent_activation.__name__ == "keras2_hard_sigmoid"
+    assert layer.cell.recurrent_dropout == 0.25
+    assert layer.cell.dropout == 0
+    assert model.get_layer("pixels").scale == 1
+    assert model.get_layer("probabilities").kernel_regularizer.l2 == pytest.approx(1e-2)
+    assert (PAPER.learning_rate, PAPER.batch_size, PAPER.selection) == (1e-4, 16, "last")
+
+
+def test_the_paper_kernel_starts_as_keras_2_drew_it():
+    """Red when the flat Glorot rule is Keras 3's: the deviation is then 7.7e-7."""
+    keras.utils.set_random_seed(0)
+    model = build_model(
+        PAPER, (120, 160, 3), 11, cell="gru", tensor_train=True, policy="float32", seed=0
+    )
+    kernel = np.asarray(model.get_layer("gru").cell.full_kernel())
+    assert kernel.std() == pytest.approx(2.5e-3, rel=0.25)
+
+
+@pytest.mark.parametrize(("step", "share"), [(0, 0.0), (6, 1.0), (100, 0.0)])
+def test_the_cosine_schedule(step, share):
+    """Red when warm-up is counted twice or the rate does not end at zero."""
+    from dataclasses import replace
+
+    recipe = replace(TUNED, warmup_share=0.06, learning_rate=1e-2, schedule="cosine")
+    optimizer = build_optimizer(recipe, 100)
+    optimizer.build([])
+    optimizer.iterations.assign(step)
+    assert float(optimizer.learning_rate) == pytest.approx(share * 1e-2, abs=1e-6)

@@ -1,0 +1,114 @@
+"""The UCF11 job as a user runs it, small: files, figures, wrong commands."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+RUN_FILES = {
+    *("best.keras", "last.keras", "checkpoint.npz", "config.json", "metrics.csv"),
+    *("predictions.csv", "result.json", "report.html", "curves.png", "confusion_matrix.png"),
+}
+
+
+def ucf11(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.ucf11", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(small_shards, tmp_path_factory):
+    """One short run, recorded."""
+    cwd = tmp_path_factory.mktemp("run")
+    (cwd / "experiments").mkdir()
+    run = ucf11(
+        *("--tt", "--maxlen", 20, "--stride", 4, "--epochs", 2, "--shards", small_shards),
+        *("--out", "out", "--record"),
+        cwd=cwd,
+    )
+    assert run.returncode == 0, run.stderr
+    return cwd, run
+
+
+def test_a_run_leaves_all_its_files(finished):
+    cwd, run = finished
+    assert {path.name for path in (cwd / "out").iterdir()} == RUN_FILES
+    assert "test accuracy" in run.stdout
+
+
+def test_the_result_agrees_with_the_predictions(finished):
+    """Red when the accuracy is another fold's, or the predictions are in another order."""
+    cwd, _ = finished
+    result = json.loads((cwd / "out" / "result.json").read_text())
+    rows = list(csv.DictReader((cwd / "out" / "predictions.csv").open()))
+    right = [row["clip"].split("/")[0] == row["predicted"] for row in rows]
+    assert result["accuracy"] == pytest.approx(np.mean(right))
+    assert all(row["clip"].split("/")[0] == row["label"] for row in rows)
+    assert result["num_test_clips"] == len(rows) == 11
+    assert result["num_test_clips_with_sibling"] == 0
+    assert result["dataset"] == "demo"
+    assert result["chance"] == pytest.approx(1 / 11)
+    assert result["peak_rss_bytes"] > 1e8
+    assert result["wall_seconds"] > 0
+
+
+def test_the_row_is_recorded(finished):
+    cwd, _ = finished
+    (row,) = csv.DictReader((cwd / "experiments" / "results.csv").open())
+    assert row["model"] == "tt-gru"
+    assert row["recipe"] == "tuned"
+
+
+def test_a_second_run_takes_no_other_runs_place(finished, small_shards):
+    cwd, _ = finished
+    run = ucf11("--shards", small_shards, "--out", "out", cwd=cwd)
+    assert run.returncode == 2
+    assert "--resume" in run.stderr
+
+
+def test_a_finished_run_is_not_run_again(finished, small_shards):
+    cwd, _ = finished
+    before = (cwd / "out" / "last.keras").stat().st_mtime_ns
+    run = ucf11(
+        *("--maxlen", 20, "--stride", 4, "--epochs", 2, "--shards", small_shards),
+        *("--out", "out", "--resume"),
+        cwd=cwd,
+    )
+    assert run.returncode == 0, run.stderr
+    assert (cwd / "out" / "last.keras").stat().st_mtime_ns == before
+
+
+def test_resuming_with_other_settings_is_refused(finished, small_shards):
+    cwd, _ = finished
+    run = ucf11("--maxlen", 30, "--shards", small_shards, "--out", "out", "--resume", cwd=cwd)
+    assert run.returncode == 2
+    assert "maxlen was 20, now 30" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--videos", "nowhere"], "nowhere"),
+        (["--shards", "nowhere"], "nowhere"),
+        (["--threads", "many"], "--threads must be"),
+        (["--set", "inputz=raw"], "--set takes"),
+        (["--fold", "7"], "fold"),
+        (["--no-such-flag"], "no-such-flag"),
+    ],
+)
+def test_wrong_commands_get_one_clear_line(arguments, message, small_shards, tmp_path):
+    """Red when a traceback is the only answer."""
+    if arguments[0] == "--fold":
+        arguments = [*arguments, "--shards", small_shards]
+    run = ucf11(*arguments, cwd=tmp_path)
+    assert run.returncode == 2
+    assert message in run.stderr + run.stdout
+    assert "Traceback" not in run.stderr

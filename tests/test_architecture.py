@@ -1,0 +1,102 @@
+"""The house rules that a machine can keep: who imports whom, light start, files where they belong."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("ttrnn", "preprocess", "weights", "experiments")
+HEAVY = ("tensorflow", "keras", "sklearn", "matplotlib", "cv2", "h5py")
+
+
+def modules(package):
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imported(path):
+    """Top-level packages of ours that a file imports, at its head or in a function."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.add(node.module)
+    return {name.split(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("package", ["ttrnn", "preprocess", "weights"])
+def test_siblings_never_import_each_other(package):
+    """Red when a layer reads files, or a loader builds a model."""
+    for path in modules(package):
+        others = imported(path) & set(PACKAGES) - {package}
+        assert not others, f"{path.relative_to(ROOT)} imports {others}"
+
+
+@pytest.mark.parametrize(
+    ("library", "home"), [("h5py", "preprocess/shards.py"), ("hdf5plugin", "preprocess/shards.py")]
+)
+def test_one_module_speaks_hdf5(library, home):
+    """Red when a second module opens shards by itself."""
+    users = [
+        path.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for path in modules(package)
+        if library in imported(path)
+    ]
+    assert users == [home]
+
+
+def test_one_module_configures_tensorflow():
+    """Red when pools, seeds or log levels are set anywhere but in runtime.py."""
+    words = ("tf.config.", "set_random_seed", "TF_CPP_MIN_LOG_LEVEL", "os.environ[")
+    users = {
+        path.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for path in modules(package)
+        if any(word in path.read_text() for word in words)
+    }
+    assert users <= {"experiments/runtime.py", "preprocess/decode.py", "preprocess/worker.py"}
+
+
+def test_layers_never_print_or_seed():
+    for path in modules("ttrnn"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            called = getattr(getattr(node, "func", None), "id", "")
+            assert called not in ("print", "open"), f"{path.name} calls {called}"
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "experiments.ucf11",
+        "experiments.crossval",
+        "experiments.report",
+        "experiments.results",
+        "preprocess",
+    ],
+)
+def test_help_starts_nothing_heavy(module):
+    """Red when TensorFlow and its like are imported to print a help text: seconds, not 0.2."""
+    run = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", module, "--help"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+    )
+    assert "usage:" in run.stdout
+    loaded = {line.split("|")[-1].strip().split(".")[0] for line in run.stderr.splitlines()}
+    assert not loaded & set(HEAVY)
+
+
+def test_nothing_unsafe():
+    """Red when a shell, an unrestricted pickle or a bare except slips in."""
+    for package in PACKAGES:
+        for path in modules(package):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.keyword) and node.arg in ("shell", "allow_pickle"):
+                    assert getattr(node.value, "value", None) is False, path
+                assert not (isinstance(node, ast.ExceptHandler) and node.type is None), path
