@@ -18,14 +18,14 @@ import numpy as np
 from tqdm import tqdm
 
 from preprocess.catalog import DEMO
-from preprocess.errors import PreprocessError
+from preprocess.errors import PreprocessError, WriteError
 from preprocess.messages import captured_stderr
 from preprocess.trajectories import HEIGHT, WIDTH, ClipPlan, plan_clip, random_numbers, trajectory
 
 CLASS_NAMES = DEMO.class_names
 
 STAMP_NAME = "synthetic.json"
-RENDERER_VERSION = 1  # raise when the same seed draws other pictures
+RENDERER_VERSION = 3  # raise when the same seed draws other pictures
 
 _SPRITE_MARGIN = 48  # pixels; half a sprite, and the border that lets it overlap the frame's edge
 
@@ -59,14 +59,12 @@ def render_dataset(
         progress: whether to show a bar, with the time left, on stderr.
 
     Raises:
-        ValueError: an argument is out of range.
-        PreprocessError: `root` holds another demo set, OpenCV cannot encode MPEG-1, or an
-            encoded file lacks frames.
-        OSError: `root` cannot be written.
+        PreprocessError: an argument is out of range, `root` holds other files, OpenCV cannot
+            encode MPEG-1, or an encoded file lacks frames.
+        WriteError: `root` or the temporary folder cannot be written.
     """
     root = Path(root)
     _check_arguments(groups_per_class, clips_per_group, seed, jobs)
-    _stamp(root, seed)
     tasks = [
         joblib.delayed(_render_group)(root, name, group, clips_per_group, seed)
         for name in CLASS_NAMES
@@ -74,9 +72,16 @@ def render_dataset(
     ]
     workers = joblib.Parallel(n_jobs=jobs or joblib.cpu_count(), return_as="generator_unordered")
     total = len(tasks) * clips_per_group
-    with tqdm(total=total, desc="demo set", unit="clip", disable=not progress) as bar:
-        for num_clips in workers(tasks):
-            bar.update(num_clips)
+    num_threads = cv2.getNumThreads()
+    try:
+        _stamp(root, seed)
+        with tqdm(total=total, desc="demo set", unit="clip", disable=not progress) as bar:
+            for num_clips in workers(tasks):
+                bar.update(num_clips)
+    except OSError as error:
+        raise WriteError(f"Cannot write the demo set to {root}: {error}") from error
+    finally:
+        cv2.setNumThreads(num_threads)
 
 
 def render_background(class_name: str, group: int, *, seed: int = 0) -> np.ndarray:
@@ -98,19 +103,25 @@ def render_background(class_name: str, group: int, *, seed: int = 0) -> np.ndarr
 def _check_arguments(groups: int, clips: int, seed: int, jobs: int | None) -> None:
     for name, value in (("groups_per_class", groups), ("clips_per_group", clips)):
         if not 1 <= value <= 99:
-            raise ValueError(f"{name} must be 1 to 99 (two digits in a name). Received {value}.")
+            raise PreprocessError(
+                f"{name} must be 1 to 99 (two digits in a name). Received {value}."
+            )
     if seed < 0:
-        raise ValueError(f"seed must be 0 or more. Received {seed}.")
+        raise PreprocessError(f"seed must be 0 or more. Received {seed}.")
     if jobs is not None and jobs < 1:
-        raise ValueError(f"jobs must be 1 or more, or None for all cores. Received {jobs}.")
+        raise PreprocessError(f"jobs must be 1 or more, or None for all cores. Received {jobs}.")
 
 
 def _stamp(root: Path, seed: int) -> None:
-    """Mark `root` with what fills it, and refuse to mix two data sets in one folder."""
+    """Mark `root` with what fills it, and refuse to mix it with anything else."""
     root.mkdir(parents=True, exist_ok=True)
-    wanted = {"renderer_version": RENDERER_VERSION, "seed": seed}
     path = root / STAMP_NAME
+    wanted = {"renderer_version": RENDERER_VERSION, "seed": seed}
     if not path.exists():
+        if any(root.glob("[!.]*")):
+            raise PreprocessError(
+                f"The demo set needs a folder of its own. {root} holds other files; name another."
+            )
         _write_complete(path, json.dumps(wanted).encode())
     found = json.loads(path.read_text())
     if found != wanted:
@@ -134,7 +145,7 @@ def _ball_sprite(plan: ClipPlan) -> np.ndarray:
     y, x = np.mgrid[-_SPRITE_MARGIN:_SPRITE_MARGIN, -_SPRITE_MARGIN:_SPRITE_MARGIN] + 0.5
     radius = plan.ball_radius
     opacity = np.clip((radius - np.hypot(x, y)) / 3 + 0.5, 0, 1)
-    light = 1.05 - 0.3 * np.hypot(x + 0.35 * radius, y + 0.4 * radius) / radius
+    light = 1.05 - 0.25 * np.hypot(x + 0.35 * radius, y + 0.4 * radius) / radius
     shadow = 0.45 * np.clip((1.15 * radius - np.hypot(x - 5, y - 7)) / 12 + 0.5, 0, 1)
     bgr = np.clip(light[..., None] * plan.ball_rgb[::-1], 0, 255)
     both = opacity + shadow * (1 - opacity)
