@@ -52,6 +52,7 @@ def configure(threads: Threads, *, seed: int) -> None:
         import keras
         import tensorflow as tf
 
+        tf.config.list_physical_devices()  # looks for a GPU, and complains where there is none
     tf.config.threading.set_intra_op_parallelism_threads(threads.intra_op)
     tf.config.threading.set_inter_op_parallelism_threads(threads.inter_op)
     tf.config.experimental.enable_op_determinism()

@@ -11,7 +11,7 @@ import csv
 import io
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import keras
@@ -40,6 +40,8 @@ class Epoch:
     """Frames trained on, padding not counted."""
     data_wait_share: float
     """Share of the training time spent waiting for a batch."""
+    elapsed_seconds: float
+    """Since the run began, the parts before a resumption included."""
 
 
 @dataclass
@@ -52,6 +54,11 @@ class History:
     def best(self) -> Epoch:
         """The epoch of the highest validation accuracy; of equals, that of the lowest loss."""
         return max(self.epochs, key=lambda row: (row.validation_accuracy, -row.validation_loss))
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """From the beginning of the run to the end of its last epoch."""
+        return self.epochs[-1].elapsed_seconds if self.epochs else 0.0
 
     @property
     def frames_per_second(self) -> float:
@@ -145,6 +152,7 @@ def train(
     clips_per_epoch: int,
     run_dir: Path,
     resume: bool = False,
+    started: float | None = None,
 ) -> History:
     """Train, keeping the best and the last model and a checkpoint a finished epoch.
 
@@ -156,12 +164,14 @@ def train(
         clips_per_epoch: training and validation clips together, for the progress bar.
         run_dir: takes metrics.csv, best.keras, last.keras and, until the end, checkpoint.npz.
         resume: continue from the checkpoint, if there is one.
+        started: `time.perf_counter()` when this part of the run began; None for now.
 
     Returns:
         All epochs.
     """
     checkpoint = run_dir / _CHECKPOINT
     history = _restore(classifier, checkpoint) if resume else History()
+    began = (time.perf_counter() if started is None else started) - history.elapsed_seconds
     with tqdm(
         total=epochs * clips_per_epoch,
         initial=len(history.epochs) * clips_per_epoch,
@@ -171,6 +181,7 @@ def train(
     ) as bar:
         for epoch in range(len(history.epochs), epochs):
             row = _train_epoch(classifier, train_batches(epoch), validation_batches(), epoch, bar)
+            row = replace(row, elapsed_seconds=time.perf_counter() - began)
             history.epochs.append(row)
             if history.best is row:
                 _save_model(classifier.model, run_dir / "best.keras")
@@ -208,6 +219,7 @@ def _train_epoch(classifier, batches, validation, epoch: int, bar: tqdm) -> Epoc
         seconds=seconds,
         frames_per_second=num_frames / seconds,
         data_wait_share=waited / seconds,
+        elapsed_seconds=0.0,
     )
 
 

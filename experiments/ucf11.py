@@ -12,6 +12,7 @@ Without videos the built-in demo set runs through the same path.
 
 from __future__ import annotations
 
+import json
 import math
 import shlex
 import sys
@@ -146,6 +147,10 @@ def run(arguments: Arguments) -> dict[str, Any]:
         _run_name(arguments, shards), out=arguments.out, resume=arguments.resume
     )
     write_config(run_dir, {**asdict(arguments), **asdict(recipe), "shards": shards.folder})
+    finished = run_dir / "result.json"
+    if finished.exists():
+        print(f"{run_dir} is finished; nothing to resume.")
+        return json.loads(finished.read_text()) | {"run_dir": run_dir}
     batches = ClipBatches(
         shards,
         batch_size=recipe.batch_size,
@@ -178,7 +183,9 @@ def run(arguments: Arguments) -> dict[str, Any]:
         clips_per_epoch=len(split.train) + len(split.validation),
         run_dir=run_dir,
         resume=arguments.resume,
+        started=started,
     )
+    trained = time.perf_counter()
     predictions = {
         name: predict_clips(load_classifier(run_dir / f"{name}.keras"), shards, batches, split.test)
         for name in ("best", "last")
@@ -188,7 +195,7 @@ def run(arguments: Arguments) -> dict[str, Any]:
         **_settings(arguments, recipe, shards, split),
         **_sizes(arguments, model),
         **_scores(recipe, history, predictions),
-        "wall_seconds": time.perf_counter() - started,
+        "wall_seconds": history.elapsed_seconds + time.perf_counter() - trained,
     }
     result = write_result(run_dir, result)
     write_report(run_dir, shards)

@@ -1,4 +1,4 @@
-"""The house rules that a machine can keep: who imports whom, light start, files where they belong."""
+"""House rules that a machine can keep: who imports whom, a light start, nothing unsafe."""
 
 import ast
 import subprocess

@@ -43,7 +43,7 @@ def run(batches, run_dir, *, epochs, resume=False, on_epoch=lambda epoch: None):
 
 
 def without_times(path):
-    timed = ("seconds", "frames_per_second", "data_wait_share")
+    timed = ("seconds", "frames_per_second", "data_wait_share", "elapsed_seconds")
     rows = [line.split(",") for line in path.read_text().splitlines()]
     keep = [i for i, name in enumerate(rows[0]) if name not in timed]
     return [[row[i] for i in keep] for row in rows]
@@ -110,7 +110,7 @@ def test_nothing_is_left_half_written(batches, tmp_path):
 def test_equals_go_to_the_lower_loss():
     from experiments.training import Epoch
 
-    rows = [Epoch(i, 0, 0, 0, loss, 0.5, 1, 1, 0) for i, loss in enumerate([1.0, 0.7, 0.9])]
+    rows = [Epoch(i, 0, 0, 0, loss, 0.5, 1, 1, 0, 0) for i, loss in enumerate([1.0, 0.7, 0.9])]
     assert History(rows).best.epoch == 1
 
 
