@@ -36,6 +36,13 @@ class Recipe:
     warmup_share: float
     """Share of all steps over which the learning rate rises from 0."""
     label_smoothing: float
+    shortest_share: float
+    """Of a training clip, at least this share is shown: another stretch in each epoch."""
+    largest_shift: int
+    """Pixels by which a training clip's picture is moved at most."""
+    contrast: float
+    brightness: float
+    """By how much a training clip's light is changed at most; see `preprocess.augment`."""
     validation: Literal["held out", "test"]
     """What validates: a part of the training clips held out, or, as published, the test clips."""
     selection: Literal["last", "best"]
@@ -103,6 +110,10 @@ PAPER = Recipe(
     schedule="constant",
     warmup_share=0.0,
     label_smoothing=0.0,
+    shortest_share=1.0,
+    largest_shift=0,
+    contrast=0.0,
+    brightness=0.0,
     validation="test",
     selection="last",
 )
@@ -126,6 +137,10 @@ TUNED = Recipe(
     schedule="cosine",
     warmup_share=0.05,
     label_smoothing=0.0,
+    shortest_share=0.7,
+    largest_shift=0,
+    contrast=0.0,
+    brightness=0.0,
     validation="held out",
     selection="best",
 )

@@ -133,6 +133,7 @@ def run(arguments: Arguments) -> dict[str, Any]:
     from experiments.results import append_record, write_result
     from experiments.run_directory import write_predictions
     from experiments.training import Classifier, train
+    from preprocess.augment import Augmentation
     from preprocess.pipeline import ClipBatches
 
     shards = open_dataset(
@@ -157,6 +158,9 @@ def run(arguments: Arguments) -> dict[str, Any]:
         maxlen=arguments.maxlen,
         stride=arguments.stride,
         seed=arguments.seed,
+        augment=Augmentation(
+            recipe.shortest_share, recipe.largest_shift, recipe.contrast, recipe.brightness
+        ),
     )
     width, height = shards.frame_size
     model = build_model(

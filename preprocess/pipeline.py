@@ -6,12 +6,15 @@ in memory, however many clips there are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from preprocess.augment import Augmentation
 from preprocess.reader import Shards
+
+Change = Callable[[np.ndarray, int], np.ndarray]
 
 # Clips are sorted by length within windows of this many batches: wide enough for little padding,
 # narrow enough for batches to differ from epoch to epoch.
@@ -26,33 +29,50 @@ class ClipBatches:
         batch_size: clips a batch; the last one of an epoch may be smaller.
         maxlen: frames of a clip at most, the first ones; None for all.
         stride: every how many stored frames one is taken.
-        seed: of the order of clips in training.
+        seed: of the order of clips in training, and of their augmentation.
+        augment: how training clips are changed; None leaves them as they are.
     """
 
     def __init__(
-        self, shards: Shards, *, batch_size: int, maxlen: int | None, stride: int, seed: int
+        self,
+        shards: Shards,
+        *,
+        batch_size: int,
+        maxlen: int | None,
+        stride: int,
+        seed: int,
+        augment: Augmentation | None = None,
     ) -> None:
         self._shards = shards
         self._batch_size = batch_size
         self._maxlen = maxlen
         self._stride = stride
         self._seed = seed
+        self._augment = augment
         lengths = -(-shards.num_frames // stride)
         self.lengths = lengths if maxlen is None else np.minimum(lengths, maxlen)
         """Frames of each clip in the shards that a model sees, (num_clips,)."""
 
     def shuffled(self, clips: Sequence[int], epoch: int) -> tf.data.Dataset:
-        """Batches for training: their order follows from the seed and the epoch alone."""
+        """Batches for training: all in them follows from the seed and the epoch alone."""
         rng = np.random.default_rng([self._seed, epoch])
-        return self._stream(plan_batches(self.lengths, clips, self._batch_size, rng=rng))
+        plan = plan_batches(self.lengths, clips, self._batch_size, rng=rng)
+        if self._augment is None:
+            return self._stream(plan)
+        augment = self._augment
+
+        def change(frames: np.ndarray, clip: int) -> np.ndarray:
+            return augment(frames, np.random.default_rng([self._seed, epoch, clip]))
+
+        return self._stream(plan, change)
 
     def by_length(self, clips: Sequence[int]) -> tuple[np.ndarray, tf.data.Dataset]:
         """Batches for evaluation, and the clips' positions in the order of the batches."""
         plan = plan_batches(self.lengths, clips, self._batch_size)
         return np.concatenate(plan), self._stream(plan)
 
-    def _stream(self, plan: Sequence[np.ndarray]) -> tf.data.Dataset:
-        return stream(self._shards, plan, maxlen=self._maxlen, stride=self._stride)
+    def _stream(self, plan: Sequence[np.ndarray], change: Change | None = None) -> tf.data.Dataset:
+        return stream(self._shards, plan, maxlen=self._maxlen, stride=self._stride, change=change)
 
 
 def plan_batches(
@@ -93,6 +113,7 @@ def stream(
     *,
     maxlen: int | None = None,
     stride: int = 1,
+    change: Change | None = None,
     prefetch: int = 2,
 ) -> tf.data.Dataset:
     """Batches of a plan, read in the background.
@@ -102,6 +123,7 @@ def stream(
         plan: positions of each batch's clips, from `plan_batches`.
         maxlen: keep this many frames at most, the first ones.
         stride: keep every `stride`-th stored frame.
+        change: of a clip's frames and position, gives the frames to use in their place.
         prefetch: batches read ahead.
 
     Returns:
@@ -112,6 +134,8 @@ def stream(
 
     def load(clips: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         frames = [shards[int(i)].read(stride=stride, max_frames=maxlen) for i in clips]
+        if change is not None:
+            frames = [change(clip, int(i)) for clip, i in zip(frames, clips, strict=True)]
         lengths = np.array([len(clip) for clip in frames], np.int32)
         return pad(frames, lengths.max()), lengths, shards.labels[clips].astype(np.int32)
 

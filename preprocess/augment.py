@@ -1,0 +1,72 @@
+"""Random changes to a training clip that leave its class as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Frames = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What may happen to a clip, drawn anew each epoch; one draw holds for all its frames.
+
+    Mirroring is not among it: it turns a class into another where direction tells them apart.
+
+    Args:
+        shortest_share: a stretch of the clip is kept, at least this share of it. 1 keeps all.
+        largest_shift: pixels by which the picture moves at most, each way; the border is
+            repeated.
+        contrast: the pixels' distance from mid-grey is scaled by up to 1 +- this.
+        brightness: up to this many grey levels are added or taken.
+
+    Raises:
+        ValueError: if a value is out of its range.
+    """
+
+    shortest_share: float = 1.0
+    largest_shift: int = 0
+    contrast: float = 0.0
+    brightness: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.shortest_share <= 1:
+            raise ValueError(f"shortest_share must be in (0, 1]. Received {self.shortest_share}.")
+        if min(self.largest_shift, self.contrast, self.brightness) < 0 or self.contrast >= 1:
+            raise ValueError(
+                "largest_shift and brightness must not be negative, and contrast must be in "
+                f"[0, 1). Received {self}."
+            )
+
+    def __call__(self, frames: Frames, rng: np.random.Generator) -> Frames:
+        """A changed copy of a clip, uint8 (T, H, W, 3) to (T', H, W, 3) with 1 <= T' <= T."""
+        frames = self._stretch(frames, rng)
+        frames = self._shifted(frames, rng)
+        return self._relit(frames, rng)
+
+    def _stretch(self, frames: Frames, rng: np.random.Generator) -> Frames:
+        share = rng.uniform(self.shortest_share, 1)
+        length = max(1, round(share * len(frames)))
+        start = int(rng.integers(len(frames) - length + 1))
+        return frames[start : start + length]
+
+    def _shifted(self, frames: Frames, rng: np.random.Generator) -> Frames:
+        most = self.largest_shift
+        down, right = rng.integers(-most, most + 1, size=2)
+        if down == right == 0:
+            return frames
+        height, width = frames.shape[1:3]
+        rows = np.clip(np.arange(height) - down, 0, height - 1)
+        columns = np.clip(np.arange(width) - right, 0, width - 1)
+        return frames[:, rows[:, None], columns]
+
+    def _relit(self, frames: Frames, rng: np.random.Generator) -> Frames:
+        scale = 1 + self.contrast * rng.uniform(-1, 1)
+        offset = self.brightness * rng.uniform(-1, 1)
+        if scale == 1 and offset == 0:
+            return frames
+        levels = 128 + scale * (np.arange(256) - 128) + offset
+        return np.clip(np.round(levels), 0, 255).astype(np.uint8)[frames]
