@@ -18,6 +18,8 @@ class Recipe:
     learning_rate: float
     inputs: Literal["raw", "motion", "both"]
     """What the recurrent layer sees; see `ttrnn.models.video_rnn.build_video_rnn`."""
+    pooling: Literal["last", "mean"]
+    """Whether the classifier sees the last state or the mean of all."""
     pixel_scale: float
     """Divisor of the centred pixels."""
     kernel_initializer: str
@@ -97,6 +99,7 @@ PAPER = Recipe(
     batch_size=16,
     learning_rate=1e-4,
     inputs="raw",
+    pooling="last",
     pixel_scale=1.0,
     kernel_initializer="keras2_flat_glorot",
     recurrent_activation="keras2_hard_sigmoid",
@@ -124,6 +127,7 @@ TUNED = Recipe(
     batch_size=16,
     learning_rate=2e-3,
     inputs="motion",
+    pooling="last",
     pixel_scale=64.0,
     kernel_initializer="glorot_uniform",
     recurrent_activation="sigmoid",

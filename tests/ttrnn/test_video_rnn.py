@@ -33,9 +33,10 @@ def clips(lengths, time=None, *, seed=0, padding=0):
 
 @pytest.mark.parametrize("inputs", ["raw", "motion", "both"])
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
-def test_padding_never_counts(inputs, cell):
-    """Red when a mask is by value, or the mean frame or the last state takes padding in."""
-    model = build(inputs=inputs, cell=cell)
+@pytest.mark.parametrize("pooling", ["last", "mean"])
+def test_padding_never_counts(inputs, cell, pooling):
+    """Red when a mask is by value, or the mean frame or the states take padding in."""
+    model = build(inputs=inputs, cell=cell, pooling=pooling)
     tight = model(clips([5, 3]))
     loose = model(clips([5, 3], time=11, padding=200))
     np.testing.assert_allclose(tight, loose, atol=1e-6)
@@ -115,7 +116,7 @@ def test_probabilities_are_float32_under_bfloat16():
     np.testing.assert_allclose(np.sum(probabilities, axis=1), 1, atol=1e-6)
 
 
-@pytest.mark.parametrize("argument", [{"cell": "transformer"}, {"inputs": "flow"}])
+@pytest.mark.parametrize("argument", [{"cell": "transformer"}, {"inputs": "flow"}, {"pooling": "max"}])
 def test_unknown_choices_are_named(argument):
     with pytest.raises(ValueError, match=next(iter(argument.values()))):
         build(**argument)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import keras
 from keras import ops
@@ -22,6 +22,7 @@ def build_video_rnn(
     tt_output_shape: Sequence[int],
     tt_ranks: int | Sequence[int],
     inputs: str = "raw",
+    pooling: str = "last",
     pixel_scale: float = 1.0,
     head_l2: float = 0.0,
     head_dropout: float = 0.0,
@@ -41,6 +42,7 @@ def build_video_rnn(
         tt_output_shape, tt_ranks: see `ttrnn.TTGRU`.
         inputs: what the recurrent layer sees. "raw": the pixels. "motion": the pixels less the
             clip's mean frame. "both": the motion, from an initial state made of the mean frame.
+        pooling: what the classifier sees of the states: the "last" one, or their "mean" over time.
         pixel_scale: divisor of the centred pixels (pixel - 128).
         head_l2: L2 penalty on the output kernel.
         head_dropout: dropout before the output layer.
@@ -53,26 +55,35 @@ def build_video_rnn(
         to probabilities (batch, num_classes). Frames from `num_frames` on are padding.
 
     Raises:
-        ValueError: for an unknown `cell` or `inputs`.
+        ValueError: for an unknown `cell`, `inputs` or `pooling`.
     """
-    if cell not in CELLS:
-        raise ValueError(f"cell must be one of {sorted(CELLS)}. Received {cell!r}.")
-    if inputs not in ("raw", "motion", "both"):
-        raise ValueError(f"inputs must be 'raw', 'motion' or 'both'. Received {inputs!r}.")
+    _require_one_of("cell", cell, CELLS)
+    _require_one_of("inputs", inputs, ("raw", "motion", "both"))
+    _require_one_of("pooling", pooling, ("last", "mean"))
     frames = keras.Input((None, *frame_shape), dtype="uint8", name="frames")
     num_frames = keras.Input((), dtype="int32", name="num_frames")
     mask = LengthMask(name="mask")(frames, num_frames)
     pixels = CentredPixels(pixel_scale, dtype=dtype, name="pixels")(frames)
     rnn = CELLS[cell](
-        tt_input_shape, tt_output_shape, tt_ranks, dtype=dtype, seed=seed, name=cell, **rnn_kwargs
+        tt_input_shape,
+        tt_output_shape,
+        tt_ranks,
+        return_sequences=pooling == "mean",
+        dtype=dtype,
+        seed=seed,
+        name=cell,
+        **rnn_kwargs,
     )
-    features = []
-    if inputs == "raw":
-        features.append(rnn(pixels, mask=mask))
-    else:
+    seen = pixels
+    if inputs != "raw":
         mean = MeanFrame(dtype=dtype, name="mean_frame")(pixels, mask)
-        motion = keras.layers.Subtract(dtype=dtype, name="motion")([pixels, mean])
-        features.append(rnn(motion, mask=mask))
+        seen = keras.layers.Subtract(dtype=dtype, name="motion")([pixels, mean])
+    state = rnn(seen, mask=mask)
+    if pooling == "mean":
+        state = keras.layers.GlobalAveragePooling1D(dtype=dtype, name="mean_state")(
+            state, mask=mask
+        )
+    features = [state]
     if inputs == "both":
         scene = TTDense(
             tt_input_shape,
@@ -101,6 +112,11 @@ def build_video_rnn(
         name="probabilities",
     )(state)
     return keras.Model({"frames": frames, "num_frames": num_frames}, outputs, name=f"video_{cell}")
+
+
+def _require_one_of(name: str, value: str, known: Iterable[str]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}. Received {value!r}.")
 
 
 @keras.saving.register_keras_serializable(package="ttrnn")
