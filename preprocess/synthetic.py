@@ -25,7 +25,7 @@ from preprocess.trajectories import HEIGHT, WIDTH, ClipPlan, plan_clip, random_n
 CLASS_NAMES = DEMO.class_names
 
 STAMP_NAME = "synthetic.json"
-RENDERER_VERSION = 3  # raise when the same seed draws other pictures
+RENDERER_VERSION = 4  # raise when the same seed draws other pictures
 
 _SPRITE_MARGIN = 48  # pixels; half a sprite, and the border that lets it overlap the frame's edge
 

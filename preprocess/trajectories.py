@@ -70,9 +70,9 @@ def plan_clip(class_name: str, group: int, clip: int, *, seed: int = 0) -> ClipP
         fps=float(group_rng.choice((25.0, 29.97))),
         visit_frames=_split_frames(num_frames, rng.uniform(8, 13), rng),
         start_frame=int(rng.integers(num_frames)),
-        centre=(rng.uniform(0.44, 0.56) * WIDTH, rng.uniform(0.51, 0.585) * HEIGHT),
-        loop_radius=rng.uniform(38, 45),
-        ball_radius=rng.uniform(24, 31),
+        centre=(rng.uniform(0.46, 0.54) * WIDTH, rng.uniform(0.52, 0.575) * HEIGHT),
+        loop_radius=rng.uniform(40, 46),
+        ball_radius=rng.uniform(26, 31),
         ball_rgb=_ball_rgb(rng),
     )
 
