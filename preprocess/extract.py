@@ -15,7 +15,7 @@ from typing import Protocol
 
 from preprocess.catalog import resolve
 from preprocess.clips import Clip, find_clips
-from preprocess.errors import WriteError
+from preprocess.errors import PreprocessError, WriteError
 from preprocess.files import publish, write_text
 from preprocess.index import DatasetIndex, read_index, write_index
 from preprocess.lock import exclusive
@@ -117,6 +117,8 @@ def extract(
         PreprocessError: if there are no videos, the directory holds other frames, the disk is
             full or a worker died. Finished shards are kept.
     """
+    if jobs is not None and jobs < 1:
+        raise PreprocessError(f"jobs must be at least 1. Received {jobs}.")
     clips = find_clips(videos)
     folder = Path(shards)
     require_directory(folder)

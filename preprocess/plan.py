@@ -39,10 +39,10 @@ def make_plan(clips: Sequence[Clip], folder: Path) -> Plan:
     """
     wanted = {clip.source: clip for clip in clips}
     shards = {path: _records_or_none(path) for path in sorted(folder.glob(SHARD_GLOB))}
-    stored = [record for records in shards.values() for record in records or ()]
-    if stored and not any(record.source in wanted for record in stored):
+    stored = sorted(record.source for records in shards.values() for record in records or ())
+    if stored and not any(source in wanted for source in stored):
         raise ShardError(
-            f"{folder} holds shards of other videos, {stored[0].source} for instance. "
+            f"{folder} holds shards of other videos, {stored[0]} for instance. "
             "Name another directory, or pass --overwrite to replace them."
         )
     kept: dict[str, ClipRecord] = {}

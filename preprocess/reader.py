@@ -44,7 +44,9 @@ def open_shards(path: str | os.PathLike[str]) -> Shards:
         for shard in sorted(folder.glob(SHARD_GLOB))
         for position, record in enumerate(read_records(shard))
     ]
-    if not places or len(places) != index.num_clips:
+    if not index.num_clips:
+        raise ShardError(f"{folder} holds no clips: none could be read. See failures.csv there.")
+    if len(places) != index.num_clips:
         raise ShardError(
             f"{folder} holds {len(places)} of {index.num_clips} clips. Extract the missing ones: "
             f"{index.command}"

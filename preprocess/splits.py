@@ -62,7 +62,7 @@ def make_split(
     keys = np.asarray(groups, dtype=object)
     _check(labels, keys, strategy, fold, num_folds)
     rest, test = _deal(labels, keys, strategy, fold, num_folds, seed)
-    inner_folds = min(num_folds, _num_units(keys[rest], strategy))
+    inner_folds = min(num_folds, _most_folds(labels[rest], keys[rest], strategy))
     train, validation = _deal(labels[rest], keys[rest], strategy, 0, inner_folds, seed)
     return Split(train=rest[train], validation=rest[validation], test=test)
 
@@ -88,19 +88,26 @@ def _check(
             "fold must be in [0, num_folds), and num_folds at least 2. "
             f"Received fold {fold} of {num_folds}."
         )
-    units = _num_units(groups, strategy)
-    fewest = max(num_folds, 3)  # with two folds, one unit each for training and validation
+    kind = "groups" if strategy == "group" else "clips"
+    units = len(set(groups)) if strategy == "group" else len(groups)
+    fewest = max(num_folds, 3)  # one each for training, validation and test
     if units < fewest:
-        kind = "groups" if strategy == "group" else "clips"
         raise PreprocessError(
             f"{num_folds} folds need at least {fewest} {kind}. Received {units}; "
             "add clips or ask for fewer folds."
         )
+    if _most_folds(labels, groups, strategy) < num_folds:
+        raise PreprocessError(
+            f"{num_folds} folds need a class of at least {num_folds} clips. The largest has "
+            f"{np.unique(labels, return_counts=True)[1].max()}; add clips or ask for fewer folds."
+        )
 
 
-def _num_units(groups: NDArray[np.object_], strategy: str) -> int:
-    """How many things there are to deal out: groups, or clips."""
-    return len(set(groups)) if strategy == "group" else len(groups)
+def _most_folds(labels: NDArray[np.int64], groups: NDArray[np.object_], strategy: str) -> int:
+    """Into how many folds scikit-learn can deal the clips."""
+    if strategy == "random":
+        return len(labels)
+    return int(min(len(set(groups)), np.unique(labels, return_counts=True)[1].max()))
 
 
 def _deal(
@@ -114,6 +121,9 @@ def _deal(
     """Positions outside and inside one fold."""
     from sklearn.model_selection import KFold, StratifiedGroupKFold
 
-    kind = StratifiedGroupKFold if strategy == "group" else KFold
-    dealer = kind(n_splits=num_folds, shuffle=True, random_state=seed)
-    return list(dealer.split(labels, labels, groups))[fold]
+    if strategy == "random":
+        folds = KFold(num_folds, shuffle=True, random_state=seed).split(labels)
+    else:
+        dealer = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
+        folds = dealer.split(labels, labels, groups)
+    return list(folds)[fold]

@@ -78,7 +78,7 @@ def extract_unit(unit: Unit) -> UnitResult:
 def _write_shard(unit: Unit, waiting: list[Clip], result: UnitResult) -> None:
     """One shard of the clips that wait, as many as fit; they are taken from the list."""
     with ShardWriter(unit.folder, unit.settings) as writer:
-        while waiting and writer.num_bytes < unit.max_shard_bytes:
+        while waiting and (not writer.num_clips or writer.num_bytes < unit.max_shard_bytes):
             if unit.owner not in (os.getpid(), os.getppid()):
                 sys.exit("the command that started this worker is gone")
             clip = waiting.pop(0)
@@ -142,7 +142,7 @@ def _append_frames(writer: ShardWriter, video: VideoReader, settings: FrameSetti
         while filled < len(block) and video.read_into(block[filled]):
             filled += 1
         if filled:
-            writer.append(block[:filled])
+            writer.append(block, filled)
 
 
 def _check_end(clip: Clip, video: VideoReader, messages: IO[bytes]) -> None:

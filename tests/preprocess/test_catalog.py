@@ -1,0 +1,36 @@
+"""Names and classes of data sets."""
+
+from __future__ import annotations
+
+from preprocess.catalog import DATASETS, DEMO, UCF11, resolve
+
+
+def test_ucf11_record() -> None:
+    assert len(UCF11.class_names) == 11
+    assert list(UCF11.class_names) == sorted(UCF11.class_names)
+    assert UCF11.num_clips == 1600
+
+
+def test_demo_record_is_what_the_renderer_draws() -> None:
+    from preprocess import synthetic
+
+    assert DEMO.class_names == synthetic.CLASS_NAMES
+
+
+def test_part_of_a_known_set_keeps_all_its_labels() -> None:
+    assert resolve("ucf11", {"walking"}, "clips") == ("ucf11", UCF11.class_names)
+
+
+def test_other_classes_are_not_called_a_known_set() -> None:
+    assert resolve("ucf11", {"walking", "archery"}, "clips") == ("clips", ("archery", "walking"))
+
+
+def test_a_folder_with_exactly_a_records_classes_is_that_record() -> None:
+    for record in DATASETS.values():
+        assert resolve(None, record.class_names, "clips") == (record.name, record.class_names)
+        assert resolve("ucf11", record.class_names, "clips") == (record.name, record.class_names)
+
+
+def test_a_name_of_ones_own() -> None:
+    assert resolve("mine", {"b", "a"}, "clips") == ("mine", ("a", "b"))
+    assert resolve(None, {"b", "a"}, "clips") == ("clips", ("a", "b"))

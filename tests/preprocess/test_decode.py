@@ -1,0 +1,94 @@
+"""Frames against a plain OpenCV loop."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from preprocess import DecodeError, iter_frames
+from preprocess.decode import VideoReader
+
+from .conftest import read_plainly, write_video
+
+
+def stack(path: Path, **options: object) -> np.ndarray:
+    return np.stack(list(iter_frames(path, **options)))
+
+
+@pytest.mark.parametrize("suffix", [".mpg", ".avi", ".mp4"])
+def test_frames_are_opencvs_own_in_rgb(tmp_path: Path, suffix: str) -> None:
+    path = write_video(tmp_path / f"x{suffix}", 7)
+    frames = stack(path)
+    assert frames.dtype == np.uint8
+    assert frames.shape == (7, 120, 160, 3)
+    np.testing.assert_array_equal(frames, read_plainly(path))
+
+
+def test_the_first_channel_is_red(tmp_path: Path) -> None:
+    import cv2
+
+    writer = cv2.VideoWriter(
+        str(tmp_path / "red.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48)
+    )
+    writer.write(np.full((48, 64, 3), (0, 0, 255), np.uint8))  # OpenCV's order: blue first
+    writer.release()
+    red, green, blue = stack(tmp_path / "red.avi")[0].mean(axis=(0, 1))
+    assert red > 200
+    assert max(green, blue) < 50
+
+
+def test_a_frame_of_the_wanted_size_is_not_scaled(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "x.mpg", 3, size=(64, 48))
+    np.testing.assert_array_equal(stack(path, size=(64, 48)), read_plainly(path, (64, 48)))
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 11, 50])
+@pytest.mark.parametrize("max_frames", [None, 1, 4, 100])
+def test_stride_then_max_frames(tmp_path: Path, stride: int, max_frames: int | None) -> None:
+    path = write_video(tmp_path / "x.mpg", 11)
+    expected = read_plainly(path)[::stride][:max_frames]
+    np.testing.assert_array_equal(stack(path, stride=stride, max_frames=max_frames), expected)
+
+
+def test_frames_do_not_share_memory(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "x.mpg", 3)
+    first, second, _ = iter_frames(path)
+    assert not np.shares_memory(first, second)
+
+
+def test_info(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "x.mp4", 9, size=(64, 48))
+    with VideoReader(path) as video:
+        assert video.info.fps == pytest.approx(25)
+        assert (video.info.width, video.info.height) == (64, 48)
+        assert video.info.claimed_frames == 9
+        assert video.info.size_bytes == path.stat().st_size
+        assert video.info.mtime_ns == path.stat().st_mtime_ns
+
+
+@pytest.mark.parametrize("name", ["-i.mpg", "a:b c'd.mpg", "100%d.mpg", "é.mpg"])
+def test_any_file_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    write_video(tmp_path / "x.mpg", 3).rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert len(list(iter_frames(name))) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "No such file"), (b"", "empty"), (b"no video" * 9, "not a video")],
+)
+def test_errors_give_the_reason(tmp_path: Path, content: bytes | None, reason: str) -> None:
+    if content is not None:
+        (tmp_path / "x.mp4").write_bytes(content)
+    with pytest.raises(DecodeError, match=reason):
+        list(iter_frames(tmp_path / "x.mp4"))
+
+
+def test_a_name_that_is_not_text(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.mpg"))
+    write_video(tmp_path / "x.mpg", 3).rename(path)
+    with pytest.raises(DecodeError, match="UTF-8"):
+        list(iter_frames(path))

@@ -1,0 +1,206 @@
+"""Killed, interrupted, doubled and out of space: real processes, real signals."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from preprocess import FrameSettings
+from preprocess.extract import extract
+
+from .conftest import REPOSITORY, Run, preprocess_command, stored_frames, write_video
+
+SIZE = ("--size", "64x48")
+
+
+@pytest.fixture(scope="module")
+def many_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty clips that take a second or so."""
+    root = tmp_path_factory.mktemp("many")
+    first = write_video(root / "a" / "00.mpg", 400, size=(160, 120))
+    for number in range(1, 40):
+        os.link(first, root / "a" / f"{number:02d}.mpg")
+    return root
+
+
+@pytest.fixture(scope="module")
+def expected(many_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("expected")
+    extract(many_videos, folder, FrameSettings(size=(64, 48)), jobs=1)
+    return stored_frames(folder)
+
+
+def start(*words: object) -> subprocess.Popen[str]:
+    """The command in a process group of its own."""
+    return subprocess.Popen(
+        preprocess_command(*words),
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_shards(folder: Path, count: int = 1) -> None:
+    deadline = time.monotonic() + 60
+    while len(list(folder.glob("shard-*.h5"))) < count:
+        assert time.monotonic() < deadline, "the command wrote no shard"
+        time.sleep(0.01)
+
+
+def processes_of_group(group: int) -> list[int]:
+    found = subprocess.run(["ps", "-eo", "pgid=,pid=,stat="], capture_output=True, text=True)
+    rows = [line.split() for line in found.stdout.splitlines()]
+    return [int(pid) for pgid, pid, state in rows if int(pgid) == group and state[0] != "Z"]
+
+
+def wait_until_gone(group: int) -> None:
+    """joblib's bookkeeping process ends a moment after the command."""
+    deadline = time.monotonic() + 10
+    while processes_of_group(group):
+        assert time.monotonic() < deadline, "a process of the command is left"
+        time.sleep(0.05)
+
+
+def leftovers(folder: Path) -> list[Path]:
+    return list(folder.glob(".shard-*"))
+
+
+def test_killed_at_any_moment_it_resumes_to_the_same_frames(
+    many_videos: Path, expected: dict[str, bytes], tmp_path: Path, command: Run
+) -> None:
+    moments = random.Random(0)
+    killed = 0
+    for _ in range(4):
+        process = start("folder", many_videos, tmp_path, "--jobs", 2, *SIZE)
+        wait_for_shards(tmp_path, killed + 1)
+        time.sleep(moments.uniform(0, 0.15))
+        os.killpg(process.pid, signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+        process.communicate()
+    assert killed
+    done = command("folder", many_videos, tmp_path, "--jobs", 2, *SIZE)
+    assert done.returncode == 0, done.stderr
+    assert stored_frames(tmp_path) == expected
+    assert not leftovers(tmp_path)
+
+
+def test_workers_of_a_killed_command_publish_nothing(many_videos: Path, tmp_path: Path) -> None:
+    process = start("folder", many_videos, tmp_path, "--jobs", 2, *SIZE)
+    wait_for_shards(tmp_path)
+    process.kill()
+    process.wait()
+    before = sorted(tmp_path.glob("shard-*.h5"))
+    time.sleep(1.5)
+    assert sorted(tmp_path.glob("shard-*.h5")) == before
+    for pid in processes_of_group(process.pid):
+        os.kill(pid, signal.SIGKILL)
+    process.communicate()
+
+
+def test_two_at_once_share_the_work(
+    many_videos: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    both = [start("folder", many_videos, tmp_path, "--jobs", 1, *SIZE) for _ in range(2)]
+    texts = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0], texts
+    outputs = "".join(output for output, _ in texts)
+    assert outputs.count("Another extraction is writing to") == 1
+    assert "40 clips extracted, 0 were there already" in outputs
+    assert "0 clips extracted, 40 were there already" in outputs
+    assert stored_frames(tmp_path) == expected
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_ctrl_c_says_how_to_resume_and_leaves_no_worker(
+    many_videos: Path, tmp_path: Path, jobs: int
+) -> None:
+    process = start("folder", many_videos, tmp_path, "--jobs", jobs, *SIZE)
+    wait_for_shards(tmp_path)
+    os.killpg(process.pid, signal.SIGINT)  # what a terminal does
+    _, text = process.communicate(timeout=30)
+    assert process.returncode == 130
+    last = text.strip().splitlines()[-1]
+    assert last.startswith("Interrupted.")
+    assert f"python -m preprocess folder {many_videos} {tmp_path} --jobs {jobs}" in last
+    assert "Traceback" not in text
+    wait_until_gone(process.pid)
+    assert not leftovers(tmp_path)
+
+
+def test_a_worker_that_dies_is_an_error_in_one_line(many_videos: Path, tmp_path: Path) -> None:
+    process = start("folder", many_videos, tmp_path, "--jobs", 2, *SIZE)
+    wait_for_shards(tmp_path)
+    for pid in processes_of_group(process.pid):
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes()
+        if pid != process.pid and b"loky" in arguments and b"tracker" not in arguments:
+            os.kill(pid, signal.SIGKILL)
+    _, text = process.communicate(timeout=30)
+    assert process.returncode == 2, text
+    assert text.strip().splitlines()[-1].startswith("A worker process died")
+    assert "Traceback" not in text
+    wait_until_gone(process.pid)
+    assert not leftovers(tmp_path)
+
+
+LIMIT_BYTES = 1_000_000  # 17 frames of 160x120, stored as they are
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_full_disk_is_one_line_and_leaves_no_half_shard(
+    tmp_path: Path, command: Run, jobs: int
+) -> None:
+    """A limit on the size of a file stands in for the disk: small clips fit, the large not."""
+    for seed, num_frames in enumerate([5, 5, 5, 200]):
+        write_video(tmp_path / "videos" / "a" / f"{seed}.mpg", num_frames, seed=seed)
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT_BYTES, LIMIT_BYTES))
+
+    words = ("folder", tmp_path / "videos", tmp_path / "shards", "--jobs", jobs)
+    full = command(*words, "--compression", "none", preexec_fn=limit)
+    assert full.returncode == 2
+    message = full.stderr.strip().splitlines()[-1]
+    assert message.startswith(f"Cannot write to {tmp_path / 'shards'}: File too large")
+    assert "MiB free" in message
+    assert "run the same command again" in message
+    assert "Traceback" not in full.stderr
+    assert not leftovers(tmp_path / "shards")
+    assert all(path.stat().st_size <= LIMIT_BYTES for path in (tmp_path / "shards").iterdir())
+
+    again = command(*words, "--compression", "none")
+    assert again.returncode == 0, again.stderr
+    if jobs == 1:
+        assert "1 clips extracted, 3 were there already" in again.stdout
+
+
+def test_nothing_is_left_when_python_itself_ends(tmp_path: Path) -> None:
+    """A write error must not make HDF5 crash or hang at exit."""
+    write_video(tmp_path / "videos" / "a" / "x.mpg", 200)
+    program = (
+        "import resource, sys\n"
+        "from preprocess import PreprocessError\n"
+        "from preprocess.extract import extract\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({LIMIT_BYTES}, {LIMIT_BYTES}))\n"
+        "try:\n"
+        "    extract(sys.argv[1], sys.argv[2], jobs=1)\n"
+        "except PreprocessError:\n"
+        "    print('caught')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "videos"), str(tmp_path / "shards")],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "caught\n", "")

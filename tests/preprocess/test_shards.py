@@ -1,0 +1,211 @@
+"""What is written is what is read."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import suppress
+from multiprocessing import get_context
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from preprocess import FrameSettings, PreprocessError, Shards, open_shards
+from preprocess.errors import ShardError
+from preprocess.extract import extract
+from preprocess.files import publish
+from preprocess.shards import SCHEMA_VERSION, ClipRecord, ShardWriter, chunk_frames, read_records
+
+from .conftest import read_plainly, stored_frames
+
+COMPRESSIONS = ["none", "lz4", "zstd"]
+
+
+def record(source: str, num_frames: int) -> ClipRecord:
+    return ClipRecord(source, "é", "é/1", 10, 2**62, num_frames, 29.97, 320, 240)
+
+
+def write_shard(folder: Path, frames: list[np.ndarray], settings: FrameSettings) -> Path:
+    """A shard with these clips, and between them one that was dropped."""
+    length = chunk_frames(settings)
+    with ShardWriter(folder, settings) as writer:
+        for index, clip in enumerate(frames):
+            writer.begin_clip()
+            writer.append(np.full((length, *settings.frame_shape), 7, np.uint8), length)
+            writer.drop_clip()
+            writer.begin_clip()
+            for start in range(0, len(clip), length):
+                part = clip[start : start + length]
+                chunk = np.full((length, *settings.frame_shape), 9, np.uint8)
+                chunk[: len(part)] = part
+                writer.append(chunk, len(part))
+            writer.end_clip(record(f"clip {index}", len(clip)))
+        sealed = writer.seal()
+    publish(sealed)
+    return sealed.path
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize("content", ["noise", "flat"])
+def test_round_trip(tmp_path: Path, compression: str, content: str) -> None:
+    """Noise does not compress, which LZ4's chunks must say; 1 and 50 frames leave chunks open."""
+    settings = FrameSettings(size=(80, 60), compression=compression)
+    generator = np.random.default_rng(0)
+    high = 256 if content == "noise" else 1
+    frames = [generator.integers(0, high, (n, 60, 80, 3), np.uint8) for n in (1, 18, 50)]
+    path = write_shard(tmp_path, frames, settings)
+    assert read_records(path) == [record(f"clip {i}", len(clip)) for i, clip in enumerate(frames)]
+    with h5py.File(path) as file:
+        for index, clip in enumerate(frames):
+            np.testing.assert_array_equal(file["clips"][f"{index:04d}"][()], clip)
+
+
+def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    with suppress(KeyboardInterrupt), ShardWriter(tmp_path, FrameSettings()) as writer:
+        writer.begin_clip()
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def folder(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shards")
+    extract(videos, folder, FrameSettings(size=(32, 24)), jobs=1)
+    return folder
+
+
+@pytest.fixture
+def shards(folder: Path) -> Shards:
+    return open_shards(folder)
+
+
+def test_clips_tell_what_the_folders_told(shards: Shards, videos: Path) -> None:
+    assert len(shards) == 12
+    assert shards.sources == sorted(shards.sources)
+    assert shards.class_names == ["biking", "walking"]
+    assert shards.dataset == videos.name
+    assert shards.frame_size == (32, 24)
+    assert shards.stride == 1
+    assert shards.labels.tolist() == [0] * 6 + [1] * 6
+    assert shards.num_frames.tolist() == list(range(10, 22))
+    clip = shards[7]
+    assert clip.source == "walking/v_walking_01/v_walking_01_02.mpg"
+    assert (clip.class_name, clip.label, clip.group) == ("walking", 1, "walking/v_walking_01")
+    assert (clip.num_frames, clip.fps, clip.original_size) == (17, 25.0, (64, 48))
+    assert shards.groups[7] == clip.group
+
+
+def test_frames_are_opencvs_own(shards: Shards, videos: Path) -> None:
+    for clip in shards:
+        expected = read_plainly(videos / clip.source, (32, 24))
+        np.testing.assert_array_equal(clip.frames, expected)
+
+
+@pytest.mark.parametrize(("stride", "max_frames"), [(1, None), (2, None), (3, 4), (1, 5), (5, 99)])
+def test_reading_a_part(shards: Shards, stride: int, max_frames: int | None) -> None:
+    clip = shards[11]
+    expected = clip.frames[::stride][:max_frames]
+    np.testing.assert_array_equal(clip.read(stride=stride, max_frames=max_frames), expected)
+
+
+def test_slices_and_negative_positions(shards: Shards) -> None:
+    assert shards[-1].source == shards.sources[-1]
+    assert [clip.source for clip in shards[2:4]] == shards.sources[2:4]
+
+
+def test_threads_may_share(shards: Shards) -> None:
+    expected = [clip.frames for clip in shards]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda index: shards[index % 12].frames, range(48)))
+    for index, frames in enumerate(found):
+        np.testing.assert_array_equal(frames, expected[index % 12])
+
+
+def total(clip: object) -> int:
+    return int(clip.frames.sum())  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_processes_may_share(shards: Shards, method: str) -> None:
+    expected = [total(clip) for clip in shards]  # opens files, which a fork must not use
+    with ProcessPoolExecutor(2, mp_context=get_context(method)) as pool:
+        assert list(pool.map(total, shards)) == expected
+
+
+def test_few_files_are_open_at_a_time(shards: Shards, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("preprocess.reader._MOST_OPEN_FILES", 3)
+    assert [clip.num_frames for clip in shards] == [len(clip.frames) for clip in shards]
+    assert len(shards._files) == 3
+    shards.close()
+    assert len(shards._files) == 0
+    assert len(shards[0].frames) == 10
+
+
+def test_missing_directory(tmp_path: Path) -> None:
+    with pytest.raises(ShardError, match=r"No shards in .*nowhere.* python -m preprocess"):
+        open_shards(tmp_path / "nowhere")
+    with pytest.raises(ShardError, match="No shards in"):
+        open_shards(tmp_path)
+
+
+@pytest.fixture
+def copy(videos: Path, tmp_path: Path) -> Path:
+    """Shards to damage."""
+    extract(videos, tmp_path, FrameSettings(size=(32, 24)), jobs=1, command="finish me")
+    return tmp_path
+
+
+def test_incomplete_extraction_names_the_command(copy: Path) -> None:
+    index = json.loads((copy / "dataset.json").read_text())
+    (copy / "dataset.json").write_text(json.dumps(index | {"complete": False}))
+    with pytest.raises(ShardError, match="finish me"):
+        open_shards(copy)
+
+
+def test_a_shard_that_went_away_is_missed(copy: Path) -> None:
+    next(copy.glob("shard-*.h5")).unlink()
+    with pytest.raises(ShardError, match=r"11 of 12 clips.*finish me"):
+        open_shards(copy)
+
+
+@pytest.mark.parametrize("content", [b"", b"junk"])
+def test_a_damaged_file_is_named(copy: Path, content: bytes) -> None:
+    shard = next(copy.glob("shard-*.h5"))
+    shard.write_bytes(content)
+    with pytest.raises(ShardError, match=f"{shard.name} is damaged"):
+        open_shards(copy)
+
+
+def test_damaged_frames_are_named(copy: Path) -> None:
+    shards = open_shards(copy)
+    shard = shards[0]._shard
+    with h5py.File(shard) as file:
+        place = file["clips"]["0000"].id.get_chunk_info(0)
+    with shard.open("r+b") as file:
+        file.seek(place.byte_offset)
+        file.write(b"\xff" * place.size)
+    with pytest.raises(ShardError, match=f"{shard.name} is damaged"):
+        shards[0].frames  # noqa: B018
+
+
+def test_another_schema_version(copy: Path) -> None:
+    for shard in copy.glob("shard-*.h5"):
+        with h5py.File(shard, "r+") as file:
+            file.attrs["schema_version"] = SCHEMA_VERSION + 1
+    with pytest.raises(ShardError, match=r"schema version 2.*reads 1.*--overwrite"):
+        open_shards(copy)
+
+
+def test_an_index_that_is_not_understood(copy: Path) -> None:
+    (copy / "dataset.json").write_text("{}")
+    with pytest.raises(PreprocessError, match=r"dataset\.json is damaged"):
+        open_shards(copy)
+
+
+def test_bytes_do_not_depend_on_the_compression(videos: Path, tmp_path: Path) -> None:
+    for name in COMPRESSIONS:
+        extract(videos, tmp_path / name, FrameSettings(compression=name), jobs=1)
+    first, *others = (stored_frames(tmp_path / name) for name in COMPRESSIONS)
+    assert all(other == first for other in others)
