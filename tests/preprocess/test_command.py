@@ -1,0 +1,97 @@
+"""`python -m preprocess` as a person types it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from preprocess import open_shards
+
+from .conftest import REPOSITORY, Run
+
+
+def test_help_answers_at_once() -> None:
+    """Processor seconds, not wall time: the machine that tests may be busy."""
+    before = os.times()
+    done = subprocess.run(
+        [sys.executable, "-m", "preprocess", "--help"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    after = os.times()
+    assert done.returncode == 0
+    assert all(name in done.stdout for name in ("ucf11", "folder", "demo"))
+    used = sum(after[2:4]) - sum(before[2:4])
+    assert used < 0.5
+
+
+def test_nothing_heavy_is_imported_early() -> None:
+    program = (
+        "import sys, preprocess.extract\n"
+        "print([name for name in ('tensorflow', 'sklearn', 'matplotlib') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_run_reports_what_it_did(videos: Path, tmp_path: Path, command: Run) -> None:
+    done = command("ucf11", videos, tmp_path, "--size", "32x24", "--stride", 2, "--jobs", 1)
+    assert done.returncode == 0, done.stderr
+    assert "12 clips extracted, 0 were there already" in done.stdout
+    assert "maxlen" in done.stdout
+    assert "clips/s" in done.stderr
+    assert "frames/s" in done.stderr
+    assert "left" in done.stderr
+    for name in ("dataset.json", "statistics.json", "lengths.png"):
+        assert (tmp_path / name).is_file()
+        assert name == "dataset.json" or str(tmp_path / name) in done.stdout
+    with open_shards(tmp_path) as shards:
+        assert shards.frame_size == (32, 24)
+        assert shards.num_frames[0] == 5
+
+
+@pytest.fixture
+def with_a_broken_one(videos: Path, tmp_path: Path) -> Path:
+    root = tmp_path / "videos"
+    (root / "jump").mkdir(parents=True)
+    (root / "jump" / "whole.mpg").symlink_to(next(videos.rglob("*.mpg")))
+    (root / "jump" / "broken.mpg").write_bytes(b"no video")
+    return root
+
+
+def test_failed_clips_fail_the_command(with_a_broken_one: Path, command: Run) -> None:
+    shards = with_a_broken_one.parent / "shards"
+    done = command("folder", with_a_broken_one, shards, "--jobs", 1)
+    assert done.returncode == 1
+    assert f"1 of 2 clips failed; see {shards / 'failures.csv'}" in done.stderr
+    assert command("folder", with_a_broken_one, shards, "--allow-failures").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere", "out"], "The videos folder nowhere does not exist"),
+        (["nowhere", "out", "--stride", "0"], "stride must be at least 1. Received 0."),
+    ],
+)
+def test_errors_are_one_line(tmp_path: Path, command: Run, words: list[str], message: str) -> None:
+    done = command("folder", *words, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(REPOSITORY)})
+    assert done.returncode == 2
+    assert done.stderr.startswith(message)
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("size", ["160", "axb", "160x"])
+def test_a_size_that_is_none(tmp_path: Path, command: Run, size: str) -> None:
+    done = command("folder", tmp_path, tmp_path, "--size", size)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "WIDTHxHEIGHT" in done.stderr + done.stdout
