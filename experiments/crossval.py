@@ -46,9 +46,9 @@ class Arguments:
     seeds: tuple[int, ...] = (0,)
     """Seeds of the initial weights and so on; each also deals the folds anew."""
     flags: str = ""
-    """Further flags for every run, such as "--shards data/shards/x --stride 3"."""
+    """Further flags for every run, given with an equals sign: --flags="--stride 3"."""
     jobs: int = 1
-    """Runs at the same time; give each its threads with --flags "--threads 1,1"."""
+    """Runs at the same time; give each its threads: --flags="--threads 1,1"."""
     show_test: bool = False
     """Print the test accuracies too: only once the choice is made."""
 

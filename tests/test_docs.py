@@ -1,0 +1,72 @@
+"""What README and docs show is true: commands parse, snippets run, links and targets exist."""
+
+import importlib
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tyro
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def blocks(language):
+    """(page, text) of every fenced block of a language."""
+    for page in PAGES:
+        for text in re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL):
+            yield pytest.param(text, id=f"{page.name}-{abs(hash(text)) % 10**6}")
+
+
+def commands():
+    """Every `python -m` or `make` line, in a fenced block or a code span of its own."""
+    for page in PAGES:
+        text = page.read_text()
+        fenced = "\n".join(re.findall(r"```(?:bash|console)\n(.*?)```", text, re.DOTALL))
+        spans = re.findall(r"`((?:python -m|make) [^`]+)`", text)
+        lines = [line.strip() for line in fenced.replace("\\\n", " ").splitlines()]
+        for line in dict.fromkeys([*lines, *spans]):
+            if re.match(r"(\$ )?(python -m|make) ", line):
+                yield pytest.param(line.removeprefix("$ "), id=f"{page.name}: {line}"[:120])
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_are_understood(command):
+    """Red when a flag, a module or a make target is renamed and the docs are not."""
+    words = shlex.split(command, comments=True)
+    if words[0] == "make":
+        assert set(word for word in words[1:] if "=" not in word) <= TARGETS
+        return
+    name, arguments = words[2], words[3:]
+    if name in ("venv", "pip", "pytest"):
+        return
+    module = importlib.import_module("preprocess.__main__" if name == "preprocess" else name)
+    parser = module._commands() if name == "preprocess" else module.Arguments
+    tyro.cli(parser, args=arguments, console_outputs=False)
+
+
+@pytest.mark.parametrize("snippet", blocks("python"))
+def test_snippets_run(snippet):
+    """Red when an example uses a name or an argument that is not there."""
+    run = subprocess.run(
+        [sys.executable, "-c", snippet], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    """Red when a page is moved or renamed."""
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_readme_maps_every_folder():
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    for folder in (packages - {"tests"}) | {"docs", "tests"}:
+        assert f"`{folder}/`" in (ROOT / "README.md").read_text()
