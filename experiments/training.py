@@ -143,6 +143,7 @@ class Classifier:
             )
             loss = tf.add_n([tf.reduce_mean(losses), *self.model.losses])
         gradients = tape.gradient(loss, self.model.trainable_variables)
+        assert self.optimizer is not None
         self.optimizer.apply(gradients, self.model.trainable_variables)
         predicted = tf.argmax(probabilities, axis=-1, output_type=labels.dtype)
         return loss, tf.reduce_sum(tf.cast(predicted == labels, tf.int32))

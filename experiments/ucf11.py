@@ -215,7 +215,7 @@ def _recipe(arguments: Arguments) -> Recipe:
         "batch_size": arguments.batch_size,
         "learning_rate": arguments.lr,
     }
-    given = {name: value for name, value in flags.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
     return replace(RECIPES[arguments.recipe].override(arguments.set), **given)
 
 

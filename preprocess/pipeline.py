@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from preprocess.augment import Augmentation
 from preprocess.reader import Shards
@@ -53,7 +54,7 @@ class ClipBatches:
         self.lengths = lengths if maxlen is None else np.minimum(lengths, maxlen)
         """Frames of each clip in the shards that a model sees, (num_clips,)."""
 
-    def shuffled(self, clips: Sequence[int], epoch: int) -> tf.data.Dataset:
+    def shuffled(self, clips: ArrayLike, epoch: int) -> tf.data.Dataset:
         """Batches for training: all in them follows from the seed and the epoch alone."""
         rng = np.random.default_rng([self._seed, epoch])
         plan = plan_batches(self.lengths, clips, self._batch_size, rng=rng)
@@ -66,7 +67,7 @@ class ClipBatches:
 
         return self._stream(plan, change)
 
-    def by_length(self, clips: Sequence[int]) -> tuple[np.ndarray, tf.data.Dataset]:
+    def by_length(self, clips: ArrayLike) -> tuple[np.ndarray, tf.data.Dataset]:
         """Batches for evaluation, and the clips' positions in the order of the batches."""
         plan = plan_batches(self.lengths, clips, self._batch_size)
         return np.concatenate(plan), self._stream(plan)
@@ -77,7 +78,7 @@ class ClipBatches:
 
 def plan_batches(
     lengths: np.ndarray,
-    clips: Sequence[int],
+    clips: ArrayLike,
     batch_size: int,
     *,
     rng: np.random.Generator | None = None,

@@ -39,7 +39,7 @@ def test_commands_are_understood(command):
     """Red when a flag, a module or a make target is renamed and the docs are not."""
     words = shlex.split(command, comments=True)
     if words[0] == "make":
-        assert set(word for word in words[1:] if "=" not in word) <= TARGETS
+        assert {word for word in words[1:] if "=" not in word} <= TARGETS
         return
     name, arguments = words[2], words[3:]
     if name in ("venv", "pip", "pytest"):

@@ -15,7 +15,7 @@ Classification", ICML 2017, arXiv 1707.01786, equations 12 to 17.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import keras
 from keras import ops
@@ -49,7 +49,14 @@ _COMMON = (
 )
 
 
-class _TTCell:
+# Mixed in before a Keras cell, whose attributes it uses.
+if TYPE_CHECKING:
+    _KerasCell: TypeAlias = Any
+else:
+    _KerasCell = object
+
+
+class _TTCell(_KerasCell):
     """What the three cells share; mixed in before the Keras cell that it completes."""
 
     num_gates = 1

@@ -211,7 +211,8 @@ def tt_svd(
         raise ValueError(f"relative_error must not be negative. Received {relative_error}.")
     num_modes = len(shape.input_modes)
     largest = shape.ranks if bound is not None else (max(matrix.shape) ** 2,) * (num_modes + 1)
-    tolerance = (relative_error or 0.0) * np.linalg.norm(matrix) / math.sqrt(max(1, num_modes - 1))
+    norm = float(np.linalg.norm(matrix))
+    tolerance = (relative_error or 0.0) * norm / math.sqrt(max(1, num_modes - 1))
     return _successive_svds(_interleave(matrix, shape), shape, largest, tolerance)
 
 
