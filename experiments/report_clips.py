@@ -37,6 +37,10 @@ class Shards(Protocol):
     def num_frames(self) -> Any:
         """(N,) stored frames of each clip."""
 
+    @property
+    def stride(self) -> int:
+        """Every how many frames of the videos one is stored."""
+
     def __getitem__(self, index: int, /) -> Clip: ...
 
 

@@ -51,8 +51,8 @@ class Arguments:
     """Kind of recurrent layer."""
     maxlen: int = 450
     """Frames of a clip that are used at most: its first ones, after --stride."""
-    stride: int = 1
-    """Use every STRIDE-th frame."""
+    stride: int | None = None
+    """Use every STRIDE-th frame of the videos; by default every frame of the shards."""
     videos: Path | None = None
     """Folder of videos, class/v_name_NN/v_name_NN_MM.mpg or class/clip.ext."""
     shards: Path | None = None
@@ -147,7 +147,9 @@ def run(arguments: Arguments) -> dict[str, Any]:
     run_dir = choose_run_dir(
         _run_name(arguments, shards), out=arguments.out, resume=arguments.resume
     )
-    write_config(run_dir, {**asdict(arguments), **asdict(recipe), "shards": shards.folder})
+    stride = _stride(arguments, shards)
+    config = {**asdict(arguments), **asdict(recipe), "shards": shards.folder, "stride": stride}
+    write_config(run_dir, config)
     finished = run_dir / "result.json"
     if finished.exists():
         print(f"{run_dir} is finished; nothing to resume.")
@@ -156,7 +158,7 @@ def run(arguments: Arguments) -> dict[str, Any]:
         shards,
         batch_size=recipe.batch_size,
         maxlen=arguments.maxlen,
-        stride=arguments.stride,
+        stride=stride // shards.stride,
         seed=arguments.seed,
         augment=Augmentation(
             recipe.shortest_share, recipe.largest_shift, recipe.contrast, recipe.brightness
@@ -219,6 +221,21 @@ def _recipe(arguments: Arguments) -> Recipe:
     return replace(RECIPES[arguments.recipe].override(arguments.set), **given)
 
 
+def _stride(arguments: Arguments, shards: Shards) -> int:
+    """Every how many frames of the videos one is used.
+
+    Raises:
+        ValueError: if the shards have not kept those frames.
+    """
+    stride = arguments.stride or shards.stride
+    if stride % shards.stride:
+        raise ValueError(
+            f"--stride must be a multiple of {shards.stride}, for {shards.folder} holds every "
+            f"{shards.stride}. frame. Received {stride}; extract again with another stride."
+        )
+    return stride
+
+
 def _split(arguments: Arguments, recipe: Recipe, shards: Shards) -> Split:
     from preprocess.splits import Split, make_split
 
@@ -269,7 +286,7 @@ def _settings(arguments: Arguments, recipe: Recipe, shards: Shards, split: Split
         "recipe": " ".join([arguments.recipe, *arguments.set]),
         "model": _model_name(arguments),
         "maxlen": arguments.maxlen,
-        "stride": arguments.stride,
+        "stride": _stride(arguments, shards),
         "policy": arguments.policy,
         "epochs": recipe.epochs,
         "batch_size": recipe.batch_size,

@@ -50,6 +50,7 @@ class FakeShards:
     def __init__(self, sources=CLIPS, num_frames=40):
         self.sources = list(sources)
         self.num_frames = np.full(len(self.sources), num_frames)
+        self.stride = 1
         self._clip = FakeClip(num_frames)
 
     def __len__(self):
