@@ -161,7 +161,7 @@ def _mark_best(loss: Axes, score: Axes, history: History, theme: Theme) -> None:
         return
     value = float(np.nanmax(history["validation_accuracy"]))
     for axes in (loss, score):
-        axes.axvline(epoch, color=theme.accent, linewidth=1, alpha=0.8)
+        axes.axvline(epoch, color=theme.accent, linewidth=1.4)
     label = f"best epoch {epoch}: {value:.3f}"
     mark = {"color": theme.accent, "markersize": 13, "zorder": 5, "clip_on": False}
     score.plot([epoch], [value], "*", label=label, **mark)  # type: ignore[arg-type]

@@ -70,7 +70,7 @@ def report_html(run: Run, shards: Shards | None = None) -> str:
     flags = {**run.result, **run.config}
     stored = 1 if shards is None else shards.stride
     sampling = clips.Sampling(
-        stride=(flags.get("stride") or stored) // stored, maxlen=flags.get("maxlen")
+        stride=max(1, (flags.get("stride") or stored) // stored), maxlen=flags.get("maxlen")
     )
     parts: list[Markup] = [
         sections.curves(run.history, run.result.get("chance"), flags.get("selection"))

@@ -59,7 +59,7 @@ def results_table_markdown(rows: Sequence[Record]) -> str:
             model = (group["model"] or ABSENT).upper()
             body.append(_short_row(group["dataset"], model, ABSENT, group))
     header = ("Data", "Model", "Recipe", "Split", "Published", "Ours", "Chance")
-    return _table(header, body) + "\n\nEvery row, with its command and machine: docs/results.md."
+    return _table(header, body)
 
 
 def fill_block(text: str, block: str) -> str:
