@@ -1,14 +1,16 @@
-"""What a trained classifier says of the test clips."""
+"""What a trained classifier says of the test clips, and the figures of a result."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
+from experiments.metrics import accuracy, wilson_interval
 from experiments.run_directory import Predictions
-from experiments.training import Classifier
+from experiments.training import Classifier, History
 from preprocess.pipeline import ClipBatches
 from preprocess.reader import Shards
 
@@ -34,3 +36,38 @@ def predict_clips(
 def load_classifier(path: Path) -> Classifier:
     """A saved model, to predict with."""
     return Classifier(keras.models.load_model(path))
+
+
+def model_sizes(model: keras.Model, layer_name: str, *, tensor_train: bool) -> dict[str, Any]:
+    """Fields of a result: parameters of the model, and what the tensor train saves of its layer."""
+    sizes: dict[str, Any] = {"params": model.count_params()}
+    if tensor_train:
+        layer = model.get_layer(layer_name)
+        sizes["tt_params"] = layer.num_tt_params
+        sizes["compression_kernel"], sizes["compression_layer"] = layer.compression
+    return sizes
+
+
+def scores(
+    history: History, predictions: dict[str, Predictions], *, selection: str
+) -> dict[str, Any]:
+    """Fields of a result: the accuracies of the chosen model, and those of the best and the last.
+
+    Args:
+        history: of the training.
+        predictions: of the test clips, by the "best" and the "last" model.
+        selection: which of them was chosen.
+    """
+    accuracies = {name: accuracy(p.labels, p.predicted) for name, p in predictions.items()}
+    tested = predictions[selection]
+    chosen = history.best if selection == "best" else history.epochs[-1]
+    low, high = wilson_interval(int(tested.correct.sum()), len(tested.clips))
+    return {
+        "accuracy": accuracies[selection],
+        "accuracy_interval": {"low": low, "high": high},
+        "accuracy_last": accuracies["last"],
+        "accuracy_best": accuracies["best"],
+        "validation_accuracy": chosen.validation_accuracy,
+        "train_accuracy": chosen.train_accuracy,
+        "frames_per_second": history.frames_per_second,
+    }

@@ -21,8 +21,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from experiments import runtime
 from experiments.recipes import RECIPES, Recipe
 from experiments.runs import RunError, choose_run_dir, write_config
@@ -30,10 +28,8 @@ from preprocess.catalog import UCF11
 from preprocess.errors import PreprocessError
 
 if TYPE_CHECKING:
-    import keras
-
-    from experiments.run_directory import Predictions
-    from experiments.training import History
+    from experiments.training import Classifier
+    from preprocess.pipeline import ClipBatches
     from preprocess.reader import Shards
     from preprocess.splits import Split
 
@@ -122,19 +118,17 @@ def run(arguments: Arguments) -> dict[str, Any]:
             what they should be; the message says what to do.
     """
     started = time.perf_counter()
+    _require_positive(arguments)
     recipe = _recipe(arguments)
     threads = runtime.parse_threads(arguments.threads)
     runtime.configure(threads, seed=arguments.seed)
 
-    from experiments.building import build_model, build_optimizer
     from experiments.datasets import open_dataset
-    from experiments.evaluation import load_classifier, predict_clips
+    from experiments.evaluation import load_classifier, model_sizes, predict_clips, scores
     from experiments.report import write_report
     from experiments.results import append_record, write_result
     from experiments.run_directory import write_predictions
-    from experiments.training import Classifier, train
-    from preprocess.augment import Augmentation
-    from preprocess.pipeline import ClipBatches
+    from experiments.training import train
 
     shards = open_dataset(
         UCF11,
@@ -147,36 +141,14 @@ def run(arguments: Arguments) -> dict[str, Any]:
     run_dir = choose_run_dir(
         _run_name(arguments, shards), out=arguments.out, resume=arguments.resume
     )
-    stride = _stride(arguments, shards)
-    config = {**asdict(arguments), **asdict(recipe), "shards": shards.folder, "stride": stride}
-    write_config(run_dir, config)
+    resolved = {"shards": shards.folder, "stride": _stride(arguments, shards)}
+    write_config(run_dir, {**asdict(arguments), **asdict(recipe), **resolved})
     finished = run_dir / "result.json"
     if finished.exists():
         print(f"{run_dir} is finished; nothing to resume.")
         return json.loads(finished.read_text()) | {"run_dir": run_dir}
-    batches = ClipBatches(
-        shards,
-        batch_size=recipe.batch_size,
-        maxlen=arguments.maxlen,
-        stride=stride // shards.stride,
-        seed=arguments.seed,
-        augment=Augmentation(
-            recipe.shortest_share, recipe.largest_shift, recipe.contrast, recipe.brightness
-        ),
-    )
-    width, height = shards.frame_size
-    model = build_model(
-        recipe,
-        (height, width, 3),
-        len(shards.class_names),
-        cell=arguments.cell,
-        tensor_train=arguments.tt,
-        policy=arguments.policy,
-        seed=arguments.seed,
-    )
-    num_steps = recipe.epochs * math.ceil(len(split.train) / recipe.batch_size)
-    optimizer = build_optimizer(recipe, num_steps)
-    classifier = Classifier(model, optimizer, label_smoothing=recipe.label_smoothing)
+    batches = _batches(arguments, recipe, shards)
+    classifier = _classifier(arguments, recipe, shards, num_train_clips=len(split.train))
     print(
         f"{shards.dataset}: {len(split.train)} clips to train on, {len(split.validation)} to "
         f"validate, {len(split.test)} to test; {threads}; keeping all in {run_dir}"
@@ -199,8 +171,8 @@ def run(arguments: Arguments) -> dict[str, Any]:
     write_predictions(run_dir / "predictions.csv", predictions[recipe.selection])
     result = {
         **_settings(arguments, recipe, shards, split),
-        **_sizes(arguments, model),
-        **_scores(recipe, history, predictions),
+        **model_sizes(classifier.model, arguments.cell, tensor_train=arguments.tt),
+        **scores(history, predictions, selection=recipe.selection),
         "wall_seconds": history.elapsed_seconds + time.perf_counter() - trained,
     }
     result = write_result(run_dir, result)
@@ -208,6 +180,14 @@ def run(arguments: Arguments) -> dict[str, Any]:
     if arguments.record:
         append_record(result, RECORDS)
     return result | {"run_dir": run_dir}
+
+
+def _require_positive(arguments: Arguments) -> None:
+    for name in ("maxlen", "stride", "epochs", "batch_size", "lr", "jobs"):
+        value = getattr(arguments, name)
+        if value is not None and value <= 0:
+            flag = name.replace("_", "-")
+            raise ValueError(f"--{flag} must be greater than 0. Received {value}.")
 
 
 def _recipe(arguments: Arguments) -> Recipe:
@@ -237,7 +217,7 @@ def _stride(arguments: Arguments, shards: Shards) -> int:
 
 
 def _split(arguments: Arguments, recipe: Recipe, shards: Shards) -> Split:
-    from preprocess.splits import Split, make_split
+    from preprocess.splits import make_split
 
     split = make_split(
         shards.labels,
@@ -247,13 +227,44 @@ def _split(arguments: Arguments, recipe: Recipe, shards: Shards) -> Split:
         num_folds=NUM_FOLDS,
         seed=arguments.seed,
     )
-    if recipe.validation == "held out":
-        return split
-    return Split(
-        train=np.sort(np.concatenate([split.train, split.validation])),
-        validation=split.test,
-        test=split.test,
+    return split if recipe.validation == "held out" else split.validated_by_test()
+
+
+def _batches(arguments: Arguments, recipe: Recipe, shards: Shards) -> ClipBatches:
+    from preprocess.augment import Augmentation
+    from preprocess.pipeline import ClipBatches
+
+    return ClipBatches(
+        shards,
+        batch_size=recipe.batch_size,
+        maxlen=arguments.maxlen,
+        stride=_stride(arguments, shards) // shards.stride,
+        seed=arguments.seed,
+        augment=Augmentation(
+            recipe.shortest_share, recipe.largest_shift, recipe.contrast, recipe.brightness
+        ),
     )
+
+
+def _classifier(
+    arguments: Arguments, recipe: Recipe, shards: Shards, *, num_train_clips: int
+) -> Classifier:
+    from experiments.building import build_model, build_optimizer
+    from experiments.training import Classifier
+
+    width, height = shards.frame_size
+    model = build_model(
+        recipe,
+        (height, width, 3),
+        len(shards.class_names),
+        cell=arguments.cell,
+        tensor_train=arguments.tt,
+        policy=arguments.policy,
+        seed=arguments.seed,
+    )
+    num_steps = recipe.epochs * math.ceil(num_train_clips / recipe.batch_size)
+    optimizer = build_optimizer(recipe, num_steps)
+    return Classifier(model, optimizer, label_smoothing=recipe.label_smoothing)
 
 
 def _model_name(arguments: Arguments) -> str:
@@ -290,35 +301,6 @@ def _settings(arguments: Arguments, recipe: Recipe, shards: Shards, split: Split
         "policy": arguments.policy,
         "epochs": recipe.epochs,
         "batch_size": recipe.batch_size,
-    }
-
-
-def _sizes(arguments: Arguments, model: keras.Model) -> dict[str, Any]:
-    layer = model.get_layer(arguments.cell)
-    sizes: dict[str, Any] = {"params": model.count_params()}
-    if arguments.tt:
-        sizes["tt_params"] = layer.num_tt_params
-        sizes["compression_kernel"], sizes["compression_layer"] = layer.compression
-    return sizes
-
-
-def _scores(
-    recipe: Recipe, history: History, predictions: dict[str, Predictions]
-) -> dict[str, Any]:
-    from experiments.metrics import accuracy, wilson_interval
-
-    accuracies = {name: accuracy(p.labels, p.predicted) for name, p in predictions.items()}
-    tested = predictions[recipe.selection]
-    chosen = history.best if recipe.selection == "best" else history.epochs[-1]
-    low, high = wilson_interval(int(tested.correct.sum()), len(tested.clips))
-    return {
-        "accuracy": accuracies[recipe.selection],
-        "accuracy_interval": {"low": low, "high": high},
-        "accuracy_last": accuracies["last"],
-        "accuracy_best": accuracies["best"],
-        "validation_accuracy": chosen.validation_accuracy,
-        "train_accuracy": chosen.train_accuracy,
-        "frames_per_second": history.frames_per_second,
     }
 
 

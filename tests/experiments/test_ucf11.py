@@ -100,6 +100,8 @@ def test_resuming_with_other_settings_is_refused(finished, small_shards):
         (["--shards", "nowhere"], "nowhere"),
         (["--threads", "many"], "--threads must be"),
         (["--set", "inputz=raw"], "--set takes"),
+        (["--maxlen", "0"], "--maxlen must be greater than 0"),
+        (["--batch-size", "-1"], "--batch-size must be greater than 0"),
         (["--fold", "7"], "fold"),
         (["--no-such-flag"], "no-such-flag"),
     ],
