@@ -59,7 +59,8 @@ def check_config(cls, init_kwargs):
     for name, given in init_kwargs.items():
         if isinstance(given, int | float | str | tuple | list | None):
             plain = list(given) if isinstance(given, tuple) else given
-            assert config[name] == plain or config[name]["config"] or given is None, name
+            by_name = isinstance(given, str) and isinstance(config[name], dict)
+            assert by_name or config[name] == plain, name
     for again in (cls.from_config(layer.get_config()), cls.from_config(config)):
         assert json.loads(json.dumps(again.get_config())) == config
 
