@@ -33,6 +33,12 @@ def times(value: float) -> str:
     return f"{value:,.0f}x" if value >= 10 else f"{value:.1f}x"
 
 
+def ordinal(value: int) -> str:
+    """1 -> '1st', 2 -> '2nd', 13 -> '13th', 23 -> '23rd'."""
+    last = 0 if value % 100 in (11, 12, 13) else value % 10
+    return f"{value}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(last, 'th') }"
+
+
 def duration(seconds: float) -> str:
     """9.25 -> '9.2 s', 363 -> '6 min 3 s', 15000 -> '4 h 10 min'."""
     if seconds < 60:

@@ -123,6 +123,8 @@ def lengths_png(
     num_frames: npt.NDArray[np.int64], *, maxlen: int | None = None, theme: Theme = LIGHT
 ) -> bytes:
     """Histogram of clip lengths in frames, with the truncation length marked; 1500 x 525 px."""
+    from matplotlib.ticker import MaxNLocator
+
     figure = _figure(10, 3.5, theme)
     axes = figure.subplots()
     axes.hist(num_frames, bins="auto", color=theme.train, edgecolor=theme.background)
@@ -130,6 +132,7 @@ def lengths_png(
         label = f"maxlen {maxlen}"
         axes.axvline(maxlen, color=theme.validation, linestyle="--", linewidth=1.6, label=label)
         axes.legend(fontsize=9, frameon=False, labelcolor=theme.text)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlim(left=0)
     axes.set_xlabel("frames in the clip")
     axes.set_ylabel("clips")

@@ -68,9 +68,10 @@ def report_html(run: Run, shards: Shards | None = None) -> str:
     from experiments.report_head import head
 
     flags = {**run.result, **run.config}
-    stored = 1 if shards is None else shards.stride
     sampling = clips.Sampling(
-        stride=max(1, (flags.get("stride") or stored) // stored), maxlen=flags.get("maxlen")
+        stride=flags.get("stride") or 1,
+        maxlen=flags.get("maxlen"),
+        stored_stride=1 if shards is None else shards.stride,
     )
     parts: list[Markup] = [
         sections.curves(run.history, run.result.get("chance"), flags.get("selection"))

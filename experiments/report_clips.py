@@ -46,18 +46,24 @@ class Shards(Protocol):
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which stored frames the model sees: every `stride`-th, the first `maxlen` of those."""
+    """Which frames the model sees: every `stride`-th of the video, the first `maxlen` of those."""
 
     stride: int = 1
     maxlen: int | None = None
+    stored_stride: int = 1  # every how many frames of the video one is in the shards
+
+    @property
+    def step(self) -> int:
+        """Every how many stored frames one is seen."""
+        return max(1, self.stride // self.stored_stride)
 
     def lengths(self, num_frames: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """(N,) frames after the stride and before the truncation."""
-        return -(-np.asarray(num_frames, np.int64) // self.stride)
+        return -(-np.asarray(num_frames, np.int64) // self.step)
 
     def seen(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Of stored frames (T, H, W, 3) those the model sees."""
-        return frames[:: self.stride][: self.maxlen]
+        return frames[:: self.step][: self.maxlen]
 
 
 def mistakes(predictions: Predictions, shards: Shards | None, sampling: Sampling) -> Markup:
@@ -86,10 +92,15 @@ def lengths(predictions: Predictions | None, shards: Shards | None, sampling: Sa
         stored, whose = predictions.num_frames, "the test"
     else:
         return section(title, element("p", "Not known: no clip was read."))
+    if shards is None and sampling.stride > 1:  # the stride that was stored is not known
+        sampling = Sampling()
+        whose = "before the stride, the test"
     num_frames = sampling.lengths(stored)
     if num_frames.size == 0:
         return section(title, element("p", "There are no clips."))
-    every = f", counting every {sampling.stride}. frame" if sampling.stride > 1 else ""
+    every = ""
+    if sampling.stride > 1:
+        every = f", counting every {formatting.ordinal(sampling.stride)} of the video"
     words = f"Frames in {whose} {num_frames.size:,} clips{every}. "
     words += _truncation(num_frames, sampling.maxlen)
     light, dark = (

@@ -60,7 +60,7 @@ def what_was_run(result: dict[str, Any]) -> str:
     if result.get("maxlen"):
         words += f", at most {result['maxlen']} frames a clip"
     if (result.get("stride") or 1) > 1:
-        words += f", every {result['stride']}. frame"
+        words += f", every {formatting.ordinal(result['stride'])} frame"
     if result.get("epochs"):
         words += f", {result['epochs']} epochs"
     return words + "."
@@ -136,9 +136,9 @@ def _accuracy_cards(predictions: Predictions | None, result: dict[str, Any]) -> 
     if chance is not None:
         more += f"; chance is {formatting.percent(chance)}"
     cards = [_card("test accuracy", formatting.percent(right / total), more)]
-    top = 5 if len(predictions.class_names) > 10 else None
-    top_k = metrics.top_k_accuracy(predictions.labels, predictions.probabilities, k=top or 1)
-    more = f"among the first {top}: {formatting.percent(top_k)}" if top else ""
+    top = 5 if len(predictions.class_names) > 10 else 2
+    top_k = metrics.top_k_accuracy(predictions.labels, predictions.probabilities, k=top)
+    more = f"true class among the first {top}: {formatting.percent(top_k)}"
     cards.append(_card("test clips right", f"{right:,} of {total:,}", more))
     if result.get("validation_accuracy") is not None:
         train, last = result.get("train_accuracy"), result.get("accuracy_last")

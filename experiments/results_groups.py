@@ -22,6 +22,7 @@ _TOLD_FLAGS = {
     *("--fold", "--epochs", "--batch-size", "--recipe", "--seed", "--threads", "--policy"),
     *(
         "--jobs",
+        "--set",
         "--allow-failures",
         "--no-allow-failures",
         "--resume",
@@ -50,6 +51,11 @@ class Group:
     def failed(self) -> bool:
         """Whether these are attempts that gave no accuracy."""
         return not _succeeded(self.rows[-1])
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the recipe was run as it is, without changed settings."""
+        return not self.other_flags and " " not in (self["recipe"] or "")
 
     def spread(self, column: str) -> Spread | None:
         """Over folds, each seed's apart: a seed deals its own. None if no row has the column."""

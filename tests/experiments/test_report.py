@@ -230,6 +230,16 @@ def test_lengths_are_counted_as_the_model_sees_them(run_dir):
     assert "75.0 % of all frames are kept" in text
 
 
+def test_a_stride_already_in_the_shards_is_not_taken_twice(run_dir):
+    (run_dir / "config.json").write_text(json.dumps({"maxlen": 15, "stride": 6}))
+    shards = FakeShards(num_frames=39)
+    shards.stride = 3
+    text = Page(write_report(run_dir, shards)).text
+    assert "75.0 % of all frames are kept" in text
+    assert "counting every 6th of the video" in text
+    assert "before the stride, the test 6 clips" in Page(write_report(run_dir)).text
+
+
 def test_the_weakest_class_leads_the_table_of_classes(run_dir):
     text = Page(write_report(run_dir)).text
     table = text.partition("Most often taken for")[2]
