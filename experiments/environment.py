@@ -18,7 +18,8 @@ PACKAGES = {  # column name: distributions that may provide it, first found wins
     "h5py": ("h5py",),
 }
 # Recording a result must not make the next run's commit dirty.
-_CODE = (":/", ":(top,exclude)experiments/results.csv", ":(top,exclude)docs/results.md")
+_WRITTEN = ("experiments/results.csv", "docs/results.md", "README.md")
+_CODE = (":/", *(f":(top,exclude){path}" for path in _WRITTEN))
 
 
 def describe_environment() -> dict[str, dict[str, Any]]:

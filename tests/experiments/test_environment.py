@@ -46,14 +46,17 @@ def test_commit_is_none_outside_a_checkout_and_says_when_code_differs(tmp_path, 
     git(tmp_path, "init", "-q")
     assert results.git_commit(tmp_path) is None  # no commit yet
     (tmp_path / "experiments").mkdir()
-    for name in ("code.py", "experiments/results.csv"):
+    (tmp_path / "docs").mkdir()
+    written = ("experiments/results.csv", "docs/results.md", "README.md")
+    for name in ("code.py", *written):
         (tmp_path / name).write_text("1")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-qm", "x")
     clean = results.git_commit(tmp_path)
     assert clean
     assert "dirty" not in clean
-    (tmp_path / "experiments/results.csv").write_text("2")  # recording a result changes no code
+    for name in written:  # recording a result changes no code
+        (tmp_path / name).write_text("2")
     assert results.git_commit(tmp_path) == clean
     (tmp_path / "code.py").write_text("2")
     assert results.git_commit(tmp_path) == f"{clean}+dirty"
