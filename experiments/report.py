@@ -95,9 +95,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     prog = "python -m experiments.report"
     arguments = tyro.cli(Arguments, prog=prog, description=__doc__, args=argv)
+    from preprocess.errors import PreprocessError
+
     try:
         page = _rebuild(arguments)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, PreprocessError) as error:
         print(error, file=sys.stderr)
         return 2
     print(f"wrote {page}")

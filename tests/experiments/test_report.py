@@ -285,6 +285,8 @@ def test_the_command_rebuilds_the_page_and_refuses_what_is_no_run(run_dir, capsy
     assert (run_dir / "report.html").exists()
     assert main([str(run_dir / "none")]) == 2
     assert "a run directory is needed" in capsys.readouterr().err
+    assert main([str(run_dir), "--shards", str(run_dir)]) == 2
+    assert "No shards in" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("module", ["experiments.report", "experiments.results"])
