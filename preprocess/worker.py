@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from preprocess.clips import Clip
 from preprocess.decode import VideoReader
@@ -20,6 +20,7 @@ from preprocess.messages import captured_stderr, first_complaint
 from preprocess.settings import FrameSettings
 from preprocess.shards import ClipRecord, ShardWriter, chunk_frames
 
+_PROGRAM_STREAM = b"\0\0\1\xba"
 _CLEARLY_FEWER = 0.9  # of the frames claimed; below it a clip counts as cut short
 
 
@@ -80,7 +81,7 @@ def _write_shard(unit: Unit, waiting: list[Clip], result: UnitResult) -> None:
     with ShardWriter(unit.folder, unit.settings) as writer:
         while waiting and (not writer.num_clips or writer.num_bytes < unit.max_shard_bytes):
             if unit.owner not in (os.getpid(), os.getppid()):
-                sys.exit("the command that started this worker is gone")
+                os._exit(1)  # the command that started this worker is gone
             clip = waiting.pop(0)
             try:
                 result.num_frames += _write_clip(writer, clip, unit.settings)
@@ -135,31 +136,50 @@ def _decode_clip(
 
 def _append_frames(writer: ShardWriter, video: VideoReader, settings: FrameSettings) -> None:
     """All frames of the video, a chunk at a time."""
-    block = np.empty((chunk_frames(settings), *settings.frame_shape), np.uint8)
-    filled = len(block)
-    while filled == len(block):
-        filled = 0
-        while filled < len(block) and video.read_into(block[filled]):
-            filled += 1
+    chunk = np.empty((chunk_frames(settings), *settings.frame_shape), np.uint8)
+    filled = len(chunk)
+    while filled == len(chunk):
+        filled = _fill(chunk, video)
         if filled:
-            writer.append(block, filled)
+            writer.append(chunk, filled)
+
+
+def _fill(block: NDArray[np.uint8], video: VideoReader) -> int:
+    """Decode as many frames as the block holds; returns how many there were."""
+    for position, frame in enumerate(block):
+        if not video.read_into(frame):
+            return position
+    return len(block)
 
 
 def _check_end(clip: Clip, video: VideoReader, messages: IO[bytes]) -> None:
-    """A clip without frames, or one cut short, is a failure.
+    """A clip without frames, or one cut short, is a failure."""
+    if video.num_given == 0:
+        raise DecodeError("no frame could be decoded")
+    claimed = video.info.claimed_frames
+    if not video.reached_end or claimed is None:
+        return
+    with clip.path.open("rb") as file:
+        head = file.read(12)
+    complained = bool(first_complaint(messages))
+    if is_cut_short(head, claimed, video.num_decoded, complained=complained):
+        raise DecodeError(f"ended early: {video.num_decoded} of {claimed} frames decoded")
+
+
+def is_cut_short(head: bytes, claimed: int, decoded: int, *, complained: bool) -> bool:
+    """Whether a file that was read to its end had lost a part before.
 
     A header's count can be trusted to say so only together with a second sign. An AVI's index
     is exact. Elsewhere fewer frames are normal (MP4 edit lists hide frames; Matroska and
     WebM only estimate from the duration), so FFmpeg must have complained as well. An MPEG
     program stream has neither index nor length: it ends where it ends.
+
+    Args:
+        head: the first 12 bytes of the file.
+        claimed: frames that its header speaks of.
+        decoded: frames that there were.
+        complained: whether FFmpeg reported an error.
     """
-    if video.num_given == 0:
-        raise DecodeError("no frame could be decoded")
-    claimed = video.info.claimed_frames
-    if not video.reached_end or claimed is None or video.num_decoded >= _CLEARLY_FEWER * claimed:
-        return
-    with clip.path.open("rb") as file:
-        head = file.read(12)
-    is_avi, is_program_stream = head[8:] == b"AVI ", head[:4] == b"\0\0\1\xba"
-    if is_avi or (first_complaint(messages) and not is_program_stream):
-        raise DecodeError(f"ended early: {video.num_decoded} of {claimed} frames decoded")
+    if decoded >= _CLEARLY_FEWER * claimed or head.startswith(_PROGRAM_STREAM):
+        return False
+    return complained or head.endswith(b"AVI ")

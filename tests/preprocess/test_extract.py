@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from preprocess import FrameSettings, PreprocessError, open_shards
-from preprocess.extract import extract
+from preprocess.extract import Silent, extract
 from preprocess.shards import read_records
+from preprocess.worker import is_cut_short
 
 from .conftest import stored_frames, write_video
 
@@ -106,6 +108,37 @@ def test_a_damaged_shard_is_made_again(videos: Path, tmp_path: Path) -> None:
     assert stored_frames(tmp_path) == frames
 
 
+def test_a_clip_in_two_shards_is_kept_once(videos: Path, tmp_path: Path) -> None:
+    extract(videos, tmp_path, SMALL, jobs=1)
+    frames = stored_frames(tmp_path)
+    shutil.copy(next(tmp_path.glob("shard-*.h5")), tmp_path / "shard-copy.h5")
+    extract(videos, tmp_path, SMALL, jobs=1)
+    assert len(shard_files(tmp_path)) == 12
+    assert stored_frames(tmp_path) == frames
+
+
+def test_while_it_works_the_directory_is_incomplete(own_videos: Path, tmp_path: Path) -> None:
+    class Stopped(Silent):
+        def advance(self, num_clips: int, num_frames: int) -> None:
+            raise KeyboardInterrupt
+
+    folder = tmp_path / "shards"
+    extract(own_videos, folder, SMALL, jobs=1)
+    write_video(own_videos / "walking" / "new.mpg", 5)
+    with pytest.raises(KeyboardInterrupt):
+        extract(own_videos, folder, SMALL, jobs=1, progress=Stopped())
+    with pytest.raises(PreprocessError, match="did not come to its end"):
+        open_shards(folder)
+
+
+def test_no_worker_stays_behind(videos: Path, tmp_path: Path) -> None:
+    extract(videos, tmp_path, SMALL, jobs=2)
+    children = subprocess.run(
+        ["ps", "--ppid", str(os.getpid()), "-o", "args="], capture_output=True, text=True
+    ).stdout
+    assert "popen_loky" not in children
+
+
 @pytest.mark.parametrize(
     "other",
     [
@@ -172,13 +205,36 @@ def test_nothing_but_failures(tmp_path: Path) -> None:
 def test_an_avi_that_ends_early_is_a_failure(tmp_path: Path) -> None:
     whole = write_video(tmp_path / "videos" / "a" / "whole.avi", 60)
     content = whole.read_bytes()
-    (tmp_path / "videos" / "a" / "cut.avi").write_bytes(content[: len(content) // 2])
+    between_frames = content.index(b"00dc", len(content) // 2)  # where FFmpeg has no complaint
+    (tmp_path / "videos" / "a" / "cut.avi").write_bytes(content[:between_frames])
     summary = extract(tmp_path / "videos", tmp_path / "shards", SMALL, jobs=1)
     assert list(summary.failures) == ["a/cut.avi"]
     assert summary.failures["a/cut.avi"].startswith("ended early: ")
     assert "of 60 frames decoded" in summary.failures["a/cut.avi"]
     limited = FrameSettings(size=(32, 24), max_frames=10)  # its first frames are all there
     assert not extract(tmp_path / "videos", tmp_path / "limited", limited, jobs=1).failures
+
+
+AVI, MP4 = b"RIFF\0\0\0\0AVI ", b"\0\0\0 ftypisom"
+MPEG = b"\0\0\1\xba" + bytes(8)
+
+
+@pytest.mark.parametrize(
+    ("head", "decoded", "complained", "expected"),
+    [
+        (AVI, 50, False, True),
+        (AVI, 91, True, False),
+        (MP4, 50, True, True),
+        (MP4, 50, False, False),  # an edit list hides the rest
+        (MP4, 91, True, False),
+        (MPEG, 50, True, False),  # the claim is only a guess
+        (AVI, 130, True, False),
+    ],
+)
+def test_what_counts_as_cut_short(
+    head: bytes, decoded: int, complained: bool, expected: bool
+) -> None:
+    assert is_cut_short(head, 100, decoded, complained=complained) is expected
 
 
 def test_an_mpeg_stream_that_ends_early_is_a_shorter_clip(tmp_path: Path) -> None:

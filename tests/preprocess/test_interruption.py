@@ -94,17 +94,17 @@ def test_killed_at_any_moment_it_resumes_to_the_same_frames(
     assert not leftovers(tmp_path)
 
 
-def test_workers_of_a_killed_command_publish_nothing(many_videos: Path, tmp_path: Path) -> None:
+def test_workers_of_a_killed_command_end_and_publish_nothing(
+    many_videos: Path, tmp_path: Path
+) -> None:
     process = start("folder", many_videos, tmp_path, "--jobs", 2, *SIZE)
     wait_for_shards(tmp_path)
     process.kill()
     process.wait()
     before = sorted(tmp_path.glob("shard-*.h5"))
-    time.sleep(1.5)
-    assert sorted(tmp_path.glob("shard-*.h5")) == before
-    for pid in processes_of_group(process.pid):
-        os.kill(pid, signal.SIGKILL)
     process.communicate()
+    wait_until_gone(process.pid)
+    assert sorted(tmp_path.glob("shard-*.h5")) == before
 
 
 def test_two_at_once_share_the_work(

@@ -62,6 +62,17 @@ def test_round_trip(tmp_path: Path, compression: str, content: str) -> None:
             np.testing.assert_array_equal(file["clips"][f"{index:04d}"][()], clip)
 
 
+def test_stored_chunks_waste_nothing(tmp_path: Path) -> None:
+    """Noise is stored as it is, and the open end of a last chunk is empty."""
+    settings = FrameSettings(size=(80, 60))
+    length = chunk_frames(settings)
+    noise = np.random.default_rng(0).integers(0, 256, (length + 1, 60, 80, 3), np.uint8)
+    with h5py.File(write_shard(tmp_path, [noise], settings)) as file:
+        whole, part = (file["clips"]["0000"].id.get_chunk_info(number) for number in range(2))
+        assert whole.size == noise[:length].nbytes + 16
+        assert part.size < 2 * noise[0].nbytes
+
+
 def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with suppress(KeyboardInterrupt), ShardWriter(tmp_path, FrameSettings()) as writer:
         writer.begin_clip()
@@ -132,6 +143,14 @@ def test_processes_may_share(shards: Shards, method: str) -> None:
     expected = [total(clip) for clip in shards]  # opens files, which a fork must not use
     with ProcessPoolExecutor(2, mp_context=get_context(method)) as pool:
         assert list(pool.map(total, shards)) == expected
+
+
+def test_a_fork_does_not_wait_for_a_thread_of_the_parent(shards: Shards) -> None:
+    with shards._lock, ThreadPoolExecutor(1) as other_thread:
+        pool = other_thread.submit(ProcessPoolExecutor, 1, mp_context=get_context("fork")).result()
+        found = other_thread.submit(pool.submit, total, shards[0]).result()
+        assert found.result(timeout=30) > 0
+        pool.shutdown()
 
 
 def test_few_files_are_open_at_a_time(shards: Shards, monkeypatch: pytest.MonkeyPatch) -> None:
