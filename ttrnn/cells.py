@@ -23,7 +23,7 @@ from keras import ops
 from ttrnn import activations as _activations  # noqa: F401  (registers keras2_hard_sigmoid)
 from ttrnn.contraction import tt_matmul
 from ttrnn.kernel import add_cores, full_kernel
-from ttrnn.tensor_train import TTShape
+from ttrnn.tensor_train import Compression, TTShape
 
 _ARGUMENTS = """
     Args:
@@ -102,6 +102,17 @@ class _TTCell(_KerasCell):
     def _draw_bias(self, shape, dtype=None):
         return self.bias_initializer(shape, dtype=dtype)
 
+    @property
+    def num_tt_params(self) -> int:
+        """Weights in the tensor-train kernel alone."""
+        return self.tt_shape.num_params
+
+    @property
+    def compression(self) -> Compression:
+        """How many times fewer weights than the dense cell: of the kernel and of the whole."""
+        gates = self.tt_shape.output_size
+        return self.tt_shape.compression(self.units * gates + (gates if self.use_bias else 0))
+
     def full_kernel(self):
         """The dense (features, gates * units) input kernel that the cores stand for."""
         return full_kernel(self.cores)
@@ -116,11 +127,13 @@ class _TTCell(_KerasCell):
         Returns:
             (batch, gates * units) or (batch, time, gates * units).
         """
+        self.tt_shape.check_input_size(inputs.shape[-1])
+        inputs = ops.cast(inputs, self.compute_dtype)
         if training and self.dropout > 0:
             first = inputs if len(inputs.shape) == 2 else inputs[:, 0]
             mask = self.get_dropout_mask(first)
             inputs = inputs * (mask if len(inputs.shape) == 2 else mask[:, None])
-        projected = tt_matmul(inputs, [ops.cast(core, inputs.dtype) for core in self.cores])
+        projected = tt_matmul(inputs, [ops.cast(core, self.compute_dtype) for core in self.cores])
         return projected if self.bias is None else projected + self.bias
 
     def step_function(self, *, training: bool = False) -> Callable:

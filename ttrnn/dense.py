@@ -72,6 +72,7 @@ class TTDense(keras.layers.Layer):
         self.bias_regularizer = keras.regularizers.get(bias_regularizer)
         self.kernel_constraint = keras.constraints.get(kernel_constraint)
         self.bias_constraint = keras.constraints.get(bias_constraint)
+        self.supports_masking = True
 
     @property
     def units(self) -> int:
@@ -86,11 +87,7 @@ class TTDense(keras.layers.Layer):
     @property
     def compression(self) -> Compression:
         """How many times fewer weights than the dense layer: of the kernel and of the whole."""
-        dense = self.tt_shape.input_size * self.units
-        bias = self.units if self.use_bias else 0
-        return Compression(
-            kernel=dense / self.num_tt_params, layer=(dense + bias) / (self.num_tt_params + bias)
-        )
+        return self.tt_shape.compression(self.units if self.use_bias else 0)
 
     def build(self, input_shape) -> None:
         self.tt_shape.check_input_size(input_shape[-1])
@@ -111,7 +108,9 @@ class TTDense(keras.layers.Layer):
         return full_kernel(self.cores)
 
     def call(self, inputs):
-        outputs = tt_matmul(inputs, [ops.cast(core, inputs.dtype) for core in self.cores])
+        self.tt_shape.check_input_size(inputs.shape[-1])
+        inputs = ops.cast(inputs, self.compute_dtype)
+        outputs = tt_matmul(inputs, [ops.cast(core, self.compute_dtype) for core in self.cores])
         if self.bias is not None:
             outputs = outputs + self.bias
         return self.activation(outputs)

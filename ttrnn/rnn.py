@@ -99,18 +99,12 @@ class _TTRNN(keras.layers.RNN):
     @property
     def num_tt_params(self) -> int:
         """Weights in the tensor-train kernel alone."""
-        return self.cell.tt_shape.num_params
+        return self.cell.num_tt_params
 
     @property
     def compression(self) -> Compression:
         """How many times fewer weights than the dense layer: of the kernel and of the whole."""
-        shape, units = self.cell.tt_shape, self.units
-        dense_kernel = shape.input_size * shape.output_size
-        shared = units * shape.output_size + (shape.output_size if self.cell.use_bias else 0)
-        return Compression(
-            kernel=dense_kernel / shape.num_params,
-            layer=(dense_kernel + shared) / (shape.num_params + shared),
-        )
+        return self.cell.compression
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
         projected = self.cell.project(sequences, training=training)  # (B, T, gates * units)

@@ -96,15 +96,28 @@ class TTShape:
         """Weights in all cores together: sum of m_k n_k r_k r_{k+1}."""
         return sum(math.prod(shape) for shape in self.core_shapes)
 
+    def compression(self, num_other_params: int) -> Compression:
+        """Against the dense kernel, alone and together with weights that stay as they are."""
+        dense = self.input_size * self.output_size
+        return Compression(
+            kernel=dense / self.num_params,
+            layer=(dense + num_other_params) / (self.num_params + num_other_params),
+        )
+
     def with_gates(self, num_gates: int) -> TTShape:
         """The shape whose FIRST output mode is multiplied, so that gates are contiguous slices."""
         first, *rest = self.output_modes
         return TTShape(self.input_modes, (num_gates * first, *rest), self.ranks)
 
-    def check_input_size(self, size: int) -> None:
+    def check_input_size(self, size: int | None) -> None:
         """Raise ValueError unless `size` features are what the input modes multiply to."""
         if size == self.input_size:
             return
+        if size is None:
+            raise ValueError(
+                "The feature size, the last axis of the input, must be known when the layer is "
+                f"built. Received None; give it, e.g. keras.Input((None, {self.input_size}))."
+            )
         hint = (
             f"choose {len(self.input_modes)} modes, e.g. {factorize(size, len(self.input_modes))}"
         )
@@ -213,7 +226,11 @@ def tt_svd(
     largest = shape.ranks if bound is not None else (max(matrix.shape) ** 2,) * (num_modes + 1)
     norm = float(np.linalg.norm(matrix))
     tolerance = (relative_error or 0.0) * norm / math.sqrt(max(1, num_modes - 1))
-    return _successive_svds(_interleave(matrix, shape), shape, largest, tolerance)
+    # In float64: rounding in float32 alone can be larger than the error asked for.
+    tensor = _interleave(matrix.astype(np.float64), shape)
+    cores = _successive_svds(tensor, shape, largest, tolerance)
+    dtype = matrix.dtype if np.issubdtype(matrix.dtype, np.floating) else np.float64
+    return [core.astype(dtype) for core in cores]
 
 
 def _interleave(matrix: np.ndarray, shape: TTShape) -> np.ndarray:
