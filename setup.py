@@ -47,7 +47,7 @@ setup(
             for name in (package, f"{package}.*")
         ]
     ),
-    package_data={"ttrnn": ["py.typed"], "experiments": ["*.html", "results.csv"]},
+    package_data={"ttrnn": ["py.typed"], "experiments.report": ["*.html"]},
     install_requires=DEPENDENCIES,
     extras_require=EXTRAS,
     entry_points={

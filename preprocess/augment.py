@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -58,10 +59,10 @@ class Augmentation:
         down, right = rng.integers(-most, most + 1, size=2)
         if down == right == 0:
             return frames
+        padded = np.pad(frames, ((0, 0), (most, most), (most, most), (0, 0)), mode="edge")
         height, width = frames.shape[1:3]
-        rows = np.clip(np.arange(height) - down, 0, height - 1)
-        columns = np.clip(np.arange(width) - right, 0, width - 1)
-        return frames[:, rows[:, None], columns]
+        top, left = most - down, most - right
+        return padded[:, top : top + height, left : left + width]
 
     def _relit(self, frames: Frames, rng: np.random.Generator) -> Frames:
         scale = 1 + self.contrast * rng.uniform(-1, 1)
@@ -69,4 +70,6 @@ class Augmentation:
         if scale == 1 and offset == 0:
             return frames
         levels = 128 + scale * (np.arange(256) - 128) + offset
-        return np.clip(np.round(levels), 0, 255).astype(np.uint8)[frames]
+        table = np.clip(np.round(levels), 0, 255).astype(np.uint8)
+        flat = np.ascontiguousarray(frames).reshape(len(frames), -1)
+        return cv2.LUT(flat, table).reshape(frames.shape)

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from experiments import results
-from experiments.records import flatten
+from experiments.results.records import flatten
 
 ROOT = Path(__file__).parents[2]
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from experiments import plots
-from experiments.markup import element
 from experiments.report import main, write_report
+from experiments.report.markup import element
 from experiments.results import write_result
 from experiments.run_directory import Predictions, read_predictions, write_predictions
 

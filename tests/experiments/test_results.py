@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from experiments import results
-from experiments.records import COLUMNS, FIELDS
-from experiments.results_groups import accuracy_cell, group_rows, other_flags
-from experiments.results_page import fill_block, results_page, results_table_markdown
+from experiments.results.groups import accuracy_cell, group_rows, other_flags
+from experiments.results.page import fill_block, results_page, results_table_markdown
+from experiments.results.records import COLUMNS, FIELDS
 
 ROOT = Path(__file__).parents[2]
 MACHINE = {"cpu": "Test | CPU", "cores": 2, "memory_bytes": 8_000_000_000, "os": "Linux"}

@@ -116,7 +116,9 @@ def test_probabilities_are_float32_under_bfloat16():
     np.testing.assert_allclose(np.sum(probabilities, axis=1), 1, atol=1e-6)
 
 
-@pytest.mark.parametrize("argument", [{"cell": "transformer"}, {"inputs": "flow"}, {"pooling": "max"}])
+@pytest.mark.parametrize(
+    "argument", [{"cell": "transformer"}, {"inputs": "flow"}, {"pooling": "max"}]
+)
 def test_unknown_choices_are_named(argument):
     with pytest.raises(ValueError, match=next(iter(argument.values()))):
         build(**argument)

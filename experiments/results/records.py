@@ -113,7 +113,7 @@ def _require_columns(found: Sequence[str], records: Path) -> None:
     missing = [name for name in COLUMNS if name not in found]
     other = [name for name in found if name not in COLUMNS]
     raise ValueError(
-        f"{records} must have the columns of experiments.records.COLUMNS, in their order. "
+        f"{records} must have the columns of experiments.results.records.COLUMNS, in their order. "
         f"Missing: {missing or 'none'}; not known: {other or 'none'}. "
         "Record to another file, or rewrite this one's header and rows."
     )
@@ -124,7 +124,8 @@ def refuse_unknown(given: Iterable[str], known: Iterable[str], *, inside: str = 
     unknown = [inside + name for name in given if name not in known]
     if unknown:
         raise ValueError(
-            f"a result holds the fields of experiments.records.FIELDS. Received also {unknown}."
+            "a result holds the fields of experiments.results.records.FIELDS. "
+            f"Received also {unknown}."
         )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.environment import describe_environment, git_commit, peak_rss_bytes
-from experiments.records import FIELDS, append_record, plain, read_records, refuse_unknown
+from experiments.results.records import FIELDS, append_record, plain, read_records, refuse_unknown
 from experiments.run_directory import write_atomically
 
 __all__ = [
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _write_pages(arguments: Arguments) -> int:
-    from experiments.results_page import fill_block, results_page, results_table_markdown
+    from experiments.results.page import fill_block, results_page, results_table_markdown
 
     rows = read_records(arguments.records)
     pages = {arguments.page: results_page(rows)}
@@ -106,7 +106,3 @@ def _circumstances() -> dict[str, Any]:
 
 def _holds(page: Path, text: str) -> bool:
     return page.exists() and page.read_text(encoding="utf-8") == text
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments import formatting, metrics
 from experiments.formatting import or_absent
-from experiments.markup import Markup, anchor, element, join
+from experiments.report.markup import Markup, anchor, element, join
 from experiments.run_directory import Predictions, Run
 
 SECTIONS = (

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from experiments import formatting
 from experiments.formatting import ABSENT, or_absent
-from experiments.markdown import code, table, text
-from experiments.published import UCF11_ACCURACIES
-from experiments.results_groups import Group, Record, accuracy_cell, group_rows
-from experiments.results_ucf11 import NOT_RUN, ucf11_section
+from experiments.results.groups import Group, Record, accuracy_cell, group_rows
+from experiments.results.markdown import code, table, text
+from experiments.results.published import UCF11_ACCURACIES
+from experiments.results.ucf11_section import NOT_RUN, ucf11_section
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments import formatting, metrics, plots
-from experiments.markup import Markup, element, picture, section, table
+from experiments.report.markup import Markup, element, picture, section, table
 from experiments.run_directory import History, Predictions
 
 LONG_VALUE = 36  # characters; a longer setting takes the whole width

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from experiments import formatting
 from experiments.formatting import ABSENT, or_absent
-from experiments.markdown import table, text
-from experiments.published import UCF11_ACCURACIES, UCF11_COSTS, PublishedCost
-from experiments.results_groups import Group, accuracy_cell
+from experiments.results.groups import Group, accuracy_cell
+from experiments.results.markdown import table, text
+from experiments.results.published import UCF11_ACCURACIES, UCF11_COSTS, PublishedCost
 
 NOT_RUN = "not yet run"
 

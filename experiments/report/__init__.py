@@ -21,8 +21,8 @@ from tyro.conf import Positional
 from experiments.run_directory import Run, read_run, write_atomically
 
 if TYPE_CHECKING:
-    from experiments.markup import Markup
-    from experiments.report_clips import Shards
+    from experiments.report.clips import Shards
+    from experiments.report.markup import Markup
 
 
 @dataclass
@@ -62,10 +62,9 @@ def write_report(run_dir: Path, shards: Shards | None = None) -> Path:
 
 def report_html(run: Run, shards: Shards | None = None) -> str:
     """The whole page."""
-    from experiments import report_clips as clips
-    from experiments import report_sections as sections
-    from experiments.markup import join
-    from experiments.report_head import head
+    from experiments.report import clips, sections
+    from experiments.report.head import head
+    from experiments.report.markup import join
 
     flags = {**run.result, **run.config}
     sampling = clips.Sampling(
@@ -83,7 +82,7 @@ def report_html(run: Run, shards: Shards | None = None) -> str:
     parts.append(clips.lengths(run.predictions, shards, sampling))
     parts.append(sections.settings("Configuration", run.config))
     parts.append(sections.settings("Environment", _environment(run.result)))
-    template = resources.files("experiments").joinpath("report_template.html")
+    template = resources.files(__name__).joinpath("template.html")
     title, top = head(run)
     text = template.read_text(encoding="utf-8")
     return Template(text).substitute(title=join([title]), body=join([top, *parts]))
@@ -128,7 +127,3 @@ def _environment(result: dict[str, Any]) -> dict[str, Any]:
 
 def _existing(folder: str | None) -> Path | None:
     return Path(folder) if folder and Path(folder).is_dir() else None
-
-
-if __name__ == "__main__":
-    sys.exit(main())

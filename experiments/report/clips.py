@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments import formatting, plots
-from experiments.markup import Markup, data_uri, element, picture, section, table
+from experiments.report.markup import Markup, data_uri, element, picture, section, table
 from experiments.run_directory import Predictions
 
 NUM_WORST, NUM_BEST = 6, 3
