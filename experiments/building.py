@@ -42,6 +42,7 @@ def build_model(
         tt_output_shape=recipe.tt_output_shape if tensor_train else (units,),
         tt_ranks=recipe.tt_rank if tensor_train else 1,
         inputs=recipe.inputs,
+        scene=recipe.scene,
         pooling=recipe.pooling,
         pixel_scale=recipe.pixel_scale,
         head_dropout=recipe.head_dropout,

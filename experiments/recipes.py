@@ -16,8 +16,10 @@ class Recipe:
     epochs: int
     batch_size: int
     learning_rate: float
-    inputs: Literal["raw", "motion", "both"]
+    inputs: Literal["raw", "motion", "foreground"]
     """What the recurrent layer sees; see `ttrnn.models.video_rnn.build_video_rnn`."""
+    scene: bool
+    """Whether the classifier also sees the clip's mean frame."""
     pooling: Literal["last", "mean"]
     """Whether the classifier sees the last state or the mean of all."""
     pixel_scale: float
@@ -31,7 +33,7 @@ class Recipe:
     head_dropout: float
     head_l2: float
     scene_dropout: float
-    """How often a training clip's mean frame is hidden, with inputs "both"."""
+    """How often a training clip's mean frame is hidden, where the classifier sees it."""
     weight_decay: float
     clip_norm: float | None
     schedule: Literal["constant", "cosine"]
@@ -86,6 +88,8 @@ def _value(text: str) -> Any:
 
 def _alike(value: Any, default: Any) -> bool:
     """Whether a value may take the place of a recipe's."""
+    if isinstance(default, bool):
+        return isinstance(value, bool)
     if isinstance(default, (int, float)) or default is None:
         return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
     return isinstance(value, type(default))
@@ -99,6 +103,7 @@ PAPER = Recipe(
     batch_size=16,
     learning_rate=1e-4,
     inputs="raw",
+    scene=False,
     pooling="last",
     pixel_scale=1.0,
     kernel_initializer="keras2_flat_glorot",
@@ -127,6 +132,7 @@ TUNED = Recipe(
     batch_size=16,
     learning_rate=2e-3,
     inputs="motion",
+    scene=False,
     pooling="last",
     pixel_scale=64.0,
     kernel_initializer="glorot_uniform",

@@ -18,7 +18,7 @@ def test_an_unknown_name_is_refused(change):
         PAPER.override([change])
 
 
-@pytest.mark.parametrize("change", ["inputs=3", "epochs=many", "learning_rate=true"])
+@pytest.mark.parametrize("change", ["inputs=3", "epochs=many", "learning_rate=true", "scene=1"])
 def test_a_value_of_another_kind_is_refused(change):
     with pytest.raises(ValueError, match="another kind"):
         PAPER.override([change])

@@ -31,12 +31,20 @@ def clips(lengths, time=None, *, seed=0, padding=0):
     return {"frames": frames, "num_frames": np.array(lengths, np.int32)}
 
 
-@pytest.mark.parametrize("inputs", ["raw", "motion", "both"])
+INPUTS = [
+    {"inputs": "raw"},
+    {"inputs": "motion"},
+    {"inputs": "foreground"},
+    {"inputs": "motion", "scene": True},
+]
+
+
+@pytest.mark.parametrize("inputs", INPUTS)
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 @pytest.mark.parametrize("pooling", ["last", "mean"])
 def test_padding_never_counts(inputs, cell, pooling):
     """Red when a mask is by value, or the mean frame or the states take padding in."""
-    model = build(inputs=inputs, cell=cell, pooling=pooling)
+    model = build(**inputs, cell=cell, pooling=pooling)
     tight = model(clips([5, 3]))
     loose = model(clips([5, 3], time=11, padding=200))
     np.testing.assert_allclose(tight, loose, atol=1e-6)
@@ -99,11 +107,11 @@ def test_one_mode_is_the_dense_baseline(cell):
     np.testing.assert_allclose(model(inputs), scores / scores.sum(), atol=1e-5)
 
 
-@pytest.mark.parametrize("inputs", ["raw", "motion", "both"])
+@pytest.mark.parametrize("inputs", INPUTS)
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 def test_saved_and_loaded_it_says_the_same(tmp_path, inputs, policy):
     """Red when a layer of the model is not registered or loses an argument."""
-    model = build(inputs=inputs, dtype=policy)
+    model = build(**inputs, dtype=policy)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(model(clips([5, 2])), loaded(clips([5, 2])))

@@ -22,6 +22,7 @@ def build_video_rnn(
     tt_output_shape: Sequence[int],
     tt_ranks: int | Sequence[int],
     inputs: str = "raw",
+    scene: bool = False,
     pooling: str = "last",
     pixel_scale: float = 1.0,
     head_l2: float = 0.0,
@@ -40,8 +41,10 @@ def build_video_rnn(
         tt_input_shape: modes of a frame's height * width * 3 values. One mode alone,
             `(height * width * 3,)`, is the dense layer.
         tt_output_shape, tt_ranks: see `ttrnn.TTGRU`.
-        inputs: what the recurrent layer sees. "raw": the pixels. "motion": the pixels less the
-            clip's mean frame. "both": the motion, from an initial state made of the mean frame.
+        inputs: what the recurrent layer sees: "raw", the pixels; "motion", the pixels less the
+            clip's mean frame; "foreground", the absolute values of that.
+        scene: whether the classifier also sees the mean frame, through a tensor-train layer.
+        scene_dropout: how often a training clip's mean frame is hidden.
         pooling: what the classifier sees of the states: the "last" one, or their "mean" over time.
         pixel_scale: divisor of the centred pixels (pixel - 128).
         head_l2: L2 penalty on the output kernel.
@@ -58,7 +61,7 @@ def build_video_rnn(
         ValueError: for an unknown `cell`, `inputs` or `pooling`.
     """
     _require_one_of("cell", cell, CELLS)
-    _require_one_of("inputs", inputs, ("raw", "motion", "both"))
+    _require_one_of("inputs", inputs, ("raw", "motion", "foreground"))
     _require_one_of("pooling", pooling, ("last", "mean"))
     frames = keras.Input((None, *frame_shape), dtype="uint8", name="frames")
     num_frames = keras.Input((), dtype="int32", name="num_frames")
@@ -74,18 +77,19 @@ def build_video_rnn(
         name=cell,
         **rnn_kwargs,
     )
+    mean = MeanFrame(dtype=dtype, name="mean_frame")(pixels, mask)
     seen = pixels
     if inputs != "raw":
-        mean = MeanFrame(dtype=dtype, name="mean_frame")(pixels, mask)
         seen = keras.layers.Subtract(dtype=dtype, name="motion")([pixels, mean])
+    if inputs == "foreground":
+        seen = AbsoluteValue(dtype=dtype, name="foreground")(seen)
     state = rnn(seen, mask=mask)
     if pooling == "mean":
         state = keras.layers.GlobalAveragePooling1D(dtype=dtype, name="mean_state")(
             state, mask=mask
         )
-    features = [state]
-    if inputs == "both":
-        scene = TTDense(
+    if scene:
+        gist = TTDense(
             tt_input_shape,
             tt_output_shape,
             tt_ranks,
@@ -94,14 +98,10 @@ def build_video_rnn(
             dtype=dtype,
             name="scene",
         )(keras.layers.Flatten(dtype=dtype, name="flat_mean_frame")(mean))
-        features.append(
-            keras.layers.Dropout(
-                scene_dropout, noise_shape=(None, 1), seed=seed, dtype=dtype, name="scene_dropout"
-            )(scene)
-        )
-    state = features[0]
-    if len(features) > 1:
-        state = keras.layers.Concatenate(dtype=dtype, name="motion_and_scene")(features)
+        gist = keras.layers.Dropout(
+            scene_dropout, noise_shape=(None, 1), seed=seed, dtype=dtype, name="scene_dropout"
+        )(gist)
+        state = keras.layers.Concatenate(dtype=dtype, name="motion_and_scene")([state, gist])
     state = keras.layers.Dropout(head_dropout, seed=seed, dtype=dtype, name="head_dropout")(state)
     outputs = keras.layers.Dense(
         num_classes,
@@ -150,6 +150,14 @@ class CentredPixels(keras.layers.Layer):
 
     def get_config(self) -> dict:
         return super().get_config() | {"scale": self.scale}
+
+
+@keras.saving.register_keras_serializable(package="ttrnn")
+class AbsoluteValue(keras.layers.Layer):
+    """|x|, elementwise."""
+
+    def call(self, inputs):
+        return ops.abs(inputs)
 
 
 @keras.saving.register_keras_serializable(package="ttrnn")
