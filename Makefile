@@ -27,7 +27,8 @@ format: $(VENV)/installed-test ## Mend what can be mended of the style
 	$(BIN)/ruff format .
 
 bench: $(VENV)/installed ## Extraction frames/s against a bare OpenCV loop
-	$(BIN)/python -m preprocess.benchmark
+	$(BIN)/python -m preprocess demo data/demo/videos
+	$(BIN)/python -m preprocess.benchmark data/demo/videos
 
 results: $(VENV)/installed ## docs/results.md and the README's table, from experiments/results.csv
 	$(BIN)/python -m experiments.results

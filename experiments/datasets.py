@@ -8,11 +8,9 @@ from pathlib import Path
 
 from preprocess import open_shards
 from preprocess.catalog import Dataset
+from preprocess.commands import Extract
 from preprocess.errors import PreprocessError
-from preprocess.extract import extract
-from preprocess.progress import TerminalProgress
 from preprocess.reader import Shards
-from preprocess.settings import FrameSettings
 
 DEMO = "demo"
 
@@ -75,20 +73,13 @@ def _shards_of(videos: Path, data: Path) -> Path:
 def _extract(
     videos: Path, shards: Path, jobs: int | None, name: str | None, allow_failures: bool
 ) -> None:
+    """`python -m preprocess`, in this process."""
     command = shlex.join(["python", "-m", "preprocess", "folder", str(videos), str(shards)])
-    with TerminalProgress() as progress:
-        summary = extract(
-            videos,
-            shards,
-            FrameSettings(),
-            jobs=jobs,
-            dataset=name,
-            command=command,
-            progress=progress,
-        )
-    if summary.failures and not allow_failures:
+    code = Extract(
+        videos, shards, jobs=jobs, allow_failures=allow_failures, dataset=name, command=command
+    ).run()
+    if code:
         raise PreprocessError(
-            f"{len(summary.failures)} of {summary.num_clips} clips failed; see "
-            f"{shards / 'failures.csv'}. Mend or remove them, or go on without them: "
-            "--allow-failures."
+            f"Some clips of {videos} could not be read: see {shards / 'failures.csv'}. Mend or "
+            "remove them, or go on without them: --allow-failures."
         )

@@ -2,144 +2,18 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
-import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Union
 
 import tyro
-from tyro.conf import Positional, Suppress, subcommand
-from tyro.constructors import PrimitiveConstructorSpec
+from tyro.conf import subcommand
 
 from preprocess.catalog import DATASETS
+from preprocess.commands import Demo, Extract, this_command
 from preprocess.errors import PreprocessError
-from preprocess.settings import Compression, FrameSettings
 
-EXIT_FAILED_CLIPS = 1
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
-
-
-def _parse_size(words: list[str]) -> tuple[int, int]:
-    width, _, height = words[0].lower().partition("x")
-    return int(width), int(height)
-
-
-Size = Annotated[
-    tuple[int, int],
-    PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="WIDTHxHEIGHT",
-        instance_from_str=_parse_size,
-        is_instance=lambda value: isinstance(value, tuple),
-        str_from_instance=lambda size: [f"{size[0]}x{size[1]}"],
-    ),
-]
-
-
-@dataclass(frozen=True)
-class Extract:
-    """Decode a folder of videos into shards. A second run does only what is missing."""
-
-    videos: Positional[Path]
-    """Folder of videos: class/v_name_NN/v_name_NN_MM.mpg (UCF11) or class/clip.mp4."""
-    shards: Positional[Path]
-    """Directory to write to."""
-    size: Size = (160, 120)
-    """Width and height of the stored frames, in pixels."""
-    stride: int = 1
-    """Keep every N-th frame."""
-    max_frames: int | None = None
-    """Keep at most so many frames of a clip."""
-    compression: Compression = "lz4"
-    """Of the shards: none is the fastest to write, zstd the smallest."""
-    jobs: int | None = None
-    """Worker processes; one a processor if not given."""
-    allow_failures: bool = False
-    """Exit with 0 though some clips could not be read; failures.csv names them."""
-    overwrite: bool = False
-    """Remove what the directory holds, and start anew."""
-    dataset: Suppress[str | None] = None
-
-    def run(self) -> int:
-        """Extract, write the statistics, and say what was done; the exit code."""
-        from preprocess.extract import extract
-        from preprocess.progress import TerminalProgress
-
-        settings = FrameSettings(self.size, self.stride, self.max_frames, self.compression)
-        started = time.monotonic()
-        with TerminalProgress() as progress:
-            summary = extract(
-                self.videos,
-                self.shards,
-                settings,
-                jobs=self.jobs,
-                dataset=self.dataset,
-                overwrite=self.overwrite,
-                command=_this_command(),
-                progress=progress,
-            )
-        seconds = time.monotonic() - started
-        if summary.num_stored:
-            self._report()
-        print(
-            f"\n{summary.dataset}: {summary.num_extracted} clips extracted, "
-            f"{summary.num_kept} were there already; {summary.num_frames:,} frames in "
-            f"{seconds:.1f} s ({summary.num_frames / seconds:,.0f} frames/s)."
-        )
-        return self._exit_code(summary.num_clips, len(summary.failures))
-
-    def _report(self) -> None:
-        from preprocess.length_plot import plot_lengths
-        from preprocess.reader import open_shards
-        from preprocess.statistics import format_statistics, length_statistics, write_statistics
-
-        with open_shards(self.shards) as shards:
-            statistics = length_statistics(shards)
-            picture = plot_lengths(shards, statistics, self.shards)
-        print(format_statistics(statistics))
-        print(f"\nSaved: {write_statistics(statistics, self.shards)}, {picture}")
-
-    def _exit_code(self, num_clips: int, num_failed: int) -> int:
-        if not num_failed:
-            return 0
-        print(
-            f"{num_failed} of {num_clips} clips failed; see {self.shards / 'failures.csv'}",
-            file=sys.stderr,
-        )
-        return 0 if self.allow_failures else EXIT_FAILED_CLIPS
-
-
-@dataclass(frozen=True)
-class Demo:
-    """Render the built-in data set as video files, in UCF11's layout."""
-
-    videos: Positional[Path]
-    """Folder to write to."""
-    groups_per_class: int = 8
-    """Scenes a class."""
-    clips_per_group: int = 8
-    """Clips a scene."""
-    seed: int = 0
-    """Of the rendering."""
-    jobs: int | None = None
-    """Worker processes; one a processor if not given."""
-
-    def run(self) -> int:
-        """Render; the exit code."""
-        from preprocess.synthetic import render_dataset
-
-        render_dataset(
-            self.videos,
-            groups_per_class=self.groups_per_class,
-            clips_per_group=self.clips_per_group,
-            seed=self.seed,
-            jobs=self.jobs,
-        )
-        print(f"Rendered into {self.videos}. Next: python -m preprocess ucf11 {self.videos} SHARDS")
-        return 0
 
 
 def _commands() -> Any:
@@ -164,12 +38,6 @@ def _commands() -> Any:
     return Union[(*commands, Annotated[Demo, subcommand("demo")])]
 
 
-def _this_command() -> str:
-    """What was typed, less what a second run must not repeat."""
-    words = [word for word in sys.argv[1:] if word != "--overwrite"]
-    return f"python -m preprocess {shlex.join(words)}"
-
-
 def main() -> None:
     """Parse the command line, do it, and exit."""
     command = tyro.cli(_commands(), prog="python -m preprocess", description=__doc__)
@@ -179,9 +47,7 @@ def main() -> None:
         print(error, file=sys.stderr)
         sys.exit(EXIT_ERROR)
     except KeyboardInterrupt:
-        print(
-            f"\nInterrupted. Finished shards are kept; resume: {_this_command()}", file=sys.stderr
-        )
+        print(f"\nInterrupted. Finished shards are kept; resume: {this_command()}", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
 
 

@@ -16,11 +16,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from importlib import metadata
 from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
-import h5py
 import tyro
 from tyro.conf import Positional
 
@@ -95,7 +95,7 @@ def main() -> None:
     clips = find_clips(options.videos)
     print(
         f"{len(clips)} clips, {available_cpus()} processors, {platform.machine()}, "
-        f"OpenCV {cv2.__version__}, HDF5 {h5py.version.hdf5_version}, {options.compression}"
+        f"OpenCV {cv2.__version__}, h5py {metadata.version('h5py')}, {options.compression}"
     )
     for jobs in sorted({1, options.jobs}):
         bare, as_it_comes, extraction = _take_turns(
