@@ -78,16 +78,20 @@ class Extract:
                 progress=progress,
             )
         seconds = time.monotonic() - started
-        if summary.num_extracted:
+        if summary.num_stored and (summary.num_extracted or not self._reported()):
             self._report()
+        if summary.num_extracted:
             print(
                 f"\n{summary.dataset}: {summary.num_extracted} clips extracted, "
                 f"{summary.num_kept} were there already; {summary.num_frames:,} frames in "
                 f"{seconds:.1f} s ({summary.num_frames / seconds:,.0f} frames/s)."
             )
-        else:
+        elif summary.num_kept:
             print(f"{summary.dataset}: all of {summary.num_kept} clips were there already.")
         return self._exit_code(summary.num_clips, len(summary.failures))
+
+    def _reported(self) -> bool:
+        return (self.shards / "statistics.json").exists()
 
     def _report(self) -> None:
         from preprocess.length_plot import plot_lengths
