@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing import get_context
@@ -147,11 +148,23 @@ def test_processes_may_share(shards: Shards, method: str) -> None:
 
 
 def test_a_fork_does_not_wait_for_a_thread_of_the_parent(shards: Shards) -> None:
+    held, released = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with shards._lock:
+            held.set()
+            released.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
     child = get_context("fork").Process(target=total, args=(shards[0],))
-    with shards._lock, ThreadPoolExecutor(1) as other_thread:
-        other_thread.submit(child.start).result()
-        child.join(timeout=20)
-        assert child.exitcode == 0
+    child.start()
+    child.join(timeout=20)
+    released.set()
+    thread.join()
+    assert child.exitcode == 0
+    child.close()
 
 
 def test_few_files_are_open_at_a_time(shards: Shards, monkeypatch: pytest.MonkeyPatch) -> None:
