@@ -10,6 +10,7 @@ DEPENDENCIES = [
     "numpy>=1.26",
     "h5py>=3.11",
     "hdf5plugin>=5.0",  # LZ4 and Zstandard filters for HDF5, in a wheel
+    "lz4>=4.3",  # the same LZ4, to compress chunks outside of HDF5
     # The same cv2 as opencv-python, without the libGL and X11 that a bare server lacks.
     "opencv-python-headless>=4.9",
     "scikit-learn>=1.4",
