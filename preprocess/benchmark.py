@@ -30,7 +30,7 @@ from preprocess.settings import Compression, FrameSettings
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class Arguments:
     """Frames a second of extraction and of a bare OpenCV loop, at one worker and at several."""
 
     videos: Positional[Path]
@@ -90,7 +90,7 @@ def _take_turns(*works: Work, rounds: int) -> list[float]:
 
 def main() -> None:
     """Time both and print a line for each number of workers."""
-    options = tyro.cli(Benchmark, prog="python -m preprocess.benchmark", description=__doc__)
+    options = tyro.cli(Arguments, prog="python -m preprocess.benchmark", description=__doc__)
     settings = FrameSettings(compression=options.compression)
     clips = find_clips(options.videos)
     print(
