@@ -1,6 +1,5 @@
 """Pictures are decoded again and looked at: size, colours, and what must be drawn."""
 
-import sys
 import warnings
 
 import cv2
@@ -93,5 +92,10 @@ def test_lengths_mark_the_truncation_only_where_it_is_near_the_clips():
 
 
 def test_drawing_leaves_no_global_state():
+    """Red when a figure is made by pyplot, which keeps it for ever."""
+    from matplotlib import pyplot, rcParams
+
+    before = dict(rcParams)
     plots.curves_png(HISTORY)
-    assert "matplotlib.pyplot" not in sys.modules
+    assert pyplot.get_fignums() == []
+    assert dict(rcParams) == before
