@@ -5,6 +5,7 @@ The only module that touches any of them.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import signal
@@ -46,6 +47,7 @@ def configure(threads: Threads, *, seed: int) -> None:
 
     Call it once, before anything else imports TensorFlow or Keras.
     """
+    _keep_freed_memory()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     with _greetings_held_back():
@@ -57,6 +59,23 @@ def configure(threads: Threads, *, seed: int) -> None:
     tf.config.threading.set_inter_op_parallelism_threads(threads.inter_op)
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc reuse freed memory instead of giving it back to the system each time.
+
+    A batch's buffers are hundreds of megabytes; mapped afresh for every batch, their page faults
+    took longer than reading the shards. Training on the demo set: 5,200 frames/s instead of
+    3,500 on 2 virtual cores, for 0.8 GB more. Elsewhere than on glibc nothing is done.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    trim_threshold, top_pad, mmap_max = -1, -2, -4  # parameters, as malloc.h numbers them
+    mallopt(mmap_max, 0)
+    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(top_pad, 2**26)
 
 
 @contextmanager
