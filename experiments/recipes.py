@@ -126,6 +126,8 @@ PAPER = Recipe(
     selection="last",
 )
 
+# Ours, chosen by the validation part over all folds; docs/ucf11.md tells what was tried. The last
+# weights are tested: 15 validation clips choose an epoch no better than chance does.
 TUNED = Recipe(
     name="tuned",
     epochs=20,
@@ -133,7 +135,7 @@ TUNED = Recipe(
     learning_rate=2e-3,
     inputs="foreground",
     scene=False,
-    pooling="last",
+    pooling="mean",
     pixel_scale=64.0,
     kernel_initializer="glorot_uniform",
     recurrent_activation="sigmoid",
@@ -148,11 +150,11 @@ TUNED = Recipe(
     warmup_share=0.05,
     label_smoothing=0.0,
     shortest_share=0.7,
-    largest_shift=0,
-    contrast=0.0,
+    largest_shift=8,
+    contrast=0.3,
     brightness=0.0,
     validation="held out",
-    selection="best",
+    selection="last",
 )
 
 RECIPES = {recipe.name: recipe for recipe in (PAPER, TUNED)}
