@@ -11,7 +11,6 @@ import pytest
 SCRIPT = Path(__file__).with_name("backend_check.py")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_backend_equals_the_oracle(backend):
     """Red for a TensorFlow call, or an operation that only one backend takes, in the layers."""
