@@ -28,6 +28,7 @@ EXTRAS = {
         "ruff>=0.8",
         "mypy>=1.11",
         "build>=1.2",
+        "setuptools>=77",
         "jax>=0.5",  # the second Keras backend that the layers are tested on
     ],
 }

@@ -93,7 +93,7 @@ def main() -> int:
     runtime.stop_on_termination()
     try:
         result = run(arguments)
-    except (PreprocessError, RunError, ValueError) as error:
+    except (PreprocessError, RunError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -114,11 +114,16 @@ def run(arguments: Arguments) -> dict[str, Any]:
     """The whole experiment. Returns what result.json holds, and the run's directory.
 
     Raises:
-        PreprocessError, RunError, ValueError: if the clips, the run's directory or a flag are not
+        PreprocessError, RunError, ValueError, OSError: if clips, directory or a flag are not
             what they should be; the message says what to do.
     """
     started = time.perf_counter()
     _require_positive(arguments)
+    if arguments.record and not RECORDS.parent.is_dir():
+        raise ValueError(
+            f"--record appends to {RECORDS}, but there is no folder {RECORDS.parent} here; run "
+            "from the root of the repository."
+        )
     recipe = _recipe(arguments)
     threads = runtime.parse_threads(arguments.threads)
     runtime.configure(threads, seed=arguments.seed)

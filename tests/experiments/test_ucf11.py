@@ -103,6 +103,7 @@ def test_resuming_with_other_settings_is_refused(finished, small_shards):
         (["--maxlen", "0"], "--maxlen must be greater than 0"),
         (["--batch-size", "-1"], "--batch-size must be greater than 0"),
         (["--fold", "7"], "fold"),
+        (["--record"], "root of the repository"),
         (["--no-such-flag"], "no-such-flag"),
     ],
 )
