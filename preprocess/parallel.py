@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import signal
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 
 from preprocess.errors import PreprocessError
 from preprocess.worker import Unit, UnitResult, extract_unit
@@ -27,6 +29,16 @@ def run_units(units: Sequence[Unit], *, jobs: int) -> Generator[UnitResult]:
     yield from map(extract_unit, units) if jobs <= 1 else _run_in_processes(units, jobs)
 
 
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Ctrl-C waits; processes started meanwhile never see one, not even while they start up."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _run_in_processes(units: Sequence[Unit], jobs: int) -> Generator[UnitResult]:
     from joblib import Parallel, delayed
     from joblib.externals.loky import get_reusable_executor
@@ -40,7 +52,9 @@ def _run_in_processes(units: Sequence[Unit], jobs: int) -> Generator[UnitResult]
         idle_worker_timeout=_IDLE_SECONDS,
     )
     try:
-        yield from parallel(delayed(extract_unit)(unit) for unit in units)
+        with _interrupts_held_back():
+            results = parallel(delayed(extract_unit)(unit) for unit in units)
+        yield from results
     except TerminatedWorkerError as error:
         raise PreprocessError(
             "A worker process died: a video made the decoder crash, or the system ran out of "
