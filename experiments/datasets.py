@@ -7,12 +7,12 @@ import shlex
 from pathlib import Path
 
 from preprocess import open_shards
-from preprocess.catalog import Dataset
+from preprocess.catalog import DEMO, Dataset
 from preprocess.commands import Extract
 from preprocess.errors import PreprocessError
 from preprocess.reader import Shards
 
-DEMO = "demo"
+DATA = Path("data")
 
 
 def open_dataset(
@@ -22,7 +22,6 @@ def open_dataset(
     shards: Path | None,
     jobs: int | None = None,
     allow_failures: bool = False,
-    data: Path = Path("data"),
 ) -> Shards:
     """Open the clips to work on, rendering and extracting what is not there yet.
 
@@ -33,41 +32,39 @@ def open_dataset(
         shards: a directory of shards, or None; with `videos` too, it is brought up to date.
         jobs: worker processes; None for one a core.
         allow_failures: go on without the clips that cannot be read.
-        data: where shards and the demo set are kept.
 
     Raises:
         PreprocessError: if a folder is missing or holds no clips, or clips cannot be read.
     """
     name = None
     if videos is None and shards is None:
-        usual = Path(dataset.default_videos_dir)
-        videos, name = (
-            (usual, dataset.name) if usual.is_dir() else (_demo(dataset, data, jobs), DEMO)
-        )
+        if not Path(dataset.default_videos_dir).is_dir():
+            _render_demo(dataset, jobs)
+            dataset = DEMO
+        videos, name = Path(dataset.default_videos_dir), dataset.name
+        shards = DATA / "shards" / name
     if videos is not None:
-        shards = shards or _shards_of(videos, data)
+        shards = shards or _shards_of(videos)
         _extract(videos, shards, jobs, name, allow_failures)
     assert shards is not None
     return open_shards(shards)
 
 
-def _demo(dataset: Dataset, data: Path, jobs: int | None) -> Path:
-    """The built-in videos, rendered where they are not there yet."""
+def _render_demo(missing: Dataset, jobs: int | None) -> None:
+    """The built-in videos, where they are not there yet."""
     from preprocess.synthetic import render_dataset
 
     print(
-        f"No {dataset.name} videos given, and none in {dataset.default_videos_dir}: running on the "
+        f"No {missing.name} videos given, and none in {missing.default_videos_dir}: running on the "
         "built-in DEMO set of rendered clips instead. Its scores say nothing about real video."
     )
-    videos = data / DEMO / "videos"
-    render_dataset(videos, jobs=jobs)
-    return videos
+    render_dataset(Path(DEMO.default_videos_dir), jobs=jobs)
 
 
-def _shards_of(videos: Path, data: Path) -> Path:
+def _shards_of(videos: Path) -> Path:
     """A directory of its own for each folder of videos."""
     digest = hashlib.sha256(str(videos.resolve()).encode()).hexdigest()[:8]
-    return data / "shards" / f"{videos.resolve().name}-{digest}"
+    return DATA / "shards" / f"{videos.resolve().name}-{digest}"
 
 
 def _extract(
