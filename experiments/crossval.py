@@ -3,7 +3,7 @@
     python -m experiments.crossval --recipes paper tuned --cells gru lstm --kernels tt dense
     python -m experiments.crossval --settings "" "inputs=raw" "inputs=both head_dropout=0.5"
 
-Every run is a fresh `python -m experiments.ucf11 --record` process, so a row says the same as a
+Every run is a fresh `python -m experiments.ucf11` process, so a row says the same as a
 run by hand; one that is done already is not run again. Settings are compared by their validation
 accuracy, a part of the training clips; the test folds are looked at once, for what was chosen.
 """
@@ -49,6 +49,8 @@ class Arguments:
     """Further flags for every run, given with an equals sign: --flags="--stride 3"."""
     jobs: int = 1
     """Runs at the same time; give each its threads: --flags="--threads 1,1"."""
+    record: bool = False
+    """Append every result to experiments/results.csv."""
     show_test: bool = False
     """Print the test accuracies too: only once the choice is made."""
 
@@ -65,7 +67,8 @@ class Setting:
     def command(self, arguments: Arguments, fold: int, seed: int, out: Path) -> list[str]:
         """The run of one fold."""
         return [
-            *(sys.executable, "-m", "experiments.ucf11", "--record", "--out", str(out)),
+            *(sys.executable, "-m", "experiments.ucf11", "--out", str(out)),
+            *(["--record"] if arguments.record else []),
             *(["--resume"] if (out / "config.json").exists() else []),
             *("--recipe", self.recipe, "--cell", self.cell),
             "--tt" if self.kernel == "tt" else "--no-tt",
@@ -101,7 +104,9 @@ def main() -> int:
         for (setting, seed, fold), result in zip(runs, outcomes, strict=True):
             bar.update()
             if result is None:
-                bar.write(f"failed: {setting.run_dir(arguments, fold, seed)}; see its log.txt")
+                log = setting.run_dir(arguments, fold, seed) / "log.txt"
+                last = log.read_text(errors="replace").strip().splitlines()[-1:]
+                bar.write(f"failed: {' '.join(last)} ({log})")
             else:
                 results[setting].append(result)
     table = _table(results, show_test=arguments.show_test)

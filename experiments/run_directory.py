@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 _FIXED_COLUMNS = ("clip", "group", "num_frames", "label", "predicted", "correct", "confidence")
 _PROBABILITY = "p_"
+_RUN_FILES = ("config.json", "metrics.csv", "predictions.csv", "result.json")
 
 History = dict[str, npt.NDArray[np.float64]]  # column of metrics.csv -> (epochs,)
 
@@ -64,6 +65,11 @@ def read_run(run_dir: Path) -> Run:
     """Read every file of a run directory that is there."""
     if not run_dir.is_dir():
         raise FileNotFoundError(f"a run directory is needed. Received {run_dir}, which is not one.")
+    if not any((run_dir / name).exists() for name in _RUN_FILES):
+        raise FileNotFoundError(
+            f"a run directory holds one of {', '.join(_RUN_FILES)}. {run_dir} has none; name the "
+            "directory of a run, such as runs/NAME."
+        )
     return Run(
         path=run_dir,
         config=_read_json(run_dir / "config.json"),

@@ -22,10 +22,10 @@ def choose_run_dir(name: str, *, out: Path | None, resume: bool) -> Path:
     Args:
         name: of the run, made of its settings.
         out: the directory asked for; None for runs/NAME, or runs/NAME-2 and so on where taken.
-        resume: whether the latest such directory is to be continued.
+        resume: continue the latest such directory; where there is none yet, a run begins.
 
     Raises:
-        RunError: if there is no run to resume, or `out` holds a run already.
+        RunError: if `out` is a file, or holds a run already.
     """
     if out is None:
         taken = _taken(Path("runs") / name)
@@ -33,10 +33,10 @@ def choose_run_dir(name: str, *, out: Path | None, resume: bool) -> Path:
             return taken[-1]
         out = Path("runs") / (name if not taken else f"{name}-{len(taken) + 1}")
     config = out / "config.json"
-    if resume and not config.exists():
-        raise RunError(f"--resume needs a run that was stopped, but there is none in {out}.")
     if not resume and config.exists():
         raise RunError(f"{out} holds a run; continue it with --resume, or choose another --out.")
+    if out.exists() and not out.is_dir():
+        raise RunError(f"--out must be a directory. Received {out}, which is a file.")
     out.mkdir(parents=True, exist_ok=True)
     return out
 

@@ -146,14 +146,14 @@ def run(arguments: Arguments) -> dict[str, Any]:
     run_dir = choose_run_dir(
         _run_name(arguments, shards), out=arguments.out, resume=arguments.resume
     )
+    batches = _batches(arguments, recipe, shards)
+    classifier = _classifier(arguments, recipe, shards, num_train_clips=len(split.train))
     resolved = {"shards": shards.folder, "stride": _stride(arguments, shards)}
     write_config(run_dir, {**asdict(arguments), **asdict(recipe), **resolved})
     finished = run_dir / "result.json"
     if finished.exists():
         print(f"{run_dir} is finished; nothing to resume.")
         return json.loads(finished.read_text()) | {"run_dir": run_dir}
-    batches = _batches(arguments, recipe, shards)
-    classifier = _classifier(arguments, recipe, shards, num_train_clips=len(split.train))
     print(
         f"{shards.dataset}: {len(split.train)} clips to train on, {len(split.validation)} to "
         f"validate, {len(split.test)} to test; {threads}; keeping all in {run_dir}"

@@ -6,6 +6,7 @@
 3232
 """
 
+from ttrnn import models  # registers the models' layers, so that saved models load
 from ttrnn.activations import keras2_hard_sigmoid
 from ttrnn.cells import TTGRUCell, TTLSTMCell, TTSimpleRNNCell
 from ttrnn.dense import TTDense
@@ -34,6 +35,7 @@ __all__ = [
     "cores_to_matrix",
     "factorize",
     "keras2_hard_sigmoid",
+    "models",
     "num_tt_params",
     "tt_svd",
 ]
