@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import keras
-from keras import ops
 
 from ttrnn import activations as _activations  # noqa: F401  (registers keras2_hard_sigmoid)
-from ttrnn.contraction import tt_matmul
-from ttrnn.kernel import add_cores, full_kernel
+from ttrnn.kernel import add_cores, full_kernel, tt_product
 from ttrnn.tensor_train import Compression, TTShape
 
 
@@ -109,8 +107,7 @@ class TTDense(keras.layers.Layer):
 
     def call(self, inputs):
         self.tt_shape.check_input_size(inputs.shape[-1])
-        inputs = ops.cast(inputs, self.compute_dtype)
-        outputs = tt_matmul(inputs, [ops.cast(core, self.compute_dtype) for core in self.cores])
+        outputs = tt_product(inputs, self.cores, self.compute_dtype)
         if self.bias is not None:
             outputs = outputs + self.bias
         return self.activation(outputs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from ttrnn.contraction import merge_cores
+from ttrnn.contraction import DEFAULT_MAX_ACTIVATION_BYTES, merge_cores, tt_matmul
 from ttrnn.initializers import core_initializers
 from ttrnn.tensor_train import TTShape
 
@@ -28,6 +28,7 @@ def add_cores(layer: keras.layers.Layer, shape: TTShape) -> list:
             initializer=initializer,
             regularizer=layer.kernel_regularizer,
             constraint=layer.kernel_constraint,
+            autocast=False,  # merged as they are, cast once
         )
         for k, (core_shape, initializer) in enumerate(
             zip(shape.core_shapes, initializers, strict=True)
@@ -39,3 +40,31 @@ def full_kernel(cores: list):
     """The dense (M, N) kernel that the cores stand for, as a backend tensor."""
     merged = merge_cores(cores)
     return ops.reshape(merged, merged.shape[1:3])
+
+
+def tt_product(
+    inputs, cores: list, dtype: str, max_activation_bytes: int = DEFAULT_MAX_ACTIVATION_BYTES
+):
+    """Multiply (..., M) by the kernel: in chunks on TensorFlow, else by `tt_matmul`.
+
+    Args:
+        inputs: tensor of shape (..., M).
+        cores: the kernel's, in float32 or wider.
+        dtype: to compute in.
+        max_activation_bytes: see `ttrnn.projection.project`.
+
+    Returns:
+        Tensor of shape (..., N) in `dtype`.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return tt_matmul(ops.cast(inputs, dtype), [ops.cast(core, dtype) for core in cores])
+    from ttrnn.projection import project
+
+    lead, features = ops.shape(inputs)[:-1], inputs.shape[-1]
+    product = project(
+        ops.reshape(ops.convert_to_tensor(inputs), (-1, features)),
+        cores,
+        dtype=dtype,
+        max_activation_bytes=max_activation_bytes,
+    )
+    return ops.reshape(product, (*lead, product.shape[-1]))

@@ -1,7 +1,7 @@
 """Recurrent layers whose input kernel is a tensor train.
 
-The projection of all steps is one product before the time loop; only the recurrent part runs
-inside it. The result is that of `keras.layers.RNN` over the layer's cell.
+The inputs of all steps are multiplied by the tensor train before the time loop; only the recurrent
+part runs inside it. The result is that of `keras.layers.RNN` over the layer's cell.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import keras
 
 from ttrnn.cells import TTGRUCell, TTLSTMCell, TTSimpleRNNCell
-from ttrnn.recurrence import time_loop
+from ttrnn.contraction import DEFAULT_MAX_ACTIVATION_BYTES
 from ttrnn.tensor_train import Compression
+from ttrnn.time_loop import time_loop
 
 _ARGUMENTS = """
     Args:
@@ -21,6 +22,8 @@ _ARGUMENTS = """
         tt_ranks: one integer for every inner rank, or r_0..r_d with ones at both ends.
         return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask:
             as in `keras.layers.RNN`.
+        max_activation_bytes: on TensorFlow, the most memory that the product of inputs and tensor
+            train keeps for its backward pass; what it keeps no room for it computes again.
         activity_regularizer, name, dtype, trainable: as in any Keras layer.
         **cell_kwargs: every argument of `ttrnn.{cell}`: kernel_initializer,
             recurrent_activation, dropout, recurrent_dropout, seed and so on.
@@ -62,6 +65,7 @@ class _TTRNN(keras.layers.RNN):
         stateful: bool = False,
         unroll: bool = False,
         zero_output_for_mask: bool = False,
+        max_activation_bytes: int = DEFAULT_MAX_ACTIVATION_BYTES,
         activity_regularizer=None,
         name: str | None = None,
         dtype=None,
@@ -90,6 +94,21 @@ class _TTRNN(keras.layers.RNN):
             trainable=trainable,
         )
         self.input_spec = keras.layers.InputSpec(ndim=3)
+        self.max_activation_bytes = max_activation_bytes
+        self.supports_jit = False  # the number of valid steps is not known to XLA
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether the layer runs on TensorFlow's fast path (`ttrnn.compiled`).
+
+        It does unless the time loop is unrolled or the cell has an activation whose derivative is
+        not known to be elementwise; other backends run `ttrnn.time_loop`.
+        """
+        if keras.backend.backend() != "tensorflow" or self.unroll:
+            return False
+        from ttrnn.compiled import can_run
+
+        return can_run(self.cell)
 
     @property
     def units(self) -> int:
@@ -107,17 +126,29 @@ class _TTRNN(keras.layers.RNN):
         return self.cell.compression
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
-        projected = self.cell.project(sequences, training=training)  # (B, T, gates * units)
-        return time_loop(
-            self.cell.step_function(training=training),
-            projected,
-            list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state],
-            mask=mask,
-            go_backwards=self.go_backwards,
-            unroll=self.unroll,
-            zero_output_for_mask=self.zero_output_for_mask,
-            return_all_outputs=self.return_sequences,
+        states = (
+            list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
         )
+        options = {
+            "mask": mask,
+            "go_backwards": self.go_backwards,
+            "zero_output_for_mask": self.zero_output_for_mask,
+            "return_all_outputs": self.return_sequences,
+        }
+        if self.is_compiled:
+            from ttrnn.compiled import run_sequences
+
+            return run_sequences(
+                self.cell,
+                sequences,
+                states,
+                training=training,
+                max_activation_bytes=self.max_activation_bytes,
+                **options,
+            )
+        projected = self.cell.project(sequences, training=training)  # (B, T, gates * units)
+        step = self.cell.step_function(training=training)
+        return time_loop(step, projected, states, unroll=self.unroll, **options)
 
     def get_config(self) -> dict:
         config = super().get_config()
@@ -126,7 +157,14 @@ class _TTRNN(keras.layers.RNN):
         for name in ("name", "dtype", "trainable"):
             cell_config.pop(name, None)
         regularizer = keras.regularizers.serialize(self.activity_regularizer)
-        return cell_config | config | {"activity_regularizer": regularizer}
+        return (
+            cell_config
+            | config
+            | {
+                "activity_regularizer": regularizer,
+                "max_activation_bytes": self.max_activation_bytes,
+            }
+        )
 
     @classmethod
     def from_config(cls, config: dict) -> _TTRNN:
