@@ -244,8 +244,8 @@ def _line(row: Epoch, epochs: int) -> str:
 
 
 def _any_batch(tensor: tf.Tensor) -> tf.TensorSpec:
-    """Batch and time free, the rest as it came."""
-    return tf.TensorSpec([None] * min(2, tensor.shape.rank) + tensor.shape[2:], tensor.dtype)
+    """As many clips and frames as there are, the rest as it came."""
+    return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)
 
 
 def _save_model(model: keras.Model, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Shards to batches: clips of like length together, padded, streamed through tf.data.
+"""Shards to batches: clips of like length together, end to end, streamed through tf.data.
 
 The only module that imports TensorFlow's input pipeline. At no time are more than a few batches
 in memory, however many clips there are.
@@ -17,8 +17,8 @@ from preprocess.reader import Shards
 
 Change = Callable[[np.ndarray, int], np.ndarray]
 
-# Clips are sorted by length within windows of this many batches: wide enough for little padding,
-# narrow enough for batches to differ from epoch to epoch.
+# Clips are sorted by length within windows of this many batches: wide enough for the clips of a
+# batch to end together, narrow enough for batches to differ from epoch to epoch.
 _BATCHES_A_WINDOW = 8
 
 
@@ -128,8 +128,8 @@ def stream(
         prefetch: batches read ahead.
 
     Returns:
-        Elements ({"frames": uint8 (batch, time, H, W, 3), "num_frames": int32 (batch,)},
-        labels int32 (batch,)); shorter clips are padded with zeros at the end.
+        Elements ({"frames": uint8 (sum of num_frames, H, W, 3), "num_frames": int32 (batch,)},
+        labels int32 (batch,)): the clips end to end.
     """
     width, height = shards.frame_size
 
@@ -138,13 +138,13 @@ def stream(
         if change is not None:
             frames = [change(clip, int(i)) for clip, i in zip(frames, clips, strict=True)]
         lengths = np.array([len(clip) for clip in frames], np.int32)
-        return pad(frames, lengths.max()), lengths, shards.labels[clips].astype(np.int32)
+        return np.concatenate(frames), lengths, shards.labels[clips].astype(np.int32)
 
     def load_in_graph(clips):
         frames, lengths, labels = tf.numpy_function(
             load, [clips], (tf.uint8, tf.int32, tf.int32), stateful=False
         )
-        frames = tf.ensure_shape(frames, (None, None, height, width, 3))
+        frames = tf.ensure_shape(frames, (None, height, width, 3))
         num_frames = tf.ensure_shape(lengths, (None,))
         return {"frames": frames, "num_frames": num_frames}, tf.ensure_shape(labels, (None,))
 
@@ -152,11 +152,3 @@ def stream(
         lambda: iter(plan), output_signature=tf.TensorSpec((None,), tf.int64)
     )
     return indices.map(load_in_graph, num_parallel_calls=1).prefetch(prefetch)
-
-
-def pad(clips: Sequence[np.ndarray], length: int) -> np.ndarray:
-    """Stack clips (T_i, H, W, 3) to (len(clips), length, H, W, 3), zeros behind each."""
-    batch = np.zeros((len(clips), length, *clips[0].shape[1:]), clips[0].dtype)
-    for row, clip in zip(batch, clips, strict=True):
-        row[: len(clip)] = clip
-    return batch

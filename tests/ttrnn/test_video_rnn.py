@@ -3,8 +3,10 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from ttrnn.models.video_rnn import CentredPixels, LengthMask, MeanFrame, build_video_rnn
+from ttrnn.frames import MeanFrame
+from ttrnn.models.video_rnn import build_video_rnn
 
 FRAME = (4, 6, 3)  # 72 values
 
@@ -23,12 +25,12 @@ def build(**changes):
     return build_video_rnn(FRAME, 5, **options)
 
 
-def clips(lengths, time=None, *, seed=0, padding=0):
-    rng = np.random.default_rng(seed)
-    frames = np.full((len(lengths), time or max(lengths), *FRAME), padding, np.uint8)
-    for row, length in zip(frames, lengths, strict=True):
-        row[:length] = rng.integers(0, 256, (length, *FRAME), np.uint8)
-    return {"frames": frames, "num_frames": np.array(lengths, np.int32)}
+def clips(lengths, *, seed=0):
+    frames = [
+        np.random.default_rng([seed, k]).integers(0, 256, (length, *FRAME), np.uint8)
+        for k, length in enumerate(lengths)
+    ]
+    return {"frames": np.concatenate(frames), "num_frames": np.array(lengths, np.int32)}
 
 
 INPUTS = [
@@ -42,42 +44,79 @@ INPUTS = [
 @pytest.mark.parametrize("inputs", INPUTS)
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 @pytest.mark.parametrize("pooling", ["last", "mean"])
-def test_padding_never_counts(inputs, cell, pooling):
-    """Red when a mask is by value, or the mean frame or the states take padding in."""
+def test_a_clip_alone_or_among_others(inputs, cell, pooling):
+    """Red when clips of a batch are told apart wrongly: by the mean frame, the steps, the pooling.
+
+    More frames than the engine takes at a time, and the longest clip in the middle.
+    """
     model = build(**inputs, cell=cell, pooling=pooling)
-    tight = model(clips([5, 3]))
-    loose = model(clips([5, 3], time=11, padding=200))
-    np.testing.assert_allclose(tight, loose, atol=1e-6)
+    lengths = [5, 70, 1, 33]
+    together = clips(lengths)
+    alone, start = [], 0
+    for length in lengths:
+        one = {
+            "frames": together["frames"][start : start + length],
+            "num_frames": np.array([length], np.int32),
+        }
+        alone.append(np.asarray(model(one))[0])
+        start += length
+    np.testing.assert_allclose(model(together), alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("inputs", ["raw", "motion", "foreground"])
+@pytest.mark.parametrize("pooling", ["last", "mean"])
+def test_against_the_plain_layers(inputs, pooling):
+    """The same from padded float pixels and keras.layers.RNN over the cell; gradients too.
+
+    Red when frames are flattened in another order, uint8 wraps around at 128, the mean is of the
+    batch, or a frame's gradient reaches another step.
+    """
+    model = build(inputs=inputs, pooling=pooling)
+    lengths, frame_size = [5, 40, 1], 72
+    batch = clips(lengths)
+    layer = model.get_layer("gru").rnn
+    plain = keras.layers.RNN(layer.cell, return_sequences=pooling == "mean")
+    padded = np.zeros((3, 40, frame_size), np.float32)
+    for row, clip in zip(padded, np.split(batch["frames"], np.cumsum(lengths)[:-1]), strict=True):
+        pixels = (clip.reshape(len(clip), -1).astype(np.float64) - 128) / 64
+        if inputs != "raw":
+            pixels = pixels - pixels.mean(axis=0)
+        row[: len(clip)] = np.abs(pixels) if inputs == "foreground" else pixels
+    mask = np.arange(40) < np.array(lengths)[:, None]
+
+    def expected():
+        states = plain(padded, mask=mask)
+        if pooling == "mean":
+            states = tf.reduce_sum(states * mask[:, :, None], 1) / np.c_[lengths].astype("float32")
+        return model.get_layer("probabilities")(states)
+
+    weights = model.trainable_variables
+    results = []
+    for run in (lambda: model(batch), expected):
+        with tf.GradientTape() as tape:
+            probabilities = run()
+            loss = tf.reduce_sum(probabilities[:, 0] ** 2)
+        results.append([probabilities, *tape.gradient(loss, [w.value for w in weights])])
+    for mine, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-5)
 
 
 def test_a_grey_frame_is_no_padding():
     """Red when a step is masked because every pixel is 128, as in the published code."""
     model = build()
     grey = clips([4])
-    grey["frames"][:, -1] = 128
-    shorter = {"frames": grey["frames"], "num_frames": np.array([3], np.int32)}
+    grey["frames"][-1] = 128
+    shorter = {"frames": grey["frames"][:3], "num_frames": np.array([3], np.int32)}
     assert np.abs(np.asarray(model(grey)) - np.asarray(model(shorter))).max() > 1e-6
 
 
-def test_pixels_are_centred_and_scaled():
-    """Red when uint8 wraps around at 128, or frames are flattened in another order."""
-    frames = clips([2])["frames"]
-    expected = (frames.astype(np.float64) - 128).reshape(1, 2, -1) / 64
-    np.testing.assert_allclose(CentredPixels(64.0)(frames), expected, atol=1e-6)
-
-
 def test_mean_frame_against_numpy():
-    """Red when the mean divides by the padded length."""
-    pixels = np.random.default_rng(0).normal(size=(2, 6, 10)).astype(np.float32)
-    mask = np.arange(6) < np.array([[6], [2]])
-    expected = [pixels[0].mean(axis=0), pixels[1, :2].mean(axis=0)]
-    np.testing.assert_allclose(MeanFrame()(pixels, mask)[:, 0], expected, atol=1e-6)
-
-
-def test_length_mask():
-    """Red when the comparison is off by one."""
-    mask = LengthMask()(np.zeros((2, 3, 1)), np.array([3, 1]))
-    np.testing.assert_array_equal(mask, [[True, True, True], [True, False, False]])
+    """Red when a clip's frames beyond the first 32, or a neighbour's, are counted wrongly."""
+    batch = clips([6, 70, 32, 1])
+    split = np.split(batch["frames"], [6, 76, 108])
+    expected = [(clip.reshape(len(clip), -1).mean(axis=0) - 128) / 64 for clip in split]
+    mean = MeanFrame(64.0)(batch["frames"], batch["num_frames"])
+    np.testing.assert_allclose(mean, expected, atol=1e-5)
 
 
 def test_motion_ignores_a_constant_background():
@@ -97,7 +136,7 @@ def test_one_mode_is_the_dense_baseline(cell):
     tensor_train = model.get_layer(cell)
     options = {"reset_after": False} if cell == "gru" else {}
     dense = {"gru": keras.layers.GRU, "lstm": keras.layers.LSTM}[cell](16, **options)
-    pixels = CentredPixels(64.0)(inputs["frames"])
+    pixels = (inputs["frames"].reshape(1, 5, -1) - np.float32(128)) / 64
     dense.build(pixels.shape)
     cores, *others = tensor_train.get_weights()
     dense.set_weights([cores[0, :, :, 0], *others])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import keras
-from keras import ops
 
 from ttrnn.dense import TTDense
+from ttrnn.frames import FrameRNN, MeanFrame
 from ttrnn.rnn import TTGRU, TTLSTM, TTSimpleRNN
 
 CELLS = {"rnn": TTSimpleRNN, "gru": TTGRU, "lstm": TTLSTM}
@@ -54,40 +54,34 @@ def build_video_rnn(
         **rnn_kwargs: further arguments of the recurrent layer.
 
     Returns:
-        A model of {"frames": uint8 (batch, time, height, width, 3), "num_frames": int32 (batch,)}
-        to probabilities (batch, num_classes). Frames from `num_frames` on are padding.
+        A model of {"frames": uint8 (sum of num_frames, height, width, 3), "num_frames": int32
+        (batch,)} to probabilities (batch, num_classes): the clips of a batch end to end, without
+        padding.
 
     Raises:
         ValueError: for an unknown `cell`, `inputs` or `pooling`.
     """
-    _require_one_of("cell", cell, CELLS)
-    _require_one_of("inputs", inputs, ("raw", "motion", "foreground"))
-    _require_one_of("pooling", pooling, ("last", "mean"))
-    frames = keras.Input((None, *frame_shape), dtype="uint8", name="frames")
+    if cell not in CELLS:
+        raise ValueError(f"cell must be one of {', '.join(CELLS)}. Received {cell!r}.")
+    if pooling not in ("last", "mean"):
+        raise ValueError(f"pooling must be last or mean. Received {pooling!r}.")
+    frames = keras.Input(frame_shape, dtype="uint8", name="frames")
     num_frames = keras.Input((), dtype="int32", name="num_frames")
-    mask = LengthMask(name="mask")(frames, num_frames)
-    pixels = CentredPixels(pixel_scale, dtype=dtype, name="pixels")(frames)
-    rnn = CELLS[cell](
+    seen = [frames, num_frames]
+    if scene or inputs != "raw":
+        mean = MeanFrame(pixel_scale, dtype=dtype, name="mean_frame")(frames, num_frames)
+    if inputs != "raw":
+        seen.append(mean)
+    layer = CELLS[cell](
         tt_input_shape,
         tt_output_shape,
         tt_ranks,
         return_sequences=pooling == "mean",
         dtype=dtype,
         seed=seed,
-        name=cell,
         **rnn_kwargs,
     )
-    mean = MeanFrame(dtype=dtype, name="mean_frame")(pixels, mask)
-    seen = pixels
-    if inputs != "raw":
-        seen = keras.layers.Subtract(dtype=dtype, name="motion")([pixels, mean])
-    if inputs == "foreground":
-        seen = AbsoluteValue(dtype=dtype, name="foreground")(seen)
-    state = rnn(seen, mask=mask)
-    if pooling == "mean":
-        state = keras.layers.GlobalAveragePooling1D(dtype=dtype, name="mean_state")(
-            state, mask=mask
-        )
+    state = FrameRNN(layer, inputs=inputs, scale=pixel_scale, dtype=dtype, name=cell)(*seen)
     if scene:
         gist = TTDense(
             tt_input_shape,
@@ -97,7 +91,7 @@ def build_video_rnn(
             kernel_initializer=rnn_kwargs.get("kernel_initializer", "glorot_uniform"),
             dtype=dtype,
             name="scene",
-        )(keras.layers.Flatten(dtype=dtype, name="flat_mean_frame")(mean))
+        )(mean)
         gist = keras.layers.Dropout(
             scene_dropout, noise_shape=(None, 1), seed=seed, dtype=dtype, name="scene_dropout"
         )(gist)
@@ -112,88 +106,3 @@ def build_video_rnn(
         name="probabilities",
     )(state)
     return keras.Model({"frames": frames, "num_frames": num_frames}, outputs, name=f"video_{cell}")
-
-
-def _require_one_of(name: str, value: str, known: Iterable[str]) -> None:
-    if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}. Received {value!r}.")
-
-
-@keras.saving.register_keras_serializable(package="ttrnn")
-class CentredPixels(keras.layers.Layer):
-    """uint8 frames to flat vectors: (pixel - 128) / scale.
-
-    Args:
-        scale: divisor; 1 gives the published code's values of -128 to 127.
-
-    Input shape:
-        uint8 (batch, time, height, width, 3).
-
-    Output shape:
-        (batch, time, height * width * 3), in the compute dtype.
-    """
-
-    def __init__(self, scale: float = 1.0, **kwargs) -> None:
-        super().__init__(**kwargs)
-        self.scale = scale
-
-    def call(self, frames):
-        batch, time = ops.shape(frames)[:2]
-        height, width, channels = frames.shape[2:]
-        pixels = ops.cast(frames, self.compute_dtype) - 128
-        pixels = ops.reshape(pixels, (batch, time, height * width * channels))  # (B, T, H*W*3)
-        return pixels if self.scale == 1 else pixels * (1 / self.scale)
-
-    def compute_output_spec(self, frames):
-        batch, time, height, width, channels = frames.shape
-        return keras.KerasTensor((batch, time, height * width * channels), self.compute_dtype)
-
-    def get_config(self) -> dict:
-        return super().get_config() | {"scale": self.scale}
-
-
-@keras.saving.register_keras_serializable(package="ttrnn")
-class AbsoluteValue(keras.layers.Layer):
-    """|x|, elementwise."""
-
-    def call(self, inputs):
-        return ops.abs(inputs)
-
-
-@keras.saving.register_keras_serializable(package="ttrnn")
-class LengthMask(keras.layers.Layer):
-    """Which steps are frames and which are padding: step < num_frames.
-
-    Input shape:
-        frames (batch, time, ...) and num_frames (batch,).
-
-    Output shape:
-        boolean (batch, time).
-    """
-
-    def call(self, frames, num_frames):
-        steps = ops.arange(ops.shape(frames)[1], dtype="int32")
-        return steps[None, :] < ops.cast(num_frames, "int32")[:, None]
-
-    def compute_output_spec(self, frames, num_frames):
-        return keras.KerasTensor(frames.shape[:2], "bool")
-
-
-@keras.saving.register_keras_serializable(package="ttrnn")
-class MeanFrame(keras.layers.Layer):
-    """Mean of a clip's frames, padding left out.
-
-    Input shape:
-        pixels (batch, time, features) and mask (batch, time).
-
-    Output shape:
-        (batch, 1, features).
-    """
-
-    def call(self, pixels, mask):
-        weights = ops.cast(mask, pixels.dtype)  # (B, T)
-        total = ops.matmul(weights[:, None, :], pixels)  # (B, 1, features)
-        return total / ops.maximum(ops.sum(weights, axis=1), 1)[:, None, None]
-
-    def compute_output_spec(self, pixels, mask):
-        return keras.KerasTensor((pixels.shape[0], 1, pixels.shape[2]), pixels.dtype)
