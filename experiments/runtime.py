@@ -27,15 +27,20 @@ class Threads:
     """Operations that run at the same time."""
 
 
-def parse_threads(text: str) -> Threads:
-    """`auto` or `INTRA,INTER` to pool sizes; `auto` is one intra-op thread a usable core.
+def parse_threads(text: str, *, chunked: bool = False) -> Threads:
+    """`auto` or `INTRA,INTER` to pool sizes.
+
+    Args:
+        text: `auto` is one intra-op thread a usable core.
+        chunked: the work comes in many small chunks that run side by side, as a tensor train's
+            products do; `auto` is then one operation a usable core, each on one thread.
 
     Raises:
         ValueError: for anything else.
     """
     if text == "auto":
         cores = len(os.sched_getaffinity(0))
-        return Threads(intra_op=cores, inter_op=min(2, cores))
+        return Threads(1, cores) if chunked else Threads(cores, min(2, cores))
     match = re.fullmatch(r"([1-9]\d*),([1-9]\d*)", text)
     if match is None:
         raise ValueError(f"--threads must be auto or INTRA,INTER, e.g. 18,36. Received {text!r}.")

@@ -125,7 +125,7 @@ def run(arguments: Arguments) -> dict[str, Any]:
             "from the root of the repository."
         )
     recipe = _recipe(arguments)
-    threads = runtime.parse_threads(arguments.threads)
+    threads = runtime.parse_threads(arguments.threads, chunked=arguments.tt)
     runtime.configure(threads, seed=arguments.seed)
 
     from experiments.datasets import open_dataset

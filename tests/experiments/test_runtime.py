@@ -1,5 +1,6 @@
 """Thread pools: parsed, and in force when the first operation runs."""
 
+import os
 import subprocess
 import sys
 
@@ -29,3 +30,10 @@ def test_they_take_effect_and_nothing_is_said():
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["3", "2"]
     assert run.stderr == ""
+
+
+def test_auto_follows_the_kind_of_work():
+    """Red when small chunks are also split over threads: they then run at half the speed."""
+    cores = len(os.sched_getaffinity(0))
+    assert parse_threads("auto", chunked=True) == Threads(intra_op=1, inter_op=cores)
+    assert parse_threads("auto").intra_op == cores
