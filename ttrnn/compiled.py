@@ -13,7 +13,7 @@ from ttrnn import cells, recurrence
 from ttrnn.packing import Packing, pack, pack_mask, take
 from ttrnn.projection import project
 
-_KINDS = {
+_KINDS: dict[type, recurrence.Kind] = {
     cells.TTSimpleRNNCell: recurrence.SimpleRNN,
     cells.TTGRUCell: recurrence.GRU,
     cells.TTLSTMCell: recurrence.LSTM,
@@ -139,7 +139,7 @@ def run_packed(
         dropped = cell.get_recurrent_dropout_mask(initial_state[0])
         dropped = tf.gather(tf.cast(dropped, dtype), packing.order)
     steps = recurrence.Steps(
-        packing, cell.activation, getattr(cell, "recurrent_activation", None), dropped
+        packing, cell.activation, getattr(cell, "recurrent_activation", cell.activation), dropped
     )
     kernel = tf.convert_to_tensor(cell.recurrent_kernel)
     return initial, recurrence.run(_KINDS[type(cell)], steps, projected, kernel, initial)

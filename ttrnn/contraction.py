@@ -263,7 +263,10 @@ def merge_cores(cores: Sequence):
     for core in cores[1:]:
         rank, m, n, _ = merged.shape
         _, m_next, n_next, rank_next = core.shape
-        merged = ops.einsum("amnr,rpqb->ampnqb", merged, core)
+        inner = merged.shape[3]
+        merged = ops.matmul(ops.reshape(merged, (-1, inner)), ops.reshape(core, (inner, -1)))
+        merged = ops.reshape(merged, (rank, m, n, m_next, n_next, rank_next))
+        merged = ops.transpose(merged, (0, 1, 3, 2, 4, 5))
         merged = ops.reshape(merged, (rank, m * m_next, n * n_next, rank_next))
     return merged
 

@@ -56,9 +56,39 @@ def project(
     chosen = plan(core_shapes_of(cores), rows_known, dtype)
     if prepare is None and not source.dtype.is_floating:
         prepare = _cast_to(dtype)
-    product = _ChunkedProduct(source, rows, chosen, prepare, context, max_activation_bytes)
     kernels = [tf.convert_to_tensor(kernel) for kernel in step_kernels(chosen, cores)]
+    if rows is None and prepare is None and _is_one_chunk(source, chosen, max_activation_bytes):
+        return _product_at_once(source, kernels, chosen)
+    product = _ChunkedProduct(source, rows, chosen, prepare, context, max_activation_bytes)
     return product(kernels)
+
+
+def _is_one_chunk(source: tf.Tensor, chosen: Plan, max_activation_bytes: int) -> bool:
+    """Whether the rows are known to be so few, or the plan so short, that a loop is no use."""
+    rows, bytes_a_row = source.shape[0], chosen.kept_size * tf.as_dtype(chosen.dtype).size
+    if len(chosen.steps) == 1:
+        return True
+    return rows is not None and rows <= min(chosen.chunk_rows, max_activation_bytes // bytes_a_row)
+
+
+def _product_at_once(source: tf.Tensor, kernels: list[tf.Tensor], chosen: Plan) -> tf.Tensor:
+    dtype = tf.as_dtype(chosen.dtype)
+
+    @tf.custom_gradient
+    def product(source, *kernels):
+        cast = [tf.cast(kernel, dtype) for kernel in kernels]
+        states = _states(tf.cast(source, dtype), cast, chosen)
+
+        def backward(upstream):
+            by_kernels = _kernel_gradients(states[:-1], cast, upstream, chosen)
+            by_source = tf.cast(_input_gradient(cast, upstream, chosen), source.dtype)
+            return by_source, *(
+                tf.cast(g, k.dtype) for g, k in zip(by_kernels, kernels, strict=True)
+            )
+
+        return tf.reshape(states[-1], (-1, chosen.steps[-1].size_out)), backward
+
+    return product(source, *kernels)
 
 
 class _ChunkedProduct:
@@ -143,19 +173,12 @@ class _ChunkedProduct:
         """The chunk's vectors, (C, M)."""
         where = slice(chunk * self._chunk, (chunk + 1) * self._chunk)
         if self._rows is None:
-            part = self._source[where]
-        else:
-            part = tf.gather(self._source, self._rows[where])
+            return tf.cast(self._source[where], self._dtype)
+        rows = self._rows[where]
+        part = tf.gather(self._source, rows)
         if self._prepare is None:
             return tf.cast(part, self._dtype)
-        return self._prepare(part, self._rows[where], *self._context)
-
-    def _states(self, chunk: tf.Tensor, kernels: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """What each step is given, and what the last one gives."""
-        states = [self._read(chunk)]
-        for step, kernel in zip(self._plan.steps, kernels, strict=True):
-            states.append(_contract(states[-1], kernel, step))
-        return states
+        return self._prepare(part, rows, *self._context)
 
     def _forward(self, kernels: Sequence[tf.Tensor]) -> tuple[tf.Tensor, list[tf.TensorArray]]:
         """The product, and of the first chunks what each step but the first was given."""
@@ -164,12 +187,12 @@ class _ChunkedProduct:
         kept = [self._array(self._num_kept, (None, step.size_in)) for step in steps[1:]]
 
         def body(chunk, result, *kept, keep: bool):
-            states = self._states(chunk, kernels)
+            states = _states(self._read(chunk), kernels, self._plan)
             if keep:
-                kept = [
+                kept = tuple(
                     array.write(chunk, tf.reshape(state, (-1, step.size_in)))
                     for array, state, step in zip(kept, states[1:-1], steps[1:], strict=True)
-                ]
+                )
             result = result.write(chunk, tf.reshape(states[-1], (-1, steps[-1].size_out)))
             return (chunk + 1, result, *kept)
 
@@ -182,19 +205,15 @@ class _ChunkedProduct:
     def _kernel_gradients(
         self, kernels: Sequence[tf.Tensor], kept: list[tf.TensorArray], upstream: tf.Tensor
     ) -> list[tf.Tensor]:
-        steps, cast = self._plan.steps, self._cast(kernels)
+        cast = self._cast(kernels)
         totals = [tf.zeros_like(kernel) for kernel in kernels]
 
         def body(chunk, *totals, keep: bool):
             if keep:
                 states = [self._read(chunk), *(array.read(chunk) for array in kept)]
             else:
-                states = self._states(chunk, cast)[:-1]
-            gradient, gradients = self._upstream(upstream, chunk), []
-            for step, kernel, state in reversed(list(zip(steps, cast, states, strict=True))):
-                gradients.insert(0, _kernel_gradient(state, gradient, step))
-                if step is not steps[0]:
-                    gradient = _state_gradient(gradient, kernel, step)
+                states = _states(self._read(chunk), cast, self._plan)[:-1]
+            gradients = _kernel_gradients(states, cast, self._upstream(upstream, chunk), self._plan)
             return (
                 chunk + 1,
                 *(t + tf.cast(g, t.dtype) for t, g in zip(totals, gradients, strict=True)),
@@ -207,16 +226,13 @@ class _ChunkedProduct:
     def _source_gradient(
         self, kernels: Sequence[tf.Tensor], upstream: tf.Tensor
     ) -> tf.Tensor | tf.IndexedSlices:
-        steps, cast = self._plan.steps, self._cast(kernels)
+        cast = self._cast(kernels)
 
         def body(chunk, result):
-            gradient = self._upstream(upstream, chunk)
-            for step, kernel in reversed(list(zip(steps, cast, strict=True))):
-                gradient = _state_gradient(gradient, kernel, step)
-            gradient = tf.reshape(gradient, (-1, steps[0].size_in))
+            gradient = _input_gradient(cast, self._upstream(upstream, chunk), self._plan)
             return chunk + 1, result.write(chunk, gradient)
 
-        result = self._array(self._num_chunks, (None, steps[0].size_in))
+        result = self._array(self._num_chunks, (None, self._plan.steps[0].size_in))
         _, result = self._loop(0, self._num_chunks, body, result)
         gradient = tf.cast(result.concat(), self._source.dtype)
         if self._rows is None:
@@ -247,6 +263,33 @@ class _ChunkedProduct:
 @functools.cache
 def _cast_to(dtype: str) -> Prepare:
     return tf.function(lambda part, rows: tf.cast(part, dtype), jit_compile=True)
+
+
+def _states(x: tf.Tensor, kernels: Sequence[tf.Tensor], chosen: Plan) -> list[tf.Tensor]:
+    """What each step is given, and what the last one gives."""
+    states = [x]
+    for step, kernel in zip(chosen.steps, kernels, strict=True):
+        states.append(_contract(states[-1], kernel, step))
+    return states
+
+
+def _kernel_gradients(
+    states: Sequence[tf.Tensor], kernels: Sequence[tf.Tensor], gradient: tf.Tensor, chosen: Plan
+) -> list[tf.Tensor]:
+    """From what each step was given and the gradient of the product: of each step's kernel."""
+    steps, gradients = chosen.steps, []
+    for step, kernel, state in reversed(list(zip(steps, kernels, states, strict=True))):
+        gradients.append(_kernel_gradient(state, gradient, step))
+        if step is not steps[0]:
+            gradient = _state_gradient(gradient, kernel, step)
+    return gradients[::-1]
+
+
+def _input_gradient(kernels: Sequence[tf.Tensor], gradient: tf.Tensor, chosen: Plan) -> tf.Tensor:
+    """From the gradient of the product: of what was multiplied, (C, M)."""
+    for step, kernel in reversed(list(zip(chosen.steps, kernels, strict=True))):
+        gradient = _state_gradient(gradient, kernel, step)
+    return tf.reshape(gradient, (-1, chosen.steps[0].size_in))
 
 
 def _contract(state: tf.Tensor, kernel: tf.Tensor, step: Step) -> tf.Tensor:

@@ -62,7 +62,8 @@ class Steps:
 
     packing: Packing
     activation: Callable
-    recurrent_activation: Callable | None
+    recurrent_activation: Callable
+    """Of the gates; not looked at where there are none."""
     dropped: tf.Tensor | None
     """(B, units) recurrent-dropout mask, in the packing's order."""
 
@@ -205,8 +206,11 @@ class LSTM:
         return (g_x,), (g_state, g_carry * kept)
 
 
+Kind = type[SimpleRNN] | type[GRU] | type[LSTM]
+
+
 def run(
-    kind: type,
+    kind: Kind,
     steps: Steps,
     inputs: tf.Tensor,
     kernel: tf.Tensor,
@@ -232,8 +236,8 @@ def run(
         states = _forward(kind, steps, inputs, kernels, initial)
 
         def backward(*upstream):
-            upstream = [tf.convert_to_tensor(gradient) for gradient in upstream]
-            return _backward(kind, steps, inputs, kernels, initial, states, upstream)
+            dense = [tf.convert_to_tensor(gradient) for gradient in upstream]
+            return _backward(kind, steps, inputs, kernels, initial, states, dense)
 
         return states, backward
 
@@ -241,16 +245,16 @@ def run(
     return list(states) if isinstance(states, (list, tuple)) else [states]
 
 
-def _forward(kind, steps: Steps, inputs, kernels, initial) -> list[tf.Tensor]:
+def _forward(kind: Kind, steps: Steps, inputs, kernels, initial) -> list[tf.Tensor]:
     packing = steps.packing
     arrays = [_array(state, tf.size(packing.num_active)) for state in initial]
 
     def body(t, states, arrays):
         here = _block(packing, t)
-        states = [state[: packing.num_active[t]] for state in states]
-        states = kind.step(steps, inputs[here], states, kernels)
-        arrays = [array.write(t, s) for array, s in zip(arrays, states, strict=True)]
-        return t + 1, list(states), arrays
+        before = tuple(state[: packing.num_active[t]] for state in states)
+        after = list(kind.step(steps, inputs[here], before, kernels))
+        arrays = [array.write(t, state) for array, state in zip(arrays, after, strict=True)]
+        return t + 1, after, arrays
 
     free = [tf.TensorShape((None, state.shape[1])) for state in initial]
     _, _, arrays = tf.while_loop(
@@ -265,7 +269,7 @@ def _forward(kind, steps: Steps, inputs, kernels, initial) -> list[tf.Tensor]:
     ]
 
 
-def _backward(kind, steps: Steps, inputs, kernels, initial, states, upstream) -> tuple:
+def _backward(kind: Kind, steps: Steps, inputs, kernels, initial, states, upstream) -> tuple:
     packing = steps.packing
     before = [
         tf.gather(tf.concat([first, after], axis=0), packing.previous)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 from experiments import runtime
 
@@ -78,7 +80,7 @@ def _steps(layer: str, shape: tuple[int, ...], units: int, modes: tuple):
 
     import ttrnn
 
-    pairs = {
+    pairs: dict[str, tuple[Callable[[], Any], ...]] = {
         "TTGRU": (lambda: keras.layers.GRU(units, reset_after=False), lambda: ttrnn.TTGRU(*modes)),
         "TTDense": (lambda: keras.layers.Dense(units), lambda: ttrnn.TTDense(*modes)),
     }

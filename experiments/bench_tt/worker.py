@@ -86,7 +86,7 @@ class _Bench:
     def __init__(self, system: str) -> None:
         self._system = system
         self._step = workloads.build_step(system)
-        self._frames = None
+        self._frames: Any = None
 
     def time(self, case: Case, lengths: np.ndarray) -> Timing:
         """A training step on a batch of these lengths."""
