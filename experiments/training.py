@@ -239,7 +239,8 @@ def _line(row: Epoch, epochs: int) -> str:
         f"epoch {row.epoch:>{len(str(epochs))}}/{epochs}  "
         f"train loss {row.train_loss:.3f} accuracy {row.train_accuracy:.3f}  "
         f"validation loss {row.validation_loss:.3f} accuracy {row.validation_accuracy:.3f}  "
-        f"{row.seconds:.1f} s  {row.frames_per_second:,.0f} frames/s"
+        f"{row.seconds:.1f} s  {row.frames_per_second:,.0f} frames/s  "
+        f"{row.data_wait_share:.0%} waiting for data"
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from ttrnn import cells, recurrence
-from ttrnn.packing import Packing, pack, pack_mask, take
+from ttrnn.packing import Packing, pack, pack_mask, permute, take
 from ttrnn.projection import project
 
 _KINDS: dict[type, recurrence.Kind] = {
@@ -49,17 +49,18 @@ def run_sequences(
     if training and cell.dropout > 0:
         dropped = cell.get_dropout_mask(sequences[:, 0])[:, None]
         sequences = tf.cast(sequences, cell.compute_dtype) * dropped
-    if mask is None:
-        mask = tf.ones((batch, time), bool)
-    mask = tf.cast(mask, bool)
+    all_valid = mask is None
+    mask = tf.ones((batch, time), bool) if all_valid else tf.cast(mask, bool)
     masked = pack_mask(mask, go_backwards=go_backwards)
     projected = project(
         tf.reshape(sequences, (batch * time, sequences.shape[2])),
         cell.cores,
         dtype=cell.compute_dtype,
-        rows=masked.rows,
+        rows=None if all_valid else masked.rows,
         max_activation_bytes=max_activation_bytes,
     )
+    if all_valid:  # to read the inputs where they are and order the products is less to move
+        projected = permute(projected, masked.rows)
     initial, states = run_packed(cell, projected, masked.packing, initial_state, training=training)
     taken, valid = masked.taken, tf.reverse(mask, [1]) if go_backwards else mask
     if not return_all_outputs:
@@ -107,11 +108,11 @@ def run_frames(
         frames,
         cell.cores,
         dtype=cell.compute_dtype,
-        rows=tf.gather(first, packing.sequence) + packing.step,
         prepare=prepare,
         context=context,
         max_activation_bytes=max_activation_bytes,
     )
+    projected = permute(projected, tf.gather(first, packing.sequence) + packing.step)
     zeros = [tf.zeros((tf.size(num_frames), cell.units)) for _ in tf.nest.flatten(cell.state_size)]
     initial, states = run_packed(cell, projected, packing, zeros, training=training)
     if return_all_outputs:
@@ -139,7 +140,11 @@ def run_packed(
         dropped = cell.get_recurrent_dropout_mask(initial_state[0])
         dropped = tf.gather(tf.cast(dropped, dtype), packing.order)
     steps = recurrence.Steps(
-        packing, cell.activation, getattr(cell, "recurrent_activation", cell.activation), dropped
+        packing,
+        cell.compute_dtype,
+        cell.activation,
+        getattr(cell, "recurrent_activation", cell.activation),
+        dropped,
     )
     kernel = tf.convert_to_tensor(cell.recurrent_kernel)
     return initial, recurrence.run(_KINDS[type(cell)], steps, projected, kernel, initial)

@@ -105,6 +105,19 @@ def take(tensor: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
     return gather(tensor)
 
 
+def permute(tensor: tf.Tensor, order: tf.Tensor) -> tf.Tensor:
+    """All rows of a matrix in another order."""
+
+    @tf.custom_gradient
+    def gather(tensor):
+        def backward(upstream):
+            return tf.gather(upstream, tf.math.invert_permutation(order))
+
+        return tf.gather(tensor, order), backward
+
+    return gather(tensor)
+
+
 @dataclass(frozen=True)
 class MaskedSteps:
     """The packed steps of a (batch, time) mask."""

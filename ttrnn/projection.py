@@ -110,10 +110,8 @@ class _ChunkedProduct:
         self._context = context
         self._num_rows = tf.shape(source if rows is None else rows)[0]
         self._chunk, self._num_chunks = self._chunks(max_activation_bytes)
-        if rows is None and prepare is not None:
-            rows = tf.range(self._num_rows)
         self._rows = rows
-        if prepare is not None:  # the last chunk is filled up: `prepare` sees one shape only
+        if rows is not None and prepare is not None:  # filled up: `prepare` sees one shape only
             missing = self._num_chunks * self._chunk - self._num_rows
             self._rows = tf.pad(rows, [[0, missing]])
         kept_bytes = max(1, chosen.kept_size * self._dtype.size)
@@ -172,13 +170,23 @@ class _ChunkedProduct:
     def _read(self, chunk: tf.Tensor) -> tf.Tensor:
         """The chunk's vectors, (C, M)."""
         where = slice(chunk * self._chunk, (chunk + 1) * self._chunk)
-        if self._rows is None:
-            return tf.cast(self._source[where], self._dtype)
-        rows = self._rows[where]
-        part = tf.gather(self._source, rows)
+        if self._rows is None:  # a slice is no copy
+            part, rows = self._source[where], chunk * self._chunk + tf.range(self._chunk)
+        else:
+            rows = self._rows[where]
+            part = tf.gather(self._source, rows)
         if self._prepare is None:
             return tf.cast(part, self._dtype)
+        if self._rows is None:
+            part = self._filled_up(part)
+            rows = tf.minimum(rows, self._num_rows - 1)
         return self._prepare(part, rows, *self._context)
+
+    def _filled_up(self, part: tf.Tensor) -> tf.Tensor:
+        """A last, smaller chunk with zeros behind it; any other as it is."""
+        missing = self._chunk - tf.shape(part)[0]
+        padding = [[0, missing]] + [[0, 0]] * (len(part.shape) - 1)
+        return tf.cond(missing > 0, lambda: tf.pad(part, padding), lambda: part)
 
     def _forward(self, kernels: Sequence[tf.Tensor]) -> tuple[tf.Tensor, list[tf.TensorArray]]:
         """The product, and of the first chunks what each step but the first was given."""
@@ -241,9 +249,7 @@ class _ChunkedProduct:
 
     def _upstream(self, upstream: tf.Tensor, chunk: tf.Tensor) -> tf.Tensor:
         part = upstream[chunk * self._chunk : (chunk + 1) * self._chunk]
-        if self._prepare is None:
-            return part
-        return tf.pad(part, [[0, self._chunk - tf.shape(part)[0]], [0, 0]])
+        return part if self._prepare is None else self._filled_up(part)
 
     def _array(self, size: tf.Tensor, shape: tuple) -> tf.TensorArray:
         return tf.TensorArray(

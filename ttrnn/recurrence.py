@@ -61,6 +61,8 @@ class Steps:
     """What stays the same over a run of a recurrence."""
 
     packing: Packing
+    dtype: str
+    """Of the large products of the backward pass; sums are at least float32."""
     activation: Callable
     recurrent_activation: Callable
     """Of the gates; not looked at where there are none."""
@@ -70,6 +72,12 @@ class Steps:
     def drop(self, state: tf.Tensor) -> tf.Tensor:
         """A block's state (n, units) as it enters the recurrent products."""
         return state if self.dropped is None else state * self.dropped[: tf.shape(state)[0]]
+
+    def product(self, a: tf.Tensor, b: tf.Tensor, **transpose: bool) -> tf.Tensor:
+        """A product over all packed rows."""
+        return tf.cast(
+            tf.matmul(tf.cast(a, self.dtype), tf.cast(b, self.dtype), **transpose), a.dtype
+        )
 
     @property
     def dropped_rows(self) -> tf.Tensor | float:
@@ -96,7 +104,7 @@ class SimpleRNN:
     def factors(steps: Steps, x, before, after, kernels):
         """Of all packed rows: what the loop multiplies by, and what entered the products."""
         entered = before[0] * steps.dropped_rows
-        pre = x + tf.matmul(entered, kernels[0])
+        pre = x + steps.product(entered, kernels[0])
         return (_derivative(steps.activation, pre)[1],), (entered,)
 
     @staticmethod
@@ -131,11 +139,11 @@ class GRU:
         (state,), units = before, before[0].shape[1]
         entered = state * steps.dropped_rows
         opened, slopes = _derivative(
-            steps.recurrent_activation, x[:, : 2 * units] + tf.matmul(entered, kernels[0])
+            steps.recurrent_activation, x[:, : 2 * units] + steps.product(entered, kernels[0])
         )
         update, reset = opened[:, :units], opened[:, units:]
         candidate, slope = _derivative(
-            steps.activation, x[:, 2 * units :] + tf.matmul(reset * entered, kernels[1])
+            steps.activation, x[:, 2 * units :] + steps.product(reset * entered, kernels[1])
         )
         factors = (
             (1 - update) * slope,  # h' by candidate's argument
@@ -180,7 +188,7 @@ class LSTM:
     def factors(steps: Steps, x, before, after, kernels):
         (state, carry), units = before, before[0].shape[1]
         entered = state * steps.dropped_rows
-        pre = x + tf.matmul(entered, kernels[0])
+        pre = x + steps.product(entered, kernels[0])
         opened, slopes = _derivative(steps.recurrent_activation, pre[:, : 2 * units])
         candidate, slope = _derivative(steps.activation, pre[:, 2 * units : 3 * units])
         out, out_slope = _derivative(steps.recurrent_activation, pre[:, 3 * units :])
@@ -302,7 +310,7 @@ def _backward(kind: Kind, steps: Steps, inputs, kernels, initial, states, upstre
         for array, kernel in zip(arrays, kernels, strict=True)
     ]
     by_kernel = [
-        tf.matmul(state, gradient, transpose_a=True)
+        steps.product(state, gradient, transpose_a=True)
         for state, gradient in zip(entered, by_input, strict=True)
     ]
     missing = tf.shape(initial[0])[0] - tf.shape(gradients[0])[0]

@@ -19,8 +19,8 @@ SYSTEMS = ("stepwise", "dense", "engine float32", "engine bfloat16")
 _TIMED = {
     "stepwise": (150, 2400),
     "dense": (20, 1280),
-    "engine float32": (1492, 25600),
-    "engine bfloat16": (1492, 25600),
+    "engine float32": (1492, 14400),
+    "engine bfloat16": (1492, 14400),
 }
 
 
