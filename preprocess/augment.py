@@ -59,10 +59,19 @@ class Augmentation:
         down, right = rng.integers(-most, most + 1, size=2)
         if down == right == 0:
             return frames
-        padded = np.pad(frames, ((0, 0), (most, most), (most, most), (0, 0)), mode="edge")
         height, width = frames.shape[1:3]
-        top, left = most - down, most - right
-        return padded[:, top : top + height, left : left + width]
+        rows = slice(max(0, down), height + min(0, down))
+        columns = slice(max(0, right), width + min(0, right))
+        moved = np.empty_like(frames)
+        moved[:, rows, columns] = frames[
+            :, max(0, -down) : height - max(0, down), max(0, -right) : width - max(0, right)
+        ]
+        # what moved in is the edge, again and again: first beside the picture, then above and below
+        moved[:, rows, : columns.start] = moved[:, rows, columns.start : columns.start + 1]
+        moved[:, rows, columns.stop :] = moved[:, rows, columns.stop - 1 : columns.stop]
+        moved[:, : rows.start] = moved[:, rows.start : rows.start + 1]
+        moved[:, rows.stop :] = moved[:, rows.stop - 1 : rows.stop]
+        return moved
 
     def _relit(self, frames: Frames, rng: np.random.Generator) -> Frames:
         scale = 1 + self.contrast * rng.uniform(-1, 1)

@@ -115,7 +115,7 @@ def stream(
     maxlen: int | None = None,
     stride: int = 1,
     change: Change | None = None,
-    prefetch: int = 2,
+    prefetch: int = 1,
 ) -> tf.data.Dataset:
     """Batches of a plan, read in the background.
 
@@ -134,11 +134,17 @@ def stream(
     width, height = shards.frame_size
 
     def load(clips: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        frames = [shards[int(i)].read(stride=stride, max_frames=maxlen) for i in clips]
-        if change is not None:
-            frames = [change(clip, int(i)) for clip, i in zip(frames, clips, strict=True)]
-        lengths = np.array([len(clip) for clip in frames], np.int32)
-        return np.concatenate(frames), lengths, shards.labels[clips].astype(np.int32)
+        most = -(-shards.num_frames[clips] // stride)
+        most = most if maxlen is None else np.minimum(most, maxlen)
+        batch = np.empty((int(most.sum()), height, width, 3), np.uint8)
+        lengths, stop = [], 0
+        for i in clips:  # one clip at a time besides the batch
+            frames = shards[int(i)].read(stride=stride, max_frames=maxlen)
+            frames = frames if change is None else change(frames, int(i))
+            batch[stop : stop + len(frames)] = frames
+            lengths.append(len(frames))
+            stop += len(frames)
+        return batch[:stop], np.array(lengths, np.int32), shards.labels[clips].astype(np.int32)
 
     def load_in_graph(clips):
         frames, lengths, labels = tf.numpy_function(

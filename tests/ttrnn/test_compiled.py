@@ -62,8 +62,8 @@ def test_equal_to_the_plain_path(kind, mask, switches, dropout):
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("go_backwards", [False, True])
 def test_equal_in_bfloat16(kind, mask, go_backwards):
-    """Outputs and states as the plain path's to 1e-2 in norm. Its gradients are themselves 1 to 3 % off,
-    for it rounds every intermediate result: ours must come as near to float32's.
+    """Outputs and states as the plain path's to 1e-2 in norm. Its gradients are themselves 1 to
+    3 % off, for it rounds every intermediate result: ours must come as near to float32's.
 
     Red when a sum over steps or rows is rounded on the way.
     """
