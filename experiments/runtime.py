@@ -53,7 +53,7 @@ def configure(threads: Threads, *, seed: int) -> None:
     Call it once, before anything else imports TensorFlow or Keras.
     """
     _keep_freed_memory()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    hush()
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     with _greetings_held_back():
         import keras
@@ -64,6 +64,11 @@ def configure(threads: Threads, *, seed: int) -> None:
     tf.config.threading.set_inter_op_parallelism_threads(threads.inter_op)
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
+
+
+def hush() -> None:
+    """Let TensorFlow say nothing but errors, here and in processes started from here."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def _keep_freed_memory() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from statistics import median
 
@@ -46,7 +45,7 @@ class Row:
 
 def start_workers(threads: runtime.Threads, padded_threads: runtime.Threads) -> dict[str, Worker]:
     """One process a system."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before the processes unpickle anything
+    runtime.hush()  # before the processes unpickle anything
     return {
         system: Worker(system, threads if system.startswith("engine") else padded_threads)
         for system in SYSTEMS

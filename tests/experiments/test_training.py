@@ -117,11 +117,11 @@ def test_equals_go_to_the_lower_loss():
 def test_the_paper_recipe_is_the_published_one():
     """Red when a constant of FACTS is changed: Keras 2 sigmoid, raw int8 pixels, L2, dropout."""
     model = classifier(PAPER).model
-    layer = model.get_layer("gru")
+    layer = model.get_layer("gru").rnn
     assert layer.cell.recurrent_activation.__name__ == "keras2_hard_sigmoid"
     assert layer.cell.recurrent_dropout == 0.25
     assert layer.cell.dropout == 0
-    assert model.get_layer("pixels").scale == 1
+    assert model.get_layer("gru").scale == 1
     assert model.get_layer("probabilities").kernel_regularizer.l2 == pytest.approx(1e-2)
     assert (PAPER.learning_rate, PAPER.batch_size, PAPER.selection) == (1e-4, 16, "last")
 
@@ -132,7 +132,7 @@ def test_the_paper_kernel_starts_as_keras_2_drew_it():
     model = build_model(
         PAPER, (120, 160, 3), 11, cell="gru", tensor_train=True, policy="float32", seed=0
     )
-    kernel = np.asarray(model.get_layer("gru").cell.full_kernel())
+    kernel = np.asarray(model.get_layer("gru").rnn.cell.full_kernel())
     assert kernel.std() == pytest.approx(2.5e-3, rel=0.25)
 
 
