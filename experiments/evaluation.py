@@ -42,7 +42,7 @@ def model_sizes(model: keras.Model, layer_name: str, *, tensor_train: bool) -> d
     """Fields of a result: parameters of the model, and what the tensor train saves of its layer."""
     sizes: dict[str, Any] = {"params": model.count_params()}
     if tensor_train:
-        layer = model.get_layer(layer_name)
+        layer = model.get_layer(layer_name).rnn
         sizes["tt_params"] = layer.num_tt_params
         sizes["compression_kernel"], sizes["compression_layer"] = layer.compression
     return sizes

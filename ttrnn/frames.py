@@ -11,8 +11,6 @@ import math
 import keras
 from keras import ops
 
-from ttrnn.tensor_train import Compression
-
 
 def centred_pixels(frames, scale: float):
     """uint8 frames (n, height, width, 3) to float32 (n, height * width * 3): (frame - 128) / scale.
@@ -107,16 +105,6 @@ class FrameRNN(keras.layers.Layer):
         self.rnn = rnn
         self.inputs = inputs
         self.scale = scale
-
-    @property
-    def num_tt_params(self) -> int:
-        """Weights in the tensor-train kernel alone."""
-        return self.rnn.num_tt_params
-
-    @property
-    def compression(self) -> Compression:
-        """How many times fewer weights than the dense layer: of the kernel and of the whole."""
-        return self.rnn.compression
 
     def build(self, frames_shape, *other_shapes) -> None:
         self.rnn.build((None, None, math.prod(frames_shape[1:])))
