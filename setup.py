@@ -13,6 +13,13 @@ DEPENDENCIES = [
     "lz4>=4.3",  # the same LZ4, to compress chunks outside of HDF5
     # The same cv2 as opencv-python, without the libGL and X11 that a bare server lacks.
     "opencv-python-headless>=4.9",
+    "imageio-ffmpeg>=0.6",  # the ffmpeg program, in a wheel
+    "safetensors>=0.5",
+    "requests>=2.31",
+    "onnx>=1.16",
+    "onnxruntime>=1.20",
+    "tf2onnx>=1.16",
+    "pillow>=10.0",
     "scikit-learn>=1.4",
     "joblib>=1.4",
     "matplotlib>=3.8",
@@ -21,6 +28,7 @@ DEPENDENCIES = [
 ]
 
 EXTRAS = {
+    "benchmark": ["torch>=2.4"],  # the peer of `python -m experiments.bench_classify`
     "test": [
         "pytest>=8.0",
         "pytest-timeout>=2.3",
@@ -49,13 +57,18 @@ setup(
             for name in (package, f"{package}.*")
         ]
     ),
-    package_data={"ttrnn": ["py.typed"], "experiments.report": ["*.html"]},
+    package_data={
+        "ttrnn": ["py.typed"],
+        "experiments.report": ["*.html"],
+        "weights": ["*.csv"],
+    },
     install_requires=DEPENDENCIES,
     extras_require=EXTRAS,
     entry_points={
         "console_scripts": [
             "ttrnn-preprocess = preprocess.__main__:main",
             "ttrnn-ucf11 = experiments.ucf11:main",
+            "ttrnn-classify = experiments.classify:main",
         ]
     },
 )

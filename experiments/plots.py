@@ -68,7 +68,7 @@ def curves_png(history: History, *, chance: float | None = None, theme: Theme = 
         chance: drawn as a dotted line in the accuracy panel.
         theme: colours.
     """
-    figure = _figure(10, 4, theme)
+    figure = new_figure(10, 4, theme)
     loss, score = figure.subplots(1, 2)
     _draw_pair(loss, history, "loss", theme)
     _draw_pair(score, history, "accuracy", theme)
@@ -77,7 +77,7 @@ def curves_png(history: History, *, chance: float | None = None, theme: Theme = 
         score.axhline(chance, color=theme.text, linestyle=":", linewidth=1, label="chance")
     _mark_best(loss, score, history, theme)
     score.legend(loc="best", fontsize=9, frameon=False, labelcolor=theme.text)
-    return _png(figure)
+    return png_bytes(figure)
 
 
 def best_epoch(history: History) -> int | None:
@@ -104,7 +104,7 @@ def confusion_png(
     num_classes = len(class_names)
     side = max(4.2, 0.42 * num_classes) if num_classes <= MAX_CLASSES_WITH_COUNTS else 10.5
     side = max(side, 0.145 * num_classes)
-    figure = _figure(side + 2.6, side + 1.6, theme)
+    figure = new_figure(side + 2.6, side + 1.6, theme)
     axes = figure.subplots()
     totals = np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     share = confusion / totals  # (C, C), rows sum to one
@@ -116,7 +116,7 @@ def confusion_png(
     bar.set_label("share of the true class", color=theme.text)
     bar.ax.tick_params(colors=theme.text, labelsize=8)
     bar.outline.set_visible(False)  # type: ignore[operator]
-    return _png(figure)
+    return png_bytes(figure)
 
 
 def lengths_png(
@@ -125,7 +125,7 @@ def lengths_png(
     """Histogram of clip lengths in frames, with the truncation length marked; 1500 x 525 px."""
     from matplotlib.ticker import MaxNLocator
 
-    figure = _figure(10, 3.5, theme)
+    figure = new_figure(10, 3.5, theme)
     axes = figure.subplots()
     axes.hist(num_frames, bins="auto", color=theme.train, edgecolor=theme.background)
     if maxlen is not None and maxlen <= 1.5 * int(np.max(num_frames)):
@@ -136,8 +136,8 @@ def lengths_png(
     axes.set_xlim(left=0)
     axes.set_xlabel("frames in the clip")
     axes.set_ylabel("clips")
-    _dress(axes, theme)
-    return _png(figure)
+    dress(axes, theme)
+    return png_bytes(figure)
 
 
 def _draw_pair(axes: Axes, history: History, name: str, theme: Theme) -> None:
@@ -154,7 +154,7 @@ def _draw_pair(axes: Axes, history: History, name: str, theme: Theme) -> None:
     axes.set_xlabel("epoch")
     axes.set_title(name.capitalize(), fontsize=11, loc="left", fontweight="bold")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _dress(axes, theme)
+    dress(axes, theme)
     axes.grid(axis="y", color=theme.grid, linewidth=0.8)
 
 
@@ -189,7 +189,7 @@ def _label_classes(axes: Axes, class_names: Sequence[str], theme: Theme) -> None
     axes.set_yticks(np.arange(num_classes + 1) - 0.5, minor=True)
     axes.grid(which="minor", color=theme.grid, linewidth=0.5)
     axes.tick_params(which="minor", length=0)
-    _dress(axes, theme)
+    dress(axes, theme)
 
 
 def _write_counts(
@@ -202,14 +202,14 @@ def _write_counts(
         axes.text(column, row, count, ha="center", va="center", color=colour, fontsize=9)
 
 
-def _figure(width_inches: float, height_inches: float, theme: Theme) -> Figure:
+def new_figure(width_inches: float, height_inches: float, theme: Theme) -> Figure:
     from matplotlib.figure import Figure
 
     size = (width_inches, height_inches)
     return Figure(size, dpi=DOTS_PER_INCH, facecolor=theme.background, layout="constrained")
 
 
-def _dress(axes: Axes, theme: Theme) -> None:
+def dress(axes: Axes, theme: Theme) -> None:
     axes.set_facecolor(theme.background)
     axes.set_axisbelow(True)
     axes.tick_params(colors=theme.text)
@@ -232,7 +232,7 @@ def _shorten(name: str) -> str:
     return name if len(name) <= MAX_NAME_LENGTH else name[: MAX_NAME_LENGTH - 1] + "…"
 
 
-def _png(figure: Figure) -> bytes:
+def png_bytes(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -56,7 +56,7 @@ def find_clips(root: str | os.PathLike[str]) -> list[Clip]:
     """
     root = Path(root)
     _require_folder(root)
-    sources = sorted(_video_sources(root))
+    sources = sorted(video_sources(root))
     if not sources:
         raise PreprocessError(f"No videos found in {root}. {_LAYOUTS}")
     if all("/" not in source for source in sources):
@@ -78,8 +78,14 @@ def _require_folder(root: Path) -> None:
         raise PreprocessError(f"The videos folder {root} is a file; name a folder. {_LAYOUTS}")
 
 
-def _video_sources(root: Path) -> Iterator[str]:
-    """Paths of the video files below root, relative to it, in no order."""
+def video_sources(root: Path) -> Iterator[str]:
+    """Paths of the video files below a folder, relative to it, in no order.
+
+    Hidden files and folders, and annotations, are passed over.
+
+    Raises:
+        PreprocessError: if a folder cannot be listed.
+    """
     for folder, subfolders, names in os.walk(root, followlinks=True, onerror=_raise):
         relative = Path(folder).relative_to(root)
         subfolders[:] = [

@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocess.errors import DecodeError
+from preprocess.transforms import FrameFit
 
-Frame = NDArray[np.uint8]
+Frame = NDArray[Any]
+_USUAL_FPS = 25.0
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,11 @@ class VideoInfo:
 class VideoReader:
     """Decodes one file from front to end, on one thread.
 
-    A rotation flag in the file is honoured. Frames are scaled to `size` whatever their shape.
+    A rotation flag in the file is honoured.
 
     Args:
         path: the video file.
-        size: width and height of the frames given, in pixels.
+        fit: what pictures are made into; FrameFit((160, 120)) stretches them.
         stride: frames 0, stride, 2 * stride, ... are given; the others are not converted.
         max_frames: how many frames are given at most; None for all.
 
@@ -59,30 +61,38 @@ class VideoReader:
         self,
         path: str | os.PathLike[str],
         *,
-        size: tuple[int, int] = (160, 120),
+        fit: FrameFit,
         stride: int = 1,
         max_frames: int | None = None,
     ) -> None:
-        self._size = size
+        self._fit = fit
         self._stride = stride
         self._max_frames = max_frames
         file = _check_file(Path(path))
         self._capture = _open(Path(path))
         self._decoded: Any = None  # OpenCV fills the same memory again and again
-        self._resized = np.empty((size[1], size[0], 3), np.uint8)
+        self._next_is_kept = True
         self.num_decoded = 0
         self.num_given = 0
         self.reached_end = False
+        self.time_seconds = float("-inf")
+        """When the frame given last is shown, by the stream's own timestamps."""
         self.info = _info(self._capture, file)
 
     def read_into(self, frame: Frame) -> bool:
-        """Fill `frame`, uint8 (H, W, 3), with the next one kept; False when there is none."""
-        if self.num_given == self._max_frames or not self._skip() or not self._decode():
+        """Fill `frame` (H, W, 3), RGB, with the next one kept; False when there is none."""
+        if self.num_given == self._max_frames or not self._reach_next() or not self._decode():
             return False
-        picture = self._decoded
-        if picture.shape != self._resized.shape:
-            picture = cv2.resize(picture, self._size, dst=self._resized)
-        cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=frame)  # after the resize: fewer pixels
+        self._fit(self._decoded, frame)
+        self._next_is_kept = False
+        self.num_given += 1
+        return True
+
+    def pass_over(self) -> bool:
+        """Leave out the next frame kept, as if it had been given; False when there is none."""
+        if self.num_given == self._max_frames or not self._reach_next() or not self._grab():
+            return False
+        self._next_is_kept = False
         self.num_given += 1
         return True
 
@@ -101,11 +111,15 @@ class VideoReader:
     ) -> None:
         self.close()
 
-    def _skip(self) -> bool:
+    def _reach_next(self) -> bool:
         """Pass over the frames between two that are kept; False at the end of the file."""
-        if self.num_given == 0:
+        if self._next_is_kept:
             return True
-        return all(self._count(self._capture.grab()) for _ in range(self._stride - 1))
+        self._next_is_kept = all(self._grab() for _ in range(self._stride - 1))
+        return self._next_is_kept
+
+    def _grab(self) -> bool:
+        return self._count(self._capture.grab())
 
     def _decode(self) -> bool:
         found, self._decoded = self._capture.read(self._decoded)
@@ -114,7 +128,20 @@ class VideoReader:
     def _count(self, found: bool) -> bool:
         self.num_decoded += found
         self.reached_end |= not found
+        if found:
+            self.time_seconds = self._timestamp()
         return found
+
+    def _timestamp(self) -> float:
+        """Of the frame decoded last; one that does not lie after the one before is made up.
+
+        Some files give their last frames no time, others a wrong one.
+        """
+        seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        if np.isfinite(seconds) and seconds > self.time_seconds:
+            return float(seconds)
+        before = self.time_seconds if self.num_decoded > 1 else 0.0
+        return before + 1 / (self.info.fps or _USUAL_FPS)
 
 
 def iter_frames(
@@ -126,19 +153,32 @@ def iter_frames(
 ) -> Iterator[Frame]:
     """The frames of a video file, uint8 RGB (H, W, 3), each in memory of its own.
 
-    The arguments are those of `VideoReader`.
+    Args:
+        path, stride, max_frames: those of `VideoReader`.
+        size: width and height of the frames, in pixels; pictures are stretched to it.
 
     Raises:
         DecodeError: if the file cannot be opened or not one frame of it decodes.
     """
-    with VideoReader(path, size=size, stride=stride, max_frames=max_frames) as video:
+    fit = FrameFit(size)
+    with VideoReader(path, fit=fit, stride=stride, max_frames=max_frames) as video:
         while True:
-            frame = np.empty((size[1], size[0], 3), np.uint8)
+            frame = np.empty(fit.frame_shape, np.uint8)
             if not video.read_into(frame):
                 break
             yield frame
         if video.num_given == 0:
             raise DecodeError("no frame could be decoded")
+
+
+def probe(path: str | os.PathLike[str]) -> VideoInfo:
+    """What a file's header says, without decoding it.
+
+    Raises:
+        DecodeError: if the file cannot be opened.
+    """
+    with VideoReader(path, fit=FrameFit((1, 1))) as video:
+        return video.info
 
 
 def _check_file(path: Path) -> os.stat_result:

@@ -81,6 +81,8 @@ def write_errors() -> Iterator[None]:
     """HDF5's long error messages as one reason."""
     try:
         yield
+    except WriteError:
+        raise
     except (OSError, RuntimeError) as error:
         found = re.search(r"error message = '([^']*)'", str(error))
         strerror = error.strerror if isinstance(error, OSError) else None

@@ -30,7 +30,7 @@ def run_units(units: Sequence[Unit], *, jobs: int) -> Generator[UnitResult]:
 
 
 @contextmanager
-def _interrupts_held_back() -> Iterator[None]:
+def interrupts_held_back() -> Iterator[None]:
     """Ctrl-C waits; processes started meanwhile never see one, not even while they start up."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -52,7 +52,7 @@ def _run_in_processes(units: Sequence[Unit], jobs: int) -> Generator[UnitResult]
         idle_worker_timeout=_IDLE_SECONDS,
     )
     try:
-        with _interrupts_held_back():
+        with interrupts_held_back():
             results = parallel(delayed(extract_unit)(unit) for unit in units)
         yield from results
     except TerminatedWorkerError as error:

@@ -19,9 +19,8 @@ from preprocess.files import SealedFile
 from preprocess.messages import captured_stderr, first_complaint
 from preprocess.settings import FrameSettings
 from preprocess.shards import ClipRecord, ShardWriter, chunk_frames
-
-_PROGRAM_STREAM = b"\0\0\1\xba"
-_CLEARLY_FEWER = 0.9  # of the frames claimed; below it a clip counts as cut short
+from preprocess.transforms import FrameFit
+from preprocess.truncation import what_is_missing
 
 
 @dataclass(frozen=True)
@@ -109,12 +108,18 @@ def _write_clip(writer: ShardWriter, clip: Clip, settings: FrameSettings) -> int
 def _decode_clip(
     writer: ShardWriter, clip: Clip, settings: FrameSettings, messages: IO[bytes]
 ) -> int:
-    options = {name: getattr(settings, name) for name in ("size", "stride", "max_frames")}
-    with VideoReader(clip.path, **options) as video:
+    with VideoReader(
+        clip.path,
+        fit=FrameFit(settings.size),
+        stride=settings.stride,
+        max_frames=settings.max_frames,
+    ) as video:
         writer.begin_clip()
         try:
             _append_frames(writer, video, settings)
-            _check_end(clip, video, messages)
+            failure = what_is_missing(clip.path, video, messages)
+            if failure:
+                raise DecodeError(failure)
         except DecodeError:
             writer.drop_clip()
             raise
@@ -150,36 +155,3 @@ def _fill(block: NDArray[np.uint8], video: VideoReader) -> int:
         if not video.read_into(frame):
             return position
     return len(block)
-
-
-def _check_end(clip: Clip, video: VideoReader, messages: IO[bytes]) -> None:
-    """A clip without frames, or one cut short, is a failure."""
-    if video.num_given == 0:
-        raise DecodeError("no frame could be decoded")
-    claimed = video.info.claimed_frames
-    if not video.reached_end or claimed is None:
-        return
-    with clip.path.open("rb") as file:
-        head = file.read(12)
-    complained = bool(first_complaint(messages))
-    if is_cut_short(head, claimed, video.num_decoded, complained=complained):
-        raise DecodeError(f"ended early: {video.num_decoded} of {claimed} frames decoded")
-
-
-def is_cut_short(head: bytes, claimed: int, decoded: int, *, complained: bool) -> bool:
-    """Whether a file that was read to its end had lost a part before.
-
-    A header's count can be trusted to say so only together with a second sign. An AVI's index
-    is exact. Elsewhere fewer frames are normal (MP4 edit lists hide frames; Matroska and
-    WebM only estimate from the duration), so FFmpeg must have complained as well. An MPEG
-    program stream has neither index nor length: it ends where it ends.
-
-    Args:
-        head: the first 12 bytes of the file.
-        claimed: frames that its header speaks of.
-        decoded: frames that there were.
-        complained: whether FFmpeg reported an error.
-    """
-    if decoded >= _CLEARLY_FEWER * claimed or head.startswith(_PROGRAM_STREAM):
-        return False
-    return complained or head.endswith(b"AVI ")

@@ -10,6 +10,7 @@ import pytest
 
 from preprocess import DecodeError, iter_frames
 from preprocess.decode import VideoReader
+from preprocess.transforms import FrameFit
 
 from .conftest import read_plainly, write_video
 
@@ -61,7 +62,7 @@ def test_frames_do_not_share_memory(tmp_path: Path) -> None:
 
 def test_info(tmp_path: Path) -> None:
     path = write_video(tmp_path / "x.mp4", 9, size=(64, 48))
-    with VideoReader(path) as video:
+    with VideoReader(path, fit=FrameFit((160, 120))) as video:
         assert video.info.fps == pytest.approx(25)
         assert (video.info.width, video.info.height) == (64, 48)
         assert video.info.claimed_frames == 9

@@ -13,7 +13,7 @@ import pytest
 from preprocess import FrameSettings, PreprocessError, open_shards
 from preprocess.extract import Silent, extract
 from preprocess.shards import read_records
-from preprocess.worker import is_cut_short
+from preprocess.truncation import is_cut_short
 
 from .conftest import stored_frames, write_video
 

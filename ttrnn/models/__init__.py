@@ -1,5 +1,6 @@
 """Whole architectures, one a file."""
 
+from ttrnn.models.alexnet import build_alexnet
 from ttrnn.models.video_rnn import build_video_rnn
 
-__all__ = ["build_video_rnn"]
+__all__ = ["build_alexnet", "build_video_rnn"]

@@ -1,0 +1,170 @@
+"""Every frame of every video in a folder to its most probable classes, one CSV a video.
+
+    python -m experiments.classify -d videos/ -w weights/bvlc_alexnet.npy
+
+After dyelax/NVIDIA_Challenge, whose flags and columns still work, with AlexNet (Krizhevsky,
+Sutskever, Hinton, NIPS 2012) as Caffe's bvlc_alexnet, or any other image model. Its speed, 19
+frames/s read and 28 classified on a laptop's CPU; ours: docs/classify.md, from `python -m
+experiments.bench_classify`.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import OmitArgPrefixes, arg
+
+from experiments import runtime
+from experiments.classify.models import ModelOptions, check_options, load_model
+from experiments.classify.tables import SEED_TOP
+from experiments.classify.videos import Video, find_videos, select_range
+from preprocess.errors import PreprocessError
+from weights.errors import WeightsError
+
+EXIT_FAILED_VIDEOS = 1
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Classify every frame of every video in a folder; one CSV a video."""
+
+    options: OmitArgPrefixes[ModelOptions]
+    data_dir: Annotated[Path | None, arg(aliases=["-d"])] = None
+    """Folder of videos."""
+    range: Annotated[str | None, arg(aliases=["-r"])] = None
+    """"START END": of the sorted videos those from number START, counted from 0, to before END."""
+    recursive: bool = False
+    """Videos in folders below it as well."""
+    out: Path = Path("save")
+    """Folder of results."""
+    top: int = 5
+    """Classes a frame."""
+    every: int = 1
+    """Classify every N-th frame."""
+    columns: Literal["all", "seed"] = "all"
+    """all: frame, time, labels, probabilities; seed: the ten columns of the original."""
+    annotate: bool = False
+    """Write NAME.annotated.mp4 too, with the classes drawn into the picture."""
+    batch_size: int = 64
+    """Frames the model sees at once."""
+    threads: str = "auto"
+    """TensorFlow's thread pools: auto, or INTRA,INTER such as 18,36."""
+    jobs: int = 2
+    """Videos decoded at the same time, each by a process of its own."""
+    export: Path | None = None
+    """Write the model to this .onnx file, compare it with ONNX Runtime, and stop."""
+
+
+def main(args: list[str] | None = None) -> int:
+    """The command line. Returns the exit code."""
+    import tyro
+
+    arguments = tyro.cli(
+        Arguments, prog="python -m experiments.classify", args=_with_weights_flag(args)
+    )
+    runtime.stop_on_termination()
+    try:
+        if arguments.export is not None:
+            return _export(arguments, arguments.export)
+        return run(arguments)
+    except (PreprocessError, WeightsError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "\nStopped. The rows so far are kept: the same command goes on from there.",
+            file=sys.stderr,
+        )
+        return 130
+
+
+def run(arguments: Arguments) -> int:
+    """Classify the videos that are not done yet. Returns the exit code.
+
+    Raises:
+        PreprocessError, WeightsError, ValueError, OSError: if folder, model, weights or a flag are
+            not what they should be; the message says what to do.
+    """
+    videos = _check(arguments)
+    from experiments.classify.job import ClassificationJob, JobOptions
+
+    runtime.configure(runtime.parse_threads(arguments.threads), seed=0)
+    model = load_model(arguments.options, batch_size=arguments.batch_size)
+    if arguments.top > len(model.class_names):
+        raise ValueError(
+            f"--top must be at most the {len(model.class_names)} classes of {model.name}. "
+            f"Received {arguments.top}."
+        )
+    names = ("top", "every", "columns", "annotate", "batch_size", "jobs")
+    options = JobOptions(**{name: getattr(arguments, name) for name in names})
+    job = ClassificationJob(model, videos, arguments.out, options)
+    failures = job.run()
+    if failures:
+        print(
+            f"{len(failures)} of {len(videos)} videos failed or are incomplete; see "
+            f"{arguments.out / 'failures.csv'}",
+            file=sys.stderr,
+        )
+    return EXIT_FAILED_VIDEOS if failures else 0
+
+
+def _check(arguments: Arguments) -> list[Video]:
+    """See to all that can be seen to before TensorFlow is imported; returns the videos."""
+    if arguments.data_dir is None:
+        raise ValueError("--data-dir, or -d, must name a folder of videos.")
+    for name in ("top", "every", "batch_size", "jobs"):
+        value = getattr(arguments, name)
+        if value < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1. Received {value}.")
+    if arguments.columns == "seed" and arguments.top != SEED_TOP:
+        raise ValueError(f"--columns seed means {SEED_TOP} classes; leave out --top.")
+    runtime.parse_threads(arguments.threads)
+    videos = find_videos(arguments.data_dir, recursive=arguments.recursive)
+    if arguments.range is not None:
+        videos = select_range(videos, arguments.range)
+    check_options(arguments.options)
+    _require_writable(arguments.out)
+    return videos
+
+
+def _require_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise PreprocessError(f"Cannot write to {folder}: {error.strerror}.") from error
+
+
+def _export(arguments: Arguments, path: Path) -> int:
+    """Write the model as ONNX. Returns the exit code."""
+    if path.suffix != ".onnx":
+        raise ValueError(f"--export must name a file that ends in .onnx. Received {path}.")
+    if arguments.options.model.endswith(".onnx"):
+        raise ValueError(f"{arguments.options.model} is an ONNX file already.")
+    check_options(arguments.options)
+    from experiments.classify.onnx_models import ExportError, export_onnx
+
+    runtime.configure(runtime.parse_threads(arguments.threads), seed=0)
+    model = load_model(arguments.options, batch_size=arguments.batch_size, fused=False)
+    try:
+        difference = export_onnx(model, path, batch_size=arguments.batch_size)
+    except ExportError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(
+        f"{path}: {model.name}, {path.stat().st_size / 1e6:.1f} MB; probabilities within "
+        f"{difference:.1e} of Keras's.\n"
+        f"Use it with: python -m experiments.classify -d VIDEOS --model {path}"
+    )
+    return 0
+
+
+def _with_weights_flag(args: list[str] | None) -> list[str]:
+    """The words typed, with the original's -w spelt out."""
+    words = list(sys.argv[1:] if args is None else args)
+    return ["--weights" if word == "-w" else word for word in words]

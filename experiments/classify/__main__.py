@@ -1,0 +1,8 @@
+"""`python -m experiments.classify`."""
+
+import sys
+
+from experiments.classify import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,300 @@
+"""The job: decode, classify and write, all at the same time, over all videos of a folder."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.classify.annotate import draw_video
+from experiments.classify.models import ImageModel
+from experiments.classify.progress import FolderProgress
+from experiments.classify.summary import summarize
+from experiments.classify.tables import Columns, Row, Table
+from experiments.classify.timeline import timeline_png
+from experiments.classify.videos import Video
+from experiments.run_directory import write_atomically
+from preprocess.decode import VideoInfo
+from preprocess.errors import PreprocessError
+from preprocess.feed import FrameBlock, VideoEnded, VideoOpened, feed_frames
+from preprocess.feed_worker import Task
+from preprocess.files import write_text
+
+
+@dataclass(frozen=True)
+class JobOptions:
+    """What is written, and how the work is shared out."""
+
+    top: int = 5
+    """Classes a row."""
+    every: int = 1
+    """Classify every so many-th frame."""
+    columns: Columns = "all"
+    """Of the CSV."""
+    annotate: bool = False
+    """Draw the classes into a copy of each video."""
+    batch_size: int = 64
+    """The model's."""
+    jobs: int = 2
+    """Videos decoded at the same time."""
+
+
+@dataclass
+class _Work:
+    """A video on its way."""
+
+    video: Video
+    table: Table
+    info: VideoInfo | None = None
+
+
+_Origin = tuple[_Work, int, float]
+
+
+@dataclass
+class _Batch:
+    """Frames of one or several videos that the model sees at once."""
+
+    frames: NDArray[Any]
+    """(batch_size, H, W, 3)."""
+    origins: list[_Origin] = field(default_factory=list)
+    """Video, kept frame and time of each."""
+    ended: list[VideoEnded] = field(default_factory=list)
+    """Videos whose last row is in this batch or in one before."""
+
+
+class ClassificationJob:
+    """Classify videos into tables.
+
+    The model works on one batch in a thread while the next is being filled; frames of several
+    videos may share a batch.
+
+    Args:
+        model: the classifier.
+        videos: what to classify.
+        out: folder of results.
+        options: see there.
+    """
+
+    def __init__(
+        self, model: ImageModel, videos: Sequence[Video], out: Path, options: JobOptions
+    ) -> None:
+        self._model = model
+        self._videos = videos
+        self._out = out
+        self._options = options
+        self._works: list[_Work] = []
+        self._failures: dict[str, str] = {}
+        self._num_complete = 0
+        self._progress = FolderProgress([video.path for video in videos])
+        shape = (options.batch_size, *model.fit.frame_shape)
+        self._batch = _Batch(np.zeros(shape, model.fit.dtype))
+        self._pending: tuple[_Batch, Future] | None = None
+
+    def run(self) -> dict[str, str]:
+        """Do what is not done yet; returns why videos failed, by source.
+
+        Raises:
+            WriteError: if the disk does not take the results.
+        """
+        try:
+            with self._progress, ThreadPoolExecutor(1) as model_thread:
+                self._classify(model_thread)
+        finally:
+            for work in self._works:
+                work.table.close()
+        if self._num_complete:
+            print(f"{self._num_complete} of {len(self._videos)} videos were there already.")
+        write_failures(self._out / "failures.csv", self._failures, self._videos)
+        return self._failures
+
+    def _classify(self, model_thread: ThreadPoolExecutor) -> None:
+        events = feed_frames(
+            self._tasks(),
+            self._model.fit,
+            stride=self._options.every,
+            jobs=self._options.jobs,
+            frames_ahead=2 * self._options.batch_size,
+        )
+        with closing(events):
+            for event in events:
+                if isinstance(event, VideoOpened):
+                    self._works[event.video].info = event.info
+                elif isinstance(event, VideoEnded):
+                    self._batch.ended.append(event)
+                else:
+                    self._fill(event, model_thread)
+        if self._batch.origins:
+            self._hand_over(model_thread)
+        self._write_pending()
+        for ended in self._batch.ended:
+            self._finish(ended)
+
+    def _fill(self, block: FrameBlock, model_thread: ThreadPoolExecutor) -> None:
+        """Copy frames into the batch; a full one goes to the model."""
+        work = self._works[block.video]
+        for position, (frame, time_seconds) in enumerate(
+            zip(block.frames, block.times, strict=True)
+        ):
+            self._batch.frames[len(self._batch.origins)] = frame
+            self._batch.origins.append((work, block.first + position, time_seconds))
+            if len(self._batch.origins) == len(self._batch.frames):
+                self._hand_over(model_thread)
+
+    def _hand_over(self, model_thread: ThreadPoolExecutor) -> None:
+        """Give the batch to the model, write what it made of the one before, and begin another."""
+        full = self._batch
+        future = model_thread.submit(self._model.predict, full.frames)
+        free = self._write_pending()
+        self._pending = (full, future)
+        self._batch = _Batch(np.zeros_like(full.frames) if free is None else free)
+
+    def _write_pending(self) -> NDArray[Any] | None:
+        """Write the rows of the batch before; returns its memory."""
+        if self._pending is None:
+            return None
+        batch, future = self._pending
+        probabilities = future.result()
+        self._pending = None
+        start = 0
+        for work, group in groupby(batch.origins, key=itemgetter(0)):
+            origins = list(group)
+            self._append(work, origins, probabilities[start : start + len(origins)])
+            start += len(origins)
+        for ended in batch.ended:
+            self._finish(ended)
+        return batch.frames
+
+    def _append(self, work: _Work, origins: Sequence[_Origin], probabilities: NDArray) -> None:
+        """Rows of consecutive frames of one video."""
+        best = top_classes(probabilities, self._options.top)
+        names = self._model.class_names
+        work.table.append(
+            [
+                Row(
+                    frame=number * self._options.every,
+                    time_seconds=time_seconds,
+                    labels=tuple(names[index] for index in classes),
+                    probabilities=tuple(shares[classes].tolist()),
+                )
+                for (_, number, time_seconds), classes, shares in zip(
+                    origins, best, probabilities, strict=True
+                )
+            ]
+        )
+        self._progress.advance(work.video.path, len(origins), self._options.every, work.info)
+
+    def _tasks(self) -> Iterator[Task]:
+        """The videos that are not done, each begun when its turn comes."""
+        for video in self._videos:
+            table = self._table(video)
+            if table.is_complete():
+                self._note_complete(video, table)
+                continue
+            try:
+                table.begin()
+            except PreprocessError as error:
+                self._fail(video, str(error))
+                continue
+            if table.started_over:
+                self._progress.say(f"{video.source}: {table.started_over} changed; starting over.")
+            elif table.num_rows:
+                self._progress.say(f"{video.source}: going on after {table.num_rows} rows.")
+            self._works.append(_Work(video, table))
+            yield Task(video.path, skip=table.num_rows)
+
+    def _table(self, video: Video) -> Table:
+        """The results of a video, and what they depend on."""
+        options = self._options
+        settings = {
+            **self._model.settings,
+            "fit": asdict(self._model.fit),
+            "top": options.top,
+            "every": options.every,
+            "columns": options.columns,
+        }
+        if video.path.exists():
+            file = video.path.stat()
+            settings |= {"video_bytes": file.st_size, "video_mtime_ns": file.st_mtime_ns}
+        return Table(self._out / video.results, settings, top=options.top, every=options.every)
+
+    def _note_complete(self, video: Video, table: Table) -> None:
+        """A video that an earlier run has finished."""
+        self._num_complete += 1
+        self._progress.finish(video.path)
+        failure = table.summary()["failure"]
+        if failure:
+            self._failures[video.source] = failure
+        if self._options.annotate and not table.path(".annotated.mp4").exists():
+            self._draw(video, table)
+
+    def _finish(self, ended: VideoEnded) -> None:
+        """All rows of a video are written: the rest of its results."""
+        work = self._works[ended.video]
+        video, table = work.video, work.table
+        self._progress.finish(video.path)
+        if ended.failure:
+            self._fail(video, ended.failure)
+        if table.num_rows == 0:
+            table.discard()
+            return
+        if ended.crashed:
+            table.close()  # the rows stay for another try
+            return
+        assert work.info is not None
+        summary = summarize(table.rows(), video.source, work.info, failure=ended.failure)
+        picture = timeline_png(table.rows, table.num_rows, title=video.source)
+        write_atomically(table.path(".png"), picture)
+        table.finish(summary, self._options.columns)
+        first = summary["top_classes"][0]
+        self._progress.say(
+            f"{video.source}: {table.num_rows:,} rows in {table.path('.csv')}; "
+            f"{first['label']} {first['mean_probability']:.2f}"
+        )
+        if self._options.annotate:
+            self._draw(video, table)
+
+    def _draw(self, video: Video, table: Table) -> None:
+        self._progress.say(f"{video.source}: drawing {table.path('.annotated.mp4')}")
+        draw_video(video.path, table.rows(), table.path(".annotated.mp4"))
+
+    def _fail(self, video: Video, reason: str) -> None:
+        self._failures[video.source] = reason
+        self._progress.say(f"{video.source}: {reason}")
+
+
+def top_classes(probabilities: NDArray, top: int) -> NDArray[np.intp]:
+    """The `top` most probable classes (n, top) of probabilities (n, C), best first.
+
+    Of equals the one of the lower number comes first.
+    """
+    return np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
+
+
+def write_failures(path: Path, failures: Mapping[str, str], videos: Sequence[Video]) -> None:
+    """Keep the reasons as CSV; what other runs in this folder said of other videos stays.
+
+    Without a failure there is no file.
+    """
+    rows = dict(failures)
+    if path.exists():
+        with path.open(encoding="utf-8", newline="") as file:
+            earlier = {row["video"]: row["reason"] for row in csv.DictReader(file)}
+        own = {video.source for video in videos}
+        rows |= {source: reason for source, reason in earlier.items() if source not in own}
+    if not rows:
+        path.unlink(missing_ok=True)
+        return
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("video", "reason"), *sorted(rows.items())])
+    write_text(path, text.getvalue())

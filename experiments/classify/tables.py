@@ -1,0 +1,220 @@
+"""The CSV of one video: rows as they are made, kept under another name until all are there.
+
+Beside `NAME.csv` lies `NAME.json`, which says what the rows were made with. While a video is
+worked on they are `NAME.csv.part` and `NAME.json.part`, from which a later run goes on.
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from preprocess.errors import WriteError
+from preprocess.files import write_errors, write_text
+
+Columns = Literal["all", "seed"]
+SEED_TOP = 5  # labels a frame in the original's files
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is known of one frame: k classes, most probable first."""
+
+    frame: int
+    time_seconds: float
+    labels: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+
+class Table:
+    """The results of one video in a folder.
+
+    Args:
+        results: their path without a suffix.
+        settings: all that the rows depend on; rows made with others are thrown away.
+        top: labels a row.
+        every: frames from one row to the next.
+    """
+
+    def __init__(self, results: Path, settings: dict[str, Any], *, top: int, every: int) -> None:
+        self._results = results
+        self._settings = json.loads(json.dumps(settings))
+        self._top = top
+        self._every = every
+        self._file: IO[str] | None = None
+        self.num_rows = 0
+        self.started_over = ""
+        """Which setting made an earlier result void; empty if none did."""
+
+    def path(self, suffix: str) -> Path:
+        """Of a result: `.csv`, `.json`, `.png` ..."""
+        return self._results.with_name(self._results.name + suffix)
+
+    def is_complete(self) -> bool:
+        """Whether the video was finished with the same settings."""
+        if not self.path(".csv").exists():
+            return False
+        return _settings_in(self.path(".json")) == self._settings
+
+    def summary(self) -> dict[str, Any]:
+        """What the JSON of a complete video holds."""
+        return json.loads(self.path(".json").read_text(encoding="utf-8"))
+
+    def begin(self) -> None:
+        """Go on where an earlier run stopped, or start anew.
+
+        Raises:
+            WriteError: if the disk does not take it, or another run works on this video.
+        """
+        part = self.path(".csv.part")
+        with write_errors():
+            self._results.parent.mkdir(parents=True, exist_ok=True)
+            self._file = part.open("a", encoding="utf-8", newline="")
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.close()
+                raise WriteError("another run is working on it") from None
+            self.num_rows, num_bytes = self._find_earlier_rows()
+            os.truncate(part, num_bytes)
+            if self.num_rows == 0:
+                self._file.write(_line(header(self._top)))
+            self._file.flush()
+
+    def append(self, rows: Sequence[Row]) -> None:
+        """Add rows; they are with the system when this returns.
+
+        Raises:
+            WriteError: if the disk does not take them.
+        """
+        assert self._file is not None
+        with write_errors():
+            self._file.write("".join(_line(_cells(row)) for row in rows))
+            self._file.flush()
+        self.num_rows += len(rows)
+
+    def rows(self) -> Iterator[Row]:
+        """The rows so far, from the disk, one at a time; those of a complete video if it is one."""
+        part = self.path(".csv.part")
+        with (part if part.exists() else self.path(".csv")).open(
+            encoding="utf-8", newline=""
+        ) as file:
+            lines = csv.reader(file)
+            is_seed = next(lines)[0] != "frame"
+            for number, cells in enumerate(lines):
+                unknown = [str(number * self._every), "nan"] if is_seed else []
+                yield _row([*unknown, *cells], self._top)
+
+    def discard(self) -> None:
+        """Forget a video that gave no rows."""
+        self.close()
+        for suffix in (".csv.part", ".json.part"):
+            self.path(suffix).unlink(missing_ok=True)
+
+    def finish(self, summary: dict[str, Any], columns: Columns) -> None:
+        """Give the files their names: the CSV, then the JSON, which makes the video complete.
+
+        Raises:
+            WriteError: if the disk does not take them.
+        """
+        self.close()
+        temporary = self.path(".csv.whole")
+        with write_errors():
+            with (
+                self.path(".csv.part").open(encoding="utf-8", newline="") as rows,
+                temporary.open("w", encoding="utf-8", newline="") as whole,
+            ):
+                for cells in csv.reader(rows):
+                    whole.write(_line(cells if columns == "all" else cells[2:]))
+                whole.flush()
+                os.fsync(whole.fileno())
+            os.replace(temporary, self.path(".csv"))
+        text = json.dumps({"settings": self._settings, **summary}, indent=2, ensure_ascii=False)
+        write_text(self.path(".json"), text + "\n")
+        for suffix in (".csv.part", ".json.part"):
+            self.path(suffix).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Stop for now."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _find_earlier_rows(self) -> tuple[int, int]:
+        """Rows and bytes of an earlier run with these settings; all other results are voided."""
+        settings = self.path(".json.part")
+        if _settings_in(settings) == self._settings:
+            return _whole_rows(self.path(".csv.part"), self._top, self._every)
+        before = _settings_in(self.path(".json")) or _settings_in(settings)
+        if before is not None:
+            self.started_over = _difference(before, self._settings)
+        for suffix in (".csv", ".json", ".png", ".annotated.mp4"):
+            self.path(suffix).unlink(missing_ok=True)
+        write_text(settings, json.dumps({"settings": self._settings}, indent=2) + "\n")
+        return 0, 0
+
+
+def header(top: int) -> list[str]:
+    """Names of the columns."""
+    numbers = range(1, top + 1)
+    labels, probabilities = ([f"{name}_{n}" for n in numbers] for name in ("label", "prob"))
+    return ["frame", "time_seconds", *labels, *probabilities]
+
+
+def _cells(row: Row) -> list[str]:
+    probabilities = [f"{value:.6f}" for value in row.probabilities]
+    return [str(row.frame), f"{row.time_seconds:.6f}", *row.labels, *probabilities]
+
+
+def _row(cells: Sequence[str], top: int) -> Row:
+    labels, probabilities = cells[2 : 2 + top], cells[2 + top :]
+    if len(probabilities) != top:
+        raise ValueError("a row has the wrong number of cells")
+    return Row(int(cells[0]), float(cells[1]), tuple(labels), tuple(map(float, probabilities)))
+
+
+def _line(cells: Sequence[str]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()
+
+
+def _whole_rows(path: Path, top: int, every: int) -> tuple[int, int]:
+    """How many rows at the start of a file are as they should be, and the bytes they end at."""
+    num_rows, num_bytes = 0, 0
+    with path.open("rb") as file:
+        if file.readline() != _line(header(top)).encode():
+            return 0, 0
+        while _is_row(file.readline(), top, frame=num_rows * every):
+            num_rows, num_bytes = num_rows + 1, file.tell()
+    return num_rows, num_bytes
+
+
+def _is_row(line: bytes, top: int, *, frame: int) -> bool:
+    try:
+        (cells,) = csv.reader([line.decode()])
+        return line.endswith(b"\n") and _row(cells, top).frame == frame
+    except (ValueError, IndexError, csv.Error):
+        return False
+
+
+def _settings_in(path: Path) -> dict[str, Any] | None:
+    """The settings of a JSON file; None if it is not there, or not whole."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return found["settings"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """The first settings that differ, for a person."""
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return ", ".join(names[:3])

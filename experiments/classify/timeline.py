@@ -1,0 +1,92 @@
+"""The most probable classes of a video over time, as a picture."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from experiments.classify.tables import Row
+from experiments.plots import LIGHT, Theme, dress, new_figure, png_bytes
+
+NUM_CLASSES = 6
+_MAX_POINTS = 600
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+
+
+def timeline_png(
+    rows: Callable[[], Iterable[Row]], num_rows: int, *, title: str, theme: Theme = LIGHT
+) -> bytes:
+    """Probabilities of a video's six most probable classes over time; 1500 x 600 px.
+
+    A long video's rows are averaged over equal spans, 600 at most, so that memory does not grow
+    with it. A class that is not among the best of a row counts as 0 there.
+
+    Args:
+        rows: gives the rows anew each time it is called.
+        num_rows: how many there are.
+        title: of the picture.
+        theme: colours.
+    """
+    from matplotlib.ticker import FuncFormatter
+
+    total: Counter[str] = Counter()
+    for row in rows():
+        total.update(dict(zip(row.labels, row.probabilities, strict=True)))  # type: ignore[arg-type]
+    labels = sorted(total, key=lambda label: (-total[label], label))[:NUM_CLASSES]
+    times, curves = _averages(rows(), num_rows, labels)
+    figure = new_figure(10, 4, theme)
+    axes = figure.subplots()
+    marker = "o" if len(times) < 40 else ""
+    for label, curve, colour in zip(labels, curves, _COLOURS, strict=False):
+        name = f"{label}  {total[label] / num_rows:.2f}".replace("$", r"\\$")
+        axes.plot(
+            times, curve, color=colour, linewidth=1.6, marker=marker, markersize=3, label=name
+        )
+    axes.set_ylim(0, 1.02)
+    axes.margins(x=0.01)
+    axes.xaxis.set_major_formatter(FuncFormatter(_clock))
+    axes.set_xlabel("time (min:s)")
+    axes.set_ylabel("probability")
+    axes.set_title(title, fontsize=11, loc="left", fontweight="bold").set_parse_math(False)
+    legend = axes.legend(
+        loc="center left",
+        bbox_to_anchor=(1.01, 0.5),
+        title="class, mean",
+        fontsize=9,
+        frameon=False,
+        labelcolor=theme.text,
+        alignment="left",
+    )
+    legend.get_title().set_color(theme.text)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    dress(axes, theme)
+    axes.grid(axis="y", color=theme.grid, linewidth=0.8)
+    return png_bytes(figure)
+
+
+def _averages(
+    rows: Iterable[Row], num_rows: int, labels: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean times (points,) and probabilities (labels, points)."""
+    points = min(num_rows, _MAX_POINTS)
+    count, times = np.zeros(points), np.zeros(points)
+    sums = np.zeros((len(labels), points))
+    place = {label: number for number, label in enumerate(labels)}
+    for number, row in enumerate(rows):
+        point = number * points // num_rows
+        count[point] += 1
+        times[point] += row.time_seconds
+        for label, probability in zip(row.labels, row.probabilities, strict=True):
+            if label in place:
+                sums[place[label], point] += probability
+    return times / count, sums / count
+
+
+def _clock(seconds: float, _position: object = None) -> str:
+    """75.5 -> '1:15.5'; whole seconds without the fraction."""
+    minutes, rest = divmod(round(seconds, 2), 60)
+    text = f"{rest:04.1f}" if rest % 1 else f"{rest:02.0f}"
+    return f"{minutes:.0f}:{text}"

@@ -1,0 +1,219 @@
+"""A process that decodes videos into shared memory, seen from both of its ends."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preprocess.decode import VideoInfo, VideoReader
+from preprocess.errors import DecodeError
+from preprocess.messages import captured_stderr, first_complaint
+from preprocess.transforms import FrameFit
+from preprocess.truncation import what_is_missing
+
+BLOCK_FRAMES = 16
+_WORD_EVERY = 500  # frames passed over between two signs of life
+
+
+@dataclass(frozen=True)
+class Task:
+    """A video to decode.
+
+    Args:
+        path: the file.
+        skip: kept frames at its start that are passed over.
+    """
+
+    path: Path
+    skip: int = 0
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The decoder knows the file."""
+
+    info: VideoInfo
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of shared memory is filled, from frame `first` on."""
+
+    slot: int
+    first: int
+    times: list[float]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """There are no more frames."""
+
+    num_frames: int
+    failure: str
+
+
+class Alive:
+    """A sign of life."""
+
+
+class Worker:
+    """The owner's end: starts the process, and keeps count of its blocks.
+
+    Args:
+        fit: what pictures are made into.
+        stride: every how many frames one is kept.
+        num_slots: blocks of shared memory.
+    """
+
+    def __init__(self, fit: FrameFit, stride: int, num_slots: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        shape = (num_slots, BLOCK_FRAMES, *fit.frame_shape)
+        num_bytes = int(np.prod(shape)) * fit.dtype.itemsize
+        self._memory = SharedMemory(create=True, size=num_bytes)
+        self._blocks: NDArray[Any] = np.ndarray(shape, fit.dtype, self._memory.buf)
+        self._taken: list[int] = []
+        self._num_slots = num_slots
+        self.pipe, theirs = context.Pipe()
+        arguments = (theirs, self._memory.name, fit, stride, num_slots)
+        self._process = context.Process(target=_serve, args=arguments, daemon=True)
+        self._process.start()
+        theirs.close()
+        self.video: int | None = None
+        self.num_frames = 0
+        self.last_word = time.monotonic()
+
+    def begin(self, video: int, task: Task) -> None:
+        """Let the process decode a video."""
+        self.video, self.num_frames, self.last_word = video, task.skip, time.monotonic()
+        self.pipe.send(task)
+
+    def receive(self) -> Opened | Block | Finished | Alive:
+        """The next message; EOFError if the process died."""
+        message = self.pipe.recv()
+        self.last_word = time.monotonic()
+        if isinstance(message, Block):
+            self._taken.append(message.slot)
+            self.num_frames = message.first + len(message.times)
+        return message
+
+    def frames_of(self, block: Block) -> NDArray[Any]:
+        """(n, H, W, 3), in shared memory."""
+        return self._blocks[block.slot, : len(block.times)]
+
+    def give_back(self) -> None:
+        """Let the process fill the block received last again."""
+        try:
+            self.pipe.send(self._taken.pop())
+        except (BrokenPipeError, ConnectionResetError):
+            return  # it died; the next message says so
+        self.last_word = time.monotonic()
+
+    def has_room(self) -> bool:
+        """Whether the process has a free block, and so no reason to be silent."""
+        return len(self._taken) < self._num_slots
+
+    def is_alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.is_alive()
+
+    def cause_of_death(self) -> str:
+        """For a message: the signal or exit code."""
+        self._process.join(5)
+        code = self._process.exitcode
+        if code is None or code >= 0:
+            return f"exit code {code}"
+        return signal.Signals(-code).name
+
+    def kill(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.join()
+
+    def close(self) -> None:
+        """End the process and free its memory."""
+        self.kill()
+        self.pipe.close()
+        del self._blocks
+        self._memory.close()
+        self._memory.unlink()
+
+
+def _serve(pipe: Connection, memory_name: str, fit: FrameFit, stride: int, num_slots: int) -> None:
+    """The process's end: decode what is asked for until the owner is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's to answer
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    memory = SharedMemory(name=memory_name)
+    shape = (num_slots, BLOCK_FRAMES, *fit.frame_shape)
+    blocks: NDArray[Any] = np.ndarray(shape, fit.dtype, memory.buf)
+    free = list(range(num_slots))
+    try:
+        while True:
+            message = pipe.recv()
+            if isinstance(message, int):
+                free.append(message)
+            else:
+                pipe.send(_decode(pipe, message, fit, stride, blocks, free))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        os._exit(0)  # the owner is gone, and with it the shared memory
+
+
+def _decode(
+    pipe: Connection, task: Task, fit: FrameFit, stride: int, blocks: NDArray, free: list[int]
+) -> Finished:
+    """Send a video's frames; returns how it ended."""
+    given = 0
+    with captured_stderr() as messages:
+        try:
+            with VideoReader(task.path, fit=fit, stride=stride) as video:
+                pipe.send(Opened(video.info))
+                _pass_over(pipe, video, task.skip)
+                given = _send_frames(pipe, video, blocks, free)
+                return Finished(
+                    given, _complaint(what_is_missing(task.path, video, messages), messages)
+                )
+        except DecodeError as error:
+            return Finished(given, _complaint(str(error), messages))
+
+
+def _complaint(failure: str, messages: IO[bytes]) -> str:
+    """The reason with what FFmpeg had to say of it."""
+    said = first_complaint(messages) if failure else ""
+    return f"{failure} ({said})" if said else failure
+
+
+def _pass_over(pipe: Connection, video: VideoReader, num_frames: int) -> None:
+    for number in range(num_frames):
+        if not video.pass_over():
+            return
+        if number % _WORD_EVERY == 0:
+            pipe.send(Alive())
+
+
+def _send_frames(pipe: Connection, video: VideoReader, blocks: NDArray, free: list[int]) -> int:
+    """All frames that are left, a block at a time; returns how many the video has."""
+    more = True
+    while more:
+        while not free:
+            free.append(pipe.recv())
+        slot, first = free.pop(), video.num_given
+        times = []
+        for frame in blocks[slot]:
+            more = video.read_into(frame)
+            if not more:
+                break
+            times.append(video.time_seconds)
+        if times:
+            pipe.send(Block(slot, first, times))
+        else:
+            free.append(slot)
+    return video.num_given

@@ -1,0 +1,70 @@
+"""One decoded picture, of any shape, to one frame of a fixed shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Picture = NDArray[np.uint8]
+_INTERPOLATIONS = {"linear": cv2.INTER_LINEAR, "area": cv2.INTER_AREA}
+
+
+@dataclass(frozen=True)
+class FrameFit:
+    """How pictures become frames.
+
+    Args:
+        size: width and height of the frames, in pixels.
+        crop: what of a picture is kept. "none": all, stretched to the size. "aspect": the largest
+            part around the middle that has the shape of `size`.
+        margin: pixels that are cut off on all four sides after scaling: the picture is scaled to
+            a size larger by that much. Caffe scales to 256x256 and takes the middle 227x227.
+        interpolation: "linear", OpenCV's default; "area", each pixel the mean of those it covers,
+            which does not flicker where pictures are made much smaller.
+        centred: take from each picture the mean of all its values first. Frames are then float32
+            instead of uint8.
+    """
+
+    size: tuple[int, int]
+    crop: Literal["none", "aspect"] = "none"
+    margin: tuple[int, int, int, int] = (0, 0, 0, 0)
+    interpolation: Literal["linear", "area"] = "linear"
+    centred: bool = False
+
+    @property
+    def frame_shape(self) -> tuple[int, int, int]:
+        """(height, width, 3)."""
+        return (self.size[1], self.size[0], 3)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the frames."""
+        return np.dtype(np.float32 if self.centred else np.uint8)
+
+    def __call__(self, picture: Picture, frame: NDArray[Any]) -> None:
+        """Fill a frame (height, width, 3), RGB, from a picture (any height, any width, 3), BGR."""
+        pixels: NDArray[Any] = picture
+        if self.centred:
+            pixels = picture.astype(np.float32)
+            pixels -= pixels.mean(dtype=np.float64)
+        if self.crop == "aspect":
+            pixels = _cut_to_aspect(pixels, self.size)
+        left, top, right, bottom = self.margin
+        wanted = (self.size[0] + left + right, self.size[1] + top + bottom)
+        if pixels.shape[1::-1] != wanted:
+            pixels = cv2.resize(pixels, wanted, interpolation=_INTERPOLATIONS[self.interpolation])
+        pixels = pixels[top : top + self.size[1], left : left + self.size[0]]
+        cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=frame)  # after the resize: fewer pixels
+
+
+def _cut_to_aspect(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """The largest part around the middle whose sides are in the proportion of `size`."""
+    height, width = pixels.shape[:2]
+    kept_width = max(min(width, round(height * size[0] / size[1])), 1)
+    kept_height = max(min(height, round(width * size[1] / size[0])), 1)
+    left, top = (width - kept_width) // 2, (height - kept_height) // 2
+    return pixels[top : top + kept_height, left : left + kept_width]

@@ -1,0 +1,52 @@
+"""Whether a video that was read to its end is all there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import IO
+
+from preprocess.decode import VideoReader
+from preprocess.messages import first_complaint
+
+_PROGRAM_STREAM = b"\0\0\1\xba"
+_CLEARLY_FEWER = 0.9  # of the frames claimed; below it a clip counts as cut short
+
+
+def what_is_missing(path: Path, video: VideoReader, messages: IO[bytes]) -> str:
+    """What is wrong with a video that gives no more frames; empty if nothing is.
+
+    Args:
+        path: the file.
+        video: its reader.
+        messages: what FFmpeg said meanwhile, from `captured_stderr`.
+    """
+    if video.num_given == 0:
+        return "no frame could be decoded"
+    claimed = video.info.claimed_frames
+    if not video.reached_end or claimed is None:
+        return ""
+    with path.open("rb") as file:
+        head = file.read(12)
+    complained = bool(first_complaint(messages))
+    if is_cut_short(head, claimed, video.num_decoded, complained=complained):
+        return f"ended early: {video.num_decoded} of {claimed} frames decoded"
+    return ""
+
+
+def is_cut_short(head: bytes, claimed: int, decoded: int, *, complained: bool) -> bool:
+    """Whether a file that was read to its end had lost a part before.
+
+    A header's count can be trusted to say so only together with a second sign. An AVI's index
+    is exact. Elsewhere fewer frames are normal (MP4 edit lists hide frames; Matroska and
+    WebM only estimate from the duration), so FFmpeg must have complained as well. An MPEG
+    program stream has neither index nor length: it ends where it ends.
+
+    Args:
+        head: the first 12 bytes of the file.
+        claimed: frames that its header speaks of.
+        decoded: frames that there were.
+        complained: whether FFmpeg reported an error.
+    """
+    if decoded >= _CLEARLY_FEWER * claimed or head.startswith(_PROGRAM_STREAM):
+        return False
+    return complained or head.endswith(b"AVI ")
