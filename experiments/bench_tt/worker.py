@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from experiments import environment, runtime
 from experiments.bench_tt import workloads
 from experiments.bench_tt.workloads import Case
+from experiments.remote import Remote
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Timing:
     """Of the process so far."""
 
 
-class Worker:
+class Worker(Remote):
     """A system in its own process; its methods wait for the answer.
 
     Args:
@@ -34,50 +34,11 @@ class Worker:
     """
 
     def __init__(self, system: str, threads: runtime.Threads) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
         started = time.perf_counter()
-        self._process = context.Process(target=_serve, args=(theirs, system, threads), daemon=True)
-        self._process.start()
-        theirs.close()
+        super().__init__(_Bench, system, threads=threads)
         self.ask("time", Case("full", 200, 16), np.full(16, 200))
         self.startup_seconds = time.perf_counter() - started
         """From starting the process to the end of its first step, imports included."""
-
-    def ask(self, question: str, *arguments: Any) -> Any:
-        """Call a function of `_ANSWERS` there.
-
-        Raises:
-            RuntimeError: if it failed there, or the process died (of memory, most likely).
-        """
-        try:
-            self._pipe.send((question, arguments))
-            done, answer = self._pipe.recv()
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            raise RuntimeError("the process died, of too little memory most likely") from None
-        if not done:
-            raise RuntimeError(answer)
-        return answer
-
-    def close(self) -> None:
-        """End the process."""
-        self._pipe.close()
-        self._process.join(timeout=10)
-        self._process.kill()
-
-
-def _serve(pipe, system: str, threads: runtime.Threads) -> None:
-    runtime.configure(threads, seed=0)
-    bench = _Bench(system)
-    while True:
-        try:
-            question, arguments = pipe.recv()
-        except (EOFError, KeyboardInterrupt):
-            return
-        try:
-            pipe.send((True, getattr(bench, question)(*arguments)))
-        except Exception as error:  # told to the process that asked
-            pipe.send((False, f"{type(error).__name__}: {error}"[:500]))
 
 
 class _Bench:

@@ -47,6 +47,8 @@ class Arguments:
     """Classify every N-th frame."""
     columns: Literal["all", "seed"] = "all"
     """all: frame, time, labels, probabilities; seed: the ten columns of the original."""
+    timeline: bool = True
+    """Write NAME.png, the probabilities over time; a tenth of a second a video."""
     annotate: bool = False
     """Write NAME.annotated.mp4 too, with the classes drawn into the picture."""
     batch_size: int = 64
@@ -99,7 +101,7 @@ def run(arguments: Arguments) -> int:
             f"--top must be at most the {len(model.class_names)} classes of {model.name}. "
             f"Received {arguments.top}."
         )
-    names = ("top", "every", "columns", "annotate", "batch_size", "jobs")
+    names = ("top", "every", "columns", "timeline", "annotate", "batch_size", "jobs")
     options = JobOptions(**{name: getattr(arguments, name) for name in names})
     job = ClassificationJob(model, videos, arguments.out, options)
     failures = job.run()

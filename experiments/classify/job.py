@@ -41,6 +41,8 @@ class JobOptions:
     """Classify every so many-th frame."""
     columns: Columns = "all"
     """Of the CSV."""
+    timeline: bool = True
+    """Draw the probabilities over time."""
     annotate: bool = False
     """Draw the classes into a copy of each video."""
     batch_size: int = 64
@@ -253,8 +255,9 @@ class ClassificationJob:
             return
         assert work.info is not None
         summary = summarize(table.rows(), video.source, work.info, failure=ended.failure)
-        picture = timeline_png(table.rows, table.num_rows, title=video.source)
-        write_atomically(table.path(".png"), picture)
+        if self._options.timeline:
+            picture = timeline_png(table.rows, table.num_rows, title=video.source)
+            write_atomically(table.path(".png"), picture)
         table.finish(summary, self._options.columns)
         first = summary["top_classes"][0]
         self._progress.say(
@@ -275,10 +278,10 @@ class ClassificationJob:
 
 def top_classes(probabilities: NDArray, top: int) -> NDArray[np.intp]:
     """The `top` most probable classes (n, top) of probabilities (n, C), best first.
-
-    Of equals the one of the lower number comes first.
     """
-    return np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
+    best = np.argpartition(-probabilities, top - 1, axis=1)[:, :top]
+    order = np.argsort(-np.take_along_axis(probabilities, best, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(best, order, axis=1)
 
 
 def write_failures(path: Path, failures: Mapping[str, str], videos: Sequence[Video]) -> None:

@@ -19,9 +19,11 @@ from preprocess.transforms import FrameFit
 Policy = Literal["float32", "mixed_bfloat16"]
 Scaling = Literal["none", "unit", "tf", "torch", "caffe"]
 Predict = Callable[[NDArray[Any]], NDArray[np.float32]]
-# Pictures are stretched to 256x256 and the middle 227x227 is seen, as Caffe's tools do.
-CAFFE_FIT = FrameFit((227, 227), margin=(14, 14, 15, 15))
-SEED_FIT = FrameFit((227, 227), crop="aspect", interpolation="area", centred=True)
+ALEXNET_FITS = {
+    # Pictures are stretched to 256x256 and the middle 227x227 is seen, as Caffe's tools do.
+    "caffe": FrameFit((227, 227), margin=(14, 14, 15, 15)),
+    "seed": FrameFit((227, 227), crop="aspect", interpolation="area", centred=True),
+}
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def load_model(options: ModelOptions, *, batch_size: int, fused: bool = True) ->
         return load_onnx(options, batch_size)
     if options.model == "alexnet":
         model = _alexnet(options, fused=fused)
-        fit = CAFFE_FIT if options.variant == "caffe" else SEED_FIT
+        fit = ALEXNET_FITS[options.variant]
     elif options.model.endswith(".keras"):
         model = _keras_file(options)
         fit = FrameFit(model.input_shape[2:0:-1], crop="aspect", interpolation="area")
@@ -127,7 +129,7 @@ def load_model(options: ModelOptions, *, batch_size: int, fused: bool = True) ->
         name=model.name,
         fit=fit,
         class_names=class_names(options.labels, num_classes),
-        predict=_compile(model, batch_size, fit),
+        predict=compile_model(model, batch_size, fit),
         settings=model_settings(options),
         keras_model=model,
     )
@@ -305,7 +307,7 @@ def _dtype_policy(policy: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _compile(model: Any, batch_size: int, fit: FrameFit) -> Predict:
+def compile_model(model: Any, batch_size: int, fit: FrameFit) -> Predict:
     """The model as one graph for batches of one size.
 
     Variables become constants where there is batch normalisation: TensorFlow then folds it into

@@ -93,3 +93,85 @@ def test_a_name_that_is_not_text(tmp_path: Path) -> None:
     write_video(tmp_path / "x.mpg", 3).rename(path)
     with pytest.raises(DecodeError, match="UTF-8"):
         list(iter_frames(path))
+
+
+def ffmpeg_times(path: Path) -> np.ndarray:
+    """When each frame is shown, as the ffmpeg program says."""
+    import re
+    import subprocess
+
+    import imageio_ffmpeg
+
+    words = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-i", f"file:{path}", "-an"]
+    words += ["-fps_mode", "passthrough", "-vf", "showinfo", "-f", "null", "-"]
+    said = subprocess.run(words, capture_output=True, text=True, check=True).stderr
+    return np.array([float(t) for t in re.findall(r"pts_time:\s*([-\d.]+)", said)])
+
+
+def times_of(path: Path, **options: object) -> list[float]:
+    fit = FrameFit((8, 8))
+    frame = np.empty(fit.frame_shape, np.uint8)
+    with VideoReader(path, fit=fit, **options) as video:
+        times = []
+        while video.read_into(frame):
+            times.append(video.time_seconds)
+    return times
+
+
+@pytest.fixture(scope="module")
+def variable_rate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve frames that come ever more slowly."""
+    import subprocess
+
+    import imageio_ffmpeg
+
+    root = tmp_path_factory.mktemp("variable")
+    source = write_video(root / "x.mp4", 12)
+    words = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-nostdin", "-i", str(source)]
+    words += ["-vf", "settb=1/1000,setpts=N*N*10", "-fps_mode", "vfr", "-enc_time_base", "1/1000"]
+    subprocess.run([*words, str(root / "vfr.mkv")], check=True)
+    return root / "vfr.mkv"
+
+
+def test_times_are_the_streams_own(variable_rate: Path) -> None:
+    """Red when times are made of a frame number and an average rate."""
+    expected = np.arange(12) ** 2 / 100
+    np.testing.assert_allclose(ffmpeg_times(variable_rate), expected, atol=1e-3)
+    np.testing.assert_allclose(times_of(variable_rate), expected, atol=1e-3)
+    np.testing.assert_allclose(times_of(variable_rate, stride=3), expected[::3], atol=1e-3)
+
+
+def test_times_after_passing_over(variable_rate: Path) -> None:
+    fit = FrameFit((8, 8))
+    frame = np.empty(fit.frame_shape, np.uint8)
+    with VideoReader(variable_rate, fit=fit, stride=2) as video:
+        assert all(video.pass_over() for _ in range(3))
+        assert video.read_into(frame)
+        assert video.time_seconds == pytest.approx(0.36, abs=1e-3)
+        assert video.num_given == 4
+        assert all(video.pass_over() for _ in range(2))
+        assert not video.pass_over()
+
+
+CLIPS = Path(__file__).resolve().parents[3] / "shared" / "clips"
+# OpenCV takes another of this file's two video streams, and h264-png.mkv's times go backwards.
+UNLIKE_FFMPEG = {"nasa_13013.mp4", "h264-png.mkv", "av1_video.mkv"}
+
+
+@pytest.mark.skipif(not CLIPS.is_dir(), reason="needs the real clips in ../shared/clips")
+def test_times_of_real_clips() -> None:
+    """Red when a container's timestamps are not honoured; and no time ever lies before another."""
+    paths = sorted([*CLIPS.glob("odd/*"), *CLIPS.glob("actions/*"), *CLIPS.glob("asl/a*")])
+    checked = 0
+    for path in paths:
+        try:
+            times = np.array(times_of(path))
+        except DecodeError:
+            continue
+        assert (np.diff(times) > 0).all(), path.name
+        if path.name in UNLIKE_FFMPEG or not len(times):
+            continue
+        expected = ffmpeg_times(path)
+        np.testing.assert_allclose(times, expected, atol=2e-3, err_msg=path.name)
+        checked += 1
+    assert checked > 15

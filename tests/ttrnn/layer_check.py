@@ -87,7 +87,7 @@ def check_dtype_policies(cls, init_kwargs, x, weights):
         layer.set_weights(weights)
         y = layer(x)
         assert keras.backend.standardize_dtype(y.dtype) == compute, policy
-        assert {keras.backend.standardize_dtype(w.dtype) for w in layer.weights} == {stored}
+        assert {keras.backend.standardize_dtype(w.dtype) for w in layer.weights} <= {stored}
         outputs[policy] = keras.ops.convert_to_numpy(keras.ops.cast(y, "float64"))
     scale = np.abs(outputs["float64"]).max()
     np.testing.assert_allclose(outputs["float32"], outputs["float64"], atol=1e-5 * scale)

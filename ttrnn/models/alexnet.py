@@ -135,6 +135,14 @@ class GroupedConv2D(keras.layers.Layer):
     def call(self, x):
         return self._convolve(x, self.kernel, self.bias)
 
+    def compute_output_shape(self, input_shape) -> tuple:
+        cut = 0 if self.padding == "same" else self.kernel_size - 1
+        sides = (
+            None if side is None else (side - cut - 1) // self.strides + 1
+            for side in input_shape[1:3]
+        )
+        return (input_shape[0], *sides, self.filters)
+
     def _convolve(self, x, kernel, bias):
         parts = zip(
             ops.split(x, self.groups, axis=-1),
@@ -253,6 +261,9 @@ class LocalResponseNormalization(keras.layers.Layer):
         sums = ops.matmul(ops.square(x), weights) + self.bias
         root = ops.rsqrt(sums)
         return x * root * ops.sqrt(root)  # sums ^ -0.75
+
+    def compute_output_shape(self, input_shape) -> tuple:
+        return tuple(input_shape)
 
     def get_config(self) -> dict:
         names = ("radius", "alpha", "bias", "fused")

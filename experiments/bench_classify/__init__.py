@@ -1,0 +1,93 @@
+"""Classification end to end against bare inference and against a plain PyTorch loop.
+
+    python -m experiments.bench_classify
+
+AlexNet with random weights on 640x360 H.264. Every system lives in a process of its own; they
+take turns, round by round, and medians are compared.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import arg
+
+from experiments import environment, runtime
+from experiments.classify.videos import find_videos
+from experiments.run_directory import write_atomically
+from preprocess.errors import PreprocessError
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Frames a second of AlexNet: bare, end to end, and in a PyTorch loop."""
+
+    data_dir: Annotated[Path | None, arg(aliases=["-d"])] = None
+    """Folder of videos; by default rendered ones, 640x360 H.264."""
+    batch_size: int = 64
+    """Frames a model sees at once."""
+    rounds: int = 5
+    """How often each is timed; the median counts."""
+    jobs: int = 2
+    """Videos decoded at the same time."""
+    threads: str = "auto"
+    """TensorFlow's thread pools: auto, or INTRA,INTER."""
+    torch: bool = True
+    """Whether to run the PyTorch loop; pip install -e '.[benchmark]' first."""
+    out: Path = Path("runs/bench_classify")
+    """Folder for table.md and results.json."""
+
+
+def run(arguments: Arguments) -> None:
+    """Measure, print and keep the table."""
+    threads = runtime.parse_threads(arguments.threads)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    from experiments.bench_classify.measure import measure, table
+    from experiments.bench_classify.render import render_videos
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = arguments.data_dir or render_videos(Path(scratch) / "videos")
+        rows = measure(
+            find_videos(folder),
+            threads,
+            batch_size=arguments.batch_size,
+            rounds=arguments.rounds,
+            jobs=arguments.jobs,
+            torch=arguments.torch,
+        )
+    machine = environment.describe_environment()
+    text = (
+        f"{machine['machine']['cpu']}, {machine['machine']['cores']} cores, batches of "
+        f"{arguments.batch_size}, threads intra,inter {threads.intra_op},{threads.inter_op}, "
+        f"medians of {arguments.rounds} rounds.\n\n{table(rows)}\n"
+    )
+    result = {
+        "command": sys.argv[1:],
+        "commit": environment.git_commit(),
+        **machine,
+        "threads": asdict(threads),
+        "rows": [asdict(row) for row in rows],
+    }
+    write_atomically(arguments.out / "results.json", json.dumps(result, indent=1).encode())
+    write_atomically(arguments.out / "table.md", text.encode())
+    print(f"\n{text}\nWritten to {arguments.out}/: results.json, table.md")
+
+
+def main() -> int:
+    """Run the command; returns the exit code."""
+    arguments = tyro.cli(Arguments, prog="python -m experiments.bench_classify")
+    try:
+        run(arguments)
+    except (PreprocessError, ValueError, OSError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped; nothing written.", file=sys.stderr)
+        return 130
+    return 0

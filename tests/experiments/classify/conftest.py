@@ -1,0 +1,87 @@
+"""Videos of one colour, and a model that knows red, green and blue."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 220, 30), "blue": (30, 30, 220)}
+NAMES = ["red", "green", "blue", "white"]
+
+
+def write_colours(path: Path, colours: list[str], *, size=(64, 48), fps=25.0) -> Path:
+    """An MPEG-4 video with one frame of each colour named, and a little noise."""
+    import cv2
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
+    assert writer.isOpened()
+    random = np.random.default_rng(len(colours))
+    for colour in colours:
+        frame = np.full((size[1], size[0], 3), COLOURS[colour][::-1], np.int16)
+        frame += random.integers(-20, 20, (size[1], size[0], 1), np.int16)
+        writer.write(frame.clip(0, 255).astype(np.uint8))
+    writer.release()
+    return path
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="session")
+def model_file(tmp_path_factory):
+    """A .keras file: 32x32 pictures, 0 to 1, to the softmax of their mean colour's distance."""
+    import keras
+
+    inputs = keras.Input((32, 32, 3))
+    mean = keras.layers.GlobalAveragePooling2D()(inputs)
+    layer = keras.layers.Dense(4, activation="softmax", name="colour")
+    model = keras.Model(inputs, layer(mean))
+    kernel = 6 * np.array([[1, -1, -1, 0.2], [-1, 1, -1, 0.2], [-1, -1, 1, 0.2]], np.float32)
+    layer.set_weights([kernel, np.zeros(4, np.float32)])
+    path = tmp_path_factory.mktemp("model") / "colours.keras"
+    model.save(path)
+    (path.parent / "labels.txt").write_text("\n".join(NAMES) + "\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def model(model_file):
+    """The same, as classification loads it."""
+    from experiments.classify.models import ModelOptions, load_model
+
+    options = ModelOptions(
+        model=str(model_file), labels=model_file.parent / "labels.txt", scaling="unit"
+    )
+    return load_model(options, batch_size=8)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """Videos of several lengths and odd names; one cannot be read. Do not change them."""
+    root = tmp_path_factory.mktemp("videos")
+    write_colours(root / "-dash.mp4", ["red"] * 3)
+    write_colours(root / "a b'c\"d.mp4", ["green"] * 5 + ["blue"] * 6)
+    write_colours(root / "é,x.mp4", ["blue"] * 30)
+    write_colours(root / "long.mp4", (["red"] * 10 + ["green"] * 10) * 3)
+    (root / "broken.mp4").write_bytes(b"junk" * 40)
+    return root
+
+
+def ffmpeg(*words: str) -> str:
+    """Run the ffmpeg program; returns what it says."""
+    import imageio_ffmpeg
+
+    done = subprocess.run(
+        [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-y", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stderr

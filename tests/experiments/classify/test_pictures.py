@@ -1,0 +1,104 @@
+"""The timeline and the annotated copy, looked at by other means than those that made them."""
+
+from __future__ import annotations
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+
+from experiments.classify.annotate import Panel, draw_video
+from experiments.classify.tables import Row
+from experiments.classify.timeline import _averages, timeline_png
+
+from .conftest import ffmpeg, write_colours
+
+
+def rows_of(labels, every=1):
+    return [
+        Row(n * every, n * every / 25, (label, "other $x_1$"), (0.75, 0.25))
+        for n, label in enumerate(labels)
+    ]
+
+
+def test_averages_are_means_over_equal_spans():
+    """Red when a class that is missing from a row counts as unknown, or a span is cut off."""
+    rows = rows_of(["a", "b"] * 900)
+    times, curves = _averages(rows, 1800, ["a", "other $x_1$"])
+    assert len(times) == 600
+    np.testing.assert_allclose(times, np.arange(1800).reshape(600, 3).mean(axis=1) / 25)
+    a = np.where(np.arange(1800) % 2 == 0, 0.75, 0).reshape(600, 3).mean(axis=1)
+    np.testing.assert_allclose(curves[0], a)
+    np.testing.assert_allclose(curves[1], 0.25)
+
+
+@pytest.mark.parametrize("number", [1, 7, 2000])
+def test_a_timeline_of_any_length(number):
+    """Red when one row, or a name that looks like a formula, cannot be drawn."""
+    rows = rows_of(["ab $\\frac{$ c"] * number)
+    png = timeline_png(lambda: rows, number, title="a $b_ é.mp4")
+    picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape == (600, 1500, 3)
+    assert io.BytesIO(png).read(4) == b"\x89PNG"
+
+
+def frames_of(path):
+    capture, frames = cv2.VideoCapture(str(path)), []
+    while True:
+        found, frame = capture.read()
+        if not found:
+            return np.array(frames)
+        frames.append(frame)
+
+
+def test_the_copy_shows_each_rows_class(tmp_path):
+    """Red when labels are a frame late, or the picture's colours change places."""
+    source = write_colours(tmp_path / "-a b'c.mp4", ["red"] * 10 + ["blue"] * 10, size=(322, 240))
+    draw_video(source, rows_of(["red"] * 10 + ["blue"] * 10), tmp_path / "out.mp4")
+    frames = frames_of(tmp_path / "out.mp4").astype(int)
+    assert frames.shape == (20, 240, 322, 3)
+    upper = frames[:, :100].mean(axis=(1, 2))  # BGR
+    assert (upper[:10, 2] > 180).all()
+    assert (upper[10:, 0] > 180).all()
+    panels = frames[:, 200:, :180]
+    assert panels[9].mean() < 120
+    within = np.abs(panels[1] - panels[8]).mean()
+    across = np.abs(panels[8][:, :, 1] - panels[12][:, :, 1]).mean()
+    assert across > within
+
+
+def test_rows_of_every_nth_frame_stay_until_the_next(tmp_path):
+    source = write_colours(tmp_path / "x.mp4", ["green"] * 9)
+    draw_video(source, rows_of(["a", "b", "c"], every=3), tmp_path / "out.mp4")
+    assert len(frames_of(tmp_path / "out.mp4")) == 9
+
+
+def test_pictures_keep_their_time_at_a_variable_rate(tmp_path):
+    """Red when pictures are written one after the other: 12 of them would last half a second."""
+    source = write_colours(tmp_path / "x.mp4", ["red", "green", "blue"] * 4)
+    ffmpeg(
+        *("-i", str(source), "-vf", "settb=1/1000,setpts=N*N*20", "-fps_mode", "vfr"),
+        *("-enc_time_base", "1/1000", str(tmp_path / "vfr.mkv")),
+    )
+    draw_video(tmp_path / "vfr.mkv", rows_of(["a"] * 12), tmp_path / "out.mp4")
+    capture = cv2.VideoCapture(str(tmp_path / "out.mp4"))
+    seconds = capture.get(cv2.CAP_PROP_FRAME_COUNT) / capture.get(cv2.CAP_PROP_FPS)
+    assert seconds == pytest.approx(11 * 11 * 0.02, abs=0.15)
+
+
+def test_the_sound_is_kept(tmp_path):
+    source = write_colours(tmp_path / "x.mp4", ["red"] * 25)
+    ffmpeg(
+        *("-i", str(source), "-f", "lavfi", "-i", "sine=frequency=440:duration=1"),
+        *("-c:v", "copy", "-c:a", "aac", str(tmp_path / "sound.mp4")),
+    )
+    draw_video(tmp_path / "sound.mp4", rows_of(["a"] * 25), tmp_path / "out.mp4")
+    assert "Audio: aac" in ffmpeg("-i", str(tmp_path / "out.mp4"))
+
+
+@pytest.mark.parametrize("size", [(16, 16), (64, 48), (1920, 1080)])
+def test_a_panel_fits_any_picture(size):
+    frame = np.zeros((size[1], size[0], 3), np.uint8)
+    Panel(rows_of(["a very long name of a class " * 5])[0], size).draw(frame)
+    assert frame.any()

@@ -1,0 +1,125 @@
+"""A table that is broken off anywhere ends up as if it had not been."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from experiments.classify.tables import Row, Table, header
+from preprocess.errors import WriteError
+
+LABELS = ("plain", 'with "quotes"', "a, comma", "é", "semi;colon")
+
+
+def some_rows(number, top, every):
+    return [
+        Row(n * every, n / 25, LABELS[:top], tuple(1 / (n + k + 2) for k in range(top)))
+        for n in range(number)
+    ]
+
+
+def table_in(folder, *, top=3, every=1, **options):
+    return Table(Path(folder) / "clip", {"model": "m", **options}, top=top, every=every)
+
+
+def finish(folder, rows, columns="all", **options):
+    table = table_in(folder, **options)
+    table.begin()
+    table.append(rows[table.num_rows :])
+    table.finish({"failure": ""}, columns)
+    return (Path(folder) / "clip.csv").read_bytes()
+
+
+def test_columns(tmp_path):
+    lines = finish(tmp_path, some_rows(2, 3, 4), every=4).decode().splitlines()
+    assert lines[0] == "frame,time_seconds,label_1,label_2,label_3,prob_1,prob_2,prob_3"
+    assert lines[2] == ('4,0.040000,plain,"with ""quotes""","a, comma",0.333333,0.250000,0.200000')
+    assert len(header(5)) == 12
+
+
+def test_the_originals_ten_columns(tmp_path):
+    text = finish(tmp_path, some_rows(1, 5, 1), "seed", top=5).decode()
+    first = "label_1,label_2,label_3,label_4,label_5,prob_1,prob_2,prob_3,prob_4,prob_5"
+    assert text.splitlines()[0] == first
+    assert len(text.splitlines()) == 2
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(0, 12),
+    st.sampled_from([1, 3, 5]),
+    st.integers(1, 4),
+    st.integers(0, 10**6),
+    st.binary(max_size=30),
+)
+def test_broken_off_anywhere(number, top, every, cut, garbage):
+    """Red when half a row is kept, a whole one is lost or rows are written twice."""
+    rows = some_rows(number, top, every)
+    with tempfile.TemporaryDirectory() as plain, tempfile.TemporaryDirectory() as broken:
+        expected = finish(plain, rows, top=top, every=every)
+        table = table_in(broken, top=top, every=every)
+        table.begin()
+        table.append(rows)
+        table.close()
+        part = Path(broken) / "clip.csv.part"
+        content = part.read_bytes()
+        part.write_bytes(content[: cut % (len(content) + 1)] + garbage)
+        again = table_in(broken, top=top, every=every)
+        again.begin()
+        assert [row.labels for row in again.rows()] == [r.labels for r in rows[: again.num_rows]]
+        again.close()
+        assert finish(broken, rows, top=top, every=every) == expected
+        assert sorted(path.name for path in Path(broken).iterdir()) == ["clip.csv", "clip.json"]
+
+
+def test_a_complete_table_is_known(tmp_path):
+    finish(tmp_path, some_rows(3, 3, 1))
+    assert table_in(tmp_path).is_complete()
+    assert not table_in(tmp_path, policy="other").is_complete()
+    assert [row.frame for row in table_in(tmp_path).rows()] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_other_settings_start_over_and_say_which(tmp_path, complete):
+    """Red when rows of two models meet in one file."""
+    if complete:
+        finish(tmp_path, some_rows(3, 3, 1))
+    else:
+        table = table_in(tmp_path)
+        table.begin()
+        table.append(some_rows(3, 3, 1))
+        table.close()
+    other = table_in(tmp_path, policy="mixed_bfloat16")
+    other.begin()
+    assert other.num_rows == 0
+    assert other.started_over == "policy"
+    assert not (tmp_path / "clip.csv").exists()
+    other.close()
+
+
+def test_killed_between_the_two_names(tmp_path):
+    """Red when a CSV without its JSON counts as done, or as another model's."""
+    rows = some_rows(4, 3, 1)
+    expected = finish(tmp_path, rows)
+    saved = json.loads((tmp_path / "clip.json").read_text())["settings"]
+    (tmp_path / "clip.json").unlink()
+    (tmp_path / "clip.csv.part").write_bytes(expected)
+    (tmp_path / "clip.json.part").write_text(json.dumps({"settings": saved}))
+    table = table_in(tmp_path)
+    assert not table.is_complete()
+    table.begin()
+    assert table.num_rows == 4
+    table.close()
+
+
+def test_two_runs_do_not_write_the_same_table(tmp_path):
+    first = table_in(tmp_path)
+    first.begin()
+    with pytest.raises(WriteError, match="another run"):
+        table_in(tmp_path).begin()
+    first.close()

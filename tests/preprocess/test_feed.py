@@ -1,0 +1,147 @@
+"""Frames of many videos, decoded elsewhere: the same as decoded here, whatever happens there."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from preprocess import iter_frames
+from preprocess.feed import FrameBlock, VideoEnded, VideoOpened, feed_frames
+from preprocess.feed_worker import Task
+from preprocess.transforms import FrameFit
+
+from .conftest import write_video
+
+FIT = FrameFit((40, 30))
+
+
+def collect(tasks, **options):
+    """Frames, times and ends of each video."""
+    frames: dict[int, list] = {}
+    times: dict[int, list] = {}
+    ends: dict[int, VideoEnded] = {}
+    for event in feed_frames(tasks, FIT, **options):
+        if isinstance(event, FrameBlock):
+            assert event.first == len(frames.setdefault(event.video, [])) + tasks[event.video].skip
+            frames[event.video] += [frame.copy() for frame in event.frames]
+            times.setdefault(event.video, []).extend(event.times)
+        elif isinstance(event, VideoEnded):
+            ends[event.video] = event
+    return frames, times, ends
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory) -> list[Path]:
+    root = tmp_path_factory.mktemp("feed")
+    lengths = (40, 3, 70, 16, 33)
+    return [write_video(root / f"{n}.mpg", length, seed=n) for n, length in enumerate(lengths)]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "stride", "frames_ahead"), [(1, 1, 128), (2, 1, 1), (3, 3, 64), (9, 2, 128)]
+)
+def test_frames_are_those_decoded_here(videos, jobs, stride, frames_ahead) -> None:
+    """Red when a block is given back too early, or two videos' blocks are mixed up."""
+    tasks = [Task(path) for path in videos]
+    frames, times, ends = collect(tasks, jobs=jobs, stride=stride, frames_ahead=frames_ahead)
+    for number, path in enumerate(videos):
+        expected = np.stack(list(iter_frames(path, size=(40, 30), stride=stride)))
+        np.testing.assert_array_equal(np.stack(frames[number]), expected)
+        assert ends[number] == VideoEnded(number, len(expected), "")
+        np.testing.assert_allclose(np.diff(times[number]), stride / 25, atol=1e-3)
+
+
+@pytest.mark.parametrize("stride", [1, 3])
+@pytest.mark.parametrize("skip", [0, 1, 15, 16, 39, 40, 500])
+def test_skipping_leaves_the_rest_unchanged(videos, stride, skip) -> None:
+    """Red when a resumed video starts a frame off, or skips at stride 1."""
+    frames, times, ends = collect([Task(videos[0], skip=skip)], stride=stride)
+    _, all_times, _ = collect([Task(videos[0])], stride=stride)
+    expected = list(iter_frames(videos[0], size=(40, 30), stride=stride))
+    assert len(frames.get(0, [])) == max(len(expected) - skip, 0)
+    for frame, wanted in zip(frames.get(0, []), expected[skip:], strict=True):
+        np.testing.assert_array_equal(frame, wanted)
+    assert times.get(0, []) == all_times[0][skip:]
+    assert ends[0].num_frames == len(expected)
+
+
+def test_unreadable_videos_say_why_and_the_others_go_on(videos, tmp_path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "junk.mp4").write_bytes(b"junk" * 50)
+    tasks = [
+        Task(tmp_path / "empty.mp4"),
+        Task(videos[1]),
+        Task(tmp_path / "junk.mp4"),
+        Task(tmp_path / "missing.mp4"),
+        Task(videos[3]),
+    ]
+    frames, _, ends = collect(tasks, jobs=2)
+    assert [len(frames.get(n, [])) for n in range(5)] == [0, 3, 0, 0, 16]
+    assert "empty" in ends[0].failure
+    assert "not a video" in ends[2].failure
+    assert "No such file" in ends[3].failure
+    assert not any(end.crashed for end in ends.values())
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_decoder_that_dies_costs_its_video_alone(videos, jobs) -> None:
+    """Red when the caller waits for ever for a dead process, or the videos after it are lost."""
+    tasks = [Task(path) for path in videos]
+    ends, killed, counts = {}, None, {}
+    for event in feed_frames(tasks, FIT, jobs=jobs, frames_ahead=1):
+        if isinstance(event, VideoOpened) and event.video == 2:
+            killed = event.video
+            for child in _decoders():
+                os.kill(child, signal.SIGKILL)
+        elif isinstance(event, VideoEnded):
+            ends[event.video] = event
+        elif isinstance(event, FrameBlock):
+            counts[event.video] = event.first + len(event.times)
+    assert killed == 2
+    assert sorted(ends) == [0, 1, 2, 3, 4]
+    assert ends[2].crashed
+    assert "SIGKILL" in ends[2].failure
+    assert ends[2].num_frames == counts.get(2, 0)
+    assert ends[4] == VideoEnded(4, 33, "")
+
+
+def test_a_decoder_that_hangs_is_ended(videos) -> None:
+    tasks = [Task(videos[2]), Task(videos[3])]
+    ends = {}
+    for event in feed_frames(tasks, FIT, frames_ahead=1, stall_seconds=1.5):
+        if isinstance(event, VideoOpened) and event.video == 0:
+            for child in _decoders():
+                os.kill(child, signal.SIGSTOP)
+        elif isinstance(event, VideoEnded):
+            ends[event.video] = event
+    assert ends[0].crashed
+    assert "gave nothing" in ends[0].failure
+    assert ends[1] == VideoEnded(1, 16, "")
+
+
+def test_no_process_is_left(videos) -> None:
+    """Red when a generator that is closed early leaves its decoders running."""
+    events = feed_frames([Task(path) for path in videos], FIT, jobs=2)
+    next(events)
+    assert _decoders()
+    events.close()
+    assert not _decoders()
+
+
+def _decoders() -> list[int]:
+    """Process ids of the decoders that this process has started."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+            command = stat.with_name("cmdline").read_bytes()
+        except OSError:
+            continue
+        is_child = int(fields[1]) == os.getpid() and fields[0] not in "ZX"
+        if is_child and b"spawn_main" in command:
+            found.append(int(stat.parent.name))
+    return found
