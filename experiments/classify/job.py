@@ -277,8 +277,7 @@ class ClassificationJob:
 
 
 def top_classes(probabilities: NDArray, top: int) -> NDArray[np.intp]:
-    """The `top` most probable classes (n, top) of probabilities (n, C), best first.
-    """
+    """The `top` most probable classes (n, top) of probabilities (n, C), best first."""
     best = np.argpartition(-probabilities, top - 1, axis=1)[:, :top]
     order = np.argsort(-np.take_along_axis(probabilities, best, axis=1), axis=1, kind="stable")
     return np.take_along_axis(best, order, axis=1)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.onnx_export import to_onnx
 from preprocess.transforms import FrameFit
 
 if TYPE_CHECKING:
@@ -47,9 +48,7 @@ def export_onnx(model: ImageModel, path: Path, *, batch_size: int) -> float:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
     try:
-        model.keras_model(frames[:1])
-        model.keras_model.export(temporary, format="onnx", verbose=False)
-        written = onnx.load(temporary)
+        written = to_onnx(model.keras_model)
         about = {"name": model.name, "fit": asdict(fit), "class_names": model.class_names}
         onnx.helper.set_model_props(written, {_METADATA: json.dumps(about)})
         onnx.save(written, temporary)
