@@ -27,10 +27,8 @@ def to_onnx(model: Any) -> Any:
     variables = [*trainable, *others]
 
     def outputs(frames, *values):
-        values = list(values)
-        found, _ = model.stateless_call(
-            values[: len(trainable)], values[len(trainable) :], frames, training=False
-        )
+        ours, rest = list(values[: len(trainable)]), list(values[len(trainable) :])
+        found, _ = model.stateless_call(ours, rest, frames, training=False)
         return found
 
     signature = [tf.TensorSpec((None, *model.input_shape[1:]), model.input.dtype, name="input")]

@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("ttrnn", "preprocess", "weights", "experiments")
+COMMAND_DOORS = {"weights/__main__.py": {"experiments"}}  # a command is above the siblings
 HEAVY = ("tensorflow", "keras", "sklearn", "matplotlib", "cv2", "h5py")
 
 
@@ -31,8 +32,9 @@ def imported(path):
 def test_siblings_never_import_each_other(package):
     """Red when a layer reads files, or a loader builds a model."""
     for path in modules(package):
-        others = imported(path) & set(PACKAGES) - {package}
-        assert not others, f"{path.relative_to(ROOT)} imports {others}"
+        name = path.relative_to(ROOT).as_posix()
+        others = imported(path) & set(PACKAGES) - {package} - COMMAND_DOORS.get(name, set())
+        assert not others, f"{name} imports {others}"
 
 
 @pytest.mark.parametrize(
@@ -71,11 +73,14 @@ def test_layers_never_print_or_seed():
 @pytest.mark.parametrize(
     "module",
     [
+        "experiments.classify",
+        "experiments.bench_classify",
         "experiments.ucf11",
         "experiments.crossval",
         "experiments.report",
         "experiments.results",
         "preprocess",
+        "weights",
     ],
 )
 def test_help_starts_nothing_heavy(module):

@@ -48,8 +48,9 @@ def test_commands_are_understood(command):
     if not arguments:  # a command's name, in a sentence
         assert importlib.util.find_spec(name)
         return
-    module = importlib.import_module("preprocess.__main__" if name == "preprocess" else name)
-    parser = module._commands() if name == "preprocess" else module.Arguments
+    homes = {"preprocess": "preprocess.__main__", "weights": "experiments.weights_command"}
+    module = importlib.import_module(homes.get(name, name))
+    parser = module._commands() if name in homes else module.Arguments
     tyro.cli(parser, args=arguments, console_outputs=False)
 
 

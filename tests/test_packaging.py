@@ -39,7 +39,11 @@ def test_every_module_is_in_the_wheel(names):
 
 def test_data_files_are_in_the_wheel(names):
     """Red when the report's template or the typing marker is left out."""
-    assert {"experiments/report/template.html", "ttrnn/py.typed"} <= names
+    assert {
+        "experiments/report/template.html",
+        "ttrnn/py.typed",
+        "weights/imagenet_classes.csv",
+    } <= names
 
 
 def test_nothing_else_is_in_the_wheel(names):

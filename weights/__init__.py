@@ -1,5 +1,28 @@
-"""Other people's weights, read safely into models that are given."""
+"""Other people's weights, read safely into models that are given.
 
+To get them: `weights.registry` lists the files, `weights.fetch` downloads and verifies one.
+"""
+
+from weights.alexnet import read_alexnet_npy
+from weights.arrays import read_arrays, write_safetensors
+from weights.assign import assign_arrays, model_arrays
+from weights.errors import WeightsError
+from weights.imagenet import ImageNetClass, imagenet_classes
 from weights.legacy_tt import load_legacy_tt
+from weights.registry import ENTRIES, Entry
+from weights.unpickle import read_object_npy
 
-__all__ = ["load_legacy_tt"]
+__all__ = [
+    "ENTRIES",
+    "Entry",
+    "ImageNetClass",
+    "WeightsError",
+    "assign_arrays",
+    "imagenet_classes",
+    "load_legacy_tt",
+    "model_arrays",
+    "read_alexnet_npy",
+    "read_arrays",
+    "read_object_npy",
+    "write_safetensors",
+]

@@ -12,7 +12,7 @@ def build_torch_alexnet(num_classes: int = 1000) -> Any:
     def normalise_and_pool() -> list[Any]:
         return [nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1), nn.MaxPool2d(3, 2)]
 
-    def conv(*arguments: int, **kwargs: int) -> list[Any]:
+    def conv(*arguments: Any, **kwargs: Any) -> list[Any]:
         return [nn.Conv2d(*arguments, **kwargs), nn.ReLU()]
 
     return nn.Sequential(

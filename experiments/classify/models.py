@@ -94,9 +94,9 @@ def check_options(options: ModelOptions) -> None:
             else ("see python -m weights list")
         )
         raise ValueError(f"{options.model} needs a file of --weights. To get one: {fetch}.")
-    for path in (options.weights, options.labels):
-        if path is not None and not path.is_file():
-            raise ValueError(f"There is no file {path}.")
+    for given in (options.weights, options.labels):
+        if given is not None and not given.is_file():
+            raise ValueError(f"There is no file {given}.")
 
 
 def load_model(options: ModelOptions, *, batch_size: int, fused: bool = True) -> ImageModel:

@@ -27,7 +27,7 @@ class FolderProgress:
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._sizes = {path: path.stat().st_size if path.exists() else 0 for path in paths}
-        self._left = dict(self._sizes)
+        self._left: dict[Path, float] = dict(self._sizes)
         self._num_done = 0
         self._num_frames = 0
         self._started = time.monotonic()

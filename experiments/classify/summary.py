@@ -25,7 +25,7 @@ def summarize(rows: Iterable[Row], source: str, info: VideoInfo, *, failure: str
     """
     total: Counter[str] = Counter()
     best: Counter[str] = Counter()
-    times = []
+    times: list[float] = []
     num_rows = 0
     for row in rows:
         num_rows += 1

@@ -1,0 +1,514 @@
+"""Downloads from a server on this machine that breaks off, lies, or has something else."""
+
+import gzip
+import hashlib
+import io
+import signal
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from weights import ENTRIES, Entry, WeightsError
+from weights.fetch import fetch
+from weights.partial import CHUNK_BYTES, Partial
+from weights.registry import find_entry
+from weights.verify import verify
+
+ROOT = Path(__file__).resolve().parents[2]
+SHAPES = {"fc6/kernel": (300, 381), "fc6/bias": (381,)}  # their file ends soon after a piece
+RNG = np.random.default_rng(0)
+
+
+def npy(dtype="float32"):
+    layers = {"fc6": [RNG.standard_normal(shape).astype(dtype) for shape in SHAPES.values()]}
+    stream = io.BytesIO()
+    np.save(stream, np.array(layers, dtype=object))
+    return stream.getvalue()
+
+
+CONTENT = npy()
+HALF = len(CONTENT) // 2
+KEPT = HALF - HALF % CHUNK_BYTES  # of a half: whole pieces
+BY_CONTENT = Entry(
+    name="small",
+    file_name="small.npy",
+    url="",
+    licence="",
+    num_parameters=114_681,
+    max_bytes=600_000,
+    shapes=SHAPES,
+)
+BY_CHECKSUM = Entry(
+    name="small",
+    file_name="small.bin",
+    url="",
+    licence="",
+    num_parameters=114_681,
+    max_bytes=600_000,
+    checksum=f"sha256:{hashlib.sha256(CONTENT).hexdigest()}",
+)
+
+
+class Server(ThreadingHTTPServer):
+    """Serves one file; `plan` holds what to do for the first requests, instead."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.content = CONTENT
+        self.etag = '"one"'
+        self.plan = []
+        self.ranges = []  # what was asked for
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}/small.npy"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def log_message(self, *words):
+        pass
+
+    def do_GET(self):
+        server = self.server
+        wanted = self.headers.get("Range")
+        server.ranges.append(wanted)
+        if server.plan:
+            server.plan.pop(0)(self)
+        elif wanted and self.headers.get("If-Range", server.etag) == server.etag:
+            self.send_part(int(wanted.removeprefix("bytes=").removesuffix("-")))
+        else:
+            self.send_whole()
+
+    def start(self, status, **headers):
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+
+    def send_whole(self, *, announced=None, stop=None):
+        content = self.server.content
+        length = len(content) if announced is None else announced
+        self.start(200, Content_Length=length, ETag=self.server.etag)
+        self.wfile.write(content[:stop])
+
+    def send_part(self, start, *, etag=None, said_start=None):
+        content = self.server.content
+        said = f"bytes {start if said_start is None else said_start}-{len(content) - 1}"
+        self.start(
+            206,
+            Content_Length=len(content) - start,
+            Content_Range=f"{said}/{len(content)}",
+            ETag=etag or self.server.etag,
+        )
+        self.wfile.write(content[start:])
+
+
+def broken_off(handler):
+    handler.send_whole(stop=HALF)
+
+
+def answering(status):
+    return lambda handler: handler.start(status, Content_Length=0)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setattr("weights.fetch.RETRY_SECONDS", 0)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture(params=[BY_CONTENT, BY_CHECKSUM], ids=["by content", "by checksum"])
+def entry(request):
+    return request.param
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def get(server, entry, folder, **options):
+    """Fetch; the file must be whole and alone."""
+    path = fetch(entry, folder, url=server.url, progress=False, **options)
+    assert path == folder / entry.file_name
+    assert path.read_bytes() == CONTENT
+    assert names(folder) == [entry.file_name]
+
+
+def refuse(server, entry, folder, words, *, keeps=(), **options):
+    """Fetch; it must fail, and no file must get the final name."""
+    with pytest.raises(WeightsError, match=words) as caught:
+        fetch(entry, folder, url=server.url, progress=False, **options)
+    assert names(folder) == list(keeps)
+    return str(caught.value)
+
+
+def part_of(entry):
+    return [f".{entry.file_name}.part", f".{entry.file_name}.part.json"]
+
+
+def test_a_file_is_fetched(server, entry, tmp_path):
+    get(server, entry, tmp_path)
+    assert server.ranges == [None]
+
+
+def test_the_folder_is_made(server, entry, tmp_path):
+    get(server, entry, tmp_path / "a" / "b")
+
+
+def test_a_connection_that_breaks_off_goes_on(server, entry, tmp_path):
+    """Red if the second request asks for all again, or the halves are joined wrongly."""
+    server.plan = [broken_off]
+    get(server, entry, tmp_path)
+    assert server.ranges == [None, f"bytes={KEPT}-"]
+
+
+def test_another_call_goes_on(server, entry, tmp_path):
+    server.plan = [broken_off, answering(503)]
+    words = f"Run again to go on from byte {KEPT:,}"
+    refuse(server, entry, tmp_path, words, keeps=part_of(entry), attempts=1)
+    get(server, entry, tmp_path)
+    assert server.ranges == [None, *[f"bytes={KEPT}-"] * 2]
+
+
+def test_a_part_that_lacks_only_its_name(server, entry, tmp_path):
+    """Stopped before it was verified: nothing is fetched again."""
+    server.plan = [broken_off, answering(503)]
+    refuse(server, entry, tmp_path, "Run again", keeps=part_of(entry), attempts=1)
+    (tmp_path / part_of(entry)[0]).write_bytes(CONTENT)
+    get(server, entry, tmp_path)
+    assert len(server.ranges) == 2
+
+
+def test_a_part_from_another_address_is_dropped(server, entry, tmp_path):
+    server.plan = [broken_off, answering(503)]
+    refuse(server, entry, tmp_path, "Run again", keeps=part_of(entry), attempts=1)
+    path = fetch(entry, tmp_path, url=f"{server.url}?other", progress=False)
+    assert path.read_bytes() == CONTENT
+    assert server.ranges == [None, f"bytes={KEPT}-", None]
+
+
+@pytest.mark.parametrize("said", ["", "[]", '{"url": 1}', "\udcff"])
+def test_a_part_of_which_nothing_is_known_is_dropped(server, entry, tmp_path, said):
+    part, sayings = (tmp_path / name for name in part_of(entry))
+    part.write_bytes(b"x" * 100)
+    sayings.write_text(said, errors="surrogateescape")
+    get(server, entry, tmp_path)
+    assert server.ranges == [None]
+
+
+def test_a_server_that_ignores_ranges(server, entry, tmp_path):
+    """It sends the whole with 200: red if that is put behind the half."""
+    server.plan = [broken_off, Handler.send_whole]
+    get(server, entry, tmp_path)
+    assert len(server.ranges) == 2
+
+
+def test_a_file_that_changed_between_attempts(server, entry, tmp_path):
+    """Another ETag: red if the new file's end is put behind the old one's beginning."""
+
+    def break_off_the_old_one(handler):
+        server.content = bytes(len(CONTENT))
+        broken_off(handler)
+        server.content, server.etag = CONTENT, '"two"'
+
+    server.plan = [break_off_the_old_one]
+    get(server, entry, tmp_path)
+    assert len(server.ranges) == 2  # asked for with If-Range, the whole comes at once
+
+
+def test_a_weak_tag_is_not_trusted(server, entry, tmp_path):
+    """It stands for files that are alike, not the same byte for byte."""
+    server.etag = 'W/"one"'
+    server.plan = [broken_off]
+    get(server, entry, tmp_path)
+    assert server.ranges == [None, None]
+
+
+@pytest.mark.parametrize("stop", [None, HALF])
+def test_a_server_that_compresses_unasked(server, entry, tmp_path, stop):
+    """Its length and its ranges are of other bytes than those that are kept."""
+
+    def send(handler):
+        content = gzip.compress(CONTENT)
+        encoded = {"Content_Encoding": "gzip", "ETag": server.etag}
+        handler.start(200, Content_Length=len(content), **encoded)
+        handler.wfile.write(content[:stop])
+
+    server.plan = [send]
+    get(server, entry, tmp_path)
+    assert server.ranges == [None] * (2 if stop else 1)
+
+
+PARTS = {
+    "another version's": lambda handler: handler.send_part(KEPT, etag='"other"'),
+    "another part": lambda handler: handler.send_part(0),
+    "a part that is said to be another": lambda handler: handler.send_part(KEPT, said_start=1),
+    "no part that it knows": answering(416),
+    "an overload": answering(503),
+}
+
+
+@pytest.mark.parametrize("case", PARTS)
+def test_a_wrong_part_is_not_joined(server, entry, tmp_path, case):
+    server.plan = [broken_off, PARTS[case]]
+    get(server, entry, tmp_path)
+    again = f"bytes={KEPT}-" if case == "an overload" else None
+    assert server.ranges == [None, f"bytes={KEPT}-", again]
+
+
+def test_a_server_that_always_breaks_off(server, entry, tmp_path):
+    server.plan = [broken_off] * 9
+    words = r"gave nothing new in 3 attempts: .*Connection broken"
+    refuse(server, entry, tmp_path, words, keeps=part_of(entry))
+
+
+def test_progress_gives_new_attempts(server, entry, tmp_path):
+    """A weak line: four breaks, but each brings some. Red if breaks are simply counted."""
+
+    def bring_some(handler):
+        wanted = server.ranges[-1]
+        start = int(wanted[6:-1]) if wanted else 0
+        content = server.content
+        server.content = content[: start + 100_000]
+        length = {"Content_Length": len(content) - start, "ETag": server.etag}
+        if wanted:
+            length["Content_Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        handler.start(206 if wanted else 200, **length)
+        handler.wfile.write(server.content[start:])
+        server.content = content
+
+    server.plan = [bring_some] * 4
+    get(server, entry, tmp_path, attempts=2)
+
+
+def test_a_length_that_is_too_long(server, entry, tmp_path):
+    server.plan = [lambda handler: handler.send_whole(announced=len(CONTENT) + 10)] * 4
+    refuse(
+        server,
+        entry,
+        tmp_path,
+        r"nothing new in 3 attempts: .*Connection broken",
+        keeps=part_of(entry),
+    )
+
+
+def test_a_length_that_is_too_short(server, entry, tmp_path):
+    """All that was announced came; only a look at the content tells."""
+    server.plan = [lambda handler: handler.send_whole(announced=len(CONTENT) - 10)]
+    refuse(server, entry, tmp_path, "does not give .* and what came is removed")
+
+
+def test_no_length_at_all(server, entry, tmp_path):
+    def send(handler):
+        handler.start(200)
+        handler.wfile.write(CONTENT)
+
+    server.plan = [send]
+    get(server, entry, tmp_path)
+
+
+WRONG_FILES = {
+    "a page": b"<html>moved</html>" * 40_000,
+    "another type": npy("float64"),
+    "one bit": CONTENT[:-1000] + bytes([CONTENT[-1000] ^ 64]) + CONTENT[-999:],
+    "nothing": b"",
+    "short": CONTENT[:1000],
+}
+
+
+@pytest.mark.parametrize("case", WRONG_FILES)
+def test_a_wrong_file_is_removed(server, tmp_path, case):
+    server.content = WRONG_FILES[case]
+    words = "small.bin has at most|does not give small.bin, and what came is removed"
+    if case == "nothing":
+        words += "|nothing new"
+    refuse(server, BY_CHECKSUM, tmp_path, words)
+
+
+@pytest.mark.parametrize("case", ["a page", "another type", "short"])
+def test_a_wrong_content_is_removed(server, tmp_path, case):
+    server.content = WRONG_FILES[case]
+    refuse(server, BY_CONTENT, tmp_path, "has at most|does not give small.npy")
+
+
+def test_a_hostile_file_is_removed(server, tmp_path):
+    """It is as large as the right one, and asks to be run."""
+    from .pickles import file
+
+    server.content = file(b"cos\nsystem\n") + bytes(500_000)
+    refuse(server, BY_CONTENT, tmp_path, "asks for os.system")
+
+
+def test_a_stream_without_end(server, entry, tmp_path):
+    """Red if it is written until the disk is full."""
+
+    sent = []
+
+    def send(handler):
+        handler.start(200)
+        try:
+            while True:
+                sent.append(handler.wfile.write(bytes(100_000)))
+        except OSError:
+            pass
+
+    server.plan = [send]
+    refuse(server, entry, tmp_path, "has at most 600,000 bytes.* sends more")
+    assert sum(sent) < 50e6  # what lies in the sockets' buffers included
+
+
+def test_an_announced_length_that_is_too_large(server, entry, tmp_path):
+    server.plan = [lambda handler: handler.start(200, Content_Length=10**15)]
+    refuse(server, entry, tmp_path, "announces 1,000,000,000,000,000 bytes")
+
+
+@pytest.mark.parametrize("status", [403, 404, 410])
+def test_a_file_that_is_not_there(server, entry, tmp_path, status):
+    server.plan = [answering(status)]
+    refuse(server, entry, tmp_path, f"answers {status} .*give another with --url")
+    assert len(server.ranges) == 1
+
+
+def test_a_redirect_is_followed(server, entry, tmp_path):
+    server.plan = [lambda handler: handler.start(302, Location=server.url, Content_Length=0)]
+    get(server, entry, tmp_path)
+
+
+def test_a_redirect_in_circles(server, entry, tmp_path):
+    server.plan = [lambda handler: handler.start(302, Location=server.url, Content_Length=0)] * 40
+    refuse(server, entry, tmp_path, "cannot be fetched")
+
+
+def test_nobody_there(server, entry, tmp_path):
+    with pytest.raises(WeightsError, match=r"nothing new in 2 attempts: .*refused"):
+        fetch(entry, tmp_path, url="http://127.0.0.1:1/", progress=False, attempts=2)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("url", ["nonsense", "file:///etc/passwd", "http://"])
+def test_an_address_that_is_none(entry, tmp_path, url):
+    with pytest.raises(WeightsError, match="cannot be fetched"):
+        fetch(entry, tmp_path, url=url, progress=False)
+
+
+def test_a_file_that_is_there_is_kept(server, entry, tmp_path):
+    (tmp_path / entry.file_name).write_bytes(CONTENT)
+    get(server, entry, tmp_path)
+    assert server.ranges == []
+
+
+def test_a_foreign_file_of_that_name_is_kept_and_told(server, entry, tmp_path):
+    """Red if somebody's own file is overwritten, or taken for the right one."""
+    (tmp_path / entry.file_name).write_bytes(b"mine")
+    refuse(server, entry, tmp_path, "small", keeps=[entry.file_name])
+    assert (tmp_path / entry.file_name).read_bytes() == b"mine"
+
+
+def test_a_folder_that_is_a_file(server, entry, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WeightsError, match="cannot be written"):
+        fetch(entry, tmp_path / "file", url=server.url, progress=False)
+
+
+def test_one_download_at_a_time(server, entry, tmp_path):
+    """Red if two processes write into one part."""
+    with (
+        Partial(tmp_path / entry.file_name, "url", 10),
+        pytest.raises(WeightsError, match="written by another process"),
+    ):
+        fetch(entry, tmp_path, url=server.url, progress=False)
+    get(server, entry, tmp_path)
+
+
+def test_a_part_that_another_process_has_just_finished(server, entry, tmp_path, monkeypatch):
+    """It was opened, then renamed: red if the finished file is emptied as a part of old."""
+    finished = tmp_path / entry.file_name
+
+    def lock(self, *words):
+        (tmp_path / part_of(entry)[0]).write_bytes(CONTENT)
+        (tmp_path / part_of(entry)[0]).rename(finished)
+
+    monkeypatch.setattr("fcntl.flock", lock)
+    with pytest.raises(WeightsError, match="run again"):
+        fetch(entry, tmp_path, url=server.url, progress=False)
+    assert finished.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_is_stopped_goes_on(server, tmp_path, number):
+    """Ctrl-C and kill: exit 130, a line that says how, and the next run asks for the rest."""
+    stalled, go = threading.Event(), threading.Event()
+
+    def stall(handler):
+        handler.start(200, Content_Length=243_861_814, ETag='"one"')
+        handler.wfile.write(bytes(300_000))
+        stalled.set()
+        go.wait(60)
+
+    server.plan = [stall, answering(404)]
+    words = ["fetch", "alexnet", "--folder", str(tmp_path), "--url", server.url]
+    command = [sys.executable, "-m", "weights", *words]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert stalled.wait(60)
+    part = tmp_path / ".bvlc_alexnet.npy.part"
+    while part.stat().st_size < 4 * CHUNK_BYTES - 8192:  # less what lies in its own buffer
+        time.sleep(0.01)
+    process.send_signal(number)
+    errors = process.communicate()[1]
+    go.set()
+    assert process.returncode == 130
+    assert f"go on with: python -m weights fetch alexnet --folder {tmp_path}" in errors
+    subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+    assert server.ranges == [None, f"bytes={4 * CHUNK_BYTES}-"]
+
+
+def test_the_bar_is_on_standard_error(server, entry, tmp_path, capsys):
+    fetch(entry, tmp_path, url=server.url)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert entry.file_name in err
+
+
+def test_verify_says_what_is_wrong(tmp_path):
+    path = tmp_path / "small.npy"
+    with pytest.raises(WeightsError, match="No such file"):
+        verify(path, BY_CONTENT)
+    path.write_bytes(CONTENT[:1000])
+    with pytest.raises(WeightsError, match=r"must have 458,724 to 600,000 bytes.* has 1,000"):
+        verify(path, BY_CONTENT)
+    path.write_bytes(b"<html>" + CONTENT)
+    with pytest.raises(WeightsError, match="starts with b'<html>"):
+        verify(path, BY_CONTENT)
+    with pytest.raises(WeightsError, match="sha256 checksum"):
+        verify(path, BY_CHECKSUM)
+    path.write_bytes(CONTENT)
+    verify(path, BY_CONTENT)
+    verify(path, BY_CHECKSUM)
+
+
+def test_the_registry_can_be_trusted():
+    """Red for a name or a file name twice, a checksum of the wrong length, too small a bound."""
+    assert len({entry.file_name for entry in ENTRIES.values()}) == len(ENTRIES) == 9
+    for name, entry in ENTRIES.items():
+        assert find_entry(name) is find_entry(entry.file_name) is entry
+        assert entry.url.endswith(f"/{entry.file_name}")
+        assert entry.max_bytes > 4 * entry.num_parameters
+        if entry.checksum is not None:
+            algorithm, _, digest = entry.checksum.partition(":")
+            assert len(bytes.fromhex(digest)) == hashlib.new(algorithm).digest_size
+    with pytest.raises(WeightsError, match="alexnet, mobilenet"):
+        find_entry("nothing")

@@ -1,0 +1,78 @@
+"""AlexNet's published weights, `bvlc_alexnet.npy`: Caffe's model, converted by M. Guerzhoy."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from weights.errors import WeightsError
+from weights.pickle_machine import shown
+from weights.unpickle import read_object_npy
+
+Shape = tuple[int, ...]
+_KERNELS: dict[str, Shape] = {
+    "conv1": (11, 11, 3, 96),
+    "conv2": (5, 5, 48, 256),
+    "conv3": (3, 3, 256, 384),
+    "conv4": (3, 3, 192, 384),
+    "conv5": (3, 3, 192, 256),
+    "fc6": (9216, 4096),
+    "fc7": (4096, 4096),
+    "fc8": (4096, 1000),
+}
+ALEXNET_SHAPES: dict[str, Shape] = {
+    name: shape
+    for layer, kernel in _KERNELS.items()
+    for name, shape in ((f"{layer}/kernel", kernel), (f"{layer}/bias", kernel[-1:]))
+}
+
+
+def read_alexnet_npy(
+    path: str | os.PathLike[str], *, shapes: Mapping[str, Shape] = ALEXNET_SHAPES
+) -> dict[str, np.ndarray]:
+    """AlexNet's arrays by layer/variable: conv1/kernel, conv1/bias, ... fc8/bias.
+
+    The file is a pickled dict of [kernel, bias] by layer; nothing in it is run.
+
+    Args:
+        path: of the file.
+        shapes: what it must hold, exactly: a kernel and a bias a layer.
+
+    Raises:
+        WeightsError: if the file cannot be read, is hostile, or does not hold finite float32
+            arrays of just those names and shapes.
+    """
+    content = read_object_npy(path)
+    layers = {name.partition("/")[0] for name in shapes}
+    if type(content) is not dict or set(content) != layers:
+        found = sorted(map(str, content)) if type(content) is dict else type(content).__name__
+        raise WeightsError(
+            f"{path} must hold the layers {sorted(layers)}. Received {shown(str(found), 200)}; "
+            "is it another model's file?"
+        )
+    arrays = {}
+    for layer, pair in content.items():
+        if type(pair) not in (list, tuple) or len(pair) != 2:
+            raise WeightsError(f"{path} must hold [kernel, bias] for {layer}. Received another.")
+        arrays[f"{layer}/kernel"], arrays[f"{layer}/bias"] = pair
+    for name, shape in shapes.items():
+        _check(path, name, arrays[name], shape)
+    return {name: arrays[name] for name in shapes}
+
+
+def _check(path: Any, name: str, array: Any, shape: Shape) -> None:
+    is_array = isinstance(array, np.ndarray)
+    if not is_array or array.dtype != np.float32 or array.shape != shape:
+        found = f"{array.dtype} {array.shape}" if is_array else type(array).__name__
+        raise WeightsError(
+            f"{name} in {path} must be float32 {shape}. Received {found}; "
+            "is it another model's file?"
+        )
+    if not np.isfinite(array).all():
+        raise WeightsError(
+            f"{name} in {path} must hold finite numbers. Received NaN or infinity; the file is "
+            "damaged, so fetch it again."
+        )

@@ -1,0 +1,126 @@
+"""Arrays by name, from and to `.npz` and `.safetensors`: formats that hold nothing but arrays."""
+
+from __future__ import annotations
+
+import math
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from weights.errors import WeightsError
+from weights.files import replacing
+from weights.pickle_machine import shown
+
+MAX_MEMBERS = 10_000
+MAX_RATIO = 20  # weights hardly compress: uncompressed to compressed size, over the whole file
+SMALL = 16 * 2**20  # bytes below which the ratio does not matter
+_NUMBERS = "fiu"  # kinds of numpy types
+_BROKEN = (ValueError, OSError, EOFError, KeyError, SyntaxError, MemoryError, RecursionError)
+_BROKEN_ZIP = (*_BROKEN, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
+
+
+def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Arrays by name; in files of weights the names are layer/variable.
+
+    Args:
+        path: of an `.npz` or `.safetensors` file.
+
+    Raises:
+        WeightsError: if the file cannot be read, is broken, has anything but numbers in it, or
+            would need far more memory than it takes on the disk.
+    """
+    path = Path(path)
+    readers = {".npz": _read_npz, ".safetensors": _read_safetensors}
+    if path.suffix not in readers:
+        raise WeightsError(f"Arrays are read from .npz and .safetensors. Received {path}.")
+    if not path.is_file():
+        raise WeightsError(f"{path} cannot be read: there is no such file.")
+    arrays = readers[path.suffix](path)
+    for name, array in arrays.items():
+        if array.dtype.kind not in _NUMBERS:
+            raise WeightsError(f"{path} is refused: {shown(name)} is of type {array.dtype}.")
+    return arrays
+
+
+def write_safetensors(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays by name, whole or not at all.
+
+    Raises:
+        WeightsError: if the disk does not take them, or the format does not know their type.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    path = Path(path)
+    plain = {
+        name: np.array(array, array.dtype.newbyteorder("="), order="C")
+        for name, array in arrays.items()
+    }
+    try:
+        with replacing(path) as temporary:
+            save_file(plain, temporary)
+    except (SafetensorError, KeyError, TypeError) as error:
+        raise WeightsError(f"{path} cannot be written: {error}.") from error
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, TypeError, AttributeError, *_BROKEN) as error:
+        raise WeightsError(f"{path} is no sound .safetensors file: {shown(str(error))}.") from error
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check_members(archive, path.stat().st_size)
+            for member in archive.infolist():
+                with archive.open(member) as file:
+                    _check_header(file, member)
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except WeightsError as error:
+        raise WeightsError(f"{path} is refused: {error}.") from error
+    except _BROKEN_ZIP as error:
+        raise WeightsError(f"{path} is no sound .npz file: {shown(str(error))}.") from error
+
+
+def _check_members(archive: zipfile.ZipFile, size: int) -> None:
+    members = archive.infolist()
+    if len(members) > MAX_MEMBERS:
+        raise WeightsError(f"it has {len(members):,} members, more than {MAX_MEMBERS:,}")
+    names = {member.filename for member in members}
+    if len(names) < len(members):
+        raise WeightsError("two of its members have the same name")
+    if foreign := next((name for name in names if not name.endswith(".npy")), None):
+        raise WeightsError(f"its member {shown(foreign)} is no array")
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > max(MAX_RATIO * size, SMALL):
+        raise WeightsError(f"its {size:,} bytes would become {unpacked:,}")
+
+
+def _check_header(file: IO[bytes], member: zipfile.ZipInfo) -> None:
+    """The array that a member announces must be as large as the member."""
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    elif version == (2, 0):
+        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+    else:
+        raise WeightsError(f"its member {shown(member.filename)} is of .npy version {version}")
+    if dtype.kind not in _NUMBERS:
+        raise WeightsError(f"its member {shown(member.filename)} is of type {shown(str(dtype))}")
+    needed = file.tell() + math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or needed != member.file_size:
+        raise WeightsError(
+            f"its member {shown(member.filename)} is to hold {needed:,} bytes for the shape "
+            f"{shown(str(shape))}, but has {member.file_size:,}"
+        )

@@ -1,0 +1,7 @@
+"""What can go wrong with other people's weights, with a message that says the remedy."""
+
+from __future__ import annotations
+
+
+class WeightsError(Exception):
+    """A file of weights is missing, foreign, broken or hostile; the message is for a person."""

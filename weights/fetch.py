@@ -1,0 +1,120 @@
+"""Downloads that go on where they broke off, and get their name only when they are verified."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import requests
+
+from weights.errors import WeightsError
+from weights.partial import Broken, Partial
+from weights.registry import Entry
+from weights.verify import verify
+
+__all__ = ["fetch", "verify"]
+
+TIMEOUTS_SECONDS = (10, 60)  # to connect; between two pieces
+RETRY_SECONDS = 1.0
+TRANSIENT = (408, 425, 429, 500, 502, 503, 504)  # answers that another attempt may better
+_BREAKS = (
+    requests.ConnectionError,
+    requests.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+    requests.exceptions.ContentDecodingError,
+)
+
+
+def fetch(
+    entry: Entry,
+    folder: str | os.PathLike[str],
+    *,
+    url: str | None = None,
+    progress: bool = True,
+    attempts: int = 3,
+) -> Path:
+    """Download a file of weights and verify it; one that is there already is only verified.
+
+    What comes is kept in `folder/.<file>.part`, so that another call, or another attempt of this
+    one, asks for the rest alone. It gets its name when `verify` has accepted it.
+
+    Args:
+        entry: what to fetch.
+        folder: where to put it; made if it is not there.
+        url: to get it from, in place of the entry's.
+        progress: show a bar with the time left, on standard error.
+        attempts: connections in a row that may bring nothing new.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        WeightsError: if the server does not give it, gives another file or more than it may
+            have, the disk does not take it, or a file of its name is there that is not it.
+    """
+    folder, url = Path(folder), url or entry.url
+    final = folder / entry.file_name
+    if final.exists():
+        verify(final, entry)
+        return final
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with Partial(final, url, entry.max_bytes) as partial:
+            _download(partial, progress=progress, attempts=attempts)
+            try:
+                verify(partial.path, entry)
+            except WeightsError as error:
+                partial.discard()
+                raise WeightsError(
+                    f"{url} does not give {entry.file_name}, and what came is removed. {error}"
+                ) from error
+            partial.publish()
+    except OSError as error:  # requests' own are caught where they occur
+        raise WeightsError(f"{final} cannot be written: {error.strerror or error}.") from error
+    return final
+
+
+def _download(partial: Partial, *, progress: bool, attempts: int) -> None:
+    most, left = partial.size, attempts
+    while not partial.is_complete:
+        try:
+            return _attempt(partial, progress=progress)
+        except (Broken, *_BREAKS) as error:
+            left = attempts if partial.size > most else left - 1
+            most = max(most, partial.size)
+            if left <= 0:
+                raise WeightsError(
+                    f"{partial.url} gave nothing new in {attempts} attempts: {error}. "
+                    f"Run again to go on from byte {partial.size:,}, or give another with --url."
+                ) from error
+            time.sleep(RETRY_SECONDS)
+        except requests.RequestException as error:
+            raise WeightsError(
+                f"{partial.url} cannot be fetched: {error}. Check it, or give another with --url."
+            ) from error
+
+
+def _attempt(partial: Partial, *, progress: bool) -> None:
+    """One connection, to the end of the file or to where it breaks off.
+
+    Raises:
+        Broken, requests.RequestException: if another attempt may do better.
+        WeightsError: if none will.
+    """
+    headers = {"Accept-Encoding": "identity", **partial.request_headers()}
+    with requests.get(
+        partial.url, headers=headers, stream=True, timeout=TIMEOUTS_SECONDS
+    ) as response:
+        status = response.status_code
+        if status == requests.codes.range_not_satisfiable:
+            partial.restart()
+            raise Broken("it does not know the part that is asked for")
+        if status in TRANSIENT:
+            raise Broken(f"it answers {status} {response.reason}")
+        if status not in (requests.codes.ok, requests.codes.partial_content):
+            raise WeightsError(
+                f"{partial.url} answers {status} {response.reason}. Check it, or give another with "
+                "--url."
+            )
+        partial.receive(response, progress=progress)

@@ -1,0 +1,236 @@
+"""A pickle read as data: nothing is imported, nothing is called.
+
+Unpickling does what the file says. Here the opcodes that make plain data do that and no more, a
+global becomes a `Global`, a call becomes a `Call` that nobody makes, and every other opcode is
+refused. What the calls mean is for the reader of one file format to say, such as unpickle.py.
+"""
+
+from __future__ import annotations
+
+import os
+import pickletools
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from weights.errors import WeightsError
+
+MAX_OPCODES = 250_000  # AlexNet has some 400; each may cost a hundred bytes of memory
+MAX_LINE = 1_000  # of a global's module and name
+NEWEST_PROTOCOL = 5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Global:
+    """Where a pickle names something to import; it is not imported."""
+
+    name: str
+    """Module and name, such as numpy.ndarray."""
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Call:
+    """Where a pickle calls something; it is not called.
+
+    It is never shown or compared: what it holds may hold itself, any number of times.
+    """
+
+    name: str
+    """Of what was to be called."""
+    arguments: tuple[Any, ...]
+    state: Any = None
+    """What a BUILD opcode gave it afterwards."""
+
+
+def read_pickle(file: BinaryIO, *, admitted: Collection[str]) -> Any:
+    """The data of a pickle, from where the file stands.
+
+    Python 2's strings are read as latin-1.
+
+    Args:
+        file: an open file on a disk.
+        admitted: the globals that may occur, such as numpy.ndarray.
+
+    Returns:
+        None, bool, int, float, str, bytes, list, tuple, dict, `Global` and `Call`, in each other.
+        A list may hold itself, and one list may be in many places: walk it with care.
+
+    Raises:
+        WeightsError: for a global that is not admitted, an opcode that plain data does not need,
+            or a file that breaks off or makes no sense.
+    """
+    machine = _Machine(admitted)
+    bounded: Any = _Bounded(file)
+    try:
+        for number, (opcode, argument, position) in enumerate(pickletools.genops(bounded)):
+            if number == MAX_OPCODES:
+                raise WeightsError(f"the pickle has more than {MAX_OPCODES:,} opcodes")
+            step = _STEPS.get(opcode.name)
+            if step is None:
+                raise WeightsError(f"the pickle holds the opcode {opcode.name} at byte {position}")
+            step(machine, argument)
+    except (ValueError, OverflowError) as error:  # pickletools' way to say it
+        raise WeightsError(f"the pickle is broken: {shown(str(error))}") from error
+    return machine.result()
+
+
+def shown(text: str, length: int = 80) -> str:
+    """A stranger's text, fit for a terminal."""
+    text = text if len(text) <= length else f"{text[:length]}..."
+    return text if text.isascii() and text.isprintable() else ascii(text)
+
+
+class _Bounded:
+    """A file that makes no room for more than it has left."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._left = os.fstat(file.fileno()).st_size - file.tell()
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= self._left:
+            raise WeightsError(
+                f"the pickle breaks off: at byte {self.tell()} it goes on for {size:,} bytes, "
+                f"but {self._left:,} are left"
+            )
+        self._left -= size
+        return self._file.read(size)
+
+    def readline(self) -> bytes:
+        line = self._file.readline(MAX_LINE)
+        self._left -= len(line)
+        return line
+
+
+class _Machine:
+    """The stack, the marks on it and the memo of an unpickler."""
+
+    def __init__(self, admitted: Collection[str]) -> None:
+        self._admitted = admitted
+        self._stack: list[Any] = []
+        self._marks: list[int] = []
+        self._memo: dict[int, Any] = {}
+
+    def result(self) -> Any:
+        if len(self._stack) != 1 or self._marks:
+            raise WeightsError(f"the pickle is broken: it ends with {len(self._stack)} values")
+        return self._stack[0]
+
+    def push(self, value: Any) -> None:
+        self._stack.append(value)
+
+    def pop(self) -> Any:
+        if len(self._stack) <= (self._marks[-1] if self._marks else 0):
+            raise WeightsError("the pickle is broken: it takes a value where there is none")
+        return self._stack.pop()
+
+    def top(self, kind: type = object) -> Any:
+        value = self.pop()
+        if not isinstance(value, kind):
+            raise WeightsError(
+                f"the pickle is broken: it wants a {kind.__name__.lower()} "
+                f"where there is a {type(value).__name__.lower()}"
+            )
+        self._stack.append(value)
+        return value
+
+    def mark(self, _: None) -> None:
+        self._marks.append(len(self._stack))
+
+    def pop_marked(self) -> list[Any]:
+        if not self._marks:
+            raise WeightsError("the pickle is broken: it goes back to a mark where there is none")
+        start = self._marks.pop()
+        values = self._stack[start:]
+        del self._stack[start:]
+        return values
+
+    def push_last(self, length: int) -> None:
+        self.push(tuple([self.pop() for _ in range(length)][::-1]))
+
+    def append(self, values: list[Any]) -> None:
+        self.top(list).extend(values)
+
+    def set_items(self, values: list[Any]) -> None:
+        target = self.top(dict)
+        for key, value in zip(values[::2], values[1::2], strict=True):
+            if type(key) not in (str, bytes, int):  # a tuple's hash may take for ever
+                raise WeightsError(f"the pickle has a {type(key).__name__} as a dict's key")
+            target[key] = value
+
+    def put(self, index: int) -> None:
+        if index >= MAX_OPCODES:
+            raise WeightsError(f"the pickle's memo goes up to {index:,}")
+        self._memo[index] = self.top()
+
+    def memoize(self, _: None) -> None:
+        self.put(len(self._memo))
+
+    def get(self, index: int) -> None:
+        if index not in self._memo:
+            raise WeightsError(f"the pickle is broken: nothing is at {index:,} of its memo")
+        self.push(self._memo[index])
+
+    def push_global(self, name: str) -> None:
+        if name not in self._admitted:
+            raise WeightsError(f"the pickle asks for {shown(name)}")
+        self.push(Global(name))
+
+    def push_global_of_stack(self, _: None) -> None:
+        name, module = self.pop(), self.pop()
+        if type(name) is not str or type(module) is not str:
+            raise WeightsError("the pickle is broken: it asks for a global whose name is no text")
+        self.push_global(f"{module}.{name}")
+
+    def reduce(self, _: None) -> None:
+        arguments, function = self.pop(), self.pop()
+        if type(function) is not Global or type(arguments) is not tuple:
+            raise WeightsError(f"the pickle calls a {type(function).__name__.lower()}")
+        self.push(Call(function.name, arguments))
+
+    def build(self, _: None) -> None:
+        state = self.pop()
+        self.top(Call).state = state
+
+    def check_protocol(self, protocol: int) -> None:
+        if protocol > NEWEST_PROTOCOL:
+            raise WeightsError(f"the pickle is of protocol {protocol}, newer than any known")
+
+
+_Step = Callable[[_Machine, Any], None]
+_PUSHED = (
+    *("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
+    *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BINSTRING", "SHORT_BINSTRING"),
+)
+_STEPS: dict[str, _Step] = {
+    **dict.fromkeys(_PUSHED, _Machine.push),
+    **dict.fromkeys(("BINPUT", "LONG_BINPUT"), _Machine.put),
+    **dict.fromkeys(("BINGET", "LONG_BINGET"), _Machine.get),
+    "PROTO": _Machine.check_protocol,
+    "FRAME": lambda machine, size: None,
+    "STOP": lambda machine, _: None,
+    "NONE": lambda machine, _: machine.push(None),
+    "NEWTRUE": lambda machine, _: machine.push(True),
+    "NEWFALSE": lambda machine, _: machine.push(False),
+    "EMPTY_TUPLE": lambda machine, _: machine.push(()),
+    "EMPTY_LIST": lambda machine, _: machine.push([]),
+    "EMPTY_DICT": lambda machine, _: machine.push({}),
+    "MARK": _Machine.mark,
+    "TUPLE": lambda machine, _: machine.push(tuple(machine.pop_marked())),
+    "TUPLE1": lambda machine, _: machine.push_last(1),
+    "TUPLE2": lambda machine, _: machine.push_last(2),
+    "TUPLE3": lambda machine, _: machine.push_last(3),
+    "APPEND": lambda machine, _: machine.append([machine.pop()]),
+    "APPENDS": lambda machine, _: machine.append(machine.pop_marked()),
+    "SETITEM": lambda machine, _: machine.set_items([machine.pop(), machine.pop()][::-1]),
+    "SETITEMS": lambda machine, _: machine.set_items(machine.pop_marked()),
+    "MEMOIZE": _Machine.memoize,
+    "GLOBAL": lambda machine, name: machine.push_global(name.replace(" ", ".", 1)),
+    "STACK_GLOBAL": _Machine.push_global_of_stack,
+    "REDUCE": _Machine.reduce,
+    "BUILD": _Machine.build,
+}

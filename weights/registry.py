@@ -1,0 +1,127 @@
+"""Files of weights that can be fetched: where they lie, and how to know them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from weights.alexnet import ALEXNET_SHAPES
+from weights.errors import WeightsError
+
+_KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
+_KERAS_LICENCE = "Keras is Apache-2.0; for the weights see https://keras.io/api/applications"
+_KERAS_NOTE = "url and checksum as in keras.applications of Keras 3.15"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One file of weights.
+
+    Args:
+        name: for the command line.
+        file_name: on the disk.
+        url: to get it from.
+        licence: what its owners say of its use.
+        num_parameters: float32 numbers in it.
+        max_bytes: more than this is not it.
+        shapes: of its arrays by layer/variable, where the file can be checked by them.
+        checksum: algorithm:hexadecimal, such as sha256:8ae6..., where one is published.
+        note: where the figures here are from.
+    """
+
+    name: str
+    file_name: str
+    url: str
+    licence: str
+    num_parameters: int
+    max_bytes: int
+    shapes: Mapping[str, tuple[int, ...]] | None = None
+    checksum: str | None = None
+    note: str = ""
+
+
+def _keras(
+    name: str, path: str, num_parameters: int, checksum: str | None, *, base: str = _KERAS
+) -> Entry:
+    """An ImageNet file of keras.applications, with its top."""
+    return Entry(
+        name=name,
+        file_name=path.rpartition("/")[2],
+        url=f"{base}/{path}",
+        licence=_KERAS_LICENCE,
+        num_parameters=num_parameters,
+        max_bytes=5 * num_parameters + 2**20,  # 4 a parameter, and what HDF5 adds
+        checksum=checksum,
+        note=_KERAS_NOTE if checksum else f"{_KERAS_NOTE}, which gives none",
+    )
+
+
+_ENTRIES = (
+    Entry(
+        name="alexnet",
+        file_name="bvlc_alexnet.npy",
+        url="http://www.cs.toronto.edu/~guerzhoy/tf_alexnet/bvlc_alexnet.npy",
+        licence="Caffe's bvlc_alexnet, which its authors released for unrestricted use",
+        num_parameters=60_965_224,
+        max_bytes=250_000_000,
+        shapes=ALEXNET_SHAPES,
+        note="no checksum is published; known by its names, shapes and types",
+    ),
+    _keras("mobilenet", "mobilenet/mobilenet_1_0_224_tf.h5", 4_253_864, None),
+    _keras(
+        "mobilenetv2",
+        "mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224.h5",
+        3_538_984,
+        None,
+    ),
+    _keras(
+        "resnet50",
+        "resnet/resnet50_weights_tf_dim_ordering_tf_kernels.h5",
+        25_636_712,
+        "md5:2cb95161c43110f7111970584f804107",
+    ),
+    _keras(
+        "resnet152",
+        "resnet/resnet152_weights_tf_dim_ordering_tf_kernels.h5",
+        60_419_944,
+        "md5:100835be76be38e30d865e96f2aaae62",
+    ),
+    _keras(
+        "efficientnetb0",
+        "efficientnetb0.h5",
+        5_330_571,
+        "md5:902e53a9f72be733fc0bcb005b3ebbac",
+        base="https://storage.googleapis.com/keras-applications",
+    ),
+    _keras(
+        "convnexttiny",
+        "convnext/convnext_tiny.h5",
+        28_589_128,
+        "sha256:8ae6e78ce2933352b1ef4008e6dd2f17bc40771563877d156bc6426c7cf503ff",
+    ),
+    _keras(
+        "vgg16",
+        "vgg16/vgg16_weights_tf_dim_ordering_tf_kernels.h5",
+        138_357_544,
+        "md5:64373286793e3c8b2b4e3219cbf3544b",
+    ),
+    _keras(
+        "inceptionv3",
+        "inception_v3/inception_v3_weights_tf_dim_ordering_tf_kernels.h5",
+        23_851_784,
+        "md5:9a0d58056eeedaa3f26cb7ebd46da564",
+    ),
+)
+ENTRIES: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
+
+
+def find_entry(name: str) -> Entry:
+    """The entry of a name, or of a file's name.
+
+    Raises:
+        WeightsError: if there is none.
+    """
+    for entry in _ENTRIES:
+        if name in (entry.name, entry.file_name):
+            return entry
+    raise WeightsError(f"Known weights are {', '.join(ENTRIES)}. Received {name}.")
