@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Picture = NDArray[np.uint8]
-_INTERPOLATIONS = {"linear": cv2.INTER_LINEAR, "area": cv2.INTER_AREA}
 
 
 @dataclass(frozen=True)
@@ -47,6 +45,8 @@ class FrameFit:
 
     def __call__(self, picture: Picture, frame: NDArray[Any]) -> None:
         """Fill a frame (height, width, 3), RGB, from a picture (any height, any width, 3), BGR."""
+        import cv2
+
         pixels: NDArray[Any] = picture
         if self.centred:
             pixels = picture.astype(np.float32)
@@ -56,7 +56,8 @@ class FrameFit:
         left, top, right, bottom = self.margin
         wanted = (self.size[0] + left + right, self.size[1] + top + bottom)
         if pixels.shape[1::-1] != wanted:
-            pixels = cv2.resize(pixels, wanted, interpolation=_INTERPOLATIONS[self.interpolation])
+            how = cv2.INTER_AREA if self.interpolation == "area" else cv2.INTER_LINEAR
+            pixels = cv2.resize(pixels, wanted, interpolation=how)
         pixels = pixels[top : top + self.size[1], left : left + self.size[0]]
         cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=frame)  # after the resize: fewer pixels
 

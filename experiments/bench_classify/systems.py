@@ -72,12 +72,8 @@ class EndToEnd:
         self, policy: str, batch_size: int, videos: list[Video], out: Path, jobs: int
     ) -> None:
         from experiments.classify.job import JobOptions
-        from experiments.classify.models import (
-            ALEXNET_FITS,
-            ImageModel,
-            class_names,
-            compile_model,
-        )
+        from experiments.classify.keras_models import compile_model
+        from experiments.classify.models import ALEXNET_FITS, ImageModel, class_names
         from ttrnn.models import build_alexnet
 
         model = build_alexnet(fused=True, dtype=policy)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import OmitArgPrefixes, arg
+from tyro.conf import arg
 
 from experiments import runtime
 from experiments.classify.models import ModelOptions, check_options, load_model
@@ -29,10 +29,9 @@ EXIT_FAILED_VIDEOS = 1
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(ModelOptions):
     """Classify every frame of every video in a folder; one CSV a video."""
 
-    options: OmitArgPrefixes[ModelOptions]
     data_dir: Annotated[Path | None, arg(aliases=["-d"])] = None
     """Folder of videos."""
     range: Annotated[str | None, arg(aliases=["-r"])] = None
@@ -65,9 +64,7 @@ def main(args: list[str] | None = None) -> int:
     """The command line. Returns the exit code."""
     import tyro
 
-    arguments = tyro.cli(
-        Arguments, prog="python -m experiments.classify", args=_with_weights_flag(args)
-    )
+    arguments = tyro.cli(Arguments, prog="python -m experiments.classify", args=args)
     runtime.stop_on_termination()
     try:
         if arguments.export is not None:
@@ -95,7 +92,7 @@ def run(arguments: Arguments) -> int:
     from experiments.classify.job import ClassificationJob, JobOptions
 
     runtime.configure(runtime.parse_threads(arguments.threads), seed=0)
-    model = load_model(arguments.options, batch_size=arguments.batch_size)
+    model = load_model(arguments, batch_size=arguments.batch_size)
     if arguments.top > len(model.class_names):
         raise ValueError(
             f"--top must be at most the {len(model.class_names)} classes of {model.name}. "
@@ -128,7 +125,7 @@ def _check(arguments: Arguments) -> list[Video]:
     videos = find_videos(arguments.data_dir, recursive=arguments.recursive)
     if arguments.range is not None:
         videos = select_range(videos, arguments.range)
-    check_options(arguments.options)
+    check_options(arguments)
     _require_writable(arguments.out)
     return videos
 
@@ -146,13 +143,13 @@ def _export(arguments: Arguments, path: Path) -> int:
     """Write the model as ONNX. Returns the exit code."""
     if path.suffix != ".onnx":
         raise ValueError(f"--export must name a file that ends in .onnx. Received {path}.")
-    if arguments.options.model.endswith(".onnx"):
-        raise ValueError(f"{arguments.options.model} is an ONNX file already.")
-    check_options(arguments.options)
+    if arguments.model.endswith(".onnx"):
+        raise ValueError(f"{arguments.model} is an ONNX file already.")
+    check_options(arguments)
     from experiments.classify.onnx_models import ExportError, export_onnx
 
     runtime.configure(runtime.parse_threads(arguments.threads), seed=0)
-    model = load_model(arguments.options, batch_size=arguments.batch_size, fused=False)
+    model = load_model(arguments, batch_size=arguments.batch_size, fused=False)
     try:
         difference = export_onnx(model, path, batch_size=arguments.batch_size)
     except ExportError as error:
@@ -164,9 +161,3 @@ def _export(arguments: Arguments, path: Path) -> int:
         f"Use it with: python -m experiments.classify -d VIDEOS --model {path}"
     )
     return 0
-
-
-def _with_weights_flag(args: list[str] | None) -> list[str]:
-    """The words typed, with the original's -w spelt out."""
-    words = list(sys.argv[1:] if args is None else args)
-    return ["--weights" if word == "-w" else word for word in words]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -17,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.classify.annotate import draw_video
+from experiments.classify.failures import write_failures
 from experiments.classify.models import ImageModel
 from experiments.classify.progress import FolderProgress
 from experiments.classify.summary import summarize
@@ -28,7 +27,6 @@ from preprocess.decode import VideoInfo
 from preprocess.errors import PreprocessError
 from preprocess.feed import FrameBlock, VideoEnded, VideoOpened, feed_frames
 from preprocess.feed_worker import Task
-from preprocess.files import write_text
 
 
 @dataclass(frozen=True)
@@ -281,22 +279,3 @@ def top_classes(probabilities: NDArray, top: int) -> NDArray[np.intp]:
     best = np.argpartition(-probabilities, top - 1, axis=1)[:, :top]
     order = np.argsort(-np.take_along_axis(probabilities, best, axis=1), axis=1, kind="stable")
     return np.take_along_axis(best, order, axis=1)
-
-
-def write_failures(path: Path, failures: Mapping[str, str], videos: Sequence[Video]) -> None:
-    """Keep the reasons as CSV; what other runs in this folder said of other videos stays.
-
-    Without a failure there is no file.
-    """
-    rows = dict(failures)
-    if path.exists():
-        with path.open(encoding="utf-8", newline="") as file:
-            earlier = {row["video"]: row["reason"] for row in csv.DictReader(file)}
-        own = {video.source for video in videos}
-        rows |= {source: reason for source, reason in earlier.items() if source not in own}
-    if not rows:
-        path.unlink(missing_ok=True)
-        return
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("video", "reason"), *sorted(rows.items())])
-    write_text(path, text.getvalue())

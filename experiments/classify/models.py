@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from tyro.conf import arg
 
 from preprocess.transforms import FrameFit
 
@@ -33,8 +32,8 @@ class ModelOptions:
     model: str = "alexnet"
     """alexnet, the name of a keras.applications model (mobilenet, resnet50, ...), or a .keras or
     .onnx file."""
-    weights: Path | None = None
-    """File of weights."""
+    weights: Annotated[Path | None, arg(aliases=["-w"])] = None
+    """File of weights; not for .keras and .onnx files."""
     variant: Literal["caffe", "seed"] = "caffe"
     """AlexNet as the Caffe model, or as the original script has it."""
     alpha: float = 1.0
@@ -111,18 +110,25 @@ def load_model(options: ModelOptions, *, batch_size: int, fused: bool = True) ->
     Raises:
         ValueError, WeightsError, OSError: if a file does not hold what it should.
     """
-    from experiments.classify.onnx_models import load_onnx
-
     if options.model.endswith(".onnx"):
+        from experiments.classify.onnx_models import load_onnx
+
         return load_onnx(options, batch_size)
+    from experiments.classify.keras_models import (
+        alexnet,
+        compile_model,
+        keras_application,
+        keras_file,
+    )
+
     if options.model == "alexnet":
-        model = _alexnet(options, fused=fused)
+        model = alexnet(options, fused=fused)
         fit = ALEXNET_FITS[options.variant]
     elif options.model.endswith(".keras"):
-        model = _keras_file(options)
+        model = keras_file(options)
         fit = FrameFit(model.input_shape[2:0:-1], crop="aspect", interpolation="area")
     else:
-        model = _keras_application(options)
+        model = keras_application(options)
         fit = FrameFit(model.input_shape[2:0:-1], crop="aspect", interpolation="area")
     num_classes = model.output_shape[-1]
     return ImageModel(
@@ -157,7 +163,7 @@ def class_names(labels: Path | None, num_classes: int) -> list[str]:
         ValueError: if the file has another number of lines, or there is none for these classes.
     """
     if labels is not None:
-        names = _lines(labels)
+        names = lines_of(labels)
         if len(names) != num_classes:
             raise ValueError(
                 f"--labels must hold a line for each of {num_classes} classes. {labels} holds "
@@ -173,159 +179,10 @@ def class_names(labels: Path | None, num_classes: int) -> list[str]:
     return [f"{name} [{i}]" if count[name] > 1 else name for i, name in enumerate(names)]
 
 
-def _lines(labels: Path) -> list[str]:
+def lines_of(labels: Path) -> list[str]:
+    """The class names of a file, less empty lines."""
     try:
         lines = labels.read_text("utf-8").splitlines()
     except UnicodeDecodeError:
         raise ValueError(f"--labels must be a text file in UTF-8. {labels} is not.") from None
     return [line.strip() for line in lines if line.strip()]
-
-
-def _alexnet(options: ModelOptions, *, fused: bool) -> Any:
-    from ttrnn.models import build_alexnet
-
-    num_classes = 1000 if options.labels is None else len(_lines(options.labels))
-    model = build_alexnet(
-        options.variant, num_classes=num_classes, fused=fused, dtype=options.policy
-    )
-    _load_weights(model, options.weights)
-    return model
-
-
-def _keras_application(options: ModelOptions) -> Any:
-    """A keras.applications model from frames of bytes to probabilities."""
-    import keras
-
-    build, preprocess = find_application(options.model)
-    arguments: dict[str, Any] = {"weights": None}
-    if options.alpha != 1:
-        arguments["alpha"] = options.alpha
-    if options.size is not None:
-        arguments["input_shape"] = (options.size, options.size, 3)
-    if options.labels is not None:
-        arguments["classes"] = len(_lines(options.labels))
-    with _dtype_policy(options.policy):
-        try:
-            model = build(**arguments)
-        except TypeError as error:
-            raise ValueError(f"{options.model} does not take --alpha.") from error
-        _load_weights(model, options.weights)
-        frames = keras.Input(_input_shape(model, options), dtype="uint8", name="frames")
-        pixels = preprocess(keras.ops.cast(frames, "float32"))
-        outputs = keras.layers.Activation("linear", dtype="float32", name="probabilities")(
-            model(pixels)
-        )
-    return keras.Model(frames, outputs, name=model.name)
-
-
-def _input_shape(model: Any, options: ModelOptions) -> tuple[int, int, int]:
-    height, width = model.input_shape[1:3]
-    usual = options.size or 224
-    return (height or usual, width or usual, 3)
-
-
-def find_application(name: str) -> tuple[Callable[..., Any], Callable[[Any], Any]]:
-    """The builder of a keras.applications model, and its preprocessing; case does not matter.
-
-    Raises:
-        ValueError: if there is none of that name.
-    """
-    import keras
-
-    known: dict[str, tuple[Callable[..., Any], Callable[[Any], Any]]] = {}
-    for module in vars(keras.applications).values():
-        if isinstance(module, ModuleType) and hasattr(module, "preprocess_input"):
-            for builder, value in vars(module).items():
-                if callable(value) and builder[0].isupper():
-                    known[builder] = (value, module.preprocess_input)
-    found = {builder.lower(): both for builder, both in known.items()}.get(name.lower())
-    if found is None:
-        raise ValueError(
-            f"--model must be alexnet, a .keras or .onnx file, or one of "
-            f"{', '.join(sorted(known))}. Received {name!r}."
-        )
-    return found
-
-
-def _keras_file(options: ModelOptions) -> Any:
-    """A saved model, its scaling of the pixels put in front."""
-    import keras
-    from keras.applications.imagenet_utils import preprocess_input
-
-    from experiments.classify.onnx_models import are_probabilities
-
-    try:
-        inner = keras.models.load_model(options.model, compile=False)
-    except Exception as error:  # Keras's own have no common class
-        raise ValueError(f"Keras cannot read {options.model}: {error}") from error
-    if isinstance(inner.input, dict | list) or len(inner.input_shape) != 4:
-        raise ValueError(f"{options.model} must take pictures (batch, height, width, 3) alone.")
-    frames = keras.Input(_input_shape(inner, options), dtype="uint8", name="frames")
-    pixels = keras.ops.cast(frames, "float32")
-    if options.scaling == "unit":
-        pixels = pixels / 255
-    elif options.scaling != "none":
-        pixels = preprocess_input(pixels, mode=options.scaling)
-    outputs = inner(pixels)
-    grey = np.full((1, *frames.shape[1:]), 128, np.uint8)
-    if not are_probabilities(np.array(keras.Model(frames, outputs)(grey), np.float32)):
-        outputs = keras.layers.Softmax(dtype="float32")(outputs)
-    return keras.Model(frames, outputs, name=inner.name)
-
-
-def _load_weights(model: Any, path: Path | None) -> None:
-    """Weights of any format the suite reads, into a model."""
-    if path is None:
-        return
-    from weights import assign_arrays, read_alexnet_npy, read_arrays
-
-    if path.suffix == ".npy":
-        assign_arrays(model, read_alexnet_npy(path))
-    elif path.suffix in (".npz", ".safetensors"):
-        assign_arrays(model, read_arrays(path))
-    elif path.suffix == ".h5":
-        try:
-            model.load_weights(path)
-        except (ValueError, KeyError, OSError) as error:
-            raise ValueError(f"{path} does not fit {model.name}: {error}") from error
-    else:
-        raise ValueError(
-            f"--weights must end in .npy, .npz, .safetensors, .weights.h5 or .h5. Received {path}."
-        )
-
-
-@contextmanager
-def _dtype_policy(policy: str) -> Iterator[None]:
-    """Keras's default policy, for builders that take none."""
-    import keras
-
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
-
-
-def compile_model(model: Any, batch_size: int, fit: FrameFit) -> Predict:
-    """The model as one graph for batches of one size.
-
-    Variables become constants where there is batch normalisation: TensorFlow then folds it into
-    the convolutions.
-    """
-    import keras
-    import tensorflow as tf
-
-    shape = (batch_size, *fit.frame_shape)
-    graph = tf.function(lambda frames: model(frames, training=False)).get_concrete_function(
-        tf.TensorSpec(shape, fit.dtype)
-    )
-    layers = model._flatten_layers()
-    if any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers):
-        from tensorflow.python.framework.convert_to_constants import (
-            convert_variables_to_constants_v2,
-        )
-
-        frozen = convert_variables_to_constants_v2(graph)
-        return lambda frames: frozen(tf.constant(frames))[0].numpy()
-    return lambda frames: graph(tf.constant(frames)).numpy()

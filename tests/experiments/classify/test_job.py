@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from experiments.classify.job import ClassificationJob, JobOptions, top_classes, write_failures
+from experiments.classify.failures import write_failures
+from experiments.classify.job import ClassificationJob, JobOptions, top_classes
 from experiments.classify.videos import Video, find_videos
 
 from .conftest import NAMES, read_rows, write_colours

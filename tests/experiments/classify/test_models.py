@@ -8,12 +8,12 @@ import keras
 import numpy as np
 import pytest
 
+from experiments.classify.keras_models import compile_model, find_application
 from experiments.classify.models import (
     ALEXNET_FITS,
     ModelOptions,
     check_options,
     class_names,
-    find_application,
     load_model,
 )
 from experiments.classify.onnx_models import ExportError, export_onnx
@@ -64,8 +64,6 @@ def test_an_application_from_bytes_to_probabilities(tmp_path):
     model.keras_model.set_weights(values)
     reloaded = load_model(options, batch_size=4).keras_model
     reloaded.set_weights(values)
-    from experiments.classify.models import compile_model
-
     frames = pictures(4, 96)
     expected = inner(frames / np.float32(127.5) - 1).numpy()
     assert np.ptp(expected) > 0.05

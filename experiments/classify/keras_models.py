@@ -1,0 +1,164 @@
+"""Image models of Keras, from bytes to probabilities, and as graphs for batches of one size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from experiments.classify.models import ModelOptions, Predict, lines_of
+from experiments.classify.onnx_models import are_probabilities
+from preprocess.transforms import FrameFit
+
+
+def alexnet(options: ModelOptions, *, fused: bool) -> Any:
+    """AlexNet with its weights."""
+    from ttrnn.models import build_alexnet
+
+    num_classes = 1000 if options.labels is None else len(lines_of(options.labels))
+    model = build_alexnet(
+        options.variant, num_classes=num_classes, fused=fused, dtype=options.policy
+    )
+    _load_weights(model, options.weights)
+    return model
+
+
+def keras_application(options: ModelOptions) -> Any:
+    """A keras.applications model from frames of bytes to probabilities."""
+    import keras
+
+    build, preprocess = find_application(options.model)
+    arguments: dict[str, Any] = {"weights": None}
+    if options.alpha != 1:
+        arguments["alpha"] = options.alpha
+    if options.size is not None:
+        arguments["input_shape"] = (options.size, options.size, 3)
+    if options.labels is not None:
+        arguments["classes"] = len(lines_of(options.labels))
+    with _dtype_policy(options.policy):
+        try:
+            model = build(**arguments)
+        except TypeError as error:
+            raise ValueError(f"{options.model} does not take --alpha.") from error
+        _load_weights(model, options.weights)
+        frames = keras.Input(_input_shape(model, options), dtype="uint8", name="frames")
+        pixels = preprocess(keras.ops.cast(frames, "float32"))
+        outputs = keras.layers.Activation("linear", dtype="float32", name="probabilities")(
+            model(pixels)
+        )
+    return keras.Model(frames, outputs, name=model.name)
+
+
+def _input_shape(model: Any, options: ModelOptions) -> tuple[int, int, int]:
+    height, width = model.input_shape[1:3]
+    usual = options.size or 224
+    return (height or usual, width or usual, 3)
+
+
+def find_application(name: str) -> tuple[Callable[..., Any], Callable[[Any], Any]]:
+    """The builder of a keras.applications model, and its preprocessing; case does not matter.
+
+    Raises:
+        ValueError: if there is none of that name.
+    """
+    import keras
+
+    known: dict[str, tuple[Callable[..., Any], Callable[[Any], Any]]] = {}
+    for module in vars(keras.applications).values():
+        if isinstance(module, ModuleType) and hasattr(module, "preprocess_input"):
+            for builder, value in vars(module).items():
+                if callable(value) and builder[0].isupper():
+                    known[builder] = (value, module.preprocess_input)
+    found = {builder.lower(): both for builder, both in known.items()}.get(name.lower())
+    if found is None:
+        raise ValueError(
+            f"--model must be alexnet, a .keras or .onnx file, or one of "
+            f"{', '.join(sorted(known))}. Received {name!r}."
+        )
+    return found
+
+
+def keras_file(options: ModelOptions) -> Any:
+    """A saved model, its scaling of the pixels put in front."""
+    import keras
+    from keras.applications.imagenet_utils import preprocess_input
+
+    try:
+        inner = keras.models.load_model(options.model, compile=False)
+    except Exception as error:  # Keras's own have no common class
+        raise ValueError(f"Keras cannot read {options.model}: {error}") from error
+    if isinstance(inner.input, dict | list) or len(inner.input_shape) != 4:
+        raise ValueError(f"{options.model} must take pictures (batch, height, width, 3) alone.")
+    frames = keras.Input(_input_shape(inner, options), dtype="uint8", name="frames")
+    pixels = keras.ops.cast(frames, "float32")
+    if options.scaling == "unit":
+        pixels = pixels / 255
+    elif options.scaling != "none":
+        pixels = preprocess_input(pixels, mode=options.scaling)
+    outputs = inner(pixels)
+    grey = np.full((1, *frames.shape[1:]), 128, np.uint8)
+    if not are_probabilities(np.array(keras.Model(frames, outputs)(grey), np.float32)):
+        outputs = keras.layers.Softmax(dtype="float32")(outputs)
+    return keras.Model(frames, outputs, name=inner.name)
+
+
+def _load_weights(model: Any, path: Path | None) -> None:
+    """Weights of any format the suite reads, into a model."""
+    if path is None:
+        return
+    from weights import assign_arrays, read_alexnet_npy, read_arrays
+
+    if path.suffix == ".npy":
+        assign_arrays(model, read_alexnet_npy(path))
+    elif path.suffix in (".npz", ".safetensors"):
+        assign_arrays(model, read_arrays(path))
+    elif path.suffix == ".h5":
+        try:
+            model.load_weights(path)
+        except (ValueError, KeyError, OSError) as error:
+            raise ValueError(f"{path} does not fit {model.name}: {error}") from error
+    else:
+        raise ValueError(
+            f"--weights must end in .npy, .npz, .safetensors, .weights.h5 or .h5. Received {path}."
+        )
+
+
+@contextmanager
+def _dtype_policy(policy: str) -> Iterator[None]:
+    """Keras's default policy, for builders that take none."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def compile_model(model: Any, batch_size: int, fit: FrameFit) -> Predict:
+    """The model as one graph for batches of one size.
+
+    Variables become constants where there is batch normalisation: TensorFlow then folds it into
+    the convolutions.
+    """
+    import keras
+    import tensorflow as tf
+
+    shape = (batch_size, *fit.frame_shape)
+    graph = tf.function(lambda frames: model(frames, training=False)).get_concrete_function(
+        tf.TensorSpec(shape, fit.dtype)
+    )
+    layers = model._flatten_layers()
+    if any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers):
+        from tensorflow.python.framework.convert_to_constants import (
+            convert_variables_to_constants_v2,
+        )
+
+        frozen = convert_variables_to_constants_v2(graph)
+        return lambda frames: frozen(tf.constant(frames))[0].numpy()
+    return lambda frames: graph(tf.constant(frames)).numpy()
