@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from experiments import environment
+from experiments.classify.models import inference_dtype
 from experiments.classify.videos import Video
 
 NUM_BATCHES = 10
@@ -41,7 +42,8 @@ class BareKeras:
 
         from ttrnn.models import build_alexnet
 
-        model = build_alexnet(fused=fused, dtype=policy)
+        dtype = inference_dtype(policy) if fused else policy
+        model = build_alexnet(fused=fused, dtype=dtype)
         random_weights(model)
         shape = (batch_size, *model.input_shape[1:])
         frames = np.random.default_rng(_SEED).integers(0, 256, shape, np.uint8)
@@ -76,7 +78,7 @@ class EndToEnd:
         from experiments.classify.models import ALEXNET_FITS, ImageModel, class_names
         from ttrnn.models import build_alexnet
 
-        model = build_alexnet(fused=True, dtype=policy)
+        model = build_alexnet(fused=True, dtype=inference_dtype(policy))
         random_weights(model)
         fit = ALEXNET_FITS["caffe"]
         self._model = ImageModel(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.classify.models import ModelOptions, Predict, lines_of
+from experiments.classify.models import ModelOptions, Predict, inference_dtype, lines_of
 from experiments.classify.onnx_models import are_probabilities
 from preprocess.transforms import FrameFit
 
@@ -20,9 +20,8 @@ def alexnet(options: ModelOptions, *, fused: bool) -> Any:
     from ttrnn.models import build_alexnet
 
     num_classes = 1000 if options.labels is None else len(lines_of(options.labels))
-    model = build_alexnet(
-        options.variant, num_classes=num_classes, fused=fused, dtype=options.policy
-    )
+    dtype = inference_dtype(options.policy)
+    model = build_alexnet(options.variant, num_classes=num_classes, fused=fused, dtype=dtype)
     _load_weights(model, options.weights)
     return model
 

@@ -126,10 +126,10 @@ def load_model(options: ModelOptions, *, batch_size: int, fused: bool = True) ->
         fit = ALEXNET_FITS[options.variant]
     elif options.model.endswith(".keras"):
         model = keras_file(options)
-        fit = FrameFit(model.input_shape[2:0:-1], crop="aspect", interpolation="area")
+        fit = FrameFit(model.input_shape[2:0:-1], crop="aspect", interpolation="smooth")
     else:
         model = keras_application(options)
-        fit = FrameFit(model.input_shape[2:0:-1], crop="aspect", interpolation="area")
+        fit = FrameFit(model.input_shape[2:0:-1], crop="aspect", interpolation="smooth")
     num_classes = model.output_shape[-1]
     return ImageModel(
         name=model.name,
@@ -177,6 +177,12 @@ def class_names(labels: Path | None, num_classes: int) -> list[str]:
         raise ValueError(f"--labels is needed for a model of {num_classes} classes.")
     count = Counter(names)
     return [f"{name} [{i}]" if count[name] > 1 else name for i, name in enumerate(names)]
+
+
+def inference_dtype(policy: str) -> str:
+    """The policy under which AlexNet is built: nothing is trained, so weights are kept in the
+    type they are multiplied in, which halves what is read of them."""
+    return "bfloat16" if policy == "mixed_bfloat16" else policy
 
 
 def lines_of(labels: Path) -> list[str]:

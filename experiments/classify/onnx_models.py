@@ -79,7 +79,7 @@ def load_onnx(options: ModelOptions, batch_size: int) -> ImageModel:
         names = about["class_names"]
         predict: Any = run
     else:
-        fit = FrameFit(_picture_size(run, options), crop="aspect", interpolation="area")
+        fit = FrameFit(_picture_size(run, options), crop="aspect", interpolation="smooth")
         predict = _foreign(run, options.scaling)
         probe = predict(np.zeros((batch_size, *fit.frame_shape), np.uint8))
         names = class_names(options.labels, probe.shape[-1])

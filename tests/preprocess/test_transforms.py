@@ -62,11 +62,28 @@ def test_area_is_the_mean_of_what_a_pixel_covers() -> None:
     np.testing.assert_allclose(fitted(fit, pixels), means, atol=0.51)
 
 
+@pytest.mark.parametrize(("width", "height"), [(64, 48), (131, 97), (500, 401), (20, 15)])
+def test_smooth_is_close_to_area(width: int, height: int) -> None:
+    """Red when most of the pixels that a new one covers are not looked at, or places shift."""
+    coarse = picture(9, 7)
+    pixels = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    noise = np.random.default_rng(1).integers(0, 20, pixels.shape, np.uint8)
+    pixels = np.clip(pixels.astype(int) + noise, 0, 255).astype(np.uint8)
+    frames = {
+        how: fitted(FrameFit((20, 15), interpolation=how), pixels).astype(int)
+        for how in ("smooth", "area", "linear")
+    }
+    difference = np.abs(frames["smooth"] - frames["area"]).mean()
+    assert difference < 12
+    if width > 60:
+        assert difference < np.abs(frames["linear"] - frames["area"]).mean()
+
+
 @given(
     st.tuples(st.integers(1, 90), st.integers(1, 90)),
     st.tuples(st.integers(1, 40), st.integers(1, 40)),
     st.sampled_from(["none", "aspect"]),
-    st.sampled_from(["linear", "area"]),
+    st.sampled_from(["linear", "area", "smooth"]),
     st.booleans(),
 )
 def test_any_picture_fills_the_frame(source, size, crop, interpolation, centred) -> None:
