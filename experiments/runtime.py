@@ -16,6 +16,9 @@ from dataclasses import dataclass
 
 from preprocess.messages import captured_stderr
 
+MANY = 2**16
+"""Pieces of work, such as the chunks of a tensor train's product."""
+
 
 @dataclass(frozen=True)
 class Threads:
@@ -27,20 +30,23 @@ class Threads:
     """Operations that run at the same time."""
 
 
-def parse_threads(text: str, *, chunked: bool = False) -> Threads:
+def parse_threads(text: str, *, at_once: int | None = None) -> Threads:
     """`auto` or `INTRA,INTER` to pool sizes.
 
     Args:
         text: `auto` is one intra-op thread a usable core.
-        chunked: the work comes in many small chunks that run side by side, as a tensor train's
-            products do; `auto` is then one operation a usable core, each on one thread.
+        at_once: the work comes in so many independent pieces; `auto` then deals the usable cores
+            out among them, since pieces that do not share their work never wait for one another.
 
     Raises:
         ValueError: for anything else.
     """
     if text == "auto":
         cores = len(os.sched_getaffinity(0))
-        return Threads(1, cores) if chunked else Threads(cores, min(2, cores))
+        if at_once is None:
+            return Threads(cores, min(2, cores))
+        inter_op = min(cores, at_once)
+        return Threads(cores // inter_op, inter_op)
     match = re.fullmatch(r"([1-9]\d*),([1-9]\d*)", text)
     if match is None:
         raise ValueError(f"--threads must be auto or INTRA,INTER, e.g. 18,36. Received {text!r}.")

@@ -125,7 +125,8 @@ def run(arguments: Arguments) -> dict[str, Any]:
             "from the root of the repository."
         )
     recipe = _recipe(arguments)
-    threads = runtime.parse_threads(arguments.threads, chunked=arguments.tt)
+    pieces = runtime.MANY if arguments.tt else None
+    threads = runtime.parse_threads(arguments.threads, at_once=pieces)
     runtime.configure(threads, seed=arguments.seed)
 
     from experiments.datasets import open_dataset

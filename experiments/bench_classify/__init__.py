@@ -19,6 +19,7 @@ import tyro
 from tyro.conf import arg
 
 from experiments import environment, runtime
+from experiments.classify import MAX_BATCHES_AT_ONCE
 from experiments.classify.videos import find_videos
 from experiments.run_directory import write_atomically
 from preprocess.errors import PreprocessError
@@ -37,7 +38,7 @@ class Arguments:
     jobs: int = 2
     """Videos decoded at the same time."""
     threads: str = "auto"
-    """TensorFlow's thread pools: auto, or INTRA,INTER."""
+    """Of classification: auto, or INTRA,INTER."""
     torch: bool = True
     """Whether to run the PyTorch loop; pip install -e '.[benchmark]' first."""
     out: Path = Path("runs/bench_classify")
@@ -46,7 +47,7 @@ class Arguments:
 
 def run(arguments: Arguments) -> None:
     """Measure, print and keep the table."""
-    threads = runtime.parse_threads(arguments.threads)
+    threads = runtime.parse_threads(arguments.threads, at_once=MAX_BATCHES_AT_ONCE)
     arguments.out.mkdir(parents=True, exist_ok=True)
     from experiments.bench_classify.measure import measure, table
     from experiments.bench_classify.render import render_videos

@@ -83,17 +83,22 @@ def _start(
     torch: bool,
 ) -> dict[str, Remote]:
     systems = {}
+    plain = runtime.parse_threads("auto")
     for policy in ("float32", "mixed_bfloat16"):
         for kind, fused in (("bare", False), ("bare, as we run it", True)):
             name = f"{kind}, {policy}"
-            systems[name] = Remote(BareKeras, policy, batch_size, fused, threads=threads)
+            own = threads if fused else plain
+            at_once = threads.inter_op if fused else 1
+            systems[name] = Remote(BareKeras, policy, batch_size, fused, at_once, threads=own)
         systems[END_TO_END.format(policy)] = Remote(
-            EndToEnd, policy, batch_size, videos, scratch / policy, jobs, threads=threads
+            EndToEnd,
+            *(policy, batch_size, videos, scratch / policy, jobs, threads.inter_op),
+            threads=threads,
         )
     if torch:
         paths = [video.path for video in videos]
-        systems["PyTorch, bare"] = Remote(TorchLoop, batch_size, [], threads=threads)
-        systems["PyTorch, plain loop"] = Remote(TorchLoop, batch_size, paths, threads=threads)
+        systems["PyTorch, bare"] = Remote(TorchLoop, batch_size, [], threads=plain)
+        systems["PyTorch, plain loop"] = Remote(TorchLoop, batch_size, paths, threads=plain)
     return systems
 
 

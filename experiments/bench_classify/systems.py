@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,10 @@ class BareKeras:
         policy: of its layers.
         batch_size: of the batches.
         fused: with the short cuts that classification takes.
+        at_once: batches computed at the same time.
     """
 
-    def __init__(self, policy: str, batch_size: int, fused: bool) -> None:
+    def __init__(self, policy: str, batch_size: int, fused: bool, at_once: int) -> None:
         import tensorflow as tf
 
         from ttrnn.models import build_alexnet
@@ -49,12 +51,13 @@ class BareKeras:
         frames = np.random.default_rng(_SEED).integers(0, 256, shape, np.uint8)
         self._frames = tf.constant(frames)
         self._model = tf.function(lambda frames: model(frames, training=False))
+        self._at_once = at_once
 
     def frames_per_second(self) -> tuple[float, int]:
         """The rate, and the process's peak memory."""
         started = time.perf_counter()
-        for _ in range(NUM_BATCHES):
-            self._model(self._frames).numpy()
+        with ThreadPoolExecutor(self._at_once) as pool:
+            list(pool.map(lambda _: self._model(self._frames).numpy(), range(NUM_BATCHES)))
         seconds = time.perf_counter() - started
         return NUM_BATCHES * len(self._frames) / seconds, environment.peak_rss_bytes()
 
@@ -68,10 +71,17 @@ class EndToEnd:
         videos: to classify.
         out: folder of results; the last round's stay.
         jobs: videos decoded at the same time.
+        at_once: batches computed at the same time.
     """
 
     def __init__(
-        self, policy: str, batch_size: int, videos: list[Video], out: Path, jobs: int
+        self,
+        policy: str,
+        batch_size: int,
+        videos: list[Video],
+        out: Path,
+        jobs: int,
+        at_once: int,
     ) -> None:
         from experiments.classify.job import JobOptions
         from experiments.classify.keras_models import compile_model
@@ -90,7 +100,7 @@ class EndToEnd:
         )
         self._videos = videos
         self._out = out
-        self._options = JobOptions(batch_size=batch_size, jobs=jobs)
+        self._options = JobOptions(batch_size=batch_size, jobs=jobs, batches_at_once=at_once)
 
     def frames_per_second(self) -> tuple[float, int]:
         """The rate from the first video's first byte to the last video's last file."""

@@ -60,7 +60,7 @@ def run(arguments: Arguments) -> None:
     counts = (*arguments.maxlen, *arguments.batch_size, arguments.rounds, arguments.num_batches)
     if min(counts) < 1:
         raise ValueError("--maxlen, --batch-size, --rounds and --num-batches must be at least 1.")
-    threads = runtime.parse_threads(arguments.threads, chunked=True)
+    threads = runtime.parse_threads(arguments.threads, at_once=runtime.MANY)
     padded_threads = runtime.parse_threads("auto")
     arguments.out.mkdir(parents=True, exist_ok=True)
 

@@ -26,6 +26,7 @@ from preprocess.errors import PreprocessError
 from weights.errors import WeightsError
 
 EXIT_FAILED_VIDEOS = 1
+MAX_BATCHES_AT_ONCE = 8  # with --threads auto; each takes some 0.3 GB of AlexNet's activations
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class Arguments(ModelOptions):
     batch_size: int = 64
     """Frames the model sees at once."""
     threads: str = "auto"
-    """TensorFlow's thread pools: auto, or INTRA,INTER such as 18,36."""
+    """TensorFlow's thread pools: auto, or INTRA,INTER; INTER batches are computed at once, each
+    by INTRA threads."""
     jobs: int = 2
     """Videos decoded at the same time, each by a process of its own."""
     export: Path | None = None
@@ -91,7 +93,8 @@ def run(arguments: Arguments) -> int:
     videos = _check(arguments)
     from experiments.classify.job import ClassificationJob, JobOptions
 
-    runtime.configure(runtime.parse_threads(arguments.threads), seed=0)
+    threads = runtime.parse_threads(arguments.threads, at_once=MAX_BATCHES_AT_ONCE)
+    runtime.configure(threads, seed=0)
     model = load_model(arguments, batch_size=arguments.batch_size)
     if arguments.top > len(model.class_names):
         raise ValueError(
@@ -99,7 +102,9 @@ def run(arguments: Arguments) -> int:
             f"Received {arguments.top}."
         )
     names = ("top", "every", "columns", "timeline", "annotate", "batch_size", "jobs")
-    options = JobOptions(**{name: getattr(arguments, name) for name in names})
+    options = JobOptions(
+        **{name: getattr(arguments, name) for name in names}, batches_at_once=threads.inter_op
+    )
     job = ClassificationJob(model, videos, arguments.out, options)
     failures = job.run()
     if failures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -47,6 +48,8 @@ class JobOptions:
     """The model's."""
     jobs: int = 2
     """Videos decoded at the same time."""
+    batches_at_once: int = 1
+    """Batches the model works on at the same time."""
 
 
 @dataclass
@@ -76,8 +79,8 @@ class _Batch:
 class ClassificationJob:
     """Classify videos into tables.
 
-    The model works on one batch in a thread while the next is being filled; frames of several
-    videos may share a batch.
+    The model works on some batches in threads while the next is being filled; frames of several
+    videos may share a batch. Rows are written in the order in which batches were filled.
 
     Args:
         model: the classifier.
@@ -99,7 +102,7 @@ class ClassificationJob:
         self._progress = FolderProgress([video.path for video in videos])
         shape = (options.batch_size, *model.fit.frame_shape)
         self._batch = _Batch(np.zeros(shape, model.fit.dtype))
-        self._pending: tuple[_Batch, Future] | None = None
+        self._pending: deque[tuple[_Batch, Future]] = deque()
 
     def run(self) -> dict[str, str]:
         """Do what is not done yet; returns why videos failed, by source.
@@ -108,8 +111,8 @@ class ClassificationJob:
             WriteError: if the disk does not take the results.
         """
         try:
-            with self._progress, ThreadPoolExecutor(1) as model_thread:
-                self._classify(model_thread)
+            with self._progress, ThreadPoolExecutor(self._options.batches_at_once) as model_threads:
+                self._classify(model_threads)
         finally:
             for work in self._works:
                 work.table.close()
@@ -118,13 +121,13 @@ class ClassificationJob:
         write_failures(self._out / "failures.csv", self._failures, self._videos)
         return self._failures
 
-    def _classify(self, model_thread: ThreadPoolExecutor) -> None:
+    def _classify(self, model_threads: ThreadPoolExecutor) -> None:
         events = feed_frames(
             self._tasks(),
             self._model.fit,
             stride=self._options.every,
             jobs=self._options.jobs,
-            frames_ahead=2 * self._options.batch_size,
+            frames_ahead=(1 + self._options.batches_at_once) * self._options.batch_size,
         )
         with closing(events):
             for event in events:
@@ -133,14 +136,15 @@ class ClassificationJob:
                 elif isinstance(event, VideoEnded):
                     self._batch.ended.append(event)
                 else:
-                    self._fill(event, model_thread)
+                    self._fill(event, model_threads)
         if self._batch.origins:
-            self._hand_over(model_thread)
-        self._write_pending()
+            self._hand_over(model_threads)
+        while self._pending:
+            self._write_oldest()
         for ended in self._batch.ended:
             self._finish(ended)
 
-    def _fill(self, block: FrameBlock, model_thread: ThreadPoolExecutor) -> None:
+    def _fill(self, block: FrameBlock, model_threads: ThreadPoolExecutor) -> None:
         """Copy frames into the batch; a full one goes to the model."""
         work = self._works[block.video]
         for position, (frame, time_seconds) in enumerate(
@@ -149,23 +153,21 @@ class ClassificationJob:
             self._batch.frames[len(self._batch.origins)] = frame
             self._batch.origins.append((work, block.first + position, time_seconds))
             if len(self._batch.origins) == len(self._batch.frames):
-                self._hand_over(model_thread)
+                self._hand_over(model_threads)
 
-    def _hand_over(self, model_thread: ThreadPoolExecutor) -> None:
-        """Give the batch to the model, write what it made of the one before, and begin another."""
+    def _hand_over(self, model_threads: ThreadPoolExecutor) -> None:
+        """Give the batch to the model, and begin another."""
         full = self._batch
-        future = model_thread.submit(self._model.predict, full.frames)
-        free = self._write_pending()
-        self._pending = (full, future)
-        self._batch = _Batch(np.zeros_like(full.frames) if free is None else free)
+        self._pending.append((full, model_threads.submit(self._model.predict, full.frames)))
+        if len(self._pending) > 1 + self._options.batches_at_once:  # one waits for its turn
+            self._batch = _Batch(self._write_oldest())
+        else:
+            self._batch = _Batch(np.zeros_like(full.frames))
 
-    def _write_pending(self) -> NDArray[Any] | None:
-        """Write the rows of the batch before; returns its memory."""
-        if self._pending is None:
-            return None
-        batch, future = self._pending
+    def _write_oldest(self) -> NDArray[Any]:
+        """Write the rows of the batch that was handed over first; returns its memory."""
+        batch, future = self._pending.popleft()
         probabilities = future.result()
-        self._pending = None
         start = 0
         for work, group in groupby(batch.origins, key=itemgetter(0)):
             origins = list(group)

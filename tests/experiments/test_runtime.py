@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from experiments.runtime import Threads, parse_threads
+from experiments.runtime import MANY, Threads, parse_threads
 
 
 def test_pools_are_read():
@@ -35,5 +35,6 @@ def test_they_take_effect_and_nothing_is_said():
 def test_auto_follows_the_kind_of_work():
     """Red when small chunks are also split over threads: they then run at half the speed."""
     cores = len(os.sched_getaffinity(0))
-    assert parse_threads("auto", chunked=True) == Threads(intra_op=1, inter_op=cores)
+    assert parse_threads("auto", at_once=MANY) == Threads(intra_op=1, inter_op=cores)
+    assert parse_threads("auto", at_once=1) == Threads(intra_op=cores, inter_op=1)
     assert parse_threads("auto").intra_op == cores

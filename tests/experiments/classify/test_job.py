@@ -70,10 +70,10 @@ def test_rows_are_those_of_a_plain_loop(model, folder, tmp_path, every):
             assert float(row["time_seconds"]) == pytest.approx(int(row["frame"]) / 25, abs=1e-3)
 
 
-@pytest.mark.parametrize(("batch_size", "jobs"), [(8, 1), (8, 4)])
-def test_sharing_batches_changes_nothing(model, folder, undisturbed, tmp_path, batch_size, jobs):
-    """Red when a frame's result depends on the frames beside it."""
-    classify(model, folder, tmp_path, batch_size=batch_size, jobs=jobs)
+@pytest.mark.parametrize(("at_once", "jobs"), [(1, 1), (1, 4), (3, 2)])
+def test_sharing_batches_changes_nothing(model, folder, undisturbed, tmp_path, at_once, jobs):
+    """Red when a frame's result depends on the frames beside it, or batches overtake others."""
+    classify(model, folder, tmp_path, batches_at_once=at_once, jobs=jobs)
     assert files(tmp_path) == files(undisturbed)
 
 
@@ -105,7 +105,7 @@ def test_going_on_after_a_break_gives_the_same_files(
     assert files(tmp_path) == files(undisturbed)
 
 
-def test_at_most_two_batches_are_lost(model, folder, tmp_path):
+def test_only_batches_in_flight_are_lost(model, folder, tmp_path):
     """Red when rows wait in memory until a video is complete."""
     with pytest.raises(Broken):
         classify(breaking_after(model, 6), folder, tmp_path, jobs=1)
