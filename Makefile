@@ -26,10 +26,11 @@ format: $(VENV)/installed-test ## Mend what can be mended of the style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/installed ## Frames/s: extraction against a bare OpenCV loop, training against the published order
+bench: $(VENV)/installed ## Frames/s: extraction against a bare OpenCV loop, training against the published order, classification
 	$(BIN)/python -m preprocess demo data/demo/videos
 	$(BIN)/python -m preprocess.benchmark data/demo/videos
 	$(BIN)/python -m experiments.bench_tt
+	$(BIN)/python -m experiments.bench_classify
 
 results: $(VENV)/installed ## docs/results.md and the README's table, from experiments/results.csv
 	$(BIN)/python -m experiments.results
