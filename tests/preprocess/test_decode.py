@@ -153,6 +153,26 @@ def test_times_after_passing_over(variable_rate: Path) -> None:
         assert not video.pass_over()
 
 
+def test_times_never_go_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Red when a frame without a timestamp, or with a wrong one, is shown before the one before."""
+    path = write_video(tmp_path / "x.mpg", 6)
+    fit = FrameFit((8, 8))
+    frame = np.empty(fit.frame_shape, np.uint8)
+    with VideoReader(path, fit=fit) as video:
+        capture, said = video._capture, iter([40.0, 80.0, 0.0, float("nan"), 70.0, 500.0])
+
+        class Untrue:
+            read = staticmethod(capture.read)
+            release = staticmethod(capture.release)
+            get = staticmethod(lambda what: next(said))
+
+        monkeypatch.setattr(video, "_capture", Untrue)
+        times = []
+        while video.read_into(frame):
+            times.append(video.time_seconds)
+    np.testing.assert_allclose(times, [0.04, 0.08, 0.12, 0.16, 0.2, 0.5])
+
+
 CLIPS = Path(__file__).resolve().parents[3] / "shared" / "clips"
 # OpenCV takes another of this file's two video streams, and h264-png.mkv's times go backwards.
 UNLIKE_FFMPEG = {"nasa_13013.mp4", "h264-png.mkv", "av1_video.mkv"}

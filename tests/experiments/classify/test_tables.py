@@ -77,6 +77,21 @@ def test_broken_off_anywhere(number, top, every, cut, garbage):
         assert sorted(path.name for path in Path(broken).iterdir()) == ["clip.csv", "clip.json"]
 
 
+def test_broken_off_within_the_last_row(tmp_path):
+    """Red when a row that lacks a digit, or the end of its line, passes for whole."""
+    rows = some_rows(3, 3, 1)
+    expected = finish(tmp_path / "plain", rows)
+    for missing in range(1, len(expected.splitlines()[-1]) + 3):
+        folder = tmp_path / str(missing)
+        table = table_in(folder)
+        table.begin()
+        table.append(rows)
+        table.close()
+        part = folder / "clip.csv.part"
+        part.write_bytes(part.read_bytes()[:-missing])
+        assert finish(folder, rows) == expected
+
+
 def test_a_complete_table_is_known(tmp_path):
     finish(tmp_path, some_rows(3, 3, 1))
     assert table_in(tmp_path).is_complete()
