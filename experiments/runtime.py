@@ -109,6 +109,11 @@ def _greetings_held_back() -> Iterator[None]:
             raise
 
 
+def ignore_interrupts() -> None:
+    """Let nothing disturb a process that is stopping already."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def stop_on_termination() -> None:
     """Let SIGTERM stop a run as Ctrl-C does: cleanly, with a line that says how to resume."""
 

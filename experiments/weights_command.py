@@ -103,7 +103,10 @@ class Verify:
         from weights.registry import find_entry
         from weights.verify import verify
 
-        entry = find_entry(self.name or self.file.name)
+        try:
+            entry = find_entry(self.name or self.file.name)
+        except WeightsError as error:
+            raise WeightsError(f"{error} Say with --name which of them it is to be.") from None
         verify(self.file, entry)
         print(f"{self.file} is {entry.name}, {entry.num_parameters:,} parameters.")
         return 0

@@ -76,6 +76,7 @@ def main(args: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        runtime.ignore_interrupts()
         print(
             "\nStopped. The rows so far are kept: the same command goes on from there.",
             file=sys.stderr,
@@ -148,6 +149,9 @@ def _export(arguments: Arguments, path: Path) -> int:
     """Write the model as ONNX. Returns the exit code."""
     if path.suffix != ".onnx":
         raise ValueError(f"--export must name a file that ends in .onnx. Received {path}.")
+    if path.exists():
+        raise ValueError(f"{path} is there already; name another file, or remove it.")
+    _require_writable(path.parent)
     if arguments.model.endswith(".onnx"):
         raise ValueError(f"{arguments.model} is an ONNX file already.")
     check_options(arguments)

@@ -67,7 +67,8 @@ def _encoder(path: Path, size: tuple[int, int], fps: float, out: Path) -> subpro
         *(imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", "-nostdin"),
         *(*pictures, "-r", f"{fps:.6f}", "-i", "-", "-i", f"file:{path.absolute()}"),
         *("-map", "0:v", "-map", "1:a:0?", "-c:v", "libx264", "-preset", "veryfast", "-crf", "23"),
-        *("-pix_fmt", "yuv420p", "-c:a", "aac", "-movflags", "+faststart", "-shortest"),
+        *("-pix_fmt", "yuv420p", "-c:a", "aac", "-b:a", "160k"),
+        *("-shortest", "-movflags", "+faststart"),
         *("-f", "mp4", f"file:{out.absolute()}"),
     ]
     return subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -119,7 +120,7 @@ class Panel:
     def __init__(self, row: Row, size: tuple[int, int]) -> None:
         from PIL import Image, ImageDraw
 
-        line = max(round(size[1] / 22), 9)
+        line = max(round(size[1] / 22), 14)
         num_lines = min(len(row.labels), max((size[1] - line) // line, 1))
         width = min(size[0], 18 * line)
         image = Image.new("RGB", (width, num_lines * line + line // 2), (16, 20, 26))
@@ -131,7 +132,7 @@ class Panel:
             bar = (0, top + 1, round(width * probability), top + line - 2)
             draw.rectangle(bar, fill=(0, 92, 148) if number == 0 else (58, 67, 77))
             draw.text((line // 3, top), f"{probability:4.0%}  {label}", (240, 244, 248), font)
-        self._pixels = np.asarray(image)
+        self._pixels = np.asarray(image)[-size[1] :]
 
     def draw(self, frame: NDArray[np.uint8]) -> None:
         """Blend into an RGB frame."""

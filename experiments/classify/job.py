@@ -29,6 +29,8 @@ from preprocess.errors import PreprocessError
 from preprocess.feed import FrameBlock, VideoEnded, VideoOpened, feed_frames
 from preprocess.feed_worker import Task
 
+KEPT_CLASSES = 10  # a row, for summary and timeline, whatever --top shows
+
 
 @dataclass(frozen=True)
 class JobOptions:
@@ -96,6 +98,7 @@ class ClassificationJob:
         self._videos = videos
         self._out = out
         self._options = options
+        self._kept = max(options.top, min(KEPT_CLASSES, len(model.class_names)))
         self._works: list[_Work] = []
         self._failures: dict[str, str] = {}
         self._num_complete = 0
@@ -179,7 +182,7 @@ class ClassificationJob:
 
     def _append(self, work: _Work, origins: Sequence[_Origin], probabilities: NDArray) -> None:
         """Rows of consecutive frames of one video."""
-        best = top_classes(probabilities, self._options.top)
+        best = top_classes(probabilities, self._kept)
         names = self._model.class_names
         work.table.append(
             [
@@ -228,7 +231,13 @@ class ClassificationJob:
         if video.path.exists():
             file = video.path.stat()
             settings |= {"video_bytes": file.st_size, "video_mtime_ns": file.st_mtime_ns}
-        return Table(self._out / video.results, settings, top=options.top, every=options.every)
+        return Table(
+            self._out / video.results,
+            settings,
+            top=options.top,
+            kept=self._kept,
+            every=options.every,
+        )
 
     def _note_complete(self, video: Video, table: Table) -> None:
         """A video that an earlier run has finished."""

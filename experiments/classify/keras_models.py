@@ -109,12 +109,16 @@ def _load_weights(model: Any, path: Path | None) -> None:
     """Weights of any format the suite reads, into a model."""
     if path is None:
         return
-    from weights import assign_arrays, read_alexnet_npy, read_arrays
+    from weights import WeightsError, assign_arrays, read_alexnet_npy, read_arrays
 
-    if path.suffix == ".npy":
-        assign_arrays(model, read_alexnet_npy(path))
-    elif path.suffix in (".npz", ".safetensors"):
-        assign_arrays(model, read_arrays(path))
+    if path.suffix in (".npy", ".npz", ".safetensors"):
+        arrays = read_alexnet_npy(path) if path.suffix == ".npy" else read_arrays(path)
+        try:
+            assign_arrays(model, arrays)
+        except WeightsError as error:
+            raise WeightsError(
+                f"{path} does not fit {model.name}: {error} See --model, --alpha and --labels."
+            ) from error
     elif path.suffix == ".h5":
         try:
             model.load_weights(path)

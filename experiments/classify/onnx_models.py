@@ -74,6 +74,11 @@ def load_onnx(options: ModelOptions, batch_size: int) -> ImageModel:
 
     run = _Session(Path(options.model))
     about = json.loads(run.metadata.get(_METADATA, "{}"))
+    if about and (options.size or options.labels or options.scaling != "none"):
+        raise ValueError(
+            f"{options.model} holds its own size, labels and scaling; leave out --size, --labels "
+            "and --scaling."
+        )
     if about:
         fit = FrameFit(**{name: _tuples(value) for name, value in about["fit"].items()})
         names = about["class_names"]

@@ -15,7 +15,7 @@ NUM_CLASSES = 10
 def summarize(rows: Iterable[Row], source: str, info: VideoInfo, *, failure: str) -> dict[str, Any]:
     """The classes of a video, by their probability averaged over its rows.
 
-    A class that is not among the best of a row counts as 0 there.
+    A class that is not among the ten best of a row counts as 0 there.
 
     Args:
         rows: of the video, gone through once.

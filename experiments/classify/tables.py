@@ -39,14 +39,19 @@ class Table:
     Args:
         results: their path without a suffix.
         settings: all that the rows depend on; rows made with others are thrown away.
-        top: labels a row.
+        top: labels a row in the finished file.
+        kept: labels a row until then, at least as many: summary and timeline see more than the
+            finished file shows.
         every: frames from one row to the next.
     """
 
-    def __init__(self, results: Path, settings: dict[str, Any], *, top: int, every: int) -> None:
+    def __init__(
+        self, results: Path, settings: dict[str, Any], *, top: int, kept: int, every: int
+    ) -> None:
         self._results = results
         self._settings = json.loads(json.dumps(settings))
         self._top = top
+        self._kept = kept
         self._every = every
         self._file: IO[str] | None = None
         self.num_rows = 0
@@ -85,7 +90,7 @@ class Table:
             self.num_rows, num_bytes = self._find_earlier_rows()
             os.truncate(part, num_bytes)
             if self.num_rows == 0:
-                self._file.write(_line(header(self._top)))
+                self._file.write(_line(header(self._kept)))
             self._file.flush()
 
     def append(self, rows: Sequence[Row]) -> None:
@@ -102,15 +107,15 @@ class Table:
 
     def rows(self) -> Iterator[Row]:
         """The rows so far, from the disk, one at a time; those of a complete video if it is one."""
-        part = self.path(".csv.part")
-        with (part if part.exists() else self.path(".csv")).open(
-            encoding="utf-8", newline=""
-        ) as file:
+        path, width = self.path(".csv.part"), self._kept
+        if not path.exists():
+            path, width = self.path(".csv"), self._top
+        with path.open(encoding="utf-8", newline="") as file:
             lines = csv.reader(file)
             is_seed = next(lines)[0] != "frame"
             for number, cells in enumerate(lines):
                 unknown = [str(number * self._every), "nan"] if is_seed else []
-                yield _row([*unknown, *cells], self._top)
+                yield _row([*unknown, *cells], width)
 
     def discard(self) -> None:
         """Forget a video that gave no rows."""
@@ -132,7 +137,9 @@ class Table:
                 temporary.open("w", encoding="utf-8", newline="") as whole,
             ):
                 for cells in csv.reader(rows):
-                    whole.write(_line(cells if columns == "all" else cells[2:]))
+                    labels, probabilities = cells[2 : 2 + self._kept], cells[2 + self._kept :]
+                    shown = [*labels[: self._top], *probabilities[: self._top]]
+                    whole.write(_line(shown if columns == "seed" else [*cells[:2], *shown]))
                 whole.flush()
                 os.fsync(whole.fileno())
             os.replace(temporary, self.path(".csv"))
@@ -151,7 +158,7 @@ class Table:
         """Rows and bytes of an earlier run with these settings; all other results are voided."""
         settings = self.path(".json.part")
         if _settings_in(settings) == self._settings:
-            return _whole_rows(self.path(".csv.part"), self._top, self._every)
+            return _whole_rows(self.path(".csv.part"), self._kept, self._every)
         before = _settings_in(self.path(".json")) or _settings_in(settings)
         if before is not None:
             self.started_over = _difference(before, self._settings)

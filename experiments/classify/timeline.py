@@ -21,7 +21,7 @@ def timeline_png(
     """Probabilities of a video's six most probable classes over time; 1500 x 600 px.
 
     A long video's rows are averaged over equal spans, 600 at most, so that memory does not grow
-    with it. A class that is not among the best of a row counts as 0 there.
+    with it. A class that is not among the ten best of a row counts as 0 there.
 
     Args:
         rows: gives the rows anew each time it is called.
@@ -88,5 +88,5 @@ def _averages(
 def _clock(seconds: float, _position: object = None) -> str:
     """75.5 -> '1:15.5'; whole seconds without the fraction."""
     minutes, rest = divmod(round(seconds, 2), 60)
-    text = f"{rest:04.1f}" if rest % 1 else f"{rest:02.0f}"
+    text = f"{rest:05.2f}".rstrip("0").rstrip(".") if rest % 1 else f"{rest:02.0f}"
     return f"{minutes:.0f}:{text}"

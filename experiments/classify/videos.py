@@ -67,6 +67,10 @@ def select_range(videos: Sequence[Video], text: str) -> list[Video]:
     if match is None:
         raise ValueError(f"{rule} Received {text!r}.")
     start, end = int(match[1]), int(match[2])
-    if start >= min(end, len(videos)):
-        raise ValueError(f"{rule} Received {text!r} for {len(videos)} videos.")
+    if start >= end:
+        raise ValueError(f"{rule} Received {text!r}.")
+    if start >= len(videos):
+        raise ValueError(
+            f"--range begins at video {start}, but there are {len(videos)}, counted from 0."
+        )
     return list(videos[start:end])

@@ -71,7 +71,7 @@ def test_annotate_after_the_fact(tmp_path, words):
         (["-d", "nowhere"], "nowhere does not exist"),
         (["-d", "empty"], "No videos found in empty"),
         (["-d", "v", "-r", "5 2"], "START below END"),
-        (["-d", "v", "-r", "7 9"], "for 1 videos"),
+        (["-d", "v", "-r", "7 9"], "begins at video 7, but there are 1"),
         (["-d", "v", "--top", "0"], "--top must be at least 1"),
         (["-d", "v", "--top", "9"], "--top must be at most the 4 classes"),
         (["-d", "v", "--threads", "many"], "--threads must be auto"),

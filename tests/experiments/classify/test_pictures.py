@@ -63,7 +63,7 @@ def test_the_copy_shows_each_rows_class(tmp_path):
     upper = frames[:, :100].mean(axis=(1, 2))  # BGR
     assert (upper[:10, 2] > 180).all()
     assert (upper[10:, 0] > 180).all()
-    bar_is_long = np.abs(frames[:, 216, 90, 0] - frames[:, 216, 170, 0]) > 30
+    bar_is_long = np.abs(frames[:, 216, 90, 0] - frames[:, 216, 230, 0]) > 30
     np.testing.assert_array_equal(bar_is_long, [True] * 10 + [False] * 10)
 
 

@@ -24,7 +24,9 @@ def some_rows(number, top, every):
 
 
 def table_in(folder, *, top=3, every=1, **options):
-    return Table(Path(folder) / "clip", {"model": "m", **options}, top=top, every=every)
+    kept = options.pop("kept", top)
+    settings = {"model": "m", **options}
+    return Table(Path(folder) / "clip", settings, top=top, kept=kept, every=every)
 
 
 def finish(folder, rows, columns="all", **options):
@@ -40,6 +42,19 @@ def test_columns(tmp_path):
     assert lines[0] == "frame,time_seconds,label_1,label_2,label_3,prob_1,prob_2,prob_3"
     assert lines[2] == ('4,0.040000,plain,"with ""quotes""","a, comma",0.333333,0.250000,0.200000')
     assert len(header(5)) == 12
+
+
+@pytest.mark.parametrize("columns", ["all", "seed"])
+def test_more_is_kept_than_shown(tmp_path, columns):
+    """Red when the wrong columns are cut off, or a summary sees no more than the file shows."""
+    table = table_in(tmp_path, top=2, kept=4)
+    table.begin()
+    table.append(some_rows(3, 4, 1))
+    assert [row.labels for row in table.rows()] == [LABELS[:4]] * 3
+    table.finish({}, columns)
+    expected = finish(tmp_path / "plain", some_rows(3, 2, 1), columns, top=2)
+    assert (tmp_path / "clip.csv").read_bytes() == expected
+    assert [row.labels for row in table.rows()] == [LABELS[:2]] * 3
 
 
 def test_the_originals_ten_columns(tmp_path):
