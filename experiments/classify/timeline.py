@@ -18,7 +18,7 @@ _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 def timeline_png(
     rows: Callable[[], Iterable[Row]], num_rows: int, *, title: str, theme: Theme = LIGHT
 ) -> bytes:
-    """Probabilities of a video's six most probable classes over time; 1500 x 600 px.
+    """Probabilities of the six classes that tell most of a video over time; 1500 x 600 px.
 
     A long video's rows are averaged over equal spans, 600 at most, so that memory does not grow
     with it. A class that is not among the ten best of a row counts as 0 there.
@@ -34,8 +34,10 @@ def timeline_png(
     total: Counter[str] = Counter()
     for row in rows():
         total.update(dict(zip(row.labels, row.probabilities, strict=True)))  # type: ignore[arg-type]
-    labels = sorted(total, key=lambda label: (-total[label], label))[:NUM_CLASSES]
+    labels = sorted(total, key=lambda label: (-total[label], label))
     times, curves = _averages(rows(), num_rows, labels)
+    chosen = most_telling(curves, NUM_CLASSES)
+    labels, curves = [labels[number] for number in chosen], curves[chosen]
     figure = new_figure(10, 4, theme)
     axes = figure.subplots()
     marker = "o" if len(times) < 40 else ""
@@ -44,7 +46,7 @@ def timeline_png(
         axes.plot(
             times, curve, color=colour, linewidth=1.6, marker=marker, markersize=3, label=name
         )
-    axes.set_ylim(0, 1.02)
+    axes.set_ylim(0, min(1.15 * max(float(curves.max()), 0.05), 1.02))
     axes.margins(x=0.01)
     axes.xaxis.set_major_formatter(FuncFormatter(_clock))
     axes.set_xlabel("time (min:s)")
@@ -83,6 +85,22 @@ def _averages(
             if label in place:
                 sums[place[label], point] += probability
     return times / count, sums / count
+
+
+def most_telling(curves: np.ndarray, number: int) -> list[int]:
+    """Which curves (curves, points) to draw, lowest number first.
+
+    One after the other that which lies most above those chosen, so that no stretch of the video
+    in which something is probable stays empty. Of equals the first.
+    """
+    highest = np.zeros(curves.shape[1])
+    chosen: list[int] = []
+    for _ in range(min(number, len(curves))):
+        gains = np.maximum(curves - highest, 0).sum(axis=1)
+        gains[chosen] = -1
+        chosen.append(int(gains.argmax()))
+        highest = np.maximum(highest, curves[chosen[-1]])
+    return sorted(chosen)
 
 
 def _clock(seconds: float, _position: object = None) -> str:

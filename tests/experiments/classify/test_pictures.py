@@ -10,7 +10,7 @@ import pytest
 
 from experiments.classify.annotate import Panel, draw_video
 from experiments.classify.tables import Row
-from experiments.classify.timeline import _averages, timeline_png
+from experiments.classify.timeline import _averages, most_telling, timeline_png
 
 from .conftest import ffmpeg, write_colours
 
@@ -31,6 +31,15 @@ def test_averages_are_means_over_equal_spans():
     a = np.where(np.arange(1800) % 2 == 0, 0.75, 0).reshape(600, 3).mean(axis=1)
     np.testing.assert_allclose(curves[0], a)
     np.testing.assert_allclose(curves[1], 0.25)
+
+
+def test_every_stretch_has_a_curve():
+    """Red when classes are chosen by their mean alone: the short last scene stays empty."""
+    curves = np.zeros((4, 10))
+    curves[0, :9], curves[1, :9], curves[2, :9], curves[3, 9] = 0.5, 0.4, 0.3, 0.9
+    assert most_telling(curves, 2) == [0, 3]
+    assert most_telling(curves, 9) == [0, 1, 2, 3]
+    assert most_telling(curves[:1], 2) == [0]
 
 
 @pytest.mark.parametrize("number", [1, 7, 2000])
