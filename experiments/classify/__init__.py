@@ -22,7 +22,7 @@ from experiments import runtime
 from experiments.classify.models import ModelOptions, check_options, load_model
 from experiments.classify.tables import SEED_TOP
 from experiments.classify.videos import Video, find_videos, select_range
-from preprocess.errors import PreprocessError
+from preprocess.errors import PreprocessError, WriteError
 from weights.errors import WeightsError
 
 EXIT_FAILED_VIDEOS = 1
@@ -72,6 +72,13 @@ def main(args: list[str] | None = None) -> int:
         if arguments.export is not None:
             return _export(arguments, arguments.export)
         return run(arguments)
+    except WriteError as error:
+        print(
+            f"error: Cannot write to {arguments.out}: {error}. The rows so far are kept: the same "
+            "command goes on from there.",
+            file=sys.stderr,
+        )
+        return 2
     except (PreprocessError, WeightsError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -278,7 +278,10 @@ class ClassificationJob:
 
     def _draw(self, video: Video, table: Table) -> None:
         self._progress.say(f"{video.source}: drawing {table.path('.annotated.mp4')}")
-        draw_video(video.path, table.rows(), table.path(".annotated.mp4"))
+        try:
+            draw_video(video.path, table.rows(), table.path(".annotated.mp4"))
+        except PreprocessError as error:
+            self._fail(video, str(error))
 
     def _fail(self, video: Video, reason: str) -> None:
         self._failures[video.source] = reason

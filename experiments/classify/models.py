@@ -124,11 +124,9 @@ def load_model(options: ModelOptions, *, batch_size: int, fused: bool = True) ->
     if options.model == "alexnet":
         model = alexnet(options, fused=fused)
         fit = ALEXNET_FITS[options.variant]
-    elif options.model.endswith(".keras"):
-        model = keras_file(options)
-        fit = FrameFit(model.input_shape[2:0:-1], crop="aspect", interpolation="smooth")
     else:
-        model = keras_application(options)
+        is_file = options.model.endswith(".keras")
+        model = keras_file(options) if is_file else keras_application(options)
         fit = FrameFit(model.input_shape[2:0:-1], crop="aspect", interpolation="smooth")
     num_classes = model.output_shape[-1]
     return ImageModel(

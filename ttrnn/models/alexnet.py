@@ -31,8 +31,8 @@ def build_alexnet(
             does, pixels taken as they come, for there each frame loses its own mean before it
             is scaled. Both see BGR and reach 6 x 6 x 256, so that one's weights fit the other.
         num_classes: of the last layer.
-        fused: compile each normalisation by XLA into one pass over its values: 10 to 25 % faster,
-            on TensorFlow only, and cannot be exported to ONNX.
+        fused: compile each normalisation by XLA into one pass over its values: the model is a tenth
+            faster, on TensorFlow only, and cannot be exported to ONNX.
         dtype: policy of every layer, such as "mixed_bfloat16"; the softmax is float32.
 
     Returns:

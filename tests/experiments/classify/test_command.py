@@ -64,6 +64,42 @@ def test_annotate_after_the_fact(tmp_path, words):
     assert (tmp_path / "o" / "x.annotated.mp4").exists()
 
 
+def test_a_full_disk_is_told_in_a_line(tmp_path, words, capsys, monkeypatch):
+    """Red when it ends in a traceback, or a second run does not go on."""
+    from experiments.classify.tables import Table
+    from preprocess.errors import WriteError
+
+    def full(table, rows):
+        raise WriteError("No space left on device")
+
+    write_colours(tmp_path / "v" / "x.mp4", ["red"] * 20)
+    command = ["-d", str(tmp_path / "v"), "--out", str(tmp_path / "o"), *words]
+    with monkeypatch.context() as patch:
+        patch.setattr(Table, "append", full)
+        assert main(command) == 2
+    assert "Cannot write to" in capsys.readouterr().err
+    assert main(command) == 0
+    assert len(read_rows(tmp_path / "o" / "x.csv")) == 20
+
+
+def test_a_copy_that_cannot_be_drawn_costs_itself_alone(tmp_path, words, monkeypatch, capsys):
+    """Red when the videos after it are not classified."""
+    from experiments.classify import job
+    from preprocess.errors import WriteError
+
+    def broken(path, rows, out):
+        raise WriteError("could not be encoded")
+
+    monkeypatch.setattr(job, "draw_video", broken)
+    for name in "ab":
+        write_colours(tmp_path / "v" / f"{name}.mp4", ["red"] * 9)
+    assert (
+        main(["-d", str(tmp_path / "v"), "--out", str(tmp_path / "o"), "--annotate", *words]) == 1
+    )
+    assert "could not be encoded" in capsys.readouterr().out
+    assert len(read_rows(tmp_path / "o" / "b.csv")) == 9
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
