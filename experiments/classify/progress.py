@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from preprocess.decode import VideoInfo
 
-_FOLDER = "{desc} {percentage:3.0f}% |{bar}| {postfix}, {remaining} left"
+_FOLDER = "{desc} {percentage:3.0f}% |{bar}|{postfix}, {remaining} left"
 _VIDEO = "{desc} {percentage:3.0f}% |{bar}| {n:.0f}/{total:.0f} frames"
 _NAME_LENGTH = 30
 
@@ -27,7 +27,7 @@ class FolderProgress:
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._sizes = {path: path.stat().st_size if path.exists() else 0 for path in paths}
-        self._left: dict[Path, float] = dict(self._sizes)
+        self._left = dict(self._sizes)
         self._num_done = 0
         self._num_frames = 0
         self._started = time.monotonic()
@@ -60,7 +60,7 @@ class FolderProgress:
         claimed = info.claimed_frames if info else None
         if claimed:
             self._show_video(path, num_rows * every, claimed)
-            step = min(self._sizes[path] * num_rows * every / claimed, self._left[path])
+            step = min(self._sizes[path] * num_rows * every // claimed, self._left[path])
             self._left[path] -= step
             self._folder.update(step)
         self._tell()
