@@ -111,13 +111,14 @@ def feed_frames(
                 yield event
                 if isinstance(event, FrameBlock):
                     worker.give_back()
-                elif isinstance(event, VideoEnded) and (following := next(waiting, None)):
-                    if event.crashed:
-                        workers.remove(worker)
-                        worker.close()
-                        worker = _start(fit, stride, slots)
-                        workers.append(worker)
-                    worker.begin(*following)
+                if not isinstance(event, VideoEnded):
+                    continue
+                following = next(waiting, None)
+                if following and (event.crashed or not worker.begin(*following)):
+                    workers.remove(worker)
+                    worker.close()
+                    workers.append(_start(fit, stride, slots))
+                    workers[-1].begin(*following)
     finally:
         for worker in workers:
             worker.close()

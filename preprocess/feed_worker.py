@@ -92,10 +92,10 @@ class Worker:
         self.num_frames = 0
         self.last_word = time.monotonic()
 
-    def begin(self, video: int, task: Task) -> None:
-        """Let the process decode a video."""
+    def begin(self, video: int, task: Task) -> bool:
+        """Let the process decode a video; False if it is dead, which `receive` says as well."""
         self.video, self.num_frames, self.last_word = video, task.skip, time.monotonic()
-        self.pipe.send(task)
+        return self._send(task)
 
     def receive(self) -> Opened | Block | Finished | Alive:
         """The next message; EOFError if the process died."""
@@ -112,11 +112,15 @@ class Worker:
 
     def give_back(self) -> None:
         """Let the process fill the block received last again."""
-        try:
-            self.pipe.send(self._taken.pop())
-        except (BrokenPipeError, ConnectionResetError):
-            return  # it died; the next message says so
+        self._send(self._taken.pop())
         self.last_word = time.monotonic()
+
+    def _send(self, message: Task | int) -> bool:
+        try:
+            self.pipe.send(message)
+        except (BrokenPipeError, ConnectionResetError):
+            return False
+        return True
 
     def has_room(self) -> bool:
         """Whether the process has a free block, and so no reason to be silent."""

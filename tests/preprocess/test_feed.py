@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -95,8 +96,7 @@ def test_a_decoder_that_dies_costs_its_video_alone(videos, jobs) -> None:
     for event in feed_frames(tasks, FIT, jobs=jobs, frames_ahead=1):
         if isinstance(event, VideoOpened) and event.video == 2:
             killed = event.video
-            for child in _decoders():
-                os.kill(child, signal.SIGKILL)
+            _kill_decoders()
         elif isinstance(event, VideoEnded):
             ends[event.video] = event
         elif isinstance(event, FrameBlock):
@@ -107,6 +107,17 @@ def test_a_decoder_that_dies_costs_its_video_alone(videos, jobs) -> None:
     assert "SIGKILL" in ends[2].failure
     assert ends[2].num_frames == counts.get(2, 0)
     assert ends[4] == VideoEnded(4, 33, "")
+
+
+def test_a_decoder_that_dies_between_two_videos_costs_none(videos) -> None:
+    """Red when the next video is handed to a dead process."""
+    ends = []
+    for event in feed_frames([Task(path) for path in videos], FIT):
+        if isinstance(event, VideoEnded):
+            ends.append(event)
+            _kill_decoders()
+    assert [end.video for end in ends] == [0, 1, 2, 3, 4]
+    assert not any(end.failure for end in ends)
 
 
 def test_a_decoder_that_hangs_is_ended(videos) -> None:
@@ -145,3 +156,9 @@ def _decoders() -> list[int]:
         if is_child and b"spawn_main" in command:
             found.append(int(stat.parent.name))
     return found
+
+
+def _kill_decoders() -> None:
+    for child in multiprocessing.active_children():
+        child.kill()
+        child.join()
