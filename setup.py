@@ -22,6 +22,7 @@ DEPENDENCIES = [
     "pillow>=10.0",
     "scikit-learn>=1.4",
     "joblib>=1.4",
+    "scipy>=1.11",
     "matplotlib>=3.8",
     "tqdm>=4.66",
     "tyro>=1.0",
@@ -69,6 +70,7 @@ setup(
             "ttrnn-preprocess = preprocess.__main__:main",
             "ttrnn-ucf11 = experiments.ucf11:main",
             "ttrnn-classify = experiments.classify:main",
+            "ttrnn-threads = experiments.threads:main",
         ]
     },
 )

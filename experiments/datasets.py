@@ -6,10 +6,12 @@ import hashlib
 import shlex
 from pathlib import Path
 
+from experiments.recommendations import find_recommendation
 from preprocess import open_shards
 from preprocess.catalog import DEMO, Dataset
 from preprocess.commands import Extract
 from preprocess.errors import PreprocessError
+from preprocess.machine import read_machine
 from preprocess.reader import Shards
 
 DATA = Path("data")
@@ -30,7 +32,8 @@ def open_dataset(
             there either, the built-in demo set takes its place, and a line says so.
         videos: a folder of videos, or None.
         shards: a directory of shards, or None; with `videos` too, it is brought up to date.
-        jobs: worker processes; None for one a core.
+        jobs: worker processes; None for what `python -m experiments.threads` has found best, else
+            one a core.
         allow_failures: go on without the clips that cannot be read.
 
     Raises:
@@ -72,8 +75,10 @@ def _extract(
 ) -> None:
     """`python -m preprocess`, in this process."""
     command = shlex.join(["python", "-m", "preprocess", "folder", str(videos), str(shards)])
+    kept = None if jobs else find_recommendation("extract", read_machine())
+    measured = kept.setting if kept else {"jobs": jobs}
     code = Extract(
-        videos, shards, jobs=jobs, allow_failures=allow_failures, dataset=name, command=command
+        *(videos, shards), **measured, allow_failures=allow_failures, dataset=name, command=command
     ).run()
     if code:
         raise PreprocessError(

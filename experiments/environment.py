@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import resource
 import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from preprocess.machine import read_machine
 
 PACKAGES = {  # column name: distributions that may provide it, first found wins
     "tensorflow": ("tensorflow", "tensorflow-cpu"),
@@ -25,13 +26,15 @@ _CODE = (":/", *(f":(top,exclude){path}" for path in _WRITTEN))
 def describe_environment() -> dict[str, dict[str, Any]]:
     """`{"machine": {cpu, cores, memory_bytes, os}, "versions": {python, tensorflow, ...}}`.
 
-    `cores` counts those this process may use. Versions are read from the installed packages'
+    `cores` counts the logical CPUs this process may use, `memory_bytes` what it may use of the
+    memory. Versions are read from the installed packages'
     metadata, so nothing heavy is imported; a package that is missing is None.
     """
+    seen = read_machine()
     machine = {
-        "cpu": _cpu_model(),
-        "cores": _usable_cores(),
-        "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        "cpu": seen.cpu,
+        "cores": seen.num_cpus,
+        "memory_bytes": seen.memory_bytes,
         "os": _os_name(),
     }
     versions = {name: _version(candidates) for name, candidates in PACKAGES.items()}
@@ -72,19 +75,6 @@ def _git(folder: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _cpu_model() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
 
 
 def _os_name() -> str:

@@ -7,9 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from experiments.run_directory import write_atomically
+from experiments.runtime import Threads
 
 # Settings that change how a run is carried out, not what comes out.
-_FREE_TO_CHANGE = {"resume", "record", "out", "jobs", "threads", "allow_failures", "videos"}
+_FREE_TO_CHANGE = {
+    "resume",
+    "record",
+    "out",
+    "jobs",
+    "threads",
+    "threads_used",
+    "allow_failures",
+    "videos",
+}
 
 
 class RunError(Exception):
@@ -63,6 +73,13 @@ def write_config(run_dir: Path, config: dict[str, Any]) -> None:
             )
         return
     write_atomically(path, json.dumps(config, indent=2).encode())
+
+
+def threads_of_run(run_dir: Path) -> Threads | None:
+    """Those a run began with, to go on with to the same numbers; None if it is new."""
+    path = run_dir / "config.json"
+    used = json.loads(path.read_text()).get("threads_used") if path.exists() else None
+    return Threads(**(used | {"source": "as the run began"})) if used else None
 
 
 def _taken(path: Path) -> list[Path]:

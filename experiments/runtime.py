@@ -12,45 +12,92 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from experiments.recommendations import find_recommendation
+from preprocess.machine import Machine, read_machine
 from preprocess.messages import captured_stderr
 
 MANY = 2**16
 """Pieces of work, such as the chunks of a tensor train's product."""
+# Independent pieces in which a kind of work comes. Batches of pictures: each takes memory, some
+# 0.3 GB of AlexNet's activations.
+_PIECES = {"tt-train": MANY, "alexnet": 8, "resnet": 8, "classify": 8}
+ALL_CPUS = "all"
 
 
 @dataclass(frozen=True)
 class Threads:
-    """Sizes of TensorFlow's two thread pools."""
+    """Sizes of TensorFlow's two thread pools, and where their threads run."""
 
     intra_op: int
     """Threads that share one operation."""
     inter_op: int
     """Operations that run at the same time."""
+    cpus: str = ALL_CPUS
+    """Logical CPUs: all, cores (one a physical core), or node0 and so on (a NUMA node's)."""
+    jobs: int | None = None
+    """Processes that decode videos beside it, where that was measured too."""
+    source: str = field(default="as given", compare=False)
+    """Where the numbers come from, in words."""
+
+    def __str__(self) -> str:
+        where = "" if self.cpus == ALL_CPUS else f" on CPUs: {self.cpus}"
+        return f"threads intra,inter {self.intra_op},{self.inter_op}{where} ({self.source})"
 
 
-def parse_threads(text: str, *, at_once: int | None = None) -> Threads:
+def choose_threads(text: str, *, workload: str | None = None) -> Threads:
     """`auto` or `INTRA,INTER` to pool sizes.
 
     Args:
-        text: `auto` is one intra-op thread a usable core.
-        at_once: the work comes in so many independent pieces; `auto` then deals the usable cores
-            out among them, since pieces that do not share their work never wait for one another.
+        text: `auto` is what `python -m experiments.threads` has found best for this work on this
+            machine; where it has not been asked, `default_threads`.
+        workload: the kind of work, by its name there; None for any other.
 
     Raises:
         ValueError: for anything else.
     """
-    if text == "auto":
-        cores = len(os.sched_getaffinity(0))
-        if at_once is None:
-            return Threads(cores, min(2, cores))
-        inter_op = min(cores, at_once)
-        return Threads(cores // inter_op, inter_op)
-    match = re.fullmatch(r"([1-9]\d*),([1-9]\d*)", text)
+    if text != "auto":
+        return _parse_threads(text)
+    machine = read_machine()
+    kept = find_recommendation(workload, machine) if workload else None
+    if kept is None or "intra_op" not in kept.setting:
+        return default_threads(machine, workload)
+    return Threads(**kept.setting, source=f"measured on {kept.measured_on}: {kept.report}")
+
+
+def default_threads(machine: Machine, workload: str | None = None) -> Threads:
+    """What does well by what is known of the machine: as many threads as physical cores.
+
+    Work in independent pieces has the cores dealt out among the pieces, since pieces that do not
+    share their work never wait for one another.
+
+    Args:
+        machine: its cores and its quota.
+        workload: the kind of work; None for any whose operations are large and come in turn.
+    """
+    cores = machine.num_cores
+    source = f"default for {cores} core{'s' * (cores > 1)}"
+    pieces = _PIECES.get(workload or "")
+    if pieces is None:
+        return Threads(cores, min(2, cores), source=source)
+    inter_op = min(cores, pieces)
+    return Threads(cores // inter_op, inter_op, source=source)
+
+
+def _parse_threads(text: str) -> Threads:
+    match = re.fullmatch(r"([1-9]\d{0,3}),([1-9]\d{0,3})", text)
     if match is None:
         raise ValueError(f"--threads must be auto or INTRA,INTER, e.g. 18,36. Received {text!r}.")
     return Threads(int(match[1]), int(match[2]))
+
+
+def choices_of_cpus(machine: Machine) -> dict[str, tuple[int, ...]]:
+    """Names and members of the sets of logical CPUs that a machine offers; equal ones once."""
+    found = {ALL_CPUS: machine.usable, "cores": tuple(core[0] for core in machine.cores)}
+    found |= {f"node{number}": node for number, node in enumerate(machine.numa_nodes)}
+    members = list(found.values())
+    return {name: cpus for i, (name, cpus) in enumerate(found.items()) if cpus not in members[:i]}
 
 
 def configure(threads: Threads, *, seed: int) -> None:
@@ -58,6 +105,7 @@ def configure(threads: Threads, *, seed: int) -> None:
 
     Call it once, before anything else imports TensorFlow or Keras.
     """
+    stay_on(threads.cpus)
     _keep_freed_memory()
     hush()
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -70,6 +118,31 @@ def configure(threads: Threads, *, seed: int) -> None:
     tf.config.threading.set_inter_op_parallelism_threads(threads.inter_op)
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
+
+
+def pools_in_force() -> dict[str, int]:
+    """What TensorFlow itself says of its pools; nothing where it is not in use."""
+    if "tensorflow" not in sys.modules:
+        return {}
+    threading = sys.modules["tensorflow"].config.threading
+    return {
+        "tensorflow_intra_op": threading.get_intra_op_parallelism_threads(),
+        "tensorflow_inter_op": threading.get_inter_op_parallelism_threads(),
+    }
+
+
+def stay_on(cpus: str) -> None:
+    """Let this process, and what it starts, run on these logical CPUs alone.
+
+    Raises:
+        ValueError: if the machine does not have them.
+    """
+    if cpus == ALL_CPUS:
+        return
+    choices = choices_of_cpus(read_machine())
+    if cpus not in choices:
+        raise ValueError(f"CPUs must be one of {', '.join(choices)} here. Received {cpus!r}.")
+    os.sched_setaffinity(0, choices[cpus])
 
 
 def hush() -> None:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from experiments import runtime
 from experiments.recipes import RECIPES, Recipe
-from experiments.runs import RunError, choose_run_dir, write_config
+from experiments.runs import RunError, choose_run_dir, threads_of_run, write_config
 from preprocess.catalog import UCF11
 from preprocess.errors import PreprocessError
 
@@ -70,7 +70,8 @@ class Arguments:
     seed: int = 0
     """Of the split, the initial weights, the order of clips and the dropout."""
     threads: str = "auto"
-    """TensorFlow's thread pools: auto, or INTRA,INTER such as 18,36."""
+    """TensorFlow's thread pools: INTRA,INTER such as 18,36; or auto: what python -m
+    experiments.threads has found best on this machine, else a default for its cores."""
     policy: Literal["float32", "mixed_bfloat16"] = "float32"
     """Arithmetic of the layers."""
     jobs: int | None = None
@@ -125,16 +126,10 @@ def run(arguments: Arguments) -> dict[str, Any]:
             "from the root of the repository."
         )
     recipe = _recipe(arguments)
-    pieces = runtime.MANY if arguments.tt else None
-    threads = runtime.parse_threads(arguments.threads, at_once=pieces)
-    runtime.configure(threads, seed=arguments.seed)
+    workload = "tt-train" if arguments.tt else None
+    runtime.choose_threads(arguments.threads)  # a wrong flag is told before anything is extracted
 
     from experiments.datasets import open_dataset
-    from experiments.evaluation import load_classifier, model_sizes, predict_clips, scores
-    from experiments.report import write_report
-    from experiments.results import append_record, write_result
-    from experiments.run_directory import write_predictions
-    from experiments.training import train
 
     shards = open_dataset(
         UCF11,
@@ -147,9 +142,23 @@ def run(arguments: Arguments) -> dict[str, Any]:
     run_dir = choose_run_dir(
         _run_name(arguments, shards), out=arguments.out, resume=arguments.resume
     )
-    batches = _batches(arguments, recipe, shards)
-    classifier = _classifier(arguments, recipe, shards, num_train_clips=len(split.train))
-    resolved = {"shards": shards.folder, "stride": _stride(arguments, shards)}
+    threads = threads_of_run(run_dir) if arguments.threads == "auto" else None
+    threads = threads or runtime.choose_threads(arguments.threads, workload=workload)
+    runtime.configure(threads, seed=arguments.seed)
+
+    from experiments.evaluation import load_classifier, model_sizes, predict_clips, scores
+    from experiments.report import write_report
+    from experiments.results import append_record, write_result
+    from experiments.run_directory import write_predictions
+    from experiments.training import train
+
+    batches = make_batches(arguments, recipe, shards)
+    classifier = make_classifier(arguments, recipe, shards, num_train_clips=len(split.train))
+    resolved = {
+        "shards": shards.folder,
+        "stride": _stride(arguments, shards),
+        "threads_used": asdict(threads),
+    }
     write_config(run_dir, {**asdict(arguments), **asdict(recipe), **resolved})
     finished = run_dir / "result.json"
     if finished.exists():
@@ -157,7 +166,7 @@ def run(arguments: Arguments) -> dict[str, Any]:
         return json.loads(finished.read_text()) | {"run_dir": run_dir}
     print(
         f"{shards.dataset}: {len(split.train)} clips to train on, {len(split.validation)} to "
-        f"validate, {len(split.test)} to test; {threads}; keeping all in {run_dir}"
+        f"validate, {len(split.test)} to test; keeping all in {run_dir}\n{threads}"
     )
     history = train(
         classifier,
@@ -236,7 +245,8 @@ def _split(arguments: Arguments, recipe: Recipe, shards: Shards) -> Split:
     return split if recipe.validation == "held out" else split.validated_by_test()
 
 
-def _batches(arguments: Arguments, recipe: Recipe, shards: Shards) -> ClipBatches:
+def make_batches(arguments: Arguments, recipe: Recipe, shards: Shards) -> ClipBatches:
+    """The clips as the recipe wants them."""
     from preprocess.augment import Augmentation
     from preprocess.pipeline import ClipBatches
 
@@ -252,9 +262,10 @@ def _batches(arguments: Arguments, recipe: Recipe, shards: Shards) -> ClipBatche
     )
 
 
-def _classifier(
+def make_classifier(
     arguments: Arguments, recipe: Recipe, shards: Shards, *, num_train_clips: int
 ) -> Classifier:
+    """The recipe's model and optimizer, for so many clips an epoch."""
     from experiments.building import build_model, build_optimizer
     from experiments.training import Classifier
 

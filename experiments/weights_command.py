@@ -195,7 +195,7 @@ def _commands() -> Any:
 
 def _filled_model(name: str | None, arrays: dict[str, np.ndarray]) -> Any:
     """A model of `MODELS` with these weights."""
-    runtime.configure(runtime.parse_threads("auto"), seed=0)
+    runtime.configure(runtime.choose_threads("auto"), seed=0)
     import keras
 
     from weights.assign import assign_arrays

@@ -25,7 +25,8 @@ import tyro
 from tyro.conf import Positional
 
 from preprocess.clips import Clip, find_clips
-from preprocess.extract import available_cpus, extract
+from preprocess.extract import extract
+from preprocess.machine import available_cpus
 from preprocess.settings import Compression, FrameSettings
 
 

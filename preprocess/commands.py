@@ -52,6 +52,8 @@ class Extract:
     """Of the shards: none is the fastest to write, zstd the smallest."""
     jobs: int | None = None
     """Worker processes; one a processor if not given."""
+    opencv_threads: int = 1
+    """Threads of each worker; more helps where there are fewer videos than processors."""
     allow_failures: bool = False
     """Exit with 0 though some clips could not be read; failures.csv names them."""
     overwrite: bool = False
@@ -72,6 +74,7 @@ class Extract:
                 self.shards,
                 settings,
                 jobs=self.jobs,
+                opencv_threads=self.opencv_threads,
                 dataset=self.dataset,
                 overwrite=self.overwrite,
                 command=self.command or this_command(),

@@ -43,7 +43,7 @@ class VideoInfo:
 
 
 class VideoReader:
-    """Decodes one file from front to end, on one thread.
+    """Decodes one file from front to end.
 
     A rotation flag in the file is honoured.
 
@@ -52,6 +52,7 @@ class VideoReader:
         fit: what pictures are made into; FrameFit((160, 120)) stretches them.
         stride: frames 0, stride, 2 * stride, ... are given; the others are not converted.
         max_frames: how many frames are given at most; None for all.
+        threads: of the decoder.
 
     Raises:
         DecodeError: if the file cannot be opened or its picture has no size.
@@ -64,12 +65,13 @@ class VideoReader:
         fit: FrameFit,
         stride: int = 1,
         max_frames: int | None = None,
+        threads: int = 1,
     ) -> None:
         self._fit = fit
         self._stride = stride
         self._max_frames = max_frames
         file = _check_file(Path(path))
-        self._capture = _open(Path(path))
+        self._capture = _open(Path(path), threads)
         self._decoded: Any = None  # OpenCV fills the same memory again and again
         self._next_is_kept = True
         self.num_decoded = 0
@@ -196,9 +198,9 @@ def _check_file(path: Path) -> os.stat_result:
     return found
 
 
-def _open(path: Path) -> cv2.VideoCapture:
+def _open(path: Path, threads: int) -> cv2.VideoCapture:
     """A decoder for the file. The path is absolute, or FFmpeg would take `-x` or `a:b` apart."""
-    options = [cv2.CAP_PROP_N_THREADS, 1]
+    options = [cv2.CAP_PROP_N_THREADS, threads]
     capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG, options)
     if not capture.isOpened():
         raise DecodeError("not a video that OpenCV can open")

@@ -19,6 +19,7 @@ from preprocess.errors import PreprocessError, WriteError
 from preprocess.files import publish, write_text
 from preprocess.index import DatasetIndex, read_index, write_index
 from preprocess.lock import exclusive
+from preprocess.machine import available_cpus
 from preprocess.parallel import run_units
 from preprocess.plan import (
     Plan,
@@ -93,6 +94,7 @@ def extract(
     settings: FrameSettings | None = None,
     *,
     jobs: int | None = None,
+    opencv_threads: int = 1,
     dataset: str | None = None,
     overwrite: bool = False,
     max_shard_bytes: int = MAX_SHARD_BYTES,
@@ -106,6 +108,7 @@ def extract(
         shards: the directory to write to.
         settings: of the frames; None for `FrameSettings()`.
         jobs: worker processes; None for one a processor. One job works in this very process.
+        opencv_threads: of each worker, to decode a video and to scale its frames.
         dataset: name of the data set; one of the catalogue counts only if the classes found
             are its own. None names it for its folder.
         overwrite: whether to remove what the directory holds first.
@@ -117,8 +120,9 @@ def extract(
         PreprocessError: if there are no videos, the directory holds other frames, the disk is
             full or a worker died. Finished shards are kept.
     """
-    if jobs is not None and jobs < 1:
-        raise PreprocessError(f"jobs must be at least 1. Received {jobs}.")
+    for count, value in (("jobs", jobs), ("opencv_threads", opencv_threads)):
+        if value is not None and value < 1:
+            raise PreprocessError(f"{count} must be at least 1. Received {value}.")
     clips = find_clips(videos)
     folder = Path(shards)
     require_directory(folder)
@@ -142,7 +146,8 @@ def extract(
             remove_all(folder)
         try:
             return _extract(
-                clips, folder, index, jobs or available_cpus(), max_shard_bytes, progress
+                *(clips, folder, index, jobs or available_cpus(), opencv_threads),
+                *(max_shard_bytes, progress),
             )
         except WriteError as error:
             free = shutil.disk_usage(folder).free / 2**20
@@ -154,23 +159,19 @@ def extract(
             remove_temporary_files(folder)
 
 
-def available_cpus() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _extract(
     clips: Sequence[Clip],
     folder: Path,
     index: DatasetIndex,
     jobs: int,
+    opencv_threads: int,
     max_shard_bytes: int,
     progress: Progress,
 ) -> ExtractionSummary:
     """What `extract` does once it has the directory to itself."""
     plan = _prepare(clips, folder, index)
     units = [
-        Unit(unit, folder, index.settings, max_shard_bytes, os.getpid())
+        Unit(unit, folder, index.settings, max_shard_bytes, os.getpid(), opencv_threads)
         for unit in split_units(plan.todo, len(clips))
     ]
     progress.start(len(clips), len(plan.kept))

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from preprocess.catalog import DEMO
 from preprocess.errors import PreprocessError, WriteError
+from preprocess.machine import available_cpus
 from preprocess.messages import captured_stderr
 from preprocess.trajectories import HEIGHT, WIDTH, ClipPlan, plan_clip, random_numbers, trajectory
 
@@ -70,7 +71,7 @@ def render_dataset(
         for name in CLASS_NAMES
         for group in range(1, groups_per_class + 1)
     ]
-    workers = joblib.Parallel(n_jobs=jobs or joblib.cpu_count(), return_as="generator_unordered")
+    workers = joblib.Parallel(n_jobs=jobs or available_cpus(), return_as="generator_unordered")
     total = len(tasks) * clips_per_group
     num_threads = cv2.getNumThreads()
     try:

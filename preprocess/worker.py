@@ -33,6 +33,7 @@ class Unit:
         settings: of the frames.
         max_shard_bytes: a shard that has grown to this size takes no further clip.
         owner: process id of the command; without it the work is pointless.
+        opencv_threads: that decode one video and scale its frames.
     """
 
     clips: tuple[Clip, ...]
@@ -40,6 +41,7 @@ class Unit:
     settings: FrameSettings
     max_shard_bytes: int
     owner: int
+    opencv_threads: int = 1
 
 
 @dataclass
@@ -65,7 +67,7 @@ def extract_unit(unit: Unit) -> UnitResult:
     Raises:
         WriteError: if the disk does not take them.
     """
-    cv2.setNumThreads(1)
+    cv2.setNumThreads(unit.opencv_threads)
     if os.getpid() != unit.owner:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's to answer
     result = UnitResult()
@@ -83,7 +85,7 @@ def _write_shard(unit: Unit, waiting: list[Clip], result: UnitResult) -> None:
                 os._exit(1)  # the command that started this worker is gone
             clip = waiting.pop(0)
             try:
-                result.num_frames += _write_clip(writer, clip, unit.settings)
+                result.num_frames += _write_clip(writer, clip, unit)
             except DecodeError as error:
                 result.failures[clip.source] = str(error)
             result.num_clips += 1
@@ -91,7 +93,7 @@ def _write_shard(unit: Unit, waiting: list[Clip], result: UnitResult) -> None:
             result.shards.append(writer.seal())
 
 
-def _write_clip(writer: ShardWriter, clip: Clip, settings: FrameSettings) -> int:
+def _write_clip(writer: ShardWriter, clip: Clip, unit: Unit) -> int:
     """Append one clip to the shard; returns its frames.
 
     Raises:
@@ -99,20 +101,20 @@ def _write_clip(writer: ShardWriter, clip: Clip, settings: FrameSettings) -> int
     """
     with captured_stderr() as messages:
         try:
-            return _decode_clip(writer, clip, settings, messages)
+            return _decode_clip(writer, clip, unit, messages)
         except DecodeError as error:
             complaint = first_complaint(messages)
             raise DecodeError(f"{error} ({complaint})" if complaint else str(error)) from error
 
 
-def _decode_clip(
-    writer: ShardWriter, clip: Clip, settings: FrameSettings, messages: IO[bytes]
-) -> int:
+def _decode_clip(writer: ShardWriter, clip: Clip, unit: Unit, messages: IO[bytes]) -> int:
+    settings = unit.settings
     with VideoReader(
         clip.path,
         fit=FrameFit(settings.size),
         stride=settings.stride,
         max_frames=settings.max_frames,
+        threads=unit.opencv_threads,
     ) as video:
         writer.begin_clip()
         try:

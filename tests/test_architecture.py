@@ -75,6 +75,7 @@ def test_layers_never_print_or_seed():
     [
         "experiments.classify",
         "experiments.bench_classify",
+        "experiments.threads",
         "experiments.ucf11",
         "experiments.crossval",
         "experiments.report",

@@ -19,7 +19,6 @@ import tyro
 from tyro.conf import arg
 
 from experiments import environment, runtime
-from experiments.classify import MAX_BATCHES_AT_ONCE
 from experiments.classify.videos import find_videos
 from experiments.run_directory import write_atomically
 from preprocess.errors import PreprocessError
@@ -47,7 +46,7 @@ class Arguments:
 
 def run(arguments: Arguments) -> None:
     """Measure, print and keep the table."""
-    threads = runtime.parse_threads(arguments.threads, at_once=MAX_BATCHES_AT_ONCE)
+    threads = runtime.choose_threads(arguments.threads, workload="classify")
     arguments.out.mkdir(parents=True, exist_ok=True)
     from experiments.bench_classify.measure import measure, table
     from experiments.bench_classify.render import render_videos
@@ -65,7 +64,7 @@ def run(arguments: Arguments) -> None:
     machine = environment.describe_environment()
     text = (
         f"{machine['machine']['cpu']}, {machine['machine']['cores']} cores, batches of "
-        f"{arguments.batch_size}, threads intra,inter {threads.intra_op},{threads.inter_op}, "
+        f"{arguments.batch_size}, {threads}, "
         f"medians of {arguments.rounds} rounds.\n\n{table(rows)}\n"
     )
     result = {

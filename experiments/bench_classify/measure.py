@@ -83,7 +83,7 @@ def _start(
     torch: bool,
 ) -> dict[str, Remote]:
     systems = {}
-    plain = runtime.parse_threads("auto")
+    plain = runtime.choose_threads("auto")
     for policy in ("float32", "mixed_bfloat16"):
         for kind, fused in (("bare", False), ("bare, as we run it", True)):
             name = f"{kind}, {policy}"
@@ -92,7 +92,7 @@ def _start(
             systems[name] = Remote(BareKeras, policy, batch_size, fused, at_once, threads=own)
         systems[END_TO_END.format(policy)] = Remote(
             EndToEnd,
-            *(policy, batch_size, videos, scratch / policy, jobs, threads.inter_op),
+            *(policy, batch_size, videos, scratch / policy, jobs, threads),
             threads=threads,
         )
     if torch:

@@ -13,6 +13,7 @@ import numpy as np
 from experiments import environment
 from experiments.classify.models import inference_dtype
 from experiments.classify.videos import Video
+from experiments.runtime import Threads
 
 NUM_BATCHES = 10
 _SEED = 0
@@ -71,7 +72,7 @@ class EndToEnd:
         videos: to classify.
         out: folder of results; the last round's stay.
         jobs: videos decoded at the same time.
-        at_once: batches computed at the same time.
+        threads: TensorFlow's pools.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class EndToEnd:
         videos: list[Video],
         out: Path,
         jobs: int,
-        at_once: int,
+        threads: Threads,
     ) -> None:
         from experiments.classify.job import JobOptions
         from experiments.classify.keras_models import compile_model
@@ -100,22 +101,30 @@ class EndToEnd:
         )
         self._videos = videos
         self._out = out
-        self._options = JobOptions(batch_size=batch_size, jobs=jobs, batches_at_once=at_once)
+        self._options = JobOptions(batch_size=batch_size, jobs=jobs, threads=threads)
 
     def frames_per_second(self) -> tuple[float, int]:
         """The rate from the first video's first byte to the last video's last file."""
+        started = time.perf_counter()
+        num_frames = self.classify()
+        return num_frames / (time.perf_counter() - started), environment.peak_rss_bytes()
+
+    def warm_up(self) -> None:
+        """Let the model work on one batch."""
+        shape = (self._options.batch_size, *self._model.fit.frame_shape)
+        self._model.predict(np.zeros(shape, self._model.fit.dtype))
+
+    def classify(self) -> int:
+        """Classify all videos anew; returns how many frames they have."""
         from experiments.classify.job import ClassificationJob
 
         shutil.rmtree(self._out, ignore_errors=True)
         self._out.mkdir(parents=True)
-        started = time.perf_counter()
         ClassificationJob(self._model, self._videos, self._out, self._options).run()
-        seconds = time.perf_counter() - started
-        rows = sum(
+        return sum(
             len((self._out / f"{video.results}.csv").read_text("utf-8").splitlines()) - 1
             for video in self._videos
         )
-        return rows / seconds, environment.peak_rss_bytes()
 
 
 class TorchLoop:

@@ -60,8 +60,8 @@ def run(arguments: Arguments) -> None:
     counts = (*arguments.maxlen, *arguments.batch_size, arguments.rounds, arguments.num_batches)
     if min(counts) < 1:
         raise ValueError("--maxlen, --batch-size, --rounds and --num-batches must be at least 1.")
-    threads = runtime.parse_threads(arguments.threads, at_once=runtime.MANY)
-    padded_threads = runtime.parse_threads("auto")
+    threads = runtime.choose_threads(arguments.threads, workload="tt-train")
+    padded_threads = runtime.choose_threads("auto")
     arguments.out.mkdir(parents=True, exist_ok=True)
 
     from experiments.bench_tt.layers import measure_layers
@@ -84,8 +84,7 @@ def run(arguments: Arguments) -> None:
     layer_rows = measure_layers(padded_threads, rounds=arguments.rounds) if arguments.layers else []
     startup = {system: worker.startup_seconds for system, worker in workers.items()}
     lines = [
-        f"Threads intra,inter: engine {threads.intra_op},{threads.inter_op}; padded "
-        f"{padded_threads.intra_op},{padded_threads.inter_op}. Medians of {arguments.rounds}.",
+        f"Engine: {threads}; padded: {padded_threads}. Medians of {arguments.rounds}.",
         "",
         table(rows),
         "",

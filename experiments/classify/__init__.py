@@ -26,7 +26,7 @@ from preprocess.errors import PreprocessError, WriteError
 from weights.errors import WeightsError
 
 EXIT_FAILED_VIDEOS = 1
-MAX_BATCHES_AT_ONCE = 8  # with --threads auto; each takes some 0.3 GB of AlexNet's activations
+DEFAULT_JOBS = 2
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,11 @@ class Arguments(ModelOptions):
     batch_size: int = 64
     """Frames the model sees at once."""
     threads: str = "auto"
-    """TensorFlow's thread pools: auto, or INTRA,INTER; INTER batches are computed at once, each
-    by INTRA threads."""
-    jobs: int = 2
-    """Videos decoded at the same time, each by a process of its own."""
+    """Thread pools: auto, or INTRA,INTER; INTER batches are computed at once, each by INTRA
+    threads. auto: what python -m experiments.threads has found best, else the cores dealt out."""
+    jobs: int | None = None
+    """Videos decoded at the same time, each by a process of its own; by default what was measured
+    with --threads auto, else 2."""
     export: Path | None = None
     """Write the model to this .onnx file, compare it with ONNX Runtime, and stop."""
 
@@ -101,18 +102,21 @@ def run(arguments: Arguments) -> int:
     videos = _check(arguments)
     from experiments.classify.job import ClassificationJob, JobOptions
 
-    threads = runtime.parse_threads(arguments.threads, at_once=MAX_BATCHES_AT_ONCE)
+    threads = runtime.choose_threads(arguments.threads, workload="classify")
     runtime.configure(threads, seed=0)
-    model = load_model(arguments, batch_size=arguments.batch_size)
+    model = load_model(arguments, batch_size=arguments.batch_size, threads_a_batch=threads.intra_op)
     if arguments.top > len(model.class_names):
         raise ValueError(
             f"--top must be at most the {len(model.class_names)} classes of {model.name}. "
             f"Received {arguments.top}."
         )
-    names = ("top", "every", "columns", "timeline", "annotate", "batch_size", "jobs")
+    names = ("top", "every", "columns", "timeline", "annotate", "batch_size")
     options = JobOptions(
-        **{name: getattr(arguments, name) for name in names}, batches_at_once=threads.inter_op
+        **{name: getattr(arguments, name) for name in names},
+        jobs=arguments.jobs or threads.jobs or DEFAULT_JOBS,
+        threads=threads,
     )
+    print(f"{model.name}: {threads}; {options.jobs} decoder{'s' * (options.jobs > 1)}")
     job = ClassificationJob(model, videos, arguments.out, options)
     failures = job.run()
     if failures:
@@ -130,11 +134,11 @@ def _check(arguments: Arguments) -> list[Video]:
         raise ValueError("--data-dir, or -d, must name a folder of videos.")
     for name in ("top", "every", "batch_size", "jobs"):
         value = getattr(arguments, name)
-        if value < 1:
+        if value is not None and value < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1. Received {value}.")
     if arguments.columns == "seed" and arguments.top != SEED_TOP:
         raise ValueError(f"--columns seed means {SEED_TOP} classes; leave out --top.")
-    runtime.parse_threads(arguments.threads)
+    runtime.choose_threads(arguments.threads)
     videos = find_videos(arguments.data_dir, recursive=arguments.recursive)
     if arguments.range is not None:
         videos = select_range(videos, arguments.range)
@@ -164,7 +168,7 @@ def _export(arguments: Arguments, path: Path) -> int:
     check_options(arguments)
     from experiments.classify.onnx_models import ExportError, export_onnx
 
-    runtime.configure(runtime.parse_threads(arguments.threads), seed=0)
+    runtime.configure(runtime.choose_threads(arguments.threads), seed=0)
     model = load_model(arguments, batch_size=arguments.batch_size, fused=False)
     try:
         difference = export_onnx(model, path, batch_size=arguments.batch_size)

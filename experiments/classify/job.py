@@ -24,6 +24,7 @@ from experiments.classify.tables import Columns, Row, Table
 from experiments.classify.timeline import timeline_png
 from experiments.classify.videos import Video
 from experiments.run_directory import write_atomically
+from experiments.runtime import Threads
 from preprocess.decode import VideoInfo
 from preprocess.errors import PreprocessError
 from preprocess.feed import FrameBlock, VideoEnded, VideoOpened, feed_frames
@@ -50,8 +51,8 @@ class JobOptions:
     """The model's."""
     jobs: int = 2
     """Videos decoded at the same time."""
-    batches_at_once: int = 1
-    """Batches the model works on at the same time."""
+    threads: Threads = field(default_factory=lambda: Threads(1, 1))
+    """Of the model; it works on `inter_op` batches at the same time."""
 
 
 @dataclass
@@ -114,7 +115,10 @@ class ClassificationJob:
             WriteError: if the disk does not take the results.
         """
         try:
-            with self._progress, ThreadPoolExecutor(self._options.batches_at_once) as model_threads:
+            with (
+                self._progress,
+                ThreadPoolExecutor(self._options.threads.inter_op) as model_threads,
+            ):
                 self._classify(model_threads)
         finally:
             for work in self._works:
@@ -130,7 +134,7 @@ class ClassificationJob:
             self._model.fit,
             stride=self._options.every,
             jobs=self._options.jobs,
-            frames_ahead=(1 + self._options.batches_at_once) * self._options.batch_size,
+            frames_ahead=(1 + self._options.threads.inter_op) * self._options.batch_size,
         )
         with closing(events):
             for event in events:
@@ -162,7 +166,7 @@ class ClassificationJob:
         """Give the batch to the model, and begin another."""
         full = self._batch
         self._pending.append((full, model_threads.submit(self._model.predict, full.frames)))
-        if len(self._pending) > 1 + self._options.batches_at_once:  # one waits for its turn
+        if len(self._pending) > 1 + self._options.threads.inter_op:  # one waits for its turn
             self._batch = _Batch(self._write_oldest())
         else:
             self._batch = _Batch(np.zeros_like(full.frames))
@@ -267,7 +271,7 @@ class ClassificationJob:
         if self._options.timeline:
             picture = timeline_png(table.rows, table.num_rows, title=video.source)
             write_atomically(table.path(".png"), picture)
-        table.finish(summary, self._options.columns)
+        table.finish({"threads": asdict(self._options.threads), **summary}, self._options.columns)
         first = summary["top_classes"][0]
         self._progress.say(
             f"{video.source}: {table.num_rows:,} rows in {table.path('.csv')}; "

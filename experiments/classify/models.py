@@ -98,7 +98,9 @@ def check_options(options: ModelOptions) -> None:
             raise ValueError(f"There is no file {given}.")
 
 
-def load_model(options: ModelOptions, *, batch_size: int, fused: bool = True) -> ImageModel:
+def load_model(
+    options: ModelOptions, *, batch_size: int, fused: bool = True, threads_a_batch: int = 1
+) -> ImageModel:
     """Build or read a model, with its weights and class names.
 
     Args:
@@ -106,6 +108,7 @@ def load_model(options: ModelOptions, *, batch_size: int, fused: bool = True) ->
         batch_size: of the frames that `predict` is given: always as many, so that a frame's
             probabilities depend on no other frame.
         fused: let AlexNet take short cuts that cannot be exported.
+        threads_a_batch: of ONNX Runtime; TensorFlow has its own by then.
 
     Raises:
         ValueError, WeightsError, OSError: if a file does not hold what it should.
@@ -113,7 +116,7 @@ def load_model(options: ModelOptions, *, batch_size: int, fused: bool = True) ->
     if options.model.endswith(".onnx"):
         from experiments.classify.onnx_models import load_onnx
 
-        return load_onnx(options, batch_size)
+        return load_onnx(options, batch_size, threads_a_batch)
     from experiments.classify.keras_models import (
         alexnet,
         compile_model,

@@ -64,7 +64,7 @@ def export_onnx(model: ImageModel, path: Path, *, batch_size: int) -> float:
     return difference
 
 
-def load_onnx(options: ModelOptions, batch_size: int) -> ImageModel:
+def load_onnx(options: ModelOptions, batch_size: int, threads_a_batch: int = 1) -> ImageModel:
     """Read an ONNX file: one of ours, or any that takes pictures and gives a number a class.
 
     Raises:
@@ -72,7 +72,7 @@ def load_onnx(options: ModelOptions, batch_size: int) -> ImageModel:
     """
     from experiments.classify.models import ImageModel, class_names, model_settings
 
-    run = _Session(Path(options.model))
+    run = _Session(Path(options.model), threads_a_batch)
     about = json.loads(run.metadata.get(_METADATA, "{}"))
     if about and (options.size or options.labels or options.scaling != "none"):
         raise ValueError(
@@ -102,11 +102,12 @@ def load_onnx(options: ModelOptions, batch_size: int) -> ImageModel:
 class _Session:
     """ONNX Runtime on one file: frames in, the first output out."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, num_threads: int = 1) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        options.intra_op_num_threads = num_threads
         try:
             self._session = onnxruntime.InferenceSession(
                 path, options, providers=["CPUExecutionProvider"]

@@ -1,6 +1,12 @@
-"""A tiny data set in shards, for the training tests."""
+"""A tiny data set in shards, for the training tests; a cache of the tests' own."""
 
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    """No test reads or writes the thread settings of the person who runs it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import pytest
 from experiments.classify.failures import write_failures
 from experiments.classify.job import ClassificationJob, JobOptions, top_classes
 from experiments.classify.videos import Video, find_videos
+from experiments.runtime import Threads
 
 from .conftest import NAMES, read_rows, write_colours
 
@@ -41,7 +42,13 @@ def plain_loop(model, path, every=1):
 
 
 def files(folder):
-    return {path.name: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    """What is in each file, the numbers of threads left out."""
+    found = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for name in [name for name in found if name.endswith(".json")]:
+        summary = json.loads(found[name])
+        assert summary.pop("threads")["intra_op"] == 1
+        found[name] = json.dumps(summary)
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +80,7 @@ def test_rows_are_those_of_a_plain_loop(model, folder, tmp_path, every):
 @pytest.mark.parametrize(("at_once", "jobs"), [(1, 1), (1, 4), (3, 2)])
 def test_sharing_batches_changes_nothing(model, folder, undisturbed, tmp_path, at_once, jobs):
     """Red when a frame's result depends on the frames beside it, or batches overtake others."""
-    classify(model, folder, tmp_path, batches_at_once=at_once, jobs=jobs)
+    classify(model, folder, tmp_path, threads=Threads(1, at_once), jobs=jobs)
     assert files(tmp_path) == files(undisturbed)
 
 

@@ -1,0 +1,7 @@
+"""`python -m experiments.threads`."""
+
+import sys
+
+from experiments.threads import main
+
+sys.exit(main())

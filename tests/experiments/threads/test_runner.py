@@ -1,0 +1,122 @@
+"""Runs in processes of their own."""
+
+import dataclasses
+import sys
+import time
+
+import pytest
+
+from experiments.threads import runner as runner_module
+from experiments.threads.runner import Runner
+from experiments.threads.search import MeasureError
+from experiments.threads.variants import find_mallocs, variants_of
+from experiments.threads.workloads import Task
+
+
+@pytest.fixture
+def records():
+    return []
+
+
+@pytest.fixture
+def runner(tmp_path, records):
+    return Runner(tmp_path, deadline=time.monotonic() + 600, note=records.append)
+
+
+@pytest.fixture
+def task(tmp_path):
+    return Task(
+        "alexnet", {"intra_op": 3, "inter_op": 2}, "", str(tmp_path / "work"), 0.01, "float32", 2
+    )
+
+
+def test_a_run_has_the_threads_it_was_given(runner, records, task):
+    """Red when the setting does not reach the process that is measured."""
+    assert runner.measure(task, {"OMP_NUM_THREADS": "1"}) > 0
+    (record,) = records
+    assert (record["tensorflow_intra_op"], record["tensorflow_inter_op"]) == (3, 2)
+    assert record["num_threads"] >= 5
+    assert record["environment"] == {"OMP_NUM_THREADS": "1"}
+
+
+def test_extraction_is_measured(runner, records, videos, tmp_path):
+    task = Task(
+        "extract", {"jobs": 2, "opencv_threads": 1}, str(videos), str(tmp_path / "work"), 0.01
+    )
+    assert runner.measure(task) > 0
+    assert "tensorflow_intra_op" not in records[0]
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_process_that_fails_says_why(runner, records, task):
+    with pytest.raises(MeasureError, match="CPUs must be one of"):
+        runner.measure(
+            dataclasses.replace(task, setting={"intra_op": 1, "inter_op": 1, "cpus": "node9"})
+        )
+    assert "CPUs must be one of" in records[0]["failure"]
+
+
+def instead(monkeypatch, code):
+    """Let the runs be another program's."""
+    real = runner_module.subprocess.run
+
+    def run(command, **options):
+        return real([sys.executable, "-c", code, command[-1]], **options)
+
+    monkeypatch.setattr(runner_module.subprocess, "run", run)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", "too little memory"),
+        ("import os; os.kill(os.getpid(), 11)", "SIGSEGV"),
+        ("raise SystemExit(3)", "exit code 3: it said nothing"),
+        ("pass", "exit code 0"),
+    ],
+)
+def test_a_process_that_dies_is_told_apart(runner, task, monkeypatch, code, reason):
+    """Red when a crash counts as a rate, or ends the whole search."""
+    instead(monkeypatch, code)
+    with pytest.raises(MeasureError, match=reason):
+        runner.measure(task)
+
+
+def test_a_process_that_hangs_is_ended(runner, task, monkeypatch):
+    instead(monkeypatch, "import time; time.sleep(60)")
+    monkeypatch.setattr(runner_module, "_FIRST_RUN_SECONDS", 0.5)
+    with pytest.raises(MeasureError, match="did not end"):
+        runner.measure(task)
+
+
+def test_runs_left_follow_their_duration(runner, task, monkeypatch):
+    """Red when the budget is overrun because runs take longer than thought."""
+    assert runner.runs_left() == 1
+    instead(
+        monkeypatch,
+        "import sys, time; time.sleep(0.5); open(sys.argv[1], 'w').write('{\"rate\": 1}')",
+    )
+    runner.measure(task)
+    runner.deadline = time.monotonic() + 3
+    assert 2 <= runner.runs_left() <= 5
+    runner.deadline = time.monotonic() - 1
+    assert runner.runs_left() == 0
+
+
+@pytest.mark.parametrize("workload", ["tt-train", "alexnet", "resnet", "classify"])
+def test_variants_fit_their_task(task, workload):
+    """Red when a variant names a field that a task does not have."""
+    for variant in variants_of(workload):
+        changed = dataclasses.replace(task, **variant.changes)
+        assert (changed != task) != bool(variant.environment)
+
+
+def test_mallocs_are_found_where_they_are(monkeypatch, tmp_path):
+    monkeypatch.setattr("experiments.threads.variants._LIBRARY_FOLDERS", (str(tmp_path),))
+    assert find_mallocs() == {}
+    for name in ("libtcmalloc_minimal.so.4", "libtcmalloc.so.4", "libjemalloc.so.2"):
+        (tmp_path / name).touch()
+    assert find_mallocs() == {
+        "tcmalloc": f"{tmp_path}/libtcmalloc.so.4",
+        "jemalloc": f"{tmp_path}/libjemalloc.so.2",
+    }
