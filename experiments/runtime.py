@@ -23,6 +23,7 @@ MANY = 2**16
 # Independent pieces in which a kind of work comes. Batches of pictures: each takes memory, some
 # 0.3 GB of AlexNet's activations.
 _PIECES = {"tt-train": MANY, "alexnet": 8, "resnet": 8, "classify": 8}
+_CORES_A_DECODER = 8  # AlexNet on so many takes fewer frames than one decoder gives
 ALL_CPUS = "all"
 
 
@@ -58,7 +59,7 @@ def choose_threads(text: str, *, workload: str | None = None) -> Threads:
         ValueError: for anything else.
     """
     if text != "auto":
-        return _parse_threads(text)
+        return Threads(*parse_pair(text, "--threads must be auto or INTRA,INTER"))
     machine = read_machine()
     kept = find_recommendation(workload, machine) if workload else None
     if kept is None or "intra_op" not in kept.setting:
@@ -82,14 +83,20 @@ def default_threads(machine: Machine, workload: str | None = None) -> Threads:
     if pieces is None:
         return Threads(cores, min(2, cores), source=source)
     inter_op = min(cores, pieces)
-    return Threads(cores // inter_op, inter_op, source=source)
+    jobs = max(2, cores // _CORES_A_DECODER) if workload == "classify" else None
+    return Threads(cores // inter_op, inter_op, jobs=jobs, source=source)
 
 
-def _parse_threads(text: str) -> Threads:
+def parse_pair(text: str, rule: str) -> tuple[int, int]:
+    """`18,36` to (18, 36).
+
+    Raises:
+        ValueError: for anything else; the message begins with the rule.
+    """
     match = re.fullmatch(r"([1-9]\d{0,3}),([1-9]\d{0,3})", text)
     if match is None:
-        raise ValueError(f"--threads must be auto or INTRA,INTER, e.g. 18,36. Received {text!r}.")
-    return Threads(int(match[1]), int(match[2]))
+        raise ValueError(f"{rule}, e.g. 18,36. Received {text!r}.")
+    return int(match[1]), int(match[2])
 
 
 def choices_of_cpus(machine: Machine) -> dict[str, tuple[int, ...]]:

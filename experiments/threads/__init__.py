@@ -30,7 +30,10 @@ class Arguments:
     workload: tuple[WorkloadName, ...] = ("tt-train", "alexnet", "resnet", "extract", "classify")
     """tt-train: the UCF11 job's training; alexnet, resnet: pictures in memory; extract: videos to
     shards; classify: folders of videos with AlexNet."""
-    budget_minutes: float = 30.0
+    settings: Annotated[tuple[str, ...], arg(metavar="INTRA,INTER")] = ()
+    """Compare these with the default, such as 18,36 1,36, instead of searching; for extract:
+    JOBS,OPENCV_THREADS."""
+    budget_minutes: float = 40.0
     """For all of it; each kind of work gets an equal share."""
     rounds: int = 3
     """How often a setting is measured, in turn with the others."""

@@ -26,7 +26,7 @@ from experiments.threads.comparison import Comparison, compare
 from experiments.threads.progress import BudgetProgress
 from experiments.threads.runner import Runner
 from experiments.threads.search import MeasureError, Outcome, Point, search
-from experiments.threads.space import WORKLOADS, Space
+from experiments.threads.space import WORKLOADS, Space, parse_settings
 from experiments.threads.variants import Variant, variants_of
 from experiments.threads.workloads import BATCH_SIZES, Task, WorkloadName, prepare
 from preprocess.machine import Machine, read_machine
@@ -107,6 +107,7 @@ def _check(arguments: Arguments) -> None:
         )
     if not arguments.workload:
         raise ValueError(f"--workload must name one of {', '.join(WORKLOADS)}.")
+    parse_settings(arguments.settings)
     for name in ("shards", "videos"):
         folder = getattr(arguments, name)
         if folder is not None and not folder.is_dir():
@@ -123,7 +124,7 @@ def _measure(
 ) -> Measured:
     """Search the settings of one kind of work, then try the variants."""
     say(f"{workload}: preparing")
-    space = Space(workload, machine)
+    space = Space(workload, machine, only=parse_settings(arguments.settings))
     own = {"tt-train": arguments.shards, "extract": arguments.videos, "classify": arguments.videos}
     inputs = own.get(workload) or prepare(workload, scratch, num_cores=machine.num_cores)
     runs: list[dict[str, Any]] = []
@@ -175,7 +176,10 @@ def _try_variants(
         if not variants or runner.runs_left() < 1 + len(variants) - len(failures):
             break
         say(f"{best.workload}: as recommended")
-        base = runner.measure(best)
+        try:
+            base = runner.measure(best)
+        except MeasureError:  # it worked before; the machine is in trouble
+            break
         for variant in variants:
             if variant.name in failures:
                 continue
@@ -187,15 +191,17 @@ def _try_variants(
                 continue
             rates[variant.name].append((base, rate))
     return [
-        (variant, _compare_pairs(rates[variant.name]), failures.get(variant.name, ""))
+        (
+            variant,
+            None if variant.name in failures else _compare_pairs(rates[variant.name]),
+            failures.get(variant.name, ""),
+        )
         for variant in variants
         if rates[variant.name] or variant.name in failures
     ]
 
 
-def _compare_pairs(pairs: list[tuple[float, float]]) -> Comparison | None:
-    if not pairs:
-        return None
+def _compare_pairs(pairs: list[tuple[float, float]]) -> Comparison:
     return compare([rate for _, rate in pairs], [base for base, _ in pairs])
 
 

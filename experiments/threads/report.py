@@ -16,6 +16,8 @@ from experiments.threads.variants import Variant
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_PAIRS_FOR_AN_INTERVAL = 3  # of two, Student's interval says nothing
+
 NAMES = {
     "intra_op": "intra-op",
     "inter_op": "inter-op",
@@ -55,9 +57,11 @@ def variants_table(rows: Sequence[tuple[Variant, Comparison | None, str]]) -> st
         if comparison is None:
             lines.append(f"| {variant.name} | | | failed: {failure} | {note} |")
             continue
-        interval = f"{comparison.low:+.0%} to {comparison.high:+.0%}"
-        sure = comparison.low > 0 or comparison.high < 0
-        said = ("faster" if comparison.gain > 0 else "slower") if sure else "no"
+        interval, said = "", "too few runs"
+        if comparison.num_pairs >= _PAIRS_FOR_AN_INTERVAL:
+            interval = f"{comparison.low:+.0%} to {comparison.high:+.0%}"
+            sure = comparison.low > 0 or comparison.high < 0
+            said = ("faster" if comparison.gain > 0 else "slower") if sure else "no"
         lines.append(f"| {variant.name} | {comparison.gain:+.0%} | {interval} | {said} | {note} |")
     return "\n".join(lines)
 
@@ -115,7 +119,9 @@ def heat_map_png(space: Space, outcome: Outcome, *, theme: Theme = LIGHT) -> byt
     axes.set_yticks(range(len(rows.values)), rows.values)
     axes.set_xlabel(NAMES[columns.name])
     axes.set_ylabel(NAMES[rows.name])
-    axes.set_title(f"{space.workload}: frames/s, and beside the default", fontsize=10, loc="left")
+    grey = "; grey: not measured" if np.isnan(rates).any() else ""
+    title = f"{space.workload}: frames/s, and beside the default{grey}"
+    axes.set_title(title, fontsize=10, loc="left")
     dress(axes, theme)
     figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
     return png_bytes(figure)

@@ -45,7 +45,10 @@ class Runner:
         left = self.deadline - time.monotonic()
         if not self._durations:
             return int(left > 0)
-        return max(0, int(left / mean(self._durations[-10:])))
+        last = self._durations[-10:]
+        if left < max(last):  # the next one may take as long
+            return 0
+        return int(left / mean(last))
 
     def measure(self, task: Task, extra_environment: Mapping[str, str] | None = None) -> float:
         """The rate of a task, in frames a second.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, get_args
 
-from experiments.runtime import ALL_CPUS, choices_of_cpus, default_threads
+from experiments.runtime import ALL_CPUS, choices_of_cpus, default_threads, parse_pair
 from experiments.threads.search import Axis, Point
 from experiments.threads.workloads import WorkloadName
 from preprocess.machine import Machine
@@ -22,21 +23,33 @@ class Space:
     Args:
         workload: the kind of work.
         machine: where it is to run.
+        only: pairs of values of the first two axes, to which the search is restricted.
     """
 
-    def __init__(self, workload: WorkloadName, machine: Machine) -> None:
+    def __init__(
+        self, workload: WorkloadName, machine: Machine, *, only: Sequence[tuple[int, int]] = ()
+    ) -> None:
         self.workload = workload
         self._machine = machine
+        self._only: set[Point] = set()
+        self._node_cores = math.ceil(machine.num_cores / len(machine.numa_nodes))
         cpus = tuple(choices_of_cpus(machine))
-        counts = counts_up_to(machine.num_cpus)
+        counts = counts_up_to(machine.num_cpus) | {machine.num_cores, self._node_cores}
         if workload == "extract":
-            self.axes = [Axis("jobs", counts), Axis("opencv_threads", counts[:3])]
+            self.axes = [_axis("jobs", counts), _axis("opencv_threads", counts_up_to(3) & counts)]
         else:
-            self.axes = [Axis("intra_op", counts), Axis("inter_op", counts)]
+            threads = default_threads(machine, workload)
+            self.axes = [
+                _axis("intra_op", counts | {threads.intra_op}),
+                _axis("inter_op", counts | {threads.inter_op}),
+            ]
             if workload == "classify" and machine.num_cores >= _MIN_CORES_TO_VARY_DECODERS:
-                self.axes.append(Axis("jobs", counts_up_to(machine.num_cores // 2)[1:]))
+                jobs = default_threads(machine, workload).jobs or 1
+                self.axes.append(_axis("jobs", counts_up_to(machine.num_cores // 2) - {1} | {jobs}))
         if len(cpus) > 1:
             self.axes.append(Axis("cpus", cpus, ordered=False))
+        if only:
+            self._restrict(only)
 
     @property
     def default(self) -> Point:
@@ -51,22 +64,26 @@ class Space:
         """What TensorFlow takes if it is told nothing: a thread a logical CPU, in both pools."""
         if self.workload == "extract":
             return None
-        return self._point(intra_op=self._machine.num_cpus, inter_op=self._machine.num_cpus)
+        cpus = self._machine.num_cpus
+        return (cpus, cpus, *self.default[2:])
 
     def starts(self) -> list[Point]:
         """Points to begin from, of different kinds."""
+        if self._only:
+            return sorted(self._only)
         cpus, cores = self._machine.num_cpus, self._machine.num_cores
         if self.workload == "extract":
             pairs = [(cpus, 1), (cores, 1), (max(1, cores // 2), 2)]
             points = [self._point(jobs=a, opencv_threads=b) for a, b in pairs]
         else:
-            node = min(cores, math.ceil(cores / len(self._machine.numa_nodes)))
-            pairs = starting_pairs(cpus, cores, node)
+            pairs = starting_pairs(cpus, cores, self._node_cores)
             points = [self._point(intra_op=a, inter_op=b) for a, b in pairs]
         return list(dict.fromkeys(points))
 
     def is_allowed(self, point: Point) -> bool:
-        """Whether memory suffices for the batches that the setting computes at once."""
+        """Whether a point is one of those asked for, and memory suffices for its batches."""
+        if self._only:
+            return point in self._only
         if self.workload not in _PICTURES or not self._machine.memory_bytes:
             return True
         wanted = _MODEL_BYTES + _BATCH_BYTES * self.setting(point)["inter_op"]
@@ -76,16 +93,34 @@ class Space:
         """Value by axis."""
         return dict(zip((axis.name for axis in self.axes), point, strict=True))
 
+    def _restrict(self, only: Sequence[tuple[int, int]]) -> None:
+        """Let the grid hold these pairs and the default, and no other points count."""
+        default = self.default
+        points = [(*pair, *default[2:]) for pair in only]
+        for number in (0, 1):
+            values = {default[number], *(pair[number] for pair in only)}
+            self.axes[number] = _axis(self.axes[number].name, values)
+        self._only = {default, *points}
+
     def _point(self, **wanted: int) -> Point:
         """The point nearest to some numbers; the other axes are as they are by default."""
-        others = {"cpus": ALL_CPUS, "jobs": max(2, self._machine.num_cores // 8)}
-        values = {**others, **wanted}
+        jobs = default_threads(self._machine, self.workload).jobs or 1
+        values = {"cpus": ALL_CPUS, "jobs": jobs, **wanted}
         return tuple(
             values[axis.name]
             if not axis.ordered
             else min(axis.values, key=lambda value: (abs(value - values[axis.name]), value))
             for axis in self.axes
         )
+
+
+def parse_settings(texts: Sequence[str]) -> list[tuple[int, int]]:
+    """Pairs such as `18,36`.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    return [parse_pair(text, "--settings must be pairs of numbers of threads") for text in texts]
 
 
 def starting_pairs(cpus: int, cores: int, node_cores: int) -> list[tuple[int, int]]:
@@ -103,10 +138,14 @@ def starting_pairs(cpus: int, cores: int, node_cores: int) -> list[tuple[int, in
     ]
 
 
-def counts_up_to(most: int) -> tuple[int, ...]:
+def counts_up_to(most: int) -> set[int]:
     """1, 2, 3, 4, 6, 8, 12, 16, 24, ... and `most` itself."""
     found, step = {most}, 1
     while step <= most:
-        found |= {step, step * 3 // 2} if step > 1 else {step}
+        found |= {step, step * 3 // 2}
         step *= 2
-    return tuple(sorted(count for count in found if count <= most))
+    return {count for count in found if count <= most}
+
+
+def _axis(name: str, values: set[int]) -> Axis:
+    return Axis(name, tuple(sorted(values)))

@@ -3,9 +3,17 @@
 import pytest
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
     """No test reads or writes the thread settings of the person who runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path, monkeypatch):
+    """No test reads the thread settings that another has kept."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 

@@ -8,6 +8,10 @@ import sys
 import numpy as np
 import pytest
 
+from experiments.runs import threads_of_run
+from experiments.runtime import default_threads
+from preprocess.machine import read_machine
+
 RUN_FILES = {
     *("best.keras", "last.keras", "checkpoint.npz", "config.json", "metrics.csv"),
     *("predictions.csv", "result.json", "report.html", "curves.png", "confusion_matrix.png"),
@@ -58,6 +62,17 @@ def test_the_result_agrees_with_the_predictions(finished):
     assert result["chance"] == pytest.approx(1 / 11)
     assert result["peak_rss_bytes"] > 1e8
     assert result["wall_seconds"] > 0
+
+
+def test_the_threads_are_printed_and_kept(finished, tmp_path):
+    """Red when nobody can tell later what a run had, or a resumed run takes other threads."""
+    cwd, run = finished
+    default = default_threads(read_machine(), "tt-train")
+    assert str(default) in run.stdout
+    used = json.loads((cwd / "out" / "config.json").read_text())["threads_used"]
+    assert (used["intra_op"], used["inter_op"]) == (default.intra_op, default.inter_op)
+    assert threads_of_run(cwd / "out") == default
+    assert threads_of_run(tmp_path) is None
 
 
 def test_the_row_is_recorded(finished):

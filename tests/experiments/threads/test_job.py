@@ -80,6 +80,17 @@ def test_auto_takes_it_from_then_on(measure, monkeypatch):
     assert found.source.startswith("measured")
 
 
+def test_a_few_settings_are_compared(measure, capsys):
+    measure(ridge)
+    assert main(["--workload", "tt-train", "--settings", "4,1", "18,36", "--no-variants"]) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert [row.split(" | ")[:2] for row in rows[1:]] == [
+        ["| 4", "1"],
+        ["| 1", "4"],
+        ["| 18", "36"],
+    ]
+
+
 def test_it_can_be_told_to_keep_nothing(measure):
     measure(ridge)
     assert main(["--workload", "tt-train", "--no-keep", "--no-variants"]) == 0
@@ -118,6 +129,7 @@ def test_work_that_cannot_be_done_at_all_is_an_error(measure, capsys):
         (["--budget-minutes", "0"], "--budget-minutes must be above 0"),
         (["--rounds", "0"], "--rounds must be above 0"),
         (["--seconds=-1"], "--seconds must be above 0"),
+        (["--settings", "18"], "--settings must be pairs"),
         (["--confirmations", "1"], "--confirmations must be at least 2"),
         (["--shards", "nowhere"], "--shards must name a folder"),
         (["--out", "a-file"], "a-file"),

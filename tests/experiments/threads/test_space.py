@@ -1,17 +1,19 @@
 """What is searched on which machine."""
 
+import itertools
+
 import pytest
 
 from experiments.runtime import default_threads
-from experiments.threads.space import WORKLOADS, Space, counts_up_to
+from experiments.threads.space import WORKLOADS, Space, counts_up_to, parse_settings
 
 from .machines import machine
 
 
 def test_counts():
-    assert counts_up_to(1) == (1,)
-    assert counts_up_to(2) == (1, 2)
-    assert counts_up_to(36) == (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 36)
+    assert counts_up_to(1) == {1}
+    assert counts_up_to(2) == {1, 2}
+    assert counts_up_to(36) == {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 36}
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)
@@ -29,7 +31,7 @@ def test_counts():
 def test_default_and_starts_lie_on_the_axes(workload, seen):
     """Red when the search is to begin at a point that it cannot reach."""
     space = Space(workload, seen)
-    for point in (space.default, *space.starts(), *([space.stock] if space.stock else [])):
+    for point in (space.default, *space.starts()):
         for value, axis in zip(point, space.axes, strict=True):
             assert value in axis.values
     assert space.is_allowed(space.default)
@@ -60,13 +62,36 @@ def test_a_large_machine_also_chooses_its_cpus():
 
 
 @pytest.mark.parametrize("workload", ["tt-train", "alexnet", "classify"])
-@pytest.mark.parametrize("cores", [1, 2, 4, 8, 64])
+@pytest.mark.parametrize("cores", [1, 2, 4, 8, 18, 28, 56, 64, 96])
 def test_the_default_is_what_auto_takes(workload, cores):
     """Red when the search compares with another default than users have."""
     space = Space(workload, machine(cores))
     threads = default_threads(machine(cores), workload)
     setting = space.setting(space.default)
     assert (setting["intra_op"], setting["inter_op"]) == (threads.intra_op, threads.inter_op)
+    assert setting.get("jobs", threads.jobs) == threads.jobs
+
+
+def test_physical_cores_are_among_the_numbers_tried():
+    """Red when 18 threads cannot be found on 18 cores of 36 hyper-threads."""
+    axes = Space("tt-train", machine(18, threads_a_core=2)).axes
+    assert 18 in axes[0].values
+    assert 36 in axes[1].values
+
+
+def test_a_few_settings_can_be_named():
+    """Red when a setting that was asked for is not run, or others are."""
+    space = Space("tt-train", machine(8), only=parse_settings(["18,36", "5,1"]))
+    grid = itertools.product(*(axis.values for axis in space.axes))
+    assert {point for point in grid if space.is_allowed(point)} == {(18, 36), (5, 1), (1, 8)}
+    assert space.default == (1, 8)
+    assert space.stock == (8, 8)
+
+
+@pytest.mark.parametrize("text", ["18", "0,3", "1,2,3", "a,b", "18x36"])
+def test_other_settings_are_refused(text):
+    with pytest.raises(ValueError, match="--settings must be pairs"):
+        parse_settings([text])
 
 
 def test_memory_bounds_the_batches_at_once():
