@@ -23,6 +23,7 @@ DEPENDENCIES = [
     "scikit-learn>=1.4",
     "joblib>=1.4",
     "scipy>=1.11",
+    "opentimelineio>=0.17",  # cut lists for editing programs
     "matplotlib>=3.8",
     "tqdm>=4.66",
     "tyro>=1.0",
@@ -38,6 +39,7 @@ EXTRAS = {
         "mypy>=1.11",
         "build>=1.2",
         "setuptools>=77",
+        "otio-cmx3600-adapter>=1.0",  # reads our EDL back
         "jax>=0.5",  # the second Keras backend that the layers are tested on
     ],
 }

@@ -35,6 +35,8 @@ MODELS: dict[str, tuple[str, dict[str, Any]] | None] = {
     "vgg16": ("VGG16", {}),
     "inceptionv3": ("InceptionV3", {}),
 }
+RESNETS = {f"torchvision_resnet{depth}": depth for depth in (18, 34, 50, 101, 152)}
+NAMES = (*MODELS, *RESNETS)
 
 
 @dataclass(frozen=True)
@@ -117,11 +119,12 @@ class Convert:
     """Read a file of arrays safely, and write it for Keras or as safetensors."""
 
     file: Positional[Path]
-    """bvlc_alexnet.npy, or an .npz or .safetensors file of arrays by layer/variable."""
+    """bvlc_alexnet.npy; an .npz or .safetensors file of arrays by layer/variable; or, for a
+    torchvision ResNet, PyTorch's .pth or .safetensors."""
     out: Positional[Path]
     """What to write: a name that ends in .weights.h5 or .safetensors."""
     model: str | None = None
-    """The model that .npz and .safetensors files are for, such as mobilenet_0.25."""
+    """The model that the file is for, such as mobilenet_0.25 or torchvision_resnet50."""
     overwrite: bool = False
     """Replace OUT where it exists."""
 
@@ -148,23 +151,26 @@ class Convert:
             raise WeightsError(f"{self.out} exists. Choose another name, or give --overwrite.")
         if not self.out.parent.is_dir():
             raise WeightsError(f"There is no folder {self.out.parent} to write to; make it first.")
-        if self.model is not None and self.model not in MODELS:
-            raise WeightsError(f"--model must be one of {', '.join(MODELS)}. It is {self.model}.")
+        if self.model is not None and self.model not in NAMES:
+            raise WeightsError(f"--model must be one of {', '.join(NAMES)}. It is {self.model}.")
         is_npy = self.file.suffix == ".npy"
         if is_npy and self.model not in (None, "alexnet"):
             raise WeightsError(f"An .npy file is read as alexnet's. --model is {self.model}.")
         if not is_npy and self.model is None and self.out.name.endswith(KERAS_WEIGHTS):
             raise WeightsError(
                 f"{KERAS_WEIGHTS} files need the model's layers. Give --model, one of "
-                f"{', '.join(MODELS)}."
+                f"{', '.join(NAMES)}."
             )
 
     def _arrays(self) -> dict[str, np.ndarray]:
         from weights.alexnet import read_alexnet_npy
         from weights.arrays import read_arrays
+        from weights.resnet import resnet_arrays
 
-        is_npy = self.file.suffix == ".npy"
-        return read_alexnet_npy(self.file) if is_npy else read_arrays(self.file)
+        if self.file.suffix == ".npy":
+            return read_alexnet_npy(self.file)
+        arrays = read_arrays(self.file)
+        return resnet_arrays(arrays) if self.model in RESNETS else arrays
 
 
 def main() -> int:
@@ -194,14 +200,15 @@ def _commands() -> Any:
 
 
 def _filled_model(name: str | None, arrays: dict[str, np.ndarray]) -> Any:
-    """A model of `MODELS` with these weights."""
+    """A model of `NAMES` with these weights."""
     runtime.configure(runtime.choose_threads("auto"), seed=0)
     import keras
 
     from weights.assign import assign_arrays
 
-    builder = MODELS[name or "alexnet"]
-    if builder is None:
+    if name in RESNETS:
+        model = _resnet(RESNETS[name], arrays)
+    elif (builder := MODELS[name or "alexnet"]) is None:
         from ttrnn.models.alexnet import build_alexnet
 
         model = build_alexnet()
@@ -210,6 +217,14 @@ def _filled_model(name: str | None, arrays: dict[str, np.ndarray]) -> Any:
         model = getattr(keras.applications, function)(weights=None, **arguments)
     assign_arrays(model, arrays)
     return model
+
+
+def _resnet(depth: int, arrays: dict[str, np.ndarray]) -> Any:
+    """A ResNet of as many classes as the arrays have."""
+    from ttrnn.models.resnet import build_resnet
+
+    head = arrays.get("fc/bias")
+    return build_resnet(depth, None if head is None else len(head))
 
 
 def _save_keras_weights(model: Any, out: Path) -> None:

@@ -98,6 +98,19 @@ class VideoReader:
         self.num_given += 1
         return True
 
+    def convert_into(self, frame: Frame) -> None:
+        """Fill `frame` (H, W, 3), RGB, with the one that `pass_over` has just left out.
+
+        So its time is known before it is converted.
+
+        Raises:
+            DecodeError: if it cannot be converted.
+        """
+        found, self._decoded = self._capture.retrieve(self._decoded)
+        if not found:
+            raise DecodeError(f"the frame at {self.time_seconds:.3f} s could not be converted")
+        self._fit(self._decoded, frame)
+
     def close(self) -> None:
         """Free the decoder."""
         self._capture.release()

@@ -8,6 +8,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from preprocess.errors import PreprocessError
+
+Box = tuple[float, float, float, float]
 Picture = NDArray[np.uint8]
 
 
@@ -26,6 +29,11 @@ class FrameFit:
             "smooth" is nearly that, and fast: linear to a multiple of the size, then means.
         centred: take from each picture the mean of all its values first. Frames are then float32
             instead of uint8.
+        box: the part of a picture that all the rest is about: (x1, y1, x2, y2) in fractions of
+            its width and height, to the nearest pixel. None for the whole.
+
+    Raises:
+        PreprocessError: unless 0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1 in a box.
     """
 
     size: tuple[int, int]
@@ -33,6 +41,17 @@ class FrameFit:
     margin: tuple[int, int, int, int] = (0, 0, 0, 0)
     interpolation: Literal["linear", "area", "smooth"] = "linear"
     centred: bool = False
+    box: Box | None = None
+
+    def __post_init__(self) -> None:
+        if self.box is None:
+            return
+        x1, y1, x2, y2 = self.box
+        if not (0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1):
+            raise PreprocessError(
+                "box must be (x1, y1, x2, y2) with 0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1. "
+                f"Received {self.box}; divide pixels by the picture's width and height."
+            )
 
     @property
     def frame_shape(self) -> tuple[int, int, int]:
@@ -48,9 +67,9 @@ class FrameFit:
         """Fill a frame (height, width, 3), RGB, from a picture (any height, any width, 3), BGR."""
         import cv2
 
-        pixels: NDArray[Any] = picture
+        pixels: NDArray[Any] = picture if self.box is None else _cut_box(picture, self.box)
         if self.centred:
-            pixels = picture.astype(np.float32)
+            pixels = pixels.astype(np.float32)
             pixels -= pixels.mean(dtype=np.float64)
         if self.crop == "aspect":
             pixels = _cut_to_aspect(pixels, self.size)
@@ -60,6 +79,14 @@ class FrameFit:
             pixels = _RESIZE[self.interpolation](pixels, wanted)
         pixels = pixels[top : top + self.size[1], left : left + self.size[0]]
         cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=frame)  # after the resize: fewer pixels
+
+
+def _cut_box(picture: Picture, box: Box) -> Picture:
+    """What of a picture lies in a box, at least one pixel."""
+    height, width = picture.shape[:2]
+    left, top = min(round(box[0] * width), width - 1), min(round(box[1] * height), height - 1)
+    right, bottom = max(round(box[2] * width), left + 1), max(round(box[3] * height), top + 1)
+    return picture[top:bottom, left:right]
 
 
 def _cut_to_aspect(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:

@@ -76,6 +76,7 @@ def test_layers_never_print_or_seed():
         "experiments.classify",
         "experiments.bench_classify",
         "experiments.threads",
+        "experiments.highlights",
         "experiments.ucf11",
         "experiments.crossval",
         "experiments.report",

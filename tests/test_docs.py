@@ -48,7 +48,11 @@ def test_commands_are_understood(command):
     if not arguments:  # a command's name, in a sentence
         assert importlib.util.find_spec(name)
         return
-    homes = {"preprocess": "preprocess.__main__", "weights": "experiments.weights_command"}
+    homes = {
+        "preprocess": "preprocess.__main__",
+        "weights": "experiments.weights_command",
+        "experiments.highlights": "experiments.highlights.commands",
+    }
     module = importlib.import_module(homes.get(name, name))
     parser = module._commands() if name in homes else module.Arguments
     tyro.cli(parser, args=arguments, console_outputs=False)

@@ -10,6 +10,8 @@ from weights.errors import WeightsError
 from weights.imagenet import ImageNetClass, imagenet_classes
 from weights.legacy_tt import load_legacy_tt
 from weights.registry import ENTRIES, Entry
+from weights.resnet import resnet_arrays
+from weights.torch_files import read_state_dict, read_torch_file
 from weights.unpickle import read_object_npy
 
 __all__ = [
@@ -24,5 +26,8 @@ __all__ = [
     "read_alexnet_npy",
     "read_arrays",
     "read_object_npy",
+    "read_state_dict",
+    "read_torch_file",
+    "resnet_arrays",
     "write_safetensors",
 ]

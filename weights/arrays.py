@@ -1,4 +1,4 @@
-"""Arrays by name, from and to `.npz` and `.safetensors`: formats that hold nothing but arrays."""
+"""Arrays by name, from and to files of arrays: `.npz`, `.safetensors`, PyTorch's checkpoints."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -15,6 +15,7 @@ import numpy as np
 from weights.errors import WeightsError
 from weights.files import replacing
 from weights.pickle_machine import shown
+from weights.torch_files import SUFFIXES, read_state_dict
 
 MAX_MEMBERS = 10_000
 MAX_RATIO = 20  # weights hardly compress: uncompressed to compressed size, over the whole file
@@ -27,20 +28,24 @@ _BROKEN_ZIP = (*_BROKEN, zipfile.BadZipFile, zlib.error, NotImplementedError, Ru
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Arrays by name; in files of weights the names are layer/variable.
 
+    Of PyTorch's files these are the state dict's, by their names in torch: see `read_state_dict`.
+
     Args:
-        path: of an `.npz` or `.safetensors` file.
+        path: of an `.npz`, `.safetensors`, `.pth`, `.pt`, `.pyth` or `.bin` file.
 
     Raises:
         WeightsError: if the file cannot be read, is broken, has anything but numbers in it, or
             would need far more memory than it takes on the disk.
     """
     path = Path(path)
-    readers = {".npz": _read_npz, ".safetensors": _read_safetensors}
-    if path.suffix not in readers:
-        raise WeightsError(f"Arrays are read from .npz and .safetensors. Received {path}.")
+    if path.suffix not in _READERS:
+        raise WeightsError(
+            "Arrays are read from .npz and .safetensors, and from PyTorch's "
+            f"{', '.join(SUFFIXES)}. Received {path}."
+        )
     if not path.is_file():
         raise WeightsError(f"{path} cannot be read: there is no such file.")
-    arrays = readers[path.suffix](path)
+    arrays = _READERS[path.suffix](path)
     for name, array in arrays.items():
         if array.dtype.kind not in _NUMBERS:
             raise WeightsError(f"{path} is refused: {shown(name)} is of type {array.dtype}.")
@@ -124,3 +129,10 @@ def _check_header(file: IO[bytes], member: zipfile.ZipInfo) -> None:
             f"its member {shown(member.filename)} is to hold {needed:,} bytes for the shape "
             f"{shown(str(shape))}, but has {member.file_size:,}"
         )
+
+
+_READERS: dict[str, Callable[[Path], dict[str, np.ndarray]]] = {
+    ".npz": _read_npz,
+    ".safetensors": _read_safetensors,
+    **dict.fromkeys(SUFFIXES, read_state_dict),
+}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import pickletools
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from weights.errors import WeightsError
@@ -40,31 +40,45 @@ class Call:
     arguments: tuple[Any, ...]
     state: Any = None
     """What a BUILD opcode gave it afterwards."""
+    items: dict[Any, Any] = field(default_factory=dict)
+    """What SETITEM opcodes put into it, where it is to make a dict."""
 
 
-def read_pickle(file: BinaryIO, *, admitted: Collection[str]) -> Any:
+def read_pickle(
+    file: BinaryIO,
+    *,
+    admitted: Collection[str],
+    dicts: Collection[str] = (),
+    persistent: Callable[[Any], Any] | None = None,
+    max_opcodes: int = MAX_OPCODES,
+) -> Any:
     """The data of a pickle, from where the file stands.
 
     Python 2's strings are read as latin-1.
 
     Args:
-        file: an open file on a disk.
+        file: an open file on a disk, or in memory. It is left behind the pickle's end.
         admitted: the globals that may occur, such as numpy.ndarray.
+        dicts: those of them whose calls make dicts, and may be filled like one.
+        persistent: makes our value of a persistent id, which the file gives in place of what it
+            keeps elsewhere. Without it such an id is refused.
+        max_opcodes: more than this is refused.
 
     Returns:
-        None, bool, int, float, str, bytes, list, tuple, dict, `Global` and `Call`, in each other.
-        A list may hold itself, and one list may be in many places: walk it with care.
+        None, bool, int, float, str, bytes, list, tuple, dict, `Global`, `Call` and what
+        `persistent` makes, in each other. A list may hold itself, and one list may be in many
+        places: walk it with care.
 
     Raises:
         WeightsError: for a global that is not admitted, an opcode that plain data does not need,
             or a file that breaks off or makes no sense.
     """
-    machine = _Machine(admitted)
+    machine = _Machine(admitted, dicts, persistent, max_opcodes)
     bounded: Any = _Bounded(file)
     try:
         for number, (opcode, argument, position) in enumerate(pickletools.genops(bounded)):
-            if number == MAX_OPCODES:
-                raise WeightsError(f"the pickle has more than {MAX_OPCODES:,} opcodes")
+            if number == max_opcodes:
+                raise WeightsError(f"the pickle has more than {max_opcodes:,} opcodes")
             step = _STEPS.get(opcode.name)
             if step is None:
                 raise WeightsError(f"the pickle holds the opcode {opcode.name} at byte {position}")
@@ -85,7 +99,9 @@ class _Bounded:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._left = os.fstat(file.fileno()).st_size - file.tell()
+        start = file.tell()
+        self._left = file.seek(0, os.SEEK_END) - start
+        file.seek(start)
 
     def tell(self) -> int:
         return self._file.tell()
@@ -105,14 +121,17 @@ class _Bounded:
         return line
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class _Machine:
     """The stack, the marks on it and the memo of an unpickler."""
 
-    def __init__(self, admitted: Collection[str]) -> None:
-        self._admitted = admitted
-        self._stack: list[Any] = []
-        self._marks: list[int] = []
-        self._memo: dict[int, Any] = {}
+    _admitted: Collection[str]
+    _dicts: Collection[str]
+    _persistent: Callable[[Any], Any] | None
+    _max_opcodes: int
+    _stack: list[Any] = field(default_factory=list)
+    _marks: list[int] = field(default_factory=list)
+    _memo: dict[int, Any] = field(default_factory=dict)
 
     def result(self) -> Any:
         if len(self._stack) != 1 or self._marks:
@@ -155,14 +174,16 @@ class _Machine:
         self.top(list).extend(values)
 
     def set_items(self, values: list[Any]) -> None:
-        target = self.top(dict)
+        top = self.top()
+        is_call = type(top) is Call and top.name in self._dicts
+        target = top.items if is_call else self.top(dict)
         for key, value in zip(values[::2], values[1::2], strict=True):
             if type(key) not in (str, bytes, int):  # a tuple's hash may take for ever
                 raise WeightsError(f"the pickle has a {type(key).__name__} as a dict's key")
             target[key] = value
 
     def put(self, index: int) -> None:
-        if index >= MAX_OPCODES:
+        if index >= self._max_opcodes:
             raise WeightsError(f"the pickle's memo goes up to {index:,}")
         self._memo[index] = self.top()
 
@@ -194,6 +215,11 @@ class _Machine:
     def build(self, _: None) -> None:
         state = self.pop()
         self.top(Call).state = state
+
+    def push_persistent(self, _: None) -> None:
+        if self._persistent is None:
+            raise WeightsError("the pickle holds the opcode BINPERSID, an id of what is elsewhere")
+        self.push(self._persistent(self.pop()))
 
     def check_protocol(self, protocol: int) -> None:
         if protocol > NEWEST_PROTOCOL:
@@ -233,4 +259,5 @@ _STEPS: dict[str, _Step] = {
     "STACK_GLOBAL": _Machine.push_global_of_stack,
     "REDUCE": _Machine.reduce,
     "BUILD": _Machine.build,
+    "BINPERSID": _Machine.push_persistent,
 }

@@ -13,6 +13,7 @@ from weights import WeightsError, model_arrays, read_arrays, write_safetensors
 from weights.alexnet import ALEXNET_SHAPES
 
 from .pickles import file
+from .torch_pickles import state_dict, zip_file
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -222,3 +223,23 @@ def test_importing_weights_starts_nothing_heavy():
 def test_weights_error_is_no_value_error():
     """Callers that catch ValueError for their own arguments must not hide a hostile file."""
     assert not issubclass(WeightsError, ValueError)
+
+
+def test_a_torchvision_checkpoint_becomes_ours(command, tmp_path):
+    """Red when a .pth is taken for arrays by our names, or the head keeps 1,000 classes."""
+    golden = np.load(ROOT / "tests" / "golden" / "resnet.npz")
+    state = {
+        str(key): np.full(shape[shape >= 0], 0.5, np.float32)
+        for key, shape in zip(golden["18_keys"], golden["18_shapes"], strict=True)
+        if not key.endswith("num_batches_tracked")
+    }
+    state["fc.weight"], state["fc.bias"] = state["fc.weight"][:2], np.array([3, 4], np.float32)
+    path, out = tmp_path / "resnet18.pth", tmp_path / "resnet18.safetensors"
+    path.write_bytes(zip_file(*state_dict(state)))
+    code, said, _ = command("convert", path, out, "--model", "torchvision_resnet18")
+    assert code == 0
+    assert "122 arrays" not in said  # torch's, with its counts
+    found = read_arrays(out)
+    assert found["layer4_1_conv2/kernel"].shape == (3, 3, 512, 512)
+    assert found["fc/kernel"].shape == (512, 2)
+    np.testing.assert_array_equal(found["fc/bias"], [3, 4])

@@ -1,0 +1,1 @@
+"""Highlights: from a few labelled clips to an automatic reel of a long recording."""

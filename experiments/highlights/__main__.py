@@ -1,0 +1,7 @@
+"""`python -m experiments.highlights`."""
+
+import sys
+
+from experiments.highlights.commands import main
+
+sys.exit(main())

@@ -1,0 +1,106 @@
+"""Frames as editors count them: timecode, with and without dropped numbers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+_COMMON = tuple(
+    Fraction(rate) for rate in (12, 15, 24, 25, 30, 48, 50, 60, 90, 100, 120, 144)
+) + tuple(Fraction(rate * 1000, 1001) for rate in (24, 30, 48, 60, 120))
+_CLOSE = 0.0004  # 29.97 and 30 are 0.001 apart
+_TIMECODE = re.compile(r"(\d\d):([0-5]\d):([0-5]\d)([:;])(\d\d+)", re.ASCII)
+
+
+def exact_rate(frames_per_second: float) -> Fraction:
+    """29.97 -> 30000/1001; a rate that nobody uses, to the nearest fraction.
+
+    Raises:
+        ValueError: if it is not positive.
+    """
+    if not 0 < frames_per_second < 1000:
+        raise ValueError(f"A frame rate must be in (0, 1000). Received {frames_per_second}.")
+    nearest = min(_COMMON, key=lambda rate: abs(rate - frames_per_second))
+    if abs(nearest - frames_per_second) <= _CLOSE * frames_per_second:
+        return nearest
+    return Fraction(frames_per_second).limit_denominator(1001)
+
+
+def can_drop(rate: Fraction) -> bool:
+    """Whether drop-frame timecode is defined for a rate: 29.97, 59.94 and 119.88."""
+    return rate.denominator == 1001 and rate.numerator % 30000 == 0
+
+
+@dataclass(frozen=True)
+class Counter:
+    """Numbers frames.
+
+    Timecode counts `base` frames a second, a whole number. At 29.97 frames a second it falls
+    behind the clock by 3.6 s an hour; drop-frame counting leaves out 2 numbers (no frames) in
+    each minute but every tenth, 4 at 59.94, and so keeps up with it.
+
+    Args:
+        rate: exact frames a second.
+        drop: whether numbers are dropped.
+
+    Raises:
+        ValueError: if numbers cannot be dropped at this rate.
+    """
+
+    rate: Fraction
+    drop: bool
+
+    def __post_init__(self) -> None:
+        if self.drop and not can_drop(self.rate):
+            raise ValueError(
+                "Drop-frame timecode is for 29.97, 59.94 and 119.88 frames a second. Received "
+                f"{float(self.rate):.3f}; count without dropping."
+            )
+
+    @property
+    def base(self) -> int:
+        """Numbers a second."""
+        return max(1, round(self.rate))
+
+    def timecode(self, frame: int) -> str:
+        """The number of a frame: 1800 -> '00:01:00;02' at 29.97 with drop.
+
+        Raises:
+            ValueError: if the frame is negative or a hundred hours away.
+        """
+        number = frame + self._left_out(frame)
+        seconds, rest = divmod(number, self.base)
+        hours, minutes = divmod(seconds // 60, 60)
+        if not (frame >= 0 and hours < 100):
+            raise ValueError(f"Timecode counts from 0 to 99 hours. Received frame {frame}.")
+        mark = ";" if self.drop else ":"
+        return f"{hours:02d}:{minutes:02d}:{seconds % 60:02d}{mark}{rest:02d}"
+
+    def frame(self, timecode: str) -> int:
+        """The frame of a number.
+
+        Raises:
+            ValueError: if it is no timecode of this kind, or a number that is dropped.
+        """
+        match = _TIMECODE.fullmatch(timecode)
+        mark = ";" if self.drop else ":"
+        if match is None or match[4] != mark or int(match[5]) >= self.base:
+            raise ValueError(f"Timecode must be hh:mm:ss{mark}ff. Received {timecode!r}.")
+        hours, minutes, seconds, rest = (int(match[part]) for part in (1, 2, 3, 5))
+        minutes += 60 * hours
+        dropped = self._dropped_a_minute()
+        if seconds == 0 and rest < dropped and minutes % 10:
+            raise ValueError(f"{timecode} is left out of drop-frame timecode.")
+        number = (60 * minutes + seconds) * self.base + rest
+        return number - dropped * (minutes - minutes // 10)
+
+    def _dropped_a_minute(self) -> int:
+        return self.base // 15 if self.drop else 0
+
+    def _left_out(self, frame: int) -> int:
+        """How many numbers were dropped before that of a frame."""
+        dropped = self._dropped_a_minute()
+        minute = 60 * self.base - dropped
+        tens, rest = divmod(frame, 10 * minute + dropped)
+        return dropped * (9 * tens + max(0, (rest - dropped) // minute))

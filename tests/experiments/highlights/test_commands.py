@@ -1,0 +1,138 @@
+"""The command as a user types it: a recording and its scores to a reel and cut lists."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from experiments.highlights.commands import main
+from experiments.highlights.quiet import loudness_db, quiet_near
+from experiments.highlights.recording import read_recording
+from experiments.highlights.segments import Segment
+
+from .counters import ffmpeg, read_numbers, render_counter
+
+RATE = 25
+SECONDS = 40
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    """40 s of counters at 25 frames a second; the pictures say their number."""
+    path = tmp_path_factory.mktemp("recording") / "stream.mp4"
+    render_counter(path, RATE, SECONDS)
+    return path
+
+
+@pytest.fixture
+def scores(tmp_path):
+    """Twice a second; high from 10 to 16 and from 30 to 34 s."""
+    path = tmp_path / "scores.csv"
+    times = np.arange(0, SECONDS, 0.5)
+    high = ((times >= 10) & (times < 16)) | ((times >= 30) & (times < 34))
+    rows = [f"{time},{0.95 if yes else 0.05}" for time, yes in zip(times, high, strict=True)]
+    path.write_text("\n".join(["time_seconds,probability", *rows]))
+    return path
+
+
+def reel(*args):
+    return main(["reel", *map(str, args)])
+
+
+def test_the_reel_holds_the_highlights(recording, scores, tmp_path, capsys):
+    """Red when segments, frames or lists are those of another place."""
+    out = tmp_path / "out.mp4"
+    flags = ["--no-snap", "--bin-size", 1, "--cut-lists", "csv", "edl", "chapters"]
+    assert reel(scores, recording, "-o", out, *flags) == 0
+    rows = list(csv.DictReader((tmp_path / "out.csv").open()))
+    spans = [(float(row["start_seconds"]), float(row["end_seconds"])) for row in rows]
+    frame = 1 / RATE
+    expected = [(9.75, 15.75), (29.75, 33.75)]  # halfway from the last low sample
+    assert spans == [pytest.approx(span, abs=frame / 2 + 1e-9) for span in expected]
+    wanted = [n for start, end in spans for n in range(round(start * RATE), round(end * RATE))]
+    assert read_numbers(out) == wanted
+    assert (tmp_path / "out.edl").read_text().startswith("TITLE: out")
+    assert (tmp_path / "out.chapters.txt").exists()
+    assert "2 highlights" in capsys.readouterr().out
+
+
+def test_a_dry_run_writes_nothing(recording, scores, tmp_path, capsys):
+    before = set(tmp_path.iterdir())
+    assert reel(scores, recording, "-o", tmp_path / "out.mp4", "--dry-run", "--top", 1) == 0
+    said = capsys.readouterr().out
+    assert said.count("stream.mp4") == 1
+    assert "--top 1" in said
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_the_originals_rule(recording, scores, tmp_path, capsys):
+    flags = ["--select-by", "original", "--bin-size", 3, "--dry-run"]
+    assert reel(scores, recording, *flags) == 0
+    assert "original's rule" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\n1,2\n", "must have the columns"),
+        ("time_seconds,probability\n1,x\n", "line 2"),
+        ("time_seconds,probability\n1\n", "line 2"),
+        ("time_seconds,probability\n5,0.5\n1,0.5\n", "ascending"),
+        ("time_seconds,probability\n1,nan\n", "probabilit"),
+        ("time_seconds,probability\n99,0.5\n", "40"),
+    ],
+)
+def test_wrong_scores_are_told(recording, tmp_path, capsys, text, message):
+    path = tmp_path / "wrong.csv"
+    path.write_text(text)
+    assert reel(path, recording, "-o", tmp_path / "out.mp4") == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_what_exists_is_kept(recording, scores, tmp_path, capsys):
+    (tmp_path / "out.csv").write_text("mine")
+    assert reel(scores, recording, "-o", tmp_path / "out.mp4", "--no-snap") == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert (tmp_path / "out.csv").read_text() == "mine"
+
+
+def test_missing_files_are_told(recording, scores, tmp_path, capsys):
+    assert reel(scores, tmp_path / "nowhere.mp4") == 2
+    assert "nowhere.mp4" in capsys.readouterr().err
+    assert reel(tmp_path / "nowhere.csv", recording) == 2
+    assert "nowhere.csv" in capsys.readouterr().err
+
+
+def test_labels_are_converted(tmp_path, capsys):
+    source, target = tmp_path / "data.csv", tmp_path / "labels.csv"
+    source.write_text('a.mp4 "[0.0, 0.5, 0.25, 1.0]" "(1.5, 3)"\n')
+    assert main(["labels", str(source), str(target)]) == 0
+    assert "a.mp4,0.0,0.5,0.25,1.0,1.5,3.0,highlight" in target.read_text()
+    assert main(["labels", str(source), str(target)]) == 2
+    assert "exists" in capsys.readouterr().err
+
+
+def test_loudness():
+    """Red when 0 is not full scale: a sine of amplitude 1 is 3 dB below it."""
+    sine = np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000).astype(np.float32)
+    assert loudness_db(sine, 16000) == pytest.approx(np.full(50, -3.01), abs=0.01)
+    assert np.isneginf(loudness_db(np.zeros(400, np.float32), 16000)).all()
+
+
+def test_a_pause_is_found_where_it_is(tmp_path):
+    """Red when the sound's clock is not the recording's: here the second chunk's begins at 8 s."""
+    paths = []
+    for number in (0, 1):
+        paths.append(tmp_path / f"part{number}.mp4")
+        ffmpeg(
+            *("-f", "lavfi", "-i", "color=gray:s=64x48:r=25:d=8"),
+            *("-f", "lavfi", "-i", "aevalsrc='if(between(t,5,5.4),0,0.3*sin(2500*t))':d=8"),
+            *("-shortest", str(paths[-1])),
+        )
+    chunks = read_recording(paths)
+    found = quiet_near(chunks, [Segment(4.0, 12.8, 1.0, 5.0)])
+    for pause in (5.2, 13.2):
+        near = found.times[np.abs(found.times - pause) < 0.3]
+        assert len(near) >= 1
+        assert np.abs(near - pause).min() < 0.06

@@ -1,0 +1,178 @@
+"""ResNet-18 to 152 as torchvision has them (v1.5): pixels in, class scores or features out."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+
+BLOCKS = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}  # depth -> blocks of layer1 to layer4
+BOTTLENECK_DEPTH = 50  # from here on three convolutions a block in place of two
+IMAGENET_MEAN_RGB = (0.485, 0.456, 0.406)  # of pixels from 0 to 1
+IMAGENET_STD_RGB = (0.229, 0.224, 0.225)
+Convolutions = list[tuple[int, int, int]]  # filters, size and stride of each
+
+
+def build_resnet(
+    depth: int,
+    num_classes: int | None = 1000,
+    *,
+    input_shape: tuple[int | None, int | None, int] = (224, 224, 3),
+    normalize: bool = False,
+    zero_init_residual: bool = False,
+    dtype: str | None = None,
+    name: str | None = None,
+) -> keras.Model:
+    """Build a residual network with torchvision's arithmetic, so that its weights fit.
+
+    A block is y = relu(F(x) + x), with F of 3 x 3, 3 x 3 convolutions or of 1 x 1, 3 x 3, 1 x 1,
+    each batch-normalised; x goes through a strided 1 x 1 convolution where F changes its shape.
+    The stride of a bottleneck is in its 3 x 3 convolution, not in the first as in the paper.
+
+    An array's name is torchvision's with "_" for ".": layer1.0.downsample.0.weight is the kernel of
+    layer1_0_downsample_0; `weights.resnet` has the whole rule. In training the moving variances
+    take the batch's variance over n, where torch takes that over n - 1.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        num_classes: of the last layer; None for the pooled features alone.
+        input_shape: (height, width, channels); None for a side that varies. Sides of 32 and more
+            make sense, for layer4 is 32 times smaller.
+        normalize: take pixels from 0 to 255, of any type, and normalise them in the model by
+            ImageNet's mean and deviation. Otherwise they come normalised.
+        zero_init_residual: start the last gamma of each block at zero, so that it starts as x.
+        dtype: policy of every layer, such as "mixed_bfloat16"; the scores are then float32.
+        name: of the model, or None for "resnet18" and the like.
+
+    Returns:
+        A model of RGB pixels (batch, height, width, 3) to logits (batch, num_classes), or to
+        features (batch, 512), from depth 50 on (batch, 2048).
+
+    Raises:
+        ValueError: for an unknown depth, or `normalize` with other than 3 channels.
+
+    Reference: He, Zhang, Ren, Sun, CVPR 2016; torchvision.models.resnet.
+    """
+    _check(depth, input_shape, normalize)
+    stored = keras.dtype_policies.get(dtype).variable_dtype  # float32 under mixed policies
+    pixels = keras.Input(input_shape, dtype=stored, name="pixels")
+    x = _normalized(pixels, stored) if normalize else pixels
+    layers = _Layers(dtype, last_gamma="zeros" if zero_init_residual else "ones")
+    x = layers.stem(x)  # (B, H/4, W/4, 64)
+    for stage, num_blocks in enumerate(BLOCKS[depth]):
+        for block in range(num_blocks):
+            stride = 2 if stage > 0 and block == 0 else 1
+            convolutions = _convolutions(depth, 64 * 2**stage, stride)
+            x = layers.residual(x, convolutions, f"layer{stage + 1}_{block}")
+    x = keras.layers.GlobalAveragePooling2D(dtype=stored, name="avgpool")(x)  # (B, 512 or 2048)
+    if num_classes is not None:
+        x = _classifier(x.shape[-1], num_classes, stored)(x)
+    return keras.Model(pixels, x, name=name or f"resnet{depth}")
+
+
+def _check(depth: int, input_shape: tuple[int | None, ...], normalize: bool) -> None:
+    if depth not in BLOCKS:
+        raise ValueError(f"depth must be one of {', '.join(map(str, BLOCKS))}. Received {depth!r}.")
+    if normalize and input_shape[-1] != 3:
+        raise ValueError(
+            f"normalize needs the 3 channels of RGB. Received input_shape {input_shape}; "
+            "normalise other pixels before the model."
+        )
+
+
+def _convolutions(depth: int, filters: int, stride: int) -> Convolutions:
+    if depth < BOTTLENECK_DEPTH:
+        return [(filters, 3, stride), (filters, 3, 1)]
+    return [(filters, 1, 1), (filters, 3, stride), (4 * filters, 1, 1)]
+
+
+def _normalized(pixels, dtype):
+    """(pixels / 255 - mean) / deviation, as one multiplication and one addition."""
+    scale = [1 / (255 * std) for std in IMAGENET_STD_RGB]
+    offset = [-mean / std for mean, std in zip(IMAGENET_MEAN_RGB, IMAGENET_STD_RGB, strict=True)]
+    return keras.layers.Rescaling(scale, offset, dtype=dtype, name="normalize")(pixels)
+
+
+def _classifier(num_features: int, num_classes: int, dtype: str) -> keras.layers.Dense:
+    """The last layer, with torch's start: uniform up to 1 / sqrt(num_features)."""
+    limit = 1 / math.sqrt(num_features)
+    return keras.layers.Dense(
+        num_classes,
+        kernel_initializer=keras.initializers.RandomUniform(-limit, limit),
+        bias_initializer=keras.initializers.RandomUniform(-limit, limit),
+        dtype=dtype,
+        name="fc",
+    )
+
+
+class _Layers:
+    """The layers of one network, with what they have in common.
+
+    Args:
+        dtype: policy of every layer.
+        last_gamma: initializer of the scale at the end of a block.
+    """
+
+    def __init__(self, dtype: str | None, *, last_gamma: str) -> None:
+        self._dtype = dtype
+        self._last_gamma = last_gamma
+
+    def stem(self, x):
+        """A quarter of each side.
+
+        torch pads for the maximum with minus infinity. After ReLU zeros do the same: each window
+        has a value of its own, and none is below zero.
+        """
+        x = self.relu(self.norm(self.conv(x, 64, 7, 2, "conv1"), "bn1"), "relu")  # (B, H/2, ..)
+        x = self.pad(x, 1, "maxpool_pad")
+        return keras.layers.MaxPooling2D(3, 2, dtype=self._dtype, name="maxpool")(x)
+
+    def residual(self, x, convolutions: Convolutions, name: str):
+        """relu(F(x) + x), with x brought to F's shape where it has another."""
+        shortcut = x
+        for number, (filters, size, stride) in enumerate(convolutions, 1):
+            last = number == len(convolutions)
+            x = self.conv(x, filters, size, stride, f"{name}_conv{number}")
+            x = self.norm(x, f"{name}_bn{number}", self._last_gamma if last else "ones")
+            x = x if last else self.relu(x, f"{name}_relu{number}")
+        filters, stride = convolutions[-1][0], max(stride for _, _, stride in convolutions)
+        if stride > 1 or shortcut.shape[-1] != filters:
+            shortcut = self.conv(shortcut, filters, 1, stride, f"{name}_downsample_0")
+            shortcut = self.norm(shortcut, f"{name}_downsample_1")
+        x = keras.layers.Add(dtype=self._dtype, name=f"{name}_add")([x, shortcut])
+        return self.relu(x, f"{name}_relu")
+
+    def conv(self, x, filters: int, size: int, stride: int, name: str):
+        """A convolution padded alike on both sides; "same" is that at stride 1 alone."""
+        if stride > 1 and size > 1:
+            x = self.pad(x, size // 2, f"{name}_pad")
+        return keras.layers.Conv2D(
+            filters,
+            size,
+            stride,
+            padding="same" if stride == 1 else "valid",
+            use_bias=False,
+            kernel_initializer=keras.initializers.VarianceScaling(
+                2.0, mode="fan_out", distribution="untruncated_normal"
+            ),
+            dtype=self._dtype,
+            name=name,
+        )(x)
+
+    def norm(self, x, name: str, gamma: str = "ones"):
+        """momentum is what is kept: torch's 0.1 is what is taken."""
+        return keras.layers.BatchNormalization(
+            momentum=0.9, epsilon=1e-5, gamma_initializer=gamma, dtype=self._dtype, name=name
+        )(x)
+
+    def relu(self, x, name: str):
+        return keras.layers.ReLU(dtype=self._dtype, name=name)(x)
+
+    def pad(self, x, padding: int, name: str):
+        return keras.layers.ZeroPadding2D(padding, dtype=self._dtype, name=name)(x)
