@@ -71,7 +71,7 @@ def run(arguments: Arguments) -> int:
             done.append(measured)
             _write(arguments, machine, done)
             progress.print(_text(arguments, measured))
-            if arguments.keep:
+            if arguments.keep and report.says_something(measured.outcome):
                 progress.print(_keep(measured, machine, arguments.out))
     print(f"\nWritten to {arguments.out}/: results.json, report.md, {_pictures(done)}")
     return 0
@@ -272,10 +272,14 @@ def _write(arguments: Arguments, machine: Machine, done: list[Measured]) -> None
     text = "\n".join(["# Threads\n", *machine.describe(), *texts]) + "\n"
     write_atomically(arguments.out / "results.json", json.dumps(result, indent=1).encode())
     write_atomically(arguments.out / "report.md", text.encode())
-    for each in done:
+    for each in _telling(done):
         picture = report.heat_map_png(each.space, each.outcome)
         write_atomically(arguments.out / f"{each.space.workload}.png", picture)
 
 
 def _pictures(done: list[Measured]) -> str:
-    return ", ".join(f"{each.space.workload}.png" for each in done)
+    return ", ".join(f"{each.space.workload}.png" for each in _telling(done)) or "no picture"
+
+
+def _telling(done: list[Measured]) -> list[Measured]:
+    return [each for each in done if report.says_something(each.outcome)]

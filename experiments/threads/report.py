@@ -69,6 +69,8 @@ def variants_table(rows: Sequence[tuple[Variant, Comparison | None, str]]) -> st
 def verdict(space: Space, outcome: Outcome) -> str:
     """What to do, in a sentence or two."""
     ran = sum(trial.median is not None for trial in outcome.trials)
+    if not says_something(outcome):
+        return "There was no time to compare settings; give more --budget-minutes."
     default, best = in_words(space, outcome.default), in_words(space, outcome.best)
     pairs = ""
     if outcome.comparison is not None:
@@ -85,6 +87,11 @@ def verdict(space: Space, outcome: Outcome) -> str:
     extent = "all" if outcome.exhaustive else "the most promising"
     early = " The budget ended the search early." if outcome.stopped_early else ""
     return f"{found} Measured: {extent} {ran} settings.{early}"
+
+
+def says_something(outcome: Outcome) -> bool:
+    """Whether two settings at least were measured, or all there are."""
+    return sum(trial.median is not None for trial in outcome.trials) > 1 or outcome.exhaustive
 
 
 def in_words(space: Space, point: Point) -> str:

@@ -16,6 +16,7 @@ from statistics import mean
 from typing import Any
 
 from experiments.threads.search import MeasureError
+from experiments.threads.trial import EXIT_TOLD
 from experiments.threads.workloads import Task
 
 _HANGING = 6  # times as long as a usual run, and at least a minute more
@@ -103,4 +104,4 @@ def _reason(code: int, errors: str) -> str:
         return f"it crashed ({signal.Signals(-code).name})"
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
     last = lines[-1][:_MESSAGE_LENGTH] if lines else "it said nothing"
-    return f"exit code {code}: {last}"
+    return last if code == EXIT_TOLD else f"exit code {code}: {last}"

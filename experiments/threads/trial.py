@@ -15,6 +15,9 @@ from experiments import runtime
 from experiments.environment import peak_rss_bytes
 from experiments.run_directory import write_atomically
 from experiments.threads.workloads import Task, frames_per_second
+from preprocess.errors import PreprocessError
+
+EXIT_TOLD = 2  # the last line on standard error says what is wrong
 
 
 def main(path: Path) -> None:
@@ -35,6 +38,9 @@ def main(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
-    sys.stdout.flush()
+    try:
+        main(Path(sys.argv[1]))
+    except (PreprocessError, ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        sys.exit(EXIT_TOLD)
     os._exit(0)  # threads of the work may still run

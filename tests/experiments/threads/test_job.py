@@ -156,3 +156,11 @@ def test_what_is_kept_can_be_shown(measure, capsys):
 def test_threads_are_hashable_text():
     """`--threads 18,36` as a log line."""
     assert str(Threads(18, 36)) == "threads intra,inter 18,36 (as given)"
+
+
+def test_too_small_a_budget_keeps_nothing(measure, capsys):
+    """Red when a default that was compared with nothing is called the fastest."""
+    measure(ridge)
+    assert main(["--workload", "tt-train", "--budget-minutes", "0.01"]) == 0
+    assert "no time to compare settings" in capsys.readouterr().out
+    assert find_recommendation("tt-train", FOUR) is None
