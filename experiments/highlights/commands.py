@@ -11,7 +11,7 @@ import tyro
 from tyro.conf import Positional, arg, subcommand
 
 from experiments import runtime
-from experiments.highlights.cut_lists import SUFFIXES, Kind
+from experiments.highlights.cut_lists import SUFFIXES, Kind, Media
 from experiments.highlights.segments import SelectionOptions
 from preprocess.errors import PreprocessError
 
@@ -72,7 +72,7 @@ class Reel(SelectionOptions):
     def run(self) -> int:
         """Select and render; the exit code."""
         from experiments.highlights.chunk_files import recording_chunks
-        from experiments.highlights.cut_lists import Media, cut_list
+        from experiments.highlights.cut_lists import csv_text
         from experiments.highlights.recording import read_recording, recording_duration
         from experiments.highlights.scores_file import read_scores
         from experiments.run_directory import write_atomically
@@ -82,35 +82,36 @@ class Reel(SelectionOptions):
         selection = self._select(times, probabilities, chunks, recording_duration(chunks))
         for note in selection.notes:
             print(note)
-        media = [
-            Media(
-                *(chunk.path, chunk.duration, chunk.rate, chunk.width, chunk.height),
-                has_sound=chunk.sound is not None,
-            )
-            for chunk in chunks
-        ]
+        media = [_media(chunk) for chunk in chunks]
         if self.dry_run or not selection.segments:
-            print(cut_list("csv", selection.segments, media, title=self.out.stem), end="")
+            print(csv_text(selection.segments, media), end="")
             return 0
+        lists = self._cut_lists(selection, media)
+        self._render(selection, chunks, (times, probabilities))
+        for path, text in lists.items():
+            write_atomically(path, text.encode())
+        number = len(selection.segments)
+        written = ", ".join(map(str, (self.out, *lists)))
+        print(f"{number} highlight{'s' * (number != 1)} in {written}")
+        return 0
+
+    def _cut_lists(self, selection: Selection, media: list[Media]) -> dict[Path, str]:
+        """Their texts, by the files that they are for."""
+        from experiments.highlights.cut_lists import cut_list
+
+        same: dict[str, Any] = {
+            "title": self.out.stem,
+            "url": self.url,
+            "crossfade": self.crossfade,
+        }
         lists = {
-            self.out.with_suffix(SUFFIXES[kind]): cut_list(
-                kind,
-                selection.segments,
-                media,
-                title=self.out.stem,
-                url=self.url,
-                crossfade=self.crossfade,
-            )
+            self.out.with_suffix(SUFFIXES[kind]): cut_list(kind, selection.segments, media, **same)
             for kind in self.cut_lists
         }
         taken = [path for path in lists if path.exists() and not self.overwrite]
         if taken:
             raise ValueError(f"{taken[0]} exists; give another --out, or --overwrite.")
-        self._render(selection, chunks, (times, probabilities))
-        for path, text in lists.items():
-            write_atomically(path, text.encode())
-        print(f"{self.out}: {len(selection.segments)} highlights; {', '.join(map(str, lists))}")
-        return 0
+        return lists
 
     def _select(
         self, times: Any, probabilities: Any, chunks: tuple[Chunk, ...], duration: float
@@ -169,6 +170,13 @@ class Reel(SelectionOptions):
                 on_notice=bar.write,
                 overwrite=self.overwrite,
             )
+
+
+def _media(chunk: Chunk) -> Media:
+    return Media(
+        *(chunk.path, chunk.duration, chunk.rate, chunk.width, chunk.height),
+        has_sound=chunk.sound is not None,
+    )
 
 
 def main(args: list[str] | None = None) -> int:
