@@ -6,11 +6,9 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 from experiments import environment
 from experiments.recommendations import (
@@ -22,28 +20,10 @@ from experiments.recommendations import (
 from experiments.run_directory import write_atomically
 from experiments.runtime import choose_threads
 from experiments.threads import Arguments, report
-from experiments.threads.comparison import Comparison, compare
+from experiments.threads.measuring import Measured, measure_work
 from experiments.threads.progress import BudgetProgress
-from experiments.threads.runner import Runner
-from experiments.threads.search import MeasureError, Outcome, Point, search
 from experiments.threads.space import WORKLOADS, Space, parse_settings
-from experiments.threads.variants import Variant, variants_of
-from experiments.threads.workloads import BATCH_SIZES, Task, WorkloadName, prepare
 from preprocess.machine import Machine, read_machine
-
-_SHARE_OF_SEARCH = 0.7  # of a workload's time where variants are tried too
-
-VariantRow = tuple[Variant, Comparison | None, str]
-
-
-@dataclass
-class Measured:
-    """One kind of work, measured."""
-
-    space: Space
-    outcome: Outcome
-    variants: list[VariantRow]
-    runs: list[dict[str, Any]]
 
 
 def run(arguments: Arguments) -> int:
@@ -67,7 +47,9 @@ def run(arguments: Arguments) -> int:
         for number, workload in enumerate(workloads):
             share = (end - time.monotonic()) / (len(workloads) - number)
             deadline = time.monotonic() + share
-            measured = _measure(arguments, workload, machine, Path(scratch), deadline, progress.say)
+            measured = measure_work(
+                arguments, workload, machine, Path(scratch), deadline, progress.say
+            )
             done.append(measured)
             _write(arguments, machine, done)
             progress.print(_text(arguments, measured))
@@ -112,97 +94,6 @@ def _check(arguments: Arguments) -> None:
         folder = getattr(arguments, name)
         if folder is not None and not folder.is_dir():
             raise ValueError(f"--{name} must name a folder. Received {folder}.")
-
-
-def _measure(
-    arguments: Arguments,
-    workload: WorkloadName,
-    machine: Machine,
-    scratch: Path,
-    deadline: float,
-    say: Callable[[str], None],
-) -> Measured:
-    """Search the settings of one kind of work, then try the variants."""
-    say(f"{workload}: preparing")
-    space = Space(workload, machine, only=parse_settings(arguments.settings))
-    own = {"tt-train": arguments.shards, "extract": arguments.videos, "classify": arguments.videos}
-    inputs = own.get(workload) or prepare(workload, scratch, num_cores=machine.num_cores)
-    runs: list[dict[str, Any]] = []
-    runner = Runner(scratch, deadline=deadline, note=runs.append)
-    task = Task(
-        workload=workload,
-        setting={},
-        inputs=str(Path(inputs).resolve()),
-        scratch=str(scratch / "work"),
-        seconds=arguments.seconds,
-        batch_size=BATCH_SIZES.get(workload, 0),
-    )
-
-    def measure(point: Point) -> float:
-        say(f"{workload}: {report.in_words(space, point)}")
-        return runner.measure(replace(task, setting=space.setting(point)))
-
-    say(f"{workload}: warming up")
-    try:
-        runner.measure(replace(task, setting=space.setting(space.default)))
-    except MeasureError as error:
-        raise RuntimeError(f"{workload} cannot be measured: {error}") from error
-    left = deadline - time.monotonic()
-    runner.deadline = deadline - (1 - _SHARE_OF_SEARCH) * left * arguments.variants
-    outcome = search(
-        space.axes,
-        space.default,
-        measure,
-        starts=space.starts(),
-        rounds=arguments.rounds,
-        confirmations=arguments.confirmations,
-        runs_left=runner.runs_left,
-        is_allowed=space.is_allowed,
-    )
-    runner.deadline = deadline
-    best = replace(task, setting=space.setting(outcome.best))
-    variants = _try_variants(best, runner, arguments.rounds, say) if arguments.variants else []
-    return Measured(space, outcome, variants, runs)
-
-
-def _try_variants(
-    best: Task, runner: Runner, rounds: int, say: Callable[[str], None]
-) -> list[VariantRow]:
-    """Each variant beside the recommended setting, in turn, as often as time allows."""
-    variants = variants_of(best.workload)
-    failures: dict[str, str] = {}
-    rates: dict[str, list[tuple[float, float]]] = {variant.name: [] for variant in variants}
-    for _ in range(rounds):
-        if not variants or runner.runs_left() < 1 + len(variants) - len(failures):
-            break
-        say(f"{best.workload}: as recommended")
-        try:
-            base = runner.measure(best)
-        except MeasureError:  # it worked before; the machine is in trouble
-            break
-        for variant in variants:
-            if variant.name in failures:
-                continue
-            say(f"{best.workload}: {variant.name}")
-            try:
-                rate = runner.measure(replace(best, **variant.changes), variant.environment)
-            except MeasureError as error:
-                failures[variant.name] = str(error)
-                continue
-            rates[variant.name].append((base, rate))
-    return [
-        (
-            variant,
-            None if variant.name in failures else _compare_pairs(rates[variant.name]),
-            failures.get(variant.name, ""),
-        )
-        for variant in variants
-        if rates[variant.name] or variant.name in failures
-    ]
-
-
-def _compare_pairs(pairs: list[tuple[float, float]]) -> Comparison:
-    return compare([rate for _, rate in pairs], [base for base, _ in pairs])
 
 
 def _text(arguments: Arguments, measured: Measured) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from experiments.recommendations import find_recommendation
 from experiments.runtime import Threads, choose_threads
-from experiments.threads import job, main
+from experiments.threads import job, main, measuring
 from experiments.threads.runner import Runner
 from experiments.threads.search import MeasureError
 from preprocess.machine import read_machine
@@ -21,7 +21,7 @@ def measure(monkeypatch, tmp_path):
     """Let runs take no time and have the speed that a function of the task gives."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(job, "read_machine", lambda: FOUR)
-    monkeypatch.setattr(job, "prepare", lambda workload, scratch, num_cores: scratch)
+    monkeypatch.setattr(measuring, "prepare", lambda workload, scratch, num_cores: scratch)
 
     def install(speed):
         def run(self, task, environment=None):
