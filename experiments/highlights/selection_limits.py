@@ -103,9 +103,9 @@ def _split(
     for rest in range(left - 1, 0, -1):
         low = max(start + least, one.end - rest * longest)
         high = min(start + longest, one.end - rest * least)
-        if low > high:
+        if low > high + ROUNDING:
             return []
-        cut = _lowest(track, smoothed, low, high)
+        cut = _lowest(track, smoothed, low, max(low, high))
         pieces.append(rated(track, smoothed, start, cut))
         start = cut
     return [*pieces, rated(track, smoothed, start, one.end)]
