@@ -55,18 +55,9 @@ def measure_work(
     """
     say(f"{workload}: preparing")
     space = Space(workload, machine, only=parse_settings(arguments.settings))
-    own = {"tt-train": arguments.shards, "extract": arguments.videos, "classify": arguments.videos}
-    inputs = own.get(workload) or prepare(workload, scratch, num_cores=machine.num_cores)
     runs: list[dict[str, Any]] = []
     runner = Runner(scratch, deadline=deadline, note=runs.append)
-    task = Task(
-        workload=workload,
-        setting={},
-        inputs=str(Path(inputs).resolve()),
-        scratch=str(scratch / "work"),
-        seconds=arguments.seconds,
-        batch_size=BATCH_SIZES.get(workload, 0),
-    )
+    task = _task(arguments, workload, scratch, machine.num_cores)
 
     def measure(point: Point) -> float:
         say(f"{workload}: {report.in_words(space, point)}")
@@ -93,6 +84,20 @@ def measure_work(
     best = replace(task, setting=space.setting(outcome.best))
     variants = _try_variants(best, runner, arguments.rounds, say) if arguments.variants else []
     return Measured(space, outcome, variants, runs)
+
+
+def _task(arguments: Arguments, workload: WorkloadName, scratch: Path, num_cores: int) -> Task:
+    """The work, on the user's own files or on rendered ones; its setting is yet to be chosen."""
+    own = {"tt-train": arguments.shards, "extract": arguments.videos, "classify": arguments.videos}
+    inputs = own.get(workload) or prepare(workload, scratch, num_cores=num_cores)
+    return Task(
+        workload=workload,
+        setting={},
+        inputs=str(Path(inputs).resolve()),
+        scratch=str(scratch / "work"),
+        seconds=arguments.seconds,
+        batch_size=BATCH_SIZES.get(workload, 0),
+    )
 
 
 def _try_variants(
