@@ -30,12 +30,14 @@ class Clip:
         source: its path relative to the videos folder, with forward slashes.
         class_name: what the clip shows.
         group: a key shared by the clips of one scene, unique over all classes.
+        detail: in words, what else its frames depend on, such as a part of the picture.
     """
 
     path: Path
     source: str
     class_name: str
     group: str
+    detail: str = ""
 
 
 def find_clips(root: str | os.PathLike[str]) -> list[Clip]:

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol, Self
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from preprocess.errors import DecodeError
-from preprocess.transforms import FrameFit
+from preprocess.transforms import Fit, FrameFit
 
 Frame = NDArray[Any]
 _USUAL_FPS = 25.0
@@ -42,6 +42,44 @@ class VideoInfo:
     mtime_ns: int
 
 
+class FrameReader(Protocol):
+    """Gives the frames of one clip, one after the other; `VideoReader` is the usual one."""
+
+    @property
+    def info(self) -> VideoInfo:
+        """Of the file."""
+
+    @property
+    def num_decoded(self) -> int:
+        """Frames of the file gone through so far."""
+
+    @property
+    def num_given(self) -> int:
+        """Frames given so far."""
+
+    @property
+    def reached_end(self) -> bool:
+        """Whether the file had no more."""
+
+    @property
+    def time_seconds(self) -> float:
+        """When the frame given last is shown, by the stream's own timestamps."""
+
+    @property
+    def complaint(self) -> str:
+        """What could not be read besides the frames, so far; empty if nothing."""
+
+    def read_into(self, frame: Frame) -> bool:
+        """Fill `frame` with the next one; False when there is none."""
+
+    def close(self) -> None:
+        """Free the decoder."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: Any) -> None: ...
+
+
 class VideoReader:
     """Decodes one file from front to end.
 
@@ -62,7 +100,7 @@ class VideoReader:
         self,
         path: str | os.PathLike[str],
         *,
-        fit: FrameFit,
+        fit: Fit,
         stride: int = 1,
         max_frames: int | None = None,
         threads: int = 1,
@@ -74,6 +112,7 @@ class VideoReader:
         self._capture = _open(Path(path), threads)
         self._decoded: Any = None  # OpenCV fills the same memory again and again
         self._next_is_kept = True
+        self.complaint = ""
         self.num_decoded = 0
         self.num_given = 0
         self.reached_end = False

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from preprocess.catalog import resolve
 from preprocess.clips import Clip, find_clips
@@ -30,7 +30,7 @@ from preprocess.plan import (
     require_directory,
     split_units,
 )
-from preprocess.settings import FrameSettings
+from preprocess.settings import FrameSettings, StoredSettings
 from preprocess.worker import Unit, UnitResult
 
 MAX_SHARD_BYTES = 256 * 2**20
@@ -73,6 +73,7 @@ class ExtractionSummary:
         num_extracted: clips decoded in this run.
         num_frames: frames stored in this run.
         failures: reason by source, for the clips that could not be read.
+        notices: by source, what was missing of clips that were stored all the same.
     """
 
     dataset: str
@@ -81,6 +82,7 @@ class ExtractionSummary:
     num_extracted: int
     num_frames: int
     failures: dict[str, str]
+    notices: dict[str, str]
 
     @property
     def num_stored(self) -> int:
@@ -93,13 +95,9 @@ def extract(
     shards: str | os.PathLike[str],
     settings: FrameSettings | None = None,
     *,
-    jobs: int | None = None,
-    opencv_threads: int = 1,
     dataset: str | None = None,
-    overwrite: bool = False,
-    max_shard_bytes: int = MAX_SHARD_BYTES,
     command: str | None = None,
-    progress: Progress | None = None,
+    **options: Any,
 ) -> ExtractionSummary:
     """Decode all videos of a folder into shards. What is there already is kept.
 
@@ -107,36 +105,75 @@ def extract(
         videos: the folder of videos, in a layout that `find_clips` knows.
         shards: the directory to write to.
         settings: of the frames; None for `FrameSettings()`.
-        jobs: worker processes; None for one a processor. One job works in this very process.
-        opencv_threads: of each worker, to decode a video and to scale its frames.
         dataset: name of the data set; one of the catalogue counts only if the classes found
             are its own. None names it for its folder.
+        command: the shell command that repeats this call, for messages.
+        options: those of `extract_clips`.
+
+    Raises:
+        PreprocessError: if there are no videos, or for a reason of `extract_clips`.
+    """
+    clips = find_clips(videos)
+    name, class_names = resolve(
+        dataset, {clip.class_name for clip in clips}, Path(videos).resolve().name
+    )
+    return extract_clips(
+        clips,
+        shards,
+        settings or FrameSettings(),
+        dataset=name,
+        class_names=class_names,
+        command=command or f"python -m preprocess folder {videos} {shards}",
+        **options,
+    )
+
+
+def extract_clips(
+    clips: Sequence[Clip],
+    shards: str | os.PathLike[str],
+    settings: StoredSettings,
+    *,
+    dataset: str,
+    class_names: tuple[str, ...],
+    command: str,
+    jobs: int | None = None,
+    opencv_threads: int = 1,
+    overwrite: bool = False,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+    progress: Progress | None = None,
+) -> ExtractionSummary:
+    """Decode clips into shards. What is there already is kept.
+
+    Args:
+        clips: sorted by source.
+        shards: the directory to write to.
+        settings: of the frames.
+        dataset: name of the data set.
+        class_names: the classes, in label order.
+        command: the shell command that repeats this call, for messages.
+        jobs: worker processes; None for one a processor. One job works in this very process.
+        opencv_threads: of each worker, to decode a video and to scale its frames.
         overwrite: whether to remove what the directory holds first.
         max_shard_bytes: a shard that has grown to this size takes no further clip.
-        command: the shell command that repeats this call, for messages.
         progress: told how the work gets on.
 
     Raises:
-        PreprocessError: if there are no videos, the directory holds other frames, the disk is
-            full or a worker died. Finished shards are kept.
+        PreprocessError: if the directory holds other frames, the disk is full or a worker
+            died. Finished shards are kept.
     """
     for count, value in (("jobs", jobs), ("opencv_threads", opencv_threads)):
         if value is not None and value < 1:
             raise PreprocessError(f"{count} must be at least 1. Received {value}.")
-    clips = find_clips(videos)
     folder = Path(shards)
     require_directory(folder)
-    name, class_names = resolve(
-        dataset, {clip.class_name for clip in clips}, Path(videos).resolve().name
-    )
     index = DatasetIndex(
-        dataset=name,
+        dataset=dataset,
         class_names=class_names,
-        settings=settings or FrameSettings(),
+        settings=settings,
         complete=False,
         num_clips=0,
         num_failed=0,
-        command=command or f"python -m preprocess folder {videos} {folder}",
+        command=command,
     )
     progress = progress or Silent()
     waiting = f"Another extraction is writing to {folder}; waiting for it to end."
@@ -168,7 +205,7 @@ def _extract(
     max_shard_bytes: int,
     progress: Progress,
 ) -> ExtractionSummary:
-    """What `extract` does once it has the directory to itself."""
+    """What `extract_clips` does once it has the directory to itself."""
     plan = _prepare(clips, folder, index)
     units = [
         Unit(unit, folder, index.settings, max_shard_bytes, os.getpid(), opencv_threads)
@@ -185,6 +222,7 @@ def _extract(
         num_extracted=result.num_clips - len(failures),
         num_frames=result.num_frames,
         failures=failures,
+        notices=dict(sorted(result.notices.items())),
     )
     write_index(
         folder,
@@ -195,7 +233,7 @@ def _extract(
 
 def _prepare(clips: Sequence[Clip], folder: Path, index: DatasetIndex) -> Plan:
     """Find out what is to be done, and take away what stands in its way."""
-    there = read_index(folder)
+    there = read_index(folder, type(index.settings))
     if there is not None:
         check_settings(there, index.settings, folder)
     plan = make_plan(clips, folder)
@@ -220,6 +258,7 @@ def _run(units: Sequence[Unit], jobs: int, progress: Progress) -> UnitResult:
             total.num_clips += result.num_clips
             total.num_frames += result.num_frames
             total.failures |= result.failures
+            total.notices |= result.notices
             progress.advance(result.num_clips, result.num_frames)
         for shard in published:
             shard.result()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from preprocess.errors import ShardError
 from preprocess.files import write_text
-from preprocess.settings import FrameSettings
+from preprocess.settings import FrameSettings, StoredSettings
 
 FILE_NAME = "dataset.json"
 
@@ -29,7 +29,7 @@ class DatasetIndex:
 
     dataset: str
     class_names: tuple[str, ...]
-    settings: FrameSettings
+    settings: StoredSettings
     complete: bool
     num_clips: int
     num_failed: int
@@ -42,8 +42,14 @@ def write_index(folder: Path, index: DatasetIndex) -> None:
     write_text(folder / FILE_NAME, json.dumps(values, indent=2) + "\n")
 
 
-def read_index(folder: Path) -> DatasetIndex | None:
+def read_index(
+    folder: Path, settings_type: type[StoredSettings] = FrameSettings
+) -> DatasetIndex | None:
     """What `dataset.json` in the folder says; None where there is none.
+
+    Args:
+        folder: the directory of shards.
+        settings_type: what its settings are read as.
 
     Raises:
         ShardError: if it cannot be understood.
@@ -51,7 +57,7 @@ def read_index(folder: Path) -> DatasetIndex | None:
     path = folder / FILE_NAME
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        values["settings"] = FrameSettings.from_json(values["settings"])
+        values["settings"] = settings_type.from_json(values["settings"])
         values["class_names"] = tuple(values["class_names"])
         return DatasetIndex(**values)
     except FileNotFoundError:

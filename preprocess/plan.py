@@ -10,7 +10,7 @@ from preprocess.clips import Clip
 from preprocess.errors import PreprocessError, ShardError
 from preprocess.files import TEMPORARY_GLOB
 from preprocess.index import FILE_NAME, DatasetIndex
-from preprocess.settings import FrameSettings
+from preprocess.settings import StoredSettings
 from preprocess.shards import SHARD_GLOB, ClipRecord, read_records
 
 REPORT_FILES = ("failures.csv", "statistics.json", "lengths.png")
@@ -69,7 +69,10 @@ def _records_or_none(path: Path) -> list[ClipRecord] | None:
 
 def _is_current(record: ClipRecord, clip: Clip | None) -> bool:
     """Whether a stored clip is still what its video file and folder say."""
-    if clip is None or (record.class_name, record.group) != (clip.class_name, clip.group):
+    if clip is None:
+        return False
+    stored = (record.class_name, record.group, record.detail)
+    if stored != (clip.class_name, clip.group, clip.detail):
         return False
     try:
         file = clip.path.stat()
@@ -88,7 +91,7 @@ def split_units(clips: Sequence[Clip], num_clips: int) -> list[tuple[Clip, ...]]
     return [tuple(clips[start : start + length]) for start in range(0, len(clips), length)]
 
 
-def check_settings(index: DatasetIndex, settings: FrameSettings, folder: Path) -> None:
+def check_settings(index: DatasetIndex, settings: StoredSettings, folder: Path) -> None:
     """Refuse to mix frames made in different ways.
 
     Raises:

@@ -14,27 +14,33 @@ from numpy.typing import NDArray
 
 from preprocess.errors import ShardError
 from preprocess.index import DatasetIndex, read_index
+from preprocess.settings import FrameSettings, StoredSettings
 from preprocess.shards import SHARD_GLOB, ClipRecord, clip_name, damaged, open_file, read_records
 
 _MOST_OPEN_FILES = 16
 
 
-def open_shards(path: str | os.PathLike[str]) -> Shards:
+def open_shards(
+    path: str | os.PathLike[str],
+    settings_type: type[StoredSettings] = FrameSettings,
+    *,
+    made_by: str = "python -m preprocess ucf11 VIDEOS",
+) -> Shards:
     """The clips in a directory of shards, sorted by source. No frame is read yet.
 
     Args:
         path: the directory that `python -m preprocess` wrote.
+        settings_type: what the settings of its frames are read as.
+        made_by: the command that makes such a directory, without its name, for messages.
 
     Raises:
         ShardError: if the directory is missing, holds no shards, is not complete, was written
             with another schema version or is damaged.
     """
     folder = Path(path)
-    index = read_index(folder) if folder.is_dir() else None
+    index = read_index(folder, settings_type) if folder.is_dir() else None
     if index is None:
-        raise ShardError(
-            f"No shards in {folder}. Make them: python -m preprocess ucf11 VIDEOS {folder}"
-        )
+        raise ShardError(f"No shards in {folder}. Make them: {made_by} {folder}")
     if not index.complete:
         raise ShardError(
             f"The extraction into {folder} did not come to its end. Finish it: {index.command}"
@@ -83,6 +89,15 @@ class ShardClip:
             stop = min(stop, max_frames * stride)
         frames = self._shards.read_frames(self._shard, self._position, stop)
         return np.ascontiguousarray(frames[::stride])
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """When each frame is shown, in seconds, (T,); only of shards whose settings keep it.
+
+        Raises:
+            ShardError: if the shard is damaged, or does not keep them.
+        """
+        return self._shards.read_times(self._shard, self._position)
 
     @property
     def source(self) -> str:
@@ -136,6 +151,7 @@ class Shards(Sequence[ShardClip]):
         self.folder = folder
         self.dataset = index.dataset
         self.class_names = list(index.class_names)
+        self.settings = index.settings
         self.frame_size = index.settings.size
         self.stride = index.settings.stride
         self.max_frames = index.settings.max_frames
@@ -162,11 +178,22 @@ class Shards(Sequence[ShardClip]):
         Raises:
             ShardError: if the shard is damaged or gone.
         """
+        return self._read(shard, "clips", position, stop)
+
+    def read_times(self, shard: Path, position: int) -> NDArray[np.float64]:
+        """When the frames of a shard's clip are shown, in seconds, (T,).
+
+        Raises:
+            ShardError: if the shard is damaged or gone, or does not keep them.
+        """
+        return self._read(shard, "times", position)
+
+    def _read(self, shard: Path, group: str, position: int, stop: int | None = None) -> Any:
         if os.getpid() != self._process:  # after a fork: files and lock are the parent's
             self._forget_files()
         with self._lock:
             try:
-                return self._file(shard)["clips"][clip_name(position)][:stop]
+                return self._file(shard)[group][clip_name(position)][:stop]
             except (OSError, KeyError, RuntimeError) as error:
                 raise damaged(shard, error) from error
 

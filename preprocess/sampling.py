@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from preprocess.decode import VideoReader
-from preprocess.errors import DecodeError, PreprocessError
-from preprocess.transforms import FrameFit
+from preprocess.decode import Frame, VideoReader
+from preprocess.errors import PreprocessError
+from preprocess.transforms import Fit
 
 IsDue = Callable[[float], bool]
+Stretch = tuple[float, float]
+WHOLE: tuple[Stretch, ...] = ((0.0, math.inf),)
 _ROUNDING_SECONDS = 0.0015  # Matroska gives times in thousandths: 1/30 s is 0.033
 
 
-def sample_frames(
-    path: str | os.PathLike[str],
-    *,
-    size: tuple[int, int],
-    box: tuple[float, float, float, float] | None = None,
-    fps: float | None = None,
-    every: int | None = None,
-    start: float = 0.0,
-    end: float | None = None,
-    threads: int = 1,
-) -> Iterator[tuple[float, NDArray[np.uint8]]]:
-    """Frames of a video with their times: at a rate, or every so many.
+class FrameSampler:
+    """Reads frames of a video at a rate, or every so many.
 
     At a rate of f, sample k is the first frame that is shown at start + k/f or later, whatever
     the video's own rate is and however it varies; a frame that is sample k and k + 1 comes once.
@@ -37,54 +27,99 @@ def sample_frames(
 
     Args:
         path: the video file.
-        size: width and height of the frames, in pixels.
-        box: part of the picture as shown, (x1, y1, x2, y2) in fractions of its width and height,
-            cut out before scaling; None for all of it.
+        fit: what pictures are made into.
         fps: samples a second. Give either this or `every`.
-        every: 1 for each frame, n for the first at `start` and each n-th after it.
-        start: of the part that is sampled, in seconds; the first picture is shown at 0.
-        end: of that part, which no longer belongs to it; None for the end of the video.
+        every: 1 for each frame, n for the first of a stretch and each n-th after it.
+        stretches: the parts that are sampled, [start, end) in seconds, sorted, without overlap;
+            the first picture is shown at 0.
         threads: of the decoder.
-
-    Yields:
-        (time in seconds, uint8 (height, width, 3) RGB), each frame in memory of its own.
 
     Raises:
         PreprocessError: if an argument is out of its range.
-        DecodeError: if the file cannot be opened or not one frame of it decodes.
+        DecodeError: if the file cannot be opened.
     """
-    is_due = _schedule(fps, every, start)
-    fit = FrameFit(size, interpolation="smooth", box=box)
-    return _sampled(path, fit, is_due, math.inf if end is None else end, threads)
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        fit: Fit,
+        fps: float | None = None,
+        every: int | None = None,
+        stretches: Sequence[Stretch] = WHOLE,
+        threads: int = 1,
+    ) -> None:
+        check_sampling(fps, every)
+        self._fps, self._every = fps, every
+        self._waiting = list(stretches)
+        self._end = -math.inf
+        self._is_due: IsDue = lambda seconds: False
+        self._video = VideoReader(path, fit=fit, threads=threads)
+        self.info = self._video.info
+        self.complaint = ""
+        self.num_given = 0
+
+    @property
+    def num_decoded(self) -> int:
+        """Frames of the file gone through so far."""
+        return self._video.num_decoded
+
+    @property
+    def reached_end(self) -> bool:
+        """Whether the file had no more frames."""
+        return self._video.reached_end
+
+    @property
+    def time_seconds(self) -> float:
+        """When the frame given last is shown."""
+        return self._video.time_seconds
+
+    def read_into(self, frame: Frame) -> bool:
+        """Fill `frame` (H, W, 3), RGB, with the next sample; False when there is none."""
+        while self._video.pass_over():
+            while self.time_seconds + _ROUNDING_SECONDS >= self._end:
+                if not self._waiting:
+                    return False
+                self._begin(*self._waiting.pop(0))
+            if self._is_due(self.time_seconds):
+                self._video.convert_into(frame)
+                self.num_given += 1
+                return True
+        return False
+
+    def close(self) -> None:
+        """Free the decoder."""
+        self._video.close()
+
+    def __enter__(self) -> FrameSampler:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def _begin(self, start: float, end: float) -> None:
+        self._end = end
+        if self._fps is not None:
+            self._is_due = _AtRate(self._fps, start)
+        else:
+            assert self._every is not None
+            self._is_due = _EachNth(self._every, start)
 
 
-def _sampled(
-    path: str | os.PathLike[str], fit: FrameFit, is_due: IsDue, end: float, threads: int
-) -> Iterator[tuple[float, NDArray[np.uint8]]]:
-    with VideoReader(path, fit=fit, threads=threads) as video:
-        while video.pass_over() and video.time_seconds + _ROUNDING_SECONDS < end:
-            if is_due(video.time_seconds):
-                frame = np.empty(fit.frame_shape, np.uint8)
-                video.convert_into(frame)
-                yield video.time_seconds, frame
-        if video.num_decoded == 0:
-            raise DecodeError("no frame could be decoded")
+def check_sampling(fps: float | None, every: int | None) -> None:
+    """Whether samples are chosen in one way.
 
-
-def _schedule(fps: float | None, every: int | None, start: float) -> IsDue:
-    """Asked for each frame's time in turn: whether it is a sample."""
+    Raises:
+        PreprocessError: if not.
+    """
     if (fps is None) == (every is None):
         raise PreprocessError(
             f"Either fps or every must be given. Received fps={fps}, every={every}."
         )
-    if fps is not None:
-        if not 0 < fps < math.inf:
-            raise PreprocessError(f"fps must be above 0. Received {fps}.")
-        return _AtRate(fps, start)
-    assert every is not None
-    if every < 1:
+    if fps is not None and not 0 < fps < math.inf:
+        raise PreprocessError(f"fps must be above 0. Received {fps}.")
+    if every is not None and every < 1:
         raise PreprocessError(f"every must be at least 1. Received {every}.")
-    return _EachNth(every, start)
 
 
 class _AtRate:

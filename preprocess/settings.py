@@ -3,11 +3,52 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, get_args
 
 from preprocess.errors import PreprocessError
 
+if TYPE_CHECKING:
+    from preprocess.clips import Clip
+    from preprocess.decode import FrameReader, VideoReader
+
 Compression = Literal["none", "lz4", "zstd"]
+
+
+class StoredSettings(Protocol):
+    """What a directory of shards has to know of its frames; `FrameSettings` is the usual kind."""
+
+    keeps_times: ClassVar[bool]
+    """Whether the shards say when each frame is shown."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the frames, in pixels."""
+
+    @property
+    def stride(self) -> int:
+        """Every how many frames of a video one is kept."""
+
+    @property
+    def max_frames(self) -> int | None:
+        """How many frames of a clip are kept at most."""
+
+    @property
+    def compression(self) -> Compression:
+        """Of the stored bytes."""
+
+    @property
+    def frame_shape(self) -> tuple[int, int, int]:
+        """(height, width, 3)."""
+
+    def open(self, clip: Clip, *, threads: int) -> FrameReader:
+        """A reader of the clip's frames. Raises DecodeError for what it cannot open."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as plain values."""
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Settings from what `to_json` gave."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +64,8 @@ class FrameSettings:
     Raises:
         PreprocessError: if a setting is out of its range.
     """
+
+    keeps_times: ClassVar[bool] = False
 
     size: tuple[int, int] = (160, 120)
     stride: int = 1
@@ -51,6 +94,23 @@ class FrameSettings:
         """Shape of one stored frame: (height, width, 3)."""
         width, height = self.size
         return (height, width, 3)
+
+    def open(self, clip: Clip, *, threads: int) -> VideoReader:
+        """A reader of the clip's frames, `threads` for its decoder.
+
+        Raises:
+            DecodeError: if the file cannot be opened.
+        """
+        from preprocess.decode import VideoReader
+        from preprocess.transforms import FrameFit
+
+        return VideoReader(
+            clip.path,
+            fit=FrameFit(self.size),
+            stride=self.stride,
+            max_frames=self.max_frames,
+            threads=threads,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The settings as plain values; `from_json` makes them again."""

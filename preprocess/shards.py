@@ -1,8 +1,9 @@
 """The HDF5 schema: one shard file, its writer and what it tells. The only h5py import.
 
 A shard holds several clips. Clip number i is the dataset `clips/000i`, uint8 (T, H, W, 3) RGB,
-chunked along T. What is known about it is row i of the table `records`; what the clips share is
-in the attributes of the file.
+chunked along T; `times/000i`, float64 (T,) in seconds, says when its frames are shown, where the
+settings want it kept. What is known about it is row i of the table `records`; what the clips share
+is in the attributes of the file.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ import h5py
 import hdf5plugin
 import lz4.block
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from preprocess.errors import ShardError
 from preprocess.files import SealedFile, new_temporary, write_errors
-from preprocess.settings import FrameSettings
+from preprocess.settings import StoredSettings
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SHARD_GLOB = "shard-*.h5"
 _CHUNK_BYTES = 2**18  # a chunk stays in the processor's cache from the decoder to the file
 _LONGEST_CHUNK = 64  # frames, so that short clips do not pad a chunk with many empty ones
@@ -53,6 +54,7 @@ class ClipRecord:
         fps: frames a second in the video; 0.0 where unknown.
         original_width: of the video, in pixels.
         original_height: of the video, in pixels.
+        detail: in words, what else the frames depend on, such as a part of the picture.
     """
 
     source: str
@@ -64,6 +66,7 @@ class ClipRecord:
     fps: float
     original_width: int
     original_height: int
+    detail: str = ""
 
 
 _RECORD_TYPE = np.dtype(
@@ -74,7 +77,7 @@ _RECORD_TYPE = np.dtype(
 )
 
 
-def chunk_frames(settings: FrameSettings) -> int:
+def chunk_frames(settings: StoredSettings) -> int:
     """Frames in one chunk: about a quarter of a mebibyte of them, at least one."""
     frame_bytes = int(np.prod(settings.frame_shape))
     return int(np.clip(_CHUNK_BYTES // frame_bytes, 1, _LONGEST_CHUNK))
@@ -91,7 +94,7 @@ class ShardWriter:
         settings: of all its frames.
     """
 
-    def __init__(self, folder: Path, settings: FrameSettings) -> None:
+    def __init__(self, folder: Path, settings: StoredSettings) -> None:
         self._folder = folder
         self._settings = settings
         self._records: list[ClipRecord] = []
@@ -105,6 +108,7 @@ class ShardWriter:
             for key, value in settings.to_json().items():
                 self._file.attrs[key] = h5py.Empty("i8") if value is None else value
             self._clips = self._file.create_group("clips")
+            self._times = self._file.create_group("times")
 
     @property
     def num_clips(self) -> int:
@@ -148,8 +152,16 @@ class ShardWriter:
                 encode = _lz4_chunk if self._settings.compression == "lz4" else np.asarray
                 dataset.write_direct_chunk((start, 0, 0, 0), encode(chunk))
 
-    def end_clip(self, record: ClipRecord) -> None:
-        """Finish the clip begun; `record` is what is known about it."""
+    def end_clip(self, record: ClipRecord, times: ArrayLike | None = None) -> None:
+        """Finish the clip begun.
+
+        Args:
+            record: what is known about it.
+            times: when each of its frames is shown, in seconds, (T,); None keeps none.
+        """
+        if times is not None:
+            with write_errors():
+                self._times.create_dataset(self._name(), data=np.asarray(times, np.float64))
         self._records.append(record)
 
     def drop_clip(self) -> None:
@@ -207,9 +219,10 @@ def clip_name(position: int) -> str:
     return f"{position:04d}"
 
 
-def _content_key(settings: FrameSettings, records: list[ClipRecord]) -> str:
+def _content_key(settings: StoredSettings, records: list[ClipRecord]) -> str:
     """A name for what a shard holds: two shards with different clips never share one."""
-    content = [settings.to_json(), [(r.source, r.size_bytes, r.mtime_ns) for r in records]]
+    clips = [(r.source, r.detail, r.size_bytes, r.mtime_ns) for r in records]
+    content = [settings.to_json(), clips]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,13 @@ from preprocess.errors import PreprocessError
 
 Box = tuple[float, float, float, float]
 Picture = NDArray[np.uint8]
+
+
+class Fit(Protocol):
+    """Makes a frame of a picture."""
+
+    def __call__(self, picture: Picture, frame: NDArray[Any]) -> None:
+        """Fill a frame, RGB, from a picture (any height, any width, 3), BGR."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,25 @@ class FrameFit:
             pixels = _RESIZE[self.interpolation](pixels, wanted)
         pixels = pixels[top : top + self.size[1], left : left + self.size[0]]
         cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=frame)  # after the resize: fewer pixels
+
+
+@dataclass(frozen=True)
+class StackedFits:
+    """Several frames of one picture, one above the other, all of one width.
+
+    Args:
+        fits: from top to bottom.
+    """
+
+    fits: tuple[FrameFit, ...]
+
+    def __call__(self, picture: Picture, frame: NDArray[Any]) -> None:
+        """Fill a frame (sum of heights, width, 3), RGB, from a picture, BGR."""
+        top = 0
+        for fit in self.fits:
+            height = fit.size[1]
+            fit(picture, frame[top : top + height])
+            top += height
 
 
 def _cut_box(picture: Picture, box: Box) -> Picture:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import IO
 
-from preprocess.decode import VideoReader
+from preprocess.decode import FrameReader
 from preprocess.messages import first_complaint
 
 _PROGRAM_STREAM = b"\0\0\1\xba"
 _CLEARLY_FEWER = 0.9  # of the frames claimed; below it a clip counts as cut short
 
 
-def what_is_missing(path: Path, video: VideoReader, messages: IO[bytes]) -> str:
+def what_is_missing(path: Path, video: FrameReader, messages: IO[bytes]) -> str:
     """What is wrong with a video that gives no more frames; empty if nothing is.
 
     Args:

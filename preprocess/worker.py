@@ -13,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocess.clips import Clip
-from preprocess.decode import VideoReader
+from preprocess.decode import FrameReader
 from preprocess.errors import DecodeError
 from preprocess.files import SealedFile
 from preprocess.messages import captured_stderr, first_complaint
-from preprocess.settings import FrameSettings
+from preprocess.settings import StoredSettings
 from preprocess.shards import ClipRecord, ShardWriter, chunk_frames
-from preprocess.transforms import FrameFit
 from preprocess.truncation import what_is_missing
 
 
@@ -38,7 +37,7 @@ class Unit:
 
     clips: tuple[Clip, ...]
     folder: Path
-    settings: FrameSettings
+    settings: StoredSettings
     max_shard_bytes: int
     owner: int
     opencv_threads: int = 1
@@ -53,12 +52,14 @@ class UnitResult:
         num_clips: clips gone through, failed ones included.
         num_frames: frames stored.
         failures: reason by source.
+        notices: by source, what was missing of clips that were stored all the same.
     """
 
     shards: list[SealedFile] = field(default_factory=list)
     num_clips: int = 0
     num_frames: int = 0
     failures: dict[str, str] = field(default_factory=dict)
+    notices: dict[str, str] = field(default_factory=dict)
 
 
 def extract_unit(unit: Unit) -> UnitResult:
@@ -85,7 +86,9 @@ def _write_shard(unit: Unit, waiting: list[Clip], result: UnitResult) -> None:
                 os._exit(1)  # the command that started this worker is gone
             clip = waiting.pop(0)
             try:
-                result.num_frames += _write_clip(writer, clip, unit)
+                num_frames, notice = _write_clip(writer, clip, unit)
+                result.num_frames += num_frames
+                result.notices |= {clip.source: notice} if notice else {}
             except DecodeError as error:
                 result.failures[clip.source] = str(error)
             result.num_clips += 1
@@ -93,8 +96,8 @@ def _write_shard(unit: Unit, waiting: list[Clip], result: UnitResult) -> None:
             result.shards.append(writer.seal())
 
 
-def _write_clip(writer: ShardWriter, clip: Clip, unit: Unit) -> int:
-    """Append one clip to the shard; returns its frames.
+def _write_clip(writer: ShardWriter, clip: Clip, unit: Unit) -> tuple[int, str]:
+    """Append one clip to the shard; returns the number of its frames and what was missing else.
 
     Raises:
         DecodeError: with the true reason, if the clip cannot be read to its end.
@@ -107,18 +110,14 @@ def _write_clip(writer: ShardWriter, clip: Clip, unit: Unit) -> int:
             raise DecodeError(f"{error} ({complaint})" if complaint else str(error)) from error
 
 
-def _decode_clip(writer: ShardWriter, clip: Clip, unit: Unit, messages: IO[bytes]) -> int:
+def _decode_clip(
+    writer: ShardWriter, clip: Clip, unit: Unit, messages: IO[bytes]
+) -> tuple[int, str]:
     settings = unit.settings
-    with VideoReader(
-        clip.path,
-        fit=FrameFit(settings.size),
-        stride=settings.stride,
-        max_frames=settings.max_frames,
-        threads=unit.opencv_threads,
-    ) as video:
+    with settings.open(clip, threads=unit.opencv_threads) as video:
         writer.begin_clip()
         try:
-            _append_frames(writer, video, settings)
+            times = _append_frames(writer, video, settings)
             failure = what_is_missing(clip.path, video, messages)
             if failure:
                 raise DecodeError(failure)
@@ -136,24 +135,34 @@ def _decode_clip(writer: ShardWriter, clip: Clip, unit: Unit, messages: IO[bytes
                 fps=video.info.fps,
                 original_width=video.info.width,
                 original_height=video.info.height,
-            )
+                detail=clip.detail,
+            ),
+            times if settings.keeps_times else None,
         )
-        return video.num_given
+        return video.num_given, video.complaint
 
 
-def _append_frames(writer: ShardWriter, video: VideoReader, settings: FrameSettings) -> None:
-    """All frames of the video, a chunk at a time."""
+def _append_frames(
+    writer: ShardWriter, video: FrameReader, settings: StoredSettings
+) -> list[float]:
+    """All frames of the video, a chunk at a time; returns when each is shown."""
     chunk = np.empty((chunk_frames(settings), *settings.frame_shape), np.uint8)
+    times: list[float] = []
     filled = len(chunk)
     while filled == len(chunk):
-        filled = _fill(chunk, video)
+        before = len(times)
+        times += _fill(chunk, video)
+        filled = len(times) - before
         if filled:
             writer.append(chunk, filled)
+    return times
 
 
-def _fill(block: NDArray[np.uint8], video: VideoReader) -> int:
-    """Decode as many frames as the block holds; returns how many there were."""
-    for position, frame in enumerate(block):
+def _fill(block: NDArray[np.uint8], video: FrameReader) -> list[float]:
+    """Decode as many frames as the block holds; returns when those that there were are shown."""
+    times: list[float] = []
+    for frame in block:
         if not video.read_into(frame):
-            return position
-    return len(block)
+            break
+        times.append(video.time_seconds)
+    return times

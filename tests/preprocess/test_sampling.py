@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 
 from preprocess.decode import VideoReader
 from preprocess.errors import DecodeError, PreprocessError
-from preprocess.sampling import sample_frames
+from preprocess.sampling import FrameSampler
 from preprocess.transforms import FrameFit
 
 from .conftest import REPOSITORY, read_plainly, write_video
@@ -54,9 +56,18 @@ def frames_due(times: list[float], fps: float, start: float, end: float) -> list
     return numbers
 
 
-def sampled(path: Path, **options: object) -> tuple[list[float], list[np.ndarray]]:
-    samples = list(sample_frames(path, **({"size": SIZE} | options)))
-    return [time for time, _ in samples], [frame for _, frame in samples]
+def sampled(path: Path, **options: Any) -> tuple[list[float], list[np.ndarray]]:
+    box = options.pop("box", None)
+    start, end = options.pop("start", 0.0), options.pop("end", None)
+    fit = FrameFit(options.pop("size", SIZE), interpolation="smooth", box=box)
+    times, frames = [], []
+    with FrameSampler(
+        path, fit=fit, stretches=[(start, math.inf if end is None else end)], **options
+    ) as video:
+        while video.read_into(frame := np.empty(fit.frame_shape, np.uint8)):
+            times.append(video.time_seconds)
+            frames.append(frame)
+    return times, frames
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +221,7 @@ def test_a_fit_with_a_box_is_a_key_and_plain_values() -> None:
 @pytest.mark.parametrize("box", [(0.5, 0, 0.5, 1), (-0.1, 0, 1, 1), (0, 0, 64, 48), (0, 0.9, 1, 0)])
 def test_boxes_out_of_range(tmp_path: Path, box: tuple[float, ...]) -> None:
     with pytest.raises(PreprocessError, match="divide pixels by the picture's width"):
-        sample_frames(tmp_path / "x.mp4", size=SIZE, every=1, box=box)
+        FrameFit(SIZE, box=box)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +235,7 @@ def test_boxes_out_of_range(tmp_path: Path, box: tuple[float, ...]) -> None:
 )
 def test_arguments_out_of_range(tmp_path: Path, options: dict[str, int], message: str) -> None:
     with pytest.raises(PreprocessError, match=message):
-        sample_frames(tmp_path / "x.mp4", size=SIZE, **options)
+        FrameSampler(tmp_path / "x.mp4", fit=FrameFit(SIZE), **options)
 
 
 def test_errors_give_the_reason(tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ def test_another_schema_version(copy: Path) -> None:
     for shard in copy.glob("shard-*.h5"):
         with h5py.File(shard, "r+") as file:
             file.attrs["schema_version"] = SCHEMA_VERSION + 1
-    with pytest.raises(ShardError, match=r"schema version 2.*reads 1.*--overwrite"):
+    with pytest.raises(ShardError, match=r"schema version \d.*reads \d.*--overwrite"):
         open_shards(copy)
 
 
