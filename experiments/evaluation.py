@@ -8,9 +8,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from experiments.history import History
 from experiments.metrics import accuracy, wilson_interval
 from experiments.run_directory import Predictions
-from experiments.training import Classifier, History
+from experiments.training import Classifier
 from preprocess.pipeline import ClipBatches
 from preprocess.reader import Shards
 

@@ -32,6 +32,18 @@ def accuracy(labels: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
     return float(accuracy_score(np.asarray(labels), np.asarray(predicted)))
 
 
+def argmax_accuracy(
+    probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]
+) -> float:
+    """Share of clips whose most probable class is the true one, in [0, 1].
+
+    Args:
+        probabilities: (N, C).
+        labels: (N,) class indices.
+    """
+    return accuracy(labels, probabilities.argmax(axis=1))
+
+
 def top_k_accuracy(labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, k: int) -> float:
     """Share of clips whose true class is among the `k` most probable, in [0, 1].
 

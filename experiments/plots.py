@@ -81,11 +81,11 @@ def curves_png(history: History, *, chance: float | None = None, theme: Theme = 
 
 
 def best_epoch(history: History) -> int | None:
-    """The epoch (1-based) of the highest validation accuracy; of equals, of the lowest loss.
+    """The epoch (1-based) of the highest validation score; of equals, of the lowest loss.
 
-    None without validation.
+    None without validation. The score is the accuracy unless the history has one of its own.
     """
-    score = history.get("validation_accuracy")
+    score = history.get("validation_score", history.get("validation_accuracy"))
     if score is None or np.all(np.isnan(score)):
         return None
     loss = np.nan_to_num(history["validation_loss"], nan=np.inf)
@@ -162,7 +162,7 @@ def _mark_best(loss: Axes, score: Axes, history: History, theme: Theme) -> None:
     epoch = best_epoch(history)
     if epoch is None:
         return
-    value = float(np.nanmax(history["validation_accuracy"]))
+    value = float(history["validation_accuracy"][history["epoch"] == epoch][0])
     for axes in (loss, score):
         axes.axvline(epoch, color=theme.accent, linewidth=1.4)
     label = f"best epoch {epoch}: {value:.3f}"

@@ -7,13 +7,12 @@ the random generators among them.
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import keras
@@ -21,7 +20,12 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from experiments.history import Epoch, History
+from experiments.metrics import argmax_accuracy
 from experiments.run_directory import write_atomically
+
+Score = Callable[[np.ndarray, np.ndarray], float]
+"""Of probabilities (N, classes) and labels (N,); the higher, the better."""
 
 _CHECKPOINT = "checkpoint.npz"
 # An epoch that ends sooner after the last checkpoint leaves none: a resumed run repeats it, to the
@@ -29,66 +33,15 @@ _CHECKPOINT = "checkpoint.npz"
 _SECONDS_BETWEEN_CHECKPOINTS = 20
 
 
-@dataclass(frozen=True)
-class Epoch:
-    """One row of metrics.csv."""
-
-    epoch: int
-    learning_rate: float
-    train_loss: float
-    train_accuracy: float
-    validation_loss: float
-    validation_accuracy: float
-    seconds: float
-    """Of the training part alone."""
-    frames_per_second: float
-    """Frames trained on, padding not counted."""
-    data_wait_share: float
-    """Share of the training time spent waiting for a batch."""
-    elapsed_seconds: float
-    """Since the run began, the parts before a resumption included."""
-
-
-@dataclass
-class History:
-    """The epochs so far."""
-
-    epochs: list[Epoch] = field(default_factory=list)
-
-    @property
-    def best(self) -> Epoch:
-        """The epoch of the highest validation accuracy; of equals, that of the lowest loss."""
-        return max(self.epochs, key=lambda row: (row.validation_accuracy, -row.validation_loss))
-
-    @property
-    def elapsed_seconds(self) -> float:
-        """From the beginning of the run to the end of its last epoch."""
-        return self.epochs[-1].elapsed_seconds if self.epochs else 0.0
-
-    @property
-    def frames_per_second(self) -> float:
-        """Median over the epochs but the first, which also compiles."""
-        return float(np.median([row.frames_per_second for row in self.epochs[1:] or self.epochs]))
-
-    def write(self, path: Path) -> None:
-        """All rows, as CSV."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, [field.name for field in fields(Epoch)], lineterminator="\n")
-        writer.writeheader()
-        for row in self.epochs:
-            writer.writerow(
-                {k: f"{v:.9g}" if isinstance(v, float) else v for k, v in asdict(row).items()}
-            )
-        write_atomically(path, text.getvalue().encode())
-
-
 class Classifier:
     """A model with its optimizer: one step of training, one of evaluation, both compiled once.
 
     Args:
-        model: {"frames", "num_frames"} to probabilities.
+        model: clips, or {"frames", "num_frames"} where they vary in length, to probabilities.
         optimizer: a Keras optimizer; None for a model that only predicts.
         label_smoothing: share of the target spread over all classes, in training only.
+        coupled_weight_decay: times each weight, added to its gradient, as torch's optimizers do;
+            Keras's own `weight_decay` is apart from the gradient.
     """
 
     def __init__(
@@ -97,6 +50,7 @@ class Classifier:
         optimizer: keras.Optimizer | None = None,
         *,
         label_smoothing: float = 0.0,
+        coupled_weight_decay: float = 0.0,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -104,6 +58,7 @@ class Classifier:
             optimizer.build(model.trainable_variables)
         self._num_classes = model.output_shape[-1]
         self._smoothing = label_smoothing
+        self._decay = coupled_weight_decay
         self._train: Callable | None = None
         self._predict: Callable | None = None
 
@@ -142,9 +97,13 @@ class Classifier:
                 targets, probabilities, label_smoothing=self._smoothing
             )
             loss = tf.add_n([tf.reduce_mean(losses), *self.model.losses])
-        gradients = tape.gradient(loss, self.model.trainable_variables)
+        weights = self.model.trainable_variables
+        gradients = tape.gradient(loss, weights)
+        if self._decay:
+            pairs = zip(gradients, weights, strict=True)
+            gradients = [gradient + self._decay * weight for gradient, weight in pairs]
         assert self.optimizer is not None
-        self.optimizer.apply(gradients, self.model.trainable_variables)
+        self.optimizer.apply(gradients, weights)
         predicted = tf.argmax(probabilities, axis=-1, output_type=labels.dtype)
         return loss, tf.reduce_sum(tf.cast(predicted == labels, tf.int32))
 
@@ -159,6 +118,8 @@ def train(
     run_dir: Path,
     resume: bool = False,
     started: float | None = None,
+    score: Score = argmax_accuracy,
+    unit: str = "clip",
 ) -> History:
     """Train, keeping the best and the last model and a checkpoint to resume from.
 
@@ -171,6 +132,8 @@ def train(
         run_dir: takes metrics.csv, best.keras, last.keras and, until the end, checkpoint.npz.
         resume: continue from the checkpoint, if there is one.
         started: `time.perf_counter()` when this part of the run began; None for now.
+        score: what the best epoch is chosen by, of the validation part.
+        unit: what a batch is counted in, for the progress bar.
 
     Returns:
         All epochs.
@@ -182,13 +145,15 @@ def train(
     with tqdm(
         total=epochs * clips_per_epoch,
         initial=len(history.epochs) * clips_per_epoch,
-        unit="clip",
+        unit=unit,
         desc="training",
         smoothing=0.05,
         mininterval=0.1 if sys.stderr.isatty() else 30,
     ) as bar:
         for epoch in range(len(history.epochs), epochs):
-            row = _train_epoch(classifier, train_batches(epoch), validation_batches(), epoch, bar)
+            row = _train_epoch(
+                *(classifier, train_batches(epoch), validation_batches(), epoch, score, bar)
+            )
             row = replace(row, elapsed_seconds=time.perf_counter() - began)
             history.epochs.append(row)
             if history.best is row:
@@ -203,7 +168,7 @@ def train(
     return history
 
 
-def _train_epoch(classifier, batches, validation, epoch: int, bar: tqdm) -> Epoch:
+def _train_epoch(classifier, batches, validation, epoch: int, score: Score, bar: tqdm) -> Epoch:
     started = time.perf_counter()
     loss_sum, num_correct, num_clips, num_frames, waited = 0.0, 0, 0, 0, 0.0
     asked = started
@@ -213,7 +178,7 @@ def _train_epoch(classifier, batches, validation, epoch: int, bar: tqdm) -> Epoc
         num_clips += len(labels)
         loss_sum += loss * len(labels)
         num_correct += correct
-        num_frames += int(inputs["num_frames"].numpy().sum())
+        num_frames += _num_frames(inputs)
         bar.update(len(labels))
         bar.set_postfix_str(f"epoch {epoch + 1}, loss {loss_sum / num_clips:.3f}", refresh=False)
         asked = time.perf_counter()
@@ -226,12 +191,18 @@ def _train_epoch(classifier, batches, validation, epoch: int, bar: tqdm) -> Epoc
         train_loss=loss_sum / num_clips,
         train_accuracy=num_correct / num_clips,
         validation_loss=float(-np.log(np.maximum(true, 1e-7)).mean()),
-        validation_accuracy=float((probabilities.argmax(axis=1) == labels).mean()),
+        validation_accuracy=argmax_accuracy(probabilities, labels),
+        validation_score=score(probabilities, labels),
         seconds=seconds,
         frames_per_second=num_frames / seconds,
         data_wait_share=waited / seconds,
         elapsed_seconds=0.0,
     )
+
+
+def _num_frames(inputs) -> int:
+    """Frames in a batch, padding not counted; a picture is one."""
+    return int(inputs["num_frames"].numpy().sum()) if isinstance(inputs, dict) else len(inputs)
 
 
 def _line(row: Epoch, epochs: int) -> str:

@@ -3,10 +3,12 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from experiments.building import build_model, build_optimizer
+from experiments.history import Epoch, History
 from experiments.recipes import PAPER, TUNED
-from experiments.training import Classifier, History, train
+from experiments.training import Classifier, train
 from preprocess import open_shards
 from preprocess.pipeline import ClipBatches
 
@@ -24,7 +26,7 @@ def classifier(recipe=TUNED, seed=0):
     return Classifier(model, build_optimizer(recipe, 12), label_smoothing=recipe.label_smoothing)
 
 
-def run(batches, run_dir, *, epochs, resume=False, on_epoch=lambda epoch: None):
+def run(batches, run_dir, *, epochs, on_epoch=lambda epoch: None, **options):
     run_dir.mkdir(exist_ok=True)
 
     def train_batches(epoch):
@@ -38,7 +40,7 @@ def run(batches, run_dir, *, epochs, resume=False, on_epoch=lambda epoch: None):
         epochs=epochs,
         clips_per_epoch=40,
         run_dir=run_dir,
-        resume=resume,
+        **options,
     )
 
 
@@ -108,10 +110,30 @@ def test_nothing_is_left_half_written(batches, tmp_path):
 
 
 def test_equals_go_to_the_lower_loss():
-    from experiments.training import Epoch
-
-    rows = [Epoch(i, 0, 0, 0, loss, 0.5, 1, 1, 0, 0) for i, loss in enumerate([1.0, 0.7, 0.9])]
+    rows = [Epoch(i, 0, 0, 0, loss, 0.9, 0.5, 1, 1, 0, 0) for i, loss in enumerate([1.0, 0.7, 0.9])]
     assert History(rows).best.epoch == 1
+
+
+def test_the_score_chooses_the_best_epoch(batches, tmp_path):
+    """Red when accuracy chooses whatever the score."""
+    scores = iter([0.1, 0.9, 0.3])
+    history = run(batches, tmp_path, epochs=3, score=lambda probabilities, labels: next(scores))
+    assert history.best.epoch == 2
+    assert [row.validation_score for row in history.epochs] == [0.1, 0.9, 0.3]
+
+
+def test_coupled_weight_decay_is_that_of_torch():
+    """w <- w - lr v, v <- momentum v + (gradient + decay w), here with a gradient of zero."""
+    inputs = keras.Input((2,))
+    outputs = keras.layers.Dense(2, "softmax", kernel_initializer="ones")(inputs)
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+    trained = Classifier(keras.Model(inputs, outputs), optimizer, coupled_weight_decay=0.5)
+    weight, velocity = 1.0, 0.0
+    for _ in range(3):
+        trained.train_batch(tf.zeros((4, 2)), tf.constant([0, 1, 0, 1]))
+        velocity = 0.9 * velocity + 0.5 * weight
+        weight -= 0.1 * velocity
+    np.testing.assert_allclose(trained.model.layers[-1].kernel, weight, rtol=1e-6)
 
 
 def test_the_paper_recipe_is_the_published_one():
