@@ -14,6 +14,7 @@ from experiments.highlights.label_types import (
     GROUP,
     HIGHLIGHT,
     NONE,
+    UNKNOWN,
     Box,
     Interval,
     LabelError,
@@ -50,6 +51,7 @@ class Draft:
     highlights: dict[Interval, Place] = field(default_factory=dict)
     negatives: dict[Interval, Place] = field(default_factory=dict)
     empty: Place | None = None
+    unknown: Place | None = None
 
     def add(self, interval: Interval, label: str, place: Place) -> None:
         """A stretch; the same row twice is one."""
@@ -68,6 +70,11 @@ class Draft:
 
     def finished(self, default_group: str) -> LabelledClip:
         """The clip, once all rows are read."""
+        if self.empty and self.unknown:
+            raise max(self.empty, self.unknown, key=lambda place: place.line).error(
+                f"The rest of a clip is {NONE!r} or {UNKNOWN!r}. {self.path} has a row without "
+                f"times for each: line {self.empty.line} and line {self.unknown.line}; remove either."
+            )
         if self.empty and self.highlights:
             raise self.empty.error(
                 f"A row without times says that {self.path} has no highlights, but line "
@@ -79,6 +86,7 @@ class Draft:
             highlights=tuple(sorted(self.highlights)),
             group=self.group or default_group,
             negatives=tuple(sorted(self.negatives)),
+            rest_known=self.unknown is None,
         )
 
 
@@ -92,12 +100,24 @@ def read(file: Path) -> list[LabelledClip]:
             f"A label file must be UTF-8. Received the byte 0x{error.object[error.start]:02x}; "
             "save it as UTF-8 text."
         ) from error
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    ours = first.split(",")[0].strip(' "').lower() == COLUMNS[0]
-    drafts = _ours(file, text) if ours else _originals(file, text)
+    drafts = _ours(file, text) if _is_ours(text) else _originals(file, text)
     if not drafts:
         raise Place(file, 1).error(f"A label file must name at least one clip. {_KINDS}")
     return [draft.finished(source) for source, draft in drafts.items()]
+
+
+def is_ours(file: Path) -> bool:
+    """Whether a label file is of our kind, by its first line.
+
+    Raises:
+        OSError: if the file cannot be read.
+    """
+    return _is_ours(file.read_bytes().decode("utf-8-sig", errors="replace"))
+
+
+def _is_ours(text: str) -> bool:
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    return first.split(",")[0].strip(' "').lower() == COLUMNS[0]
 
 
 def _records(file: Path, text: str, delimiter: str) -> Iterator[tuple[Place, list[str]]]:
@@ -180,11 +200,21 @@ def _add_row(place: Place, cells: dict[str, str], drafts: dict[str, Draft]) -> N
 def _add_stretch(place: Place, cells: dict[str, str], draft: Draft) -> None:
     start, end, label = (cells[name].strip() for name in ("start", "end", "label"))
     label = label.lower()
-    if label not in (HIGHLIGHT, NONE, ""):
-        raise place.error(f"A label must be {HIGHLIGHT!r} or {NONE!r}. Received {label!r}.")
+    if label not in (HIGHLIGHT, NONE, UNKNOWN, ""):
+        raise place.error(
+            f"A label must be {HIGHLIGHT!r}, {NONE!r} or {UNKNOWN!r}. Received {label!r}."
+        )
     if not start and not end and label != HIGHLIGHT:
-        draft.empty = place
+        if label == UNKNOWN:
+            draft.unknown = place
+        else:
+            draft.empty = place
         return
+    if label == UNKNOWN:
+        raise place.error(
+            f"A row {UNKNOWN!r} is of all that no other row of the clip speaks of, and has no "
+            f"times. Received {start!r} and {end!r}; leave them empty, or remove the row."
+        )
     if not (start and end and label):
         raise place.error(
             f"A stretch needs start, end and a label, {HIGHLIGHT!r} or {NONE!r}; a clip without "

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.highlights.label_types import LabelledClip
+from experiments.highlights.label_types import Interval, LabelledClip
 
 Totals = dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
 class ClassBalance:
-    """How many seconds of clips are highlights."""
+    """How many of the seconds that are labelled are highlights."""
 
     positive_seconds: float
     total_seconds: float
@@ -27,18 +27,28 @@ class ClassBalance:
 
 
 def class_balance(clips: Sequence[LabelledClip], durations: Sequence[float]) -> ClassBalance:
-    """Highlights against everything, in seconds.
+    """Highlights against all that is labelled, in seconds.
 
     Args:
-        clips: labelled clips.
-        durations: length of each, in seconds; a highlight beyond it counts up to it.
+        clips: labelled clips. Of one whose rest is unknown, its stretches alone count.
+        durations: length of each, in seconds; a stretch beyond it counts up to it.
     """
-    positive = sum(
-        max(0.0, min(interval.end, duration) - interval.start)
-        for clip, duration in zip(clips, durations, strict=True)
-        for interval in clip.highlights
-    )
-    return ClassBalance(positive, float(sum(durations)))
+    positive = total = 0.0
+    for clip, duration in zip(clips, durations, strict=True):
+        positive += _covered(clip.highlights, duration)
+        stretches = (*clip.highlights, *clip.negatives)
+        total += duration if clip.rest_known else _covered(stretches, duration)
+    return ClassBalance(positive, total)
+
+
+def _covered(stretches: Iterable[Interval], duration: float) -> float:
+    """Seconds of [0, duration) that lie in any of them; negatives may overlap each other."""
+    covered = reached = 0.0
+    for one in sorted(stretches):
+        end = min(one.end, duration)
+        covered += max(0.0, end - max(one.start, reached))
+        reached = max(reached, end)
+    return covered
 
 
 def split_clips(
@@ -48,8 +58,8 @@ def split_clips(
 
     Groups stay whole. Groups are taken in a random order into the validation part as long as
     that brings its share of the clips and its share of the highlights' seconds closer to what
-    is asked. Both parts have highlights if two groups have any; with one, training has it. The
-    order of the clips does not matter.
+    is asked. Both parts have highlights if two groups have any; with one, training has it. A
+    clip of which nothing is known counts for nothing. The order of the clips does not matter.
 
     Args:
         clips: labelled clips.
@@ -61,10 +71,11 @@ def split_clips(
     """
     if not 0 < validation_share < 1:
         raise ValueError(f"validation_share must be between 0 and 1. Received {validation_share}.")
-    totals = _totals(clips)
+    known = [clip for clip in clips if not clip.is_blank]
+    totals = _totals(known)
     if len(totals) < 2:
         raise ValueError(
-            f"A split needs clips of at least 2 groups. Received {len(clips)} clips of "
+            f"A split needs labelled clips of at least 2 groups. Received {len(known)} clips of "
             f"{len(totals)}; label more clips, or give them different groups."
         )
     chosen = _choose(totals, validation_share, seed)

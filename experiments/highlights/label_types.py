@@ -8,6 +8,7 @@ from pathlib import Path
 
 HIGHLIGHT = "highlight"
 NONE = "none"
+UNKNOWN = "unknown"
 COLUMNS = ("path", "x1", "y1", "x2", "y2", "start", "end", "label")
 GROUP = "group"
 
@@ -71,6 +72,8 @@ class LabelledClip:
         highlights: positive stretches, sorted, without overlap.
         group: clips of one group never come apart in a split.
         negatives: stretches that were mistaken for highlights, sorted.
+        rest_known: whether what no stretch speaks of is no highlight; if not, it is unknown, and
+            nothing is learnt from it.
 
     Raises:
         ValueError: if the stretches contradict each other.
@@ -81,6 +84,7 @@ class LabelledClip:
     highlights: tuple[Interval, ...]
     group: str
     negatives: tuple[Interval, ...] = ()
+    rest_known: bool = True
 
     def __post_init__(self) -> None:
         for this, following in zip(self.highlights, self.highlights[1:], strict=False):
@@ -91,3 +95,8 @@ class LabelledClip:
                 )
         if any(one.overlaps(other) for one in self.highlights for other in self.negatives):
             raise ValueError(f"A stretch of {self.path} is a highlight and a negative at once.")
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether nothing at all is known of it."""
+        return not (self.rest_known or self.highlights or self.negatives)

@@ -10,9 +10,12 @@ Ours has a header and a stretch a line, with times as seconds, mm:ss or hh:mm:ss
     clips/a.mp4,0.78,0.13,0.97,0.37,2.5,9.0,highlight,monday
     clips/a.mp4,0.78,0.13,0.97,0.37,00:00:12,00:00:15.5,none,monday
     clips/b.mp4,0.78,0.13,0.97,0.37,,,none,monday
+    clips/c.mp4,0.78,0.13,0.97,0.37,7.5,9.0,highlight,monday
+    clips/c.mp4,0.78,0.13,0.97,0.37,,,unknown,monday
 
 The second row is a hard negative: a stretch that was mistaken for a highlight. The third is a
-clip without highlights. `group` may be left out; a clip is then a group of its own. Paths are
+clip without highlights. Of the last clip, no more is known than what its other rows say; where
+no row says `unknown`, what no row speaks of is no highlight. `group` may be left out; a clip is then a group of its own. Paths are
 relative to the folder of the label file.
 """
 
@@ -30,6 +33,7 @@ from experiments.highlights.label_types import (
     GROUP,
     HIGHLIGHT,
     NONE,
+    UNKNOWN,
     Box,
     Interval,
     LabelError,
@@ -107,6 +111,8 @@ def _rows(clip: LabelledClip, folder: Path) -> list[tuple[str, ...]]:
     labelled = [(interval, HIGHLIGHT) for interval in clip.highlights]
     labelled += [(interval, NONE) for interval in clip.negatives]
     stretches = [(repr(float(one.start)), repr(float(one.end)), label) for one, label in labelled]
+    if not clip.rest_known:
+        stretches.append(("", "", UNKNOWN))
     return [(*head, *stretch, clip.group) for stretch in stretches or [("", "", NONE)]]
 
 

@@ -1,55 +1,28 @@
-"""The command `python -m experiments.highlights`: labels, and scores to a reel."""
+"""The options of a reel, and what is done with them: select, snap, render, list."""
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import tyro
-from tyro.conf import Positional, arg, subcommand
+from tyro.conf import arg
 
-from experiments import runtime
 from experiments.highlights.cut_lists import SUFFIXES, Kind, Media
 from experiments.highlights.segments import SelectionOptions
-from preprocess.errors import PreprocessError
 
 if TYPE_CHECKING:
     from experiments.highlights.recording import Chunk
+    from experiments.highlights.scores import Floats
     from experiments.highlights.segments import Selection
 
-EXIT_ERROR = 2
-EXIT_INTERRUPTED = 130
+Scores = tuple["Floats", "Floats"]
 
 
 @dataclass(frozen=True)
-class Labels:
-    """Write labels, the original's data.csv or ours, as a plain CSV."""
+class ReelOptions(SelectionOptions):
+    """What becomes of the scores of a recording: which highlights, rendered how, listed where."""
 
-    source: Positional[Path]
-    """What to read."""
-    target: Positional[Path]
-    """What to write: path,x1,y1,x2,y2,start,end,label,group."""
-
-    def run(self) -> int:
-        """Convert; the exit code."""
-        from experiments.highlights.labels import convert_labels
-
-        if self.target.exists():
-            raise ValueError(f"{self.target} exists; give another name, or remove it.")
-        print(f"{self.target}: {convert_labels(self.source, self.target)} clips.")
-        return 0
-
-
-@dataclass(frozen=True)
-class Reel(SelectionOptions):
-    """Choose the highlights of a recording by its scores, and render them as one video."""
-
-    scores: Positional[Path] = tyro.MISSING
-    """CSV with the columns time_seconds and probability."""
-    recording: Positional[Path] = tyro.MISSING
-    """A video; or a folder of part0.mp4 ... part10.mp4; or what their names begin with."""
     out: Annotated[Path, arg(aliases=["-o"])] = Path("reel.mp4")
     """The reel; cut lists lie beside it."""
     select_by: Literal["ours", "original"] = "ours"
@@ -69,17 +42,18 @@ class Reel(SelectionOptions):
     overwrite: bool = False
     """Replace what exists."""
 
-    def run(self) -> int:
-        """Select and render; the exit code."""
-        from experiments.highlights.chunk_files import recording_chunks
+    def make(self, chunks: tuple[Chunk, ...], scores: Scores) -> int:
+        """Select, render and list; the exit code.
+
+        Args:
+            chunks: the recording.
+            scores: times (N,), in seconds of the recording, and probabilities (N,).
+        """
         from experiments.highlights.cut_lists import csv_text
-        from experiments.highlights.recording import read_recording, recording_duration
-        from experiments.highlights.scores_file import read_scores
+        from experiments.highlights.recording import recording_duration
         from experiments.run_directory import write_atomically
 
-        chunks = read_recording(recording_chunks(self.recording))
-        times, probabilities = read_scores(self.scores)
-        selection = self._select(times, probabilities, chunks, recording_duration(chunks))
+        selection = self._select(*scores, chunks, recording_duration(chunks))
         for note in selection.notes:
             print(note)
         media = [_media(chunk) for chunk in chunks]
@@ -87,7 +61,7 @@ class Reel(SelectionOptions):
             print(csv_text(selection.segments, media), end="")
             return 0
         lists = self._cut_lists(selection, media)
-        self._render(selection, chunks, (times, probabilities))
+        self._render(selection, chunks, scores)
         for path, text in lists.items():
             write_atomically(path, text.encode())
         number = len(selection.segments)
@@ -150,7 +124,7 @@ class Reel(SelectionOptions):
         note = f"--snap moved {moved} of {2 * len(segments)} cuts to quiet moments."
         return replace(selection, segments=segments, notes=[*selection.notes, note])
 
-    def _render(self, selection: Selection, chunks: tuple[Chunk, ...], scores: Any) -> None:
+    def _render(self, selection: Selection, chunks: tuple[Chunk, ...], scores: Scores) -> None:
         from tqdm import tqdm
 
         from experiments.highlights.render import render_reel
@@ -177,27 +151,3 @@ def _media(chunk: Chunk) -> Media:
         *(chunk.path, chunk.duration, chunk.rate, chunk.width, chunk.height),
         has_sound=chunk.sound is not None,
     )
-
-
-def main(args: list[str] | None = None) -> int:
-    """The command line. Returns the exit code."""
-    command = tyro.cli(
-        _commands(), prog="python -m experiments.highlights", description=__doc__, args=args
-    )
-    runtime.stop_on_termination()
-    try:
-        return command.run()
-    except (PreprocessError, ValueError, OSError, RuntimeError, ModuleNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_ERROR
-    except KeyboardInterrupt:
-        print("\nStopped; nothing half-made is left.", file=sys.stderr)
-        return EXIT_INTERRUPTED
-
-
-def _commands() -> Any:
-    """The sub-commands, for tyro."""
-    commands = [
-        Annotated[command, subcommand(command.__name__.lower())] for command in (Labels, Reel)
-    ]
-    return Union[(*commands,)]

@@ -1,0 +1,96 @@
+"""`extract`: labelled clips to shards of pictures."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tyro.conf import Positional
+
+from experiments.highlights.pictures import Part, PictureSettings
+from preprocess.settings import Compression
+
+if TYPE_CHECKING:
+    from preprocess.extract import ExtractionSummary
+
+EXIT_FAILED_CLIPS = 1
+
+
+@dataclass(frozen=True)
+class Extract:
+    """Make the pictures that a model is trained on. A second run does only what is missing."""
+
+    labels: Positional[Path]
+    """The original's data.csv, or ours: path,x1,y1,x2,y2,start,end,label,group."""
+    shards: Positional[Path]
+    """Directory to write to."""
+    parts: tuple[Part, ...] = ("box", "sound")
+    """One above the other: the labelled box, all of the frame, the spectrogram of the sound."""
+    side: int = 112
+    """Width and height of each part, in pixels."""
+    fps: float | None = None
+    """Pictures a second, by the video's own timestamps; 2 if --every is not given either."""
+    every: int | None = None
+    """Every how many frames a picture is taken, in place of --fps."""
+    audio_cutoff: float = 8000.0
+    """Highest frequency of the spectrogram, in Hz."""
+    window_seconds: float = 5.0
+    """How much sound a picture shows."""
+    compression: Compression = "lz4"
+    """Of the shards: none is the fastest to write, zstd the smallest."""
+    jobs: int | None = None
+    """Worker processes; one a processor if not given."""
+    allow_failures: bool = False
+    """Exit with 0 though some clips could not be read; failures.csv names them."""
+    overwrite: bool = False
+    """Remove what the directory holds, and start anew."""
+
+    def run(self) -> int:
+        """Extract and say what was done; the exit code."""
+        from experiments.highlights.extraction import extract_pictures
+        from experiments.highlights.labels import read_labels
+        from preprocess.progress import TerminalProgress
+
+        clips = read_labels(self.labels)
+        with TerminalProgress() as progress:
+            summary = extract_pictures(
+                clips,
+                self.shards,
+                self.settings(),
+                labels_folder=self.labels.parent,
+                command=f"python -m experiments.highlights extract {self.labels} {self.shards}",
+                jobs=self.jobs,
+                overwrite=self.overwrite,
+                progress=progress,
+            )
+        return self._report(summary)
+
+    def settings(self) -> PictureSettings:
+        """Those that the flags ask for."""
+        return PictureSettings(
+            parts=self.parts,
+            side=self.side,
+            fps=2.0 if self.fps is None and self.every is None else self.fps,
+            every=self.every,
+            audio_cutoff=self.audio_cutoff,
+            window_seconds=self.window_seconds,
+            compression=self.compression,
+        )
+
+    def _report(self, summary: ExtractionSummary) -> int:
+        print(
+            f"{self.shards}: {summary.num_extracted} clips extracted, {summary.num_kept} were "
+            f"there already; {summary.num_frames:,} pictures."
+        )
+        for source, notice in summary.notices.items():
+            print(f"{source}: of the sound, not all could be read: {notice}", file=sys.stderr)
+        if not summary.failures:
+            return 0
+        print(
+            f"{len(summary.failures)} of {summary.num_clips} clips failed; see "
+            f"{self.shards / 'failures.csv'}",
+            file=sys.stderr,
+        )
+        return 0 if self.allow_failures else EXIT_FAILED_CLIPS

@@ -1,0 +1,30 @@
+"""`reel`: from scores that are there to a reel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from tyro.conf import Positional
+
+from experiments.highlights.reel_options import ReelOptions
+
+
+@dataclass(frozen=True)
+class Reel(ReelOptions):
+    """Choose the highlights of a recording by its scores, and render them as one video."""
+
+    scores: Positional[Path] = tyro.MISSING
+    """CSV with the columns time_seconds and probability."""
+    recording: Positional[Path] = tyro.MISSING
+    """A video; or a folder of part0.mp4 ... part10.mp4; or what their names begin with."""
+
+    def run(self) -> int:
+        """Select and render; the exit code."""
+        from experiments.highlights.chunk_files import recording_chunks
+        from experiments.highlights.recording import read_recording
+        from experiments.highlights.scores_file import read_scores
+
+        chunks = read_recording(recording_chunks(self.recording))
+        return self.make(chunks, read_scores(self.scores))
