@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from preprocess.catalog import resolve
 from preprocess.clips import Clip, find_clips
@@ -30,36 +30,11 @@ from preprocess.plan import (
     require_directory,
     split_units,
 )
+from preprocess.progress import Progress, Silent
 from preprocess.settings import FrameSettings, StoredSettings
 from preprocess.worker import Unit, UnitResult
 
 MAX_SHARD_BYTES = 256 * 2**20
-
-
-class Progress(Protocol):
-    """Told how an extraction gets on; `preprocess.progress` has one for a terminal."""
-
-    def start(self, num_clips: int, num_done: int) -> None:
-        """The work begins: clips in all, and those that were there already."""
-
-    def advance(self, num_clips: int, num_frames: int) -> None:
-        """So many more clips and frames are done."""
-
-    def say(self, text: str) -> None:
-        """A line for the person who watches."""
-
-
-class Silent:
-    """Progress that nobody watches."""
-
-    def start(self, num_clips: int, num_done: int) -> None:
-        """Nothing."""
-
-    def advance(self, num_clips: int, num_frames: int) -> None:
-        """Nothing."""
-
-    def say(self, text: str) -> None:
-        """Nothing."""
 
 
 @dataclass(frozen=True)

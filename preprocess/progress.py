@@ -1,15 +1,42 @@
-"""The progress bar of an extraction, for a terminal."""
+"""How an extraction gets on: who is told, and a bar for a terminal."""
 
 from __future__ import annotations
 
 import time
 from types import TracebackType
+from typing import Protocol
 
 from tqdm import tqdm
 
 _FORMAT = (
     "{percentage:3.0f}% |{bar}| {n}/{total} clips, {rate_noinv_fmt}{postfix}, {remaining} left"
 )
+
+
+class Progress(Protocol):
+    """Told how an extraction gets on."""
+
+    def start(self, num_clips: int, num_done: int) -> None:
+        """The work begins: clips in all, and those that were there already."""
+
+    def advance(self, num_clips: int, num_frames: int) -> None:
+        """So many more clips and frames are done."""
+
+    def say(self, text: str) -> None:
+        """A line for the person who watches."""
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def start(self, num_clips: int, num_done: int) -> None:
+        """Nothing."""
+
+    def advance(self, num_clips: int, num_frames: int) -> None:
+        """Nothing."""
+
+    def say(self, text: str) -> None:
+        """Nothing."""
 
 
 class TerminalProgress:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from preprocess import FrameSettings, PreprocessError, open_shards
-from preprocess.extract import Silent, extract
+from preprocess.extract import extract
+from preprocess.progress import Silent
 from preprocess.shards import read_records
 from preprocess.truncation import is_cut_short
 
