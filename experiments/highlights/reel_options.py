@@ -28,7 +28,8 @@ class ReelOptions(SelectionOptions):
     select_by: Literal["ours", "original"] = "ours"
     """original: the rule of eqy/autotosis, of --threshold and --bin-size."""
     snap: bool = True
-    """Move each cut to a quiet moment within a second, so that nothing is cut mid-word."""
+    """Move each cut to a quiet moment or a change of shot within a second, so that nothing is cut
+    mid-word."""
     crossfade: float = 0.0
     """Seconds by which highlights overlap."""
     overlay: bool = False
@@ -96,7 +97,8 @@ class ReelOptions(SelectionOptions):
         from experiments.highlights.scores import ScoreTrack
         from experiments.highlights.selection import limited, select
         from experiments.highlights.selection_original import select_original
-        from experiments.highlights.snapping import snap_cuts
+        from experiments.highlights.shots import shots_near
+        from experiments.highlights.snapping import snap_cuts, snap_note
 
         if self.select_by == "original":
             selection = select_original(
@@ -109,19 +111,17 @@ class ReelOptions(SelectionOptions):
         selection = select(times, probabilities, duration, self)
         if not self.snap:
             return selection
+        shots = shots_near(chunks, selection.segments)
         segments = snap_cuts(
             selection.segments,
             duration=duration,
             quiet=quiet_near(chunks, selection.segments),
+            shots=shots,
             min_length=self.min_length,
             max_length=self.max_length,
             max_duration=self.max_duration,
         )
-        moved = sum(
-            (a.start != b.start) + (a.end != b.end)
-            for a, b in zip(segments, selection.segments, strict=True)
-        )
-        note = f"--snap moved {moved} of {2 * len(segments)} cuts to quiet moments."
+        note = snap_note(selection.segments, segments, shots)
         return replace(selection, segments=segments, notes=[*selection.notes, note])
 
     def _render(self, selection: Selection, chunks: tuple[Chunk, ...], scores: Scores) -> None:

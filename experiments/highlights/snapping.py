@@ -15,6 +15,8 @@ from experiments.highlights.segments import ROUNDING, Segment
 INWARD = 2.0
 """A second that shortens a segment weighs like so many that lengthen it."""
 SILENCE_DB = -60.0
+BESIDE_SECONDS = 0.1
+"""How near a quiet moment a change of shot is quiet too."""
 _FLOOR_DB = -120.0  # of digital silence, whose loudness is minus infinity
 _WORST_COST = 0.5
 
@@ -48,8 +50,10 @@ def snap_cuts(
     """Segments whose starts and ends moved to the best moment near them, if there is one.
 
     The nearest moment is the best; one that shortens the segment counts as twice as far, and
-    a quiet moment as farther by its cost. A cut stays where it is at either end of the
-    recording, where two segments touch, and where nothing near fits the limits.
+    a quiet moment as farther by its cost. A change of shot comes before the quiet moment that it
+    is beside; amid sound it is taken only where nothing near is quiet. A cut stays where it is
+    at either end of the recording, where two segments touch, and where nothing near fits the
+    limits.
 
     Args:
         segments: sorted, without overlap.
@@ -62,8 +66,9 @@ def snap_cuts(
         max_duration: nor do all together.
     """
     shot_times = np.asarray(shots, np.float64)
-    moments = np.concatenate([quiet.times, shot_times])
-    near = _Nearby(moments, np.concatenate([quiet.costs, np.zeros(len(shot_times))]), max_shift)
+    moments = np.concatenate([shot_times, quiet.times])
+    costs = np.concatenate([_shot_costs(shot_times, quiet, max_shift), quiet.costs])
+    near = _Nearby(moments, costs, max_shift)
     length = sum(one.length for one in segments)
     spare = np.inf if max_duration is None else max(0.0, max_duration - length)
     edges = [0.0, *(edge for one in segments for edge in (one.start, one.end)), duration]
@@ -83,6 +88,40 @@ def snap_cuts(
         spare -= end - one.end
         snapped.append(replace(one, start=start, end=end))
     return snapped
+
+
+def snap_note(before: Sequence[Segment], after: Sequence[Segment], shots: ArrayLike = ()) -> str:
+    """In words, how many cuts `snap_cuts` moved, and where to.
+
+    Args:
+        before: the segments as they were.
+        after: the same, moved.
+        shots: times at which the picture changes.
+    """
+    moved = [
+        new
+        for old, one in zip(before, after, strict=True)
+        for was, new in ((old.start, one.start), (old.end, one.end))
+        if new != was
+    ]
+    note = f"--snap moved {len(moved)} of {2 * len(after)} cuts"
+    if not moved:
+        return f"{note}."
+    to_shots = int(np.isin(moved, np.asarray(shots, np.float64)).sum())
+    return f"{note}: {len(moved) - to_shots} to quiet moments, {to_shots} to changes of shot."
+
+
+def _shot_costs(shots: Floats, quiet: Candidates, max_shift: float) -> Floats:
+    """What changes of shot cost, (S,), so that none is chosen at the price of a cut word.
+
+    Beside a quiet moment, picture and sound both allow the cut: it wins against that moment, on
+    whichever side it lies. Amid sound it costs more than the farthest quiet moment. If there is
+    none, the cut was amid sound before, so the ear loses nothing and the eye gains.
+    """
+    apart = np.abs(shots[:, None] - quiet.times)  # (S, K)
+    beside = np.where(apart <= BESIDE_SECONDS, quiet.costs - INWARD * BESIDE_SECONDS, np.inf)
+    amid_sound = INWARD * max_shift + 2 * _WORST_COST
+    return beside.min(axis=1, initial=amid_sound)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,218 @@
+"""What happens when in the demo stream: drawn from the seed before anything is rendered.
+
+An excited moment is seen in the face and heard in the voice at once. The other moments show one
+sign of it without the rest, so that no single sign tells: a *bang*, a loud sound of the game,
+beside a calm face; a *yawn* or a silent *laugh*, an open mouth without a sound; a *flash* of the
+game. They are labelled as nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+
+from preprocess.errors import PreprocessError
+
+CLIPS_PER_GROUP = 3
+LEAST_SECONDS = 8.0  # of a clip, or of a chunk of the recording
+_RATES = (Fraction(30), Fraction(30), Fraction(30000, 1001), Fraction(25))
+_RECORDING_RATE = Fraction(30)
+_RECORDING = 0  # its number; clips are numbered from 1
+
+_SHORTEST, _LONGEST = 4.0, 12.0  # of excited moments, in seconds
+_SHORT_ONES = 2.5  # the higher, the fewer are long; their mean is 6.3 s
+_MEAN_LENGTH = _SHORTEST + (_LONGEST - _SHORTEST) / (_SHORT_ONES + 1)
+_RECORDING_SHARE = 0.12
+_LEAST_GAP = 12.0  # between two of the recording, in seconds
+_MARGIN = 1.5  # between moments of a clip, and to its ends, in seconds
+_NUM_DRAWS = 50
+
+_PURPOSES = (
+    *("lengths", "recording", "moments"),
+    *("look", "palette", "pitch"),  # of a group
+    *("voice", "face", "blinks", "cuts"),  # of a stream
+    *("syllable", "loud", "second", "scene"),  # of one of its parts
+)
+
+
+class Kind(StrEnum):
+    """What a moment is."""
+
+    EXCITED = "excited"
+    BANG = "bang"
+    YAWN = "yawn"
+    LAUGH = "laugh"
+    FLASH = "flash"
+
+
+class Moment(NamedTuple):
+    """Something that happens in [start, end), in seconds."""
+
+    start: float
+    end: float
+    kind: Kind
+
+
+_DISTRACTORS = {  # how often, and the least and the greatest length in seconds
+    Kind.BANG: (0.35, 2.0, 4.5),
+    Kind.YAWN: (0.2, 2.0, 3.5),
+    Kind.LAUGH: (0.2, 2.0, 4.0),
+    Kind.FLASH: (0.25, 0.6, 0.6),
+}
+
+
+@dataclass(frozen=True)
+class StreamPlan:
+    """What happens in a clip, or in the recording.
+
+    Args:
+        seed: of the whole stream.
+        number: of the clip, from 1; 0 for the recording.
+        group: clips of one group, from 1, look alike; the recording is a group of its own, 0.
+        rate: pictures a second.
+        num_frames: pictures in all.
+        moments: sorted, without overlap.
+    """
+
+    seed: int
+    number: int
+    group: int
+    rate: Fraction
+    num_frames: int
+    moments: tuple[Moment, ...]
+
+    @property
+    def duration(self) -> float:
+        """In seconds."""
+        return float(self.num_frames / self.rate)
+
+    def of(self, *kinds: Kind) -> list[Moment]:
+        """The moments of some kinds, in order."""
+        return [moment for moment in self.moments if moment.kind in kinds]
+
+    def random(self, purpose: str, *numbers: int) -> np.random.Generator:
+        """Random numbers of their own for each purpose, which no other draw moves."""
+        return random_numbers(self.seed, purpose, self.number, *numbers)
+
+
+def random_numbers(seed: int, purpose: str, *numbers: int) -> np.random.Generator:
+    """Random numbers of their own for each purpose."""
+    return np.random.default_rng((seed, _PURPOSES.index(purpose), *numbers))
+
+
+def plan_clips(num_clips: int, clip_seconds: float, seed: int) -> list[StreamPlan]:
+    """The labelled clips; two of three have one excited moment, about a fifth of their time.
+
+    Raises:
+        PreprocessError: if an argument is out of its range.
+    """
+    _check(num_clips=num_clips)
+    _check_seconds("clip_seconds", clip_seconds)
+    excited = [number for number in range(1, num_clips + 1) if number % CLIPS_PER_GROUP != 0]
+    rng = random_numbers(seed, "lengths")
+    longest = min(_LONGEST, clip_seconds / 2)
+    lengths = dict(zip(excited, _lengths(rng, len(excited), longest), strict=True))
+    return [
+        _plan_clip(number, clip_seconds, lengths.get(number), seed)
+        for number in range(1, num_clips + 1)
+    ]
+
+
+def plan_recording(num_chunks: int, chunk_seconds: float, seed: int) -> StreamPlan:
+    """The recording, of which about an eighth is excited; one moment crosses a chunk's end.
+
+    Raises:
+        PreprocessError: if an argument is out of its range.
+    """
+    _check(num_chunks=num_chunks)
+    _check_seconds("chunk_seconds", chunk_seconds)
+    chunk_frames = round(chunk_seconds * _RECORDING_RATE)
+    num_frames = num_chunks * chunk_frames
+    duration = float(num_frames / _RECORDING_RATE)
+    rng = random_numbers(seed, "recording")
+    number = max(1, round(_RECORDING_SHARE * duration / _MEAN_LENGTH))
+    lengths = _lengths(rng, number, min(_LONGEST, chunk_seconds / 2))
+    borders = [float(chunk * chunk_frames / _RECORDING_RATE) for chunk in range(1, num_chunks)]
+    draws = [_spread(rng, lengths, duration) for _ in range(_NUM_DRAWS)]
+    spans = max(draws, key=lambda spans: _deepest(spans, borders))
+    moments = _moments(random_numbers(seed, "moments", _RECORDING), spans, duration)
+    return StreamPlan(seed, _RECORDING, 0, _RECORDING_RATE, num_frames, moments)
+
+
+def _check(**counts: int) -> None:
+    for name, value in counts.items():
+        if value < 1:
+            raise PreprocessError(f"{name} must be 1 or more. Received {value}.")
+
+
+def _check_seconds(name: str, seconds: float) -> None:
+    if not LEAST_SECONDS <= seconds <= 3600:
+        raise PreprocessError(f"{name} must be {LEAST_SECONDS:g} to 3600. Received {seconds}.")
+
+
+def _plan_clip(number: int, seconds: float, length: float | None, seed: int) -> StreamPlan:
+    rng = random_numbers(seed, "moments", number)
+    rate = _RATES[number % len(_RATES)]
+    num_frames = round(seconds * rng.uniform(0.9, 1.1) * rate)
+    duration = float(num_frames / rate)
+    spans = []
+    if length is not None:
+        start = round(rng.uniform(_MARGIN, duration - length - _MARGIN), 3)
+        spans = [(start, round(start + length, 3))]
+    group = 1 + (number - 1) // CLIPS_PER_GROUP
+    return StreamPlan(seed, number, group, rate, num_frames, _moments(rng, spans, duration))
+
+
+def _lengths(rng: np.random.Generator, number: int, longest: float) -> list[float]:
+    """Of excited moments: drawn evenly from their distribution, so their sum hardly varies."""
+    shares = rng.permutation((np.arange(number) + rng.uniform(size=number)) / number)
+    return [float(_SHORTEST + (longest - _SHORTEST) * share**_SHORT_ONES) for share in shares]
+
+
+def _spread(
+    rng: np.random.Generator, lengths: Sequence[float], duration: float
+) -> list[tuple[float, float]]:
+    """Spans of these lengths somewhere in the recording, far enough from each other."""
+    least = np.full(len(lengths) + 1, _LEAST_GAP)
+    least[[0, -1]] = _MARGIN
+    spare = duration - sum(lengths) - least.sum()
+    gaps = least + spare * rng.dirichlet(np.full(len(least), 2.0))
+    starts = np.cumsum(gaps[:-1]) + np.cumsum([0.0, *lengths[:-1]])
+    return [
+        (round(float(start), 3), round(float(start) + length, 3))
+        for start, length in zip(starts, lengths, strict=True)
+    ]
+
+
+def _deepest(spans: Sequence[tuple[float, float]], borders: Sequence[float]) -> float:
+    """How far a border lies inside a span, in seconds; negative if none does."""
+    depths = [min(border - start, end - border) for start, end in spans for border in borders]
+    return max(depths, default=0.0)
+
+
+def _moments(
+    rng: np.random.Generator, spans: Sequence[tuple[float, float]], duration: float
+) -> tuple[Moment, ...]:
+    """The excited moments, and distractors between them."""
+    edges = [0.0, *(edge for span in spans for edge in span), duration]
+    calm = zip(edges[::2], edges[1::2], strict=True)
+    found = [Moment(*span, Kind.EXCITED) for span in spans]
+    return tuple(sorted(found + [one for span in calm for one in _distractors(rng, *span)]))
+
+
+def _distractors(rng: np.random.Generator, start: float, end: float) -> list[Moment]:
+    found: list[Moment] = []
+    time = start + _MARGIN + rng.uniform(0, 1.5)
+    often = [share for share, _, _ in _DISTRACTORS.values()]
+    while True:
+        kind = list(_DISTRACTORS)[rng.choice(len(_DISTRACTORS), p=often)]
+        length = rng.uniform(*_DISTRACTORS[kind][1:])
+        if time + length > end - _MARGIN:
+            return found
+        found.append(Moment(round(time, 3), round(time + length, 3), kind))
+        time += length + _MARGIN + rng.uniform(0, 3)
