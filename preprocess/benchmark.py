@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import platform
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -94,6 +95,8 @@ def main() -> None:
     options = tyro.cli(Arguments, prog="python -m preprocess.benchmark", description=__doc__)
     settings = FrameSettings(compression=options.compression)
     clips = find_clips(options.videos)
+    if any(clip.path.is_dir() for clip in clips):
+        sys.exit(f"Video files are timed here; {options.videos} holds folders of frames.")
     print(
         f"{len(clips)} clips, {available_cpus()} processors, {platform.machine()}, "
         f"OpenCV {cv2.__version__}, h5py {metadata.version('h5py')}, {options.compression}"

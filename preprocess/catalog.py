@@ -18,6 +18,8 @@ class Dataset:
         layout: where a clip lies below the videos folder.
         homepage: where to read about it and get it; None for the built-in set.
         default_videos_dir: where commands look for it when no folder is named.
+        default_lists_dir: where they look for its official train and test lists, if it has such.
+        other_spellings: of classes, (as it occurs in file names, as the class is called).
     """
 
     name: str
@@ -27,9 +29,27 @@ class Dataset:
     layout: str
     homepage: str | None
     default_videos_dir: str
+    default_lists_dir: str | None = None
+    other_spellings: tuple[tuple[str, str], ...] = ()
 
 
 _UCF11_LAYOUT = "class/v_name_NN/v_name_NN_MM.mpg"
+_UCF101_CLASSES = """
+    ApplyEyeMakeup ApplyLipstick Archery BabyCrawling BalanceBeam BandMarching BaseballPitch
+    Basketball BasketballDunk BenchPress Biking Billiards BlowDryHair BlowingCandles
+    BodyWeightSquats Bowling BoxingPunchingBag BoxingSpeedBag BreastStroke BrushingTeeth
+    CleanAndJerk CliffDiving CricketBowling CricketShot CuttingInKitchen Diving Drumming Fencing
+    FieldHockeyPenalty FloorGymnastics FrisbeeCatch FrontCrawl GolfSwing Haircut Hammering
+    HammerThrow HandstandPushups HandstandWalking HeadMassage HighJump HorseRace HorseRiding
+    HulaHoop IceDancing JavelinThrow JugglingBalls JumpingJack JumpRope Kayaking Knitting LongJump
+    Lunges MilitaryParade Mixing MoppingFloor Nunchucks ParallelBars PizzaTossing PlayingCello
+    PlayingDaf PlayingDhol PlayingFlute PlayingGuitar PlayingPiano PlayingSitar PlayingTabla
+    PlayingViolin PoleVault PommelHorse PullUps Punch PushUps Rafting RockClimbingIndoor
+    RopeClimbing Rowing SalsaSpin ShavingBeard Shotput SkateBoarding Skiing Skijet SkyDiving
+    SoccerJuggling SoccerPenalty StillRings SumoWrestling Surfing Swing TableTennisShot TaiChi
+    TennisSwing ThrowDiscus TrampolineJumping Typing UnevenBars VolleyballSpiking WalkingWithDog
+    WallPushups WritingOnBoard YoYo
+"""  # in the order, and as spelled, in the official classInd.txt
 
 UCF11 = Dataset(
     name="ucf11",
@@ -51,6 +71,18 @@ UCF11 = Dataset(
     layout=_UCF11_LAYOUT,
     homepage="https://www.crcv.ucf.edu/data/UCF_YouTube_Action.php",
     default_videos_dir="data/UCF11_updated_mpg",
+)
+
+UCF101 = Dataset(
+    name="ucf101",
+    title="UCF101, the action recognition data set",
+    class_names=tuple(_UCF101_CLASSES.split()),
+    num_clips=13320,
+    layout="class/v_class_gNN_cNN.avi",
+    homepage="https://www.crcv.ucf.edu/data/UCF101.php",
+    default_videos_dir="data/UCF-101",
+    default_lists_dir="data/ucfTrainTestlist",
+    other_spellings=(("HandStandPushups", "HandstandPushups"),),
 )
 
 DEMO = Dataset(
@@ -75,7 +107,15 @@ DEMO = Dataset(
     default_videos_dir="data/demo/videos",
 )
 
-DATASETS = {dataset.name: dataset for dataset in (UCF11, DEMO)}
+DATASETS = {dataset.name: dataset for dataset in (UCF11, UCF101, DEMO)}
+_OTHER_SPELLINGS = dict(
+    spelling for dataset in DATASETS.values() for spelling in dataset.other_spellings
+)
+
+
+def official_spelling(class_name: str) -> str:
+    """How a class is called that file names spell in another way; any other as it is."""
+    return _OTHER_SPELLINGS.get(class_name, class_name)
 
 
 def resolve(

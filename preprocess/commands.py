@@ -39,7 +39,8 @@ class Extract:
     """Decode a folder of videos into shards. A second run does only what is missing."""
 
     videos: Positional[Path]
-    """Folder of videos: class/v_name_NN/v_name_NN_MM.mpg (UCF11) or class/clip.mp4."""
+    """Folder of videos: class/v_name_NN/v_name_NN_MM.mpg (UCF11), class/clip.mp4 or
+    v_Class_gNN_cNN.avi (UCF101); a folder of frame000001.jpg and on counts as a video."""
     shards: Positional[Path]
     """Directory to write to."""
     size: Size = (160, 120)
@@ -50,6 +51,8 @@ class Extract:
     """Keep at most so many frames of a clip."""
     compression: Compression = "lz4"
     """Of the shards: none is the fastest to write, zstd the smallest."""
+    classes: tuple[str, ...] | None = None
+    """Extract only these classes."""
     jobs: int | None = None
     """Worker processes; one a processor if not given."""
     opencv_threads: int = 1
@@ -76,6 +79,7 @@ class Extract:
                 jobs=self.jobs,
                 opencv_threads=self.opencv_threads,
                 dataset=self.dataset,
+                classes=self.classes,
                 overwrite=self.overwrite,
                 command=self.command or this_command(),
                 progress=progress,
@@ -91,6 +95,8 @@ class Extract:
             )
         elif summary.num_kept:
             print(f"{summary.dataset}: all of {summary.num_kept} clips were there already.")
+        for source, notice in summary.notices.items():
+            print(f"{source}: {notice}", file=sys.stderr)
         return self._exit_code(summary.num_clips, len(summary.failures))
 
     def _reported(self) -> bool:

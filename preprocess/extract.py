@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from preprocess.catalog import resolve
+from preprocess.class_subset import choose_classes, require_clips
 from preprocess.clips import Clip, find_clips
-from preprocess.errors import PreprocessError, WriteError
+from preprocess.errors import PreprocessError, ShardError, WriteError
 from preprocess.files import publish, write_text
 from preprocess.index import DatasetIndex, read_index, write_index
 from preprocess.lock import exclusive
@@ -71,6 +72,7 @@ def extract(
     settings: FrameSettings | None = None,
     *,
     dataset: str | None = None,
+    classes: Sequence[str] | None = None,
     command: str | None = None,
     **options: Any,
 ) -> ExtractionSummary:
@@ -82,16 +84,23 @@ def extract(
         settings: of the frames; None for `FrameSettings()`.
         dataset: name of the data set; one of the catalogue counts only if the classes found
             are its own. None names it for its folder.
+        classes: those that are extracted; None for all.
         command: the shell command that repeats this call, for messages.
         options: those of `extract_clips`.
 
     Raises:
-        PreprocessError: if there are no videos, or for a reason of `extract_clips`.
+        PreprocessError: if there are no videos, or none of a class asked for, or the directory
+            holds more classes than are asked for, or for a reason of `extract_clips`.
     """
     clips = find_clips(videos)
-    name, class_names = resolve(
-        dataset, {clip.class_name for clip in clips}, Path(videos).resolve().name
-    )
+    found = {clip.class_name for clip in clips}
+    name, class_names = resolve(dataset, found, Path(videos).resolve().name)
+    if classes is not None:
+        class_names = choose_classes(classes, class_names)
+        require_clips(class_names, found, Path(videos))
+        clips = [clip for clip in clips if clip.class_name in class_names]
+        if not options.get("overwrite"):
+            _refuse_to_shrink(Path(shards), found.difference(class_names))
     return extract_clips(
         clips,
         shards,
@@ -101,6 +110,21 @@ def extract(
         command=command or f"python -m preprocess folder {videos} {shards}",
         **options,
     )
+
+
+def _refuse_to_shrink(folder: Path, unwanted: set[str]) -> None:
+    """Shards of videos that are gone go too; not so those of classes that are just not asked for.
+
+    Raises:
+        ShardError: if the directory was made with an unwanted class.
+    """
+    there = read_index(folder)
+    others = unwanted.intersection(there.class_names if there else ())
+    if others:
+        raise ShardError(
+            f"{folder} holds {len(others)} classes more than are asked for, {min(others)} for "
+            "instance. Use these shards as they are, name another directory, or pass --overwrite."
+        )
 
 
 def extract_clips(

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from preprocess.clips import Clip
-from preprocess.errors import PreprocessError, ShardError
+from preprocess.errors import DecodeError, PreprocessError, ShardError
 from preprocess.files import TEMPORARY_GLOB
+from preprocess.frame_folder import list_frames
 from preprocess.index import FILE_NAME, DatasetIndex
 from preprocess.settings import StoredSettings
 from preprocess.shards import SHARD_GLOB, ClipRecord, read_records
@@ -75,10 +76,18 @@ def _is_current(record: ClipRecord, clip: Clip | None) -> bool:
     if stored != (clip.class_name, clip.group, clip.detail):
         return False
     try:
-        file = clip.path.stat()
-    except OSError:
+        return (record.size_bytes, record.mtime_ns) == _stamp(clip.path)
+    except (OSError, DecodeError):
         return False
-    return (record.size_bytes, record.mtime_ns) == (file.st_size, file.st_mtime_ns)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Size in bytes of a video or of all its frames, and when it had last been changed."""
+    if path.is_dir():
+        frames = list_frames(path)
+        return frames.size_bytes, frames.mtime_ns
+    file = path.stat()
+    return file.st_size, file.st_mtime_ns
 
 
 def split_units(clips: Sequence[Clip], num_clips: int) -> list[tuple[Clip, ...]]:

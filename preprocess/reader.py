@@ -6,12 +6,14 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from preprocess.class_subset import choose_classes, require_clips
 from preprocess.errors import ShardError
 from preprocess.index import DatasetIndex, read_index
 from preprocess.settings import FrameSettings, StoredSettings
@@ -74,11 +76,14 @@ class ShardClip:
         """All frames, uint8 (T, H, W, 3), RGB; read anew each time."""
         return self.read()
 
-    def read(self, *, stride: int = 1, max_frames: int | None = None) -> NDArray[np.uint8]:
+    def read(
+        self, *, start: int = 0, stride: int = 1, max_frames: int | None = None
+    ) -> NDArray[np.uint8]:
         """Some of the frames, uint8 (T, H, W, 3), RGB.
 
         Args:
-            stride: frames 0, stride, 2 * stride, ... of those stored.
+            start: the first one.
+            stride: frames start, start + stride, start + 2 * stride, ... of those stored.
             max_frames: how many at most; None for all.
 
         Raises:
@@ -86,8 +91,8 @@ class ShardClip:
         """
         stop = self.num_frames
         if max_frames is not None:
-            stop = min(stop, max_frames * stride)
-        frames = self._shards.read_frames(self._shard, self._position, stop)
+            stop = min(stop, start + max_frames * stride)
+        frames = self._shards.read_frames(self._shard, self._position, start, stop)
         return np.ascontiguousarray(frames[::stride])
 
     @property
@@ -120,6 +125,11 @@ class ShardClip:
         return self._record.group
 
     @property
+    def detail(self) -> str:
+        """In words, what else the frames depend on, such as a part of the picture."""
+        return self._record.detail
+
+    @property
     def num_frames(self) -> int:
         """Frames stored."""
         return self._record.num_frames
@@ -148,6 +158,8 @@ class Shards(Sequence[ShardClip]):
     def __init__(
         self, folder: Path, index: DatasetIndex, places: Sequence[tuple[ClipRecord, Path, int]]
     ) -> None:
+        self._index = index
+        self._places = places
         self.folder = folder
         self.dataset = index.dataset
         self.class_names = list(index.class_names)
@@ -163,6 +175,20 @@ class Shards(Sequence[ShardClip]):
         self.num_frames = np.array([clip.num_frames for clip in self._clips], np.int64)
         self._forget_files()
 
+    def of_classes(self, wanted: Sequence[str]) -> Shards:
+        """The clips of some classes, labelled anew: 0 for the first of them in the old order.
+
+        Args:
+            wanted: names of the classes.
+
+        Raises:
+            PreprocessError: if one is not a class of these clips, or has no clip here.
+        """
+        class_names = choose_classes(wanted, self.class_names)
+        places = [place for place in self._places if place[0].class_name in class_names]
+        require_clips(class_names, {record.class_name for record, *_ in places}, self.folder)
+        return Shards(self.folder, replace(self._index, class_names=class_names), places)
+
     def __len__(self) -> int:
         return len(self._clips)
 
@@ -172,13 +198,13 @@ class Shards(Sequence[ShardClip]):
     def __iter__(self) -> Iterator[ShardClip]:
         return iter(self._clips)
 
-    def read_frames(self, shard: Path, position: int, stop: int) -> NDArray[np.uint8]:
-        """Frames [0, stop) of a shard's clip, uint8 (stop, H, W, 3).
+    def read_frames(self, shard: Path, position: int, start: int, stop: int) -> NDArray[np.uint8]:
+        """Frames [start, stop) of a shard's clip, uint8 (stop - start, H, W, 3).
 
         Raises:
             ShardError: if the shard is damaged or gone.
         """
-        return self._read(shard, "clips", position, stop)
+        return self._read(shard, "clips", position, slice(start, stop))
 
     def read_times(self, shard: Path, position: int) -> NDArray[np.float64]:
         """When the frames of a shard's clip are shown, in seconds, (T,).
@@ -186,14 +212,14 @@ class Shards(Sequence[ShardClip]):
         Raises:
             ShardError: if the shard is damaged or gone, or does not keep them.
         """
-        return self._read(shard, "times", position)
+        return self._read(shard, "times", position, slice(None))
 
-    def _read(self, shard: Path, group: str, position: int, stop: int | None = None) -> Any:
+    def _read(self, shard: Path, group: str, position: int, rows: slice) -> Any:
         if os.getpid() != self._process:  # after a fork: files and lock are the parent's
             self._forget_files()
         with self._lock:
             try:
-                return self._file(shard)[group][clip_name(position)][:stop]
+                return self._file(shard)[group][clip_name(position)][rows]
             except (OSError, KeyError, RuntimeError) as error:
                 raise damaged(shard, error) from error
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, get_args
 
 from preprocess.errors import PreprocessError
 
 if TYPE_CHECKING:
     from preprocess.clips import Clip
-    from preprocess.decode import FrameReader, VideoReader
+    from preprocess.decode import FrameReader
 
 Compression = Literal["none", "lz4", "zstd"]
 
@@ -95,21 +96,23 @@ class FrameSettings:
         width, height = self.size
         return (height, width, 3)
 
-    def open(self, clip: Clip, *, threads: int) -> VideoReader:
-        """A reader of the clip's frames, `threads` for its decoder.
+    def open(self, clip: Clip, *, threads: int) -> FrameReader:
+        """A reader of the clip's frames, whether a video or a folder of pictures holds them.
+
+        Args:
+            clip: a video file, decoded by so many `threads`, or a folder of its frames.
 
         Raises:
-            DecodeError: if the file cannot be opened.
+            DecodeError: if it cannot be opened.
         """
         from preprocess.decode import VideoReader
+        from preprocess.frame_reader import FrameFolderReader
         from preprocess.transforms import FrameFit
 
-        return VideoReader(
-            clip.path,
-            fit=FrameFit(self.size),
-            stride=self.stride,
-            max_frames=self.max_frames,
-            threads=threads,
+        is_folder = clip.path.is_dir()
+        reader = FrameFolderReader if is_folder else partial(VideoReader, threads=threads)
+        return reader(
+            clip.path, fit=FrameFit(self.size), stride=self.stride, max_frames=self.max_frames
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -72,9 +72,45 @@ def make_split(
     keys = np.asarray(groups, dtype=object)
     _check(labels, keys, strategy, fold, num_folds)
     rest, test = _deal(labels, keys, strategy, fold, num_folds, seed)
-    inner_folds = min(num_folds, _most_folds(labels[rest], keys[rest], strategy))
-    train, validation = _deal(labels[rest], keys[rest], strategy, 0, inner_folds, seed)
-    return Split(train=rest[train], validation=rest[validation], test=test)
+    train, validation = _hold_out(labels, keys, rest, strategy, num_folds, seed)
+    return Split(train=train, validation=validation, test=test)
+
+
+def split_as_listed(
+    labels: ArrayLike,
+    groups: Sequence[str],
+    *,
+    train: Indices,
+    test: Indices,
+    num_folds: int = 5,
+    seed: int = 0,
+) -> Split:
+    """Parts that somebody else made, with a validation part taken from the training part.
+
+    Clips in neither part are left out.
+
+    Args:
+        labels: class of each clip, (num_clips,).
+        groups: scene of each clip, (num_clips,).
+        train: positions of the clips to train on, ascending.
+        test: positions of the clips to test, ascending.
+        num_folds: one of so many parts of the training clips is the validation part; the clips
+            of a scene stay together, and the classes in proportion.
+        seed: of the dealing.
+
+    Raises:
+        PreprocessError: if there are too few training clips or groups to part.
+    """
+    keys = np.asarray(groups, dtype=object)
+    labels = np.asarray(labels)
+    if min(num_folds, _most_folds(labels[train], keys[train], "group")) < 2:
+        raise PreprocessError(
+            "A validation part needs training clips of at least 2 groups, 2 of them in one class, "
+            f"and at least 2 folds. Received {len(set(keys[train]))} groups, {len(train)} clips "
+            f"and {num_folds} folds; add clips."
+        )
+    kept, validation = _hold_out(labels, keys, train, "group", num_folds, seed)
+    return Split(train=kept, validation=validation, test=test)
 
 
 def num_with_sibling(split: Split, groups: Sequence[str]) -> int:
@@ -118,6 +154,20 @@ def _most_folds(labels: NDArray[np.int64], groups: NDArray[np.object_], strategy
     if strategy == "random":
         return len(labels)
     return int(min(len(set(groups)), np.unique(labels, return_counts=True)[1].max()))
+
+
+def _hold_out(
+    labels: NDArray[np.int64],
+    groups: NDArray[np.object_],
+    rest: Indices,
+    strategy: str,
+    num_folds: int,
+    seed: int,
+) -> tuple[Indices, Indices]:
+    """Part the clips that are not tested: those to train on, and those to validate."""
+    inner_folds = min(num_folds, _most_folds(labels[rest], groups[rest], strategy))
+    train, validation = _deal(labels[rest], groups[rest], strategy, 0, inner_folds, seed)
+    return rest[train], rest[validation]
 
 
 def _deal(

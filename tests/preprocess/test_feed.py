@@ -160,5 +160,7 @@ def _decoders() -> list[int]:
 
 def _kill_decoders() -> None:
     for child in multiprocessing.active_children():
+        if not isinstance(child, multiprocessing.context.SpawnProcess):
+            continue  # a worker of joblib's, left idle by another test
         child.kill()
         child.join()

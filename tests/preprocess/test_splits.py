@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preprocess import PreprocessError, Split, make_split
-from preprocess.splits import num_with_sibling
+from preprocess.splits import num_with_sibling, split_as_listed
 
 NUM_FOLDS = 5
 
@@ -72,6 +72,61 @@ def test_siblings_are_counted() -> None:
 def test_random_folds_separate_siblings() -> None:
     labels, groups = np.zeros(50, int), [f"g{index // 2}" for index in range(50)]
     assert num_with_sibling(make_split(labels, groups, strategy="random", fold=0), groups) > 0
+
+
+def made_up_ucf101() -> tuple[np.ndarray, list[str]]:
+    """13,320 clips of 101 classes of 25 groups of 4 to 7 clips, as UCF101's."""
+    sizes = np.random.default_rng(0).integers(4, 8, 2525)
+    while sizes.sum() != 13320:
+        change = 1 if sizes.sum() < 13320 else -1
+        free = np.flatnonzero((sizes + change >= 4) & (sizes + change <= 7))
+        sizes[free[abs(sizes.sum() - 13320) % len(free)]] += change
+    group = np.repeat(np.arange(2525), sizes)
+    return group // 25, [f"{number // 25}/g{number % 25 + 1:02d}" for number in group]
+
+
+def test_the_originals_random_split_of_ucf101() -> None:
+    """9,990 clips to train on and 3,330 to test, nearly all of which have a sibling there."""
+    labels, groups = made_up_ucf101()
+    split = make_split(labels, groups, strategy="random", fold=0, num_folds=4).validated_by_test()
+    assert (len(split.train), len(split.test)) == (9990, 3330)
+    assert 0.98 < num_with_sibling(split, groups) / len(split.test) < 1
+
+
+@given(data=datasets(), seed=st.integers(0, 9), number=st.integers(0, 5))
+@settings(max_examples=25, deadline=None)
+def test_listed_parts_are_kept_and_validation_is_of_training_groups(
+    data: tuple[np.ndarray, list[str]], seed: int, number: int
+) -> None:
+    labels, groups = data
+    listed = [int(group.split("/")[1]) for group in groups]
+    test = np.flatnonzero(np.array(listed) == number)
+    train = np.flatnonzero(~np.isin(listed, [number, (number + 1) % 6]))  # some are in neither
+    split = split_as_listed(labels, groups, train=train, test=test, seed=seed)
+    assert split.test.tolist() == test.tolist()
+    assert sorted([*split.train, *split.validation]) == train.tolist()
+    assert min(len(split.train), len(split.validation)) > 0
+    sides = [{groups[position] for position in part} for part in (split.train, split.validation)]
+    assert not sides[0] & sides[1]
+    again = split_as_listed(labels, groups, train=train, test=test, seed=seed)
+    assert again.validation.tolist() == split.validation.tolist()
+
+
+def test_listed_parts_validate_every_class() -> None:
+    labels = np.repeat(np.arange(11), 50)
+    groups = [f"{label}/{index % 25}" for index, label in enumerate(labels)]
+    is_test = np.arange(550) % 25 < 7
+    train, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
+    split = split_as_listed(labels, groups, train=train, test=test)
+    assert set(labels[split.train]) == set(labels[split.validation]) == set(range(11))
+    assert 0.15 < len(split.validation) / len(train) < 0.27
+
+
+@pytest.mark.parametrize("change", [{"groups": ["a"] * 6}, {"num_folds": 1}, {"labels": range(6)}])
+def test_listed_parts_that_cannot_be_validated(change: dict) -> None:
+    arguments = {"labels": [0] * 6, "groups": list("aabbcc")} | change
+    with pytest.raises(PreprocessError, match="A validation part needs"):
+        split_as_listed(train=np.arange(4), test=np.arange(4, 6), **arguments)
 
 
 @pytest.mark.parametrize("strategy", ["group", "random"])

@@ -1,0 +1,76 @@
+"""A folder of numbered pictures, frame000001.jpg and on, which is one clip."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from preprocess.errors import DecodeError
+
+_FRAME = re.compile(r"frame_?([0-9]+)\.(?:jpe?g|png)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class FrameFolder:
+    """The frames of one clip, in the order of their numbers.
+
+    Args:
+        numbers: of the frames, ascending.
+        paths: of their files, as text: there are millions.
+        size_bytes: of all files together.
+        mtime_ns: when a file, or the list of files, had last been changed, in nanoseconds.
+    """
+
+    numbers: tuple[int, ...]
+    paths: tuple[str, ...]
+    size_bytes: int
+    mtime_ns: int
+
+    def missing(self, num_frames: int) -> str:
+        """Which numbers the first frames pass over, in words; empty if none.
+
+        Numbers begin at 0 or 1.
+        """
+        numbers = self.numbers[:num_frames]
+        gaps = [
+            (before + 1, after - 1)
+            for before, after in zip((0, *numbers), numbers, strict=False)
+            if after > before + 1
+        ]
+        ranges = [f"{first}" if first == last else f"{first} to {last}" for first, last in gaps]
+        return f"no frames of number {', '.join(ranges)}" if ranges else ""
+
+
+def holds_frames(names: Iterable[str]) -> bool:
+    """Whether one of the file names is a frame's."""
+    return any(_FRAME.fullmatch(name) for name in names)
+
+
+def list_frames(folder: str | os.PathLike[str]) -> FrameFolder:
+    """The frames in a folder. No picture is read.
+
+    Raises:
+        DecodeError: if it cannot be listed, or two files have one number.
+    """
+    paths: dict[int, str] = {}
+    size_bytes = 0
+    try:
+        mtime_ns = os.stat(folder).st_mtime_ns
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                found = _FRAME.fullmatch(entry.name)
+                if not found:
+                    continue
+                number, file = int(found[1]), entry.stat()
+                if number in paths:
+                    names = sorted([os.path.basename(paths[number]), entry.name])
+                    raise DecodeError(f"frame {number} is there twice: {' and '.join(names)}")
+                paths[number] = entry.path
+                size_bytes += file.st_size
+                mtime_ns = max(mtime_ns, file.st_mtime_ns)
+    except OSError as error:
+        raise DecodeError(f"{os.path.basename(error.filename)}: {error.strerror}") from error
+    numbers = tuple(sorted(paths))
+    return FrameFolder(numbers, tuple(paths[n] for n in numbers), size_bytes, mtime_ns)
