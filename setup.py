@@ -27,6 +27,7 @@ DEPENDENCIES = [
     "matplotlib>=3.8",
     "tqdm>=4.66",
     "tyro>=1.0",
+    "nicegui>=3.18",  # the page on which a reel is reviewed
 ]
 
 EXTRAS = {
@@ -38,6 +39,7 @@ EXTRAS = {
         "ruff>=0.8",
         "mypy>=1.11",
         "build>=1.2",
+        "playwright>=1.65",  # drives a browser of the system, for the page
         "setuptools>=77",
         "otio-cmx3600-adapter>=1.0",  # reads our EDL back
         "jax>=0.5",  # the second Keras backend that the layers are tested on
@@ -62,6 +64,7 @@ setup(
     ),
     package_data={
         "ttrnn": ["py.typed"],
+        "experiments.highlights.review": ["web/*"],
         "experiments.report": ["*.html"],
         "weights": ["*.csv"],
     },
@@ -72,6 +75,7 @@ setup(
             "ttrnn-preprocess = preprocess.__main__:main",
             "ttrnn-ucf11 = experiments.ucf11:main",
             "ttrnn-classify = experiments.classify:main",
+            "ttrnn-highlights = experiments.highlights.commands:main",
             "ttrnn-threads = experiments.threads:main",
         ]
     },

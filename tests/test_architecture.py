@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("ttrnn", "preprocess", "weights", "experiments")
 COMMAND_DOORS = {"weights/__main__.py": {"experiments"}}  # a command is above the siblings
-HEAVY = ("tensorflow", "keras", "sklearn", "matplotlib", "cv2", "h5py")
+HEAVY = ("tensorflow", "keras", "sklearn", "matplotlib", "cv2", "h5py", "nicegui")
 
 
 def modules(package):

@@ -44,6 +44,8 @@ def test_data_files_are_in_the_wheel(names):
         "ttrnn/py.typed",
         "weights/imagenet_classes.csv",
     } <= names
+    page = "experiments/highlights/review/web"
+    assert {f"{page}/{path.name}" for path in (ROOT / page).iterdir()} <= names
 
 
 def test_nothing_else_is_in_the_wheel(names):

@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from experiments.highlights.segments import Segment
+
+if TYPE_CHECKING:
+    from experiments.highlights.recording import Chunk
 
 _UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # line breaks, and what is no text in XML or UTF-8
 
@@ -32,6 +36,14 @@ class Media:
     width: int | None = None
     height: int | None = None
     has_sound: bool = True
+
+    @classmethod
+    def of(cls, chunk: Chunk) -> Media:
+        """A file of a recording that was read."""
+        return cls(
+            *(chunk.path, chunk.duration, chunk.rate, chunk.width, chunk.height),
+            has_sound=chunk.sound is not None,
+        )
 
     @property
     def num_frames(self) -> int:

@@ -50,8 +50,7 @@ class Draft:
     group: str = ""
     highlights: dict[Interval, Place] = field(default_factory=dict)
     negatives: dict[Interval, Place] = field(default_factory=dict)
-    empty: Place | None = None
-    unknown: Place | None = None
+    rest: dict[str, Place] = field(default_factory=dict)  # rows without times, by their label
 
     def add(self, interval: Interval, label: str, place: Place) -> None:
         """A stretch; the same row twice is one."""
@@ -70,13 +69,14 @@ class Draft:
 
     def finished(self, default_group: str) -> LabelledClip:
         """The clip, once all rows are read."""
-        if self.empty and self.unknown:
-            raise max(self.empty, self.unknown, key=lambda place: place.line).error(
-                f"The rest of a clip is {NONE!r} or {UNKNOWN!r}. {self.path} has a row without "
-                f"times for each: line {self.empty.line} and line {self.unknown.line}; remove either."
+        if len(self.rest) > 1:
+            first, last = sorted(self.rest.values(), key=lambda place: place.line)
+            raise last.error(
+                f"What no other row speaks of is {NONE!r} or {UNKNOWN!r}. {self.path} has a row "
+                f"without times for each, here and on line {first.line}; remove either."
             )
-        if self.empty and self.highlights:
-            raise self.empty.error(
+        if NONE in self.rest and self.highlights:
+            raise self.rest[NONE].error(
                 f"A row without times says that {self.path} has no highlights, but line "
                 f"{min(place.line for place in self.highlights.values())} has one; remove either."
             )
@@ -86,7 +86,7 @@ class Draft:
             highlights=tuple(sorted(self.highlights)),
             group=self.group or default_group,
             negatives=tuple(sorted(self.negatives)),
-            rest_known=self.unknown is None,
+            rest_known=UNKNOWN not in self.rest,
         )
 
 
@@ -205,10 +205,7 @@ def _add_stretch(place: Place, cells: dict[str, str], draft: Draft) -> None:
             f"A label must be {HIGHLIGHT!r}, {NONE!r} or {UNKNOWN!r}. Received {label!r}."
         )
     if not start and not end and label != HIGHLIGHT:
-        if label == UNKNOWN:
-            draft.unknown = place
-        else:
-            draft.empty = place
+        draft.rest[label or NONE] = place
         return
     if label == UNKNOWN:
         raise place.error(

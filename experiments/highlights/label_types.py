@@ -39,6 +39,21 @@ class Box:
             )
 
 
+def parse_box(text: str) -> Box:
+    """'0.7,0.1,0.95,0.4' to a box.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    try:
+        x1, y1, x2, y2 = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise ValueError(
+            f"--box must be x1,y1,x2,y2, as 0.7,0.1,0.95,0.4. Received {text!r}."
+        ) from error
+    return Box(x1, y1, x2, y2)
+
+
 @dataclass(frozen=True, order=True)
 class Interval:
     """A stretch of a clip, [start, end) in seconds.

@@ -15,8 +15,8 @@ Ours has a header and a stretch a line, with times as seconds, mm:ss or hh:mm:ss
 
 The second row is a hard negative: a stretch that was mistaken for a highlight. The third is a
 clip without highlights. Of the last clip, no more is known than what its other rows say; where
-no row says `unknown`, what no row speaks of is no highlight. `group` may be left out; a clip is then a group of its own. Paths are
-relative to the folder of the label file.
+no row says `unknown`, what no row speaks of is no highlight. `group` may be left out; a clip is
+then a group of its own. Paths are relative to the folder of the label file.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class ReelOptions(SelectionOptions):
         selection = self._select(*scores, chunks, recording_duration(chunks))
         for note in selection.notes:
             print(note)
-        media = [_media(chunk) for chunk in chunks]
+        media = [Media.of(chunk) for chunk in chunks]
         if self.dry_run or not selection.segments:
             print(csv_text(selection.segments, media), end="")
             return 0
@@ -140,14 +140,8 @@ class ReelOptions(SelectionOptions):
                 self.out,
                 crossfade=self.crossfade,
                 scores=scores if self.overlay else None,
+                threshold=None if self.percentile else self.threshold,
                 on_progress=advance,
                 on_notice=bar.write,
                 overwrite=self.overwrite,
             )
-
-
-def _media(chunk: Chunk) -> Media:
-    return Media(
-        *(chunk.path, chunk.duration, chunk.rate, chunk.width, chunk.height),
-        has_sound=chunk.sound is not None,
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime
 import tempfile
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -41,11 +42,10 @@ def labels_file(folder, text, name="labels.csv"):
     return path
 
 
-def clip(name, *highlights, group="", negatives=()):
+def clip(name, *highlights, group="", negatives=(), rest_known=True):
     made = tuple(Interval(*one) for one in highlights)
-    return LabelledClip(
-        Path(name), BOX, made, group or name, tuple(Interval(*one) for one in negatives)
-    )
+    wrong = tuple(Interval(*one) for one in negatives)
+    return LabelledClip(Path(name), BOX, made, group or name, wrong, rest_known)
 
 
 def test_the_originals_file_as_it_is(tmp_path):
@@ -75,6 +75,29 @@ def test_our_file(tmp_path):
     assert b.negatives == (Interval(5.5, 9),)
     assert (b.group, a.group) == ("monday", "a.mp4")
     assert (a.highlights, a.negatives) == ((), ())
+    assert b.rest_known
+    assert a.rest_known
+
+
+def test_what_no_row_speaks_of_may_be_unknown(tmp_path):
+    """Red when a clip that was only looked through counts as labelled wholly, or the reverse."""
+    text = ours(
+        "a.mp4,0,0,1,1,2,5.5,highlight",
+        "a.mp4,0,0,1,1,,,Unknown",
+        "b.mp4,0,0,1,1,,,unknown",
+        "a.mp4,0,0,1,1,9,10,none",
+        "c.mp4,0,0,1,1,2,3,none",
+    )
+    a, b, c = read_labels(labels_file(tmp_path, text))
+    assert [one.rest_known for one in (a, b, c)] == [False, False, True]
+    assert (a.highlights, a.negatives) == ((Interval(2, 5.5),), (Interval(9, 10),))
+    assert [one.is_blank for one in (a, b, c)] == [False, True, False]
+    write_labels(tmp_path / "again.csv", [a, b, c])
+    rows = (tmp_path / "again.csv").read_text().splitlines()
+    assert [row for row in rows if "unknown" in row] == [
+        "a.mp4,0.0,0.0,1.0,1.0,,,unknown,a.mp4",
+        "b.mp4,0.0,0.0,1.0,1.0,,,unknown,b.mp4",
+    ]
 
 
 def ours(*rows):
@@ -104,7 +127,7 @@ def ours(*rows):
         ('a.mp4 "[0, 0, 1, 1]', 1, "cannot be parted"),
         ("a.mp4,0,0,1,1,2,3,highlight\n", 1, "a path and a box.*header"),
         (ours("a.mp4,0,0,1,1,2,3,highlight", "a.mp4,0,0,1,.5,4,5,highlight"), 3, "has one box"),
-        (ours("a.mp4,0,0,1,1,2,3,rage"), 2, "must be 'highlight' or 'none'.*rage"),
+        (ours("a.mp4,0,0,1,1,2,3,rage"), 2, "must be 'highlight', 'none' or 'unknown'.*rage"),
         (ours("a.mp4,0,0,1,1,2,3,"), 2, "needs start, end and a label"),
         (ours("a.mp4,0,0,1,1,2,,none"), 2, "needs start, end and a label"),
         (ours("a.mp4,0,0,1,1,,,highlight"), 2, "needs start, end and a label"),
@@ -115,6 +138,10 @@ def ours(*rows):
         (ours("a.mp4,0,0,1,1,2,5,highlight", "a.mp4,0,0,1,1,4,9,none"), 3, "line 2"),
         (ours("a.mp4,0,0,1,1,2,5,none", "a.mp4,0,0,1,1,2,5,highlight"), 3, "line 2"),
         (ours("a.mp4,0,0,1,1,,,none", "a.mp4,0,0,1,1,2,5,highlight"), 2, "line 3 has one"),
+        (ours("a.mp4,0,0,1,1,,,none", "a.mp4,0,0,1,1,,,unknown"), 3, "on line 2; remove either"),
+        (ours("a.mp4,0,0,1,1,,,unknown", "b.mp4,0,0,1,1,,,", "a.mp4,0,0,1,1,,,"), 4, "on line 2"),
+        (ours("a.mp4,0,0,1,1,2,3,unknown"), 2, "has no times"),
+        (ours("a.mp4,0,0,1,1,2,,unknown"), 2, "has no times"),
         (ours(" ,0,0,1,1,2,3,none"), 2, "name the path"),
         ("path,x1,y1,x2,y2,start,end\n", 1, "columns must be"),
         (
@@ -177,16 +204,14 @@ def clips(draw, unused=names):
                 tuple(pair for pair, kind in zip(pairs, kinds, strict=True) if kind == "+"),
                 draw(names),
                 tuple(pair for pair, kind in zip(pairs, kinds, strict=True) if kind == "-"),
+                draw(st.booleans()),
             )
         )
     return made
 
 
 def below(folder, made):
-    return [
-        LabelledClip(folder / one.path, one.box, one.highlights, one.group, one.negatives)
-        for one in made
-    ]
+    return [replace(one, path=folder / one.path) for one in made]
 
 
 @settings(max_examples=60, deadline=None)
@@ -266,6 +291,32 @@ def test_balance_against_counting():
     assert balance.share == pytest.approx(2.5 / 35)
 
 
+thousandths = st.integers(0, 300)
+
+
+@st.composite
+def partly_known(draw):
+    """A clip of whole thousandths of a second; negatives may overlap each other."""
+    edges = sorted(draw(st.sets(thousandths, max_size=8)))
+    stretches = [(a / 1000, b / 1000) for a, b in pairwise(edges)]
+    negatives = [(a, b) for n, (a, b) in enumerate(stretches) if n % 2]
+    negatives += [negatives[0]] * draw(st.integers(0, 1)) if negatives else []
+    known = draw(st.booleans())
+    return clip("a.mp4", *stretches[::2], negatives=sorted(negatives), rest_known=known)
+
+
+@given(partly_known(), st.integers(1, 300))
+def test_unknown_seconds_do_not_count(one, length):
+    """Red when what is unknown counts as negative; the oracle looks at each thousandth."""
+    moments = (np.arange(length) + 0.5) / 1000
+    positive = [is_highlight(one, time) for time in moments]
+    negative = [any(bad.start <= time < bad.end for bad in one.negatives) for time in moments]
+    known = length if one.rest_known else sum(positive) + sum(negative)
+    balance = class_balance([one], [length / 1000])
+    assert balance.total_seconds == pytest.approx(known / 1000)
+    assert balance.positive_seconds == pytest.approx(sum(positive) / 1000)
+
+
 @st.composite
 def grouped(draw):
     number = draw(st.integers(2, 24))
@@ -298,6 +349,18 @@ def test_groups_stay_whole(made, share, seed, random):
     random.shuffle(shuffled)
     again = split_clips(shuffled, validation_share=share, seed=seed)[1]
     assert {one.path for one in again} == {one.path for one in validation}
+
+
+def test_a_clip_of_which_nothing_is_known_counts_for_nothing():
+    """Red when such clips fill the validation part, or are taken for a group to learn from."""
+    known = [clip(f"{n}.mp4", (0, 8)) for n in range(10)]
+    blank = [clip(f"x{n}.mp4", rest_known=False) for n in range(30)]
+    train, validation = split_clips([*blank, *known], validation_share=0.3)
+    assert len(validation) == 3
+    assert set(validation) <= set(known)
+    assert len(train) == 37
+    with pytest.raises(ValueError, match="at least 2 groups"):
+        split_clips([*blank, known[0]], validation_share=0.3)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.5])

@@ -1,0 +1,90 @@
+"""`demo`: the whole way on a rendered stream, and how good its reel is."""
+
+from __future__ import annotations
+
+import csv
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+DATA = Path("data/highlights-demo")
+_WANTED = 0.9  # of the reel's seconds, and of the highlights'
+EXIT_MISSED = 1
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Render a small stream, learn its highlights from labelled clips, and cut its reel.
+
+    Each step is a command of its own, which is shown.
+    """
+
+    out: Path = Path("runs/highlights-demo")
+    """The run's directory; the reel lies there too."""
+    data: Path = DATA
+    """Where the stream is rendered, with its pictures."""
+    seed: int = 0
+    """Of the stream and of the training."""
+    jobs: int | None = None
+    """Worker processes; one a processor if not given."""
+    overwrite: bool = False
+    """Train, score and render again what an earlier demo left."""
+
+    def run(self) -> int:
+        """All steps; the exit code says whether the reel holds the highlights."""
+        from experiments.highlights.synthetic_stream import (
+            LABELS_NAME,
+            RECORDING_NAME,
+            render_stream,
+        )
+
+        print(
+            "The demo's stream is rendered, with its face and its voice: its scores say nothing "
+            "about real streams."
+        )
+        render_stream(self.data, seed=self.seed, jobs=self.jobs)
+        labels, shards = self.data / LABELS_NAME, self.data / "shards"
+        recording, reel = self.data / RECORDING_NAME, self.out / "reel.mp4"
+        again = ["--overwrite"] if self.overwrite else []
+        steps = [
+            ["extract", labels, shards, "--side", 64],
+            ["train", labels, shards, "--out", self.out, "--seed", self.seed],
+            ["run", recording, "--model", self.out, "-o", reel, *again],
+        ]
+        for words in steps:
+            code = self._step([str(word) for word in words])
+            if code:
+                return code
+        return self._judge(recording, reel)
+
+    def _step(self, words: list[str]) -> int:
+        """One command, as a user would type it; its exit code."""
+        from experiments.highlights.commands import main
+
+        print(f"\n$ python -m experiments.highlights {shlex.join(words)}", flush=True)
+        return main(words)
+
+    def _judge(self, recording: Path, reel: Path) -> int:
+        from experiments.highlights.chunk_files import recording_chunks
+        from experiments.highlights.recording import read_recording, recording_duration
+        from experiments.highlights.reel_quality import read_truth, reel_quality
+        from experiments.highlights.synthetic_stream import TRUTH_NAME
+
+        duration = recording_duration(read_recording(recording_chunks(recording)))
+        quality = reel_quality(_cuts(reel), read_truth(self.data / TRUTH_NAME), duration)
+        precision, recall = quality.precision or 0.0, quality.recall or 0.0
+        print(
+            f"\n{reel}: {precision:.3f} of its seconds are highlights, and it holds {recall:.3f} "
+            f"of the highlights' seconds ({quality.num_touched} of {quality.num_highlights} "
+            f"highlights).\nReport: {self.out / 'report.html'}"
+        )
+        return 0 if min(precision, recall) >= _WANTED else EXIT_MISSED
+
+
+def _cuts(reel: Path) -> list[tuple[float, float]]:
+    """Starts and ends of a reel's parts, from the cut list beside it."""
+    from experiments.highlights.times import parse_time
+
+    with reel.with_suffix(".csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [(parse_time(row["recording_start"]), parse_time(row["recording_end"])) for row in rows]

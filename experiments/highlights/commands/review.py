@@ -1,0 +1,106 @@
+"""`review`: go through the chosen highlights in the browser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+from tyro.conf import Positional, arg
+
+from experiments.highlights.label_types import parse_box
+from experiments.highlights.segments import SelectionOptions
+
+if TYPE_CHECKING:
+    from experiments.highlights.review.desk import Desk
+
+
+@dataclass(frozen=True)
+class Review(SelectionOptions):
+    """Go through the chosen highlights in the browser: accept, move, reject, add, render.
+
+    The page is this machine's alone. What is decided is kept in SCORES.review.json, so that the
+    same command goes on with it.
+    """
+
+    recording: Positional[Path] = tyro.MISSING
+    """A video; or a folder of part0.mp4 ... part10.mp4; or what their names begin with."""
+    scores: Path = tyro.MISSING
+    """CSV with the columns time_seconds and probability."""
+    out: Annotated[Path, arg(aliases=["-o"])] = Path("reel.mp4")
+    """The reel; its cut list lies beside it."""
+    labels: Path | None = None
+    """Label file that decisions can be added to as training data."""
+    box: str | None = None
+    """x1,y1,x2,y2 of new labels, in fractions of the picture; by default that of the label file."""
+    group: str | None = None
+    """Of new labels; by default the recording's name."""
+    snap: bool = True
+    """Move each cut that nobody set to a quiet moment or a change of shot."""
+    crossfade: float = 0.0
+    """Seconds by which highlights overlap."""
+    overwrite: bool = False
+    """Replace a reel that exists without asking."""
+    port: int = 0
+    """Of the page; 0 takes one that is free."""
+    open: bool = True
+    """Open a browser. Other users of this machine may then see the address, token and all."""
+
+    def run(self) -> int:
+        """Serve the page until Ctrl-C; the exit code."""
+        from experiments.highlights.review.server import serve
+
+        serve(self._desk(), port=self.port, opens=self.open)
+        return 0
+
+    def _desk(self) -> Desk:
+        from experiments.highlights.chunk_files import recording_chunks
+        from experiments.highlights.recording import read_recording, recording_duration
+        from experiments.highlights.review.desk import Desk
+        from experiments.highlights.review.reel_job import ReelJob
+        from experiments.highlights.review.session import Session
+        from experiments.highlights.review.session_file import review_file
+        from experiments.highlights.scores_file import read_scores
+
+        box = None if self.box is None else parse_box(self.box)
+        options = SelectionOptions(
+            **{one.name: getattr(self, one.name) for one in fields(SelectionOptions)}
+        )
+        chunks = read_recording(recording_chunks(self.recording))
+        duration = recording_duration(chunks)
+        session = Session(*read_scores(self.scores), duration, options, review_file(self.scores))
+        job = ReelJob(chunks, self.out, options, snap=self.snap, crossfade=self.crossfade)
+        self._check_files(job.out, job.cut_list)
+        title = recording_name(self.recording)
+        return Desk(
+            *(title, session, chunks, job),
+            labels=self.labels,
+            box=box,
+            group=self.group or title,
+            overwrite=self.overwrite,
+        )
+
+    def _check_files(self, *written: Path) -> None:
+        """Now rather than after an hour of review."""
+        from experiments.highlights.review.training_rows import clips_there
+
+        kept = [path for path in (self.scores, self.labels) if path is not None]
+        for path in written:
+            if any(path.resolve() == other.resolve() for other in kept):
+                raise ValueError(f"{path} would be replaced by the reel; give another --out.")
+        if self.out.suffix.lower() != ".mp4":
+            raise ValueError(f"A reel is an .mp4 file. Received --out {self.out}.")
+        for path in (self.out, *kept[1:]):
+            if not path.absolute().parent.is_dir():
+                raise ValueError(f"{path} has no folder; make it, or give another.")
+        if self.labels is not None:
+            clips_there(self.labels)
+
+
+def recording_name(recording: Path) -> str:
+    """The stem of a file, the name of a folder, or `folder/part` for what names begin with."""
+    path = recording.resolve()
+    if path.is_file():
+        return path.stem
+    return path.name if path.is_dir() else f"{path.parent.name}/{path.name}"

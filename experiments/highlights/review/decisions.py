@@ -1,0 +1,198 @@
+"""What a person decided on stretches of a recording: kept, rejected, moved or added ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Literal
+
+from experiments.highlights.segments import ROUNDING
+
+Span = tuple[float, float]
+State = Literal["automatic", "accepted", "moved", "added", "rejected"]
+_BEYOND = 1e12
+SHORTEST = 0.2
+"""No segment is made shorter by hand, in seconds."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a person said of one stretch.
+
+    Args:
+        number: its own, for as long as it is there.
+        start: in seconds of the recording.
+        end: likewise, not included.
+        kept: whether it is in the reel, or else rejected.
+        origin: the automatic segment that it was made of; None if the person added it.
+
+    Raises:
+        ValueError: unless 0 <= start < end, for the origin too.
+    """
+
+    number: int
+    start: float
+    end: float
+    kept: bool
+    origin: Span | None = None
+
+    def __post_init__(self) -> None:
+        for start, end in self.claims:
+            if not 0 <= start < end < math.inf:
+                raise ValueError(
+                    "A stretch must start at 0 or later and end after its start. "
+                    f"Received {start} to {end} seconds."
+                )
+
+    @property
+    def span(self) -> Span:
+        """Start and end."""
+        return self.start, self.end
+
+    @property
+    def state(self) -> State:
+        """In one word."""
+        if not self.kept:
+            return "rejected"
+        if self.origin is None:
+            return "added"
+        return "accepted" if self.span == self.origin else "moved"
+
+    @property
+    def claims(self) -> tuple[Span, ...]:
+        """What it speaks for: itself, and where it came from. Nothing automatic is shown there."""
+        return (self.span,) if self.origin in (None, self.span) else (self.span, self.origin)
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """All decisions on one recording, by time. Each change makes a new one.
+
+    Raises:
+        ValueError: if two overlap or have the same number.
+    """
+
+    items: tuple[Decision, ...] = ()
+
+    def __post_init__(self) -> None:
+        for one, following in pairwise(self.items):
+            if following.start < one.end:
+                raise ValueError(
+                    "Decisions must be sorted and not overlap. "
+                    f"Received {one.span} before {following.span}."
+                )
+        if len({one.number for one in self.items}) < len(self.items):
+            raise ValueError("Decisions must have different numbers.")
+
+    def __iter__(self) -> Iterator[Decision]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, number: int) -> Decision:
+        for one in self.items:
+            if one.number == number:
+                return one
+        raise ValueError(f"There is no decision {number} any more.")
+
+    @property
+    def next_number(self) -> int:
+        """Of the next one that is made."""
+        return max((one.number for one in self.items), default=0) + 1
+
+    @property
+    def claims(self) -> list[Span]:
+        """What they speak for, in no order."""
+        return [span for one in self.items for span in one.claims]
+
+    def decided(self, origin: Span, *, kept: bool) -> Decisions:
+        """With a new one on an automatic segment."""
+        return self._with(Decision(self.next_number, *origin, kept, origin))
+
+    def judged(self, number: int, *, kept: bool) -> Decisions:
+        """With one kept or rejected."""
+        return self._with(replace(self[number], kept=kept))
+
+    def moved(self, number: int, span: Span, duration: float) -> Decisions:
+        """With one moved, as far as its neighbours and the recording let it.
+
+        A stretch of the same length is pushed back whole; of one that was lengthened, the edge
+        is.
+
+        Args:
+            number: of the decision.
+            span: its new start and end, in seconds.
+            duration: of the recording, in seconds.
+
+        Raises:
+            ValueError: if it would become shorter than `SHORTEST`.
+        """
+        one, (start, end) = self[number], span
+        low, high = self._room(one, duration)
+        if abs((end - start) - (one.end - one.start)) < 1e-6:
+            start = min(max(start, low), high - (end - start))
+            end = min(start + one.end - one.start, high)
+        start, end = max(start, low), min(end, high)
+        _check_length(start, end)
+        return self._with(replace(one, start=start, end=end))
+
+    def added(self, span: Span, duration: float) -> Decisions:
+        """With a new one, cut to the recording.
+
+        Raises:
+            ValueError: if it overlaps another, or is shorter than `SHORTEST`.
+        """
+        start, end = max(span[0], 0.0), min(span[1], duration)
+        _check_length(start, end)
+        for one in self.items:
+            if one.start < end and start < one.end:
+                raise ValueError(
+                    f"A new segment must not overlap one that is {one.state}. Move the edges of "
+                    "that one, or undo the decision on it."
+                )
+        return self._with(Decision(self.next_number, start, end, kept=True))
+
+    def without(self, number: int) -> Decisions:
+        """With one taken back."""
+        gone = self[number]
+        return Decisions(tuple(one for one in self.items if one is not gone))
+
+    def _with(self, new: Decision) -> Decisions:
+        """In the place of the one with the same number, if there is one."""
+        others = (one for one in self.items if one.number != new.number)
+        return Decisions(tuple(sorted((*others, new), key=lambda one: one.start)))
+
+    def _room(self, mine: Decision, duration: float) -> Span:
+        """Where a stretch may be: from the decision before it to the one after it."""
+        before = [one.end for one in self.items if one.end <= mine.start]
+        after = [one.start for one in self.items if one.start >= mine.end]
+        return max(before, default=0.0), min(after, default=duration)
+
+
+def without(span: Span, others: Iterable[Span]) -> list[Span]:
+    """What is left of a stretch when others are cut out of it, sorted."""
+    left = [span]
+    for start, end in others:
+        parts = [((low, min(high, start)), (max(low, end), high)) for low, high in left]
+        left = [part for pair in parts for part in pair if part[0] < part[1]]
+    return left
+
+
+def finite(value: object) -> float:
+    """A number that came from outside.
+
+    Raises:
+        ValueError: if it is none, or beyond all seconds.
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (is_number and abs(value) < _BEYOND):  # type: ignore[arg-type]
+        raise ValueError(f"{value!r} is no number")
+    return float(value)  # type: ignore[arg-type]
+
+
+def _check_length(start: float, end: float) -> None:
+    if not end - start >= SHORTEST - ROUNDING:
+        raise ValueError(f"A segment must last {SHORTEST:g} seconds or more.")

@@ -1,0 +1,81 @@
+"""All that a page of a review works on: the session, the recording, the labels and the reel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.highlights.labels import Box
+from experiments.highlights.recording import Chunk
+from experiments.highlights.review.reel_job import ReelJob
+from experiments.highlights.review.session import Session
+from experiments.highlights.review.training_rows import add_to_labels
+
+
+@dataclass(frozen=True)
+class Desk:
+    """One review, of which there may be several pages.
+
+    Args:
+        title: of the recording.
+        session: its segments and what was decided on them.
+        chunks: its files.
+        job: renders the reel.
+        labels: the file that decisions are added to, if any.
+        box: the part of the picture that new labels are of, if it was given.
+        group: of new labels.
+        overwrite: whether a reel that is there is replaced without asking.
+    """
+
+    title: str
+    session: Session
+    chunks: Sequence[Chunk]
+    job: ReelJob
+    labels: Path | None
+    box: Box | None
+    group: str
+    overwrite: bool
+
+    def add_to_training_data(self) -> list[str]:
+        """Write the decisions into the labels. Returns in words what was done.
+
+        Raises:
+            ValueError: without a label file, or if it is not of our kind.
+            WriteError: if the disk does not take it.
+        """
+        if self.labels is None:
+            raise ValueError("There is no label file; start the command with --labels FILE.")
+        decisions = self.session.decisions
+        return add_to_labels(self.labels, decisions, self.chunks, box=self.box, group=self.group)
+
+    def totals(self) -> str:
+        """`12 segments in the reel, 3:41 of 5:00:00; 2 rejected`."""
+        reel, decisions = self.session.reel(), self.session.decisions
+        length = sum(one.segment.length for one in reel)
+        rejected = sum(not one.kept for one in decisions)
+        words = f"{len(reel)} segment{'s' * (len(reel) != 1)} in the reel, {_clock(length)}"
+        words += f" of {_clock(self.session.track.duration)}"
+        return f"{words}; {rejected} rejected" if rejected else words
+
+    def options(self) -> str:
+        """What else makes a highlight, in words."""
+        options, low = self.session.options, self.session.low_threshold
+        words: list[tuple[str, object]] = [  # each with what has to be given for it to be said
+            (f"stays above {low:.2f}", True),
+            (f"smoothed over {options.bin_size:g} s", options.bin_size),
+            (f"at least {options.min_length:g} s", options.min_length),
+            (f"at most {options.max_length} s ({options.too_long})", options.max_length),
+            (f"{options.padding:g} s around it", options.padding),
+            (f"joined when {options.max_gap:g} s apart", True),
+            (f"the best {options.top}", options.top),
+            (f"{options.max_duration} s in all", options.max_duration),
+        ]
+        return "A segment: " + ", ".join(word for word, given in words if given)
+
+
+def _clock(seconds: float) -> str:
+    """3723.6 -> '1:02:04', 63 -> '1:03'."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,154 @@
+"""The reel of a review, rendered beside the page in a thread that can be stopped."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from experiments.highlights.cut_lists import SUFFIXES, Media, csv_text
+from experiments.highlights.quiet import quiet_near
+from experiments.highlights.recording import Chunk, recording_duration
+from experiments.highlights.render import render_reel
+from experiments.highlights.review.free_cuts import BY_HAND, Moments, snapped_between
+from experiments.highlights.review.session import Shown
+from experiments.highlights.segments import Segment, SelectionOptions
+from experiments.highlights.shots import shots_near
+from experiments.highlights.snapping import NOWHERE, Candidates, snap_note
+from experiments.run_directory import write_atomically
+from preprocess.errors import PreprocessError
+
+_SNAPPING = 0.1  # share of the work
+
+
+class _StoppedError(Exception):
+    """The person stopped the rendering."""
+
+
+@dataclass
+class ReelJob:
+    """One rendering after the other, never two at once.
+
+    Args:
+        chunks: the recording.
+        out: the reel; its cut list lies beside it, as .csv.
+        options: what makes a highlight; cuts that are moved keep to them.
+        snap: whether cuts that no person set are moved to quiet moments or changes of shot.
+        crossfade: seconds by which highlights overlap.
+    """
+
+    chunks: Sequence[Chunk]
+    out: Path
+    options: SelectionOptions
+    snap: bool = True
+    crossfade: float = 0.0
+    share: float = 0.0
+    """Of the work that is done."""
+    result: str = ""
+    """What became of the last one, in words."""
+    failed: bool = False
+    """Whether it went wrong."""
+    _thread: threading.Thread | None = None
+    _stopping: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def cut_list(self) -> Path:
+        """The file that lists the cuts."""
+        return self.out.with_suffix(SUFFIXES["csv"])
+
+    @property
+    def running(self) -> bool:
+        """Whether a reel is being rendered."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def existing(self) -> list[Path]:
+        """What a rendering would replace."""
+        return [path for path in (self.out, self.cut_list) if path.exists()]
+
+    def start(self, shown: Sequence[Shown], *, overwrite: bool) -> None:
+        """Begin to render.
+
+        Raises:
+            ValueError: if there is no segment, or one is being rendered.
+        """
+        if self.running:
+            raise ValueError("A reel is being rendered; wait for it, or stop it.")
+        if not shown:
+            raise ValueError("A reel needs a segment. Lower the threshold, or add one.")
+        self.share, self.result, self.failed = 0.0, "", False
+        self._stopping.clear()
+        self._thread = threading.Thread(target=self._run, args=(list(shown), overwrite))
+        self._thread.start()
+
+    def request_stop(self) -> None:
+        """Stop as soon as may be."""
+        self._stopping.set()
+
+    def stop(self) -> None:
+        """Stop, and wait until nothing half-made is left."""
+        self.request_stop()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self, shown: list[Shown], overwrite: bool) -> None:
+        try:
+            self.result = self._render(shown, overwrite)
+        except _StoppedError:
+            self.result = "The rendering was stopped."
+        except (PreprocessError, ValueError, OSError, RuntimeError) as error:
+            self.result, self.failed = str(error), True
+
+    def _render(self, shown: list[Shown], overwrite: bool) -> str:
+        segments, notices = self._snapped(shown)
+        listed = self._listed(segments, notices)
+        render_reel(
+            [chunk.path for chunk in self.chunks],
+            [(one.start, one.end) for one in segments],
+            self.out,
+            crossfade=self.crossfade,
+            on_progress=lambda share: self._advance(_SNAPPING + (1 - _SNAPPING) * share),
+            on_notice=notices.append,
+            overwrite=overwrite,
+        )
+        written = [self.out]
+        if listed is not None:
+            write_atomically(self.cut_list, listed.encode())
+            written.append(self.cut_list)
+        seconds = sum(one.length for one in segments) - self.crossfade * (len(segments) - 1)
+        number = f"{len(segments)} segment{'s' * (len(segments) != 1)}"
+        made = f"{number}, {seconds:.1f} s, in {' and '.join(map(str, written))}."
+        return " ".join([made, *notices])
+
+    def _listed(self, segments: list[Segment], notices: list[str]) -> str | None:
+        """The cut list; if there can be none, why."""
+        try:
+            return csv_text(segments, [Media.of(chunk) for chunk in self.chunks])
+        except ValueError as error:
+            notices.append(f"There is no cut list: {error}")
+            return None
+
+    def _snapped(self, shown: list[Shown]) -> tuple[list[Segment], list[str]]:
+        """Their cuts moved, and in words how many."""
+        before = [one.segment for one in shown]
+        if not self.snap:
+            return before, []
+        quiet, shots = [NOWHERE], [np.zeros(0)]
+        for number, one in enumerate(shown):
+            self._advance(_SNAPPING * number / len(shown))
+            if one.state not in BY_HAND:
+                quiet.append(quiet_near(self.chunks, [one.segment]))
+                shots.append(shots_near(self.chunks, [one.segment]))
+        moments = Moments(
+            Candidates(*(np.concatenate(parts) for parts in zip(*quiet, strict=True))),
+            np.concatenate(shots),
+        )
+        after = snapped_between(shown, moments, recording_duration(self.chunks), self.options)
+        return after, [snap_note(before, after, moments.shots)]
+
+    def _advance(self, share: float) -> None:
+        if self._stopping.is_set():
+            raise _StoppedError
+        self.share = share

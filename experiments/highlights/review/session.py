@@ -1,0 +1,217 @@
+"""A review while it goes on: scores, threshold and decisions to the segments of the reel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from experiments.highlights.review.decisions import Decisions, Span, State
+from experiments.highlights.review.session_file import Saved, parse_saved, saved_bytes
+from experiments.highlights.review.undecided import undecided
+from experiments.highlights.scores import Floats, ScoreTrack
+from experiments.highlights.segments import Segment, Selection, SelectionOptions
+from experiments.highlights.selection import HYSTERESIS
+from experiments.highlights.selection_limits import rated
+from experiments.run_directory import write_atomically
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A segment as the page shows it.
+
+    Args:
+        key: its name, the same for as long as it stays what it is.
+        segment: where it is, and its score.
+        state: what was decided on it.
+    """
+
+    key: str
+    segment: Segment
+    state: State
+
+
+class Session:
+    """One recording under review. Each change is saved at once, and can be undone.
+
+    Args:
+        times: when each score was taken, ascending, in seconds, (N,).
+        probabilities: the scores, (N,).
+        duration: of the recording, in seconds.
+        options: what makes a highlight; the threshold, or percentile, is where the person
+            begins, unless the file was left at another one.
+        path: the file that the review is kept in; what it holds goes on.
+
+    Raises:
+        ValueError: if there are no scores, or they or the file are not such.
+        OSError: if the file cannot be read.
+    """
+
+    def __init__(
+        self,
+        times: Floats,
+        probabilities: Floats,
+        duration: float,
+        options: SelectionOptions,
+        path: Path,
+    ) -> None:
+        self.track = ScoreTrack(times, probabilities, duration, reach=options.bin_size / 2)
+        if not len(self.track):
+            raise ValueError("A review needs scores. Received none.")
+        self.smoothed = self.track.smoothed(options.bin_size)
+        self.path = path
+        self._options = options
+        start = _starting_threshold(self.track, self.smoothed, options)
+        self._saved = Saved(duration, start, start, Decisions())
+        self._content = path.read_bytes() if path.exists() else None
+        if self._content is not None:
+            before = parse_saved(self._content, path, duration)
+            again = abs(before.started_from - start) < 1e-6
+            threshold = before.threshold if again else start
+            self._saved = replace(self._saved, threshold=threshold, decisions=before.decisions)
+        self._undone_to: list[Decisions] = []
+        self._selection = self._select()
+
+    @property
+    def threshold(self) -> float:
+        """That a segment has to reach."""
+        return self._saved.threshold
+
+    @property
+    def options(self) -> SelectionOptions:
+        """Those in force: the threshold is the person's, and no percentile takes its place."""
+        low = self._options.low_threshold
+        return replace(
+            self._options,
+            threshold=self.threshold,
+            low_threshold=None if low is None else min(low, self.threshold),
+            percentile=None,
+        )
+
+    @property
+    def low_threshold(self) -> float:
+        """That it has to stay above."""
+        return self.options.low_threshold or HYSTERESIS * self.threshold
+
+    @property
+    def decisions(self) -> Decisions:
+        """Made so far."""
+        return self._saved.decisions
+
+    @property
+    def notes(self) -> list[str]:
+        """What the options did, in words."""
+        return self._selection.notes
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether a decision was made since the start."""
+        return bool(self._undone_to)
+
+    def shown(self) -> list[Shown]:
+        """All segments by time, the rejected ones among them."""
+        free = [
+            Shown(f"{one.start:.3f}-{one.end:.3f}", one, "automatic")
+            for one in self._selection.segments
+        ]
+        decided = [
+            Shown(f"d{one.number}", rated(self.track, self.smoothed, *one.span), one.state)
+            for one in self.decisions
+        ]
+        return sorted((*free, *decided), key=lambda one: one.segment.start)
+
+    def reel(self) -> list[Shown]:
+        """Those that the reel is made of."""
+        return [one for one in self.shown() if one.state != "rejected"]
+
+    def set_threshold(self, threshold: float) -> None:
+        """Choose anew. Decisions stay.
+
+        Raises:
+            ValueError: if it is not in (0, 1].
+        """
+        if not 0 < threshold <= 1:
+            raise ValueError(f"The threshold must be above 0 and at most 1. Received {threshold}.")
+        self._keep(replace(self._saved, threshold=threshold))
+
+    def judge(self, key: str, *, kept: bool) -> None:
+        """Keep a segment, or reject it."""
+        number = self._number(key)
+        if number is None:
+            self._decide(self.decisions.decided(self._automatic(key), kept=kept))
+        elif self.decisions[number].kept != kept:
+            self._decide(self.decisions.judged(number, kept=kept))
+
+    def move(self, key: str, start: float, end: float) -> None:
+        """Move a segment, or an edge of it; it is kept then.
+
+        Raises:
+            ValueError: if it would become too short.
+        """
+        decisions, number = self.decisions, self._number(key)
+        if number is None:
+            number = decisions.next_number
+            decisions = decisions.decided(self._automatic(key), kept=True)
+        self._decide(decisions.moved(number, (start, end), self.track.duration))
+
+    def add(self, start: float, end: float) -> None:
+        """Add a segment that the person found.
+
+        Raises:
+            ValueError: if it overlaps a decided one, or is too short.
+        """
+        self._decide(self.decisions.added((start, end), self.track.duration))
+
+    def clear(self, key: str) -> None:
+        """Take back what was decided on one segment."""
+        number = self._number(key)
+        if number is not None:
+            self._decide(self.decisions.without(number))
+
+    def undo(self) -> None:
+        """Take back the last change of a decision."""
+        if self._undone_to:
+            self._keep(replace(self._saved, decisions=self._undone_to[-1]))
+            self._undone_to.pop()
+
+    def _decide(self, decisions: Decisions) -> None:
+        before = self.decisions
+        self._keep(replace(self._saved, decisions=decisions))
+        self._undone_to.append(before)
+
+    def _keep(self, saved: Saved) -> None:
+        """Save, and only then go on with it."""
+        self._check_unshared()
+        content = saved_bytes(saved)
+        write_atomically(self.path, content)
+        self._content, self._saved = content, saved
+        self._selection = self._select()
+
+    def _check_unshared(self) -> None:
+        found = self.path.read_bytes() if self.path.exists() else None
+        if found != self._content:
+            raise ValueError(
+                f"{self.path} was changed by somebody else, such as a second review of the same "
+                "scores. Stop one of them, and start the command again."
+            )
+
+    def _select(self) -> Selection:
+        return undecided(self.track, self.smoothed, self.options, self.decisions)
+
+    def _number(self, key: str) -> int | None:
+        """Of the decision that a key names; None for an automatic segment."""
+        numbers = {f"d{one.number}": one.number for one in self.decisions}
+        if key.startswith("d") and key not in numbers:
+            raise ValueError("That segment is no longer there.")
+        return numbers.get(key)
+
+    def _automatic(self, key: str) -> Span:
+        for one in self.shown():
+            if one.key == key:
+                return one.segment.start, one.segment.end
+        raise ValueError("That segment is no longer there.")
+
+
+def _starting_threshold(track: ScoreTrack, smoothed: Floats, options: SelectionOptions) -> float:
+    if options.percentile is None:
+        return options.threshold
+    return max(track.percentile(smoothed, options.percentile), 1e-6)

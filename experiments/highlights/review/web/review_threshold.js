@@ -1,0 +1,23 @@
+// The threshold as a slider and as a number.
+import { store, tell, wantThreshold } from "review/store.js";
+
+export default {
+  template: `
+    <div class="threshold">
+      <span>Threshold</span>
+      <q-slider :model-value="store.threshold" :min="0.005" :max="1" :step="0.005" aria-label="Threshold"
+        @update:model-value="wantThreshold" />
+      <input type="number" min="0.001" max="1" step="0.005" aria-label="Threshold"
+        :value="Number(store.threshold.toFixed(3))" @change="type" />
+    </div>`,
+  data: () => ({ store }),
+  methods: {
+    wantThreshold,
+    type(event) {
+      const value = event.target.valueAsNumber;
+      if (value > 0 && value <= 1) return wantThreshold(value);
+      tell("The threshold must be above 0 and at most 1.");
+      event.target.value = Number(store.threshold.toFixed(3));
+    },
+  },
+};

@@ -1,0 +1,83 @@
+"""A recording in two files with its scores, and the review of it as a person starts it."""
+
+import re
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from ..counters import ffmpeg
+
+COMMAND = (sys.executable, "-m", "experiments.highlights", "review")
+SECONDS = 60
+CHUNK_SECONDS = 30
+BUMPS = ((8, 16, 0.9), (27, 34, 0.8), (44, 50, 0.6))
+"""Starts, ends and heights; the second runs over the border of the files."""
+
+
+@pytest.fixture(scope="session")
+def chunks(tmp_path_factory):
+    """A folder with two files of 30 s each, in H.264 and AAC."""
+    folder = tmp_path_factory.mktemp("recording") / "monday"
+    folder.mkdir()
+    for number in range(SECONDS // CHUNK_SECONDS):
+        ffmpeg(
+            *("-f", "lavfi", "-i", f"testsrc2=s=192x108:r=10:d={CHUNK_SECONDS}"),
+            *("-f", "lavfi", "-i", f"sine=220:d={CHUNK_SECONDS}"),
+            *("-c:v", "libx264", "-preset", "ultrafast", "-g", "10", "-pix_fmt", "yuv420p"),
+            *("-c:a", "aac", str(folder / f"part{number}.mp4")),
+        )
+    return folder
+
+
+@pytest.fixture
+def scores(tmp_path):
+    """The scores of the recording."""
+    return write_scores(tmp_path)
+
+
+def write_scores(folder):
+    """As CSV, twice a second."""
+    times = np.arange(0.25, SECONDS, 0.5)
+    values = np.full(len(times), 0.1)
+    for start, end, height in BUMPS:
+        values[(times > start) & (times < end)] = height
+    rows = [f"{time},{value}" for time, value in zip(times, values, strict=True)]
+    path = folder / "scores.csv"
+    path.write_text("\n".join(["time_seconds,probability", *rows]))
+    return path
+
+
+@contextmanager
+def reviewing(folder, *args):
+    """Start the command in a folder; gives its address, and ends it as Ctrl-C does."""
+    words = [*COMMAND, *map(str, args), "--no-open"]
+    server = subprocess.Popen(
+        words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        line = server.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", line)
+        assert found, line + server.stdout.read()
+        yield found[0]
+        server.send_signal(signal.SIGINT)
+        said = server.communicate(timeout=15)[0]
+        assert server.returncode == 0, said
+        assert "Traceback" not in said
+        assert said.count("\n") <= 3, said
+    finally:
+        server.kill()
+        server.communicate()
+
+
+@pytest.fixture
+def start(tmp_path, chunks, scores):
+    """Starts a review of the recording; takes more flags."""
+
+    def started(*args):
+        return reviewing(tmp_path, chunks, "--scores", scores, "--bin-size", 0, *args)
+
+    return started

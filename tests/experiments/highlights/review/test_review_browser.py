@@ -1,0 +1,307 @@
+"""The page of a review, used in a real browser as a person uses it."""
+
+import json
+import shutil
+from contextlib import contextmanager
+from itertools import combinations
+
+import pytest
+
+from experiments.highlights.labels import Box, Interval, read_labels
+
+from ..counters import ffmpeg, read_pictures
+from .conftest import SECONDS, reviewing, write_scores
+
+BROWSER = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="there is no chromium on this machine")
+TIME = "document.querySelector('video').currentTime"
+SOURCE = "document.querySelector('video').src"
+HURRIED = """number => [0.95, 0.5, 0.7].forEach(value => {
+    number.value = value;
+    number.dispatchEvent(new Event("change"));
+})"""
+COLOUR = "name => getComputedStyle(document.body)[name].match(/\\d+/g).slice(0, 3).map(Number)"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory, chunks):
+    """One server for the tests that only look, or put back what they did."""
+    folder = tmp_path_factory.mktemp("shared")
+    scores = write_scores(folder)
+    with reviewing(folder, chunks, "--scores", scores, "--bin-size", 0) as address:
+        yield address
+
+
+class Screen:
+    """A page with what the tests do on it."""
+
+    def __init__(self, page):
+        self.page = page
+        self.box = page.locator(".curve").bounding_box()
+
+    def x(self, time):
+        """Where a time is while the curve shows all of the recording."""
+        return self.box["x"] + time / SECONDS * self.box["width"]
+
+    def y(self, score):
+        """Where a score is; the axis of times takes 20 pixels."""
+        return self.box["y"] + (1 - score) * (self.box["height"] - 20)
+
+    def click(self, time, score=0.05):
+        self.page.mouse.click(self.x(time), self.y(score))
+
+    def drag(self, start, end, score=0.9):
+        self.page.mouse.move(self.x(start), self.y(score))
+        self.page.mouse.down()
+        self.page.mouse.move(self.x(end), self.y(score), steps=4)
+        self.page.mouse.up()
+
+    def press(self, *keys):
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def reads(self, selector, text):
+        """Wait until a text is there."""
+        self.page.locator(selector).filter(has_text=text).first.wait_for(timeout=5000)
+
+    def states(self, count):
+        """Of each band, once there are so many."""
+        self.page.wait_for_function(
+            "count => document.querySelectorAll('.band').length === count", arg=count, timeout=5000
+        )
+        return [each.split()[1] for each in self.classes(".band")]
+
+    def classes(self, selector):
+        return self.page.eval_on_selector_all(selector, "all => all.map(one => one.className)")
+
+    def until(self, condition):
+        self.page.wait_for_function(condition, timeout=8000)
+
+
+@contextmanager
+def screen(browser, address, **options):
+    """Open the page. Nothing may be asked of another server, and nothing may go wrong in it."""
+    context = browser.new_context(viewport={"width": 1400, "height": 900}, **options)
+    page = context.new_page()
+    wrong = []
+    own = address.split("?")[0]
+    page.on("request", lambda one: one.url.startswith((own, "data:")) or wrong.append(one.url))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda said: said.type == "error" and wrong.append(said.text))
+    page.goto(address)
+    page.wait_for_selector(".player video")
+    page.wait_for_function("window.did_handshake")
+    yield Screen(page)
+    assert page.url == own  # the token is gone from the address
+    context.close()
+    assert wrong == []
+
+
+def saved(folder):
+    return json.loads((folder / "scores.review.json").read_text())
+
+
+def test_what_is_dragged_is_kept(browser, start, tmp_path):
+    """Red when an edge moves otherwise than the pointer, or a reload or another page forgets it."""
+    with start() as address:
+        with screen(browser, address) as view:
+            view.states(2)
+            view.drag(16, 20)
+            view.reads(".segment", "moved")
+            (one,) = saved(tmp_path)["decisions"]
+            assert (one["start"], one["origin"]) == (8, [8, 16])
+            assert one["end"] == pytest.approx(20, abs=0.1)
+            view.drag(30, 40)
+            view.until("document.querySelectorAll('.band.moved').length === 2")
+            other = saved(tmp_path)["decisions"][1]
+            assert other["start"] == pytest.approx(37, abs=0.1)
+            assert other["end"] - other["start"] == pytest.approx(7, abs=1e-6)
+            view.page.reload()
+            assert view.states(2) == ["moved", "moved"]
+        with screen(browser, address) as view:
+            assert view.states(2) == ["moved", "moved"]
+            view.press("u")
+            view.until("document.querySelectorAll('.band.moved').length === 1")
+
+
+def test_decisions_become_training_data(browser, start, tmp_path, chunks):
+    """Red when a key, a button or a row of the labels is not what the legend says."""
+    labels = tmp_path / "labels.csv"
+    flags = ("--labels", labels, "--box", "0.5,0,1,0.5")
+    with start(*flags) as address, screen(browser, address) as view:
+        view.states(2)
+        view.press("n", "r")
+        view.reads(".segment", "rejected")
+        view.press("n")
+        view.page.locator(".segment.chosen button.accept").click()
+        view.reads(".segment", "accepted")
+        view.click(40)
+        view.press("i")
+        view.click(43)
+        view.press("o")
+        view.reads(".segment", "added")
+        view.page.get_by_text("Add to training data").click()
+        view.reads(".q-notification", "New: highlights 3, hard negatives 1")
+        first, second = read_labels(labels)
+        assert [clip.path.resolve() for clip in (first, second)] == [
+            (chunks / f"part{number}.mp4").resolve() for number in (0, 1)
+        ]
+        assert first.negatives == (Interval(8, 16),)
+        assert first.highlights == (Interval(27, 30),)  # the segment runs over the files' border
+        over, added = second.highlights
+        assert (over.start, over.end) == (0, pytest.approx(4, abs=0.05))
+        assert (added.start, added.end) == (pytest.approx(10, abs=0.1), pytest.approx(13, abs=0.1))
+        assert {(clip.group, clip.rest_known, clip.box) for clip in (first, second)} == {
+            ("monday", False, Box(0.5, 0, 1, 0.5))
+        }
+        before = labels.read_bytes()
+        view.page.get_by_text("Add to training data").click()
+        view.reads(".q-notification", "says all that already")
+        assert labels.read_bytes() == before
+
+
+def test_the_video_follows(browser, address):
+    """Red when a click, a key or the border of two files leads to another moment."""
+    with screen(browser, address) as view:
+        view.states(2)
+        view.click(20)
+        view.until(f"Math.abs({TIME} - 20) < 0.2")
+        view.click(52)
+        view.until(f"{SOURCE}.endsWith('/video/1') && Math.abs({TIME} - 22) < 0.2")
+        view.reads(".clock", "0:00:5")
+        view.press("p")
+        view.until(f"{SOURCE}.endsWith('/video/0') && Math.abs({TIME} - 27) < 0.2")
+        view.click(29.2)
+        view.press(" ")
+        view.until(f"{SOURCE}.endsWith('/video/1') && {TIME} > 0.1")
+        view.press(" ")
+        view.until("document.querySelector('video').paused")
+        view.page.locator(".segment").first.locator("button.play").click()
+        view.until(f"!document.querySelector('video').paused && {TIME} > 8.1")
+
+
+def test_zooming(browser, address):
+    """Red when the wheel does not zoom about the pointer, or all cannot be seen again."""
+    with screen(browser, address) as view:
+        view.states(2)
+        width = view.page.locator(".band").first.bounding_box()["width"]
+        view.page.mouse.move(view.x(12), view.y(0.3))
+        for _ in range(5):
+            view.page.mouse.wheel(0, -120)
+        view.until(f"document.querySelector('.band').clientWidth > {2 * width}")
+        band = view.page.locator(".band").first.bounding_box()
+        assert band["x"] + band["width"] / 2 == pytest.approx(view.x(12), abs=3)
+        view.page.mouse.dblclick(view.x(20), view.y(0.3))
+        view.until(f"Math.abs(document.querySelector('.band').clientWidth - {width}) < 3")
+        view.press("n", "z")
+        view.until("document.querySelector('.band.chosen').clientWidth > 0.2 * innerWidth")
+
+
+def test_the_reel_is_rendered(browser, start, tmp_path):
+    """Red when the button renders something else, or replaces without asking."""
+    with start("-o", "out.mp4", "--no-snap") as address, screen(browser, address) as view:
+        view.states(2)
+        view.press("n", "r")
+        view.reads(".segment", "rejected")
+        view.page.get_by_role("button", name="Render").click()
+        view.reads(".result", "1 segment, 7.0 s, in out.mp4 and out.csv.")
+        pictures, rate = read_pictures(tmp_path / "out.mp4")
+        assert len(pictures) / rate == pytest.approx(7, abs=0.15)
+        (tmp_path / "out.mp4").write_text("mine")
+        view.page.get_by_role("button", name="Render").click()
+        view.reads(".ask", "out.mp4 and out.csv exist already")
+        view.page.get_by_role("button", name="Leave it").click()
+        view.page.wait_for_selector(".ask", state="hidden")
+        assert (tmp_path / "out.mp4").read_text() == "mine"
+
+
+def test_names_and_codecs(browser, tmp_path, scores):
+    """Red when a name is taken for HTML, or a video that cannot be played stops all else."""
+    name = '<img src=x onerror="document.title=1">&amp;'
+    words = ["-f", "lavfi", "-i", f"testsrc2=s=64x48:r=5:d={SECONDS}", "-c:v", "mpeg4"]
+    ffmpeg(*words, f"file:{tmp_path / name}.avi")
+    command = (f"{name}.avi", "--scores", scores, "--labels", "labels.csv", "--bin-size", "0")
+    with reviewing(tmp_path, *command) as address, screen(browser, address) as view:
+        view.reads(".problem", f"{name}.avi cannot be played by this browser")
+        assert view.page.inner_text(".title") == name
+        assert view.page.title() == f"Review of {name}"
+        view.press("n", "a")
+        view.reads(".segment", "accepted")
+        view.page.get_by_text("Add to training data").click()
+        view.reads(".q-notification", "highlights 1")
+    assert [clip.group for clip in read_labels(tmp_path / "labels.csv")] == [name]
+
+
+def test_two_pages_show_one_review(browser, address):
+    """Red when what is done on one page is not seen on the other."""
+    with screen(browser, address) as one, screen(browser, address) as other:
+        one.states(2)
+        other.states(2)
+        one.press("n", "a")
+        other.reads(".segment", "accepted")
+        other.press("n", "c")
+        one.until("!document.querySelector('.segment.accepted')")
+
+
+def test_the_threshold_changes_the_reel(browser, address):
+    """Red when the slider, the number or the line on the curve choose no other segments."""
+    with screen(browser, address) as view:
+        assert view.states(2) == ["automatic", "automatic"]
+        view.reads(".totals", "2 segments in the reel, 0:15 of 1:00")
+        slider = view.page.locator(".q-slider").bounding_box()
+        middle = slider["y"] + slider["height"] / 2
+        view.page.mouse.move(slider["x"] + 0.7 * slider["width"], middle)
+        view.page.mouse.down()
+        view.page.mouse.move(slider["x"] + 0.5 * slider["width"], middle, steps=5)
+        view.page.mouse.up()
+        view.states(3)
+        view.reads(".totals", "3 segments in the reel, 0:21 of 1:00")
+        view.page.fill("input[type=number]", "0.95")
+        view.press("Enter")
+        view.reads(".segments .empty", "No score reaches the threshold 0.95; the highest is 0.90")
+        assert view.states(0) == []
+        view.page.mouse.move(view.x(55), view.y(0.95))
+        view.page.mouse.down()
+        view.page.mouse.move(view.x(55), view.y(0.85), steps=4)
+        view.page.mouse.up()
+        view.states(1)
+        view.page.eval_on_selector("input[type=number]", HURRIED)
+        view.states(2)
+
+
+def test_nothing_is_cut_off(browser, address):
+    """Red when a part is outside of the window, covers another, or text and ground look alike."""
+    with screen(browser, address) as view:
+        view.states(2)
+        for size in ((1400, 900), (900, 1200)):
+            view.page.set_viewport_size({"width": size[0], "height": size[1]})
+            parts = [".head", ".player", ".segments", ".tools", ".curve", ".foot"]
+            boxes = [view.page.locator(part).bounding_box() for part in parts]
+            assert all(box["x"] >= 0 and box["x"] + box["width"] <= size[0] for box in boxes)
+            assert all(box["y"] + box["height"] <= size[1] for box in boxes)
+            assert boxes[1]["width"] > 600
+            assert not any(overlap(*pair) for pair in combinations(boxes, 2))
+        for scheme in ("light", "dark"):
+            view.page.emulate_media(color_scheme=scheme)
+            view.until(f"document.body.classList.contains('body--{scheme}')")
+            ink, ground = (
+                sum(view.page.evaluate(COLOUR, name)) for name in ("color", "backgroundColor")
+            )
+            assert (ink > ground) == (scheme == "dark")
+            assert abs(ink - ground) > 400
+
+
+def overlap(one, other):
+    return all(
+        one[start] < other[start] + other[size] and other[start] < one[start] + one[size]
+        for start, size in (("x", "width"), ("y", "height"))
+    )
