@@ -1,7 +1,8 @@
 """Scores to the segments of a reel: smoothing, hysteresis, and limits that say what they did.
 
 In order: the scores are smoothed; a segment is a stretch that stays above the low threshold and
-somewhere reaches the threshold; close ones are joined; each is padded; too short ones are
+somewhere reaches the threshold; its edges are moved to where the scores themselves rise and fall;
+close ones are joined; each is padded; too short ones are
 dropped and too long ones shortened; then the best are kept. The original's way is in
 `selection_original`, moving the cuts to quiet moments in `snapping`.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from experiments.highlights.scores import Floats, ScoreTrack
 from experiments.highlights.segments import ROUNDING, Segment, Selection, SelectionOptions
@@ -95,17 +96,44 @@ def _thresholds(
 
 
 def _runs(track: ScoreTrack, smoothed: Floats, threshold: float, low: float) -> list[Span]:
-    """Stretches without a hole that stay above the low threshold and reach the threshold."""
-    inside = (smoothed >= low - ROUNDING) & (smoothed > ROUNDING)
-    reached = inside & (smoothed >= threshold - ROUNDING)
+    """Stretches without a hole that stay above the low threshold and reach the threshold.
+
+    Smoothing decides which there are. Where one begins and ends is decided by the scores
+    themselves, for smoothing washes edges out over half its window: a stretch loses what at its
+    ends is below the low threshold, and grows as far as the scores go on above it.
+    """
+    run, firsts, lasts = _numbered(track, _above(smoothed, low))
+    own, own_firsts, own_lasts = _numbered(track, _above(track.probabilities, low))
+    spans = []
+    for number in np.unique(run[_above(smoothed, max(threshold, low))]):
+        inside = np.arange(firsts[number], lasts[number] + 1)
+        inside = inside[own[inside] >= 0]
+        if len(inside):
+            first, last = inside[0], inside[-1]
+            if first == firsts[number]:
+                first = own_firsts[own[first]]
+            if last == lasts[number]:
+                last = own_lasts[own[last]]
+            spans.append((float(track.starts[first]), float(track.stops[last])))
+    return spans
+
+
+def _above(values: Floats, level: float) -> NDArray[np.bool_]:
+    return (values >= level - ROUNDING) & (values > ROUNDING)
+
+
+def _numbered(
+    track: ScoreTrack, inside: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Stretches of neighbouring samples inside: of each sample the number of its stretch, -1
+    outside, and of each stretch its first and its last sample."""
     begins = inside.copy()
     begins[1:] &= ~inside[:-1] | (track.starts[1:] > track.stops[:-1])
     firsts = np.flatnonzero(begins)
-    run = np.cumsum(begins) - 1  # (N,) number of the run, for samples inside
+    numbers = np.where(inside, np.cumsum(begins) - 1, -1)
     lasts = np.zeros(len(firsts), np.int64)
-    lasts[run[inside]] = np.flatnonzero(inside)  # the last one written stays
-    taken = np.unique(run[reached])
-    return [(float(track.starts[firsts[n]]), float(track.stops[lasts[n]])) for n in taken]
+    lasts[numbers[inside]] = np.flatnonzero(inside)  # the last one written stays
+    return numbers, firsts, lasts
 
 
 def _joined(spans: Iterable[Span], gap: float) -> list[Span]:

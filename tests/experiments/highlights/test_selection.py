@@ -310,6 +310,21 @@ def test_hysteresis_keeps_a_dip_and_drops_what_never_peaks():
     assert spans(select(*data, replace(PLAIN, low_threshold=0.7))) == [(10.0, 15.0), (18.0, 20.0)]
 
 
+@pytest.mark.parametrize("threshold", [0.2, 0.5, 0.8, 0.95])
+def test_the_threshold_moves_no_sharp_edge(threshold):
+    """Red when the smoothing's flanks are in the reel: at 0.2 they are 2 s on either side."""
+    data = track_of((10, 20, 1.0), (40, 47, 0.97))
+    chosen = replace(PLAIN, bin_size=5.0, threshold=threshold)
+    assert spans(select(*data, chosen)) == [(10.0, 20.0), (40.0, 47.0)]
+
+
+def test_an_edge_amid_doubt_is_where_the_scores_fall():
+    """Red when an edge is at the smoothed score's fall, or at the first low sample inside."""
+    data = track_of((10, 20, 1.0), (20, 24, 0.4), (14, 15, 0.1))
+    chosen = replace(PLAIN, bin_size=5.0, threshold=0.7, low_threshold=0.3)
+    assert spans(select(*data, chosen)) == [(10.0, 24.0)]
+
+
 def test_gap_and_padding():
     """Red when padding overlaps, leaves the recording, or a gap is measured from the padding."""
     data = track_of((0, 3, 1), (5, 8, 1), (12, 15, 1), (96, 100, 1))
