@@ -1,0 +1,204 @@
+"""Make ucf101_models.npz: the networks of HHTseng/video-classification, in plain PyTorch.
+
+    pip install numpy pillow torch
+    python tests/golden/make_ucf101_models.py
+
+Written anew from the published layers, sizes and names of weights; only those are the original's.
+Weights are not kept but made by make_resnet.py's rule, `value`; frames by `clip`. Both are repeated
+by the test. Dropout is 0, as in the original's scripts.
+
+Arrays: of each state dict at the original's sizes `<network>_keys`, `<network>_shapes` (filled up
+with -1) and `<network>_parameters`, the count of trainable ones. Of small networks with 5 classes:
+
+- `conv3d_logits` (2, 5): clips of 10 frames of 64 x 80. After one forward pass in training
+  `conv3d_train_logits`, and `conv3d_train_mean` and `_variance` of bn2.
+- `crnn_logits` (3, 5): clips of 4, 7 and 1 frames of 64 x 80, each by itself, so without padding.
+  In training, two clips of 10 frames: `crnn_train_logits`, `_mean` and `_variance` of conv4's norm
+  where all frames are normalised together; `crnn_steps_mean` and `_variance` where the first frames
+  of both clips are, then the second ones, and so on, as in the original.
+- `resnet_crnn_logits` (3, 5): the same of ResNet-50 and 64 x 48; `resnet_crnn_train_logits` of all
+  three clips together in training, the ResNet in evaluation, `_mean` and `_variance` of bn2.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from make_resnet import ResNet, value
+from PIL import Image
+from torch import nn
+
+SEED = 101
+NUM_CLASSES = 5
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def clip(number, num_frames, height, width):
+    """RGB frames (num_frames, height, width, 3), uint8, of 8 x 8 blocks of colour and noise."""
+    rng = np.random.default_rng([SEED, number])
+    blocks = rng.integers(0, 200, (num_frames, height // 8, width // 8, 3), np.uint8)
+    frames = blocks.repeat(8, axis=1).repeat(8, axis=2)
+    return frames + rng.integers(0, 56, frames.shape, np.uint8)
+
+
+def grey(frames):
+    """(1, frames, height, width), normalised by the first of the three means."""
+    pictures = np.stack([np.array(Image.fromarray(frame).convert("L")) for frame in frames])
+    return torch.from_numpy(((pictures / 255 - MEAN[0]) / STD[0]).astype(np.float32))[None]
+
+
+def colour(frames):
+    """(frames, 3, height, width), normalised."""
+    pixels = ((frames / 255 - MEAN) / STD).astype(np.float32)
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+
+
+def after(side, *sizes):
+    """What convolutions of stride 2 without padding leave of a side."""
+    for size in sizes:
+        side = (side - size) // 2 + 1
+    return side
+
+
+class Conv3D(nn.Module):
+    def __init__(self, num_frames, height, width, num_classes):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv3d(1, 32, 5, 2), nn.BatchNorm3d(32)
+        self.conv2, self.bn2 = nn.Conv3d(32, 48, 3, 2), nn.BatchNorm3d(48)
+        left = [after(side, 5, 3) for side in (num_frames, height, width)]
+        self.fc1 = nn.Linear(48 * int(np.prod(left)), 256)
+        self.fc2 = nn.Linear(256, 256)
+        self.fc3 = nn.Linear(256, num_classes)
+
+    def forward(self, clips):
+        x = self.bn1(self.conv1(clips)).relu()
+        x = self.bn2(self.conv2(x)).relu()
+        return self.fc3(self.fc2(self.fc1(x.flatten(1)).relu()).relu())
+
+
+class FrameEncoder(nn.Module):
+    def __init__(self, height, width, momentum=0.01):
+        super().__init__()
+        channels = (3, 32, 64, 128, 256)
+        for number, size in enumerate((5, 3, 3, 3), 1):
+            conv = nn.Conv2d(channels[number - 1], channels[number], size, 2)
+            norm = nn.BatchNorm2d(channels[number], momentum=momentum)
+            setattr(self, f"conv{number}", nn.Sequential(conv, norm, nn.ReLU()))
+        left = [after(side, 5, 3, 3, 3) for side in (height, width)]
+        self.fc1 = nn.Linear(256 * left[0] * left[1], 1024)
+        self.fc2 = nn.Linear(1024, 768)
+        self.fc3 = nn.Linear(768, 512)
+
+    def forward(self, frames):
+        x = self.conv4(self.conv3(self.conv2(self.conv1(frames))))
+        return self.fc3(self.fc2(self.fc1(x.flatten(1)).relu()).relu())
+
+
+class ResNetEncoder(nn.Module):
+    def __init__(self, depth, momentum=0.01):
+        super().__init__()
+        net = ResNet(depth)
+        stages = (net.layer1, net.layer2, net.layer3, net.layer4)
+        pool = nn.AdaptiveAvgPool2d(1)
+        self.resnet = nn.Sequential(net.conv1, net.bn1, nn.ReLU(), net.maxpool, *stages, pool)
+        self.fc1 = nn.Linear(net.fc.in_features, 1024)
+        self.bn1 = nn.BatchNorm1d(1024, momentum=momentum)
+        self.fc2 = nn.Linear(1024, 768)
+        self.bn2 = nn.BatchNorm1d(768, momentum=momentum)
+        self.fc3 = nn.Linear(768, 512)
+
+    def forward(self, frames):
+        x = self.bn1(self.fc1(self.resnet(frames).flatten(1))).relu()
+        return self.fc3(self.bn2(self.fc2(x)).relu())
+
+
+class Decoder(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.LSTM = nn.LSTM(512, 512, 3, batch_first=True)
+        self.fc1 = nn.Linear(512, 256)
+        self.fc2 = nn.Linear(256, num_classes)
+
+    def forward(self, embeddings):
+        """Of clips of one length, (batch, frames, 512)."""
+        states, _ = self.LSTM(embeddings)
+        return self.fc2(self.fc1(states[:, -1]).relu())
+
+
+def filled(model, prefix=""):
+    """In evaluation, with the rule's weights; of `prefix` and key, so that no two are the same."""
+    state = {key: value(prefix + key, tuple(t.shape)) for key, t in model.state_dict().items()}
+    model.load_state_dict({key: torch.from_numpy(array) for key, array in state.items()})
+    return model.eval()
+
+
+def layout(name, make):
+    """Keys, shapes and count at the original's sizes; nothing is allocated."""
+    with torch.device("meta"):
+        model = make()
+    state = model.state_dict()
+    shapes = [[*t.shape, *[-1] * (5 - t.ndim)] for t in state.values()]
+    return {
+        f"{name}_keys": np.array(list(state)),
+        f"{name}_shapes": np.array(shapes, np.int32),
+        f"{name}_parameters": sum(p.numel() for p in model.parameters()),
+    }
+
+
+def statistics(name, norm):
+    return {
+        f"{name}_mean": norm.running_mean.numpy().copy(),
+        f"{name}_variance": norm.running_var.numpy().copy(),
+    }
+
+
+def conv3d():
+    model = filled(Conv3D(10, 64, 80, NUM_CLASSES), "conv3d.")
+    clips = torch.stack([grey(clip(number, 10, 64, 80)) for number in (0, 1)])
+    arrays = {"conv3d_logits": model(clips).numpy()}
+    arrays["conv3d_train_logits"] = model.train()(clips).numpy()
+    return arrays | statistics("conv3d_train", model.bn2)
+
+
+def crnn():
+    decoder = filled(Decoder(NUM_CLASSES), "decoder.")
+    encoder = filled(FrameEncoder(64, 80), "crnn.")
+    clips = [colour(clip(number, length, 64, 80)) for number, length in enumerate((4, 7, 1))]
+    arrays = {"crnn_logits": torch.cat([decoder(encoder(x)[None]) for x in clips]).numpy()}
+    clips = torch.stack([colour(clip(number, 10, 64, 80)) for number in (0, 1)])
+    for frame in range(10):
+        encoder.train()(clips[:, frame])
+    arrays |= statistics("crnn_steps", encoder.conv4[1])
+    encoder = filled(FrameEncoder(64, 80, momentum=1 - 0.99**10), "crnn.").train()
+    logits = decoder(encoder(clips.flatten(0, 1)).reshape(2, 10, 512))
+    return (
+        arrays | {"crnn_train_logits": logits.numpy()} | statistics("crnn_train", encoder.conv4[1])
+    )
+
+
+def resnet_crnn():
+    decoder = filled(Decoder(NUM_CLASSES), "decoder.")
+    encoder = filled(ResNetEncoder(50, momentum=1 - 0.99**10), "resnet_crnn.")
+    clips = [colour(clip(number, length, 64, 48)) for number, length in enumerate((4, 7, 1))]
+    logits = torch.cat([decoder(encoder(x)[None]) for x in clips])
+    encoder.train().resnet.eval()
+    embeddings = encoder(torch.cat(clips)).split((4, 7, 1))
+    train_logits = torch.cat([decoder(x[None]) for x in embeddings])
+    arrays = {"resnet_crnn_logits": logits.numpy()}
+    arrays["resnet_crnn_train_logits"] = train_logits.numpy()
+    return arrays | statistics("resnet_crnn_train", encoder.bn2)
+
+
+def main():
+    arrays = {"probe": value("conv3d.conv1.weight", (32, 1, 5, 5, 5)).ravel()[:4]}
+    arrays |= layout("conv3d", lambda: Conv3D(28, 256, 342, 101))
+    arrays |= layout("crnn_encoder", lambda: FrameEncoder(256, 342))
+    arrays |= layout("resnet_encoder", lambda: ResNetEncoder(152))
+    arrays |= layout("decoder", lambda: Decoder(101))
+    with torch.no_grad():
+        arrays |= conv3d() | crnn() | resnet_crnn()
+    np.savez_compressed(Path(__file__).with_name("ucf101_models.npz"), **arrays)
+
+
+if __name__ == "__main__":
+    main()

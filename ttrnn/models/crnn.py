@@ -1,0 +1,80 @@
+"""A convolutional network for each frame and an LSTM over them: frames in, probabilities out."""
+
+from __future__ import annotations
+
+import keras
+
+from ttrnn.models.lstm_decoder import decoded
+from ttrnn.models.resnet import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
+from ttrnn.models.torch_layers import TorchLayers
+
+CONVOLUTIONS = ((32, 5), (64, 3), (128, 3), (256, 3))  # filters and size of each; all of stride 2
+SMALLEST_SIDE = 33  # whose last convolution leaves one value
+# Of the moving statistics, this is kept a batch. The original keeps 0.99 at each of a clip's 28
+# frames, for it takes one frame of every clip at a time; here all frames are taken together.
+NORM_MOMENTUM = 0.99**28
+
+
+def build_crnn(
+    num_classes: int,
+    *,
+    height: int = 256,
+    width: int = 342,
+    dropout: float = 0.0,
+    norm_momentum: float = NORM_MOMENTUM,
+    dtype: str | None = None,
+    seed: int | None = None,
+    name: str | None = None,
+) -> keras.Model:
+    """Build the CRNN of HHTseng/video-classification, layer for layer.
+
+    Each frame, normalised by ImageNet's mean and deviation, goes through four convolutions with
+    batch normalisation and ReLU, 1024 and 768 units with ReLU, and 512 without: encoder_conv1 to
+    4, encoder_bn1 to 4, encoder_fc1 to 3. `ttrnn.models.lstm_decoder` makes classes of them. At
+    256 x 342 and 101 classes 81,428,069 parameters; torch counts 6,144 more, for its LSTMs have
+    two biases, which here are one. `weights.ucf101_models` converts the original's files.
+
+    On a CPU a training step at those sizes takes 0.7 GB a clip of 28 frames, and 1.6 GB besides.
+    In training a batch's frames are normalised together, whatever their place in the clip, so
+    that one clip alone is a batch too. The original normalises the first frames of all clips,
+    then the second ones, and so on; in inference both do the same.
+
+    Args:
+        num_classes: of the last layer.
+        height, width: of the frames, 33 or more.
+        dropout: share of the values that training drops before the last layers of the encoder and
+            of the decoder; the original's scripts set 0.
+        norm_momentum: share of the moving statistics that one batch leaves. The default moves
+            them as fast as the original does with clips of 28 frames.
+        dtype: policy of every layer, such as "mixed_bfloat16"; the softmax is float32.
+        seed: of initial weights and dropout.
+        name: of the model, or None for "crnn".
+
+    Returns:
+        A model of {"frames": uint8 (sum of num_frames, height, width, 3), "num_frames": int32
+        (batch,)} to probabilities (batch, num_classes): RGB clips of any lengths end to end.
+
+    Raises:
+        ValueError: if a side is too small.
+    """
+    if min(height, width) < SMALLEST_SIDE:
+        raise ValueError(
+            f"height and width must be {SMALLEST_SIDE} or more, for four convolutions of stride 2. "
+            f"Received {height} x {width}; resize the frames."
+        )
+    layers = TorchLayers(dtype, seed=seed)
+    frames = keras.Input((height, width, 3), dtype="uint8", name="frames")
+    num_frames = keras.Input((), dtype="int32", name="num_frames")
+    x = layers.normalized(frames, IMAGENET_MEAN_RGB, IMAGENET_STD_RGB, "encoder_normalize")
+    for number, (filters, size) in enumerate(CONVOLUTIONS, 1):
+        x = layers.convolved(
+            x, filters, size, momentum=norm_momentum, prefix="encoder_", number=number
+        )
+    x = layers.flatten(x, "encoder_flatten")  # (sum of num_frames, 71680) of 256 x 342
+    for number, units in enumerate((1024, 768), 1):
+        x = layers.dense(x, units, f"encoder_fc{number}")
+        x = layers.relu(x, f"encoder_fc{number}_relu")
+    x = layers.dropout(x, dropout, "encoder_dropout")
+    embeddings = layers.dense(x, 512, "encoder_fc3")
+    outputs = decoded(layers, embeddings, num_frames, num_classes, dropout=dropout)
+    return keras.Model({"frames": frames, "num_frames": num_frames}, outputs, name=name or "crnn")
