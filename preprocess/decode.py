@@ -4,42 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from preprocess.errors import DecodeError
+from preprocess.seeking import Scout
 from preprocess.transforms import Fit, FrameFit
+from preprocess.video_file import VideoInfo, check_file, open_capture, read_info, shown_at
 
 Frame = NDArray[Any]
 _USUAL_FPS = 25.0
-
-
-@dataclass(frozen=True)
-class VideoInfo:
-    """What is known of a file before it is decoded.
-
-    Args:
-        fps: frames a second; 0.0 where unknown.
-        width: of the picture as shown, after rotation, in pixels.
-        height: of the picture as shown, in pixels.
-        claimed_frames: how many frames the header speaks of, or None. Often an estimate from
-            the duration: never use it as a count.
-        size_bytes: of the file, when it was opened.
-        mtime_ns: when the file had last been changed, in nanoseconds.
-    """
-
-    fps: float
-    width: int
-    height: int
-    claimed_frames: int | None
-    size_bytes: int
-    mtime_ns: int
 
 
 class FrameReader(Protocol):
@@ -91,6 +69,8 @@ class VideoReader:
         stride: frames 0, stride, 2 * stride, ... are given; the others are not converted.
         max_frames: how many frames are given at most; None for all.
         threads: of the decoder.
+        past_damage: whether reading goes on behind a frame that cannot be decoded. Otherwise the
+            file ends there, as it does for OpenCV where each packet holds a frame, as in MP4.
 
     Raises:
         DecodeError: if the file cannot be opened or its picture has no size.
@@ -104,21 +84,33 @@ class VideoReader:
         stride: int = 1,
         max_frames: int | None = None,
         threads: int = 1,
+        past_damage: bool = False,
     ) -> None:
         self._fit = fit
         self._stride = stride
         self._max_frames = max_frames
-        file = _check_file(Path(path))
-        self._capture = _open(Path(path), threads)
+        self._past_damage = past_damage
+        file = check_file(Path(path))
+        self._capture = open_capture(Path(path), threads)
+        self._scout = Scout(Path(path), threads)
+        self._has_sought = False
+        self._is_odd = False
         self._decoded: Any = None  # OpenCV fills the same memory again and again
         self._next_is_kept = True
         self.complaint = ""
-        self.num_decoded = 0
+        self._num_decoded = 0
         self.num_given = 0
         self.reached_end = False
         self.time_seconds = float("-inf")
         """When the frame given last is shown, by the stream's own timestamps."""
-        self.info = _info(self._capture, file)
+        self.info = read_info(self._capture, file)
+
+    @property
+    def num_decoded(self) -> int:
+        """Frames of the file gone through so far; after a seek, those until then by the time."""
+        if not self._has_sought:
+            return self._num_decoded
+        return max(self._num_decoded, round(self.time_seconds * self.info.fps))
 
     def read_into(self, frame: Frame) -> bool:
         """Fill `frame` (H, W, 3), RGB, with the next one kept; False when there is none."""
@@ -150,9 +142,24 @@ class VideoReader:
             raise DecodeError(f"the frame at {self.time_seconds:.3f} s could not be converted")
         self._fit(self._decoded, frame)
 
+    def seek(self, seconds: float) -> None:
+        """Leave out frames shown before a time, without decoding them, where that is cheaper.
+
+        The last of them are still given, so that frames and times are those of reading on. A file
+        that has shown an oddity so far is read on.
+        """
+        if self._is_odd or self.info.claimed_frames is None or self._stride > 1:
+            return
+        landed = self._scout.land(seconds, after=self.time_seconds)
+        if landed is not None:
+            self._capture = self._scout.swap(self._capture)
+            self.time_seconds = landed
+            self._has_sought = True
+
     def close(self) -> None:
         """Free the decoder."""
         self._capture.release()
+        self._scout.close()
 
     def __enter__(self) -> VideoReader:
         return self
@@ -173,14 +180,19 @@ class VideoReader:
         return self._next_is_kept
 
     def _grab(self) -> bool:
-        return self._count(self._capture.grab())
+        return self._count(self._capture.grab() or (self._past_damage and self._grab_later()))
+
+    def _grab_later(self) -> bool:
+        """Each try takes a packet, and none at the end of the file."""
+        self._is_odd = True
+        return any(self._capture.grab() for _ in range(self.info.claimed_frames or 0))
 
     def _decode(self) -> bool:
         found, self._decoded = self._capture.read(self._decoded)
         return self._count(found)
 
     def _count(self, found: bool) -> bool:
-        self.num_decoded += found
+        self._num_decoded += found
         self.reached_end |= not found
         if found:
             self.time_seconds = self._timestamp()
@@ -189,13 +201,15 @@ class VideoReader:
     def _timestamp(self) -> float:
         """Of the frame decoded last; one that does not lie after the one before is made up.
 
-        Some files give their last frames no time, others a wrong one.
+        Some files give their last frames no time; around damage, some frames have a wrong one. Half
+        a step for these lets the next right one lie after them.
         """
-        seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        seconds = shown_at(self._capture)
         if np.isfinite(seconds) and seconds > self.time_seconds:
-            return float(seconds)
-        before = self.time_seconds if self.num_decoded > 1 else 0.0
-        return before + 1 / (self.info.fps or _USUAL_FPS)
+            return seconds
+        self._is_odd = True
+        before = self.time_seconds if self._num_decoded > 1 else 0.0
+        return before + (0.5 if seconds > 0 else 1.0) / (self.info.fps or _USUAL_FPS)
 
 
 def iter_frames(
@@ -233,40 +247,3 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
     """
     with VideoReader(path, fit=FrameFit((1, 1))) as video:
         return video.info
-
-
-def _check_file(path: Path) -> os.stat_result:
-    """Size and time of the file; DecodeError for what OpenCV would refuse without a reason."""
-    try:
-        str(path).encode()
-        with path.open("rb") as file:
-            found = os.fstat(file.fileno())
-    except UnicodeEncodeError:
-        raise DecodeError("the file name is not valid UTF-8") from None
-    except OSError as error:
-        raise DecodeError(error.strerror or str(error)) from error
-    if found.st_size == 0:
-        raise DecodeError("the file is empty")
-    return found
-
-
-def _open(path: Path, threads: int) -> cv2.VideoCapture:
-    """A decoder for the file. The path is absolute, or FFmpeg would take `-x` or `a:b` apart."""
-    options = [cv2.CAP_PROP_N_THREADS, threads]
-    capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG, options)
-    if not capture.isOpened():
-        raise DecodeError("not a video that OpenCV can open")
-    return capture
-
-
-def _info(capture: cv2.VideoCapture, file: os.stat_result) -> VideoInfo:
-    fps = capture.get(cv2.CAP_PROP_FPS)
-    claimed = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-    return VideoInfo(
-        fps=float(fps) if np.isfinite(fps) and fps > 0 else 0.0,
-        width=int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
-        height=int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
-        claimed_frames=int(claimed) if 0 < claimed < 2**53 else None,
-        size_bytes=file.st_size,
-        mtime_ns=file.st_mtime_ns,
-    )

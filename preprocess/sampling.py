@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from preprocess.decode import Frame, VideoReader
 from preprocess.errors import PreprocessError
 from preprocess.transforms import Fit
 
-IsDue = Callable[[float], bool]
 Stretch = tuple[float, float]
 WHOLE: tuple[Stretch, ...] = ((0.0, math.inf),)
 _ROUNDING_SECONDS = 0.0015  # Matroska gives times in thousandths: 1/30 s is 0.033
+_DISTINCT_SECONDS = 1e-6
 
 
 class FrameSampler:
@@ -23,7 +23,9 @@ class FrameSampler:
     At a rate of f, sample k is the first frame that is shown at start + k/f or later, whatever
     the video's own rate is and however it varies; a frame that is sample k and k + 1 comes once.
     A frame up to 1.5 ms early counts as being in time. Frames in between are decoded,
-    since later ones build on them, but not converted.
+    since later ones build on them, but not converted; where samples lie far apart, frames are
+    left out by seeking, which changes neither samples nor times. Frames that cannot be decoded
+    are passed over.
 
     Args:
         path: the video file.
@@ -53,8 +55,9 @@ class FrameSampler:
         self._fps, self._every = fps, every
         self._waiting = list(stretches)
         self._end = -math.inf
-        self._is_due: IsDue = lambda seconds: False
-        self._video = VideoReader(path, fit=fit, threads=threads)
+        self._schedule: _Schedule | None = None
+        self._sought = -math.inf
+        self._video = VideoReader(path, fit=fit, threads=threads, past_damage=True)
         self.info = self._video.info
         self.complaint = ""
         self.num_given = 0
@@ -81,10 +84,12 @@ class FrameSampler:
                 if not self._waiting:
                     return False
                 self._begin(*self._waiting.pop(0))
-            if self._is_due(self.time_seconds):
+            assert self._schedule is not None
+            if self._schedule.is_due(self.time_seconds):
                 self._video.convert_into(frame)
                 self.num_given += 1
                 return True
+            self._go_ahead(self._schedule.next_due())
         return False
 
     def close(self) -> None:
@@ -100,10 +105,18 @@ class FrameSampler:
     def _begin(self, start: float, end: float) -> None:
         self._end = end
         if self._fps is not None:
-            self._is_due = _AtRate(self._fps, start)
+            self._schedule = _AtRate(self._fps, start)
         else:
             assert self._every is not None
-            self._is_due = _EachNth(self._every, start)
+            self._schedule = _EachNth(self._every, start)
+
+    def _go_ahead(self, due: float) -> None:
+        """Seek to when the next sample is due, once for each."""
+        if due >= self._end:
+            due = self._waiting[0][0] if self._waiting else self._end
+        if due > self._sought:
+            self._sought = due
+            self._video.seek(due - _ROUNDING_SECONDS - _DISTINCT_SECONDS)
 
 
 def check_sampling(fps: float | None, every: int | None) -> None:
@@ -122,18 +135,31 @@ def check_sampling(fps: float | None, every: int | None) -> None:
         raise PreprocessError(f"every must be at least 1. Received {every}.")
 
 
+class _Schedule(Protocol):
+    """Which frames of a stretch are samples."""
+
+    def is_due(self, seconds: float) -> bool:
+        """Whether the frame shown at a time is one; asked once for each frame, in order."""
+
+    def next_due(self) -> float:
+        """Until when no frame is one; minus infinity where frames have to be counted."""
+
+
 class _AtRate:
     def __init__(self, fps: float, start: float) -> None:
         self._fps = fps
         self._start = start
         self._next = 0  # number of the sample that is due next
 
-    def __call__(self, seconds: float) -> bool:
+    def is_due(self, seconds: float) -> bool:
         samples = (seconds + _ROUNDING_SECONDS - self._start) * self._fps
         if samples < self._next:
             return False
         self._next = math.floor(samples) + 1
         return True
+
+    def next_due(self) -> float:
+        return self._start + self._next / self._fps
 
 
 class _EachNth:
@@ -142,8 +168,11 @@ class _EachNth:
         self._start = start
         self._num_seen = 0
 
-    def __call__(self, seconds: float) -> bool:
+    def is_due(self, seconds: float) -> bool:
         if seconds + _ROUNDING_SECONDS < self._start:
             return False
         self._num_seen += 1
         return (self._num_seen - 1) % self._every == 0
+
+    def next_due(self) -> float:
+        return -math.inf if self._num_seen else self._start

@@ -25,7 +25,7 @@ from experiments.highlights.recording import read_recording, recording_duration
 from experiments.highlights.score_strip import strip_size, write_strip
 from experiments.highlights.times import format_time
 
-__all__ = ["RenderError", "recording_chunks", "render_reel"]
+__all__ = ["RenderError", "check_output", "recording_chunks", "render_reel"]
 
 Scores = tuple[ArrayLike, ArrayLike]
 _SHARE_OF_PIECES = 0.95  # of the work; the rest is joining
@@ -39,6 +39,7 @@ def render_reel(
     *,
     crossfade: float = 0.0,
     scores: Scores | None = None,
+    threshold: float | None = None,
     on_progress: Callable[[float], None] = lambda share: None,
     on_notice: Callable[[str], None] = warnings.warn,
     overwrite: bool = False,
@@ -55,6 +56,7 @@ def render_reel(
         out: the .mp4 file.
         crossfade: how long two segments overlap, in seconds.
         scores: times, ascending, and probabilities, to be drawn into the picture.
+        threshold: probability that is marked beside them.
         on_progress: is given the share of the work that is done, up to 1.
         on_notice: is given what went wrong without stopping the work.
         overwrite: whether `out` may exist.
@@ -64,7 +66,7 @@ def render_reel(
         RenderError: if the recording cannot be read or the reel not written.
     """
     recording = [Path(path) for path in recording]
-    _check_output(out, recording, overwrite)
+    check_output(out, recording, overwrite)
     if not (math.isfinite(crossfade) and crossfade >= 0):
         raise ValueError(f"crossfade must be 0 or more seconds. Received {crossfade}.")
     if scores is not None:
@@ -74,7 +76,7 @@ def render_reel(
     form = reel_form(chunks)
     pieces = plan(chunks, segments, crossfade, form.rate)
     with _private_folder(out) as folder:
-        reel = _Reel(folder, form, pieces, scores, on_progress, on_notice)
+        reel = _Reel(folder, form, pieces, (scores, threshold), on_progress, on_notice)
         reel.render()
         reel.join("reel.mp4")
         if not overwrite and out.exists():
@@ -83,7 +85,12 @@ def render_reel(
     on_progress(1.0)
 
 
-def _check_output(out: Path, recording: Sequence[Path], overwrite: bool) -> None:
+def check_output(out: Path, recording: Sequence[Path], overwrite: bool) -> None:
+    """Whether a reel of a recording can be written.
+
+    Raises:
+        RenderError: if not.
+    """
     if out.suffix.lower() != ".mp4":
         raise RenderError(f"A reel is an .mp4 file. Received {out}.")
     if any(out.exists() and path.exists() and out.samefile(path) for path in recording):
@@ -153,14 +160,14 @@ class _Reel:
         folder: Path,
         form: Form,
         pieces: Sequence[Piece],
-        scores: Scores | None,
+        drawn: tuple[Scores | None, float | None],
         on_progress: Callable[[float], None],
         on_notice: Callable[[str], None],
     ) -> None:
         self._folder = folder
         self._form = form
         self._pieces = pieces
-        self._scores = scores
+        self._scores, self._threshold = drawn
         self._on_progress = on_progress
         self._on_notice = on_notice
         self._total = sum(piece.num_frames for piece in pieces)
@@ -214,7 +221,7 @@ class _Reel:
         count = math.ceil(piece.num_frames / rate * STRIP_RATE)
         pictures = (min(int(n * rate / STRIP_RATE), piece.num_frames - 1) for n in range(count))
         times = [piece.time(picture, rate) for picture in pictures]
-        write_strip(self._folder / "strip.rgba", times, self._scores, size)
+        write_strip(self._folder / "strip.rgba", times, self._scores, size, self._threshold)
         return "strip.rgba", *size
 
     def _check(self, piece: Piece, said: Sequence[str]) -> None:

@@ -1,0 +1,190 @@
+"""`run`: a recording and a trained scorer to a reel."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+from tyro.conf import Positional, arg
+
+from experiments.highlights.reel_options import ReelOptions
+
+if TYPE_CHECKING:
+    from experiments.highlights.kept_scores import KeptScores
+    from experiments.highlights.recording import Chunk
+    from experiments.highlights.scores import Floats
+    from experiments.highlights.scoring_job import ScoringOptions
+
+EXIT_INTERRUPTED = 130
+_PART_SECONDS = 60.0  # in which a whole recording is drawn
+
+
+@dataclass(frozen=True)
+class Run(ReelOptions):
+    """Score a recording with a trained scorer, choose its highlights, and render them.
+
+    The scores are kept beside the reel: with another threshold nothing is predicted again, and
+    after a stop the same command goes on where it was.
+    """
+
+    recording: Positional[Path] = tyro.MISSING
+    """A video; or a folder of part0.mp4 ... part10.mp4; or what their names begin with."""
+    model: Annotated[Path, arg(aliases=["-m"])] = tyro.MISSING
+    """Directory of a run of `train`."""
+    threshold: float | None = None  # type: ignore[assignment]
+    """Smoothed probability that a segment has to reach; by default what `train` suggests."""
+    box: str | None = None
+    """x1,y1,x2,y2 of the excited face in fractions of the picture; by default the model's own."""
+    fps: float | None = None
+    """Pictures a second that are scored; by default as in training."""
+    every: int | None = None
+    """Every how many frames one is scored, in place of --fps."""
+    batch_size: int = 32
+    """Pictures the model sees at once."""
+    threads: str = "auto"
+    """TensorFlow's thread pools: INTRA,INTER such as 1,2; or auto."""
+    annotate: Path | None = None
+    """Also write the whole recording with its score drawn into it, which takes long."""
+    overwrite_scores: bool = False
+    """Predict anew, though there are scores."""
+    allow_failures: bool = False
+    """Go on without chunks that cannot be read."""
+
+    def __post_init__(self) -> None:
+        if self.threshold is None:
+            replace(self, threshold=1.0)  # checks all the rest
+            return
+        super().__post_init__()
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be 1 or more. Received {self.batch_size}.")
+
+    def run(self) -> int:
+        """Score, select, render; the exit code."""
+        from experiments.highlights.kept_scores import KeptScores
+
+        scoring = self._scoring()
+        chunks = self._chunks()
+        with KeptScores(self.out, scoring.made_of(chunks)) as kept:
+            try:
+                options = self._score(chunks, kept, scoring)
+            except KeyboardInterrupt:
+                print(
+                    f"\nStopped. {kept.num_rows:,} scores are kept; the same command goes on "
+                    "after them.",
+                    file=sys.stderr,
+                )
+                return EXIT_INTERRUPTED
+            scores = kept.read()
+        code = options.make(chunks, scores)
+        if not self.dry_run:
+            options._draw(chunks, scores)
+            print(f"To go through them: {options._review(kept.path)}")
+        return code
+
+    def _scoring(self) -> ScoringOptions:
+        from experiments import runtime
+        from experiments.highlights.label_types import parse_box
+        from experiments.highlights.scoring_job import ScoringOptions
+        from preprocess.sampling import check_sampling
+
+        if self.fps is not None or self.every is not None:
+            check_sampling(self.fps, self.every)
+        return ScoringOptions(
+            model=self.model,
+            box=None if self.box is None else parse_box(self.box),
+            fps=self.fps,
+            every=self.every,
+            batch_size=self.batch_size,
+            threads=runtime.choose_threads(self.threads, workload="resnet"),
+            allow_failures=self.allow_failures,
+        )
+
+    def _chunks(self) -> tuple[Chunk, ...]:
+        """The recording; what cannot be, or be written, is said now and not in an hour."""
+        from experiments.highlights.chunk_files import recording_chunks
+        from experiments.highlights.cut_lists import SUFFIXES
+        from experiments.highlights.recording import read_recording
+        from experiments.highlights.render import check_output
+
+        paths = recording_chunks(self.recording)
+        if self.annotate is not None and self.annotate.absolute() == self.out.absolute():
+            raise ValueError(f"--out and --annotate are both {self.out}; give another --annotate.")
+        for out in (self.out, self.annotate):
+            if out is not None and not self.dry_run:
+                check_output(out, paths, self.overwrite)
+        for kind in self.cut_lists:
+            path = self.out.with_suffix(SUFFIXES[kind])
+            if path.exists() and not (self.overwrite or self.dry_run):
+                raise ValueError(f"{path} exists; give another --out, or --overwrite.")
+        if self.allow_failures:
+            paths = [path for path in paths if _is_readable(path)]
+        return read_recording(paths)
+
+    def _score(self, chunks: tuple[Chunk, ...], kept: KeptScores, scoring: ScoringOptions) -> Run:
+        """See that all scores are there; returns the options, complete."""
+        from experiments.highlights.scoring_job import score_into
+
+        is_there = kept.is_complete() and not self.overwrite_scores
+        if is_there and self.threshold is not None:
+            print(_used(kept))
+            return self
+        scorer = scoring.load()
+        options = self
+        if self.threshold is None:
+            options = replace(self, threshold=scorer.threshold)
+            print(f"The threshold is {scorer.threshold:.2f}, as {self.model} suggests.")
+        if is_there:
+            print(_used(kept))
+            return options
+        difference = "" if self.overwrite_scores else kept.difference()
+        if difference:
+            print(f"{kept.path} is of another {difference}; the scores are made anew.")
+        score_into(kept, chunks, scorer, scoring)
+        return options
+
+    def _draw(self, chunks: tuple[Chunk, ...], scores: tuple[Floats, Floats]) -> None:
+        """The whole recording, with its score, where that is wanted."""
+        from experiments import formatting
+        from experiments.highlights.recording import recording_duration
+        from experiments.highlights.segments import Segment, Selection
+
+        if self.annotate is None:
+            return
+        duration = recording_duration(chunks)
+        print(
+            f"Drawing all of its {formatting.duration(duration)} into {self.annotate}; the "
+            "picture is encoded anew, which is what takes the time."
+        )
+        number = max(round(duration / _PART_SECONDS), 1)
+        edges = [duration * place / number for place in range(number)] + [duration]
+        parts = [Segment(a, b, 0.0, a) for a, b in pairwise(edges)]
+        whole = replace(self, out=self.annotate, overlay=True, crossfade=0.0)
+        whole._render(Selection(parts), chunks, scores)
+        print(self.annotate)
+
+    def _review(self, scores: Path) -> str:
+        words = ["review", str(self.recording), "--scores", str(scores)]
+        words += ["--threshold", f"{self.threshold:g}"]
+        return f"python -m experiments.highlights {shlex.join(words)}"
+
+
+def _is_readable(path: Path) -> bool:
+    """Whether a chunk is; if not, it is told."""
+    from experiments.highlights.ffmpeg import RenderError
+    from experiments.highlights.recording import read_recording
+
+    try:
+        read_recording([path])
+    except RenderError as error:
+        print(f"Left out, as if it had never been: {error}", file=sys.stderr)
+        return False
+    return True
+
+
+def _used(kept: KeptScores) -> str:
+    return f"The scores in {kept.path} are used; --overwrite-scores predicts anew."

@@ -1,0 +1,37 @@
+"""`python run_with_stand_in.py SECONDS WORDS...`: the command, with a slow model of no weight.
+
+It says how much of a picture is bright, after so many seconds a batch.
+"""
+
+import sys
+import time
+
+import numpy as np
+
+from experiments.highlights.pictures import PictureSettings
+from experiments.highlights.scoring_job import ScoringOptions
+
+
+class Brightness:
+    """A scorer without TensorFlow."""
+
+    settings = PictureSettings(side=32)
+    box = None
+    threshold = 0.4
+
+    def __init__(self, seconds=0.0):
+        self.num_pictures = 0
+        self._seconds = seconds
+
+    def predict(self, pictures):
+        time.sleep(self._seconds)
+        self.num_pictures += len(pictures)
+        return (pictures[:, 16:31] > 150).mean((1, 2, 3), dtype=np.float32)
+
+
+if __name__ == "__main__":
+    from experiments.highlights.commands import main
+
+    scorer = Brightness(float(sys.argv[1]))
+    ScoringOptions.load = lambda self: scorer
+    sys.exit(main(sys.argv[2:]))

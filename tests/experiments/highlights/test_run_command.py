@@ -1,0 +1,336 @@
+"""`run` as a user types it, with a model that sees brightness: 3 s of each recording are white."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.highlights.commands import main
+from experiments.highlights.scoring_job import ScoringOptions
+
+from . import run_with_stand_in
+from .counters import ffmpeg, read_pictures
+from .run_with_stand_in import Brightness
+
+RATE = 10
+SLOW = Path(run_with_stand_in.__file__)
+WHITE = (6.0, 9.0)
+
+
+def render_white(path, seconds=16, *words, left=0):
+    """Black, from some column on white from 6 to 9 s; a sound that never ends."""
+    when = f"enable='between(t,{WHITE[0]},{WHITE[1] - 0.01})'"
+    white = f"drawbox=x={left}:t=fill:c=white:{when}"
+    source = f"color=black:s=64x48:r={RATE}:d={seconds},{white}"
+    inputs = ["-f", "lavfi", "-i", source, "-f", "lavfi", "-i", f"sine=500:d={seconds}"]
+    encoder = ["-c:v", "libx264", "-preset", "ultrafast", "-g", "20", "-c:a", "aac"]
+    ffmpeg(*inputs, *encoder, *words, f"file:{path}")
+    return path
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return render_white(tmp_path_factory.mktemp("source") / "source.mp4")
+
+
+@pytest.fixture
+def recording(source, tmp_path):
+    return shutil.copy(source, tmp_path / "vod.mp4")
+
+
+@pytest.fixture(autouse=True)
+def scorer(monkeypatch):
+    made = Brightness()
+    monkeypatch.setattr(ScoringOptions, "load", lambda self: made)
+    return made
+
+
+@pytest.fixture
+def model(tmp_path):
+    """Files that are hashed, but never read."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("scorer.json", "best.keras"):
+        (folder / name).write_text(name)
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path, model):
+    def run(recording, *words, out=tmp_path / "reel.mp4"):
+        flags = ["--no-snap", "--bin-size", "1", "--model", str(model), "-o", str(out)]
+        return main(["run", str(recording), *flags, *map(str, words)])
+
+    return run
+
+
+def spans(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [(float(row["start_seconds"]), float(row["end_seconds"])) for row in rows]
+
+
+def test_the_reel_is_what_was_white(run, recording, scorer, tmp_path, capsys):
+    """Red when a score belongs to another time, or the model's threshold is not taken."""
+    assert run(recording) == 0
+    assert spans(tmp_path / "reel.csv") == [pytest.approx((5.75, 8.75), abs=0.11)]
+    pictures, _ = read_pictures(tmp_path / "reel.mp4")
+    assert np.mean([picture.mean() > 200 for picture in pictures]) > 0.85
+    said = capsys.readouterr().out
+    assert "threshold is 0.40" in said
+    assert f"{scorer.num_pictures} pictures were scored" in said
+    command = f"review {recording} --scores {tmp_path / 'reel.scores.csv'} --threshold 0.4"
+    assert command in said
+    names = {path.name for path in tmp_path.iterdir()}
+    files = {"reel.mp4", "reel.csv", "reel.scores.csv", "reel.scores.json"}
+    assert names == files | {"vod.mp4", "model"}
+
+
+def test_another_threshold_predicts_nothing(run, recording, scorer, tmp_path, capsys):
+    """Red when scores that are there are made again, or --threshold is not taken."""
+    run(recording)
+    before = scorer.num_pictures
+    reel = (tmp_path / "reel.mp4").read_bytes()
+    assert run(recording, "--overwrite") == 0
+    assert (tmp_path / "reel.mp4").read_bytes() == reel
+    assert run(recording, "--threshold", 1, "--percentile", 0.9, "--dry-run") == 0
+    assert scorer.num_pictures == before
+    assert "are used; --overwrite-scores" in capsys.readouterr().out
+    assert run(recording, "--overwrite", "--overwrite-scores") == 0
+    assert scorer.num_pictures == 2 * before
+
+
+@pytest.mark.parametrize("change", ["model", "recording", "box", "fps"])
+def test_other_scores_are_made_anew(run, recording, model, scorer, capsys, change):
+    """Red when scores of another model, file, box or rate are used."""
+    run(recording)
+    before = scorer.num_pictures
+    words = {"box": ["--box", "0,0,0.5,1"], "fps": ["--fps", 4]}.get(change, [])
+    if change == "model":
+        (model / "best.keras").write_text("trained again")
+    if change == "recording":
+        os.utime(recording, ns=(1, 1))
+    assert run(recording, "--overwrite", *words) == 0
+    assert scorer.num_pictures == before * (3 if change == "fps" else 2)
+    names = {"fps": "rate"}
+    assert f"is of another {names.get(change, change)};" in capsys.readouterr().out
+
+
+def test_chunks_are_one_recording(run, source, tmp_path):
+    """Red when times of part10 are those of part1, or of the first chunk."""
+    folder = tmp_path / "chunks"
+    folder.mkdir()
+    for number in range(3):
+        shutil.copy(source, folder / f"part{number + 9}.mp4")
+    for number in range(9):
+        short = ["-t", "1", "-i", str(source), "-c", "copy"]
+        ffmpeg(*short, str(folder / f"part{number}.mp4"))
+    assert run(folder / "part") == 0
+    rows = list(csv.DictReader((tmp_path / "reel.csv").open()))
+    assert [Path(row["path"]).stem for row in rows] == ["part9", "part10", "part11"]
+    assert spans(tmp_path / "reel.csv") == [pytest.approx((5.75, 8.75), abs=0.15)] * 3
+
+
+NAMES = ['it\'s "a" vod.mp4', "-vod:1,[2].mp4", "100%03d%n.mp4", "two\nlines.mp4"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_odd_names(run, source, name, tmp_path, monkeypatch):
+    """Red when a name is taken for an option, a URL or a pattern."""
+    folder = tmp_path / name.removesuffix(".mp4")
+    folder.mkdir()
+    shutil.copy(source, folder / name)
+    monkeypatch.chdir(folder)
+    assert run(f"./{name}", "--cut-lists", "csv", "edl", out=f"reel {name}") == 0
+    assert len(read_pictures(folder / f"reel {name}")[0]) == pytest.approx(30, abs=1)
+    assert len(list(folder.iterdir())) == 6
+
+
+def test_what_exists_is_kept(run, recording, scorer, tmp_path, capsys):
+    """Red when that is found out only after an hour of scoring."""
+    annotate = ["--annotate", tmp_path / "all.mp4"]
+    for name, words in {"reel.mp4": [], "reel.csv": [], "all.mp4": annotate}.items():
+        (tmp_path / name).write_text("mine")
+        assert run(recording, *words) == 2
+        assert f"{name} exists" in capsys.readouterr().err
+        assert (tmp_path / name).read_text() == "mine"
+        (tmp_path / name).unlink()
+    (tmp_path / "reel.scores.csv").write_text("time_seconds,probability\n")
+    assert run(recording) == 2
+    assert "--overwrite-scores" in capsys.readouterr().err
+    assert scorer.num_pictures == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--fps", 2, "--every", 3], "Either fps or every"),
+        (["--box", "0,0,1"], "x1,y1,x2,y2"),
+        (["--batch-size", 0], "batch_size must be 1 or more"),
+        (["--threshold", 2], "threshold must be in"),
+        (["--bin-size", -1], "bin_size must be 0 or more"),
+        (["--low-threshold", 0.9], "low_threshold must be in"),
+        (["--threads", "many"], "auto or INTRA,INTER"),
+        (["--annotate", "{out}"], "give another --annotate"),
+        (["-o", "reel.mkv"], "an .mp4 file"),
+    ],
+)
+def test_wrong_options_are_told_before_the_work(run, recording, scorer, capsys, words, message):
+    words = [str(word).format(out=recording.parent / "reel.mp4") for word in words]
+    try:
+        code = run(recording, *words)
+    except SystemExit as error:  # tyro's, of an option alone
+        code = error.code
+    assert code == 2
+    said = capsys.readouterr().err.replace("\N{BOX DRAWINGS LIGHT VERTICAL}", "")
+    assert message in " ".join(said.split())
+    assert scorer.num_pictures == 0
+
+
+def test_bad_recordings_are_told(run, tmp_path, monkeypatch, capsys, recording):
+    """Red when a traceback is shown, or the reason is not."""
+    assert run(tmp_path / "nowhere") == 2
+    assert "no numbered videos" in capsys.readouterr().err
+    (tmp_path / "text.mp4").write_text("no video")
+    assert run(tmp_path / "text.mp4") == 2
+    assert "text.mp4 cannot be read" in capsys.readouterr().err
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "none"))
+    assert run(recording) == 2
+    assert "ffmpeg" in capsys.readouterr().err
+
+
+def test_a_chunk_that_cannot_be_read(run, source, tmp_path, capsys):
+    folder = tmp_path / "chunks"
+    folder.mkdir()
+    for number in (0, 2):
+        shutil.copy(source, folder / f"part{number}.mp4")
+    (folder / "part1.mp4").write_text("no video")
+    assert run(folder) == 2
+    assert "part1.mp4 cannot be read" in capsys.readouterr().err
+    assert run(folder, "--allow-failures") == 0
+    assert "part1.mp4 cannot be read" in capsys.readouterr().err
+    assert len(spans(tmp_path / "reel.csv")) == 2
+
+
+def test_damage_is_told_and_the_rest_is_in_the_reel(run, tmp_path, capsys):
+    """Red when a damaged stretch ends the work, or goes unmentioned."""
+    path = render_white(tmp_path / "vod.mp4", 16, "-x264-params", "nal-hrd=cbr", "-b:v", "200k")
+    content = bytearray(path.read_bytes())
+    first, last = int(0.1 * len(content)), int(0.25 * len(content))
+    content[first:last] = bytes(last - first)
+    path.write_bytes(content)
+    assert run(path) == 0
+    assert "no picture from 00:00:0" in capsys.readouterr().out
+    assert spans(tmp_path / "reel.csv") == [pytest.approx((5.75, 8.75), abs=0.6)]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk(run, recording, tmp_path, capsys):
+    (tmp_path / "reel.scores.csv.part").symlink_to("/dev/full")
+    assert run(recording) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert not (tmp_path / "reel.mp4").exists()
+
+
+def test_annotate_draws_the_whole_recording(run, source, tmp_path):
+    """Red when a picture is lost between two parts, or a score is drawn at another time."""
+    folder = tmp_path / "vod"
+    folder.mkdir()
+    for number in range(2):
+        words = ["-vf", "scale=320:240", "-c:v", "libx264", "-preset", "ultrafast"]
+        ffmpeg("-i", str(source), *words, str(folder / f"part{number}.mp4"))
+    out = tmp_path / "all.mp4"
+    assert run(folder, "--annotate", out) == 0
+    pictures, _ = read_pictures(out)
+    assert len(pictures) == pytest.approx(2 * 16 * RATE, abs=2)
+    white = pictures[75]
+    assert white[-12:, :80].mean() < 150 < 200 < white[-12:, 84:].mean()
+    colours = [pictures[round(time * RATE)] for time in (3, 7.5, 12, 23.5)]
+    bars = [colour[-12:, :80].astype(int) for colour in colours]
+    assert np.abs(bars[0] - bars[2]).mean() < 3
+    assert np.abs(bars[1] - bars[3]).mean() < 3
+    assert np.abs(bars[0] - bars[1]).mean() > 10
+    assert not list(tmp_path.glob(".reel-*"))
+
+
+def test_the_threshold_is_marked():
+    from experiments.highlights.score_strip import _picture
+
+    size = (80, 14)
+    plain, marked = (
+        np.frombuffer(_picture(20, size, threshold), np.uint8).reshape(14, 80, 4)
+        for threshold in (None, 0.75)
+    )
+    (columns,) = np.nonzero((plain != marked).any(axis=(0, 2)))
+    assert list(columns) == [59]
+
+
+def start(seconds, *words):
+    command = [sys.executable, str(SLOW), str(seconds), "run", *map(str, words)]
+    environment = os.environ | {"PYTHONPATH": str(SLOW.parents[3])}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
+def children(process):
+    found = subprocess.run(["ps", "--ppid", str(process.pid), "-o", "pid="], capture_output=True)
+    return [int(line) for line in found.stdout.split()]
+
+
+def test_a_stop_leaves_nothing_but_scores(source, model, tmp_path):
+    """Red when ffmpeg outlives the command, a folder stays, or what was scored is lost."""
+    words = [source, "--model", model, "-o", tmp_path / "reel.mp4", "--batch-size", 2]
+    part = tmp_path / "reel.scores.csv.part"
+    process = start(0.5, *words)
+    while not (part.exists() and len(part.read_text().splitlines()) > 4):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    began = children(process)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert not any(Path(f"/proc/{child}").exists() for child in began)
+    kept = len(part.read_text().splitlines()) - 1
+    assert f"{kept} scores are kept; the same command goes on" in said
+    assert "Traceback" not in said
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"model", "reel.scores.csv.part", "reel.scores.json.part"}
+    again = start(0, *words)
+    output, _ = again.communicate(timeout=60)
+    assert again.returncode == 0
+    assert f"Going on after {kept} scores" in output
+    assert f"{32 - kept} pictures were scored" in output
+
+
+def test_a_real_scorer(run, model, scorer, tmp_path, monkeypatch, capsys):
+    """Red when the model's own box, rate or threshold is not taken."""
+    monkeypatch.undo()
+    monkeypatch.setattr("experiments.runtime.configure", lambda threads, seed: None)
+    import keras
+
+    from experiments.highlights.label_types import Box
+    from experiments.highlights.pictures import PictureSettings
+    from experiments.highlights.scorer import write_scorer
+
+    settings = PictureSettings(parts=("box",), side=16, fps=5.0)
+    pixels = keras.Input(settings.frame_shape, dtype="uint8")
+    bright = keras.ops.mean(keras.ops.cast(pixels, "float32"), axis=(1, 2, 3)) / 255
+    outputs = keras.ops.stack([1 - bright, bright], axis=1)
+    keras.Model(pixels, outputs).save(model / "best.keras")
+    write_scorer(model, settings, box=Box(0.5, 0.25, 1.0, 0.75), threshold=0.6)
+    assert run(render_white(tmp_path / "right.mp4", left=32)) == 0
+    assert "threshold is 0.60" in capsys.readouterr().out
+    rows = list(csv.DictReader((tmp_path / "reel.scores.csv").open()))
+    assert len(rows) == 80
+    high = [float(row["time_seconds"]) for row in rows if float(row["probability"]) > 0.8]
+    assert (min(high), max(high)) == pytest.approx(WHITE, abs=0.21)
