@@ -61,18 +61,25 @@ def build_optimizer(recipe: Recipe, num_steps: int) -> keras.Optimizer:
     """Adam, or AdamW with weight decay, over `num_steps` steps of the recipe's schedule."""
     rate: Any = recipe.learning_rate
     if recipe.schedule == "cosine":
-        warmup_steps = math.ceil(recipe.warmup_share * num_steps)
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0 if warmup_steps else recipe.learning_rate,
-            decay_steps=max(1, num_steps - warmup_steps),
-            warmup_target=recipe.learning_rate if warmup_steps else None,
-            warmup_steps=warmup_steps,
-        )
+        rate = cosine_schedule(rate, num_steps, warmup_share=recipe.warmup_share)
     if recipe.weight_decay:
         return keras.optimizers.AdamW(
             rate, weight_decay=recipe.weight_decay, global_clipnorm=recipe.clip_norm
         )
     return keras.optimizers.Adam(rate, global_clipnorm=recipe.clip_norm)
+
+
+def cosine_schedule(
+    learning_rate: float, num_steps: int, *, warmup_share: float
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """From 0 up to a rate over a share of the steps, then down to 0 as a cosine."""
+    warmup_steps = math.ceil(warmup_share * num_steps)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup_steps else learning_rate,
+        decay_steps=max(1, num_steps - warmup_steps),
+        warmup_target=learning_rate if warmup_steps else None,
+        warmup_steps=warmup_steps,
+    )
 
 
 def _kernel_initializer(recipe: Recipe, tensor_train: bool) -> Any:

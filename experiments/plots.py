@@ -60,12 +60,20 @@ DARK = Theme(
 )
 
 
-def curves_png(history: History, *, chance: float | None = None, theme: Theme = LIGHT) -> bytes:
+def curves_png(
+    history: History,
+    *,
+    chance: float | None = None,
+    score_name: str | None = None,
+    theme: Theme = LIGHT,
+) -> bytes:
     """Loss and accuracy an epoch, train and validation, the best epoch marked; 1500 x 600 px.
 
     Args:
         history: columns of metrics.csv, each (epochs,); NaN where there was no value.
         chance: drawn as a dotted line in the accuracy panel.
+        score_name: of the score that the best epoch was chosen by, which is then drawn beside the
+            accuracy; None where it is the accuracy.
         theme: colours.
     """
     figure = new_figure(10, 4, theme)
@@ -75,7 +83,13 @@ def curves_png(history: History, *, chance: float | None = None, theme: Theme = 
     score.set_ylim(0, 1.02)
     if chance is not None:
         score.axhline(chance, color=theme.text, linestyle=":", linewidth=1, label="chance")
-    _mark_best(loss, score, history, theme)
+    if score_name is not None:
+        values = history["validation_score"]
+        score.plot(history["epoch"], values, "-.", color=theme.accent, label=score_name)
+        score.set_title(f"Accuracy and {score_name}", fontsize=11, loc="left", fontweight="bold")
+        dress(score, theme)
+    marked = "validation_accuracy" if score_name is None else "validation_score"
+    _mark_best(loss, score, history, theme, marked)
     score.legend(loc="best", fontsize=9, frameon=False, labelcolor=theme.text)
     return png_bytes(figure)
 
@@ -158,11 +172,11 @@ def _draw_pair(axes: Axes, history: History, name: str, theme: Theme) -> None:
     axes.grid(axis="y", color=theme.grid, linewidth=0.8)
 
 
-def _mark_best(loss: Axes, score: Axes, history: History, theme: Theme) -> None:
+def _mark_best(loss: Axes, score: Axes, history: History, theme: Theme, marked: str) -> None:
     epoch = best_epoch(history)
     if epoch is None:
         return
-    value = float(history["validation_accuracy"][history["epoch"] == epoch][0])
+    value = float(history[marked][history["epoch"] == epoch][0])
     for axes in (loss, score):
         axes.axvline(epoch, color=theme.accent, linewidth=1.4)
     label = f"best epoch {epoch}: {value:.3f}"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+RecipeType = TypeVar("RecipeType")
 
 
 @dataclass(frozen=True)
@@ -55,27 +57,37 @@ class Recipe:
     tt_rank: int = 4
 
     def override(self, changes: Sequence[str]) -> Recipe:
-        """This recipe with some values changed.
+        """This recipe with some values changed; see `override`."""
+        return override(self, changes)
 
-        Args:
-            changes: NAME=VALUE, the value as in JSON; a bare word is text.
 
-        Raises:
-            ValueError: for a name that no recipe has, or a value of the wrong kind.
-        """
-        values = {}
-        for change in changes:
-            name, equals, text = change.partition("=")
-            if not equals or name not in asdict(self) or name == "name":
-                known = ", ".join(key for key in asdict(self) if key != "name")
-                raise ValueError(f"--set takes NAME=VALUE, of {known}. Received {change!r}.")
-            values[name] = _value(text)
-            if not _alike(values[name], getattr(self, name)):
-                raise ValueError(
-                    f"{name} is {getattr(self, name)!r} in the recipe. Received {text!r}, "
-                    "which is another kind of value."
-                )
-        return replace(self, **values)
+def override(recipe: RecipeType, changes: Sequence[str]) -> RecipeType:
+    """A recipe, of any dataclass with a `name`, with some values changed.
+
+    Args:
+        recipe: what is changed.
+        changes: NAME=VALUE, the value as in JSON; a bare word is text.
+
+    Raises:
+        ValueError: for a name that no recipe has, or a value of the wrong kind.
+    """
+    current: Any = recipe
+    kinds = get_type_hints(type(recipe))
+    values = {}
+    for change in changes:
+        name, equals, text = change.partition("=")
+        if not equals or name not in asdict(current) or name == "name":
+            known = ", ".join(key for key in asdict(current) if key != "name")
+            raise ValueError(f"--set takes NAME=VALUE, of {known}. Received {change!r}.")
+        values[name] = _value(text)
+        if not _fits(values[name], getattr(recipe, name), kinds[name]):
+            choices = get_args(kinds[name]) if _is_choice(kinds[name]) else ()
+            known = f"; it takes {', '.join(choices)}" if choices else ""
+            raise ValueError(
+                f"{name} is {getattr(recipe, name)!r} in the recipe. Received {text!r}, "
+                f"which is another kind of value{known}."
+            )
+    return replace(current, **values)
 
 
 def _value(text: str) -> Any:
@@ -86,13 +98,21 @@ def _value(text: str) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _alike(value: Any, default: Any) -> bool:
-    """Whether a value may take the place of a recipe's."""
-    if isinstance(default, bool):
-        return isinstance(value, bool)
+def _fits(value: Any, default: Any, kind: Any) -> bool:
+    """Whether a value may take the place of a recipe's, of that kind."""
+    if _is_choice(kind):
+        return value in get_args(kind)
+    if value is None or isinstance(value, bool):
+        return type(value) in (kind, *get_args(kind))
+    if kind is int:
+        return isinstance(value, int)
     if isinstance(default, (int, float)) or default is None:
-        return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
+        return not isinstance(default, bool) and isinstance(value, (int, float))
     return isinstance(value, type(default))
+
+
+def _is_choice(kind: Any) -> bool:
+    return get_origin(kind) is Literal
 
 
 # Yang et al. 2017 and its published script: Keras 2's initializer and hard sigmoid, pixels as

@@ -22,7 +22,7 @@ _FREE_TO_CHANGE = {
 }
 
 
-class RunError(Exception):
+class RunError(ValueError):
     """A run cannot be started or resumed as asked."""
 
 

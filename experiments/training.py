@@ -7,10 +7,10 @@ the random generators among them.
 
 from __future__ import annotations
 
-import io
 import math
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -22,7 +22,6 @@ from tqdm import tqdm
 
 from experiments.history import Epoch, History
 from experiments.metrics import argmax_accuracy
-from experiments.run_directory import write_atomically
 
 Score = Callable[[np.ndarray, np.ndarray], float]
 """Of probabilities (N, classes) and labels (N,); the higher, the better."""
@@ -119,6 +118,7 @@ def train(
     resume: bool = False,
     started: float | None = None,
     score: Score = argmax_accuracy,
+    score_name: str = "accuracy",
     unit: str = "clip",
 ) -> History:
     """Train, keeping the best and the last model and a checkpoint to resume from.
@@ -133,6 +133,7 @@ def train(
         resume: continue from the checkpoint, if there is one.
         started: `time.perf_counter()` when this part of the run began; None for now.
         score: what the best epoch is chosen by, of the validation part.
+        score_name: in words; shown beside the accuracy where it is another.
         unit: what a batch is counted in, for the progress bar.
 
     Returns:
@@ -164,7 +165,7 @@ def train(
                 _write_checkpoint(classifier, history, checkpoint)
                 written = now
             history.write(run_dir / "metrics.csv")
-            tqdm.write(_line(row, epochs))
+            tqdm.write(_line(row, epochs, score_name))
     return history
 
 
@@ -205,12 +206,13 @@ def _num_frames(inputs) -> int:
     return int(inputs["num_frames"].numpy().sum()) if isinstance(inputs, dict) else len(inputs)
 
 
-def _line(row: Epoch, epochs: int) -> str:
+def _line(row: Epoch, epochs: int, score_name: str) -> str:
+    score = "" if score_name == "accuracy" else f" {score_name} {row.validation_score:.3f}"
     return (
         f"epoch {row.epoch:>{len(str(epochs))}}/{epochs}  "
         f"train loss {row.train_loss:.3f} accuracy {row.train_accuracy:.3f}  "
-        f"validation loss {row.validation_loss:.3f} accuracy {row.validation_accuracy:.3f}  "
-        f"{row.seconds:.1f} s  {row.frames_per_second:,.0f} frames/s  "
+        f"validation loss {row.validation_loss:.3f} accuracy {row.validation_accuracy:.3f}"
+        f"{score}  {row.seconds:.1f} s  {row.frames_per_second:,.0f} frames/s  "
         f"{row.data_wait_share:.0%} waiting for data"
     )
 
@@ -227,11 +229,22 @@ def _save_model(model: keras.Model, path: Path) -> None:
 
 
 def _write_checkpoint(classifier: Classifier, history: History, path: Path) -> None:
-    content = io.BytesIO()
-    arrays = {f"variable_{i}": variable.numpy() for i, variable in enumerate(classifier.variables)}
+    """Array by array, for all together may be gigabytes; under its name when it is complete."""
     rows = np.array([[getattr(row, f.name) for f in fields(Epoch)] for row in history.epochs])
-    np.savez(content, allow_pickle=False, epochs=rows, **arrays)
-    write_atomically(path, content.getvalue())
+    partial = path.with_name(f".partial-{path.name}")
+    try:
+        with zipfile.ZipFile(partial, "w") as archive:
+            _add_array(archive, "epochs", rows)
+            for i, variable in enumerate(classifier.variables):
+                _add_array(archive, f"variable_{i}", variable.numpy())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _add_array(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+        np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
 
 
 def _restore(classifier: Classifier, path: Path) -> History:

@@ -166,10 +166,43 @@ def stream(
         num_frames = tf.ensure_shape(lengths, (None,))
         return {"frames": frames, "num_frames": num_frames}, tf.ensure_shape(labels, (None,))
 
-    indices = tf.data.Dataset.from_generator(
-        lambda: iter(plan), output_signature=tf.TensorSpec((None,), tf.int64)
+    return _in_background(plan, load_in_graph, prefetch)
+
+
+def stream_pictures(
+    plan: Sequence[np.ndarray],
+    load: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+    picture_shape: tuple[int, int, int],
+    *,
+    prefetch: int = 1,
+) -> tf.data.Dataset:
+    """Batches of single pictures, made in the background.
+
+    Args:
+        plan: of each batch, an int64 array (batch, ...) that says what is in it.
+        load: gives a batch's pictures, uint8 (batch, H, W, 3), and labels, int32 (batch,).
+        picture_shape: (H, W, 3).
+        prefetch: batches made ahead.
+
+    Returns:
+        Elements as `load` gives them.
+    """
+
+    def load_in_graph(entries):
+        pictures, labels = tf.numpy_function(load, [entries], (tf.uint8, tf.int32), stateful=False)
+        pictures = tf.ensure_shape(pictures, (None, *picture_shape))
+        return pictures, tf.ensure_shape(labels, (None,))
+
+    return _in_background(plan, load_in_graph, prefetch)
+
+
+def _in_background(plan: Sequence[np.ndarray], load: Callable, prefetch: int) -> tf.data.Dataset:
+    """What `load` makes, in TensorFlow's graph, of each entry of a plan."""
+    shape = (None, *np.shape(plan[0])[1:]) if len(plan) else (None,)
+    entries = tf.data.Dataset.from_generator(
+        lambda: iter(plan), output_signature=tf.TensorSpec(shape, tf.int64)
     )
-    batches = indices.map(load_in_graph, num_parallel_calls=1).prefetch(prefetch)
+    batches = entries.map(load, num_parallel_calls=1).prefetch(prefetch)
     options = tf.data.Options()
     # Nothing is left to tf.data to tune, and the thread that would tune it lets an iterator end
     # only when it wakes: every third epoch began 7 to 20 seconds late.

@@ -39,7 +39,9 @@ def extract_pictures(
     Raises:
         PreprocessError: for a reason of `extract_clips`.
     """
-    videos = sorted((_video(clip, labels_folder) for clip in clips), key=lambda one: one.source)
+    videos = sorted(
+        (labelled_video(clip, labels_folder) for clip in clips), key=lambda one: one.source
+    )
     return extract_clips(
         videos,
         shards,
@@ -66,7 +68,8 @@ def source_of(clip: LabelledClip, labels_folder: Path) -> str:
     return Path(os.path.relpath(clip.path, labels_folder)).as_posix()
 
 
-def _video(clip: LabelledClip, labels_folder: Path) -> LabelledVideo:
+def labelled_video(clip: LabelledClip, labels_folder: Path) -> LabelledVideo:
+    """What of a clip is wanted in the shards; its `detail` tells whether they have that."""
     stretches = _wanted(clip)
     detail = f"{clip.box}"
     if stretches != WHOLE:

@@ -64,7 +64,6 @@ def report_html(run: Run, shards: Shards | None = None) -> str:
     """The whole page."""
     from experiments.report import clips, sections
     from experiments.report.head import head
-    from experiments.report.markup import join
 
     flags = {**run.result, **run.config}
     sampling = clips.Sampling(
@@ -81,11 +80,17 @@ def report_html(run: Run, shards: Shards | None = None) -> str:
         parts.append(clips.mistakes(run.predictions, shards, sampling))
     parts.append(clips.lengths(run.predictions, shards, sampling))
     parts.append(sections.settings("Configuration", run.config))
-    parts.append(sections.settings("Environment", _environment(run.result)))
-    template = resources.files(__name__).joinpath("template.html")
+    parts.append(sections.settings("Environment", environment(run.result)))
     title, top = head(run)
-    text = template.read_text(encoding="utf-8")
-    return Template(text).substitute(title=join([title]), body=join([top, *parts]))
+    return page_html(title, [top, *parts])
+
+
+def page_html(title: str, parts: Sequence[object]) -> str:
+    """A page of the report's style."""
+    from experiments.report.markup import join
+
+    text = resources.files(__name__).joinpath("template.html").read_text(encoding="utf-8")
+    return Template(text).substitute(title=join([title]), body=join(parts))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -115,7 +120,8 @@ def _rebuild(arguments: Arguments) -> Path:
     return write_report(arguments.run_dir, open_shards(folder))
 
 
-def _environment(result: dict[str, Any]) -> dict[str, Any]:
+def environment(result: dict[str, Any]) -> dict[str, Any]:
+    """Of a result: by what command it came about, and on which machine."""
     from experiments import formatting
 
     machine, versions = dict(result.get("machine") or {}), dict(result.get("versions") or {})

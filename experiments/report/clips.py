@@ -153,19 +153,20 @@ def _strip(source: str, shards: Shards | None, sampling: Sampling) -> Markup:
         return element("p", "This clip has no frames.", class_="soft")
     chosen = np.linspace(0, len(frames) - 1, min(FRAMES_IN_STRIP, len(frames))).round().astype(int)
     images = (
-        element("img", src=_thumbnail(frames[t]), alt=caption, title=caption)
+        element("img", src=thumbnail(frames[t]), alt=caption, title=caption)
         for t in chosen
         for caption in [f"frame {t * sampling.stride + 1}"]
     )
     return element("div", *images, class_="strip")
 
 
-def _thumbnail(frame: npt.NDArray[np.uint8]) -> str:
+def thumbnail(frame: npt.NDArray[np.uint8], *, most_height: int = STRIP_FRAME_HEIGHT) -> str:
+    """A frame (H, W, 3) as the data URI of a JPEG, scaled down to a height where it is more."""
     import cv2
 
     height, width = frame.shape[:2]
-    if height > STRIP_FRAME_HEIGHT:
-        size = (max(1, round(width * STRIP_FRAME_HEIGHT / height)), STRIP_FRAME_HEIGHT)
+    if height > most_height:
+        size = (max(1, round(width * most_height / height)), most_height)
         frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
     bgr = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
     _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 85])

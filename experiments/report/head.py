@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments import formatting, metrics
 from experiments.formatting import or_absent
-from experiments.report.markup import Markup, anchor, element, join
+from experiments.report.markup import Markup, card, element, join, navigation
 from experiments.run_directory import Predictions, Run
 
 SECTIONS = (
@@ -115,37 +115,37 @@ def _cards(run: Run) -> list[Markup]:
     if wall is not None:
         epochs = result.get("epochs")
         cards.append(
-            _card("wall time", formatting.duration(wall), f"{epochs} epochs" if epochs else "")
+            card("wall time", formatting.duration(wall), f"{epochs} epochs" if epochs else "")
         )
     if speed is not None:
-        cards.append(_card("training speed", formatting.count(speed), "frames a second"))
+        cards.append(card("training speed", formatting.count(speed), "frames a second"))
     if peak is not None:
         cards.append(
-            _card("peak memory", formatting.size(peak), "resident, of the training process")
+            card("peak memory", formatting.size(peak), "resident, of the training process")
         )
     return cards
 
 
 def _accuracy_cards(predictions: Predictions | None, result: dict[str, Any]) -> list[Markup]:
     if predictions is None:
-        return [_card("test accuracy", formatting.ABSENT, "no predictions were made")]
+        return [card("test accuracy", formatting.ABSENT, "no predictions were made")]
     right, total = int(np.sum(predictions.correct)), len(predictions.clips)
     low, high = metrics.wilson_interval(right, total)
     chance = result.get("chance")
     more = f"95 % interval {100 * low:.1f} to {formatting.percent(high)}"
     if chance is not None:
         more += f"; chance is {formatting.percent(chance)}"
-    cards = [_card("test accuracy", formatting.percent(right / total), more)]
+    cards = [card("test accuracy", formatting.percent(right / total), more)]
     top = 5 if len(predictions.class_names) > 10 else 2
     top_k = metrics.top_k_accuracy(predictions.labels, predictions.probabilities, k=top)
     more = f"true class among the first {top}: {formatting.percent(top_k)}"
-    cards.append(_card("test clips right", f"{right:,} of {total:,}", more))
+    cards.append(card("test clips right", f"{right:,} of {total:,}", more))
     if result.get("validation_accuracy") is not None:
         train, last = result.get("train_accuracy"), result.get("accuracy_last")
         more = f"training {or_absent(train, formatting.percent)}"
         more += f"; last epoch's model on test {or_absent(last, formatting.percent)}"
         value = formatting.percent(result["validation_accuracy"])
-        cards.append(_card("validation accuracy", value, more))
+        cards.append(card("validation accuracy", value, more))
     return cards
 
 
@@ -155,25 +155,15 @@ def _parameter_cards(result: dict[str, Any]) -> list[Markup]:
     if params is not None:
         layer = or_absent(result.get("compression_layer"), formatting.times)
         more = f"the recurrent layer is {layer} smaller than dense" if tt_params else "dense"
-        cards.append(_card("parameters", formatting.count(params), more))
+        cards.append(card("parameters", formatting.count(params), more))
     if tt_params is not None:
         kernel = or_absent(result.get("compression_kernel"), formatting.times)
         more = f"{kernel} smaller than the dense kernel; the recurrent matrix stays dense"
-        cards.append(_card("input kernel's parameters", formatting.count(tt_params), more))
+        cards.append(card("input kernel's parameters", formatting.count(tt_params), more))
     return cards
-
-
-def _card(name: str, value: str, more: str = "") -> Markup:
-    return element(
-        "div",
-        element("span", name, class_="name"),
-        element("b", value),
-        element("span", more, class_="more"),
-        class_="card",
-    )
 
 
 def _navigation(run: Run) -> Markup:
     hidden = () if run.predictions is not None else SECTIONS[1:4]
     shown = [name for name in SECTIONS if name not in hidden]
-    return element("nav", *(element("a", name, href=f"#{anchor(name)}") for name in shown))
+    return navigation(shown)

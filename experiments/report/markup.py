@@ -67,6 +67,22 @@ def section(title: str, *content: object) -> Markup:
     return element("section", element("h2", title), *content, id=anchor(title))
 
 
+def card(name: str, value: str, more: str = "") -> Markup:
+    """One headline figure: its name, its value and what more there is to say."""
+    return element(
+        "div",
+        element("span", name, class_="name"),
+        element("b", value),
+        element("span", more, class_="more"),
+        class_="card",
+    )
+
+
+def navigation(titles: Iterable[str]) -> Markup:
+    """Links to the sections of these titles."""
+    return element("nav", *(element("a", title, href=f"#{anchor(title)}") for title in titles))
+
+
 def anchor(title: str) -> str:
     """The id of a section."""
     return title.lower().replace(" ", "-")

@@ -9,12 +9,16 @@ import tyro
 from tyro.conf import subcommand
 
 from experiments import runtime
+from experiments.highlights.commands.demo import Demo
 from experiments.highlights.commands.extract import Extract
 from experiments.highlights.commands.labels import Labels
 from experiments.highlights.commands.reel import Reel
+from experiments.highlights.commands.review import Review
+from experiments.highlights.commands.run import Run
+from experiments.highlights.commands.train import Train
 from preprocess.errors import PreprocessError
 
-COMMANDS = (Extract, Reel, Labels)
+COMMANDS = (Demo, Extract, Train, Run, Review, Reel, Labels)
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import shlex
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +18,8 @@ EXIT_MISSED = 1
 class Demo:
     """Render a small stream, learn its highlights from labelled clips, and cut its reel.
 
-    Each step is a command of its own, which is shown.
+    Each step is a command of its own, which is shown. What an earlier demo made is kept, but for
+    the reel.
     """
 
     out: Path = Path("runs/highlights-demo")
@@ -27,8 +30,6 @@ class Demo:
     """Of the stream and of the training."""
     jobs: int | None = None
     """Worker processes; one a processor if not given."""
-    overwrite: bool = False
-    """Train, score and render again what an earlier demo left."""
 
     def run(self) -> int:
         """All steps; the exit code says whether the reel holds the highlights."""
@@ -45,24 +46,16 @@ class Demo:
         render_stream(self.data, seed=self.seed, jobs=self.jobs)
         labels, shards = self.data / LABELS_NAME, self.data / "shards"
         recording, reel = self.data / RECORDING_NAME, self.out / "reel.mp4"
-        again = ["--overwrite"] if self.overwrite else []
         steps = [
             ["extract", labels, shards, "--side", 64],
-            ["train", labels, shards, "--out", self.out, "--seed", self.seed],
-            ["run", recording, "--model", self.out, "-o", reel, *again],
+            ["train", labels, shards, "--out", self.out, "--seed", self.seed, "--resume"],
+            ["run", recording, "--model", self.out, "-o", reel, "--overwrite"],
         ]
         for words in steps:
-            code = self._step([str(word) for word in words])
+            code = _run([str(word) for word in words])
             if code:
                 return code
         return self._judge(recording, reel)
-
-    def _step(self, words: list[str]) -> int:
-        """One command, as a user would type it; its exit code."""
-        from experiments.highlights.commands import main
-
-        print(f"\n$ python -m experiments.highlights {shlex.join(words)}", flush=True)
-        return main(words)
 
     def _judge(self, recording: Path, reel: Path) -> int:
         from experiments.highlights.chunk_files import recording_chunks
@@ -79,6 +72,13 @@ class Demo:
             f"highlights).\nReport: {self.out / 'report.html'}"
         )
         return 0 if min(precision, recall) >= _WANTED else EXIT_MISSED
+
+
+def _run(words: list[str]) -> int:
+    """One command, as a user would type it, in a process of its own; its exit code."""
+    command = ["-m", "experiments.highlights", *words]
+    print(f"\n$ {shlex.join(['python', *command])}", flush=True)
+    return subprocess.run([sys.executable, *command], check=False).returncode
 
 
 def _cuts(reel: Path) -> list[tuple[float, float]]:

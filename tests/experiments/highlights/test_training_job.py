@@ -1,0 +1,240 @@
+"""`train` as a user types it, small: files, figures, resuming, choosing, wrong commands."""
+
+import csv
+import json
+import re
+
+import keras
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score
+
+from experiments import runtime, training
+from experiments.highlights.commands import main
+from experiments.highlights.pictures import PictureSettings
+from experiments.highlights.scorer import load_scorer
+from experiments.plots import best_epoch
+from experiments.run_directory import read_history
+from ttrnn.models import resnet
+
+from .picture_shards import labelled, pictures_of, write_all
+
+TIMES = np.arange(0, 4, 0.5)
+CLIPS = [labelled(f"clip{i}", (1.0, 2.5), group=f"group{i // 2}") for i in range(8)]
+RUN_FILES = {
+    *("best.keras", "last.keras", "checkpoint.npz", "config.json", "metrics.csv"),
+    *("predictions.csv", "result.json", "scorer.json"),
+    *("report.html", "curves.png", "trade_off.png", "calibration.png"),
+}
+
+
+def small_resnet(depth, num_classes, *, input_shape, normalize, dtype, name):
+    """A network that takes what a ResNet takes, and is compiled in a tenth of the time."""
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input(input_shape),
+            layers.Rescaling(1 / 128, -1),
+            layers.Conv2D(8, 5, 4, use_bias=False, dtype=dtype),
+            layers.BatchNormalization(dtype=dtype),
+            layers.ReLU(dtype=dtype),
+            layers.GlobalAveragePooling2D(dtype="float32"),
+        ],
+        name=name,
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_and_in_one_process():
+    """TensorFlow's thread pools can be set once a process; seeds are set for every run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runtime, "configure", lambda threads, seed: keras.utils.set_random_seed(seed))
+        patch.setattr(resnet, "build_resnet", small_resnet)
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_all(tmp_path_factory.mktemp("data"), CLIPS, TIMES)
+
+
+def train(data, out, *flags):
+    return main(["train", *map(str, (*data, "--out", out, "--batch-size", 16, *flags))])
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    """Three epochs, undisturbed."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    assert train(data, out, "--epochs", 3) == 0
+    return out
+
+
+def rows_of(out):
+    return list(csv.DictReader((out / "predictions.csv").open()))
+
+
+def test_a_run_leaves_all_its_files(finished):
+    assert {path.name for path in finished.iterdir()} == RUN_FILES
+
+
+def test_the_result_agrees_with_the_predictions(finished):
+    """Red when probabilities and labels part ways, or figures are those of training."""
+    result = json.loads((finished / "result.json").read_text())
+    rows = rows_of(finished)
+    assert len(rows) == 2 * len(TIMES) == result["num_validation_pictures"]
+    assert len({row["group"] for row in rows}) == 1
+    for row in rows:
+        assert row["label"] == str(int(1.0 <= float(row["time_seconds"]) < 2.5))
+    labels = [int(row["label"]) for row in rows]
+    said = [float(row["probability"]) for row in rows]
+    expected = average_precision_score(labels, said)
+    assert result["average_precision"] == pytest.approx(expected, abs=1e-4)
+    history = read_history(finished / "metrics.csv")
+    assert history["validation_score"].max() == pytest.approx(expected, abs=1e-4)
+    assert result["best_epoch"] == best_epoch(history)
+
+
+def test_the_scorer_says_what_the_predictions_say(finished):
+    """Red when scoring sees other pictures than training, or another model is kept."""
+    scorer = load_scorer(finished)
+    assert scorer.box == CLIPS[0].box
+    result = json.loads((finished / "result.json").read_text())
+    assert scorer.threshold == result["threshold"]
+    rows = rows_of(finished)
+    clips = {clip.path.name: clip for clip in CLIPS}
+    for name in {row["clip"] for row in rows}:
+        said = [float(row["probability"]) for row in rows if row["clip"] == name]
+        np.testing.assert_allclose(scorer.predict(pictures_of(clips[name], TIMES)), said, atol=1e-4)
+
+
+def test_the_report_stands_alone(finished):
+    """Red when a section is missing, or the page asks something of the network."""
+    page = (finished / "report.html").read_text()
+    titles = re.findall(r"<h2>(.*?)</h2>", page)
+    assert titles == [
+        *("Trade-off", "Calibration", "Curves", "Class balance", "Worst mistakes"),
+        *("Configuration", "Environment"),
+    ]
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
+    assert "of 1 group that training never saw" in page
+    assert page.count("data:image/png") == 2 * 3
+
+
+def test_a_stopped_run_resumes_to_the_same_numbers(data, finished, tmp_path, monkeypatch, capsys):
+    """Red when the order of pictures, a change, the dropout or the optimizer starts afresh."""
+    out = tmp_path / "stopped"
+    original = training._write_checkpoint
+
+    def stop(classifier, history, path):
+        original(classifier, history, path)
+        if len(history.epochs) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "_SECONDS_BETWEEN_CHECKPOINTS", -1)
+    monkeypatch.setattr(training, "_write_checkpoint", stop)
+    assert train(data, out, "--epochs", 3) == 130
+    assert "--resume" in capsys.readouterr().err
+    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runtime, "configure", lambda threads, seed: keras.utils.set_random_seed(9))
+        assert train(data, out, "--epochs", 3, "--resume") == 0
+    assert rows_of(out) == rows_of(finished)
+    for name in ("best.keras", "last.keras"):
+        pairs = zip(
+            keras.models.load_model(finished / name).get_weights(),
+            keras.models.load_model(out / name).get_weights(),
+            strict=True,
+        )
+        for one, other in pairs:
+            np.testing.assert_array_equal(one, other)
+
+
+def test_a_finished_run_is_neither_repeated_nor_overwritten(data, finished, capsys):
+    before = (finished / "best.keras").stat().st_mtime_ns
+    assert train(data, finished, "--epochs", 3) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert train(data, finished, "--epochs", 3, "--resume") == 0
+    assert "nothing to resume" in capsys.readouterr().out
+    assert train(data, finished, "--epochs", 4, "--resume") == 2
+    assert "epochs was 3, now 4" in capsys.readouterr().err
+    assert (finished / "best.keras").stat().st_mtime_ns == before
+
+
+def test_changed_labels_are_no_resumption(finished, tmp_path, capsys, data):
+    """Red when a run goes on with other labels than it began with."""
+    labels, shards = data
+    kept = labels.read_bytes()
+    try:
+        labels.write_bytes(kept.replace(b"2.5,highlight", b"3.0,highlight", 1))
+        assert train((labels, shards), finished, "--epochs", 3, "--resume") == 2
+    finally:
+        labels.write_bytes(kept)
+    assert "labels_sha256 was" in capsys.readouterr().err
+
+
+def test_select_and_recipe_are_followed(data, tmp_path, capsys):
+    """Red when --select, --set or the original's own score is not."""
+    flags = ["--recipe", "original", "--epochs", 1, "--layout", "two-inputs", "--precision", 0.99]
+    assert train(data, tmp_path / "a", *flags, "--set", "erase=1") == 2
+    assert "--set takes NAME=VALUE" in capsys.readouterr().err
+    assert train(data, tmp_path / "a", *flags, "--set", "momentum=0.5") == 0
+    said = capsys.readouterr().out
+    config = json.loads((tmp_path / "a" / "config.json").read_text())
+    assert (config["select"], config["momentum"], config["epochs"]) == ("accuracy", 0.5, 1)
+    history = read_history(tmp_path / "a" / "metrics.csv")
+    np.testing.assert_array_equal(history["validation_score"], history["validation_accuracy"])
+    assert history["learning_rate"][0] == pytest.approx(1e-3)
+    result = json.loads((tmp_path / "a" / "result.json").read_text())
+    assert result["wanted_precision"] == 0.99
+    assert ("No threshold reaches" in said) == (not result["wanted_precision_reached"])
+    assert load_scorer(tmp_path / "a").model.get_layer("heard")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--epochs", 0], "epochs must be 1 or more"),
+        (["--lr", -1], "learning_rate must be above 0"),
+        (["--precision", 1.5], "--precision must be between 0 and 1"),
+        (["--validation-share", 0], "--validation-share must be between 0 and 1"),
+        (["--seed", -1], "--seed must be 0 or more"),
+        (["--threads", "many"], "--threads must be auto or INTRA,INTER"),
+        (["--weights", "none.pth"], "--weights must be a file"),
+        (["--set", "mask=2"], "mask must be in"),
+        (["--set", "dropout=1"], "dropout must be 0 or more and less than 1"),
+        (["--set", "dropout=null"], "another kind of value"),
+        (["--set", "epochs=2.5"], "another kind of value"),
+        (["--set", "optimizer=adam"], "it takes sgd, adamw"),
+    ],
+)
+def test_wrong_flags_get_one_line_and_leave_nothing(data, tmp_path, capsys, flags, message):
+    assert train(data, tmp_path / "run", *flags) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_wrong_labels_and_shards_get_one_line(data, tmp_path, capsys):
+    labels, shards = data
+    (tmp_path / "empty").mkdir()
+    other = tmp_path / "other.csv"
+    other.write_text("path,x1,y1,x2,y2,start,end,label\nother.mp4,0,0,1,1,1,2,highlight\n")
+    for pair, message in (
+        ((tmp_path / "none.csv", shards), "none.csv"),
+        ((labels, tmp_path / "empty"), "highlights extract LABELS"),
+        ((other, shards), "1 of 1 labelled clips have no pictures"),
+    ):
+        assert train(pair, tmp_path / "run") == 2
+        said = capsys.readouterr().err
+        assert message in said
+        assert said.count("\n") == 1
+
+
+def test_one_group_cannot_be_split(tmp_path, capsys):
+    clips = [labelled(f"clip{i}", (1.0, 2.0), group="all") for i in range(3)]
+    data = write_all(tmp_path, clips, TIMES, settings=PictureSettings(side=32))
+    assert train(data, tmp_path / "run") == 2
+    assert "at least 2 groups" in capsys.readouterr().err

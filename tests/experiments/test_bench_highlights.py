@@ -1,0 +1,71 @@
+"""The benchmark of highlights: that it compares like with like."""
+
+from __future__ import annotations
+
+import subprocess
+
+import cv2
+import imageio_ffmpeg
+import pytest
+
+from experiments.bench_highlights.recording import make_recording
+from experiments.bench_highlights.rendering import highlights, render_originally, render_ours
+from experiments.bench_highlights.table import row_of, table
+from experiments.highlights.recording import read_recording
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    return make_recording(tmp_path_factory.mktemp("bench"), 0.08)
+
+
+def test_the_recording_is_like_a_stream(recording):
+    """Red when keyframes are rare, which would make seeking dear, or sound is missing."""
+    (chunk,) = read_recording([recording])
+    assert (chunk.width, chunk.height, chunk.rate) == (1280, 720, 30)
+    assert chunk.duration == pytest.approx(4.8, abs=0.05)
+    assert chunk.sound is not None
+    capture, keyframes = cv2.VideoCapture(str(recording)), []
+    while capture.grab():
+        if capture.get(cv2.CAP_PROP_FRAME_TYPE) == ord("I"):
+            keyframes.append(capture.get(cv2.CAP_PROP_POS_MSEC))
+    assert keyframes == pytest.approx([0, 2000, 4000], abs=1)
+
+
+def test_a_longer_one_is_repeated(recording, tmp_path, monkeypatch):
+    monkeypatch.setattr("experiments.bench_highlights.recording._ENCODED_MINUTES", 0.02)
+    (chunk,) = read_recording([make_recording(tmp_path, 0.1)])
+    assert chunk.duration == pytest.approx(6, abs=0.1)
+    assert [path.name for path in tmp_path.iterdir()] == ["recording.mp4"]
+
+
+def test_both_ways_show_the_same(recording, tmp_path):
+    """Red when one of the two is spared a part of the work."""
+    pictures = []
+    for render in (render_ours, render_originally):
+        out = render(recording, [(0.5, 1.5), (2.4, 4.2)], tmp_path)
+        capture, shown = cv2.VideoCapture(str(out)), []
+        while (picture := capture.read()[1]) is not None:
+            shown.append(picture)
+        pictures.append(shown)
+        words = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(out)]
+        assert b"Audio: aac" in subprocess.run(words, capture_output=True, check=False).stderr
+    ours, original = pictures
+    assert len(ours) == len(original) == 84
+    for place in (0, 29, 30, 83):
+        assert cv2.PSNR(ours[place], original[place]) > 30
+
+
+def test_highlights_are_spread_over_the_recording():
+    spans = highlights(3600)
+    assert spans[0] == (175, 185)
+    assert spans[-1] == (3415, 3425)
+    assert len(spans) == 10
+
+
+def test_the_table():
+    rows = [row_of("work", "bare", [4.0, 2.0, 3.0]), row_of("work", "ours", [1.5], 3.0, 10**9)]
+    assert table(rows).splitlines()[2:] == [
+        "| work | bare | 3.0 s | 67% | \N{EN DASH} | \N{EN DASH} |",
+        "| work | ours | 1.5 s | \N{EN DASH} | 0.500 | 1.0 GB |",
+    ]
