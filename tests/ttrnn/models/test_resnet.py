@@ -16,7 +16,7 @@ from weights.assign import assign_arrays, model_arrays
 from weights.errors import WeightsError
 from weights.resnet import resnet_arrays
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 GOLDEN = np.load(ROOT / "tests" / "golden" / "resnet.npz")
 SEED = 2015
 CASES = [(18, 64, 48), (18, 67, 45), (18, 160, 33), (50, 64, 48), (50, 51, 37)]
