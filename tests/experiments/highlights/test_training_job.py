@@ -10,6 +10,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from experiments import runtime, training
+from experiments.highlights import picture_metrics
 from experiments.highlights.commands import main
 from experiments.highlights.pictures import PictureSettings
 from experiments.highlights.scorer import load_scorer
@@ -159,6 +160,30 @@ def test_a_finished_run_is_neither_repeated_nor_overwritten(data, finished, caps
     assert train(data, finished, "--epochs", 4, "--resume") == 2
     assert "epochs was 3, now 4" in capsys.readouterr().err
     assert (finished / "best.keras").stat().st_mtime_ns == before
+
+
+def test_the_best_epochs_model_is_evaluated(data, tmp_path, monkeypatch):
+    """Red when the last epoch's model is evaluated, or suggested to others."""
+    scores = iter([0.9, 0.1])
+    chosen = {"select": None, "precision": None}
+
+    def score_of(select, *, precision):
+        chosen.update(select=select, precision=precision)
+        return lambda probabilities, labels: next(scores)
+
+    monkeypatch.setattr(picture_metrics, "score_of", score_of)
+    flags = ["--select", "recall-at-precision", "--precision", 0.8]
+    assert train(data, tmp_path / "run", "--epochs", 2, "--lr", 0.05, *flags) == 0
+    assert chosen == {"select": "recall-at-precision", "precision": 0.8}
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["best_epoch"] == 1
+    first, last = (
+        keras.models.load_model(tmp_path / "run" / f"{name}.keras") for name in ("best", "last")
+    )
+    said = [float(row["probability"]) for row in rows_of(tmp_path / "run")][: len(TIMES)]
+    (name,) = {row["clip"] for row in rows_of(tmp_path / "run")[: len(TIMES)]}
+    pictures = pictures_of(next(clip for clip in CLIPS if clip.path.name == name), TIMES)
+    np.testing.assert_allclose(np.asarray(first(pictures))[:, 1], said, atol=1e-4)
+    assert np.abs(np.asarray(last(pictures))[:, 1] - said).max() > 1e-2
 
 
 def test_changed_labels_are_no_resumption(finished, tmp_path, capsys, data):
