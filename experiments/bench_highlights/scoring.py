@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from experiments import environment, runtime
 from experiments.bench_highlights.table import Row, row_of
-from experiments.highlights.pictures import PictureSettings
+from experiments.highlights.scoring.pictures import PictureSettings
 from experiments.remote import Remote
 from experiments.runtime import Threads
 
@@ -78,7 +78,7 @@ class BareModel:
     """The compiled model on as many pictures, which lie in memory."""
 
     def __init__(self, recording: Path, settings: PictureSettings) -> None:
-        from experiments.highlights.recording import read_recording, recording_duration
+        from experiments.highlights.rendering.recording import read_recording, recording_duration
 
         assert settings.fps is not None
         duration = recording_duration(read_recording([recording]))
@@ -105,9 +105,9 @@ class Ours:
 
     def seconds(self) -> tuple[float, int]:
         """What it takes, and the process's peak memory."""
-        from experiments.highlights.kept_scores import KeptScores
-        from experiments.highlights.recording import read_recording
-        from experiments.highlights.scoring_job import ScoringOptions, score_into
+        from experiments.highlights.rendering.recording import read_recording
+        from experiments.highlights.scoring.kept_scores import KeptScores
+        from experiments.highlights.scoring.scoring_job import ScoringOptions, score_into
 
         options = ScoringOptions(
             model=Path(),
@@ -127,8 +127,8 @@ class Ours:
 
 def warm_scorer(settings: PictureSettings) -> Any:
     """A scorer of random weights that has seen a batch."""
-    from experiments.highlights.scorer import Scorer
-    from experiments.highlights.scorer_network import build_scorer
+    from experiments.highlights.scoring.scorer import Scorer
+    from experiments.highlights.scoring.scorer_network import build_scorer
 
     scorer = Scorer(build_scorer(DEPTH, settings), settings)
     scorer.predict(np.zeros((BATCH_SIZE, *settings.frame_shape), np.uint8))

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
 
-from experiments.highlights.cut_lists import SUFFIXES, Kind, Media
-from experiments.highlights.segments import SelectionOptions
+from experiments.highlights.cut_lists.cut_lists import SUFFIXES, Kind, Media
+from experiments.highlights.selection.segments import SelectionOptions
 
 if TYPE_CHECKING:
-    from experiments.highlights.recording import Chunk
-    from experiments.highlights.scores import Floats
-    from experiments.highlights.segments import Selection
+    from experiments.highlights.rendering.recording import Chunk
+    from experiments.highlights.selection.scores import Floats
+    from experiments.highlights.selection.segments import Selection
 
 Scores = tuple["Floats", "Floats"]
 
@@ -50,8 +50,8 @@ class ReelOptions(SelectionOptions):
             chunks: the recording.
             scores: times (N,), in seconds of the recording, and probabilities (N,).
         """
-        from experiments.highlights.cut_lists import csv_text
-        from experiments.highlights.recording import recording_duration
+        from experiments.highlights.cut_lists.cut_lists import csv_text
+        from experiments.highlights.rendering.recording import recording_duration
         from experiments.run_directory import write_atomically
 
         selection = self._select(*scores, chunks, recording_duration(chunks))
@@ -72,7 +72,7 @@ class ReelOptions(SelectionOptions):
 
     def _cut_lists(self, selection: Selection, media: list[Media]) -> dict[Path, str]:
         """Their texts, by the files that they are for."""
-        from experiments.highlights.cut_lists import cut_list
+        from experiments.highlights.cut_lists.cut_lists import cut_list
 
         same: dict[str, Any] = {
             "title": self.out.stem,
@@ -93,12 +93,12 @@ class ReelOptions(SelectionOptions):
     ) -> Selection:
         from dataclasses import replace
 
-        from experiments.highlights.quiet import quiet_near
-        from experiments.highlights.scores import ScoreTrack
-        from experiments.highlights.selection import limited, select
-        from experiments.highlights.selection_original import select_original
-        from experiments.highlights.shots import shots_near
-        from experiments.highlights.snapping import snap_cuts, snap_note
+        from experiments.highlights.selection.original import select_original
+        from experiments.highlights.selection.quiet import quiet_near
+        from experiments.highlights.selection.scores import ScoreTrack
+        from experiments.highlights.selection.selection import limited, select
+        from experiments.highlights.selection.shots import shots_near
+        from experiments.highlights.selection.snapping import snap_cuts, snap_note
 
         if self.select_by == "original":
             selection = select_original(
@@ -127,7 +127,7 @@ class ReelOptions(SelectionOptions):
     def _render(self, selection: Selection, chunks: tuple[Chunk, ...], scores: Scores) -> None:
         from tqdm import tqdm
 
-        from experiments.highlights.render import render_reel
+        from experiments.highlights.rendering.render import render_reel
 
         with tqdm(total=100, desc=self.out.name, unit="%", leave=False) as bar:
 

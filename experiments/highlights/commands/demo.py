@@ -33,7 +33,7 @@ class Demo:
 
     def run(self) -> int:
         """All steps; the exit code says whether the reel holds the highlights."""
-        from experiments.highlights.synthetic_stream import (
+        from experiments.highlights.demo.synthetic_stream import (
             LABELS_NAME,
             RECORDING_NAME,
             render_stream,
@@ -58,10 +58,10 @@ class Demo:
         return self._judge(recording, reel)
 
     def _judge(self, recording: Path, reel: Path) -> int:
-        from experiments.highlights.chunk_files import recording_chunks
-        from experiments.highlights.recording import read_recording, recording_duration
-        from experiments.highlights.reel_quality import read_truth, reel_quality
-        from experiments.highlights.synthetic_stream import TRUTH_NAME
+        from experiments.highlights.demo.reel_quality import read_truth, reel_quality
+        from experiments.highlights.demo.synthetic_stream import TRUTH_NAME
+        from experiments.highlights.rendering.chunk_files import recording_chunks
+        from experiments.highlights.rendering.recording import read_recording, recording_duration
 
         duration = recording_duration(read_recording(recording_chunks(recording)))
         quality = reel_quality(_cuts(reel), read_truth(self.data / TRUTH_NAME), duration)
@@ -83,7 +83,7 @@ def _run(words: list[str]) -> int:
 
 def _cuts(reel: Path) -> list[tuple[float, float]]:
     """Starts and ends of a reel's parts, from the cut list beside it."""
-    from experiments.highlights.times import parse_time
+    from experiments.highlights.labels.times import parse_time
 
     with reel.with_suffix(".csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from experiments.highlights.pictures import Part, PictureSettings
+from experiments.highlights.scoring.pictures import Part, PictureSettings
 from preprocess.settings import Compression
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ class Extract:
 
     def run(self) -> int:
         """Extract and say what was done; the exit code."""
-        from experiments.highlights.extraction import extract_pictures
-        from experiments.highlights.labels import read_labels
+        from experiments.highlights.labels.labels import read_labels
+        from experiments.highlights.scoring.extraction import extract_pictures
         from preprocess.progress import TerminalProgress
 
         clips = read_labels(self.labels)

@@ -22,9 +22,9 @@ class Reel(ReelOptions):
 
     def run(self) -> int:
         """Select and render; the exit code."""
-        from experiments.highlights.chunk_files import recording_chunks
-        from experiments.highlights.recording import read_recording
-        from experiments.highlights.scores_file import read_scores
+        from experiments.highlights.rendering.chunk_files import recording_chunks
+        from experiments.highlights.rendering.recording import read_recording
+        from experiments.highlights.selection.scores_file import read_scores
 
         chunks = read_recording(recording_chunks(self.recording))
         return self.make(chunks, read_scores(self.scores))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from tyro.conf import Positional, arg
 
-from experiments.highlights.label_types import parse_box
-from experiments.highlights.segments import SelectionOptions
+from experiments.highlights.labels.types import parse_box
+from experiments.highlights.selection.segments import SelectionOptions
 
 if TYPE_CHECKING:
     from experiments.highlights.review.desk import Desk
@@ -55,13 +55,13 @@ class Review(SelectionOptions):
         return 0
 
     def _desk(self) -> Desk:
-        from experiments.highlights.chunk_files import recording_chunks
-        from experiments.highlights.recording import read_recording, recording_duration
+        from experiments.highlights.rendering.chunk_files import recording_chunks
+        from experiments.highlights.rendering.recording import read_recording, recording_duration
         from experiments.highlights.review.desk import Desk
         from experiments.highlights.review.reel_job import ReelJob
         from experiments.highlights.review.session import Session
         from experiments.highlights.review.session_file import review_file
-        from experiments.highlights.scores_file import read_scores
+        from experiments.highlights.selection.scores_file import read_scores
 
         box = None if self.box is None else parse_box(self.box)
         options = SelectionOptions(

@@ -15,10 +15,10 @@ from tyro.conf import Positional, arg
 from experiments.highlights.reel_options import ReelOptions
 
 if TYPE_CHECKING:
-    from experiments.highlights.kept_scores import KeptScores
-    from experiments.highlights.recording import Chunk
-    from experiments.highlights.scores import Floats
-    from experiments.highlights.scoring_job import ScoringOptions
+    from experiments.highlights.rendering.recording import Chunk
+    from experiments.highlights.scoring.kept_scores import KeptScores
+    from experiments.highlights.scoring.scoring_job import ScoringOptions
+    from experiments.highlights.selection.scores import Floats
 
 EXIT_INTERRUPTED = 130
 _PART_SECONDS = 60.0  # in which a whole recording is drawn
@@ -65,7 +65,7 @@ class Run(ReelOptions):
 
     def run(self) -> int:
         """Score, select, render; the exit code."""
-        from experiments.highlights.kept_scores import KeptScores
+        from experiments.highlights.scoring.kept_scores import KeptScores
 
         scoring = self._scoring()
         chunks = self._chunks()
@@ -88,8 +88,8 @@ class Run(ReelOptions):
 
     def _scoring(self) -> ScoringOptions:
         from experiments import runtime
-        from experiments.highlights.label_types import parse_box
-        from experiments.highlights.scoring_job import ScoringOptions
+        from experiments.highlights.labels.types import parse_box
+        from experiments.highlights.scoring.scoring_job import ScoringOptions
         from preprocess.sampling import check_sampling
 
         if self.fps is not None or self.every is not None:
@@ -106,10 +106,10 @@ class Run(ReelOptions):
 
     def _chunks(self) -> tuple[Chunk, ...]:
         """The recording; what cannot be, or be written, is said now and not in an hour."""
-        from experiments.highlights.chunk_files import recording_chunks
-        from experiments.highlights.cut_lists import SUFFIXES
-        from experiments.highlights.recording import read_recording
-        from experiments.highlights.render import check_output
+        from experiments.highlights.cut_lists.cut_lists import SUFFIXES
+        from experiments.highlights.rendering.chunk_files import recording_chunks
+        from experiments.highlights.rendering.recording import read_recording
+        from experiments.highlights.rendering.render import check_output
 
         paths = recording_chunks(self.recording)
         if self.annotate is not None and self.annotate.absolute() == self.out.absolute():
@@ -127,7 +127,7 @@ class Run(ReelOptions):
 
     def _score(self, chunks: tuple[Chunk, ...], kept: KeptScores, scoring: ScoringOptions) -> Run:
         """See that all scores are there; returns the options, complete."""
-        from experiments.highlights.scoring_job import score_into
+        from experiments.highlights.scoring.scoring_job import score_into
 
         is_there = kept.is_complete() and not self.overwrite_scores
         if is_there and self.threshold is not None:
@@ -150,8 +150,8 @@ class Run(ReelOptions):
     def _draw(self, chunks: tuple[Chunk, ...], scores: tuple[Floats, Floats]) -> None:
         """The whole recording, with its score, where that is wanted."""
         from experiments import formatting
-        from experiments.highlights.recording import recording_duration
-        from experiments.highlights.segments import Segment, Selection
+        from experiments.highlights.rendering.recording import recording_duration
+        from experiments.highlights.selection.segments import Segment, Selection
 
         if self.annotate is None:
             return
@@ -175,8 +175,8 @@ class Run(ReelOptions):
 
 def _is_readable(path: Path) -> bool:
     """Whether a chunk is; if not, it is told."""
-    from experiments.highlights.ffmpeg import RenderError
-    from experiments.highlights.recording import read_recording
+    from experiments.highlights.rendering.ffmpeg import RenderError
+    from experiments.highlights.rendering.recording import read_recording
 
     try:
         read_recording([path])

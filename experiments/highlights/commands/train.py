@@ -43,7 +43,7 @@ class Train:
     lr: float | None = None
     """Learning rate; by default the recipe's."""
     set: tuple[str, ...] = ()
-    """Changes to the recipe, NAME=VALUE, such as mask=0; see highlights/training_recipes.py."""
+    """Changes to the recipe, NAME=VALUE, such as mask=0; see highlights/training/recipes.py."""
     seed: int = 0
     """Of the split, the initial weights, the order of pictures and their changes."""
     validation_share: float = 0.25
@@ -61,7 +61,7 @@ class Train:
 
     def run(self) -> int:
         """Train and say what came out; the exit code."""
-        from experiments.highlights.training_job import command, train_scorer
+        from experiments.highlights.training.job import command, train_scorer
 
         try:
             result = train_scorer(self)

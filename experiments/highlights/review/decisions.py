@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
-from experiments.highlights.segments import ROUNDING
+from experiments.highlights.selection.segments import ROUNDING
 
 Span = tuple[float, float]
 State = Literal["automatic", "accepted", "moved", "added", "rejected"]

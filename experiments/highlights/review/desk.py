@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.highlights.labels import Box
-from experiments.highlights.recording import Chunk
+from experiments.highlights.labels.labels import Box
+from experiments.highlights.rendering.recording import Chunk
 from experiments.highlights.review.reel_job import ReelJob
 from experiments.highlights.review.session import Session
 from experiments.highlights.review.training_rows import add_to_labels

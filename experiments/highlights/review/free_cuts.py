@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from experiments.highlights.review.session import Shown
-from experiments.highlights.scores import Floats
-from experiments.highlights.segments import ROUNDING, Segment, SelectionOptions
-from experiments.highlights.snapping import Candidates, snap_cuts
+from experiments.highlights.selection.scores import Floats
+from experiments.highlights.selection.segments import ROUNDING, Segment, SelectionOptions
+from experiments.highlights.selection.snapping import Candidates, snap_cuts
 
 BY_HAND = ("moved", "added")
 """States of segments whose edges a person set."""

@@ -8,10 +8,10 @@ from pathlib import Path
 from experiments.highlights.review.decisions import Decisions, Span, State
 from experiments.highlights.review.session_file import Saved, parse_saved, saved_bytes
 from experiments.highlights.review.undecided import undecided
-from experiments.highlights.scores import Floats, ScoreTrack
-from experiments.highlights.segments import Segment, Selection, SelectionOptions
-from experiments.highlights.selection import HYSTERESIS
-from experiments.highlights.selection_limits import rated
+from experiments.highlights.selection.limits import rated
+from experiments.highlights.selection.scores import Floats, ScoreTrack
+from experiments.highlights.selection.segments import Segment, Selection, SelectionOptions
+from experiments.highlights.selection.selection import HYSTERESIS
 from experiments.run_directory import write_atomically
 
 

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from experiments.highlights.label_rows import is_ours
-from experiments.highlights.labels import (
+from experiments.highlights.labels.labels import (
     Box,
     Interval,
     LabelError,
@@ -19,9 +18,10 @@ from experiments.highlights.labels import (
     read_labels,
     write_labels,
 )
-from experiments.highlights.recording import Chunk
+from experiments.highlights.labels.rows import is_ours
+from experiments.highlights.labels.times import format_time
+from experiments.highlights.rendering.recording import Chunk
 from experiments.highlights.review.decisions import Decisions, Span, without
-from experiments.highlights.times import format_time
 
 WHOLE_PICTURE = Box(0.0, 0.0, 1.0, 1.0)
 _DIGITS = 3  # of a second in the labels

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from experiments.highlights.review.decisions import Decisions, without
-from experiments.highlights.scores import Floats, ScoreTrack
-from experiments.highlights.segments import ROUNDING, Segment, Selection, SelectionOptions
-from experiments.highlights.selection import limited, select
-from experiments.highlights.selection_limits import rated
+from experiments.highlights.selection.limits import rated
+from experiments.highlights.selection.scores import Floats, ScoreTrack
+from experiments.highlights.selection.segments import ROUNDING, Segment, Selection, SelectionOptions
+from experiments.highlights.selection.selection import limited, select
 
 
 def undecided(

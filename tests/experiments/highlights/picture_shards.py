@@ -6,9 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.highlights.extraction import labelled_video, open_pictures
-from experiments.highlights.labels import Box, Interval, LabelledClip, is_highlight, write_labels
-from experiments.highlights.pictures import PictureSettings
+from experiments.highlights.labels.labels import (
+    Box,
+    Interval,
+    LabelledClip,
+    is_highlight,
+    write_labels,
+)
+from experiments.highlights.scoring.extraction import labelled_video, open_pictures
+from experiments.highlights.scoring.pictures import PictureSettings
 from preprocess.files import publish
 from preprocess.index import DatasetIndex, write_index
 from preprocess.shards import ClipRecord, ShardWriter, chunk_frames

@@ -8,8 +8,8 @@ import time
 
 import numpy as np
 
-from experiments.highlights.pictures import PictureSettings
-from experiments.highlights.scoring_job import ScoringOptions
+from experiments.highlights.scoring.pictures import PictureSettings
+from experiments.highlights.scoring.scoring_job import ScoringOptions
 
 
 class Brightness:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from experiments.highlights.commands import main
-from experiments.highlights.quiet import loudness_db, quiet_near
-from experiments.highlights.recording import read_recording
-from experiments.highlights.segments import Segment
+from experiments.highlights.rendering.recording import read_recording
+from experiments.highlights.selection.quiet import loudness_db, quiet_near
+from experiments.highlights.selection.segments import Segment
 
 from .counters import ffmpeg, read_numbers, render_counter
 

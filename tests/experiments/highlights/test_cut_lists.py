@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.highlights.cut_lists import (
+from experiments.highlights.cut_lists.cut_lists import (
     SUFFIXES,
     Media,
     chapters_text,
@@ -27,8 +27,8 @@ from experiments.highlights.cut_lists import (
     fcpxml_text,
     moment_url,
 )
-from experiments.highlights.segments import Segment
-from experiments.highlights.timecode import Counter, can_drop, exact_rate
+from experiments.highlights.cut_lists.timecode import Counter, can_drop, exact_rate
+from experiments.highlights.selection.segments import Segment
 
 NTSC = Fraction(30000, 1001)
 NASTY = [

@@ -14,8 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.highlights.label_splits import class_balance, split_clips
-from experiments.highlights.labels import (
+from experiments.highlights.labels.labels import (
     Box,
     Interval,
     LabelError,
@@ -25,7 +24,8 @@ from experiments.highlights.labels import (
     read_labels,
     write_labels,
 )
-from experiments.highlights.times import format_time, parse_time
+from experiments.highlights.labels.splits import class_balance, split_clips
+from experiments.highlights.labels.times import format_time, parse_time
 
 BOX = Box(0.25, 0.125, 0.75, 0.5)
 HEADER = "path,x1,y1,x2,y2,start,end,label"

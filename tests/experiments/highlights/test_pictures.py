@@ -11,9 +11,15 @@ import numpy as np
 import pytest
 
 from experiments.highlights.commands import main
-from experiments.highlights.extraction import extract_pictures, open_pictures
-from experiments.highlights.labels import Box, Interval, LabelledClip, read_labels, write_labels
-from experiments.highlights.pictures import PictureReader, PictureSettings
+from experiments.highlights.labels.labels import (
+    Box,
+    Interval,
+    LabelledClip,
+    read_labels,
+    write_labels,
+)
+from experiments.highlights.scoring.extraction import extract_pictures, open_pictures
+from experiments.highlights.scoring.pictures import PictureReader, PictureSettings
 from preprocess.errors import PreprocessError
 from preprocess.sound import read_sound
 

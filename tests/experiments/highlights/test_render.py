@@ -14,10 +14,10 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from experiments.highlights.chunk_files import recording_chunks
-from experiments.highlights.ffmpeg import RenderError
-from experiments.highlights.recording import read_recording, recording_duration
-from experiments.highlights.render import render_reel
+from experiments.highlights.rendering.chunk_files import recording_chunks
+from experiments.highlights.rendering.ffmpeg import RenderError
+from experiments.highlights.rendering.recording import read_recording, recording_duration
+from experiments.highlights.rendering.render import render_reel
 
 sys.path.insert(0, str(Path(__file__).parent))
 import counters
@@ -429,7 +429,7 @@ def test_a_real_interrupt(sources, out):
     """Red if the SIGINT of a terminal leaves a folder, half a reel or a running ffmpeg."""
     lines = [
         "from pathlib import Path",
-        "from experiments.highlights.render import render_reel",
+        "from experiments.highlights.rendering.render import render_reel",
         f"render_reel([Path({str(sources['59.94'])!r})], [(n, n + 1) for n in range(20)],",
         f"    Path({str(out)!r}), on_progress=lambda share: print(share, flush=True))",
     ]

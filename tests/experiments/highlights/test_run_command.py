@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from experiments.highlights.commands import main
-from experiments.highlights.scoring_job import ScoringOptions
+from experiments.highlights.scoring.scoring_job import ScoringOptions
 
 from . import run_with_stand_in
 from .counters import ffmpeg, read_pictures
@@ -260,7 +260,7 @@ def test_annotate_draws_the_whole_recording(run, source, tmp_path):
 
 
 def test_the_threshold_is_marked():
-    from experiments.highlights.score_strip import _picture
+    from experiments.highlights.rendering.score_strip import _picture
 
     size = (80, 14)
     plain, marked = (
@@ -315,9 +315,9 @@ def test_a_real_scorer(run, model, scorer, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("experiments.runtime.configure", lambda threads, seed: None)
     import keras
 
-    from experiments.highlights.label_types import Box
-    from experiments.highlights.pictures import PictureSettings
-    from experiments.highlights.scorer import write_scorer
+    from experiments.highlights.labels.types import Box
+    from experiments.highlights.scoring.pictures import PictureSettings
+    from experiments.highlights.scoring.scorer import write_scorer
 
     settings = PictureSettings(parts=("box",), side=16, fps=5.0)
     pixels = keras.Input(settings.frame_shape, dtype="uint8")

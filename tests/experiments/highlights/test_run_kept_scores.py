@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.highlights.kept_scores import KeptScores
+from experiments.highlights.scoring.kept_scores import KeptScores
 from preprocess.errors import WriteError
 
 MADE_OF = {"recording": [[10, 20]], "model": "a", "rate": [None, 30]}

@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
-from experiments.highlights import picture_batches
-from experiments.highlights.chunk_files import recording_chunks
-from experiments.highlights.picture_batches import BatchReader
-from experiments.highlights.pictures import PictureSettings
-from experiments.highlights.recording import read_recording
-from experiments.highlights.scoring import score_recording
+from experiments.highlights.rendering.chunk_files import recording_chunks
+from experiments.highlights.rendering.recording import read_recording
+from experiments.highlights.scoring.pictures import PictureSettings
+from experiments.highlights.scoring.scoring import score_recording
+from experiments.highlights.training import picture_batches
+from experiments.highlights.training.picture_batches import BatchReader
 from preprocess.errors import DecodeError
 
 from .counters import NTSC, ffmpeg, number_of, render_counter

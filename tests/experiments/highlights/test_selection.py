@@ -10,11 +10,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from experiments.highlights.scores import ScoreTrack
-from experiments.highlights.segments import Segment
-from experiments.highlights.selection import SelectionOptions, limited, select
-from experiments.highlights.selection_original import second_means, select_original
-from experiments.highlights.snapping import Candidates, quiet_moments, snap_cuts
+from experiments.highlights.selection.original import second_means, select_original
+from experiments.highlights.selection.scores import ScoreTrack
+from experiments.highlights.selection.segments import Segment
+from experiments.highlights.selection.selection import SelectionOptions, limited, select
+from experiments.highlights.selection.snapping import Candidates, quiet_moments, snap_cuts
 
 PLAIN = SelectionOptions(bin_size=0, min_length=0, max_gap=0)
 eighths = st.integers(0, 8).map(lambda value: value / 8)

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.highlights.commands import main
-from experiments.highlights.ffmpeg import RenderError
-from experiments.highlights.recording import read_recording
-from experiments.highlights.render import render_reel
-from experiments.highlights.segments import Segment
-from experiments.highlights.shots import shots_near
-from experiments.highlights.snapping import Candidates, snap_cuts, snap_note
+from experiments.highlights.rendering.ffmpeg import RenderError
+from experiments.highlights.rendering.recording import read_recording
+from experiments.highlights.rendering.render import render_reel
+from experiments.highlights.selection.segments import Segment
+from experiments.highlights.selection.shots import shots_near
+from experiments.highlights.selection.snapping import Candidates, snap_cuts, snap_note
 
 from .counters import NTSC, ffmpeg
 

@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 from scipy.signal import butter, sosfilt
 
-from experiments.highlights import synthetic_stream
-from experiments.highlights.chunk_files import recording_chunks
-from experiments.highlights.labels import read_labels
-from experiments.highlights.recording import read_recording, recording_duration
-from experiments.highlights.reel_quality import read_truth
-from experiments.highlights.stream_face import face_look
-from experiments.highlights.stream_plan import Kind, plan_clips, plan_recording
-from experiments.highlights.stream_sound import SAMPLE_RATE, stream_sound
-from experiments.highlights.stream_voice import syllables
-from experiments.highlights.synthetic_stream import render_stream
+from experiments.highlights.demo import synthetic_stream
+from experiments.highlights.demo.face import face_look
+from experiments.highlights.demo.plan import Kind, plan_clips, plan_recording
+from experiments.highlights.demo.reel_quality import read_truth
+from experiments.highlights.demo.sound import SAMPLE_RATE, stream_sound
+from experiments.highlights.demo.synthetic_stream import render_stream
+from experiments.highlights.demo.voice import syllables
+from experiments.highlights.labels.labels import read_labels
+from experiments.highlights.rendering.chunk_files import recording_chunks
+from experiments.highlights.rendering.recording import read_recording, recording_duration
 from preprocess.decode import iter_frames, probe
 from preprocess.errors import PreprocessError, WriteError
 from preprocess.sound import read_sound

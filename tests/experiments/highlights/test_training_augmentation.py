@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from experiments.highlights.augmentation import Augmentation
-from experiments.highlights.augmentation_original import OriginalAugmentation
-from experiments.highlights.pictures import PictureSettings
-from experiments.highlights.training_recipes import ORIGINAL, TUNED, build_change
+from experiments.highlights.scoring.pictures import PictureSettings
+from experiments.highlights.training.augmentation import Augmentation
+from experiments.highlights.training.augmentation_original import OriginalAugmentation
+from experiments.highlights.training.recipes import ORIGINAL, TUNED, build_change
 
 SIDE = 40
 SETTINGS = PictureSettings(parts=("box", "frame", "sound"), side=SIDE)

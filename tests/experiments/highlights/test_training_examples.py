@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.highlights.batches import PictureBatches, draw, drawing_weights
-from experiments.highlights.examples import join_labels, make_examples
-from experiments.highlights.labels import Box, Interval
-from experiments.highlights.training_data import describe, read_training_data
+from experiments.highlights.labels.labels import Box, Interval
+from experiments.highlights.training.batches import PictureBatches, draw, drawing_weights
+from experiments.highlights.training.data import describe, read_training_data
+from experiments.highlights.training.examples import join_labels, make_examples
 
 from .picture_shards import SETTINGS, labelled, pictures_of, write_all, write_shards
 

@@ -10,10 +10,10 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from experiments import runtime, training
-from experiments.highlights import picture_metrics
 from experiments.highlights.commands import main
-from experiments.highlights.pictures import PictureSettings
-from experiments.highlights.scorer import load_scorer
+from experiments.highlights.scoring.pictures import PictureSettings
+from experiments.highlights.scoring.scorer import load_scorer
+from experiments.highlights.training import picture_metrics
 from experiments.plots import best_epoch
 from experiments.run_directory import read_history
 from ttrnn.models import resnet

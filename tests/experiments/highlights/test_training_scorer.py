@@ -7,11 +7,11 @@ import keras
 import numpy as np
 import pytest
 
-from experiments.highlights.labels import Box
-from experiments.highlights.pictures import PictureSettings
-from experiments.highlights.scorer import Scorer, ScorerError, load_scorer, write_scorer
-from experiments.highlights.scorer_network import build_scorer
-from experiments.highlights.training_setup import begin_from
+from experiments.highlights.labels.labels import Box
+from experiments.highlights.scoring.pictures import PictureSettings
+from experiments.highlights.scoring.scorer import Scorer, ScorerError, load_scorer, write_scorer
+from experiments.highlights.scoring.scorer_network import build_scorer
+from experiments.highlights.training.setup import begin_from
 from ttrnn.models.resnet import build_resnet
 from weights.arrays import write_safetensors
 from weights.assign import model_arrays

@@ -7,7 +7,7 @@ from itertools import combinations
 
 import pytest
 
-from experiments.highlights.labels import Box, Interval, read_labels
+from experiments.highlights.labels.labels import Box, Interval, read_labels
 
 from ..counters import ffmpeg, read_pictures
 from .conftest import SECONDS, reviewing, write_scores

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from experiments.highlights.review.decisions import SHORTEST, Decisions
 from experiments.highlights.review.session import Session
-from experiments.highlights.segments import SelectionOptions
-from experiments.highlights.selection import select
+from experiments.highlights.selection.segments import SelectionOptions
+from experiments.highlights.selection.selection import select
 
 DURATION = 60.0
 TIMES = np.arange(0.5, DURATION)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from experiments.highlights.review.decisions import Decision, Decisions
 from experiments.highlights.review.session import Session
 from experiments.highlights.review.session_file import Saved, parse_saved, review_file, saved_bytes
-from experiments.highlights.segments import SelectionOptions
+from experiments.highlights.selection.segments import SelectionOptions
 
 DURATION = 30.0
 OPTIONS = SelectionOptions(bin_size=0)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.highlights.labels import (
+from experiments.highlights.labels.labels import (
     Box,
     Interval,
     LabelError,
@@ -17,7 +17,7 @@ from experiments.highlights.labels import (
     read_labels,
     write_labels,
 )
-from experiments.highlights.recording import Chunk
+from experiments.highlights.rendering.recording import Chunk
 from experiments.highlights.review.decisions import Decision, Decisions
 from experiments.highlights.review.training_rows import add_to_labels, merged, verdicts_in
 

@@ -1,0 +1,1 @@
+"""Segments as lists for people and editing programs."""

@@ -1,0 +1,123 @@
+"""Segments of a recording to cuts in its files, in whole frames."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.highlights.selection.segments import Segment
+
+if TYPE_CHECKING:
+    from experiments.highlights.rendering.recording import Chunk
+
+_UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # line breaks, and what is no text in XML or UTF-8
+
+
+@dataclass(frozen=True)
+class Media:
+    """One video file of a recording.
+
+    Args:
+        path: the file.
+        duration: in seconds.
+        rate: exact frames a second, as `timecode.exact_rate` gives it.
+        width: of the picture in pixels, if known.
+        height: likewise.
+        has_sound: whether it has a sound track.
+    """
+
+    path: Path
+    duration: float
+    rate: Fraction
+    width: int | None = None
+    height: int | None = None
+    has_sound: bool = True
+
+    @classmethod
+    def of(cls, chunk: Chunk) -> Media:
+        """A file of a recording that was read."""
+        return cls(
+            *(chunk.path, chunk.duration, chunk.rate, chunk.width, chunk.height),
+            has_sound=chunk.sound is not None,
+        )
+
+    @property
+    def num_frames(self) -> int:
+        """At a constant frame rate."""
+        return max(1, round(self.duration * self.rate))
+
+    @property
+    def url(self) -> str:
+        """file:///..., percent-encoded."""
+        return self.path.absolute().as_uri()
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Frames [start, stop) of a file.
+
+    Args:
+        media: the file.
+        start: first frame, counted from 0.
+        stop: the frame after the last.
+        number: of the segment, counted from 1.
+        segment: what the cut is of, or is a part of.
+    """
+
+    media: Media
+    start: int
+    stop: int
+    number: int
+    segment: Segment
+
+    @property
+    def num_frames(self) -> int:
+        """At least one."""
+        return self.stop - self.start
+
+    @property
+    def name(self) -> str:
+        """'Highlight 3'."""
+        return f"Highlight {self.number}"
+
+
+def cuts_of(segments: Sequence[Segment], recording: Sequence[Media]) -> list[Cut]:
+    """The cuts that show the segments, in order; two where a segment runs over a file's end.
+
+    A segment of less than half a frame has none.
+
+    Args:
+        segments: sorted, in seconds of the whole recording.
+        recording: its files, which follow each other.
+
+    Raises:
+        ValueError: if the files have different frame rates, or there is none.
+    """
+    if len({media.rate for media in recording}) != 1:
+        rates = ", ".join(f"{float(media.rate):.3f}" for media in recording)
+        raise ValueError(
+            f"The files of a recording must have one frame rate. Received {rates or 'no file'}; "
+            "make a cut list of each file."
+        )
+    cuts: list[Cut] = []
+    for number, segment in enumerate(segments, 1):
+        offset = 0.0
+        for media in recording:
+            start = round(max(segment.start - offset, 0.0) * media.rate)
+            stop = min(round((segment.end - offset) * media.rate), media.num_frames)
+            if start < stop:
+                cuts.append(Cut(media, start, stop, number, segment))
+            offset += media.duration
+    return cuts
+
+
+def printable(text: str) -> str:
+    """Text on one line that every format can hold; what it cannot becomes '_'."""
+    return "".join(
+        "_" if unicodedata.category(char) in _UNPRINTABLE or char in "\ufffe\uffff" else char
+        for char in text
+    )

@@ -1,0 +1,1 @@
+"""A rendered stream, and how good its reel is."""

@@ -1,0 +1,27 @@
+"""The picture of the demo stream: the game, and the face camera in its corner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+
+from experiments.highlights.demo import face, game
+from experiments.highlights.demo.plan import StreamPlan
+from experiments.highlights.labels.types import Box
+
+SIZE = game.WIDTH, game.HEIGHT
+_LEFT = game.WIDTH - face.WIDTH
+FACE_BOX = Box(_LEFT / SIZE[0], 0.0, 1.0, face.HEIGHT / SIZE[1])
+"""Where the face camera is, in all streams."""
+
+
+def pictures(plan: StreamPlan, frames: range) -> Iterator[bytes]:
+    """Some pictures of a stream, 320x180, each as the planes of YUV 4:2:0."""
+    played = game.Game(plan)
+    look = face.face_look(plan.seed, plan.group)
+    wall = face.draw_wall(look)
+    for frame, pose in zip(frames, face.face_poses(plan, frames), strict=True):
+        picture = played.draw(float(frame / plan.rate))
+        picture[: face.HEIGHT, _LEFT:] = face.draw_face(wall, look, pose)
+        yield cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420).tobytes()

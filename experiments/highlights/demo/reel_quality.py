@@ -1,0 +1,111 @@
+"""How well a reel shows the highlights that are known."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.highlights.labels.times import parse_time
+
+Span = tuple[float, float]
+COLUMNS = ("start", "end")
+
+
+@dataclass(frozen=True)
+class ReelQuality:
+    """A reel against the truth, in seconds.
+
+    Args:
+        precision: share of the reel's seconds that are highlights; None of an empty reel.
+        recall: share of the highlights' seconds that are in the reel; None without highlights.
+        num_touched: highlights of which at least a part is in the reel.
+        num_highlights: highlights in all; those that overlap are one.
+    """
+
+    precision: float | None
+    recall: float | None
+    num_touched: int
+    num_highlights: int
+
+
+def reel_quality(segments: Iterable[Span], truth: Iterable[Span], duration: float) -> ReelQuality:
+    """Compare a reel with the known highlights.
+
+    Args:
+        segments: starts and ends of the reel's parts, in seconds of the recording, in any order.
+            What lies twice in them counts once.
+        truth: those of the highlights, likewise.
+        duration: of the recording, in seconds; what lies beyond it does not count.
+
+    Raises:
+        ValueError: if an end lies before its start, or a number is not finite.
+    """
+    if not 0 <= duration < math.inf:
+        raise ValueError(f"duration must be 0 seconds or more. Received {duration}.")
+    reel, highlights = _merged(segments, duration), _merged(truth, duration)
+    shared = [sum(_overlap(one, part) for part in reel) for one in highlights]
+    return ReelQuality(
+        precision=_share(sum(shared), _seconds(reel)),
+        recall=_share(sum(shared), _seconds(highlights)),
+        num_touched=sum(seconds > 0 for seconds in shared),
+        num_highlights=len(highlights),
+    )
+
+
+def read_truth(path: Path) -> list[Span]:
+    """The highlights of a recording from a CSV with the columns start and end.
+
+    Raises:
+        ValueError: if the columns are not there, or a line holds no such times; it is named.
+        OSError: if the file cannot be read.
+    """
+    spans: list[Span] = []
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        if not set(COLUMNS) <= set(reader.fieldnames or ()):
+            raise ValueError(
+                f"{path} must have the columns {' and '.join(COLUMNS)}. It has "
+                f"{', '.join(reader.fieldnames or ['none'])}."
+            )
+        for row in reader:
+            try:
+                spans.append((parse_time(row["start"] or ""), parse_time(row["end"] or "")))
+                _check(*spans[-1])
+            except ValueError as error:
+                raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
+    return spans
+
+
+def _check(start: float, end: float) -> None:
+    if not -math.inf < start <= end < math.inf:
+        raise ValueError(f"A stretch must not end before its start. Received {start} to {end}.")
+
+
+def _merged(spans: Iterable[Span], duration: float) -> list[Span]:
+    """Sorted and without overlap, cut at the recording's ends; empty ones are left out."""
+    merged: list[Span] = []
+    for start, end in sorted(spans):
+        _check(start, end)
+        start, end = max(start, 0.0), min(end, duration)
+        if start >= end:
+            continue
+        if merged and start < merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _overlap(one: Span, other: Span) -> float:
+    return max(0.0, min(one[1], other[1]) - max(one[0], other[0]))
+
+
+def _seconds(spans: Sequence[Span]) -> float:
+    return sum(end - start for start, end in spans)
+
+
+def _share(part: float, whole: float) -> float | None:
+    return min(part / whole, 1.0) if whole else None

@@ -1,0 +1,1 @@
+"""Which stretches of which clips are highlights."""

@@ -1,0 +1,134 @@
+"""The arguments with which ffmpeg seeks to a piece of a reel and renders it.
+
+Sound stays PCM, of as many samples as the pictures last, so that it becomes AAC but once, in the
+whole reel: the padding of AAC at each join would push it behind the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from experiments.highlights.rendering.pieces import Form, Piece, Stretch
+from experiments.highlights.rendering.recording import Chunk
+from experiments.highlights.rendering.seeking import find_preroll, input_words, shift
+
+STRIP_RATE = 5
+_PICTURE = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-pix_fmt", "yuv420p")
+_SOUND = ("-c:a", "pcm_f32le")
+
+
+def piece_words(
+    piece: Piece, form: Form, num_samples: int, name: str, strip: tuple[str, int, int] | None
+) -> list[str]:
+    """The arguments of ffmpeg that render a piece.
+
+    Args:
+        piece: what it shows.
+        form: its form.
+        num_samples: how many samples of sound it has.
+        name: of the file, in the folder where ffmpeg runs.
+        strip: file of raw RGBA pictures to be laid over the lower left, width and height.
+    """
+    stretches = [stretch for side in piece.sides for stretch in side]
+    prerolls = [find_preroll(stretch, form.rate) for stretch in stretches]
+    inputs: list[str] = []
+    for stretch, preroll in zip(stretches, prerolls, strict=True):
+        inputs += input_words(stretch, preroll, form.rate)
+    if strip is not None:
+        size = f"{strip[1]}x{strip[2]}"
+        inputs += ["-f", "rawvideo", "-pix_fmt", "rgba", "-s", size, "-r", str(STRIP_RATE)]
+        inputs += ["-i", strip[0]]
+    graph = _picture_graph(piece, form, prerolls, strip is not None)
+    outputs = ["-map", "[picture]", *_PICTURE]
+    if form.sample_rate:
+        graph += _sound_graph(piece, form, prerolls, num_samples)
+        outputs += ["-map", "[sound]", *_SOUND]
+    return [
+        *("-loglevel", "error", "-nostats", "-progress", "pipe:1"),
+        *("-max_error_rate", "1", *inputs),  # damage is told of, but stops nothing
+        *("-filter_complex", ";".join(graph), *outputs, "-fps_mode", "passthrough"),
+        *("-map_metadata", "-1", "-map_chapters", "-1", "-f", "mov", name),
+    ]
+
+
+def _picture_graph(piece: Piece, form: Form, prerolls: Sequence[int], has_strip: bool) -> list[str]:
+    graph, number, ends = [], 0, []
+    for place, side in enumerate(piece.sides):
+        labels = ""
+        for stretch in side:
+            graph.append(f"{_picture_chain(stretch, number, prerolls[number], form)}[v{number}]")
+            labels += f"[v{number}]"
+            number += 1
+        graph.append(f"{labels}concat=n={len(side)}:v=1:a=0,fps={form.rate}[side{place}]")
+        ends.append(f"[side{place}]")
+    last = ends[0]
+    if len(ends) == 2:
+        seconds = float(piece.num_frames / form.rate)
+        graph.append(f"[side0][side1]xfade=transition=fade:duration={seconds:.6f}:offset=0[faded]")
+        last = "[faded]"
+    if has_strip:
+        graph.append(f"{last}[{number}:v]overlay=x=0:y=H-h:eof_action=repeat[drawn]")
+        last = "[drawn]"
+    graph.append(f"{last}fps={form.rate},trim=end_frame={piece.num_frames}[picture]")
+    return graph
+
+
+def _picture_chain(stretch: Stretch, number: int, preroll: int, form: Form) -> str:
+    """Pictures at the reel's rate from the cut on, in the reel's size."""
+    chunk, before = stretch.chunk, shift(stretch, preroll, form.rate)
+    filters = [
+        *("settb=AVTB", f"setpts=PTS-{before}", f"fps={form.rate}:start_time=0"),
+        *("tpad=stop=-1:stop_mode=clone", f"trim=end_frame={stretch.count}"),
+        *_fitted(chunk, form),
+        *(f"setsar={form.aspect.numerator}/{form.aspect.denominator}", "format=yuv420p"),
+    ]
+    return f"[{number}:{chunk.picture}]{','.join(filters)}"
+
+
+def _fitted(chunk: Chunk, form: Form) -> list[str]:
+    """An odd line is left out; a chunk of another size is fitted in between bars."""
+    even = chunk.width // 2 * 2, chunk.height // 2 * 2
+    if (*even, chunk.aspect) == (form.width, form.height, form.aspect):
+        return [f"crop={form.width}:{form.height}:0:0"]
+    shown = chunk.width * chunk.aspect / form.aspect  # in pixels as wide as the reel's
+    factor = min(form.width / shown, Fraction(form.height, chunk.height))
+    width, height = (max(round(side * factor / 2) * 2, 2) for side in (shown, chunk.height))
+    return [f"scale={width}:{height}", f"pad={form.width}:{form.height}:-1:-1"]
+
+
+def _sound_graph(piece: Piece, form: Form, prerolls: Sequence[int], num_samples: int) -> list[str]:
+    """Each stretch's sound is as long as its pictures; the last filter mends roundings."""
+    graph, number, ends = [], 0, []
+    for place, side in enumerate(piece.sides):
+        labels = ""
+        for stretch in side:
+            graph.append(f"{_sound_chain(stretch, number, prerolls[number], form)}[a{number}]")
+            labels += f"[a{number}]"
+            number += 1
+        fade = _sound_fade(place, num_samples) if len(piece.sides) == 2 else ""
+        graph.append(f"{labels}concat=n={len(side)}:v=0:a=1{fade}[sound{place}]")
+        ends.append(f"[sound{place}]")
+    mix = f"amix=inputs={len(ends)}:normalize=0," if len(ends) == 2 else ""
+    graph.append(f"{''.join(ends)}{mix}apad,atrim=end_sample={num_samples}[sound]")
+    return graph
+
+
+def _sound_fade(place: int, num_samples: int) -> str:
+    """Of equal power, so that the sum is as loud as either."""
+    return f",afade=t={'in' if place else 'out'}:ss=0:ns={num_samples}:curve=qsin"
+
+
+def _sound_chain(stretch: Stretch, number: int, preroll: int, form: Form) -> str:
+    num_samples, layout = form.samples(stretch.count), f"channel_layouts={form.layout}"
+    if stretch.chunk.sound is None:
+        source = f"anullsrc=r={form.sample_rate}:cl={form.layout}"
+        return f"{source},atrim=end_sample={num_samples},aformat=sample_fmts=fltp:{layout}"
+    before = shift(stretch, preroll, form.rate)
+    filters = [
+        *("asettb=AVTB", f"asetpts=PTS-{before}", "atrim=start=0"),
+        f"aresample={form.sample_rate}:async=1:first_pts=0",
+        *(f"aformat=sample_fmts=fltp:{layout}", "apad", f"atrim=end_sample={num_samples}"),
+        f"asetpts=N/{form.sample_rate}/TB",
+    ]
+    return f"[{number}:{stretch.chunk.sound}]{','.join(filters)}"

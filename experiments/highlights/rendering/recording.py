@@ -1,0 +1,204 @@
+"""A recording: one file or several chunks in order, on one timeline, and what each is made of.
+
+A chunk's time 0 is the start of its file, as players count; it lasts until its last picture
+ends. That is read from the packets at the file's end, because headers guess or lie.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+from experiments.highlights.rendering.ffmpeg import RenderError, complaints, run, url
+
+_USUAL_RATE = Fraction(30)
+_FASTEST_RATE = 120
+_TAIL_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One file of a recording.
+
+    Args:
+        path: the file.
+        offset: when it begins, in seconds of the recording.
+        duration: in seconds.
+        first_picture: when its first picture is shown, in seconds of the chunk.
+        rate: pictures a second; of a variable rate, the one whose grid its times lie on.
+        width: of the picture after rotation, in pixels.
+        height: likewise.
+        aspect: width of a pixel by its height.
+        picture: number of the video stream.
+        sound: number of the audio stream, or None.
+        sample_rate: of the sound; 0 without.
+        layout: of the sound's channels, such as "stereo"; empty without.
+    """
+
+    path: Path
+    offset: float
+    duration: float
+    first_picture: float
+    rate: Fraction
+    width: int
+    height: int
+    aspect: Fraction
+    picture: int
+    sound: int | None
+    sample_rate: int
+    layout: str
+
+
+def read_recording(paths: Sequence[Path]) -> tuple[Chunk, ...]:
+    """What a recording is made of; cheap, however long it is.
+
+    Raises:
+        RenderError: if a file cannot be read.
+        ValueError: if there is no file.
+    """
+    if not paths:
+        raise ValueError("A recording must have at least one file.")
+    chunks: list[Chunk] = []
+    for path in paths:
+        offset = chunks[-1].offset + chunks[-1].duration if chunks else 0.0
+        chunks.append(replace(_read_chunk(path), offset=offset))
+    return tuple(chunks)
+
+
+def recording_duration(chunks: Sequence[Chunk]) -> float:
+    """Of the whole recording, in seconds."""
+    return chunks[-1].offset + chunks[-1].duration
+
+
+def _read_chunk(path: Path) -> Chunk:
+    """Decode one picture; its size, aspect and time are those after ffmpeg turned it upright."""
+    if not path.is_file():
+        raise RenderError(f"{path}: {'not a file' if path.exists() else 'no such file'}.")
+    header: list[str] = []
+    words = [
+        *("-loglevel", "info", "-copyts", "-protocol_whitelist", "file", "-i", url(path)),
+        *(
+            "-map",
+            "0:V:0",
+            "-map",
+            "0:a:0?",
+            "-vf",
+            "showinfo",
+            "-frames:v",
+            "1",
+            "-c:a",
+            "copy",
+            "-frames:a",
+            "0",
+        ),
+        *("-f", "framecrc", "-"),
+    ]
+    try:
+        lines = run(words, on_line=header.append)
+    except RenderError as error:
+        raise RenderError(f"{path} cannot be read. {error}") from error
+    said = "\n".join(lines).replace(url(path), "")  # a file may be named like a line of ffmpeg
+    try:
+        return _parse_chunk(path, said, "\n".join(header))
+    except LookupError as error:
+        words = complaints(lines)
+        raise RenderError(f"{path} has no picture that can be read: {words[-1:]}") from error
+
+
+def _parse_chunk(path: Path, said: str, header: str) -> Chunk:
+    """From `#dimensions 0: 160x120` and the like, and from ffmpeg's own words."""
+    start = re.search(r"^  Duration: [^,]*, start: (-?[\d.]+)", said, re.MULTILINE)
+    begin = float(start[1]) if start else 0.0
+    streams = re.findall(r"^  Stream #0:(\d+) -> #0:(\d+)", said, re.MULTILINE)
+    sources = {int(output): int(source) for source, output in streams}
+    width, height = _header(header, "dimensions", 0, r"(\d+)x(\d+)")
+    aspect = Fraction(*map(int, _header(header, "sar", 0, r"(\d+)/(\d+)", ("1", "1"))))
+    rate = _rate(_search(r"frame_rate: (\d+)/(\d+)", said))
+    (shown,) = _search(r"^\[Parsed_showinfo_0 @ \w+\] n: *0 pts:.*? pts_time:(\S+)", said)
+    has_sound = 1 in sources
+    return Chunk(
+        path=path,
+        offset=0.0,
+        duration=_end_seconds(path, sources[0], rate) - begin,
+        first_picture=float(shown) - begin,
+        rate=rate,
+        width=int(width),
+        height=int(height),
+        aspect=aspect or Fraction(1),
+        picture=sources[0],
+        sound=sources.get(1),
+        sample_rate=int(_header(header, "sample_rate", 1, r"(\d+)")[0]) if has_sound else 0,
+        layout=_header(header, "channel_layout_name", 1, r"(.+)", ("",))[0],
+    )
+
+
+def _search(pattern: str, text: str) -> tuple[str, ...]:
+    found = re.search(pattern, text, re.MULTILINE)
+    if found is None:
+        raise LookupError(pattern)
+    return found.groups()
+
+
+def _header(
+    text: str, name: str, stream: int, pattern: str, default: tuple[str, ...] | None = None
+) -> tuple[str, ...]:
+    try:
+        return _search(rf"^#{name} {stream}: {pattern}$", text)
+    except LookupError:
+        if default is None:
+            raise
+        return default
+
+
+def _rate(words: tuple[str, ...]) -> Fraction:
+    """A variable rate may come as a clock of 1000 or 90000 ticks a second."""
+    numerator, denominator = map(int, words)
+    rate = Fraction(numerator, denominator) if denominator else Fraction(0)
+    return rate if 0 < rate <= _FASTEST_RATE else _USUAL_RATE
+
+
+def _end_seconds(path: Path, stream: int, rate: Fraction) -> float:
+    """When the last picture ends, by the file's clock.
+
+    The last seconds are read, without decoding. Where nothing can be found there, as in a file
+    that was cut off, all of it is read.
+    """
+    for seek in (["-sseof", f"-{_TAIL_SECONDS}"], []):
+        tail = _Tail(rate)
+        words = [
+            *("-loglevel", "error", "-copyts", *seek, "-protocol_whitelist", "file"),
+            *("-i", url(path), "-map", f"0:{stream}", "-c", "copy", "-copyinkf"),
+            *("-f", "framecrc", "-"),
+        ]
+        try:
+            run(words, on_line=tail.read)
+        except RenderError as error:
+            if not seek:
+                raise RenderError(f"{path} cannot be read. {error}") from error
+        if tail.end is not None:
+            return float(tail.end)
+    raise RenderError(f"{path} holds no picture.")
+
+
+class _Tail:
+    """Takes lines as `0, dts, pts, duration, size, checksum`, in ticks of `#tb 0: 1/12800`."""
+
+    def __init__(self, rate: Fraction) -> None:
+        self.end: Fraction | None = None
+        self._rate = rate
+        self._tick = Fraction(1)
+
+    def read(self, line: str) -> None:
+        if line.startswith("#tb 0: "):
+            self._tick = Fraction(line.removeprefix("#tb 0: "))
+        fields = line.split(",")
+        if line.startswith("#") or len(fields) < 5:
+            return
+        times = [int(text) for text in fields[1:3] if re.fullmatch(r"\s*-?\d+", text)]
+        if times:
+            length = int(fields[3]) * self._tick or 1 / self._rate
+            end = times[-1] * self._tick + length
+            self.end = end if self.end is None else max(self.end, end)

@@ -1,0 +1,257 @@
+"""Segments of a recording to one reel file.
+
+Each piece is sought and rendered on its own, so the cost follows the reel's length and not the
+recording's; then all are joined without another encoding of the picture.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from experiments.highlights.labels.times import format_time
+from experiments.highlights.rendering.chunk_files import recording_chunks
+from experiments.highlights.rendering.ffmpeg import RenderError, complaints, run
+from experiments.highlights.rendering.piece_words import STRIP_RATE, piece_words
+from experiments.highlights.rendering.pieces import Form, Piece, plan, reel_form
+from experiments.highlights.rendering.recording import read_recording, recording_duration
+from experiments.highlights.rendering.score_strip import strip_size, write_strip
+
+__all__ = ["RenderError", "check_output", "recording_chunks", "render_reel"]
+
+Scores = tuple[ArrayLike, ArrayLike]
+_SHARE_OF_PIECES = 0.95  # of the work; the rest is joining
+_TOLERANCE_SECONDS = 0.1  # sound may end a little after the last picture
+
+
+def render_reel(
+    recording: Sequence[Path],
+    segments: Sequence[tuple[float, float]],
+    out: Path,
+    *,
+    crossfade: float = 0.0,
+    scores: Scores | None = None,
+    threshold: float | None = None,
+    on_progress: Callable[[float], None] = lambda share: None,
+    on_notice: Callable[[str], None] = warnings.warn,
+    overwrite: bool = False,
+) -> None:
+    """Render the segments of a recording, one after the other, into a file.
+
+    Cuts are moved to the nearest picture. The file is H.264 and AAC in MP4, of the first
+    chunk's picture size, aspect and rate; loudness is kept. All temporary files lie in one
+    folder beside `out`, which is gone afterwards; `out` appears when it is complete.
+
+    Args:
+        recording: its files, in order; see `recording_chunks`.
+        segments: starts and ends in seconds of the recording, sorted, without overlap.
+        out: the .mp4 file.
+        crossfade: how long two segments overlap, in seconds.
+        scores: times, ascending, and probabilities, to be drawn into the picture.
+        threshold: probability that is marked beside them.
+        on_progress: is given the share of the work that is done, up to 1.
+        on_notice: is given what went wrong without stopping the work.
+        overwrite: whether `out` may exist.
+
+    Raises:
+        ValueError: if the segments, the crossfade or the scores are not such.
+        RenderError: if the recording cannot be read or the reel not written.
+    """
+    recording = [Path(path) for path in recording]
+    check_output(out, recording, overwrite)
+    if not (math.isfinite(crossfade) and crossfade >= 0):
+        raise ValueError(f"crossfade must be 0 or more seconds. Received {crossfade}.")
+    if scores is not None:
+        _check_scores(scores)
+    chunks = read_recording(recording)
+    segments = _checked(segments, recording_duration(chunks))
+    form = reel_form(chunks)
+    pieces = plan(chunks, segments, crossfade, form.rate)
+    with _private_folder(out) as folder:
+        reel = _Reel(folder, form, pieces, (scores, threshold), on_progress, on_notice)
+        reel.render()
+        reel.join("reel.mp4")
+        if not overwrite and out.exists():
+            raise RenderError(_exists(out))
+        os.replace(folder / "reel.mp4", out)
+    on_progress(1.0)
+
+
+def check_output(out: Path, recording: Sequence[Path], overwrite: bool) -> None:
+    """Whether a reel of a recording can be written.
+
+    Raises:
+        RenderError: if not.
+    """
+    if out.suffix.lower() != ".mp4":
+        raise RenderError(f"A reel is an .mp4 file. Received {out}.")
+    if any(out.exists() and path.exists() and out.samefile(path) for path in recording):
+        raise RenderError(f"{out} is the recording itself; give the reel another name.")
+    if out.is_dir() or (out.exists() and not overwrite):
+        raise RenderError(_exists(out))
+
+
+def _exists(out: Path) -> str:
+    return f"{out} exists. Give another name, or allow it to be overwritten."
+
+
+def _check_scores(scores: Scores) -> None:
+    times, probabilities = (np.asarray(values, float) for values in scores)
+    if times.ndim != 1 or times.shape != probabilities.shape or not len(times):
+        raise ValueError(
+            "scores must be as many times as probabilities. "
+            f"Received shapes {times.shape} and {probabilities.shape}."
+        )
+    if not (np.isfinite(times).all() and (np.diff(times) > 0).all()):
+        raise ValueError("The times of scores must be finite and ascending.")
+    if not ((probabilities >= 0) & (probabilities <= 1)).all():
+        raise ValueError("The probabilities of scores must be in [0, 1], and none NaN.")
+
+
+def _checked(segments: Sequence[tuple[float, float]], duration: float) -> list[tuple[float, float]]:
+    """Segments within the recording; a rounded end is moved to the recording's."""
+    if not segments:
+        raise ValueError("A reel must have at least one segment.")
+    before = 0.0
+    for start, end in segments:
+        if not start < end or not math.isfinite(end - start):
+            raise ValueError(f"A segment must end after its start. Received {start} to {end}.")
+        if start < before:
+            raise ValueError(
+                "Segments must be sorted, from 0 seconds on, and not overlap. "
+                f"Received one that starts at {start} where {before} or more is due."
+            )
+        if start >= duration or end > duration + _TOLERANCE_SECONDS:
+            raise ValueError(
+                f"Segments must be in the recording, which lasts {duration:.3f} seconds. "
+                f"Received {start} to {end}."
+            )
+        before = end
+    return [(start, min(end, duration)) for start, end in segments]
+
+
+@contextmanager
+def _private_folder(out: Path) -> Iterator[Path]:
+    """A folder beside the output, on the same disk, gone afterwards whatever happens."""
+    try:
+        with tempfile.TemporaryDirectory(
+            prefix=".reel-", dir=out.absolute().parent, ignore_cleanup_errors=True
+        ) as name:
+            yield Path(name)
+    except BrokenPipeError:  # of who is told of the progress
+        raise
+    except OSError as error:
+        raise RenderError(f"{out} cannot be written: {error.strerror or error}.") from error
+
+
+class _Reel:
+    """The pieces of one reel, in a private folder. Their names are ours alone."""
+
+    def __init__(
+        self,
+        folder: Path,
+        form: Form,
+        pieces: Sequence[Piece],
+        drawn: tuple[Scores | None, float | None],
+        on_progress: Callable[[float], None],
+        on_notice: Callable[[str], None],
+    ) -> None:
+        self._folder = folder
+        self._form = form
+        self._pieces = pieces
+        self._scores, self._threshold = drawn
+        self._on_progress = on_progress
+        self._on_notice = on_notice
+        self._total = sum(piece.num_frames for piece in pieces)
+        self._frames = 0
+        self._done = 0
+
+    def render(self) -> None:
+        """Render all pieces, one after the other; x264 uses all cores."""
+        for number, piece in enumerate(self._pieces):
+            strip = self._strip(piece)
+            stop = self._done + piece.num_frames
+            num_samples = self._form.samples(stop) - self._form.samples(self._done)
+            self._frames = 0
+            words = piece_words(piece, self._form, num_samples, _name(number), strip)
+            said = complaints(run(words, self._folder, self._on_line))
+            self._check(piece, said)
+            self._done = stop
+
+    def join(self, name: str) -> None:
+        """Join the pieces into one file of the folder; pictures are copied."""
+        (self._folder / "list.txt").write_text("\n".join(self._list_lines()), "ascii")
+        words = [
+            *("-loglevel", "error", "-nostats", "-progress", "pipe:1"),
+            *("-f", "concat", "-i", "list.txt", "-map", "0:v", "-c:v", "copy"),
+        ]
+        if self._form.sample_rate:
+            words += ["-map", "0:a", "-af", "asetpts=N/SR/TB", "-c:a", "aac", "-b:a", "192k"]
+        words += ["-map_metadata", "-1", "-movflags", "+faststart", "-f", "mp4", name]
+        self._frames = 0
+        said = complaints(run(words, self._folder, self._on_join_line))
+        if self._frames != self._total:
+            raise RenderError(
+                f"ffmpeg joined {self._frames} of {self._total} pictures: {said[-1:]}"
+            )
+
+    def _list_lines(self) -> Iterator[str]:
+        """Durations of which each sum is right to the microsecond."""
+        yield "ffconcat version 1.0"
+        before, num_frames = 0, 0
+        for number, piece in enumerate(self._pieces):
+            num_frames += piece.num_frames
+            after = round(num_frames * 10**6 / self._form.rate)
+            yield f"file {_name(number)}"
+            yield f"duration {(after - before) / 10**6:.6f}"
+            before = after
+
+    def _strip(self, piece: Piece) -> tuple[str, int, int] | None:
+        if self._scores is None:
+            return None
+        rate, size = self._form.rate, strip_size(self._form.width, self._form.height)
+        count = math.ceil(piece.num_frames / rate * STRIP_RATE)
+        pictures = (min(int(n * rate / STRIP_RATE), piece.num_frames - 1) for n in range(count))
+        times = [piece.time(picture, rate) for picture in pictures]
+        write_strip(self._folder / "strip.rgba", times, self._scores, size, self._threshold)
+        return "strip.rgba", *size
+
+    def _check(self, piece: Piece, said: Sequence[str]) -> None:
+        rate = self._form.rate
+        start, end = piece.time(0, rate), piece.time(piece.num_frames - 1, rate)
+        place = f"{format_time(start)} to {format_time(end)}"
+        if self._frames != piece.num_frames:
+            words = said[-1] if said else "it gave no reason"
+            raise RenderError(
+                f"{place}: only {self._frames} of {piece.num_frames} pictures could be rendered. "
+                f"ffmpeg: {words}"
+            )
+        if said:
+            self._on_notice(f"{place} may look or sound damaged. ffmpeg: {said[0]}")
+
+    def _on_line(self, line: str) -> None:
+        self._heard(line, self._done, 0.0, _SHARE_OF_PIECES)
+
+    def _on_join_line(self, line: str) -> None:
+        self._heard(line, 0, _SHARE_OF_PIECES, 0.999 - _SHARE_OF_PIECES)
+
+    def _heard(self, line: str, before: int, base: float, width: float) -> None:
+        """`frame=123`, other values, then `progress=continue`."""
+        name, _, value = line.partition("=")
+        if name == "frame":
+            self._frames = int(value)
+        if name == "progress":
+            share = min((before + self._frames) / self._total, 1.0)
+            self._on_progress(base + width * share)
+
+
+def _name(number: int) -> str:
+    return f"piece{number:06d}.mov"

@@ -1,0 +1,91 @@
+"""Labelled clips to shards of the pictures that a model is trained on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.highlights.labels.labels import LabelledClip
+from experiments.highlights.scoring.pictures import WHOLE, LabelledVideo, PictureSettings, Stretch
+from preprocess.extract import ExtractionSummary, extract_clips
+from preprocess.reader import Shards, open_shards
+
+_CLASS = "clip"  # labels are joined when a model is trained: they change, the pictures do not
+
+
+def extract_pictures(
+    clips: Sequence[LabelledClip],
+    shards: Path,
+    settings: PictureSettings,
+    *,
+    labels_folder: Path,
+    command: str,
+    **options: Any,
+) -> ExtractionSummary:
+    """Write the pictures of labelled clips. What is there already is kept.
+
+    Of a clip of which only stretches are labelled, only these are read.
+
+    Args:
+        clips: from `read_labels`.
+        shards: the directory to write to.
+        settings: of the pictures.
+        labels_folder: the clips' paths are stored relative to it.
+        command: the shell command that repeats this call, for messages.
+        options: those of `preprocess.extract.extract_clips`.
+
+    Raises:
+        PreprocessError: for a reason of `extract_clips`.
+    """
+    videos = sorted(
+        (labelled_video(clip, labels_folder) for clip in clips), key=lambda one: one.source
+    )
+    return extract_clips(
+        videos,
+        shards,
+        settings,
+        dataset="highlights",
+        class_names=(_CLASS,),
+        command=command,
+        **options,
+    )
+
+
+def open_pictures(shards: Path) -> Shards:
+    """The directory that `extract_pictures` wrote.
+
+    Raises:
+        ShardError: if there is none, or it is not complete.
+    """
+    made_by = "python -m experiments.highlights extract LABELS"
+    return open_shards(shards, PictureSettings, made_by=made_by)
+
+
+def source_of(clip: LabelledClip, labels_folder: Path) -> str:
+    """What a clip is called in the shards: its path, relative to the labels' folder."""
+    return Path(os.path.relpath(clip.path, labels_folder)).as_posix()
+
+
+def labelled_video(clip: LabelledClip, labels_folder: Path) -> LabelledVideo:
+    """What of a clip is wanted in the shards; its `detail` tells whether they have that."""
+    stretches = _wanted(clip)
+    detail = f"{clip.box}"
+    if stretches != WHOLE:
+        detail += " seconds " + ", ".join(f"{start:g} to {end:g}" for start, end in stretches)
+    return LabelledVideo(
+        path=clip.path,
+        source=source_of(clip, labels_folder),
+        class_name=_CLASS,
+        group="",
+        detail=detail,
+        box=clip.box,
+        stretches=stretches,
+    )
+
+
+def _wanted(clip: LabelledClip) -> tuple[Stretch, ...]:
+    if clip.rest_known:
+        return WHOLE
+    return tuple((one.start, one.end) for one in sorted((*clip.highlights, *clip.negatives)))

@@ -1,0 +1,203 @@
+"""The scores of a recording, kept beside its reel, so that nothing is predicted twice.
+
+Beside `NAME.scores.csv` lies `NAME.scores.json`, which says what the scores were made of. While a
+recording is being scored they are `.csv.part` and `.json.part`, from which a later run goes on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import FileIO
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.highlights.selection.scores import Floats
+from experiments.highlights.selection.scores_file import COLUMNS, read_scores
+from preprocess.errors import WriteError
+from preprocess.files import write_errors, write_text
+
+_HEADER = f"{','.join(COLUMNS)}\n".encode()
+_SYNC_SECONDS = 5.0
+
+
+class KeptScores:
+    """Scores on their way to a file, or there already. Close it, or use it as a context.
+
+    Args:
+        out: the reel.
+        made_of: all that the scores depend on, as plain values.
+    """
+
+    def __init__(self, out: Path, made_of: dict[str, Any]) -> None:
+        self._stem = out.with_suffix("").name
+        self._folder = out.parent
+        self._made_of = json.loads(json.dumps(made_of))
+        self._file: FileIO | None = None
+        self._synced = time.monotonic()
+        self.num_rows = 0
+        self.last_time = -math.inf
+        """When the last picture scored is shown, in seconds of the recording."""
+
+    @property
+    def path(self) -> Path:
+        """The CSV: time_seconds,probability."""
+        return self._path(".csv")
+
+    def is_complete(self) -> bool:
+        """Whether all scores are there."""
+        return self.path.exists() and _content(self._path(".json")) == self._made_of
+
+    def difference(self) -> str:
+        """In what the scores that are there were made of something else; empty if there are none.
+
+        Raises:
+            ValueError: if the file is there, but nothing says what it was made of.
+        """
+        before = _content(self._path(".json"))
+        if not self.path.exists():
+            return ""
+        if before is None:
+            raise ValueError(
+                f"{self.path} exists, and was not made here; give another --out, or "
+                "--overwrite-scores."
+            )
+        names = {**before, **self._made_of}
+        return ", ".join(name for name in names if before.get(name) != self._made_of.get(name))
+
+    def read(self) -> tuple[Floats, Floats]:
+        """Times in seconds of the recording and probabilities, (N,) each."""
+        return read_scores(self.path)
+
+    def begin(self) -> None:
+        """Go on where an earlier run stopped, or start anew.
+
+        Raises:
+            WriteError: if the disk does not take it, or another run scores the same.
+        """
+        part = self._path(".csv.part")
+        with self._write_errors():
+            self._file = FileIO(part, "a")
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.close()
+                raise WriteError("another run is at it") from None
+            num_bytes = 0
+            if _content(self._path(".json.part")) == self._made_of:
+                num_bytes = self._find_earlier_rows(part)
+            else:
+                write_text(self._path(".json.part"), json.dumps(self._made_of, indent=2) + "\n")
+            if part.stat().st_size > num_bytes:
+                self._file.truncate(num_bytes)
+            if num_bytes == 0:
+                self._write(_HEADER)
+            self._sync()
+
+    def append(self, times: Floats, probabilities: NDArray[np.float32]) -> None:
+        """Add scores, (N,) each; they are with the system when this returns.
+
+        Raises:
+            WriteError: if the disk does not take them.
+        """
+        rows = [
+            f"{when:.6f},{probability:.9g}\n"
+            for when, probability in zip(times, probabilities, strict=True)
+        ]
+        with self._write_errors():
+            self._write("".join(rows).encode())
+            if time.monotonic() - self._synced > _SYNC_SECONDS:
+                self._sync()
+        self.num_rows += len(times)
+
+    def finish(self) -> None:
+        """Give the files their names: the CSV, then what it was made of, which makes it complete.
+
+        Raises:
+            WriteError: if the disk does not take them.
+        """
+        with self._write_errors():
+            self._sync()
+            os.replace(self._path(".csv.part"), self.path)
+            os.replace(self._path(".json.part"), self._path(".json"))
+        self.close()
+
+    def close(self) -> None:
+        """Stop for now; what is there is kept."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> KeptScores:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _path(self, suffix: str) -> Path:
+        return self._folder / f"{self._stem}.scores{suffix}"
+
+    def _find_earlier_rows(self, part: Path) -> int:
+        """Count the rows that are as they should be; returns the bytes they end at."""
+        with part.open("rb") as file:
+            num_bytes = len(file.readline())
+            if num_bytes != len(_HEADER):
+                return 0
+            for line in file:
+                when = _time_in(line)
+                if when is None or not when > self.last_time:
+                    break
+                self.num_rows, self.last_time = self.num_rows + 1, when
+                num_bytes += len(line)
+        return num_bytes
+
+    def _write(self, content: bytes) -> None:
+        """Without a buffer, which would be written once more when a full disk's file is closed."""
+        assert self._file is not None
+        while content:
+            content = content[self._file.write(content) :]
+
+    def _sync(self) -> None:
+        assert self._file is not None
+        os.fsync(self._file.fileno())
+        self._synced = time.monotonic()
+
+    @contextmanager
+    def _write_errors(self) -> Iterator[None]:
+        try:
+            with write_errors():
+                yield
+        except WriteError as error:
+            raise WriteError(f"The scores cannot be written to {self.path}: {error}.") from error
+
+
+def _time_in(line: bytes) -> float | None:
+    """Of a whole row."""
+    try:
+        when, probability = map(float, line.split(b","))
+    except ValueError:
+        return None
+    return when if line.endswith(b"\n") and 0 <= probability <= 1 else None
+
+
+def _content(path: Path) -> dict[str, Any] | None:
+    """What a JSON file holds; None if it is not there, or not whole."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None

@@ -1,0 +1,269 @@
+"""What a model sees of a moment: face, frame and sound, one above the other in one picture.
+
+Extraction and scoring make their pictures here, so that a model meets what it was trained on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+
+from preprocess.clips import Clip
+from preprocess.errors import DecodeError, PreprocessError
+from preprocess.settings import Compression
+
+if TYPE_CHECKING:
+    from experiments.highlights.labels.types import Box
+    from preprocess.decode import Frame
+    from preprocess.sound import Sound
+    from preprocess.spectrogram import Spectrogram, SpectrogramTrack
+
+Part = Literal["box", "frame", "sound"]
+Stretch = tuple[float, float]
+WHOLE: tuple[Stretch, ...] = ((0.0, math.inf),)
+_FFT_SECONDS = 0.128
+
+
+@dataclass(frozen=True)
+class PictureSettings:
+    """How the pictures of a set of clips are made.
+
+    Args:
+        parts: squares, from top to bottom. "box": the labelled part of the picture, cut out at
+            full resolution, then scaled. "frame": all of it. "sound": the spectrogram of the
+            last `window_seconds`; black where there is no sound.
+        side: of each square, in pixels.
+        fps: pictures a second, by real timestamps. Either this or `every`.
+        every: every how many frames one is taken.
+        audio_cutoff: highest frequency of the spectrogram, in Hz.
+        window_seconds: how much sound a picture shows.
+        compression: of the stored bytes; it never changes a pixel.
+
+    Raises:
+        PreprocessError: if a setting is out of its range.
+    """
+
+    keeps_times: ClassVar[bool] = True
+    stride: ClassVar[int] = 1
+    max_frames: ClassVar[None] = None
+
+    parts: tuple[Part, ...] = ("box", "sound")
+    side: int = 112
+    fps: float | None = 2.0
+    every: int | None = None
+    audio_cutoff: float = 8000.0
+    window_seconds: float = 5.0
+    compression: Compression = "lz4"
+
+    def __post_init__(self) -> None:
+        from preprocess.sampling import check_sampling
+
+        object.__setattr__(self, "parts", tuple(self.parts))
+        known = get_args(Part)
+        if not self.parts or self.parts != tuple(one for one in known if one in self.parts):
+            raise PreprocessError(
+                f"parts must be some of {' '.join(known)}, each once, in this order. "
+                f"Received {' '.join(self.parts) or 'none'}."
+            )
+        if self.side < 1:
+            raise PreprocessError(f"side must be at least 1 pixel. Received {self.side}.")
+        check_sampling(self.fps, self.every)
+        if "sound" in self.parts:
+            self.spectrogram  # noqa: B018 - it checks its settings
+
+    @property
+    def frame_shape(self) -> tuple[int, int, int]:
+        """(number of parts * side, side, 3)."""
+        return (len(self.parts) * self.side, self.side, 3)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of a picture, in pixels."""
+        return (self.side, len(self.parts) * self.side)
+
+    @property
+    def spectrogram(self) -> Spectrogram:
+        """How the sound's part is made."""
+        from preprocess.spectrogram import Spectrogram
+
+        sample_rate = 2 * math.ceil(self.audio_cutoff)
+        return Spectrogram(
+            cutoff_hz=self.audio_cutoff,
+            num_bins=self.side,
+            columns=self.side,
+            window_seconds=self.window_seconds,
+            fft_seconds=max(_FFT_SECONDS, 2 * self.window_seconds / self.side),
+            sample_rate=sample_rate,
+        )
+
+    def open(self, clip: Clip, *, threads: int) -> PictureReader:
+        """A reader of a `LabelledVideo`'s pictures.
+
+        Raises:
+            DecodeError: if the file cannot be opened.
+        """
+        assert isinstance(clip, LabelledVideo)
+        return PictureReader(
+            clip.path, self, box=clip.box, stretches=clip.stretches, threads=threads
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as plain values; `from_json` makes them again."""
+        return asdict(self) | {"parts": list(self.parts)}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> PictureSettings:
+        """Settings from what `to_json` gave."""
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class LabelledVideo(Clip):
+    """A clip whose pictures are wanted.
+
+    Args:
+        box: the part of its picture that shows the excitement.
+        stretches: what of it is wanted, [start, end) in seconds.
+    """
+
+    box: Box | None = None
+    stretches: tuple[Stretch, ...] = WHOLE
+
+
+class PictureReader:
+    """Gives the pictures of one video, one after the other.
+
+    Args:
+        path: the video file; without sound, that part is black.
+        settings: of the pictures.
+        box: the part of the picture that shows the excitement; None for the whole.
+        stretches: what of it is wanted, [start, end) in seconds after the first picture.
+        threads: of the decoder.
+
+    Raises:
+        DecodeError: if the file cannot be opened.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        settings: PictureSettings,
+        *,
+        box: Box | None = None,
+        stretches: Sequence[Stretch] = WHOLE,
+        threads: int = 1,
+    ) -> None:
+        from preprocess.sampling import FrameSampler
+        from preprocess.transforms import FrameFit, StackedFits
+
+        size = (settings.side, settings.side)
+        corners = None if box is None else (box.x1, box.y1, box.x2, box.y2)
+        boxes = {"box": corners, "frame": None}
+        seen = [part for part in settings.parts if part != "sound"]
+        fits = [FrameFit(size, interpolation="smooth", box=boxes[part]) for part in seen]
+        self._video = FrameSampler(
+            path,
+            fit=StackedFits(tuple(fits)),
+            fps=settings.fps,
+            every=settings.every,
+            stretches=stretches,
+            threads=threads,
+        )
+        self.info = self._video.info
+        self._seen_height = len(fits) * settings.side
+        self._sounds = _Sounds(path, settings, stretches) if "sound" in settings.parts else None
+
+    @property
+    def num_decoded(self) -> int:
+        """Frames of the file gone through so far."""
+        return self._video.num_decoded
+
+    @property
+    def num_given(self) -> int:
+        """Pictures given so far."""
+        return self._video.num_given
+
+    @property
+    def reached_end(self) -> bool:
+        """Whether the file had no more frames."""
+        return self._video.reached_end
+
+    @property
+    def time_seconds(self) -> float:
+        """When the picture given last is shown, in seconds after the first."""
+        return self._video.time_seconds
+
+    @property
+    def complaint(self) -> str:
+        """What of the sound could not be decoded so far; empty if all could."""
+        return self._sounds.complaint if self._sounds else ""
+
+    def read_into(self, frame: Frame) -> bool:
+        """Fill `frame`, uint8 (parts * side, side, 3), with the next picture; False at the end."""
+        if not self._video.read_into(frame):
+            return False
+        if self._sounds:
+            frame[self._seen_height :] = self._sounds.picture(self.time_seconds)
+        return True
+
+    def close(self) -> None:
+        """Free the decoders."""
+        self._video.close()
+        if self._sounds:
+            self._sounds.close()
+
+    def __enter__(self) -> PictureReader:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+class _Sounds:
+    """Spectrograms of a file's stretches, each of which is decoded when it is reached."""
+
+    def __init__(self, path: Path, settings: PictureSettings, stretches: Sequence[Stretch]) -> None:
+        self._path = path
+        self._spectrogram = settings.spectrogram
+        self._waiting = list(stretches)
+        self._end = -math.inf
+        self._blocks: Generator[Sound] | None = None
+        self._track: SpectrogramTrack | None = None
+        self.complaint = ""
+
+    def picture(self, time: float) -> Frame:
+        """At a time, which never lies before the one asked for last."""
+        while self._waiting and time >= self._end:
+            self._begin(*self._waiting.pop(0))
+        assert self._track is not None
+        return self._track.picture(time)
+
+    def close(self) -> None:
+        """End the decoder."""
+        if self._blocks is not None:
+            self._blocks.close()
+
+    def _begin(self, start: float, end: float) -> None:
+        from preprocess.spectrogram import SpectrogramTrack
+
+        self.close()
+        first = max(start - self._spectrogram.reach_seconds, 0.0)
+        self._end = end
+        self._blocks = self._decoded(first, None if end == math.inf else end - first)
+        self._track = SpectrogramTrack(self._spectrogram, self._blocks)
+
+    def _decoded(self, start: float, duration: float | None) -> Generator[Sound]:
+        """The sound as far as it can be decoded; silence after that."""
+        from preprocess.sound import iter_sound
+
+        sample_rate = self._spectrogram.sample_rate
+        try:
+            blocks = iter_sound(self._path, sample_rate=sample_rate, start=start, duration=duration)
+            for block in blocks or ():
+                self.complaint = self.complaint or block.complaint
+                yield block
+        except DecodeError as error:
+            self.complaint = self.complaint or str(error)

@@ -1,0 +1,90 @@
+"""The network that scores a picture: a ResNet of all of it, or one for each sense.
+
+Normalisation is in the model, so that training, scoring and export take the same bytes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import keras
+
+    from experiments.highlights.scoring.pictures import PictureSettings
+
+Layout = Literal["stacked", "two-inputs"]
+NUM_CLASSES = 2
+"""No highlight, and highlight, in this order."""
+SOUND_DEPTH = 18
+
+
+def build_scorer(
+    depth: int,
+    settings: PictureSettings,
+    *,
+    layout: Layout = "stacked",
+    dropout: float = 0.0,
+    dtype: str | None = None,
+) -> keras.Model:
+    """Build the model of a picture's probabilities.
+
+    Args:
+        depth: of the ResNet: 18, 34, 50, 101 or 152.
+        settings: of the pictures.
+        layout: "stacked": one ResNet sees the parts as one tall picture, as the original's does.
+            "two-inputs": one sees the box and the frame, another, of depth 18, the spectrogram;
+            the features of both are classified together.
+        dropout: share of the features that is hidden in training.
+        dtype: policy of every layer, such as "mixed_bfloat16"; the probabilities are float32.
+
+    Returns:
+        A model of RGB pixels uint8 (B, parts * side, side, 3) to probabilities (B, 2).
+
+    Raises:
+        ValueError: for an unknown depth or layout, or two inputs where sound is missing or alone.
+    """
+    import keras
+
+    pixels = keras.Input(settings.frame_shape, dtype="uint8", name="picture")
+    if layout == "stacked":
+        features = _tower(depth, pixels, "all", dtype)
+    elif layout == "two-inputs":
+        features = keras.layers.Concatenate(dtype="float32", name="features")(
+            [
+                _tower(depth, _cut(pixels, settings, sound=False), "seen", dtype),
+                _tower(SOUND_DEPTH, _cut(pixels, settings, sound=True), "heard", dtype),
+            ]
+        )
+    else:
+        raise ValueError(f"layout must be stacked or two-inputs. Received {layout!r}.")
+    if dropout:
+        features = keras.layers.Dropout(dropout, dtype="float32", name="dropout")(features)
+    outputs = keras.layers.Dense(
+        NUM_CLASSES, activation="softmax", dtype="float32", name="probabilities"
+    )(features)
+    return keras.Model(pixels, outputs, name=f"{layout}_resnet{depth}")
+
+
+def _tower(depth: int, pixels, name: str, dtype: str | None):
+    """Features (B, 512), from depth 50 on (B, 2048)."""
+    from ttrnn.models.resnet import build_resnet
+
+    shape = tuple(pixels.shape[1:])
+    return build_resnet(depth, None, input_shape=shape, normalize=True, dtype=dtype, name=name)(
+        pixels
+    )
+
+
+def _cut(pixels, settings: PictureSettings, *, sound: bool):
+    """The last part, which is the spectrogram, or those above it."""
+    import keras
+
+    height, side = settings.frame_shape[:2]
+    if "sound" not in settings.parts or height == side:
+        raise ValueError(
+            "two-inputs needs pictures of sound and of something seen. Received pictures of "
+            f"{' '.join(settings.parts)}; extract --parts box sound, or choose stacked."
+        )
+    rows = (height - side, 0) if sound else (0, side)
+    name = "sound" if sound else "sight"
+    return keras.layers.Cropping2D((rows, (0, 0)), dtype="uint8", name=name)(pixels)

@@ -1,0 +1,1 @@
+"""Scores to the segments of a reel."""

@@ -1,0 +1,106 @@
+"""The original's way from scores to segments (eqy/autotosis, `generate_highlights_flex`).
+
+Scores become one-second means. A window of `bin_size` seconds slides on by a second until its
+mean reaches the threshold; it then grows by a second at a time while the mean of all of it does.
+The segment ends a second after the one that broke the mean, and the next window starts there.
+
+Two things are mended. The original stopped a window short of the end, so that a highlight in the
+last seconds was never found and one that ran up to the end lost a second; here what is left at
+the end is tested as one window. And a second without a sample, whose mean was not a number and
+passed for a highlight, has the mean of the second before it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from experiments.highlights.selection.scores import Floats, check
+from experiments.highlights.selection.segments import Segment, Selection
+
+SECONDS_PAST = 1
+"""How far a segment reaches beyond the second that broke its mean."""
+
+
+def select_original(
+    times: ArrayLike,
+    probabilities: ArrayLike,
+    duration: float,
+    *,
+    threshold: float = 0.7,
+    bin_size: int = 5,
+) -> Selection:
+    """The highlights of a recording as the original would find them.
+
+    A segment's score is its mean, its peak the middle of its best second.
+
+    Args:
+        times: when each sample was taken, ascending, in [0, duration] seconds.
+        probabilities: of a highlight, in [0, 1].
+        duration: length of the recording in seconds.
+        threshold: mean that a window has to reach.
+        bin_size: length of the window in whole seconds.
+
+    Raises:
+        ValueError: if the samples or options are not such.
+    """
+    if bin_size < 1 or bin_size != int(bin_size):
+        raise ValueError(f"bin_size must be whole seconds, 1 or more. Received {bin_size}.")
+    if not 0 < threshold <= 1:
+        raise ValueError(f"threshold must be in (0, 1]. Received {threshold}.")
+    seconds = second_means(times, probabilities, duration)
+    segments = [
+        _segment(seconds, start, stop, duration)
+        for start, stop in _spans(seconds, threshold, int(bin_size))
+    ]
+    number = f"{len(segments)} segment{'s' * (len(segments) != 1)}"
+    note = f"{number} by the original's rule: {bin_size} s of mean {threshold:g}."
+    return Selection(segments, [note])
+
+
+def second_means(times: ArrayLike, probabilities: ArrayLike, duration: float) -> Floats:
+    """Mean probability of each second, the last one cut short by the end: (ceil(duration),).
+
+    A second without a sample has the mean of the one before it; the first ones, of the first
+    that has any.
+    """
+    times, probabilities = np.asarray(times, np.float64), np.asarray(probabilities, np.float64)
+    check(times, probabilities, float(duration))
+    number = math.ceil(duration)
+    places = np.minimum(times.astype(np.int64), number - 1)
+    counts = np.bincount(places, minlength=number)
+    sums = np.bincount(places, weights=probabilities, minlength=number)
+    filled = np.flatnonzero(counts)
+    if not len(filled):
+        return np.zeros(number)
+    before = np.searchsorted(filled, np.arange(number), "right") - 1
+    source = filled[np.maximum(before, 0)]
+    return sums[source] / counts[source]
+
+
+def _spans(seconds: Floats, threshold: float, bin_size: int) -> list[tuple[int, int]]:
+    """[start, stop) in whole seconds."""
+    spans, start, number = [], 0, len(seconds)
+    while start < number:
+        stop = min(start + bin_size, number)
+        if np.mean(seconds[start:stop]) >= threshold:
+            while stop < number and np.mean(seconds[start:stop]) >= threshold:
+                stop += 1
+            ended = min(stop + SECONDS_PAST, number)
+            spans.append((start, ended))
+            start = ended
+        elif stop == number:
+            break  # what is left was tested as one window
+        else:
+            start += 1
+    return spans
+
+
+def _segment(seconds: Floats, start: int, stop: int, duration: float) -> Segment:
+    inside = seconds[start:stop]
+    best = start + int(np.argmax(inside))
+    end = min(float(stop), duration)
+    peak = min(best + 0.5, (best + end) / 2)
+    return Segment(float(start), end, score=float(np.mean(inside)), peak=peak)

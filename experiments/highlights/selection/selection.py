@@ -1,0 +1,164 @@
+"""Scores to the segments of a reel: smoothing, hysteresis, and limits that say what they did.
+
+In order: the scores are smoothed; a segment is a stretch that stays above the low threshold and
+somewhere reaches the threshold; its edges are moved to where the scores themselves rise and fall;
+close ones are joined; each is padded; too short ones are
+dropped and too long ones shortened; then the best are kept. The original's way is in
+`original`, moving the cuts to quiet moments in `snapping`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from experiments.highlights.selection.limits import drop_short, fill, keep_top, rated, shorten
+from experiments.highlights.selection.scores import Floats, ScoreTrack
+from experiments.highlights.selection.segments import ROUNDING, Segment, Selection, SelectionOptions
+
+__all__ = ["Segment", "Selection", "SelectionOptions", "limited", "select"]
+
+HYSTERESIS = 0.7
+"""The low threshold as a part of the threshold: at 0.7, where a sharp event begins and ends."""
+Span = tuple[float, float]
+
+
+def select(
+    times: ArrayLike,
+    probabilities: ArrayLike,
+    duration: float,
+    options: SelectionOptions | None = None,
+) -> Selection:
+    """The highlights of a recording.
+
+    Args:
+        times: when each sample was taken, ascending, in [0, duration] seconds.
+        probabilities: of a highlight, in [0, 1].
+        duration: length of the recording in seconds.
+        options: what makes a highlight.
+
+    Raises:
+        ValueError: if the samples are not such.
+    """
+    options = options or SelectionOptions()
+    track = ScoreTrack(times, probabilities, duration, reach=options.bin_size / 2)
+    if not len(track):
+        return Selection([], ["There are no scores."])
+    smoothed = track.smoothed(options.bin_size)
+    threshold, low, notes = _thresholds(track, smoothed, options)
+    runs = _runs(track, smoothed, threshold, low)
+    spans = _joined(_padded(_joined(runs, options.max_gap), options.padding, duration), 0.0)
+    segments = [rated(track, smoothed, *span) for span in spans]
+    notes.append(_found(segments, len(runs), smoothed, threshold, low))
+    steps = (drop_short, shorten, keep_top, fill)
+    return _limited(Selection(segments, notes), options, track, steps)
+
+
+def limited(
+    selection: Selection,
+    track: ScoreTrack,
+    *,
+    top: int | None = None,
+    max_duration: float | None = None,
+) -> Selection:
+    """The best of segments that were chosen in another way, with `--top` and `--max-duration`."""
+    options = SelectionOptions(top=top, max_duration=max_duration, min_length=0.0)
+    return _limited(selection, options, track, (keep_top, fill))
+
+
+def _limited(
+    selection: Selection,
+    options: SelectionOptions,
+    track: ScoreTrack,
+    steps: Sequence[Callable[[list[Segment], SelectionOptions, ScoreTrack], tuple[list, str]]],
+) -> Selection:
+    segments, notes = list(selection.segments), list(selection.notes)
+    for step in steps if segments else ():
+        segments, note = step(segments, options, track)
+        notes += [note] if note else []
+    return Selection(sorted(segments, key=lambda one: one.start), notes)
+
+
+def _thresholds(
+    track: ScoreTrack, smoothed: Floats, options: SelectionOptions
+) -> tuple[float, float, list[str]]:
+    """What a segment has to reach, what it has to stay above, and why."""
+    threshold, notes = options.threshold, []
+    if options.percentile is not None:
+        threshold = track.percentile(smoothed, options.percentile)
+        notes = [f"--percentile {options.percentile:g} makes the threshold {threshold:.2f}."]
+    low = HYSTERESIS * threshold
+    if options.low_threshold is not None:
+        low = min(options.low_threshold, threshold)
+    return threshold, low, notes
+
+
+def _runs(track: ScoreTrack, smoothed: Floats, threshold: float, low: float) -> list[Span]:
+    """Stretches without a hole that stay above the low threshold and reach the threshold.
+
+    Smoothing decides which there are. Where one begins and ends is decided by the scores
+    themselves, for smoothing washes edges out over half its window: a stretch loses what at its
+    ends is below the low threshold, and grows as far as the scores go on above it.
+    """
+    run, firsts, lasts = _numbered(track, _above(smoothed, low))
+    own, own_firsts, own_lasts = _numbered(track, _above(track.probabilities, low))
+    spans = []
+    for number in np.unique(run[_above(smoothed, max(threshold, low))]):
+        inside = np.arange(firsts[number], lasts[number] + 1)
+        inside = inside[own[inside] >= 0]
+        if len(inside):
+            first, last = inside[0], inside[-1]
+            if first == firsts[number]:
+                first = own_firsts[own[first]]
+            if last == lasts[number]:
+                last = own_lasts[own[last]]
+            spans.append((float(track.starts[first]), float(track.stops[last])))
+    return spans
+
+
+def _above(values: Floats, level: float) -> NDArray[np.bool_]:
+    return (values >= level - ROUNDING) & (values > ROUNDING)
+
+
+def _numbered(
+    track: ScoreTrack, inside: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Stretches of neighbouring samples inside: of each sample the number of its stretch, -1
+    outside, and of each stretch its first and its last sample."""
+    begins = inside.copy()
+    begins[1:] &= ~inside[:-1] | (track.starts[1:] > track.stops[:-1])
+    firsts = np.flatnonzero(begins)
+    numbers = np.where(inside, np.cumsum(begins) - 1, -1)
+    lasts = np.zeros(len(firsts), np.int64)
+    lasts[numbers[inside]] = np.flatnonzero(inside)  # the last one written stays
+    return numbers, firsts, lasts
+
+
+def _joined(spans: Iterable[Span], gap: float) -> list[Span]:
+    joined: list[Span] = []
+    for start, end in spans:
+        if joined and start - joined[-1][1] <= gap + ROUNDING:
+            joined[-1] = joined[-1][0], max(end, joined[-1][1])
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def _padded(spans: Iterable[Span], padding: float, duration: float) -> list[Span]:
+    return [(max(0.0, start - padding), min(duration, end + padding)) for start, end in spans]
+
+
+def _found(
+    segments: Sequence[Segment], num_runs: int, smoothed: Floats, threshold: float, low: float
+) -> str:
+    if not segments:
+        return (
+            f"No score reaches the threshold {threshold:.2f}; the highest is {smoothed.max():.2f}. "
+            "Lower --threshold, or give --percentile."
+        )
+    seconds = sum(one.length for one in segments)
+    number = f"{len(segments)} segment{'s' * (len(segments) > 1)} of {seconds:.1f} s in all"
+    joined = f", {num_runs} before joining" if num_runs > len(segments) else ""
+    return f"{number} reach {threshold:.2f} and stay above {low:.2f}{joined}."

@@ -1,0 +1,197 @@
+"""Cuts moved to where they do not hurt: a quiet moment, or a change of shot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from experiments.highlights.selection.scores import Floats
+from experiments.highlights.selection.segments import ROUNDING, Segment
+
+INWARD = 2.0
+"""A second that shortens a segment weighs like so many that lengthen it."""
+SILENCE_DB = -60.0
+BESIDE_SECONDS = 0.1
+"""How near a quiet moment a change of shot is quiet too."""
+_FLOOR_DB = -120.0  # of digital silence, whose loudness is minus infinity
+_WORST_COST = 0.5
+
+
+class Candidates(NamedTuple):
+    """Moments that are good to cut at.
+
+    Args:
+        times: in seconds, (K,).
+        costs: how many seconds nearer a free one would have to be to be as good, (K,).
+    """
+
+    times: Floats
+    costs: Floats
+
+
+NOWHERE = Candidates(np.zeros(0), np.zeros(0))
+
+
+def snap_cuts(
+    segments: Sequence[Segment],
+    *,
+    duration: float,
+    quiet: Candidates = NOWHERE,
+    shots: ArrayLike = (),
+    max_shift: float = 1.0,
+    min_length: float = 0.0,
+    max_length: float | None = None,
+    max_duration: float | None = None,
+) -> list[Segment]:
+    """Segments whose starts and ends moved to the best moment near them, if there is one.
+
+    The nearest moment is the best; one that shortens the segment counts as twice as far, and
+    a quiet moment as farther by its cost. A change of shot comes before the quiet moment that it
+    is beside; amid sound it is taken only where nothing near is quiet. A cut stays where it is
+    at either end of the recording, where two segments touch, and where nothing near fits the
+    limits.
+
+    Args:
+        segments: sorted, without overlap.
+        duration: of the recording, in seconds.
+        quiet: quiet moments, as `quiet_moments` gives them.
+        shots: times at which the picture changes.
+        max_shift: how far a cut may move, in seconds.
+        min_length: no segment becomes shorter, nor loses more than half of itself.
+        max_length: none becomes longer.
+        max_duration: nor do all together.
+    """
+    shot_times = np.asarray(shots, np.float64)
+    moments = np.concatenate([shot_times, quiet.times])
+    costs = np.concatenate([_shot_costs(shot_times, quiet, max_shift), quiet.costs])
+    near = _Nearby(moments, costs, max_shift)
+    length = sum(one.length for one in segments)
+    spare = np.inf if max_duration is None else max(0.0, max_duration - length)
+    edges = [0.0, *(edge for one in segments for edge in (one.start, one.end)), duration]
+    snapped: list[Segment] = []
+    for place, one in enumerate(segments):
+        least = max(min(min_length, one.length), one.length / 2)
+        most = max(np.inf if max_length is None else max_length, one.length)
+        start, end, after = one.start, one.end, edges[2 * place + 3]
+        if start - edges[2 * place] > ROUNDING:
+            before = snapped[-1].end if snapped else 0.0
+            longest = min(most, one.length + spare)
+            start = near.best(start, -1, max(before, end - longest), end - least)
+        spare -= one.start - start
+        if after - end > ROUNDING:
+            longest = min(most, end - start + spare)
+            end = near.best(end, 1, start + least, min(after, start + longest))
+        spare -= end - one.end
+        snapped.append(replace(one, start=start, end=end))
+    return snapped
+
+
+def snap_note(before: Sequence[Segment], after: Sequence[Segment], shots: ArrayLike = ()) -> str:
+    """In words, how many cuts `snap_cuts` moved, and where to.
+
+    Args:
+        before: the segments as they were.
+        after: the same, moved.
+        shots: times at which the picture changes.
+    """
+    moved = [
+        new
+        for old, one in zip(before, after, strict=True)
+        for was, new in ((old.start, one.start), (old.end, one.end))
+        if new != was
+    ]
+    note = f"--snap moved {len(moved)} of {2 * len(after)} cuts"
+    if not moved:
+        return f"{note}."
+    to_shots = int(np.isin(moved, np.asarray(shots, np.float64)).sum())
+    return f"{note}: {len(moved) - to_shots} to quiet moments, {to_shots} to changes of shot."
+
+
+def _shot_costs(shots: Floats, quiet: Candidates, max_shift: float) -> Floats:
+    """What changes of shot cost, (S,), so that none is chosen at the price of a cut word.
+
+    Beside a quiet moment, picture and sound both allow the cut: it wins against that moment, on
+    whichever side it lies. Amid sound it costs more than the farthest quiet moment. If there is
+    none, the cut was amid sound before, so the ear loses nothing and the eye gains.
+    """
+    apart = np.abs(shots[:, None] - quiet.times)  # (S, K)
+    beside = np.where(apart <= BESIDE_SECONDS, quiet.costs - INWARD * BESIDE_SECONDS, np.inf)
+    amid_sound = INWARD * max_shift + 2 * _WORST_COST
+    return beside.min(axis=1, initial=amid_sound)
+
+
+@dataclass(frozen=True)
+class _Nearby:
+    """Candidates (K,), their costs (K,), and how far a cut may move to one."""
+
+    moments: Floats
+    costs: Floats
+    max_shift: float
+
+    def best(self, cut: float, outward: int, low: float, high: float) -> float:
+        """The best moment for a cut in [low, high]; the cut itself if there is none.
+
+        Args:
+            cut: where it is, in seconds.
+            outward: 1 if later lengthens the segment, -1 if earlier does.
+            low: the least moment.
+            high: the greatest.
+        """
+        shifts = (self.moments - cut) * outward
+        able = np.abs(shifts) <= self.max_shift
+        able &= (self.moments >= low) & (self.moments <= high)
+        if not able.any():
+            return cut
+        far = np.where(shifts < 0, -INWARD * shifts, shifts) + self.costs
+        return float(self.moments[np.argmin(np.where(able, far, np.inf))])
+
+
+def quiet_moments(
+    envelope: ArrayLike,
+    step: float,
+    *,
+    start: float = 0.0,
+    below: float = 6.0,
+    context: float = 10.0,
+) -> Candidates:
+    """The pauses of a recording: where its loudness has a minimum well below its surroundings.
+
+    Of a longer pause, both ends and the middle are given. Silence, below -60 dB, is quiet
+    whatever surrounds it.
+
+    Args:
+        envelope: loudness in dB, (M,); minus infinity is allowed.
+        step: seconds from one value to the next.
+        start: time of the first value, in seconds.
+        below: how far under the median of the surroundings a minimum has to be, in dB.
+        context: length of the surroundings, in seconds.
+
+    Raises:
+        ValueError: if a value is NaN or plus infinity, or the step is not positive.
+    """
+    from scipy.ndimage import median_filter
+    from scipy.signal import find_peaks
+
+    raw = np.asarray(envelope, np.float64)
+    if raw.ndim != 1 or np.isnan(raw).any() or np.isposinf(raw).any():
+        raise ValueError(f"envelope must be (M,) values in dB. Received shape {raw.shape}.")
+    if not step > 0:
+        raise ValueError(f"step must be positive. Received {step}.")
+    if not len(raw):
+        return NOWHERE
+    loudness = np.maximum(raw, _FLOOR_DB)
+    width = min(len(loudness), max(3, round(context / step)))
+    depth = median_filter(loudness, size=width, mode="nearest") - loudness
+    walled = np.concatenate([[-np.inf], -loudness, [-np.inf]])
+    pauses = find_peaks(walled, plateau_size=1)[1]
+    edges = np.stack([pauses["left_edges"], pauses["right_edges"]]) - 1  # (2, pauses)
+    places = np.unique(np.concatenate([*edges, edges.sum(axis=0) // 2]))
+    silent = loudness[places] <= SILENCE_DB
+    places = places[silent | (depth[places] >= below)]
+    deep = np.maximum(depth[places], below)
+    costs = np.where(loudness[places] <= SILENCE_DB, 0.0, _WORST_COST * below / deep)
+    return Candidates(start + places * step, costs)

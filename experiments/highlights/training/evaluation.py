@@ -1,0 +1,145 @@
+"""What a trained scorer says of the validation clips, and how good that is."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.highlights.training import picture_metrics as metrics
+from experiments.highlights.training.examples import Examples
+from experiments.highlights.training.picture_metrics import Calibration, Floats, TradeOff
+from experiments.highlights.training.thresholds import (
+    Suggestion,
+    smoothed_by_clip,
+    suggest_threshold,
+)
+from experiments.run_directory import write_atomically
+
+COLUMNS = ("clip", "group", "time_seconds", "label", "probability")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Probabilities of pictures whose labels are known.
+
+    Args:
+        examples: the pictures.
+        probabilities: of a highlight, (N,).
+        precision: that the suggested threshold has to reach; None for the best F1.
+    """
+
+    examples: Examples
+    probabilities: Floats
+    precision: float | None = None
+
+    @cached_property
+    def smoothed(self) -> Floats:
+        """(N,) as `reel` smooths them."""
+        return smoothed_by_clip(self.examples, self.probabilities)
+
+    @cached_property
+    def curve(self) -> TradeOff:
+        """Precision and recall of single pictures."""
+        return metrics.trade_off(self.examples.label, self.probabilities)
+
+    @cached_property
+    def smoothed_curve(self) -> TradeOff:
+        """Precision and recall of smoothed probabilities."""
+        return metrics.trade_off(self.examples.label, self.smoothed)
+
+    @cached_property
+    def suggestion(self) -> Suggestion:
+        """The threshold for `reel`."""
+        return suggest_threshold(self.smoothed_curve, precision=self.precision)
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """Of single pictures."""
+        return metrics.calibration(self.examples.label, self.probabilities)
+
+    @cached_property
+    def average_precision(self) -> float:
+        """Of single pictures."""
+        return metrics.average_precision(self.examples.label, self.probabilities)
+
+    @cached_property
+    def smoothed_average_precision(self) -> float:
+        """Of smoothed probabilities."""
+        return metrics.average_precision(self.examples.label, self.smoothed)
+
+    @cached_property
+    def interval(self) -> tuple[float, float] | None:
+        """Of the average precision of single pictures, over other draws of clips; 95 %."""
+        return metrics.average_precision_interval(
+            self.examples.label, self.probabilities, self.examples.clip
+        )
+
+    @property
+    def accuracy(self) -> float:
+        """Of single pictures, at a probability of a half."""
+        return float(((self.probabilities > 0.5) == self.examples.label).mean())
+
+    def figures(self) -> dict[str, Any]:
+        """Fields of result.json."""
+        suggestion = self.suggestion
+        return {
+            "average_precision": self.average_precision,
+            "average_precision_interval": self.interval,
+            "average_precision_smoothed": self.smoothed_average_precision,
+            "accuracy": self.accuracy,
+            "threshold": suggestion.threshold,
+            "precision": suggestion.precision,
+            "recall": suggestion.recall,
+            "f1": suggestion.f1,
+            "wanted_precision": suggestion.wanted,
+            "wanted_precision_reached": suggestion.reached,
+            "expected_calibration_error": self.calibration.expected_error,
+            "brier_score": self.calibration.brier,
+        }
+
+
+def write_predictions(path: Path, evaluation: Evaluation) -> None:
+    """One row a picture: clip, group, time_seconds, label (1 for a highlight), probability."""
+    examples = evaluation.examples
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for number, time, label, probability in zip(
+        examples.clip, examples.time, examples.label, evaluation.probabilities, strict=True
+    ):
+        clip = examples.clips[number]
+        writer.writerow([clip.source, clip.group, f"{time:.6g}", label, f"{probability:.6g}"])
+    write_atomically(path, text.getvalue().encode())
+
+
+def worst(evaluation: Evaluation, *, label: int, most: int, apart_seconds: float) -> list[np.int64]:
+    """Places of the pictures of a label that are most confidently taken for the other.
+
+    Args:
+        evaluation: of the pictures.
+        label: theirs: 0 for false alarms, 1 for misses.
+        most: how many at most.
+        apart_seconds: of two pictures of a clip so close, the worse one is taken alone.
+    """
+    examples = evaluation.examples
+    doubt = np.abs(evaluation.probabilities - examples.label)
+    wrong = np.flatnonzero((examples.label == label) & (doubt > 0.5))
+    chosen: list[np.int64] = []
+    for place in wrong[np.argsort(-doubt[wrong], kind="stable")]:
+        near = [
+            other
+            for other in chosen
+            if examples.clip[other] == examples.clip[place]
+            and abs(examples.time[other] - examples.time[place]) < apart_seconds
+        ]
+        if not near:
+            chosen.append(place)
+        if len(chosen) == most:
+            break
+    return chosen

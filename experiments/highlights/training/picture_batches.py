@@ -1,0 +1,215 @@
+"""The pictures of a recording in batches, read in a thread while the batches before are scored."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.highlights.labels.times import format_time
+from experiments.highlights.rendering.recording import Chunk
+from experiments.highlights.scoring.pictures import WHOLE, PictureReader, PictureSettings, Stretch
+from preprocess.errors import DecodeError
+
+if TYPE_CHECKING:
+    from experiments.highlights.labels.types import Box
+
+STRETCH_SECONDS = 300
+"""About so far from each other lie the places from which scoring can go on where it stopped."""
+_BATCHES_AHEAD = 3
+_NOTICED_GAP_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures that follow each other.
+
+    Args:
+        times: when they are shown, in seconds of the recording, (N,), to the microsecond.
+        pictures: uint8 (N, H, W, 3).
+        until: how much of the recording is read, in seconds.
+        notices: what went wrong on the way here.
+    """
+
+    times: NDArray[np.float64]
+    pictures: NDArray[np.uint8]
+    until: float
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BatchReader:
+    """Reads the pictures of a recording.
+
+    The sound of each stretch of some minutes is decoded on its own, wherever reading began. So
+    the pictures after a stop are those that there would have been without.
+
+    Args:
+        chunks: the recording.
+        settings: of the pictures.
+        box: the part of the picture that shows the excitement; None for all of it.
+        after: pictures up to this time are left out, in seconds of the recording.
+        batch_size: pictures a batch; the last one of a chunk may be smaller.
+        threads: of the decoder.
+        allow_failures: whether a chunk that cannot be read is left out.
+    """
+
+    chunks: Sequence[Chunk]
+    settings: PictureSettings
+    box: Box | None = None
+    after: float = -math.inf
+    batch_size: int = 32
+    threads: int = 1
+    allow_failures: bool = False
+    _stop: threading.Event = field(default_factory=threading.Event, init=False)
+
+    def __iter__(self) -> Generator[Batch]:
+        """The batches; some are read ahead.
+
+        Raises:
+            DecodeError: if a chunk cannot be read, unless that is allowed.
+        """
+        self._stop.clear()
+        batches = (batch for chunk in self.chunks for batch in self._of_chunk(chunk))
+        with ThreadPoolExecutor(1) as thread:
+            waiting = deque(thread.submit(next, batches, None) for _ in range(_BATCHES_AHEAD))
+            try:
+                while (batch := waiting.popleft().result()) is not None:
+                    waiting.append(thread.submit(next, batches, None))
+                    yield batch
+            finally:
+                self._stop.set()
+                for future in waiting:
+                    future.cancel()
+                thread.submit(batches.close).result()
+
+    def _of_chunk(self, chunk: Chunk) -> Iterator[Batch]:
+        """All batches of a chunk; what is wrong with it comes with the last."""
+        zero = chunk.offset + chunk.first_picture
+        stretches = _stretches(chunk, self.settings, self.after - zero)
+        if not stretches:
+            return
+        watch = _Watch(chunk, self.settings, stretches[0][0])
+        try:
+            with PictureReader(
+                *(chunk.path, self.settings),
+                box=self.box,
+                stretches=stretches,
+                threads=self.threads,
+            ) as reader:
+                is_last = False
+                while not is_last and not self._stop.is_set():
+                    times, pictures = self._read(reader, zero, watch)
+                    is_last = len(times) < self.batch_size
+                    notices = watch.notices(reader.complaint) if is_last else ()
+                    until = chunk.offset + (chunk.duration if is_last else watch.last)
+                    yield Batch(times, pictures, until, notices)
+        except DecodeError as error:
+            if not self.allow_failures:
+                raise DecodeError(f"{chunk.path}: {error}") from error
+            end = chunk.offset + chunk.duration
+            yield _nothing(self.settings, end, f"{chunk.path} is left out: {error}.")
+
+    def _read(
+        self, reader: PictureReader, zero: float, watch: _Watch
+    ) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+        """A batch; fewer than its size at the end of the chunk."""
+        pictures = np.empty((self.batch_size, *self.settings.frame_shape), np.uint8)
+        times: list[float] = []
+        while len(times) < self.batch_size and not self._stop.is_set():
+            if not reader.read_into(pictures[len(times)]):
+                break
+            time = round(zero + reader.time_seconds, 6)
+            if watch.sees(reader.time_seconds) and time > self.after:
+                times.append(time)
+        return np.array(times), pictures[: len(times)]
+
+
+class _Watch:
+    """Looks for what is wrong with the pictures of a chunk."""
+
+    def __init__(self, chunk: Chunk, settings: PictureSettings, start: float) -> None:
+        self._chunk = chunk
+        step = 1 / settings.fps if settings.fps else (settings.every or 1) / float(chunk.rate)
+        self._longest = step + _NOTICED_GAP_SECONDS
+        self._gaps: list[tuple[float, float]] = []
+        self._num_behind = 0
+        self._lacks_sound = chunk.sound is None and "sound" in settings.parts
+        self._lacks_pictures = start == 0
+        self.last = chunk.first_picture + start
+        """When the picture before was shown, in seconds of the chunk."""
+
+    def sees(self, seconds: float) -> bool:
+        """Whether a picture so long after the first lies in the chunk, before the next begins."""
+        time = self._chunk.first_picture + seconds
+        if time >= self._chunk.duration:
+            self._num_behind += 1
+            return False
+        self._lacks_pictures = False
+        self._reach(time)
+        return True
+
+    def notices(self, complaint: str) -> tuple[str, ...]:
+        """What was wrong with the chunk, at its end.
+
+        Raises:
+            DecodeError: if there was no picture at all.
+        """
+        if self._lacks_pictures:
+            raise DecodeError("no picture could be decoded")
+        self._reach(self._chunk.duration)
+        found = []
+        if self._lacks_sound:
+            found.append("it has no sound; that part of its pictures is black.")
+        if complaint:
+            found.append(f"of the sound, not all could be decoded: {complaint}")
+        if self._gaps:
+            found.append(self._gaps_text())
+        if self._num_behind:
+            found.append(f"{self._num_behind} pictures say that they are shown after its end.")
+        return tuple(f"{self._chunk.path}: {text}" for text in found)
+
+    def _reach(self, time: float) -> None:
+        if time - self.last > self._longest:
+            self._gaps.append((self.last, time))
+        self.last = time
+
+    def _gaps_text(self) -> str:
+        (start, end), others = self._gaps[0], self._gaps[1:]
+        text = f"no picture from {format_time(start)} to {format_time(end)}"
+        if others:
+            seconds = sum(end - start for start, end in self._gaps)
+            text += f" and in {len(others)} more places, {seconds:.0f} s in all"
+        return f"{text}; nothing is known of that."
+
+
+def _stretches(chunk: Chunk, settings: PictureSettings, after: float) -> tuple[Stretch, ...]:
+    """What is to be read of a chunk, in seconds after its first picture.
+
+    Samples at a rate are the same as without stretches, for each begins with a sample. Where
+    frames are counted there is one stretch.
+
+    Args:
+        chunk: the file.
+        settings: of the pictures.
+        after: what is read already.
+    """
+    end = chunk.duration - chunk.first_picture
+    if settings.fps is None:
+        return WHOLE if after < end else ()
+    length = math.ceil(STRETCH_SECONDS * settings.fps) / settings.fps
+    number = max(math.ceil(end / length), 1)
+    edges = [*(place * length for place in range(number)), math.inf]
+    return tuple((start, stop) for start, stop in pairwise(edges) if after < min(stop, end))
+
+
+def _nothing(settings: PictureSettings, until: float, notice: str) -> Batch:
+    return Batch(np.empty(0), np.empty((0, *settings.frame_shape), np.uint8), until, (notice,))

@@ -1,0 +1,155 @@
+"""How good probabilities of a highlight are: average precision, precision and recall, calibration.
+
+Labels are 0 or 1, probabilities those of 1, (N,) each, with pictures of both labels among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from experiments.highlights.training.recipes import Select
+from experiments.metrics import argmax_accuracy
+
+Floats = NDArray[np.float64]
+NUM_BINS = 10
+SCORE_NAMES: dict[Select, str] = {
+    "ap": "AP",
+    "precision": "precision",
+    "recall-at-precision": "recall at precision",
+    "accuracy": "accuracy",
+}
+_NUM_DRAWS = 500
+
+
+@dataclass(frozen=True)
+class TradeOff:
+    """Precision and recall at every threshold that makes a difference, (T,) each, ascending.
+
+    Args:
+        thresholds: each halfway between two probabilities; the first is below all of them.
+        margins: how far it could be moved either way.
+        precision: of the pictures at or above it, the share that are highlights.
+        recall: of the highlights, the share at or above it.
+    """
+
+    thresholds: Floats
+    margins: Floats
+    precision: Floats
+    recall: Floats
+
+    @property
+    def f1(self) -> Floats:
+        """Harmonic mean of precision and recall, (T,)."""
+        total = self.precision + self.recall
+        return 2 * self.precision * self.recall / np.where(total > 0, total, 1)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How often what is given a probability is a highlight, by ten equal steps of probability.
+
+    Args:
+        counts: pictures in each, (10,).
+        said: their mean probability, NaN where there are none, (10,).
+        true: share of highlights among them, likewise.
+        expected_error: mean distance of the two, weighted by the pictures.
+        brier: mean squared distance of probability and label.
+    """
+
+    counts: NDArray[np.int64]
+    said: Floats
+    true: Floats
+    expected_error: float
+    brier: float
+
+
+def average_precision(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """Mean precision over the recall, without interpolation."""
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(np.asarray(labels), np.asarray(probabilities)))
+
+
+def average_precision_interval(
+    labels: NDArray[np.int32], probabilities: Floats, clips: NDArray[np.int64], *, seed: int = 0
+) -> tuple[float, float] | None:
+    """95 % interval (low, high) of the average precision over other draws of clips.
+
+    Whole clips are drawn with replacement, for the pictures of one are alike. None where there
+    are fewer than 2 clips with highlights.
+    """
+    numbers = np.unique(clips)
+    if len({number for number in numbers if labels[clips == number].any()}) < 2:
+        return None
+    rng = np.random.default_rng(seed)
+    places = [np.flatnonzero(clips == number) for number in numbers]
+    values = []
+    for _ in range(_NUM_DRAWS):
+        drawn = np.concatenate([places[i] for i in rng.integers(len(places), size=len(places))])
+        if 0 < labels[drawn].sum() < len(drawn):
+            values.append(average_precision(labels[drawn], probabilities[drawn]))
+    low, high = np.percentile(values, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def trade_off(labels: ArrayLike, probabilities: ArrayLike) -> TradeOff:
+    """Precision and recall at every threshold."""
+    labels, probabilities = np.asarray(labels), np.asarray(probabilities, np.float64)
+    values, place = np.unique(probabilities, return_inverse=True)  # ascending
+    positive = np.bincount(place, weights=labels, minlength=len(values))
+    above = np.cumsum(np.bincount(place, minlength=len(values))[::-1])[::-1]
+    right = np.cumsum(positive[::-1])[::-1]
+    below = np.concatenate([[0.0], values[:-1]])
+    return TradeOff(
+        thresholds=(below + values) / 2,
+        margins=(values - below) / 2,
+        precision=right / above,
+        recall=right / positive.sum(),
+    )
+
+
+def recall_at_precision(labels: ArrayLike, probabilities: ArrayLike, precision: float) -> float:
+    """The highest recall at which a precision is reached; 0 where it is never."""
+    curve = trade_off(labels, probabilities)
+    return float(np.max(curve.recall, where=curve.precision >= precision, initial=0.0))
+
+
+def precision_at_half(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
+    """Of the pictures called highlights, the share that are; 0 where none is called one."""
+    called = probabilities.argmax(axis=1) == 1
+    return float(labels[called].mean()) if called.any() else 0.0
+
+
+def score_of(select: Select, *, precision: float) -> Callable[[NDArray, NDArray], float]:
+    """What an epoch is judged by, of probabilities (N, 2) and labels (N,); higher is better.
+
+    Args:
+        select: which.
+        precision: that has to be reached, for "recall-at-precision".
+    """
+    scores: dict[Select, Callable[[NDArray, NDArray], float]] = {
+        "ap": lambda p, labels: average_precision(labels, p[:, 1]),
+        "precision": precision_at_half,
+        "recall-at-precision": lambda p, labels: recall_at_precision(labels, p[:, 1], precision),
+        "accuracy": argmax_accuracy,
+    }
+    return scores[select]
+
+
+def calibration(labels: ArrayLike, probabilities: ArrayLike) -> Calibration:
+    """Said against true probabilities."""
+    labels, probabilities = np.asarray(labels), np.asarray(probabilities, np.float64)
+    step = np.minimum((probabilities * NUM_BINS).astype(int), NUM_BINS - 1)
+    counts = np.bincount(step, minlength=NUM_BINS)
+    filled = np.where(counts > 0, counts, np.nan)
+    said = np.bincount(step, weights=probabilities, minlength=NUM_BINS) / filled
+    true = np.bincount(step, weights=labels, minlength=NUM_BINS) / filled
+    return Calibration(
+        *(counts, said, true),
+        expected_error=float(np.nansum(counts * np.abs(said - true)) / len(labels)),
+        brier=float(np.mean((probabilities - labels) ** 2)),
+    )

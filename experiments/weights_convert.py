@@ -1,0 +1,163 @@
+"""`python -m weights convert`: files of arrays read safely, and written for Keras."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tyro.conf import Positional
+
+from experiments.weights_models import (
+    NAMES,
+    RESNETS,
+    TIMESFORMERS,
+    WITH_DECODER,
+    filled_model,
+)
+from weights.errors import WeightsError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+KERAS_WEIGHTS = ".weights.h5"
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Read a file of arrays safely, and write it for Keras or as safetensors."""
+
+    file: Positional[Path]
+    """bvlc_alexnet.npy; an .npz or .safetensors file of arrays by layer/variable; or, for a
+    torchvision ResNet, a UCF101 model or a TimeSformer, PyTorch's .pth or .safetensors."""
+    out: Positional[Path]
+    """What to write: a name that ends in .weights.h5 or .safetensors."""
+    model: str | None = None
+    """The model that the file is for, such as mobilenet_0.25 or torchvision_resnet50. For a
+    timesformer the file may be of the original, of transformers, or a plain ViT's."""
+    decoder: Path | None = None
+    """The decoder's file of a ucf101_crnn or ucf101_resnet_crnn; FILE is the encoder's."""
+    clip_shape: tuple[int, int, int] = (28, 256, 342)
+    """Frames, height and width that a ucf101_conv3d or ucf101_crnn was made for."""
+    num_classes: int | None = None
+    """Classes of a timesformer, if others than the file's: its last layer then starts anew."""
+    num_frames: int | None = None
+    """Frames of a timesformer's clips, if others than the file's; 8 where it has none."""
+    image_size: int | None = None
+    """Height and width of a timesformer's frames in pixels, if others than the file's."""
+    ignore: tuple[str, ...] = ()
+    """Keys of a timesformer's file, or what they start with up to a dot, to leave out."""
+    overwrite: bool = False
+    """Replace OUT where it exists."""
+
+    def run(self) -> int:
+        """Convert; the exit code."""
+        from weights.arrays import write_safetensors
+        from weights.assign import model_arrays
+
+        self._check()
+        arrays = self._arrays()
+        model = self._model(arrays)
+        if model is not None:  # names and shapes are then its own
+            arrays = model_arrays(model)
+        if self.out.name.endswith(KERAS_WEIGHTS):
+            _save_keras_weights(model, self.out)
+        else:
+            write_safetensors(self.out, arrays)
+        num_parameters = sum(array.size for array in arrays.values())
+        print(f"{self.out}: {len(arrays)} arrays, {num_parameters:,} parameters.")
+        return 0
+
+    def _check(self) -> None:
+        """Raise WeightsError for what would fail later, after the work."""
+        if not self.out.name.endswith((KERAS_WEIGHTS, ".safetensors")):
+            raise WeightsError(
+                f"OUT must end in {KERAS_WEIGHTS} or .safetensors. It is {self.out}."
+            )
+        if self.out.exists() and not self.overwrite:
+            raise WeightsError(f"{self.out} exists. Choose another name, or give --overwrite.")
+        if not self.out.parent.is_dir():
+            raise WeightsError(f"There is no folder {self.out.parent} to write to; make it first.")
+        if self.model is not None and self.model not in NAMES:
+            raise WeightsError(f"--model must be one of {', '.join(NAMES)}. It is {self.model}.")
+        self._check_options()
+        is_npy = self.file.suffix == ".npy"
+        if is_npy and self.model not in (None, "alexnet"):
+            raise WeightsError(f"An .npy file is read as alexnet's. --model is {self.model}.")
+        if not is_npy and self.model is None and self.out.name.endswith(KERAS_WEIGHTS):
+            raise WeightsError(
+                f"{KERAS_WEIGHTS} files need the model's layers. Give --model, one of "
+                f"{', '.join(NAMES)}."
+            )
+
+    def _check_options(self) -> None:
+        """Those that are for some models alone."""
+        if (self.decoder is not None) != (self.model in WITH_DECODER):
+            raise WeightsError(
+                f"--decoder is for {' and '.join(WITH_DECODER)}, and they need it. --model is "
+                f"{self.model}, --decoder {self.decoder}."
+            )
+        names = ("num_classes", "num_frames", "image_size", "ignore")
+        given = [
+            f"--{name.replace('_', '-')}" for name in names if getattr(self, name) not in (None, ())
+        ]
+        if given and self.model not in TIMESFORMERS:
+            raise WeightsError(
+                f"{' and '.join(given)} must go with --model {', '.join(TIMESFORMERS)}. --model "
+                f"is {self.model}."
+            )
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """By layer/variable."""
+        from weights.alexnet import read_alexnet_npy
+        from weights.arrays import read_arrays
+        from weights.resnet import resnet_arrays
+        from weights.ucf101_models import conv3d_arrays, crnn_arrays, resnet_crnn_arrays
+
+        if self.file.suffix == ".npy":
+            return read_alexnet_npy(self.file)
+        arrays = read_arrays(self.file)
+        if self.decoder is not None:
+            both = crnn_arrays if self.model == "ucf101_crnn" else resnet_crnn_arrays
+            return both(arrays, read_arrays(self.decoder))
+        if self.model == "ucf101_conv3d":
+            return conv3d_arrays(arrays)
+        if attention := TIMESFORMERS.get(self.model or ""):
+            return self._timesformer_arrays(arrays, attention)
+        return resnet_arrays(arrays) if self.model in RESNETS else arrays
+
+    def _timesformer_arrays(
+        self, state: dict[str, np.ndarray], attention: str
+    ) -> dict[str, np.ndarray]:
+        """Made to fit the size that is wanted; tells what was done."""
+        from weights.timesformer import timesformer_arrays
+        from weights.timesformer_fit import fit_timesformer
+        from weights.timesformer_size import size_of
+
+        arrays = timesformer_arrays(state, ignore=self.ignore)
+        size = size_of(
+            arrays,
+            attention=attention,
+            num_classes=self.num_classes,
+            num_frames=self.num_frames,
+            image_size=self.image_size,
+        )
+        arrays, notes = fit_timesformer(arrays, size.shapes())
+        for note in notes:
+            print(note)
+        return arrays
+
+    def _model(self, arrays: dict[str, np.ndarray]) -> Any:
+        """With the arrays, if one is wanted."""
+        is_keras = self.out.name.endswith(KERAS_WEIGHTS)
+        name = self.model or ("alexnet" if self.file.suffix == ".npy" else None)
+        if name is None or (name == "alexnet" and not is_keras):
+            return None
+        return filled_model(name, arrays, clip_shape=self.clip_shape, num_classes=self.num_classes)
+
+
+def _save_keras_weights(model: Any, out: Path) -> None:
+    from weights.files import replacing
+
+    with replacing(out) as temporary:
+        model.save_weights(temporary, overwrite=True)
