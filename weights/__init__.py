@@ -11,7 +11,10 @@ from weights.imagenet import ImageNetClass, imagenet_classes
 from weights.legacy_tt import load_legacy_tt
 from weights.registry import ENTRIES, Entry
 from weights.resnet import resnet_arrays
+from weights.timesformer import timesformer_arrays
+from weights.timesformer_fit import fit_timesformer, load_timesformer
 from weights.torch_files import read_state_dict, read_torch_file
+from weights.ucf101_models import conv3d_arrays, crnn_arrays, resnet_crnn_arrays
 from weights.unpickle import read_object_npy
 
 __all__ = [
@@ -20,8 +23,12 @@ __all__ = [
     "ImageNetClass",
     "WeightsError",
     "assign_arrays",
+    "conv3d_arrays",
+    "crnn_arrays",
+    "fit_timesformer",
     "imagenet_classes",
     "load_legacy_tt",
+    "load_timesformer",
     "model_arrays",
     "read_alexnet_npy",
     "read_arrays",
@@ -29,5 +36,7 @@ __all__ = [
     "read_state_dict",
     "read_torch_file",
     "resnet_arrays",
+    "resnet_crnn_arrays",
+    "timesformer_arrays",
     "write_safetensors",
 ]

@@ -18,7 +18,7 @@ from weights.torch_values import Values
 from weights.torch_zip import SIGNATURE, read_zip
 
 SUFFIXES = (".pth", ".pt", ".pyth", ".bin")
-STATE_DICT_KEYS = ("state_dict", "model_state", "model", "model_state_dict")
+STATE_DICT_KEYS = ("state_dict", "model_state", "model", "model_state_dict", "module")
 REMEDY = (
     "Get the file from its source again, or save the state dict alone, where torch and the "
     "model's own code are: torch.save(model.state_dict(), FILE)."

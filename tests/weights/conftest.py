@@ -1,6 +1,24 @@
-"""Tests here lean on the oracle of ../ttrnn."""
+"""Tests here lean on the oracle of ../ttrnn, and run `python -m weights` in their process."""
 
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "ttrnn"))
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run the command in this process: its exit code, output and errors."""
+    from experiments import weights_command
+
+    monkeypatch.setattr("experiments.runtime.configure", lambda threads, seed: None)
+    monkeypatch.setattr("experiments.runtime.stop_on_termination", lambda: None)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["weights", *map(str, words)])
+        code = weights_command.main()
+        return code, *capsys.readouterr()
+
+    return run

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from experiments import weights_command
+from experiments import weights_models
 from weights import WeightsError, model_arrays, read_arrays, write_safetensors
 from weights.alexnet import ALEXNET_SHAPES
 
@@ -16,20 +16,6 @@ from .pickles import file
 from .torch_pickles import state_dict, zip_file
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Run the command in this process: its exit code, output and errors."""
-    monkeypatch.setattr("experiments.runtime.configure", lambda threads, seed: None)
-    monkeypatch.setattr("experiments.runtime.stop_on_termination", lambda: None)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["weights", *map(str, words)])
-        code = weights_command.main()
-        return code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture
@@ -201,10 +187,10 @@ def test_alexnets_layers_are_the_files():
     assert {name: tuple(v.shape) for name, v in variables.items()} == ALEXNET_SHAPES
 
 
-@pytest.mark.parametrize("name", sorted(set(weights_command.MODELS) - {"alexnet"}))
+@pytest.mark.parametrize("name", sorted(set(weights_models.MODELS) - {"alexnet"}))
 def test_models_are_keras_own(name):
     """Red for a builder that keras.applications does not have."""
-    function, _ = weights_command.MODELS[name]
+    function, _ = weights_models.MODELS[name]
     assert callable(getattr(keras.applications, function))
 
 

@@ -1,7 +1,19 @@
 """Whole architectures, one a file."""
 
 from ttrnn.models.alexnet import build_alexnet
+from ttrnn.models.conv3d import build_conv3d
+from ttrnn.models.crnn import build_crnn
 from ttrnn.models.resnet import build_resnet
+from ttrnn.models.resnet_crnn import build_resnet_crnn
+from ttrnn.models.timesformer import build_timesformer
 from ttrnn.models.video_rnn import build_video_rnn
 
-__all__ = ["build_alexnet", "build_resnet", "build_video_rnn"]
+__all__ = [
+    "build_alexnet",
+    "build_conv3d",
+    "build_crnn",
+    "build_resnet",
+    "build_resnet_crnn",
+    "build_timesformer",
+    "build_video_rnn",
+]

@@ -1,0 +1,93 @@
+"""How torch lays out the weights of layers, and how Keras does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from weights.errors import WeightsError
+from weights.pickle_machine import shown
+
+Axes = tuple[int, ...]
+Place = tuple[str | None, Axes]
+"""Our name, or None for what Keras has not; and which of torch's axes becomes our first, ..."""
+Rules = Mapping[str, Place]
+"""Torch's word -> our variable's place."""
+
+CONVOLUTION_2D: Rules = {
+    "weight": ("kernel", (2, 3, 1, 0)),  # (out, in, h, w) -> (h, w, in, out)
+    "bias": ("bias", (0,)),
+}
+CONVOLUTION_3D: Rules = {**CONVOLUTION_2D, "weight": ("kernel", (2, 3, 4, 1, 0))}
+DENSE: Rules = {"weight": ("kernel", (1, 0)), "bias": ("bias", (0,))}
+NORM: Rules = {
+    "weight": ("gamma", (0,)),
+    "bias": ("beta", (0,)),
+    "running_mean": ("moving_mean", (0,)),
+    "running_var": ("moving_variance", (0,)),
+    "num_batches_tracked": (None, ()),  # Keras keeps no such count
+}
+MAX_NAMED = 3
+PREFIX = "module."  # what torch.nn.DataParallel puts before every key
+
+
+def placed(
+    state: Mapping[str, np.ndarray], place: Callable[[str], Place | None], *, model: str
+) -> dict[str, np.ndarray]:
+    """Arrays by layer/variable from a state dict.
+
+    Args:
+        state: arrays by torch's key, with or without DataParallel's "module." before it.
+        place: where a key's array goes; None for a key that the model has not.
+        model: whose keys they must be, with an example, for the error.
+
+    Returns:
+        Views of the given arrays, axes in Keras's order.
+
+    Raises:
+        WeightsError: for a key without a place, two keys for one weight, or an array with another
+            number of axes than such a weight has.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    unknown = []
+    for key, array in state.items():
+        found = place(key.removeprefix(PREFIX))
+        if found is None:
+            unknown.append(key)
+            continue
+        name, axes = found
+        if name is None:
+            continue
+        if name in arrays:
+            raise WeightsError(f"Every weight takes one array. {name} is there under two keys.")
+        arrays[name] = _transposed(key, array, axes)
+    _refuse(unknown, model)
+    return arrays
+
+
+def in_layer(layer: str, rules: Rules, word: str) -> Place | None:
+    """The place of a layer's weight, by torch's word for it."""
+    if word not in rules:
+        return None
+    variable, axes = rules[word]
+    return (f"{layer}/{variable}" if variable else None), axes
+
+
+def _transposed(key: str, array: np.ndarray, axes: Axes) -> np.ndarray:
+    if array.ndim != len(axes):
+        raise WeightsError(
+            f"{shown(key)} must have {len(axes)} axes. Received shape {array.shape}; is it another "
+            "model's file?"
+        )
+    return array.transpose(axes)
+
+
+def _refuse(unknown: list[str], model: str) -> None:
+    if unknown:
+        named = ", ".join(shown(key) for key in sorted(unknown)[:MAX_NAMED])
+        more = f" and {len(unknown) - MAX_NAMED} more" if len(unknown) > MAX_NAMED else ""
+        raise WeightsError(
+            f"Keys must be those of {model}. Received {len(unknown)} others: {named}{more}; is it "
+            "another model's file?"
+        )
