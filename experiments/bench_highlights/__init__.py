@@ -92,6 +92,7 @@ def run(arguments: Arguments) -> None:
 def main() -> int:
     """Run the command; returns the exit code."""
     arguments = tyro.cli(Arguments, prog="python -m experiments.bench_highlights")
+    runtime.stop_on_termination()
     try:
         run(arguments)
     except (PreprocessError, ValueError, OSError, RuntimeError) as error:
