@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.highlights.training.picture_batches import Batch, BatchReader
+from experiments.highlights.scoring.picture_batches import Batch, BatchReader
 
 
 class PictureModel(Protocol):

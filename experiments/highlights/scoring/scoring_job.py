@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,8 +15,8 @@ if TYPE_CHECKING:
     from experiments.highlights.labels.types import Box
     from experiments.highlights.rendering.recording import Chunk
     from experiments.highlights.scoring.kept_scores import KeptScores
+    from experiments.highlights.scoring.picture_batches import Batch
     from experiments.highlights.scoring.scorer import Scorer
-    from experiments.highlights.training.picture_batches import Batch
 
 _VERSION = 1  # of the way in which scores are made
 _BAR = "{desc} {percentage:3.0f}% |{bar}|{postfix}, {remaining} left"
@@ -91,11 +90,11 @@ def score_into(
     from tqdm import tqdm
 
     from experiments.highlights.rendering.recording import recording_duration
+    from experiments.highlights.scoring.picture_batches import BatchReader
     from experiments.highlights.scoring.scoring import score_recording
-    from experiments.highlights.training.picture_batches import BatchReader
     from preprocess.machine import read_machine
+    from preprocess.messages import silent_decoders
 
-    _hush_decoders()
     kept.begin()
     if kept.num_rows:
         say(f"Going on after {kept.num_rows:,} scores that are there.")
@@ -111,14 +110,15 @@ def score_into(
     )
     begun, before = time.monotonic(), kept.num_rows
     first = max(kept.last_time, 0.0)
-    with tqdm(
+    bar = tqdm(
         total=recording_duration(chunks),
         initial=first,
         desc="scoring",
         bar_format=_BAR,
         dynamic_ncols=True,
         disable=None,
-    ) as bar:
+    )
+    with silent_decoders(), bar:
 
         def take(batch: Batch, probabilities: Any) -> None:
             kept.append(batch.times, probabilities)
@@ -132,12 +132,6 @@ def score_into(
     kept.finish()
     seconds = formatting.duration(time.monotonic() - begun)
     say(f"{kept.num_rows - before:,} pictures were scored in {seconds}: {kept.path}")
-
-
-def _hush_decoders() -> None:
-    """Let FFmpeg in OpenCV say nothing of its own. What could not be decoded is told by us."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 
 
 def _digest(model: Path) -> str:

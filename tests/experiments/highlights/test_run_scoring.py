@@ -12,10 +12,10 @@ import pytest
 
 from experiments.highlights.rendering.chunk_files import recording_chunks
 from experiments.highlights.rendering.recording import read_recording
+from experiments.highlights.scoring import picture_batches
+from experiments.highlights.scoring.picture_batches import BatchReader
 from experiments.highlights.scoring.pictures import PictureSettings
 from experiments.highlights.scoring.scoring import score_recording
-from experiments.highlights.training import picture_batches
-from experiments.highlights.training.picture_batches import BatchReader
 from preprocess.errors import DecodeError
 
 from .counters import NTSC, ffmpeg, number_of, render_counter
