@@ -74,6 +74,7 @@ setup(
         "console_scripts": [
             "ttrnn-preprocess = preprocess.__main__:main",
             "ttrnn-ucf11 = experiments.ucf11:main",
+            "ttrnn-ucf101 = experiments.ucf101.__main__:main",
             "ttrnn-classify = experiments.classify:main",
             "ttrnn-highlights = experiments.highlights.commands:main",
             "ttrnn-threads = experiments.threads:main",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 
@@ -57,7 +57,31 @@ def build_model(
     )
 
 
-def build_optimizer(recipe: Recipe, num_steps: int) -> keras.Optimizer:
+class OptimizerSettings(Protocol):
+    """What a recipe says of the optimizer."""
+
+    @property
+    def learning_rate(self) -> float:
+        """The highest."""
+
+    @property
+    def schedule(self) -> str:
+        """`cosine`, or any other for a constant rate."""
+
+    @property
+    def warmup_share(self) -> float:
+        """Share of all steps over which the rate of a cosine rises from 0."""
+
+    @property
+    def weight_decay(self) -> float:
+        """Apart from the gradient; 0 for Adam."""
+
+    @property
+    def clip_norm(self) -> float | None:
+        """Largest norm of all gradients together."""
+
+
+def build_optimizer(recipe: OptimizerSettings, num_steps: int) -> keras.Optimizer:
     """Adam, or AdamW with weight decay, over `num_steps` steps of the recipe's schedule."""
     rate: Any = recipe.learning_rate
     if recipe.schedule == "cosine":

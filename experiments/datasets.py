@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import shlex
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from experiments.recommendations import find_recommendation
@@ -13,6 +14,7 @@ from preprocess.commands import Extract
 from preprocess.errors import PreprocessError
 from preprocess.machine import read_machine
 from preprocess.reader import Shards
+from preprocess.settings import FrameSettings
 
 DATA = Path("data")
 
@@ -22,6 +24,8 @@ def open_dataset(
     *,
     videos: Path | None,
     shards: Path | None,
+    settings: FrameSettings = FrameSettings(),  # noqa: B008 - frozen
+    classes: Sequence[str] | None = None,
     jobs: int | None = None,
     allow_failures: bool = False,
 ) -> Shards:
@@ -32,6 +36,8 @@ def open_dataset(
             there either, the built-in demo set takes its place, and a line says so.
         videos: a folder of videos, or None.
         shards: a directory of shards, or None; with `videos` too, it is brought up to date.
+        settings: of frames that are extracted; a directory given alone is opened as it is.
+        classes: only these; None for all.
         jobs: worker processes; None for what `python -m experiments.threads` has found best, else
             one a core.
         allow_failures: go on without the clips that cannot be read.
@@ -41,16 +47,29 @@ def open_dataset(
     """
     name = None
     if videos is None and shards is None:
-        if not Path(dataset.default_videos_dir).is_dir():
+        if takes_demo(dataset, videos=videos, shards=shards):
             _render_demo(dataset, jobs)
             dataset = DEMO
         videos, name = Path(dataset.default_videos_dir), dataset.name
-        shards = DATA / "shards" / name
+        shards = DATA / "shards" / f"{name}{_suffix(settings, classes)}"
     if videos is not None:
-        shards = shards or _shards_of(videos)
-        _extract(videos, shards, jobs, name, allow_failures)
+        shards = shards or _shards_of(videos, settings, classes)
+        extract = Extract(
+            *(videos, shards, settings.size, settings.stride, settings.max_frames),
+            classes=None if classes is None else tuple(classes),
+            dataset=name,
+            allow_failures=allow_failures,
+        )
+        _extract(extract, jobs)
     assert shards is not None
-    return open_shards(shards)
+    opened = open_shards(shards)
+    return opened if classes is None else opened.of_classes(classes)
+
+
+def takes_demo(dataset: Dataset, *, videos: Path | None, shards: Path | None) -> bool:
+    """Whether `open_dataset` would run on the built-in set."""
+    is_named = videos is not None or shards is not None
+    return not is_named and not Path(dataset.default_videos_dir).is_dir()
 
 
 def _render_demo(missing: Dataset, jobs: int | None) -> None:
@@ -64,24 +83,39 @@ def _render_demo(missing: Dataset, jobs: int | None) -> None:
     render_dataset(Path(DEMO.default_videos_dir), jobs=jobs)
 
 
-def _shards_of(videos: Path) -> Path:
-    """A directory of its own for each folder of videos."""
-    digest = hashlib.sha256(str(videos.resolve()).encode()).hexdigest()[:8]
-    return DATA / "shards" / f"{videos.resolve().name}-{digest}"
+def _shards_of(videos: Path, settings: FrameSettings, classes: Sequence[str] | None) -> Path:
+    """A directory of its own for each folder of videos, and each way to extract it."""
+    name = f"{videos.resolve().name}-{_digest(str(videos.resolve()))}"
+    return DATA / "shards" / f"{name}{_suffix(settings, classes)}"
 
 
-def _extract(
-    videos: Path, shards: Path, jobs: int | None, name: str | None, allow_failures: bool
-) -> None:
+def _suffix(settings: FrameSettings, classes: Sequence[str] | None) -> str:
+    """What is not as usual, in a directory's name."""
+    usual = FrameSettings()
+    parts = []
+    if settings.size != usual.size:
+        parts.append("x".join(map(str, settings.size)))
+    if settings.stride != usual.stride:
+        parts.append(f"stride{settings.stride}")
+    if settings.max_frames != usual.max_frames:
+        parts.append(f"first{settings.max_frames}")
+    if classes is not None:
+        parts.append(f"{len(classes)}classes-{_digest(','.join(sorted(classes)))}")
+    return "".join(f"-{part}" for part in parts)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _extract(extract: Extract, jobs: int | None) -> None:
     """`python -m preprocess`, in this process."""
-    command = shlex.join(["python", "-m", "preprocess", "folder", str(videos), str(shards)])
     kept = None if jobs else find_recommendation("extract", read_machine())
     measured = kept.setting if kept else {"jobs": jobs}
-    code = Extract(
-        *(videos, shards), **measured, allow_failures=allow_failures, dataset=name, command=command
-    ).run()
-    if code:
+    extract = replace(extract, **measured)
+    if replace(extract, command=extract.as_typed()).run():
         raise PreprocessError(
-            f"Some clips of {videos} could not be read: see {shards / 'failures.csv'}. Mend or "
-            "remove them, or go on without them: --allow-failures."
+            f"Some clips of {extract.videos} could not be read: see "
+            f"{extract.shards / 'failures.csv'}. Mend or remove them, or go on without them: "
+            "--allow-failures."
         )

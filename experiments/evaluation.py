@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
 from experiments.history import History
-from experiments.metrics import accuracy, wilson_interval
+from experiments.metrics import accuracy, top_k_accuracy, wilson_interval
 from experiments.run_directory import Predictions
 from experiments.training import Classifier
-from preprocess.pipeline import ClipBatches
 from preprocess.reader import Shards
+
+if TYPE_CHECKING:
+    from experiments.clip_job import Batches
 
 
 def predict_clips(
-    classifier: Classifier, shards: Shards, batches: ClipBatches, clips: np.ndarray
+    classifier: Classifier, shards: Shards, batches: Batches, clips: np.ndarray
 ) -> Predictions:
-    """Predictions for some clips, in the order of the shards."""
+    """Predictions for some clips, in the order of the shards.
+
+    Where a clip is seen several times, its probabilities are the mean of those of its views.
+    """
     order, stream = batches.by_length(clips)
     probabilities, labels = classifier.predict(stream)
-    back = np.argsort(order)
-    positions = order[back]
+    positions, first, row_of = np.unique(order, return_index=True, return_inverse=True)
+    sums = np.zeros((len(positions), probabilities.shape[1]))
+    np.add.at(sums, row_of, probabilities)
     return Predictions(
         class_names=shards.class_names,
         clips=[shards.sources[i] for i in positions],
         groups=[shards.groups[i] for i in positions],
         num_frames=shards.num_frames[positions],
-        labels=labels[back],
-        probabilities=probabilities[back],
+        labels=labels[first],
+        probabilities=sums / np.bincount(row_of)[:, None],
     )
 
 
@@ -66,6 +72,7 @@ def scores(
     return {
         "accuracy": accuracies[selection],
         "accuracy_interval": {"low": low, "high": high},
+        "accuracy_top5": top_k_accuracy(tested.labels, tested.probabilities, k=5),
         "accuracy_last": accuracies["last"],
         "accuracy_best": accuracies["best"],
         "validation_accuracy": chosen.validation_accuracy,

@@ -6,17 +6,27 @@ A run that failed or was killed lacks some of them; what is missing is None, nev
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-_FIXED_COLUMNS = ("clip", "group", "num_frames", "label", "predicted", "correct", "confidence")
+_FIXED_COLUMNS = {  # and their types in Arrow's words
+    "clip": "string",
+    "group": "string",
+    "num_frames": "int64",
+    "label": "string",
+    "predicted": "string",
+    "correct": "bool",
+    "confidence": "double",
+}
 _PROBABILITY = "p_"
 _RUN_FILES = ("config.json", "metrics.csv", "predictions.csv", "result.json")
 
@@ -34,20 +44,31 @@ class Predictions:
     labels: npt.NDArray[np.int64]  # (N,)
     probabilities: npt.NDArray[np.float64]  # (N, C)
 
-    @property
+    @cached_property
     def predicted(self) -> npt.NDArray[np.int64]:
         """(N,) the most probable class."""
         return self.probabilities.argmax(axis=1)
 
-    @property
+    @cached_property
     def confidence(self) -> npt.NDArray[np.float64]:
         """(N,) the probability of the predicted class."""
         return self.probabilities.max(axis=1)
 
-    @property
+    @cached_property
     def correct(self) -> npt.NDArray[np.bool_]:
         """(N,) whether the predicted class is the true one."""
         return self.predicted == self.labels
+
+    @cached_property
+    def true_probability(self) -> npt.NDArray[np.float64]:
+        """(N,) the probability of the true class."""
+        return np.take_along_axis(self.probabilities, self.labels[:, None], axis=1)[:, 0]
+
+    @cached_property
+    def true_rank(self) -> npt.NDArray[np.int64]:
+        """(N,) the true class's place by probability; 1 is the predicted class."""
+        ranked = np.argsort(-self.probabilities, axis=1, kind="stable")  # (N, C)
+        return (ranked == self.labels[:, None]).argmax(axis=1) + 1
 
 
 @dataclass(frozen=True)
@@ -57,6 +78,7 @@ class Run:
     path: Path
     config: dict[str, Any]
     result: dict[str, Any]
+    model: dict[str, Any]  # what was kept with a model for later use, such as the frames it saw
     history: History | None
     predictions: Predictions | None
 
@@ -74,6 +96,7 @@ def read_run(run_dir: Path) -> Run:
         path=run_dir,
         config=_read_json(run_dir / "config.json"),
         result=_read_json(run_dir / "result.json"),
+        model=_read_json(run_dir / "model.json"),
         history=read_history(run_dir / "metrics.csv"),
         predictions=read_predictions(run_dir / "predictions.csv"),
     )
@@ -106,24 +129,21 @@ def read_predictions(path: Path) -> Predictions | None:
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """The inverse of `read_predictions`; label and predicted are written as class names."""
-    names = predictions.class_names
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*_FIXED_COLUMNS, *(_PROBABILITY + name for name in names)])
-        for i, clip in enumerate(predictions.clips):
-            writer.writerow(
-                [
-                    clip,
-                    predictions.groups[i],
-                    predictions.num_frames[i],
-                    names[predictions.labels[i]],
-                    names[predictions.predicted[i]],
-                    int(predictions.correct[i]),
-                    f"{predictions.confidence[i]:.6g}",
-                    *(f"{value:.6g}" for value in predictions.probabilities[i]),
-                ]
-            )
+    """The inverse of `read_predictions`; label and predicted are written as class names.
+
+    The same columns go into a Parquet file beside it, typed and with all digits.
+
+    Args:
+        path: of the CSV.
+        predictions: one row each.
+    """
+    columns = _columns(predictions)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*(map(_csv_cell, column) for column in columns.values()), strict=True))
+    write_atomically(path, text.getvalue().encode())
+    write_atomically(path.with_suffix(".parquet"), _parquet(columns))
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -134,6 +154,37 @@ def write_atomically(path: Path, content: bytes) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _columns(predictions: Predictions) -> dict[str, Sequence[Any] | npt.NDArray[Any]]:
+    """Of either file, each (N,)."""
+    names = np.array(predictions.class_names, object)
+    fixed = (
+        *(predictions.clips, predictions.groups, predictions.num_frames),
+        *(names[predictions.labels], names[predictions.predicted]),
+        *(predictions.correct, predictions.confidence),
+    )
+    probabilities = dict(zip(names, predictions.probabilities.T, strict=True))
+    return {
+        **dict(zip(_FIXED_COLUMNS, fixed, strict=True)),
+        **{_PROBABILITY + name: column for name, column in probabilities.items()},
+    }
+
+
+def _csv_cell(value: Any) -> Any:
+    if isinstance(value, np.bool_):
+        return int(value)
+    return f"{value:.6g}" if isinstance(value, np.floating) else value
+
+
+def _parquet(columns: dict[str, Sequence[Any] | npt.NDArray[Any]]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = {name: pa.type_for_alias(_FIXED_COLUMNS.get(name, "double")) for name in columns}
+    content = io.BytesIO()
+    pq.write_table(pa.table(columns, schema=pa.schema(types)), content)
+    return content.getvalue()
 
 
 def _class_index(text: str, names: Sequence[str], path: Path) -> int:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from experiments import runtime
 from experiments.run_directory import write_atomically
 from experiments.runtime import Threads
+
+RECORDS = Path("experiments/results.csv")
 
 # Settings that change how a run is carried out, not what comes out.
 _FREE_TO_CHANGE = {
@@ -24,6 +31,29 @@ _FREE_TO_CHANGE = {
 
 class RunError(ValueError):
     """A run cannot be started or resumed as asked."""
+
+
+def require_positive(arguments: Any, names: Sequence[str]) -> None:
+    """Raise ValueError for a number among some flags that is not above 0; None is none."""
+    for name in names:
+        value = getattr(arguments, name)
+        if value is not None and value <= 0:
+            flag = name.replace("_", "-")
+            raise ValueError(f"--{flag} must be greater than 0. Received {value}.")
+
+
+def require_records(record: bool) -> None:
+    """Raise ValueError if a result is to be recorded, and there is no place for it here."""
+    if record and not RECORDS.parent.is_dir():
+        raise ValueError(
+            f"--record appends to {RECORDS}, but there is no folder {RECORDS.parent} here; run "
+            "from the root of the repository."
+        )
+
+
+def typed_command(module: str) -> str:
+    """What was typed."""
+    return shlex.join(["python", "-m", module, *sys.argv[1:]])
 
 
 def choose_run_dir(name: str, *, out: Path | None, resume: bool) -> Path:
@@ -73,6 +103,44 @@ def write_config(run_dir: Path, config: dict[str, Any]) -> None:
             )
         return
     write_atomically(path, json.dumps(config, indent=2).encode())
+
+
+def begin_run(
+    name: str, arguments: Any, settings: dict[str, Any], *, workload: str | None = None
+) -> tuple[Path, dict[str, Any] | None]:
+    """Choose a run's directory, keep its settings there, and set up TensorFlow.
+
+    Args:
+        name: of the run.
+        arguments: have `out`, `resume`, `threads` and `seed`.
+        settings: all that the run is made of, flags included.
+        workload: the kind of work, by its name among thread settings.
+
+    Returns:
+        The directory; and the result, if the run is finished. TensorFlow is then left alone.
+
+    Raises:
+        RunError: if there is another run, or this one was of other settings.
+        ValueError: for unknown threads.
+    """
+    run_dir = choose_run_dir(name, out=arguments.out, resume=arguments.resume)
+    threads = threads_of_run(run_dir) if arguments.threads == "auto" else None
+    threads = threads or runtime.choose_threads(arguments.threads, workload=workload)
+    write_config(run_dir, {**settings, "threads_used": asdict(threads)})
+    if finished := _finished_result(run_dir):
+        return run_dir, finished
+    runtime.configure(threads, seed=arguments.seed)
+    print(f"keeping all in {run_dir}\n{threads}")
+    return run_dir, None
+
+
+def _finished_result(run_dir: Path) -> dict[str, Any] | None:
+    """What a run that came to its end gave, with its directory; None for any other."""
+    path = run_dir / "result.json"
+    if not path.exists():
+        return None
+    print(f"{run_dir} is finished; nothing to resume.")
+    return json.loads(path.read_text()) | {"run_dir": run_dir}
 
 
 def threads_of_run(run_dir: Path) -> Threads | None:

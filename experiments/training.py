@@ -7,6 +7,7 @@ the random generators among them.
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 import time
@@ -14,6 +15,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -23,8 +25,16 @@ from tqdm import tqdm
 from experiments.history import Epoch, History
 from experiments.metrics import argmax_accuracy
 
+if TYPE_CHECKING:
+    from experiments.finetuning.mixup import Mixup
+
 Score = Callable[[np.ndarray, np.ndarray], float]
 """Of probabilities (N, classes) and labels (N,); the higher, the better."""
+
+Stop = Callable[[History], bool]
+"""Whether training ends after the epochs so far."""
+NextRate = Callable[[History], float]
+"""The learning rate of the next epoch."""
 
 _CHECKPOINT = "checkpoint.npz"
 # An epoch that ends sooner after the last checkpoint leaves none: a resumed run repeats it, to the
@@ -41,6 +51,7 @@ class Classifier:
         label_smoothing: share of the target spread over all classes, in training only.
         coupled_weight_decay: times each weight, added to its gradient, as torch's optimizers do;
             Keras's own `weight_decay` is apart from the gradient.
+        mixup: of the clips of a batch and their targets, in training only.
     """
 
     def __init__(
@@ -50,6 +61,7 @@ class Classifier:
         *,
         label_smoothing: float = 0.0,
         coupled_weight_decay: float = 0.0,
+        mixup: Mixup | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -58,16 +70,31 @@ class Classifier:
         self._num_classes = model.output_shape[-1]
         self._smoothing = label_smoothing
         self._decay = coupled_weight_decay
+        self._mixup = mixup
         self._train: Callable | None = None
         self._predict: Callable | None = None
 
     @property
     def variables(self) -> list[keras.Variable]:
         """Everything that training changes: weights, generator states, optimizer state."""
-        return [*self.model.variables, *(self.optimizer.variables if self.optimizer else [])]
+        others = [part.variables for part in (self.optimizer, self._mixup) if part is not None]
+        return [*self.model.variables, *itertools.chain(*others)]
+
+    def set_learning_rate(self, rate: float) -> None:
+        """From the next step on; only of an optimizer without a schedule."""
+        assert self.optimizer is not None
+        self.optimizer.learning_rate = rate
 
     def train_batch(self, inputs, labels) -> tuple[float, int]:
-        """One step. Returns the mean loss and the number of clips classified right."""
+        """One step. Returns the mean loss and the number of clips classified right.
+
+        Of a mixed clip the class of its larger share is the right one.
+
+        Raises:
+            ValueError: with mixup, if the clips are not equally long.
+        """
+        if self._mixup is not None:
+            self._mixup.check(inputs)
         if self._train is None:
             spec = tf.nest.map_structure(_any_batch, (inputs, labels))
             self._train = tf.function(self._train_step, input_signature=spec)
@@ -90,6 +117,9 @@ class Classifier:
 
     def _train_step(self, inputs, labels):
         targets = tf.one_hot(labels, self._num_classes)
+        if self._mixup is not None:
+            inputs, targets = self._mixup(inputs, targets)
+            labels = tf.argmax(targets, axis=-1, output_type=labels.dtype)
         with tf.GradientTape() as tape:
             probabilities = self.model(inputs, training=True)
             losses = keras.losses.categorical_crossentropy(
@@ -120,6 +150,8 @@ def train(
     score: Score = argmax_accuracy,
     score_name: str = "accuracy",
     unit: str = "clip",
+    stop: Stop | None = None,
+    next_rate: NextRate | None = None,
 ) -> History:
     """Train, keeping the best and the last model and a checkpoint to resume from.
 
@@ -135,6 +167,8 @@ def train(
         score: what the best epoch is chosen by, of the validation part.
         score_name: in words; shown beside the accuracy where it is another.
         unit: what a batch is counted in, for the progress bar.
+        stop: asked after each epoch; None for never.
+        next_rate: of the epochs so far; None leaves the rate to the optimizer's schedule.
 
     Returns:
         All epochs.
@@ -152,6 +186,11 @@ def train(
         mininterval=0.1 if sys.stderr.isatty() else 30,
     ) as bar:
         for epoch in range(len(history.epochs), epochs):
+            if stop and history.epochs and stop(history):
+                tqdm.write(f"Stopped after epoch {epoch}: no better since {history.best.epoch}.")
+                break
+            if next_rate and history.epochs:
+                classifier.set_learning_rate(next_rate(history))
             row = _train_epoch(
                 *(classifier, train_batches(epoch), validation_batches(), epoch, score, bar)
             )
@@ -160,13 +199,21 @@ def train(
             if history.best is row:
                 _save_model(classifier.model, run_dir / "best.keras")
             now = time.perf_counter()
-            if epoch == epochs - 1 or now - written > _SECONDS_BETWEEN_CHECKPOINTS:
+            is_last = epoch == epochs - 1 or bool(stop and stop(history))
+            if is_last or now - written > _SECONDS_BETWEEN_CHECKPOINTS:
                 _save_model(classifier.model, run_dir / "last.keras")
                 _write_checkpoint(classifier, history, checkpoint)
                 written = now
             history.write(run_dir / "metrics.csv")
             tqdm.write(_line(row, epochs, score_name))
     return history
+
+
+def compiled(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    """A model's inference, of batches of one array, of any size."""
+    spec = tf.TensorSpec([None, *model.input_shape[1:]], model.input_dtype)
+    forward = tf.function(lambda inputs: model(inputs, training=False), input_signature=[spec])
+    return lambda inputs: forward(inputs).numpy().astype(np.float32, copy=False)
 
 
 def _train_epoch(classifier, batches, validation, epoch: int, score: Score, bar: tqdm) -> Epoch:

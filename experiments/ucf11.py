@@ -12,9 +12,7 @@ Without videos the built-in demo set runs through the same path.
 
 from __future__ import annotations
 
-import json
 import math
-import shlex
 import sys
 import time
 from dataclasses import asdict, dataclass, replace
@@ -22,10 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from experiments import runtime
+from experiments.clip_command import carry_out, described, split_fields
 from experiments.recipes import RECIPES, Recipe
-from experiments.runs import RunError, choose_run_dir, threads_of_run, write_config
+from experiments.runs import begin_run, require_positive, require_records, typed_command
 from preprocess.catalog import UCF11
-from preprocess.errors import PreprocessError
 
 if TYPE_CHECKING:
     from experiments.training import Classifier
@@ -33,8 +31,8 @@ if TYPE_CHECKING:
     from preprocess.reader import Shards
     from preprocess.splits import Split
 
+MODULE = "experiments.ucf11"
 NUM_FOLDS = 5
-RECORDS = Path("experiments/results.csv")
 
 
 @dataclass(frozen=True)
@@ -90,25 +88,9 @@ def main() -> int:
     """The command line. Returns the exit code."""
     import tyro
 
-    arguments = tyro.cli(Arguments, prog="python -m experiments.ucf11")
+    arguments = tyro.cli(Arguments, prog=f"python -m {MODULE}")
     runtime.stop_on_termination()
-    try:
-        result = run(arguments)
-    except (PreprocessError, RunError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        resume = "" if arguments.resume else " --resume"
-        print(f"\nStopped. Continue with: {_command()}{resume}", file=sys.stderr)
-        return 130
-    low, high = result["accuracy_interval"].values()
-    print(
-        f"{result['dataset']}: test accuracy {result['accuracy']:.3f} (95 % interval {low:.3f} to "
-        f"{high:.3f}; chance {result['chance']:.3f}) on {result['num_test_clips']} clips, of which "
-        f"{result['num_test_clips_with_sibling']} have a sibling of their scene in training.\n"
-        f"Report: {Path(result['run_dir']) / 'report.html'}"
-    )
-    return 0
+    return carry_out(lambda: run(arguments), MODULE, resume=arguments.resume)
 
 
 def run(arguments: Arguments) -> dict[str, Any]:
@@ -119,12 +101,8 @@ def run(arguments: Arguments) -> dict[str, Any]:
             what they should be; the message says what to do.
     """
     started = time.perf_counter()
-    _require_positive(arguments)
-    if arguments.record and not RECORDS.parent.is_dir():
-        raise ValueError(
-            f"--record appends to {RECORDS}, but there is no folder {RECORDS.parent} here; run "
-            "from the root of the repository."
-        )
+    require_positive(arguments, ("maxlen", "stride", "epochs", "batch_size", "lr", "jobs"))
+    require_records(arguments.record)
     recipe = _recipe(arguments)
     workload = "tt-train" if arguments.tt else None
     runtime.choose_threads(arguments.threads)  # a wrong flag is told before anything is extracted
@@ -139,70 +117,26 @@ def run(arguments: Arguments) -> dict[str, Any]:
         allow_failures=arguments.allow_failures,
     )
     split = _split(arguments, recipe, shards)
-    run_dir = choose_run_dir(
-        _run_name(arguments, shards), out=arguments.out, resume=arguments.resume
+    resolved = {"shards": shards.folder, "stride": _stride(arguments, shards)}
+    settings = {**asdict(arguments), **asdict(recipe), **resolved}
+    run_dir, finished = begin_run(
+        _run_name(arguments, shards), arguments, settings, workload=workload
     )
-    threads = threads_of_run(run_dir) if arguments.threads == "auto" else None
-    threads = threads or runtime.choose_threads(arguments.threads, workload=workload)
-    runtime.configure(threads, seed=arguments.seed)
+    if finished:
+        return finished
+    print(described(shards, split))
 
-    from experiments.evaluation import load_classifier, model_sizes, predict_clips, scores
-    from experiments.report import write_report
-    from experiments.results import append_record, write_result
-    from experiments.run_directory import write_predictions
-    from experiments.training import train
+    from experiments.clip_job import ClipJob
+    from experiments.evaluation import model_sizes
 
     batches = make_batches(arguments, recipe, shards)
     classifier = make_classifier(arguments, recipe, shards, num_train_clips=len(split.train))
-    resolved = {
-        "shards": shards.folder,
-        "stride": _stride(arguments, shards),
-        "threads_used": asdict(threads),
-    }
-    write_config(run_dir, {**asdict(arguments), **asdict(recipe), **resolved})
-    finished = run_dir / "result.json"
-    if finished.exists():
-        print(f"{run_dir} is finished; nothing to resume.")
-        return json.loads(finished.read_text()) | {"run_dir": run_dir}
-    print(
-        f"{shards.dataset}: {len(split.train)} clips to train on, {len(split.validation)} to "
-        f"validate, {len(split.test)} to test; keeping all in {run_dir}\n{threads}"
-    )
-    history = train(
-        classifier,
-        lambda epoch: batches.shuffled(split.train, epoch),
-        lambda: batches.by_length(split.validation)[1],
-        epochs=recipe.epochs,
-        clips_per_epoch=len(split.train) + len(split.validation),
-        run_dir=run_dir,
-        resume=arguments.resume,
-        started=started,
-    )
-    trained = time.perf_counter()
-    predictions = {
-        name: predict_clips(load_classifier(run_dir / f"{name}.keras"), shards, batches, split.test)
-        for name in ("best", "last")
-    }
-    write_predictions(run_dir / "predictions.csv", predictions[recipe.selection])
-    result = {
+    fields = {
         **_settings(arguments, recipe, shards, split),
         **model_sizes(classifier.model, arguments.cell, tensor_train=arguments.tt),
-        **scores(history, predictions, selection=recipe.selection),
-        "wall_seconds": history.elapsed_seconds + time.perf_counter() - trained,
     }
-    result = write_result(run_dir, result)
-    write_report(run_dir, shards)
-    if arguments.record:
-        append_record(result, RECORDS)
-    return result | {"run_dir": run_dir}
-
-
-def _require_positive(arguments: Arguments) -> None:
-    for name in ("maxlen", "stride", "epochs", "batch_size", "lr", "jobs"):
-        value = getattr(arguments, name)
-        if value is not None and value <= 0:
-            flag = name.replace("_", "-")
-            raise ValueError(f"--{flag} must be greater than 0. Received {value}.")
+    job = ClipJob.of(arguments, recipe, run_dir, shards, split, fields=fields, started=started)
+    return job.test(job.train(classifier, batches), batches)
 
 
 def _recipe(arguments: Arguments) -> Recipe:
@@ -296,18 +230,11 @@ def _run_name(arguments: Arguments, shards: Shards) -> str:
 
 
 def _settings(arguments: Arguments, recipe: Recipe, shards: Shards, split: Split) -> dict[str, Any]:
-    from preprocess.splits import num_with_sibling
-
     return {
         "experiment": "ucf11",
-        "command": _command(),
-        "dataset": shards.dataset,
-        "num_clips": len(shards),
-        "num_classes": len(shards.class_names),
-        "chance": 1 / len(shards.class_names),
+        "command": typed_command(MODULE),
+        **split_fields(shards, split),
         "split": arguments.split,
-        "num_test_clips": len(split.test),
-        "num_test_clips_with_sibling": num_with_sibling(split, shards.groups),
         "fold": arguments.fold,
         "num_folds": NUM_FOLDS,
         "seed": arguments.seed,
@@ -319,10 +246,6 @@ def _settings(arguments: Arguments, recipe: Recipe, shards: Shards, split: Split
         "epochs": recipe.epochs,
         "batch_size": recipe.batch_size,
     }
-
-
-def _command() -> str:
-    return shlex.join(["python", "-m", "experiments.ucf11", *sys.argv[1:]])
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import tyro
 from tyro.conf import subcommand
 
 from preprocess.catalog import DATASETS
-from preprocess.commands import Demo, Extract, this_command
+from preprocess.commands import Demo, Extract, Windows, this_command
 from preprocess.errors import PreprocessError
 
 EXIT_ERROR = 2
@@ -17,7 +17,7 @@ EXIT_INTERRUPTED = 130
 
 
 def _commands() -> Any:
-    """One sub-command a data set of the catalogue, one for any folder, one for the demo."""
+    """One sub-command a data set of the catalogue, one for any folder, two that make data."""
     unset: Any = tyro.MISSING
     extracts = [
         subcommand(
@@ -31,11 +31,12 @@ def _commands() -> Any:
                 for record in DATASETS.values()
                 if record.homepage
             ),
-            ("folder", None, "any folder of videos"),
+            ("folder", None, "any folder of videos, or a list of stretches of them,"),
         ]
     ]
     commands = [Annotated[Extract, extract] for extract in extracts]
-    return Union[(*commands, Annotated[Demo, subcommand("demo")])]
+    others = [Annotated[Windows, subcommand("windows")], Annotated[Demo, subcommand("demo")]]
+    return Union[(*commands, *others)]
 
 
 def main() -> None:

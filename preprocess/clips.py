@@ -86,7 +86,10 @@ def _require_folder(root: Path) -> None:
     if not root.exists():
         raise PreprocessError(f"The videos folder {root} does not exist. {_LAYOUTS}")
     if not root.is_dir():
-        raise PreprocessError(f"The videos folder {root} is a file; name a folder. {_LAYOUTS}")
+        raise PreprocessError(
+            f"The videos folder {root} is a file; name a folder, or a list, "
+            f"which is called NAME.csv. {_LAYOUTS}"
+        )
 
 
 def video_sources(root: Path) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What `python -m preprocess` does: extract a folder of videos, or render the built-in ones."""
+"""What `python -m preprocess` does: extract videos, list windows of them, render some."""
 
 from __future__ import annotations
 
@@ -36,11 +36,13 @@ Size = Annotated[
 
 @dataclass(frozen=True)
 class Extract:
-    """Decode a folder of videos into shards. A second run does only what is missing."""
+    """Decode videos into shards. A second run does only what is missing."""
 
     videos: Positional[Path]
     """Folder of videos: class/v_name_NN/v_name_NN_MM.mpg (UCF11), class/clip.mp4 or
-    v_Class_gNN_cNN.avi (UCF101); a folder of frame000001.jpg and on counts as a video."""
+    v_Class_gNN_cNN.avi (UCF101); a folder of frame000001.jpg and on counts as a video. Or Epic
+    Kitchens' folder of train_action_classes.csv and val_action_classes.csv. Or LIST.csv with the
+    columns video,label[,start,stop][,start_frame,stop_frame][,group][,part]."""
     shards: Positional[Path]
     """Directory to write to."""
     size: Size = (160, 120)
@@ -99,6 +101,17 @@ class Extract:
             print(f"{source}: {notice}", file=sys.stderr)
         return self._exit_code(summary.num_clips, len(summary.failures))
 
+    def as_typed(self) -> str:
+        """The command that does the same."""
+        width, height = self.size
+        words = ["folder", str(self.videos), str(self.shards), "--size", f"{width}x{height}"]
+        words += ["--stride", str(self.stride)]
+        if self.max_frames is not None:
+            words += ["--max-frames", str(self.max_frames)]
+        if self.classes is not None:
+            words += ["--classes", *self.classes]
+        return f"python -m preprocess {shlex.join(words)}"
+
     def _reported(self) -> bool:
         return (self.shards / "statistics.json").exists()
 
@@ -150,6 +163,34 @@ class Demo:
             jobs=self.jobs,
         )
         print(f"Rendered into {self.videos}. Next: python -m preprocess ucf11 {self.videos} SHARDS")
+        return 0
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Write a list of videos cut into windows of time, as `folder` takes it."""
+
+    videos: Positional[Path]
+    """Folder of videos; without class folders, each is labelled by its name."""
+    list: Positional[Path]
+    """CSV file to write to."""
+    parts: int = 5
+    """Windows of each video: the last one is for the test, the one before for the validation."""
+    overwrite: bool = False
+    """Replace another file of that name."""
+
+    def run(self) -> int:
+        """Write the list and say what it is good for; the exit code."""
+        from preprocess.windows import write_windows
+
+        num_clips = write_windows(
+            self.videos, self.list, num_windows=self.parts, overwrite=self.overwrite
+        )
+        print(
+            f"{self.list}: {num_clips} videos in {self.parts} windows each. Training "
+            "and test windows are of the same videos: a score on this split says little about new "
+            f"ones. Next: python -m preprocess folder {self.list} SHARDS"
+        )
         return 0
 
 

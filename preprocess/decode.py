@@ -66,7 +66,9 @@ class VideoReader:
     Args:
         path: the video file.
         fit: what pictures are made into; FrameFit((160, 120)) stretches them.
-        stride: frames 0, stride, 2 * stride, ... are given; the others are not converted.
+        start: how many frames come before the first that is given.
+        stride: frames start, start + stride, start + 2 * stride, ... are given; the others are not
+            converted.
         max_frames: how many frames are given at most; None for all.
         threads: of the decoder.
         past_damage: whether reading goes on behind a frame that cannot be decoded. Otherwise the
@@ -81,6 +83,7 @@ class VideoReader:
         path: str | os.PathLike[str],
         *,
         fit: Fit,
+        start: int = 0,
         stride: int = 1,
         max_frames: int | None = None,
         threads: int = 1,
@@ -96,7 +99,7 @@ class VideoReader:
         self._has_sought = False
         self._is_odd = False
         self._decoded: Any = None  # OpenCV fills the same memory again and again
-        self._next_is_kept = True
+        self._num_between = start
         self.complaint = ""
         self._num_decoded = 0
         self.num_given = 0
@@ -117,7 +120,7 @@ class VideoReader:
         if self.num_given == self._max_frames or not self._reach_next() or not self._decode():
             return False
         self._fit(self._decoded, frame)
-        self._next_is_kept = False
+        self._num_between = self._stride - 1
         self.num_given += 1
         return True
 
@@ -125,7 +128,7 @@ class VideoReader:
         """Leave out the next frame kept, as if it had been given; False when there is none."""
         if self.num_given == self._max_frames or not self._reach_next() or not self._grab():
             return False
-        self._next_is_kept = False
+        self._num_between = self._stride - 1
         self.num_given += 1
         return True
 
@@ -148,7 +151,8 @@ class VideoReader:
         The last of them are still given, so that frames and times are those of reading on. A file
         that has shown an oddity so far is read on.
         """
-        if self._is_odd or self.info.claimed_frames is None or self._stride > 1:
+        counts = self._stride > 1 or self._num_between > 0
+        if self._is_odd or self.info.claimed_frames is None or counts:
             return
         landed = self._scout.land(seconds, after=self.time_seconds)
         if landed is not None:
@@ -161,7 +165,7 @@ class VideoReader:
         self._capture.release()
         self._scout.close()
 
-    def __enter__(self) -> VideoReader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -173,11 +177,10 @@ class VideoReader:
         self.close()
 
     def _reach_next(self) -> bool:
-        """Pass over the frames between two that are kept; False at the end of the file."""
-        if self._next_is_kept:
-            return True
-        self._next_is_kept = all(self._grab() for _ in range(self._stride - 1))
-        return self._next_is_kept
+        """Pass over the frames before the next that is kept; False at the end of the file."""
+        while self._num_between and self._grab():
+            self._num_between -= 1
+        return not self._num_between
 
     def _grab(self) -> bool:
         return self._count(self._capture.grab() or (self._past_damage and self._grab_later()))
@@ -185,7 +188,10 @@ class VideoReader:
     def _grab_later(self) -> bool:
         """Each try takes a packet, and none at the end of the file."""
         self._is_odd = True
-        return any(self._capture.grab() for _ in range(self.info.claimed_frames or 0))
+        found = any(self._capture.grab() for _ in range(self.info.claimed_frames or 0))
+        if found and not self.complaint:
+            self.complaint = f"frames after {self.time_seconds:.2f} s could not be decoded"
+        return found
 
     def _decode(self) -> bool:
         found, self._decoded = self._capture.read(self._decoded)

@@ -1,4 +1,4 @@
-"""The parallel job: a folder of videos to a directory of shards."""
+"""The parallel job: a folder of videos, or a list of stretches, to a directory of shards."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from typing import Any
 
 from preprocess.catalog import resolve
 from preprocess.class_subset import choose_classes, require_clips
-from preprocess.clips import Clip, find_clips
+from preprocess.clip_sets import find_clip_set
+from preprocess.clips import Clip
 from preprocess.errors import PreprocessError, ShardError, WriteError
 from preprocess.files import publish, write_text
 from preprocess.index import DatasetIndex, read_index, write_index
@@ -76,14 +77,15 @@ def extract(
     command: str | None = None,
     **options: Any,
 ) -> ExtractionSummary:
-    """Decode all videos of a folder into shards. What is there already is kept.
+    """Decode all videos of a folder, or of a list, into shards. What is there already is kept.
 
     Args:
-        videos: the folder of videos, in a layout that `find_clips` knows.
+        videos: the folder of videos, in a layout that `find_clips` or `read_epic_kitchens` knows,
+            or a list, for `read_list`.
         shards: the directory to write to.
         settings: of the frames; None for `FrameSettings()`.
         dataset: name of the data set; one of the catalogue counts only if the classes found
-            are its own. None names it for its folder.
+            are its own. None names it for its folder or list.
         classes: those that are extracted; None for all.
         command: the shell command that repeats this call, for messages.
         options: those of `extract_clips`.
@@ -92,9 +94,11 @@ def extract(
         PreprocessError: if there are no videos, or none of a class asked for, or the directory
             holds more classes than are asked for, or for a reason of `extract_clips`.
     """
-    clips = find_clips(videos)
+    clip_set = find_clip_set(Path(videos))
+    clips = clip_set.clips
     found = {clip.class_name for clip in clips}
-    name, class_names = resolve(dataset, found, Path(videos).resolve().name)
+    name, class_names = resolve(dataset, found, clip_set.name)
+    class_names = clip_set.class_names or class_names
     if classes is not None:
         class_names = choose_classes(classes, class_names)
         require_clips(class_names, found, Path(videos))

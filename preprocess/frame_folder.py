@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from preprocess.errors import DecodeError
 
@@ -21,23 +23,32 @@ class FrameFolder:
         paths: of their files, as text: there are millions.
         size_bytes: of all files together.
         mtime_ns: when a file, or the list of files, had last been changed, in nanoseconds.
+        first: number that the first frame should have; None for 0 or 1.
+        last: number that the last frame should have; None for any.
     """
 
     numbers: tuple[int, ...]
     paths: tuple[str, ...]
     size_bytes: int
     mtime_ns: int
+    first: int | None = None
+    last: int | None = None
+
+    def between(self, first: int | None, last: int | None) -> FrameFolder:
+        """Those of the numbers first to last, both included; size and time are still of all."""
+        begin = 0 if first is None else bisect_left(self.numbers, first)
+        end = None if last is None else bisect_right(self.numbers, last)
+        numbers, paths = self.numbers[begin:end], self.paths[begin:end]
+        return replace(self, numbers=numbers, paths=paths, first=first, last=last)
 
     def missing(self, num_frames: int) -> str:
-        """Which numbers the first frames pass over, in words; empty if none.
-
-        Numbers begin at 0 or 1.
-        """
-        numbers = self.numbers[:num_frames]
+        """Which numbers the first frames pass over, in words; empty if none."""
+        before_first = 0 if self.first is None else self.first - 1
+        numbers = [before_first, *self.numbers[:num_frames]]
+        if self.last is not None and num_frames >= len(self.numbers):
+            numbers.append(self.last + 1)
         gaps = [
-            (before + 1, after - 1)
-            for before, after in zip((0, *numbers), numbers, strict=False)
-            if after > before + 1
+            (before + 1, after - 1) for before, after in pairwise(numbers) if after > before + 1
         ]
         ranges = [f"{first}" if first == last else f"{first} to {last}" for first, last in gaps]
         return f"no frames of number {', '.join(ranges)}" if ranges else ""

@@ -11,6 +11,7 @@ import numpy as np
 from preprocess.decode import Frame, VideoInfo
 from preprocess.errors import DecodeError
 from preprocess.frame_folder import list_frames
+from preprocess.stretches import FrameNumbers
 from preprocess.transforms import Fit, Picture
 
 _USUAL_FPS = 25.0
@@ -26,6 +27,7 @@ class FrameFolderReader:
         fit: what pictures are made into.
         stride: frames 0, stride, 2 * stride, ... of those there are given.
         max_frames: how many frames are given at most; None for all.
+        numbers: of the frames that count; None for all.
 
     Raises:
         DecodeError: if the folder cannot be listed, two files have one number, or the first
@@ -39,10 +41,13 @@ class FrameFolderReader:
         fit: Fit,
         stride: int = 1,
         max_frames: int | None = None,
+        numbers: FrameNumbers | None = None,
     ) -> None:
         self._frames = list_frames(folder)
+        if numbers is not None:
+            self._frames = self._frames.between(numbers.first, numbers.last)
         if not self._frames.paths:
-            raise DecodeError("the folder holds no frames")
+            raise DecodeError(f"the folder holds no {numbers or 'frames'}")
         self._fit = fit
         self._stride = stride
         self._max_frames = max_frames

@@ -1,7 +1,7 @@
 """Shards to batches: clips of like length together, end to end, streamed through tf.data.
 
-The only module that imports TensorFlow's input pipeline. At no time are more than a few batches
-in memory, however many clips there are.
+This module and `view_batches` alone import TensorFlow's input pipeline. At no time are more than
+a few batches in memory, however many clips there are.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def stream(
         num_frames = tf.ensure_shape(lengths, (None,))
         return {"frames": frames, "num_frames": num_frames}, tf.ensure_shape(labels, (None,))
 
-    return _in_background(plan, load_in_graph, prefetch)
+    return in_background(plan, load_in_graph, prefetch)
 
 
 def stream_pictures(
@@ -193,11 +193,17 @@ def stream_pictures(
         pictures = tf.ensure_shape(pictures, (None, *picture_shape))
         return pictures, tf.ensure_shape(labels, (None,))
 
-    return _in_background(plan, load_in_graph, prefetch)
+    return in_background(plan, load_in_graph, prefetch)
 
 
-def _in_background(plan: Sequence[np.ndarray], load: Callable, prefetch: int) -> tf.data.Dataset:
-    """What `load` makes, in TensorFlow's graph, of each entry of a plan."""
+def in_background(plan: Sequence[np.ndarray], load: Callable, prefetch: int) -> tf.data.Dataset:
+    """What `load` makes, in TensorFlow's graph, of each entry of a plan.
+
+    Args:
+        plan: int64 arrays (batch, ...) of one number of axes.
+        load: gives a batch's tensors.
+        prefetch: batches made ahead.
+    """
     shape = (None, *np.shape(plan[0])[1:]) if len(plan) else (None,)
     entries = tf.data.Dataset.from_generator(
         lambda: iter(plan), output_signature=tf.TensorSpec(shape, tf.int64)

@@ -130,6 +130,12 @@ class ShardClip:
         return self._record.detail
 
     @property
+    def identity(self) -> tuple[str, int, int, int, str]:
+        """What changes whenever the frames may: source, its bytes and time, number, detail."""
+        record = self._record
+        return (record.source, record.size_bytes, record.mtime_ns, self.num_frames, self.detail)
+
+    @property
     def num_frames(self) -> int:
         """Frames stored."""
         return self._record.num_frames

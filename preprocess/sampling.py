@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from preprocess.decode import Frame, VideoReader
 from preprocess.errors import PreprocessError
@@ -96,7 +96,7 @@ class FrameSampler:
         """Free the decoder."""
         self._video.close()
 
-    def __enter__(self) -> FrameSampler:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, get_args
@@ -100,17 +101,25 @@ class FrameSettings:
         """A reader of the clip's frames, whether a video or a folder of pictures holds them.
 
         Args:
-            clip: a video file, decoded by so many `threads`, or a folder of its frames.
+            clip: a video file, decoded by so many `threads`, a folder of its frames, or a stretch
+                of either.
 
         Raises:
             DecodeError: if it cannot be opened.
         """
         from preprocess.decode import VideoReader
         from preprocess.frame_reader import FrameFolderReader
+        from preprocess.listed_clips import ListedClip
+        from preprocess.stretch_reader import open_stretch
         from preprocess.transforms import FrameFit
 
-        is_folder = clip.path.is_dir()
-        reader = FrameFolderReader if is_folder else partial(VideoReader, threads=threads)
+        reader: Callable[..., FrameReader]
+        if isinstance(clip, ListedClip) and clip.stretch is not None:
+            reader = partial(open_stretch, stretch=clip.stretch, threads=threads)
+        elif clip.path.is_dir():
+            reader = FrameFolderReader
+        else:
+            reader = partial(VideoReader, threads=threads)
         return reader(
             clip.path, fit=FrameFit(self.size), stride=self.stride, max_frames=self.max_frames
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import zipfile
@@ -136,3 +137,13 @@ _READERS: dict[str, Callable[[Path], dict[str, np.ndarray]]] = {
     ".safetensors": _read_safetensors,
     **dict.fromkeys(SUFFIXES, read_state_dict),
 }
+
+
+def arrays_digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """Of names and values, in hexadecimal: equal for equal weights, whatever file held them."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype} {array.shape} ".encode())
+        digest.update(array.data)
+    return digest.hexdigest()[:16]

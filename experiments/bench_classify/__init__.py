@@ -8,20 +8,17 @@ take turns, round by round, and medians are compared.
 
 from __future__ import annotations
 
-import json
-import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 from tyro.conf import arg
 
-from experiments import environment, runtime
+from experiments import runtime
+from experiments.benchmarks import carry_out, keep_results
 from experiments.classify.videos import find_videos
-from experiments.run_directory import write_atomically
-from preprocess.errors import PreprocessError
 
 
 @dataclass(frozen=True)
@@ -61,33 +58,16 @@ def run(arguments: Arguments) -> None:
             jobs=arguments.jobs,
             torch=arguments.torch,
         )
-    machine = environment.describe_environment()
-    text = (
-        f"{machine['machine']['cpu']}, {machine['machine']['cores']} cores, batches of "
-        f"{arguments.batch_size}, {threads}, "
-        f"medians of {arguments.rounds} rounds.\n\n{table(rows)}\n"
+    keep_results(
+        arguments.out,
+        rows,
+        table=table(rows),
+        circumstances=f"Batches of {arguments.batch_size}; medians of {arguments.rounds} rounds",
+        threads=threads,
     )
-    result = {
-        "command": sys.argv[1:],
-        "commit": environment.git_commit(),
-        **machine,
-        "threads": asdict(threads),
-        "rows": [asdict(row) for row in rows],
-    }
-    write_atomically(arguments.out / "results.json", json.dumps(result, indent=1).encode())
-    write_atomically(arguments.out / "table.md", text.encode())
-    print(f"\n{text}\nWritten to {arguments.out}/: results.json, table.md")
 
 
 def main() -> int:
     """Run the command; returns the exit code."""
     arguments = tyro.cli(Arguments, prog="python -m experiments.bench_classify")
-    try:
-        run(arguments)
-    except (PreprocessError, ValueError, OSError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nStopped; nothing written.", file=sys.stderr)
-        return 130
-    return 0
+    return carry_out(lambda: run(arguments))

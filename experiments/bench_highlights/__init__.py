@@ -14,17 +14,14 @@ keyframe every 2 s, AAC. Then, in one run:
 
 from __future__ import annotations
 
-import json
-import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
-from experiments import environment, runtime
-from experiments.run_directory import write_atomically
-from preprocess.errors import PreprocessError
+from experiments import runtime
+from experiments.benchmarks import carry_out, keep_results
 
 
 @dataclass(frozen=True)
@@ -70,35 +67,19 @@ def run(arguments: Arguments) -> None:
             recording, fps=arguments.fps, rounds=arguments.rounds, threads=threads
         )
         size_bytes = recording.stat().st_size
-    seen = environment.describe_environment()
-    versions = ", ".join(f"{package} {version}" for package, version in seen["versions"].items())
-    text = (
-        f"{seen['machine']['cpu']}, {seen['machine']['cores']} cores; {versions}.\n"
-        f"A recording of {arguments.minutes:g} minutes, {size_bytes / 1e9:.2f} GB; {threads}; "
-        f"medians of {arguments.rounds} rounds.\n\n{table(rows)}\n"
+    keep_results(
+        arguments.out,
+        rows,
+        table=table(rows),
+        circumstances=(
+            f"A recording of {arguments.minutes:g} minutes, {size_bytes / 1e9:.2f} GB; medians of "
+            f"{arguments.rounds} rounds"
+        ),
+        threads=threads,
     )
-    result = {
-        "command": sys.argv[1:],
-        "commit": environment.git_commit(),
-        **seen,
-        "threads": asdict(threads),
-        "rows": [asdict(row) for row in rows],
-    }
-    write_atomically(arguments.out / "results.json", json.dumps(result, indent=1).encode())
-    write_atomically(arguments.out / "table.md", text.encode())
-    print(f"\n{text}\nWritten to {arguments.out}/: results.json, table.md")
 
 
 def main() -> int:
     """Run the command; returns the exit code."""
     arguments = tyro.cli(Arguments, prog="python -m experiments.bench_highlights")
-    runtime.stop_on_termination()
-    try:
-        run(arguments)
-    except (PreprocessError, ValueError, OSError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nStopped; nothing written.", file=sys.stderr)
-        return 130
-    return 0
+    return carry_out(lambda: run(arguments))

@@ -1,9 +1,9 @@
-"""Build a run's `report.html`: one self-contained page, with `curves.png` and the matrix beside it.
+"""Build a run's `report.html`, and `predictions.html` with every test clip.
 
     python -m experiments.report runs/NAME [--shards SHARDS]
 
-rebuilds it from what the run left. The page asks nothing of the network: styles are inline and
-pictures are data URIs.
+rebuilds them from what the run left. The pages ask nothing of the network: styles are inline, and
+pictures are data URIs or, of the predictions, files in `strips/` beside the page.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tyro.conf import Positional
 from experiments.run_directory import Run, read_run, write_atomically
 
 if TYPE_CHECKING:
-    from experiments.report.clips import Shards
+    from experiments.report.clips import Sampling, Shards
     from experiments.report.markup import Markup
 
 
@@ -36,7 +36,7 @@ class Arguments:
 
 
 def write_report(run_dir: Path, shards: Shards | None = None) -> Path:
-    """Write report.html, curves.png and confusion_matrix.png into `run_dir`; return the page.
+    """Write report.html with its pictures, and predictions.html with its strips; return the first.
 
     Args:
         run_dir: holds config.json, metrics.csv, predictions.csv and result.json; a failed run may
@@ -45,8 +45,11 @@ def write_report(run_dir: Path, shards: Shards | None = None) -> Path:
     """
     from experiments import plots
     from experiments.metrics import confusion_matrix
+    from experiments.report.predictions import write_predictions_page
+    from experiments.report.sections import MATRIX
 
     run = read_run(run_dir)
+    sampling = _sampling(run, shards)
     if run.history is not None:
         curves = plots.curves_png(run.history, chance=run.result.get("chance"))
         write_atomically(run_dir / "curves.png", curves)
@@ -54,28 +57,22 @@ def write_report(run_dir: Path, shards: Shards | None = None) -> Path:
         names = run.predictions.class_names
         labels, predicted = run.predictions.labels, run.predictions.predicted
         counts = confusion_matrix(labels, predicted, num_classes=len(names))
-        write_atomically(run_dir / "confusion_matrix.png", plots.confusion_png(counts, names))
+        write_atomically(run_dir / MATRIX, plots.confusion_png(counts, names))
+        write_predictions_page(run_dir, run.predictions, shards, sampling)
     page = run_dir / "report.html"
-    write_atomically(page, report_html(run, shards).encode())
+    write_atomically(page, _report_html(run, shards, sampling).encode())
     return page
 
 
-def report_html(run: Run, shards: Shards | None = None) -> str:
-    """The whole page."""
+def _report_html(run: Run, shards: Shards | None, sampling: Sampling) -> str:
     from experiments.report import clips, sections
     from experiments.report.head import head
 
-    flags = {**run.result, **run.config}
-    sampling = clips.Sampling(
-        stride=flags.get("stride") or 1,
-        maxlen=flags.get("maxlen"),
-        stored_stride=1 if shards is None else shards.stride,
-    )
-    parts: list[Markup] = [
-        sections.curves(run.history, run.result.get("chance"), flags.get("selection"))
-    ]
+    selection = {**run.result, **run.config}.get("selection")
+    parts: list[Markup] = [sections.curves(run.history, run.result.get("chance"), selection)]
     if run.predictions is not None:
         parts.append(sections.confusion(run.predictions))
+        parts.append(sections.confused_pairs(run.predictions))
         parts.append(sections.classes(run.predictions))
         parts.append(clips.mistakes(run.predictions, shards, sampling))
     parts.append(clips.lengths(run.predictions, shards, sampling))
@@ -83,6 +80,20 @@ def report_html(run: Run, shards: Shards | None = None) -> str:
     parts.append(sections.settings("Environment", environment(run.result)))
     title, top = head(run)
     return page_html(title, [top, *parts])
+
+
+def _sampling(run: Run, shards: Shards | None) -> Sampling:
+    from experiments.report.clips import Sampling
+    from preprocess.views import FrameChoice, Views
+
+    flags, choice = {**run.result, **run.config}, run.model.get("choice")
+    return Sampling(
+        stride=flags.get("stride") or 1,
+        maxlen=flags.get("maxlen"),
+        stored_stride=1 if shards is None else shards.stride,
+        choice=FrameChoice(**choice) if choice else None,
+        places=Views.parse(flags.get("views") or "1x1").temporal,
+    )
 
 
 def page_html(title: str, parts: Sequence[object]) -> str:

@@ -8,13 +8,12 @@ import numpy as np
 
 from experiments import formatting, metrics
 from experiments.formatting import or_absent
-from experiments.report.markup import Markup, card, element, join, navigation
+from experiments.report.markup import Markup, card, element, join, navigation, to_predictions
 from experiments.run_directory import Predictions, Run
 
-SECTIONS = (
-    *("Curves", "Confusion matrix", "Accuracy by class", "Worst mistakes", "Clip lengths"),
-    *("Configuration", "Environment"),
-)
+ON_PREDICTIONS = ("Confusion matrix", "Most confused pairs", "Accuracy by class", "Worst mistakes")
+SECTIONS = ("Curves", *ON_PREDICTIONS, "Clip lengths", "Configuration", "Environment")
+TOP = 5
 
 
 def head(run: Run) -> tuple[str, Markup]:
@@ -132,14 +131,17 @@ def _accuracy_cards(predictions: Predictions | None, result: dict[str, Any]) -> 
     right, total = int(np.sum(predictions.correct)), len(predictions.clips)
     low, high = metrics.wilson_interval(right, total)
     chance = result.get("chance")
-    more = f"95 % interval {100 * low:.1f} to {formatting.percent(high)}"
+    interval = f"95 % interval {100 * low:.1f} to {formatting.percent(high)}"
     if chance is not None:
-        more += f"; chance is {formatting.percent(chance)}"
-    cards = [card("test accuracy", formatting.percent(right / total), more)]
-    top = 5 if len(predictions.class_names) > 10 else 2
-    top_k = metrics.top_k_accuracy(predictions.labels, predictions.probabilities, k=top)
-    more = f"true class among the first {top}: {formatting.percent(top_k)}"
-    cards.append(card("test clips right", f"{right:,} of {total:,}", more))
+        interval += f"; chance is {formatting.percent(chance)}"
+    value, clips = formatting.percent(right / total), f"{right:,} of {total:,}"
+    if len(predictions.class_names) > TOP:
+        more = f"{clips} clips; {interval}"
+        cards = [card("test accuracy, top-1", value, more), _top_card(predictions, result)]
+    else:
+        top_2 = metrics.top_k_accuracy(predictions.labels, predictions.probabilities, k=2)
+        among = f"true class among the first 2: {formatting.percent(top_2)}"
+        cards = [card("test accuracy", value, interval), card("test clips right", clips, among)]
     if result.get("validation_accuracy") is not None:
         train, last = result.get("train_accuracy"), result.get("accuracy_last")
         more = f"training {or_absent(train, formatting.percent)}"
@@ -147,6 +149,15 @@ def _accuracy_cards(predictions: Predictions | None, result: dict[str, Any]) -> 
         value = formatting.percent(result["validation_accuracy"])
         cards.append(card("validation accuracy", value, more))
     return cards
+
+
+def _top_card(predictions: Predictions, result: dict[str, Any]) -> Markup:
+    """The accuracy as it was recorded, or of the predictions where a run did not record it."""
+    accuracy = result.get("accuracy_top5")
+    if accuracy is None:
+        accuracy = metrics.top_k_accuracy(predictions.labels, predictions.probabilities, k=TOP)
+    more = f"true class among the {TOP} most probable"
+    return card(f"test accuracy, top-{TOP}", formatting.percent(accuracy), more)
 
 
 def _parameter_cards(result: dict[str, Any]) -> list[Markup]:
@@ -164,6 +175,6 @@ def _parameter_cards(result: dict[str, Any]) -> list[Markup]:
 
 
 def _navigation(run: Run) -> Markup:
-    hidden = () if run.predictions is not None else SECTIONS[1:4]
-    shown = [name for name in SECTIONS if name not in hidden]
-    return navigation(shown)
+    if run.predictions is not None:
+        return navigation(SECTIONS, to_predictions("All predictions"))
+    return navigation(name for name in SECTIONS if name not in ON_PREDICTIONS)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from html import escape
+from urllib.parse import urlencode
 
-VOID = {"img", "br", "source"}
+VOID = {"img", "br", "source", "input"}
+PREDICTIONS_PAGE = "predictions.html"
 
 
 class Markup(str):
@@ -78,9 +80,21 @@ def card(name: str, value: str, more: str = "") -> Markup:
     )
 
 
-def navigation(titles: Iterable[str]) -> Markup:
-    """Links to the sections of these titles."""
-    return element("nav", *(element("a", title, href=f"#{anchor(title)}") for title in titles))
+def navigation(titles: Iterable[str], *more: Markup) -> Markup:
+    """Links to the sections of these titles, and more links."""
+    links = (element("a", title, href=f"#{anchor(title)}") for title in titles)
+    return element("nav", *links, *more)
+
+
+def to_predictions(text: object, **filters: object) -> Markup:
+    """A link to the page of all predictions.
+
+    Args:
+        text: what is followed.
+        filters: that are set there: true and predicted (class indices), verdict (right, wrong).
+    """
+    state = f"#{urlencode(filters)}" if filters else ""
+    return element("a", text, href=PREDICTIONS_PAGE + state)
 
 
 def anchor(title: str) -> str:

@@ -21,7 +21,7 @@ FIELDS: dict[str, tuple[str, ...]] = dict.fromkeys(  # field of result.json -> i
         *("chance", "split", "num_test_clips", "num_test_clips_with_sibling", "fold", "num_folds"),
         *("seed", "recipe", "model", "maxlen", "stride", "policy", "epochs", "batch_size"),
         *("params", "tt_params", "compression_kernel", "compression_layer"),
-        *("accuracy", "accuracy_interval", "accuracy_last", "accuracy_best"),
+        *("accuracy", "accuracy_interval", "accuracy_top5", "accuracy_last", "accuracy_best"),
         *("validation_accuracy", "train_accuracy", "frames_per_second", "wall_seconds"),
         *("peak_rss_bytes", "machine", "versions", "status"),
     ),

@@ -1,9 +1,10 @@
 """Make ucf101_models.npz: the networks of HHTseng/video-classification, in plain PyTorch.
 
-    pip install numpy pillow torch
+    pip install -e ".[benchmark]" pillow
     python tests/golden/make_ucf101_models.py
 
-Written anew from the published layers, sizes and names of weights; only those are the original's.
+Two of the networks are those that `python -m experiments.bench_ucf101` measures. All are written
+anew from the published layers, sizes and names of weights; only those are the original's.
 Weights are not kept but made by make_resnet.py's rule, `value`; frames by `clip`. Both are repeated
 by the test. Dropout is 0, as in the original's scripts.
 
@@ -27,6 +28,8 @@ import torch
 from make_resnet import ResNet, value
 from PIL import Image
 from torch import nn
+
+from experiments.bench_ucf101.torch_models import Conv3D, Decoder, FrameEncoder
 
 SEED = 101
 NUM_CLASSES = 5
@@ -53,47 +56,6 @@ def colour(frames):
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
-def after(side, *sizes):
-    """What convolutions of stride 2 without padding leave of a side."""
-    for size in sizes:
-        side = (side - size) // 2 + 1
-    return side
-
-
-class Conv3D(nn.Module):
-    def __init__(self, num_frames, height, width, num_classes):
-        super().__init__()
-        self.conv1, self.bn1 = nn.Conv3d(1, 32, 5, 2), nn.BatchNorm3d(32)
-        self.conv2, self.bn2 = nn.Conv3d(32, 48, 3, 2), nn.BatchNorm3d(48)
-        left = [after(side, 5, 3) for side in (num_frames, height, width)]
-        self.fc1 = nn.Linear(48 * int(np.prod(left)), 256)
-        self.fc2 = nn.Linear(256, 256)
-        self.fc3 = nn.Linear(256, num_classes)
-
-    def forward(self, clips):
-        x = self.bn1(self.conv1(clips)).relu()
-        x = self.bn2(self.conv2(x)).relu()
-        return self.fc3(self.fc2(self.fc1(x.flatten(1)).relu()).relu())
-
-
-class FrameEncoder(nn.Module):
-    def __init__(self, height, width, momentum=0.01):
-        super().__init__()
-        channels = (3, 32, 64, 128, 256)
-        for number, size in enumerate((5, 3, 3, 3), 1):
-            conv = nn.Conv2d(channels[number - 1], channels[number], size, 2)
-            norm = nn.BatchNorm2d(channels[number], momentum=momentum)
-            setattr(self, f"conv{number}", nn.Sequential(conv, norm, nn.ReLU()))
-        left = [after(side, 5, 3, 3, 3) for side in (height, width)]
-        self.fc1 = nn.Linear(256 * left[0] * left[1], 1024)
-        self.fc2 = nn.Linear(1024, 768)
-        self.fc3 = nn.Linear(768, 512)
-
-    def forward(self, frames):
-        x = self.conv4(self.conv3(self.conv2(self.conv1(frames))))
-        return self.fc3(self.fc2(self.fc1(x.flatten(1)).relu()).relu())
-
-
 class ResNetEncoder(nn.Module):
     def __init__(self, depth, momentum=0.01):
         super().__init__()
@@ -110,19 +72,6 @@ class ResNetEncoder(nn.Module):
     def forward(self, frames):
         x = self.bn1(self.fc1(self.resnet(frames).flatten(1))).relu()
         return self.fc3(self.bn2(self.fc2(x)).relu())
-
-
-class Decoder(nn.Module):
-    def __init__(self, num_classes):
-        super().__init__()
-        self.LSTM = nn.LSTM(512, 512, 3, batch_first=True)
-        self.fc1 = nn.Linear(512, 256)
-        self.fc2 = nn.Linear(256, num_classes)
-
-    def forward(self, embeddings):
-        """Of clips of one length, (batch, frames, 512)."""
-        states, _ = self.LSTM(embeddings)
-        return self.fc2(self.fc1(states[:, -1]).relu())
 
 
 def filled(model, prefix=""):

@@ -105,8 +105,8 @@ class SpaceTimeBlock(keras.layers.Layer):
         self.norm1 = self._norm("norm1", features)
         self.attn = self._attention("attn", features)
         self.norm2 = self._norm("norm2", features)
-        self.fc1 = token_dense(features, self.hidden, dtype=policy, name="fc1")
-        self.fc2 = token_dense(self.hidden, features, dtype=policy, name="fc2")
+        self.fc1 = token_dense(features, features, self.hidden, dtype=policy, name="fc1")
+        self.fc2 = token_dense(features, self.hidden, features, dtype=policy, name="fc2")
 
     def _norm(self, name: str, features: int) -> keras.layers.LayerNormalization:
         norm = keras.layers.LayerNormalization(epsilon=EPSILON, dtype=self.dtype_policy, name=name)

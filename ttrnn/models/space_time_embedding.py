@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from ttrnn.models.attention import normal
 from ttrnn.models.space_time_block import Attention, by_patch, check_attention
 
 
@@ -20,6 +21,8 @@ class SpaceTimeEmbedding(keras.layers.Layer):
         patch_size: side of a patch, in pixels.
         attention: "space" for tokens of each frame by itself, without time_embed; otherwise the
             tokens of a clip.
+        position_stddev: what pos_embed and time_embed start with; None for the original's start,
+            where time_embed is zero. See `build_timesformer`.
         dropout: of the tokens.
         seed: of the dropout.
 
@@ -40,6 +43,7 @@ class SpaceTimeEmbedding(keras.layers.Layer):
         patch_size: int,
         *,
         attention: Attention = "divided",
+        position_stddev: float | None = None,
         dropout: float = 0.0,
         seed: int | None = None,
         **kwargs,
@@ -49,6 +53,7 @@ class SpaceTimeEmbedding(keras.layers.Layer):
         self.features = features
         self.patch_size = patch_size
         self.attention = attention
+        self.position_stddev = position_stddev
         self.dropout = dropout
         self.seed = seed
         self.drop = keras.layers.Dropout(dropout, seed=seed, dtype=self.dtype_policy)
@@ -65,19 +70,28 @@ class SpaceTimeEmbedding(keras.layers.Layer):
             self.features,
             self.patch_size,
             self.patch_size,
-            kernel_initializer=_normal(),
+            kernel_initializer=normal(self.features),
             dtype=self.dtype_policy,
             name="proj",
         )
         self.proj.build((None, height, width, channels))
-        self.cls_token = self.add_weight((1, 1, self.features), _normal(), name="cls_token")
+        self.cls_token = self.add_weight(
+            (1, 1, self.features), normal(self.features), name="cls_token"
+        )
         self.pos_embed = self.add_weight(
-            (1, 1 + num_patches, self.features), _normal(), name="pos_embed"
+            (1, 1 + num_patches, self.features),
+            self._start(normal(self.features)),
+            name="pos_embed",
         )
         if self.attention != "space":
             self.time_embed = self.add_weight(
-                (1, num_frames, self.features), "zeros", name="time_embed"
+                (1, num_frames, self.features), self._start("zeros"), name="time_embed"
             )
+
+    def _start(self, originals):
+        if self.position_stddev is None:
+            return originals
+        return keras.initializers.RandomNormal(stddev=self.position_stddev)
 
     def call(self, frames):
         num_frames, num_patches = frames.shape[1], self.pos_embed.shape[1] - 1
@@ -98,9 +112,5 @@ class SpaceTimeEmbedding(keras.layers.Layer):
         return (batch, 1, 1 + num_patches * num_frames, self.features)
 
     def get_config(self) -> dict:
-        names = ("features", "patch_size", "attention", "dropout", "seed")
+        names = ("features", "patch_size", "attention", "position_stddev", "dropout", "seed")
         return super().get_config() | {name: getattr(self, name) for name in names}
-
-
-def _normal() -> keras.initializers.Initializer:
-    return keras.initializers.RandomNormal(stddev=0.02)

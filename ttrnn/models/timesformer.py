@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import keras
 from keras import ops
 
+from ttrnn.models.attention import normal
 from ttrnn.models.space_time_block import EPSILON, Attention, SpaceTimeBlock
 from ttrnn.models.space_time_embedding import SpaceTimeEmbedding
 
@@ -27,6 +28,7 @@ def build_timesformer(
     attention: Attention = "divided",
     drop_path: float = 0.1,
     dropout: float = 0.0,
+    position_stddev: float | None = None,
     normalize: bool = True,
     dtype: str | None = None,
     seed: int | None = None,
@@ -54,6 +56,9 @@ def build_timesformer(
             once; "space", over each frame by itself, of which the mean is taken at the end.
         drop_path: stochastic depth of the last block in training, from 0 in the first.
         dropout: of tokens, of hidden units and of what a block adds.
+        position_stddev: deviation that the embeddings of places and times start with. None for the
+            original's start, 0.02 and 0, which is for weights of an image model: a small model that
+            begins with nothing hardly learns from it. For that 0.5 does well.
         normalize: take uint8 pixels, 0 to 255, and normalise them in the model by a mean of 0.45
             and a deviation of 0.225. Otherwise they come normalised, as floats.
         dtype: policy of every layer, such as "mixed_bfloat16"; the last layers are float32.
@@ -82,6 +87,7 @@ def build_timesformer(
         dim,
         patch_size,
         attention=attention,
+        position_stddev=position_stddev,
         dropout=dropout,
         seed=next(seeds),
         dtype=dtype,
@@ -103,7 +109,7 @@ def build_timesformer(
     x = keras.layers.LayerNormalization(epsilon=EPSILON, dtype=stored, name="norm")(x)
     logits = keras.layers.Dense(
         num_classes,
-        kernel_initializer=keras.initializers.RandomNormal(stddev=0.02),
+        kernel_initializer=normal(dim),
         dtype=stored,
         name="head",
     )(x)

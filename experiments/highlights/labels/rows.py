@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from experiments.highlights.labels.times import parse_time
 from experiments.highlights.labels.types import (
     COLUMNS,
     GROUP,
@@ -21,6 +20,7 @@ from experiments.highlights.labels.types import (
     LabelError,
     LabelledClip,
 )
+from preprocess.times import parse_time
 
 _KINDS = (
     f"Expected a header {','.join(COLUMNS)}[,{GROUP}], or lines such as "

@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from experiments.highlights.labels.times import format_time
 from experiments.highlights.rendering.chunk_files import recording_chunks
 from experiments.highlights.rendering.ffmpeg import RenderError, complaints, run
 from experiments.highlights.rendering.piece_words import STRIP_RATE, piece_words
 from experiments.highlights.rendering.pieces import Form, Piece, plan, reel_form
 from experiments.highlights.rendering.recording import read_recording, recording_duration
 from experiments.highlights.rendering.score_strip import strip_size, write_strip
+from preprocess.times import format_time
 
 __all__ = ["RenderError", "check_output", "recording_chunks", "render_reel"]
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.highlights.labels.times import format_time
 from experiments.highlights.rendering.recording import Chunk
 from experiments.highlights.scoring.pictures import WHOLE, PictureReader, PictureSettings, Stretch
 from preprocess.errors import DecodeError
+from preprocess.times import format_time
 
 if TYPE_CHECKING:
     from experiments.highlights.labels.types import Box

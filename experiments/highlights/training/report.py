@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from experiments import formatting, plots
-from experiments.highlights.labels.times import format_time
 from experiments.highlights.training import plots as training_plots
 from experiments.highlights.training.batches import PictureBatches
 from experiments.highlights.training.data import TrainingData, balance_of
@@ -21,6 +20,7 @@ from experiments.report import environment, page_html, sections
 from experiments.report.clips import thumbnail
 from experiments.report.markup import Markup, card, element, navigation, picture, section, table
 from experiments.run_directory import read_history, write_atomically
+from preprocess.times import format_time
 
 TITLES = (
     *("Trade-off", "Calibration", "Curves", "Class balance", "Worst mistakes"),

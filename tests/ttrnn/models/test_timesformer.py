@@ -15,7 +15,7 @@ from layer_check import check_config
 from timesformer_golden import GOLDEN, SMALL, check, clips, logits, torch_state, value
 
 from ttrnn.models import build_timesformer
-from ttrnn.models.attention import SelfAttention
+from ttrnn.models.attention import SelfAttention, normal
 from ttrnn.models.space_time_block import SpaceTimeBlock
 from ttrnn.models.space_time_embedding import SpaceTimeEmbedding
 from ttrnn.models.timesformer import ClassToken
@@ -240,7 +240,9 @@ def test_configs():
     check_config(SelfAttention, {"heads": 3})
     check_config(ClassToken, {})
     options = {"attention": "joint", "dropout": 0.25, "seed": 5}
-    check_config(SpaceTimeEmbedding, {"features": 8, "patch_size": 4, **options})
+    check_config(
+        SpaceTimeEmbedding, {"features": 8, "patch_size": 4, "position_stddev": 0.5, **options}
+    )
     block = {"heads": 2, "hidden": 5, "num_frames": 3, "drop_path": 0.5}
     check_config(SpaceTimeBlock, {**block, **options})
 
@@ -261,7 +263,12 @@ def test_how_weights_start():
     """Red for blocks that start alike, or a temporal_fc that changes a clip from the start."""
     model = build_timesformer(5, heads=4, **SMALL)
     arrays = model_arrays(model)
-    assert np.std(arrays["blocks_0/attn/qkv/kernel"]) == pytest.approx(0.02, rel=0.05)
+    for name in ("blocks_0/attn/qkv/kernel", "blocks_1/fc2/kernel", "embed/pos_embed"):
+        assert np.std(arrays[name]) == pytest.approx(0.02 * (768 / 48) ** 0.5, rel=0.1), name
+    assert normal(768).stddev == 0.02  # the original's
+    embed = build_timesformer(5, heads=4, position_stddev=0.5, **SMALL).get_layer("embed")
+    for embedding in (embed.pos_embed, embed.time_embed):
+        assert np.std(numpy(embedding)) == pytest.approx(0.5, rel=0.2)
     twins = ("blocks_0/attn/qkv/kernel", "blocks_1/attn/qkv/kernel")
     assert not np.array_equal(*(arrays[name] for name in twins))
     frames = clips(4, 32)

@@ -1,0 +1,77 @@
+"""HHTseng/video-classification's networks in plain PyTorch, written anew from its layers and sizes.
+
+Names of weights are the original's. Dropout is 0, as in its scripts.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import nn
+
+
+def after(side, *sizes):
+    """What convolutions of stride 2 without padding leave of a side."""
+    for size in sizes:
+        side = (side - size) // 2 + 1
+    return side
+
+
+class Conv3D(nn.Module):
+    def __init__(self, num_frames, height, width, num_classes):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv3d(1, 32, 5, 2), nn.BatchNorm3d(32)
+        self.conv2, self.bn2 = nn.Conv3d(32, 48, 3, 2), nn.BatchNorm3d(48)
+        left = [after(side, 5, 3) for side in (num_frames, height, width)]
+        self.fc1 = nn.Linear(48 * int(np.prod(left)), 256)
+        self.fc2 = nn.Linear(256, 256)
+        self.fc3 = nn.Linear(256, num_classes)
+
+    def forward(self, clips):
+        x = self.bn1(self.conv1(clips)).relu()
+        x = self.bn2(self.conv2(x)).relu()
+        return self.fc3(self.fc2(self.fc1(x.flatten(1)).relu()).relu())
+
+
+class FrameEncoder(nn.Module):
+    def __init__(self, height, width, momentum=0.01):
+        super().__init__()
+        channels = (3, 32, 64, 128, 256)
+        for number, size in enumerate((5, 3, 3, 3), 1):
+            conv = nn.Conv2d(channels[number - 1], channels[number], size, 2)
+            norm = nn.BatchNorm2d(channels[number], momentum=momentum)
+            self.add_module(f"conv{number}", nn.Sequential(conv, norm, nn.ReLU()))
+        left = [after(side, 5, 3, 3, 3) for side in (height, width)]
+        self.fc1 = nn.Linear(256 * left[0] * left[1], 1024)
+        self.fc2 = nn.Linear(1024, 768)
+        self.fc3 = nn.Linear(768, 512)
+
+    def forward(self, frames):
+        x = frames
+        for number in range(1, 5):
+            x = self.get_submodule(f"conv{number}")(x)
+        return self.fc3(self.fc2(self.fc1(x.flatten(1)).relu()).relu())
+
+
+class Decoder(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.LSTM = nn.LSTM(512, 512, 3, batch_first=True)
+        self.fc1 = nn.Linear(512, 256)
+        self.fc2 = nn.Linear(256, num_classes)
+
+    def forward(self, embeddings):
+        """Of clips of one length, (batch, frames, 512)."""
+        states, _ = self.LSTM(embeddings)
+        return self.fc2(self.fc1(states[:, -1]).relu())
+
+
+class Crnn(nn.Module):
+    """Encoder and decoder together, of clips (batch, frames, 3, height, width)."""
+
+    def __init__(self, height, width, num_classes):
+        super().__init__()
+        self.encoder, self.decoder = FrameEncoder(height, width), Decoder(num_classes)
+
+    def forward(self, clips):
+        embeddings = self.encoder(clips.flatten(0, 1))
+        return self.decoder(embeddings.reshape(*clips.shape[:2], -1))

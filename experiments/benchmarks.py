@@ -1,0 +1,60 @@
+"""What the benchmark commands share: how they end, and where their figures go."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from experiments import environment, runtime
+from experiments.run_directory import write_atomically
+from experiments.runtime import Threads
+from preprocess.errors import PreprocessError
+
+
+def keep_results(
+    out: Path, rows: Sequence[Any], *, table: str, circumstances: str, threads: Threads
+) -> None:
+    """Print a table, and write it with all figures.
+
+    Args:
+        out: takes results.json and table.md.
+        rows: dataclasses.
+        table: of the rows, Markdown.
+        circumstances: of the measurement, in words, besides machine, versions and threads.
+        threads: TensorFlow's pools.
+    """
+    seen = environment.describe_environment()
+    machine = seen["machine"]
+    versions = ", ".join(f"{package} {version}" for package, version in seen["versions"].items())
+    text = (
+        f"{machine['cpu']}, {machine['cores']} cores; {versions}.\n"
+        f"{circumstances}; {threads}.\n\n{table}\n"
+    )
+    result = {
+        "command": sys.argv[1:],
+        "commit": environment.git_commit(),
+        **seen,
+        "threads": asdict(threads),
+        "rows": [asdict(row) for row in rows],
+    }
+    write_atomically(out / "results.json", json.dumps(result, indent=1).encode())
+    write_atomically(out / "table.md", text.encode())
+    print(f"\n{text}\nWritten to {out}/: results.json, table.md")
+
+
+def carry_out(run: Callable[[], None]) -> int:
+    """Run a benchmark; returns the exit code."""
+    runtime.stop_on_termination()
+    try:
+        run()
+    except (PreprocessError, ValueError, OSError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped; nothing written.", file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,74 @@
+"""The command line of a job on clips: what it tells of its data, its outcome and its failures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.runs import RunError, typed_command
+from preprocess.errors import PreprocessError
+
+if TYPE_CHECKING:
+    from preprocess.reader import Shards
+    from preprocess.splits import Split
+
+
+def carry_out(run: Callable[[], dict[str, Any]], module: str, *, resume: bool) -> int:
+    """Run a job and tell how it ended; returns the exit code.
+
+    Args:
+        run: gives the result, and the run's directory.
+        module: whose command it is.
+        resume: whether a run is resumed already.
+    """
+    try:
+        result = run()
+    except (PreprocessError, RunError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        command = typed_command(module) + ("" if resume else " --resume")
+        print(f"\nStopped. Continue with: {command}", file=sys.stderr)
+        return 130
+    print(outcome(result))
+    return 0
+
+
+def split_fields(shards: Shards, split: Split) -> dict[str, Any]:
+    """Fields of a result: the clips and their parts."""
+    from preprocess.splits import num_with_sibling
+
+    return {
+        "dataset": shards.dataset,
+        "num_clips": len(shards),
+        "num_classes": len(shards.class_names),
+        "chance": 1 / len(shards.class_names),
+        "num_test_clips": len(split.test),
+        "num_test_clips_with_sibling": num_with_sibling(split, shards.groups),
+    }
+
+
+def described(shards: Shards, split: Split) -> str:
+    """The parts, before training."""
+    from experiments.formatting import percent
+    from preprocess.splits import num_with_sibling
+
+    share = percent(num_with_sibling(split, shards.groups) / len(split.test))
+    return (
+        f"{shards.dataset}: {len(split.train)} clips to train on, {len(split.validation)} to "
+        f"validate, {len(split.test)} to test, of which {share} have a sibling of their scene in "
+        "training"
+    )
+
+
+def outcome(result: dict[str, Any]) -> str:
+    """The accuracy, with what it has to be measured against, and where the report is."""
+    low, high = result["accuracy_interval"].values()
+    return (
+        f"{result['dataset']}: test accuracy {result['accuracy']:.3f} (95 % interval {low:.3f} to "
+        f"{high:.3f}; chance {result['chance']:.3f}) on {result['num_test_clips']} clips, of which "
+        f"{result['num_test_clips_with_sibling']} have a sibling of their scene in training.\n"
+        f"Report: {Path(result['run_dir']) / 'report.html'}"
+    )

@@ -1,0 +1,165 @@
+"""From batches of clips to a run that is trained, tested, reported and recorded.
+
+What the jobs on clips share; each brings its own data, model and recipe.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import ArrayLike
+
+from experiments.clip_model import Seen, keep_model
+from experiments.clip_recipe import ClipRecipe
+from experiments.evaluation import load_classifier, predict_clips, scores
+from experiments.history import History
+from experiments.report import write_report
+from experiments.results import append_record, write_result
+from experiments.run_directory import write_predictions
+from experiments.runs import RECORDS
+from experiments.training import Classifier, NextRate, Stop, train
+from preprocess.reader import Shards
+from preprocess.settings import FrameSettings
+from preprocess.splits import Split
+from preprocess.views import FrameChoice
+
+
+class Batches(Protocol):
+    """The clips as a model sees them."""
+
+    def shuffled(self, clips: ArrayLike, epoch: int) -> tf.data.Dataset:
+        """Batches of an epoch of training."""
+
+    def by_length(self, clips: ArrayLike) -> tuple[np.ndarray, tf.data.Dataset]:
+        """Batches for evaluation, and the position of the clip that each of their rows shows."""
+
+
+@dataclass(frozen=True)
+class ClipJob:
+    """A run on clips.
+
+    Args:
+        run_dir: takes everything; its config.json is written.
+        shards: the clips.
+        split: their parts.
+        epochs: of training.
+        selection: which weights are tested: "last", or "best" on the validation part.
+        fields: of the result, what is known before training.
+        resume: continue from the checkpoint.
+        record: append the result to the recorded ones.
+        started: `time.perf_counter()` when the run began.
+    """
+
+    run_dir: Path
+    shards: Shards
+    split: Split
+    epochs: int
+    selection: str
+    fields: dict[str, Any]
+    resume: bool
+    record: bool
+    started: float
+
+    @classmethod
+    def of(
+        cls,
+        arguments: Any,
+        recipe: Any,
+        run_dir: Path,
+        shards: Shards,
+        split: Split,
+        *,
+        fields: dict[str, Any],
+        started: float,
+    ) -> ClipJob:
+        """A run by flags, `resume` and `record`, and a recipe, `epochs` and `selection`."""
+        return cls(
+            *(run_dir, shards, split, recipe.epochs, recipe.selection, fields),
+            *(arguments.resume, arguments.record, started),
+        )
+
+    def train(
+        self,
+        classifier: Classifier,
+        batches: Batches,
+        *,
+        clips: Callable[[int], ArrayLike] | None = None,
+        stop: Stop | None = None,
+        next_rate: NextRate | None = None,
+    ) -> History:
+        """Train to the end, or until `stop`; see `experiments.training.train`.
+
+        Args:
+            classifier: what is trained.
+            batches: what it sees.
+            clips: of each epoch; None for those of the training part.
+            stop: whether training ends.
+            next_rate: the learning rate of the next epoch.
+        """
+        split = self.split
+        return train(
+            classifier,
+            lambda epoch: batches.shuffled(clips(epoch) if clips else split.train, epoch),
+            lambda: batches.by_length(split.validation)[1],
+            epochs=self.epochs,
+            clips_per_epoch=len(split.train) + len(split.validation),
+            run_dir=self.run_dir,
+            resume=self.resume,
+            started=self.started,
+            stop=stop,
+            next_rate=next_rate,
+        )
+
+    def keep(
+        self,
+        choice: FrameChoice,
+        recipe: ClipRecipe,
+        whole: Callable[[keras.Model], keras.Model] = lambda trained: trained,
+    ) -> None:
+        """Leave the chosen weights as a model of frames; see `experiments.clip_model`.
+
+        Args:
+            choice: which frames it sees.
+            recipe: what else it sees of a clip.
+            whole: makes the model from frames to classes of the one that was trained.
+        """
+        chosen = load_classifier(self.run_dir / f"{self.selection}.keras").model
+        assert isinstance(self.shards.settings, FrameSettings)
+        seen = Seen(
+            tuple(self.shards.class_names),
+            self.shards.settings,
+            choice,
+            recipe.crops,
+            usual_frames=int(np.median(self.shards.num_frames)),
+            inputs=recipe.inputs,
+        )
+        keep_model(self.run_dir, whole(chosen), seen)
+
+    def test(self, history: History, batches: Batches) -> dict[str, Any]:
+        """Test the best and the last weights; returns the result, and the run's directory."""
+        begun = time.perf_counter()
+        predictions = {
+            name: predict_clips(
+                load_classifier(self.run_dir / f"{name}.keras"),
+                *(self.shards, batches, self.split.test),
+            )
+            for name in ("best", "last")
+        }
+        write_predictions(self.run_dir / "predictions.csv", predictions[self.selection])
+        result = {
+            **self.fields,
+            **scores(history, predictions, selection=self.selection),
+            "wall_seconds": history.elapsed_seconds + time.perf_counter() - begun,
+        }
+        result = write_result(self.run_dir, result)
+        write_report(self.run_dir, self.shards)
+        if self.record:
+            append_record(result, RECORDS)
+        return result | {"run_dir": self.run_dir}

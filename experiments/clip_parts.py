@@ -1,0 +1,102 @@
+"""The parts of a set of clips, and the shards that hold them, as flags and recipe want them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from experiments import formatting
+from experiments.clip_arguments import ClipArguments, Strategy
+from experiments.clip_recipe import ClipRecipe
+from experiments.datasets import open_dataset
+from preprocess.catalog import Dataset
+from preprocess.listed_parts import read_parts, split_by_parts
+from preprocess.official_lists import join_clips, read_official_split
+from preprocess.reader import Shards
+from preprocess.splits import Split, make_split, split_as_listed
+
+
+def open_clips(dataset: Dataset, arguments: ClipArguments, recipe: ClipRecipe) -> Shards:
+    """The clips, extracted as the recipe wants them.
+
+    Raises:
+        PreprocessError, ValueError: if they are not there, or otherwise.
+    """
+    shards = open_dataset(
+        dataset,
+        videos=arguments.videos,
+        shards=arguments.shards,
+        settings=recipe.settings(),
+        classes=arguments.classes,
+        jobs=arguments.jobs,
+        allow_failures=arguments.allow_failures,
+    )
+    recipe.crops.require_fit(shards.frame_size)
+    if shards.stride != recipe.stride:
+        raise ValueError(
+            f"The recipe looks at every {formatting.ordinal(recipe.stride)} frame, and "
+            f"{shards.folder} holds every {formatting.ordinal(shards.stride)}. Extract again with "
+            f"--stride {recipe.stride}, or say --set stride={shards.stride}."
+        )
+    return shards
+
+
+def split_clips(
+    strategy: Strategy,
+    arguments: ClipArguments,
+    recipe: ClipRecipe,
+    shards: Shards,
+    *,
+    num_folds: int,
+    lists: tuple[Path, int] | None = None,
+) -> Split:
+    """The clips to train on, to validate and to test.
+
+    Args:
+        strategy: "group" and "random" deal them out; "official" and "listed" take what somebody
+            has written down, beside the clips or in the list that `videos` names.
+        arguments: flags of the job.
+        recipe: says what validates.
+        shards: the clips.
+        num_folds: of which one is tested, and one of the rest validates.
+        lists: of "official", their folder and number.
+
+    Raises:
+        PreprocessError, ValueError: if the clips, or the lists, do not allow it.
+    """
+    common: Any = {"num_folds": num_folds, "seed": arguments.seed}
+    if strategy == "listed":
+        split = _as_listed(arguments, shards)
+    elif strategy == "official":
+        assert lists is not None
+        official = read_official_split(*lists).of_classes(shards.class_names)
+        listed = join_clips(official, shards.sources)
+        print(listed)
+        split = split_as_listed(
+            *(shards.labels, shards.groups), train=listed.train, test=listed.test, **common
+        )
+    else:
+        split = make_split(
+            *(shards.labels, shards.groups), strategy=strategy, fold=arguments.fold, **common
+        )
+    return split if recipe.validation == "held out" else split.validated_by_test()
+
+
+def _as_listed(arguments: ClipArguments, shards: Shards) -> Split:
+    """A list without a part to test, or to validate, has the other one do both."""
+    if arguments.videos is None:
+        raise ValueError("--split listed needs the list: --videos LIST.csv, or Epic Kitchens.")
+    split = split_by_parts(read_parts(arguments.videos), shards.sources)
+    missing = "test" if not len(split.test) else "validation" if not len(split.validation) else ""
+    if not missing:
+        return split
+    there = split.test if missing == "validation" else split.validation
+    if not len(there):
+        raise ValueError(f"{arguments.videos} must have clips of the part validation or test.")
+    print(
+        f"{arguments.videos} has no clips of the part {missing}: {len(there)} clips both validate "
+        "and are tested, so that the choice of the best epoch flatters the test.",
+        file=sys.stderr,
+    )
+    return Split(split.train, validation=there, test=there)

@@ -1,0 +1,82 @@
+"""A ResNet's features: the network without its last layer, with weights from a file."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from weights.errors import WeightsError
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+
+_KERAS_WEIGHTS = ".weights.h5"
+_IMAGENET_CLASSES = 1000
+
+
+def read_resnet(file: Path, depth: int) -> dict[str, np.ndarray]:
+    """A ResNet's arrays by layer/variable, without those of its last layer.
+
+    Args:
+        file: what `python -m weights convert` wrote (.weights.h5, .safetensors), or torchvision's
+            own file (.pth, .safetensors).
+        depth: of the ResNet in the file.
+
+    Raises:
+        WeightsError: if the file cannot be read, or is that of another network.
+    """
+    from weights.arrays import read_arrays
+    from weights.resnet import resnet_arrays
+
+    if file.name.endswith(_KERAS_WEIGHTS):
+        arrays = _keras_arrays(file, depth)
+    else:
+        arrays = read_arrays(file)
+        if not any("/" in name for name in arrays):
+            arrays = resnet_arrays(arrays)
+    return {name: array for name, array in arrays.items() if not name.startswith("fc/")}
+
+
+def load_resnet(
+    depth: int, file: Path | None, *, input_shape: tuple[int, int, int], policy: str
+) -> keras.Model:
+    """A ResNet of pixels, uint8 (N, H, W, 3), to features, (N, 512 or 2048).
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        file: of its weights, as `read_resnet` takes it; None for random ones.
+        input_shape: (H, W, 3).
+        policy: of its layers.
+
+    Raises:
+        ValueError: if the file does not fit.
+    """
+    from ttrnn.models.resnet import build_resnet
+    from weights.assign import assign_arrays
+
+    model = build_resnet(depth, None, input_shape=input_shape, normalize=True, dtype=policy)
+    if file is None:
+        return model
+    try:
+        assign_arrays(model, read_resnet(file, depth))
+    except WeightsError as error:
+        raise ValueError(f"--weights {file} do not fit a ResNet-{depth}: {error}") from error
+    return model
+
+
+def _keras_arrays(file: Path, depth: int) -> dict[str, np.ndarray]:
+    from ttrnn.models.resnet import build_resnet
+    from weights.assign import model_arrays
+
+    if not file.is_file():
+        raise WeightsError("there is no such file.")
+    model: Any = build_resnet(depth, _IMAGENET_CLASSES)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Keras only warns of what the file lacks
+            model.load_weights(file)
+    except (ValueError, OSError, KeyError, UserWarning) as error:
+        raise WeightsError(str(error).splitlines()[0]) from error
+    return model_arrays(model)

@@ -1,0 +1,89 @@
+"""The flags of the UCF101 job, and the recipe that they make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from experiments.clip_arguments import ClipArguments, Strategy
+from experiments.ucf101.recipes import ModelName, Recipe, recipe_for, reduced
+from preprocess.catalog import UCF101
+
+RANDOM_WEIGHTS = "random"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments(ClipArguments):
+    """Train and evaluate a model on UCF101's videos, or any others."""
+
+    model: ModelName = "crnn"
+    """conv3d: 3D convolutions; crnn: convolutions of each frame, then an LSTM; resnet-crnn: a
+    frozen ResNet's features, computed once, then an LSTM."""
+    varlen: bool = False
+    """Clips of their own lengths in place of one; not for conv3d."""
+    split: Strategy = "group"
+    """group: the clips of a scene stay together; random: over clips, as published; official: the
+    data set's own train and test lists; listed: by the column part of a list."""
+    list: Literal[1, 2, 3] = 1
+    """With official: which pair of lists."""
+    lists: Path = Path(UCF101.default_lists_dir or "")
+    """Folder of the official lists, trainlist01.txt and so on."""
+    recipe: Literal["original", "tuned"] = "tuned"
+    """original: as published; tuned: ours."""
+    head: Literal["dense", "gap"] | None = None
+    """Of conv3d; gap does without the layer of 320 million weights."""
+    depth: Literal[18, 34, 50, 101, 152] | None = None
+    """Of the ResNet; by default 152, on the built-in set 18."""
+    weights: str | None = None
+    """Of the ResNet: a file that python -m weights convert wrote, or torchvision's own (.pth,
+    .safetensors); or random, for trials."""
+
+    @property
+    def on_demo(self) -> bool:
+        """Whether the built-in set is used."""
+        from experiments.datasets import takes_demo
+
+        return takes_demo(UCF101, videos=self.videos, shards=self.shards)
+
+    @property
+    def num_folds(self) -> int:
+        """Of the split; the original tests a quarter."""
+        return 4 if self.split == "random" and self.recipe == "original" else 5
+
+    @property
+    def resnet_depth(self) -> int:
+        """Of the ResNet."""
+        return self.depth or (18 if self.on_demo else 152)
+
+    def check(self) -> None:
+        """Raise ValueError for flags that cannot be, before anything is read."""
+        self.check_common()
+        is_resnet = self.model == "resnet-crnn"
+        if not is_resnet and (self.depth or self.weights):
+            raise ValueError("--depth and --weights are resnet-crnn's. Leave them out.")
+        if self.head and self.model != "conv3d":
+            raise ValueError("--head is conv3d's. Leave it out.")
+        if is_resnet and self.weights is None and not self.on_demo:
+            raise ValueError(
+                "resnet-crnn needs a trained ResNet, whose features it classifies: --weights FILE. "
+                "torchvision's resnet152-394f9c45.pth from https://download.pytorch.org/models/ is "
+                "such a file; --weights random is for trials only."
+            )
+
+    def made_recipe(self) -> Recipe:
+        """The recipe with the flags that override it.
+
+        Raises:
+            ValueError, PreprocessError: if they do not fit.
+        """
+        recipe = recipe_for(self.recipe, self.model, varlen=self.varlen)
+        recipe = reduced(recipe, self.model) if self.on_demo else recipe
+        recipe = self.overridden(recipe, {"head": self.head})
+        moved = recipe.mirror or recipe.largest_zoom > 1 or recipe.relighting
+        if self.model == "resnet-crnn" and moved:
+            raise ValueError(
+                "resnet-crnn's features are computed once: mirror, largest_zoom, contrast and "
+                "brightness cannot change them. Leave these as they are."
+            )
+        return recipe

@@ -1,0 +1,119 @@
+"""The UCF101 job: from flags to a run that is trained, tested and reported."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from experiments import runtime
+from experiments.clip_command import described, split_fields
+from experiments.runs import begin_run, typed_command
+from experiments.ucf101.arguments import RANDOM_WEIGHTS, Arguments
+from experiments.ucf101.memory import require_memory
+from experiments.ucf101.recipes import Recipe
+from preprocess.catalog import UCF101
+
+if TYPE_CHECKING:
+    from preprocess.reader import Shards
+    from preprocess.splits import Split
+
+MODULE = "experiments.ucf101"
+
+
+def run(arguments: Arguments) -> dict[str, Any]:
+    """The whole experiment. Returns what result.json holds, and the run's directory.
+
+    Raises:
+        PreprocessError, RunError, ValueError, OSError: if clips, directory or a flag are not
+            what they should be; the message says what to do.
+    """
+    started = time.perf_counter()
+    arguments.check()
+    recipe = arguments.made_recipe()
+    runtime.choose_threads(arguments.threads)  # a wrong flag is told before anything is extracted
+    require_memory(arguments, recipe, len(arguments.classes or UCF101.class_names))
+
+    from experiments.clip_parts import open_clips, split_clips
+
+    shards = open_clips(UCF101, arguments, recipe)
+    lists = (arguments.lists, arguments.list)
+    split = split_clips(
+        *(arguments.split, arguments, recipe, shards), num_folds=arguments.num_folds, lists=lists
+    )
+    resolved = {"shards": shards.folder, "maxlen": recipe.num_frames}
+    settings = {**asdict(arguments), **asdict(recipe), **resolved}
+    run_dir, finished = begin_run(_run_name(arguments, shards), arguments, settings)
+    if finished:
+        return finished
+    for line in _told(arguments, recipe, shards, split):
+        print(line)
+
+    from experiments.clip_job import ClipJob
+    from experiments.schedules import next_rate, stop
+    from experiments.ucf101.models import Ucf101Model
+
+    made = Ucf101Model(arguments, recipe, shards, split)
+    classifier = made.classifier()
+    fields = {
+        **_settings(arguments, recipe, shards, split),
+        "params": classifier.model.count_params(),
+    }
+    job = ClipJob.of(arguments, recipe, run_dir, shards, split, fields=fields, started=started)
+    batches = made.batches()
+    history = job.train(classifier, batches, stop=stop(recipe), next_rate=next_rate(recipe))
+    job.keep(recipe.choice(varlen=arguments.varlen), recipe, made.whole)
+    return job.test(history, batches)
+
+
+def _told(arguments: Arguments, recipe: Recipe, shards: Shards, split: Split) -> list[str]:
+    """What is told before training."""
+    lines = [described(shards, split)]
+    if needed := require_memory(arguments, recipe, len(shards.class_names)):
+        lines.append(needed)
+    if arguments.model == "resnet-crnn" and arguments.weights in (None, RANDOM_WEIGHTS):
+        lines.append(
+            f"The ResNet-{arguments.resnet_depth} has {RANDOM_WEIGHTS} weights: give --weights for "
+            "a trained one."
+        )
+    return lines
+
+
+def _model_name(arguments: Arguments) -> str:
+    is_resnet = arguments.model == "resnet-crnn"
+    name = f"resnet{arguments.resnet_depth}-crnn" if is_resnet else str(arguments.model)
+    if arguments.head == "gap":
+        name += "-gap"
+    return f"{name}-varlen" if arguments.varlen else name
+
+
+def _part_name(arguments: Arguments) -> str:
+    number = f"list{arguments.list}" if arguments.split == "official" else f"fold{arguments.fold}"
+    return f"{arguments.split}-{number}-seed{arguments.seed}"
+
+
+def _run_name(arguments: Arguments, shards: Shards) -> str:
+    recipe = "-".join([arguments.recipe, *arguments.set])
+    return "-".join(
+        ["ucf101", shards.dataset, _model_name(arguments), recipe, _part_name(arguments)]
+    )
+
+
+def _settings(arguments: Arguments, recipe: Recipe, shards: Shards, split: Split) -> dict[str, Any]:
+    is_official = arguments.split == "official"
+    return {
+        "experiment": "ucf101",
+        "command": typed_command(MODULE),
+        **split_fields(shards, split),
+        "split": arguments.split,
+        "fold": arguments.list - 1 if is_official else arguments.fold,
+        "num_folds": 3 if is_official else arguments.num_folds,
+        "seed": arguments.seed,
+        "recipe": " ".join([arguments.recipe, *arguments.set]),
+        "model": _model_name(arguments),
+        "maxlen": recipe.num_frames,
+        "stride": shards.stride,
+        "policy": arguments.policy,
+        "epochs": recipe.epochs,
+        "batch_size": recipe.batch_size,
+    }

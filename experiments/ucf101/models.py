@@ -1,0 +1,162 @@
+"""The models of the UCF101 job, and what they are trained on."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from experiments.building import build_optimizer
+from experiments.resnet_weights import load_resnet
+from experiments.training import Classifier, compiled
+from experiments.ucf101.arguments import RANDOM_WEIGHTS, Arguments
+from experiments.ucf101.recipes import Recipe
+from preprocess.features import FeatureSettings, FeatureStore, FeatureViews, compute_features
+from preprocess.progress import TerminalProgress
+from preprocess.reader import Shards
+from preprocess.splits import Split
+from preprocess.view_batches import PixelViews, ViewBatches
+from ttrnn.models.conv3d import build_conv3d
+from ttrnn.models.crnn import build_crnn
+from ttrnn.models.resnet_crnn import build_resnet_crnn
+from weights.arrays import arrays_digest
+from weights.assign import assign_arrays, model_arrays
+
+if TYPE_CHECKING:
+    from preprocess.view_batches import ViewSource
+
+FEATURES = Path("data/features")
+
+
+class Ucf101Model:
+    """A model with its data, by the flags and the recipe.
+
+    Args:
+        arguments: the flags.
+        recipe: of training.
+        shards: the clips.
+        split: their parts.
+        store_features: compute a frozen ResNet's features once; otherwise it is in the model, and
+            computes them in every epoch.
+    """
+
+    def __init__(
+        self,
+        arguments: Arguments,
+        recipe: Recipe,
+        shards: Shards,
+        split: Split,
+        *,
+        store_features: bool = True,
+    ) -> None:
+        self._arguments = arguments
+        self._recipe = recipe
+        self._shards = shards
+        self._split = split
+        self._store_features = store_features and arguments.model == "resnet-crnn"
+        self._resnet: Any = None
+        if arguments.model == "resnet-crnn":
+            weights = arguments.weights or RANDOM_WEIGHTS
+            file = None if weights == RANDOM_WEIGHTS else Path(weights)
+            width, height = recipe.crop_size
+            self._resnet = load_resnet(
+                *(arguments.resnet_depth, file),
+                input_shape=(height, width, 3),
+                policy=arguments.policy,
+            )
+
+    def batches(self) -> ViewBatches:
+        """Views of the clips; a ResNet's features are computed first, where that was not done."""
+        return ViewBatches(
+            self._features() if self._store_features else self._pixels(),
+            self._recipe.choice(varlen=self._arguments.varlen),
+            batch_size=self._recipe.batch_size,
+            seed=self._arguments.seed,
+            views=self._recipe.places,
+        )
+
+    def classifier(self) -> Classifier:
+        """What is trained."""
+        recipe = self._recipe
+        num_steps = recipe.epochs * math.ceil(len(self._split.train) / recipe.batch_size)
+        return Classifier(
+            self._trained(),
+            build_optimizer(recipe, num_steps),
+            label_smoothing=recipe.label_smoothing,
+        )
+
+    def whole(self, trained: keras.Model) -> keras.Model:
+        """The model from frames to classes, of which `trained` may be the part above a ResNet."""
+        if self._resnet is None:
+            return trained
+        width, height = self._recipe.crop_size
+        model = build_resnet_crnn(
+            len(self._shards.class_names),
+            depth=self._arguments.resnet_depth,
+            height=height,
+            width=width,
+            dtype=self._arguments.policy,
+        )
+        assign_arrays(model, model_arrays(self._resnet) | model_arrays(trained))
+        return model
+
+    def _trained(self) -> keras.Model:
+        recipe, arguments = self._recipe, self._arguments
+        width, height = recipe.crop_size
+        common: dict[str, Any] = {
+            "height": height,
+            "width": width,
+            "dropout": recipe.dropout,
+            "dtype": arguments.policy,
+            "seed": arguments.seed,
+        }
+        num_classes = len(self._shards.class_names)
+        if arguments.model == "conv3d":
+            return build_conv3d(num_classes, **conv3d_options(recipe), **common)
+        if arguments.model == "crnn":
+            return build_crnn(num_classes, **common)
+        head = build_resnet_crnn(
+            num_classes, depth=arguments.resnet_depth, inputs="features", **common
+        )
+        return head if self._store_features else self.whole(head)
+
+    def _pixels(self) -> ViewSource:
+        recipe = self._recipe
+        return PixelViews(
+            self._shards, recipe.crops, change=recipe.relighting, inputs=recipe.inputs
+        )
+
+    def _features(self) -> ViewSource:
+        """The middle crop of all clips; where there are three, the others of the test clips."""
+        num_crops = self._recipe.places.spatial
+        everything = range(len(self._shards))
+        stores = [
+            self._store(everything if crop == num_crops // 2 else self._split.test, crop, num_crops)
+            for crop in range(num_crops)
+        ]
+        return FeatureViews(self._shards, stores, self._num_features)
+
+    @property
+    def _num_features(self) -> int:
+        return self._resnet.output_shape[-1]
+
+    def _store(self, clips: Any, crop: int, num_crops: int) -> FeatureStore:
+        depth = self._arguments.resnet_depth
+        digest = arrays_digest(model_arrays(self._resnet))
+        place = (0, 1) if crop == num_crops // 2 else (crop, num_crops)
+        settings = FeatureSettings(
+            f"resnet{depth} {digest} {self._arguments.policy}",
+            *(self._num_features, self._recipe.crops, *place, self._recipe.inputs),
+        )
+        with TerminalProgress() as progress:
+            return compute_features(
+                *(FEATURES, self._shards, clips, settings, compiled(self._resnet)),
+                progress=progress,
+            )
+
+
+def conv3d_options(recipe: Recipe) -> dict[str, Any]:
+    """Of `build_conv3d` and `conv3d_sizes`, besides the size of the frames."""
+    return {"num_frames": recipe.num_frames, "channels": recipe.channels, "head": recipe.head}

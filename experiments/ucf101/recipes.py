@@ -1,0 +1,162 @@
+"""Training recipes of the UCF101 job, as data: `original` as published, `tuned` as ours.
+
+The original's values are those of HHTseng/video-classification's scripts. It scales frames to the
+model's size without regard to their shape, looks at the first ones of a clip, validates on the
+clips it tests, and reports the best epoch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from experiments.clip_recipe import ClipRecipe, Size
+
+ModelName = Literal["conv3d", "crnn", "resnet-crnn"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(ClipRecipe):
+    """A recipe of the job's three models."""
+
+    channels: Literal[1, 3]
+    """Of conv3d: grey or RGB."""
+    head: Literal["dense", "gap"]
+    """Of conv3d: of all values, or of each channel's mean."""
+
+
+_ORIGINAL = Recipe(
+    name="original",
+    epochs=120,
+    batch_size=30,
+    learning_rate=1e-4,
+    schedule="constant",
+    warmup_share=0.0,
+    weight_decay=0.0,
+    clip_norm=None,
+    label_smoothing=0.0,
+    dropout=0.0,
+    frame_size=(342, 256),
+    crop_size=(342, 256),
+    inputs="frames",
+    num_frames=28,
+    stride=1,
+    sampling="window",
+    start="first",
+    channels=1,
+    head="dense",
+    largest_zoom=1.0,
+    mirror=False,
+    contrast=0.0,
+    brightness=0.0,
+    validation="test",
+    selection="best",
+    patience=None,
+    views="1x1",
+)
+_TUNED = replace(
+    _ORIGINAL,
+    name="tuned",
+    epochs=40,
+    batch_size=16,
+    learning_rate=3e-4,
+    schedule="cosine",
+    warmup_share=0.05,
+    weight_decay=1e-2,
+    clip_norm=1.0,
+    label_smoothing=0.1,
+    dropout=0.3,
+    frame_size=(171, 128),
+    crop_size=(112, 112),
+    num_frames=16,
+    stride=4,
+    sampling="segments",
+    start="random",
+    channels=3,
+    largest_zoom=1.25,
+    mirror=True,
+    contrast=0.3,
+    brightness=20.0,
+    validation="held out",
+    patience=10,
+    views="5x1",
+)
+
+
+def recipe_for(name: str, model: ModelName, *, varlen: bool) -> Recipe:
+    """The recipe of a model.
+
+    Args:
+        name: "original" or "tuned".
+        model: which one.
+        varlen: clips of their own lengths, for the recurrent models.
+
+    Raises:
+        ValueError: for conv3d with `varlen`.
+    """
+    if model == "conv3d" and varlen:
+        raise ValueError(
+            "--varlen needs a recurrent model: conv3d's dense layer takes clips of one length. "
+            "Choose --model crnn or resnet-crnn."
+        )
+    return (_original if name == "original" else _tuned)(model, varlen)
+
+
+def reduced(recipe: Recipe, model: ModelName) -> Recipe:
+    """For the built-in set: small frames, fewer epochs, and nothing mirrored, which changes its
+    classes. What does not move is taken away, or models learn the backgrounds by heart."""
+    small: Size = (64, 48) if model == "resnet-crnn" else (80, 60)
+    return replace(
+        recipe,
+        epochs=min(recipe.epochs, 12),
+        batch_size=16,
+        learning_rate=1e-3,
+        frame_size=small,
+        crop_size=small,
+        inputs="foreground",
+        num_frames=24,
+        stride=1,
+        sampling="segments",
+        start="random",
+        channels=1,
+        mirror=False,
+        largest_zoom=1.0,
+        dropout=0.0,
+        views="1x1",
+    )
+
+
+def _original(model: ModelName, varlen: bool) -> Recipe:
+    if model == "conv3d":
+        return replace(_ORIGINAL, epochs=15)
+    if model == "crnn" and not varlen:
+        return _ORIGINAL
+    recipe = replace(_ORIGINAL, batch_size=40, learning_rate=1e-3)
+    if model == "resnet-crnn":
+        recipe = replace(recipe, frame_size=(224, 224), crop_size=(224, 224))
+    if varlen:  # frames 1 to 100, every second one
+        recipe = replace(
+            recipe, epochs=150, batch_size=120, num_frames=50, stride=2, schedule="plateau"
+        )
+    return recipe
+
+
+def _tuned(model: ModelName, varlen: bool) -> Recipe:
+    recipe = _TUNED
+    if model == "conv3d":
+        recipe = replace(recipe, stride=2, sampling="window")
+    if model == "resnet-crnn":  # its features are stored: all that can be drawn is their time
+        recipe = replace(
+            recipe,
+            batch_size=32,
+            frame_size=(298, 224),
+            crop_size=(224, 224),
+            stride=8,
+            largest_zoom=1.0,
+            mirror=False,
+            contrast=0.0,
+            brightness=0.0,
+        )
+    if varlen:
+        recipe = replace(recipe, num_frames=48, sampling="window")
+    return recipe

@@ -1,0 +1,119 @@
+"""The rows of a CSV file with a header, each with its line for messages."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from preprocess.errors import PreprocessError
+
+_DELIMITERS = ",;\t"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What stands on one line.
+
+    Args:
+        file: that it is of.
+        line: its number, from 1; of a row of several lines that of the first.
+        cells: by column, without spaces around them.
+    """
+
+    file: Path
+    line: int
+    cells: dict[str, str]
+
+    def error(self, message: object) -> PreprocessError:
+        """What is wrong there."""
+        return PreprocessError(f"{self.file}, line {self.line}: {message}")
+
+
+def read_rows(
+    file: Path, *, required: Sequence[str], optional: Collection[str] | None = None
+) -> list[Row]:
+    """All rows that are not blank.
+
+    Columns are parted by commas, semicolons or tabs, whichever the header has most of, and
+    found by their names; capital letters and spaces around them do not count.
+
+    Args:
+        file: CSV in UTF-8.
+        required: columns that there must be.
+        optional: columns that there may be; None for any.
+
+    Raises:
+        PreprocessError: if the file cannot be read, has no row, or its columns are not those;
+            the message names the line.
+    """
+    records = _records(file, _read_text(file))
+    header = next(records, Row(file, 1, {}))
+    names = [name.lower() for name in header.cells.values()]
+    _check_header(header, names, required, optional)
+    rows = []
+    for record in records:
+        if len(record.cells) != len(names):
+            raise record.error(
+                f"A row must have the header's {len(names)} columns. Received "
+                f"{len(record.cells)}; put a cell that holds a comma in quotes."
+            )
+        cells = dict(zip(names, record.cells.values(), strict=True))
+        rows.append(Row(file, record.line, cells))
+    if not rows:
+        raise header.error("A list must have a row below its header. Received none; add some.")
+    return rows
+
+
+def _read_text(file: Path) -> str:
+    try:
+        return file.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise PreprocessError(f"Cannot read the list {file}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise Row(file, line, {}).error(
+            f"A list must be text in UTF-8. Received the byte 0x{error.object[error.start]:02x}; "
+            "save it as CSV in UTF-8."
+        ) from error
+
+
+def _records(file: Path, text: str) -> Iterator[Row]:
+    """Rows that are not blank; their columns are known by number alone."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    delimiter = max(_DELIMITERS, key=first.count)
+    lines = io.StringIO(text, newline="")
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+    line = 1
+    try:
+        for cells in reader:
+            stripped = [cell.strip() for cell in cells]
+            if any(stripped):
+                yield Row(file, line, {str(n): cell for n, cell in enumerate(stripped)})
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise Row(file, line, {}).error(
+            f"A row must be parted into cells as CSV is: {error}. Mend its quotes."
+        ) from error
+
+
+def _check_header(
+    header: Row, names: Sequence[str], required: Sequence[str], optional: Collection[str] | None
+) -> None:
+    allowed = ",".join(required) + "".join(f"[,{name}]" for name in optional or ())
+    for fault, wrong in [
+        ("lacks", [name for name in required if name not in names]),
+        ("has twice", [name for name in names if names.count(name) > 1]),
+        ("has besides", [name for name in names if not _is_known(name, required, optional)]),
+    ]:
+        if wrong:
+            raise header.error(
+                f"The first line must name the columns {allowed}. It {fault} {wrong[0]!r}; "
+                f"it reads {','.join(header.cells.values())!r}."
+            )
+
+
+def _is_known(name: str, required: Sequence[str], optional: Collection[str] | None) -> bool:
+    return optional is None or name in required or name in optional

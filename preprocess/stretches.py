@@ -1,0 +1,96 @@
+"""A part of a video, told by seconds or by numbers of frames."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """The frames that are shown in [start, stop), by the stream's own timestamps.
+
+    Args:
+        start: in seconds after the first picture.
+        stop: in seconds; infinity for the end of the video.
+
+    Raises:
+        ValueError: unless 0 <= start < stop.
+    """
+
+    start: float = 0.0
+    stop: float = math.inf
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < self.stop:
+            raise ValueError(
+                "A stretch must start at 0 or later and stop after its start. "
+                f"Received {self.start:g} to {self.stop:g} seconds; correct either."
+            )
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing of the video is left out."""
+        return (self.start, self.stop) == (0.0, math.inf)
+
+    @property
+    def name(self) -> str:
+        """For a person, to the thousandth: 12.50-15.00."""
+        stop = "end" if self.stop == math.inf else _thousandths(self.stop)
+        return f"{_thousandths(self.start)}-{stop}"
+
+    def __str__(self) -> str:
+        """Exactly, in words."""
+        return f"seconds {self.start!r} to {self.stop!r}"
+
+
+@dataclass(frozen=True)
+class FrameNumbers:
+    """The frames first, first + 1, ..., last, the last one included.
+
+    Those of a folder have the numbers of their file names; those of a video count from 1.
+
+    Args:
+        first: number of the first frame; None for the beginning.
+        last: number of the last frame; None for the end.
+
+    Raises:
+        ValueError: unless 0 <= first <= last.
+    """
+
+    first: int | None = None
+    last: int | None = None
+
+    def __post_init__(self) -> None:
+        first = 0 if self.first is None else self.first
+        if first < 0 or (self.last is not None and self.last < first):
+            raise ValueError(
+                "The frames of a stretch must have numbers from 0, and its stop_frame, which "
+                f"belongs to it, must not lie before its start_frame. Received {self.first} to "
+                f"{self.last}; correct either."
+            )
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing of the video is left out."""
+        return self.first is None and self.last is None
+
+    @property
+    def name(self) -> str:
+        """For a person: frames 234-343."""
+        first = "start" if self.first is None else self.first
+        last = "end" if self.last is None else self.last
+        return f"frames {first}-{last}"
+
+    def __str__(self) -> str:
+        """Exactly, in words."""
+        return self.name
+
+
+Stretch = Seconds | FrameNumbers
+
+
+def _thousandths(seconds: float) -> str:
+    """12.5 -> 12.50, 12.345 -> 12.345."""
+    text = f"{seconds:.3f}"
+    return text.removesuffix("0")

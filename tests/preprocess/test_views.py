@@ -1,0 +1,128 @@
+"""Views: which frames and which part of a picture, against plain slicing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from preprocess import PreprocessError
+from preprocess.views import Crop, CropChoice, FrameChoice, Views, cut, read_frames
+
+choices = st.builds(
+    FrameChoice,
+    st.integers(1, 12),
+    st.sampled_from(["window", "segments"]),
+    st.sampled_from(["first", "random"]),
+    st.booleans(),
+)
+stored = st.integers(1, 60)
+
+
+@given(choices, stored, st.integers(0, 9))
+def test_drawn_frames_are_the_clips_in_order(
+    choice: FrameChoice, num_stored: int, seed: int
+) -> None:
+    """Red when a view runs past the end, or goes back in time though the clip is long enough."""
+    frames = choice.drawn(num_stored, np.random.default_rng(seed))
+    assert len(frames) == choice.length(num_stored)
+    assert frames.min() >= 0
+    assert frames.max() < num_stored
+    if num_stored >= choice.num_frames:
+        assert (np.diff(frames) > 0).all()
+        if choice.sampling == "window":
+            assert (np.diff(frames) == 1).all()
+            assert choice.start != "first" or frames[0] == 0
+
+
+@given(choices, stored, st.integers(1, 10))
+def test_tested_views_are_spread_over_the_clip(
+    choice: FrameChoice, num_stored: int, num_places: int
+) -> None:
+    """Red when the first view does not begin, or the last does not end, where the clip does."""
+    views = [choice.tested(num_stored, place, num_places) for place in range(num_places)]
+    starts = [int(view[0]) for view in views]
+    assert starts == sorted(starts)
+    assert all(view.max() < num_stored for view in views)
+    if choice.sampling == "window" and num_places > 1 and num_stored >= choice.num_frames:
+        assert starts[0] == 0
+        assert views[-1][-1] == num_stored - 1
+
+
+def test_one_view_is_the_middle_or_the_first() -> None:
+    assert FrameChoice(4).tested(11, 0, 1).tolist() == [4, 5, 6, 7]
+    assert FrameChoice(4, start="first").tested(11, 0, 1).tolist() == [0, 1, 2, 3]
+    assert FrameChoice(3, "segments").tested(12, 0, 1).tolist() == [2, 6, 10]
+    assert FrameChoice(3, "segments", "first").tested(12, 0, 1).tolist() == [0, 4, 8]
+
+
+def test_a_random_segment_frame_may_be_any_of_its_segment() -> None:
+    """Red when a segment's last frame is never drawn, or that of another is."""
+    choice, rng = FrameChoice(3, "segments"), np.random.default_rng(0)
+    drawn = np.array([choice.drawn(12, rng) for _ in range(300)])
+    for segment, column in enumerate(drawn.T):
+        assert set(column) == set(range(4 * segment, 4 * segment + 4))
+
+
+def test_short_clips_begin_again_or_stay_short() -> None:
+    rng = np.random.default_rng(0)
+    assert FrameChoice(5).drawn(3, rng).tolist() == [0, 1, 2, 0, 1]
+    assert FrameChoice(5, exact=False).drawn(3, rng).tolist() == [0, 1, 2]
+    assert FrameChoice(5, "segments").tested(3, 0, 1).tolist() == [0, 0, 1, 1, 2]
+
+
+@given(st.integers(8, 40), st.integers(8, 40), st.floats(1, 3), st.booleans(), st.integers(0, 9))
+def test_drawn_crops_lie_in_the_picture(
+    width: int, height: int, zoom: float, mirror: bool, seed: int
+) -> None:
+    choice = CropChoice((8, 6), zoom, mirror)
+    crop = choice.drawn((width, height), np.random.default_rng(seed))
+    assert crop.left >= 0
+    assert crop.top >= 0
+    assert crop.left + crop.width <= width
+    assert crop.top + crop.height <= height
+    assert mirror or not crop.mirrored
+    assert round(8 / zoom) - 1 <= crop.width <= 8
+
+
+def test_three_crops_lie_along_the_longer_way() -> None:
+    wide = [CropChoice((10, 10)).tested((30, 12), n, 3) for n in range(3)]
+    assert [(crop.left, crop.top) for crop in wide] == [(0, 1), (10, 1), (20, 1)]
+    high = [CropChoice((10, 10)).tested((12, 30), n, 3) for n in range(3)]
+    assert [(crop.left, crop.top) for crop in high] == [(1, 0), (1, 10), (1, 20)]
+    assert CropChoice((10, 10)).tested((30, 12), 0, 1) == wide[1]
+
+
+def test_cut_slices_mirrors_and_enlarges() -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (2, 8, 10, 3), np.uint8)
+    part = frames[:, 1:5, 2:8]
+    np.testing.assert_array_equal(cut(frames, Crop(1, 2, 4, 6), (6, 4)), part)
+    mirrored = cut(frames, Crop(1, 2, 4, 6, mirrored=True), (6, 4))
+    np.testing.assert_array_equal(mirrored, part[:, :, ::-1])
+    assert cut(frames, Crop(1, 2, 4, 6), (12, 8)).shape == (2, 8, 12, 3)
+
+
+def test_frames_are_read_in_the_order_asked_for() -> None:
+    class Clip:
+        def read(self, *, start: int = 0, max_frames: int | None = None) -> np.ndarray:
+            return np.arange(100)[start:][:max_frames]
+
+    wanted = np.array([7, 9, 7, 8])
+    assert read_frames(Clip(), wanted).tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize("text", ["", "10", "x3", "10x", "0x1", "3x2", "10x3x1", "-1x1", "1.5x1"])
+def test_other_views_are_refused(text: str) -> None:
+    with pytest.raises(PreprocessError, match="views must be"):
+        Views.parse(text)
+
+
+def test_views_are_read_and_written() -> None:
+    assert str(Views.parse("10x3")) == "10x3"
+    assert list(Views(2, 3)) == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
+
+
+def test_too_small_frames_are_told() -> None:
+    with pytest.raises(PreprocessError, match="stored frames, which are 100x120"):
+        CropChoice((112, 112)).require_fit((100, 120))
