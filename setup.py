@@ -25,6 +25,7 @@ DEPENDENCIES = [
     "scipy>=1.11",
     "opentimelineio>=0.17",  # cut lists for editing programs
     "matplotlib>=3.8",
+    "pyarrow>=18.0",  # predictions as Parquet
     "tqdm>=4.66",
     "tyro>=1.0",
     "nicegui>=3.18",  # the page on which a reel is reviewed
@@ -65,7 +66,7 @@ setup(
     package_data={
         "ttrnn": ["py.typed"],
         "experiments.highlights.review": ["web/*"],
-        "experiments.report": ["*.html"],
+        "experiments.report": ["*.html", "*.js"],
         "weights": ["*.csv"],
     },
     install_requires=DEPENDENCIES,

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from preprocess.splits import Split
 
 
-def carry_out(run: Callable[[], dict[str, Any]], module: str, *, resume: bool) -> int:
+def carry_out(run: Callable[[], dict[str, Any] | None], module: str, *, resume: bool) -> int:
     """Run a job and tell how it ended; returns the exit code.
 
     Args:
-        run: gives the result, and the run's directory.
+        run: gives the result, and the run's directory; None where there is nothing to sum up.
         module: whose command it is.
         resume: whether a run is resumed already.
     """
@@ -32,7 +32,8 @@ def carry_out(run: Callable[[], dict[str, Any]], module: str, *, resume: bool) -
         command = typed_command(module) + ("" if resume else " --resume")
         print(f"\nStopped. Continue with: {command}", file=sys.stderr)
         return 130
-    print(outcome(result))
+    if result is not None:
+        print(outcome(result))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""A trained model of clips with what it takes to use it: what it saw, and its classes.
+"""A trained model of clips, kept in a run's directory: what it is made of, and how it is used.
 
 A run leaves `model.keras`, from frames to class probabilities, and `model.json`.
 """
@@ -6,9 +6,7 @@ A run leaves `model.keras`, from frames to class probabilities, and `model.json`
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -16,51 +14,14 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 import ttrnn.models  # noqa: F401 - makes its layers known to Keras
-from preprocess.settings import FrameSettings
-from preprocess.views import CropChoice, FrameChoice, Inputs, Views, cut, foreground
+from experiments.viewed_model import Seen, ViewedModel
+from preprocess.views import Views
 
 MODEL, FILE = "model.keras", "model.json"
 
 
 class ClipModelError(ValueError):
     """There is no model that can be used."""
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a model saw of videos, and its classes.
-
-    Args:
-        class_names: in label order.
-        frames: how a video's frames are made.
-        choice: which of them it sees.
-        crops: which part of them.
-        usual_frames: that the clips have, as `frames` makes them: their median.
-        inputs: the frames, or their foreground.
-    """
-
-    class_names: tuple[str, ...]
-    frames: FrameSettings
-    choice: FrameChoice
-    crops: CropChoice
-    usual_frames: int
-    inputs: Inputs = "frames"
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Seen:
-        """From what `to_json` gave."""
-        return cls(
-            tuple(values["class_names"]),
-            FrameSettings.from_json(values["frames"]),
-            FrameChoice(**values["choice"]),
-            CropChoice(**values["crops"]),
-            values["usual_frames"],
-            values["inputs"],
-        )
 
 
 def keep_model(run_dir: Path, model: keras.Model, seen: Seen) -> None:
@@ -74,8 +35,8 @@ def keep_model(run_dir: Path, model: keras.Model, seen: Seen) -> None:
     partial.replace(run_dir / FILE)
 
 
-class ClipModel:
-    """Says what windows of frames show.
+class ClipModel(ViewedModel):
+    """Says what windows of frames show, by Keras.
 
     Args:
         model: {"frames", "num_frames"} to probabilities.
@@ -84,10 +45,7 @@ class ClipModel:
     """
 
     def __init__(self, model: keras.Model, seen: Seen, *, views: Views = Views()) -> None:  # noqa: B008 - frozen
-        self.seen = seen
-        self.class_names = seen.class_names
-        self.frame_settings = seen.frames
-        self._views = views
+        super().__init__(seen, views)
         self._model = model
         width, height = seen.crops.size
         spec = {
@@ -96,35 +54,13 @@ class ClipModel:
         }
         self._forward = tf.function(lambda x: model(x, training=False), input_signature=[spec])
 
-    @property
-    def window(self) -> int:
-        """Frames of a video, as `frame_settings` makes them, that it looks at at once."""
-        choice = self.seen.choice
-        return choice.num_frames if choice.sampling == "window" else self.seen.usual_frames
-
-    def predict(self, windows: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Probabilities of windows of a video.
-
-        Args:
-            windows: of each its frames, uint8 (T, H, W, 3), as `frame_settings` make them.
-
-        Returns:
-            float32 (len(windows), classes).
-        """
-        if self.seen.inputs == "foreground":
-            windows = [foreground(frames) for frames in windows]
-        views = [self._view(frames, *place) for frames in windows for place in self._views]
+    def probabilities(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Of views, each uint8 (T, H, W, 3); (len(views), classes)."""
         inputs = {
             "frames": np.concatenate(views),
             "num_frames": np.array([len(view) for view in views], np.int32),
         }
-        found = self._forward(inputs).numpy()  # (windows * views, classes)
-        return found.reshape(len(windows), -1, found.shape[-1]).mean(axis=1)
-
-    def _view(self, frames: NDArray[np.uint8], place: int, crop: int) -> NDArray[np.uint8]:
-        chosen = frames[self.seen.choice.tested(len(frames), place, self._views.temporal)]
-        part = self.seen.crops.tested(self.seen.frames.size, crop, self._views.spatial)
-        return cut(chosen, part, self.seen.crops.size)
+        return self._forward(inputs).numpy()
 
 
 def load_clip_model(run_dir: Path, *, views: Views = Views()) -> ClipModel:  # noqa: B008 - frozen

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from preprocess.augment import Augmentation
 from preprocess.settings import FrameSettings
 from preprocess.views import CropChoice, FrameChoice, Inputs, Sampling, Start, Views
+
+if TYPE_CHECKING:
+    from preprocess.augment import Augmentation
 
 Size = tuple[int, int]
 
@@ -78,6 +80,8 @@ class ClipRecipe:
     @property
     def relighting(self) -> Augmentation | None:
         """How the light of a training view is changed."""
+        from preprocess.augment import Augmentation
+
         if not (self.contrast or self.brightness):
             return None
         return Augmentation(contrast=self.contrast, brightness=self.brightness)

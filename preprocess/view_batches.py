@@ -66,7 +66,8 @@ class PixelViews:
     Args:
         shards: the clips.
         crops: which part of the picture is seen.
-        change: what happens to training views besides; it must keep number and size of frames.
+        changes: what happens to training views besides, one after the other; they must keep number
+            and size of frames.
         inputs: the clips' frames, or their foreground.
 
     Raises:
@@ -81,13 +82,13 @@ class PixelViews:
         shards: Shards,
         crops: CropChoice,
         *,
-        change: Change | None = None,
+        changes: Sequence[Change] = (),
         inputs: Inputs = "frames",
     ) -> None:
         crops.require_fit(shards.frame_size)
         self._shards = shards
         self._crops = crops
-        self._change = change
+        self._changes = changes
         self._inputs = inputs
         self.row_shape = (crops.size[1], crops.size[0], 3)
         self.num_frames = shards.num_frames
@@ -96,7 +97,7 @@ class PixelViews:
     def drawn(self, rng: np.random.Generator) -> Sequence[int]:
         """A crop, and the seed of the changes."""
         crop = self._crops.drawn(self._shards.frame_size, rng)
-        return (*crop, int(rng.integers(2**31)) if self._change else -1)
+        return (*crop, int(rng.integers(2**31)) if self._changes else -1)
 
     def tested(self, crop: int, num_crops: int) -> Sequence[int]:
         """A crop, and no changes."""
@@ -106,9 +107,10 @@ class PixelViews:
         """The view, uint8 (len(frames), height, width, 3), RGB."""
         *crop, seed = words.tolist()
         pixels = cut(self._read(clip, frames), Crop(*crop), self._crops.size)
-        if seed < 0 or self._change is None:
-            return pixels
-        return self._change(pixels, np.random.default_rng(seed))
+        rng = np.random.default_rng(max(seed, 0))
+        for change in self._changes if seed >= 0 else ():
+            pixels = change(pixels, rng)
+        return pixels
 
     def _read(self, clip: int, frames: Words) -> NDArray[np.uint8]:
         if self._inputs == "frames":

@@ -78,6 +78,8 @@ def test_layers_never_print_or_seed():
         "experiments.bench_classify",
         "experiments.threads",
         "experiments.highlights",
+        "experiments.epic_kitchens",
+        "experiments.ucf101",
         "experiments.ucf11",
         "experiments.crossval",
         "experiments.report",

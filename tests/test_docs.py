@@ -48,14 +48,29 @@ def test_commands_are_understood(command):
     if not arguments:  # a command's name, in a sentence
         assert importlib.util.find_spec(name)
         return
+    parser, arguments = parser_and_arguments(name, arguments)
+    tyro.cli(parser, args=arguments, console_outputs=False)
+
+
+def parser_and_arguments(name, arguments):
     homes = {
         "preprocess": "preprocess.__main__",
         "weights": "experiments.weights_command",
         "experiments.highlights": "experiments.highlights.commands",
     }
-    module = importlib.import_module(homes.get(name, name))
-    parser = module._commands() if name in homes else module.Arguments
-    tyro.cli(parser, args=arguments, console_outputs=False)
+    others = {
+        "predict": "experiments.prediction.command.PredictArguments",
+        "export": "experiments.export.command.ExportArguments",
+    }
+    if name in homes:
+        return importlib.import_module(homes[name])._commands(), arguments
+    if name not in ("experiments.ucf101", "experiments.epic_kitchens"):
+        return importlib.import_module(name).Arguments, arguments
+    if arguments[0] in others:
+        home, _, parser = others[arguments[0]].rpartition(".")
+        return getattr(importlib.import_module(home), parser), arguments[1:]
+    parser = importlib.import_module(f"{name}.arguments").Arguments
+    return parser, arguments[1:] if arguments[0] == "train" else arguments
 
 
 @pytest.mark.parametrize("snippet", blocks("python"))

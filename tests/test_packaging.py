@@ -40,6 +40,7 @@ def test_every_module_is_in_the_wheel(names):
 def test_data_files_are_in_the_wheel(names):
     """Red when the report's template or the typing marker is left out."""
     assert {
+        "experiments/report/predictions.js",
         "experiments/report/template.html",
         "ttrnn/py.typed",
         "weights/imagenet_classes.csv",

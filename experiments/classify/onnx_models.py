@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.onnx_export import to_onnx
+from experiments.onnx_session import OnnxSession
 from preprocess.transforms import FrameFit
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def export_onnx(model: ImageModel, path: Path, *, batch_size: int) -> float:
         about = {"name": model.name, "fit": asdict(fit), "class_names": model.class_names}
         onnx.helper.set_model_props(written, {_METADATA: json.dumps(about)})
         onnx.save(written, temporary)
-        difference = float(np.abs(_Session(temporary)(frames) - expected).max())
+        difference = float(np.abs(OnnxSession(temporary)(frames) - expected).max())
         if not difference <= TOLERANCE:
             raise ExportError(
                 f"Keras and ONNX Runtime must agree to {TOLERANCE}. They differ by {difference}; "
@@ -72,7 +73,7 @@ def load_onnx(options: ModelOptions, batch_size: int, threads_a_batch: int = 1) 
     """
     from experiments.classify.models import ImageModel, class_names, model_settings
 
-    run = _Session(Path(options.model), threads_a_batch)
+    run = OnnxSession(Path(options.model), threads_a_batch)
     about = json.loads(run.metadata.get(_METADATA, "{}"))
     if about and (options.size or options.labels or options.scaling != "none"):
         raise ValueError(
@@ -99,40 +100,16 @@ def load_onnx(options: ModelOptions, batch_size: int, threads_a_batch: int = 1) 
     )
 
 
-class _Session:
-    """ONNX Runtime on one file: frames in, the first output out."""
-
-    def __init__(self, path: Path, num_threads: int = 1) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = num_threads
-        try:
-            self._session = onnxruntime.InferenceSession(
-                path, options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # its errors have no common class
-            raise ValueError(f"ONNX Runtime cannot read {path}: {error}") from error
-        (self.input, *others) = self._session.get_inputs()
-        if others:
-            raise ValueError(f"{path} must take one input. It takes {1 + len(others)}.")
-        self.metadata = self._session.get_modelmeta().custom_metadata_map
-
-    def __call__(self, frames: NDArray[Any]) -> NDArray[np.float32]:
-        return self._session.run(None, {self.input.name: frames})[0]
-
-
 def _tuples(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _is_channels_first(run: _Session) -> bool:
+def _is_channels_first(run: OnnxSession) -> bool:
     shape = run.input.shape
     return len(shape) == 4 and shape[1] == 3 and shape[3] != 3
 
 
-def _picture_size(run: _Session, options: ModelOptions) -> tuple[int, int]:
+def _picture_size(run: OnnxSession, options: ModelOptions) -> tuple[int, int]:
     """Width and height that a foreign model takes."""
     shape = run.input.shape
     channels_first = _is_channels_first(run)
@@ -144,7 +121,7 @@ def _picture_size(run: _Session, options: ModelOptions) -> tuple[int, int]:
     return tuple(known)  # type: ignore[return-value]
 
 
-def _foreign(run: _Session, scaling: str) -> Any:
+def _foreign(run: OnnxSession, scaling: str) -> Any:
     """Frames of bytes to probabilities, by a model that knows nothing of this suite."""
     from keras.applications.imagenet_utils import preprocess_input
 

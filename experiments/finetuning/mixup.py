@@ -59,7 +59,7 @@ class Mixup:
         Returns:
             Both, of the same shapes and kinds.
         """
-        # In float32 both of the gammas that make a Beta of a small alpha may be 0.
+        # Of a small alpha both gammas that make the Beta may be below float32's least number.
         weight = keras.random.beta((), self._alpha, self._alpha, dtype="float64", seed=self._seeds)
         partners = keras.random.shuffle(tf.range(tf.shape(targets)[0]), seed=self._seeds)
         mixed = _mixed(targets, partners, weight)

@@ -60,7 +60,7 @@ def find_rate(
     lowest: float = 1e-7,
     highest: float = 1.0,
     num_steps: int = 100,
-    smoothing: float = 0.9,
+    smoothing: float = 0.8,
 ) -> RateCurve:
     """Train with rising rates, and leave the classifier as it was, to the last bit.
 

@@ -23,8 +23,9 @@ def rate_finder_png(curve: RateCurve, *, theme: Theme = LIGHT) -> bytes:
             linewidth=1.6,
             label=f"falls fastest: {curve.suggested:.1e}",
         )
-    # Of a loss that diverges the last points would press all the others flat.
-    low, high = float(curve.losses.min()), float(max(curve.smoothed[0], curve.smoothed.max()))
+    # What diverges after the lowest loss would press all before it flat.
+    lowest = int(curve.losses.argmin())
+    low, high = float(curve.losses[lowest]), float(curve.losses[: lowest + 1].max())
     margin = 0.1 * (high - low) or 0.1
     axes.set_ylim(low - margin, high + margin)
     axes.set_xlabel("learning rate")

@@ -6,6 +6,12 @@ import sys
 
 from experiments import runtime
 
+_HELP = """Train and evaluate a model on UCF101's videos, or any others.
+
+`python -m experiments.ucf101 predict VIDEO --run runs/NAME` says what videos show; --help after
+predict tells more.
+"""
+
 
 def main() -> int:
     """The command line. Returns the exit code."""
@@ -15,7 +21,12 @@ def main() -> int:
     from experiments.ucf101.arguments import Arguments
     from experiments.ucf101.job import MODULE, run
 
-    arguments = tyro.cli(Arguments, prog=f"python -m {MODULE}")
+    prog = f"python -m {MODULE}"
+    if sys.argv[1:2] == ["predict"]:
+        from experiments.prediction import command
+
+        return command.main(f"{prog} predict", sys.argv[2:])
+    arguments = tyro.cli(Arguments, prog=prog, description=_HELP)
     runtime.stop_on_termination()
     return carry_out(lambda: run(arguments), MODULE, resume=arguments.resume)
 

@@ -124,9 +124,8 @@ class Ucf101Model:
 
     def _pixels(self) -> ViewSource:
         recipe = self._recipe
-        return PixelViews(
-            self._shards, recipe.crops, change=recipe.relighting, inputs=recipe.inputs
-        )
+        changes = [recipe.relighting] if recipe.relighting else []
+        return PixelViews(self._shards, recipe.crops, changes=changes, inputs=recipe.inputs)
 
     def _features(self) -> ViewSource:
         """The middle crop of all clips; where there are three, the others of the test clips."""

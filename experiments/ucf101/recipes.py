@@ -108,7 +108,7 @@ def reduced(recipe: Recipe, model: ModelName) -> Recipe:
     small: Size = (64, 48) if model == "resnet-crnn" else (80, 60)
     return replace(
         recipe,
-        epochs=min(recipe.epochs, 12),
+        epochs=min(recipe.epochs, 20),
         batch_size=16,
         learning_rate=1e-3,
         frame_size=small,

@@ -118,7 +118,8 @@ def test_the_report_links_into_the_filters_and_the_address_keeps_them(
         assert page.input_value("[name=text]") == "&'x'"
         assert len(shown(page)) == number
         page.evaluate("location.hash = '#true=99&verdict=right&x=1'")
-        page.wait_for_function("document.querySelector('[name=true]').value === ''")
+        chosen = "document.querySelector('[name=true]').selectedIndex"
+        page.wait_for_function(f"{chosen} === 0", timeout=5000)
         right = np.flatnonzero(predictions.correct)
         assert shown(page) == [predictions.clips[i] for i in right[:100]]
 

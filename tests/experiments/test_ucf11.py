@@ -15,6 +15,7 @@ from preprocess.machine import read_machine
 RUN_FILES = {
     *("best.keras", "last.keras", "checkpoint.npz", "config.json", "metrics.csv"),
     *("predictions.csv", "result.json", "report.html", "curves.png", "confusion_matrix.png"),
+    *("predictions.parquet", "predictions.html", "strips"),
 }
 
 

@@ -11,7 +11,7 @@ from preprocess.rand_augment import FILL, OPERATIONS, RandAugment
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(20, 200, (5, 13, 18, 3)).astype(np.uint8)
 ROWS, COLUMNS = np.mgrid[:40, :60]
-SMOOTH = np.stack([2 * ROWS + 60, 2 * COLUMNS + 20, 3 * ROWS + COLUMNS], axis=-1).astype(np.uint8)
+SMOOTH = np.stack([6 * ROWS, 4 * COLUMNS, 3 * ROWS + 2 * COLUMNS], axis=-1).astype(np.uint8)
 STRENGTHS = (-1.0, -0.37, 0.0, 0.5, 1.0)
 WITHOUT_STRENGTH = ("autocontrast", "equalize")
 
@@ -82,9 +82,10 @@ def test_each_frame_is_changed_as_by_pillow(name, strength):
 @pytest.mark.parametrize("strength", STRENGTHS)
 @pytest.mark.parametrize("name", MOVES)
 def test_moves_are_pillows(name, strength):
-    """Red for another direction, another fixed point or half a pixel: 1.5 levels of the blue.
+    """Red for another direction, another fixed point or a part of a pixel: 6 levels a row.
 
-    Pillow does not blend with what is outside: pixels beside it are not compared.
+    Pillow cuts fractions off where OpenCV rounds, and it does not blend with what is outside:
+    pixels beside that are not compared.
     """
     expected = applied(MOVES[name], SMOOTH, strength)
     inside = applied(MOVES[name], np.full_like(SMOOTH, 255), strength)[..., 0] == 255
@@ -94,8 +95,8 @@ def test_moves_are_pillows(name, strength):
     assert compared.mean() > 0.4
     changed = OPERATIONS[name](np.stack([SMOOTH, SMOOTH]), strength)
     np.testing.assert_array_equal(changed[0], changed[1])
-    difference = np.abs(changed[0].astype(int) - expected)[compared]
-    assert difference.max() <= 1
+    difference = (changed[0].astype(int) - expected)[compared]  # (pixels, 3)
+    assert set(np.unique(difference)) <= {0, 1}
     outside = applied(MOVES[name], np.zeros_like(SMOOTH), strength)[..., 0] == FILL[0]
     far = np.pad(outside, 1, constant_values=True)
     far = np.all([far[1 + i : 41 + i, 1 + j : 61 + j] for i in (-1, 0, 1) for j in (-1, 0, 1)], 0)

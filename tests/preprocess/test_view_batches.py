@@ -12,6 +12,7 @@ from preprocess import Shards, open_shards
 from preprocess.augment import Augmentation
 from preprocess.extract import extract
 from preprocess.features import FeatureSettings, FeatureViews, compute_features
+from preprocess.rand_augment import RandAugment
 from preprocess.settings import FrameSettings
 from preprocess.views import CropChoice, FrameChoice, Views
 
@@ -30,8 +31,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
 
 
 def batches_of(shards: Shards, *, exact: bool = True, **options: object) -> object:
-    augment = options.pop("augment", None)
-    source = view_batches.PixelViews(shards, CROPS, change=augment)
+    source = view_batches.PixelViews(shards, CROPS, changes=options.pop("changes", ()))
     choice = FrameChoice(50, exact=exact)
     return view_batches.ViewBatches(source, choice, **{"batch_size": 4, "seed": 3, **options})
 
@@ -62,12 +62,10 @@ def test_test_views_are_what_the_shards_hold(shards: Shards) -> None:
         assert label == clip.label
 
 
-@pytest.mark.parametrize("augment", [None, Augmentation(contrast=0.5, brightness=30.0)])
-def test_training_views_follow_from_seed_and_epoch(
-    shards: Shards, augment: Augmentation | None
-) -> None:
+@pytest.mark.parametrize("changes", [(), (Augmentation(contrast=0.5), RandAugment())])
+def test_training_views_follow_from_seed_and_epoch(shards: Shards, changes: tuple) -> None:
     """Red when an epoch repeats the one before, or differs when it is asked again."""
-    batches = batches_of(shards, augment=augment)
+    batches = batches_of(shards, changes=changes)
     clips = range(len(shards))
     first, again, other = (rows(batches.shuffled(clips, epoch)) for epoch in (0, 0, 1))
     assert sorted(label for _, label in first) == sorted(shards.labels)
@@ -80,7 +78,7 @@ def test_training_views_follow_from_seed_and_epoch(
 
 def test_an_augmented_view_differs_from_the_plain_one(shards: Shards) -> None:
     plain = rows(batches_of(shards).shuffled([0], 0))[0][0]
-    lit = rows(batches_of(shards, augment=Augmentation(brightness=50.0)).shuffled([0], 0))[0][0]
+    lit = rows(batches_of(shards, changes=[Augmentation(brightness=50.0)]).shuffled([0], 0))[0][0]
     assert plain.shape == lit.shape
     assert not np.array_equal(plain, lit)
 

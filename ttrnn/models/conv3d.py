@@ -190,7 +190,7 @@ class EqualClips(keras.layers.Layer):
         (batch * num_frames, height, width, channels) and num_frames, integers (batch,).
 
     Output shape:
-        (batch, num_frames, height, width, channels).
+        (batch, num_frames, height, width, channels); whole numbers stay such.
     """
 
     def __init__(self, num_frames: int, **kwargs) -> None:
@@ -210,7 +210,8 @@ class EqualClips(keras.layers.Layer):
 
     def compute_output_spec(self, frames, num_frames):
         shape = (num_frames.shape[0], self.num_frames, *frames.shape[1:])
-        return keras.KerasTensor(shape, self.compute_dtype)
+        is_float = keras.backend.is_float_dtype(frames.dtype)
+        return keras.KerasTensor(shape, self.compute_dtype if is_float else frames.dtype)
 
     def get_config(self) -> dict:
         return super().get_config() | {"num_frames": self.num_frames}

@@ -1,0 +1,75 @@
+"""The command `python -m experiments.epic_kitchens`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from experiments import runtime
+
+COMMANDS = ("train", "predict", "export")
+_HELP = """usage: python -m experiments.epic_kitchens train|predict|export ...
+
+train    fine-tune a TimeSformer on clips, and test it
+predict  say what videos show, with a trained model
+export   write a trained model as ONNX
+
+Each tells more with --help.
+"""
+
+
+def main() -> int:
+    """The command line. Returns the exit code."""
+    from experiments.epic_kitchens.job import MODULE
+
+    command, words = sys.argv[1:2], sys.argv[2:]
+    if command in (["-h"], ["--help"]):
+        print(_HELP)
+        return 0
+    if not command or command[0] not in COMMANDS:
+        received = f"Received {command[0]!r}." if command else "Received none."
+        print(f"A command is needed: {', '.join(COMMANDS)}. {received}\n\n{_HELP}", file=sys.stderr)
+        return 2
+    prog = f"python -m {MODULE} {command[0]}"
+    if command[0] == "train":
+        return _train(prog, words)
+    if command[0] == "predict":
+        from experiments.prediction import command as predict
+
+        return predict.main(prog, words)
+    from experiments.export import command as export
+
+    return export.main(prog, words)
+
+
+def _train(prog: str, words: list[str]) -> int:
+    import tyro
+
+    from experiments.clip_command import carry_out
+    from experiments.epic_kitchens.arguments import Arguments
+    from experiments.epic_kitchens.job import MODULE, run
+
+    arguments = tyro.cli(Arguments, prog=prog, args=words)
+    runtime.stop_on_termination()
+
+    def carried_out() -> dict[str, Any] | None:
+        if arguments.folds is None:
+            return run(arguments)
+        _train_folds(arguments)
+        return None
+
+    return carry_out(carried_out, MODULE, resume=arguments.resume)
+
+
+def _train_folds(arguments: Any) -> None:
+    from experiments.epic_kitchens.job import run
+    from experiments.folds import run_folds
+
+    arguments.check()
+    name = f"epic_kitchens-{arguments.recipe}-{arguments.num_folds}folds-seed{arguments.seed}"
+    run_folds(run, arguments, arguments.out or Path("runs") / name, arguments.num_folds)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""TimeSformer for batches of clips, and how it is fine-tuned."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+
+from experiments.building import cosine_schedule
+from experiments.epic_kitchens.arguments import Arguments
+from experiments.epic_kitchens.recipes import SIZES, Recipe
+from experiments.finetuning.freezing import freeze
+from experiments.finetuning.layer_decay import ScaledAdamW, rate_multipliers
+from experiments.finetuning.mixup import Mixup
+from experiments.training import Classifier
+from ttrnn.models.conv3d import EqualClips
+from ttrnn.models.timesformer import build_timesformer
+from weights.timesformer_fit import load_timesformer
+
+_FROM_NOTHING_STDDEV = 0.5  # of the embeddings of places and times
+
+
+def build_model(arguments: Arguments, recipe: Recipe, num_classes: int) -> keras.Model:
+    """A TimeSformer of frames end to end, with the weights to begin with, partly frozen.
+
+    Returns:
+        A model of {"frames": uint8 (batch * num_frames, size, size, 3), "num_frames": int32
+        (batch,)} to probabilities (batch, num_classes), in which the TimeSformer is a layer.
+
+    Raises:
+        WeightsError, ValueError: if the weights do not fit, or what is frozen.
+    """
+    size = SIZES[arguments.size_name]
+    side = recipe.crop_size[0]
+    if recipe.crop_size != (side, side):
+        raise ValueError(f"crop_size must be square for TimeSformer. Received {recipe.crop_size}.")
+    timesformer = build_timesformer(
+        num_classes,
+        num_frames=recipe.num_frames,
+        image_size=side,
+        patch_size=size.patch_size,
+        dim=size.dim,
+        depth=size.depth,
+        heads=size.heads,
+        attention=arguments.attention,
+        drop_path=recipe.drop_path,
+        dropout=recipe.dropout,
+        position_stddev=None if arguments.weights else _FROM_NOTHING_STDDEV,
+        dtype=arguments.policy,
+        seed=arguments.seed,
+        name="timesformer",
+    )
+    if arguments.weights is not None:
+        for note in load_timesformer(timesformer, arguments.weights):
+            print(note)
+    print(freeze(timesformer, arguments.frozen))
+    frames = keras.Input((side, side, 3), dtype="uint8", name="frames")
+    num_frames = keras.Input((), dtype="int32", name="num_frames")
+    clips = EqualClips(recipe.num_frames, name="clips")(frames, num_frames)
+    return keras.Model({"frames": frames, "num_frames": num_frames}, timesformer(clips))
+
+
+def build_classifier(
+    arguments: Arguments, recipe: Recipe, num_classes: int, *, num_train_clips: int
+) -> Classifier:
+    """The model with its optimizer, for so many clips an epoch."""
+    model = build_model(arguments, recipe, num_classes)
+    num_steps = recipe.epochs * math.ceil(num_train_clips / recipe.batch_size)
+    rate: Any = recipe.learning_rate
+    if recipe.schedule == "cosine" and not arguments.find_rate:
+        rate = cosine_schedule(rate, num_steps, warmup_share=recipe.warmup_share)
+    optimizer = ScaledAdamW(
+        rate,
+        rate_multipliers(model, recipe.layer_decay),
+        weight_decay=recipe.weight_decay,
+        global_clipnorm=recipe.clip_norm,
+    )
+    return Classifier(
+        model,
+        optimizer,
+        label_smoothing=recipe.label_smoothing,
+        mixup=Mixup(recipe.mixup, seed=arguments.seed) if recipe.mixup else None,
+    )

@@ -1,0 +1,135 @@
+"""Training recipes of the TimeSformer job, as data: `original` as published, `tuned` as ours.
+
+The original's values are those of fran6co/epic_kitchens: 50 epochs of Adam, a clip a step, 8
+segments of which training draws a frame each and testing takes the middle one, a short side of 256
+to 320 pixels of which 224 are seen, and the epoch best by validation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from experiments.clip_recipe import ClipRecipe
+
+SizeName = Literal["base", "hr", "large", "small"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(ClipRecipe):
+    """A recipe of fine-tuning."""
+
+    drop_path: float
+    """Stochastic depth of the last block, from 0 in the first."""
+    layer_decay: float
+    """Each block is trained with so many times the learning rate of the one after it."""
+    mixup: float
+    """Alpha of mixup; 0 for none."""
+    num_operations: int
+    magnitude: float
+    """Of RandAugment, from 0 to 10, both; see `preprocess.rand_augment`."""
+    balanced: bool
+    """Whether an epoch has as many clips of each class."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a TimeSformer is."""
+
+    num_frames: int
+    image_size: int
+    patch_size: int = 16
+    dim: int = 768
+    depth: int = 12
+    heads: int = 12
+
+
+SIZES: dict[SizeName, Size] = {
+    "base": Size(8, 224),
+    "hr": Size(16, 448),
+    "large": Size(96, 224),
+    "small": Size(16, 64, patch_size=8, dim=96, depth=4, heads=4),
+}
+
+_ORIGINAL = Recipe(
+    name="original",
+    epochs=50,
+    batch_size=1,
+    learning_rate=1e-4,
+    schedule="constant",
+    warmup_share=0.0,
+    weight_decay=0.0,
+    clip_norm=None,
+    label_smoothing=0.0,
+    dropout=0.0,
+    frame_size=(341, 256),
+    crop_size=(224, 224),
+    inputs="frames",
+    num_frames=8,
+    stride=1,
+    sampling="segments",
+    start="random",
+    largest_zoom=1.25,
+    mirror=True,
+    contrast=0.0,
+    brightness=0.0,
+    validation="held out",
+    selection="best",
+    patience=None,
+    views="1x3",
+    drop_path=0.1,
+    layer_decay=1.0,
+    mixup=0.0,
+    num_operations=0,
+    magnitude=0.0,
+    balanced=False,
+)
+_TUNED = replace(
+    _ORIGINAL,
+    name="tuned",
+    epochs=30,
+    batch_size=8,
+    learning_rate=5e-4,
+    schedule="cosine",
+    warmup_share=0.1,
+    weight_decay=0.05,
+    clip_norm=1.0,
+    label_smoothing=0.1,
+    layer_decay=0.75,
+    num_operations=2,
+    magnitude=5.0,
+    balanced=True,
+    patience=10,
+)
+RECIPES = {recipe.name: recipe for recipe in (_ORIGINAL, _TUNED)}
+
+
+def sized(recipe: Recipe, size: SizeName) -> Recipe:
+    """A recipe with the frames that a model of that size sees."""
+    wanted = SIZES[size]
+    short = round(wanted.image_size * 256 / 224)
+    return replace(
+        recipe,
+        frame_size=(round(short * 4 / 3), short),
+        crop_size=(wanted.image_size, wanted.image_size),
+        num_frames=wanted.num_frames,
+    )
+
+
+def for_demo(recipe: Recipe) -> Recipe:
+    """For the built-in set, and a model that begins with nothing: what does not move is taken away,
+    nothing is mirrored, which changes a class, and whole small pictures are seen."""
+    return replace(
+        sized(recipe, "small"),
+        epochs=min(recipe.epochs, 20),
+        batch_size=16,
+        learning_rate=1e-3,
+        frame_size=(64, 64),
+        inputs="foreground",
+        largest_zoom=1.0,
+        mirror=False,
+        layer_decay=1.0,
+        num_operations=0,
+        drop_path=0.0,
+        views="1x1",
+    )

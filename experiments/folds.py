@@ -1,0 +1,51 @@
+"""A job on each fold of its split in turn, with mean and spread."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from experiments.metrics import mean_and_spread
+from experiments.run_directory import write_atomically
+
+FIELDS = ("validation_accuracy", "accuracy")
+
+
+def run_folds(
+    run: Callable[[Any], dict[str, Any] | None], arguments: Any, out: Path, num_folds: int
+) -> None:
+    """Run a job on every fold, keeping each in a directory of its own, and print what they gave.
+
+    Args:
+        run: the job; gives a run's result.
+        arguments: its flags, with `fold`, `out` and `resume`.
+        out: takes fold-0 and so on, and folds.json.
+        num_folds: how many.
+
+    Raises:
+        What the job raises, and RunError if a fold was run before and nothing says to resume.
+    """
+    results = []
+    for fold in range(num_folds):
+        print(f"\nfold {fold + 1} of {num_folds}")
+        result = run(replace(arguments, fold=fold, out=out / f"fold-{fold}"))
+        assert result is not None
+        results.append(result)
+        _forget_models()
+    told = {name: [result[name] for result in results] for name in FIELDS}
+    write_atomically(out / "folds.json", (json.dumps(told, indent=1) + "\n").encode())
+    print(f"\n{num_folds} folds in {out}:")
+    for name, values in told.items():
+        spread = mean_and_spread(values)
+        each = ", ".join(f"{value:.3f}" for value in values)
+        print(f"{name.replace('_', ' ')}: {spread.mean:.3f} ± {spread.deviation:.3f} ({each})")
+
+
+def _forget_models() -> None:
+    """Let the next fold's layers have the names, and the memory, of this one's."""
+    import keras
+
+    keras.backend.clear_session()

@@ -1,0 +1,105 @@
+"""The command `predict` of the jobs that train a model of clips."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from tyro.conf import Positional
+
+from experiments import runtime
+from experiments.runs import require_positive
+from preprocess.errors import PreprocessError
+from preprocess.messages import silent_decoders
+
+EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
+
+
+@dataclass(frozen=True)
+class PredictArguments:
+    """Say what videos show, with the model of a finished run.
+
+    Of each video NAME.csv has a row a window, NAME.json the classes of all, and
+    NAME.annotated.mp4 shows both in the picture; predictions.csv has a row a video.
+    """
+
+    paths: Positional[tuple[Path, ...]]
+    """Videos, and folders of videos; of a file whose name begins with a dash, as ./-x.mp4."""
+    run: Path
+    """Directory of a finished run, as runs/NAME."""
+    out: Path | None = None
+    """Folder of results; by default predictions in the run's directory."""
+    hop: int | None = None
+    """Frames, of those that the model sees, from one window to the next; by default half a
+    window."""
+    rolling: int = 5
+    """Over how many windows, up to the one at hand, the shown probabilities are averaged."""
+    views: str = "1x1"
+    """How often each window is looked at: places in time x crops, such as 1x3."""
+    annotate: bool = True
+    """Write the annotated videos, which takes the most time."""
+    threads: str = "auto"
+    """TensorFlow's thread pools: INTRA,INTER, or auto: what python -m experiments.threads has found
+    best on this machine, else a default for its cores."""
+    allow_failures: bool = False
+    """End with exit code 0 though some videos cannot be read."""
+
+
+def main(prog: str, args: Sequence[str]) -> int:
+    """The command line. Returns the exit code.
+
+    Args:
+        prog: what is typed before the arguments, such as `python -m experiments.ucf101 predict`.
+        args: the arguments.
+    """
+    arguments = tyro.cli(PredictArguments, prog=prog, args=list(args))
+    runtime.stop_on_termination()
+    try:
+        with silent_decoders():
+            return _predict(arguments)
+    except (PreprocessError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        print(
+            "\nStopped. The videos that were told of are done; the same command does all again.",
+            file=sys.stderr,
+        )
+        return EXIT_INTERRUPTED
+
+
+def _predict(arguments: PredictArguments) -> int:
+    from experiments.prediction.sources import find_videos
+    from preprocess.views import Views
+
+    require_positive(arguments, ("hop", "rolling"))
+    views = Views.parse(arguments.views)
+    threads = runtime.choose_threads(arguments.threads)
+    out = arguments.out or arguments.run / "predictions"
+    if not arguments.run.is_dir():
+        raise ValueError(
+            f"--run must be the directory of a finished run. Received {arguments.run}."
+        )
+    if not arguments.paths:
+        raise ValueError("A video or a folder of videos must be named.")
+    find_videos(arguments.paths, out)
+    runtime.configure(threads, seed=0)
+
+    from experiments.clip_model import load_clip_model
+    from experiments.prediction.job import predict_paths
+
+    model = load_clip_model(arguments.run, views=views)
+    print(f"{len(model.class_names)} classes, from {arguments.run}; {threads}")
+    code = predict_paths(
+        *(model, arguments.paths, out),
+        hop=arguments.hop,
+        rolling=arguments.rolling,
+        annotate=arguments.annotate,
+        allow_failures=arguments.allow_failures,
+        settings={"run": str(arguments.run), "views": str(views)},
+    )
+    print(f"Results: {out}")
+    return code

@@ -1,0 +1,77 @@
+"""Text in pictures: any characters, in a given width."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+_ELLIPSIS = "…"
+_SMALLEST_SHARE, _SMALLEST_PIXELS = 0.7, 9
+_NO_LETTERS = "Last Resort"  # a font of boxes for all there is
+
+
+def fitted(text: str, size: int, width: float) -> tuple[str, Any]:
+    """A text in one line and the font to draw it with.
+
+    Where it has to be, the text is smaller than asked for, and then shortened. Characters that no
+    installed font has become their codes.
+
+    Args:
+        text: any.
+        size: of the letters, in pixels.
+        width: in pixels, that it has to fit in.
+    """
+    text = " ".join(text.split())
+    file = _font_file("".join(sorted({letter for letter in text if not letter.isspace()})))
+    known = _letters(file)
+    text = "".join(letter if ord(letter) in known else _code(letter) for letter in text)
+    smallest = max(round(_SMALLEST_SHARE * size), min(size, _SMALLEST_PIXELS))
+    for pixels in range(size, smallest - 1, -1):
+        font = _font(file, pixels)
+        if font.getlength(text) <= width:
+            return text, font
+    shorter = len(text)
+    while shorter and font.getlength(text[:shorter] + _ELLIPSIS) > width:
+        shorter -= 1
+    return text[:shorter].rstrip() + _ELLIPSIS if shorter else "", font
+
+
+@lru_cache(maxsize=256)
+def _font_file(letters: str) -> str:
+    """Matplotlib's own sans-serif; if it lacks a letter, an installed font that has all, if any."""
+    from matplotlib import get_data_path
+
+    usual = f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf"
+    if _has_all(usual, letters):
+        return usual
+    from matplotlib.font_manager import fontManager
+
+    installed = [font for font in fontManager.ttflist if not font.name.startswith(_NO_LETTERS)]
+    others = sorted({font.fname for font in installed if font.style == "normal"})
+    return next((file for file in others if _has_all(file, letters)), usual)
+
+
+def _has_all(file: str, letters: str) -> bool:
+    return _letters(file).issuperset(map(ord, letters))
+
+
+@lru_cache(maxsize=256)
+def _letters(file: str) -> frozenset[int]:
+    """Code points that a font has."""
+    from matplotlib.ft2font import FT2Font
+
+    try:
+        return frozenset(FT2Font(file).get_charmap())
+    except (OSError, RuntimeError):  # no longer there, or none that can be read
+        return frozenset()
+
+
+@lru_cache(maxsize=64)
+def _font(file: str, size: int) -> Any:
+    from PIL import ImageFont
+
+    return ImageFont.truetype(file, size)
+
+
+def _code(letter: str) -> str:
+    return letter.encode("ascii", "backslashreplace").decode()
