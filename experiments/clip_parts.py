@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,7 @@ def _as_listed(arguments: ClipArguments, shards: Shards) -> Split:
     if arguments.videos is None:
         raise ValueError("--split listed needs the list: --videos LIST.csv, or Epic Kitchens.")
     split = split_by_parts(read_parts(arguments.videos), shards.sources)
+    _tell_of_shared_videos(split, shards.sources)
     missing = "test" if not len(split.test) else "validation" if not len(split.validation) else ""
     if not missing:
         return split
@@ -100,3 +102,16 @@ def _as_listed(arguments: ClipArguments, shards: Shards) -> Split:
         file=sys.stderr,
     )
     return Split(split.train, validation=there, test=there)
+
+
+def _tell_of_shared_videos(split: Split, sources: Sequence[str]) -> None:
+    """Stretches of a video, `NAME [1.00-2.00]`, look alike, whatever the list says of groups."""
+    videos = [source.rpartition(" [")[0] or source for source in sources]
+    trained = {videos[i] for i in split.train}
+    number = sum(videos[i] in trained for i in split.test)
+    if number:
+        print(
+            f"{number} of {len(split.test)} test clips are stretches of videos that training sees "
+            "too: their accuracy says little about new videos.",
+            file=sys.stderr,
+        )

@@ -126,7 +126,7 @@ class ViewBatches:
         choice: which frames make one.
         batch_size: views a batch; the last one may be smaller.
         seed: of the order of clips in training, and of all that is drawn.
-        views: how often each clip is tested.
+        views: how often `by_length` shows each clip.
     """
 
     def __init__(
@@ -145,6 +145,15 @@ class ViewBatches:
         self._views = views
         self.lengths = np.array([choice.length(int(stored)) for stored in source.num_frames])
         """Frames of a view of each clip, (num_clips,)."""
+
+    def with_views(self, views: Views) -> ViewBatches:
+        """The same, but for how often `by_length` shows each clip."""
+        return ViewBatches(
+            *(self._source, self._choice),
+            batch_size=self._batch_size,
+            seed=self._seed,
+            views=views,
+        )
 
     def shuffled(self, clips: ArrayLike, epoch: int) -> tf.data.Dataset:
         """Batches for training: all in them follows from the seed and the epoch alone."""

@@ -26,7 +26,8 @@ def load_timesformer(
 
     Args:
         model: of `ttrnn.models.build_timesformer`.
-        path: of a file for `read_arrays`, with a state dict for `timesformer_arrays`.
+        path: of a file for `read_arrays`, with a state dict for `timesformer_arrays`, or with
+            arrays that have their names already.
         ignore: its keys that are not wanted.
 
     Returns:
@@ -36,7 +37,9 @@ def load_timesformer(
     Raises:
         WeightsError: if the file is refused, or does not fit. The model is then unchanged.
     """
-    arrays = timesformer_arrays(read_arrays(path), ignore=ignore)
+    arrays = read_arrays(path)
+    if not any("/" in name for name in arrays):
+        arrays = timesformer_arrays(arrays, ignore=ignore)
     shapes = {name: tuple(variable.shape) for name, variable in _variables(model).items()}
     arrays, notes = fit_timesformer(arrays, shapes)
     assign_arrays(model, arrays, ignore=[] if has_head(arrays) else ["head"])

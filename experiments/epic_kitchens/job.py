@@ -71,8 +71,8 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
     history = job.train(
         classifier, batches, clips=clips, stop=stop(recipe), next_rate=next_rate(recipe)
     )
-    job.keep(recipe.choice(), recipe)
-    return job.test(history, batches)
+    job.keep(recipe.choice(), recipe.crops, inputs=recipe.inputs)
+    return job.test(history, batches.with_views(recipe.places))
 
 
 def make_batches(arguments: Arguments, recipe: Recipe, shards: Shards) -> ViewBatches:
@@ -88,7 +88,6 @@ def make_batches(arguments: Arguments, recipe: Recipe, shards: Shards) -> ViewBa
         recipe.choice(),
         batch_size=recipe.batch_size,
         seed=arguments.seed,
-        views=recipe.places,
     )
 
 

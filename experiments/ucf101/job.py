@@ -62,8 +62,9 @@ def run(arguments: Arguments) -> dict[str, Any]:
     job = ClipJob.of(arguments, recipe, run_dir, shards, split, fields=fields, started=started)
     batches = made.batches()
     history = job.train(classifier, batches, stop=stop(recipe), next_rate=next_rate(recipe))
-    job.keep(recipe.choice(varlen=arguments.varlen), recipe, made.whole)
-    return job.test(history, batches)
+    choice = recipe.choice(varlen=arguments.varlen)
+    job.keep(choice, recipe.crops, inputs=recipe.inputs, whole=made.whole)
+    return job.test(history, batches.with_views(recipe.places))
 
 
 def _told(arguments: Arguments, recipe: Recipe, shards: Shards, split: Split) -> list[str]:

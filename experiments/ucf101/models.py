@@ -74,7 +74,6 @@ class Ucf101Model:
             self._recipe.choice(varlen=self._arguments.varlen),
             batch_size=self._recipe.batch_size,
             seed=self._arguments.seed,
-            views=self._recipe.places,
         )
 
     def classifier(self) -> Classifier:

@@ -122,6 +122,7 @@ def reduced(recipe: Recipe, model: ModelName) -> Recipe:
         mirror=False,
         largest_zoom=1.0,
         dropout=0.0,
+        patience=None,
         views="1x1",
     )
 
