@@ -12,7 +12,7 @@ demo: $(VENV)/installed ## Train and evaluate a Tensor-Train GRU on the built-in
 	$(BIN)/python -m experiments.ucf11 --tt --maxlen 450
 
 test: lint ## Lint, then the test suite (minutes)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-slow: $(VENV)/installed-test ## The long tests
 	$(BIN)/python -m pytest -m slow
@@ -31,6 +31,7 @@ bench: $(VENV)/installed ## Frames/s: extraction against a bare OpenCV loop, tra
 	$(BIN)/python -m preprocess.benchmark data/demo/videos
 	$(BIN)/python -m experiments.bench_tt
 	$(BIN)/python -m experiments.bench_classify
+	$(BIN)/python -m experiments.bench_ucf101
 
 results: $(VENV)/installed ## docs/results.md and the README's table, from experiments/results.csv
 	$(BIN)/python -m experiments.results

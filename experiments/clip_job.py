@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,8 +16,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from experiments.clip_model import Seen, keep_model
-from experiments.clip_recipe import ClipRecipe
+from experiments.clip_model import keep_model
 from experiments.evaluation import load_classifier, predict_clips, scores
 from experiments.history import History
 from experiments.report import write_report
@@ -25,10 +24,11 @@ from experiments.results import append_record, write_result
 from experiments.run_directory import write_predictions
 from experiments.runs import RECORDS
 from experiments.training import Classifier, NextRate, Stop, train
+from experiments.viewed_model import Seen
 from preprocess.reader import Shards
 from preprocess.settings import FrameSettings
 from preprocess.splits import Split
-from preprocess.views import FrameChoice
+from preprocess.views import CropChoice, FrameChoice, Inputs
 
 
 class Batches(Protocol):
@@ -120,25 +120,34 @@ class ClipJob:
     def keep(
         self,
         choice: FrameChoice,
-        recipe: ClipRecipe,
+        crops: CropChoice,
+        *,
+        inputs: Inputs = "frames",
+        every: int = 1,
         whole: Callable[[keras.Model], keras.Model] = lambda trained: trained,
     ) -> None:
         """Leave the chosen weights as a model of frames; see `experiments.clip_model`.
 
         Args:
             choice: which frames it sees.
-            recipe: what else it sees of a clip.
+            crops: which part of them.
+            inputs: the frames, or their foreground.
+            every: of the stored frames, every how many it sees.
             whole: makes the model from frames to classes of the one that was trained.
         """
         chosen = load_classifier(self.run_dir / f"{self.selection}.keras").model
-        assert isinstance(self.shards.settings, FrameSettings)
+        settings = self.shards.settings
+        assert isinstance(settings, FrameSettings)
+        most = settings.max_frames
         seen = Seen(
             tuple(self.shards.class_names),
-            self.shards.settings,
+            replace(
+                settings, stride=settings.stride * every, max_frames=most and -(-most // every)
+            ),
             choice,
-            recipe.crops,
-            usual_frames=int(np.median(self.shards.num_frames)),
-            inputs=recipe.inputs,
+            crops,
+            usual_frames=int(np.median(-(-self.shards.num_frames // every))),
+            inputs=inputs,
         )
         keep_model(self.run_dir, whole(chosen), seen)
 

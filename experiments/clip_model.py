@@ -69,6 +69,15 @@ def load_clip_model(run_dir: Path, *, views: Views = Views()) -> ClipModel:  # n
     Raises:
         ClipModelError: if there is none, or it cannot be read.
     """
+    return ClipModel(*read_model(run_dir), views=views)
+
+
+def read_model(run_dir: Path) -> tuple[keras.Model, Seen]:
+    """What `keep_model` left in a run's directory.
+
+    Raises:
+        ClipModelError: if there is nothing, or it cannot be read.
+    """
     file = run_dir / FILE
     if not file.is_file():
         raise ClipModelError(
@@ -80,4 +89,4 @@ def load_clip_model(run_dir: Path, *, views: Views = Views()) -> ClipModel:  # n
         model = keras.models.load_model(run_dir / MODEL, compile=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ClipModelError(f"The model in {run_dir} cannot be read: {error}") from error
-    return ClipModel(model, seen, views=views)
+    return model, seen

@@ -128,6 +128,7 @@ def run(arguments: Arguments) -> dict[str, Any]:
 
     from experiments.clip_job import ClipJob
     from experiments.evaluation import model_sizes
+    from preprocess.views import CropChoice, FrameChoice
 
     batches = make_batches(arguments, recipe, shards)
     classifier = make_classifier(arguments, recipe, shards, num_train_clips=len(split.train))
@@ -136,7 +137,11 @@ def run(arguments: Arguments) -> dict[str, Any]:
         **model_sizes(classifier.model, arguments.cell, tensor_train=arguments.tt),
     }
     job = ClipJob.of(arguments, recipe, run_dir, shards, split, fields=fields, started=started)
-    return job.test(job.train(classifier, batches), batches)
+    history = job.train(classifier, batches)
+    choice = FrameChoice(arguments.maxlen, start="first", exact=False)
+    every = _stride(arguments, shards) // shards.stride
+    job.keep(choice, CropChoice(shards.frame_size), every=every)
+    return job.test(history, batches)
 
 
 def _recipe(arguments: Arguments) -> Recipe:

@@ -83,7 +83,7 @@ class ViewedModel(ABC):
         return found.reshape(len(windows), -1, found.shape[-1]).mean(axis=1)
 
     def views(self, windows: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
-        """What the model sees of windows, each uint8 RGB (T, H, W, 3): all of the first, and so on."""
+        """What the model sees of windows, each uint8 RGB (T, H, W, 3); a window's together."""
         if self.seen.inputs == "foreground":
             windows = [foreground(frames) for frames in windows]
         return [self._view(frames, *place) for frames in windows for place in self._views]

@@ -79,6 +79,7 @@ def test_layers_never_print_or_seed():
         "experiments.threads",
         "experiments.highlights",
         "experiments.epic_kitchens",
+        "experiments.export",
         "experiments.ucf101",
         "experiments.ucf11",
         "experiments.crossval",

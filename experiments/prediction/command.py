@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 from tyro.conf import Positional
@@ -14,6 +15,10 @@ from experiments import runtime
 from experiments.runs import require_positive
 from preprocess.errors import PreprocessError
 from preprocess.messages import silent_decoders
+
+if TYPE_CHECKING:
+    from experiments.prediction.model import WindowModel
+    from preprocess.views import Views
 
 EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
 
@@ -29,9 +34,9 @@ class PredictArguments:
     paths: Positional[tuple[Path, ...]]
     """Videos, and folders of videos; of a file whose name begins with a dash, as ./-x.mp4."""
     run: Path
-    """Directory of a finished run, as runs/NAME."""
+    """Directory of a finished run, as runs/NAME; or what its export has written, NAME.onnx."""
     out: Path | None = None
-    """Folder of results; by default predictions in the run's directory."""
+    """Folder of results; by default predictions in the run's directory, or NAME.predictions."""
     hop: int | None = None
     """Frames, of those that the model sees, from one window to the next; by default half a
     window."""
@@ -78,28 +83,42 @@ def _predict(arguments: PredictArguments) -> int:
     require_positive(arguments, ("hop", "rolling"))
     views = Views.parse(arguments.views)
     threads = runtime.choose_threads(arguments.threads)
-    out = arguments.out or arguments.run / "predictions"
-    if not arguments.run.is_dir():
+    run = arguments.run
+    is_onnx = run.suffix == ".onnx" and run.is_file()
+    if not run.is_dir() and not is_onnx:
         raise ValueError(
-            f"--run must be the directory of a finished run. Received {arguments.run}."
+            f"--run must be the directory of a finished run, or an .onnx file. Received {run}."
         )
+    usual = run.with_suffix(".predictions") if is_onnx else run / "predictions"
+    out = arguments.out or usual
     if not arguments.paths:
         raise ValueError("A video or a folder of videos must be named.")
     find_videos(arguments.paths, out)
-    runtime.configure(threads, seed=0)
+    model = _load(run, views, threads)
 
-    from experiments.clip_model import load_clip_model
     from experiments.prediction.job import predict_paths
 
-    model = load_clip_model(arguments.run, views=views)
-    print(f"{len(model.class_names)} classes, from {arguments.run}; {threads}")
+    print(f"{len(model.class_names)} classes, from {run}; {threads}")
     code = predict_paths(
         *(model, arguments.paths, out),
         hop=arguments.hop,
         rolling=arguments.rolling,
         annotate=arguments.annotate,
         allow_failures=arguments.allow_failures,
-        settings={"run": str(arguments.run), "views": str(views)},
+        settings={"run": str(run), "views": str(views)},
     )
     print(f"Results: {out}")
     return code
+
+
+def _load(run: Path, views: Views, threads: runtime.Threads) -> WindowModel:
+    """A run's model; TensorFlow is only started for one that is no ONNX file."""
+    if run.is_file():
+        from experiments.export.onnx_clip_model import OnnxClipModel
+
+        return OnnxClipModel(run, views=views, num_threads=threads.intra_op)
+    runtime.configure(threads, seed=0)
+
+    from experiments.clip_model import load_clip_model
+
+    return load_clip_model(run, views=views)

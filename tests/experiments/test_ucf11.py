@@ -15,7 +15,7 @@ from preprocess.machine import read_machine
 RUN_FILES = {
     *("best.keras", "last.keras", "checkpoint.npz", "config.json", "metrics.csv"),
     *("predictions.csv", "result.json", "report.html", "curves.png", "confusion_matrix.png"),
-    *("predictions.parquet", "predictions.html", "strips"),
+    *("predictions.parquet", "predictions.html", "strips", "model.keras", "model.json"),
 }
 
 
@@ -63,6 +63,21 @@ def test_the_result_agrees_with_the_predictions(finished):
     assert result["chance"] == pytest.approx(1 / 11)
     assert result["peak_rss_bytes"] > 1e8
     assert result["wall_seconds"] > 0
+
+
+def test_the_kept_model_repeats_the_predictions(finished, small_shards):
+    """Red when model.json names another stride or window, or other weights are kept."""
+    from experiments.clip_model import load_clip_model
+    from preprocess.reader import open_shards
+
+    cwd, _ = finished
+    model = load_clip_model(cwd / "out")
+    assert (model.frame_settings.stride, model.window) == (4, 20)
+    row = next(csv.DictReader((cwd / "out" / "predictions.csv").open()))
+    with open_shards(small_shards) as shards:
+        (found,) = model.predict([shards[shards.sources.index(row["clip"])].read(stride=4)])
+    expected = [float(row[f"p_{name}"]) for name in model.class_names]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_the_threads_are_printed_and_kept(finished, tmp_path):

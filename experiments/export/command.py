@@ -1,0 +1,113 @@
+"""The command `export` of the jobs, and `python -m experiments.export`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from tyro.conf import Positional
+
+from experiments import runtime
+from preprocess.errors import PreprocessError
+from preprocess.messages import silent_decoders
+
+EXIT_DIFFERS, EXIT_ERROR, EXIT_INTERRUPTED = 1, 2, 130
+_SUFFIX = ".onnx"
+
+
+@dataclass(frozen=True)
+class ExportArguments:
+    """Write a trained model as ONNX, softmax inside, for batches of any size.
+
+    The file appears only if Keras and ONNX Runtime agree to 1e-4 on real frames. It holds the
+    class names and what the model saw in training: predict --run MODEL.onnx needs nothing else.
+    """
+
+    model: Positional[Path]
+    """Directory of a finished run, or a .keras file of a model of pictures."""
+    out: Positional[Path]
+    """The file to write, NAME.onnx."""
+    int8: bool = False
+    """Write NAME.int8.onnx too, and tell its size, accuracy and speed."""
+    frames: Path | None = None
+    """A video on which both are compared; by default the run's own clips, else rendered ones."""
+    overwrite: bool = False
+    """Replace files that are there."""
+    threads: str = "auto"
+    """TensorFlow's thread pools: INTRA,INTER, or auto: what python -m experiments.threads has found
+    best on this machine, else a default for its cores."""
+
+
+def main(prog: str, words: Sequence[str]) -> int:
+    """The command line. Returns the exit code: 1 if the models differ, 2 for a wrong command.
+
+    Args:
+        prog: what is typed before the arguments, such as `python -m experiments.export`.
+        words: the arguments.
+    """
+    arguments = tyro.cli(ExportArguments, prog=prog, args=list(words))
+    runtime.stop_on_termination()
+    try:
+        with silent_decoders():
+            return _export(arguments)
+    except (PreprocessError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        print("\nStopped; what is not whole is not there.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _export(arguments: ExportArguments) -> int:
+    path = arguments.out
+    small = path.with_suffix(".int8.onnx")
+    _check(arguments, [path, small] if arguments.int8 else [path])
+    threads = runtime.choose_threads(arguments.threads)
+    runtime.configure(threads, seed=0)
+
+    from experiments.export.int8 import write_int8
+    from experiments.export.load import load_subject
+    from experiments.export.sample import find_sample
+    from experiments.export.write import ExportError, write_onnx
+
+    subject = load_subject(arguments.model)
+    for note in subject.notes:
+        print(note)
+    run_dir = arguments.model if arguments.model.is_dir() else arguments.model.parent
+    sample = find_sample(subject, run_dir=run_dir, video=arguments.frames)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        difference = write_onnx(subject, path, sample)
+    except ExportError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_DIFFERS
+    print(
+        f"{path}: {path.stat().st_size / 1e6:.2f} MB; Keras and ONNX Runtime differ by at most "
+        f"{difference:.1e} on {sample.origin}"
+    )
+    if arguments.int8:
+        print(f"{small}: {write_int8(path, small, sample)}")
+    return 0
+
+
+def _check(arguments: ExportArguments, files: Sequence[Path]) -> None:
+    """Raise ValueError for what can be told before TensorFlow is there."""
+    model, out, video = arguments.model, arguments.out, arguments.frames
+    if not model.exists():
+        raise ValueError(f"A finished run's directory, or a .keras file, is needed. No {model}.")
+    if out.suffix != _SUFFIX:
+        raise ValueError(f"The file to write must be called NAME{_SUFFIX}. Received {out}.")
+    if video is not None and not video.exists():
+        raise ValueError(f"--frames must be a video. There is no {video}.")
+    for file in files:
+        if file.is_dir():
+            raise ValueError(f"{file} is a directory; name a file.")
+        if file.exists() and not arguments.overwrite:
+            raise ValueError(f"{file} is there already; name another, or say --overwrite.")
+    parent = next(folder for folder in out.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise ValueError(f"{out} cannot be written: {parent} is no folder that may be written to.")

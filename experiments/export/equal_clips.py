@@ -1,0 +1,110 @@
+"""Models of clips of any lengths, as ONNX can have them: all clips of a batch of one length.
+
+What the layers for clips end to end compute on TensorFlow, in chunks and packed, ONNX has no
+operations for. Here the same weights go through plain ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from ttrnn.contraction import tt_matmul
+from ttrnn.dense import TTDense
+from ttrnn.frames import FrameRNN, MeanFrame, centred_pixels, seen_pixels
+from ttrnn.models.conv3d import EqualClips
+from ttrnn.models.lstm_decoder import PadClips
+from ttrnn.time_loop import time_loop
+
+
+def for_equal_clips(model: keras.Model) -> keras.Model:
+    """A model of the same inputs, outputs and weights, for clips of one length.
+
+    Args:
+        model: functional, {"frames", "num_frames"} to probabilities; its layers are shared.
+
+    Returns:
+        The model; for clips of different lengths it is wrong.
+    """
+    return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=_call)
+
+
+def _call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+    """What a layer gives, by plain operations."""
+    if isinstance(layer, keras.layers.RNN):  # without padding, there is nothing to hide
+        kwargs.pop("mask", None)
+        return layer(*args, **kwargs)
+    for kind, function in _PLAIN.items():
+        if isinstance(layer, kind):
+            return _Plain(layer, function)(*args, **kwargs)
+    return layer(*args, **kwargs)
+
+
+class _Plain(keras.layers.Layer):
+    """A layer whose values a function computes."""
+
+    def __init__(self, layer: Any, function: Callable[..., Any]) -> None:
+        super().__init__(dtype=layer.dtype_policy, autocast=layer.autocast, name=layer.name)
+        self._layer = layer
+        self._function = function
+        self.built = True
+
+    def call(self, *args: Any) -> Any:
+        return self._function(self._layer, *args)
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        return self._layer.compute_output_spec(*args, **kwargs)
+
+
+def _by_clip(rows: Any, num_frames: Any) -> Any:
+    """(B * T, ...) as (B, T, ...)."""
+    return ops.reshape(rows, (ops.shape(num_frames)[0], -1, *rows.shape[1:]))
+
+
+def _mean_frame(layer: MeanFrame, frames: Any, num_frames: Any) -> Any:
+    pixels = centred_pixels(frames, layer.scale)
+    return ops.mean(_by_clip(pixels, num_frames), axis=1)  # (B, H*W*3)
+
+
+def _frame_rnn(layer: FrameRNN, frames: Any, num_frames: Any, mean: Any = None) -> Any:
+    rnn, by_clip = layer.rnn, _by_clip(frames, num_frames)  # (B, T, H, W, 3)
+    if mean is not None:
+        mean = ops.repeat(mean, ops.shape(by_clip)[1], axis=0)
+    seen = seen_pixels(frames, mean, inputs=layer.inputs, scale=layer.scale)
+    projected = _by_clip(rnn.cell.project(seen), num_frames)
+    initial = list(rnn.cell.get_initial_state(batch_size=ops.shape(num_frames)[0]))
+    last, outputs, _ = time_loop(
+        rnn.cell.step_function(),
+        projected,
+        initial,
+        go_backwards=rnn.go_backwards,
+        return_all_outputs=rnn.return_sequences,
+    )
+    return ops.mean(outputs, axis=1) if rnn.return_sequences else last
+
+
+def _tt_dense(layer: TTDense, inputs: Any) -> Any:
+    product = tt_matmul(inputs, list(layer.cores))
+    product = product if layer.bias is None else product + layer.bias
+    return layer.activation(product)
+
+
+def _equal_clips(layer: EqualClips, frames: Any, num_frames: Any) -> Any:
+    return ops.reshape(frames, (-1, layer.num_frames, *frames.shape[1:]))
+
+
+def _pad_clips(layer: PadClips, rows: Any, num_frames: Any) -> tuple[Any, Any]:
+    padded = _by_clip(rows, num_frames)
+    return padded, ops.ones(ops.shape(padded)[:2], "bool")
+
+
+_PLAIN: dict[type, Callable[..., Any]] = {
+    MeanFrame: _mean_frame,
+    FrameRNN: _frame_rnn,
+    TTDense: _tt_dense,
+    EqualClips: _equal_clips,
+    PadClips: _pad_clips,
+}

@@ -1,0 +1,137 @@
+"""A second file whose matrix products compute in int8, and what that costs and brings."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.export.quiet import silent
+from experiments.export.sample import Sample
+from experiments.formatting import percent
+from experiments.onnx_session import OnnxSession
+
+_ROUNDS = 7
+_BATCH = 4
+
+
+@dataclass(frozen=True)
+class Int8Report:
+    """The file in int8 beside the one in float32.
+
+    Args:
+        num_products: matrix products that compute in int8.
+        num_bytes: of the files: float32, int8.
+        same_class: share of the rows whose best class is the same.
+        mean_difference: of the probabilities, absolute.
+        accuracy: float32, int8; None where no labels are known.
+        rows_per_second: float32, int8; medians.
+        num_rows: that were compared.
+    """
+
+    num_products: int
+    num_bytes: tuple[int, int]
+    same_class: float
+    mean_difference: float
+    accuracy: tuple[float, float] | None
+    rows_per_second: tuple[float, float]
+    num_rows: int
+
+    def __str__(self) -> str:
+        before, after = (size / 1e6 for size in self.num_bytes)
+        slow, fast = self.rows_per_second
+        lines = [
+            f"{self.num_products} matrix products in int8; {after:.2f} MB, float32 {before:.2f} MB",
+            f"  same class {percent(self.same_class)} of {self.num_rows}, probabilities differ by "
+            f"{self.mean_difference:.2g} on average",
+            f"  {fast:.3g} a second, float32 {slow:.3g}",
+        ]
+        if self.accuracy is not None:
+            lines.append(f"  accuracy {self.accuracy[1]:.3f}, float32 {self.accuracy[0]:.3f}")
+        return "\n".join(lines)
+
+
+def write_int8(path: Path, out: Path, sample: Sample) -> Int8Report:
+    """Quantise a file dynamically: weights once, what they are multiplied by at each call.
+
+    Only products with constant matrices change: convolutions and the loops over time stay.
+
+    Args:
+        path: of the float32 file.
+        out: of the other one; it appears once it is complete.
+        sample: what both are tried on.
+
+    Raises:
+        ValueError: if there is no such product.
+    """
+    with tempfile.TemporaryDirectory(prefix=".int8-", dir=out.parent) as folder:
+        partial = Path(folder) / "model.onnx"
+        num_products = _quantize(path, partial)
+        if not num_products:
+            raise ValueError(
+                "int8 is for products with constant matrices. This model has none; leave out "
+                f"--int8. {path} is written."
+            )
+        report = _report(path, partial, sample, num_products)
+        partial.replace(out)
+    return report
+
+
+def _quantize(path: Path, out: Path) -> int:
+    """Returns how many products were changed."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    folded = _folded(path, out.with_name("folded.onnx"))
+    options: Any = {"weight_type": QuantType.QInt8, "op_types_to_quantize": ["MatMul"]}
+    with silent("root"):
+        quantize_dynamic(folded, out, **options)
+    return sum(node.op_type == "MatMulInteger" for node in onnx.load(out).graph.node)
+
+
+def _folded(path: Path, out: Path) -> Path:
+    """The file with what is made of weights alone computed, such as the kernel of tensor trains."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(out)
+    onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return out
+
+
+def _report(path: Path, quantized: Path, sample: Sample, num_products: int) -> Int8Report:
+    runs = (OnnxSession(path, 0), OnnxSession(quantized, 0))
+    before, after = (np.concatenate([run(row[None]) for row in sample.rows]) for run in runs)
+    accuracy = None
+    if sample.labels is not None:
+        found = [float((p.argmax(axis=1) == sample.labels).mean()) for p in (before, after)]
+        accuracy = (found[0], found[1])
+    return Int8Report(
+        num_products,
+        (path.stat().st_size, quantized.stat().st_size),
+        same_class=float((before.argmax(axis=1) == after.argmax(axis=1)).mean()),
+        mean_difference=float(np.abs(before - after).mean()),
+        accuracy=accuracy,
+        rows_per_second=_speeds(runs, sample.batch(_BATCH)),
+        num_rows=len(sample.rows),
+    )
+
+
+def _speeds(runs: tuple[OnnxSession, OnnxSession], batch: NDArray) -> tuple[float, float]:
+    """Rows a second of two models that take turns, medians; the first round warms up."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for _ in range(1 + _ROUNDS):
+        for run, taken in zip(runs, seconds, strict=True):
+            begun = time.perf_counter()
+            run(batch)
+            taken.append(time.perf_counter() - begun)
+    first, second = (len(batch) / median(taken[1:]) for taken in seconds)
+    return first, second

@@ -1,0 +1,54 @@
+"""An exported model of clips, for those who have no TensorFlow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.export.about import About
+from experiments.onnx_session import OnnxSession
+from experiments.viewed_model import Seen, ViewedModel
+from preprocess.views import Views
+
+
+class OnnxClipModel(ViewedModel):
+    """Says what windows of frames show, by ONNX Runtime; a `ClipModel` in all else.
+
+    Args:
+        path: of a file that `python -m experiments.export` wrote of a model of clips.
+        views: crops and places in each window; their mean counts.
+        num_threads: that work on a batch; 0 for one a core.
+
+    Raises:
+        ValueError: if it is no such file.
+    """
+
+    def __init__(self, path: Path, *, views: Views = Views(), num_threads: int = 0) -> None:  # noqa: B008 - frozen
+        if not path.is_file():
+            raise ValueError(f"There is no file {path}.")
+        self._run = OnnxSession(path, num_threads)
+        super().__init__(_seen(path, self._run), views)
+
+    def probabilities(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Of views, each uint8 (T, H, W, 3), those of a length at once; (len(views), classes)."""
+        found = np.empty((len(views), len(self.class_names)), np.float32)
+        lengths = np.array([len(view) for view in views])
+        for length in np.unique(lengths):
+            rows = np.flatnonzero(lengths == length)
+            found[rows] = self._run(np.stack([views[row] for row in rows]))
+        return found
+
+
+def _seen(path: Path, run: OnnxSession) -> Seen:
+    try:
+        about = About.from_metadata(run.metadata)
+        if about.kind != "clips":
+            raise ValueError(f"it is a model of {about.kind}")
+        return Seen.from_json(about.model)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"A model of clips is needed that python -m experiments.export wrote. {path} is none: "
+            f"{error}."
+        ) from error

@@ -1,0 +1,166 @@
+"""What can be exported: models of clips, and models of single pictures."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from experiments.classify.onnx_models import are_probabilities
+from experiments.clip_model import ClipModel
+from experiments.export.about import About
+from experiments.export.equal_clips import for_equal_clips
+from experiments.export.float32 import in_float32
+from experiments.onnx_export import to_onnx
+from experiments.viewed_model import Seen
+from preprocess.settings import FrameSettings, StoredSettings
+from ttrnn.models.conv3d import EqualClips
+
+_USUAL_SIDE = 224  # of pictures, for a model that takes any
+_PICTURE_STRIDE = 10  # frames from one picture of a video to the next
+
+
+class Subject(Protocol):
+    """A model with what it takes to export it."""
+
+    about: About
+    model: keras.Model
+    notes: tuple[str, ...]
+    """What the person who exports it has to know."""
+    settings_type: type[StoredSettings]
+    """Of the shards that it was trained on."""
+
+    @property
+    def frame_settings(self) -> FrameSettings:
+        """How the frames of a video are made for it."""
+
+    @property
+    def window(self) -> int:
+        """Of which it looks at so many at once."""
+
+    def graph(self) -> Any:
+        """An onnx.ModelProto."""
+
+    def seen(self, frames: NDArray[np.uint8]) -> NDArray[Any]:
+        """A window of frames (T, H, W, 3) as a row of the graph's input."""
+
+    def predict(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
+        """What Keras says of the graph's input, (batch, classes)."""
+
+
+class ClipSubject:
+    """A model of clips.
+
+    Args:
+        model: {"frames", "num_frames"} to probabilities.
+        seen: what it saw in training.
+    """
+
+    settings_type: type[StoredSettings] = FrameSettings
+
+    def __init__(self, model: keras.Model, seen: Seen) -> None:
+        self.model = in_float32(model)
+        self.notes = _notes(model, self.model)
+        self.about = About("clips", seen.class_names, seen.to_json())
+        self._keras = ClipModel(self.model, seen)
+        self.frame_settings = self._keras.frame_settings
+        self.window = self._keras.window
+
+    def graph(self) -> Any:
+        """From "clips", uint8 (batch, frames, height, width, 3), to "probabilities"."""
+        layers = [layer for layer in self.model.layers if isinstance(layer, EqualClips)]
+        num_frames = layers[0].num_frames if layers else None
+        shape = self.model.input["frames"].shape[1:]
+
+        def prepare(clips: Any) -> dict[str, Any]:
+            batch, length = tf.shape(clips)[0], tf.shape(clips)[1]
+            frames = tf.reshape(clips, (-1, *shape))
+            return {"frames": frames, "num_frames": tf.fill([batch], length)}
+
+        proto = to_onnx(
+            for_equal_clips(self.model),
+            names=("clips", "probabilities"),
+            shape=(num_frames, *shape),
+            prepare=prepare,
+        )
+        if num_frames is None:
+            proto.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "frames"
+        return proto
+
+    def seen(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The view, uint8 (T, H, W, 3)."""
+        (view,) = self._keras.views([frames])
+        return view
+
+    def predict(self, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Of clips (batch, T, H, W, 3); (batch, classes)."""
+        return self._keras.probabilities(list(inputs))
+
+
+class PictureSubject:
+    """A model of single pictures.
+
+    Args:
+        model: pictures (batch, height, width, 3) to probabilities, or to what a softmax makes
+            into such.
+        about: what is known of it.
+        settings_type: of the shards that it was trained on.
+
+    Raises:
+        ValueError: if it is no such model.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        about: About,
+        settings_type: type[StoredSettings] = FrameSettings,
+    ) -> None:
+        self.about = about
+        self.settings_type = settings_type
+        shape = _picture_shape(model)
+        height, width = (side or _USUAL_SIDE for side in shape)
+        self.frame_settings = FrameSettings((width, height), _PICTURE_STRIDE)
+        self.window = 1
+        plain = in_float32(model)
+        self.notes = _notes(model, plain)
+        self._dtype = np.dtype(plain.input.dtype)
+        noise = np.random.default_rng(0).integers(0, 256, (4, height, width, 3))
+        self.model = plain
+        if not are_probabilities(self.predict(noise)):
+            self.notes = (*self.notes, "Its outputs are no probabilities: a softmax was put on.")
+            softmax = keras.layers.Softmax(name="softmax_of_export")
+            self.model = keras.Model(plain.input, softmax(plain.output))
+
+    def graph(self) -> Any:
+        """From "frames", (batch, height, width, 3), to "probabilities"."""
+        return to_onnx(self.model, names=("frames", "probabilities"))
+
+    def seen(self, frames: NDArray[np.uint8]) -> NDArray[Any]:
+        """The first picture, of the model's type."""
+        return frames[0].astype(self._dtype)
+
+    def predict(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
+        """Of pictures (batch, H, W, 3); (batch, classes)."""
+        return np.asarray(self.model(inputs.astype(self._dtype), training=False))
+
+
+def _picture_shape(model: keras.Model) -> tuple[int | None, int | None]:
+    inputs, outputs = keras.tree.flatten(model.input), keras.tree.flatten(model.output)
+    fits = len(inputs) == len(outputs) == 1 and len(inputs[0].shape) == 4
+    if not (fits and inputs[0].shape[3] == 3 and len(outputs[0].shape) == 2):
+        raise ValueError(
+            "A model of pictures must take one batch of RGB pictures (batch, height, width, 3) and "
+            "give one number a class. A model of clips is exported by its run's directory, where "
+            "model.json says what it saw."
+        )
+    return inputs[0].shape[1], inputs[0].shape[2]
+
+
+def _notes(model: keras.Model, exported: keras.Model) -> tuple[str, ...]:
+    if model is exported:
+        return ()
+    return ("It computes otherwise than in plain float32: it was rebuilt in that, same weights.",)

@@ -1,0 +1,115 @@
+"""Small models of every kind, with outputs that differ from clip to clip."""
+
+import keras
+import numpy as np
+
+from experiments.viewed_model import Seen
+from preprocess.settings import FrameSettings
+from preprocess.views import CropChoice, FrameChoice
+from ttrnn.models import (
+    build_conv3d,
+    build_crnn,
+    build_resnet_crnn,
+    build_timesformer,
+    build_video_rnn,
+)
+from ttrnn.models.conv3d import EqualClips
+
+NAMES = ("fall", "jump", "run", "walk")
+
+
+def lively(model, factor):
+    """The model with larger kernels, and with biases and statistics that are not 0 and 1."""
+    random = np.random.default_rng(0)
+    for variable in model.weights:
+        array = variable.numpy()
+        if array.dtype != np.float32:
+            continue
+        if "variance" in variable.path:
+            array = array * random.uniform(0.5, 2, array.shape)
+        elif array.ndim < 2:
+            array = array + 0.1 * random.standard_normal(array.shape)
+        else:
+            array = factor * array
+        variable.assign(array)
+    return model
+
+
+def seen(size, num_frames, *, exact, stored=None):
+    return Seen(
+        NAMES,
+        FrameSettings(stored or size),
+        FrameChoice(num_frames, start="first", exact=exact),
+        CropChoice(size),
+        usual_frames=num_frames,
+    )
+
+
+def recurrent(cell="gru", *, tt_ranks=3, dense=False, **options):
+    modes = ((576,), (12,)) if dense else ((8, 8, 9), (4, 4, 2))
+    return build_video_rnn(
+        *((12, 16, 3), len(NAMES)),
+        cell=cell,
+        tt_input_shape=modes[0],
+        tt_output_shape=modes[1],
+        tt_ranks=1 if dense else tt_ranks,
+        pixel_scale=64.0,
+        seed=0,
+        **options,
+    )
+
+
+def timesformer(attention):
+    model = build_timesformer(
+        len(NAMES),
+        num_frames=3,
+        image_size=16,
+        patch_size=8,
+        dim=12,
+        depth=2,
+        heads=3,
+        attention=attention,
+        position_stddev=0.5,
+        seed=0,
+        name="timesformer",
+    )
+    frames = keras.Input((16, 16, 3), dtype="uint8", name="frames")
+    num_frames = keras.Input((), dtype="int32", name="num_frames")
+    clips = EqualClips(3, name="clips")(frames, num_frames)
+    return keras.Model({"frames": frames, "num_frames": num_frames}, model(clips))
+
+
+def conv3d(**options):
+    return build_conv3d(len(NAMES), num_frames=9, height=20, width=24, seed=0, **options)
+
+
+CLIP_MODELS = {
+    "tt-gru": (lambda: lively(recurrent(), 1.7), seen((16, 12), 10, exact=False)),
+    "tt-gru tuned": (
+        lambda: lively(recurrent(inputs="foreground", scene=True, pooling="mean"), 1.7),
+        seen((16, 12), 10, exact=False),
+    ),
+    "tt-gru motion": (
+        lambda: lively(recurrent(inputs="motion"), 1.7),
+        seen((16, 12), 10, exact=False),
+    ),
+    "tt-lstm": (lambda: lively(recurrent("lstm"), 1.7), seen((16, 12), 10, exact=False)),
+    "tt-rnn": (lambda: lively(recurrent("rnn"), 1.7), seen((16, 12), 10, exact=False)),
+    "gru": (lambda: lively(recurrent(dense=True), 1), seen((16, 12), 10, exact=False)),
+    "conv3d": (lambda: lively(conv3d(), 3), seen((24, 20), 9, exact=True)),
+    "conv3d-gap": (
+        lambda: lively(conv3d(head="gap", channels=3), 4),
+        seen((24, 20), 9, exact=True),
+    ),
+    "crnn": (
+        lambda: lively(build_crnn(len(NAMES), height=33, width=33, seed=0), 3.5),
+        seen((33, 33), 6, exact=False),
+    ),
+    "resnet-crnn": (
+        lambda: lively(build_resnet_crnn(len(NAMES), depth=18, height=32, width=32, seed=0), 3),
+        seen((32, 32), 4, exact=False),
+    ),
+    "divided": (lambda: lively(timesformer("divided"), 3), seen((16, 16), 3, exact=True)),
+    "joint": (lambda: lively(timesformer("joint"), 3), seen((16, 16), 3, exact=True)),
+    "space": (lambda: lively(timesformer("space"), 3), seen((16, 16), 3, exact=True)),
+}
