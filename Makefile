@@ -32,6 +32,7 @@ bench: $(VENV)/installed ## Frames/s: extraction against a bare OpenCV loop, tra
 	$(BIN)/python -m experiments.bench_tt
 	$(BIN)/python -m experiments.bench_classify
 	$(BIN)/python -m experiments.bench_ucf101
+	$(BIN)/python -m experiments.bench_timesformer
 
 results: $(VENV)/installed ## docs/results.md and the README's table, from experiments/results.csv
 	$(BIN)/python -m experiments.results

@@ -32,7 +32,7 @@ DEPENDENCIES = [
 ]
 
 EXTRAS = {
-    "benchmark": ["torch>=2.4"],  # the peer of `python -m experiments.bench_classify`
+    "benchmark": ["torch>=2.4", "transformers>=4.40"],  # the peers of experiments.bench_...
     "test": [
         "pytest>=8.0",
         "pytest-timeout>=2.3",

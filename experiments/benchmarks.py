@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -44,6 +45,18 @@ def keep_results(
     write_atomically(out / "results.json", json.dumps(result, indent=1).encode())
     write_atomically(out / "table.md", text.encode())
     print(f"\n{text}\nWritten to {out}/: results.json, table.md")
+
+
+def with_peers(wanted: bool, *packages: str) -> bool:
+    """Whether to run the peers that need some packages; says so if these are not installed."""
+    missing = [name for name in packages if wanted and importlib.util.find_spec(name) is None]
+    if missing:
+        print(
+            f"Without PyTorch: {' and '.join(missing)} not installed "
+            "(pip install -e '.[benchmark]').",
+            file=sys.stderr,
+        )
+    return wanted and not missing
 
 
 def carry_out(run: Callable[[], None]) -> int:

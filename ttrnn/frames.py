@@ -95,11 +95,16 @@ class FrameRNN(keras.layers.Layer):
         (batch, units).
 
     Raises:
-        ValueError: for unknown `inputs`.
+        ValueError: for unknown `inputs`, or a recurrent layer that goes backwards.
     """
 
     def __init__(self, rnn, *, inputs: str = "raw", scale: float = 1.0, **kwargs) -> None:
         super().__init__(**kwargs)
+        if rnn.go_backwards:
+            raise ValueError(
+                "rnn must go forwards over the frames. Received one with go_backwards=True; turn "
+                "the clips round instead."
+            )
         if inputs not in ("raw", "motion", "foreground"):
             raise ValueError(f"inputs must be raw, motion or foreground. Received {inputs!r}.")
         self.rnn = rnn

@@ -17,7 +17,7 @@ import tyro
 from tyro.conf import arg
 
 from experiments import runtime
-from experiments.benchmarks import carry_out, keep_results
+from experiments.benchmarks import carry_out, keep_results, with_peers
 from experiments.classify.videos import find_videos
 
 
@@ -56,7 +56,7 @@ def run(arguments: Arguments) -> None:
             batch_size=arguments.batch_size,
             rounds=arguments.rounds,
             jobs=arguments.jobs,
-            torch=arguments.torch,
+            torch=with_peers(arguments.torch, "torch"),
         )
     keep_results(
         arguments.out,

@@ -23,7 +23,7 @@ from typing import Literal
 import tyro
 
 from experiments import runtime
-from experiments.benchmarks import carry_out, keep_results
+from experiments.benchmarks import carry_out, keep_results, with_peers
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def run(arguments: Arguments) -> None:
             num_clips=arguments.clips,
             depth=arguments.depth,
             rounds=arguments.rounds,
-            torch=arguments.torch,
+            torch=with_peers(arguments.torch, "torch"),
         )
     keep_results(
         arguments.out,

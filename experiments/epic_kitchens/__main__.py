@@ -35,12 +35,12 @@ def main() -> int:
     if command[0] == "train":
         return _train(prog, words)
     if command[0] == "predict":
-        from experiments.prediction import command as predict
+        from experiments.prediction.command import main as predict
 
-        return predict.main(prog, words)
-    from experiments.export import command as export
+        return predict(prog, words)
+    from experiments.export.command import main as export
 
-    return export.main(prog, words)
+    return export(prog, words)
 
 
 def _train(prog: str, words: list[str]) -> int:

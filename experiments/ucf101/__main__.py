@@ -23,9 +23,9 @@ def main() -> int:
 
     prog = f"python -m {MODULE}"
     if sys.argv[1:2] == ["predict"]:
-        from experiments.prediction import command
+        from experiments.prediction.command import main as predict
 
-        return command.main(f"{prog} predict", sys.argv[2:])
+        return predict(f"{prog} predict", sys.argv[2:])
     arguments = tyro.cli(Arguments, prog=prog, description=_HELP)
     runtime.stop_on_termination()
     return carry_out(lambda: run(arguments), MODULE, resume=arguments.resume)

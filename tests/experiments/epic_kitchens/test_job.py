@@ -112,6 +112,7 @@ def test_frozen_weights_stay_those_of_the_file(place: Path) -> None:
             np.testing.assert_array_equal(array, before[name])
 
 
+@pytest.mark.slow
 def test_folds_give_mean_and_spread(place: Path) -> None:
     done = epic(
         *("train", "--videos", "list.csv", "--folds", 2, "--out", "folds", "--split", "group"),

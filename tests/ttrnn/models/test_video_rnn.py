@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ttrnn.frames import MeanFrame
+from ttrnn import TTGRU
+from ttrnn.frames import FrameRNN, MeanFrame
 from ttrnn.models.video_rnn import build_video_rnn
 
 FRAME = (4, 6, 3)  # 72 values
@@ -169,3 +170,9 @@ def test_probabilities_are_float32_under_bfloat16():
 def test_unknown_choices_are_named(argument):
     with pytest.raises(ValueError, match=next(iter(argument.values()))):
         build(**argument)
+
+
+def test_a_layer_that_goes_backwards_is_refused():
+    """Red when it is taken, and then runs forwards on TensorFlow and backwards elsewhere."""
+    with pytest.raises(ValueError, match="must go forwards"):
+        FrameRNN(TTGRU((8, 9), (4, 4), tt_ranks=3, go_backwards=True))
