@@ -22,7 +22,7 @@ from preprocess.files import publish, write_text
 from preprocess.index import DatasetIndex, read_index, write_index
 from preprocess.lock import exclusive
 from preprocess.machine import available_cpus
-from preprocess.parallel import run_units
+from preprocess.parallel import Crew, local_crew, run_units
 from preprocess.plan import (
     Plan,
     check_settings,
@@ -154,15 +154,15 @@ def extract_clips(
         dataset: name of the data set.
         class_names: the classes, in label order.
         command: the shell command that repeats this call, for messages.
-        jobs: worker processes; None for one a processor. One job works in this very process.
+        jobs: decoding processes; None for one a processor.
         opencv_threads: of each worker, to decode a video and to scale its frames.
         overwrite: whether to remove what the directory holds first.
         max_shard_bytes: a shard that has grown to this size takes no further clip.
         progress: told how the work gets on.
 
     Raises:
-        PreprocessError: if the directory holds other frames, the disk is full or a worker
-            died. Finished shards are kept.
+        PreprocessError: if the directory holds other frames or the disk is full. Finished shards
+            are kept.
     """
     for count, value in (("jobs", jobs), ("opencv_threads", opencv_threads)):
         if value is not None and value < 1:
@@ -211,11 +211,12 @@ def _extract(
     """What `extract_clips` does once it has the directory to itself."""
     plan = _prepare(clips, folder, index)
     units = [
-        Unit(unit, folder, index.settings, max_shard_bytes, os.getpid(), opencv_threads)
+        Unit(unit, folder, index.settings, max_shard_bytes, opencv_threads)
         for unit in split_units(plan.todo, len(clips))
     ]
     progress.start(len(clips), len(plan.kept))
-    result = _run(units, jobs, progress)
+    with local_crew(jobs) as crew:
+        result = _run(units, crew, progress)
     failures = dict(sorted(result.failures.items()))
     _write_failures(folder, failures)
     summary = ExtractionSummary(
@@ -247,21 +248,18 @@ def _prepare(clips: Sequence[Clip], folder: Path, index: DatasetIndex) -> Plan:
     return plan
 
 
-def _run(units: Sequence[Unit], jobs: int, progress: Progress) -> UnitResult:
+def _run(units: Sequence[Unit], crew: Crew, progress: Progress) -> UnitResult:
     """Work through the units; the sum of what came of them.
 
     The shards are published from here, beside the decoding: waiting for the disk costs no
     processor, and a worker that outlives this process cannot put anything among the shards.
     """
     total = UnitResult()
-    with ThreadPoolExecutor(1) as publisher, closing(run_units(units, jobs=jobs)) as results:
+    with ThreadPoolExecutor(1) as publisher, closing(run_units(units, crew)) as results:
         published = []
         for result in results:
             published += [publisher.submit(publish, shard) for shard in result.shards]
-            total.num_clips += result.num_clips
-            total.num_frames += result.num_frames
-            total.failures |= result.failures
-            total.notices |= result.notices
+            total.add(result)
             progress.advance(result.num_clips, result.num_frames)
         for shard in published:
             shard.result()

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from preprocess.decode import VideoInfo
 from preprocess.feed_worker import BLOCK_FRAMES, Block, Finished, Opened, Task, Worker
-from preprocess.parallel import interrupts_held_back
 from preprocess.transforms import FrameFit
 
 STALL_SECONDS = 60.0
@@ -101,7 +100,7 @@ def feed_frames(
     workers: list[Worker] = []
     try:
         for number, task in islice(waiting, jobs):
-            workers.append(_start(fit, stride, slots))
+            workers.append(Worker(fit, stride, slots))
             workers[-1].begin(number, task)
         while any(worker.video is not None for worker in workers):
             for worker in _ready(workers):
@@ -117,16 +116,11 @@ def feed_frames(
                 if following and (event.crashed or not worker.begin(*following)):
                     workers.remove(worker)
                     worker.close()
-                    workers.append(_start(fit, stride, slots))
+                    workers.append(Worker(fit, stride, slots))
                     workers[-1].begin(*following)
     finally:
         for worker in workers:
             worker.close()
-
-
-def _start(fit: FrameFit, stride: int, slots: int) -> Worker:
-    with interrupts_held_back():
-        return Worker(fit, stride, slots)
 
 
 def _ready(workers: Sequence[Worker]) -> list[Worker]:

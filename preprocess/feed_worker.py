@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import mmap
 import os
-import signal
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from preprocess.child_process import ChildProcess, anonymous_file
 from preprocess.decode import VideoInfo, VideoReader
 from preprocess.errors import DecodeError
+from preprocess.limits import refusals_named
 from preprocess.messages import captured_stderr, first_complaint
 from preprocess.transforms import FrameFit
 from preprocess.truncation import what_is_missing
@@ -66,6 +66,17 @@ class Alive:
     """A sign of life."""
 
 
+@dataclass(frozen=True)
+class _Setup:
+    """What a process is told first."""
+
+    memory: int
+    """Descriptor of the shared memory."""
+    fit: FrameFit
+    stride: int
+    num_slots: int
+
+
 class Worker:
     """The owner's end: starts the process, and keeps count of its blocks.
 
@@ -76,18 +87,14 @@ class Worker:
     """
 
     def __init__(self, fit: FrameFit, stride: int, num_slots: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        shape = (num_slots, BLOCK_FRAMES, *fit.frame_shape)
-        num_bytes = int(np.prod(shape)) * fit.dtype.itemsize
-        self._memory = SharedMemory(create=True, size=num_bytes)
-        self._blocks: NDArray[Any] = np.ndarray(shape, fit.dtype, self._memory.buf)
+        with anonymous_file() as file:
+            setup = _Setup(file.fileno(), fit, stride, num_slots)
+            self._blocks = _map_blocks(file.fileno(), fit, num_slots)
+            self._process = ChildProcess(_serve, descriptors=[file.fileno()])
+            self._process.send(setup)
         self._taken: list[int] = []
         self._num_slots = num_slots
-        self.pipe, theirs = context.Pipe()
-        arguments = (theirs, self._memory.name, fit, stride, num_slots)
-        self._process = context.Process(target=_serve, args=arguments, daemon=True)
-        self._process.start()
-        theirs.close()
+        self.pipe = self._process.pipe
         self.video: int | None = None
         self.num_frames = 0
         self.last_word = time.monotonic()
@@ -95,7 +102,7 @@ class Worker:
     def begin(self, video: int, task: Task) -> bool:
         """Let the process decode a video; False if it is dead, which `receive` says as well."""
         self.video, self.num_frames, self.last_word = video, task.skip, time.monotonic()
-        return self._send(task)
+        return self._process.send(task)
 
     def receive(self) -> Opened | Block | Finished | Alive:
         """The next message; EOFError if the process died."""
@@ -112,15 +119,8 @@ class Worker:
 
     def give_back(self) -> None:
         """Let the process fill the block received last again."""
-        self._send(self._taken.pop())
+        self._process.send(self._taken.pop())
         self.last_word = time.monotonic()
-
-    def _send(self, message: Task | int) -> bool:
-        try:
-            self.pipe.send(message)
-        except (BrokenPipeError, ConnectionResetError):
-            return False
-        return True
 
     def has_room(self) -> bool:
         """Whether the process has a free block, and so no reason to be silent."""
@@ -132,43 +132,36 @@ class Worker:
 
     def cause_of_death(self) -> str:
         """For a message: the signal or exit code."""
-        self._process.join(5)
-        code = self._process.exitcode
-        if code is None or code >= 0:
-            return f"exit code {code}"
-        return signal.Signals(-code).name
+        return self._process.cause_of_death()
 
     def kill(self) -> None:
         """End the process."""
         self._process.kill()
-        self._process.join()
 
     def close(self) -> None:
-        """End the process and free its memory."""
-        self.kill()
-        self.pipe.close()
-        del self._blocks
-        self._memory.close()
-        self._memory.unlink()
+        """End the process; the memory is freed with the last array of it."""
+        self._process.close()
 
 
-def _serve(pipe: Connection, memory_name: str, fit: FrameFit, stride: int, num_slots: int) -> None:
-    """The process's end: decode what is asked for until the owner is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's to answer
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    memory = SharedMemory(name=memory_name)
+def _map_blocks(descriptor: int, fit: FrameFit, num_slots: int) -> NDArray[Any]:
+    """Shared memory as blocks of frames (num_slots, BLOCK_FRAMES, H, W, 3)."""
     shape = (num_slots, BLOCK_FRAMES, *fit.frame_shape)
-    blocks: NDArray[Any] = np.ndarray(shape, fit.dtype, memory.buf)
-    free = list(range(num_slots))
-    try:
-        while True:
-            message = pipe.recv()
-            if isinstance(message, int):
-                free.append(message)
-            else:
-                pipe.send(_decode(pipe, message, fit, stride, blocks, free))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        os._exit(0)  # the owner is gone, and with it the shared memory
+    num_bytes = int(np.prod(shape)) * fit.dtype.itemsize
+    os.ftruncate(descriptor, num_bytes)
+    return np.ndarray(shape, fit.dtype, mmap.mmap(descriptor, num_bytes))
+
+
+def _serve(pipe: Connection) -> None:
+    """The process's end: decode what is asked for until the owner is gone."""
+    setup = pipe.recv()
+    blocks = _map_blocks(setup.memory, setup.fit, setup.num_slots)
+    free = list(range(setup.num_slots))
+    while True:
+        message = pipe.recv()
+        if isinstance(message, int):
+            free.append(message)
+        else:
+            pipe.send(_decode(pipe, message, setup.fit, setup.stride, blocks, free))
 
 
 def _decode(
@@ -178,7 +171,7 @@ def _decode(
     given = 0
     with captured_stderr() as messages:
         try:
-            with VideoReader(task.path, fit=fit, stride=stride) as video:
+            with refusals_named(), VideoReader(task.path, fit=fit, stride=stride) as video:
                 pipe.send(Opened(video.info))
                 _pass_over(pipe, video, task.skip)
                 given = _send_frames(pipe, video, blocks, free)

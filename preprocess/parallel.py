@@ -1,65 +1,48 @@
-"""Units of work to worker processes, and what comes of them back."""
+"""Units of work to those who do them, and what comes of them back."""
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from dataclasses import dataclass
 
-from preprocess.errors import PreprocessError
-from preprocess.worker import Unit, UnitResult, extract_unit
-
-_IDLE_SECONDS = 20  # after which a worker whose owner was killed goes away
+from preprocess.isolation import Decoders
+from preprocess.worker import Unit, UnitResult
 
 
-def run_units(units: Sequence[Unit], *, jobs: int) -> Generator[UnitResult]:
-    """What comes of the units, in the order in which they end.
-
-    When the iterator is closed, or fails, no worker is left.
+@dataclass(frozen=True)
+class Crew:
+    """Those who extract units.
 
     Args:
-        units: of work.
-        jobs: worker processes. With one, the work is done in this very process.
-
-    Raises:
-        PreprocessError: if a worker died.
-        WriteError: if a worker could not write.
+        executor: whose threads, here or on other machines, call `extract`.
+        extract: a unit to what came of it.
     """
-    jobs = min(jobs, len(units))
-    yield from map(extract_unit, units) if jobs <= 1 else _run_in_processes(units, jobs)
+
+    executor: Executor
+    extract: Callable[[Unit], UnitResult]
 
 
 @contextmanager
-def interrupts_held_back() -> Iterator[None]:
-    """Ctrl-C waits; processes started meanwhile never see one, not even while they start up."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def local_crew(jobs: int) -> Iterator[Crew]:
+    """So many decoding processes on this machine, each watched by a thread. All end with this."""
+    decoders = Decoders()
+    with ThreadPoolExecutor(jobs) as threads:
+        try:
+            yield Crew(threads, decoders.extract)
+        finally:
+            decoders.close()
+            threads.shutdown(cancel_futures=True)
 
 
-def _run_in_processes(units: Sequence[Unit], jobs: int) -> Generator[UnitResult]:
-    from joblib import Parallel, delayed
-    from joblib.externals.loky import get_reusable_executor
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
+def run_units(units: Sequence[Unit], crew: Crew) -> Generator[UnitResult]:
+    """What comes of the units, in the order in which they end.
 
-    parallel = Parallel(
-        n_jobs=jobs,
-        backend="loky",
-        inner_max_num_threads=1,
-        return_as="generator_unordered",
-        idle_worker_timeout=_IDLE_SECONDS,
-    )
-    try:
-        with interrupts_held_back():
-            results = parallel(delayed(extract_unit)(unit) for unit in units)
-        yield from results
-    except TerminatedWorkerError as error:
-        raise PreprocessError(
-            "A worker process died: a video made the decoder crash, or the system ran out of "
-            "memory and ended it. Finished shards are kept. Run the same command again; if a "
-            "worker dies once more, use fewer --jobs or move the newest videos away."
-        ) from error
-    finally:
-        get_reusable_executor().shutdown(wait=True, kill_workers=True)
+    Raises:
+        PreprocessError: if a unit cannot be worked on.
+        WriteError: if a shard cannot be written.
+    """
+    waiting = [crew.executor.submit(crew.extract, unit) for unit in units]
+    for future in as_completed(waiting):
+        yield future.result()

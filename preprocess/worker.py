@@ -1,10 +1,10 @@
-"""What one worker process does: a few consecutive clips to one shard, or to several."""
+"""What a decoding process does: a few consecutive clips to one shard, or to several."""
 
 from __future__ import annotations
 
-import os
-import signal
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO
 
@@ -16,10 +16,16 @@ from preprocess.clips import Clip
 from preprocess.decode import FrameReader
 from preprocess.errors import DecodeError
 from preprocess.files import SealedFile
+from preprocess.limits import Watch, ended_if_stalled, refusals_named
 from preprocess.messages import captured_stderr, first_complaint
 from preprocess.settings import StoredSettings
 from preprocess.shards import ClipRecord, ShardWriter, chunk_frames
 from preprocess.truncation import what_is_missing
+
+IDLE_SECONDS = 20
+"""After which a process without work goes away."""
+STALL_SECONDS = 60.0
+"""After which a decoder that gives nothing is ended."""
 
 
 @dataclass(frozen=True)
@@ -31,16 +37,20 @@ class Unit:
         folder: where the shards are to lie.
         settings: of the frames.
         max_shard_bytes: a shard that has grown to this size takes no further clip.
-        owner: process id of the command; without it the work is pointless.
         opencv_threads: that decode one video and scale its frames.
+        stall_seconds: a decoder that gives nothing for so long is ended.
     """
 
     clips: tuple[Clip, ...]
     folder: Path
     settings: StoredSettings
     max_shard_bytes: int
-    owner: int
     opencv_threads: int = 1
+    stall_seconds: float = STALL_SECONDS
+
+    def without(self, num_clips: int) -> Unit:
+        """What is left of it after so many clips."""
+        return replace(self, clips=self.clips[num_clips:])
 
 
 @dataclass
@@ -61,30 +71,65 @@ class UnitResult:
     failures: dict[str, str] = field(default_factory=dict)
     notices: dict[str, str] = field(default_factory=dict)
 
+    def add(self, other: UnitResult) -> None:
+        """Count in what came of other clips."""
+        self.shards += other.shards
+        self.num_clips += other.num_clips
+        self.num_frames += other.num_frames
+        self.failures |= other.failures
+        self.notices |= other.notices
 
-def extract_unit(unit: Unit) -> UnitResult:
-    """Decode the clips of a unit into shards. A clip is never whole in memory.
+
+@dataclass(frozen=True)
+class Begun:
+    """The next clip is being decoded."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """There is no more to do."""
+
+
+def serve_units(pipe: Connection) -> None:
+    """Extract units as they come, and tell of each clip and each shard; see `preprocess.isolation`.
+
+    An exception that is not the fault of a clip is sent, too, and ends the unit.
+    """
+    while pipe.poll(IDLE_SECONDS):
+        unit = pipe.recv()
+        try:
+            for event in extract_unit(unit):
+                pipe.send(event)
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            raise
+        except Exception as error:
+            pipe.send(error)
+        else:
+            pipe.send(Ended())
+
+
+def extract_unit(unit: Unit) -> Iterator[Begun | UnitResult]:
+    """Decode the clips of a unit into shards, and tell what came of each shard's clips.
+
+    A clip is never whole in memory.
 
     Raises:
         WriteError: if the disk does not take them.
     """
     cv2.setNumThreads(unit.opencv_threads)
-    if os.getpid() != unit.owner:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's to answer
-    result = UnitResult()
     waiting = list(unit.clips)
     while waiting:
-        _write_shard(unit, waiting, result)
-    return result
+        result = UnitResult()
+        yield from _write_shard(unit, waiting, result)
+        yield result
 
 
-def _write_shard(unit: Unit, waiting: list[Clip], result: UnitResult) -> None:
+def _write_shard(unit: Unit, waiting: list[Clip], result: UnitResult) -> Iterator[Begun]:
     """One shard of the clips that wait, as many as fit; they are taken from the list."""
     with ShardWriter(unit.folder, unit.settings) as writer:
         while waiting and (not writer.num_clips or writer.num_bytes < unit.max_shard_bytes):
-            if unit.owner not in (os.getpid(), os.getppid()):
-                os._exit(1)  # the command that started this worker is gone
             clip = waiting.pop(0)
+            yield Begun()
             try:
                 num_frames, notice = _write_clip(writer, clip, unit)
                 result.num_frames += num_frames
@@ -102,26 +147,28 @@ def _write_clip(writer: ShardWriter, clip: Clip, unit: Unit) -> tuple[int, str]:
     Raises:
         DecodeError: with the true reason, if the clip cannot be read to its end.
     """
-    with captured_stderr() as messages:
+    with captured_stderr() as messages, ended_if_stalled(unit.stall_seconds) as watch:
         try:
-            return _decode_clip(writer, clip, unit, messages)
+            with refusals_named():
+                return _decode_clip(writer, clip, unit, messages, watch)
         except DecodeError as error:
             complaint = first_complaint(messages)
             raise DecodeError(f"{error} ({complaint})" if complaint else str(error)) from error
 
 
 def _decode_clip(
-    writer: ShardWriter, clip: Clip, unit: Unit, messages: IO[bytes]
+    writer: ShardWriter, clip: Clip, unit: Unit, messages: IO[bytes], watch: Watch
 ) -> tuple[int, str]:
     settings = unit.settings
     with settings.open(clip, threads=unit.opencv_threads) as video:
+        watch.follow(lambda: video.num_decoded)
         writer.begin_clip()
         try:
             times = _append_frames(writer, video, settings)
             failure = what_is_missing(clip.path, video, messages)
             if failure:
                 raise DecodeError(failure)
-        except DecodeError:
+        except BaseException:
             writer.drop_clip()
             raise
         writer.end_clip(

@@ -32,6 +32,19 @@ def write_video(
     return path
 
 
+def decoding_processes(owner: int) -> list[int]:
+    """Process ids of the living ones that a process has started to decode."""
+    found = subprocess.run(
+        ["ps", "-wweo", "ppid=,pid=,stat=,args="], capture_output=True, text=True
+    )
+    rows = [line.split(maxsplit=3) for line in found.stdout.splitlines()]
+    return [
+        int(pid)
+        for parent, pid, state, words in rows
+        if int(parent) == owner and state[0] != "Z" and "preprocess.child_process" in words
+    ]
+
+
 def read_plainly(path: Path, size: tuple[int, int] = (160, 120)) -> np.ndarray:
     """What a plain OpenCV loop gives for a video: uint8 (T, H, W, 3), RGB."""
     import cv2

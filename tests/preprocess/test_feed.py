@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from preprocess.feed import FrameBlock, VideoEnded, VideoOpened, feed_frames
 from preprocess.feed_worker import Task
 from preprocess.transforms import FrameFit
 
-from .conftest import write_video
+from .conftest import decoding_processes, write_video
 
 FIT = FrameFit((40, 30))
 
@@ -125,7 +125,7 @@ def test_a_decoder_that_hangs_is_ended(videos) -> None:
     ends = {}
     for event in feed_frames(tasks, FIT, frames_ahead=1, stall_seconds=1.5):
         if isinstance(event, VideoOpened) and event.video == 0:
-            for child in _decoders():
+            for child in decoding_processes(os.getpid()):
                 os.kill(child, signal.SIGSTOP)
         elif isinstance(event, VideoEnded):
             ends[event.video] = event
@@ -138,29 +138,13 @@ def test_no_process_is_left(videos) -> None:
     """Red when a generator that is closed early leaves its decoders running."""
     events = feed_frames([Task(path) for path in videos], FIT, jobs=2)
     next(events)
-    assert _decoders()
+    assert decoding_processes(os.getpid())
     events.close()
-    assert not _decoders()
-
-
-def _decoders() -> list[int]:
-    """Process ids of the decoders that this process has started."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-            command = stat.with_name("cmdline").read_bytes()
-        except OSError:
-            continue
-        is_child = int(fields[1]) == os.getpid() and fields[0] not in "ZX"
-        if is_child and b"spawn_main" in command:
-            found.append(int(stat.parent.name))
-    return found
+    assert not decoding_processes(os.getpid())
 
 
 def _kill_decoders() -> None:
-    for child in multiprocessing.active_children():
-        if not isinstance(child, multiprocessing.context.SpawnProcess):
-            continue  # a worker of joblib's, left idle by another test
-        child.kill()
-        child.join()
+    for child in decoding_processes(os.getpid()):
+        os.kill(child, signal.SIGKILL)
+    while decoding_processes(os.getpid()):
+        time.sleep(0.01)
