@@ -33,7 +33,9 @@ DEPENDENCIES = [
 
 EXTRAS = {
     "benchmark": ["torch>=2.4", "transformers>=4.40"],  # the peers of experiments.bench_...
+    "dask": ["dask[distributed]>=2025.1"],  # extraction and classification on many machines
     "test": [
+        "dask[distributed]>=2025.1",
         "pytest>=8.0",
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.6",

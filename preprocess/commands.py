@@ -7,7 +7,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from tyro.conf import Positional, Suppress
 from tyro.constructors import PrimitiveConstructorSpec
@@ -56,7 +56,9 @@ class Extract:
     classes: tuple[str, ...] | None = None
     """Extract only these classes."""
     jobs: int | None = None
-    """Worker processes; one a processor if not given."""
+    """Decoding processes; one a processor if not given."""
+    scheduler: str | None = None
+    """tcp://HOST:8786 of a Dask cluster whose workers decode instead; see docs/cluster.md."""
     opencv_threads: int = 1
     """Threads of each worker; more helps where there are fewer videos than processors."""
     allow_failures: bool = False
@@ -65,6 +67,8 @@ class Extract:
     """Remove what the directory holds, and start anew."""
     dataset: Suppress[str | None] = None
     command: Suppress[str | None] = None
+
+    kept: ClassVar[str] = "Finished shards are kept."
 
     def run(self) -> int:
         """Extract, write the statistics, and say what was done; the exit code."""
@@ -79,6 +83,7 @@ class Extract:
                 self.shards,
                 settings,
                 jobs=self.jobs,
+                scheduler=self.scheduler,
                 opencv_threads=self.opencv_threads,
                 dataset=self.dataset,
                 classes=self.classes,
@@ -151,6 +156,8 @@ class Demo:
     jobs: int | None = None
     """Worker processes; one a processor if not given."""
 
+    kept: ClassVar[str] = "Finished clips are kept."
+
     def run(self) -> int:
         """Render; the exit code."""
         from preprocess.synthetic import render_dataset
@@ -178,6 +185,8 @@ class Windows:
     """Windows of each video: the last one is for the test, the one before for the validation."""
     overwrite: bool = False
     """Replace another file of that name."""
+
+    kept: ClassVar[str] = "Nothing is kept."
 
     def run(self) -> int:
         """Write the list and say what it is good for; the exit code."""

@@ -22,7 +22,7 @@ from preprocess.files import publish, write_text
 from preprocess.index import DatasetIndex, read_index, write_index
 from preprocess.lock import exclusive
 from preprocess.machine import available_cpus
-from preprocess.parallel import Crew, local_crew, run_units
+from preprocess.parallel import Crew, crew_of, run_units
 from preprocess.plan import (
     Plan,
     check_settings,
@@ -140,6 +140,7 @@ def extract_clips(
     class_names: tuple[str, ...],
     command: str,
     jobs: int | None = None,
+    scheduler: str | None = None,
     opencv_threads: int = 1,
     overwrite: bool = False,
     max_shard_bytes: int = MAX_SHARD_BYTES,
@@ -155,6 +156,7 @@ def extract_clips(
         class_names: the classes, in label order.
         command: the shell command that repeats this call, for messages.
         jobs: decoding processes; None for one a processor.
+        scheduler: address of a Dask cluster whose workers decode instead.
         opencv_threads: of each worker, to decode a video and to scale its frames.
         overwrite: whether to remove what the directory holds first.
         max_shard_bytes: a shard that has grown to this size takes no further clip.
@@ -186,7 +188,7 @@ def extract_clips(
             remove_all(folder)
         try:
             return _extract(
-                *(clips, folder, index, jobs or available_cpus(), opencv_threads),
+                *(clips, folder, index, jobs or available_cpus(), scheduler, opencv_threads),
                 *(max_shard_bytes, progress),
             )
         except WriteError as error:
@@ -204,18 +206,20 @@ def _extract(
     folder: Path,
     index: DatasetIndex,
     jobs: int,
+    scheduler: str | None,
     opencv_threads: int,
     max_shard_bytes: int,
     progress: Progress,
 ) -> ExtractionSummary:
     """What `extract_clips` does once it has the directory to itself."""
     plan = _prepare(clips, folder, index)
+    todo = [replace(clip, path=clip.path.absolute()) for clip in plan.todo]
     units = [
-        Unit(unit, folder, index.settings, max_shard_bytes, opencv_threads)
-        for unit in split_units(plan.todo, len(clips))
+        Unit(unit, folder.absolute(), index.settings, max_shard_bytes, opencv_threads)
+        for unit in split_units(todo, len(clips))
     ]
     progress.start(len(clips), len(plan.kept))
-    with local_crew(jobs) as crew:
+    with crew_of(scheduler, jobs, folder) as crew:
         result = _run(units, crew, progress)
     failures = dict(sorted(result.failures.items()))
     _write_failures(folder, failures)

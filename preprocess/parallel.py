@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from preprocess.isolation import Decoders
 from preprocess.worker import Unit, UnitResult
@@ -34,6 +35,21 @@ def local_crew(jobs: int) -> Iterator[Crew]:
         finally:
             decoders.close()
             threads.shutdown(cancel_futures=True)
+
+
+def crew_of(scheduler: str | None, jobs: int, folder: Path) -> AbstractContextManager[Crew]:
+    """A cluster's workers if a scheduler is named, else so many processes here.
+
+    Args:
+        scheduler: address of a Dask cluster, or None.
+        jobs: decoding processes on this machine.
+        folder: where shards are to lie.
+    """
+    if scheduler is None:
+        return local_crew(jobs)
+    from preprocess.cluster import cluster_crew
+
+    return cluster_crew(scheduler, folder)
 
 
 def run_units(units: Sequence[Unit], crew: Crew) -> Generator[UnitResult]:
