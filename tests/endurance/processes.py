@@ -1,0 +1,63 @@
+"""Memory and open files of a command and of all processes that it started, from /proc."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+KIB_PER_MIB = 1024
+_SESSION_FIELD = 3  # of /proc/PID/stat, counted from the state, which follows the name
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A session of processes at one time."""
+
+    seconds: float
+    """Since the work began."""
+    memory_mib: float
+    """Proportional set size of all processes: what is shared counts once in all."""
+    num_files: int
+    """Open file descriptors of all processes."""
+    num_processes: int
+
+
+def members(session: int) -> list[int]:
+    """Process ids of a session, sorted; those that have ended and were not waited for left out."""
+    found = []
+    for path in PROC.glob("[0-9]*"):
+        try:
+            state, *rest = (path / "stat").read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended meanwhile
+            continue
+        if int(rest[_SESSION_FIELD - 1]) == session and state != "Z":
+            found.append(int(path.name))
+    return sorted(found)
+
+
+def take_sample(session: int, seconds: float) -> Sample | None:
+    """Memory and files of a session; None where no process of it is left.
+
+    Raises:
+        OSError: if the system does not tell a process's proportional set size.
+    """
+    read = []
+    for pid in members(session):
+        try:
+            read.append((_pss_mib(pid), len(os.listdir(PROC / str(pid) / "fd"))))
+        except (FileNotFoundError, ProcessLookupError):
+            if (PROC / str(pid) / "fd").exists():
+                raise
+    if not read:
+        return None
+    return Sample(seconds, sum(mib for mib, _ in read), sum(files for _, files in read), len(read))
+
+
+def _pss_mib(pid: int) -> float:
+    lines = (PROC / str(pid) / "smaps_rollup").read_text().splitlines()
+    sizes = [line.split()[1] for line in lines if line.startswith("Pss:")]
+    if not sizes:
+        raise ProcessLookupError(f"Process {pid} has no memory any more.")
+    return int(sizes[0]) / KIB_PER_MIB

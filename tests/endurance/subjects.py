@@ -1,0 +1,95 @@
+"""What is watched: the suite's own commands, on data that is made on the spot and lasts."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+VIDEOS_PER_SECOND = 30  # 4 are what two cores get through
+ENDLESS_EPOCHS = 1_000_000
+NUM_CLASSES = 10
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A command, and how far it has come."""
+
+    command: list[str]
+    unit: str
+    """Of the work."""
+    done: Callable[[], int]
+    """Units that are finished."""
+
+
+def classification(folder: Path, seconds: float) -> Subject:
+    """Classifying a folder of many short videos, few different, with a small model.
+
+    Small, so that many frames, videos and results come by in the time.
+
+    Args:
+        folder: an empty one, for videos, model and results.
+        seconds: that there must be enough videos for.
+    """
+    from preprocess.synthetic import render_dataset
+
+    render_dataset(folder / "rendered", groups_per_class=1, clips_per_group=2, progress=False)
+    rendered = sorted((folder / "rendered").rglob("*.mpg"))
+    videos, results = folder / "videos", folder / "results"
+    videos.mkdir()
+    for number in range(round((seconds + 60) * VIDEOS_PER_SECOND)):
+        os.link(rendered[number % len(rendered)], videos / f"{number:07d}.mpg")
+    _write_model(folder / "small.keras")
+    labels = folder / "labels.txt"
+    labels.write_text("".join(f"class {number}\n" for number in range(NUM_CLASSES)))
+    command = [sys.executable, "-m", "experiments.classify", "-d", str(videos)]
+    command += ["--model", str(folder / "small.keras"), "--labels", str(labels)]
+    command += ["--scaling", "unit", "--out", str(results)]
+    return Subject(command, "videos", lambda: sum(1 for _ in results.glob("*.csv")))
+
+
+def training(folder: Path, seconds: float, *, frame_size: tuple[int, int] = (160, 120)) -> Subject:
+    """Training a Tensor-Train GRU on few clips, for epochs without end; each keeps its models.
+
+    Args:
+        folder: an empty one, for clips and the run.
+        seconds: not used; there are always epochs left.
+        frame_size: width and height.
+    """
+    from preprocess.extract import extract
+    from preprocess.settings import FrameSettings
+    from preprocess.synthetic import render_dataset
+
+    render_dataset(folder / "videos", groups_per_class=5, clips_per_group=1, progress=False)
+    extract(folder / "videos", folder / "shards", FrameSettings(size=frame_size))
+    metrics = folder / "run" / "metrics.csv"
+    command = [sys.executable, "-m", "experiments.ucf11", "--shards", str(folder / "shards")]
+    command += ["--epochs", str(ENDLESS_EPOCHS), "--out", str(metrics.parent)]
+    return Subject(command, "epochs", lambda: _num_rows(metrics))
+
+
+SUBJECTS: dict[str, Callable[[Path, float], Subject]] = {
+    "classification": classification,
+    "training": training,
+}
+
+
+def _num_rows(path: Path) -> int:
+    return max(0, len(path.read_bytes().splitlines()) - 1) if path.exists() else 0
+
+
+def _write_model(path: Path) -> None:
+    """A network of random weights: 64x64 pictures to 10 classes."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    frames = keras.Input((64, 64, 3))
+    x = layers.Conv2D(16, 5, strides=2, activation="relu")(frames)
+    x = layers.Conv2D(32, 3, strides=2, activation="relu")(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.Dense(NUM_CLASSES, activation="softmax")(x)
+    model = keras.Model(frames, x)
+    model.save(path)

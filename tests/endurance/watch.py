@@ -1,0 +1,131 @@
+"""Run a command for some time, watch its memory and open files, and stop it as Ctrl-C does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from .processes import Sample, members, take_sample
+
+ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS = 300
+STOP_SECONDS = 120
+AFTER_SECONDS = 5
+POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What was seen of a command."""
+
+    samples: list[Sample]
+    exit_code: int
+    """-9 where Ctrl-C did not end it within two minutes."""
+    ended_by_itself: bool
+    """Before its time."""
+    left_behind: int
+    """Processes of it that outlived it; they have been ended."""
+
+
+def watch(
+    command: Sequence[str],
+    is_working: Callable[[], bool],
+    *,
+    seconds: float,
+    every: float,
+    log: Path,
+) -> Watched:
+    """Sample a command from the moment it works, then interrupt it.
+
+    Args:
+        command: run in the repository's root, in a session of its own.
+        is_working: whether it is past its start, which is not watched.
+        seconds: to watch.
+        every: so many seconds a sample is taken.
+        log: file for what the command says.
+
+    Raises:
+        RuntimeError: if it ends, or does nothing for five minutes, before it works.
+    """
+    with _running(command, log) as process:
+        _wait_until_working(process, is_working, log)
+        samples = list(_samples(process, seconds, every))
+        ended_by_itself = process.poll() is not None
+        if not ended_by_itself:
+            os.killpg(process.pid, signal.SIGINT)
+        try:
+            exit_code = process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            exit_code = process.wait()
+        return Watched(samples, exit_code, ended_by_itself, _left_behind(process.pid))
+
+
+def _left_behind(session: int) -> int:
+    """Processes that are there still some seconds after their command."""
+    deadline = time.monotonic() + AFTER_SECONDS
+    while (left := members(session)) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    return len(left)
+
+
+@contextmanager
+def _running(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen]:
+    """The command in a session of its own, of which nothing is left afterwards."""
+    with log.open("wb") as said, _interrupts_heeded():
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            for pid in members(process.pid):
+                os.kill(pid, signal.SIGKILL)
+            process.wait()
+
+
+@contextmanager
+def _interrupts_heeded() -> Iterator[None]:
+    """Let what is started answer Ctrl-C even where this was started with `&` by a script."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _wait_until_working(
+    process: subprocess.Popen, is_working: Callable[[], bool], log: Path
+) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not is_working():
+        if process.poll() is not None or time.monotonic() > deadline:
+            ending = log.read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"The command did not begin to work. It said:\n{ending}")
+        time.sleep(POLL_SECONDS)
+
+
+def _samples(process: subprocess.Popen, seconds: float, every: float) -> Iterator[Sample]:
+    """A sample every so many seconds, until the time is over or the command ends."""
+    began = time.monotonic()
+    with tqdm(total=round(seconds), unit="s", dynamic_ncols=True, disable=None) as bar:
+        while (passed := time.monotonic() - began) < seconds and process.poll() is None:
+            sample = take_sample(process.pid, passed)
+            if sample is not None:
+                yield sample
+                bar.set_postfix_str(f"{sample.memory_mib:,.0f} MiB, {sample.num_files} files")
+            bar.update(round(passed) - bar.n)
+            time.sleep(max(0, began + passed + every - time.monotonic()))
