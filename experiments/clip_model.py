@@ -13,8 +13,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-import ttrnn.models  # noqa: F401 - makes its layers known to Keras
+from experiments.keras_files import load_keras_model
+from experiments.run_directory import replacing, write_atomically
 from experiments.viewed_model import Seen, ViewedModel
+from preprocess.errors import PreprocessError
 from preprocess.views import Views
 
 MODEL, FILE = "model.keras", "model.json"
@@ -26,13 +28,10 @@ class ClipModelError(ValueError):
 
 def keep_model(run_dir: Path, model: keras.Model, seen: Seen) -> None:
     """Leave a model in a run's directory; `model.json`, which comes last, makes it complete."""
-    partial = run_dir / f".partial-{MODEL}"
-    model.save(partial)
-    partial.replace(run_dir / MODEL)
+    with replacing(run_dir / MODEL) as partial:
+        model.save(partial)
     text = json.dumps(seen.to_json(), indent=1) + "\n"
-    partial = run_dir / f".partial-{FILE}"
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(run_dir / FILE)
+    write_atomically(run_dir / FILE, text.encode())
 
 
 class ClipModel(ViewedModel):
@@ -86,7 +85,7 @@ def read_model(run_dir: Path) -> tuple[keras.Model, Seen]:
         )
     try:
         seen = Seen.from_json(json.loads(file.read_text(encoding="utf-8")))
-        model = keras.models.load_model(run_dir / MODEL, compile=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        model = load_keras_model(run_dir / MODEL)
+    except (OSError, ValueError, KeyError, TypeError, PreprocessError) as error:
         raise ClipModelError(f"The model in {run_dir} cannot be read: {error}") from error
     return model, seen

@@ -70,7 +70,12 @@ def peak_rss_bytes() -> int:
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=30, check=True
+            ["git", *arguments],  # noqa: S607 - the one that a shell here would find
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return None

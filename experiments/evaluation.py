@@ -5,16 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
 from experiments.history import History
+from experiments.keras_files import load_keras_model
 from experiments.metrics import accuracy, top_k_accuracy, wilson_interval
 from experiments.run_directory import Predictions
 from experiments.training import Classifier
 from preprocess.reader import Shards
 
 if TYPE_CHECKING:
+    import keras
+
     from experiments.clip_job import Batches
 
 
@@ -42,7 +44,7 @@ def predict_clips(
 
 def load_classifier(path: Path) -> Classifier:
     """A saved model, to predict with."""
-    return Classifier(keras.models.load_model(path))
+    return Classifier(load_keras_model(path))
 
 
 def model_sizes(model: keras.Model, layer_name: str, *, tensor_train: bool) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.keras_files import KerasFileError, load_keras_weights
 from weights.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -70,13 +70,9 @@ def _keras_arrays(file: Path, depth: int) -> dict[str, np.ndarray]:
     from ttrnn.models.resnet import build_resnet
     from weights.assign import model_arrays
 
-    if not file.is_file():
-        raise WeightsError("there is no such file.")
     model: Any = build_resnet(depth, _IMAGENET_CLASSES)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # Keras only warns of what the file lacks
-            model.load_weights(file)
-    except (ValueError, OSError, KeyError, UserWarning) as error:
-        raise WeightsError(str(error).splitlines()[0]) from error
+        load_keras_weights(model, file)
+    except KerasFileError as error:
+        raise WeightsError(str(error)) from error
     return model_arrays(model)

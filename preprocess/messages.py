@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO
 
+from preprocess.containers import in_plain_words
+
 _LIBRARY_LINE = re.compile(r"^\[(?!\s*(?:WARN|INFO))[^\]]*\]\s*(?P<text>\S.*)$", re.MULTILINE)
 _ENOUGH_BYTES = 2**16
 _FFMPEG_S_OWN = {"OPENCV_FFMPEG_LOGLEVEL": None}  # a level, and it speaks on descriptor 1
@@ -69,4 +71,4 @@ def first_complaint(messages: IO[bytes]) -> str:
     """
     text = os.pread(messages.fileno(), _ENOUGH_BYTES, 0).decode(errors="replace")
     found = _LIBRARY_LINE.search(text)
-    return found["text"].strip() if found else ""
+    return in_plain_words(found["text"].strip()) if found else ""

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from preprocess.class_subset import choose_classes, require_clips
 from preprocess.errors import ShardError
-from preprocess.index import DatasetIndex, read_index
+from preprocess.index import FILE_NAME, DatasetIndex, read_index
 from preprocess.settings import FrameSettings, StoredSettings
-from preprocess.shards import SHARD_GLOB, ClipRecord, clip_name, damaged, open_file, read_records
+from preprocess.shards import SHARD_GLOB, ClipRecord, clip_name, open_file, read_records, read_rows
 
 _MOST_OPEN_FILES = 16
 
@@ -59,7 +59,24 @@ def open_shards(
             f"{folder} holds {len(places)} of {index.num_clips} clips. Extract the missing ones: "
             f"{index.command}"
         )
+    _check_records([record for record, *_ in places], index, folder)
     return Shards(folder, index, sorted(places, key=lambda place: place[0].source))
+
+
+def _check_records(records: Sequence[ClipRecord], index: DatasetIndex, folder: Path) -> None:
+    """Each clip is there once, and is of one of the classes.
+
+    Raises:
+        ShardError: if not.
+    """
+    known, sources = set(index.class_names), {record.source for record in records}
+    strange = {record.class_name for record in records} - known
+    if strange or len(sources) < len(records):
+        what = f"the class {min(strange)!r}" if strange else "a clip twice"
+        raise ShardError(
+            f"{folder} is damaged: its shards hold {what}, and {FILE_NAME} does not. Extract the "
+            f"videos again with --overwrite: {index.command}"
+        )
 
 
 class ShardClip:
@@ -92,7 +109,8 @@ class ShardClip:
         stop = self.num_frames
         if max_frames is not None:
             stop = min(stop, start + max_frames * stride)
-        frames = self._shards.read_frames(self._shard, self._position, start, stop)
+        rows = slice(start, stop)
+        frames = self._shards.read_frames(self._shard, self._position, rows, self.num_frames)
         return np.ascontiguousarray(frames[::stride])
 
     @property
@@ -102,7 +120,7 @@ class ShardClip:
         Raises:
             ShardError: if the shard is damaged, or does not keep them.
         """
-        return self._shards.read_times(self._shard, self._position)
+        return self._shards.read_times(self._shard, self._position, self.num_frames)
 
     @property
     def source(self) -> str:
@@ -204,30 +222,33 @@ class Shards(Sequence[ShardClip]):
     def __iter__(self) -> Iterator[ShardClip]:
         return iter(self._clips)
 
-    def read_frames(self, shard: Path, position: int, start: int, stop: int) -> NDArray[np.uint8]:
-        """Frames [start, stop) of a shard's clip, uint8 (stop - start, H, W, 3).
+    def read_frames(
+        self, shard: Path, position: int, rows: slice, num_frames: int
+    ) -> NDArray[np.uint8]:
+        """Some frames of a shard's clip, which has so many in all, uint8 (n, H, W, 3).
 
         Raises:
             ShardError: if the shard is damaged or gone.
         """
-        return self._read(shard, "clips", position, slice(start, stop))
+        shape = (num_frames, *self.settings.frame_shape)
+        return self._read(shard, f"clips/{clip_name(position)}", np.uint8, shape, rows)
 
-    def read_times(self, shard: Path, position: int) -> NDArray[np.float64]:
-        """When the frames of a shard's clip are shown, in seconds, (T,).
+    def read_times(self, shard: Path, position: int, num_frames: int) -> NDArray[np.float64]:
+        """When the frames of a shard's clip are shown, in seconds, (num_frames,).
 
         Raises:
             ShardError: if the shard is damaged or gone, or does not keep them.
         """
-        return self._read(shard, "times", position, slice(None))
+        path = f"times/{clip_name(position)}"
+        return self._read(shard, path, np.float64, (num_frames,), slice(None))
 
-    def _read(self, shard: Path, group: str, position: int, rows: slice) -> Any:
+    def _read(
+        self, shard: Path, path: str, dtype: DTypeLike, shape: tuple[int, ...], rows: slice
+    ) -> Any:
         if os.getpid() != self._process:  # after a fork: files and lock are the parent's
             self._forget_files()
         with self._lock:
-            try:
-                return self._file(shard)[group][clip_name(position)][rows]
-            except (OSError, KeyError, RuntimeError) as error:
-                raise damaged(shard, error) from error
+            return read_rows(self._file(shard), path, rows, dtype=dtype, shape=shape)
 
     def close(self) -> None:
         """Close the files; a later read opens them again."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -20,8 +21,9 @@ import h5py
 import hdf5plugin
 import lz4.block
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from preprocess import hdf5_check
 from preprocess.errors import ShardError
 from preprocess.files import SealedFile, new_temporary, write_errors
 from preprocess.settings import StoredSettings
@@ -230,19 +232,74 @@ def open_file(path: Path) -> h5py.File:
     """A shard opened for reading.
 
     Raises:
-        ShardError: if it is damaged or of another schema version.
+        ShardError: if it is damaged, hostile or of another schema version.
     """
     try:
         file = h5py.File(path, "r", locking=False)
+        hdf5_check.check_scalar(file, "schema_version")
         version = file.attrs["schema_version"]
     except (OSError, KeyError) as error:
         raise damaged(path, error) from error
+    except hdf5_check.UnsafeFileError as error:
+        raise _refused(path, error) from error
     if version != SCHEMA_VERSION:
         raise ShardError(
             f"{path} has schema version {version}; this program reads {SCHEMA_VERSION}. "
             "Extract the videos again with --overwrite."
         )
     return file
+
+
+def read_rows(
+    file: h5py.File,
+    path: str,
+    rows: slice | tuple[()] = (),
+    *,
+    dtype: DTypeLike | None = None,
+    shape: Sequence[int | None] | None = None,
+) -> Any:
+    """Rows of one of a shard's datasets, which must be in the shard itself.
+
+    Args:
+        file: that `open_file` opened.
+        path: `records`, `clips/000i` or `times/000i`.
+        rows: which; all if it is left out.
+        dtype: that the dataset must have; None for any.
+        shape: that it must have; None for any, or for an axis of any length.
+
+    Raises:
+        ShardError: if the dataset is missing, damaged or hostile.
+    """
+    name = Path(file.filename)
+    try:
+        dataset = hdf5_check.open_dataset(file, path, hdf5_check.SHARDS_OWN)
+        _check_kind(dataset, dtype, shape)
+        return dataset[rows]
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        raise damaged(name, error) from error
+    except hdf5_check.UnsafeFileError as error:
+        raise _refused(name, error) from error
+
+
+def _check_kind(
+    dataset: h5py.Dataset, dtype: DTypeLike | None, shape: Sequence[int | None] | None
+) -> None:
+    """Raise ValueError unless a dataset has this type and shape."""
+    found = dataset.shape or ()  # None of an empty one
+    if dtype is not None and dataset.dtype != dtype:
+        raise ValueError(f"{dataset.name} is of type {dataset.dtype}, and not {np.dtype(dtype)}")
+    if shape is not None and (
+        len(found) != len(shape)
+        or any(wanted not in (None, length) for length, wanted in zip(found, shape, strict=True))
+    ):
+        raise ValueError(f"{dataset.name} is of shape {found}, and not {tuple(shape)}")
+
+
+def _refused(path: Path, error: Exception) -> ShardError:
+    return ShardError(
+        f"The shard {path} is refused: {error}. This program does not write such shards; remove "
+        "it, and extract the videos again."
+    )
 
 
 def damaged(path: Path, error: Exception) -> ShardError:
@@ -260,13 +317,17 @@ def read_records(path: Path) -> list[ClipRecord]:
         ShardError: if it is damaged or of another schema version.
     """
     with open_file(path) as file:
-        try:
-            return [_record(row) for row in file["records"][()]]
-        except (OSError, KeyError, ValueError, RuntimeError) as error:
-            raise damaged(path, error) from error
+        rows = read_rows(file, "records", dtype=_RECORD_TYPE, shape=(None,))
+    try:
+        return [_record(row) for row in rows]
+    except ValueError as error:
+        raise damaged(path, error) from error
 
 
 def _record(row: np.void) -> ClipRecord:
-    """A row of the table `records`; HDF5 gives text as bytes."""
+    """A row of the table `records`; HDF5 gives text as bytes. ValueError for an impossible one."""
     values: Any = (value.decode() if isinstance(value, bytes) else value for value in row.item())
-    return ClipRecord(*values)
+    record = ClipRecord(*values)
+    if not record.source or record.num_frames < 1:
+        raise ValueError(f"it is to hold {record.num_frames} frames of {record.source!r}")
+    return record

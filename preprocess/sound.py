@@ -9,12 +9,12 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from preprocess.containers import in_plain_words, input_words
 from preprocess.errors import DecodeError, PreprocessError
 
 Samples = NDArray[np.float32]
@@ -125,9 +125,9 @@ class _Streams:
 
 def _describe(path: str | os.PathLike[str]) -> _Streams:
     """What ffmpeg says of a file without decoding it. Like OpenCV, of the first video stream."""
-    words = [_ffmpeg(), "-hide_banner", "-nostdin", "-loglevel", "level+info", "-i", _url(path)]
+    words = [_ffmpeg(), "-hide_banner", "-nostdin", "-loglevel", "level+info", *input_words(path)]
     run = subprocess.run(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
-    said = run.stderr.decode(errors="replace").replace(_url(path), "")
+    said = run.stderr.decode(errors="replace").replace(input_words(path)[-1], "")
     if "[info] Input #0" not in said:
         raise DecodeError(_complaint(said) or "not a file that ffmpeg can open")
     streams = [(found["kind"], found["about"]) for found in _STREAM.finditer(said)]
@@ -158,7 +158,7 @@ def _decoder(
     return [
         *(_ffmpeg(), "-hide_banner", "-nostdin", "-loglevel", "level+error", "-copyts"),
         *(("-ss", f"{seek:.6f}") if seek > 0 else ()),
-        *("-i", _url(path), "-map", "0:a:0", "-af", filters),
+        *(*input_words(path), "-map", "0:a:0", "-af", filters),
         *("-c:a", "pcm_f32le", "-f", "f32le", "pipe:1"),
     ]
 
@@ -205,7 +205,7 @@ def _text(messages: IO[bytes]) -> str:
 def _complaint(said: str) -> str:
     """The first error among ffmpeg's messages; empty if there is none."""
     found = _COMPLAINT.search(said)
-    return found["text"].strip() if found else ""
+    return in_plain_words(found["text"].strip()) if found else ""
 
 
 def _ffmpeg() -> str:
@@ -218,8 +218,3 @@ def _ffmpeg() -> str:
             "Sound needs the ffmpeg program of imageio-ffmpeg, which has none here; install its "
             "wheel, or name a program in IMAGEIO_FFMPEG_EXE."
         ) from error
-
-
-def _url(path: str | os.PathLike[str]) -> str:
-    """A name that ffmpeg takes as it is: no option, no protocol, no pattern."""
-    return f"file:{Path(path).absolute()}"

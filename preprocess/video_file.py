@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from preprocess.containers import limit_opencv
 from preprocess.errors import DecodeError
 
 
@@ -54,11 +55,14 @@ def check_file(path: Path) -> os.stat_result:
 
 
 def open_capture(path: Path, threads: int) -> cv2.VideoCapture:
-    """A decoder for the file. The path is absolute, or FFmpeg would take `-x` or `a:b` apart.
+    """A decoder for the file, which is no playlist: see containers.py.
+
+    The path is absolute, or FFmpeg would take `-x` or `a:b` apart.
 
     Raises:
         DecodeError: if OpenCV cannot open it.
     """
+    limit_opencv()
     options = [cv2.CAP_PROP_N_THREADS, threads]
     capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG, options)
     if not capture.isOpened():

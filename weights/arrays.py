@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -17,13 +18,16 @@ from weights.errors import WeightsError
 from weights.files import replacing
 from weights.pickle_machine import shown
 from weights.torch_files import SUFFIXES, read_state_dict
+from weights.zip_members import Member, read_members
 
-MAX_MEMBERS = 10_000
 MAX_RATIO = 20  # weights hardly compress: uncompressed to compressed size, over the whole file
 SMALL = 16 * 2**20  # bytes below which the ratio does not matter
 _NUMBERS = "fiu"  # kinds of numpy types
 _BROKEN = (ValueError, OSError, EOFError, KeyError, SyntaxError, MemoryError, RecursionError)
-_BROKEN_ZIP = (*_BROKEN, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
+_BROKEN_ZIP = (
+    *(*_BROKEN, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
+    tokenize.TokenError,  # of numpy's, for a header that breaks off
+)
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -86,8 +90,9 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
+        with path.open("rb") as npz:
+            _check_members(read_members(npz, compressed=True), path.stat().st_size)
         with zipfile.ZipFile(path) as archive:
-            _check_members(archive, path.stat().st_size)
             for member in archive.infolist():
                 with archive.open(member) as file:
                     _check_header(file, member)
@@ -99,16 +104,10 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         raise WeightsError(f"{path} is no sound .npz file: {shown(str(error))}.") from error
 
 
-def _check_members(archive: zipfile.ZipFile, size: int) -> None:
-    members = archive.infolist()
-    if len(members) > MAX_MEMBERS:
-        raise WeightsError(f"it has {len(members):,} members, more than {MAX_MEMBERS:,}")
-    names = {member.filename for member in members}
-    if len(names) < len(members):
-        raise WeightsError("two of its members have the same name")
-    if foreign := next((name for name in names if not name.endswith(".npy")), None):
+def _check_members(members: Mapping[str, Member], size: int) -> None:
+    if foreign := next((name for name in members if not name.endswith(".npy")), None):
         raise WeightsError(f"its member {shown(foreign)} is no array")
-    unpacked = sum(member.file_size for member in members)
+    unpacked = sum(member.num_bytes for member in members.values())
     if unpacked > max(MAX_RATIO * size, SMALL):
         raise WeightsError(f"its {size:,} bytes would become {unpacked:,}")
 

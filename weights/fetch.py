@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 import requests
 
 from weights.errors import WeightsError
+from weights.files import not_written
 from weights.partial import Broken, Partial
 from weights.registry import Entry
 from weights.verify import verify
@@ -17,6 +20,7 @@ __all__ = ["fetch", "verify"]
 
 TIMEOUTS_SECONDS = (10, 60)  # to connect; between two pieces
 RETRY_SECONDS = 1.0
+_THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)  # answers that another attempt may better
 _BREAKS = (
     requests.ConnectionError,
@@ -50,10 +54,12 @@ def fetch(
         The file's path.
 
     Raises:
-        WeightsError: if the server does not give it, gives another file or more than it may
-            have, the disk does not take it, or a file of its name is there that is not it.
+        WeightsError: if the connection would not be encrypted, the server does not give it, gives
+            another file or more than it may have, the disk does not take it, or a file of its
+            name is there that is not it.
     """
     folder, url = Path(folder), url or entry.url
+    _check_address(url, entry)
     final = folder / entry.file_name
     if final.exists():
         verify(final, entry)
@@ -71,8 +77,27 @@ def fetch(
                 ) from error
             partial.publish()
     except OSError as error:  # requests' own are caught where they occur
-        raise WeightsError(f"{final} cannot be written: {error.strerror or error}.") from error
+        raise WeightsError(not_written(final, error)) from error
     return final
+
+
+def _check_address(url: str, entry: Entry) -> None:
+    """Without a checksum, only an encrypted connection says whose file it is."""
+    parts = urlsplit(url)
+    is_ours = parts.scheme == "http" and (entry.checksum or parts.hostname in _THIS_MACHINE)
+    if parts.scheme != "https" and not is_ours:
+        raise WeightsError(
+            "An address must begin with https://, or with http:// where a checksum of the file is "
+            f"known. Received {url}; give another with --url."
+        )
+
+
+def _stay_encrypted(response: requests.Response, **_: Any) -> None:
+    """Called with each answer: a redirect may not lead from https to what others can change."""
+    target = urljoin(response.url, response.headers.get("Location", ""))
+    was_encrypted, is_encrypted = (url.startswith("https:") for url in (response.url, target))
+    if response.is_redirect and was_encrypted and not is_encrypted:
+        raise WeightsError(f"{response.url} leads to {target}, which is not encrypted.")
 
 
 def _download(partial: Partial, *, progress: bool, attempts: int) -> None:
@@ -104,7 +129,11 @@ def _attempt(partial: Partial, *, progress: bool) -> None:
     """
     headers = {"Accept-Encoding": "identity", **partial.request_headers()}
     with requests.get(
-        partial.url, headers=headers, stream=True, timeout=TIMEOUTS_SECONDS
+        partial.url,
+        headers=headers,
+        stream=True,
+        timeout=TIMEOUTS_SECONDS,
+        hooks={"response": _stay_encrypted},
     ) as response:
         status = response.status_code
         if status == requests.codes.range_not_satisfiable:

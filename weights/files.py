@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from weights.errors import WeightsError
+
+_FULL = os.strerror(errno.ENOSPC)
 
 
 @contextmanager
@@ -30,11 +34,25 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be written: {error.strerror or error}.") from error
+    except Exception as error:  # some libraries tell of a full disk by errors of their own
+        if not isinstance(error, OSError) and _FULL not in str(error):
+            raise
+        raise WeightsError(not_written(path, error)) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def not_written(path: Path, error: Exception) -> str:
+    """What could not be written, why, how much room is left there, and what to do."""
+    place = path.absolute()
+    there = next(folder for folder in (place, *place.parents) if folder.is_dir())
+    free = shutil.disk_usage(there).free / 2**20
+    reason = _FULL if _FULL in str(error) else getattr(error, "strerror", None) or error
+    return (
+        f"{path} cannot be written: {reason} ({free:.0f} MiB free there). Make room or name "
+        "another, then run the same command again."
+    )
 
 
 def _give_usual_permissions(path: Path) -> None:

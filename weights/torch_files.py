@@ -15,7 +15,8 @@ from weights.errors import WeightsError
 from weights.pickle_machine import shown
 from weights.torch_legacy import read_legacy
 from weights.torch_values import Values
-from weights.torch_zip import SIGNATURE, read_zip
+from weights.torch_zip import read_zip
+from weights.zip_members import SIGNATURE
 
 SUFFIXES = (".pth", ".pt", ".pyth", ".bin")
 STATE_DICT_KEYS = ("state_dict", "model_state", "model", "model_state_dict", "module")

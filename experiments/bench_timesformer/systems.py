@@ -26,7 +26,7 @@ class Clips:
     """
 
     def __init__(self, file: Path, batch: int) -> None:
-        self._views = list(np.load(file))
+        self._views = list(np.load(file, allow_pickle=False))
         self._batch = [self._views[i % len(self._views)] for i in range(batch)]
         self.probabilities(self._batch)  # compiles
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from experiments.classify.models import ModelOptions, Predict, inference_dtype, lines_of
 from experiments.classify.onnx_models import are_probabilities
+from experiments.keras_files import load_keras_model, load_keras_weights
 from preprocess.transforms import FrameFit
 
 
@@ -86,11 +87,8 @@ def keras_file(options: ModelOptions) -> Any:
     import keras
     from keras.applications.imagenet_utils import preprocess_input
 
-    try:
-        inner = keras.models.load_model(options.model, compile=False)
-    except Exception as error:  # Keras's own have no common class
-        raise ValueError(f"Keras cannot read {options.model}: {error}") from error
-    if isinstance(inner.input, dict | list) or len(inner.input_shape) != 4:
+    inner = load_keras_model(Path(options.model))
+    if len(inner.inputs) != 1 or len(inner.inputs[0].shape) != 4:
         raise ValueError(f"{options.model} must take pictures (batch, height, width, 3) alone.")
     frames = keras.Input(_input_shape(inner, options), dtype="uint8", name="frames")
     pixels = keras.ops.cast(frames, "float32")
@@ -120,10 +118,7 @@ def _load_weights(model: Any, path: Path | None) -> None:
                 f"{path} does not fit {model.name}: {error} See --model, --alpha and --labels."
             ) from error
     elif path.suffix == ".h5":
-        try:
-            model.load_weights(path)
-        except (ValueError, KeyError, OSError) as error:
-            raise ValueError(f"{path} does not fit {model.name}: {error}") from error
+        load_keras_weights(model, path)
     else:
         raise ValueError(
             f"--weights must end in .npy, .npz, .safetensors, .weights.h5 or .h5. Received {path}."

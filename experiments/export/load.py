@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import keras
-
 from experiments.clip_model import FILE, MODEL, read_model
 from experiments.export.about import About
 from experiments.export.subjects import ClipSubject, PictureSubject, Subject
 from experiments.highlights.scoring import scorer
 from experiments.highlights.scoring.pictures import PictureSettings
+from experiments.keras_files import load_keras_model
 
 _SCORER_CLASSES = ("no highlight", "highlight")
 
@@ -34,17 +33,10 @@ def load_subject(path: Path) -> Subject:
         )
     if path.name == MODEL and path.with_name(FILE).is_file():
         return ClipSubject(*read_model(path.parent))
-    return PictureSubject(_keras_file(path), About("pictures"))
+    return PictureSubject(load_keras_model(path), About("pictures"))
 
 
 def _scorer(path: Path) -> PictureSubject:
     found = scorer.load_scorer(path)
     settings = found.settings.to_json() | {"threshold": found.threshold}
     return PictureSubject(found.model, About("scorer", _SCORER_CLASSES, settings), PictureSettings)
-
-
-def _keras_file(path: Path) -> keras.Model:
-    try:
-        return keras.models.load_model(path, compile=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} cannot be read as a Keras model: {error}") from error

@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+import stat
 import struct
 import tracemalloc
 import warnings
@@ -101,17 +102,36 @@ def announcing(content, size):
     return bytes(content)
 
 
+def link(name):
+    """A member that `unzip` would make a symbolic link."""
+    info = zipfile.ZipInfo(name)
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    return info
+
+
+def overlapping(content):
+    """A second entry of the directory for the first member's bytes: of these are bombs made."""
+    content = bytearray(zipped([("a.npy", content), ("b.npy", content)]))
+    start = content.rindex(b"PK\x01\x02") + 42
+    content[start : start + 4] = struct.pack("<I", 1)
+    return bytes(content)
+
+
 FLOATS = np.arange(6, dtype="float32")
 ZEROS = np.zeros(40 * 2**20, "uint8")
 NPZ = {
-    "no zip": (b"<html>404</html>", "no sound"),
-    "empty": (b"", "no sound"),
-    "an npy": (member(FLOATS), "no sound"),
+    "no zip": (b"<html>404</html>", "not a zip file"),
+    "empty": (b"", "not a zip file"),
+    "an npy": (member(FLOATS), "not a zip file"),
     "another file in it": (zipped([("a.txt", b"x")]), "a.txt is no array"),
-    "two of a name": (zipped([("a.npy", member(FLOATS))] * 2), "the same name"),
+    "two of a name": (zipped([("a.npy", member(FLOATS))] * 2), "are named a.npy"),
     "objects": (zipped([("a.npy", member(np.array([{}])))]), "of type object"),
     "texts": (zipped([("a.npy", member(np.array(["a"])))]), "of type <U1"),
     "a pickle": (zipped([("a.npy", pickle.dumps({}))]), "no sound"),
+    "half a header": (
+        zipped([("a.npy", member(FLOATS).replace(b"),", b" ,"))]),
+        "no sound",
+    ),
     "a shape too large": (
         zipped([("a.npy", member(FLOATS, shape=(2**40,)))]),
         "but has 152",
@@ -123,11 +143,15 @@ NPZ = {
         zipped([(f"{i}.npy", member(ZEROS[: 2**20])) for i in range(40)]),
         "become",
     ),
+    "a path up": (zipped([("../a.npy", member(FLOATS))]), r"the name \.\./a\.npy"),
+    "an absolute path": (zipped([("/etc/a.npy", member(FLOATS))]), "the name /etc/a.npy"),
+    "a symbolic link": (zipped([(link("a.npy"), b"/etc/passwd")]), "a.npy is a link"),
+    "two in one place": (overlapping(member(FLOATS)), "b.npy is in another one's place"),
     "too many members": (zipped([(f"{i}.npy", b"") for i in range(10_001)]), "members"),
-    "encrypted": (encrypted(member(FLOATS)), "no sound"),
+    "encrypted": (encrypted(member(FLOATS)), "is encrypted"),
     "announced too long": (announcing(member(FLOATS), 10_000), "but has 10,000"),
     "announced too short": (announcing(member(FLOATS), 140), "CRC"),
-    "cut": (zipped([("a.npy", member(FLOATS))])[:-30], "no sound"),
+    "cut": (zipped([("a.npy", member(FLOATS))])[:-30], "not a zip file"),
 }
 
 

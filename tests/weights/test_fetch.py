@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 
 from weights import ENTRIES, Entry, WeightsError
-from weights.fetch import fetch
+from weights.fetch import _stay_encrypted, fetch
 from weights.partial import CHUNK_BYTES, Partial
 from weights.registry import find_entry
 from weights.verify import verify
@@ -117,6 +118,10 @@ def broken_off(handler):
 
 def answering(status):
     return lambda handler: handler.start(status, Content_Length=0)
+
+
+def redirecting(target):
+    return lambda handler: handler.start(302, Location=target, Content_Length=0)
 
 
 @pytest.fixture
@@ -384,12 +389,60 @@ def test_a_file_that_is_not_there(server, entry, tmp_path, status):
 
 
 def test_a_redirect_is_followed(server, entry, tmp_path):
-    server.plan = [lambda handler: handler.start(302, Location=server.url, Content_Length=0)]
+    server.plan = [redirecting(server.url)]
     get(server, entry, tmp_path)
 
 
+@pytest.mark.parametrize(
+    "target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://127.0.0.1/x", "data:,x"]
+)
+def test_a_redirect_out_of_the_web_is_not_followed(server, entry, tmp_path, target):
+    """Red when a server can have a file of this machine copied to where weights are."""
+    server.plan = [redirecting(target)]
+    with pytest.raises(WeightsError):
+        fetch(entry, tmp_path, url=server.url, progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "target", "is_refused"),
+    [
+        ("https://a.example/x", "http://a.example/x", True),
+        ("https://a.example/x", "ftp://a.example/x", True),
+        ("https://a.example/x", "//b.example/x", False),
+        ("https://a.example/x", "/y", False),
+        ("http://127.0.0.1/x", "http://127.0.0.1/y", False),
+    ],
+)
+def test_a_redirect_stays_encrypted(url, target, is_refused):
+    """Red when whoever is between can send another file after all."""
+    answer = requests.Response()
+    answer.status_code, answer.url, answer.headers["Location"] = 302, url, target
+    if is_refused:
+        with pytest.raises(WeightsError, match="not encrypted"):
+            _stay_encrypted(answer)
+    else:
+        _stay_encrypted(answer)
+
+
+def test_the_hook_is_called(server, entry, tmp_path, monkeypatch):
+    """Red when requests follows a redirect without asking it."""
+    met = []
+    monkeypatch.setattr("weights.fetch._stay_encrypted", lambda answer, **_: met.append(answer.url))
+    server.plan = [redirecting("/other.npy")]
+    fetch(entry, tmp_path, url=server.url, progress=False)
+    assert len(met) == 2
+
+
+@pytest.mark.parametrize("url", ["http://a.example/x", "file:///etc/passwd", "ftp://a.example/x"])
+def test_an_address_that_others_can_change(tmp_path, url):
+    """Red when a file that only its shapes tell is taken over a line that anybody may change."""
+    with pytest.raises(WeightsError, match=r"must begin with https://"):
+        fetch(BY_CONTENT, tmp_path, url=url, progress=False)
+
+
 def test_a_redirect_in_circles(server, entry, tmp_path):
-    server.plan = [lambda handler: handler.start(302, Location=server.url, Content_Length=0)] * 40
+    server.plan = [redirecting(server.url)] * 40
     refuse(server, entry, tmp_path, "cannot be fetched")
 
 
@@ -401,7 +454,7 @@ def test_nobody_there(server, entry, tmp_path):
 
 @pytest.mark.parametrize("url", ["nonsense", "file:///etc/passwd", "http://"])
 def test_an_address_that_is_none(entry, tmp_path, url):
-    with pytest.raises(WeightsError, match="cannot be fetched"):
+    with pytest.raises(WeightsError, match=r"cannot be fetched|must begin with https://"):
         fetch(entry, tmp_path, url=url, progress=False)
 
 

@@ -461,7 +461,7 @@ def test_hostile_zip_files_are_refused(read, case):
 
 def test_a_large_zip_directory_is_refused(read, monkeypatch):
     """zipfile would read it whole, and make half a kilobyte of each fifty bytes of it."""
-    monkeypatch.setattr("weights.torch_zip.MAX_DIRECTORY", 10_000)
+    monkeypatch.setattr("weights.zip_members.MAX_DIRECTORY", 10_000)
     assert set(read(ZIP)) == {"w"}
     with pytest.raises(WeightsError, match="directory has more than 10,000 bytes"):
         read(zipped([*MEMBERS, *((f"{i}", b"") for i in range(300))]))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from experiments.highlights.labels.types import Box
 from experiments.highlights.scoring.pictures import PictureSettings
+from experiments.keras_files import KerasFileError, load_keras_model
 from experiments.run_directory import write_atomically
 from preprocess.errors import PreprocessError
 
@@ -145,8 +146,6 @@ def _content(run_dir: Path) -> dict[str, Any]:
 
 def _model(path: Path, sha256: str, settings: PictureSettings) -> keras.Model:
     """The model, read without running any code of its file's."""
-    import keras
-
     if not path.is_file():
         raise ScorerError(f"{path.parent} holds {FILE} but not {MODEL}; copy both, or train again.")
     if _sha256(path) != sha256:
@@ -155,9 +154,9 @@ def _model(path: Path, sha256: str, settings: PictureSettings) -> keras.Model:
             "again."
         )
     try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        raise _damaged(path, error) from error
+        model = load_keras_model(path)
+    except KerasFileError as error:
+        raise ScorerError(f"{error} Copy it from the run again, or train again.") from error
     shapes = (tuple(model.input_shape[1:]), tuple(model.output_shape[1:]))
     if shapes != (settings.frame_shape, (2,)):
         raise ScorerError(

@@ -137,7 +137,7 @@ def test_too_large_for_a_file():
         (["nowhere", "x.onnx"], "No nowhere"),
         (["empty", "x.onnx"], "finished run's directory is needed"),
         (["text.txt", "x.onnx"], "a .keras file, is needed. Received text.txt"),
-        (["text.keras", "x.onnx"], "text.keras cannot be read as a Keras model"),
+        (["text.keras", "x.onnx"], "text.keras is refused: its zip"),
         (["clips.keras", "x.onnx"], "A model of clips is exported by its run's directory"),
         (["clips.keras", "x.pb"], "must be called NAME.onnx"),
         (["clips.keras", "there.onnx"], "there.onnx is there already"),

@@ -1,0 +1,145 @@
+"""House rules of safety that a machine can keep; what they are for is in docs/security.md."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("ttrnn", "preprocess", "weights", "experiments")
+FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+NETWORK = {"requests", "urllib.request", "http.client", "ftplib", "smtplib", "telnetlib", "httpx"}
+MAY_FETCH = {"weights/fetch.py", "weights/partial.py"}
+FORBIDDEN_IMPORTS = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "yaml"}
+FORBIDDEN_CALLS = {
+    *("eval", "exec", "compile", "__import__"),
+    *("os.system", "os.popen", "tempfile.mktemp", "torch.load", "joblib.load"),
+    *("subprocess.getoutput", "subprocess.getstatusoutput"),
+    *("numpy.fromregex", "shutil.unpack_archive", "keras.config.enable_unsafe_deserialization"),
+}
+FORBIDDEN_METHODS = {"extractall", "extract_all"}
+HOMES = {  # calls that one module makes for all
+    "load_model": {"experiments/keras_files.py"},
+    "load_weights": {"experiments/keras_files.py"},
+    "InferenceSession": {"experiments/onnx_session.py", "experiments/export/int8.py"},
+    "VideoCapture": {
+        "preprocess/video_file.py",
+        "preprocess/synthetic.py",  # what it has just rendered
+        "preprocess/benchmark.py",  # the bare loops that ours are compared with
+        "experiments/bench_classify/systems.py",
+        "experiments/bench_highlights/scoring.py",
+    },
+}
+KERAS_S_OWN = ("keras.models.", "keras.saving.")  # `load_model` is a name of ours as well
+
+
+def name_of(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def dotted(node):
+    """`a.b.c` of a name or an attribute; `?.c` of an attribute of anything else."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else "?"
+
+
+def tree_of(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def calls(tree):
+    """(name, call) of a file's calls, with the modules' names and not those they are given."""
+    aliases = {"np": "numpy"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            aliases |= {name.asname or name.name: name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            aliases |= {n.asname or n.name: f"{node.module}.{n.name}" for n in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            first, _, rest = dotted(node.func).partition(".")
+            yield f"{aliases.get(first, first)}{'.' * bool(rest)}{rest}", node
+
+
+def imports(tree):
+    """The modules that a file imports, in full."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+def findings(tree, name):
+    """What a file does that it may not; each a line for a person."""
+    for module in imports(tree):
+        if module.partition(".")[0] in FORBIDDEN_IMPORTS:
+            yield f"imports {module}"
+        if module in NETWORK and name not in MAY_FETCH:
+            yield f"imports {module}, which is for {sorted(MAY_FETCH)}"
+    for called, node in calls(tree):
+        last = called.rpartition(".")[2]
+        words = {word.arg: getattr(word.value, "value", ...) for word in node.keywords}
+        if called in FORBIDDEN_CALLS or last in FORBIDDEN_METHODS:
+            yield f"calls {called}"
+        if words.get("shell", False) is not False:
+            yield f"{called} starts a shell"
+        if words.get("allow_pickle", False) is not False:
+            yield f"{called} reads pickles"
+        if words.get("verify", True) is False:
+            yield f"{called} does not look at certificates"
+        if called == "numpy.load" and "allow_pickle" not in words:
+            yield "numpy.load does not say allow_pickle=False"
+        is_ours = last == "load_model" and not called.startswith(KERAS_S_OWN)
+        if last in HOMES and not is_ours and name not in HOMES[last]:
+            yield f"calls {called}, which is for {sorted(HOMES[last])}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_nothing_that_runs_or_unpacks_what_it_is_given(path):
+    """Red when a file reads pickles, starts a shell, unpacks archives, or reaches the network or a
+    stranger's model past the module that looks at them."""
+    assert list(findings(tree_of(path), name_of(path))) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "import yaml",
+        "import requests",
+        "from urllib import request",
+        "import numpy as np; np.load(path)",
+        "import numpy; numpy.load(path, allow_pickle=True)",
+        "import subprocess; subprocess.run(words, shell=True)",
+        "import subprocess as s; s.Popen(words, shell=flag)",
+        "from os import system; system('x')",
+        "import tempfile; tempfile.mktemp()",
+        "archive.extractall(folder)",
+        "zipfile.ZipFile(path).extractall()",
+        "eval(text)",
+        "exec(text)",
+        "import keras; keras.models.load_model(path)",
+        "from keras.saving import load_model; load_model(path)",
+        "model.load_weights(path)",
+        "import torch; torch.load(path)",
+        "import joblib; joblib.load(path)",
+        "from torch import load; load(path)",
+        "import cv2; cv2.VideoCapture(path)",
+        "import onnxruntime; onnxruntime.InferenceSession(path)",
+    ],
+)
+def test_the_rules_see_what_they_forbid(code):
+    """Red when a rule is blind: each of these must be found in any file."""
+    assert list(findings(ast.parse(code), "experiments/some_file.py"))
+
+
+def test_every_keras_file_is_read_in_safe_mode():
+    """Red when the one function does not say so."""
+    tree = tree_of(ROOT / "experiments" / "keras_files.py")
+    (call,) = (node for name, node in calls(tree) if name == "keras.models.load_model")
+    words = {word.arg: word.value.value for word in call.keywords}
+    assert words == {"compile": False, "safe_mode": True}
