@@ -48,6 +48,10 @@ class ClipArguments:
     """Arithmetic of the layers."""
     jobs: int | None = None
     """Worker processes that read videos; by default one a core."""
+    scheduler: str | None = None
+    """tcp://HOST:8786 of a Dask cluster whose workers read them instead; see docs/cluster.md."""
+    deterministic: bool = True
+    """The same seed and threads give the same weights, bit for bit. On a GPU it costs time."""
     allow_failures: bool = False
     """Go on without the clips that cannot be read."""
     out: Path | None = None

@@ -27,6 +27,7 @@ from experiments.training import Classifier, NextRate, Stop, train
 from experiments.viewed_model import Seen
 from preprocess.reader import Shards
 from preprocess.settings import FrameSettings
+from preprocess.shares import ALL, Share
 from preprocess.splits import Split
 from preprocess.views import CropChoice, FrameChoice, Inputs
 
@@ -34,10 +35,10 @@ from preprocess.views import CropChoice, FrameChoice, Inputs
 class Batches(Protocol):
     """The clips as a model sees them."""
 
-    def shuffled(self, clips: ArrayLike, epoch: int) -> tf.data.Dataset:
+    def shuffled(self, clips: ArrayLike, epoch: int, share: Share = ALL) -> tf.data.Dataset:
         """Batches of an epoch of training."""
 
-    def by_length(self, clips: ArrayLike) -> tuple[np.ndarray, tf.data.Dataset]:
+    def by_length(self, clips: ArrayLike, share: Share = ALL) -> tuple[np.ndarray, tf.data.Dataset]:
         """Batches for evaluation, and the position of the clip that each of their rows shows."""
 
 
@@ -103,11 +104,19 @@ class ClipJob:
             stop: whether training ends.
             next_rate: the learning rate of the next epoch.
         """
-        split = self.split
+        split, distribution = self.split, classifier.distribution
+
+        def train_batches(epoch: int) -> tf.data.Dataset:
+            taken = clips(epoch) if clips else split.train
+            if distribution is None:
+                return batches.shuffled(taken, epoch)
+            return distribution.dealt(lambda share: batches.shuffled(taken, epoch, share))
+
+        share = distribution.process_share if distribution else ALL
         return train(
             classifier,
-            lambda epoch: batches.shuffled(clips(epoch) if clips else split.train, epoch),
-            lambda: batches.by_length(split.validation)[1],
+            train_batches,
+            lambda: batches.by_length(split.validation, share)[1],
             epochs=self.epochs,
             clips_per_epoch=len(split.train) + len(split.validation),
             run_dir=self.run_dir,

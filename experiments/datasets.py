@@ -27,6 +27,7 @@ def open_dataset(
     settings: FrameSettings = FrameSettings(),  # noqa: B008 - frozen
     classes: Sequence[str] | None = None,
     jobs: int | None = None,
+    scheduler: str | None = None,
     allow_failures: bool = False,
 ) -> Shards:
     """Open the clips to work on, rendering and extracting what is not there yet.
@@ -40,6 +41,7 @@ def open_dataset(
         classes: only these; None for all.
         jobs: worker processes; None for what `python -m experiments.threads` has found best, else
             one a core.
+        scheduler: address of a Dask cluster that extracts instead.
         allow_failures: go on without the clips that cannot be read.
 
     Raises:
@@ -58,6 +60,7 @@ def open_dataset(
             *(videos, shards, settings.size, settings.stride, settings.max_frames),
             classes=None if classes is None else tuple(classes),
             dataset=name,
+            scheduler=scheduler,
             allow_failures=allow_failures,
         )
         _extract(extract, jobs)

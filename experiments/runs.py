@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from experiments import runtime
-from experiments.run_directory import write_atomically
+from experiments.run_directory import remove_partials, write_atomically
 from experiments.runtime import Threads
 
 RECORDS = Path("experiments/results.csv")
 
 # Settings that change how a run is carried out, not what comes out.
-_FREE_TO_CHANGE = {
+FREE_TO_CHANGE = {
+    "scheduler",
     "resume",
     "record",
     "out",
@@ -26,6 +27,7 @@ _FREE_TO_CHANGE = {
     "threads_used",
     "allow_failures",
     "videos",
+    "distribute",
 }
 
 
@@ -51,9 +53,11 @@ def require_records(record: bool) -> None:
         )
 
 
-def typed_command(module: str) -> str:
-    """What was typed."""
-    return shlex.join(["python", "-m", module, *sys.argv[1:]])
+def typed_command(module: str, *, resume: bool = False) -> str:
+    """What was typed; or, to resume it, with the flag if that is not there."""
+    words = sys.argv[1:]
+    added = ["--resume"] if resume and "--resume" not in words else []
+    return shlex.join(["python", "-m", module, *words, *added])
 
 
 def choose_run_dir(name: str, *, out: Path | None, resume: bool) -> Path:
@@ -94,7 +98,7 @@ def write_config(run_dir: Path, config: dict[str, Any]) -> None:
         differing = [
             f"{key} was {before.get(key)}, now {value}"
             for key, value in config.items()
-            if key not in _FREE_TO_CHANGE and before.get(key) != value
+            if key not in FREE_TO_CHANGE and before.get(key) != value
         ]
         if differing:
             raise RunError(
@@ -106,7 +110,12 @@ def write_config(run_dir: Path, config: dict[str, Any]) -> None:
 
 
 def begin_run(
-    name: str, arguments: Any, settings: dict[str, Any], *, workload: str | None = None
+    name: str,
+    arguments: Any,
+    settings: dict[str, Any],
+    *,
+    workload: str | None = None,
+    is_chief: bool = True,
 ) -> tuple[Path, dict[str, Any] | None]:
     """Choose a run's directory, keep its settings there, and set up TensorFlow.
 
@@ -115,6 +124,7 @@ def begin_run(
         arguments: have `out`, `resume`, `threads` and `seed`.
         settings: all that the run is made of, flags included.
         workload: the kind of work, by its name among thread settings.
+        is_chief: whether this process writes what the run leaves; another worker of it only reads.
 
     Returns:
         The directory; and the result, if the run is finished. TensorFlow is then left alone.
@@ -123,13 +133,18 @@ def begin_run(
         RunError: if there is another run, or this one was of other settings.
         ValueError: for unknown threads.
     """
-    run_dir = choose_run_dir(name, out=arguments.out, resume=arguments.resume)
+    resume = arguments.resume or not is_chief
+    run_dir = choose_run_dir(name, out=arguments.out, resume=resume)
     threads = threads_of_run(run_dir) if arguments.threads == "auto" else None
     threads = threads or runtime.choose_threads(arguments.threads, workload=workload)
-    write_config(run_dir, {**settings, "threads_used": asdict(threads)})
+    if is_chief:
+        remove_partials(run_dir)
+        write_config(run_dir, {**settings, "threads_used": asdict(threads)})
     if finished := _finished_result(run_dir):
         return run_dir, finished
-    runtime.configure(threads, seed=arguments.seed)
+    runtime.configure(
+        threads, seed=arguments.seed, deterministic=getattr(arguments, "deterministic", True)
+    )
     print(f"keeping all in {run_dir}\n{threads}")
     return run_dir, None
 

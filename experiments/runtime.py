@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 from experiments.recommendations import find_recommendation
 from preprocess.machine import Machine, read_machine
 from preprocess.messages import captured_stderr
+from preprocess.stopping import stop_on_termination as stop_on_termination
 
 MANY = 2**16
 """Pieces of work, such as the chunks of a tensor train's product."""
@@ -107,10 +107,15 @@ def choices_of_cpus(machine: Machine) -> dict[str, tuple[int, ...]]:
     return {name: cpus for i, (name, cpus) in enumerate(found.items()) if cpus not in members[:i]}
 
 
-def configure(threads: Threads, *, seed: int) -> None:
-    """Import TensorFlow with these pools, quietly, with deterministic operations and one seed.
+def configure(threads: Threads, *, seed: int, deterministic: bool = True) -> None:
+    """Import TensorFlow with these pools, quietly, and with one seed.
 
     Call it once, before anything else imports TensorFlow or Keras.
+
+    Args:
+        threads: sizes of the pools, and where they run.
+        seed: of all that is drawn.
+        deterministic: whether operations must give the same bits each time, with the same pools.
     """
     stay_on(threads.cpus)
     _keep_freed_memory()
@@ -123,8 +128,16 @@ def configure(threads: Threads, *, seed: int) -> None:
         tf.config.list_physical_devices()  # looks for a GPU, and complains where there is none
     tf.config.threading.set_intra_op_parallelism_threads(threads.intra_op)
     tf.config.threading.set_inter_op_parallelism_threads(threads.inter_op)
-    tf.config.experimental.enable_op_determinism()
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
+
+
+def has_gpus() -> bool:
+    """Whether TensorFlow finds any."""
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def pools_in_force() -> dict[str, int]:
@@ -187,17 +200,3 @@ def _greetings_held_back() -> Iterator[None]:
             messages.seek(0)
             sys.stderr.write(messages.read().decode(errors="replace"))
             raise
-
-
-def ignore_interrupts() -> None:
-    """Let nothing disturb a process that is stopping already."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def stop_on_termination() -> None:
-    """Let SIGTERM stop a run as Ctrl-C does: cleanly, with a line that says how to resume."""
-
-    def interrupt(signum, frame):
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)

@@ -13,19 +13,23 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from experiments.distribution import saved_alone
 from experiments.history import Epoch, History
 from experiments.metrics import argmax_accuracy
+from experiments.run_directory import replacing
 
 if TYPE_CHECKING:
+    from experiments.distribution import Distribution
     from experiments.finetuning.mixup import Mixup
 
 Score = Callable[[np.ndarray, np.ndarray], float]
@@ -42,6 +46,17 @@ _CHECKPOINT = "checkpoint.npz"
 _SECONDS_BETWEEN_CHECKPOINTS = 20
 
 
+class Step(NamedTuple):
+    """What came of one step of training, over all replicas."""
+
+    loss: float
+    """Mean of the clips."""
+    num_correct: int
+    num_clips: int
+    num_frames: int
+    """Padding not counted; a picture is one."""
+
+
 class Classifier:
     """A model with its optimizer: one step of training, one of evaluation, both compiled once.
 
@@ -52,6 +67,7 @@ class Classifier:
         coupled_weight_decay: times each weight, added to its gradient, as torch's optimizers do;
             Keras's own `weight_decay` is apart from the gradient.
         mixup: of the clips of a batch and their targets, in training only.
+        distribution: the replicas of the model, made in their scope; None for this process alone.
     """
 
     def __init__(
@@ -62,8 +78,11 @@ class Classifier:
         label_smoothing: float = 0.0,
         coupled_weight_decay: float = 0.0,
         mixup: Mixup | None = None,
+        distribution: Distribution | None = None,
     ) -> None:
-        self.model = model
+        self.model = model if distribution is None else distribution.prepare(model)
+        self.distribution = distribution
+        self._strategy = distribution.strategy if distribution else tf.distribute.get_strategy()
         self.optimizer = optimizer
         if optimizer is not None:
             optimizer.build(model.trainable_variables)
@@ -86,23 +105,39 @@ class Classifier:
         self.optimizer.learning_rate = rate
 
     def train_batch(self, inputs, labels) -> tuple[float, int]:
-        """One step. Returns the mean loss and the number of clips classified right.
+        """One step, in this process alone.
 
-        Of a mixed clip the class of its larger share is the right one.
+        Returns the mean loss and the number of clips classified right. Of a mixed clip the class of
+        its larger share is the right one.
+
+        Raises:
+            ValueError: with mixup, if the clips are not equally long.
+        """
+        step = self.train_parts(((inputs, labels),))
+        return step.loss, step.num_correct
+
+    def train_parts(self, parts: tuple[tuple[Any, tf.Tensor], ...]) -> Step:
+        """One step on the parts of a batch, one for each replica of this process.
+
+        Clips with a negative label do not count.
 
         Raises:
             ValueError: with mixup, if the clips are not equally long.
         """
         if self._mixup is not None:
-            self._mixup.check(inputs)
+            for inputs, _ in parts:
+                self._mixup.check(inputs)
         if self._train is None:
-            spec = tf.nest.map_structure(_any_batch, (inputs, labels))
-            self._train = tf.function(self._train_step, input_signature=spec)
-        loss, correct = self._train(inputs, labels)
-        return float(loss), int(correct)
+            spec = tf.nest.map_structure(_any_batch, parts)
+            self._train = tf.function(self._train_step, input_signature=[spec])
+        loss, correct, clips, frames = self._train(parts).numpy().tolist()
+        return Step(loss, round(correct), round(clips), round(frames))
 
     def predict(self, batches: tf.data.Dataset, *, on_batch: Callable = lambda clips: None):
-        """Probabilities (N, classes) and labels (N,), in the order of the batches."""
+        """Probabilities (N, classes) and labels (N,), in the order of the batches.
+
+        Of the batches of this process alone.
+        """
         probabilities, labels = [], []
         for inputs, batch_labels in batches:
             if self._predict is None:
@@ -115,7 +150,33 @@ class Classifier:
             on_batch(len(batch_labels))
         return np.concatenate(probabilities), np.concatenate(labels)
 
-    def _train_step(self, inputs, labels):
+    def _train_step(self, parts):
+        """Sum the gradients of all replicas, and change the weights by it."""
+        strategy = self._strategy
+
+        def part_of(context) -> Any:
+            return parts[context.replica_id_in_sync_group % len(parts)]
+
+        dealt = parts[0]
+        if len(parts) > 1:
+            dealt = strategy.experimental_distribute_values_from_function(part_of)
+        sums = strategy.run(self._gradients, args=(dealt,))
+        *gradients, figures = [strategy.experimental_local_results(value)[0] for value in sums]
+        weights = self.model.trainable_variables
+        if self._decay:
+            pairs = zip(gradients, weights, strict=True)
+            gradients = [gradient + self._decay * weight for gradient, weight in pairs]
+        assert self.optimizer is not None
+        self.optimizer.apply(gradients, weights)
+        return figures
+
+    def _gradients(self, part):
+        """Of a replica's part of the batch; summed over all replicas, as the step's figures are."""
+        inputs, labels = part
+        add = tf.distribute.get_replica_context().all_reduce
+        counted = tf.cast(labels >= 0, tf.float32)
+        num_here = tf.reduce_sum(counted)
+        num_clips = add(tf.distribute.ReduceOp.SUM, num_here)
         targets = tf.one_hot(labels, self._num_classes)
         if self._mixup is not None:
             inputs, targets = self._mixup(inputs, targets)
@@ -125,16 +186,18 @@ class Classifier:
             losses = keras.losses.categorical_crossentropy(
                 targets, probabilities, label_smoothing=self._smoothing
             )
-            loss = tf.add_n([tf.reduce_mean(losses), *self.model.losses])
-        weights = self.model.trainable_variables
-        gradients = tape.gradient(loss, weights)
-        if self._decay:
-            pairs = zip(gradients, weights, strict=True)
-            gradients = [gradient + self._decay * weight for gradient, weight in pairs]
-        assert self.optimizer is not None
-        self.optimizer.apply(gradients, weights)
-        predicted = tf.argmax(probabilities, axis=-1, output_type=labels.dtype)
-        return loss, tf.reduce_sum(tf.cast(predicted == labels, tf.int32))
+            loss = tf.reduce_sum(losses * tf.cast(counted, losses.dtype)) / num_clips
+            if self.model.losses:
+                loss += tf.add_n(self.model.losses) * num_here / num_clips
+        gradients = tape.gradient(
+            *(loss, self.model.trainable_variables),
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+        is_right = tf.argmax(probabilities, axis=-1, output_type=labels.dtype) == labels
+        num_right = tf.reduce_sum(tf.cast(is_right, tf.float32) * counted)
+        num_frames = tf.cast(_num_frames(inputs, labels), tf.float32)
+        figures = tf.stack([tf.cast(loss, tf.float32), num_right, num_here, num_frames])
+        return add(tf.distribute.ReduceOp.SUM, [*map(tf.convert_to_tensor, gradients), figures])
 
 
 def train(
@@ -156,7 +219,7 @@ def train(
     """Train, keeping the best and the last model and a checkpoint to resume from.
 
     Args:
-        classifier: what is trained.
+        classifier: what is trained; if distributed, only the chief writes anything.
         train_batches: batches of epoch e (from 0), the same each time it is asked.
         validation_batches: batches to evaluate on after each epoch.
         epochs: how many in all, those before a resumption included.
@@ -172,11 +235,16 @@ def train(
 
     Returns:
         All epochs.
+
+    Raises:
+        RunError: if another worker is gone, or would go on from another epoch.
     """
-    checkpoint = run_dir / _CHECKPOINT
-    history = _restore(classifier, checkpoint) if resume else History()
+    history = _restore(classifier, run_dir / _CHECKPOINT) if resume else History()
+    distribution = classifier.distribution
+    if distribution is not None:
+        distribution.require_same(f"{len(history.epochs)} epochs", "checkpoint to go on from")
     began = (time.perf_counter() if started is None else started) - history.elapsed_seconds
-    written = -math.inf
+    keeper = _Keeper(classifier, run_dir) if distribution is None or distribution.is_chief else None
     with tqdm(
         total=epochs * clips_per_epoch,
         initial=len(history.epochs) * clips_per_epoch,
@@ -191,22 +259,40 @@ def train(
                 break
             if next_rate and history.epochs:
                 classifier.set_learning_rate(next_rate(history))
-            row = _train_epoch(
-                *(classifier, train_batches(epoch), validation_batches(), epoch, score, bar)
-            )
-            row = replace(row, elapsed_seconds=time.perf_counter() - began)
-            history.epochs.append(row)
-            if history.best is row:
-                _save_model(classifier.model, run_dir / "best.keras")
-            now = time.perf_counter()
-            is_last = epoch == epochs - 1 or bool(stop and stop(history))
-            if is_last or now - written > _SECONDS_BETWEEN_CHECKPOINTS:
-                _save_model(classifier.model, run_dir / "last.keras")
-                _write_checkpoint(classifier, history, checkpoint)
-                written = now
-            history.write(run_dir / "metrics.csv")
-            tqdm.write(_line(row, epochs, score_name))
+            with distribution.failures_told() if distribution else nullcontext():
+                row = _train_epoch(
+                    *(classifier, train_batches(epoch), validation_batches(), epoch, score, bar)
+                )
+            history.epochs.append(replace(row, elapsed_seconds=time.perf_counter() - began))
+            if keeper is not None:
+                keeper.keep(history, is_last=epoch == epochs - 1 or bool(stop and stop(history)))
+                tqdm.write(_line(row, epochs, score_name))
     return history
+
+
+class _Keeper:
+    """Writes what an epoch leaves: models, checkpoint and metrics."""
+
+    def __init__(self, classifier: Classifier, run_dir: Path) -> None:
+        self._classifier = classifier
+        self._run_dir = run_dir
+        self._written = -math.inf
+
+    def keep(self, history: History, *, is_last: bool) -> None:
+        """After each epoch."""
+        if history.best is history.epochs[-1]:
+            self._save_model("best.keras")
+        now = time.perf_counter()
+        if is_last or now - self._written > _SECONDS_BETWEEN_CHECKPOINTS:
+            self._save_model("last.keras")
+            _write_checkpoint(self._classifier, history, self._run_dir / _CHECKPOINT)
+            self._written = now
+        history.write(self._run_dir / "metrics.csv")
+
+    def _save_model(self, name: str) -> None:
+        model = self._classifier.model
+        with replacing(self._run_dir / name) as partial, saved_alone(model):
+            model.save(partial)
 
 
 def compiled(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
@@ -220,18 +306,18 @@ def _train_epoch(classifier, batches, validation, epoch: int, score: Score, bar:
     started = time.perf_counter()
     loss_sum, num_correct, num_clips, num_frames, waited = 0.0, 0, 0, 0, 0.0
     asked = started
-    for inputs, labels in batches:
+    for batch in batches:
         waited += time.perf_counter() - asked
-        loss, correct = classifier.train_batch(inputs, labels)
-        num_clips += len(labels)
-        loss_sum += loss * len(labels)
-        num_correct += correct
-        num_frames += _num_frames(inputs)
-        bar.update(len(labels))
+        step = classifier.train_parts(batch if classifier.distribution else (batch,))
+        num_clips += step.num_clips
+        loss_sum += step.loss * step.num_clips
+        num_correct += step.num_correct
+        num_frames += step.num_frames
+        bar.update(step.num_clips)
         bar.set_postfix_str(f"epoch {epoch + 1}, loss {loss_sum / num_clips:.3f}", refresh=False)
         asked = time.perf_counter()
     seconds = time.perf_counter() - started
-    probabilities, labels = classifier.predict(validation, on_batch=bar.update)
+    probabilities, labels = _validated(classifier, validation, bar)
     true = probabilities[np.arange(len(labels)), labels]
     return Epoch(
         epoch=epoch + 1,
@@ -248,9 +334,23 @@ def _train_epoch(classifier, batches, validation, epoch: int, score: Score, bar:
     )
 
 
-def _num_frames(inputs) -> int:
+def _validated(classifier: Classifier, batches: tf.data.Dataset, bar: tqdm):
+    """Probabilities and labels of all validation clips, those of other processes included."""
+    if classifier.distribution is None:
+        return classifier.predict(batches, on_batch=bar.update)
+    probabilities, labels = classifier.predict(batches)
+    counted = labels >= 0
+    rows = np.column_stack([probabilities, labels]).astype(np.float32)[counted]
+    joined = classifier.distribution.joined(rows)
+    bar.update(len(joined))
+    return joined[:, :-1], joined[:, -1].astype(labels.dtype)
+
+
+def _num_frames(inputs, labels) -> tf.Tensor:
     """Frames in a batch, padding not counted; a picture is one."""
-    return int(inputs["num_frames"].numpy().sum()) if isinstance(inputs, dict) else len(inputs)
+    if isinstance(inputs, dict):
+        return tf.reduce_sum(inputs["num_frames"] * tf.cast(labels >= 0, tf.int32))
+    return tf.reduce_sum(tf.cast(labels >= 0, tf.int32))
 
 
 def _line(row: Epoch, epochs: int, score_name: str) -> str:
@@ -269,24 +369,13 @@ def _any_batch(tensor: tf.Tensor) -> tf.TensorSpec:
     return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)
 
 
-def _save_model(model: keras.Model, path: Path) -> None:
-    partial = path.with_name(f".partial-{path.name}")
-    model.save(partial)
-    partial.replace(path)
-
-
 def _write_checkpoint(classifier: Classifier, history: History, path: Path) -> None:
     """Array by array, for all together may be gigabytes; under its name when it is complete."""
     rows = np.array([[getattr(row, f.name) for f in fields(Epoch)] for row in history.epochs])
-    partial = path.with_name(f".partial-{path.name}")
-    try:
-        with zipfile.ZipFile(partial, "w") as archive:
-            _add_array(archive, "epochs", rows)
-            for i, variable in enumerate(classifier.variables):
-                _add_array(archive, f"variable_{i}", variable.numpy())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial, zipfile.ZipFile(partial, "w") as archive:
+        _add_array(archive, "epochs", rows)
+        for i, variable in enumerate(classifier.variables):
+            _add_array(archive, f"variable_{i}", variable.numpy())
 
 
 def _add_array(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:

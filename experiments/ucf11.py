@@ -21,11 +21,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from experiments import runtime
 from experiments.clip_command import carry_out, described, split_fields
+from experiments.distribution import open_distribution, read_task, scope_of
 from experiments.recipes import RECIPES, Recipe
 from experiments.runs import begin_run, require_positive, require_records, typed_command
 from preprocess.catalog import UCF11
 
 if TYPE_CHECKING:
+    from experiments.distribution import Distribution
     from experiments.training import Classifier
     from preprocess.pipeline import ClipBatches
     from preprocess.reader import Shards
@@ -74,6 +76,13 @@ class Arguments:
     """Arithmetic of the layers."""
     jobs: int | None = None
     """Worker processes that read videos; by default one a core."""
+    deterministic: bool = True
+    """The same seed and threads give the same weights, bit for bit. On a GPU it costs time."""
+    distribute: Literal["workers", "gpus"] | None = None
+    """workers: the machines of the variable TF_CONFIG share each step, with --out for all; gpus:
+    those of this machine do. See docs/cluster.md."""
+    scheduler: str | None = None
+    """tcp://HOST:8786 of a Dask cluster whose workers read the videos; see docs/cluster.md."""
     allow_failures: bool = False
     """Go on without the clips that cannot be read."""
     out: Path | None = None
@@ -89,12 +98,13 @@ def main() -> int:
     import tyro
 
     arguments = tyro.cli(Arguments, prog=f"python -m {MODULE}")
-    runtime.stop_on_termination()
-    return carry_out(lambda: run(arguments), MODULE, resume=arguments.resume)
+    return carry_out(lambda: run(arguments), MODULE)
 
 
-def run(arguments: Arguments) -> dict[str, Any]:
+def run(arguments: Arguments) -> dict[str, Any] | None:
     """The whole experiment. Returns what result.json holds, and the run's directory.
+
+    Of several workers, only the first one returns anything.
 
     Raises:
         PreprocessError, RunError, ValueError, OSError: if clips, directory or a flag are not
@@ -106,6 +116,7 @@ def run(arguments: Arguments) -> dict[str, Any]:
     recipe = _recipe(arguments)
     workload = "tt-train" if arguments.tt else None
     runtime.choose_threads(arguments.threads)  # a wrong flag is told before anything is extracted
+    task = read_task(arguments.distribute, arguments.out)
 
     from experiments.datasets import open_dataset
 
@@ -114,13 +125,16 @@ def run(arguments: Arguments) -> dict[str, Any]:
         videos=arguments.videos,
         shards=arguments.shards,
         jobs=arguments.jobs,
+        scheduler=arguments.scheduler,
         allow_failures=arguments.allow_failures,
     )
     split = _split(arguments, recipe, shards)
     resolved = {"shards": shards.folder, "stride": _stride(arguments, shards)}
     settings = {**asdict(arguments), **asdict(recipe), **resolved}
     run_dir, finished = begin_run(
-        _run_name(arguments, shards), arguments, settings, workload=workload
+        *(_run_name(arguments, shards), arguments, settings),
+        workload=workload,
+        is_chief=task.is_chief,
     )
     if finished:
         return finished
@@ -130,14 +144,21 @@ def run(arguments: Arguments) -> dict[str, Any]:
     from experiments.evaluation import model_sizes
     from preprocess.views import CropChoice, FrameChoice
 
+    distribution = open_distribution(arguments.distribute, task, settings)
     batches = make_batches(arguments, recipe, shards)
-    classifier = make_classifier(arguments, recipe, shards, num_train_clips=len(split.train))
+    classifier = make_classifier(
+        *(arguments, recipe, shards),
+        num_train_clips=len(split.train),
+        distribution=distribution,
+    )
     fields = {
         **_settings(arguments, recipe, shards, split),
         **model_sizes(classifier.model, arguments.cell, tensor_train=arguments.tt),
     }
     job = ClipJob.of(arguments, recipe, run_dir, shards, split, fields=fields, started=started)
     history = job.train(classifier, batches)
+    if not task.is_chief:
+        return None
     choice = FrameChoice(arguments.maxlen, start="first", exact=False)
     every = _stride(arguments, shards) // shards.stride
     job.keep(choice, CropChoice(shards.frame_size), every=every)
@@ -202,25 +223,35 @@ def make_batches(arguments: Arguments, recipe: Recipe, shards: Shards) -> ClipBa
 
 
 def make_classifier(
-    arguments: Arguments, recipe: Recipe, shards: Shards, *, num_train_clips: int
+    arguments: Arguments,
+    recipe: Recipe,
+    shards: Shards,
+    *,
+    num_train_clips: int,
+    distribution: Distribution | None = None,
 ) -> Classifier:
     """The recipe's model and optimizer, for so many clips an epoch."""
     from experiments.building import build_model, build_optimizer
     from experiments.training import Classifier
 
     width, height = shards.frame_size
-    model = build_model(
-        recipe,
-        (height, width, 3),
-        len(shards.class_names),
-        cell=arguments.cell,
-        tensor_train=arguments.tt,
-        policy=arguments.policy,
-        seed=arguments.seed,
-    )
     num_steps = recipe.epochs * math.ceil(num_train_clips / recipe.batch_size)
-    optimizer = build_optimizer(recipe, num_steps)
-    return Classifier(model, optimizer, label_smoothing=recipe.label_smoothing)
+    with scope_of(distribution):
+        model = build_model(
+            recipe,
+            (height, width, 3),
+            len(shards.class_names),
+            cell=arguments.cell,
+            tensor_train=arguments.tt,
+            policy=arguments.policy,
+            seed=arguments.seed,
+        )
+        return Classifier(
+            model,
+            build_optimizer(recipe, num_steps),
+            label_smoothing=recipe.label_smoothing,
+            distribution=distribution,
+        )
 
 
 def _model_name(arguments: Arguments) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from preprocess.augment import Augmentation
 from preprocess.reader import Shards
+from preprocess.shares import ALL, Share, positions_and_labels
 
 Change = Callable[[np.ndarray, int], np.ndarray]
 
@@ -56,10 +57,17 @@ class ClipBatches:
         self.lengths = lengths if maxlen is None else np.minimum(lengths, maxlen)
         """Frames of each clip in the shards that a model sees, (num_clips,)."""
 
-    def shuffled(self, clips: ArrayLike, epoch: int) -> tf.data.Dataset:
-        """Batches for training: all in them follows from the seed and the epoch alone."""
+    def shuffled(self, clips: ArrayLike, epoch: int, share: Share = ALL) -> tf.data.Dataset:
+        """Batches for training: all in them follows from the seed and the epoch alone.
+
+        Args:
+            clips: positions of those to use.
+            epoch: from 0.
+            share: which part of each batch.
+        """
         rng = np.random.default_rng([self._seed, epoch])
-        plan = plan_batches(self.lengths, clips, self._batch_size, rng=rng)
+        batches = plan_batches(self.lengths, clips, self._batch_size, rng=rng)
+        plan = [share.of_batch(batch) for batch in batches]
         if self._augment is None:
             return self._stream(plan)
         augment = self._augment
@@ -69,13 +77,19 @@ class ClipBatches:
 
         return self._stream(plan, change)
 
-    def by_length(self, clips: ArrayLike) -> tuple[np.ndarray, tf.data.Dataset]:
-        """Batches for evaluation, and the clips' positions in the order of the batches."""
-        plan = [
+    def by_length(self, clips: ArrayLike, share: Share = ALL) -> tuple[np.ndarray, tf.data.Dataset]:
+        """Batches for evaluation, and the clips' positions in the order of the batches.
+
+        Args:
+            clips: positions of those to use.
+            share: which part of the batches.
+        """
+        batches = [
             part
             for batch in plan_batches(self.lengths, clips, self._batch_size)
             for part in _of_few_frames(batch, self.lengths[batch])
         ]
+        plan = share.of_plan(batches)
         return np.concatenate(plan), self._stream(plan)
 
     def _stream(self, plan: Sequence[np.ndarray], change: Change | None = None) -> tf.data.Dataset:
@@ -133,7 +147,7 @@ def stream(
 
     Args:
         shards: the clips.
-        plan: positions of each batch's clips, from `plan_batches`.
+        plan: positions of each batch's clips, from `plan_batches`; they may be marked as idle.
         maxlen: keep this many frames at most, the first ones.
         stride: keep every `stride`-th stored frame.
         change: of a clip's frames and position, gives the frames to use in their place.
@@ -145,7 +159,8 @@ def stream(
     """
     width, height = shards.frame_size
 
-    def load(clips: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def load(entries: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        clips, labels = positions_and_labels(entries, shards.labels)
         most = -(-shards.num_frames[clips] // stride)
         most = most if maxlen is None else np.minimum(most, maxlen)
         batch = np.empty((int(most.sum()), height, width, 3), np.uint8)
@@ -156,7 +171,7 @@ def stream(
             batch[stop : stop + len(frames)] = frames
             lengths.append(len(frames))
             stop += len(frames)
-        return batch[:stop], np.array(lengths, np.int32), shards.labels[clips].astype(np.int32)
+        return batch[:stop], np.array(lengths, np.int32), labels
 
     def load_in_graph(clips):
         frames, lengths, labels = tf.numpy_function(

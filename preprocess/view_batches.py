@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from preprocess.pipeline import in_background, plan_batches
 from preprocess.reader import Shards
+from preprocess.shares import ALL, Share, positions_and_labels
 from preprocess.views import (
     Crop,
     CropChoice,
@@ -155,21 +156,33 @@ class ViewBatches:
             views=views,
         )
 
-    def shuffled(self, clips: ArrayLike, epoch: int) -> tf.data.Dataset:
-        """Batches for training: all in them follows from the seed and the epoch alone."""
+    def shuffled(self, clips: ArrayLike, epoch: int, share: Share = ALL) -> tf.data.Dataset:
+        """Batches for training: all in them follows from the seed and the epoch alone.
+
+        Args:
+            clips: positions of those to use.
+            epoch: from 0.
+            share: which part of each batch.
+        """
         rng = np.random.default_rng([self._seed, epoch])
         batches = plan_batches(self.lengths, clips, self._batch_size, rng=rng)
         stored, source = self._source.num_frames, self._source
-        return self._stream(
+        drawn = self._rows(
             [
                 (clip, source.drawn(rng), self._choice.drawn(int(stored[clip]), rng))
                 for clip in batch.tolist()
             ]
             for batch in batches
         )
+        return self._stream([share.of_batch(rows) for rows in drawn])
 
-    def by_length(self, clips: ArrayLike) -> tuple[Words, tf.data.Dataset]:
-        """Batches for evaluation, and the position of the clip that each view shows."""
+    def by_length(self, clips: ArrayLike, share: Share = ALL) -> tuple[Words, tf.data.Dataset]:
+        """Batches for evaluation, and the position of the clip that each view shows.
+
+        Args:
+            clips: positions of those to use.
+            share: which part of the batches.
+        """
         views = list(self._views)
         plan = plan_batches(self.lengths, np.repeat(clips, len(views)), self._batch_size)
         order, seen = np.concatenate(plan), np.zeros(len(self.lengths), np.int64)
@@ -179,31 +192,32 @@ class ViewBatches:
             seen[clip] += 1
         edges = np.cumsum([len(batch) for batch in plan])[:-1]
         parts = np.split(np.arange(len(order)), edges)
-        return order, self._stream([entries[i] for i in part] for part in parts)
+        rows = share.of_plan(self._rows([entries[i] for i in part] for part in parts))
+        return np.concatenate([batch[:, 0] for batch in rows]), self._stream(rows)
 
     def _tested(self, clip: int, place: int, crop: int) -> tuple[int, Sequence[int], Words]:
         num_stored = int(self._source.num_frames[clip])
         frames = self._choice.tested(num_stored, place, self._views.temporal)
         return clip, self._source.tested(crop, self._views.spatial), frames
 
-    def _stream(
-        self, batches: Iterable[Sequence[tuple[int, Sequence[int], Words]]]
-    ) -> tf.data.Dataset:
-        """Rows (clip, length, words..., frames...) of each batch, loaded in the background."""
+    def _rows(self, batches: Iterable[Sequence[tuple[int, Sequence[int], Words]]]) -> list[Words]:
+        """Rows (clip, length, words..., frames...) of each batch."""
         most = self._choice.num_frames
-        plan = []
-        for batch in batches:
-            padded = [np.pad(frames, (0, most - len(frames))) for _, _, frames in batch]
-            plan.append(
-                np.array(
-                    [
-                        (clip, len(frames), *words, *row)
-                        for (clip, words, frames), row in zip(batch, padded, strict=True)
-                    ],
-                    np.int64,
-                )
+        return [
+            np.array(
+                [
+                    (clip, len(frames), *words, *np.pad(frames, (0, most - len(frames))))
+                    for clip, words, frames in batch
+                ],
+                np.int64,
             )
-        return stream_views(self._source, plan, num_words=plan[0].shape[1] - most - 2)
+            for batch in batches
+        ]
+
+    def _stream(self, plan: Sequence[Words]) -> tf.data.Dataset:
+        """What rows say, loaded in the background."""
+        num_words = plan[0].shape[1] - self._choice.num_frames - 2
+        return stream_views(self._source, plan, num_words=num_words)
 
 
 def stream_views(source: ViewSource, plan: Sequence[Words], *, num_words: int) -> tf.data.Dataset:
@@ -211,7 +225,8 @@ def stream_views(source: ViewSource, plan: Sequence[Words], *, num_words: int) -
 
     Args:
         source: of the views.
-        plan: of each batch, rows (clip, number of frames, the source's words, frames).
+        plan: of each batch, rows (clip, number of frames, the source's words, frames); the clip
+            may be marked as idle.
         num_words: how many words the source has.
 
     Returns:
@@ -224,11 +239,12 @@ def stream_views(source: ViewSource, plan: Sequence[Words], *, num_words: int) -
         lengths = rows[:, 1]
         batch = np.empty((int(lengths.sum()), *source.row_shape), source.dtype)
         stop = 0
-        for row, length in zip(rows, lengths.tolist(), strict=True):
+        clips, labels = positions_and_labels(rows[:, 0], source.labels)
+        for clip, row, length in zip(clips.tolist(), rows, lengths.tolist(), strict=True):
             frames, words = row[first_frame : first_frame + length], row[2:first_frame]
-            batch[stop : stop + length] = source.load(int(row[0]), frames, words)
+            batch[stop : stop + length] = source.load(clip, frames, words)
             stop += length
-        return batch, lengths.astype(np.int32), source.labels[rows[:, 0]].astype(np.int32)
+        return batch, lengths.astype(np.int32), labels
 
     def load_in_graph(rows):
         types = (tf.as_dtype(source.dtype), tf.int32, tf.int32)

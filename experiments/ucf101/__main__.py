@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from experiments import runtime
-
 _HELP = """Train and evaluate a model on UCF101's videos, or any others.
 
 `python -m experiments.ucf101 predict VIDEO --run runs/NAME` says what videos show; --help after
@@ -27,8 +25,7 @@ def main() -> int:
 
         return predict(f"{prog} predict", sys.argv[2:])
     arguments = tyro.cli(Arguments, prog=prog, description=_HELP)
-    runtime.stop_on_termination()
-    return carry_out(lambda: run(arguments), MODULE, resume=arguments.resume)
+    return carry_out(lambda: run(arguments), MODULE)
 
 
 if __name__ == "__main__":

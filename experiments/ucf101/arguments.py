@@ -38,6 +38,9 @@ class Arguments(ClipArguments):
     weights: str | None = None
     """Of the ResNet: a file that python -m weights convert wrote, or torchvision's own (.pth,
     .safetensors); or random, for trials."""
+    distribute: Literal["workers", "gpus"] | None = None
+    """workers: the machines of the variable TF_CONFIG share each step, with --out for all; gpus:
+    those of this machine do. See docs/cluster.md."""
 
     @property
     def on_demo(self) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments import runtime
 from experiments.clip_command import described, split_fields
+from experiments.distribution import open_distribution, read_task
 from experiments.runs import begin_run, typed_command
 from experiments.ucf101.arguments import RANDOM_WEIGHTS, Arguments
 from experiments.ucf101.memory import require_memory
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 MODULE = "experiments.ucf101"
 
 
-def run(arguments: Arguments) -> dict[str, Any]:
+def run(arguments: Arguments) -> dict[str, Any] | None:
     """The whole experiment. Returns what result.json holds, and the run's directory.
+
+    Of several workers, only the first one returns anything.
 
     Raises:
         PreprocessError, RunError, ValueError, OSError: if clips, directory or a flag are not
@@ -32,6 +35,7 @@ def run(arguments: Arguments) -> dict[str, Any]:
     arguments.check()
     recipe = arguments.made_recipe()
     runtime.choose_threads(arguments.threads)  # a wrong flag is told before anything is extracted
+    task = read_task(arguments.distribute, arguments.out)
     require_memory(arguments, recipe, len(arguments.classes or UCF101.class_names))
 
     from experiments.clip_parts import open_clips, split_clips
@@ -43,7 +47,9 @@ def run(arguments: Arguments) -> dict[str, Any]:
     )
     resolved = {"shards": shards.folder, "maxlen": recipe.num_frames}
     settings = {**asdict(arguments), **asdict(recipe), **resolved}
-    run_dir, finished = begin_run(_run_name(arguments, shards), arguments, settings)
+    run_dir, finished = begin_run(
+        *(_run_name(arguments, shards), arguments, settings), is_chief=task.is_chief
+    )
     if finished:
         return finished
     for line in _told(arguments, recipe, shards, split):
@@ -53,7 +59,8 @@ def run(arguments: Arguments) -> dict[str, Any]:
     from experiments.schedules import next_rate, stop
     from experiments.ucf101.models import Ucf101Model
 
-    made = Ucf101Model(arguments, recipe, shards, split)
+    distribution = open_distribution(arguments.distribute, task, settings)
+    made = Ucf101Model(arguments, recipe, shards, split, distribution=distribution)
     classifier = made.classifier()
     fields = {
         **_settings(arguments, recipe, shards, split),
@@ -62,6 +69,8 @@ def run(arguments: Arguments) -> dict[str, Any]:
     job = ClipJob.of(arguments, recipe, run_dir, shards, split, fields=fields, started=started)
     batches = made.batches()
     history = job.train(classifier, batches, stop=stop(recipe), next_rate=next_rate(recipe))
+    if not task.is_chief:
+        return None
     choice = recipe.choice(varlen=arguments.varlen)
     job.keep(choice, recipe.crops, inputs=recipe.inputs, whole=made.whole)
     return job.test(history, batches.with_views(recipe.places))

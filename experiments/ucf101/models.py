@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
 
 from experiments.building import build_optimizer
+from experiments.distribution import Distribution, scope_of
 from experiments.resnet_weights import load_resnet
 from experiments.training import Classifier, compiled
 from experiments.ucf101.arguments import RANDOM_WEIGHTS, Arguments
@@ -38,6 +40,7 @@ class Ucf101Model:
         recipe: of training.
         shards: the clips.
         split: their parts.
+        distribution: the replicas of the model; None for this process alone.
         store_features: compute a frozen ResNet's features once; otherwise it is in the model, and
             computes them in every epoch.
     """
@@ -49,8 +52,10 @@ class Ucf101Model:
         shards: Shards,
         split: Split,
         *,
+        distribution: Distribution | None = None,
         store_features: bool = True,
     ) -> None:
+        self._distribution = distribution
         self._arguments = arguments
         self._recipe = recipe
         self._shards = shards
@@ -69,8 +74,10 @@ class Ucf101Model:
 
     def batches(self) -> ViewBatches:
         """Views of the clips; a ResNet's features are computed first, where that was not done."""
+        with self._distribution.chief_first() if self._distribution else nullcontext():
+            source = self._features() if self._store_features else self._pixels()
         return ViewBatches(
-            self._features() if self._store_features else self._pixels(),
+            source,
             self._recipe.choice(varlen=self._arguments.varlen),
             batch_size=self._recipe.batch_size,
             seed=self._arguments.seed,
@@ -80,11 +87,13 @@ class Ucf101Model:
         """What is trained."""
         recipe = self._recipe
         num_steps = recipe.epochs * math.ceil(len(self._split.train) / recipe.batch_size)
-        return Classifier(
-            self._trained(),
-            build_optimizer(recipe, num_steps),
-            label_smoothing=recipe.label_smoothing,
-        )
+        with scope_of(self._distribution):
+            return Classifier(
+                self._trained(),
+                build_optimizer(recipe, num_steps),
+                label_smoothing=recipe.label_smoothing,
+                distribution=self._distribution,
+            )
 
     def whole(self, trained: keras.Model) -> keras.Model:
         """The model from frames to classes, of which `trained` may be the part above a ResNet."""
