@@ -10,10 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from experiments import environment, runtime
+from experiments import environment
+from experiments.endings import run_command
 from experiments.run_directory import write_atomically
 from experiments.runtime import Threads
-from preprocess.errors import PreprocessError
 
 
 def keep_results(
@@ -61,13 +61,14 @@ def with_peers(wanted: bool, *packages: str) -> bool:
 
 def carry_out(run: Callable[[], None]) -> int:
     """Run a benchmark; returns the exit code."""
-    runtime.stop_on_termination()
-    try:
+
+    def told() -> int:
         run()
-    except (PreprocessError, ValueError, OSError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nStopped; nothing written.", file=sys.stderr)
-        return 130
-    return 0
+        return 0
+
+    return run_command(
+        told,
+        going_on=lambda: "Nothing is kept; the same command measures anew.",
+        also=(RuntimeError,),
+        exit_error=1,
+    )

@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.runs import RunError, typed_command
-from preprocess.errors import PreprocessError
+from experiments.endings import run_command
+from experiments.runs import typed_command
 
 if TYPE_CHECKING:
     from preprocess.reader import Shards
     from preprocess.splits import Split
 
 
-def carry_out(run: Callable[[], dict[str, Any] | None], module: str, *, resume: bool) -> int:
+def carry_out(run: Callable[[], dict[str, Any] | None], module: str) -> int:
     """Run a job and tell how it ended; returns the exit code.
 
     Args:
         run: gives the result, and the run's directory; None where there is nothing to sum up.
         module: whose command it is.
-        resume: whether a run is resumed already.
     """
-    try:
+
+    def told() -> int:
         result = run()
-    except (PreprocessError, RunError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        command = typed_command(module) + ("" if resume else " --resume")
-        print(f"\nStopped. Continue with: {command}", file=sys.stderr)
-        return 130
-    if result is not None:
-        print(outcome(result))
-    return 0
+        if result is not None:
+            print(outcome(result))
+        return 0
+
+    return run_command(
+        told, going_on=lambda: f"Continue with: {typed_command(module, resume=True)}"
+    )
 
 
 def split_fields(shards: Shards, split: Split) -> dict[str, Any]:

@@ -31,6 +31,7 @@ def open_clips(dataset: Dataset, arguments: ClipArguments, recipe: ClipRecipe) -
         settings=recipe.settings(),
         classes=arguments.classes,
         jobs=arguments.jobs,
+        scheduler=arguments.scheduler,
         allow_failures=arguments.allow_failures,
     )
     recipe.crops.require_fit(shards.frame_size)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from experiments.run_files import RunFileError, read_object, read_table
 
 _FIXED_COLUMNS = {  # and their types in Arrow's words
     "clip": "string",
@@ -28,6 +30,7 @@ _FIXED_COLUMNS = {  # and their types in Arrow's words
     "confidence": "double",
 }
 _PROBABILITY = "p_"
+_PARTIAL = ".partial-"  # then the writing process's number, and the name it is to have
 _RUN_FILES = ("config.json", "metrics.csv", "predictions.csv", "result.json")
 
 History = dict[str, npt.NDArray[np.float64]]  # column of metrics.csv -> (epochs,)
@@ -84,7 +87,12 @@ class Run:
 
 
 def read_run(run_dir: Path) -> Run:
-    """Read every file of a run directory that is there."""
+    """Read every file of a run directory that is there.
+
+    Raises:
+        FileNotFoundError: if none is.
+        RunFileError: if one is damaged.
+    """
     if not run_dir.is_dir():
         raise FileNotFoundError(f"a run directory is needed. Received {run_dir}, which is not one.")
     if not any((run_dir / name).exists() for name in _RUN_FILES):
@@ -94,9 +102,9 @@ def read_run(run_dir: Path) -> Run:
         )
     return Run(
         path=run_dir,
-        config=_read_json(run_dir / "config.json"),
-        result=_read_json(run_dir / "result.json"),
-        model=_read_json(run_dir / "model.json"),
+        config=read_object(run_dir / "config.json"),
+        result=read_object(run_dir / "result.json"),
+        model=read_object(run_dir / "model.json"),
         history=read_history(run_dir / "metrics.csv"),
         predictions=read_predictions(run_dir / "predictions.csv"),
     )
@@ -104,26 +112,33 @@ def read_run(run_dir: Path) -> Run:
 
 def read_history(path: Path) -> History | None:
     """metrics.csv as columns; an empty cell is NaN. None without the file or without an epoch."""
-    rows = _read_rows(path)
+    rows = read_table(path)
     if not rows:
         return None
-    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
+    return {name: np.array([row.number(name) for row in rows]) for name in rows[0].cells}
 
 
 def read_predictions(path: Path) -> Predictions | None:
     """predictions.csv, classes in the order of its `p_` columns. None without the file or a row."""
-    rows = _read_rows(path)
+    rows = read_table(path)
     if not rows:
         return None
-    names = [column.removeprefix(_PROBABILITY) for column in list(rows[0])[len(_FIXED_COLUMNS) :]]
+    columns = list(rows[0].cells)
+    fixed, named = columns[: len(_FIXED_COLUMNS)], columns[len(_FIXED_COLUMNS) :]
+    if fixed != [*_FIXED_COLUMNS] or not all(name.startswith(_PROBABILITY) for name in named):
+        raise RunFileError(
+            f"{path} must have the columns {','.join(_FIXED_COLUMNS)}, then {_PROBABILITY}CLASS "
+            f"for each class. It has {','.join(columns)[:200]}."
+        )
+    names = [column.removeprefix(_PROBABILITY) for column in named]
     return Predictions(
         class_names=names,
-        clips=[row["clip"] for row in rows],
-        groups=[row["group"] for row in rows],
-        num_frames=np.array([int(row["num_frames"]) for row in rows]),
-        labels=np.array([_class_index(row["label"], names, path) for row in rows]),
+        clips=[row.cells["clip"] for row in rows],
+        groups=[row.cells["group"] for row in rows],
+        num_frames=np.array([row.whole("num_frames") for row in rows]),
+        labels=np.array([_class_index(row.cells["label"], names, path) for row in rows]),
         probabilities=np.array(
-            [[float(row[_PROBABILITY + name]) for name in names] for row in rows]
+            [[row.number(column, low=0, high=1) for column in named] for row in rows]
         ),
     )
 
@@ -147,13 +162,53 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside `path` and rename, so that a reader never meets half a file."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    """Write beside `path` and rename, so that a reader never meets half a file.
+
+    Raises:
+        OSError: if the disk does not take it; it names `path`.
+    """
+    with replacing(path) as partial:
         partial.write_bytes(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path`, whose name it takes when the block ends well.
+
+    It ends like `path`, for those who write by suffix.
+
+    Raises:
+        OSError: if the disk does not take it; it names `path`. There is then no file, or the one
+            of before.
+    """
+    partial = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
+    try:
+        yield partial
         partial.replace(path)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def remove_partials(folder: Path) -> None:
+    """Remove what processes that were killed have left half written in a folder."""
+    for path in folder.glob(f"{_PARTIAL}*-*"):
+        process = path.name.removeprefix(_PARTIAL).partition("-")[0]
+        if process.isdecimal() and not _is_alive(int(process)):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another person's
+        return True
+    return True
 
 
 def _columns(predictions: Predictions) -> dict[str, Sequence[Any] | npt.NDArray[Any]]:
@@ -193,18 +248,7 @@ def _class_index(text: str, names: Sequence[str], path: Path) -> int:
         return names.index(text)
     if text.isdecimal() and int(text) < len(names):
         return int(text)
-    raise ValueError(
+    raise RunFileError(
         f"label must be one of the {len(names)} classes of the p_ columns, by name or index. "
         f"Received {text!r} in {path}."
     )
-
-
-def _read_rows(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

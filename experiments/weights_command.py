@@ -10,12 +10,10 @@ from typing import Annotated, Any, Union
 
 from tyro.conf import Positional, subcommand
 
-from experiments import runtime
+from experiments.endings import run_command
 from experiments.weights_convert import Convert
 from weights.errors import WeightsError
 
-EXIT_ERROR = 2
-EXIT_INTERRUPTED = 130
 FOLDER = Path("weights")
 
 
@@ -99,16 +97,8 @@ def main() -> int:
     import tyro
 
     command = tyro.cli(_commands(), prog="python -m weights", description=__doc__)
-    runtime.stop_on_termination()
-    try:
-        return command.run()
-    except WeightsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_ERROR
-    except KeyboardInterrupt:
-        words = shlex.join(["python", "-m", "weights", *sys.argv[1:]])
-        print(f"\nStopped. What came is kept; go on with: {words}", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    words = shlex.join(["python", "-m", "weights", *sys.argv[1:]])
+    return run_command(command.run, going_on=lambda: f"What came is kept; go on with: {words}")
 
 
 def _commands() -> Any:

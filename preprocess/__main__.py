@@ -11,6 +11,7 @@ from tyro.conf import subcommand
 from preprocess.catalog import DATASETS
 from preprocess.commands import Demo, Extract, Windows, this_command
 from preprocess.errors import PreprocessError
+from preprocess.stopping import end_at_once_next_time, stop_on_termination
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -42,13 +43,15 @@ def _commands() -> Any:
 def main() -> None:
     """Parse the command line, do it, and exit."""
     command = tyro.cli(_commands(), prog="python -m preprocess", description=__doc__)
+    stop_on_termination()
     try:
         sys.exit(command.run())
     except PreprocessError as error:
         print(error, file=sys.stderr)
         sys.exit(EXIT_ERROR)
     except KeyboardInterrupt:
-        print(f"\nInterrupted. Finished shards are kept; resume: {this_command()}", file=sys.stderr)
+        end_at_once_next_time()
+        print(f"\nInterrupted. {command.kept} Resume: {this_command()}", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
 
 

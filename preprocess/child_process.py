@@ -14,11 +14,11 @@ from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import IO, Any
 
-from preprocess.limits import limit_memory
+from preprocess.limits import MEMORY_BYTES, limit_memory
 
 _PROGRAM = (
-    "import sys; sys.path[:] = sys.argv[4:]; "
-    "from preprocess.child_process import serve; serve(*sys.argv[1:4])"
+    "import sys; sys.path[:] = sys.argv[5:]; "
+    "from preprocess.child_process import serve; serve(*sys.argv[1:5])"
 )
 _GRACE_SECONDS = 5
 
@@ -30,12 +30,19 @@ class ChildProcess:
         work: a function of a module, called in the child with its end of the pipe. It ends by
             EOFError or BrokenPipeError when the owner closes the pipe or is gone.
         descriptors: open files that the child inherits.
+        memory_bytes: of its own that it may have; None for as much as it wants.
     """
 
-    def __init__(self, work: Callable[[Connection], None], descriptors: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        work: Callable[[Connection], None],
+        descriptors: Sequence[int] = (),
+        *,
+        memory_bytes: int | None = MEMORY_BYTES,
+    ) -> None:
         ours, theirs = socket.socketpair()
         with theirs, _interrupts_held_back():
-            names = [work.__module__, work.__qualname__, str(theirs.fileno())]
+            names = [work.__module__, work.__qualname__, str(theirs.fileno()), f"{memory_bytes}"]
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _PROGRAM, *names, *sys.path],
                 pass_fds=[theirs.fileno(), *descriptors],
@@ -91,11 +98,12 @@ def _interrupts_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def serve(module: str, name: str, descriptor: str) -> None:
+def serve(module: str, name: str, descriptor: str, memory_bytes: str) -> None:
     """The child's end: do the work until the owner is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's to answer
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    limit_memory()
+    if memory_bytes != "None":
+        limit_memory(int(memory_bytes))
     work = getattr(import_module(module), name)
     try:
         work(Connection(int(descriptor)))

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Iterator
-from concurrent.futures import CancelledError, Executor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, Executor, Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from preprocess.errors import PreprocessError
 from preprocess.files import new_temporary, write_errors
 from preprocess.isolation import Decoders
 from preprocess.parallel import Crew
+from preprocess.servants import Servants, Service
 from preprocess.worker import Unit, UnitResult
 
 if TYPE_CHECKING:
@@ -70,28 +71,37 @@ def shared_mark(client: Client, folder: Path) -> Iterator[Path]:
     with write_errors():
         mark = new_temporary(folder.absolute())
     try:
-        try:
-            seen = client.run(_sees, mark)
-        except Exception as error:
-            raise PreprocessError(
-                f"A worker cannot run this package ({error}). Install the same version of it, and "
-                "of Python, on all machines."
-            ) from error
-        blind = sorted(address for address, sees in seen.items() if not sees)
-        if blind:
-            raise PreprocessError(
-                f"{len(blind)} of {len(seen)} workers do not see {mark.parent}, {blind[0]} for "
-                "instance. All machines must have videos and results under the same path: on NFS, "
-                "or in a mounted object store."
-            )
+        _require_seen(client, mark, told=mark.parent)
         yield mark
     finally:
         with suppress(OSError):
             mark.unlink(missing_ok=True)
 
 
-def _sees(mark: Path) -> bool:
-    return mark.exists()
+def _require_seen(client: Client, path: Path, *, told: Path) -> None:
+    """See that all workers see a path.
+
+    Raises:
+        PreprocessError: if one does not, or cannot run this package; it names what is told.
+    """
+    try:
+        seen = client.run(_sees, path)
+    except Exception as error:
+        raise PreprocessError(
+            f"A worker cannot run this package ({error}). Install the same version of it, and of "
+            "Python, on all machines."
+        ) from error
+    blind = sorted(address for address, sees in seen.items() if not sees)
+    if blind:
+        raise PreprocessError(
+            f"{len(blind)} of {len(seen)} workers do not see {told}, {blind[0]} for instance. All "
+            "machines must have videos, models and results under the same path: on NFS, or in a "
+            "mounted object store."
+        )
+
+
+def _sees(path: Path) -> bool:
+    return path.exists()
 
 
 @contextmanager
@@ -164,11 +174,70 @@ def _decoders() -> Decoders:
     return Decoders()
 
 
+@contextmanager
+def cluster_servants(
+    scheduler: str, folder: Path, service: Service, needs: Sequence[Path]
+) -> Iterator[Callable[[Any], Future]]:
+    """Gives a function that has a worker answer an item; see `preprocess.servants`.
+
+    Args:
+        scheduler: its address, such as tcp://host:8786.
+        folder: of results, which all workers must see.
+        service: what answers; each thread of a worker has a process of its own for it.
+        needs: absolute paths of what must be there, too, on all workers.
+
+    Raises:
+        PreprocessError: if there is no such cluster, or a worker does not see what it must.
+    """
+    with cluster(scheduler) as client, shared_mark(client, folder) as mark:
+        for path in needs:
+            _require_seen(client, path, told=path)
+        with cluster_executor(client) as executor:
+            errand = _Errand(service, mark, tuple(needs))
+            yield lambda item: executor.submit(errand, item)
+
+
+@dataclass(frozen=True)
+class _Errand:
+    """What a worker does with an item.
+
+    Args:
+        service: what answers it.
+        mark: there as long as somebody waits for the answer.
+        needs: paths that must be there, too.
+    """
+
+    service: Service
+    mark: Path
+    needs: tuple[Path, ...]
+
+    def __call__(self, item: Any) -> Any:
+        """Have a process answer the item.
+
+        Raises:
+            PreprocessError: if this machine does not see what it must.
+        """
+        require_mark(self.mark)
+        for path in self.needs:
+            _require_here(path, told=path)
+        return _servants().ask(self.service, item, is_wanted=self.mark.exists)
+
+
+@functools.cache
+def _servants() -> Servants:
+    """Of this worker, as long as it lives; idle ones go away by themselves."""
+    return Servants()
+
+
 def require_mark(mark: Path) -> None:
     """For a worker, before it does anything.
 
     Raises:
         PreprocessError: if this machine does not see the mark.
     """
-    if not mark.exists():
-        raise PreprocessError(f"A worker that came later does not see {mark.parent}.")
+    _require_here(mark, told=mark.parent)
+
+
+def _require_here(path: Path, *, told: Path) -> None:
+    if not path.exists():
+        raise PreprocessError(f"A worker that came later does not see {told}.")

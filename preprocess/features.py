@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from preprocess.errors import ShardError
+from preprocess.errors import ShardError, WriteError
 from preprocess.files import (
     TEMPORARY_GLOB,
     SealedFile,
     new_temporary,
+    not_written,
     publish,
     write_errors,
     write_text,
@@ -168,19 +169,29 @@ def compute_features(
     depends_on = _depends_on(shards, positions, settings)
     digest = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
     store = folder / f"{shards.dataset}-{digest[:12]}"
+    parts = list(_parts(positions))
+    try:
+        _begin_store(store, depends_on)
+        missing = [i for i in range(len(parts)) if not _file(store, i).exists()]
+        if missing:
+            num_missing = sum(len(parts[i]) for i in missing)
+            progress.start(len(positions), len(positions) - num_missing)
+        for i in missing:
+            _compute_file(store, i, shards, parts[i], settings, network, batch_size, progress)
+    except WriteError as error:
+        raise WriteError(
+            f"{not_written(store, error)} Finished features are kept: make room, then go on."
+        ) from error
+    return FeatureStore(store, positions, shards.num_frames[positions])
+
+
+def _begin_store(store: Path, depends_on: dict[str, Any]) -> None:
+    """A folder that says what it holds, without what a killed run has left half written."""
     with write_errors():
         store.mkdir(parents=True, exist_ok=True)
         for left_over in store.glob(TEMPORARY_GLOB):
             left_over.unlink()
     write_text(store / "made_of.json", json.dumps(depends_on, indent=1) + "\n")
-    parts = list(_parts(positions))
-    missing = [i for i in range(len(parts)) if not _file(store, i).exists()]
-    if missing:
-        num_missing = sum(len(parts[i]) for i in missing)
-        progress.start(len(positions), len(positions) - num_missing)
-    for i in missing:
-        _compute_file(store, i, shards, parts[i], settings, network, batch_size, progress)
-    return FeatureStore(store, positions, shards.num_frames[positions])
 
 
 def _compute_file(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from pathlib import Path
 from preprocess.errors import WriteError
 
 TEMPORARY_GLOB = ".shard-*.tmp"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def new_temporary(folder: Path) -> Path:
@@ -74,6 +77,20 @@ def _leave_page_cache(file: int) -> None:
     """
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def not_written(path: Path, reason: object) -> str:
+    """What could not be written, why, and how much room is left there; a sentence."""
+    place = path.absolute()
+    there = next(folder for folder in (place, *place.parents) if folder.is_dir())
+    free = shutil.disk_usage(there).free / 2**20
+    return f"Cannot write to {path}: {reason} ({free:.0f} MiB free there)."
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error, or what a `WriteError` came of, is that there is no more room."""
+    cause = error.__cause__ if isinstance(error, WriteError) else error
+    return isinstance(cause, OSError) and cause.errno in _NO_ROOM
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from preprocess.errors import ShardError
+from preprocess.errors import PreprocessError, ShardError
 from preprocess.files import write_text
 from preprocess.settings import FrameSettings, StoredSettings
 
@@ -59,10 +59,24 @@ def read_index(
         values = json.loads(path.read_text(encoding="utf-8"))
         values["settings"] = settings_type.from_json(values["settings"])
         values["class_names"] = tuple(values["class_names"])
-        return DatasetIndex(**values)
+        index = DatasetIndex(**values)
+        _check(index)
+        return index
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, PreprocessError) as error:
         raise ShardError(
             f"{path} is damaged ({error}). Extract the videos again with --overwrite."
         ) from error
+
+
+def _check(index: DatasetIndex) -> None:
+    """Raise ValueError unless all values are of their kinds."""
+    texts = [index.dataset, index.command, *index.class_names]
+    counts = [index.num_clips, index.num_failed]
+    if not all(type(text) is str for text in texts) or type(index.complete) is not bool:
+        raise ValueError("a name is no text, or complete is neither true nor false")
+    if not all(type(count) is int and count >= 0 for count in counts):
+        raise ValueError(f"the clips must be counted. Received {counts}")
+    if not all(index.class_names) or len(set(index.class_names)) < len(index.class_names):
+        raise ValueError("two classes have one name, or one has none")

@@ -5,14 +5,12 @@ Such an end costs one clip, and not the job.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from preprocess.child_process import ChildProcess
 from preprocess.clips import Clip
 from preprocess.errors import PreprocessError
+from preprocess.process_pool import ProcessPool
 from preprocess.worker import Begun, Ended, Unit, UnitResult, serve_units
 
 _FALSE_STARTS = 3
@@ -33,10 +31,7 @@ class Decoders:
     """
 
     def __init__(self) -> None:
-        self._idle: list[ChildProcess] = []
-        self._busy: set[ChildProcess] = set()
-        self._lock = threading.Lock()
-        self._is_closed = False
+        self._pool = ProcessPool(lambda _: ChildProcess(serve_units))
 
     def extract(self, unit: Unit) -> UnitResult:
         """Decode the clips of a unit into shards. Threads may call it at the same time.
@@ -67,14 +62,11 @@ class Decoders:
 
     def close(self) -> None:
         """End all processes, those at work included."""
-        with self._lock:
-            self._is_closed = True
-            for process in (*self._idle, *self._busy):
-                process.kill()
+        self._pool.close()
 
     def _attempt(self, unit: Unit, total: UnitResult) -> tuple[Unit, _Death | None]:
         """Add to the total what comes of a unit; returns what is left of it and why."""
-        with self._process() as process:
+        with self._pool.process() as process:
             process.send(unit)
             begun = 0
             while True:
@@ -93,26 +85,6 @@ class Decoders:
                         unit, begun = unit.without(event.num_clips), 0
                     case _:
                         raise event
-
-    @contextmanager
-    def _process(self) -> Iterator[ChildProcess]:
-        """A process for one unit; if it survives, it is there for the next."""
-        with self._lock:
-            if self._is_closed:
-                raise PreprocessError("The decoding processes are closed.")
-            while self._idle and not self._idle[-1].is_alive():
-                self._idle.pop().close()
-            process = self._idle.pop() if self._idle else ChildProcess(serve_units)
-            self._busy.add(process)
-        try:
-            yield process
-        finally:
-            with self._lock:
-                self._busy.discard(process)
-                if process.is_alive() and not self._is_closed:
-                    self._idle.append(process)
-                else:
-                    process.close()
 
 
 def _reason(cause: str, unit: Unit) -> str:

@@ -8,6 +8,7 @@ by heart is right on the training groups and at chance on the others.
 
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ from tqdm import tqdm
 
 from preprocess.catalog import DEMO
 from preprocess.errors import PreprocessError, WriteError
+from preprocess.files import TEMPORARY_GLOB, new_temporary, not_written
+from preprocess.lock import exclusive
 from preprocess.machine import available_cpus
 from preprocess.messages import captured_stderr
 from preprocess.trajectories import HEIGHT, WIDTH, ClipPlan, plan_clip, random_numbers, trajectory
@@ -75,12 +78,20 @@ def render_dataset(
     total = len(tasks) * clips_per_group
     num_threads = cv2.getNumThreads()
     try:
-        _stamp(root, seed)
-        with tqdm(total=total, desc="demo set", unit="clip", disable=not progress) as bar:
-            for num_clips in workers(tasks):
-                bar.update(num_clips)
+        root.mkdir(parents=True, exist_ok=True)
+        waiting = f"Another process renders into {root}; waiting for it to end."
+        with exclusive(root, on_wait=lambda: tqdm.write(waiting, file=sys.stderr)):
+            for left_over in root.rglob(TEMPORARY_GLOB):
+                left_over.unlink()
+            _stamp(root, seed)
+            with tqdm(total=total, desc="demo set", unit="clip", disable=not progress) as bar:
+                for num_clips in workers(tasks):
+                    bar.update(num_clips)
     except OSError as error:
-        raise WriteError(f"Cannot write the demo set to {root}: {error}") from error
+        told = not_written(root, error.strerror or error)
+        raise WriteError(
+            f"{told} Finished clips are kept: make room, then run the same command again."
+        ) from error
     finally:
         cv2.setNumThreads(num_threads)
 
@@ -115,7 +126,6 @@ def _check_arguments(groups: int, clips: int, seed: int, jobs: int | None) -> No
 
 def _stamp(root: Path, seed: int) -> None:
     """Mark `root` with what fills it, and refuse to mix it with anything else."""
-    root.mkdir(parents=True, exist_ok=True)
     path = root / STAMP_NAME
     wanted = {"renderer_version": RENDERER_VERSION, "seed": seed}
     if not path.exists():
@@ -216,9 +226,9 @@ def _check_length(path: Path, num_frames: int) -> None:
 
 def _write_complete(path: Path, content: bytes) -> None:
     """Write under a temporary name that no reader takes for a clip, then rename."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    temporary = new_temporary(path.parent)
     try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
     finally:
-        partial.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)

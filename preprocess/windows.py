@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from preprocess.clip_names import parse_clip_name
 from preprocess.clips import Clip, find_clips
 from preprocess.errors import DecodeError, PreprocessError, WriteError
-from preprocess.files import write_text
+from preprocess.files import not_written, write_text
 from preprocess.frame_folder import list_frames
 from preprocess.listed_clips import PARTS
 
@@ -90,7 +90,10 @@ def _write(file: Path, text: str, overwrite: bool) -> None:
         write_text(file, text)
     except (OSError, WriteError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise PreprocessError(f"Cannot write {file}: {reason}.") from error
+        raise PreprocessError(
+            f"{not_written(file, reason)} Make room or name another, then run the same command "
+            "again."
+        ) from error
 
 
 def _is_nameless(clip: Clip) -> bool:

@@ -25,6 +25,7 @@ from typing import Annotated
 import tyro
 
 from experiments import environment, runtime
+from experiments.benchmarks import carry_out
 from experiments.run_directory import write_atomically
 
 
@@ -113,12 +114,4 @@ def run(arguments: Arguments) -> None:
 def main() -> int:
     """Run the command; returns the exit code."""
     arguments = tyro.cli(Arguments, prog="python -m experiments.bench_tt")
-    try:
-        run(arguments)
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nStopped; nothing written.", file=sys.stderr)
-        return 130
-    return 0
+    return carry_out(lambda: run(arguments))

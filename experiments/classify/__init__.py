@@ -12,21 +12,32 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
 from experiments import runtime
-from experiments.classify.models import ModelOptions, check_options, load_model
+from experiments.classify.models import (
+    ModelOptions,
+    check_options,
+    load_model,
+    require_classes,
+)
 from experiments.classify.tables import SEED_TOP
 from experiments.classify.videos import Video, find_videos, select_range
+from experiments.endings import run_command
 from preprocess.errors import PreprocessError, WriteError
-from weights.errors import WeightsError
+from preprocess.files import not_written
+
+if TYPE_CHECKING:
+    from experiments.classify.job import JobOptions
 
 EXIT_FAILED_VIDEOS = 1
 DEFAULT_JOBS = 2
+_GOING_ON = "The rows so far are kept: the same command goes on from there."
+_EXPORT_GOING_ON = "Nothing is kept; the same command exports anew."
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,9 @@ class Arguments(ModelOptions):
     threads. auto: what python -m experiments.threads has found best, else the cores dealt out."""
     jobs: int | None = None
     """Videos decoded at the same time, each by a process of its own; by default what was measured
-    with --threads auto, else 2."""
+    with --threads auto, else 2. On a cluster one."""
+    scheduler: str | None = None
+    """tcp://HOST:8786 of a Dask cluster whose workers classify instead; see docs/cluster.md."""
     export: Path | None = None
     """Write the model to this .onnx file, compare it with ONNX Runtime, and stop."""
 
@@ -68,28 +81,10 @@ def main(args: list[str] | None = None) -> int:
     import tyro
 
     arguments = tyro.cli(Arguments, prog="python -m experiments.classify", args=args)
-    runtime.stop_on_termination()
-    try:
-        if arguments.export is not None:
-            return _export(arguments, arguments.export)
-        return run(arguments)
-    except WriteError as error:
-        print(
-            f"error: Cannot write to {arguments.out}: {error}. The rows so far are kept: the same "
-            "command goes on from there.",
-            file=sys.stderr,
-        )
-        return 2
-    except (PreprocessError, WeightsError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        runtime.ignore_interrupts()
-        print(
-            "\nStopped. The rows so far are kept: the same command goes on from there.",
-            file=sys.stderr,
-        )
-        return 130
+    export = arguments.export
+    if export is not None:
+        return run_command(lambda: _export(arguments, export), going_on=lambda: _EXPORT_GOING_ON)
+    return run_command(lambda: run(arguments), going_on=lambda: _GOING_ON)
 
 
 def run(arguments: Arguments) -> int:
@@ -100,25 +95,12 @@ def run(arguments: Arguments) -> int:
             not what they should be; the message says what to do.
     """
     videos = _check(arguments)
-    from experiments.classify.job import ClassificationJob, JobOptions
-
-    threads = runtime.choose_threads(arguments.threads, workload="classify")
-    runtime.configure(threads, seed=0)
-    model = load_model(arguments, batch_size=arguments.batch_size, threads_a_batch=threads.intra_op)
-    if arguments.top > len(model.class_names):
-        raise ValueError(
-            f"--top must be at most the {len(model.class_names)} classes of {model.name}. "
-            f"Received {arguments.top}."
-        )
-    names = ("top", "every", "columns", "timeline", "annotate", "batch_size")
-    options = JobOptions(
-        **{name: getattr(arguments, name) for name in names},
-        jobs=arguments.jobs or threads.jobs or DEFAULT_JOBS,
-        threads=threads,
-    )
-    print(f"{model.name}: {threads}; {options.jobs} decoder{'s' * (options.jobs > 1)}")
-    job = ClassificationJob(model, videos, arguments.out, options)
-    failures = job.run()
+    try:
+        classify = _classify_here if arguments.scheduler is None else _classify_on_cluster
+        failures = classify(arguments, videos)
+    except WriteError as error:
+        told = not_written(arguments.out, error)
+        raise WriteError(f"{told} Make room, then go on. {_GOING_ON}") from error
     if failures:
         print(
             f"{len(failures)} of {len(videos)} videos failed or are incomplete; see "
@@ -126,6 +108,41 @@ def run(arguments: Arguments) -> int:
             file=sys.stderr,
         )
     return EXIT_FAILED_VIDEOS if failures else 0
+
+
+def _classify_here(arguments: Arguments, videos: list[Video]) -> dict[str, str]:
+    """With the model in this process; returns why videos failed."""
+    from experiments.classify.folder import classify_folder
+
+    threads = runtime.choose_threads(arguments.threads, workload="classify")
+    runtime.configure(threads, seed=0)
+    model = load_model(arguments, batch_size=arguments.batch_size, threads_a_batch=threads.intra_op)
+    require_classes(model, arguments.top)
+    jobs = arguments.jobs or threads.jobs or DEFAULT_JOBS
+    print(f"{model.name}: {threads}; {jobs} decoder{'s' * (jobs > 1)}")
+    options = replace(_options(arguments), jobs=jobs, threads=threads)
+    return classify_folder(model, videos, arguments.out, options)
+
+
+def _classify_on_cluster(arguments: Arguments, videos: list[Video]) -> dict[str, str]:
+    """With a model on each worker; returns why videos failed."""
+    from experiments.classify.cluster import classify_on_cluster
+
+    assert arguments.scheduler is not None
+    assert arguments.data_dir is not None
+    return classify_on_cluster(
+        *(arguments.scheduler, arguments, videos, arguments.out, _options(arguments)),
+        data_dir=arguments.data_dir,
+        threads=arguments.threads,
+    )
+
+
+def _options(arguments: Arguments) -> JobOptions:
+    """What is written of a video."""
+    from experiments.classify.job import JobOptions
+
+    names = ("top", "every", "columns", "timeline", "annotate", "batch_size")
+    return JobOptions(**{name: getattr(arguments, name) for name in names})
 
 
 def _check(arguments: Arguments) -> list[Video]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.classify.tables import Row
+from experiments.highlights.rendering.ffmpeg import SAME_BYTES
+from preprocess.containers import input_words
 from preprocess.decode import VideoReader, probe
 from preprocess.errors import WriteError
 from preprocess.transforms import FrameFit
@@ -33,11 +36,13 @@ def draw_video(path: Path, rows: Iterable[Row], out: Path) -> None:
 
     Raises:
         WriteError: if it cannot be written.
+        OSError: if there is no room for it.
     """
     info = probe(path)
     size = (info.width + info.width % 2, info.height + info.height % 2)  # as H.264 needs
     fps = min(info.fps or _USUAL_FPS, _FASTEST_FPS)
     temporary = out.with_name(f".{out.name}.part")
+    temporary.unlink(missing_ok=True)  # into which an encoder whose owner died may still write
     encoder = _encoder(path, size, fps, temporary)
     assert encoder.stdin is not None
     assert encoder.stderr is not None
@@ -47,15 +52,23 @@ def draw_video(path: Path, rows: Iterable[Row], out: Path) -> None:
         encoder.stdin.close()
         said = encoder.stderr.read().decode(errors="replace").strip()
         if encoder.wait() != 0:
-            raise WriteError(f"{out} could not be encoded: {said.splitlines()[-1:]}")
+            raise _not_encoded(out, said)
         os.replace(temporary, out)
     except BrokenPipeError:
         said = encoder.stderr.read().decode(errors="replace").strip()
-        raise WriteError(f"{out} could not be encoded: {said}") from None
+        raise _not_encoded(out, said) from None
     finally:
         encoder.kill()
         encoder.wait()
         temporary.unlink(missing_ok=True)
+
+
+def _not_encoded(out: Path, said: str) -> Exception:
+    """By what ffmpeg said."""
+    full = os.strerror(errno.ENOSPC)
+    if full in said:
+        return OSError(errno.ENOSPC, full, str(out))
+    return WriteError(f"{out} could not be encoded: {said.splitlines()[-1:]}")
 
 
 def _encoder(path: Path, size: tuple[int, int], fps: float, out: Path) -> subprocess.Popen:
@@ -65,9 +78,9 @@ def _encoder(path: Path, size: tuple[int, int], fps: float, out: Path) -> subpro
     pictures = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size[0]}x{size[1]}"]
     words = [
         *(imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", "-nostdin"),
-        *(*pictures, "-r", f"{fps:.6f}", "-i", "-", "-i", f"file:{path.absolute()}"),
+        *(*pictures, "-r", f"{fps:.6f}", "-i", "-", *input_words(path)),
         *("-map", "0:v", "-map", "1:a:0?", "-c:v", "libx264", "-preset", "veryfast", "-crf", "23"),
-        *("-pix_fmt", "yuv420p", "-c:a", "aac", "-b:a", "160k"),
+        *(*SAME_BYTES, "-pix_fmt", "yuv420p", "-c:a", "aac", "-b:a", "160k"),
         *("-shortest", "-movflags", "+faststart"),
         *("-f", "mp4", f"file:{out.absolute()}"),
     ]

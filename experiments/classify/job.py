@@ -1,4 +1,4 @@
-"""The job: decode, classify and write, all at the same time, over all videos of a folder."""
+"""The job: decode, classify and write, all at the same time, over some videos."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.classify.annotate import draw_video
-from experiments.classify.failures import write_failures
 from experiments.classify.models import ImageModel
-from experiments.classify.progress import FolderProgress
+from experiments.classify.progress import Notes, Progress
 from experiments.classify.summary import summarize
 from experiments.classify.tables import Columns, Row, Table
 from experiments.classify.timeline import timeline_png
@@ -29,6 +28,7 @@ from preprocess.decode import VideoInfo
 from preprocess.errors import PreprocessError
 from preprocess.feed import FrameBlock, VideoEnded, VideoOpened, feed_frames
 from preprocess.feed_worker import Task
+from preprocess.files import is_disk_full
 
 KEPT_CLASSES = 10  # a row, for summary and timeline, whatever --top shows
 
@@ -53,6 +53,24 @@ class JobOptions:
     """Videos decoded at the same time."""
     threads: Threads = field(default_factory=lambda: Threads(1, 1))
     """Of the model; it works on `inter_op` batches at the same time."""
+
+
+@dataclass
+class Outcome:
+    """What came of some videos.
+
+    Args:
+        failures: why videos failed, by source.
+        num_complete: videos that were there already.
+    """
+
+    failures: dict[str, str] = field(default_factory=dict)
+    num_complete: int = 0
+
+    def add(self, other: Outcome) -> None:
+        """Count in what came of other videos."""
+        self.failures |= other.failures
+        self.num_complete += other.num_complete
 
 
 @dataclass
@@ -90,43 +108,43 @@ class ClassificationJob:
         videos: what to classify.
         out: folder of results.
         options: see there.
+        progress: told how the work gets on.
     """
 
     def __init__(
-        self, model: ImageModel, videos: Sequence[Video], out: Path, options: JobOptions
+        self,
+        model: ImageModel,
+        videos: Sequence[Video],
+        out: Path,
+        options: JobOptions,
+        progress: Progress | None = None,
     ) -> None:
         self._model = model
         self._videos = videos
         self._out = out
         self._options = options
         self._kept = max(options.top, min(KEPT_CLASSES, len(model.class_names)))
-        self._works: list[_Work] = []
-        self._failures: dict[str, str] = {}
-        self._num_complete = 0
-        self._progress = FolderProgress([video.path for video in videos])
+        self._works: dict[int, _Work] = {}  # those begun and not ended, by number
+        self._num_begun = 0
+        self._outcome = Outcome()
+        self._progress = progress or Notes()
         shape = (options.batch_size, *model.fit.frame_shape)
         self._batch = _Batch(np.zeros(shape, model.fit.dtype))
         self._pending: deque[tuple[_Batch, Future]] = deque()
 
-    def run(self) -> dict[str, str]:
-        """Do what is not done yet; returns why videos failed, by source.
+    def run(self) -> Outcome:
+        """Do what is not done yet.
 
         Raises:
             WriteError: if the disk does not take the results.
         """
         try:
-            with (
-                self._progress,
-                ThreadPoolExecutor(self._options.threads.inter_op) as model_threads,
-            ):
+            with ThreadPoolExecutor(self._options.threads.inter_op) as model_threads:
                 self._classify(model_threads)
         finally:
-            for work in self._works:
+            for work in self._works.values():
                 work.table.close()
-        if self._num_complete:
-            print(f"{self._num_complete} of {len(self._videos)} videos were there already.")
-        write_failures(self._out / "failures.csv", self._failures, self._videos)
-        return self._failures
+        return self._outcome
 
     def _classify(self, model_threads: ThreadPoolExecutor) -> None:
         events = feed_frames(
@@ -213,13 +231,16 @@ class ClassificationJob:
             try:
                 table.begin()
             except PreprocessError as error:
+                if is_disk_full(error):
+                    raise
                 self._fail(video, str(error))
                 continue
             if table.started_over:
                 self._progress.say(f"{video.source}: {table.started_over} changed; starting over.")
             elif table.num_rows:
                 self._progress.say(f"{video.source}: going on after {table.num_rows} rows.")
-            self._works.append(_Work(video, table))
+            self._works[self._num_begun] = _Work(video, table)
+            self._num_begun += 1
             yield Task(video.path, skip=table.num_rows)
 
     def _table(self, video: Video) -> Table:
@@ -245,17 +266,17 @@ class ClassificationJob:
 
     def _note_complete(self, video: Video, table: Table) -> None:
         """A video that an earlier run has finished."""
-        self._num_complete += 1
+        self._outcome.num_complete += 1
         self._progress.finish(video.path)
         failure = table.summary()["failure"]
         if failure:
-            self._failures[video.source] = failure
+            self._outcome.failures[video.source] = failure
         if self._options.annotate and not table.path(".annotated.mp4").exists():
             self._draw(video, table)
 
     def _finish(self, ended: VideoEnded) -> None:
         """All rows of a video are written: the rest of its results."""
-        work = self._works[ended.video]
+        work = self._works.pop(ended.video)
         video, table = work.video, work.table
         self._progress.finish(video.path)
         if ended.failure:
@@ -285,10 +306,12 @@ class ClassificationJob:
         try:
             draw_video(video.path, table.rows(), table.path(".annotated.mp4"))
         except PreprocessError as error:
+            if is_disk_full(error):
+                raise
             self._fail(video, str(error))
 
     def _fail(self, video: Video, reason: str) -> None:
-        self._failures[video.source] = reason
+        self._outcome.failures[video.source] = reason
         self._progress.say(f"{video.source}: {reason}")
 
 

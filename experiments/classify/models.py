@@ -77,7 +77,7 @@ def check_options(options: ModelOptions) -> None:
         ValueError: if not.
     """
     path = Path(options.model)
-    is_file = path.suffix in (".keras", ".onnx")
+    is_file = is_model_file(options.model)
     if is_file and not path.is_file():
         raise ValueError(f"--model names a file that is not there: {path}.")
     if is_file and options.weights is not None:
@@ -142,6 +142,17 @@ def load_model(
     )
 
 
+def is_model_file(model: str) -> bool:
+    """Whether `--model` names a file, rather than a network known here."""
+    return Path(model).suffix in (".keras", ".onnx")
+
+
+def model_files(options: ModelOptions) -> list[Path]:
+    """The files that a model is read from."""
+    own = Path(options.model) if is_model_file(options.model) else None
+    return [path for path in (own, options.weights, options.labels) if path is not None]
+
+
 def model_settings(options: ModelOptions) -> dict[str, Any]:
     """What probabilities depend on; files by their contents."""
     settings: dict[str, Any] = {"model": options.model, "policy": options.policy}
@@ -155,6 +166,19 @@ def model_settings(options: ModelOptions) -> dict[str, Any]:
             with path.open("rb") as file:
                 settings[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return settings
+
+
+def require_classes(model: ImageModel, top: int) -> None:
+    """See that a model has as many classes as a row shows.
+
+    Raises:
+        ValueError: if not.
+    """
+    if top > len(model.class_names):
+        raise ValueError(
+            f"--top must be at most the {len(model.class_names)} classes of {model.name}. "
+            f"Received {top}."
+        )
 
 
 def class_names(labels: Path | None, num_classes: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""Two progress bars: the folder, and the video at hand."""
+"""Two progress bars: the folder, and the video at hand. Or notes, where nobody looks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 from tqdm import tqdm
 
@@ -14,6 +15,38 @@ from preprocess.decode import VideoInfo
 _FOLDER = "{desc} {percentage:3.0f}% |{bar}|{postfix}, {remaining} left"
 _VIDEO = "{desc} {percentage:3.0f}% |{bar}| {n:.0f}/{total:.0f} frames"
 _NAME_LENGTH = 30
+
+
+class Progress(Protocol):
+    """Is told how the work gets on."""
+
+    def advance(self, path: Path, num_rows: int, every: int, info: VideoInfo | None) -> None:
+        """Rows of a video were written."""
+
+    def finish(self, path: Path) -> None:
+        """A video is done with."""
+
+    def say(self, text: str) -> None:
+        """Something a person should know."""
+
+
+class Notes:
+    """Keeps what it is told, for another place or for none."""
+
+    def __init__(self) -> None:
+        self.num_rows = 0
+        self.said: list[str] = []
+
+    def advance(self, path: Path, num_rows: int, every: int, info: VideoInfo | None) -> None:
+        """Rows of a video were written."""
+        self.num_rows += num_rows
+
+    def finish(self, path: Path) -> None:
+        """A video is done with."""
+
+    def say(self, text: str) -> None:
+        """Something a person should know."""
+        self.said.append(text)
 
 
 class FolderProgress:

@@ -12,6 +12,7 @@ import io
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -151,7 +152,8 @@ class Table:
     def close(self) -> None:
         """Stop for now."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # of rows that a full disk did not take, and append told of
+                self._file.close()
             self._file = None
 
     def _find_earlier_rows(self) -> tuple[int, int]:

@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from experiments import runtime
-
 COMMANDS = ("train", "predict", "export")
 _HELP = """usage: python -m experiments.epic_kitchens train|predict|export ...
 
@@ -51,7 +49,6 @@ def _train(prog: str, words: list[str]) -> int:
     from experiments.epic_kitchens.job import MODULE, run
 
     arguments = tyro.cli(Arguments, prog=prog, args=words)
-    runtime.stop_on_termination()
 
     def carried_out() -> dict[str, Any] | None:
         if arguments.folds is None:
@@ -59,7 +56,7 @@ def _train(prog: str, words: list[str]) -> int:
         _train_folds(arguments)
         return None
 
-    return carry_out(carried_out, MODULE, resume=arguments.resume)
+    return carry_out(carried_out, MODULE)
 
 
 def _train_folds(arguments: Any) -> None:

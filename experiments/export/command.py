@@ -12,10 +12,10 @@ import tyro
 from tyro.conf import Positional
 
 from experiments import runtime
-from preprocess.errors import PreprocessError
+from experiments.endings import run_command
 from preprocess.messages import silent_decoders
 
-EXIT_DIFFERS, EXIT_ERROR, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_DIFFERS = 1
 _SUFFIX = ".onnx"
 
 
@@ -50,16 +50,14 @@ def main(prog: str, words: Sequence[str]) -> int:
         words: the arguments.
     """
     arguments = tyro.cli(ExportArguments, prog=prog, args=list(words))
-    runtime.stop_on_termination()
-    try:
+
+    def export() -> int:
         with silent_decoders():
             return _export(arguments)
-    except (PreprocessError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_ERROR
-    except KeyboardInterrupt:
-        print("\nStopped; what is not whole is not there.", file=sys.stderr)
-        return EXIT_INTERRUPTED
+
+    return run_command(
+        export, going_on=lambda: "Nothing half-made is left; the same command exports anew."
+    )
 
 
 def _export(arguments: ExportArguments) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.highlights.rendering.ffmpeg import run, url
+from experiments.highlights.rendering.ffmpeg import SAME_BYTES, DiskFullError, run
+from experiments.highlights.rendering.private_folder import private_folder
 from experiments.highlights.rendering.recording import read_recording
 from experiments.prediction.panel import Panel
 from experiments.prediction.video_prediction import VideoPrediction
+from preprocess.containers import input_words
 from preprocess.frame_reader import FrameFolderReader
 from preprocess.transforms import FrameFit
 
@@ -27,6 +29,7 @@ _RELEASE_SECONDS = 0.05
 _EVEN = "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # as H.264 needs
 _OUTPUT = (
     *("-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-pix_fmt", "yuv420p"),
+    *SAME_BYTES,
     *("-fps_mode", "passthrough", "-enc_time_base", "filter"),
     *("-map_metadata", "-1", "-map_chapters", "-1", "-movflags", "+faststart", "-f", "mp4"),
 )
@@ -62,16 +65,21 @@ def annotate(
         if name == "out_time_us" and value.isdecimal():
             on_progress(min(int(value) / 1e6 / max(duration, 1e-9), 1.0))
 
-    prefix = ".annotating-"
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=out.absolute().parent) as name:
-        folder = Path(name)
+    with private_folder(out.absolute().parent, prefix=".annotating-") as folder:
         with ExitStack() as stack:
             if path.is_dir():
                 words = _folder_words(path, folder, prediction, stack)
             else:
                 words = _file_words(path, folder, prediction, stack)
-            run([*words, "copy.mp4"], folder, heard)
+            _run([*words, "copy.mp4"], folder, heard)
         os.replace(folder / "copy.mp4", out)
+
+
+def _run(words: list[str], folder: Path, heard: Callable[[str], None]) -> None:
+    try:
+        run(words, folder, heard)
+    except DiskFullError as error:
+        raise OSError(errno.ENOSPC, str(error), str(folder)) from error
 
 
 def _file_words(
@@ -80,7 +88,7 @@ def _file_words(
     chunk = read_recording([path])[0]
     panel = Panel(prediction, (chunk.width, chunk.height))
     stack.enter_context(_fed(folder / _PANELS, _panels(panel)))
-    pictures = ["-protocol_whitelist", "file", "-i", url(path)]
+    pictures = input_words(path)
     sound = [] if chunk.sound is None else ["-map", f"0:{chunk.sound}", "-c:a", "aac"]
     return _words(pictures, f"0:{chunk.picture}", panel, max(chunk.first_picture, 0.0), sound)
 

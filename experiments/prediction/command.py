@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +11,13 @@ import tyro
 from tyro.conf import Positional
 
 from experiments import runtime
+from experiments.endings import run_command
 from experiments.runs import require_positive
-from preprocess.errors import PreprocessError
 from preprocess.messages import silent_decoders
 
 if TYPE_CHECKING:
     from experiments.prediction.model import WindowModel
     from preprocess.views import Views
-
-EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
 
 
 @dataclass(frozen=True)
@@ -61,19 +58,13 @@ def main(prog: str, args: Sequence[str]) -> int:
         args: the arguments.
     """
     arguments = tyro.cli(PredictArguments, prog=prog, args=list(args))
-    runtime.stop_on_termination()
-    try:
+
+    def predict() -> int:
         with silent_decoders():
             return _predict(arguments)
-    except (PreprocessError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_ERROR
-    except KeyboardInterrupt:
-        print(
-            "\nStopped. The videos that were told of are done; the same command does all again.",
-            file=sys.stderr,
-        )
-        return EXIT_INTERRUPTED
+
+    going_on = "The videos that were told of are done; the same command does all again."
+    return run_command(predict, going_on=lambda: going_on)
 
 
 def _predict(arguments: PredictArguments) -> int:

@@ -17,6 +17,7 @@ from experiments.prediction.results import Tables, VideoResults
 from experiments.prediction.sources import ANNOTATED, find_videos
 from experiments.prediction.video_prediction import VideoPrediction
 from preprocess.errors import PreprocessError
+from preprocess.files import is_disk_full
 
 EXIT_FAILED_VIDEOS = 1
 
@@ -97,10 +98,14 @@ class _Job:
                 try:
                     self._go_through(video, settings, progress)
                 except (PreprocessError, RenderError) as error:
+                    if is_disk_full(error):
+                        raise
                     self._fail(video, str(error), progress)
                 except UnicodeEncodeError:
                     self._fail(video, "its name is not valid UTF-8", progress)
                 except OSError as error:
+                    if is_disk_full(error):
+                        raise
                     self._fail(video, error.strerror or str(error), progress)
                 progress.finish()
         self._tables.fail(self._failures, self._videos)

@@ -8,7 +8,7 @@ pictures are data URIs or, of the predictions, files in `strips/` beside the pag
 
 from __future__ import annotations
 
-import sys
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
+from experiments.endings import run_command
 from experiments.run_directory import Run, read_run, write_atomically
+from experiments.run_files import RunFileError
 
 if TYPE_CHECKING:
     from experiments.report.clips import Sampling, Shards
@@ -46,9 +48,11 @@ def write_report(run_dir: Path, shards: Shards | None = None) -> Path:
     from experiments import plots
     from experiments.metrics import confusion_matrix
     from experiments.report.predictions import write_predictions_page
+    from experiments.report.result_kinds import check_result
     from experiments.report.sections import MATRIX
 
     run = read_run(run_dir)
+    check_result(run.result, run_dir / "result.json")
     sampling = _sampling(run, shards)
     if run.history is not None:
         curves = plots.curves_png(run.history, chance=run.result.get("chance"))
@@ -84,16 +88,23 @@ def _report_html(run: Run, shards: Shards | None, sampling: Sampling) -> str:
 
 def _sampling(run: Run, shards: Shards | None) -> Sampling:
     from experiments.report.clips import Sampling
+    from preprocess.errors import PreprocessError
     from preprocess.views import FrameChoice, Views
 
     flags, choice = {**run.result, **run.config}, run.model.get("choice")
-    return Sampling(
-        stride=flags.get("stride") or 1,
-        maxlen=flags.get("maxlen"),
-        stored_stride=1 if shards is None else shards.stride,
-        choice=FrameChoice(**choice) if choice else None,
-        places=Views.parse(flags.get("views") or "1x1").temporal,
-    )
+    try:
+        return Sampling(
+            stride=operator.index(flags.get("stride") or 1),
+            maxlen=None if flags.get("maxlen") is None else operator.index(flags["maxlen"]),
+            stored_stride=1 if shards is None else shards.stride,
+            choice=FrameChoice(**choice) if choice else None,
+            places=Views.parse(flags.get("views") or "1x1").temporal,
+        )
+    except (TypeError, ValueError, AttributeError, PreprocessError) as error:
+        raise RunFileError(
+            f"config.json, result.json or model.json of {run.path} is damaged: {error}. Take them "
+            "from the run again."
+        ) from error
 
 
 def page_html(title: str, parts: Sequence[object]) -> str:
@@ -110,15 +121,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     prog = "python -m experiments.report"
     arguments = tyro.cli(Arguments, prog=prog, description=__doc__, args=argv)
-    from preprocess.errors import PreprocessError
 
-    try:
-        page = _rebuild(arguments)
-    except (OSError, ValueError, PreprocessError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(f"wrote {page}")
-    return 0
+    def rebuild() -> int:
+        print(f"wrote {_rebuild(arguments)}")
+        return 0
+
+    return run_command(rebuild, going_on=lambda: "The same command writes the report anew.")
 
 
 def _rebuild(arguments: Arguments) -> Path:
@@ -142,5 +150,7 @@ def environment(result: dict[str, Any]) -> dict[str, Any]:
     return {**named, **machine, **versions} if machine or versions or any(named.values()) else {}
 
 
-def _existing(folder: str | None) -> Path | None:
-    return Path(folder) if folder and Path(folder).is_dir() else None
+def _existing(folder: object) -> Path | None:
+    """A folder that config.json names, if it is a folder's name and there is one."""
+    is_name = isinstance(folder, str) and folder and "\0" not in folder
+    return Path(str(folder)) if is_name and Path(str(folder)).is_dir() else None

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from experiments.endings import run_command
 from experiments.environment import describe_environment, git_commit, peak_rss_bytes
 from experiments.results.records import FIELDS, append_record, plain, read_records, refuse_unknown
 from experiments.run_directory import write_atomically
@@ -69,11 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = (tyro.conf.FlagCreatePairsOff,)
     prog = "python -m experiments.results"
     arguments = tyro.cli(Arguments, prog=prog, description=__doc__, args=argv, config=flags)
-    try:
-        return _write_pages(arguments)
-    except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 2
+    return run_command(
+        lambda: _write_pages(arguments),
+        going_on=lambda: "The same command writes the pages anew.",
+    )
 
 
 def _write_pages(arguments: Arguments) -> int:

@@ -10,7 +10,6 @@ auto` takes it from then on. In words, with our own figures: docs/threads.md.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -18,9 +17,8 @@ from typing import Annotated
 import tyro
 from tyro.conf import arg
 
-from experiments import runtime
+from experiments.endings import run_command
 from experiments.threads.workloads import WorkloadName
-from preprocess.errors import PreprocessError
 
 
 @dataclass(frozen=True)
@@ -59,14 +57,12 @@ class Arguments:
 def main(args: list[str] | None = None) -> int:
     """The command line. Returns the exit code."""
     arguments = tyro.cli(Arguments, prog="python -m experiments.threads", args=args)
-    runtime.stop_on_termination()
     from experiments.threads.job import run, show
 
-    try:
-        return show() if arguments.show else run(arguments)
-    except (PreprocessError, ValueError, OSError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nStopped; nothing is kept of the work that was being measured.", file=sys.stderr)
-        return 130
+    return run_command(
+        lambda: show() if arguments.show else run(arguments),
+        going_on=lambda: (
+            "Nothing is kept of the work that was being measured; the same command begins anew."
+        ),
+        also=(RuntimeError,),
+    )

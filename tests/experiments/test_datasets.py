@@ -8,6 +8,7 @@ import pytest
 from experiments import datasets
 from preprocess.catalog import DEMO, UCF11
 from preprocess.errors import PreprocessError
+from preprocess.settings import FrameSettings
 
 
 @pytest.fixture(autouse=True)
@@ -49,3 +50,39 @@ def test_a_clip_that_cannot_be_read_stops_the_run(videos, tmp_path):
         datasets.open_dataset(UCF11, videos=folder, shards=None, jobs=1)
     shards = datasets.open_dataset(UCF11, videos=folder, shards=None, jobs=1, allow_failures=True)
     assert len(shards) == 3
+
+
+def test_a_cluster_is_asked_where_one_is_named(monkeypatch, tmp_path, small_shards):
+    """Red when --scheduler gets lost on its way, and one machine does all the work."""
+    from types import SimpleNamespace
+
+    from experiments.clip_arguments import ClipArguments
+    from experiments.clip_parts import open_clips
+    from experiments.highlights.commands.extract import Extract as ExtractPictures
+    from preprocess.commands import Extract
+
+    asked = []
+
+    class Asked(Exception):
+        pass
+
+    def ask(extract):
+        asked.append(extract.scheduler)
+        raise Asked
+
+    def ask_pictures(*arguments, **options):
+        asked.append(options["scheduler"])
+        raise Asked
+
+    monkeypatch.setattr(Extract, "run", ask)
+    monkeypatch.setattr("experiments.highlights.labels.labels.read_labels", lambda path: [])
+    extraction = "experiments.highlights.scoring.extraction.extract_pictures"
+    monkeypatch.setattr(extraction, ask_pictures)
+    arguments = ClipArguments(videos=tmp_path, shards=small_shards, scheduler="tcp://b:1")
+    with pytest.raises(Asked):
+        datasets.open_dataset(UCF11, videos=tmp_path, shards=None, scheduler="tcp://a:1")
+    with pytest.raises(Asked):
+        open_clips(UCF11, arguments, SimpleNamespace(settings=lambda: FrameSettings()))
+    with pytest.raises(Asked):
+        ExtractPictures(tmp_path / "labels.csv", tmp_path, scheduler="tcp://c:1").run()
+    assert asked == ["tcp://a:1", "tcp://b:1", "tcp://c:1"]

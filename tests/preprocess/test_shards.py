@@ -237,6 +237,79 @@ def test_an_index_that_is_not_understood(copy: Path) -> None:
         open_shards(copy)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"complete": "yes"},
+        {"num_clips": -1},
+        {"num_clips": True},
+        {"command": None},
+        {"class_names": ["biking", "biking"]},
+        {"class_names": [3, 4]},
+        {"settings": {"size": [16]}},
+        {"settings": 7},
+    ],
+    ids=str,
+)
+def test_an_index_of_other_kinds_is_refused(copy: Path, changes: dict[str, object]) -> None:
+    """Red when a wrong value goes on to where nobody expects it."""
+    index = json.loads((copy / "dataset.json").read_text())
+    (copy / "dataset.json").write_text(json.dumps(index | changes))
+    with pytest.raises(ShardError, match=r"dataset\.json is damaged"):
+        open_shards(copy)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("num_frames", -1, r"shard-.* is damaged \(it is to hold -1 frames"),
+        ("num_frames", 0, r"shard-.* is damaged \(it is to hold 0 frames"),
+        ("source", b"", r"shard-.* is damaged"),
+        ("source", b"\xff", r"shard-.* is damaged"),
+        ("class_name", b"sleeping", r"its shards hold the class 'sleeping'"),
+        ("source", b"walking/v_walking_02/v_walking_02_03.mpg", r"its shards hold a clip twice"),
+    ],
+)
+def test_an_impossible_record_is_refused(
+    copy: Path, column: str, value: object, message: str
+) -> None:
+    """Red when a clip has another number of frames, or another class, than was stored."""
+    shard = open_shards(copy)[0]._shard
+    with h5py.File(shard, "r+") as file:
+        rows = file["records"][()]
+        rows[column][0] = value
+        file["records"][...] = rows
+    with pytest.raises(ShardError, match=message):
+        open_shards(copy)
+
+
+@pytest.mark.parametrize("content", [7, "x", np.zeros(3), h5py.Empty("u1")], ids=repr)
+def test_a_table_of_another_kind_is_refused(copy: Path, content: object) -> None:
+    shard = next(copy.glob("shard-*.h5"))
+    with h5py.File(shard, "r+") as file:
+        del file["records"]
+        file["records"] = content
+    with pytest.raises(ShardError, match=f"{shard.name} is damaged"):
+        open_shards(copy)
+
+
+@pytest.mark.parametrize("change", ["float", "shorter", "narrower", "flat"])
+def test_frames_of_another_kind_are_refused(copy: Path, change: str) -> None:
+    """Red when a model is given fewer frames than are recorded, or numbers that are no pixels."""
+    shards = open_shards(copy)
+    with h5py.File(shards[0]._shard, "r+") as file:
+        frames = file["clips"]["0000"][()]
+        del file["clips"]["0000"]
+        file["clips"]["0000"] = {
+            "float": frames / 255,
+            "shorter": frames[1:],
+            "narrower": frames[:, :, 1:],
+            "flat": frames.reshape(-1),
+        }[change]
+    with pytest.raises(ShardError, match=f"{shards[0]._shard.name} is damaged"):
+        shards[0].read(max_frames=2)
+
+
 def test_bytes_do_not_depend_on_the_compression(videos: Path, tmp_path: Path) -> None:
     for name in COMPRESSIONS:
         extract(videos, tmp_path / name, FrameSettings(compression=name), jobs=1)

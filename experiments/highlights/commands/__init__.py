@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Any, Union
 
 import tyro
 from tyro.conf import subcommand
 
-from experiments import runtime
+from experiments.endings import run_command
 from experiments.highlights.commands.demo import Demo
 from experiments.highlights.commands.extract import Extract
 from experiments.highlights.commands.labels import Labels
@@ -16,11 +15,8 @@ from experiments.highlights.commands.reel import Reel
 from experiments.highlights.commands.review import Review
 from experiments.highlights.commands.run import Run
 from experiments.highlights.commands.train import Train
-from preprocess.errors import PreprocessError
 
 COMMANDS = (Demo, Extract, Train, Run, Review, Reel, Labels)
-EXIT_ERROR = 2
-EXIT_INTERRUPTED = 130
 
 
 def main(args: list[str] | None = None) -> int:
@@ -28,15 +24,11 @@ def main(args: list[str] | None = None) -> int:
     command = tyro.cli(
         _commands(), prog="python -m experiments.highlights", description=__doc__, args=args
     )
-    runtime.stop_on_termination()
-    try:
-        return command.run()
-    except (PreprocessError, ValueError, OSError, RuntimeError, ModuleNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_ERROR
-    except KeyboardInterrupt:
-        print("\nStopped; nothing half-made is left.", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    return run_command(
+        command.run,
+        going_on=lambda: command.going_on,
+        also=(RuntimeError, ModuleNotFoundError),
+    )
 
 
 def _commands() -> Any:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 DATA = Path("data/highlights-demo")
 _WANTED = 0.9  # of the reel's seconds, and of the highlights'
@@ -30,6 +31,8 @@ class Demo:
     """Of the stream and of the training."""
     jobs: int | None = None
     """Worker processes; one a processor if not given."""
+
+    going_on: ClassVar[str] = "What is finished is kept; the same command goes on from there."
 
     def run(self) -> int:
         """All steps; the exit code says whether the reel holds the highlights."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from tyro.conf import Positional
 
@@ -42,10 +42,14 @@ class Extract:
     """Of the shards: none is the fastest to write, zstd the smallest."""
     jobs: int | None = None
     """Worker processes; one a processor if not given."""
+    scheduler: str | None = None
+    """tcp://HOST:8786 of a Dask cluster whose workers decode instead; see docs/cluster.md."""
     allow_failures: bool = False
     """Exit with 0 though some clips could not be read; failures.csv names them."""
     overwrite: bool = False
     """Remove what the directory holds, and start anew."""
+
+    going_on: ClassVar[str] = "Finished shards are kept; the same command goes on from there."
 
     def run(self) -> int:
         """Extract and say what was done; the exit code."""
@@ -62,6 +66,7 @@ class Extract:
                 labels_folder=self.labels.parent,
                 command=f"python -m experiments.highlights extract {self.labels} {self.shards}",
                 jobs=self.jobs,
+                scheduler=self.scheduler,
                 overwrite=self.overwrite,
                 progress=progress,
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import tyro
 from tyro.conf import Positional
@@ -19,6 +20,8 @@ class Reel(ReelOptions):
     """CSV with the columns time_seconds and probability."""
     recording: Positional[Path] = tyro.MISSING
     """A video; or a folder of part0.mp4 ... part10.mp4; or what their names begin with."""
+
+    going_on: ClassVar[str] = "Nothing half-made is left; the same command begins anew."
 
     def run(self) -> int:
         """Select and render; the exit code."""

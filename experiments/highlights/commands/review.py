@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import tyro
 from tyro.conf import Positional, arg
@@ -46,6 +46,8 @@ class Review(SelectionOptions):
     """Of the page; 0 takes one that is free."""
     open: bool = True
     """Open a browser. Other users of this machine may then see the address, token and all."""
+
+    going_on: ClassVar[str] = "Decisions are kept; the same command goes on from there."
 
     def run(self) -> int:
         """Serve the page until Ctrl-C; the exit code."""

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import tyro
 from tyro.conf import Positional, arg
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from experiments.highlights.scoring.scoring_job import ScoringOptions
     from experiments.highlights.selection.scores import Floats
 
-EXIT_INTERRUPTED = 130
 _PART_SECONDS = 60.0  # in which a whole recording is drawn
 
 
@@ -48,12 +47,16 @@ class Run(ReelOptions):
     """Pictures the model sees at once."""
     threads: str = "auto"
     """TensorFlow's thread pools: INTRA,INTER such as 1,2; or auto."""
+    scheduler: str | None = None
+    """tcp://HOST:8786 of a Dask cluster whose workers score instead; see docs/cluster.md."""
     annotate: Path | None = None
     """Also write the whole recording with its score drawn into it, which takes long."""
     overwrite_scores: bool = False
     """Predict anew, though there are scores."""
     allow_failures: bool = False
     """Go on without chunks that cannot be read."""
+
+    going_on: ClassVar[str] = "The scores so far are kept; the same command goes on after them."
 
     def __post_init__(self) -> None:
         if self.threshold is None:
@@ -70,15 +73,7 @@ class Run(ReelOptions):
         scoring = self._scoring()
         chunks = self._chunks()
         with KeptScores(self.out, scoring.made_of(chunks)) as kept:
-            try:
-                options = self._score(chunks, kept, scoring)
-            except KeyboardInterrupt:
-                print(
-                    f"\nStopped. {kept.num_rows:,} scores are kept; the same command goes on "
-                    "after them.",
-                    file=sys.stderr,
-                )
-                return EXIT_INTERRUPTED
+            options = self._score(chunks, kept, scoring)
             scores = kept.read()
         code = options.make(chunks, scores)
         if not self.dry_run:
@@ -102,6 +97,8 @@ class Run(ReelOptions):
             batch_size=self.batch_size,
             threads=runtime.choose_threads(self.threads, workload="resnet"),
             allow_failures=self.allow_failures,
+            scheduler=self.scheduler,
+            worker_threads=self.threads,
         )
 
     def _chunks(self) -> tuple[Chunk, ...]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from tyro.conf import Positional
 
-EXIT_INTERRUPTED = 130
+from experiments.runs import typed_command
 
 
 @dataclass(frozen=True)
@@ -59,16 +58,16 @@ class Train:
     allow_failures: bool = False
     """Go on without labelled clips that have no pictures."""
 
+    @property
+    def going_on(self) -> str:
+        """How to continue a run that is stopped."""
+        return f"Continue with: {typed_command('experiments.highlights', resume=True)}"
+
     def run(self) -> int:
         """Train and say what came out; the exit code."""
-        from experiments.highlights.training.job import command, train_scorer
+        from experiments.highlights.training.job import train_scorer
 
-        try:
-            result = train_scorer(self)
-        except KeyboardInterrupt:
-            resume = "" if self.resume else " --resume"
-            print(f"\nStopped. Continue with: {command()}{resume}", file=sys.stderr)
-            return EXIT_INTERRUPTED
+        result = train_scorer(self)
         chance = result["num_validation_highlight_pictures"] / result["num_validation_pictures"]
         wanted = result["wanted_precision"]
         if not result["wanted_precision_reached"]:

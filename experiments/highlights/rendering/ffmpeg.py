@@ -11,6 +11,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from preprocess.containers import in_plain_words
+
+# x264's lookahead in a thread of its own gives other bytes from one run to the next.
+SAME_BYTES = ("-x264-params", "sync-lookahead=0")
 _ADDRESS = re.compile(r"^(\[[^\]]* @ 0x[0-9a-f]+\] ?)+")
 _BOILERPLATE = re.compile(
     r"Conversion failed!|Task finished with error|Terminating thread with|Nothing was written"
@@ -26,6 +30,10 @@ _MOST_LINES = 5000  # a damaged file has a complaint for each of its frames
 
 class RenderError(RuntimeError):
     """A reel cannot be made; the message is for a person."""
+
+
+class DiskFullError(RenderError):
+    """ffmpeg could not write on; the message is the system's reason."""
 
 
 def url(path: Path) -> str:
@@ -64,6 +72,8 @@ def run(
         child.stdout.close()
         listener.join()
     if code != 0:
+        if any(_NO_SPACE in line for line in said):
+            raise DiskFullError(_NO_SPACE)
         raise RenderError(_failure(code, said))
     return list(said)
 
@@ -112,9 +122,8 @@ def _listen(child: subprocess.Popen[bytes], said: deque[str]) -> None:
 
 def _failure(code: int, said: Iterable[str]) -> str:
     lines = complaints(said)
-    if any(_NO_SPACE in line for line in lines):
-        return "The disk is full: ffmpeg could not write the reel. Free some space and try again."
+    refusal = next((line for line in lines if in_plain_words(line) != line), None)
     if not lines:
         reason = f"signal {-code}" if code < 0 else f"exit code {code}"
         return f"ffmpeg failed without a word ({reason})."
-    return f"ffmpeg failed: {lines[-1]}"
+    return f"ffmpeg failed: {in_plain_words(refusal or lines[-1])}"

@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
+from experiments.highlights.rendering.ffmpeg import SAME_BYTES
 from experiments.highlights.rendering.pieces import Form, Piece, Stretch
 from experiments.highlights.rendering.recording import Chunk
 from experiments.highlights.rendering.seeking import find_preroll, input_words, shift
 
 STRIP_RATE = 5
-_PICTURE = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-pix_fmt", "yuv420p")
+_PICTURE = (
+    *("-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-pix_fmt", "yuv420p"),
+    *SAME_BYTES,
+)
 _SOUND = ("-c:a", "pcm_f32le")
 
 

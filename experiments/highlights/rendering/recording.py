@@ -13,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from experiments.highlights.rendering.ffmpeg import RenderError, complaints, run, url
+from preprocess.containers import input_words
 
 _USUAL_RATE = Fraction(30)
 _FASTEST_RATE = 120
@@ -79,7 +80,7 @@ def _read_chunk(path: Path) -> Chunk:
         raise RenderError(f"{path}: {'not a file' if path.exists() else 'no such file'}.")
     header: list[str] = []
     words = [
-        *("-loglevel", "info", "-copyts", "-protocol_whitelist", "file", "-i", url(path)),
+        *("-loglevel", "info", "-copyts", *input_words(path)),
         *(
             "-map",
             "0:V:0",
@@ -169,8 +170,8 @@ def _end_seconds(path: Path, stream: int, rate: Fraction) -> float:
     for seek in (["-sseof", f"-{_TAIL_SECONDS}"], []):
         tail = _Tail(rate)
         words = [
-            *("-loglevel", "error", "-copyts", *seek, "-protocol_whitelist", "file"),
-            *("-i", url(path), "-map", f"0:{stream}", "-c", "copy", "-copyinkf"),
+            *("-loglevel", "error", "-copyts", *seek, *input_words(path)),
+            *("-map", f"0:{stream}", "-c", "copy", "-copyinkf"),
             *("-f", "framecrc", "-"),
         ]
         try:

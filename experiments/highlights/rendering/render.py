@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,11 +17,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from experiments.highlights.rendering.chunk_files import recording_chunks
-from experiments.highlights.rendering.ffmpeg import RenderError, complaints, run
+from experiments.highlights.rendering.ffmpeg import DiskFullError, RenderError, complaints, run
 from experiments.highlights.rendering.piece_words import STRIP_RATE, piece_words
 from experiments.highlights.rendering.pieces import Form, Piece, plan, reel_form
+from experiments.highlights.rendering.private_folder import private_folder
 from experiments.highlights.rendering.recording import read_recording, recording_duration
 from experiments.highlights.rendering.score_strip import strip_size, write_strip
+from preprocess.files import not_written
 from preprocess.times import format_time
 
 __all__ = ["RenderError", "check_output", "recording_chunks", "render_reel"]
@@ -75,7 +76,7 @@ def render_reel(
     segments = _checked(segments, recording_duration(chunks))
     form = reel_form(chunks)
     pieces = plan(chunks, segments, crossfade, form.rate)
-    with _private_folder(out) as folder:
+    with _told_in_words(out), private_folder(out.absolute().parent, prefix=".reel-") as folder:
         reel = _Reel(folder, form, pieces, (scores, threshold), on_progress, on_notice)
         reel.render()
         reel.join("reel.mp4")
@@ -139,17 +140,16 @@ def _checked(segments: Sequence[tuple[float, float]], duration: float) -> list[t
 
 
 @contextmanager
-def _private_folder(out: Path) -> Iterator[Path]:
-    """A folder beside the output, on the same disk, gone afterwards whatever happens."""
+def _told_in_words(out: Path) -> Iterator[None]:
+    """What keeps a reel from being written."""
     try:
-        with tempfile.TemporaryDirectory(
-            prefix=".reel-", dir=out.absolute().parent, ignore_cleanup_errors=True
-        ) as name:
-            yield Path(name)
+        yield
     except BrokenPipeError:  # of who is told of the progress
         raise
+    except DiskFullError as error:
+        raise RenderError(f"{not_written(out, error)} Make room, and try again.") from error
     except OSError as error:
-        raise RenderError(f"{out} cannot be written: {error.strerror or error}.") from error
+        raise RenderError(not_written(out, error.strerror or error)) from error
 
 
 class _Reel:

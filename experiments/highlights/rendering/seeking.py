@@ -6,8 +6,9 @@ import math
 import re
 from fractions import Fraction
 
-from experiments.highlights.rendering.ffmpeg import RenderError, run, url
+from experiments.highlights.rendering.ffmpeg import RenderError, run
 from experiments.highlights.rendering.pieces import Stretch
+from preprocess import containers
 
 _PREROLL_SECONDS = (0.1, 10.0, 60.0)  # a decoder of sound needs a little of what is before
 
@@ -34,7 +35,7 @@ def input_words(stretch: Stretch, preroll: int, rate: Fraction) -> list[str]:
     """
     start = stretch.seconds(0, rate) - float(preroll / rate)
     seek = ["-noaccurate_seek", "-ss", f"{start:.6f}"] if start > 0 else []
-    return [*seek, "-protocol_whitelist", "file", "-i", url(stretch.chunk.path)]
+    return [*seek, *containers.input_words(stretch.chunk.path)]
 
 
 def shift(stretch: Stretch, preroll: int, rate: Fraction) -> int:

@@ -7,9 +7,9 @@ import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,8 @@ class BatchReader:
         settings: of the pictures.
         box: the part of the picture that shows the excitement; None for all of it.
         after: pictures up to this time are left out, in seconds of the recording.
+        stretch: all that is read of a lone chunk, in seconds after its first picture; from
+            `parts`. None for all of the recording.
         batch_size: pictures a batch; the last one of a chunk may be smaller.
         threads: of the decoder.
         allow_failures: whether a chunk that cannot be read is left out.
@@ -66,6 +68,7 @@ class BatchReader:
     settings: PictureSettings
     box: Box | None = None
     after: float = -math.inf
+    stretch: Stretch | None = None
     batch_size: int = 32
     threads: int = 1
     allow_failures: bool = False
@@ -91,13 +94,29 @@ class BatchReader:
                     future.cancel()
                 thread.submit(batches.close).result()
 
+    def parts(self) -> list[BatchReader]:
+        """Readers of some minutes each, in order, which together give the same pictures."""
+        return [
+            replace(self, chunks=(chunk,), stretch=stretch)
+            for chunk in self.chunks
+            for stretch in self._wanted(chunk)
+        ]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return BatchReader, tuple(getattr(self, one.name) for one in fields(self) if one.init)
+
+    def _wanted(self, chunk: Chunk) -> tuple[Stretch, ...]:
+        if self.stretch is not None:
+            return (self.stretch,)
+        return _stretches(chunk, self.settings, self.after - chunk.offset - chunk.first_picture)
+
     def _of_chunk(self, chunk: Chunk) -> Iterator[Batch]:
         """All batches of a chunk; what is wrong with it comes with the last."""
-        zero = chunk.offset + chunk.first_picture
-        stretches = _stretches(chunk, self.settings, self.after - zero)
+        stretches = self._wanted(chunk)
         if not stretches:
             return
-        watch = _Watch(chunk, self.settings, stretches[0][0])
+        zero = chunk.offset + chunk.first_picture
+        watch = _Watch(chunk, self.settings, (stretches[0][0], stretches[-1][1]))
         try:
             with PictureReader(
                 *(chunk.path, self.settings),
@@ -110,12 +129,12 @@ class BatchReader:
                     times, pictures = self._read(reader, zero, watch)
                     is_last = len(times) < self.batch_size
                     notices = watch.notices(reader.complaint) if is_last else ()
-                    until = chunk.offset + (chunk.duration if is_last else watch.last)
+                    until = chunk.offset + (watch.end if is_last else watch.last)
                     yield Batch(times, pictures, until, notices)
         except DecodeError as error:
             if not self.allow_failures:
                 raise DecodeError(f"{chunk.path}: {error}") from error
-            end = chunk.offset + chunk.duration
+            end = chunk.offset + watch.end
             yield _nothing(self.settings, end, f"{chunk.path} is left out: {error}.")
 
     def _read(
@@ -134,18 +153,20 @@ class BatchReader:
 
 
 class _Watch:
-    """Looks for what is wrong with the pictures of a chunk."""
+    """Looks for what is wrong with the pictures of a chunk, or of a stretch of it."""
 
-    def __init__(self, chunk: Chunk, settings: PictureSettings, start: float) -> None:
+    def __init__(self, chunk: Chunk, settings: PictureSettings, stretch: Stretch) -> None:
         self._chunk = chunk
         step = 1 / settings.fps if settings.fps else (settings.every or 1) / float(chunk.rate)
         self._longest = step + _NOTICED_GAP_SECONDS
         self._gaps: list[tuple[float, float]] = []
         self._num_behind = 0
         self._lacks_sound = chunk.sound is None and "sound" in settings.parts
-        self._lacks_pictures = start == 0
-        self.last = chunk.first_picture + start
-        """When the picture before was shown, in seconds of the chunk."""
+        self.end = min(chunk.first_picture + stretch[1], chunk.duration)
+        """Of what is read, in seconds of the chunk."""
+        self.last = chunk.first_picture + stretch[0]
+        """When the picture before was shown, likewise."""
+        self._lacks_pictures = stretch[0] == 0 and self.end == chunk.duration
 
     def sees(self, seconds: float) -> bool:
         """Whether a picture so long after the first lies in the chunk, before the next begins."""
@@ -158,14 +179,14 @@ class _Watch:
         return True
 
     def notices(self, complaint: str) -> tuple[str, ...]:
-        """What was wrong with the chunk, at its end.
+        """What was wrong, at the end.
 
         Raises:
-            DecodeError: if there was no picture at all.
+            DecodeError: if in all of the chunk there was no picture.
         """
         if self._lacks_pictures:
             raise DecodeError("no picture could be decoded")
-        self._reach(self._chunk.duration)
+        self._reach(self.end)
         found = []
         if self._lacks_sound:
             found.append("it has no sound; that part of its pictures is black.")

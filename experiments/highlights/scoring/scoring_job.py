@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments import formatting, runtime
+from preprocess.machine import read_machine
 
 if TYPE_CHECKING:
     from experiments.highlights.labels.types import Box
     from experiments.highlights.rendering.recording import Chunk
+    from experiments.highlights.scoring.cluster import ScoredPart
     from experiments.highlights.scoring.kept_scores import KeptScores
     from experiments.highlights.scoring.picture_batches import Batch
     from experiments.highlights.scoring.scorer import Scorer
@@ -35,6 +37,8 @@ class ScoringOptions:
         batch_size: pictures the model sees at once.
         threads: TensorFlow's pools; the model works on `inter_op` batches at the same time.
         allow_failures: whether chunks that cannot be read are left out.
+        scheduler: address of a Dask cluster whose workers score instead, or None.
+        worker_threads: their pools: auto, by each worker's machine, or INTRA,INTER.
     """
 
     model: Path
@@ -44,6 +48,8 @@ class ScoringOptions:
     batch_size: int
     threads: runtime.Threads
     allow_failures: bool
+    scheduler: str | None = None
+    worker_threads: str = "auto"
 
     def load(self) -> Scorer:
         """The model; TensorFlow is imported with the pools.
@@ -62,7 +68,7 @@ class ScoringOptions:
         return {
             "version": _VERSION,
             "recording": [[file.st_size, file.st_mtime_ns] for file in files],
-            "model": _digest(self.model),
+            "model": model_digest(self.model),
             "box": None if self.box is None else str(self.box),
             "rate": [self.fps, self.every],
         }
@@ -90,9 +96,9 @@ def score_into(
     from tqdm import tqdm
 
     from experiments.highlights.rendering.recording import recording_duration
+    from experiments.highlights.scoring.cluster import score_on_cluster
     from experiments.highlights.scoring.picture_batches import BatchReader
     from experiments.highlights.scoring.scoring import score_recording
-    from preprocess.machine import read_machine
     from preprocess.messages import silent_decoders
 
     kept.begin()
@@ -105,7 +111,7 @@ def score_into(
         *(chunks, settings, options.box or scorer.box),
         after=kept.last_time,
         batch_size=options.batch_size,
-        threads=min(read_machine().num_cpus, _MOST_DECODER_THREADS),
+        threads=decoder_threads(),
         allow_failures=options.allow_failures,
     )
     begun, before = time.monotonic(), kept.num_rows
@@ -120,7 +126,7 @@ def score_into(
     )
     with silent_decoders(), bar:
 
-        def take(batch: Batch, probabilities: Any) -> None:
+        def take(batch: Batch | ScoredPart, probabilities: Any) -> None:
             kept.append(batch.times, probabilities)
             for notice in batch.notices:
                 bar.write(notice)
@@ -128,13 +134,21 @@ def score_into(
             bar.set_postfix_str(f"{speed:.0f} times as fast as it plays", refresh=False)
             bar.update(batch.until - bar.n)
 
-        score_recording(scorer, reader, take, at_once=options.threads.inter_op)
+        if options.scheduler is None:
+            score_recording(scorer, reader, take, at_once=options.threads.inter_op)
+        else:
+            score_on_cluster(options, reader, take, folder=kept.path.parent)
     kept.finish()
     seconds = formatting.duration(time.monotonic() - begun)
     say(f"{kept.num_rows - before:,} pictures were scored in {seconds}: {kept.path}")
 
 
-def _digest(model: Path) -> str:
+def decoder_threads() -> int:
+    """As many as the machine has processors for, and FFmpeg takes."""
+    return min(read_machine().num_cpus, _MOST_DECODER_THREADS)
+
+
+def model_digest(model: Path) -> str:
     """Of all that a scorer is; what is missing is told when it is loaded."""
     from experiments.highlights.scoring.scorer import FILE, MODEL
 

@@ -20,7 +20,7 @@ from experiments.highlights.training.options import (
     run_name,
 )
 from experiments.highlights.training.recipes import Recipe, build_change, build_optimizer
-from experiments.run_directory import write_atomically
+from experiments.run_directory import remove_partials, write_atomically
 from experiments.runs import choose_run_dir, threads_of_run, write_config
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def train_scorer(options: Train) -> dict[str, Any]:
     run_dir = choose_run_dir(run_name(options), out=options.out, resume=options.resume)
     threads = threads_of_run(run_dir) if options.threads == "auto" else None
     threads = threads or runtime.choose_threads(options.threads)
+    remove_partials(run_dir)
     config = config_of(options, recipe, data) | {"threads_used": asdict(threads)}
     finished = run_dir / "result.json"
     if finished.exists():

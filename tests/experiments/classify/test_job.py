@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from experiments.classify.failures import write_failures
-from experiments.classify.job import ClassificationJob, JobOptions, top_classes
+from experiments.classify.folder import classify_folder
+from experiments.classify.job import JobOptions, top_classes
 from experiments.classify.videos import Video, find_videos
 from experiments.runtime import Threads
 
@@ -22,7 +23,7 @@ OPTIONS = JobOptions(top=3, batch_size=8, jobs=2, timeline=False)
 
 def classify(model, folder, out, **changes):
     options = dataclasses.replace(OPTIONS, **changes)
-    return ClassificationJob(model, find_videos(folder), out, options).run()
+    return classify_folder(model, find_videos(folder), out, options)
 
 
 def plain_loop(model, path, every=1):

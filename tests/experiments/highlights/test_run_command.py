@@ -298,7 +298,7 @@ def test_a_stop_leaves_nothing_but_scores(source, model, tmp_path):
     assert process.returncode == 130
     assert not any(Path(f"/proc/{child}").exists() for child in began)
     kept = len(part.read_text().splitlines()) - 1
-    assert f"{kept} scores are kept; the same command goes on" in said
+    assert "Interrupted. The scores so far are kept; the same command goes on" in said
     assert "Traceback" not in said
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"model", "reel.scores.csv.part", "reel.scores.json.part"}

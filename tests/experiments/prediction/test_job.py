@@ -250,6 +250,6 @@ def test_stopped_from_outside(tmp_path):
     run.send_signal(signal.SIGINT)
     _, said = run.communicate(timeout=60)
     assert run.returncode == 130
-    assert "Stopped." in said.decode()
+    assert "Interrupted. The videos that were told of are done" in said.decode()
     assert "Traceback" not in said.decode()
     assert files(tmp_path / "out") == {"x.csv", "x.json", "predictions.csv"}

@@ -1,0 +1,173 @@
+"""A folder of videos on a Dask cluster: a video a task, by processes that keep the model."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, as_completed
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from experiments import runtime
+from experiments.classify.folder import conclude
+from experiments.classify.job import ClassificationJob, JobOptions, Outcome
+from experiments.classify.models import (
+    ImageModel,
+    ModelOptions,
+    is_model_file,
+    load_model,
+    model_files,
+    model_settings,
+    require_classes,
+)
+from experiments.classify.progress import FolderProgress, Notes
+from experiments.classify.videos import Video
+from preprocess.cluster import cluster_servants
+from preprocess.errors import PreprocessError
+from preprocess.lock import exclusive
+from preprocess.servants import ServantDiedError
+
+_LOCKS = ".locks"
+_WORKLOAD = "classify"
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A model on a worker.
+
+    Args:
+        options: of the model, with absolute paths.
+        settings: what its probabilities depend on, as the command says it.
+        batch_size: frames the model sees at once.
+        threads: auto, by the worker's machine, or INTRA,INTER.
+    """
+
+    options: ModelOptions
+    settings: dict[str, Any]
+    batch_size: int
+    threads: str
+
+    def open(self) -> Callable[[VideoTask], VideoReport]:
+        """Load the model.
+
+        Raises:
+            PreprocessError: if its files are others here.
+            ValueError, WeightsError, OSError: for the reasons of `load_model`.
+        """
+        threads = runtime.choose_threads(self.threads, workload=_WORKLOAD)
+        runtime.configure(threads, seed=0)
+        model = load_model(
+            self.options, batch_size=self.batch_size, threads_a_batch=threads.intra_op
+        )
+        if model.settings | {"model": ""} != self.settings | {"model": ""}:
+            raise PreprocessError(
+                f"A worker finds other files than this machine under the paths of {model.name}, "
+                "its weights or its labels. All machines must see the same."
+            )
+        return partial(_classify, replace(model, settings=self.settings), threads)
+
+
+@dataclass(frozen=True)
+class VideoTask:
+    """One video to classify; all paths are absolute."""
+
+    video: Video
+    out: Path
+    options: JobOptions
+
+
+@dataclass(frozen=True)
+class VideoReport:
+    """What came of it, and what is to be said of it."""
+
+    outcome: Outcome
+    num_rows: int = 0
+    said: tuple[str, ...] = ()
+
+
+def classify_on_cluster(
+    scheduler: str,
+    model: ModelOptions,
+    videos: Sequence[Video],
+    out: Path,
+    options: JobOptions,
+    *,
+    data_dir: Path,
+    threads: str,
+) -> dict[str, str]:
+    """Classify the videos that are not done yet; returns why some failed, by source.
+
+    Args:
+        scheduler: address of a Dask cluster.
+        model: checked by `check_options`.
+        videos: what to classify.
+        out: folder of results, which all workers must see.
+        options: what is written; jobs and threads are the workers' own.
+        data_dir: folder of the videos, which all workers must see.
+        threads: of the model: auto, by each worker's machine, or INTRA,INTER.
+
+    Raises:
+        PreprocessError: if the cluster cannot do it, or the disk does not take the results.
+        ValueError, WeightsError, OSError: if the model cannot be loaded.
+    """
+    classifier = Classifier(_absolute(model), model_settings(model), options.batch_size, threads)
+    videos = [replace(video, path=video.path.absolute()) for video in videos]
+    needs = [data_dir.absolute(), *model_files(classifier.options)]
+    outcome = Outcome()
+    try:
+        with (
+            FolderProgress([video.path for video in videos]) as progress,
+            cluster_servants(scheduler, out, classifier, needs) as submit,
+        ):
+            tasks = [VideoTask(video, out.absolute(), options) for video in videos]
+            waiting = {submit(task): task.video for task in tasks}
+            for done in as_completed(waiting):
+                report = _report(done, waiting[done])
+                outcome.add(report.outcome)
+                _tell(progress, waiting[done], report, options)
+    finally:
+        shutil.rmtree(out / _LOCKS, ignore_errors=True)
+    return conclude(outcome, videos, out)
+
+
+def _absolute(model: ModelOptions) -> ModelOptions:
+    """The model's options alone, with paths that are the same for all machines."""
+    options: dict[str, Any] = {one.name: getattr(model, one.name) for one in fields(ModelOptions)}
+    for name, value in options.items():
+        if isinstance(value, Path):
+            options[name] = value.absolute()
+    if is_model_file(model.model):
+        options["model"] = str(Path(model.model).absolute())
+    return ModelOptions(**options)
+
+
+def _report(done: Future[VideoReport], video: Video) -> VideoReport:
+    """What a task gave; a video at which processes die fails alone, and keeps its rows."""
+    try:
+        return done.result()
+    except ServantDiedError as error:
+        said = f"{video.source}: {error}"
+        return VideoReport(Outcome({video.source: str(error)}), said=(said,))
+
+
+def _tell(progress: FolderProgress, video: Video, report: VideoReport, options: JobOptions) -> None:
+    for line in report.said:
+        progress.say(line)
+    progress.advance(video.path, report.num_rows, options.every, None)
+    progress.finish(video.path)
+
+
+def _classify(model: ImageModel, threads: runtime.Threads, task: VideoTask) -> VideoReport:
+    """On a worker. One that is taken for dead, and lives, must have ended its work on the video."""
+    require_classes(model, task.options.top)
+    notes = Notes()
+    options = replace(task.options, jobs=1, threads=threads)
+    job = ClassificationJob(model, [task.video], task.out, options, notes)
+    lock = task.out / _LOCKS / hashlib.sha256(task.video.results.encode()).hexdigest()[:16]
+    lock.mkdir(parents=True, exist_ok=True)
+    with exclusive(lock, on_wait=lambda: None):
+        outcome = job.run()
+    return VideoReport(outcome, notes.num_rows, tuple(notes.said))

@@ -1,0 +1,173 @@
+"""Scoring on a Dask cluster: a real scheduler and real workers, one of which dies."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.highlights.commands import main
+from experiments.highlights.rendering.recording import read_recording
+from experiments.highlights.scoring import cluster, picture_batches
+from experiments.highlights.scoring.cluster import ScoredPart, score_on_cluster
+from experiments.highlights.scoring.kept_scores import KeptScores
+from experiments.highlights.scoring.picture_batches import BatchReader
+from experiments.highlights.scoring.pictures import PictureSettings
+from preprocess.errors import DecodeError
+
+from ...preprocess.dask_cluster import DaskCluster
+from .counters import render_counter
+
+ROOT = Path(__file__).resolve().parents[3]
+STRETCH_SECONDS = 3
+SEEN = PictureSettings(parts=("frame",), side=32, fps=5.0)
+HEARD = PictureSettings(parts=("frame", "sound"), side=32, fps=5.0)
+IN_SHORT_STRETCHES = f"""
+import sys
+from experiments.highlights.scoring import picture_batches
+picture_batches.STRETCH_SECONDS = {STRETCH_SECONDS}
+from experiments.highlights.commands import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def dask(tmp_path_factory):
+    cluster = DaskCluster(tmp_path_factory.mktemp("dask"), 3)
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    """Two chunks of 11 s, with sound."""
+    folder = tmp_path_factory.mktemp("recording")
+    first = render_counter(folder / "part0.mp4", 25, 11)
+    shutil.copy(first, folder / "part1.mp4")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A scorer of random weights."""
+    import keras
+
+    from experiments.highlights.scoring.scorer import write_scorer
+
+    folder = tmp_path_factory.mktemp("model")
+    keras.utils.set_random_seed(0)
+    pixels = keras.Input(HEARD.frame_shape, dtype="uint8")
+    features = keras.layers.Rescaling(1 / 255)(pixels)
+    features = keras.layers.Conv2D(8, 5, strides=2, activation="relu")(features)
+    features = keras.layers.GlobalAveragePooling2D()(features)
+    outputs = keras.layers.Dense(2, activation="softmax")(features)
+    keras.Model(pixels, outputs).save(folder / "best.keras")
+    write_scorer(folder, HEARD, box=None, threshold=0.5)
+    return folder
+
+
+@pytest.fixture
+def short_stretches(monkeypatch):
+    monkeypatch.setattr(picture_batches, "STRETCH_SECONDS", STRETCH_SECONDS)
+
+
+def test_a_worker_that_dies_changes_nothing(
+    recording, model, dask, tmp_path, monkeypatch, short_stretches, capsys
+):
+    """Red if scores are lost, there twice, or of other times."""
+    words = ["run", str(recording / "part"), "--model", str(model), "--batch-size", "8"]
+    words += ["--threads", "1,1", "--bin-size", "1", "--no-snap", "--dry-run"]
+    append, parts = KeptScores.append, []
+
+    def kill_one(kept, times, probabilities):
+        append(kept, times, probabilities)
+        parts.append(times[0])
+        if len(parts) == 1:
+            dask.workers[1].kill()
+
+    monkeypatch.setattr("experiments.runtime.configure", lambda *args, **options: None)
+    monkeypatch.setattr(KeptScores, "append", kill_one)
+    cluster_words = ["-o", str(tmp_path / "cluster.mp4"), "--scheduler", dask.address]
+    assert main([*words, *cluster_words]) == 0
+    assert dask.workers[1].wait() == -signal.SIGKILL
+    assert parts == sorted(parts)
+    assert len(parts) == 8
+    assert "110 pictures were scored" in capsys.readouterr().out
+    serial = [sys.executable, "-c", IN_SHORT_STRETCHES, *words, "-o", str(tmp_path / "serial.mp4")]
+    subprocess.run(serial, cwd=ROOT, check=True, capture_output=True)
+    for suffix in ("csv", "json"):
+        texts = [tmp_path / f"{name}.scores.{suffix}" for name in ("cluster", "serial")]
+        assert texts[0].read_bytes() == texts[1].read_bytes()
+    assert not list(tmp_path.glob(".*"))
+
+
+def pictures_of(readers):
+    """All times and pictures, joined."""
+    batches = [batch for reader in readers for batch in reader]
+    times = np.concatenate([batch.times for batch in batches])
+    return times, np.concatenate([batch.pictures for batch in batches])
+
+
+@pytest.mark.parametrize("settings", [HEARD, replace(SEEN, fps=None, every=7)])
+@pytest.mark.parametrize("after", [-np.inf, 0.0, 4.4, 11.2])
+def test_parts_are_the_whole(recording, settings, after, short_stretches):
+    """Red if a picture at the edge of a part is lost, there twice, or another."""
+    chunks = read_recording(sorted(recording.glob("*.mp4")))
+    reader = BatchReader(chunks, settings, after=after, batch_size=7)
+    parts = [pickle.loads(pickle.dumps(part)) for part in reader.parts()]
+    times, pictures = pictures_of([reader])
+    found = pictures_of(parts)
+    np.testing.assert_array_equal(found[0], times)
+    np.testing.assert_array_equal(found[1], pictures)
+    untils = [list(part)[-1].until for part in parts]
+    assert untils == sorted(set(untils))
+    assert untils[-1] == list(reader)[-1].until
+    assert not [notice for part in parts for batch in part for notice in batch.notices]
+
+
+class Here:
+    """In place of a cluster: the parts are empty."""
+
+    def __init__(self, *arguments) -> None:
+        pass
+
+    def __enter__(self):
+        return self.submit
+
+    def __exit__(self, *_) -> None:
+        pass
+
+    def submit(self, reader):
+        from concurrent.futures import Future
+
+        future: Future = Future()
+        future.set_result(ScoredPart(np.empty(0), np.empty(0, np.float32), 1.0, ("a gap",)))
+        return future
+
+
+def test_a_chunk_without_a_picture(recording, tmp_path, monkeypatch, short_stretches):
+    """Red if what stops a run in one process is passed over where it is cut into parts."""
+    from experiments.highlights.scoring.scoring_job import ScoringOptions
+    from experiments.runtime import Threads
+
+    monkeypatch.setattr(cluster, "cluster_servants", Here)
+    chunks = read_recording(sorted(recording.glob("*.mp4")))
+    options = ScoringOptions(tmp_path, None, None, None, 8, Threads(1, 1), False, "tcp://x:1")
+    reader = BatchReader(chunks, SEEN)
+    with pytest.raises(DecodeError, match=r"part0\.mp4: no picture could be decoded"):
+        score_on_cluster(options, reader, lambda *_: None, folder=tmp_path)
+    told = []
+    score_on_cluster(
+        options,
+        replace(reader, allow_failures=True),
+        lambda scored, _: told.extend(scored.notices),
+        folder=tmp_path,
+    )
+    assert len(told) == 8

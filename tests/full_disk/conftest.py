@@ -1,0 +1,49 @@
+"""Small disks, and commands that are waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.killing.processes import start, wait_until_gone
+
+from .small_disk import SmallDisk
+
+MakeDisk = Callable[..., SmallDisk]
+
+
+@pytest.fixture(scope="session")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of inputs."""
+    return tmp_path_factory.mktemp("given")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[MakeDisk]:
+    """Makes the one small disk, in place of the one before."""
+    made: list[SmallDisk] = []
+    path = tmp_path / "disk"
+    path.mkdir()
+
+    def make(room_kib: int | None = None) -> SmallDisk:
+        while made:
+            made.pop().unmount()
+        try:
+            made.append(SmallDisk(path, room_kib))
+        except (PermissionError, FileNotFoundError) as error:
+            pytest.skip(f"no small disk can be mounted here: {error}")
+        return made[0]
+
+    yield make
+    for one in made:
+        one.unmount()
+
+
+def run(words: list[object]) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error."""
+    process = start(words)
+    said = process.communicate(timeout=500)
+    wait_until_gone(process.pid)
+    return process.returncode, *said

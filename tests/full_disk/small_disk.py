@@ -1,0 +1,51 @@
+"""A disk in memory that has as little room as is wanted."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+PAGE_KIB = 4
+_ROOM_KIB = 400_000
+
+
+class SmallDisk:
+    """A tmpfs of its own; `unmount` it in the end.
+
+    Args:
+        path: an empty folder.
+        room_kib: how much it takes; None for plenty.
+
+    Raises:
+        PermissionError: if this user may not mount one.
+    """
+
+    def __init__(self, path: Path, room_kib: int | None = None) -> None:
+        self.path = path
+        size = f"size={PAGE_KIB + (_ROOM_KIB if room_kib is None else room_kib)}k"
+        self._mount("-t", "tmpfs", "-o", size, "tmpfs")
+        (path / "ballast.txt").write_text("takes a page")
+
+    def forbid_writing(self) -> None:
+        """Of now on."""
+        self._mount("-o", "remount,ro")
+
+    def make_room(self) -> None:
+        """Of now on, plenty."""
+        self._mount("-o", f"remount,size={_ROOM_KIB}k")
+
+    @property
+    def used_kib(self) -> int:
+        """By all that was written."""
+        found = os.statvfs(self.path)
+        return (found.f_blocks - found.f_bfree) * found.f_frsize // 1024 - PAGE_KIB
+
+    def unmount(self) -> None:
+        """Forget all that is there."""
+        subprocess.run(["umount", self.path], check=True)
+
+    def _mount(self, *words: str) -> None:
+        done = subprocess.run(["mount", *words, self.path], capture_output=True, text=True)
+        if done.returncode:
+            raise PermissionError(done.stderr.strip())

@@ -1,0 +1,164 @@
+"""A command under watch: how long it has each file open, how much memory it takes, what it leaves.
+
+Read from /proc, so that nothing of the command itself has to be believed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..preprocess.conftest import REPOSITORY
+
+_LOOK_SECONDS = 0.05
+_ENDING_SECONDS = 10.0
+
+
+@dataclass
+class Ended:
+    """How a job ended.
+
+    Args:
+        code: its exit code.
+        said: all of its standard output and error.
+        seconds: that it took.
+        file_seconds: by path, how long files were open in any of its processes.
+        peak_bytes: of the process that had most resident at any time.
+        faults: what it did wrong, whatever it had to do.
+    """
+
+    code: int
+    said: str
+    seconds: float
+    file_seconds: Counter[Path]
+    peak_bytes: int
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def slowest_seconds(self) -> float:
+        """Of the file that was open longest."""
+        return max(self.file_seconds.values(), default=0.0)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a job may take.
+
+    Args:
+        file_seconds: that a file may be open.
+        job_seconds: that the job may take.
+        num_bytes: that a process may have resident.
+    """
+
+    file_seconds: float = 90.0
+    job_seconds: float = 1800.0
+    num_bytes: int = 9 * 2**29  # half a gibibyte above preprocess.limits
+
+
+def watch(
+    words: Sequence[str], files: Path, limits: Limits, environment: Mapping[str, str] | None = None
+) -> Ended:
+    """Run a command to its end, or to the limit that it exceeds.
+
+    Args:
+        words: the command.
+        files: the folder of the files whose time is taken.
+        limits: see there.
+        environment: variables besides those of this process.
+    """
+    with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile() as output:
+        started = time.monotonic()
+        job = subprocess.Popen(
+            words,
+            cwd=REPOSITORY,
+            env={**os.environ, **(environment or {}), "TMPDIR": scratch},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        ended = Ended(0, "", 0.0, Counter(), 0)
+        try:
+            _look_on(job, files, limits, ended, started)
+        finally:
+            _clear_away(job, ended)
+        ended.code, ended.seconds = job.returncode, time.monotonic() - started
+        output.seek(0)
+        ended.said = output.read().decode(errors="replace")
+        ended.faults += [f"left {path.name} in TMPDIR" for path in Path(scratch).iterdir()]
+    if "Traceback" in ended.said:
+        ended.faults.append("a traceback was its answer")
+    return ended
+
+
+def _look_on(
+    job: subprocess.Popen[bytes], files: Path, limits: Limits, ended: Ended, started: float
+) -> None:
+    """Until it ends, or a limit is exceeded."""
+    before = time.monotonic()
+    while job.poll() is None and not ended.faults:
+        time.sleep(_LOOK_SECONDS)
+        now = time.monotonic()
+        seen = list(_processes(job.pid))
+        for path in {path for process in seen for path in _open_files(process, files)}:
+            ended.file_seconds[path] += now - before
+        ended.peak_bytes = max([ended.peak_bytes, *map(_peak_bytes, seen)])
+        before = now
+        if ended.slowest_seconds > limits.file_seconds:
+            slowest = max(ended.file_seconds, key=ended.file_seconds.__getitem__)
+            ended.faults.append(f"{slowest.name} was open for {ended.slowest_seconds:.0f} s")
+        if now - started > limits.job_seconds:
+            ended.faults.append(f"did not end within {limits.job_seconds:.0f} s")
+        if ended.peak_bytes > limits.num_bytes:
+            ended.faults.append(f"a process took {ended.peak_bytes / 2**20:.0f} MiB")
+
+
+def _clear_away(job: subprocess.Popen[bytes], ended: Ended) -> None:
+    """End what is left; that of a job which ended by itself is a fault."""
+    if job.poll() is not None:
+        deadline = time.monotonic() + _ENDING_SECONDS
+        while (left := list(_processes(job.pid))) and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+        if left:
+            ended.faults.append(f"{len(left)} of its processes outlived it")
+    while left := list(_processes(job.pid)):
+        for process in left:
+            with suppress(OSError):
+                os.kill(int(process.name), signal.SIGKILL)
+        job.poll()
+        time.sleep(_LOOK_SECONDS)
+    job.wait()
+
+
+def _processes(session: int) -> Iterator[Path]:
+    """Those of a session that run; a dead one that nobody has waited for does not count."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            state, _, _, its_session = (process / "stat").read_text().rpartition(")")[2].split()[:4]
+            if int(its_session) == session and state != "Z":
+                yield process
+
+
+def _open_files(process: Path, folder: Path) -> Iterator[Path]:
+    with suppress(OSError):
+        for descriptor in (process / "fd").iterdir():
+            with suppress(OSError):
+                path = descriptor.readlink()
+                if folder in path.parents:
+                    yield path
+
+
+def _peak_bytes(process: Path) -> int:
+    with suppress(OSError):
+        for line in (process / "status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0

@@ -1,0 +1,205 @@
+"""Readers of lists and tables that people write, or that runs leave."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from preprocess.errors import PreprocessError
+
+from .readers import Reader
+
+
+class RefusedError(Exception):
+    """A command ended with code 2; the message is what it said."""
+
+
+def carried_out(main: Callable[[list[str]], int], *words: object) -> None:
+    """Call a command's `main`.
+
+    Raises:
+        RefusedError: if its exit code is 2.
+    """
+    errors = io.StringIO()
+    with redirect_stdout(io.StringIO()), redirect_stderr(errors):
+        code = main([str(word) for word in words])
+    if code == 2:
+        raise RefusedError(errors.getvalue())
+    assert code == 0, (code, errors.getvalue())
+
+
+def _texts(files: dict[str, str]) -> Callable[[Path], None]:
+    """Writes these files."""
+
+    def make(folder: Path) -> None:
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8")
+
+    return make
+
+
+_OURS = """path,x1,y1,x2,y2,start,end,label,group
+a.mp4,0.78,0.13,0.97,0.37,2.5,9.0,highlight,monday
+a.mp4,0.78,0.13,0.97,0.37,00:00:12,00:00:15.5,none,monday
+b.mp4,0.78,0.13,0.97,0.37,,,none,monday
+c.mp4,0.78,0.13,0.97,0.37,7.5,9.0,highlight,tuesday
+c.mp4,0.78,0.13,0.97,0.37,,,unknown,tuesday
+"""
+_ORIGINALS = """clips/a.mp4 "[0.78, 0.13, 0.97, 0.37]" "(2.5, 9.0)" "(24.2, 31.8)"
+clips/b.mp4 "[0.78, 0.13, 0.97, 0.37]"
+"""
+_STRETCHES = """video,label,start,stop,start_frame,stop_frame,group,part
+a.mp4,run,2.5,9,,,one,train
+a.mp4,walk,00:00:12,00:00:15.5,,,one,train
+b,run,,,7,234.0,two,test
+c.mp4,walk,,,,,three,validation
+"""
+_ACTIONS = "participant_id,video_id,start_frame,stop_frame,action_class\n"
+_KITCHENS = {
+    "train_action_classes.csv": f"{_ACTIONS}P01,P01_09,8,12,open bag\nP02,P02_01,98,104,take bag\n",
+    "val_action_classes.csv": f"{_ACTIONS}P01,P01_11,36,45,open bag\n",
+    "class_names.json": json.dumps({"take bag": 0, "open bag": 1, "wash bag": 2}),
+}
+_OFFICIAL = {
+    "classInd.txt": "1 Archery\n2 Basketball\n",
+    "trainlist01.txt": "Archery/v_Archery_g02_c01.avi 1\nBasketball/v_Basketball_g02_c01.avi 2\n",
+    "testlist01.txt": "Archery/v_Archery_g01_c01.avi\nBasketball/v_Basketball_g01_c01.avi\n",
+}
+_SCORES = "time_seconds,probability\n0.5,0.25\n1.0,0.75\n1.5,1\n"
+_REVIEW = {
+    **{"version": 1, "duration": 20.0, "threshold": 0.5, "started_from": 0.4},
+    "decisions": [
+        {"number": 0, "start": 1.0, "end": 3.0, "kept": True, "origin": [1.0, 2.5]},
+        {"number": 1, "start": 5.0, "end": 6.0, "kept": False, "origin": None},
+    ],
+}
+
+
+def _labels(folder: Path) -> Any:
+    from experiments.highlights.labels.labels import read_labels
+
+    return read_labels(folder / "labels.csv")
+
+
+def _scores(folder: Path) -> Any:
+    from experiments.highlights.selection.scores import ScoreTrack
+    from experiments.highlights.selection.scores_file import read_scores
+
+    times, probabilities = read_scores(folder / "scores.csv")
+    ScoreTrack(times, probabilities, 20.0, reach=0.5)
+    return times, probabilities
+
+
+def _review(folder: Path) -> Any:
+    from experiments.highlights.review.session_file import parse_saved
+
+    path = folder / "scores.review.json"
+    saved = parse_saved(path.read_bytes(), path, 20.0)
+    return saved.duration, saved.threshold, saved.started_from, list(saved.decisions)
+
+
+def _stretches(folder: Path) -> Any:
+    from preprocess.listed_clips import read_list
+    from preprocess.listed_parts import read_parts
+
+    return read_list(folder / "list.csv"), read_parts(folder / "list.csv")
+
+
+def _kitchens(folder: Path) -> Any:
+    from preprocess.clip_sets import find_clip_set
+
+    found = find_clip_set(folder)
+    return found.clips, found.class_names
+
+
+def _official(folder: Path) -> Any:
+    from preprocess.official_lists import read_official_split
+
+    return read_official_split(folder, 1)
+
+
+def _run_directory(folder: Path) -> None:
+    from ..experiments.report_runs import make_run
+
+    made = make_run(folder / "run")
+    for path in (made if isinstance(made, Path) else folder / "run").iterdir():
+        shutil.move(path, folder / path.name)
+    (folder / "run").rmdir()
+    (folder / "predictions.parquet").unlink()
+
+
+def _report(folder: Path) -> Any:
+    """The pages, without the curves: to draw them takes a second."""
+    from experiments import plots
+    from experiments.report import main
+
+    def nothing(*_: object, **__: object) -> bytes:
+        return b"PNG"
+
+    with patch.object(plots, "curves_png", nothing), patch.object(plots, "confusion_png", nothing):
+        carried_out(main, folder)
+    return [page.read_text() for page in sorted(folder.glob("*.html"))]
+
+
+def _records(folder: Path) -> Any:
+    from experiments.results import main
+
+    page, readme = folder / "page.md", folder / "none.md"
+    carried_out(main, "--records", folder / "results.csv", "--page", page, "--readme", readme)
+    return page.read_text()
+
+
+def _recorded(folder: Path) -> None:
+    from experiments.results.records import append_record
+
+    result = {"experiment": "ucf11", "dataset": "demo", "accuracy": 0.5, "seed": 0, "status": "ok"}
+    more = {"num_test_clips": 8, "date": "2026-01-01", "machine": {"cpu": "x", "cores": 2}}
+    append_record({**result, **more}, folder / "results.csv")
+    append_record({**result, "status": "failed", "wall_seconds": 1.5}, folder / "results.csv")
+
+
+def _recommended(folder: Path) -> None:
+    from experiments.recommendations import Recommendation, keep_recommendation
+    from preprocess.machine import read_machine
+
+    kept = Recommendation("resnet", {"intra_op": 2, "inter_op": 1}, 0.1, "2026-01-01", "runs/x")
+    with patch.dict(os.environ, {"XDG_CACHE_HOME": str(folder)}):
+        keep_recommendation(kept, read_machine())
+
+
+def _threads(folder: Path) -> Any:
+    from experiments import runtime
+
+    errors = io.StringIO()
+    with patch.dict(os.environ, {"XDG_CACHE_HOME": str(folder)}), redirect_stderr(errors):
+        threads = runtime.choose_threads("auto", workload="resnet")
+    return threads, errors.getvalue()
+
+
+def _impossible_labels(clips: Any) -> str:
+    """Times that are not finite would be found by no comparison."""
+    stretches = [one for clip in clips for one in (*clip.highlights, *clip.negatives)]
+    return "" if all(0 <= one.start < one.end < math.inf for one in stretches) else f"{stretches}"
+
+
+_REFUSALS = (ValueError, OSError)  # that the commands of highlights turn into a line
+TABLES = (
+    Reader("labels", _texts({"labels.csv": _OURS}), _labels, _REFUSALS, wrong=_impossible_labels),
+    Reader("original labels", _texts({"labels.csv": _ORIGINALS}), _labels, _REFUSALS),
+    Reader("scores", _texts({"scores.csv": _SCORES}), _scores, _REFUSALS),
+    Reader("review", _texts({"scores.review.json": json.dumps(_REVIEW)}), _review, _REFUSALS),
+    Reader("stretches", _texts({"list.csv": _STRETCHES}), _stretches, (PreprocessError,)),
+    Reader("epic kitchens", _texts(_KITCHENS), _kitchens, (PreprocessError,)),
+    Reader("official lists", _texts(_OFFICIAL), _official, (PreprocessError,)),
+    Reader("report", _run_directory, _report, (RefusedError,)),
+    Reader("records", _recorded, _records, (RefusedError,)),
+    Reader("threads", _recommended, _threads, ()),
+)

@@ -1,0 +1,165 @@
+"""Kill a command again and again, let it resume, and compare with one that was left alone."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from .processes import start, wait_until_gone
+from .whole_files import broken_files, leftovers
+
+_IN_A_ROW = 6  # kills at most, before a run is left to end
+
+
+class Subject(Protocol):
+    """A command that can be resumed."""
+
+    @property
+    def name(self) -> str:
+        """In a word."""
+
+    def prepare(self, folder: Path) -> None:
+        """Make the input that `words` names."""
+
+    def words(self, folder: Path, out: Path, *, resume: bool) -> list[object]:
+        """What python is given, for an input and a folder of results."""
+
+    def has_begun(self, out: Path) -> bool:
+        """Whether there is something to go on from."""
+
+    def result(self, out: Path) -> Mapping[str, Any]:
+        """What must be the same, by what it is."""
+
+
+@dataclass
+class Killed:
+    """What came of many kills."""
+
+    kills: int = 0
+    """That ended a command; those that came too late do not count."""
+    runs: int = 0
+    """Of the command, killed or not."""
+    resumed: int = 0
+    """Runs that had something to go on from."""
+    ends: int = 0
+    """Runs that came to their end, whose results were compared."""
+    differences: list[str] = field(default_factory=list)
+    """All that was not as it should be."""
+    seconds: float = 0.0
+    """That a run takes if it is left alone."""
+
+    def figures(self) -> dict[str, int | float | str]:
+        """For a row of a table."""
+        return {
+            "kills": self.kills,
+            "runs": self.runs,
+            "of these resumed": self.resumed,
+            "results compared": self.ends,
+            "differences": len(self.differences),
+            "an undisturbed run": f"{self.seconds:.1f} s",
+        }
+
+
+def kill_often(
+    subject: Subject,
+    folder: Path,
+    *,
+    kills: int,
+    seed: int = 0,
+    on_kill: Callable[[], object] = lambda: None,
+) -> Killed:
+    """Kill a command until so many kills have landed, at moments over all of its duration.
+
+    Each time it is started again to resume; after a few times it is left to end, its result is
+    compared with that of an undisturbed run, and it begins anew.
+
+    Args:
+        subject: the command.
+        folder: an empty one, to work in.
+        kills: how many must land.
+        seed: of the moments.
+        on_kill: is called after each.
+    """
+    moments = random.Random(f"{seed} {subject.name}")
+    (folder / "input").mkdir()
+    subject.prepare(folder / "input")
+    seen = Killed()
+    begun = time.monotonic()
+    _run_to_the_end(subject, folder, "alone")
+    seen.seconds = time.monotonic() - begun
+    expected = subject.result(folder / "alone")
+    while seen.kills < kills:
+        _one_result(subject, folder, expected, moments, seen, kills, on_kill)
+    return seen
+
+
+def _one_result(
+    subject: Subject,
+    folder: Path,
+    expected: Mapping[str, Any],
+    moments: random.Random,
+    seen: Killed,
+    kills: int,
+    on_kill: Callable[[], object],
+) -> None:
+    """From a new folder to a result."""
+    out = folder / "killed"
+    out.mkdir()
+    code, said, most = -signal.SIGKILL, "", min(kills, seen.kills + moments.randint(1, _IN_A_ROW))
+    while code == -signal.SIGKILL:
+        moment = moments.uniform(0, seen.seconds) if seen.kills < most else None
+        resume = any(out.iterdir())
+        seen.runs += 1
+        seen.resumed += subject.has_begun(out)
+        code, said = _run(subject.words(folder / "input", out, resume=resume), folder, moment)
+        if code == -signal.SIGKILL:
+            seen.kills += 1
+            seen.differences += [f"after a kill, {broken}" for broken in broken_files(out)]
+            on_kill()
+    seen.ends += 1
+    if code:
+        seen.differences.append(f"exit code {code}: {said.strip()[-1000:]}")
+    else:
+        seen.differences += broken_files(out) or _differences(expected, subject.result(out))
+        seen.differences += [f"{path} is left" for path in leftovers(out)]
+    shutil.rmtree(out)
+
+
+def _run_to_the_end(subject: Subject, folder: Path, name: str) -> None:
+    out = folder / name
+    out.mkdir()
+    code, said = _run(subject.words(folder / "input", out, resume=False), folder, None)
+    assert code == 0, said
+
+
+def _run(words: list[object], folder: Path, moment: float | None) -> tuple[int, str]:
+    """Exit code, and what it said; killed after `moment` seconds unless it has ended."""
+    log = folder / "log.txt"
+    with log.open("w") as file:
+        process = start(words, stdout=file, stderr=subprocess.STDOUT)
+        try:
+            process.wait(moment)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    wait_until_gone(process.pid)
+    return process.returncode, log.read_text(errors="replace")
+
+
+def _differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{name} is another"
+        for name in sorted({*expected, *found})
+        if expected.get(name) != found.get(name)
+    ]

@@ -1,0 +1,67 @@
+"""A few kills of each subject; `python -m tests.killing` does many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .harness import Subject, kill_often
+from .subjects import Classification, Extraction, Rendering, Training
+
+SUBJECTS: list[Subject] = [
+    Extraction(num_clips=12),
+    Training(epochs=2),
+    Classification(num_videos=2, num_frames=600),
+    Rendering(seconds=20),
+]
+
+
+@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.name)
+def test_a_killed_run_resumes_to_the_same_result(subject: Subject, tmp_path: Path) -> None:
+    """Red when half a file has a final name, something is left, or the result is another."""
+    seen = kill_often(subject, tmp_path, kills=2, seed=1)
+    assert seen.differences == []
+    assert seen.kills == 2
+    assert seen.ends
+
+
+@dataclass(frozen=True)
+class Careless:
+    """Appends numbers to a file under its final name, and begins anew beside what is there."""
+
+    name = "careless"
+
+    def prepare(self, folder: Path) -> None:
+        """Takes nothing."""
+
+    def words(self, folder: Path, out: Path, *, resume: bool) -> list[object]:
+        """Ten rows in a second."""
+        program = (
+            "import sys, time\n"
+            "with open(sys.argv[1], 'ab', buffering=0) as file:\n"
+            "    for number in range(10):\n"
+            "        file.write(b'%d,' % number)\n"
+            "        time.sleep(0.1)\n"
+            "        file.write(b'x\\n')\n"
+        )
+        return ["-c", program, out / "rows.csv"]
+
+    def has_begun(self, out: Path) -> bool:
+        """Whether there is a file."""
+        return (out / "rows.csv").exists()
+
+    def result(self, out: Path) -> Mapping[str, Any]:
+        """The file."""
+        return {"rows.csv": (out / "rows.csv").read_bytes()}
+
+
+def test_the_harness_sees_what_is_careless(tmp_path: Path) -> None:
+    """Red when half a file after a kill, or another result, is not noticed."""
+    seen = kill_often(Careless(), tmp_path, kills=4)
+    assert any("after a kill, rows.csv" in one for one in seen.differences)
+    assert any(one.startswith("rows.csv") for one in seen.differences)
+    assert seen.resumed
