@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-slow lint format bench results clean
+.PHONY: help demo test test-slow fuzz kill endurance lint format bench results clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -16,6 +16,16 @@ test: lint ## Lint, then the test suite (minutes)
 
 test-slow: $(VENV)/installed-test ## The long tests
 	$(BIN)/python -m pytest -m slow
+
+fuzz: $(VENV)/installed-test ## Some thousand damaged videos and other files through everything that reads them (half an hour)
+	$(BIN)/python -m tests.fuzzing
+
+kill: $(VENV)/installed-test ## 50 SIGKILLs each in extraction, training, classification and rendering (half an hour)
+	$(BIN)/python -m tests.killing
+
+endurance: $(VENV)/installed-test ## An hour of classification and one of training: memory and open files
+	$(BIN)/python -m tests.endurance --subject classification
+	$(BIN)/python -m tests.endurance --subject training
 
 lint: $(VENV)/installed-test ## Style and types
 	$(BIN)/ruff check .

@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 
 DEPENDENCIES = [
     "tensorflow>=2.20",
-    "keras>=3.10",
+    "keras>=3.13.2",  # older ones load hostile files
     "numpy>=1.26",
     "h5py>=3.11",
     "hdf5plugin>=5.0",  # LZ4 and Zstandard filters for HDF5, in a wheel
@@ -16,8 +16,8 @@ DEPENDENCIES = [
     "imageio-ffmpeg>=0.6",  # the ffmpeg program, in a wheel
     "safetensors>=0.5",
     "requests>=2.31",
-    "onnx>=1.16",
-    "onnxruntime>=1.20",
+    "onnx>=1.21",
+    "onnxruntime>=1.31",
     "tf2onnx>=1.16",
     "pillow>=10.0",
     "scikit-learn>=1.4",

@@ -37,7 +37,8 @@ def run_command(
         exit_error: the exit code then.
     """
     runtime.stop_on_termination()
-    expected = (PreprocessError, WeightsError, ValueError, OSError, *also)
+    usual = (PreprocessError, WeightsError, ValueError, OSError)
+    expected: tuple[type[Exception], ...] = (*usual, *also)
     try:
         return run()
     except expected as error:

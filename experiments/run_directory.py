@@ -115,7 +115,13 @@ def read_history(path: Path) -> History | None:
     rows = read_table(path)
     if not rows:
         return None
-    return {name: np.array([row.number(name) for row in rows]) for name in rows[0].cells}
+    columns = list(rows[0].cells)
+    if "epoch" not in columns:
+        raise RunFileError(
+            f"{path} must have the column epoch. It has {','.join(columns)[:200]}. Take it from "
+            "the run again, or remove it."
+        )
+    return {name: np.array([row.number(name) for row in rows]) for name in columns}
 
 
 def read_predictions(path: Path) -> Predictions | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future
 from contextlib import contextmanager, suppress
@@ -50,7 +51,7 @@ def cluster(scheduler: str) -> Iterator[Client]:
             f"No Dask scheduler answers at {scheduler}. Start one with `dask scheduler`, and on "
             f"each machine `dask worker {scheduler}`."
         ) from error
-    with client:
+    with _tracebacks_held_back(), client:
         try:
             client.wait_for_workers(1, timeout=_WORKER_SECONDS)
         except TimeoutError as error:
@@ -59,6 +60,18 @@ def cluster(scheduler: str) -> Iterator[Client]:
                 f"dask worker {scheduler} --nworkers auto"
             ) from error
         yield client
+
+
+@contextmanager
+def _tracebacks_held_back() -> Iterator[None]:
+    """Dask logs some of a lost connection, which is told by an exception anyway."""
+    logger = logging.getLogger("distributed.client")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 @contextmanager
@@ -117,8 +130,9 @@ def cluster_executor(client: Client) -> Iterator[Executor]:
     try:
         yield executor
     except (CancelledError, KilledWorker) as error:
+        reason = f" ({error})" if str(error) else ""
         raise PreprocessError(
-            f"The cluster was lost, or workers died of one task again and again ({error}). What is "
+            f"The cluster was lost, or workers died of one task again and again{reason}. What is "
             "finished is kept: when it is mended, run the same command again."
         ) from error
     finally:

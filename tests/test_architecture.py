@@ -93,6 +93,7 @@ def test_layers_never_print_or_seed():
         "experiments.crossval",
         "experiments.report",
         "experiments.results",
+        "experiments.scaling",
         "preprocess",
         "weights",
     ],

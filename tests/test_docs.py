@@ -67,6 +67,8 @@ def parser_and_arguments(name, arguments):
         return importlib.import_module(homes[name])._commands(), arguments
     if name == "experiments.export":
         return importlib.import_module(f"{name}.command").ExportArguments, arguments
+    if name.startswith("tests."):
+        return importlib.import_module(f"{name}.__main__").Arguments, arguments
     if name not in ("experiments.ucf101", "experiments.epic_kitchens"):
         return importlib.import_module(name).Arguments, arguments
     if arguments[0] in others:

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import runtime
-from experiments.classify.folder import conclude
-from experiments.classify.job import ClassificationJob, JobOptions, Outcome
+from experiments.classify.job import ClassificationJob, JobOptions
 from experiments.classify.models import (
     ImageModel,
     ModelOptions,
@@ -23,6 +22,7 @@ from experiments.classify.models import (
     model_settings,
     require_classes,
 )
+from experiments.classify.outcome import Outcome, conclude
 from experiments.classify.progress import FolderProgress, Notes
 from experiments.classify.videos import Video
 from preprocess.cluster import cluster_servants

@@ -1,13 +1,13 @@
-"""A folder of videos: classified with bars on this machine, and what is told at the end."""
+"""A folder of videos, classified with bars on this machine."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.classify.failures import write_failures
-from experiments.classify.job import ClassificationJob, JobOptions, Outcome
+from experiments.classify.job import ClassificationJob, JobOptions
 from experiments.classify.models import ImageModel
+from experiments.classify.outcome import conclude
 from experiments.classify.progress import FolderProgress
 from experiments.classify.videos import Video
 
@@ -23,15 +23,3 @@ def classify_folder(
     with FolderProgress([video.path for video in videos]) as progress:
         outcome = ClassificationJob(model, videos, out, options, progress).run()
     return conclude(outcome, videos, out)
-
-
-def conclude(outcome: Outcome, videos: Sequence[Video], out: Path) -> dict[str, str]:
-    """Say what was there already and keep the failures; returns these.
-
-    Raises:
-        WriteError: if the disk does not take them.
-    """
-    if outcome.num_complete:
-        print(f"{outcome.num_complete} of {len(videos)} videos were there already.")
-    write_failures(out / "failures.csv", outcome.failures, videos)
-    return outcome.failures

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from experiments.classify.annotate import draw_video
 from experiments.classify.models import ImageModel
+from experiments.classify.outcome import Outcome
 from experiments.classify.progress import Notes, Progress
 from experiments.classify.summary import summarize
 from experiments.classify.tables import Columns, Row, Table
@@ -53,24 +54,6 @@ class JobOptions:
     """Videos decoded at the same time."""
     threads: Threads = field(default_factory=lambda: Threads(1, 1))
     """Of the model; it works on `inter_op` batches at the same time."""
-
-
-@dataclass
-class Outcome:
-    """What came of some videos.
-
-    Args:
-        failures: why videos failed, by source.
-        num_complete: videos that were there already.
-    """
-
-    failures: dict[str, str] = field(default_factory=dict)
-    num_complete: int = 0
-
-    def add(self, other: Outcome) -> None:
-        """Count in what came of other videos."""
-        self.failures |= other.failures
-        self.num_complete += other.num_complete
 
 
 @dataclass

@@ -8,7 +8,6 @@ pictures are data URIs or, of the predictions, files in `strips/` beside the pag
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -94,8 +93,8 @@ def _sampling(run: Run, shards: Shards | None) -> Sampling:
     flags, choice = {**run.result, **run.config}, run.model.get("choice")
     try:
         return Sampling(
-            stride=operator.index(flags.get("stride") or 1),
-            maxlen=None if flags.get("maxlen") is None else operator.index(flags["maxlen"]),
+            stride=_count(flags.get("stride") or 1),
+            maxlen=None if flags.get("maxlen") is None else _count(flags["maxlen"]),
             stored_stride=1 if shards is None else shards.stride,
             choice=FrameChoice(**choice) if choice else None,
             places=Views.parse(flags.get("views") or "1x1").temporal,
@@ -105,6 +104,13 @@ def _sampling(run: Run, shards: Shards | None) -> Sampling:
             f"config.json, result.json or model.json of {run.path} is damaged: {error}. Take them "
             "from the run again."
         ) from error
+
+
+def _count(value: object) -> int:
+    """A number of frames. ValueError if it is none."""
+    if type(value) is not int or not 1 <= value < 2**31:
+        raise ValueError(f"stride and maxlen must be whole numbers from 1. Received {value!r:.80}")
+    return value
 
 
 def page_html(title: str, parts: Sequence[object]) -> str:

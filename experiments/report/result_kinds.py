@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,8 +33,8 @@ def check_result(result: Mapping[str, Any], path: Path) -> None:
 
 
 def _is_number(value: object) -> bool:
-    """Of a size that can be shown."""
-    return type(value) in (int, float) and math.isfinite(float(min(max(value, -(2**64)), 2**64)))
+    """Of a size that can be shown; neither NaN nor infinite."""
+    return isinstance(value, int | float) and type(value) is not bool and abs(value) < 2**63
 
 
 def _error(path: Path, column: str, rule: str, value: object) -> RunFileError:

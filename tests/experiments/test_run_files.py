@@ -52,9 +52,9 @@ def test_a_word_among_the_numbers_is_named(tmp_path: Path) -> None:
     [
         ("clip,", "klip,", "must have the columns clip"),
         ("p_walking", "walking", "must have the columns clip"),
-        (",0.8,", ",1.8,", "line 2: p_walking must be a number from 0 to 1"),
-        (",0.8,", ",nan,", "line 2: p_walking must be a number from 0 to 1"),
-        (",0.8,", ",,", "line 2: p_walking must be a number from 0 to 1"),
+        (",0.8,0.1,", ",1.8,0.1,", "line 2: p_walking must be a number from 0 to 1"),
+        (",0.8,0.1,", ",nan,0.1,", "line 2: p_walking must be a number from 0 to 1"),
+        (",0.8,0.1,", ",,0.1,", "line 2: p_walking must be a number from 0 to 1"),
         (",40,", ",-40,", "line 2: num_frames must be a whole number"),
         (",40,", ",4_0,", "line 2: num_frames must be a whole number"),
     ],
@@ -85,6 +85,7 @@ def test_predictions_that_cannot_be(run_dir: Path, old: str, new: str, message: 
         ("result.json", {"machine": {"cores": "two"}}),
         ("config.json", {"stride": 0.5}),
         ("config.json", {"maxlen": {}}),
+        ("config.json", {"maxlen": 10**30}),
         ("config.json", {"views": 3}),
         ("model.json", {"choice": [1]}),
     ],
@@ -101,6 +102,12 @@ def test_the_report_names_the_file(
     said = capsys.readouterr().err
     assert file in said
     assert len(said.strip().splitlines()) == 1
+
+
+def test_a_history_without_epochs_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("epoc,loss\n1,2\n")
+    with pytest.raises(RunFileError, match="must have the column epoch"):
+        read_history(tmp_path / "metrics.csv")
 
 
 def test_a_sound_run_is_read(run_dir: Path) -> None:

@@ -171,13 +171,13 @@ def test_files_are_mpeg1_of_the_planned_length_in_the_layout_of_ucf11(root: Path
         assert capture.get(cv2.CAP_PROP_FRAME_HEIGHT) == HEIGHT
 
 
-def test_the_folder_holds_the_clips_and_a_stamp_and_nothing_else(root: Path) -> None:
+def test_the_folder_holds_the_clips_a_stamp_a_lock_and_nothing_else(root: Path) -> None:
     clips = find_clips(root)
     assert len(clips) == len(CLASS_NAMES) * NUM_GROUPS * NUM_CLIPS
     assert {clip.class_name for clip in clips} == set(CLASS_NAMES)
     assert len({clip.group for clip in clips}) == len(CLASS_NAMES) * NUM_GROUPS
     others = {path for path in root.rglob("*") if path.is_file()} - {clip.path for clip in clips}
-    assert others == {root / synthetic.STAMP_NAME}
+    assert others == {root / synthetic.STAMP_NAME, root / ".lock"}
 
 
 def test_the_ball_is_where_the_trajectory_says(root: Path) -> None:

@@ -5,15 +5,27 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from experiments.classify import main
+from experiments.classify import cluster, main
+from experiments.classify.cluster import Classifier, VideoReport, VideoTask, classify_on_cluster
+from experiments.classify.job import JobOptions
+from experiments.classify.models import ImageModel, ModelOptions
+from experiments.classify.outcome import Outcome
 from experiments.classify.progress import FolderProgress
+from experiments.classify.videos import Video
+from preprocess.errors import PreprocessError
+from preprocess.servants import ServantDiedError
+from preprocess.transforms import FrameFit
 
 from ...preprocess.dask_cluster import DaskCluster
-from .conftest import read_rows, write_colours
+from .conftest import NAMES, read_rows, write_colours
 
 ROOT = Path(__file__).resolve().parents[3]
 LENGTHS = {"a": 500, "b": 20, "c": 350, "d": 60, "e": 400, "f": 10, "g": 30}
@@ -84,3 +96,107 @@ def test_a_worker_that_dies_changes_nothing(words, dask, tmp_path, monkeypatch, 
     for name, length in LENGTHS.items():
         assert len(read_rows(out / f"{name}.csv")) == length
     assert [row["video"] for row in read_rows(out / "failures.csv")] == ["broken.mp4"]
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_what_workers_do(words, dask, tmp_path):
+    """Red if a worker goes on for a command that is gone, or the next run does not go on."""
+    out = tmp_path / "out"
+    long = write_colours(tmp_path / "v" / "long.mp4", ["red", "green", "blue"] * 3000)
+    cluster = command(*words, "-d", long.parent, "--out", out, "--scheduler", dask.address)
+    run = subprocess.Popen(cluster, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    part, deadline = out / "long.csv.part", time.monotonic() + 240
+    while not part.exists() or part.stat().st_size < 2000:
+        assert time.monotonic() < deadline
+        assert run.poll() is None
+        time.sleep(0.002)
+    run.send_signal(signal.SIGINT)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 130, said
+    assert said.decode().strip().splitlines()[-1].startswith("Interrupted. The rows so far are")
+    assert "Traceback" not in said.decode()
+    time.sleep(3)
+    size = part.stat().st_size
+    time.sleep(1)
+    assert part.stat().st_size == size
+    assert sorted(path.name for path in out.iterdir()) == ["long.csv.part", "long.json.part"]
+    again = subprocess.run(cluster, cwd=ROOT, capture_output=True, text=True)
+    assert "long.mp4: going on after" in again.stdout
+    assert [int(row["frame"]) for row in read_rows(out / "long.csv")] == list(range(9000))
+
+
+def numpy_model(predict, settings=None) -> ImageModel:
+    return ImageModel("stub", FrameFit((32, 32)), NAMES, predict, settings or {})
+
+
+def test_who_is_taken_for_dead_ends_its_video_first(tmp_path, monkeypatch):
+    """Red if the rows of a video are written by two processes, or the second calls it a failure."""
+    path = write_colours(tmp_path / "x.mp4", ["red"] * 20)
+    began, may_go_on = threading.Event(), threading.Event()
+
+    def predict(frames):
+        began.set()
+        assert may_go_on.wait(60)
+        return np.full((len(frames), 4), 0.25, np.float32)
+
+    monkeypatch.setattr(cluster.runtime, "configure", lambda *arguments, **options: None)
+    monkeypatch.setattr(cluster, "load_model", lambda *_, **options: numpy_model(predict))
+    options = JobOptions(top=2, batch_size=8, timeline=False)
+    task = VideoTask(Video(path, "x.mp4", "x"), tmp_path, options)
+    classify = Classifier(ModelOptions(), {}, 8, "1,1").open()
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(classify, task)
+        assert began.wait(60)
+        second = threads.submit(classify, task)
+        time.sleep(0.3)
+        assert not second.done()
+        may_go_on.set()
+        assert (first.result().outcome, first.result().num_rows) == (Outcome(), 20)
+        assert (second.result().outcome, second.result().num_rows) == (Outcome({}, 1), 0)
+
+
+def test_another_model_under_the_same_path(monkeypatch):
+    """Red if machines that see different files classify with different models."""
+    found = {"model": "/mnt/m.keras", "model_sha256": "b"}
+    monkeypatch.setattr(cluster.runtime, "configure", lambda *arguments, **options: None)
+    monkeypatch.setattr(cluster, "load_model", lambda *_, **options: numpy_model(None, found))
+    options = ModelOptions("/mnt/m.keras")
+    Classifier(options, {"model": "m.keras", "model_sha256": "b"}, 8, "auto").open()
+    with pytest.raises(PreprocessError, match="finds other files than this machine"):
+        Classifier(options, {"model": "m.keras", "model_sha256": "a"}, 8, "auto").open()
+
+
+class Here:
+    """In place of a cluster: every video is done, but one at which processes die."""
+
+    def __init__(self, *arguments) -> None:
+        pass
+
+    def __enter__(self):
+        return self.submit
+
+    def __exit__(self, *_) -> None:
+        pass
+
+    def submit(self, task):
+        future: Future = Future()
+        if task.video.source == "b.mp4":
+            future.set_exception(ServantDiedError("the process died (SIGSEGV)"))
+        else:
+            future.set_result(VideoReport(Outcome({}, 1)))
+        return future
+
+
+def test_a_video_at_which_processes_die_fails_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cluster, "cluster_servants", Here)
+    videos = [Video(tmp_path / name, name, name[0]) for name in ("a.mp4", "b.mp4", "c.mp4")]
+    failures = classify_on_cluster(
+        *("tcp://x:1", ModelOptions(), videos, tmp_path, JobOptions()),
+        data_dir=tmp_path,
+        threads="auto",
+    )
+    assert failures == {"b.mp4": "the process died (SIGSEGV)"}
+    assert read_rows(tmp_path / "failures.csv")[0]["video"] == "b.mp4"
+    said = capsys.readouterr().out
+    assert "b.mp4: the process died" in said
+    assert "2 of 3 videos were there already" in said

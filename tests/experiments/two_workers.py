@@ -1,0 +1,79 @@
+"""A job on one or more worker processes on this machine, each of which leaves its weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+REPOSITORY = Path(__file__).parents[2]
+
+_PROGRAM = """
+import sys
+from importlib import import_module
+import numpy as np
+from experiments import clip_job
+
+module, kept = sys.argv[1:3]
+sys.argv = [module, *sys.argv[3:]]
+train = clip_job.ClipJob.train
+
+def train_and_keep(job, classifier, batches, **options):
+    history = train(job, classifier, batches, **options)
+    np.savez(kept, *[variable.numpy() for variable in classifier.variables])
+    return history
+
+clip_job.ClipJob.train = train_and_keep
+sys.exit(import_module(module).main())
+"""
+
+
+def start(
+    module: str, kept: Path, *words: object, task: int = 0, ports: tuple[int, ...] = ()
+) -> subprocess.Popen[str]:
+    """Start a job; with ports, as one of so many workers.
+
+    Args:
+        module: with a `main`.
+        kept: the .npz file that takes all its variables after training.
+        words: its flags.
+        task: which worker it is.
+        ports: of all workers.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""}
+    flags = [*map(str, words)]
+    if ports:
+        workers = [f"127.0.0.1:{port}" for port in ports]
+        place = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": task}}
+        environment["TF_CONFIG"] = json.dumps(place)
+        flags += ["--distribute", "workers"]
+    return subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, module, str(kept), *flags],
+        cwd=kept.parent,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def free_ports(number: int) -> tuple[int, ...]:
+    """Ports that nobody listens on."""
+    sockets = [socket.socket() for _ in range(number)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = tuple(one.getsockname()[1] for one in sockets)
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def variables(kept: Path) -> list[np.ndarray]:
+    """What `start` has left."""
+    with np.load(kept) as saved:
+        return [saved[name] for name in saved.files]
