@@ -186,9 +186,10 @@ class VideoReader:
         return self._count(self._capture.grab() or (self._past_damage and self._grab_later()))
 
     def _grab_later(self) -> bool:
-        """Each try takes a packet, and none at the end of the file."""
+        """Each try takes a packet, which takes a byte or more, and none at the end of the file."""
         self._is_odd = True
-        found = any(self._capture.grab() for _ in range(self.info.claimed_frames or 0))
+        most = min(self.info.claimed_frames or 0, self.info.size_bytes)
+        found = any(self._capture.grab() for _ in range(most))
         if found and not self.complaint:
             self.complaint = f"frames after {self.time_seconds:.2f} s could not be decoded"
         return found

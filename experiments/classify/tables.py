@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from preprocess.errors import WriteError
+from preprocess.errors import PreprocessError, WriteError
 from preprocess.files import write_errors, write_text
 
 Columns = Literal["all", "seed"]
@@ -111,12 +111,18 @@ class Table:
         path, width = self.path(".csv.part"), self._kept
         if not path.exists():
             path, width = self.path(".csv"), self._top
-        with path.open(encoding="utf-8", newline="") as file:
-            lines = csv.reader(file)
-            is_seed = next(lines)[0] != "frame"
-            for number, cells in enumerate(lines):
-                unknown = [str(number * self._every), "nan"] if is_seed else []
-                yield _row([*unknown, *cells], width)
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                lines = csv.reader(file)
+                is_seed = next(lines, [""])[0] != "frame"
+                for number, cells in enumerate(lines):
+                    unknown = [str(number * self._every), "nan"] if is_seed else []
+                    yield _row([*unknown, *cells], width)
+        except (ValueError, IndexError, csv.Error) as error:
+            raise PreprocessError(
+                f"{path} is damaged: {error}. Remove it and {self.path('.json')}, and run the same "
+                "command again."
+            ) from error
 
     def discard(self) -> None:
         """Forget a video that gave no rows."""
@@ -218,7 +224,8 @@ def _settings_in(path: Path) -> dict[str, Any] | None:
     """The settings of a JSON file; None if it is not there, or not whole."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return found["settings"]
+        settings = found["settings"]
+        return settings if isinstance(settings, dict) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

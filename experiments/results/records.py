@@ -75,10 +75,13 @@ def read_records(records: Path) -> list[Record]:
         raise FileNotFoundError(
             f"no {records} here: run this from the repository's root, or name it with --records."
         )
-    with records.open(newline="", encoding="utf-8") as file:
-        reader = csv.reader(file)
-        _require_columns(next(reader, []), records)
-        return [_record(cells, f"{records}, line {reader.line_num}") for cells in reader]
+    try:
+        with records.open(newline="", encoding="utf-8") as file:
+            reader = csv.reader(file, strict=True)
+            _require_columns(next(reader, []), records)
+            return [_record(cells, f"{records}, line {reader.line_num}") for cells in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{records} is damaged: {error}. Take it from git again.") from error
 
 
 def flatten(result: dict[str, Any]) -> Record:
@@ -114,7 +117,7 @@ def _require_columns(found: Sequence[str], records: Path) -> None:
     other = [name for name in found if name not in COLUMNS]
     raise ValueError(
         f"{records} must have the columns of experiments.results.records.COLUMNS, in their order. "
-        f"Missing: {missing or 'none'}; not known: {other or 'none'}. "
+        f"Missing: {missing or 'none'}; not known: {str(other)[:200] if other else 'none'}. "
         "Record to another file, or rewrite this one's header and rows."
     )
 
@@ -158,7 +161,12 @@ def _record(cells: Sequence[str], where: str) -> Record:
 def _value(column: str, cell: str) -> Any:
     if not cell:
         return None
-    return cell if column in TEXT_COLUMNS else json.loads(cell)
+    if column in TEXT_COLUMNS:
+        return cell
+    value = json.loads(cell)
+    if type(value) not in (int, float) or not abs(value) < 2**63:
+        raise ValueError(f"{cell[:80]} for {column}")
+    return value
 
 
 def plain(value: Any) -> Any:

@@ -15,15 +15,12 @@ from .readers_of_models import MODELS
 
 TRIES = {**{reader.name: 5 for reader in MODELS}, "clip model": 3}
 USUAL_TRIES = 40
-UNMENDED = ("scores", "records", "threads", "tables")
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("reader", reader_targets.READERS, ids=lambda reader: reader.name)
-def test_a_damaged_file_is_read_or_refused(reader: Reader, request: pytest.FixtureRequest) -> None:
+def test_a_damaged_file_is_read_or_refused(reader: Reader) -> None:
     """Red when it gives an error of Python's own, or what cannot be."""
-    if reader.name in UNMENDED:
-        request.applymarker(pytest.mark.xfail(strict=True, reason="its refusals are Python's own"))
     files, expected = undisturbed(reader)
     tries = range(TRIES.get(reader.name, 12 if "shards" in reader.name else USUAL_TRIES))
     verdicts = [attempt(reader, files, damage(files, seed), expected) for seed in tries]

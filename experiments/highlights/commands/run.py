@@ -105,7 +105,7 @@ class Run(ReelOptions):
         """The recording; what cannot be, or be written, is said now and not in an hour."""
         from experiments.highlights.cut_lists.cut_lists import SUFFIXES
         from experiments.highlights.rendering.chunk_files import recording_chunks
-        from experiments.highlights.rendering.recording import read_recording
+        from experiments.highlights.rendering.recording import in_order, read_recording
         from experiments.highlights.rendering.render import check_output
 
         paths = recording_chunks(self.recording)
@@ -118,8 +118,8 @@ class Run(ReelOptions):
             path = self.out.with_suffix(SUFFIXES[kind])
             if path.exists() and not (self.overwrite or self.dry_run):
                 raise ValueError(f"{path} exists; give another --out, or --overwrite.")
-        if self.allow_failures:
-            paths = [path for path in paths if _is_readable(path)]
+        if self.allow_failures:  # each is read once: of damage, FFmpeg does not always say the same
+            return in_order(chunk for path in paths for chunk in _read_if_possible(path))
         return read_recording(paths)
 
     def _score(self, chunks: tuple[Chunk, ...], kept: KeptScores, scoring: ScoringOptions) -> Run:
@@ -170,17 +170,16 @@ class Run(ReelOptions):
         return f"python -m experiments.highlights {shlex.join(words)}"
 
 
-def _is_readable(path: Path) -> bool:
-    """Whether a chunk is; if not, it is told."""
+def _read_if_possible(path: Path) -> tuple[Chunk, ...]:
+    """A chunk; none, and that is told, if it cannot be read."""
     from experiments.highlights.rendering.ffmpeg import RenderError
     from experiments.highlights.rendering.recording import read_recording
 
     try:
-        read_recording([path])
+        return read_recording([path])
     except RenderError as error:
         print(f"Left out, as if it had never been: {error}", file=sys.stderr)
-        return False
-    return True
+        return ()
 
 
 def _used(kept: KeptScores) -> str:

@@ -19,7 +19,7 @@ _ADDRESS = re.compile(r"^(\[[^\]]* @ 0x[0-9a-f]+\] ?)+")
 _BOILERPLATE = re.compile(
     r"Conversion failed!|Task finished with error|Terminating thread with|Nothing was written"
     r"|Error opening (input|output) files?\b|Error parsing options|Failed to set value"
-    r"|To ignore this"
+    r"|To ignore this|frame= *\d"
     # Said of pictures before a cut where reading began amid them; none of those is shown.
     r"|co located POCs unavailable|mmco: unref short failure|non-existing PPS|no frame!"
     r"|decode_slice_header error"

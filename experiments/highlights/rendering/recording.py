@@ -7,7 +7,7 @@ ends. That is read from the packets at the file's end, because headers guess or 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +18,7 @@ from preprocess.containers import input_words
 _USUAL_RATE = Fraction(30)
 _FASTEST_RATE = 120
 _TAIL_SECONDS = 10
+_ALWAYS_POSSIBLE_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,21 @@ def read_recording(paths: Sequence[Path]) -> tuple[Chunk, ...]:
         RenderError: if a file cannot be read.
         ValueError: if there is no file.
     """
-    if not paths:
-        raise ValueError("A recording must have at least one file.")
+    return in_order(map(_read_chunk, paths))
+
+
+def in_order(files: Iterable[Chunk]) -> tuple[Chunk, ...]:
+    """Files one after the other: each begins where the one before ends.
+
+    Raises:
+        ValueError: if there is none.
+    """
     chunks: list[Chunk] = []
-    for path in paths:
+    for file in files:
         offset = chunks[-1].offset + chunks[-1].duration if chunks else 0.0
-        chunks.append(replace(_read_chunk(path), offset=offset))
+        chunks.append(replace(file, offset=offset))
+    if not chunks:
+        raise ValueError("A recording must have at least one file.")
     return tuple(chunks)
 
 
@@ -120,10 +130,12 @@ def _parse_chunk(path: Path, said: str, header: str) -> Chunk:
     rate = _rate(_search(r"frame_rate: (\d+)/(\d+)", said))
     (shown,) = _search(r"^\[Parsed_showinfo_0 @ \w+\] n: *0 pts:.*? pts_time:(\S+)", said)
     has_sound = 1 in sources
+    duration = _end_seconds(path, sources[0], rate) - begin
+    _check_duration(path, duration)
     return Chunk(
         path=path,
         offset=0.0,
-        duration=_end_seconds(path, sources[0], rate) - begin,
+        duration=duration,
         first_picture=float(shown) - begin,
         rate=rate,
         width=int(width),
@@ -134,6 +146,19 @@ def _parse_chunk(path: Path, said: str, header: str) -> Chunk:
         sample_rate=int(_header(header, "sample_rate", 1, r"(\d+)")[0]) if has_sound else 0,
         layout=_header(header, "channel_layout_name", 1, r"(.+)", ("",))[0],
     )
+
+
+def _check_duration(path: Path, seconds: float) -> None:
+    """Damaged headers have said -4e17 and 7e8 seconds; even a still picture takes a byte a second.
+
+    Raises:
+        RenderError: for what cannot be.
+    """
+    if not 0 < seconds <= max(path.stat().st_size, _ALWAYS_POSSIBLE_SECONDS):
+        raise RenderError(
+            f"{path} says that it lasts {seconds:.9g} seconds, which its {path.stat().st_size:,} "
+            "bytes cannot. Repair the file, or leave it out."
+        )
 
 
 def _search(pattern: str, text: str) -> tuple[str, ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import math
 from pathlib import Path
 
 import numpy as np
@@ -20,21 +22,36 @@ def read_scores(path: Path) -> tuple[Floats, Floats]:
         OSError: if the file cannot be read.
     """
     rows = []
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be text in UTF-8: {error.reason}.") from error
+    try:
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         if not set(COLUMNS) <= set(reader.fieldnames or ()):
             raise ValueError(
                 f"{path} must have the columns {' and '.join(COLUMNS)}. It has "
                 f"{', '.join(reader.fieldnames or ['none'])}."
             )
         for row in reader:
+            cells = ", ".join(repr(row[name]) for name in COLUMNS)
             try:
-                rows.append([float(row[name]) for name in COLUMNS])
+                time, probability = (float(row[name]) for name in COLUMNS)
             except (TypeError, ValueError):
-                cells = ", ".join(repr(row[name]) for name in COLUMNS)
                 raise ValueError(
                     f"{path}, line {reader.line_num}: a time and a probability must be numbers. "
                     f"Received {cells}."
                 ) from None
+            after = rows[-1][0] if rows else -math.inf
+            if not (after < time < math.inf and 0 <= probability <= 1):
+                raise ValueError(
+                    f"{path}, line {reader.line_num}: times must ascend, and probabilities lie in "
+                    f"[0, 1]. Received {cells}, after a time of {after:g}."
+                )
+            rows.append([time, probability])
+    except csv.Error as error:
+        raise ValueError(
+            f"{path} cannot be parted into cells: {error}. Mend its quotes."
+        ) from error
     table = np.array(rows, np.float64).reshape(-1, 2)
     return table[:, 0], table[:, 1]
