@@ -21,6 +21,8 @@ _PROGRAM = (
     "from preprocess.child_process import serve; serve(*sys.argv[1:5])"
 )
 _GRACE_SECONDS = 5
+STALLED = "SIGALRM"
+"""What a process that is ended by `preprocess.limits.ended_if_stalled` dies of."""
 
 
 class ChildProcess:
@@ -51,12 +53,23 @@ class ChildProcess:
         self.pipe = Connection(ours.detach())
 
     def send(self, message: Any) -> bool:
-        """False if the child is dead, which `pipe.recv` says as well."""
+        """False if the child is dead, which `receive` says as well."""
         try:
             self.pipe.send(message)
         except (BrokenPipeError, ConnectionResetError):
             return False
         return True
+
+    def receive(self) -> Any:
+        """What the child says next.
+
+        Raises:
+            EOFError: if it is dead; it may have died within a word.
+        """
+        try:
+            return self.pipe.recv()
+        except OSError as error:
+            raise EOFError from error
 
     def is_alive(self) -> bool:
         """Whether the child runs."""
@@ -86,6 +99,13 @@ def anonymous_file() -> IO[bytes]:
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("shared"), "w+b")
     return tempfile.TemporaryFile()
+
+
+def death_told(cause: str, stall_seconds: float) -> str:
+    """Why a video could not be read, by what its decoding process died of."""
+    if cause == STALLED:
+        return f"the decoder gave nothing for {stall_seconds:.0f} s"
+    return f"the decoder crashed ({cause})"
 
 
 @contextmanager

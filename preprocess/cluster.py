@@ -95,15 +95,9 @@ def _require_seen(client: Client, path: Path, *, told: Path) -> None:
     """See that all workers see a path.
 
     Raises:
-        PreprocessError: if one does not, or cannot run this package; it names what is told.
+        PreprocessError: if one does not; it names what is told.
     """
-    try:
-        seen = client.run(_sees, path)
-    except Exception as error:
-        raise PreprocessError(
-            f"A worker cannot run this package ({error}). Install the same version of it, and of "
-            "Python, on all machines."
-        ) from error
+    seen = _run_there(client.run, _sees, path)
     blind = sorted(address for address, sees in seen.items() if not sees)
     if blind:
         raise PreprocessError(
@@ -115,6 +109,31 @@ def _require_seen(client: Client, path: Path, *, told: Path) -> None:
 
 def _sees(path: Path) -> bool:
     return path.exists()
+
+
+def _require_understood(client: Client, work: Callable[[Any], Any]) -> None:
+    """See that scheduler and workers know what they will be given.
+
+    Raises:
+        PreprocessError: if one has no such package, or one of another version.
+    """
+    for run in (client.run_on_scheduler, client.run):
+        _run_there(run, _knows, work)
+
+
+def _knows(work: Callable[[Any], Any]) -> bool:
+    return callable(work)
+
+
+def _run_there(run: Callable[..., Any], function: Callable[[Any], Any], argument: Any) -> Any:
+    """What comes of calling a function on other machines."""
+    try:
+        return run(function, argument)
+    except Exception as error:
+        raise PreprocessError(
+            f"The scheduler, or a worker, cannot run this package ({error}). Install the same "
+            "version of it, and of Python, on all machines, and start scheduler and workers anew."
+        ) from error
 
 
 @contextmanager
@@ -155,7 +174,9 @@ def cluster_crew(scheduler: str, folder: Path) -> Iterator[Crew]:
         shared_mark(client, folder) as mark,
         cluster_executor(client) as executor,
     ):
-        yield Crew(executor, _Extraction(mark))
+        extraction = _Extraction(mark)
+        _require_understood(client, extraction)
+        yield Crew(executor, extraction)
 
 
 @dataclass(frozen=True)
@@ -208,6 +229,7 @@ def cluster_servants(
             _require_seen(client, path, told=path)
         with cluster_executor(client) as executor:
             errand = _Errand(service, mark, tuple(needs))
+            _require_understood(client, errand)
             yield lambda item: executor.submit(errand, item)
 
 

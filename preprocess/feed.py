@@ -15,11 +15,12 @@ from multiprocessing import connection
 
 from numpy.typing import NDArray
 
+from preprocess.child_process import STALLED, death_told
 from preprocess.decode import VideoInfo
 from preprocess.feed_worker import BLOCK_FRAMES, Block, Finished, Opened, Task, Worker
+from preprocess.limits import STALL_SECONDS
 from preprocess.transforms import FrameFit
 
-STALL_SECONDS = 60.0
 _LOOK_SECONDS = 1.0
 
 
@@ -140,7 +141,7 @@ def _receive(worker: Worker, stall_seconds: float) -> Event | None:
             if not stalled:
                 return None
             worker.kill()
-            failure = f"the decoder gave nothing for {stall_seconds:.0f} s"
+            failure = death_told(STALLED, stall_seconds)
         else:
             message = worker.receive()
             match message:
@@ -152,7 +153,7 @@ def _receive(worker: Worker, stall_seconds: float) -> Event | None:
                     worker.video = None
                     return VideoEnded(video, num_frames, failure)
             return None
-    except (EOFError, ConnectionResetError):
-        failure = f"the decoder crashed ({worker.cause_of_death()})"
+    except EOFError:
+        failure = death_told(worker.cause_of_death(), stall_seconds)
     worker.video = None
     return VideoEnded(video, worker.num_frames, failure, crashed=True)

@@ -106,7 +106,7 @@ class Worker:
 
     def receive(self) -> Opened | Block | Finished | Alive:
         """The next message; EOFError if the process died."""
-        message = self.pipe.recv()
+        message = self._process.receive()
         self.last_word = time.monotonic()
         if isinstance(message, Block):
             self._taken.append(message.slot)

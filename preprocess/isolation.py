@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from preprocess.child_process import ChildProcess
+from preprocess.child_process import STALLED, ChildProcess, death_told
 from preprocess.clips import Clip
 from preprocess.errors import PreprocessError
 from preprocess.process_pool import ProcessPool
@@ -53,8 +53,12 @@ class Decoders:
                 false_starts += 1
                 if false_starts == _FALSE_STARTS:
                     raise PreprocessError(f"Decoding processes end as they start ({cause}).")
-            elif cause == "SIGALRM" or clip.source in tried:
-                total.add(UnitResult(num_clips=1, failures={clip.source: _reason(cause, unit)}))
+            elif cause == STALLED or clip.source in tried:
+                total.add(
+                    UnitResult(
+                        num_clips=1, failures={clip.source: death_told(cause, unit.stall_seconds)}
+                    )
+                )
                 unit = replace(unit, clips=tuple(other for other in unit.clips if other != clip))
             else:
                 tried.add(clip.source)
@@ -71,8 +75,8 @@ class Decoders:
             begun = 0
             while True:
                 try:
-                    event = process.pipe.recv()
-                except (EOFError, ConnectionResetError):
+                    event = process.receive()
+                except EOFError:
                     clip = unit.clips[begun - 1] if begun else None
                     return unit, _Death(clip, process.cause_of_death())
                 match event:
@@ -85,9 +89,3 @@ class Decoders:
                         unit, begun = unit.without(event.num_clips), 0
                     case _:
                         raise event
-
-
-def _reason(cause: str, unit: Unit) -> str:
-    if cause == "SIGALRM":
-        return f"the decoder gave nothing for {unit.stall_seconds:.0f} s"
-    return f"the decoder crashed ({cause})"

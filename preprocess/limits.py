@@ -14,6 +14,8 @@ from preprocess.errors import DecodeError
 MEMORY_BYTES = 4 * 2**30
 """More than the decoder of 8K video takes; a header with absurd sizes asks for more."""
 
+STALL_SECONDS = 60.0
+"""After which a decoder that gives nothing is ended."""
 _TOO_LARGE = "its pictures take more memory than a decoder may have"
 
 

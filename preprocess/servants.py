@@ -68,7 +68,7 @@ class Servants:
                 process.send(item)
                 try:
                     said = _next_word(process, is_wanted)
-                except (EOFError, ConnectionResetError):
+                except EOFError:
                     cause = process.cause_of_death()
                     continue
             if isinstance(said, _Answer):
@@ -93,7 +93,7 @@ def _next_word(process: ChildProcess, is_wanted: Callable[[], bool]) -> Any:
         while not process.pipe.poll(_LOOK_SECONDS):
             if not is_wanted():
                 raise PreprocessError("Nobody waits for this any more.")
-        return process.pipe.recv()
+        return process.receive()
     except BaseException:
         process.kill()
         raise

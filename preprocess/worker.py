@@ -16,7 +16,7 @@ from preprocess.clips import Clip
 from preprocess.decode import FrameReader
 from preprocess.errors import DecodeError
 from preprocess.files import SealedFile
-from preprocess.limits import Watch, ended_if_stalled, refusals_named
+from preprocess.limits import STALL_SECONDS, Watch, ended_if_stalled, refusals_named
 from preprocess.messages import captured_stderr, first_complaint
 from preprocess.settings import StoredSettings
 from preprocess.shards import ClipRecord, ShardWriter, chunk_frames
@@ -24,8 +24,6 @@ from preprocess.truncation import what_is_missing
 
 IDLE_SECONDS = 20
 """After which a process without work goes away."""
-STALL_SECONDS = 60.0
-"""After which a decoder that gives nothing is ended."""
 
 
 @dataclass(frozen=True)

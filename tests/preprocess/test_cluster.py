@@ -127,3 +127,19 @@ def test_a_worker_that_does_not_see_the_folder_is_named(tmp_path) -> None:
     with pytest.raises(PreprocessError, match=rule), shared_mark(HalfBlind(), tmp_path):
         pass
     assert not list(tmp_path.iterdir())
+
+
+class Stale:
+    """A client of a scheduler that was started with another version of this package."""
+
+    def run_on_scheduler(self, function, work):
+        raise ImportError("cannot import name 'Unit'")
+
+    def run(self, function, work):
+        return {"tcp://one": function(work)}
+
+
+def test_another_version_is_one_line() -> None:
+    """Red if a scheduler that cannot read the tasks ends the job in a traceback."""
+    with pytest.raises(PreprocessError, match=r"'Unit'.*Install the same version"):
+        cluster_module._require_understood(Stale(), len)

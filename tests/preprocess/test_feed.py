@@ -123,7 +123,7 @@ def test_a_decoder_that_dies_between_two_videos_costs_none(videos) -> None:
 def test_a_decoder_that_hangs_is_ended(videos) -> None:
     tasks = [Task(videos[2]), Task(videos[3])]
     ends = {}
-    for event in feed_frames(tasks, FIT, frames_ahead=1, stall_seconds=1.5):
+    for event in feed_frames(tasks, FIT, frames_ahead=1, stall_seconds=5):
         if isinstance(event, VideoOpened) and event.video == 0:
             for child in decoding_processes(os.getpid()):
                 os.kill(child, signal.SIGSTOP)

@@ -50,6 +50,9 @@ class Planted(FrameSettings):
 
 def leave(pipe):
     raise SystemExit(3)
+
+def leave_within_a_word(pipe):
+    os.write(pipe.fileno(), bytes([0, 0, 1, 0]) + bytes(10))  # of 256 bytes
 """
 
 
@@ -148,9 +151,17 @@ def test_closing_ends_processes_at_work(videos, tmp_path, planted) -> None:
 def test_a_process_that_ends_as_it_starts_is_told_of(planted) -> None:
     process = ChildProcess(planted.leave)
     with pytest.raises(EOFError):
-        process.pipe.recv()
+        process.receive()
     assert process.cause_of_death() == "exit code 3"
     assert not process.send("word")
+    process.close()
+
+
+def test_a_death_within_a_word_is_a_death(planted) -> None:
+    """Red if a large batch that is cut off ends the job."""
+    process = ChildProcess(planted.leave_within_a_word)
+    with pytest.raises(EOFError):
+        process.receive()
     process.close()
 
 

@@ -1,21 +1,22 @@
-"""The pictures of a recording in batches, read in a thread while the batches before are scored."""
+"""The pictures of a recording in batches, read ahead while the batches before are scored."""
 
 from __future__ import annotations
 
 import math
-import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from experiments.highlights.rendering.recording import Chunk
+from experiments.highlights.scoring.batch_process import Progress, batches_of, serve_batches
 from experiments.highlights.scoring.pictures import WHOLE, PictureReader, PictureSettings, Stretch
+from preprocess.child_process import ChildProcess
 from preprocess.errors import DecodeError
 from preprocess.times import format_time
 
@@ -72,16 +73,15 @@ class BatchReader:
     batch_size: int = 32
     threads: int = 1
     allow_failures: bool = False
-    _stop: threading.Event = field(default_factory=threading.Event, init=False)
 
     def __iter__(self) -> Generator[Batch]:
-        """The batches; some are read ahead.
+        """The batches; some are read ahead, by processes that may die.
 
         Raises:
             DecodeError: if a chunk cannot be read, unless that is allowed.
         """
-        self._stop.clear()
-        batches = (batch for chunk in self.chunks for batch in self._of_chunk(chunk))
+        at_work: list[ChildProcess] = []
+        batches = (batch for chunk in self.chunks for batch in self._elsewhere(chunk, at_work))
         with ThreadPoolExecutor(1) as thread:
             waiting = deque(thread.submit(next, batches, None) for _ in range(_BATCHES_AHEAD))
             try:
@@ -89,10 +89,10 @@ class BatchReader:
                     waiting.append(thread.submit(next, batches, None))
                     yield batch
             finally:
-                self._stop.set()
                 for future in waiting:
                     future.cancel()
-                thread.submit(batches.close).result()
+                for process in at_work:
+                    process.kill()
 
     def parts(self) -> list[BatchReader]:
         """Readers of some minutes each, in order, which together give the same pictures."""
@@ -102,40 +102,54 @@ class BatchReader:
             for stretch in self._wanted(chunk)
         ]
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return BatchReader, tuple(getattr(self, one.name) for one in fields(self) if one.init)
-
     def _wanted(self, chunk: Chunk) -> tuple[Stretch, ...]:
         if self.stretch is not None:
             return (self.stretch,)
         return _stretches(chunk, self.settings, self.after - chunk.offset - chunk.first_picture)
 
-    def _of_chunk(self, chunk: Chunk) -> Iterator[Batch]:
-        """All batches of a chunk; what is wrong with it comes with the last."""
+    def _elsewhere(self, chunk: Chunk, at_work: list[ChildProcess]) -> Iterator[Batch]:
+        """All batches of a chunk, read by a process that is among those at work meanwhile."""
         stretches = self._wanted(chunk)
         if not stretches:
             return
-        zero = chunk.offset + chunk.first_picture
-        watch = _Watch(chunk, self.settings, (stretches[0][0], stretches[-1][1]))
+        process = ChildProcess(serve_batches)
+        at_work.append(process)
         try:
-            with PictureReader(
-                *(chunk.path, self.settings),
-                box=self.box,
-                stretches=stretches,
-                threads=self.threads,
-            ) as reader:
-                is_last = False
-                while not is_last and not self._stop.is_set():
-                    times, pictures = self._read(reader, zero, watch)
-                    is_last = len(times) < self.batch_size
-                    notices = watch.notices(reader.complaint) if is_last else ()
-                    until = chunk.offset + (watch.end if is_last else watch.last)
-                    yield Batch(times, pictures, until, notices)
+            process.send(replace(self, chunks=(chunk,)))
+            yield from batches_of(process)
         except DecodeError as error:
             if not self.allow_failures:
                 raise DecodeError(f"{chunk.path}: {error}") from error
-            end = chunk.offset + watch.end
+            end = chunk.offset + min(chunk.first_picture + stretches[-1][1], chunk.duration)
             yield _nothing(self.settings, end, f"{chunk.path} is left out: {error}.")
+        finally:
+            at_work.remove(process)
+            process.close()
+
+    def read_here(self, progress: Progress) -> Iterator[Batch]:
+        """All batches of a lone chunk; what is wrong with it comes with the last.
+
+        Raises:
+            DecodeError: if it cannot be read.
+        """
+        (chunk,) = self.chunks
+        stretches = self._wanted(chunk)
+        zero = chunk.offset + chunk.first_picture
+        watch = _Watch(chunk, self.settings, (stretches[0][0], stretches[-1][1]))
+        with PictureReader(
+            *(chunk.path, self.settings),
+            box=self.box,
+            stretches=stretches,
+            threads=self.threads,
+        ) as reader:
+            progress.reader = reader
+            is_last = False
+            while not is_last:
+                times, pictures = self._read(reader, zero, watch)
+                is_last = len(times) < self.batch_size
+                notices = watch.notices(reader.complaint) if is_last else ()
+                until = chunk.offset + (watch.end if is_last else watch.last)
+                yield Batch(times, pictures, until, notices)
 
     def _read(
         self, reader: PictureReader, zero: float, watch: _Watch
@@ -143,12 +157,12 @@ class BatchReader:
         """A batch; fewer than its size at the end of the chunk."""
         pictures = np.empty((self.batch_size, *self.settings.frame_shape), np.uint8)
         times: list[float] = []
-        while len(times) < self.batch_size and not self._stop.is_set():
+        while len(times) < self.batch_size:
             if not reader.read_into(pictures[len(times)]):
                 break
-            time = round(zero + reader.time_seconds, 6)
-            if watch.sees(reader.time_seconds) and time > self.after:
-                times.append(time)
+            shown = round(zero + reader.time_seconds, 6)
+            if watch.sees(reader.time_seconds) and shown > self.after:
+                times.append(shown)
         return np.array(times), pictures[: len(times)]
 
 

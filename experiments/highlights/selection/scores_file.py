@@ -21,7 +21,7 @@ def read_scores(path: Path) -> tuple[Floats, Floats]:
         ValueError: if the columns are not there, or a line holds no such numbers; it is named.
         OSError: if the file cannot be read.
     """
-    rows = []
+    rows: list[list[float]] = []
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+import signal
 import threading
 import time
 from dataclasses import replace
@@ -11,13 +14,15 @@ import numpy as np
 import pytest
 
 from experiments.highlights.rendering.chunk_files import recording_chunks
-from experiments.highlights.rendering.recording import read_recording
+from experiments.highlights.rendering.recording import read_recording, recording_duration
 from experiments.highlights.scoring import picture_batches
+from experiments.highlights.scoring.batch_process import Progress
 from experiments.highlights.scoring.picture_batches import BatchReader
 from experiments.highlights.scoring.pictures import PictureSettings
 from experiments.highlights.scoring.scoring import score_recording
 from preprocess.errors import DecodeError
 
+from ...preprocess.conftest import decoding_processes
 from .counters import NTSC, ffmpeg, number_of, render_counter
 
 RATE = 25
@@ -112,6 +117,24 @@ def test_going_on_gives_the_same_pictures(source, settings, monkeypatch):
         np.testing.assert_array_equal(later[1], pictures[place + 1 :])
 
 
+def test_a_decoder_that_dies_costs_its_chunk(source):
+    """Red if it takes the command with it, or the chunks after it."""
+    chunks = read_recording([source, source])
+    reader = BatchReader(chunks, replace(SEEN, fps=5.0), batch_size=4, allow_failures=True)
+    notices, times, killed = [], [], False
+    for batch in reader:
+        notices += batch.notices
+        times += batch.times.tolist()
+        if not killed:
+            for pid in decoding_processes(os.getpid()):
+                os.kill(pid, signal.SIGKILL)
+            killed = True
+    assert [notice for notice in notices if "is left out: the decoder crashed (SIGKILL)" in notice]
+    assert batch.until == pytest.approx(recording_duration(chunks))
+    assert times[-1] > chunks[1].offset
+    assert not decoding_processes(os.getpid())
+
+
 def test_going_on_leaves_out_what_is_read(source, monkeypatch):
     """Red when all of a recording is decoded again after a stop."""
     monkeypatch.setattr(picture_batches, "STRETCH_SECONDS", 4)
@@ -123,8 +146,9 @@ def test_going_on_leaves_out_what_is_read(source, monkeypatch):
         return honest(*args, **options)
 
     monkeypatch.setattr(picture_batches, "PictureReader", watch)
-    list(BatchReader(read_recording([source, source]), SEEN, after=33.1))
-    assert opened == [(12.0, 16.0)]
+    for part in BatchReader(read_recording([source, source]), SEEN, after=33.1).parts():
+        list(part.read_here(Progress()))
+    assert opened == [(12.0, 16.0), (16.0, math.inf)]
 
 
 @pytest.mark.parametrize("fps", [2.0, 0.7, 29.97])
