@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -22,6 +20,7 @@ import numpy as np
 from experiments.runs import FREE_TO_CHANGE, RunError
 from experiments.runtime import has_gpus
 from preprocess.shares import Share
+from preprocess.stopping import ending_at_once
 
 if TYPE_CHECKING:
     import keras
@@ -31,7 +30,6 @@ Kind = Literal["workers", "gpus"]
 _EXAMPLE = (
     '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
 )
-_LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -204,8 +202,12 @@ def open_distribution(
         if not has_gpus():
             raise ValueError("--distribute gpus needs GPUs that TensorFlow can use; it finds none.")
         return Distribution(tf.distribute.MirroredStrategy())
-    print(f"worker {task.index + 1} of {task.count}; waiting for the others")
-    strategy = _interruptible(tf.distribute.MultiWorkerMirroredStrategy)
+    print(
+        f"worker {task.index + 1} of {task.count}, waiting for the others; Ctrl-C ends it at once",
+        flush=True,
+    )
+    with ending_at_once():  # TensorFlow waits without ever asking Python for signals
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
     distribution = Distribution(strategy, is_chief=task.is_chief)
     shared = {name: value for name, value in settings.items() if name not in FREE_TO_CHANGE}
     distribution.require_same(json.dumps(shared, default=str, sort_keys=True), "settings")
@@ -241,15 +243,3 @@ def _first_replica(strategy: tf.distribute.Strategy) -> int:
     """Number of the first replica of this process."""
     task = strategy.cluster_resolver.task_id
     return task * len(strategy.extended.worker_devices)
-
-
-def _interruptible(make: Callable[[], Any]) -> Any:
-    """What a library makes while it waits, deaf to Ctrl-C, in a thread."""
-    made: list[Any] = []
-    thread = Thread(target=lambda: made.append(make()), daemon=True)
-    thread.start()
-    while thread.is_alive():
-        time.sleep(_LOOK_SECONDS)
-    if not made:
-        raise RunError("The workers of TF_CONFIG could not be joined; see above.")
-    return made[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -38,7 +39,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def ended(processes: list[subprocess.Popen[str]], *, code: int = 0) -> list[str]:
     """What processes said on standard error, once they have ended."""
-    texts = [process.communicate(timeout=300)[1] for process in processes]
+    texts = [process.communicate(timeout=500)[1] for process in processes]
     assert [process.returncode for process in processes] == [code] * len(processes), texts
     return texts
 
@@ -106,6 +107,18 @@ def test_a_worker_that_dies_ends_the_job_and_it_resumes(shards, tmp_path) -> Non
     alone = start(module, tmp_path / "alone.npz", *words, "--out", "one")
     ended([*again, alone])
     assert_close(tmp_path / "0.npz", tmp_path / "alone.npz")
+
+
+def test_a_worker_that_waits_alone_can_be_stopped(shards, tmp_path) -> None:
+    """Red if Ctrl-C is heard only when the others have come."""
+    words = ("--shards", shards / "ucf11", "--out", "two", *UCF11)
+    alone = start(MODULES["ucf11"], tmp_path / "0.npz", *words, ports=free_ports(2))
+    assert alone.stdout is not None
+    assert any("waiting for the others" in line for line in alone.stdout)
+    time.sleep(2)  # into TensorFlow
+    alone.send_signal(signal.SIGINT)
+    assert alone.wait(10) == -signal.SIGINT
+    alone.communicate()
 
 
 @pytest.mark.parametrize(
