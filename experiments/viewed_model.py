@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from preprocess.settings import FrameSettings
 from preprocess.views import CropChoice, FrameChoice, Inputs, Views, cut, foreground
 
+_MOST = 10**6  # frames of a clip, pixels of a side
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -39,15 +41,29 @@ class Seen:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Seen:
-        """From what `to_json` gave."""
-        return cls(
-            tuple(values["class_names"]),
-            FrameSettings.from_json(values["frames"]),
-            FrameChoice(**values["choice"]),
-            CropChoice(**values["crops"]),
+        """From what `to_json` gave.
+
+        Raises:
+            ValueError, KeyError, TypeError, PreprocessError: for anything else.
+        """
+        frames, choice, crops = values["frames"], values["choice"], values["crops"]
+        optional = [frames["max_frames"]] if frames["max_frames"] is not None else []
+        for number in (
+            *(*frames["size"], *crops["size"], frames["stride"], *optional),
+            *(choice["num_frames"], values["usual_frames"]),
+        ):
+            if type(number) is not int or not 1 <= number <= _MOST:
+                raise ValueError(f"counts must be whole, from 1 to {_MOST:,}. Received {number!r}.")
+        seen = cls(
+            tuple(map(str, values["class_names"])),
+            FrameSettings.from_json(frames),
+            FrameChoice(**choice),
+            CropChoice(**crops),
             values["usual_frames"],
             values["inputs"],
         )
+        seen.crops.require_fit(seen.frames.size)
+        return seen
 
 
 class ViewedModel(ABC):

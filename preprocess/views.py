@@ -158,10 +158,10 @@ class CropChoice:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", tuple(self.size))
-        if min(self.size) < 1 or self.largest_zoom < 1:
+        if len(self.size) != 2 or min(self.size) < 1 or self.largest_zoom < 1:
             raise PreprocessError(
                 "size must be at least 1 pixel, and largest_zoom at least 1. Received "
-                f"{self.size[0]}x{self.size[1]} and {self.largest_zoom}."
+                f"{'x'.join(map(str, self.size))} and {self.largest_zoom}."
             )
 
     def require_fit(self, stored: tuple[int, int]) -> None:

@@ -106,7 +106,9 @@ def accuracy_cell(group: Group) -> str:
     if spread.deviation is not None:
         return f"{mean} ± {formatting.share(spread.deviation)} ({_folds(group, spread)})"
     low, high = group["accuracy_interval.low"], group["accuracy_interval.high"]
-    interval = "" if low is None else f" ({formatting.share(low)} to {formatting.share(high)})"
+    interval = (
+        "" if None in (low, high) else f" ({formatting.share(low)} to {formatting.share(high)})"
+    )
     return f"{mean}{interval}"
 
 

@@ -93,7 +93,7 @@ def _scores(folder: Path) -> Any:
     from experiments.highlights.selection.scores import ScoreTrack
     from experiments.highlights.selection.scores_file import read_scores
 
-    times, probabilities = read_scores(folder / "scores.csv")
+    times, probabilities = read_scores(folder / "scores.csv", duration=20.0)
     ScoreTrack(times, probabilities, 20.0, reach=0.5)
     return times, probabilities
 

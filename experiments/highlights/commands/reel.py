@@ -26,8 +26,8 @@ class Reel(ReelOptions):
     def run(self) -> int:
         """Select and render; the exit code."""
         from experiments.highlights.rendering.chunk_files import recording_chunks
-        from experiments.highlights.rendering.recording import read_recording
+        from experiments.highlights.rendering.recording import read_recording, recording_duration
         from experiments.highlights.selection.scores_file import read_scores
 
         chunks = read_recording(recording_chunks(self.recording))
-        return self.make(chunks, read_scores(self.scores))
+        return self.make(chunks, read_scores(self.scores, duration=recording_duration(chunks)))

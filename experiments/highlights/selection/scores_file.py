@@ -14,8 +14,12 @@ from experiments.highlights.selection.scores import Floats
 COLUMNS = ("time_seconds", "probability")
 
 
-def read_scores(path: Path) -> tuple[Floats, Floats]:
+def read_scores(path: Path, *, duration: float = math.inf) -> tuple[Floats, Floats]:
     """Times in seconds and probabilities, (N,) each; other columns are passed over.
+
+    Args:
+        path: the file, CSV.
+        duration: of the recording, in seconds, after which there must be no times.
 
     Raises:
         ValueError: if the columns are not there, or a line holds no such numbers; it is named.
@@ -47,6 +51,11 @@ def read_scores(path: Path) -> tuple[Floats, Floats]:
                 raise ValueError(
                     f"{path}, line {reader.line_num}: times must ascend, and probabilities lie in "
                     f"[0, 1]. Received {cells}, after a time of {after:g}."
+                )
+            if not 0 <= time <= duration:
+                raise ValueError(
+                    f"{path}, line {reader.line_num}: a time must lie in the recording, which has "
+                    f"{duration:g} s. Received {time:g}; these are the scores of another one."
                 )
             rows.append([time, probability])
     except csv.Error as error:
