@@ -6,14 +6,13 @@ What the jobs on clips share; each brings its own data, model and recipe.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from experiments.clip_model import keep_model
@@ -25,6 +24,7 @@ from experiments.run_directory import write_predictions
 from experiments.runs import RECORDS
 from experiments.training import Classifier, NextRate, Stop, train
 from experiments.viewed_model import Seen
+from preprocess.background import Stream
 from preprocess.reader import Shards
 from preprocess.settings import FrameSettings
 from preprocess.shares import ALL, Share
@@ -35,10 +35,10 @@ from preprocess.views import CropChoice, FrameChoice, Inputs
 class Batches(Protocol):
     """The clips as a model sees them."""
 
-    def shuffled(self, clips: ArrayLike, epoch: int, share: Share = ALL) -> tf.data.Dataset:
+    def shuffled(self, clips: ArrayLike, epoch: int, share: Share = ALL) -> Stream:
         """Batches of an epoch of training."""
 
-    def by_length(self, clips: ArrayLike, share: Share = ALL) -> tuple[np.ndarray, tf.data.Dataset]:
+    def by_length(self, clips: ArrayLike, share: Share = ALL) -> tuple[np.ndarray, Stream]:
         """Batches for evaluation, and the position of the clip that each of their rows shows."""
 
 
@@ -106,7 +106,7 @@ class ClipJob:
         """
         split, distribution = self.split, classifier.distribution
 
-        def train_batches(epoch: int) -> tf.data.Dataset:
+        def train_batches(epoch: int) -> Iterable[Any]:
             taken = clips(epoch) if clips else split.train
             if distribution is None:
                 return batches.shuffled(taken, epoch)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,11 +100,9 @@ class Distribution:
         num_here = len(self.shares)
         return Share(self.shares[0].index // num_here, self.shares[0].count // num_here)
 
-    def dealt(self, batches: Callable[[Share], tf.data.Dataset]) -> tf.data.Dataset:
+    def dealt(self, batches: Callable[[Share], Iterable[Any]]) -> Iterable[tuple[Any, ...]]:
         """Batches as `Classifier` takes them: of each, the parts of the replicas here."""
-        import tensorflow as tf
-
-        return tf.data.Dataset.zip(tuple(batches(share) for share in self.shares))
+        return zip(*(batches(share) for share in self.shares), strict=True)
 
     def gathered(self, value: float) -> list[float]:
         """A number of each process, known to all; waits for all."""

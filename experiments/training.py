@@ -12,7 +12,7 @@ import math
 import sys
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
@@ -133,7 +133,7 @@ class Classifier:
         loss, correct, clips, frames = self._train(parts).numpy().tolist()
         return Step(loss, round(correct), round(clips), round(frames))
 
-    def predict(self, batches: tf.data.Dataset, *, on_batch: Callable = lambda clips: None):
+    def predict(self, batches: Iterable[Any], *, on_batch: Callable = lambda clips: None):
         """Probabilities (N, classes) and labels (N,), in the order of the batches.
 
         Of the batches of this process alone.
@@ -202,8 +202,8 @@ class Classifier:
 
 def train(
     classifier: Classifier,
-    train_batches: Callable[[int], tf.data.Dataset],
-    validation_batches: Callable[[], tf.data.Dataset],
+    train_batches: Callable[[int], Iterable[Any]],
+    validation_batches: Callable[[], Iterable[Any]],
     *,
     epochs: int,
     clips_per_epoch: int,
@@ -334,7 +334,7 @@ def _train_epoch(classifier, batches, validation, epoch: int, score: Score, bar:
     )
 
 
-def _validated(classifier: Classifier, batches: tf.data.Dataset, bar: tqdm):
+def _validated(classifier: Classifier, batches: Iterable[Any], bar: tqdm):
     """Probabilities and labels of all validation clips, those of other processes included."""
     if classifier.distribution is None:
         return classifier.predict(batches, on_batch=bar.update)

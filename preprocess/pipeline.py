@@ -1,18 +1,20 @@
 """Shards to batches: clips of like length together, end to end, streamed through tf.data.
 
-This module and `view_batches` alone import TensorFlow's input pipeline. At no time are more than
+At no time are more than
 a few batches in memory, however many clips there are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from preprocess.augment import Augmentation
+from preprocess.background import Background, Load, Stream
 from preprocess.reader import Shards
 from preprocess.shares import ALL, Share, positions_and_labels
 
@@ -53,11 +55,12 @@ class ClipBatches:
         self._stride = stride
         self._seed = seed
         self._augment = augment
+        self._background: Background | None = None
         lengths = -(-shards.num_frames // stride)
         self.lengths = lengths if maxlen is None else np.minimum(lengths, maxlen)
         """Frames of each clip in the shards that a model sees, (num_clips,)."""
 
-    def shuffled(self, clips: ArrayLike, epoch: int, share: Share = ALL) -> tf.data.Dataset:
+    def shuffled(self, clips: ArrayLike, epoch: int, share: Share = ALL) -> Stream:
         """Batches for training: all in them follows from the seed and the epoch alone.
 
         Args:
@@ -77,7 +80,7 @@ class ClipBatches:
 
         return self._stream(plan, change)
 
-    def by_length(self, clips: ArrayLike, share: Share = ALL) -> tuple[np.ndarray, tf.data.Dataset]:
+    def by_length(self, clips: ArrayLike, share: Share = ALL) -> tuple[np.ndarray, Stream]:
         """Batches for evaluation, and the clips' positions in the order of the batches.
 
         Args:
@@ -92,8 +95,11 @@ class ClipBatches:
         plan = share.of_plan(batches)
         return np.concatenate(plan), self._stream(plan)
 
-    def _stream(self, plan: Sequence[np.ndarray], change: Change | None = None) -> tf.data.Dataset:
-        return stream(self._shards, plan, maxlen=self._maxlen, stride=self._stride, change=change)
+    def _stream(self, plan: Sequence[np.ndarray], change: Change | None = None) -> Stream:
+        if self._background is None:
+            self._background = clips_background(self._shards)
+        load = clip_loader(self._shards, maxlen=self._maxlen, stride=self._stride, change=change)
+        return Stream(self._background, plan, load)
 
 
 def plan_batches(
@@ -134,28 +140,37 @@ def _of_few_frames(batch: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
     return np.array_split(batch, max(1, parts))
 
 
-def stream(
+def clips_background(shards: Shards, *, prefetch: int = 1) -> Background:
+    """Makes batches of clips that `clip_loader` loads.
+
+    Returns:
+        Of elements ({"frames": uint8 (sum of num_frames, H, W, 3), "num_frames": int32 (batch,)},
+        labels int32 (batch,)): the clips end to end.
+    """
+    width, height = shards.frame_size
+
+    def finish(frames: tf.Tensor, lengths: tf.Tensor, labels: tf.Tensor) -> Any:
+        frames = tf.ensure_shape(frames, (None, height, width, 3))
+        num_frames = tf.ensure_shape(lengths, (None,))
+        return {"frames": frames, "num_frames": num_frames}, tf.ensure_shape(labels, (None,))
+
+    return Background((), (tf.uint8, tf.int32, tf.int32), finish, prefetch=prefetch)
+
+
+def clip_loader(
     shards: Shards,
-    plan: Sequence[np.ndarray],
     *,
     maxlen: int | None = None,
     stride: int = 1,
     change: Change | None = None,
-    prefetch: int = 1,
-) -> tf.data.Dataset:
-    """Batches of a plan, read in the background.
+) -> Load:
+    """Reads the clips of a batch.
 
     Args:
-        shards: the clips.
-        plan: positions of each batch's clips, from `plan_batches`; they may be marked as idle.
+        shards: the clips; an entry has positions among them, which may be marked as idle.
         maxlen: keep this many frames at most, the first ones.
         stride: keep every `stride`-th stored frame.
         change: of a clip's frames and position, gives the frames to use in their place.
-        prefetch: batches read ahead.
-
-    Returns:
-        Elements ({"frames": uint8 (sum of num_frames, H, W, 3), "num_frames": int32 (batch,)},
-        labels int32 (batch,)): the clips end to end.
     """
     width, height = shards.frame_size
 
@@ -173,59 +188,23 @@ def stream(
             stop += len(frames)
         return batch[:stop], np.array(lengths, np.int32), labels
 
-    def load_in_graph(clips):
-        frames, lengths, labels = tf.numpy_function(
-            load, [clips], (tf.uint8, tf.int32, tf.int32), stateful=False
-        )
-        frames = tf.ensure_shape(frames, (None, height, width, 3))
-        num_frames = tf.ensure_shape(lengths, (None,))
-        return {"frames": frames, "num_frames": num_frames}, tf.ensure_shape(labels, (None,))
-
-    return in_background(plan, load_in_graph, prefetch)
+    return load
 
 
-def stream_pictures(
-    plan: Sequence[np.ndarray],
-    load: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
-    picture_shape: tuple[int, int, int],
-    *,
-    prefetch: int = 1,
-) -> tf.data.Dataset:
-    """Batches of single pictures, made in the background.
+def pictures_background(
+    picture_shape: tuple[int, int, int], row_shape: tuple[int, ...]
+) -> Background:
+    """Makes batches of single pictures.
 
     Args:
-        plan: of each batch, an int64 array (batch, ...) that says what is in it.
-        load: gives a batch's pictures, uint8 (batch, H, W, 3), and labels, int32 (batch,).
         picture_shape: (H, W, 3).
-        prefetch: batches made ahead.
+        row_shape: of what says what is in a batch, without the first axis.
 
     Returns:
-        Elements as `load` gives them.
+        Of elements (pictures uint8 (batch, H, W, 3), labels int32 (batch,)).
     """
 
-    def load_in_graph(entries):
-        pictures, labels = tf.numpy_function(load, [entries], (tf.uint8, tf.int32), stateful=False)
-        pictures = tf.ensure_shape(pictures, (None, *picture_shape))
-        return pictures, tf.ensure_shape(labels, (None,))
+    def finish(pictures: tf.Tensor, labels: tf.Tensor) -> Any:
+        return tf.ensure_shape(pictures, (None, *picture_shape)), tf.ensure_shape(labels, (None,))
 
-    return in_background(plan, load_in_graph, prefetch)
-
-
-def in_background(plan: Sequence[np.ndarray], load: Callable, prefetch: int) -> tf.data.Dataset:
-    """What `load` makes, in TensorFlow's graph, of each entry of a plan.
-
-    Args:
-        plan: int64 arrays (batch, ...) of one number of axes.
-        load: gives a batch's tensors.
-        prefetch: batches made ahead.
-    """
-    shape = (None, *np.shape(plan[0])[1:]) if len(plan) else (None,)
-    entries = tf.data.Dataset.from_generator(
-        lambda: iter(plan), output_signature=tf.TensorSpec(shape, tf.int64)
-    )
-    batches = entries.map(load, num_parallel_calls=1).prefetch(prefetch)
-    options = tf.data.Options()
-    # Nothing is left to tf.data to tune, and the thread that would tune it lets an iterator end
-    # only when it wakes: every third epoch began 7 to 20 seconds late.
-    options.autotune.enabled = False
-    return batches.with_options(options)
+    return Background(row_shape, (tf.uint8, tf.int32), finish)

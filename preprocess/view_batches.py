@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
-from preprocess.pipeline import in_background, plan_batches
+from preprocess.background import Background, Load, Stream
+from preprocess.pipeline import plan_batches
 from preprocess.reader import Shards
 from preprocess.shares import ALL, Share, positions_and_labels
 from preprocess.views import (
@@ -144,6 +145,7 @@ class ViewBatches:
         self._batch_size = batch_size
         self._seed = seed
         self._views = views
+        self._background: Background | None = None
         self.lengths = np.array([choice.length(int(stored)) for stored in source.num_frames])
         """Frames of a view of each clip, (num_clips,)."""
 
@@ -156,7 +158,7 @@ class ViewBatches:
             views=views,
         )
 
-    def shuffled(self, clips: ArrayLike, epoch: int, share: Share = ALL) -> tf.data.Dataset:
+    def shuffled(self, clips: ArrayLike, epoch: int, share: Share = ALL) -> Stream:
         """Batches for training: all in them follows from the seed and the epoch alone.
 
         Args:
@@ -176,7 +178,7 @@ class ViewBatches:
         )
         return self._stream([share.of_batch(rows) for rows in drawn])
 
-    def by_length(self, clips: ArrayLike, share: Share = ALL) -> tuple[Words, tf.data.Dataset]:
+    def by_length(self, clips: ArrayLike, share: Share = ALL) -> tuple[Words, Stream]:
         """Batches for evaluation, and the position of the clip that each view shows.
 
         Args:
@@ -214,24 +216,37 @@ class ViewBatches:
             for batch in batches
         ]
 
-    def _stream(self, plan: Sequence[Words]) -> tf.data.Dataset:
+    def _stream(self, plan: Sequence[Words]) -> Stream:
         """What rows say, loaded in the background."""
         num_words = plan[0].shape[1] - self._choice.num_frames - 2
-        return stream_views(self._source, plan, num_words=num_words)
+        if self._background is None:
+            self._background = views_background(self._source, plan[0].shape[1:])
+        return Stream(self._background, plan, view_loader(self._source, num_words=num_words))
 
 
-def stream_views(source: ViewSource, plan: Sequence[Words], *, num_words: int) -> tf.data.Dataset:
-    """Batches of views, end to end.
-
-    Args:
-        source: of the views.
-        plan: of each batch, rows (clip, number of frames, the source's words, frames); the clip
-            may be marked as idle.
-        num_words: how many words the source has.
+def views_background(source: ViewSource, row_shape: tuple[int, ...]) -> Background:
+    """Makes batches of views that `view_loader` loads.
 
     Returns:
-        Elements ({source.name: (sum of num_frames, *row_shape), "num_frames": int32 (batch,)},
-        labels int32 (batch,)).
+        Of elements ({source.name: (sum of num_frames, *row_shape), "num_frames": int32 (batch,)},
+        labels int32 (batch,)), end to end.
+    """
+
+    def finish(batch: tf.Tensor, lengths: tf.Tensor, labels: tf.Tensor) -> Any:
+        batch = tf.ensure_shape(batch, (None, *source.row_shape))
+        num_frames = tf.ensure_shape(lengths, (None,))
+        return {source.name: batch, "num_frames": num_frames}, tf.ensure_shape(labels, (None,))
+
+    return Background(row_shape, (tf.as_dtype(source.dtype), tf.int32, tf.int32), finish)
+
+
+def view_loader(source: ViewSource, *, num_words: int) -> Load:
+    """Loads the views of a batch.
+
+    Args:
+        source: of the views; an entry has rows (clip, number of frames, the source's words,
+            frames), whose clip may be marked as idle.
+        num_words: how many words the source has.
     """
     first_frame = 2 + num_words
 
@@ -246,11 +261,4 @@ def stream_views(source: ViewSource, plan: Sequence[Words], *, num_words: int) -
             stop += length
         return batch, lengths.astype(np.int32), labels
 
-    def load_in_graph(rows):
-        types = (tf.as_dtype(source.dtype), tf.int32, tf.int32)
-        batch, lengths, labels = tf.numpy_function(load, [rows], types, stateful=False)
-        batch = tf.ensure_shape(batch, (None, *source.row_shape))
-        num_frames = tf.ensure_shape(lengths, (None,))
-        return {source.name: batch, "num_frames": num_frames}, tf.ensure_shape(labels, (None,))
-
-    return in_background(plan, load_in_graph, 1)
+    return load

@@ -5,18 +5,16 @@ from __future__ import annotations
 import itertools
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 if TYPE_CHECKING:
-    import tensorflow as tf
-
     from experiments.training import Classifier
 
 DIVERGED = 4.0
@@ -55,7 +53,7 @@ class RateCurve:
 
 def find_rate(
     classifier: Classifier,
-    train_batches: Callable[[int], tf.data.Dataset],
+    train_batches: Callable[[int], Iterable[Any]],
     *,
     lowest: float = 1e-7,
     highest: float = 1.0,
@@ -117,7 +115,7 @@ def _restored(classifier: Classifier) -> Iterator[None]:
 
 def _losses(
     classifier: Classifier,
-    train_batches: Callable[[int], tf.data.Dataset],
+    train_batches: Callable[[int], Iterable[Any]],
     rates: NDArray[np.float64],
 ) -> Iterator[float]:
     """Of a step at each rate."""

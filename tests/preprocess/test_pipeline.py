@@ -81,10 +81,10 @@ def test_an_epoch_follows_from_seed_and_epoch_alone(shards):
 def test_frames_stay_uint8(shards):
     """Red when a batch is scaled or cast before the model: four times the memory."""
     _, stream = batches_of(shards).by_length(np.arange(2))
-    assert stream.element_spec[0]["frames"].dtype.name == "uint8"
+    assert stream.background.dataset.element_spec[0]["frames"].dtype.name == "uint8"
 
 
 def test_nothing_keeps_an_epoch_from_ending(shards):
     """Red when tf.data's tuning thread runs again, for which an iterator waits up to 20 s."""
     batches = batches_of(shards).shuffled(np.arange(len(shards)), 0)
-    assert batches.options().autotune.enabled is False
+    assert batches.background.dataset.options().autotune.enabled is False

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from experiments.highlights.training.examples import Examples
 
 if TYPE_CHECKING:
-    import tensorflow as tf
+    from preprocess.background import Background, Stream
 
 Picture = NDArray[np.uint8]
 Change = Callable[[Picture, np.random.Generator], Picture]
@@ -52,15 +52,16 @@ class PictureBatches:
         self._shape = picture_shape
         fits = len(examples) * int(np.prod(self._shape)) <= most_in_memory
         self._kept = _all_pictures(examples, self._shape) if fits else None
+        self._backgrounds: dict[tuple[int, ...], Background] = {}
 
-    def shuffled(self, epoch: int) -> tf.data.Dataset:
+    def shuffled(self, epoch: int) -> Stream:
         """Batches (pictures uint8 (B, H, W, 3), labels int32 (B,)) for training; N pictures."""
         rng = np.random.default_rng([self._seed, epoch])
         order = draw(self._weights, rng)
         entries = np.stack([np.full_like(order, epoch), np.arange(len(order)), order], axis=1)
         return self._stream(entries, self._batch_size, self._changed)
 
-    def in_order(self) -> tf.data.Dataset:
+    def in_order(self) -> Stream:
         """Batches for evaluation: each picture once, unchanged, in the order of the examples."""
         return self._stream(np.arange(len(self._examples)), _BATCH_TO_EVALUATE, self._plain)
 
@@ -71,11 +72,15 @@ class PictureBatches:
         clip = self._examples.clips[self._examples.clip[place]].pictures
         return clip.read(start=int(self._examples.frame[place]), max_frames=1)[0]
 
-    def _stream(self, entries: NDArray, batch_size: int, load: Callable) -> tf.data.Dataset:
-        from preprocess.pipeline import stream_pictures
+    def _stream(self, entries: NDArray, batch_size: int, load: Callable) -> Stream:
+        from preprocess.background import Stream
+        from preprocess.pipeline import pictures_background
 
         plan = [entries[i : i + batch_size] for i in range(0, len(entries), batch_size)]
-        return stream_pictures(plan, load, self._shape)
+        row_shape = entries.shape[1:]
+        if row_shape not in self._backgrounds:
+            self._backgrounds[row_shape] = pictures_background(self._shape, row_shape)
+        return Stream(self._backgrounds[row_shape], plan, load)
 
     def _plain(self, places: NDArray[np.int64]) -> tuple[NDArray, NDArray[np.int32]]:
         return np.stack([self.picture(i) for i in places]), self._examples.label[places]
