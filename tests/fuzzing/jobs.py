@@ -93,7 +93,8 @@ def watch(
         ended.code, ended.seconds = job.returncode, time.monotonic() - started
         output.seek(0)
         ended.said = output.read().decode(errors="replace")
-        ended.faults += [f"left {path.name} in TMPDIR" for path in Path(scratch).iterdir()]
+        left = [path.name for path in Path(scratch).iterdir() if path.name != "__pycache__"]
+        ended.faults += [f"left {name} in TMPDIR" for name in left]
     if "Traceback" in ended.said:
         ended.faults.append("a traceback was its answer")
     return ended

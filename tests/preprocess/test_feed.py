@@ -146,5 +146,5 @@ def test_no_process_is_left(videos) -> None:
 def _kill_decoders() -> None:
     for child in decoding_processes(os.getpid()):
         os.kill(child, signal.SIGKILL)
-    while decoding_processes(os.getpid()):
-        time.sleep(0.01)
+        while not Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].startswith(" Z"):
+            time.sleep(0.01)  # until its end of the pipe is closed

@@ -77,7 +77,7 @@ def test_the_originals_rule(recording, scores, tmp_path, capsys):
         ("a,b\n1,2\n", "must have the columns"),
         ("time_seconds,probability\n1,x\n", "line 2"),
         ("time_seconds,probability\n1\n", "line 2"),
-        ("time_seconds,probability\n5,0.5\n1,0.5\n", "ascending"),
+        ("time_seconds,probability\n5,0.5\n1,0.5\n", "ascend"),
         ("time_seconds,probability\n1,nan\n", "probabilit"),
         ("time_seconds,probability\n99,0.5\n", "40"),
     ],
