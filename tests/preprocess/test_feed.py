@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import numpy as np
@@ -144,7 +143,7 @@ def test_no_process_is_left(videos) -> None:
 
 
 def _kill_decoders() -> None:
+    """Until all their threads are gone, and with them their ends of the pipes."""
     for child in decoding_processes(os.getpid()):
         os.kill(child, signal.SIGKILL)
-        while not Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].startswith(" Z"):
-            time.sleep(0.01)  # until its end of the pipe is closed
+        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
