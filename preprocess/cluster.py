@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from preprocess.errors import PreprocessError
 from preprocess.files import new_temporary, write_errors
 from preprocess.isolation import Decoders
+from preprocess.messages import silent
 from preprocess.parallel import Crew
 from preprocess.servants import Servants, Service
 from preprocess.worker import Unit, UnitResult
@@ -51,7 +51,7 @@ def cluster(scheduler: str) -> Iterator[Client]:
             f"No Dask scheduler answers at {scheduler}. Start one with `dask scheduler`, and on "
             f"each machine `dask worker {scheduler}`."
         ) from error
-    with _tracebacks_held_back(), client:
+    with silent("distributed.client"), client:  # what it logs is told by exceptions anyway
         try:
             client.wait_for_workers(1, timeout=_WORKER_SECONDS)
         except TimeoutError as error:
@@ -60,18 +60,6 @@ def cluster(scheduler: str) -> Iterator[Client]:
                 f"dask worker {scheduler} --nworkers auto"
             ) from error
         yield client
-
-
-@contextmanager
-def _tracebacks_held_back() -> Iterator[None]:
-    """Dask logs some of a lost connection, which is told by an exception anyway."""
-    logger = logging.getLogger("distributed.client")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 @contextmanager

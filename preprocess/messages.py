@@ -1,7 +1,8 @@
-"""What FFmpeg says. Inside OpenCV it has no other way than file descriptor 2."""
+"""What libraries say. FFmpeg inside OpenCV has no other way than file descriptor 2."""
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -43,6 +44,18 @@ def silent_decoders() -> Iterator[None]:
     """
     with _variables(_NOTHING):
         yield
+
+
+@contextmanager
+def silent(name: str) -> Iterator[None]:
+    """Without the messages of a logger, "root" for those that say no name."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 @contextmanager

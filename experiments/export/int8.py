@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.export.quiet import silent
 from experiments.export.sample import Sample
 from experiments.formatting import percent
 from experiments.onnx_session import OnnxSession
+from preprocess.messages import silent
 
 _ROUNDS = 7
 _BATCH = 4

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.export.quiet import silent
 from experiments.export.sample import Sample
 from experiments.export.subjects import Subject
 from experiments.onnx_session import OnnxSession
+from preprocess.messages import silent
 
 TOLERANCE = 1e-4
 _BATCHES = (1, 3)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -30,6 +32,15 @@ def write_video(
         writer.write(cv2.resize(coarse, size))
     writer.release()
     return path
+
+
+def planted_module(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A module of a text, which child processes can import, too; the folder is worked in."""
+    (folder / "planted.py").write_text(text)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.delitem(sys.modules, "planted", raising=False)
+    return import_module("planted")
 
 
 def decoding_processes(owner: int) -> list[int]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import resource
-import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -19,7 +19,7 @@ from preprocess.isolation import Decoders
 from preprocess.limits import MEMORY_BYTES
 from preprocess.worker import Unit
 
-from .conftest import decoding_processes, stored_frames
+from .conftest import decoding_processes, planted_module, stored_frames
 
 PLANTED = """
 import os, signal, time
@@ -57,15 +57,9 @@ def leave_within_a_word(pipe):
 
 
 @pytest.fixture
-def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A module that a child can import, too."""
-    (tmp_path / "planted.py").write_text(PLANTED)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "planted", raising=False)
-    import planted
-
-    return planted
+def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """What processes are made to do."""
+    return planted_module(PLANTED, tmp_path, monkeypatch)
 
 
 def unit_of(videos: Path, folder: Path, settings: FrameSettings) -> Unit:

@@ -9,13 +9,14 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from preprocess import PreprocessError
 from preprocess.servants import ServantDiedError, Servants
 
-from .conftest import decoding_processes
+from .conftest import decoding_processes, planted_module
 
 PLANTED = """
 import os, resource, signal, time
@@ -55,15 +56,9 @@ Servants().ask(planted.Adder(1), "sleep", is_wanted=lambda: True)
 
 
 @pytest.fixture
-def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A module that a child can import, too."""
-    (tmp_path / "planted.py").write_text(PLANTED)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "planted", raising=False)
-    import planted
-
-    return planted
+def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """What processes are made to do."""
+    return planted_module(PLANTED, tmp_path, monkeypatch)
 
 
 @pytest.fixture
