@@ -11,11 +11,10 @@ from pathlib import Path
 from experiments import runtime
 from preprocess.errors import PreprocessError
 from preprocess.files import is_disk_full, not_written
-from preprocess.stopping import end_at_once_next_time
+from preprocess.stopping import is_stop, tell_stopped
 from weights.errors import WeightsError
 
 EXIT_ERROR = 2
-EXIT_INTERRUPTED = 130
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -36,18 +35,18 @@ def run_command(
         also: errors besides the usual that are the person's to mend, and not a traceback.
         exit_error: the exit code then.
     """
-    runtime.stop_on_termination()
+    runtime.answer_signals(going_on)
     usual = (PreprocessError, WeightsError, ValueError, OSError)
     expected: tuple[type[Exception], ...] = (*usual, *also)
     try:
         return run()
-    except expected as error:
+    except BaseException as error:
+        if is_stop(error):
+            return tell_stopped(going_on)
+        if not isinstance(error, expected):
+            raise
         print(f"error: {_in_words(error, going_on)}", file=sys.stderr)
         return exit_error
-    except KeyboardInterrupt:
-        end_at_once_next_time()
-        print(f"\nInterrupted. {going_on()}", file=sys.stderr)
-        return EXIT_INTERRUPTED
 
 
 def _in_words(error: Exception, going_on: Callable[[], str]) -> str:

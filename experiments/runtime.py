@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from experiments.recommendations import find_recommendation
 from preprocess.machine import Machine, read_machine
 from preprocess.messages import captured_stderr
-from preprocess.stopping import stop_on_termination as stop_on_termination
+from preprocess.stopping import answer_signals as answer_signals
 
 MANY = 2**16
 """Pieces of work, such as the chunks of a tensor train's product."""

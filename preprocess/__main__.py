@@ -11,10 +11,9 @@ from tyro.conf import subcommand
 from preprocess.catalog import DATASETS
 from preprocess.commands import Demo, Extract, Windows, this_command
 from preprocess.errors import PreprocessError
-from preprocess.stopping import end_at_once_next_time, stop_on_termination
+from preprocess.stopping import answer_signals, is_stop, tell_stopped
 
 EXIT_ERROR = 2
-EXIT_INTERRUPTED = 130
 
 
 def _commands() -> Any:
@@ -43,16 +42,21 @@ def _commands() -> Any:
 def main() -> None:
     """Parse the command line, do it, and exit."""
     command = tyro.cli(_commands(), prog="python -m preprocess", description=__doc__)
-    stop_on_termination()
+
+    def going_on() -> str:
+        return f"{command.kept} Resume: {this_command()}"
+
+    answer_signals(going_on)
     try:
-        sys.exit(command.run())
-    except PreprocessError as error:
+        code = command.run()
+    except BaseException as error:
+        if is_stop(error):
+            sys.exit(tell_stopped(going_on))
+        if not isinstance(error, PreprocessError):
+            raise
         print(error, file=sys.stderr)
         sys.exit(EXIT_ERROR)
-    except KeyboardInterrupt:
-        end_at_once_next_time()
-        print(f"\nInterrupted. {command.kept} Resume: {this_command()}", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,13 @@ which is a flag. In words, and with its tables: docs/scaling.md.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import arg
 
+from experiments.endings import run_command
 from experiments.scaling.assumptions import Assumptions
 
 
@@ -34,15 +34,10 @@ def main(args: list[str] | None = None) -> int:
     import tyro
 
     arguments = tyro.cli(Arguments, prog="python -m experiments.scaling", args=args)
-    try:
-        arguments.check()
-        return _run(arguments)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nStopped; nothing is written.", file=sys.stderr)
-        return 130
+    return run_command(
+        lambda: _run(arguments),
+        going_on=lambda: "Nothing is kept; the same command simulates anew.",
+    )
 
 
 def _run(arguments: Arguments) -> int:
@@ -51,6 +46,7 @@ def _run(arguments: Arguments) -> int:
     from experiments.scaling.pictures import job_png
     from experiments.scaling.tables import blocks, cells_csv, fill
 
+    arguments.check()
     page = arguments.page.read_text(encoding="utf-8") if arguments.page else None
     cells = all_cells(arguments)
     made = blocks(cells, all_changes(arguments))

@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import Literal
 
 from experiments import runtime
+from experiments.endings import run_command
 from experiments.run_directory import write_atomically
+from preprocess.stopping import EXIT_INTERRUPTED
 from tests.robustness import record
 
 from .report import Trends, figures, picture, samples_csv, trends
 from .subjects import SUBJECTS
 from .watch import Watched, watch
 
-INTERRUPTED = 130
 DEFAULT_OUT = Path("runs/endurance")
 
 
@@ -55,19 +56,15 @@ def main(args: list[str] | None = None) -> int:
     if not 0 < arguments.every <= 6 * arguments.minutes:
         print("error: --minutes must be worth 10 samples of --every seconds.", file=sys.stderr)
         return 2
-    runtime.stop_on_termination()
-    runtime.configure(runtime.choose_threads("auto"), seed=0)  # the small model is made here
-    try:
-        return _run(arguments)
-    except (OSError, RuntimeError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nStopped; nothing is recorded.", file=sys.stderr)
-        return INTERRUPTED
+    return run_command(
+        lambda: _run(arguments),
+        going_on=lambda: "Nothing is recorded; the same command watches anew.",
+        also=[RuntimeError],
+    )
 
 
 def _run(arguments: Arguments) -> int:
+    runtime.configure(runtime.choose_threads("auto"), seed=0)  # the small model is made here
     seconds = 60 * arguments.minutes
     files = {kind: arguments.out / f"{arguments.subject}.{kind}" for kind in ("csv", "png", "log")}
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -108,8 +105,8 @@ def _faults(watched: Watched, found: Trends, arguments: Arguments) -> list[str]:
             arguments.files_limit
         ),
         "The command ended before its time; see its log.": watched.ended_by_itself,
-        f"Ctrl-C ended it with {watched.exit_code} instead of {INTERRUPTED}.": (
-            not watched.ended_by_itself and watched.exit_code != INTERRUPTED
+        f"Ctrl-C ended it with {watched.exit_code} instead of {EXIT_INTERRUPTED}.": (
+            not watched.ended_by_itself and watched.exit_code != EXIT_INTERRUPTED
         ),
         f"{watched.left_behind} of its processes outlived it.": watched.left_behind > 0,
     }

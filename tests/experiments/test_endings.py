@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
-from experiments import endings, runtime
+from experiments import runtime
 from experiments.endings import run_command
 from experiments.run_directory import remove_partials, replacing, write_atomically
 
 
 @pytest.fixture(autouse=True)
-def signals_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "stop_on_termination", lambda: None)
-    monkeypatch.setattr(endings, "end_at_once_next_time", lambda: None)
+def signals_as_they_are(monkeypatch: pytest.MonkeyPatch, signals_as_before: None) -> None:
+    monkeypatch.setattr(runtime, "answer_signals", lambda going_on: None)
 
 
 def ends(error: BaseException) -> int:
@@ -66,6 +66,19 @@ def test_what_is_said(
 ) -> None:
     assert ends(error) == code
     assert capsys.readouterr().err == said
+
+
+def test_what_comes_of_a_stop_is_a_stop(capsys: pytest.CaptureFixture[str]) -> None:
+    """Red when a lock that an interruption left in a mess is told of instead."""
+
+    def run() -> int:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            threading.Lock().release()
+
+    assert run_command(run, going_on=lambda: "Go on so.") == 130
+    assert capsys.readouterr().err == "\nInterrupted. Go on so.\n"
 
 
 def test_a_mistake_of_ours_is_not_hidden() -> None:

@@ -14,7 +14,7 @@ def command(monkeypatch, capsys):
     from experiments import weights_command
 
     monkeypatch.setattr("experiments.runtime.configure", lambda threads, seed: None)
-    monkeypatch.setattr("experiments.runtime.stop_on_termination", lambda: None)
+    monkeypatch.setattr("experiments.runtime.answer_signals", lambda going_on: None)
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["weights", *map(str, words)])

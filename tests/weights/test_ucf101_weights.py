@@ -24,7 +24,7 @@ from .torch_pickles import state_dict, zip_file
 def command(monkeypatch, capsys):
     """Run the command in this process: its exit code, output and errors."""
     monkeypatch.setattr("experiments.runtime.configure", lambda threads, seed: None)
-    monkeypatch.setattr("experiments.runtime.stop_on_termination", lambda: None)
+    monkeypatch.setattr("experiments.runtime.answer_signals", lambda going_on: None)
 
     def run(*words):
         monkeypatch.setattr("sys.argv", ["weights", *map(str, words)])

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def tensorflow_is_running(monkeypatch):
     """The tests' own process has its thread pools already."""
     monkeypatch.setattr(runtime, "configure", lambda threads, seed: None)
-    monkeypatch.setattr(runtime, "stop_on_termination", lambda: None)
+    monkeypatch.setattr(runtime, "answer_signals", lambda going_on: None)
 
 
 @pytest.fixture

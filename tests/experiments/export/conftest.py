@@ -19,4 +19,4 @@ def started(monkeypatch):
     from experiments import runtime
 
     monkeypatch.setattr(runtime, "configure", lambda threads, seed: None)
-    monkeypatch.setattr(runtime, "stop_on_termination", lambda: None)
+    monkeypatch.setattr(runtime, "answer_signals", lambda going_on: None)

@@ -168,7 +168,7 @@ def test_an_interruption_leaves_whole_files(tmp_path):
 def started(monkeypatch):
     """The tests' own process has its thread pools and signals already."""
     monkeypatch.setattr(runtime, "configure", lambda threads, seed: None)
-    monkeypatch.setattr(runtime, "stop_on_termination", lambda: None)
+    monkeypatch.setattr(runtime, "answer_signals", lambda going_on: None)
 
 
 @pytest.mark.parametrize(
