@@ -11,6 +11,7 @@ DEPENDENCIES = [
     "h5py>=3.11",
     "hdf5plugin>=5.0",  # LZ4 and Zstandard filters for HDF5, in a wheel
     "lz4>=4.3",  # the same LZ4, to compress chunks outside of HDF5
+    "xxhash>=3.5",  # checksums of frames
     # The same cv2 as opencv-python, without the libGL and X11 that a bare server lacks.
     "opencv-python-headless>=4.9",
     "imageio-ffmpeg>=0.6",  # the ffmpeg program, in a wheel

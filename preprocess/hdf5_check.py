@@ -18,9 +18,9 @@ from preprocess.errors import PreprocessError
 
 Expansion = Mapping[int, int]
 """Filters that a dataset may have, by their numbers, with how many bytes one can become."""
-HDF5_S_OWN: Expansion = {1: 1032, 2: 1, 3: 1}  # deflate, shuffle, a checksum
-LZ4, ZSTANDARD = 32004, 32015
-SHARDS_OWN: Expansion = {LZ4: 255, ZSTANDARD: 2**15}
+DEFLATE, SHUFFLE, CHECKSUM, LZ4, ZSTANDARD = 1, 2, 3, 32004, 32015
+HDF5_S_OWN: Expansion = {DEFLATE: 1032, SHUFFLE: 1, CHECKSUM: 1}
+SHARDS_OWN: Expansion = {LZ4: 255, ZSTANDARD: 2**15, CHECKSUM: 1}
 _MOST_OBJECTS = 100_000
 _DEEPEST = 64
 

@@ -6,18 +6,27 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from preprocess.class_subset import choose_classes, require_clips
 from preprocess.errors import ShardError
 from preprocess.index import FILE_NAME, DatasetIndex, read_index
 from preprocess.settings import FrameSettings, StoredSettings
-from preprocess.shards import SHARD_GLOB, ClipRecord, clip_name, open_file, read_records, read_rows
+from preprocess.shards import (
+    SHARD_GLOB,
+    ClipRecord,
+    clip_name,
+    open_file,
+    read_frames,
+    read_records,
+    read_rows,
+)
 
 _MOST_OPEN_FILES = 16
 
@@ -231,7 +240,8 @@ class Shards(Sequence[ShardClip]):
             ShardError: if the shard is damaged or gone.
         """
         shape = (num_frames, *self.settings.frame_shape)
-        return self._read(shard, f"clips/{clip_name(position)}", np.uint8, shape, rows)
+        with self._opened(shard) as file:
+            return read_frames(file, position, rows, shape)
 
     def read_times(self, shard: Path, position: int, num_frames: int) -> NDArray[np.float64]:
         """When the frames of a shard's clip are shown, in seconds, (num_frames,).
@@ -240,15 +250,8 @@ class Shards(Sequence[ShardClip]):
             ShardError: if the shard is damaged or gone, or does not keep them.
         """
         path = f"times/{clip_name(position)}"
-        return self._read(shard, path, np.float64, (num_frames,), slice(None))
-
-    def _read(
-        self, shard: Path, path: str, dtype: DTypeLike, shape: tuple[int, ...], rows: slice
-    ) -> Any:
-        if os.getpid() != self._process:  # after a fork: files and lock are the parent's
-            self._forget_files()
-        with self._lock:
-            return read_rows(self._file(shard), path, rows, dtype=dtype, shape=shape)
+        with self._opened(shard) as file:
+            return read_rows(file, path, slice(None), dtype=np.float64, shape=(num_frames,))
 
     def close(self) -> None:
         """Close the files; a later read opens them again."""
@@ -262,14 +265,18 @@ class Shards(Sequence[ShardClip]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _file(self, shard: Path) -> Any:
-        """The shard, open, as the most recently used one. The caller holds the lock."""
-        if shard not in self._files:
-            self._files[shard] = open_file(shard)
-            if len(self._files) > _MOST_OPEN_FILES:
-                self._files.popitem(last=False)[1].close()
-        self._files.move_to_end(shard)
-        return self._files[shard]
+    @contextmanager
+    def _opened(self, shard: Path) -> Iterator[Any]:
+        """The shard's file, for one thread at a time."""
+        if os.getpid() != self._process:  # after a fork: files and lock are the parent's
+            self._forget_files()
+        with self._lock:
+            if shard not in self._files:
+                self._files[shard] = open_file(shard)
+                if len(self._files) > _MOST_OPEN_FILES:
+                    self._files.popitem(last=False)[1].close()
+            self._files.move_to_end(shard)
+            yield self._files[shard]
 
     def _forget_files(self) -> None:
         self._files: OrderedDict[Path, Any] = OrderedDict()

@@ -19,7 +19,8 @@ from preprocess.files import SealedFile
 from preprocess.limits import STALL_SECONDS, Watch, ended_if_stalled, refusals_named
 from preprocess.messages import captured_stderr, first_complaint
 from preprocess.settings import StoredSettings
-from preprocess.shards import ClipRecord, ShardWriter, chunk_frames
+from preprocess.shard_writer import ShardWriter, chunk_frames
+from preprocess.shards import ClipRecord
 from preprocess.truncation import what_is_missing
 
 IDLE_SECONDS = 20

@@ -121,7 +121,14 @@ def _tables(folder: Path) -> None:
 ZIPPED = ("tt_rnn.npz", "timesformer.pyth", "timesformer_vit.pth", "timesformer_hf.bin")
 ARRAYS = (
     *(
-        Reader(f"shards {kind}", _shards(kind), _clips, (PreprocessError,), wrong=_impossible_clips)
+        Reader(
+            f"shards {kind}",
+            _shards(kind),
+            _clips,
+            (PreprocessError,),
+            wrong=_impossible_clips,
+            checksummed=True,
+        )
         for kind in ("lz4", "zstd", "none")
     ),
     *(Reader(name, _golden(name), _arrays, (WeightsError,), checksummed=True) for name in ZIPPED),

@@ -11,7 +11,8 @@ from preprocess import hdf5_check
 from preprocess.errors import ShardError
 from preprocess.hdf5_check import HDF5_S_OWN, UnsafeFileError, check_file, open_dataset
 from preprocess.settings import FrameSettings
-from preprocess.shards import ClipRecord, ShardWriter, chunk_frames, open_file, read_records
+from preprocess.shard_writer import ShardWriter, chunk_frames
+from preprocess.shards import ClipRecord, open_file, read_records
 from preprocess.shards import read_rows as read
 
 SECRET = np.full((3, 4, 6, 3), 115, np.uint8)

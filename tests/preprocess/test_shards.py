@@ -6,6 +6,7 @@ import json
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import fields
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -17,7 +18,17 @@ from preprocess import FrameSettings, PreprocessError, Shards, open_shards
 from preprocess.errors import ShardError
 from preprocess.extract import extract
 from preprocess.files import publish
-from preprocess.shards import SCHEMA_VERSION, ClipRecord, ShardWriter, chunk_frames, read_records
+from preprocess.shard_writer import ShardWriter, chunk_frames
+from preprocess.shards import (
+    RECORDS_CHECKSUM,
+    SCHEMA_VERSION,
+    ClipRecord,
+    open_file,
+    read_frames,
+    read_records,
+    read_rows,
+    records_checksum,
+)
 
 from .conftest import read_plainly, stored_frames
 
@@ -259,6 +270,62 @@ def test_an_index_of_other_kinds_is_refused(copy: Path, changes: dict[str, objec
         open_shards(copy)
 
 
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_a_flipped_bit_is_noticed(tmp_path: Path, compression: str) -> None:
+    """Red when a frame is given that is not the one written, or a sound one is refused."""
+    settings = FrameSettings(size=(80, 60), compression=compression)
+    clip = np.random.default_rng(0).integers(0, 99, (40, 60, 80, 3), np.uint8)
+    shard = write_shard(tmp_path, [clip], settings)
+    sound, length = shard.read_bytes(), chunk_frames(settings)
+    with h5py.File(shard) as file:
+        second = file["clips"]["0000"].id.get_chunk_info(1)
+    for offset in range(second.byte_offset, second.byte_offset + second.size, second.size // 20):
+        content = bytearray(sound)
+        content[offset] ^= 4
+        shard.write_bytes(content)
+        with open_file(shard) as file:
+            before = read_frames(file, 0, slice(length), clip.shape)
+            with pytest.raises(ShardError, match="is damaged"):
+                read_frames(file, 0, slice(None), clip.shape)
+        np.testing.assert_array_equal(before, clip[:length])
+
+
+def test_a_flipped_bit_is_told_with_its_frame(tmp_path: Path) -> None:
+    settings = FrameSettings(size=(80, 60), compression="none")
+    clip = np.zeros((40, 60, 80, 3), np.uint8)
+    shard = write_shard(tmp_path, [clip], settings)
+    with h5py.File(shard, "r+") as file:
+        file["clips"]["0000"][31, 5, 5, 1] = 1
+    with open_file(shard) as file, pytest.raises(ShardError, match="frame 31 of clip 0000 is not"):
+        read_frames(file, 0, slice(20, None), clip.shape)
+
+
+def test_a_flipped_bit_of_a_time_is_noticed(tmp_path: Path) -> None:
+    times = np.arange(50) / 25
+    with ShardWriter(tmp_path, FrameSettings(size=(8, 6))) as writer:
+        writer.begin_clip()
+        writer.end_clip(record("a", 50), times)
+        sealed = writer.seal()
+    content = bytearray(sealed.temporary.read_bytes())
+    content[content.index(times.tobytes()) + 100] ^= 1
+    sealed.path.write_bytes(content)
+    with open_file(sealed.path) as file, pytest.raises(ShardError, match="is damaged"):
+        read_rows(file, "times/0000")
+
+
+@pytest.mark.parametrize("column", [field.name for field in fields(ClipRecord)])
+def test_another_record_is_noticed(copy: Path, column: str) -> None:
+    """Red when a class, a rate or a size is believed that was not written."""
+    shard = open_shards(copy)[0]._shard
+    with h5py.File(shard, "r+") as file:
+        rows = file["records"][()]
+        value = rows[column][0]
+        rows[column][0] = value + (b"x" if isinstance(value, bytes) else 1)
+        file["records"][...] = rows
+    with pytest.raises(ShardError, match="the table of its clips is not what was written"):
+        open_shards(copy)
+
+
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
@@ -279,6 +346,11 @@ def test_an_impossible_record_is_refused(
         rows = file["records"][()]
         rows[column][0] = value
         file["records"][...] = rows
+        texts = [
+            [cell.decode("latin1") if isinstance(cell, bytes) else cell for cell in row.item()]
+            for row in rows
+        ]
+        file.attrs[RECORDS_CHECKSUM] = records_checksum([ClipRecord(*row) for row in texts])
     with pytest.raises(ShardError, match=message):
         open_shards(copy)
 

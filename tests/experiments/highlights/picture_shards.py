@@ -17,7 +17,8 @@ from experiments.highlights.scoring.extraction import labelled_video, open_pictu
 from experiments.highlights.scoring.pictures import PictureSettings
 from preprocess.files import publish
 from preprocess.index import DatasetIndex, write_index
-from preprocess.shards import ClipRecord, ShardWriter, chunk_frames
+from preprocess.shard_writer import ShardWriter, chunk_frames
+from preprocess.shards import ClipRecord
 
 SETTINGS = PictureSettings(side=32, fps=2.0)
 BOX = Box(0.5, 0.0, 1.0, 0.5)
