@@ -64,7 +64,14 @@ def read_index(
         return index
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError, PreprocessError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        PreprocessError,
+    ) as error:
         raise ShardError(
             f"{path} is damaged ({error}). Extract the videos again with --overwrite."
         ) from error

@@ -6,7 +6,6 @@ import hashlib
 import json
 import struct
 from contextlib import suppress
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,11 @@ from numpy.typing import ArrayLike, NDArray
 from preprocess.files import SealedFile, new_temporary, write_errors
 from preprocess.settings import StoredSettings
 from preprocess.shards import (
-    RECORD_TYPE,
-    RECORDS_CHECKSUM,
     SCHEMA_VERSION,
     ClipRecord,
     clip_name,
     frame_checksum,
-    records_checksum,
+    records_to_rows,
 )
 
 _CHUNK_BYTES = 2**18  # a chunk stays in the processor's cache from the decoder to the file
@@ -142,9 +139,8 @@ class ShardWriter:
     def seal(self) -> SealedFile:
         """Close the file: nothing can be added any more, but it has its temporary name yet."""
         with write_errors():
-            rows = [astuple(record) for record in self._records]
-            self._file["records"] = np.array(rows, RECORD_TYPE)
-            self._file.attrs[RECORDS_CHECKSUM] = np.uint64(records_checksum(self._records))
+            rows = records_to_rows(self._records)
+            self._file.create_dataset("records", data=rows, fletcher32=True)
             self._file.close()
         self._sealed = True
         name = f"shard-{_content_key(self._settings, self._records)}.h5"
