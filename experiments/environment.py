@@ -19,7 +19,13 @@ PACKAGES = {  # column name: distributions that may provide it, first found wins
     "h5py": ("h5py",),
 }
 # Recording a result must not make the next run's commit dirty.
-_WRITTEN = ("experiments/results.csv", "docs/results.md", "README.md")
+_WRITTEN = (
+    "experiments/results.csv",
+    "docs/results.md",
+    "docs/robustness.csv",
+    "docs/robustness.md",
+    "README.md",
+)
 _CODE = (":/", *(f":(top,exclude){path}" for path in _WRITTEN))
 
 
