@@ -4,39 +4,40 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+# Where a hole of older versions is known, the bound leaves them out: docs/security.md names it.
 DEPENDENCIES = [
     "tensorflow>=2.20",
-    "keras>=3.13.2",  # older ones load hostile files
+    "keras>=3.15.1",
     "numpy>=1.26",
     "h5py>=3.11",
     "hdf5plugin>=5.0",  # LZ4 and Zstandard filters for HDF5, in a wheel
     "lz4>=4.3",  # the same LZ4, to compress chunks outside of HDF5
     "xxhash>=3.5",  # checksums of frames
     # The same cv2 as opencv-python, without the libGL and X11 that a bare server lacks.
-    "opencv-python-headless>=4.9",
+    "opencv-python-headless>=4.12",
     "imageio-ffmpeg>=0.6",  # the ffmpeg program, in a wheel
     "safetensors>=0.5",
-    "requests>=2.31",
+    "requests>=2.33",
     "onnx>=1.21",
     "onnxruntime>=1.31",
     "tf2onnx>=1.16",
-    "pillow>=10.0",
-    "scikit-learn>=1.4",
+    "pillow>=12.3",
+    "scikit-learn>=1.5",
     "joblib>=1.4",
     "scipy>=1.11",
     "opentimelineio>=0.17",  # cut lists for editing programs
     "matplotlib>=3.8",
-    "pyarrow>=18.0",  # predictions as Parquet
-    "tqdm>=4.66",
+    "pyarrow>=23.0.1",  # predictions as Parquet
+    "tqdm>=4.66.3",
     "tyro>=1.0",
     "nicegui>=3.18",  # the page on which a reel is reviewed
 ]
 
 EXTRAS = {
-    "benchmark": ["torch>=2.4", "transformers>=4.40"],  # the peers of experiments.bench_...
-    "dask": ["dask[distributed]>=2025.1"],  # extraction and classification on many machines
+    "benchmark": ["torch>=2.10", "transformers>=5.10"],  # the peers of experiments.bench_...
+    "dask": ["dask[distributed]>=2026.1.1"],  # extraction and classification on many machines
     "test": [
-        "dask[distributed]>=2025.1",
+        "dask[distributed]>=2026.1.1",
         "pytest>=8.0",
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.6",
@@ -45,7 +46,7 @@ EXTRAS = {
         "mypy>=1.11",
         "build>=1.2",
         "playwright>=1.65",  # drives a browser of the system, for the page
-        "setuptools>=77",
+        "setuptools>=83",
         "otio-cmx3600-adapter>=1.0",  # reads our EDL back
         "jax>=0.5",  # the second Keras backend that the layers are tested on
     ],
