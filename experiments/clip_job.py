@@ -15,6 +15,7 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
+from experiments.classifier import Classifier
 from experiments.clip_model import keep_model
 from experiments.evaluation import load_classifier, predict_clips, scores
 from experiments.history import History
@@ -22,7 +23,7 @@ from experiments.report import write_report
 from experiments.results import append_record, write_result
 from experiments.run_directory import write_predictions
 from experiments.runs import RECORDS
-from experiments.training import Classifier, NextRate, Stop, train
+from experiments.training import NextRate, Stop, train
 from experiments.viewed_model import Seen
 from preprocess.background import Stream
 from preprocess.reader import Shards

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from experiments.classifier import Classifier
 from experiments.history import History
 from experiments.keras_files import load_keras_model
 from experiments.metrics import accuracy, top_k_accuracy, wilson_interval
 from experiments.run_directory import Predictions
-from experiments.training import Classifier
 from preprocess.reader import Shards
 
 if TYPE_CHECKING:

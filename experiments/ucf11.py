@@ -27,8 +27,8 @@ from experiments.runs import begin_run, require_positive, require_records, typed
 from preprocess.catalog import UCF11
 
 if TYPE_CHECKING:
+    from experiments.classifier import Classifier
     from experiments.distribution import Distribution
-    from experiments.training import Classifier
     from preprocess.pipeline import ClipBatches
     from preprocess.reader import Shards
     from preprocess.splits import Split
@@ -232,7 +232,7 @@ def make_classifier(
 ) -> Classifier:
     """The recipe's model and optimizer, for so many clips an epoch."""
     from experiments.building import build_model, build_optimizer
-    from experiments.training import Classifier
+    from experiments.classifier import Classifier
 
     width, height = shards.frame_size
     num_steps = recipe.epochs * math.ceil(num_train_clips / recipe.batch_size)

@@ -13,12 +13,13 @@ settings.register_profile("same examples", derandomize=True)
 settings.load_profile("same examples")
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def signals_as_before() -> Iterator[None]:
-    """For tests that stop a command in this process: no signal of theirs comes later."""
+    """A command that a test stops in this process would end all of it half a minute later."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
     before = {number: signal.getsignal(number) for number in numbers}
     yield
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    if signal.getsignal(signal.SIGALRM) is not before[signal.SIGALRM]:
+        signal.setitimer(signal.ITIMER_REAL, 0)
     for number, handler in before.items():
         signal.signal(number, handler)

@@ -84,7 +84,7 @@ class KerasSteps:
         import keras
         import tensorflow as tf
 
-        from experiments.training import Classifier
+        from experiments.classifier import Classifier
         from ttrnn.models import build_conv3d, build_crnn
 
         num_frames, height, width = shape

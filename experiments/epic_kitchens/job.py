@@ -16,7 +16,7 @@ from experiments.epic_kitchens.recipes import Recipe
 from experiments.runs import begin_run, typed_command
 
 if TYPE_CHECKING:
-    from experiments.training import Classifier
+    from experiments.classifier import Classifier
     from preprocess.reader import Shards
     from preprocess.splits import Split
     from preprocess.view_batches import ViewBatches

@@ -8,12 +8,12 @@ from typing import Any
 import keras
 
 from experiments.building import cosine_schedule
+from experiments.classifier import Classifier
 from experiments.epic_kitchens.arguments import Arguments
 from experiments.epic_kitchens.recipes import SIZES, Recipe
 from experiments.finetuning.freezing import freeze
 from experiments.finetuning.layer_decay import ScaledAdamW, rate_multipliers
 from experiments.finetuning.mixup import Mixup
-from experiments.training import Classifier
 from ttrnn.models.conv3d import EqualClips
 from ttrnn.models.timesformer import build_timesformer
 from weights.timesformer_fit import load_timesformer

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 if TYPE_CHECKING:
-    from experiments.training import Classifier
+    from experiments.classifier import Classifier
 
 DIVERGED = 4.0
 """Times the lowest smoothed loss at which the loss has diverged."""

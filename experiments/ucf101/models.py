@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from experiments.building import build_optimizer
+from experiments.classifier import Classifier, compiled
 from experiments.distribution import Distribution, scope_of
 from experiments.resnet_weights import load_resnet
-from experiments.training import Classifier, compiled
 from experiments.ucf101.arguments import RANDOM_WEIGHTS, Arguments
 from experiments.ucf101.recipes import Recipe
 from preprocess.features import FeatureSettings, FeatureStore, FeatureViews, compute_features

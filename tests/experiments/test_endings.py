@@ -15,7 +15,7 @@ from experiments.run_directory import remove_partials, replacing, write_atomical
 
 
 @pytest.fixture(autouse=True)
-def signals_as_they_are(monkeypatch: pytest.MonkeyPatch, signals_as_before: None) -> None:
+def signals_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "answer_signals", lambda going_on: None)
 
 

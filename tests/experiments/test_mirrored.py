@@ -16,7 +16,7 @@ halves = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(processor, halves)
 
 from experiments.distribution import Distribution, scope_of
-from experiments.training import Classifier
+from experiments.classifier import Classifier
 
 def trained(distribution):
     keras.utils.set_random_seed(0)

@@ -6,9 +6,11 @@ import pytest
 import tensorflow as tf
 
 from experiments.building import build_model, build_optimizer
+from experiments.classifier import Classifier
 from experiments.history import Epoch, History
 from experiments.recipes import PAPER, TUNED
-from experiments.training import Classifier, train
+from experiments.runs import RunError
+from experiments.training import train
 from preprocess import open_shards
 from preprocess.pipeline import ClipBatches
 
@@ -75,6 +77,23 @@ def test_a_stopped_run_resumes_to_the_same_numbers(batches, tmp_path):
             weights(tmp_path / "whole" / name), weights(tmp_path / "stopped" / name), strict=True
         ):
             np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("damage", ["cut", "emptied", "of another model", "pickled"])
+def test_a_damaged_checkpoint_is_told(batches, tmp_path, damage):
+    """Red when resuming ends in a traceback, or goes on with half of the variables."""
+    run(batches, tmp_path, epochs=1)
+    path = tmp_path / "checkpoint.npz"
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-100])
+    elif damage == "emptied":
+        path.write_bytes(b"")
+    elif damage == "pickled":
+        np.savez(path, epochs=np.array([{}], object), variable_0=np.array([{}], object))
+    else:
+        np.savez(path, epochs=np.zeros((1, 11)), variable_0=np.zeros((3, 3)))
+    with pytest.raises(RunError, match=r"checkpoint\.npz is damaged, or of another model.*Remove"):
+        run(batches, tmp_path, epochs=2, resume=True)
 
 
 def test_the_best_model_is_the_best_epochs(batches, tmp_path):

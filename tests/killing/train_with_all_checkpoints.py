@@ -12,9 +12,9 @@ from experiments import ucf11
 def begin_run(*words: Any, **options: Any) -> Any:
     """As ever; TensorFlow is imported in there, and not before."""
     begun = _begin_run(*words, **options)
-    from experiments import training
+    from experiments import checkpoints
 
-    training._SECONDS_BETWEEN_CHECKPOINTS = 0
+    checkpoints._SECONDS_BETWEEN_CHECKPOINTS = 0
     return begun
 
 

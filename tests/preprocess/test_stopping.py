@@ -42,7 +42,7 @@ class Lock:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_waits_until_a_lock_is_taken(
-    number: signal.Signals, signals_as_before: None
+    number: signal.Signals,
 ) -> None:
     """Red when KeyboardInterrupt is raised within `__enter__`: then `__exit__` is not called."""
     answer_signals(lambda: "")
@@ -53,7 +53,7 @@ def test_a_signal_waits_until_a_lock_is_taken(
 
 
 def test_a_signal_does_not_wait_for_ever(
-    monkeypatch: pytest.MonkeyPatch, signals_as_before: None
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Red when a lock that is never given keeps the signal away."""
     monkeypatch.setattr("preprocess.stopping._PATIENCE", 3)

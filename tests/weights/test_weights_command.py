@@ -76,7 +76,7 @@ def test_fetch_and_verify(command, monkeypatch, tmp_path):
     assert calls[1:] == ["efficientnetb0", "vgg16"]
 
 
-def test_an_interrupted_fetch_says_how_to_go_on(command, monkeypatch, tmp_path, signals_as_before):
+def test_an_interrupted_fetch_says_how_to_go_on(command, monkeypatch, tmp_path):
     def fetch(entry, folder, url):
         raise KeyboardInterrupt
 

@@ -24,11 +24,11 @@ from experiments.run_directory import remove_partials, write_atomically
 from experiments.runs import choose_run_dir, threads_of_run, write_config
 
 if TYPE_CHECKING:
+    from experiments.classifier import Classifier
     from experiments.highlights.commands.train import Train
     from experiments.highlights.training.batches import PictureBatches
     from experiments.highlights.training.data import TrainingData
     from experiments.history import History
-    from experiments.training import Classifier
 
 DEFAULT_PRECISION = 0.9
 
@@ -130,9 +130,9 @@ def _batches(job: _Job) -> tuple[PictureBatches, PictureBatches]:
 
 
 def _classifier(job: _Job) -> Classifier:
+    from experiments.classifier import Classifier
     from experiments.highlights.scoring.scorer_network import build_scorer
     from experiments.highlights.training.setup import begin_from
-    from experiments.training import Classifier
 
     options, recipe = job.options, job.recipe
     model = build_scorer(

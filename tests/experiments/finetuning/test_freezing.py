@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from experiments.classifier import Classifier
 from experiments.finetuning.freezing import Trained, freeze
 from experiments.finetuning.layer_groups import layer_groups
-from experiments.training import Classifier
 
 
 def moved(model, clips, steps=2):

@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 
 from experiments.building import cosine_schedule
+from experiments.classifier import Classifier
 from experiments.finetuning.freezing import freeze
 from experiments.finetuning.layer_decay import ScaledAdamW, rate_multipliers
-from experiments.training import Classifier
 
 RATE, DECAY, STEPS = 0.1, 0.05, 5
 MULTIPLIERS = (1.0, 0.5, 0.01)

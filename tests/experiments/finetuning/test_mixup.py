@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from experiments.classifier import Classifier
 from experiments.finetuning.mixup import Mixup
-from experiments.training import Classifier, train
+from experiments.training import train
 
 NUM_CLIPS, LENGTH = 6, 3
 ROWS = np.random.default_rng(0).integers(0, 256, (NUM_CLIPS, LENGTH, 4, 5, 3)).astype(np.uint8)
@@ -129,7 +130,7 @@ def run(run_dir, *, epochs, stop_before=None, **options):
 
 def test_a_resumed_run_is_an_uninterrupted_one(tmp_path, monkeypatch):
     """Red when the generator's state is not in the checkpoint."""
-    monkeypatch.setattr("experiments.training._SECONDS_BETWEEN_CHECKPOINTS", 0)
+    monkeypatch.setattr("experiments.checkpoints._SECONDS_BETWEEN_CHECKPOINTS", 0)
     whole = run(tmp_path / "whole", epochs=3)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "stopped", epochs=3, stop_before=2)

@@ -10,10 +10,10 @@ import tensorflow as tf
 from PIL import Image
 
 from experiments.building import cosine_schedule
+from experiments.classifier import Classifier
 from experiments.finetuning.mixup import Mixup
 from experiments.finetuning.rate_finder import find_rate
 from experiments.finetuning.rate_plot import rate_finder_png
-from experiments.training import Classifier
 
 
 class Stand:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from experiments import runtime, training
+from experiments import checkpoints, runtime
 from experiments.highlights.commands import main
 from experiments.highlights.scoring.pictures import PictureSettings
 from experiments.highlights.scoring.scorer import load_scorer
@@ -125,15 +125,15 @@ def test_the_report_stands_alone(finished):
 def test_a_stopped_run_resumes_to_the_same_numbers(data, finished, tmp_path, monkeypatch, capsys):
     """Red when the order of pictures, a change, the dropout or the optimizer starts afresh."""
     out = tmp_path / "stopped"
-    original = training._write_checkpoint
+    original = checkpoints._write_checkpoint
 
     def stop(classifier, history, path):
         original(classifier, history, path)
         if len(history.epochs) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "_SECONDS_BETWEEN_CHECKPOINTS", -1)
-    monkeypatch.setattr(training, "_write_checkpoint", stop)
+    monkeypatch.setattr(checkpoints, "_SECONDS_BETWEEN_CHECKPOINTS", -1)
+    monkeypatch.setattr(checkpoints, "_write_checkpoint", stop)
     assert train(data, out, "--epochs", 3) == 130
     assert "--resume" in capsys.readouterr().err
     monkeypatch.undo()
