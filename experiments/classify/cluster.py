@@ -35,7 +35,7 @@ _WORKLOAD = "classify"
 
 
 @dataclass(frozen=True)
-class Classifier:
+class VideoClassifier:
     """A model on a worker.
 
     Args:
@@ -113,7 +113,9 @@ def classify_on_cluster(
         PreprocessError: if the cluster cannot do it, or the disk does not take the results.
         ValueError, WeightsError, OSError: if the model cannot be loaded.
     """
-    classifier = Classifier(_absolute(model), model_settings(model), options.batch_size, threads)
+    classifier = VideoClassifier(
+        _absolute(model), model_settings(model), options.batch_size, threads
+    )
     videos = [replace(video, path=video.path.absolute()) for video in videos]
     needs = [data_dir.absolute(), *model_files(classifier.options)]
     outcome = Outcome()

@@ -7,14 +7,19 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from experiments.classify import cluster, main
-from experiments.classify.cluster import Classifier, VideoReport, VideoTask, classify_on_cluster
+from experiments.classify.cluster import (
+    VideoClassifier,
+    VideoReport,
+    VideoTask,
+    classify_on_cluster,
+)
 from experiments.classify.job import JobOptions
 from experiments.classify.models import ImageModel, ModelOptions
 from experiments.classify.outcome import Outcome
@@ -24,7 +29,7 @@ from preprocess.errors import PreprocessError
 from preprocess.servants import ServantDiedError
 from preprocess.transforms import FrameFit
 
-from ...preprocess.dask_cluster import DaskCluster
+from ...preprocess.dask_cluster import DaskCluster, InPlaceOfACluster
 from .conftest import NAMES, read_rows, write_colours
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -143,7 +148,7 @@ def test_who_is_taken_for_dead_ends_its_video_first(tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "load_model", lambda *_, **options: numpy_model(predict))
     options = JobOptions(top=2, batch_size=8, timeline=False)
     task = VideoTask(Video(path, "x.mp4", "x"), tmp_path, options)
-    classify = Classifier(ModelOptions(), {}, 8, "1,1").open()
+    classify = VideoClassifier(ModelOptions(), {}, 8, "1,1").open()
     with ThreadPoolExecutor(2) as threads:
         first = threads.submit(classify, task)
         assert began.wait(60)
@@ -162,34 +167,20 @@ def test_another_model_under_the_same_path(monkeypatch):
     monkeypatch.setattr(cluster.runtime, "configure", lambda *arguments, **options: None)
     monkeypatch.setattr(cluster, "load_model", lambda *_, **options: numpy_model(None, found))
     options = ModelOptions("/mnt/m.keras")
-    Classifier(options, {"model": "m.keras", "model_sha256": "b"}, 8, "auto").open()
+    VideoClassifier(options, {"model": "m.keras", "model_sha256": "b"}, 8, "auto").open()
     with pytest.raises(PreprocessError, match="finds other files than this machine"):
-        Classifier(options, {"model": "m.keras", "model_sha256": "a"}, 8, "auto").open()
+        VideoClassifier(options, {"model": "m.keras", "model_sha256": "a"}, 8, "auto").open()
 
 
-class Here:
-    """In place of a cluster: every video is done, but one at which processes die."""
-
-    def __init__(self, *arguments) -> None:
-        pass
-
-    def __enter__(self):
-        return self.submit
-
-    def __exit__(self, *_) -> None:
-        pass
-
-    def submit(self, task):
-        future: Future = Future()
-        if task.video.source == "b.mp4":
-            future.set_exception(ServantDiedError("the process died (SIGSEGV)"))
-        else:
-            future.set_result(VideoReport(Outcome({}, 1)))
-        return future
+def but_for_b(task):
+    """Every video is done, but one at which processes die."""
+    if task.video.source == "b.mp4":
+        raise ServantDiedError("the process died (SIGSEGV)")
+    return VideoReport(Outcome({}, 1))
 
 
 def test_a_video_at_which_processes_die_fails_alone(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cluster, "cluster_servants", Here)
+    monkeypatch.setattr(cluster, "cluster_servants", InPlaceOfACluster(but_for_b))
     videos = [Video(tmp_path / name, name, name[0]) for name in ("a.mp4", "b.mp4", "c.mp4")]
     failures = classify_on_cluster(
         *("tcp://x:1", ModelOptions(), videos, tmp_path, JobOptions()),

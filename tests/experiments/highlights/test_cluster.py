@@ -23,7 +23,7 @@ from experiments.highlights.scoring.picture_batches import BatchReader
 from experiments.highlights.scoring.pictures import PictureSettings
 from preprocess.errors import DecodeError
 
-from ...preprocess.dask_cluster import DaskCluster
+from ...preprocess.dask_cluster import DaskCluster, InPlaceOfACluster
 from .counters import render_counter
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -133,24 +133,8 @@ def test_parts_are_the_whole(recording, settings, after, short_stretches):
     assert not [notice for batch in batches for notice in batch.notices]
 
 
-class Here:
-    """In place of a cluster: the parts are empty."""
-
-    def __init__(self, *arguments) -> None:
-        pass
-
-    def __enter__(self):
-        return self.submit
-
-    def __exit__(self, *_) -> None:
-        pass
-
-    def submit(self, reader):
-        from concurrent.futures import Future
-
-        future: Future = Future()
-        future.set_result(ScoredPart(np.empty(0), np.empty(0, np.float32), 1.0, ("a gap",)))
-        return future
+def empty(reader):
+    return ScoredPart(np.empty(0), np.empty(0, np.float32), 1.0, ("a gap",))
 
 
 def test_a_chunk_without_a_picture(recording, tmp_path, monkeypatch, short_stretches):
@@ -158,7 +142,7 @@ def test_a_chunk_without_a_picture(recording, tmp_path, monkeypatch, short_stret
     from experiments.highlights.scoring.scoring_job import ScoringOptions
     from experiments.runtime import Threads
 
-    monkeypatch.setattr(cluster, "cluster_servants", Here)
+    monkeypatch.setattr(cluster, "cluster_servants", InPlaceOfACluster(empty))
     chunks = read_recording(sorted(recording.glob("*.mp4")))
     options = ScoringOptions(tmp_path, None, None, None, 8, Threads(1, 1), False, "tcp://x:1")
     reader = BatchReader(chunks, SEEN)
