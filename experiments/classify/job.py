@@ -123,7 +123,10 @@ class ClassificationJob:
         """
         try:
             with ThreadPoolExecutor(self._options.threads.inter_op) as model_threads:
-                self._classify(model_threads)
+                try:
+                    self._classify(model_threads)
+                finally:  # where it is stopped, the model finishes what it is at, and no more
+                    model_threads.shutdown(cancel_futures=True)
         finally:
             for work in self._works.values():
                 work.table.close()
