@@ -24,8 +24,12 @@ sys.argv = [module, *sys.argv[3:]]
 train = clip_job.ClipJob.train
 
 def train_and_keep(job, classifier, batches, **options):
+    before = [variable.numpy() for variable in classifier.model.trainable_variables]
     history = train(job, classifier, batches, **options)
-    np.savez(kept, *[variable.numpy() for variable in classifier.variables])
+    after = classifier.model.trainable_variables
+    pairs = zip(before, after, strict=True)
+    arrays = {f"moved {i}": weight.numpy() - start for i, (start, weight) in enumerate(pairs)}
+    np.savez(kept, *[variable.numpy() for variable in classifier.variables], **arrays)
     return history
 
 clip_job.ClipJob.train = train_and_keep
@@ -74,6 +78,13 @@ def free_ports(number: int) -> tuple[int, ...]:
 
 
 def variables(kept: Path) -> list[np.ndarray]:
-    """What `start` has left."""
+    """What `start` has left: all variables after training."""
     with np.load(kept) as saved:
-        return [saved[name] for name in saved.files]
+        return [saved[name] for name in saved.files if name.startswith("arr")]
+
+
+def steps(kept: Path) -> np.ndarray:
+    """How far training has moved each weight, all in a row."""
+    with np.load(kept) as saved:
+        moved = [saved[name].ravel() for name in saved.files if name.startswith("moved")]
+    return np.concatenate(moved)
