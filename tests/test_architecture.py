@@ -37,14 +37,17 @@ def test_siblings_never_import_each_other(package):
         assert not others, f"{name} imports {others}"
 
 
+SHARDS = ["preprocess/shard_writer.py", "preprocess/shards.py"]
+
+
 @pytest.mark.parametrize(
     ("library", "homes"),
     [
-        ("h5py", ["preprocess/hdf5_check.py", "preprocess/shards.py"]),
-        ("hdf5plugin", ["preprocess/shards.py"]),
+        ("h5py", ["preprocess/hdf5_check.py", *SHARDS]),
+        ("hdf5plugin", SHARDS),
     ],
 )
-def test_one_module_speaks_hdf5(library, homes):
+def test_the_shards_modules_alone_speak_hdf5(library, homes):
     """Red when another module opens shards by itself, past the check of what they hold."""
     users = [
         path.relative_to(ROOT).as_posix()
