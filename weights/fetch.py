@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -67,7 +69,7 @@ def fetch(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with Partial(final, url, entry.max_bytes) as partial:
-            _download(partial, progress=progress, attempts=attempts)
+            _download(partial, entry, progress=progress, attempts=attempts)
             try:
                 verify(partial.path, entry)
             except WeightsError as error:
@@ -100,7 +102,7 @@ def _stay_encrypted(response: requests.Response, **_: Any) -> None:
         raise WeightsError(f"{response.url} leads to {target}, which is not encrypted.")
 
 
-def _download(partial: Partial, *, progress: bool, attempts: int) -> None:
+def _download(partial: Partial, entry: Entry, *, progress: bool, attempts: int) -> None:
     most, left = partial.size, attempts
     while not partial.is_complete:
         try:
@@ -109,15 +111,33 @@ def _download(partial: Partial, *, progress: bool, attempts: int) -> None:
             left = attempts if partial.size > most else left - 1
             most = max(most, partial.size)
             if left <= 0:
+                again = f"Run again to go on from byte {partial.size:,}" if partial.size else ""
                 raise WeightsError(
-                    f"{partial.url} gave nothing new in {attempts} attempts: {error}. "
-                    f"Run again to go on from byte {partial.size:,}, or give another with --url."
+                    f"{partial.url} gave nothing new in {attempts} attempts: {_reason(error)}. "
+                    f"{again or 'Check the connection and run again'}, give another address with "
+                    f"--url, or {_by_hand(partial.final, entry)}."
                 ) from error
             time.sleep(RETRY_SECONDS)
         except requests.RequestException as error:
             raise WeightsError(
                 f"{partial.url} cannot be fetched: {error}. Check it, or give another with --url."
             ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The innermost cause that requests gives, without the names of its classes."""
+    cause = error.args[0] if error.args else error
+    return re.sub(r"^\w+\(.*?\): ", "", str(getattr(cause, "reason", cause)))
+
+
+def _by_hand(final: Path, entry: Entry) -> str:
+    """How a machine without a network gets the file, and how the file is known there."""
+    algorithm, _, digest = (entry.checksum or "").partition(":")
+    known = f"by its {algorithm} checksum, {digest}" if digest else "by its size and content"
+    return (
+        f"download it elsewhere and put it at {final}, where it is known {known} "
+        f"(python -m weights verify {shlex.quote(str(final))})"
+    )
 
 
 def _attempt(partial: Partial, *, progress: bool) -> None:

@@ -60,7 +60,7 @@ _ENTRIES = (
     Entry(
         name="alexnet",
         file_name="bvlc_alexnet.npy",
-        url="http://www.cs.toronto.edu/~guerzhoy/tf_alexnet/bvlc_alexnet.npy",
+        url="https://www.cs.toronto.edu/~guerzhoy/tf_alexnet/bvlc_alexnet.npy",
         licence="Caffe's bvlc_alexnet, which its authors released for unrestricted use",
         num_parameters=60_965_224,
         max_bytes=250_000_000,

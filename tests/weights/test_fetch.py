@@ -1,21 +1,25 @@
 """Downloads from a server on this machine that breaks off, lies, or has something else."""
 
+import dataclasses
 import gzip
 import hashlib
 import io
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 import requests
 
 from weights import ENTRIES, Entry, WeightsError
+from weights.alexnet import ALEXNET_SHAPES
 from weights.fetch import _stay_encrypted, fetch
 from weights.partial import CHUNK_BYTES, Partial
 from weights.registry import find_entry
@@ -534,6 +538,81 @@ def test_the_bar_is_on_standard_error(server, entry, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert entry.file_name in err
+
+
+@pytest.fixture
+def asked(server, monkeypatch):
+    """Every address on the web leads to the server here, unencrypted; those that were asked for."""
+    send, addresses = requests.adapters.HTTPAdapter.send, []
+
+    def send_here(adapter, request, **options):
+        addresses.append(request.url)
+        parts = urlsplit(request.url)
+        request.url = parts._replace(scheme="http", netloc=urlsplit(server.url).netloc).geturl()
+        answer = send(adapter, request, **options)
+        answer.url = request.url = addresses[-1]
+        return answer
+
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send_here)
+    return addresses
+
+
+def small_file_like(entry):
+    """What an entry becomes when its file is `CONTENT`: the demands on its address stay."""
+    checksum = entry.checksum and f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
+    shapes = entry.shapes and SHAPES
+    limits = {"num_parameters": BY_CONTENT.num_parameters, "max_bytes": BY_CONTENT.max_bytes}
+    return dataclasses.replace(entry, checksum=checksum, shapes=shapes, **limits)
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_every_known_address_can_be_fetched(server, asked, tmp_path, monkeypatch, name):
+    """Red for an address that the fetcher itself refuses, whatever its demands are."""
+    entry = ENTRIES[name]
+    monkeypatch.setattr("weights.verify.SIGNATURES", {})  # the content here is always an .npy
+    path = fetch(small_file_like(entry), tmp_path, progress=False)
+    assert (path.name, path.read_bytes()) == (entry.file_name, CONTENT)
+    assert asked == [entry.url]
+
+
+def test_alexnet_from_the_command_to_the_file(command, server, asked, tmp_path):
+    """The README's command, on a file of the real size."""
+    layers = {}
+    for name, shape in ALEXNET_SHAPES.items():
+        layers.setdefault(name.partition("/")[0], []).append(np.zeros(shape, "float32"))
+    stream = io.BytesIO()
+    np.save(stream, np.array(layers, dtype=object))
+    server.content = stream.getvalue()
+    code, out, _ = command("fetch", "alexnet", "--folder", tmp_path)
+    path = tmp_path / "bvlc_alexnet.npy"
+    assert (code, out) == (0, f"{path} is there and verified.\n")
+    assert path.stat().st_size == len(server.content)
+    assert asked == [ENTRIES["alexnet"].url]
+    path.unlink()  # 244 MB
+
+
+@pytest.mark.parametrize("name", ["alexnet", "resnet50"])
+def test_without_a_network_a_line_says_what_to_do(command, monkeypatch, tmp_path, name):
+    """Red for requests' nested class names, or no way to bring the file by hand."""
+
+    def unknown(*words, **options):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    monkeypatch.setattr("weights.fetch.RETRY_SECONDS", 0)
+    for proxy in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(proxy, raising=False)
+    entry = ENTRIES[name]
+    code, out, err = command("fetch", name, "--folder", tmp_path)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "Name or service not known" in err
+    assert "Pool" not in err
+    assert "byte 0" not in err
+    assert f"download it elsewhere and put it at {tmp_path / entry.file_name}," in err
+    assert f"python -m weights verify {tmp_path / entry.file_name}" in err
+    if entry.checksum:
+        assert entry.checksum.partition(":")[2] in err
+    assert names(tmp_path) == []
 
 
 def test_verify_says_what_is_wrong(tmp_path):
