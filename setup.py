@@ -13,7 +13,9 @@ DEPENDENCIES = [
     "hdf5plugin>=5.0",  # LZ4 and Zstandard filters for HDF5, in a wheel
     "lz4>=4.3",  # the same LZ4, to compress chunks outside of HDF5
     "xxhash>=3.5",  # checksums of frames
-    # The same cv2 as opencv-python, without the libGL and X11 that a bare server lacks.
+    "av>=18.1",  # FFmpeg's libraries, in a wheel: they read every video
+    # Scales pictures. The same cv2 as opencv-python, without the libGL and X11 that a bare server
+    # lacks. It reads no videos: from 4.13 on, interlaced ones come out black.
     "opencv-python-headless>=4.12",
     "imageio-ffmpeg>=0.6",  # the ffmpeg program, in a wheel
     "safetensors>=0.5",

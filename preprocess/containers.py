@@ -12,29 +12,20 @@ from pathlib import Path
 
 # Demuxers by FFmpeg's names. None of these opens anything but the file it is given.
 _FORMATS = (
-    *("mov", "matroska", "avi", "mpeg", "mpegts", "mpegvideo", "m4v", "h264", "hevc", "vvc"),
-    *("av1", "obu", "ivf", "flv", "asf", "ogg", "mxf", "mjpeg", "jpeg_pipe", "gif"),
-    *(
-        "dv",
-        "yuv4mpegpipe",
-        "nut",
-        "rm",
-        "wtv",
-        "vc1",
-        "wav",
-        "w64",
-        "aiff",
-        "caf",
-        "mp3",
-        "flac",
-        "aac",
-        "ac3",
-        "eac3",
-    ),
+    # Containers and raw streams of video.
+    "mov,matroska,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,vvc,av1,obu,ivf,flv,live_flv,asf,ogg,mxf,"
+    "gxf,mjpeg,mjpeg_2000,jpeg_pipe,gif,apng,dv,yuv4mpegpipe,nut,rm,wtv,vc1,dirac,dnxhd,"
+    # Sound alone.
+    "wav,w64,aiff,caf,mp3,flac,aac,ac3,eac3,dts,amr"
 )
-_LIMITS = {"protocol_whitelist": "file", "format_whitelist": ",".join(_FORMATS)}
-_CAPTURE_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+LIMITS = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
+"""Options with which FFmpeg opens such files alone."""
 _REFUSAL = re.compile(r"Format not on whitelist '.*'")
+
+
+def file_url(path: str | os.PathLike[str]) -> str:
+    """The address of a file for FFmpeg: nothing in its name is an option, protocol or pattern."""
+    return f"file:{Path(path).absolute()}"
 
 
 def input_words(path: str | os.PathLike[str]) -> list[str]:
@@ -42,19 +33,8 @@ def input_words(path: str | os.PathLike[str]) -> list[str]:
 
     Nothing in its name is an option, a protocol or a pattern, and nothing in it is a playlist.
     """
-    limits = [word for name, value in _LIMITS.items() for word in (f"-{name}", value)]
-    return [*limits, "-i", f"file:{Path(path).absolute()}"]
-
-
-def limit_opencv() -> None:
-    """Let FFmpeg in OpenCV, in this process and those it starts, open such files alone.
-
-    It is told by the environment, which is written once: what the user has put there stays.
-    """
-    ours = "|".join(f"{name};{value}" for name, value in _LIMITS.items())
-    given = os.environ.get(_CAPTURE_OPTIONS, "")
-    if not given.endswith(ours):  # what comes last counts
-        os.environ[_CAPTURE_OPTIONS] = f"{given}|{ours}" if given else ours
+    limits = [word for name, value in LIMITS.items() for word in (f"-{name}", value)]
+    return [*limits, "-i", file_url(path)]
 
 
 def in_plain_words(complaint: str) -> str:

@@ -1,23 +1,22 @@
-"""One video file to uint8 RGB frames, with OpenCV. The count is what decodes."""
+"""One video file to uint8 RGB frames. The count is what decodes."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from preprocess.errors import DecodeError
-from preprocess.seeking import Scout
+from preprocess.seeking import Seeker
 from preprocess.transforms import Fit, FrameFit
-from preprocess.video_file import VideoInfo, check_file, open_capture, read_info, shown_at
+from preprocess.video_decoder import VideoDecoder
+from preprocess.video_file import VideoInfo
 
 Frame = NDArray[Any]
-_USUAL_FPS = 25.0
 
 
 class FrameReader(Protocol):
@@ -61,7 +60,8 @@ class FrameReader(Protocol):
 class VideoReader:
     """Decodes one file from front to end.
 
-    A rotation flag in the file is honoured.
+    Pictures are upright: a rotation or reflection noted in the file is honoured. Packets that
+    cannot be decoded are left out, as the ffmpeg program does, and `complaint` says so.
 
     Args:
         path: the video file.
@@ -71,11 +71,9 @@ class VideoReader:
             converted.
         max_frames: how many frames are given at most; None for all.
         threads: of the decoder.
-        past_damage: whether reading goes on behind a frame that cannot be decoded. Otherwise the
-            file ends there, as it does for OpenCV where each packet holds a frame, as in MP4.
 
     Raises:
-        DecodeError: if the file cannot be opened or its picture has no size.
+        DecodeError: if the file cannot be opened or has no video.
     """
 
     def __init__(
@@ -87,26 +85,22 @@ class VideoReader:
         stride: int = 1,
         max_frames: int | None = None,
         threads: int = 1,
-        past_damage: bool = False,
     ) -> None:
         self._fit = fit
         self._stride = stride
         self._max_frames = max_frames
-        self._past_damage = past_damage
-        file = check_file(Path(path))
-        self._capture = open_capture(Path(path), threads)
-        self._scout = Scout(Path(path), threads)
+        self._decoder = VideoDecoder(Path(path), threads)
+        self._seeker = Seeker(Path(path), threads)
         self._has_sought = False
-        self._is_odd = False
-        self._decoded: Any = None  # OpenCV fills the same memory again and again
+        self.note = ""
+        """What else is to be said of the file than what its decoder says."""
         self._num_between = start
-        self.complaint = ""
         self._num_decoded = 0
         self.num_given = 0
         self.reached_end = False
         self.time_seconds = float("-inf")
         """When the frame given last is shown, by the stream's own timestamps."""
-        self.info = read_info(self._capture, file)
+        self.info = self._decoder.info
 
     @property
     def num_decoded(self) -> int:
@@ -115,22 +109,29 @@ class VideoReader:
             return self._num_decoded
         return max(self._num_decoded, round(self.time_seconds * self.info.fps))
 
+    @property
+    def complaint(self) -> str:
+        """What could not be read so far, or is not honoured; empty if nothing."""
+        return self.note or self._decoder.complaint
+
     def read_into(self, frame: Frame) -> bool:
         """Fill `frame` (H, W, 3), RGB, with the next one kept; False when there is none."""
-        if self.num_given == self._max_frames or not self._reach_next() or not self._decode():
+        if not self.pass_over():
             return False
-        self._fit(self._decoded, frame)
-        self._num_between = self._stride - 1
-        self.num_given += 1
+        self.convert_into(frame)
         return True
 
     def pass_over(self) -> bool:
         """Leave out the next frame kept, as if it had been given; False when there is none."""
-        if self.num_given == self._max_frames or not self._reach_next() or not self._grab():
+        if self.num_given == self._max_frames:
             return False
-        self._num_between = self._stride - 1
-        self.num_given += 1
-        return True
+        while self._grab():
+            if not self._num_between:
+                self._num_between = self._stride - 1
+                self.num_given += 1
+                return True
+            self._num_between -= 1
+        return False
 
     def convert_into(self, frame: Frame) -> None:
         """Fill `frame` (H, W, 3), RGB, with the one that `pass_over` has just left out.
@@ -140,10 +141,7 @@ class VideoReader:
         Raises:
             DecodeError: if it cannot be converted.
         """
-        found, self._decoded = self._capture.retrieve(self._decoded)
-        if not found:
-            raise DecodeError(f"the frame at {self.time_seconds:.3f} s could not be converted")
-        self._fit(self._decoded, frame)
+        self._fit(self._decoder.retrieve(), frame)
 
     def seek(self, seconds: float) -> None:
         """Leave out frames shown before a time, without decoding them, where that is cheaper.
@@ -151,72 +149,36 @@ class VideoReader:
         The last of them are still given, so that frames and times are those of reading on. A file
         that has shown an oddity so far is read on.
         """
+        decoder = self._decoder
         counts = self._stride > 1 or self._num_between > 0
-        if self._is_odd or self.info.claimed_frames is None or counts:
+        if not decoder.can_seek or decoder.is_odd or decoder.complaint or counts:
             return
-        landed = self._scout.land(seconds, after=self.time_seconds)
+        if self.info.claimed_frames is None:  # a live recording without an index
+            return
+        landed = self._seeker.land(seconds, after=self.time_seconds)
         if landed is not None:
-            self._capture = self._scout.swap(self._capture)
+            self._decoder = self._seeker.swap(decoder)
             self.time_seconds = landed
             self._has_sought = True
 
     def close(self) -> None:
         """Free the decoder."""
-        self._capture.release()
-        self._scout.close()
+        self._decoder.close()
+        self._seeker.close()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: Any) -> None:
         self.close()
 
-    def _reach_next(self) -> bool:
-        """Pass over the frames before the next that is kept; False at the end of the file."""
-        while self._num_between and self._grab():
-            self._num_between -= 1
-        return not self._num_between
-
     def _grab(self) -> bool:
-        return self._count(self._capture.grab() or (self._past_damage and self._grab_later()))
-
-    def _grab_later(self) -> bool:
-        """Each try takes a packet, which takes a byte or more, and none at the end of the file."""
-        self._is_odd = True
-        most = min(self.info.claimed_frames or 0, self.info.size_bytes)
-        found = any(self._capture.grab() for _ in range(most))
-        if found and not self.complaint:
-            self.complaint = f"frames after {self.time_seconds:.2f} s could not be decoded"
-        return found
-
-    def _decode(self) -> bool:
-        found, self._decoded = self._capture.read(self._decoded)
-        return self._count(found)
-
-    def _count(self, found: bool) -> bool:
+        found = self._decoder.grab()
         self._num_decoded += found
         self.reached_end |= not found
         if found:
-            self.time_seconds = self._timestamp()
+            self.time_seconds = self._decoder.seconds
         return found
-
-    def _timestamp(self) -> float:
-        """Of the frame decoded last; one that does not lie after the one before is made up.
-
-        Some files give their last frames no time; around damage, some frames have a wrong one. Half
-        a step for these lets the next right one lie after them.
-        """
-        seconds = shown_at(self._capture)
-        if np.isfinite(seconds) and seconds > self.time_seconds:
-            return seconds
-        self._is_odd = True
-        before = self.time_seconds if self._num_decoded > 1 else 0.0
-        return before + (0.5 if seconds > 0 else 1.0) / (self.info.fps or _USUAL_FPS)
 
 
 def iter_frames(
@@ -247,7 +209,7 @@ def iter_frames(
 
 
 def probe(path: str | os.PathLike[str]) -> VideoInfo:
-    """What a file's header says, without decoding it.
+    """What a file's header says; only its first picture is decoded.
 
     Raises:
         DecodeError: if the file cannot be opened.

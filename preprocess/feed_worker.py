@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocess.child_process import ChildProcess, anonymous_file
-from preprocess.decode import VideoInfo, VideoReader
+from preprocess.decode import VideoReader
 from preprocess.errors import DecodeError
 from preprocess.limits import refusals_named
-from preprocess.messages import captured_stderr, first_complaint
+from preprocess.messages import first_complaint
 from preprocess.transforms import FrameFit
 from preprocess.truncation import what_is_missing
+from preprocess.video_file import VideoInfo, captured_messages
 
 BLOCK_FRAMES = 16
 _WORD_EVERY = 500  # frames passed over between two signs of life
@@ -169,7 +170,7 @@ def _decode(
 ) -> Finished:
     """Send a video's frames; returns how it ended."""
     given = 0
-    with captured_stderr() as messages:
+    with captured_messages() as messages:
         try:
             with refusals_named(), VideoReader(task.path, fit=fit, stride=stride) as video:
                 pipe.send(Opened(video.info))

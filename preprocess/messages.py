@@ -1,4 +1,4 @@
-"""What libraries say. FFmpeg inside OpenCV has no other way than file descriptor 2."""
+"""What libraries say on file descriptor 2, which Python's own streams do not see."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
@@ -15,8 +15,6 @@ from preprocess.containers import in_plain_words
 
 _LIBRARY_LINE = re.compile(r"^\[(?!\s*(?:WARN|INFO))[^\]]*\]\s*(?P<text>\S.*)$", re.MULTILINE)
 _ENOUGH_BYTES = 2**16
-_FFMPEG_S_OWN = {"OPENCV_FFMPEG_LOGLEVEL": None}  # a level, and it speaks on descriptor 1
-_NOTHING = {"OPENCV_FFMPEG_LOGLEVEL": "-8", "OPENCV_LOG_LEVEL": "ERROR"}
 
 
 @contextmanager
@@ -27,23 +25,13 @@ def captured_stderr() -> Iterator[IO[bytes]]:
     """
     sys.stderr.flush()
     original = os.dup(2)
-    with _variables(_FFMPEG_S_OWN), tempfile.TemporaryFile() as messages:
+    with tempfile.TemporaryFile() as messages:
         os.dup2(messages.fileno(), 2)
         try:
             yield messages
         finally:
             os.dup2(original, 2)
             os.close(original)
-
-
-@contextmanager
-def silent_decoders() -> Iterator[None]:
-    """FFmpeg in OpenCV says nothing of its own, for a process that tells what went wrong itself.
-
-    OpenCV asks once, when it first opens a video. So what a process begins with is kept to.
-    """
-    with _variables(_NOTHING):
-        yield
 
 
 @contextmanager
@@ -56,24 +44,6 @@ def silent(name: str) -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
-
-
-@contextmanager
-def _variables(variables: Mapping[str, str | None]) -> Iterator[None]:
-    """Of the environment, None for unset; afterwards all is as it was, for later processes."""
-    before = {name: os.environ.get(name) for name in variables}
-    _set(variables)
-    try:
-        yield
-    finally:
-        _set(before)
-
-
-def _set(variables: Mapping[str, str | None]) -> None:
-    for name, value in variables.items():
-        os.environ.pop(name, None)
-        if value is not None:
-            os.environ[name] = value
 
 
 def first_complaint(messages: IO[bytes]) -> str:

@@ -57,7 +57,7 @@ class FrameSampler:
         self._end = -math.inf
         self._schedule: _Schedule | None = None
         self._sought = -math.inf
-        self._video = VideoReader(path, fit=fit, threads=threads, past_damage=True)
+        self._video = VideoReader(path, fit=fit, threads=threads)
         self.info = self._video.info
         self.complaint = ""
         self.num_given = 0

@@ -9,18 +9,18 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 
 from preprocess.containers import in_plain_words, input_words
 from preprocess.errors import DecodeError, PreprocessError
+from preprocess.video_file import clock_restarts, open_container, video_streams
 
 Samples = NDArray[np.float32]
-_STREAM = re.compile(r"^\[info\] +Stream #0:\d+\S*: (?P<kind>\w+): (?P<about>.*)$", re.MULTILINE)
-_FILE_START = re.compile(r"^\[info\] +Duration: [^,]*, start: (?P<seconds>-?[\d.]+)", re.MULTILINE)
-_STREAM_START = re.compile(r", start (?P<seconds>-?[\d.]+)")
 _COMPLAINT = re.compile(r"^(?:\[[^\]]*\] ?)*\[(?:panic|fatal|error)\] (?P<text>.*)$", re.MULTILINE)
 _ENOUGH_BYTES = 2**20
 _PREROLL_SECONDS = 1.0  # decoders and the resampler need what comes before
@@ -52,12 +52,13 @@ def read_sound(
     sample_rate: int = 16000,
     start: float = 0.0,
     duration: float | None = None,
+    track: int = 0,
 ) -> Sound | None:
     """The sound of a file; None if it has none.
 
     Args, Raises: those of `iter_sound`.
     """
-    blocks = iter_sound(path, sample_rate=sample_rate, start=start, duration=duration)
+    blocks = iter_sound(path, sample_rate=sample_rate, start=start, duration=duration, track=track)
     if blocks is None:
         return None
     parts = list(blocks)
@@ -74,12 +75,13 @@ def iter_sound(
     sample_rate: int = 16000,
     start: float = 0.0,
     duration: float | None = None,
+    track: int = 0,
 ) -> Iterator[Sound] | None:
     """The sound of a file in blocks, each of which follows on the one before; None without sound.
 
     Samples lie where their timestamps say: sound that begins after the picture, or has a gap,
-    is silent there, and sound before the first picture is left out. Channels are averaged. The
-    first audio stream is read.
+    is silent there, and sound before the first picture is left out. Channels are averaged. Where
+    the timestamps begin again, as in files joined byte by byte, the sound goes on.
 
     Args:
         path: a video or audio file.
@@ -87,17 +89,19 @@ def iter_sound(
         sample_rate: samples a second; others are resampled.
         start: where to begin, in seconds after the first picture.
         duration: seconds at most; None goes on to the end of the sound.
+        track: which audio stream is read, from 0; `preprocess.video_file.audio_tracks` lists them.
 
     Raises:
-        PreprocessError: if an argument is out of its range, or there is no ffmpeg program.
+        PreprocessError: if an argument is out of its range, the file has sound but no such track,
+            or there is no ffmpeg program.
         DecodeError: if the file cannot be opened, or, after the last block, if ffmpeg gave up.
     """
     _check(sample_rate, block_seconds, start, duration)
-    streams = _describe(path)
-    if not streams.has_sound:
+    clock = _read_clock(path, track)
+    if clock is None:
         return None
     return _blocks(
-        _decoder(path, streams, start, sample_rate),
+        _decoder(path, clock, start, sample_rate, track),
         sample_rate=sample_rate,
         first=round(start * sample_rate),
         block=max(round(block_seconds * sample_rate), 1),
@@ -115,50 +119,66 @@ def _check(sample_rate: int, block_seconds: float, start: float, duration: float
 
 
 @dataclass(frozen=True)
-class _Streams:
-    """What a file holds; times as its timestamps count them, in seconds."""
+class _Clock:
+    """How a file's timestamps run, in seconds.
 
-    has_sound: bool
+    Args:
+        file_start: the earliest of all streams.
+        picture_start: of the first picture.
+        restarts: whether they begin again on the way.
+    """
+
     file_start: float
     picture_start: float
+    restarts: bool
 
 
-def _describe(path: str | os.PathLike[str]) -> _Streams:
-    """What ffmpeg says of a file without decoding it. Like OpenCV, of the first video stream."""
-    words = [_ffmpeg(), "-hide_banner", "-nostdin", "-loglevel", "level+info", *input_words(path)]
-    run = subprocess.run(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
-    said = run.stderr.decode(errors="replace").replace(input_words(path)[-1], "")
-    if "[info] Input #0" not in said:
-        raise DecodeError(_complaint(said) or "not a file that ffmpeg can open")
-    streams = [(found["kind"], found["about"]) for found in _STREAM.finditer(said)]
-    file_start = _seconds(_FILE_START.search(said))
-    pictures = [_seconds(_STREAM_START.search(about)) for kind, about in streams if kind == "Video"]
-    return _Streams(
-        has_sound="Audio" in [kind for kind, _ in streams],
-        file_start=file_start,
-        picture_start=pictures[0] if pictures else file_start,
-    )
+def _read_clock(path: str | os.PathLike[str], track: int) -> _Clock | None:
+    """The clock of a file; None if it has no sound.
 
-
-def _seconds(found: re.Match[str] | None) -> float:
-    return float(found["seconds"]) if found else 0.0
+    Raises:
+        PreprocessError: if there is no such track.
+    """
+    with open_container(Path(path)) as container:
+        num_tracks = len(container.streams.audio)
+        if not num_tracks:
+            return None
+        if not 0 <= track < num_tracks:
+            raise PreprocessError(
+                f"The sound tracks of {path} are numbered 0 to {num_tracks - 1}. Received {track}."
+            )
+        file_start = (container.start_time or 0) / av.time_base
+        pictures = video_streams(container)
+        if not pictures:
+            return _Clock(file_start, file_start, restarts=False)
+        start, tick = pictures[0].start_time, pictures[0].time_base
+        picture_start = file_start if start is None or tick is None else float(start * tick)
+    return _Clock(file_start, picture_start, clock_restarts(path))
 
 
 def _decoder(
-    path: str | os.PathLike[str], streams: _Streams, start: float, sample_rate: int
+    path: str | os.PathLike[str], clock: _Clock, start: float, sample_rate: int, track: int
 ) -> list[str]:
     """The command that writes float32 samples, from `start` on the picture's clock."""
-    from_timestamp = streams.picture_start + start
-    seek = from_timestamp - streams.file_start - _PREROLL_SECONDS
+    from_timestamp = clock.picture_start + start
+    seek = from_timestamp - clock.file_start - _PREROLL_SECONDS
+    clock_words = ["-copyts"]
+    if clock.restarts:
+        # ffmpeg goes on where a clock begins again, if it may change timestamps: those of formats
+        # that are known for it (MPEG) by itself, those of others (FLV) where they are errors by
+        # this threshold. It cannot seek there. Its clock then begins with the file.
+        seek = 0.0
+        clock_words = ["-dts_error_threshold", "1"]
+        from_timestamp -= clock.file_start
     filters = (
         f"aresample={sample_rate}:ochl=mono:osf=flt:rematrix_maxval=1,"
         f"aresample=async=1:min_hard_comp={_LARGEST_SLIP_SECONDS}"
         f":first_pts={round(from_timestamp * sample_rate)}"  # in samples of its input: so two
     )
     return [
-        *(_ffmpeg(), "-hide_banner", "-nostdin", "-loglevel", "level+error", "-copyts"),
+        *(_ffmpeg(), "-hide_banner", "-nostdin", "-loglevel", "level+error", *clock_words),
         *(("-ss", f"{seek:.6f}") if seek > 0 else ()),
-        *(*input_words(path), "-map", "0:a:0", "-af", filters),
+        *(*input_words(path), "-map", f"0:a:{track}", "-af", filters),
         *("-c:a", "pcm_f32le", "-f", "f32le", "pipe:1"),
     ]
 

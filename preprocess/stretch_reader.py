@@ -157,5 +157,5 @@ class NumbersReader(VideoReader):
             if not self.num_given:
                 raise DecodeError(f"no {self._numbers}; {count}")
             if last is not None and last > self.num_decoded:
-                self.complaint = f"{count}, and the stretch stops at {last}"
+                self.note = f"{count}, and the stretch stops at {last}"
         return False

@@ -18,7 +18,7 @@ def what_is_missing(path: Path, video: FrameReader, messages: IO[bytes]) -> str:
     Args:
         path: the file.
         video: its reader.
-        messages: what FFmpeg said meanwhile, from `captured_stderr`.
+        messages: what FFmpeg said meanwhile, from `captured_messages`.
     """
     if video.num_given == 0:
         return "no frame could be decoded"

@@ -1,24 +1,35 @@
-"""A video file opened with OpenCV, and what its header says."""
+"""A video file opened with FFmpeg's libraries: what its header says, and which streams it has."""
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
+from typing import IO
 
-import cv2
-import numpy as np
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
 
-from preprocess.containers import limit_opencv
+from preprocess.containers import LIMITS, file_url, in_plain_words
 from preprocess.errors import DecodeError
+from preprocess.messages import captured_stderr
+
+_RESTART_SECONDS = Fraction(1)
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What is known of a file before it is decoded.
+    """What is known of a file before its frames are read.
 
     Args:
-        fps: frames a second; 0.0 where unknown.
+        fps: frames per second; 0.0 where unknown.
         width: of the picture as shown, after rotation, in pixels.
         height: of the picture as shown, in pixels.
         claimed_frames: how many frames the header speaks of, or None. Often an estimate from
@@ -35,11 +46,56 @@ class VideoInfo:
     mtime_ns: int
 
 
+@dataclass(frozen=True)
+class AudioTrack:
+    """One audio stream of a file.
+
+    Args:
+        number: position among the audio streams, from 0.
+        codec: FFmpeg's name of the codec, such as "aac".
+        channels: number of channels.
+        layout: name of the channel layout, such as "stereo".
+        sample_rate: samples per second.
+        language: ISO 639-2 code, such as "eng"; empty where unknown.
+        title: what the file calls the track; empty where it has no name.
+    """
+
+    number: int
+    codec: str
+    channels: int
+    layout: str
+    sample_rate: int
+    language: str
+    title: str
+
+    def __str__(self) -> str:
+        words = [f"{self.number}: {self.codec}, {self.layout}, {self.sample_rate} Hz"]
+        words += [self.language] if self.language else []
+        words += [repr(self.title)] if self.title else []
+        return ", ".join(words)
+
+
+@contextmanager
+def captured_messages() -> Iterator[IO[bytes]]:
+    """Send what FFmpeg's libraries and others write to standard error to the file given instead.
+
+    Only for a process without other threads that have something to say there. Elsewhere FFmpeg's
+    libraries are silent.
+    """
+    with captured_stderr() as messages:
+        av.logging.set_libav_level(av.logging.ERROR)
+        av.logging.restore_default_callback()
+        try:
+            yield messages
+        finally:
+            av.logging.set_level(None)
+
+
 def check_file(path: Path) -> os.stat_result:
-    """Size and time of a file.
+    """Size and modification time of a file.
 
     Raises:
-        DecodeError: for what OpenCV would refuse without a reason.
+        DecodeError: for what FFmpeg would refuse without a reason.
     """
     try:
         str(path).encode()
@@ -54,36 +110,152 @@ def check_file(path: Path) -> os.stat_result:
     return found
 
 
-def open_capture(path: Path, threads: int) -> cv2.VideoCapture:
-    """A decoder for the file, which is no playlist: see containers.py.
+def open_container(path: Path) -> InputContainer:
+    """Open a media file for reading. Close it after use; it is a context manager.
 
-    The path is absolute, or FFmpeg would take `-x` or `a:b` apart.
+    Only formats that hold their streams themselves are opened, see `preprocess.containers`.
 
     Raises:
-        DecodeError: if OpenCV cannot open it.
+        DecodeError: if the file is missing, empty or of no such format.
     """
-    limit_opencv()
-    options = [cv2.CAP_PROP_N_THREADS, threads]
-    capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG, options)
-    if not capture.isOpened():
-        raise DecodeError("not a video that OpenCV can open")
-    return capture
+    check_file(path)
+    try:
+        # Metadata may be in any encoding, and nothing here depends on its text.
+        return av.open(file_url(path), container_options=LIMITS, metadata_errors="replace")
+    except MemoryError:
+        raise
+    except (av.error.FFmpegError, ValueError) as error:
+        if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+            raise
+        raise DecodeError("not a video or sound file that FFmpeg can open") from error
 
 
-def read_info(capture: cv2.VideoCapture, file: os.stat_result) -> VideoInfo:
-    """What the header of an open file says."""
-    fps = capture.get(cv2.CAP_PROP_FPS)
-    claimed = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+def find_video_stream(container: InputContainer) -> VideoStream:
+    """The first video stream of a file; cover pictures do not count.
+
+    Raises:
+        DecodeError: if there is none.
+    """
+    streams = video_streams(container)
+    if streams:
+        return streams[0]
+    if container.streams.video:
+        raise DecodeError("no video, only a cover picture, as in a music file")
+    if container.streams.audio:
+        raise DecodeError("no video, only sound")
+    raise DecodeError("no video")
+
+
+def other_video_streams(container: InputContainer) -> str:
+    """A sentence on video streams that are not read; empty if there are none."""
+    streams = video_streams(container)
+    if len(streams) < 2:
+        return ""
+    sizes = ", ".join(f"{stream.width}x{stream.height}" for stream in streams)
+    return f"the file has {len(streams)} video streams ({sizes}); the first is read"
+
+
+def video_streams(container: InputContainer) -> list[VideoStream]:
+    """The video streams of a file, in its order; cover pictures do not count."""
+    no_video = Disposition.attached_pic | Disposition.timed_thumbnails
+    return [stream for stream in container.streams.video if not stream.disposition & no_video]
+
+
+def audio_tracks(path: str | os.PathLike[str]) -> tuple[AudioTrack, ...]:
+    """The audio streams of a file, in its order.
+
+    Raises:
+        DecodeError: if the file cannot be opened.
+    """
+    with open_container(Path(path)) as container:
+        return tuple(map(_audio_track, container.streams.audio, range(2**16)))
+
+
+def _audio_track(stream: AudioStream, number: int) -> AudioTrack:
+    metadata = stream.metadata
+    # FFmpeg's default handler names and its "undetermined" language say nothing.
+    title = metadata.get("title") or metadata.get("name") or metadata.get("handler_name", "")
+    language = metadata.get("language", "")
+    return AudioTrack(
+        number=number,
+        codec=stream.codec_context.name if stream.codec_context else "unknown",
+        channels=stream.channels,
+        layout=stream.layout.name if stream.channels else "unknown",
+        sample_rate=stream.sample_rate or 0,
+        language="" if language == "und" else language,
+        title="" if title == "SoundHandler" else title,
+    )
+
+
+def clock_restarts(path: str | os.PathLike[str]) -> bool:
+    """Whether the timestamps of a file's video begin again on the way.
+
+    They do where two files were joined byte by byte, and in a recorded stream after a reconnect.
+    All packets are read, none is decoded; formats that have one clock for the whole file by
+    design (MP4, AVI) are not read at all.
+
+    Raises:
+        DecodeError: if the file cannot be opened or has no video.
+    """
+    with open_container(Path(path)) as container:
+        stream = find_video_stream(container)
+        if not has_loose_clock(container):
+            return False
+        latest: Fraction | None = None
+        try:
+            for packet in container.demux(stream):
+                stamp = packet.dts if packet.dts is not None else packet.pts
+                if stamp is None or packet.time_base is None:
+                    continue
+                seconds = stamp * packet.time_base
+                if latest is not None and seconds < latest - _RESTART_SECONDS:
+                    return True
+                latest = seconds
+        except av.error.FFmpegError:  # damaged from here on; what was read had one clock
+            return False
+    return False
+
+
+def has_loose_clock(container: InputContainer) -> bool:
+    """Whether a file of this format may be two files joined, each with a clock of its own.
+
+    MP4, AVI and Matroska end where the first of the files joined does.
+    """
+    return not set(container.format.name.split(",")) & {"mov", "mp4", "avi", "matroska", "webm"}
+
+
+def read_info(
+    container: InputContainer, stream: VideoStream, size: tuple[int, int], file: os.stat_result
+) -> VideoInfo:
+    """What the header of an open file says.
+
+    Args:
+        container: the open file.
+        stream: its video stream.
+        size: width and height of the picture as shown.
+        file: size and modification time.
+    """
+    fps = float(stream.guessed_rate or stream.average_rate or 0)
+    claimed = stream.frames
+    if claimed <= 0:
+        claimed = round(duration_seconds(container, stream) * fps)
     return VideoInfo(
-        fps=float(fps) if np.isfinite(fps) and fps > 0 else 0.0,
-        width=int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
-        height=int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
-        claimed_frames=int(claimed) if 0 < claimed < 2**53 else None,
+        fps=fps if fps > 0 else 0.0,
+        width=size[0],
+        height=size[1],
+        claimed_frames=claimed if 0 < claimed < 2**53 else None,
         size_bytes=file.st_size,
         mtime_ns=file.st_mtime_ns,
     )
 
 
-def shown_at(capture: cv2.VideoCapture) -> float:
-    """When the frame decoded last is shown, in seconds; 0 or NaN if the stream does not say."""
-    return float(capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
+def duration_seconds(container: InputContainer, stream: VideoStream) -> float:
+    """Duration of a video by its header; 0.0 where it says nothing."""
+    if stream.duration is not None and stream.time_base is not None:
+        return max(float(stream.duration * stream.time_base), 0.0)
+    return max((container.duration or 0) / av.time_base, 0.0)
+
+
+def explained(error: Exception) -> str:
+    """What FFmpeg's libraries said, without file names."""
+    return in_plain_words(getattr(error, "strerror", None) or str(error))

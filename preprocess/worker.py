@@ -17,11 +17,12 @@ from preprocess.decode import FrameReader
 from preprocess.errors import DecodeError
 from preprocess.files import SealedFile
 from preprocess.limits import STALL_SECONDS, Watch, ended_if_stalled, refusals_named
-from preprocess.messages import captured_stderr, first_complaint
+from preprocess.messages import first_complaint
 from preprocess.settings import StoredSettings
 from preprocess.shard_writer import ShardWriter, chunk_frames
 from preprocess.shards import ClipRecord
 from preprocess.truncation import what_is_missing
+from preprocess.video_file import captured_messages
 
 IDLE_SECONDS = 20
 """After which a process without work goes away."""
@@ -146,7 +147,7 @@ def _write_clip(writer: ShardWriter, clip: Clip, unit: Unit) -> tuple[int, str]:
     Raises:
         DecodeError: with the true reason, if the clip cannot be read to its end.
     """
-    with captured_stderr() as messages, ended_if_stalled(unit.stall_seconds) as watch:
+    with captured_messages() as messages, ended_if_stalled(unit.stall_seconds) as watch:
         try:
             with refusals_named():
                 return _decode_clip(writer, clip, unit, messages, watch)

@@ -22,8 +22,8 @@ HOMES = {  # calls that one module makes for all
     "load_model": {"experiments/keras_files.py"},
     "load_weights": {"experiments/keras_files.py"},
     "InferenceSession": {"experiments/onnx_session.py", "experiments/export/int8.py"},
+    "av.open": {"preprocess/video_file.py"},
     "VideoCapture": {
-        "preprocess/video_file.py",
         "preprocess/synthetic.py",  # what it has just rendered
         "preprocess/benchmark.py",  # the bare loops that ours are compared with
         "experiments/bench_classify/systems.py",
@@ -93,8 +93,9 @@ def findings(tree, name):
         if called == "numpy.load" and "allow_pickle" not in words:
             yield "numpy.load does not say allow_pickle=False"
         is_ours = last == "load_model" and not called.startswith(KERAS_S_OWN)
-        if last in HOMES and not is_ours and name not in HOMES[last]:
-            yield f"calls {called}, which is for {sorted(HOMES[last])}"
+        homes = HOMES.get(called, HOMES.get(last))
+        if homes and not is_ours and name not in homes:
+            yield f"calls {called}, which is for {sorted(homes)}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
@@ -129,6 +130,8 @@ def test_nothing_that_runs_or_unpacks_what_it_is_given(path):
         "import joblib; joblib.load(path)",
         "from torch import load; load(path)",
         "import cv2; cv2.VideoCapture(path)",
+        "import av; av.open(path)",
+        "from av import open; open(path)",
         "import onnxruntime; onnxruntime.InferenceSession(path)",
     ],
 )

@@ -13,7 +13,6 @@ from tyro.conf import Positional
 
 from experiments import runtime
 from experiments.endings import run_command
-from preprocess.messages import silent_decoders
 
 EXIT_DIFFERS = 1
 _SUFFIX = ".onnx"
@@ -51,12 +50,9 @@ def main(prog: str, words: Sequence[str]) -> int:
     """
     arguments = tyro.cli(ExportArguments, prog=prog, args=list(words))
 
-    def export() -> int:
-        with silent_decoders():
-            return _export(arguments)
-
     return run_command(
-        export, going_on=lambda: "Nothing half-made is left; the same command exports anew."
+        lambda: _export(arguments),
+        going_on=lambda: "Nothing half-made is left; the same command exports anew.",
     )
 
 

@@ -13,7 +13,6 @@ from tyro.conf import Positional
 from experiments import runtime
 from experiments.endings import run_command
 from experiments.runs import require_positive
-from preprocess.messages import silent_decoders
 
 if TYPE_CHECKING:
     from experiments.prediction.model import WindowModel
@@ -59,12 +58,8 @@ def main(prog: str, args: Sequence[str]) -> int:
     """
     arguments = tyro.cli(PredictArguments, prog=prog, args=list(args))
 
-    def predict() -> int:
-        with silent_decoders():
-            return _predict(arguments)
-
     going_on = "The videos that were told of are done; the same command does all again."
-    return run_command(predict, going_on=lambda: going_on)
+    return run_command(lambda: _predict(arguments), going_on=lambda: going_on)
 
 
 def _predict(arguments: PredictArguments) -> int:

@@ -11,6 +11,7 @@ import pytest
 from preprocess import DecodeError, iter_frames
 from preprocess.decode import VideoReader
 from preprocess.transforms import FrameFit
+from preprocess.video_decoder import StreamClock
 
 from .conftest import read_plainly, write_video
 
@@ -103,7 +104,7 @@ def ffmpeg_times(path: Path) -> np.ndarray:
     import imageio_ffmpeg
 
     words = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-i", f"file:{path}", "-an"]
-    words += ["-fps_mode", "passthrough", "-vf", "showinfo", "-f", "null", "-"]
+    words += ["-map", "0:V:0", "-fps_mode", "passthrough", "-vf", "showinfo", "-f", "null", "-"]
     said = subprocess.run(words, capture_output=True, text=True, check=True).stderr
     return np.array([float(t) for t in re.findall(r"pts_time:\s*([-\d.]+)", said)])
 
@@ -153,29 +154,46 @@ def test_times_after_passing_over(variable_rate: Path) -> None:
         assert not video.pass_over()
 
 
-def test_times_never_go_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def ticked(stamps: list[float | None], **options: float | None) -> list[float]:
+    clock = StreamClock(0.04, **options)
+    return [round(clock.tick(stamp), 6) for stamp in stamps]
+
+
+def test_times_never_go_back() -> None:
     """Red when a frame without a timestamp, or with a wrong one, is shown before the one before."""
-    path = write_video(tmp_path / "x.mpg", 6)
-    fit = FrameFit((8, 8))
-    frame = np.empty(fit.frame_shape, np.uint8)
-    with VideoReader(path, fit=fit) as video:
-        capture, said = video._capture, iter([40.0, 80.0, 0.0, float("nan"), 70.0, 500.0])
+    assert ticked([0.04, 0.08, None, 0.13, 0.16]) == [0.04, 0.08, 0.12, 0.13, 0.16]
+    assert ticked([0.04, 0.08, 0.07, 0.12]) == [0.04, 0.08, 0.1, 0.12]
+    assert ticked([0.04, 0.08, 0.08, 0.16]) == [0.04, 0.08, 0.1, 0.16]
+    assert ticked([None, None]) == [0.0, 0.04]
 
-        class Untrue:
-            read = staticmethod(capture.read)
-            release = staticmethod(capture.release)
-            get = staticmethod(lambda what: next(said))
 
-        monkeypatch.setattr(video, "_capture", Untrue)
-        times = []
-        while video.read_into(frame):
-            times.append(video.time_seconds)
-    np.testing.assert_allclose(times, [0.04, 0.08, 0.12, 0.16, 0.18, 0.5])
+def test_times_go_on_where_the_clock_begins_again() -> None:
+    """Red when two files joined by `cat` are read at half steps from the second on."""
+    first, second = [n * 0.04 for n in range(100)], [1.4 + n * 0.04 for n in range(100)]
+    np.testing.assert_allclose(ticked(first + second), np.arange(200) * 0.04)
+    np.testing.assert_allclose(ticked(first + second + first), np.arange(300) * 0.04)
+
+
+def test_one_wrong_timestamp_is_no_new_clock() -> None:
+    """Red when all times after a damaged one are shifted."""
+    stamps: list[float | None] = [n * 0.04 for n in range(40)]
+    expected = np.arange(40) * 0.04
+    for wrong in (0.0, 26.5 * 3600):
+        stamps[20] = wrong
+        np.testing.assert_allclose(ticked(stamps), expected)
+        np.testing.assert_allclose(ticked(stamps, ending=2.0), expected)
+
+
+def test_a_long_gap_is_a_gap_in_a_file_of_one_clock() -> None:
+    """Red when a minute in which a screen recording shows nothing new is cut out; FFmpeg takes it
+    for a new clock in streams alone."""
+    stamps: list[float | None] = [0.0, 0.04, 60.0, 60.04]
+    assert ticked(stamps, ending=60.08) == stamps
+    assert ticked(stamps) == [0.0, 0.04, 0.08, 0.12]
 
 
 CLIPS = Path(__file__).resolve().parents[3] / "shared" / "clips"
-# OpenCV takes another of this file's two video streams, and h264-png.mkv's times go backwards.
-UNLIKE_FFMPEG = {"nasa_13013.mp4", "h264-png.mkv", "av1_video.mkv"}
+UNLIKE_FFMPEG = {"h264-png.mkv"}  # its times go backwards
 
 
 @pytest.mark.skipif(not CLIPS.is_dir(), reason="needs the real clips in ../shared/clips")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from preprocess.errors import DecodeError
 from preprocess.messages import captured_stderr, first_complaint
+from preprocess.video_file import captured_messages, open_container
 
 WARNING = "[ WARN:0@1.121] global cap.cpp:212 open backend can't be used to capture by name"
 
@@ -38,32 +38,21 @@ def test_afterwards_standard_error_is_as_before(capfd: pytest.CaptureFixture[str
     assert capfd.readouterr().err == "outside\n"
 
 
-def test_nothing_is_captured_from_silent_decoders_and_the_environment_is_as_before(
-    tmp_path: Path,
+def test_ffmpegs_own_words_are_heard_where_they_are_captured_and_nowhere_else(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "broken.mp4").write_bytes(b"no video" * 100)
-    assert _complaint_of_a_new_process("silent_decoders", tmp_path) == ["", "kept"]
-
-
-def test_ffmpeg_is_heard_though_the_environment_says_otherwise(tmp_path: Path) -> None:
-    (tmp_path / "broken.mp4").write_bytes(b"no video" * 100)
-    assert _complaint_of_a_new_process("nullcontext", tmp_path) == ["moov atom not found", "kept"]
-
-
-def _complaint_of_a_new_process(around: str, folder: Path) -> list[str]:
-    """What is captured; OpenCV asks for the level of its messages once in a process."""
-    code = f"""
-import cv2, os
-from contextlib import nullcontext
-from preprocess.messages import captured_stderr, first_complaint, silent_decoders
-with {around}():
-    if {around} is silent_decoders:
-        cv2.VideoCapture("broken.mp4", cv2.CAP_FFMPEG)
-with captured_stderr() as messages:
-    cv2.VideoCapture("broken.mp4", cv2.CAP_FFMPEG)
-    print(first_complaint(messages))
-print("kept" if os.environ["OPENCV_FFMPEG_LOGLEVEL"] == "-8" else "changed")
-"""
-    silent = {**os.environ, "OPENCV_FFMPEG_LOGLEVEL": "-8"}
-    words = [sys.executable, "-c", code]
-    return subprocess.check_output(words, text=True, cwd=folder, env=silent).splitlines()
+    """Red when a message of a decoder is lost, or disturbs the progress bar of a command."""
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"\0\0\0\x18ftypmp42" + bytes(12) + b"\0\0\0\x10free" + bytes(8))
+    heard = []
+    for _ in range(2):
+        with captured_messages() as messages, pytest.raises(DecodeError):
+            open_container(broken)
+        with pytest.raises(DecodeError):
+            open_container(broken)
+        with captured_messages() as messages:
+            with pytest.raises(DecodeError):
+                open_container(broken)
+            heard.append(first_complaint(messages))
+    assert heard == ["moov atom not found"] * 2
+    assert capfd.readouterr().err == ""

@@ -226,7 +226,7 @@ def test_leaving_early_ends_ffmpeg(recording: Path, monkeypatch: pytest.MonkeyPa
     blocks = iter_sound(recording, block_seconds=0.1)
     assert len(next(blocks).samples) == 1600
     blocks.close()
-    assert len(started) == 2
+    assert len(started) == 1
     assert all(process.returncode is not None for process in started)
 
 
@@ -259,11 +259,11 @@ def test_a_name_that_reads_like_a_stream(tmp_path: Path) -> None:
     ("content", "reason"),
     [
         (None, "No such file"),
-        (b"", "EBML header parsing failed"),
-        (bytes(999), "as first byte of an EBML number"),
+        (b"", "the file is empty"),
+        (bytes(999), "not a video or sound file that FFmpeg can open"),
     ],
 )
-def test_errors_are_ffmpegs_own(tmp_path: Path, content: bytes | None, reason: str) -> None:
+def test_errors_give_the_reason(tmp_path: Path, content: bytes | None, reason: str) -> None:
     if content is not None:
         (tmp_path / "x.mkv").write_bytes(content)
     with pytest.raises(DecodeError, match=reason):

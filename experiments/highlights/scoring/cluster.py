@@ -23,7 +23,6 @@ from experiments.highlights.scoring.scoring_job import (
 )
 from preprocess.cluster import cluster_servants
 from preprocess.errors import DecodeError, PreprocessError
-from preprocess.messages import silent_decoders
 
 
 @dataclass(frozen=True)
@@ -133,8 +132,7 @@ def _score(scorer: Scorer, at_once: int, reader: BatchReader) -> ScoredPart:
         batches.append(replace(batch, pictures=np.empty(0, np.uint8)))
         scores.append(probabilities)
 
-    with silent_decoders():
-        score_recording(scorer, replace(reader, threads=decoder_threads()), take, at_once=at_once)
+    score_recording(scorer, replace(reader, threads=decoder_threads()), take, at_once=at_once)
     return ScoredPart(
         times=np.concatenate([np.empty(0), *(batch.times for batch in batches)]),
         probabilities=np.concatenate(scores),

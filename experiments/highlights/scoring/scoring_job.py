@@ -99,7 +99,6 @@ def score_into(
     from experiments.highlights.scoring.cluster import score_on_cluster
     from experiments.highlights.scoring.picture_batches import BatchReader
     from experiments.highlights.scoring.scoring import score_recording
-    from preprocess.messages import silent_decoders
 
     kept.begin()
     if kept.num_rows:
@@ -124,7 +123,7 @@ def score_into(
         dynamic_ncols=True,
         disable=None,
     )
-    with silent_decoders(), bar:
+    with bar:
 
         def take(batch: Batch | ScoredPart, probabilities: Any) -> None:
             kept.append(batch.times, probabilities)
