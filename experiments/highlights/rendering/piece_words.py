@@ -7,7 +7,6 @@ whole reel: the padding of AAC at each join would push it behind the picture.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 
 from experiments.highlights.rendering.ffmpeg import SAME_BYTES
 from experiments.highlights.rendering.pieces import Form, Piece, Stretch
@@ -85,20 +84,33 @@ def _picture_chain(stretch: Stretch, number: int, preroll: int, form: Form) -> s
         *("settb=AVTB", f"setpts=PTS-{before}", f"fps={form.rate}:start_time=0"),
         *("tpad=stop=-1:stop_mode=clone", f"trim=end_frame={stretch.count}"),
         *_fitted(chunk, form),
-        *(f"setsar={form.aspect.numerator}/{form.aspect.denominator}", "format=yuv420p"),
+        f"setsar={form.aspect.numerator}/{form.aspect.denominator}",
     ]
     return f"[{number}:{chunk.picture}]{','.join(filters)}"
 
 
 def _fitted(chunk: Chunk, form: Form) -> list[str]:
-    """An odd line is left out; a chunk of another size is fitted in between bars."""
+    """Fit each picture into the reel's size, between bars where its shape differs.
+
+    A chunk may change its size, its pixels' shape and its format on the way, so the sizes are
+    expressions that ffmpeg evaluates anew for each picture. Pictures of the chunk's first size
+    keep their pixels if the reel has that size: of an odd one, the last line is left out.
+    """
     even = chunk.width // 2 * 2, chunk.height // 2 * 2
-    if (*even, chunk.aspect) == (form.width, form.height, form.aspect):
-        return [f"crop={form.width}:{form.height}:0:0"]
-    shown = chunk.width * chunk.aspect / form.aspect  # in pixels as wide as the reel's
-    factor = min(form.width / shown, Fraction(form.height, chunk.height))
-    width, height = (max(round(side * factor / 2) * 2, 2) for side in (shown, chunk.height))
-    return [f"scale={width}:{height}", f"pad={form.width}:{form.height}:-1:-1"]
+    keeps_pixels = (*even, chunk.aspect) == (form.width, form.height, form.aspect)
+    first = (chunk.width, chunk.height) if keeps_pixels else (form.width, form.height)
+    canvas = [side + side % 2 for side in first]  # pad knows even sizes only
+    aspect = float(form.aspect)
+    shape = f"iw*sar/ih/{aspect:.9g}"  # width by height, in pixels as wide as the reel's
+    width = f"2*max(1,round(min({form.width},{form.height}*{shape})/2))"
+    height = f"2*max(1,round(min({form.height},{form.width}/({shape}))/2))"
+    same = f"eq(iw,{first[0]})*eq(ih,{first[1]})*lt(abs(sar-{aspect:.9g}),0.000001)"
+    return [
+        f"scale=w='if({same},iw,{width})':h='if({same},ih,{height})':eval=frame:out_range=tv",
+        "format=yuv420p",
+        f"pad={canvas[0]}:{canvas[1]}:-1:-1:eval=frame",
+        f"crop={form.width}:{form.height}:0:0",
+    ]
 
 
 def _sound_graph(piece: Piece, form: Form, prerolls: Sequence[int], num_samples: int) -> list[str]:

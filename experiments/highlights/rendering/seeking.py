@@ -31,11 +31,12 @@ def input_words(stretch: Stretch, preroll: int, rate: Fraction) -> list[str]:
     """The arguments with which ffmpeg opens a stretch's file at a preroll.
 
     A seek goes to the keyframe before; that all pictures from there are kept lets one that
-    began before the cut, and lasts, be shown.
+    began before the cut, and lasts, be shown. Where the pictures' size changes on the way, ffmpeg
+    would start its filters anew, and with them all that they have counted; it must not.
     """
     start = stretch.seconds(0, rate) - float(preroll / rate)
     seek = ["-noaccurate_seek", "-ss", f"{start:.6f}"] if start > 0 else []
-    return [*seek, *containers.input_words(stretch.chunk.path)]
+    return [*seek, "-reinit_filter", "0", *containers.input_words(stretch.chunk.path)]
 
 
 def shift(stretch: Stretch, preroll: int, rate: Fraction) -> int:

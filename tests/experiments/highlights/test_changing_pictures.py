@@ -1,0 +1,192 @@
+"""Reels of recordings whose pictures change on the way: size, pixel shape, format, range, turn.
+
+Each file is two encodings joined. What a reel shows is compared with the pictures as drawn, fitted
+into the first one's size by hand.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from experiments.highlights.rendering.recording import read_recording
+from experiments.highlights.rendering.render import render_reel
+from experiments.highlights.selection.segments import Segment
+from experiments.highlights.selection.shots import shots_near
+
+sys.path.insert(0, str(Path(__file__).parent))
+from counters import ffmpeg
+
+REPORTED = Path(__file__).resolve().parents[4] / "shared/clips/reported"
+RATE = 25
+SIZE = (160, 120)
+GROUND = 60
+BARS = 16
+
+
+def blocks(number: int, width: int, height: int) -> np.ndarray:
+    """A grey picture (height, width) whose 4 x 4 blocks say a number, as in ../shared/clips."""
+    bits = np.array([number >> bit & 1 for bit in range(16)]).reshape(4, 4)
+    rows = np.arange(height) * 4 // height
+    columns = np.arange(width) * 4 // width
+    return np.where(bits[rows][:, columns] == 1, 225, GROUND).astype(np.uint8)
+
+
+def number_in(picture: np.ndarray) -> int:
+    """What a grey picture without bars says."""
+    height, width = picture.shape
+    centres = [
+        picture[round((row + 0.5) * height / 4), round((column + 0.5) * width / 4)]
+        for row in range(4)
+        for column in range(4)
+    ]
+    return sum(1 << bit for bit, value in enumerate(centres) if value > 140)
+
+
+def part(path: Path, first: int, size: tuple[int, int], *words: str, step: int = 1) -> bytes:
+    """50 pictures as a bare H.264 stream, the first with a number."""
+    pixels = b"".join(blocks(first + step * place, *size).tobytes() for place in range(50))
+    ffmpeg(
+        *("-f", "rawvideo", "-pix_fmt", "gray", "-s", f"{size[0]}x{size[1]}", "-r", str(RATE)),
+        *("-i", "-", "-c:v", "libx264", "-crf", "12", "-bf", "0", "-g", "10"),
+        *("-pix_fmt", "yuv420p", *words, "-f", "h264", str(path)),
+        stdin=pixels,
+    )
+    return path.read_bytes()
+
+
+def joined(folder: Path, first: bytes, second: bytes) -> Path:
+    """Two streams as one file."""
+    raw, out = folder / "raw.h264", folder / "changes.mkv"
+    raw.write_bytes(first + second)
+    ffmpeg("-f", "h264", "-framerate", str(RATE), "-i", str(raw), "-c", "copy", str(out))
+    return out
+
+
+def shown(path: Path) -> list[np.ndarray]:
+    """Grey pictures of a reel, black at 16 whatever it says of its range."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    return [frame.to_ndarray(format="yuv420p")[: frame.height] for frame in frames]
+
+
+def inside(picture: np.ndarray) -> tuple[int, int, int, int]:
+    """Left, top, width and height of what is not bars."""
+    columns = np.flatnonzero(picture.max(axis=0) > (BARS + GROUND) / 2)
+    rows = np.flatnonzero(picture.max(axis=1) > (BARS + GROUND) / 2)
+    return (
+        int(columns[0]),
+        int(rows[0]),
+        int(columns[-1] - columns[0] + 1),
+        int(rows[-1] - rows[0] + 1),
+    )
+
+
+def check_reel(source: Path, out: Path, box: tuple[int, int, int, int]) -> list[np.ndarray]:
+    """A reel from before, across and after the change, of whose second half a box is not bars."""
+    segments = [(0.4, 1.2), (1.6, 2.4), (2.8, 3.6)]
+    render_reel([source], segments, out)
+    pictures = shown(out)
+    wanted = [*range(10, 30), *range(40, 60), *range(70, 90)]
+    assert len(pictures) == len(wanted)
+    assert {picture.shape for picture in pictures} == {SIZE[::-1]}
+    left, top, width, height = box
+    for number, picture in zip(wanted, pictures, strict=True):
+        whole = picture if number < 50 else picture[top : top + height, left : left + width]
+        assert number_in(whole) == number
+        bars = picture.copy()
+        if number >= 50:
+            assert inside(picture) == pytest.approx(box, abs=2)
+            bars[max(top - 2, 0) : top + height + 2, max(left - 2, 0) : left + width + 2] = BARS
+            assert bars.max() < (BARS + GROUND) / 2
+    return pictures
+
+
+# What changes, how the second part is made, and where it lies in a picture of 160 x 120.
+CHANGES = {
+    "larger": ((320, 240), [], (0, 0, 160, 120)),
+    "smaller": ((80, 60), [], (0, 0, 160, 120)),
+    "portrait": ((120, 160), [], (35, 0, 90, 120)),
+    "wide": ((320, 120), [], (0, 30, 160, 60)),
+    "odd": ((97, 161), ["-pix_fmt", "yuv444p"], (44, 0, 72, 120)),
+    "wide pixels": (SIZE, ["-vf", "setsar=2/1"], (0, 30, 160, 60)),
+    "narrow pixels": (SIZE, ["-vf", "setsar=1/2"], (40, 0, 80, 120)),
+    "size and pixels": ((320, 120), ["-vf", "setsar=1/2"], (0, 0, 160, 120)),
+    "format": (SIZE, ["-pix_fmt", "yuv444p"], (0, 0, 160, 120)),
+    "depth": (SIZE, ["-pix_fmt", "yuv420p10le"], (0, 0, 160, 120)),
+    "range": (SIZE, ["-vf", "scale=out_range=pc", "-color_range", "pc"], (0, 0, 160, 120)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_changes_on_the_way(change, tmp_path):
+    """Red if a picture is cut off, stretched or lost where the stream changes."""
+    size, words, box = CHANGES[change]
+    first = part(tmp_path / "first.h264", 0, SIZE)
+    source = joined(tmp_path, first, part(tmp_path / "second.h264", 50, size, *words))
+    pictures = check_reel(source, tmp_path / "reel.mp4", box)
+    before, after = (np.percentile(pictures[place], 95) for place in (5, 55))
+    assert abs(before - after) < 6  # brightness is kept, of another range too
+
+
+def test_a_change_of_shot_at_a_change_of_size(tmp_path):
+    """Red if the measuring begins anew there, and so has no picture before to compare with."""
+    first = part(tmp_path / "first.h264", 0, SIZE, step=0)
+    second = part(tmp_path / "second.h264", 0xFF00, (320, 240), step=0)
+    chunks = read_recording([joined(tmp_path, first, second)])
+    assert shots_near(chunks, [Segment(1.7, 3.5, 0.9, 2.0)]) == pytest.approx([2.0], abs=0.021)
+
+
+def test_chunks_of_other_shapes(tmp_path):
+    """Red if a chunk is fitted by its pixels' number instead of their shape, or not turned."""
+    shapes = {  # size, words of the second file's header, where it lies in 160 x 120
+        "anamorphic": ((80, 120), ["-vf", "setsar=2/1"], [], (0, 0, 160, 120)),
+        "turned": (SIZE, [], ["-display_rotation", "90"], (35, 0, 90, 120)),
+        "mirrored": (SIZE, [], ["-display_hflip"], (0, 0, 160, 120)),
+        "large": ((640, 240), [], [], (0, 30, 160, 60)),
+    }
+    first = tmp_path / "first.mp4"
+    part(tmp_path / "first.h264", 0, SIZE)
+    ffmpeg("-framerate", str(RATE), "-i", str(tmp_path / "first.h264"), "-c", "copy", str(first))
+    for name, (size, words, header, box) in shapes.items():
+        source, out = tmp_path / f"{name}.mp4", tmp_path / f"{name} reel.mp4"
+        part(tmp_path / "second.h264", 50, size, *words)
+        plain = tmp_path / "plain.mp4"
+        raw = str(tmp_path / "second.h264")
+        ffmpeg("-framerate", str(RATE), "-i", raw, "-c", "copy", str(plain))
+        ffmpeg(*header, "-i", str(plain), "-c", "copy", str(source))
+        render_reel([first, source], [(1.6, 2.4)], out)
+        pictures = shown(out)
+        assert len(pictures) == 20, name
+        left, top, width, height = box
+        for number, picture in enumerate(pictures[10:], 50):
+            assert inside(picture) == pytest.approx(box, abs=2), name
+            whole = picture[top : top + height, left : left + width]
+            upright = {"turned": np.rot90(whole, -1), "mirrored": whole[:, ::-1]}.get(name, whole)
+            assert number_in(upright) == number, name
+
+
+@pytest.mark.skipif(not REPORTED.exists(), reason="needs the clips in ../shared/clips/reported")
+@pytest.mark.parametrize(
+    ("name", "box"),
+    [
+        ("vp8res.webm", (0, 0, 160, 120)),
+        ("res2x.mkv", (0, 0, 160, 120)),
+        ("portrait.mkv", (35, 0, 90, 120)),
+    ],
+)
+def test_reported_changes(name, box, tmp_path):
+    """Red as above, in the files that were reported; of which res2x.mkv has a gap."""
+    out = tmp_path / "reel.mp4"
+    render_reel([REPORTED / name], [(0.6, 1.4), (1.6, 2.4), (2.6, 3.4)], out)
+    pictures = shown(out)
+    wanted = [*range(15, 35), *range(40, 60), *range(65, 85)]
+    assert len(pictures) == len(wanted)
+    left, top, width, height = box
+    for number, picture in zip(wanted, pictures, strict=True):
+        whole = picture if number < 50 else picture[top : top + height, left : left + width]
+        assert abs(number_in(whole) - number) <= 2 or 49 <= number <= 52
