@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.highlights.cut_lists.timecode import Counter, can_drop, exact_rate, read_start
 from experiments.highlights.selection.segments import Segment
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class Media:
         width: of the picture in pixels, if known.
         height: likewise.
         has_sound: whether it has a sound track.
+        start: number of its first frame, by the start timecode that is embedded in it.
+        drop: whether that timecode drops numbers; None for a file without one.
     """
 
     path: Path
@@ -36,14 +39,29 @@ class Media:
     width: int | None = None
     height: int | None = None
     has_sound: bool = True
+    start: int = 0
+    drop: bool | None = None
 
     @classmethod
     def of(cls, chunk: Chunk) -> Media:
-        """A file of a recording that was read."""
+        """A file of a recording that was read; a timecode that cannot be is left out."""
+        rate = exact_rate(float(chunk.rate))
+        start, drop = read_start(chunk.timecode, rate) or (0, None)
         return cls(
-            *(chunk.path, chunk.duration, chunk.rate, chunk.width, chunk.height),
+            chunk.path,
+            chunk.duration,
+            rate,
+            chunk.width,
+            chunk.height,
             has_sound=chunk.sound is not None,
+            start=start,
+            drop=drop,
         )
+
+    @property
+    def counter(self) -> Counter:
+        """How its frames are numbered; without a timecode, numbers are dropped where they can."""
+        return Counter(self.rate, can_drop(self.rate) if self.drop is None else self.drop)
 
     @property
     def num_frames(self) -> int:
@@ -62,7 +80,7 @@ class Cut:
 
     Args:
         media: the file.
-        start: first frame, counted from 0.
+        start: first frame, counted from 0 whatever the file's timecode.
         stop: the frame after the last.
         number: of the segment, counted from 1.
         segment: what the cut is of, or is a part of.
@@ -95,14 +113,10 @@ def cuts_of(segments: Sequence[Segment], recording: Sequence[Media]) -> list[Cut
         recording: its files, which follow each other.
 
     Raises:
-        ValueError: if the files have different frame rates, or there is none.
+        ValueError: if there is no file.
     """
-    if len({media.rate for media in recording}) != 1:
-        rates = ", ".join(f"{float(media.rate):.3f}" for media in recording)
-        raise ValueError(
-            f"The files of a recording must have one frame rate. Received {rates or 'no file'}; "
-            "make a cut list of each file."
-        )
+    if not recording:
+        raise ValueError("A recording must have at least one file. Received none.")
     cuts: list[Cut] = []
     for number, segment in enumerate(segments, 1):
         offset = 0.0

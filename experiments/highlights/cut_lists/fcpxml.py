@@ -7,14 +7,28 @@ from fractions import Fraction
 from xml.etree import ElementTree
 
 from experiments.highlights.cut_lists.cuts import Cut, Media, cuts_of, printable
-from experiments.highlights.cut_lists.timecode import can_drop
 from experiments.highlights.selection.segments import Segment
 
 _HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE fcpxml>\n'
+# What the format calls the rates of clips that a sequence of another rate holds.
+_SOURCE_RATES = {
+    Fraction(24000, 1001): "23.98",
+    Fraction(24): "24",
+    Fraction(25): "25",
+    Fraction(30000, 1001): "29.97",
+    Fraction(30): "30",
+    Fraction(48000, 1001): "47.95",
+    Fraction(48): "48",
+    Fraction(50): "50",
+    Fraction(60000, 1001): "59.94",
+    Fraction(60): "60",
+}
 
 
 def fcpxml_text(segments: Sequence[Segment], recording: Sequence[Media], *, title: str) -> str:
-    """The reel as a project with one sequence.
+    """The reel as a project with one sequence, at the first file's rate.
+
+    Times in a file are counted from its embedded start timecode, at its own rate.
 
     Args:
         segments: sorted, in seconds of the whole recording.
@@ -22,7 +36,7 @@ def fcpxml_text(segments: Sequence[Segment], recording: Sequence[Media], *, titl
         title: of the reel.
 
     Raises:
-        ValueError: if the files have different frame rates.
+        ValueError: if there is no file.
     """
     cuts = cuts_of(segments, recording)
     root = ElementTree.Element("fcpxml", version="1.9")
@@ -35,7 +49,7 @@ def fcpxml_text(segments: Sequence[Segment], recording: Sequence[Media], *, titl
     library = ElementTree.SubElement(root, "library")
     event = ElementTree.SubElement(library, "event", name=printable(title))
     project = ElementTree.SubElement(event, "project", name=printable(title))
-    _add_sequence(project, cuts, assets, recording[0].rate)
+    _add_sequence(project, cuts, assets, recording[0])
     ElementTree.indent(root)
     return f"{_HEAD}{ElementTree.tostring(root, encoding='unicode')}\n"
 
@@ -65,7 +79,7 @@ def _add_asset(resources: ElementTree.Element, number: int, media: Media) -> Non
         attrib={
             "id": f"asset{number}",
             "name": printable(media.path.name),
-            "start": "0s",
+            "start": _time(media.start, media.rate),
             "duration": _time(media.num_frames, media.rate),
             "hasVideo": "1",
             "format": f"format{number}",
@@ -76,28 +90,47 @@ def _add_asset(resources: ElementTree.Element, number: int, media: Media) -> Non
 
 
 def _add_sequence(
-    project: ElementTree.Element, cuts: Sequence[Cut], assets: dict[Media, str], rate: Fraction
+    project: ElementTree.Element, cuts: Sequence[Cut], assets: dict[Media, str], first: Media
 ) -> None:
-    counting = "DF" if can_drop(rate) else "NDF"
+    rate, tc_format = first.rate, _tc_format(first)
+    lengths = [_on_timeline(cut, rate) for cut in cuts]
     sequence = ElementTree.SubElement(
         project,
         "sequence",
         format="format1",
-        duration=_time(sum(cut.num_frames for cut in cuts), rate),
+        duration=_time(sum(lengths), rate),
         tcStart="0s",
-        tcFormat=counting,
+        tcFormat=tc_format,
     )
     spine = ElementTree.SubElement(sequence, "spine")
     offset = 0
-    for cut in cuts:
-        ElementTree.SubElement(
+    for cut, length in zip(cuts, lengths, strict=True):
+        media = cut.media
+        clip = ElementTree.SubElement(
             spine,
             "asset-clip",
-            ref=assets[cut.media],
+            ref=assets[media],
             name=cut.name,
             offset=_time(offset, rate),
-            start=_time(cut.start, rate),
-            duration=_time(cut.num_frames, rate),
-            tcFormat=counting,
+            start=_time(media.start + cut.start, media.rate),
+            duration=_time(length, rate),
+            tcFormat=_tc_format(media),
         )
-        offset += cut.num_frames
+        if media.rate != rate:
+            source_rate = _SOURCE_RATES.get(media.rate)
+            named = {} if source_rate is None else {"srcFrameRate": source_rate}
+            ElementTree.SubElement(clip, "conform-rate", attrib={"scaleEnabled": "0", **named})
+        offset += length
+
+
+def _on_timeline(cut: Cut, rate: Fraction) -> int:
+    """Frames of the sequence that a cut lasts, at least one; no more than its file holds."""
+    media = cut.media
+    if media.rate == rate:
+        return cut.num_frames
+    room = (media.num_frames - cut.start) / media.rate * rate
+    return max(min(round(cut.num_frames / media.rate * rate), int(room)), 1)
+
+
+def _tc_format(media: Media) -> str:
+    return "DF" if media.counter.drop else "NDF"

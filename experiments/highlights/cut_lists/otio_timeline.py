@@ -12,16 +12,18 @@ from experiments.highlights.selection.segments import Segment
 def otio_text(segments: Sequence[Segment], recording: Sequence[Media], *, title: str) -> str:
     """The reel as OTIO's JSON: a track of the pictures, and one of the sound if there is any.
 
+    Times in a file are counted from its embedded start timecode, at its own rate.
+
     Args:
         segments: sorted, in seconds of the whole recording.
         recording: its files, which follow each other.
         title: of the reel.
 
     Raises:
-        ValueError: if the files have different frame rates.
+        ValueError: if there is no file.
         ModuleNotFoundError: if the package is missing.
     """
-    otio = _package()
+    otio = package()
     cuts = cuts_of(segments, recording)
     timeline = otio.schema.Timeline(name=printable(title))
     video = otio.schema.Track(name="V1", kind=otio.schema.TrackKind.Video)
@@ -34,7 +36,12 @@ def otio_text(segments: Sequence[Segment], recording: Sequence[Media], *, title:
     return otio.adapters.write_to_string(timeline, "otio_json") + "\n"
 
 
-def _package() -> Any:
+def package() -> Any:
+    """The package opentimelineio.
+
+    Raises:
+        ModuleNotFoundError: if it is missing; the message says how to get it.
+    """
     try:
         import opentimelineio
     except ModuleNotFoundError as error:
@@ -49,9 +56,9 @@ def _clip(otio: Any, cut: Cut) -> Any:
     media, rate = cut.media, float(cut.media.rate)
     return otio.schema.Clip(
         name=cut.name,
-        source_range=_range(otio, cut.start, cut.num_frames, rate),
+        source_range=_range(otio, media.start + cut.start, cut.num_frames, rate),
         media_reference=otio.schema.ExternalReference(
-            target_url=media.url, available_range=_range(otio, 0, media.num_frames, rate)
+            target_url=media.url, available_range=_range(otio, media.start, media.num_frames, rate)
         ),
         metadata={"highlights": {"score": cut.segment.score}},
     )

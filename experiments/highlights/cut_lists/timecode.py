@@ -11,6 +11,7 @@ _COMMON = tuple(
 ) + tuple(Fraction(rate * 1000, 1001) for rate in (24, 30, 48, 60, 120))
 _CLOSE = 0.0004  # 29.97 and 30 are 0.001 apart
 _TIMECODE = re.compile(r"(\d\d):([0-5]\d):([0-5]\d)([:;])(\d\d+)", re.ASCII)
+_EMBEDDED = re.compile(r"((?:[01]\d|2[0-3]):\d\d:\d\d)([:;.,])(\d\d+)", re.ASCII)
 
 
 def exact_rate(frames_per_second: float) -> Fraction:
@@ -30,6 +31,29 @@ def exact_rate(frames_per_second: float) -> Fraction:
 def can_drop(rate: Fraction) -> bool:
     """Whether drop-frame timecode is defined for a rate: 29.97, 59.94 and 119.88."""
     return rate.denominator == 1001 and rate.numerator % 30000 == 0
+
+
+def read_start(timecode: str, rate: Fraction) -> tuple[int, bool] | None:
+    """Number of a file's first frame, and whether numbers are dropped, from its start timecode.
+
+    Cameras write '10:00:00:00', and '10:00:00;00' or '10:00:00.00' where numbers are dropped.
+    At a rate for which dropping is not defined, none are.
+
+    Args:
+        timecode: as the file has it.
+        rate: exact frames a second.
+
+    Returns:
+        None if it is no timecode at this rate.
+    """
+    match = _EMBEDDED.fullmatch(timecode.strip())
+    if match is None:
+        return None
+    counter = Counter(rate, match[2] != ":" and can_drop(rate))
+    try:
+        return counter.frame(f"{match[1]}{counter.mark}{match[3]}"), counter.drop
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -63,19 +87,26 @@ class Counter:
         """Numbers a second."""
         return max(1, round(self.rate))
 
+    @property
+    def mark(self) -> str:
+        """What stands before the number of a frame in its second."""
+        return ";" if self.drop else ":"
+
+    @property
+    def frames_a_day(self) -> int:
+        """How many frames are numbered before timecode begins again."""
+        return 24 * 3600 * self.base - self._dropped_a_minute() * (24 * 60 - 24 * 6)
+
     def timecode(self, frame: int) -> str:
         """The number of a frame: 1800 -> '00:01:00;02' at 29.97 with drop.
 
-        Raises:
-            ValueError: if the frame is negative or a hundred hours away.
+        Like a clock, timecode is at 00:00:00:00 again after 24 hours.
         """
+        frame %= self.frames_a_day
         number = frame + self._left_out(frame)
         seconds, rest = divmod(number, self.base)
         hours, minutes = divmod(seconds // 60, 60)
-        if not (frame >= 0 and hours < 100):
-            raise ValueError(f"Timecode counts from 0 to 99 hours. Received frame {frame}.")
-        mark = ";" if self.drop else ":"
-        return f"{hours:02d}:{minutes:02d}:{seconds % 60:02d}{mark}{rest:02d}"
+        return f"{hours:02d}:{minutes:02d}:{seconds % 60:02d}{self.mark}{rest:02d}"
 
     def frame(self, timecode: str) -> int:
         """The frame of a number.
@@ -84,9 +115,8 @@ class Counter:
             ValueError: if it is no timecode of this kind, or a number that is dropped.
         """
         match = _TIMECODE.fullmatch(timecode)
-        mark = ";" if self.drop else ":"
-        if match is None or match[4] != mark or int(match[5]) >= self.base:
-            raise ValueError(f"Timecode must be hh:mm:ss{mark}ff. Received {timecode!r}.")
+        if match is None or match[4] != self.mark or int(match[5]) >= self.base:
+            raise ValueError(f"Timecode must be hh:mm:ss{self.mark}ff. Received {timecode!r}.")
         hours, minutes, seconds, rest = (int(match[part]) for part in (1, 2, 3, 5))
         minutes += 60 * hours
         dropped = self._dropped_a_minute()

@@ -38,6 +38,8 @@ class Chunk:
         sound: number of the audio stream, or None.
         sample_rate: of the sound; 0 without.
         layout: of the sound's channels, such as "stereo"; empty without.
+        timecode: that its first picture has by what is embedded in the file, such as
+            "10:00:00:00"; empty without.
     """
 
     path: Path
@@ -52,6 +54,7 @@ class Chunk:
     sound: int | None
     sample_rate: int
     layout: str
+    timecode: str = ""
 
 
 def read_recording(paths: Sequence[Path]) -> tuple[Chunk, ...]:
@@ -123,6 +126,7 @@ def _parse_chunk(path: Path, said: str, header: str) -> Chunk:
     """From `#dimensions 0: 160x120` and the like, and from ffmpeg's own words."""
     start = re.search(r"^  Duration: [^,]*, start: (-?[\d.]+)", said, re.MULTILINE)
     begin = float(start[1]) if start else 0.0
+    timecode = re.search(r"^ +timecode +: (\S+)$", said, re.MULTILINE | re.IGNORECASE)
     streams = re.findall(r"^  Stream #0:(\d+) -> #0:(\d+)", said, re.MULTILINE)
     sources = {int(output): int(source) for source, output in streams}
     width, height = _header(header, "dimensions", 0, r"(\d+)x(\d+)")
@@ -145,6 +149,7 @@ def _parse_chunk(path: Path, said: str, header: str) -> Chunk:
         sound=sources.get(1),
         sample_rate=int(_header(header, "sample_rate", 1, r"(\d+)")[0]) if has_sound else 0,
         layout=_header(header, "channel_layout_name", 1, r"(.+)", ("",))[0],
+        timecode=timecode[1] if timecode else "",
     )
 
 

@@ -149,13 +149,14 @@ def test_a_stopped_reel_leaves_nothing(chunks, tmp_path):
         job.start([], overwrite=False)
 
 
-def test_files_of_different_rates_have_a_reel_but_no_list(chunks, tmp_path):
-    """Red when a list that cannot be made keeps the reel from being made."""
+def test_files_of_different_rates_have_a_reel_and_a_list(chunks, tmp_path):
+    """Red when the list refuses, or counts the second file's pictures at the first one's rate."""
     second = render_counter(tmp_path / "second.mp4", 30, 4)
     both = read_recording([chunks[0].path, second])
     job = ReelJob(both, tmp_path / "out.mp4", OPTIONS, snap=False)
     job.start([shown(2, 3), shown(13, 14)], overwrite=False)
-    said = finished(job)
-    assert "There is no cut list" in said
+    finished(job)
     assert not job.failed
-    assert job.existing() == [job.out]
+    assert len(read_numbers(job.out)) == 50
+    rows = list(csv.DictReader(job.cut_list.open()))
+    assert [float(row["start_seconds"]) for row in rows] == [2, 1]
