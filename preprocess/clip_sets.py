@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from preprocess.clips import Clip, find_clips
-from preprocess.epic_kitchens import NAME, is_epic_kitchens, read_epic_kitchens
+from preprocess.clips import Clip, clips_of, list_videos, require_folder
+from preprocess.epic_kitchens import NAME, is_epic_kitchens, read_epic_kitchens, unlisted_videos
 from preprocess.listed_clips import read_list
 
 
@@ -19,11 +19,13 @@ class ClipSet:
         clips: sorted by source.
         name: what they are called unless somebody calls them otherwise.
         class_names: in label order, where that is told.
+        notice: what of the folder was left out and why, for a person; empty if nothing was.
     """
 
     clips: Sequence[Clip]
     name: str
     class_names: tuple[str, ...] | None = None
+    notice: str = ""
 
 
 def find_clip_set(videos: Path) -> ClipSet:
@@ -36,5 +38,7 @@ def find_clip_set(videos: Path) -> ClipSet:
         return ClipSet(read_list(videos), videos.stem)
     if is_epic_kitchens(videos):
         clips, class_names = read_epic_kitchens(videos)
-        return ClipSet(clips, NAME, class_names)
-    return ClipSet(find_clips(videos), videos.resolve().name)
+        return ClipSet(clips, NAME, class_names, notice=unlisted_videos(videos, clips))
+    require_folder(videos)
+    listing = list_videos(videos)
+    return ClipSet(clips_of(videos, listing), videos.resolve().name, notice=listing.notice)

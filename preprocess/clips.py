@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from preprocess.catalog import official_spelling
@@ -13,16 +14,84 @@ from preprocess.clip_names import ClipName, parse_clip_name
 from preprocess.errors import PreprocessError
 from preprocess.frame_folder import holds_frames
 
-VIDEO_SUFFIXES = frozenset({".avi", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
-_IGNORED_FOLDERS = frozenset({"annotation", "annotations", "__macosx"})
+# One line for each of FFmpeg's demuxers, all of which containers.py allows. GIF is left out: beside
+# videos it is a preview, and among the frames of a clip it would take their place.
+_SUFFIXES = """
+    .mp4 .m4v .mov .qt .3gp .3g2 .f4v .mj2 .insv
+    .mkv .mk3d .webm
+    .avi .divx .xvid
+    .mpg .mpeg .mpe .m1v .m2v .mpv .m2p .vob .vro .evo .mod
+    .ts .mts .m2ts .m2t .tp .trp .tod
+    .flv
+    .wmv .asf .wm .dvr-ms
+    .wtv
+    .ogv .ogm
+    .mxf
+    .gxf
+    .rm .rmvb
+    .dv .dif
+    .nut
+    .ivf
+    .y4m
+    .mjpg .mjpeg
+    .h264 .264 .h265 .265 .hevc .vvc .266 .obu .vc1
+"""
+VIDEO_SUFFIXES = frozenset(_SUFFIXES.split())
+"""How the name of a video ends, in small letters."""
+_IGNORED_FOLDERS = frozenset({"annotation", "annotations"})  # UCF11 has one in each group
+# What systems, and the built-in data set, put into every folder.
+_SYSTEM_FOLDERS = frozenset(
+    {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"}
+)
+_SYSTEM_FILES = frozenset(
+    {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "synthetic.json"}  # synthetic.STAMP_NAME
+)
+_SUFFIX = re.compile(r"\.[a-z0-9_!-]{1,12}")
+_NAMED = 6  # suffixes that a message lists
 _GROUP_FOLDER = re.compile(r".+_\d+$")  # v_shooting_01
 _GROUP_IN_NAME = re.compile(r"_(g\d+)_c\d+$")  # v_Archery_g01_c02
-_DEEPEST = 4  # folders below the root that are searched, so that a link to itself ends
 _LAYOUTS = (
     "Expected class/v_name_NN/v_name_NN_MM.mpg (UCF11), class/clip.mp4 or v_Class_gNN_cNN.avi "
-    f"(UCF101), with a file name that ends in one of {', '.join(sorted(VIDEO_SUFFIXES))}, or a "
-    "folder of frame000001.jpg, frame000002.jpg, ... in the place of the file."
+    "(UCF101), with a file name that ends as a video's does (.mp4 .mov .avi .mkv .mpg .mts .wmv "
+    "..., all in docs/data.md), or a folder of frame000001.jpg, frame000002.jpg, ... in the place "
+    "of the file."
 )
+
+
+@dataclass
+class FolderListing:
+    """What lies below a folder.
+
+    Args:
+        videos: paths of the video files, relative to the folder, sorted.
+        frame_folders: those of folders of frames that hold no videos, sorted.
+        left_out: how many files have no video's name, by suffix; "" for those without one.
+        num_ignored: videos in folders called Annotation, which are passed over.
+    """
+
+    videos: list[str] = field(default_factory=list)
+    frame_folders: list[str] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    num_ignored: int = 0
+
+    @property
+    def notice(self) -> str:
+        """What was left out and why, for a person; empty if nothing was."""
+        said = []
+        if self.left_out:
+            kinds = self.left_out.most_common()
+            named = [f"{count} {suffix or 'without a suffix'}" for suffix, count in kinds[:_NAMED]]
+            if rest := sum(count for _, count in kinds[_NAMED:]):
+                named.append(f"{rest} of other kinds")
+            total = self.left_out.total()
+            files = "1 file is no video by its name"
+            if total > 1:
+                files = f"{total} files are no videos by their names"
+            said.append(f"Left out: {files}: {', '.join(named)}.")
+        if self.num_ignored:
+            videos = "1 video is" if self.num_ignored == 1 else f"{self.num_ignored} videos are"
+            said.append(f"Left out: {videos} in a folder called annotation.")
+        return " ".join(said)
 
 
 @dataclass(frozen=True)
@@ -53,7 +122,7 @@ def find_clips(root: str | os.PathLike[str]) -> list[Clip]:
     group; any other clip is a group of its own. In a folder that holds clips and no folders of
     clips, `v_Class_gNN_cNN` tells the class too; where no name has that form, all are one class,
     named for the folder. Hidden files, `Annotation` folders and files that are neither videos
-    nor frames are passed over.
+    nor frames are passed over; the `notice` of `list_videos` says how many.
 
     Args:
         root: the folder of videos.
@@ -63,12 +132,17 @@ def find_clips(root: str | os.PathLike[str]) -> list[Clip]:
             no layout or there twice.
     """
     root = Path(root)
-    _require_folder(root)
-    videos, frame_folders = _find_sources(root)
-    sources = sorted([*videos, *frame_folders])
+    require_folder(root)
+    return clips_of(root, list_videos(root))
+
+
+def clips_of(root: Path, listing: FolderListing) -> list[Clip]:
+    """The clips of a folder that was listed; see `find_clips`."""
+    sources = sorted([*listing.videos, *listing.frame_folders])
     if not sources:
-        raise PreprocessError(f"No videos found in {root}. {_LAYOUTS}")
-    _refuse_twice(root, videos, frame_folders)
+        notice = f" {listing.notice}" if listing.notice else ""
+        raise PreprocessError(f"No videos found in {root}.{notice} {_LAYOUTS}")
+    _refuse_twice(root, listing.videos, listing.frame_folders)
     if all("/" not in source for source in sources):
         return _flat_clips(root, sources)
     misplaced = [source for source in sources if not _is_in_layout(source)]
@@ -82,7 +156,12 @@ def find_clips(root: str | os.PathLike[str]) -> list[Clip]:
     return [_clip(root, source, source) for source in sources]
 
 
-def _require_folder(root: Path) -> None:
+def require_folder(root: Path) -> None:
+    """See that a folder of videos is there.
+
+    Raises:
+        PreprocessError: if it is not, or is a file.
+    """
     if not root.exists():
         raise PreprocessError(f"The videos folder {root} does not exist. {_LAYOUTS}")
     if not root.is_dir():
@@ -92,45 +171,74 @@ def _require_folder(root: Path) -> None:
         )
 
 
-def video_sources(root: Path) -> Iterator[str]:
-    """Paths of the video files below a folder, relative to it, in no order.
+def list_videos(
+    root: Path, *, is_expected: Callable[[str], bool] = lambda source: False
+) -> FolderListing:
+    """The videos, and folders of frames, below a folder.
 
-    Hidden files and folders, and annotations, are passed over.
+    Hidden files and folders, and what systems leave everywhere, are passed over without a word.
+
+    Args:
+        root: the folder.
+        is_expected: whether a file that is no video, by its path relative to the folder, needs no
+            word either.
 
     Raises:
         PreprocessError: if a folder cannot be listed.
     """
-    for folder, names in _walk(root):
-        yield from (str(folder / name) for name in names if _is_video(name))
+    listing = FolderListing()
+    for folder, names, is_ignored in _walk(root):
+        names = [name for name in names if not _is_hidden(name, _SYSTEM_FILES)]
+        videos = [str(folder / name) for name in names if _is_video(name)]
+        if is_ignored:
+            listing.num_ignored += len(videos)
+            continue
+        listing.videos += videos
+        others = [name for name in names if not _is_video(name)]
+        if not videos and holds_frames(others):
+            listing.frame_folders.append(str(folder))
+            others = [name for name in others if not holds_frames([name])]
+        others = [name for name in others if not is_expected(str(folder / name))]
+        listing.left_out.update(map(_suffix, others))
+    listing.videos.sort()
+    listing.frame_folders.sort()
+    return listing
 
 
-def _find_sources(root: Path) -> tuple[list[str], list[str]]:
-    """Video files, and folders of frames without videos, below a folder, relative to it."""
-    videos, frame_folders = [], []
-    for folder, names in _walk(root):
-        found = [str(folder / name) for name in names if _is_video(name)]
-        videos += found
-        if not found and holds_frames(names):
-            frame_folders.append(str(folder))
-    return videos, frame_folders
+def _walk(root: Path) -> Iterator[tuple[PurePosixPath, list[str], bool]]:
+    """Folders below a root, relative to it, with the files in them, and whether they count not.
 
-
-def _walk(root: Path) -> Iterator[tuple[PurePosixPath, list[str]]]:
-    """Folders that may hold clips, relative to the root, with the files in them."""
+    Links are followed, but not into a folder that they lie in.
+    """
+    above: dict[str, tuple[frozenset[tuple[int, int]], bool]] = {}
     for folder, subfolders, names in os.walk(root, followlinks=True, onerror=_raise):
-        relative = PurePosixPath(Path(folder).relative_to(root).as_posix())
-        subfolders[:] = [
-            name
-            for name in subfolders
-            if not name.startswith(".") and name.lower() not in _IGNORED_FOLDERS
-        ]
-        if len(relative.parts) == _DEEPEST:
+        parents, is_ignored = above.pop(folder, (frozenset(), False))
+        status = os.stat(folder)
+        identity = (status.st_dev, status.st_ino)
+        if identity in parents:
             subfolders.clear()
-        yield relative, names
+            continue
+        subfolders[:] = [name for name in subfolders if not _is_hidden(name, _SYSTEM_FOLDERS)]
+        for name in subfolders:
+            ignores = is_ignored or name.lower() in _IGNORED_FOLDERS
+            above[os.path.join(folder, name)] = (parents | {identity}, ignores)
+        yield PurePosixPath(Path(folder).relative_to(root).as_posix()), names, is_ignored
+
+
+def _is_hidden(name: str, system: frozenset[str]) -> bool:
+    return name.startswith(".") or name.lower() in system
 
 
 def _is_video(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES
+    return Path(name).suffix.lower() in VIDEO_SUFFIXES
+
+
+def _suffix(name: str) -> str:
+    """As a message shows it: `.mp4.part` of an unfinished download, empty where there is none."""
+    *_, inner, outer = ["", "", *Path(name.lower()).suffixes]
+    if not _SUFFIX.fullmatch(outer):
+        return ""
+    return inner + outer if inner in VIDEO_SUFFIXES else outer
 
 
 def _raise(error: OSError) -> None:

@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,17 @@ def read_epic_kitchens(folder: Path) -> tuple[list[ListedClip], tuple[str, ...]]
         _check_labels(rows, class_names, folder / CLASS_NAMES)
     clips = each_once((row, _clip(row, folder, part)) for row, part in rows)
     return clips, class_names or tuple(sorted({clip.class_name for clip in clips}))
+
+
+def unlisted_videos(folder: Path, clips: Iterable[ListedClip]) -> str:
+    """Which videos, `train/P01/P01_09` and the like, no row names, for a person; empty if none."""
+    listed = {os.path.normpath(clip.path) for clip in clips}
+    found = sorted(path for part in _PARTS for path in folder.glob(f"{part}/[!.]*/[!.]*"))
+    left_out = [path for path in found if os.path.normpath(path) not in listed]
+    if not left_out:
+        return ""
+    first, number = left_out[0].relative_to(folder), len(left_out)
+    return f"Left out: no row names {number} of {len(found)} videos, {first} for instance."
 
 
 def _list_of(folder: Path, part: str) -> Path:

@@ -95,6 +95,8 @@ def extract(
             holds more classes than are asked for, or for a reason of `extract_clips`.
     """
     clip_set = find_clip_set(Path(videos))
+    if clip_set.notice and (progress := options.get("progress")) is not None:
+        progress.say(f"{videos}: {clip_set.notice}")
     clips = clip_set.clips
     found = {clip.class_name for clip in clips}
     name, class_names = resolve(dataset, found, clip_set.name)

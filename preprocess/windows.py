@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocess.clip_names import parse_clip_name
-from preprocess.clips import Clip, find_clips
+from preprocess.clips import Clip, clips_of, list_videos, require_folder
 from preprocess.errors import DecodeError, PreprocessError, WriteError
 from preprocess.files import not_written, write_text
 from preprocess.frame_folder import list_frames
@@ -58,7 +58,11 @@ def write_windows(videos: Path, file: Path, *, num_windows: int, overwrite: bool
 def _rows(videos: Path, file: Path, num_windows: int) -> list[dict[str, str]]:
     from tqdm import tqdm
 
-    clips = find_clips(videos)
+    require_folder(videos)
+    listing = list_videos(videos)
+    clips = clips_of(videos, listing)
+    if listing.notice:
+        tqdm.write(f"{videos}: {listing.notice}")
     root, folder = videos.resolve(), file.parent.resolve()
     by_name = all(_is_nameless(clip) for clip in clips)
     parts = ["train"] * (num_windows - 2) + ["validation", "test"]

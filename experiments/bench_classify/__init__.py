@@ -18,7 +18,7 @@ from tyro.conf import arg
 
 from experiments import runtime
 from experiments.benchmarks import carry_out, keep_results, with_peers
-from experiments.classify.videos import find_videos
+from experiments.videos import find_videos
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def run(arguments: Arguments) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.data_dir or render_videos(Path(scratch) / "videos")
         rows = measure(
-            find_videos(folder),
+            find_videos([folder], arguments.out).videos,
             threads,
             batch_size=arguments.batch_size,
             rounds=arguments.rounds,

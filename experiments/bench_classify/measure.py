@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from experiments import runtime
 from experiments.bench_classify.systems import BareKeras, EndToEnd, TorchLoop
-from experiments.classify.videos import Video
 from experiments.remote import Remote
+from experiments.videos import Video
 
 REFERENCE = "bare, float32"
 END_TO_END = "end to end, {}"

@@ -12,8 +12,8 @@ import numpy as np
 
 from experiments import environment
 from experiments.classify.models import inference_dtype
-from experiments.classify.videos import Video
 from experiments.runtime import Threads
+from experiments.videos import Video
 
 NUM_BATCHES = 10
 _SEED = 0

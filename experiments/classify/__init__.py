@@ -10,8 +10,10 @@ experiments.bench_classify`.
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -26,8 +28,8 @@ from experiments.classify.models import (
     require_classes,
 )
 from experiments.classify.tables import SEED_TOP
-from experiments.classify.videos import Video, find_videos, select_range
 from experiments.endings import run_command
+from experiments.videos import Video, find_videos
 from preprocess.errors import PreprocessError, WriteError
 from preprocess.files import not_written
 
@@ -156,12 +158,39 @@ def _check(arguments: Arguments) -> list[Video]:
     if arguments.columns == "seed" and arguments.top != SEED_TOP:
         raise ValueError(f"--columns seed means {SEED_TOP} classes; leave out --top.")
     runtime.choose_threads(arguments.threads)
-    videos = find_videos(arguments.data_dir, recursive=arguments.recursive)
+    found = find_videos([arguments.data_dir], arguments.out, recursive=arguments.recursive)
+    videos = found.videos
     if arguments.range is not None:
         videos = select_range(videos, arguments.range)
     check_options(arguments)
     _require_writable(arguments.out)
+    for notice in found.notices:
+        print(notice)
     return videos
+
+
+def select_range(videos: Sequence[Video], text: str) -> list[Video]:
+    """The videos from number `start` to before number `end`, counted from 0 as sorted.
+
+    Args:
+        videos: all of them.
+        text: "start end".
+
+    Raises:
+        ValueError: if the text is not two such numbers, or no video is in the range.
+    """
+    match = re.fullmatch(r"\s*(\d+)[\s,]+(\d+)\s*", text)
+    rule = '--range must be "START END" with START below END, such as "0 10".'
+    if match is None:
+        raise ValueError(f"{rule} Received {text!r}.")
+    start, end = int(match[1]), int(match[2])
+    if start >= end:
+        raise ValueError(f"{rule} Received {text!r}.")
+    if start >= len(videos):
+        raise ValueError(
+            f"--range begins at video {start}, but there are {len(videos)}, counted from 0."
+        )
+    return list(videos[start:end])
 
 
 def _require_writable(folder: Path) -> None:

@@ -24,7 +24,7 @@ from experiments.classify.models import (
 )
 from experiments.classify.outcome import Outcome, conclude
 from experiments.classify.progress import FolderProgress, Notes
-from experiments.classify.videos import Video
+from experiments.videos import Video
 from preprocess.cluster import cluster_servants
 from preprocess.errors import PreprocessError
 from preprocess.lock import exclusive

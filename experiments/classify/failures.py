@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from experiments.classify.videos import Video
+from experiments.videos import Video
 from preprocess.files import write_text
 
 

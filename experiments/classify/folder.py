@@ -9,7 +9,7 @@ from experiments.classify.job import ClassificationJob, JobOptions
 from experiments.classify.models import ImageModel
 from experiments.classify.outcome import conclude
 from experiments.classify.progress import FolderProgress
-from experiments.classify.videos import Video
+from experiments.videos import Video
 
 
 def classify_folder(

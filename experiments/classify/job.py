@@ -22,9 +22,9 @@ from experiments.classify.progress import Notes, Progress
 from experiments.classify.summary import summarize
 from experiments.classify.tables import Columns, Row, Table
 from experiments.classify.timeline import timeline_png
-from experiments.classify.videos import Video
 from experiments.run_directory import write_atomically
 from experiments.runtime import Threads
+from experiments.videos import Video
 from preprocess.decode import VideoInfo
 from preprocess.errors import PreprocessError
 from preprocess.feed import FrameBlock, VideoEnded, VideoOpened, feed_frames

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from experiments.classify.failures import write_failures
-from experiments.classify.videos import Video
+from experiments.videos import Video
 
 
 @dataclass

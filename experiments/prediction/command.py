@@ -63,7 +63,7 @@ def main(prog: str, args: Sequence[str]) -> int:
 
 
 def _predict(arguments: PredictArguments) -> int:
-    from experiments.prediction.sources import find_videos
+    from experiments.videos import find_videos
     from preprocess.views import Views
 
     require_positive(arguments, ("hop", "rolling"))

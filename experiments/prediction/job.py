@@ -7,15 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.classify.videos import Video
 from experiments.highlights.rendering.ffmpeg import RenderError
 from experiments.prediction.annotate import annotate as annotate_video
 from experiments.prediction.model import WindowModel
 from experiments.prediction.predict import predict_video, usual_hop
 from experiments.prediction.progress import PredictionProgress
 from experiments.prediction.results import Tables, VideoResults
-from experiments.prediction.sources import ANNOTATED, find_videos
 from experiments.prediction.video_prediction import VideoPrediction
+from experiments.videos import ANNOTATED, Video, find_videos
 from preprocess.errors import PreprocessError
 from preprocess.files import is_disk_full
 
@@ -48,7 +47,10 @@ def predict_paths(
         PreprocessError: if a path names no video, or `out` holds other files of the same names.
         OSError: if `out` cannot be written to.
     """
-    videos = find_videos(paths, out)
+    found = find_videos(paths, out)
+    videos = found.videos
+    for notice in found.notices:
+        print(notice)
     out.mkdir(parents=True, exist_ok=True)
     job = _Job(model, videos, out, hop=hop or usual_hop(model), rolling=rolling, annotate=annotate)
     failures = job.run(settings or {})

@@ -9,7 +9,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from experiments.classify.videos import Video
+from experiments.videos import Video
 
 _FORMAT = "{desc} {percentage:3.0f}% |{bar}| {remaining} left"
 

@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 
 from experiments.classify.failures import write_failures
-from experiments.classify.videos import Video
-from experiments.prediction.sources import ANNOTATED
 from experiments.prediction.video_prediction import VideoPrediction
 from experiments.run_directory import write_atomically
+from experiments.videos import ANNOTATED, Video
 from preprocess.errors import PreprocessError
 
 _TOP = 5

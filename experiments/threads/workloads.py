@@ -173,11 +173,11 @@ def _classify(task: Task) -> Iterator[int]:
     """Whole folders through `experiments.classify` with AlexNet."""
     from experiments.bench_classify.systems import EndToEnd
     from experiments.classify import DEFAULT_JOBS
-    from experiments.classify.videos import find_videos
+    from experiments.videos import find_videos
 
     jobs = task.setting.get("jobs", DEFAULT_JOBS)
-    videos = find_videos(Path(task.inputs))
     scratch = Path(task.scratch)
+    videos = find_videos([task.inputs], scratch).videos
     system = EndToEnd(task.policy, task.batch_size, videos, scratch, jobs, task.threads)
     system.warm_up()
     yield 0

@@ -69,9 +69,9 @@ def rendered(folder: Path) -> list[Specimen]:
 
 def real(folder: Path = CLIPS) -> list[Specimen]:
     """The clips of a folder, sorted, less those that take long; none if there is no folder."""
-    from preprocess.clips import video_sources
+    from preprocess.clips import list_videos
 
-    paths = [folder / source for source in sorted(video_sources(folder))] if folder.is_dir() else []
+    paths = [folder / source for source in list_videos(folder).videos] if folder.is_dir() else []
     small = [path for path in paths if path.stat().st_size <= _LARGEST_BYTES]
     return [Specimen(path.name, path.read_bytes()) for path in small]
 

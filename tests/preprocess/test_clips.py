@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from imageio_ffmpeg import get_ffmpeg_exe
 
-from preprocess import PreprocessError, find_clips
+from preprocess import PreprocessError, find_clips, iter_frames
+from preprocess.clips import VIDEO_SUFFIXES, list_videos
 
 
 def touch(root: Path, *sources: str) -> Path:
@@ -64,9 +68,68 @@ def test_groups_of_two_classes_are_not_one(tmp_path: Path) -> None:
     assert len({clip.group for clip in find_clips(tmp_path)}) == 4
 
 
-@pytest.mark.parametrize("suffix", ["mpg", "mpeg", "avi", "mp4", "mkv", "webm", "mov", "MPG"])
+@pytest.mark.parametrize("suffix", ["mpg", "mp4", "MPG", "Mts", "dvr-ms", "3gp", "m2v", "divx"])
 def test_suffixes(tmp_path: Path, suffix: str) -> None:
     assert len(find_clips(touch(tmp_path, f"a/x.{suffix}"))) == 1
+
+
+# Encoder and muxer of each kind of file; ffmpeg can write no others.
+KINDS = {
+    ("mpeg4", "mp4"): ".mp4 .m4v .3gp .3g2",
+    ("libx264", "mov"): ".mov .qt .insv .f4v",
+    ("jpeg2000", "mov"): ".mj2",
+    ("libx264", "matroska"): ".mkv .mk3d",
+    ("libvpx", "webm"): ".webm",
+    ("mpeg4", "avi"): ".avi .divx .xvid",
+    ("mpeg1video", "mpeg"): ".mpg .mpeg .mpe",
+    ("mpeg1video", "mpeg1video"): ".m1v .mpv",
+    ("mpeg2video", "mpeg2video"): ".m2v",
+    ("mpeg2video", "vob"): ".vob .vro .evo .mod .m2p",
+    ("libx264", "mpegts"): ".ts .mts .m2ts .m2t .tp .trp .tod",
+    ("flv1", "flv"): ".flv",
+    ("wmv2", "asf"): ".wmv .asf .wm .dvr-ms",
+    ("wmv2", "wtv"): ".wtv",
+    ("libtheora", "ogg"): ".ogv .ogm",
+    ("mpeg2video", "mxf"): ".mxf",
+    ("mpeg2video", "gxf"): ".gxf",
+    ("rv20", "rm"): ".rm .rmvb",
+    ("dvvideo", "dv"): ".dv .dif",
+    ("ffv1", "nut"): ".nut",
+    ("libvpx", "ivf"): ".ivf",
+    ("wrapped_avframe", "yuv4mpegpipe"): ".y4m",
+    ("mjpeg", "mjpeg"): ".mjpg .mjpeg",
+    ("libx264", "h264"): ".h264 .264",
+    ("libx265", "hevc"): ".h265 .265 .hevc",
+    ("libvvenc", "vvc"): ".vvc .266",
+    ("libsvtav1", "obu"): ".obu",
+}
+
+
+@pytest.mark.parametrize(("encoder", "muxer"), KINDS)
+def test_what_counts_as_a_video_can_be_read(tmp_path: Path, encoder: str, muxer: str) -> None:
+    """Red when a suffix is accepted whose demuxer is refused, or loses frames."""
+    (tmp_path / "a").mkdir()
+    suffixes = KINDS[encoder, muxer].split()
+    first = tmp_path / "a" / f"x{suffixes[0]}"
+    picture = ["-f", "lavfi", "-i", "testsrc=s=720x576:r=25:d=0.4", "-pix_fmt", "yuvj420p"]
+    output = ["-c:v", encoder, "-strict", "-1", "-f", muxer, str(first)]
+    subprocess.run(
+        [get_ffmpeg_exe(), "-nostdin", "-loglevel", "error", *picture, *output], check=True
+    )
+    for suffix in suffixes[1:]:
+        shutil.copy(first, first.with_suffix(suffix))
+    clips = find_clips(tmp_path)
+    assert {clip.path.suffix for clip in clips} == set(suffixes)
+    assert {clip.path.suffix: len(list(iter_frames(clip.path))) for clip in clips} == (
+        dict.fromkeys(suffixes, 10)
+    )
+
+
+def test_every_suffix_is_tried() -> None:
+    """Red when a suffix is added that nobody has read; ffmpeg cannot write VC-1."""
+    assert {suffix for kind in KINDS.values() for suffix in kind.split()} == (
+        VIDEO_SUFFIXES - {".vc1"}
+    )
 
 
 def test_a_folder_of_clips_alone_is_one_class(tmp_path: Path) -> None:
@@ -184,8 +247,9 @@ def test_linked_folders_count_and_a_loop_of_links_ends(tmp_path: Path) -> None:
     (tmp_path / "videos" / "jump").symlink_to(tmp_path / "elsewhere")
     assert [clip.source for clip in find_clips(tmp_path / "videos")] == ["jump/x.mp4"]
     (tmp_path / "videos" / "jump" / "up").symlink_to(tmp_path / "videos")
-    with pytest.raises(PreprocessError, match="in no layout"):
-        find_clips(tmp_path / "videos")
+    assert [clip.source for clip in find_clips(tmp_path / "videos")] == ["jump/x.mp4"]
+    with pytest.raises(PreprocessError, match=r"in no layout, for instance a/b/c/d/e/x.mp4"):
+        find_clips(touch(tmp_path / "videos", "a/b/c/d/e/x.mp4"))
 
 
 def test_misplaced_clips_are_not_passed_over(tmp_path: Path) -> None:
@@ -204,3 +268,32 @@ def test_errors_say_what_is_expected(tmp_path: Path, name: str, message: str) ->
     with pytest.raises(PreprocessError, match=message) as caught:
         find_clips(tmp_path / name)
     assert "class/v_name_NN" in str(caught.value)
+
+
+def test_what_is_left_out_is_counted_by_suffix(tmp_path: Path) -> None:
+    """Red when files vanish without a word, or one is spent on what every system leaves behind."""
+    touch(
+        tmp_path,
+        *("a/x.mp4", "a/y.MP4.part", "a/cover.JPG", "a/frame000001.jpg", "a/README", "a/z.f1.srt"),
+        *("b/frame000001.jpg", "b/frame000002.jpg", "b/notes.txt", "b/preview.gif"),
+        *("a/.DS_Store", "a/._x.mp4", "Thumbs.db", "a/desktop.ini", ".git/config", "@eaDir/x.jpg"),
+        *("__MACOSX/a/x.mp4", "lost+found/x.mp4", "synthetic.json"),
+    )
+    listing = list_videos(tmp_path)
+    assert (listing.videos, listing.frame_folders) == (["a/x.mp4"], ["b"])
+    kinds = {".jpg": 2, ".mp4.part": 1, "": 1, ".srt": 1, ".txt": 1, ".gif": 1}
+    assert listing.left_out == kinds
+    assert listing.notice.startswith("Left out: 7 files are no videos by their names: 2 .jpg, 1 ")
+    assert "1 without a suffix" in listing.notice
+    touch(tmp_path, "a/Annotations/x.mp4", "a/Annotations/x.xml", *(f"a/{n}.{n}" for n in "1234"))
+    notice = list_videos(tmp_path).notice
+    assert "4 of other kinds. Left out: 1 video is in a folder called annotation." in notice
+
+
+def test_nothing_left_out_is_nothing_to_say(tmp_path: Path) -> None:
+    assert list_videos(touch(tmp_path, "a/x.mp4", "a/.hidden.txt")).notice == ""
+
+
+def test_a_folder_without_a_video_says_what_it_holds(tmp_path: Path) -> None:
+    with pytest.raises(PreprocessError, match=r"found in .*1 file is no video by its name: 1 .zip"):
+        find_clips(touch(tmp_path, "a/x.zip"))

@@ -57,6 +57,19 @@ def test_a_run_reports_what_it_did(videos: Path, tmp_path: Path, command: Run) -
         assert shards.num_frames[0] == 5
 
 
+def test_what_is_left_out_of_a_folder_is_said(videos: Path, tmp_path: Path, command: Run) -> None:
+    """Red when files of a folder are passed over without a word."""
+    root = tmp_path / "videos"
+    (root / "jump").mkdir(parents=True)
+    (root / "jump" / "whole.mpg").symlink_to(next(videos.rglob("*.mpg")))
+    (root / "jump" / "other.mpg.part").touch()
+    said = f"{root}: Left out: 1 file is no video by its name: 1 .mpg.part."
+    for name in ("folder", "ucf101"):
+        assert said in command(name, root, tmp_path / name, "--jobs", 1).stdout.splitlines()
+    listed = command("windows", root, tmp_path / "list.csv", "--parts", 3)
+    assert said in listed.stdout.splitlines()
+
+
 @pytest.fixture
 def with_a_broken_one(videos: Path, tmp_path: Path) -> Path:
     root = tmp_path / "videos"

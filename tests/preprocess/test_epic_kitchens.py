@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from preprocess import FrameSettings, PreprocessError, open_shards
+from preprocess.clip_sets import find_clip_set
 from preprocess.extract import extract
 from preprocess.listed_parts import read_parts, split_by_parts
 
@@ -184,3 +185,14 @@ def test_columns_that_are_not_there(kitchens: Path, tmp_path: Path) -> None:
     write(kitchens, "val_action_classes.csv", "participant_id,video_id,start_frame,stop_frame", "a")
     with pytest.raises(PreprocessError, match=r"line 1: .* lacks 'action_class'"):
         extract(kitchens, tmp_path / "shards", SETTINGS, jobs=1)
+
+
+def test_videos_that_no_row_names_are_named(kitchens: Path) -> None:
+    """Red when frames that lie in the folder are passed over without a word."""
+    assert find_clip_set(kitchens).notice == ""
+    write_frames(kitchens / "train/P02/P02_07", "frame_1.png")
+    (kitchens / "train/P02/.DS_Store").touch()
+    (kitchens / "val/P03").mkdir()
+    (kitchens / "val/P03/P03_01.MP4").touch()
+    said = "Left out: no row names 2 of 5 videos, train/P02/P02_07 for instance."
+    assert find_clip_set(kitchens).notice == said

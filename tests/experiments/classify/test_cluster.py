@@ -24,7 +24,7 @@ from experiments.classify.job import JobOptions
 from experiments.classify.models import ImageModel, ModelOptions
 from experiments.classify.outcome import Outcome
 from experiments.classify.progress import FolderProgress
-from experiments.classify.videos import Video
+from experiments.videos import Video
 from preprocess.errors import PreprocessError
 from preprocess.servants import ServantDiedError
 from preprocess.transforms import FrameFit

@@ -104,7 +104,7 @@ def test_a_copy_that_cannot_be_drawn_costs_itself_alone(tmp_path, words, monkeyp
     ("wrong", "message"),
     [
         ([], "--data-dir, or -d, must name a folder"),
-        (["-d", "nowhere"], "nowhere does not exist"),
+        (["-d", "nowhere"], "no video or folder nowhere"),
         (["-d", "empty"], "No videos found in empty"),
         (["-d", "v", "-r", "5 2"], "START below END"),
         (["-d", "v", "-r", "7 9"], "begins at video 7, but there are 1"),

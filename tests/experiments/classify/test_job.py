@@ -13,8 +13,8 @@ import pytest
 from experiments.classify.failures import write_failures
 from experiments.classify.folder import classify_folder
 from experiments.classify.job import JobOptions, top_classes
-from experiments.classify.videos import Video, find_videos
 from experiments.runtime import Threads
+from experiments.videos import Video, find_videos
 
 from .conftest import NAMES, read_rows, write_colours
 
@@ -23,7 +23,7 @@ OPTIONS = JobOptions(top=3, batch_size=8, jobs=2, timeline=False)
 
 def classify(model, folder, out, **changes):
     options = dataclasses.replace(OPTIONS, **changes)
-    return classify_folder(model, find_videos(folder), out, options)
+    return classify_folder(model, find_videos([folder], out).videos, out, options)
 
 
 def plain_loop(model, path, every=1):
@@ -64,7 +64,7 @@ def undisturbed(model, folder, tmp_path_factory):
 def test_rows_are_those_of_a_plain_loop(model, folder, tmp_path, every):
     """Red when frames, videos, labels or times are mixed up on their way through batches."""
     classify(model, folder, tmp_path, every=every)
-    for video in find_videos(folder):
+    for video in find_videos([folder], tmp_path).videos:
         if video.source == "broken.mp4":
             continue
         expected = plain_loop(model, video.path, every)

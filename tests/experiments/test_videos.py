@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.prediction.sources import TABLES, find_videos
+from experiments.videos import TABLES, find_videos
 from preprocess.errors import PreprocessError
 
 
@@ -27,7 +27,7 @@ def test_a_folder_and_those_below_it(tmp_path):
     """Red when other files are taken for videos, or the order is the disk's."""
     names = ("b.mp4", "a/x.AVI", "a/.hidden.mp4", "a/notes.txt", "-z.webm", "a/b/y.mkv")
     touch(*(tmp_path / name for name in names))
-    found = find_videos([tmp_path], tmp_path / "out")
+    found = find_videos([tmp_path], tmp_path / "out").videos
     assert named(found) == {"-z.webm": "-z", "a/b/y.mkv": "a/b/y", "a/x.AVI": "a/x", "b.mp4": "b"}
     assert [video.source for video in found] == sorted(video.source for video in found)
 
@@ -36,7 +36,7 @@ def test_names_that_clash(tmp_path):
     """Red when one video's results would replace another's, or those of all."""
     touch(*(tmp_path / name for name in ("a/x.mp4", "b/x.mp4", "b/y.mp4", "b/y.avi")))
     touch(*(tmp_path / name for name in ("b/predictions.mp4", "b/z.mp4", "b/z.avi", "b/z.mp4.avi")))
-    found = find_videos([tmp_path / "a" / "x.mp4", tmp_path / "b"], tmp_path / "out")
+    found = find_videos([tmp_path / "a" / "x.mp4", tmp_path / "b"], tmp_path / "out").videos
     assert named(found) == {
         "a/x.mp4": "a/x",
         "b/x.mp4": "b/x",
@@ -61,7 +61,7 @@ def test_any_names_differ(tmp_path_factory, files):
         in_a_file = any((root / part).is_file() for part in Path(name).parents)
         if not in_a_file and not (root / name).exists():
             touch(root / name)
-    found = find_videos(sorted(root.iterdir()), root / "out")
+    found = find_videos(sorted(root.iterdir()), root / "out").videos
     assert len({video.results for video in found}) == len(found)
     assert len({video.source for video in found}) == len(found)
     assert not {video.results for video in found} & set(TABLES)
@@ -70,19 +70,22 @@ def test_any_names_differ(tmp_path_factory, files):
 def test_a_video_named_twice_comes_once(tmp_path):
     touch(tmp_path / "v" / "x.mp4")
     paths = [tmp_path / "v", tmp_path / "v" / ".." / "v" / "x.mp4"]
-    assert named(find_videos(paths, tmp_path / "out")) == {"x.mp4": "x"}
+    assert named(find_videos(paths, tmp_path / "out").videos) == {"x.mp4": "x"}
 
 
 def test_our_own_videos_are_not_predicted(tmp_path):
     """Red when a second run with --out among the videos takes the first one's for more."""
     touch(tmp_path / "x.mp4", tmp_path / "x.annotated.mp4")
-    assert named(find_videos([tmp_path], tmp_path)) == {"x.mp4": "x"}
-    assert len(find_videos([tmp_path], tmp_path / "elsewhere")) == 2
+    assert named(find_videos([tmp_path], tmp_path).videos) == {"x.mp4": "x"}
+    assert len(find_videos([tmp_path], tmp_path / "elsewhere").videos) == 2
 
 
 def test_a_folder_of_frames_is_a_video(tmp_path):
     touch(tmp_path / "clip.01" / "frame000001.jpg")
-    assert named(find_videos([tmp_path / "clip.01"], tmp_path)) == {"clip.01": "clip.01"}
+    touch(tmp_path / "more" / "clip.02" / "frame000001.jpg")
+    found = find_videos([tmp_path / "clip.01", tmp_path / "more"], tmp_path)
+    assert named(found.videos) == {"clip.01": "clip.01", "clip.02": "clip.02"}
+    assert found.notices == []
 
 
 def test_what_holds_no_video(tmp_path):
@@ -96,6 +99,45 @@ def test_what_holds_no_video(tmp_path):
 def test_a_name_that_is_not_text(tmp_path):
     name = os.fsdecode(b"\xff.mp4")
     touch(tmp_path / name)
-    (video,) = find_videos([tmp_path], tmp_path / "out")
+    (video,) = find_videos([tmp_path], tmp_path / "out").videos
     assert video.source == "\\xff.mp4"
     assert video.path == tmp_path / name
+
+
+def test_what_is_left_out_is_named(tmp_path):
+    """Red when a file that is no video is passed over without a word, or our own results are."""
+    touch(
+        *(tmp_path / "v" / name for name in ("a.mts", "b.MP4.part", "cover.jpg", "notes", "x.M4V"))
+    )
+    touch(*(tmp_path / "v" / name for name in (".DS_Store", "Thumbs.db", "._a.mts", "below/c.TS")))
+    out = tmp_path / "v" / "save"
+    touch(out / "a.csv", out / "a.json", out / "a.annotated.mp4")
+    found = find_videos([tmp_path / "v"], out)
+    assert list(named(found.videos)) == ["a.mts", "below/c.TS", "x.M4V"]
+    kinds = "1 .mp4.part, 1 .jpg, 1 without a suffix"
+    said = f"{tmp_path / 'v'}: Left out: 3 files are no videos by their names: {kinds}."
+    (notice,) = found.notices
+    assert sorted(notice.rpartition(": ")[2][:-1].split(", ")) == sorted(kinds.split(", "))
+    assert notice.rpartition(": ")[0] == said.rpartition(": ")[0]
+
+
+def test_folders_below_count_only_where_they_are_asked_for(tmp_path):
+    touch(tmp_path / "a.MKV", tmp_path / "below" / "c.mp4", tmp_path / "below" / "d" / "f" / "e.ts")
+    found = find_videos([tmp_path], tmp_path / "out", recursive=False)
+    assert named(found.videos) == {"a.MKV": "a"}
+    assert "2 videos lie in folders below; add --recursive" in found.notices[0]
+    with pytest.raises(PreprocessError, match="1 video lies in folders below; add --recursive"):
+        find_videos([tmp_path / "below" / "d"], tmp_path / "out", recursive=False)
+
+
+def test_patterns(tmp_path, monkeypatch):
+    """Red when a pattern that the shell left alone is taken for a name."""
+    touch(*(tmp_path / name for name in ("b_left.mp4", "a_left.dat", "a_right.mp4", "c[1].mp4")))
+    monkeypatch.chdir(tmp_path)
+    assert named(find_videos(["*_left.*"], tmp_path).videos) == {
+        "a_left.dat": "a_left",
+        "b_left.mp4": "b_left",
+    }
+    assert named(find_videos(["c[1].mp4"], tmp_path).videos) == {"c[1].mp4": "c[1]"}
+    with pytest.raises(PreprocessError, match=r"matches none\*"):
+        find_videos(["none*"], tmp_path)
