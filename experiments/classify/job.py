@@ -22,6 +22,7 @@ from experiments.classify.progress import Notes, Progress
 from experiments.classify.summary import summarize
 from experiments.classify.tables import Columns, Row, Table
 from experiments.classify.timeline import timeline_png
+from experiments.highlights.rendering.ffmpeg import RenderError
 from experiments.run_directory import write_atomically
 from experiments.runtime import Threads
 from experiments.videos import Video
@@ -291,10 +292,10 @@ class ClassificationJob:
         self._progress.say(f"{video.source}: drawing {table.path('.annotated.mp4')}")
         try:
             draw_video(video.path, table.rows(), table.path(".annotated.mp4"))
-        except PreprocessError as error:
+        except (PreprocessError, RenderError, OSError) as error:
             if is_disk_full(error):
                 raise
-            self._fail(video, str(error))
+            self._fail(video, getattr(error, "strerror", None) or str(error))
 
     def _fail(self, video: Video, reason: str) -> None:
         self._outcome.failures[video.source] = reason

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from experiments.annotation import annotate as annotate_video
 from experiments.highlights.rendering.ffmpeg import RenderError
-from experiments.prediction.annotate import annotate as annotate_video
 from experiments.prediction.model import WindowModel
+from experiments.prediction.panel import Panel
 from experiments.prediction.predict import predict_video, usual_hop
 from experiments.prediction.progress import PredictionProgress
 from experiments.prediction.results import Tables, VideoResults
@@ -133,7 +135,11 @@ class _Job:
             progress.say(_shown(f"{video.source}: {prediction.complaint}"))
         if self._annotate:
             annotate_video(
-                *(video.path, prediction, results.path(ANNOTATED)), on_progress=progress.step(1)
+                video.path,
+                partial(Panel, prediction),
+                results.path(ANNOTATED),
+                duration_seconds=prediction.duration_seconds,
+                on_progress=progress.step(1),
             )
 
     def _fail(self, video: Video, reason: str, progress: PredictionProgress) -> None:

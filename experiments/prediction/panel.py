@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from experiments.prediction.video_prediction import VideoPrediction
 
 Colour = tuple[int, int, int]
 _NUM_BARS, _NUM_CURVES = 3, 3
+_RATE = 10  # images a second
 _GROUND, _TEXT, _CURSOR = (16, 20, 26, 220), (240, 244, 248, 255), (255, 255, 255, 255)
 _GRID = (90, 98, 108, 255)
 # Okabe and Ito's, by the rank of a class in the whole video, and of all classes without a curve.
@@ -99,6 +102,11 @@ class Panel:
             thick = max(1, self._layout.line // 12)
             cv2.line(pixels, (x, top), (x, self._layout.height - 1), _CURSOR, thick)
         return pixels.tobytes()
+
+    def images(self) -> Iterator[tuple[float, bytes]]:
+        """Seconds and raw RGBA, ten a second, without end."""
+        for number in count():
+            yield number / _RATE, self.picture(number / _RATE)
 
     def _across(self, seconds: Any) -> Any:
         """Place of a time on the panel, in pixels from its left."""

@@ -7,6 +7,7 @@ whole reel: the padding of AAC at each join would push it behind the picture.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 
 from experiments.highlights.rendering.ffmpeg import SAME_BYTES
 from experiments.highlights.rendering.pieces import Form, Piece, Stretch
@@ -92,24 +93,40 @@ def _picture_chain(stretch: Stretch, number: int, preroll: int, form: Form) -> s
 def _fitted(chunk: Chunk, form: Form) -> list[str]:
     """Fit each picture into the reel's size, between bars where its shape differs.
 
-    A chunk may change its size, its pixels' shape and its format on the way, so the sizes are
-    expressions that ffmpeg evaluates anew for each picture. Pictures of the chunk's first size
-    keep their pixels if the reel has that size: of an odd one, the last line is left out.
+    Pictures of the chunk's first size keep their pixels if the reel has that size: of an odd one,
+    the last line is left out.
     """
     even = chunk.width // 2 * 2, chunk.height // 2 * 2
     keeps_pixels = (*even, chunk.aspect) == (form.width, form.height, form.aspect)
     first = (chunk.width, chunk.height) if keeps_pixels else (form.width, form.height)
-    canvas = [side + side % 2 for side in first]  # pad knows even sizes only
-    aspect = float(form.aspect)
-    shape = f"iw*sar/ih/{aspect:.9g}"  # width by height, in pixels as wide as the reel's
-    width = f"2*max(1,round(min({form.width},{form.height}*{shape})/2))"
-    height = f"2*max(1,round(min({form.height},{form.width}/({shape}))/2))"
-    same = f"eq(iw,{first[0]})*eq(ih,{first[1]})*lt(abs(sar-{aspect:.9g}),0.000001)"
+    filters = fit_filters((form.width, form.height), form.aspect, kept_size=first)
+    return [*filters, f"crop={form.width}:{form.height}:0:0"]
+
+
+def fit_filters(
+    size: tuple[int, int], aspect: Fraction, *, kept_size: tuple[int, int]
+) -> list[str]:
+    """Filters that fit each picture into one size, between bars where its shape differs.
+
+    A file may change its size, its pixels' shape and its format on the way, so the sizes are
+    expressions that ffmpeg evaluates anew for each picture.
+
+    Args:
+        size: width and height to fit into.
+        aspect: width of a pixel by its height.
+        kept_size: pictures of this size keep their pixels. What comes out has this size, of which
+            an odd side is one longer.
+    """
+    canvas = [side + side % 2 for side in kept_size]  # pad knows even sizes only
+    shape = f"iw*sar/ih/{float(aspect):.9g}"  # width by height, in pixels of that aspect
+    width = f"2*max(1,round(min({size[0]},{size[1]}*{shape})/2))"
+    height = f"2*max(1,round(min({size[1]},{size[0]}/({shape}))/2))"
+    same_shape = f"lt(abs(sar-{float(aspect):.9g}),0.000001)"
+    same = f"eq(iw,{kept_size[0]})*eq(ih,{kept_size[1]})*{same_shape}"
     return [
         f"scale=w='if({same},iw,{width})':h='if({same},ih,{height})':eval=frame:out_range=tv",
         "format=yuv420p",
         f"pad={canvas[0]}:{canvas[1]}:-1:-1:eval=frame",
-        f"crop={form.width}:{form.height}:0:0",
     ]
 
 

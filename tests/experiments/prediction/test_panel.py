@@ -1,14 +1,15 @@
-"""Annotated videos, looked at by other means than those that made them."""
+"""The panel of predictions in annotated videos, by other means than those that made it."""
 
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
 
+from experiments.annotation import annotate
 from experiments.highlights.rendering.ffmpeg import RenderError
-from experiments.prediction.annotate import annotate
 from experiments.prediction.lettering import fitted
 from experiments.prediction.panel import Panel, layout_for
 from experiments.prediction.predict import predict_video
@@ -24,7 +25,7 @@ def picture_times(path) -> list[float]:
 
 
 def annotated(model, path, out):
-    annotate(path, predict_video(model, path), out)
+    annotate(path, partial(Panel, predict_video(model, path)), out)
     return out
 
 
@@ -144,7 +145,7 @@ def test_nothing_half_made_is_left(tmp_path, model):
     found = predict_video(model, source)
     source.write_bytes(source.read_bytes()[:200])
     with pytest.raises(RenderError):
-        annotate(source, found, tmp_path / "out.mp4")
+        annotate(source, partial(Panel, found), tmp_path / "out.mp4")
 
     class Broken(Exception):
         pass
@@ -154,7 +155,7 @@ def test_nothing_half_made_is_left(tmp_path, model):
 
     source = write_colours(tmp_path / "x.mp4", ["red"] * 9)
     with pytest.raises(Broken):
-        annotate(source, found, tmp_path / "out.mp4", on_progress=interrupted)
+        annotate(source, partial(Panel, found), tmp_path / "out.mp4", on_progress=interrupted)
     assert [path.name for path in tmp_path.iterdir()] == ["x.mp4"]
 
 
