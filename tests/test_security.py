@@ -22,7 +22,10 @@ HOMES = {  # calls that one module makes for all
     "load_model": {"experiments/keras_files.py"},
     "load_weights": {"experiments/keras_files.py"},
     "InferenceSession": {"experiments/onnx_session.py", "experiments/export/int8.py"},
-    "av.open": {"preprocess/video_file.py"},
+    "av.open": {
+        "preprocess/video_file.py",
+        "experiments/annotation.py",  # to write, into a pipe
+    },
     "VideoCapture": {
         "preprocess/synthetic.py",  # what it has just rendered
         "preprocess/benchmark.py",  # the bare loops that ours are compared with
