@@ -9,7 +9,29 @@ from preprocess.decode import FrameReader
 from preprocess.messages import first_complaint
 
 _PROGRAM_STREAM = b"\0\0\1\xba"
+_TRANSPORT_SYNC = b"G"  # first in each packet; in a .m2ts four bytes of a time come before it
 _CLEARLY_FEWER = 0.9  # of the frames claimed; below it a clip counts as cut short
+
+
+def is_stream(head: bytes) -> bool:
+    """Whether a file is an MPEG program or transport stream, by its first 12 bytes.
+
+    It has neither an index nor a length: it may begin amid pictures, and it ends where it ends.
+    """
+    return head.startswith(_PROGRAM_STREAM) or _TRANSPORT_SYNC in (head[0:1], head[4:5])
+
+
+def shortfall(video: FrameReader, messages: IO[bytes]) -> str:
+    """What was missing of a stream that was stored all the same; empty if nothing was.
+
+    Args:
+        video, messages: those of `what_is_missing`.
+    """
+    claimed = video.info.claimed_frames
+    if not video.reached_end or claimed is None or video.num_decoded >= _CLEARLY_FEWER * claimed:
+        return ""
+    found = first_complaint(messages)
+    return f"{video.num_decoded} of about {claimed} frames decoded ({found})" if found else ""
 
 
 def what_is_missing(path: Path, video: FrameReader, messages: IO[bytes]) -> str:
@@ -38,8 +60,8 @@ def is_cut_short(head: bytes, claimed: int, decoded: int, *, complained: bool) -
 
     A header's count can be trusted to say so only together with a second sign. An AVI's index
     is exact. Elsewhere fewer frames are normal (MP4 edit lists hide frames; Matroska and
-    WebM only estimate from the duration), so FFmpeg must have complained as well. An MPEG
-    program stream has neither index nor length: it ends where it ends.
+    WebM only estimate from the duration), so FFmpeg must have complained as well. Of an MPEG
+    stream nothing can be said.
 
     Args:
         head: the first 12 bytes of the file.
@@ -47,6 +69,6 @@ def is_cut_short(head: bytes, claimed: int, decoded: int, *, complained: bool) -
         decoded: frames that there were.
         complained: whether FFmpeg reported an error.
     """
-    if decoded >= _CLEARLY_FEWER * claimed or head.startswith(_PROGRAM_STREAM):
+    if decoded >= _CLEARLY_FEWER * claimed or is_stream(head):
         return False
     return complained or head.endswith(b"AVI ")

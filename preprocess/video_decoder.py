@@ -32,6 +32,7 @@ USUAL_FPS = 25.0
 """Assumed where a file does not tell its rate."""
 _SEEKABLE = {"mov", "mp4", "matroska", "webm"}  # an index, and one clock for the whole file
 _LONGEST_GAP_SECONDS = 10.0  # FFmpeg's dts_delta_threshold: a longer one is a new clock
+_TAIL_SHARE = 0.25  # of a file: indexes, attachments and sound may follow the last picture
 _DOUBT_FRAMES = 8  # after which a new clock is believed
 
 
@@ -146,6 +147,8 @@ class VideoDecoder:
             self._open_codec(threads)
             self.complaint = other_video_streams(self._container)
             self._reformatter = VideoReformatter()
+            self._num_bytes = file.st_size
+            self._num_read = 0  # bytes up to the end of the packet that lies farthest back
             self._pictures = self._decode()
             self._frame: VideoFrame | None = None
             self._orientation = _UPRIGHT
@@ -244,6 +247,8 @@ class VideoDecoder:
         """Pictures in display order, from where the container stands to the end of the file."""
         try:
             for packet in self._container.demux(self._stream):
+                if packet.pos is not None:
+                    self._num_read = max(self._num_read, packet.pos + packet.size)
                 try:
                     yield from packet.decode()
                 except MemoryError:
@@ -252,18 +257,28 @@ class VideoDecoder:
                     return
                 except av.error.FFmpegError as error:
                     self._complain(error)
+            self._look_behind_the_end()
         except MemoryError:
             raise
         except av.error.FFmpegError as error:
             self._complain(error)
+
+    def _look_behind_the_end(self) -> None:
+        """Say so if much of the file was not read, as of one that was joined to another."""
+        share = 1 - self._num_read / self._num_bytes
+        interleaved = has_loose_clock(self._container) or "matroska" in self._container.format.name
+        if interleaved and share > _TAIL_SHARE:
+            self._note(f"the last {share:.0%} of the file could not be read")
+
+    def _note(self, text: str) -> None:
+        self.complaint = f"{self.complaint}; {text}" if self.complaint else text
 
     def _complain(self, error: Exception) -> None:
         """Keep the first error. The time is that of the picture before, so it is approximate."""
         if self.complaint and "could not be decoded" in self.complaint:
             return
         where = f"frames after {max(getattr(self, 'seconds', 0.0), 0.0):.2f} s"
-        found = f"{where} could not be decoded: {explained(error)}"
-        self.complaint = f"{self.complaint}; {found}" if self.complaint else found
+        self._note(f"{where} could not be decoded: {explained(error)}")
 
     def _origin(self) -> float:
         """The timestamp, in seconds, of the stream's beginning, which is time 0."""
@@ -291,13 +306,12 @@ class VideoDecoder:
     def _find_orientation(self, frame: VideoFrame) -> _Orientation:
         """How a picture is turned, by its display matrix."""
         matrix: Any = frame.side_data.get("DISPLAYMATRIX")
-        if matrix is None:
-            return _UPRIGHT
+        if matrix is None:  # a stream may tell it with its first picture alone
+            return self._orientation
         found = _orientation(np.frombuffer(matrix, np.int32, 9))
         if found is None:
             if "display matrix" not in self.complaint:
-                note = "the display matrix asks for another turn than by quarters; it is ignored"
-                self.complaint = f"{self.complaint}; {note}" if self.complaint else note
+                self._note("the display matrix asks for another turn than by quarters: ignored")
             return _UPRIGHT
         return found
 

@@ -21,7 +21,7 @@ from preprocess.messages import first_complaint
 from preprocess.settings import StoredSettings
 from preprocess.shard_writer import ShardWriter, chunk_frames
 from preprocess.shards import ClipRecord
-from preprocess.truncation import what_is_missing
+from preprocess.truncation import shortfall, what_is_missing
 from preprocess.video_file import captured_messages
 
 IDLE_SECONDS = 20
@@ -186,7 +186,7 @@ def _decode_clip(
             ),
             times if settings.keeps_times else None,
         )
-        return video.num_given, video.complaint
+        return video.num_given, video.complaint or shortfall(video, messages)
 
 
 def _append_frames(
