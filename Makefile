@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-slow fuzz kill endurance lint format bench results clean
+.PHONY: help demo test test-slow sweep fuzz kill endurance lint format bench results clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -16,6 +16,9 @@ test: lint ## Lint, then the test suite (minutes)
 
 test-slow: $(VENV)/installed-test ## The long tests
 	$(BIN)/python -m pytest -m slow
+
+sweep: $(VENV)/installed-test ## Videos of 90 kinds, and real ones, in every command against ffmpeg (minutes)
+	$(BIN)/python -m tests.sweep
 
 fuzz: $(VENV)/installed-test ## Some thousand damaged videos and other files through everything that reads them (half an hour)
 	$(BIN)/python -m tests.fuzzing

@@ -1,0 +1,25 @@
+"""`python -m tests.sweep.cell_model FILE.keras`: mean colours of 4 x 4 cells as logits."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from .readings import LOGIT_SCALE
+
+
+def save_cell_model(path: Path) -> None:
+    """Pictures (48, 64, 3), 0 to 1, to the probabilities of 48 classes, which labels.txt names."""
+    import keras
+
+    inputs = keras.Input((48, 64, 3))
+    cells = keras.layers.Flatten()(keras.layers.AveragePooling2D((12, 16))(inputs))
+    layer = keras.layers.Dense(48, activation="softmax", name="cells")
+    model = keras.Model(inputs, layer(cells))
+    layer.set_weights([LOGIT_SCALE * np.eye(48, dtype=np.float32), np.zeros(48, np.float32)])
+    model.save(path)
+    path.with_name("labels.txt").write_text("".join(f"{number}\n" for number in range(48)))
+
+
+if __name__ == "__main__":
+    save_cell_model(Path(sys.argv[1]))

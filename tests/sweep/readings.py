@@ -1,0 +1,243 @@
+"""What the ffmpeg program, and what each command, sees in a video: its frames and their times.
+
+A frame is described by the mean colour of 4 x 4 cells, which scaling hardly changes, and which
+turning, mirroring, swapping channels or taking another frame does.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+from numpy.typing import NDArray
+
+from .specimens import RATE, Specimen
+
+_SIZE = (64, 48)
+_COLOUR_TOLERANCE = 0.08  # of 1: codecs, scaling and colour conversions that round differently
+_TIME_TOLERANCE = 2e-3  # Matroska rounds to thousandths
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was seen of a video.
+
+    Args:
+        cells: mean colours, (T, 48), 0 to 1; (0, 48) of a file that was refused.
+        times: when the frames are shown, in seconds, (T,); None where that is not told.
+        complaint: why the file was refused, or what was said of it.
+    """
+
+    cells: NDArray[np.float64]
+    times: NDArray[np.float64] | None = None
+    complaint: str = ""
+
+
+REFUSED = Reading(np.zeros((0, 48)), np.zeros(0))
+PASSED_OVER = Reading(np.zeros((0, 48)), np.zeros(0), "not taken for a video")
+
+
+def cells_of(frames: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Mean colours (T, 48) of frames (T, H, W, 3), RGB, whose sides are multiples of 4."""
+    count, height, width, _ = frames.shape
+    blocks = frames.reshape(count, 4, height // 4, 4, width // 4, 3)
+    return blocks.mean(axis=(2, 4)).reshape(count, 48) / 255
+
+
+def ffmpegs(path: Path, *, crop: bool = False) -> Reading:
+    """What the ffmpeg program reads.
+
+    Args:
+        path: the video.
+        crop: whether to keep the largest part around the middle that has the frames' shape, as
+            classification does, instead of the whole picture.
+    """
+    filters = f"scale={_SIZE[0]}:{_SIZE[1]}:flags=area"
+    if crop:
+        ratio = _SIZE[0] / _SIZE[1]
+        filters = f"crop=min(iw\\,ih*{ratio}):min(ih\\,iw/{ratio}):exact=1,{filters}"
+    words = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-loglevel", "info", "-i", f"file:{path}"]
+    words += ["-map", "0:V:0", "-fps_mode", "passthrough"]
+    words += ["-vf", f"showinfo,{filters}"]
+    words += ["-pix_fmt", "rgb24", "-f", "rawvideo", "-"]
+    done = subprocess.run(words, capture_output=True, check=False)
+    found = re.findall(rb"pts_time:\s*([-\d.]+)", done.stderr)
+    frames = np.frombuffer(done.stdout, np.uint8).reshape(-1, _SIZE[1], _SIZE[0], 3)
+    return Reading(cells_of(frames), np.array([float(time) for time in found[: len(frames)]]))
+
+
+def preprocesses(specimens: Sequence[Specimen], scratch: Path) -> dict[Path, Reading]:
+    """What `python -m preprocess` stores."""
+    from preprocess import FrameSettings, open_shards
+    from preprocess.extract import extract
+
+    videos = _as_folder(specimens, scratch / "videos" / "class")
+    summary = extract(videos.folder.parent, scratch / "shards", FrameSettings(_SIZE), jobs=2)
+    readings = {
+        videos.originals[Path(source).name]: Reading(REFUSED.cells, None, reason)
+        for source, reason in summary.failures.items()
+    }
+    if summary.num_stored:
+        with open_shards(scratch / "shards") as shards:
+            for clip in shards:
+                path = videos.originals[Path(clip.source).name]
+                notice = summary.notices.get(clip.source, "")
+                readings[path] = Reading(cells_of(clip.frames), None, notice)
+    return readings
+
+
+def classifications(specimens: Sequence[Specimen], scratch: Path) -> dict[Path, Reading]:
+    """What `python -m experiments.classify` shows its model, by the CSVs that it writes."""
+    videos = _as_folder(specimens, scratch / "classified")
+    out, model = scratch / "csv", scratch / "cells.keras"
+    words = ["-d", videos.folder, "--model", model, "--labels", scratch / "labels.txt"]
+    words += ["--scaling", "unit", "--top", 48, "--out", out, "--no-timeline", "--threads", "1,1"]
+    _run("tests.sweep.cell_model", model)
+    done = _run("experiments.classify", *words, allowed=(0, 1))
+    if "Traceback" in done:
+        raise RuntimeError(done[-2000:])
+    failures = {}
+    if (out / "failures.csv").exists():
+        with (out / "failures.csv").open(encoding="utf-8", newline="") as file:
+            failures = {row["video"]: row["reason"] for row in csv.DictReader(file)}
+    readings = {}
+    for name, path in videos.originals.items():
+        table = next((out / f"{stem}.csv" for stem in (name, Path(name).stem)
+                      if (out / f"{stem}.csv").exists()), None)  # fmt: skip
+        if table is None:
+            readings[path] = Reading(REFUSED.cells, REFUSED.times, failures.get(name, "no CSV"))
+        else:
+            readings[path] = _from_classes(table)
+    return readings
+
+
+def _run(module: str, *words: object, allowed: Sequence[int] = (0,)) -> str:
+    """Run a module as a command; returns what it writes to standard error."""
+    program = [sys.executable, "-m", module, *map(str, words)]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    if done.returncode not in allowed:
+        raise RuntimeError(done.stderr[-2000:])
+    return done.stderr
+
+
+def _from_classes(table: Path) -> Reading:
+    """Cells from the probabilities of `cell_model`: their logarithms, but for a sum."""
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    logits = np.zeros((len(rows), 48))
+    for row, found in zip(rows, logits, strict=True):
+        for place in range(1, 49):
+            found[int(row[f"label_{place}"])] = np.log(float(row[f"prob_{place}"]))
+    times = np.array([float(row["time_seconds"]) for row in rows])
+    return Reading(logits / LOGIT_SCALE, times)
+
+
+LOGIT_SCALE = 2.0
+"""By which the model multiplies mean colours, so that all probabilities keep their digits."""
+
+
+class CellModel:
+    """Stands in for a trained model of windows: keeps the mean colours that it is shown."""
+
+    window = 1
+    class_names = ("nothing",)
+
+    def __init__(self) -> None:
+        from preprocess.settings import FrameSettings
+
+        self.frame_settings = FrameSettings(_SIZE)
+        self.cells: list[NDArray[np.float64]] = []
+
+    def predict(self, windows: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Probabilities (N, 1)."""
+        self.cells += [cells_of(window) for window in windows]
+        return np.ones((len(windows), 1), np.float32)
+
+
+def predictions(specimens: Sequence[Specimen], scratch: Path) -> dict[Path, Reading]:
+    """What `predict` shows its model, and the times it gives its windows."""
+    from experiments.prediction.predict import predict_video
+    from preprocess.errors import DecodeError
+
+    readings = {}
+    for specimen in specimens:
+        model = CellModel()
+        try:
+            found = predict_video(model, specimen.path, hop=1, rolling=1)
+        except DecodeError as error:
+            readings[specimen.path] = Reading(REFUSED.cells, REFUSED.times, str(error))
+            continue
+        times = np.asarray(found.start_seconds)
+        readings[specimen.path] = Reading(np.concatenate(model.cells), times, found.complaint)
+    return readings
+
+
+CROPPING = frozenset({"classify"})
+"""Commands that cut pictures to the shape of their frames."""
+COMMANDS: Mapping[str, Callable[[Sequence[Specimen], Path], dict[Path, Reading]]] = {
+    "preprocess": preprocesses,
+    "classify": classifications,
+    "predict": predictions,
+}
+
+
+@dataclass(frozen=True)
+class _Folder:
+    folder: Path
+    originals: dict[str, Path]
+
+
+def _as_folder(specimens: Sequence[Specimen], folder: Path) -> _Folder:
+    """Links to all videos in one folder, under names that differ."""
+    folder.mkdir(parents=True)
+    originals = {}
+    for number, specimen in enumerate(specimens):
+        name = f"{number:03d}_{specimen.path.stem.replace('_', '-')}{specimen.path.suffix}"
+        os.symlink(specimen.path, folder / name)
+        originals[name] = specimen.path
+    return _Folder(folder, originals)
+
+
+def differences(specimen: Specimen, expected: Reading, found: Reading) -> str:
+    """In what a reading differs from what it should be; empty if in nothing.
+
+    Args:
+        specimen: the video.
+        expected: the ffmpeg program's reading.
+        found: a command's reading.
+    """
+    if len(found.cells) != len(expected.cells):
+        why = f" ({found.complaint})" if found.complaint else ""
+        return f"{len(found.cells)} frames, ffmpeg reads {len(expected.cells)}{why}"
+    if not len(expected.cells):
+        return "" if found.complaint else "refused without a reason"
+    # A softmax tells differences of colours alone, so all are compared less their mean.
+    pair = [cells - cells.mean(axis=1, keepdims=True) for cells in (found.cells, expected.cells)]
+    wrong = np.abs(pair[0] - pair[1]).max(axis=1)
+    if wrong.max() > _COLOUR_TOLERANCE:
+        number = int((wrong > _COLOUR_TOLERANCE).argmax())
+        nearest = int(np.abs(pair[1] - pair[0][number]).max(axis=1).argmin())
+        return f"frame {number} is off by {wrong[number]:.2f}; it looks most like {nearest}"
+    if found.times is None:
+        return ""
+    times = np.arange(len(found.times)) / RATE if specimen.restarts else expected.times
+    assert times is not None
+    late = (found.times - found.times[0]) - (times - times[0])
+    if np.abs(late).max() > _TIME_TOLERANCE:
+        number = int((np.abs(late) > _TIME_TOLERANCE).argmax())
+        return f"frame {number} is {late[number]:+.3f} s off"
+    return ""
+
+
+def numbers_in(cells: NDArray[np.float64]) -> tuple[int, ...]:
+    """The numbers that numbered pictures show."""
+    bright = cells.reshape(-1, 16, 3).mean(axis=2) > 0.42
+    return tuple(int(bits @ (1 << np.arange(16))) for bits in bright)
