@@ -60,14 +60,22 @@ def render(
     return path
 
 
-def flash_time(path: Path) -> float:
+def flash_times(path: Path) -> list[float]:
+    """When a bright picture follows on a dark one."""
     fit = FrameFit((8, 8))
     frame = np.empty(fit.frame_shape, np.uint8)
+    found, before = [], False
     with VideoReader(path, fit=fit) as video:
         while video.read_into(frame):
-            if frame.mean() > 128:
-                return video.time_seconds
-    raise AssertionError("no flash")
+            bright = bool(frame.mean() > 128)
+            if bright and not before:
+                found.append(video.time_seconds)
+            before = bright
+    return found
+
+
+def flash_time(path: Path) -> float:
+    return flash_times(path)[0]
 
 
 def click_times(sound: Sound) -> list[float]:
@@ -110,6 +118,32 @@ def test_sound_that_begins_before_the_picture(tmp_path: Path, suffix: str) -> No
     path = render(tmp_path / f"x{suffix}", picture_delay=0.48, clicks=(0, 2.5))
     assert flash_time(path) == pytest.approx(1, abs=2e-3)  # 1.48 on the file's clock
     assert click_times(read_sound(path)) == pytest.approx([0.52, 1.52], abs=0.01)
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mpg"])
+def test_sound_goes_on_where_the_clock_begins_again(tmp_path: Path, suffix: str) -> None:
+    """Red when the sound of the second of two joined files falls upon that of the first."""
+    part = render(tmp_path / f"part{suffix}")
+    path = tmp_path / f"joined{suffix}"
+    path.write_bytes(2 * part.read_bytes())
+    flashes = flash_times(path)
+    assert flashes == pytest.approx([1, 4], abs=0.01)
+    assert click_times(read_sound(path)) == pytest.approx(flashes, abs=0.06)
+    late = read_sound(path, start=2.5, duration=2.0)
+    assert click_times(late) == pytest.approx(flashes[1:], abs=0.06)
+
+
+def test_the_track_asked_for_is_heard(tmp_path: Path) -> None:
+    """Red when the first audio stream is taken whatever is asked for."""
+    path = tmp_path / "x.mkv"
+    words = [word for hz in (300, 2000) for word in ("-f", "lavfi", "-i", f"sine={hz}:d=1")]
+    ffmpeg(*words, "-map", 0, "-map", 1, "-c:a", "flac", path)
+    for track, hz in enumerate((300, 2000)):
+        samples = read_sound(path, track=track).samples
+        loudest = np.abs(np.fft.rfft(samples)).argmax() * 16000 / len(samples)
+        assert loudest == pytest.approx(hz, abs=5)
+    with pytest.raises(PreprocessError, match="numbered 0 to 1. Received 2"):
+        read_sound(path, track=2)
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".ts"])
