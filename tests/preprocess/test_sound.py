@@ -142,7 +142,7 @@ def test_the_track_asked_for_is_heard(tmp_path: Path) -> None:
         samples = read_sound(path, track=track).samples
         loudest = np.abs(np.fft.rfft(samples)).argmax() * 16000 / len(samples)
         assert loudest == pytest.approx(hz, abs=5)
-    with pytest.raises(PreprocessError, match="numbered 0 to 1. Received 2"):
+    with pytest.raises(PreprocessError, match=r"numbered 0 to 1\. Received 2"):
         read_sound(path, track=2)
 
 
