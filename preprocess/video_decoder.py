@@ -140,6 +140,8 @@ class VideoDecoder:
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
+        self.seconds = -math.inf
+        """When the picture grabbed last is shown."""
         file = check_file(path)
         self._container = open_container(path)
         try:
@@ -163,8 +165,6 @@ class VideoDecoder:
         loose = has_loose_clock(self._container)
         self._clock = StreamClock(1 / fps, None if loose else self._ending)
         self.can_seek = bool(_SEEKABLE & set(self._container.format.name.split(",")))
-        self.seconds = -math.inf
-        """When the picture grabbed last is shown."""
 
     @property
     def is_odd(self) -> bool:
@@ -277,7 +277,7 @@ class VideoDecoder:
         """Keep the first error. The time is that of the picture before, so it is approximate."""
         if self.complaint and "could not be decoded" in self.complaint:
             return
-        where = f"frames after {max(getattr(self, 'seconds', 0.0), 0.0):.2f} s"
+        where = f"frames after {max(self.seconds, 0.0):.2f} s"
         self._note(f"{where} could not be decoded: {explained(error)}")
 
     def _origin(self) -> float:
