@@ -122,7 +122,14 @@ class Ucf101Model:
         }
         num_classes = len(self._shards.class_names)
         if arguments.model == "conv3d":
-            return build_conv3d(num_classes, **conv3d_options(recipe), **common)
+            return build_conv3d(
+                num_classes,
+                num_frames=recipe.num_frames,
+                channels=recipe.channels,
+                head=recipe.head,
+                normalization=recipe.normalization,
+                **common,
+            )
         if arguments.model == "crnn":
             return build_crnn(num_classes, **common)
         head = build_resnet_crnn(
@@ -162,8 +169,3 @@ class Ucf101Model:
                 *(FEATURES, self._shards, clips, settings, compiled(self._resnet)),
                 progress=progress,
             )
-
-
-def conv3d_options(recipe: Recipe) -> dict[str, Any]:
-    """Of `build_conv3d` and `conv3d_sizes`, besides the size of the frames."""
-    return {"num_frames": recipe.num_frames, "channels": recipe.channels, "head": recipe.head}

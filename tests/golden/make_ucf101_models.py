@@ -1,18 +1,22 @@
 """Make ucf101_models.npz: the networks of HHTseng/video-classification, in plain PyTorch.
 
     pip install -e ".[benchmark]" pillow
-    python tests/golden/make_ucf101_models.py
+    git clone https://github.com/HHTseng/video-classification CLONE
+    python tests/golden/make_ucf101_models.py CLONE
 
 Two of the networks are those that `python -m experiments.bench_ucf101` measures. All are written
 anew from the published layers, sizes and names of weights; only those are the original's.
 Weights are not kept but made by make_resnet.py's rule, `value`; frames by `clip`. Both are repeated
-by the test. Dropout is 0, as in the original's scripts.
+by the test. Dropout is 0, as in the original's scripts. Pixels are normalised by the numbers that
+stand in the original's scripts, read from CLONE.
 
 Arrays: of each state dict at the original's sizes `<network>_keys`, `<network>_shapes` (filled up
 with -1) and `<network>_parameters`, the count of trainable ones. Of small networks with 5 classes:
 
 - `conv3d_logits` (2, 5): clips of 10 frames of 64 x 80. After one forward pass in training
-  `conv3d_train_logits`, and `conv3d_train_mean` and `_variance` of bn2.
+  `conv3d_train_logits`, and `conv3d_train_mean` and `_variance` of bn2. `conv3d_imagenet_logits`:
+  the same clips with the normalisation of before 2019-05-30. `conv3d_normalization` (2, 2): mean
+  and deviation now and then, of a grey pixel from 0 to 1.
 - `crnn_logits` (3, 5): clips of 4, 7 and 1 frames of 64 x 80, each by itself, so without padding.
   In training, two clips of 10 frames: `crnn_train_logits`, `_mean` and `_variance` of conv4's norm
   where all frames are normalised together; `crnn_steps_mean` and `_variance` where the first frames
@@ -21,6 +25,10 @@ with -1) and `<network>_parameters`, the count of trainable ones. Of small netwo
   three clips together in training, the ResNet in evaluation, `_mean` and `_variance` of bn2.
 """
 
+import ast
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +41,16 @@ from experiments.bench_ucf101.torch_models import Conv3D, Decoder, FrameEncoder
 
 SEED = 101
 NUM_CLASSES = 5
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+NOW, BEFORE = "99ebf20", "ac8e12b~1"  # the newest commit; the last of ImageNet's normalisation
+NORMALIZE = re.compile(r"transforms\.Normalize\(mean=(\[[0-9., ]+\]), std=(\[[0-9., ]+\])\)")
+
+
+def published(script, commit=NOW):
+    """Mean and deviation in a script of the original, of pixels from 0 to 1, (2, channels)."""
+    show = ["git", "-C", sys.argv[1], "show", f"{commit}:{script}"]
+    text = subprocess.run(show, check=True, capture_output=True, text=True).stdout
+    ((mean, deviation),) = NORMALIZE.findall(text)
+    return np.array([ast.literal_eval(mean), ast.literal_eval(deviation)])
 
 
 def clip(number, num_frames, height, width):
@@ -44,15 +61,18 @@ def clip(number, num_frames, height, width):
     return frames + rng.integers(0, 56, frames.shape, np.uint8)
 
 
-def grey(frames):
-    """(1, frames, height, width), normalised by the first of the three means."""
+def grey(frames, commit):
+    """(1, frames, height, width), normalised; of three means and deviations torch takes the first
+    where a picture has one channel."""
+    mean, deviation = published("Conv3D/UCF101_3DCNN.py", commit)[:, 0]
     pictures = np.stack([np.array(Image.fromarray(frame).convert("L")) for frame in frames])
-    return torch.from_numpy(((pictures / 255 - MEAN[0]) / STD[0]).astype(np.float32))[None]
+    return torch.from_numpy(((pictures / 255 - mean) / deviation).astype(np.float32))[None]
 
 
-def colour(frames):
+def colour(frames, script):
     """(frames, 3, height, width), normalised."""
-    pixels = ((frames / 255 - MEAN) / STD).astype(np.float32)
+    mean, deviation = published(script)
+    pixels = ((frames / 255 - mean) / deviation).astype(np.float32)
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
@@ -103,8 +123,14 @@ def statistics(name, norm):
 
 def conv3d():
     model = filled(Conv3D(10, 64, 80, NUM_CLASSES), "conv3d.")
-    clips = torch.stack([grey(clip(number, 10, 64, 80)) for number in (0, 1)])
+    clips, before = (
+        torch.stack([grey(clip(number, 10, 64, 80), commit) for number in (0, 1)])
+        for commit in (NOW, BEFORE)
+    )
     arrays = {"conv3d_logits": model(clips).numpy()}
+    arrays["conv3d_imagenet_logits"] = model(before).numpy()
+    numbers = [published("Conv3D/UCF101_3DCNN.py", commit)[:, 0] for commit in (NOW, BEFORE)]
+    arrays["conv3d_normalization"] = np.array(numbers)
     arrays["conv3d_train_logits"] = model.train()(clips).numpy()
     return arrays | statistics("conv3d_train", model.bn2)
 
@@ -112,9 +138,12 @@ def conv3d():
 def crnn():
     decoder = filled(Decoder(NUM_CLASSES), "decoder.")
     encoder = filled(FrameEncoder(64, 80), "crnn.")
-    clips = [colour(clip(number, length, 64, 80)) for number, length in enumerate((4, 7, 1))]
+    script = "CRNN/UCF101_CRNN.py"
+    clips = [
+        colour(clip(number, length, 64, 80), script) for number, length in enumerate((4, 7, 1))
+    ]
     arrays = {"crnn_logits": torch.cat([decoder(encoder(x)[None]) for x in clips]).numpy()}
-    clips = torch.stack([colour(clip(number, 10, 64, 80)) for number in (0, 1)])
+    clips = torch.stack([colour(clip(number, 10, 64, 80), script) for number in (0, 1)])
     for frame in range(10):
         encoder.train()(clips[:, frame])
     arrays |= statistics("crnn_steps", encoder.conv4[1])
@@ -128,7 +157,10 @@ def crnn():
 def resnet_crnn():
     decoder = filled(Decoder(NUM_CLASSES), "decoder.")
     encoder = filled(ResNetEncoder(50, momentum=1 - 0.99**10), "resnet_crnn.")
-    clips = [colour(clip(number, length, 64, 48)) for number, length in enumerate((4, 7, 1))]
+    script = "ResNetCRNN/UCF101_ResNetCRNN.py"
+    clips = [
+        colour(clip(number, length, 64, 48), script) for number, length in enumerate((4, 7, 1))
+    ]
     logits = torch.cat([decoder(encoder(x)[None]) for x in clips])
     encoder.train().resnet.eval()
     embeddings = encoder(torch.cat(clips)).split((4, 7, 1))

@@ -14,6 +14,12 @@ from ttrnn.models.resnet import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
 from ttrnn.models.torch_layers import TorchLayers
 
 Head = Literal["dense", "gap"]
+Normalization = Literal["half", "imagenet"]
+NORMALIZATIONS = {
+    "half": ((0.5,) * 3, (0.5,) * 3),
+    "imagenet": (IMAGENET_MEAN_RGB, IMAGENET_STD_RGB),
+}
+"""Mean and deviation of pixels from 0 to 1, of each colour; grey takes the first of each."""
 CONVOLUTIONS = ((32, 5), (48, 3))  # filters and size of each; both of stride 2
 SMALLEST_SIDE = 9  # whose last convolution leaves one value
 HIDDEN_UNITS = 256
@@ -29,6 +35,7 @@ def build_conv3d(
     width: int = 342,
     channels: int = 1,
     head: Head = "dense",
+    normalization: Normalization | None = None,
     dropout: float = 0.0,
     dtype: str | None = None,
     seed: int | None = None,
@@ -36,11 +43,12 @@ def build_conv3d(
 ) -> keras.Model:
     """Build the Conv3D network of HHTseng/video-classification, layer for layer.
 
-    Grey frames, less 0.485 and divided by 0.229 on a scale from 0 to 1, go through two
-    convolutions with batch normalisation, ReLU and dropout of channels: conv1, bn1, conv2, bn2.
-    All that is left goes to 256 units with ReLU, 256 with ReLU and dropout, and the classes: fc1
-    to fc3. At 28 frames of 256 x 342 fc1 has 320 million weights: `conv3d_sizes` says what that
-    takes before anything is allocated. `weights.ucf101_models` converts the original's files.
+    Grey frames, less 0.5 and divided by 0.5 on a scale from 0 to 1, go through two convolutions
+    with batch normalisation, ReLU and dropout of channels: conv1, bn1, conv2, bn2. All that is
+    left goes to 256 units with ReLU, 256 with ReLU and dropout, and the classes: fc1 to fc3. At 28
+    frames of 256 x 342 fc1 has 320 million weights: `conv3d_sizes` says what that takes before
+    anything is allocated. `weights.ucf101_models` converts the original's files; those trained
+    before 2019-05-30 need `normalization="imagenet"`.
 
     Args:
         num_classes: of the last layer.
@@ -48,6 +56,9 @@ def build_conv3d(
         height, width: of the frames, 9 or more.
         channels: 1, grey as the original reads frames; 3, RGB, normalised each by its own.
         head: "dense", the original's; "gap", fc1 of each channel's mean in place of its values.
+        normalization: "half", a mean and a deviation of 0.5, the original's since 2019-05-30;
+            "imagenet", ImageNet's, of which grey frames take red's 0.485 and 0.229, as the original
+            did before. None for "half" of grey frames and "imagenet" of RGB ones.
         dropout: share of what training drops; the original's script sets 0.
         dtype: policy of every layer, such as "mixed_bfloat16"; the softmax is float32.
         seed: of initial weights and dropout.
@@ -59,7 +70,7 @@ def build_conv3d(
         TensorFlow a clip of another length raises InvalidArgumentError.
 
     Raises:
-        ValueError: for sides that are too small, unknown `channels` or `head`.
+        ValueError: for sides that are too small, unknown `channels`, `head` or `normalization`.
     """
     _shapes(num_frames, height, width)
     _check(channels, head)
@@ -67,7 +78,7 @@ def build_conv3d(
     frames = keras.Input((height, width, 3), dtype="uint8", name="frames")
     lengths = keras.Input((), dtype="int32", name="num_frames")
     x = Grey(dtype="float32", name="grey")(frames) if channels == 1 else frames
-    means, deviations = IMAGENET_MEAN_RGB[:channels], IMAGENET_STD_RGB[:channels]
+    means, deviations = _statistics(normalization, channels)
     x = layers.normalized(x, means, deviations, "normalize")
     x = EqualClips(num_frames, dtype=layers.stored_dtype, name="clips")(x, lengths)
     for number, (filters, size) in enumerate(CONVOLUTIONS, 1):
@@ -147,6 +158,20 @@ def _shapes(num_frames: int, height: int, width: int) -> list[tuple[int, ...]]:
         shape = tuple((side - size) // 2 + 1 for side in shape)
         shapes.append(shape)
     return shapes
+
+
+def _statistics(
+    normalization: str | None, channels: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of each channel, on a scale from 0 to 1."""
+    if normalization is None:
+        normalization = "half" if channels == 1 else "imagenet"
+    if normalization not in NORMALIZATIONS:
+        raise ValueError(
+            f"normalization must be one of {', '.join(NORMALIZATIONS)}. Received {normalization!r}."
+        )
+    means, deviations = NORMALIZATIONS[normalization]
+    return means[:channels], deviations[:channels]
 
 
 def _check(channels: int, head: str) -> None:

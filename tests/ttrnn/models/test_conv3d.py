@@ -46,6 +46,21 @@ def test_logits_are_torchs(model):
     check(logits(model, two_clips()), "conv3d_logits")
 
 
+def test_the_normalization_is_the_one_in_the_originals_scripts():
+    """Red for one that was never published, or for the older one as the default."""
+    found = []
+    for options in ({}, {"normalization": "half"}, {"normalization": "imagenet"}):
+        layer = build_conv3d(2, **SMALL, **options).get_layer("normalize")
+        scale, offset = np.squeeze(layer.scale), np.squeeze(layer.offset)
+        found.append([-offset / (255 * scale), 1 / (255 * scale)])  # mean and deviation
+    now, before = GOLDEN["conv3d_normalization"]
+    np.testing.assert_allclose(found, [now, now, before], rtol=1e-6)
+
+
+def test_logits_of_older_weights_are_torchs():
+    check(logits(small_conv3d(normalization="imagenet"), two_clips()), "conv3d_imagenet_logits")
+
+
 def test_training_is_torchs():
     """Red for a momentum of 0.1 or 0.99, or normalisation by the moving statistics."""
     model = small_conv3d()
@@ -107,7 +122,7 @@ def test_rgb_is_normalised_channel_by_channel():
     model = build_conv3d(2, **SMALL, channels=3)
     frames = clip(0, 18, 16, 16)[:, :11, :10]
     seen = keras.Model(model.inputs, model.get_layer("clips").output)([frames, np.array([9, 9])])
-    wanted = (frames / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
+    wanted = (frames / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)  # ImageNet's
     np.testing.assert_allclose(seen, wanted.reshape(2, 9, 11, 10, 3), atol=1e-5)
 
 
