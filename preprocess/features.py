@@ -252,7 +252,10 @@ def _depends_on(shards: Shards, positions: Words, settings: FeatureSettings) -> 
         "network": settings.network,
         "frames": stored,
         "inputs": settings.inputs,
-        "seen": [*settings.crops.size, settings.crop, settings.num_crops],
+        "seen": [
+            *(*settings.crops.size, settings.crop, settings.num_crops),
+            *(settings.crops.short_sides or ()),
+        ],
         "clips": hashlib.sha256(json.dumps(clips).encode()).hexdigest(),
     }
 

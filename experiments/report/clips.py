@@ -98,7 +98,7 @@ class Sampling:
         if self.choice is None:
             return "all frames" if self.maxlen is None else f"at most {self.maxlen} frames"
         often = "" if self.places == 1 else f", {self.places} times"
-        if self.choice.sampling == "segments":
+        if self.choice.sampling != "window":
             return f"a frame of each of {self.choice.num_frames} equal parts{often}"
         where = "first" if self.choice.start == "first" and self.places == 1 else "consecutive"
         return f"at most {self.choice.num_frames} {where} frames{often}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,7 +15,7 @@ from preprocess.views import Crop, CropChoice, FrameChoice, Views, cut, read_fra
 choices = st.builds(
     FrameChoice,
     st.integers(1, 12),
-    st.sampled_from(["window", "segments"]),
+    st.sampled_from(["window", "segments", "rounded segments"]),
     st.sampled_from(["first", "random"]),
     st.booleans(),
 )
@@ -30,7 +32,8 @@ def test_drawn_frames_are_the_clips_in_order(
     assert frames.min() >= 0
     assert frames.max() < num_stored
     if num_stored >= choice.num_frames:
-        assert (np.diff(frames) > 0).all()
+        shares = choice.sampling == "rounded segments"  # neighbours share a frame
+        assert (np.diff(frames) >= (0 if shares else 1)).all()
         if choice.sampling == "window":
             assert (np.diff(frames) == 1).all()
             assert choice.start != "first" or frames[0] == 0
@@ -126,3 +129,98 @@ def test_views_are_read_and_written() -> None:
 def test_too_small_frames_are_told() -> None:
     with pytest.raises(PreprocessError, match="stored frames, which are 100x120"):
         CropChoice((112, 112)).require_fit((100, 120))
+
+
+GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "timesformer_views.npz")
+"""The original's own views; golden/make_timesformer_views.py says how they were made."""
+PICTURES = sorted(name.removeprefix("test_") for name in GOLDEN.files if name[:5] == "test_")
+SCALED = CropChoice((16, 16), mirror=True, short_sides=(19, 24))
+
+
+def original_pictures(name: str) -> tuple[tuple[int, int], np.ndarray]:
+    """Width and height, and the clip that make_timesformer_views.py's rule makes, in RGB."""
+    width, height = map(int, name.split("x"))
+    pictures = [
+        np.random.default_rng([2021, number]).integers(0, 256, (height, width, 3), np.uint8)
+        for number in range(11)
+    ]
+    return (width, height), np.stack(pictures)[..., ::-1]
+
+
+def assert_normalized(view: np.ndarray, golden: np.ndarray) -> None:
+    """A view uint8 (T, H, W, 3), RGB, against floats (3, T, H, W), BGR, less .45 and over .225.
+
+    The original scales floats, so what is rounded here is at most half a level off.
+    """
+    levels = (golden[::-1].transpose(1, 2, 3, 0) * 0.225 + 0.45) * 255
+    assert np.abs(view - levels).max() <= 0.5 + 1e-2
+
+
+@pytest.mark.parametrize("num_frames", [8, 16])
+def test_rounded_segments_are_the_originals(num_frames: int) -> None:
+    """Red when an edge is rounded down, halves go up, or the last frame of a segment is left out
+    of what training draws from."""
+    choice = FrameChoice(num_frames, "rounded segments")
+    for length, rows in enumerate(GOLDEN[f"segments_{num_frames}"], 1):
+        first, last, tested = rows.T
+        assert choice.tested(length, 0, 1).tolist() == tested.tolist()
+        rng = np.random.default_rng(length)
+        drawn = np.array([choice.drawn(length, rng) for _ in range(400)])
+        assert (drawn.min(axis=0) >= first).all()
+        assert (drawn.max(axis=0) <= last).all()
+        if length <= 5 * num_frames:  # each of up to 6 is drawn at least once in 400
+            assert drawn.min(axis=0).tolist() == first.tolist()
+            assert drawn.max(axis=0).tolist() == last.tolist()
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_crops_of_scaled_pictures_are_the_originals(name: str) -> None:
+    """Red when pictures lose their shape, are antialiased, or the middle is rounded down."""
+    size, pictures = original_pictures(name)
+    frames = FrameChoice(4, "rounded segments").tested(len(pictures), 0, 1)
+    for number in range(3):
+        view = cut(pictures[frames], SCALED.tested(size, number, 3), SCALED.size)
+        assert_normalized(view, GOLDEN[f"test_{name}"][number])
+    assert SCALED.tested(size, 0, 1) == SCALED.tested(size, 1, 3)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_training_crops_of_scaled_pictures_are_the_originals(name: str) -> None:
+    """Red when a crop is cut before the picture is scaled, or mirrored in another place."""
+    size, pictures = original_pictures(name)
+    rows, columns = GOLDEN[f"offsets_{name}"].tolist()
+    rng = np.random.default_rng(0)
+    drawn = [SCALED.drawn(size, rng) for _ in range(2000)]
+    assert {min(crop.scaled_width, crop.scaled_height) for crop in drawn} == set(range(19, 25))
+    of_22 = [crop for crop in drawn if min(crop.scaled_width, crop.scaled_height) == 22]
+    assert {crop.mirrored for crop in of_22} == {False, True}
+    assert (max(crop.top for crop in of_22), max(crop.left for crop in of_22)) == (
+        rows - 1,
+        columns - 1,
+    )
+    (scaled,) = {(crop.scaled_width, crop.scaled_height) for crop in of_22}
+    crop = Crop(min(1, rows - 1), min(3, columns - 1), 16, 16, True, *scaled)
+    frames = FrameChoice(4, "rounded segments").tested(len(pictures), 0, 1)
+    assert_normalized(cut(pictures[frames], crop, (16, 16)), GOLDEN[f"train_{name}"])
+
+
+def test_scaled_pictures_may_be_smaller_than_the_crop() -> None:
+    SCALED.require_fit((5, 4))
+    assert cut(np.zeros((1, 4, 5, 3), np.uint8), SCALED.tested((5, 4), 2, 3), (16, 16)).shape == (
+        *(1, 16, 16),
+        3,
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": (16, 12), "short_sides": (19, 24)}, "square crop"),
+        ({"size": (20, 20), "short_sides": (19, 24)}, "no less than the side"),
+        ({"size": (16, 16), "short_sides": (24, 19)}, "second no less"),
+        ({"size": (16, 16), "short_sides": (19, 24), "largest_zoom": 1.2}, "must be 1 then"),
+    ],
+)
+def test_short_sides_that_cannot_be_are_refused(options, message) -> None:
+    with pytest.raises(PreprocessError, match=message):
+        CropChoice(**options)
