@@ -58,6 +58,8 @@ def open_dataset(
         shards = shards or _shards_of(videos, settings, classes)
         extract = Extract(
             *(videos, shards, settings.size, settings.stride, settings.max_frames),
+            interpolation=settings.interpolation,
+            grey=settings.grey,
             classes=None if classes is None else tuple(classes),
             dataset=name,
             scheduler=scheduler,
@@ -102,6 +104,10 @@ def _suffix(settings: FrameSettings, classes: Sequence[str] | None) -> str:
         parts.append(f"stride{settings.stride}")
     if settings.max_frames != usual.max_frames:
         parts.append(f"first{settings.max_frames}")
+    if settings.interpolation != usual.interpolation:
+        parts.append(settings.interpolation)
+    if settings.grey:
+        parts.append("grey")
     if classes is not None:
         parts.append(f"{len(classes)}classes-{_digest(','.join(sorted(classes)))}")
     return "".join(f"-{part}" for part in parts)

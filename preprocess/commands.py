@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar
 from tyro.conf import Positional, Suppress
 from tyro.constructors import PrimitiveConstructorSpec
 
-from preprocess.settings import Compression, FrameSettings
+from preprocess.settings import Compression, FrameSettings, Interpolation
 
 EXIT_FAILED_CLIPS = 1
 
@@ -53,6 +53,11 @@ class Extract:
     """Keep at most so many frames of a clip."""
     compression: Compression = "lz4"
     """Of the shards: none is the fastest to write, zstd the smallest."""
+    interpolation: Interpolation = "linear"
+    """How pictures are scaled: linear is OpenCV's; pillow is Pillow's and torchvision's, which is
+    antialiased."""
+    grey: bool = False
+    """Make pictures grey before they are scaled."""
     classes: tuple[str, ...] | None = None
     """Extract only these classes."""
     jobs: int | None = None
@@ -75,7 +80,14 @@ class Extract:
         from preprocess.extract import extract
         from preprocess.progress import TerminalProgress
 
-        settings = FrameSettings(self.size, self.stride, self.max_frames, self.compression)
+        settings = FrameSettings(
+            self.size,
+            self.stride,
+            self.max_frames,
+            self.compression,
+            interpolation=self.interpolation,
+            grey=self.grey,
+        )
         started = time.monotonic()
         with TerminalProgress() as progress:
             summary = extract(
@@ -113,6 +125,10 @@ class Extract:
         words += ["--stride", str(self.stride)]
         if self.max_frames is not None:
             words += ["--max-frames", str(self.max_frames)]
+        if self.interpolation != "linear":
+            words += ["--interpolation", self.interpolation]
+        if self.grey:
+            words.append("--grey")
         if self.classes is not None:
             words += ["--classes", *self.classes]
         return f"python -m preprocess {shlex.join(words)}"

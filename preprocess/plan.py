@@ -107,10 +107,11 @@ def check_settings(index: DatasetIndex, settings: StoredSettings, folder: Path) 
         ShardError: if the directory's settings differ.
     """
     there, wanted = index.settings.to_json(), settings.to_json()
-    differing = [name for name in wanted if wanted[name] != there[name]]
+    names = dict.fromkeys([*wanted, *there])
+    differing = [name for name in names if wanted.get(name) != there.get(name)]
     if differing:
-        found = ", ".join(f"{name} {there[name]}" for name in differing)
-        asked = ", ".join(f"{name} {wanted[name]}" for name in differing)
+        found = ", ".join(f"{name} {there.get(name, 'as usual')}" for name in differing)
+        asked = ", ".join(f"{name} {wanted.get(name, 'as usual')}" for name in differing)
         raise ShardError(
             f"{folder} was made with {found}; this run asks for {asked}. "
             "Name another directory, or pass --overwrite to replace it."

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from preprocess.decode import FrameReader
 
 Compression = Literal["none", "lz4", "zstd"]
+Interpolation = Literal["linear", "pillow"]
 
 
 class StoredSettings(Protocol):
@@ -62,6 +63,8 @@ class FrameSettings:
         stride: every how many frames one is kept: 0, stride, 2 * stride, ...
         max_frames: how many frames of a clip are kept at most; None keeps all.
         compression: of the stored bytes; it never changes a pixel.
+        interpolation: how pictures are scaled; see `preprocess.transforms.FrameFit`.
+        grey: make pictures grey before they are scaled; the three channels are then equal.
 
     Raises:
         PreprocessError: if a setting is out of its range.
@@ -73,6 +76,8 @@ class FrameSettings:
     stride: int = 1
     max_frames: int | None = None
     compression: Compression = "lz4"
+    interpolation: Interpolation = "linear"
+    grey: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", tuple(self.size))
@@ -85,11 +90,12 @@ class FrameSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise PreprocessError(f"{name} must be at least 1. Received {value}.")
-        if self.compression not in get_args(Compression):
-            known = ", ".join(get_args(Compression))
-            raise PreprocessError(
-                f"compression must be one of {known}. Received {self.compression!r}."
-            )
+        for name, kind in (("compression", Compression), ("interpolation", Interpolation)):
+            if getattr(self, name) not in get_args(kind):
+                known = ", ".join(get_args(kind))
+                raise PreprocessError(
+                    f"{name} must be one of {known}. Received {getattr(self, name)!r}."
+                )
 
     @property
     def frame_shape(self) -> tuple[int, int, int]:
@@ -120,13 +126,18 @@ class FrameSettings:
             reader = FrameFolderReader
         else:
             reader = partial(VideoReader, threads=threads)
-        return reader(
-            clip.path, fit=FrameFit(self.size), stride=self.stride, max_frames=self.max_frames
-        )
+        fit = FrameFit(self.size, interpolation=self.interpolation, grey=self.grey)
+        return reader(clip.path, fit=fit, stride=self.stride, max_frames=self.max_frames)
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as plain values; `from_json` makes them again."""
-        return asdict(self) | {"size": list(self.size)}
+        """The settings as plain values; `from_json` makes them again.
+
+        Those that came later are left out where they are as they always were: shards made before
+        and after are the same.
+        """
+        values = asdict(self) | {"size": list(self.size)}
+        later = {"interpolation": "linear", "grey": False}
+        return {name: value for name, value in values.items() if later.get(name) != value}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> FrameSettings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -12,6 +13,7 @@ from preprocess.errors import PreprocessError
 
 Box = tuple[float, float, float, float]
 Picture = NDArray[np.uint8]
+Interpolation = Literal["linear", "area", "smooth", "pillow", "pillow-bicubic"]
 
 
 class Fit(Protocol):
@@ -34,23 +36,36 @@ class FrameFit:
         interpolation: "linear", OpenCV's default, looks at four pixels, however many a new one
             covers. "area" is the mean of those covered, at twice the cost of decoding small H.264.
             "smooth" is nearly that, and fast: linear to a multiple of the size, then means.
+            "pillow" and "pillow-bicubic" are Pillow's own resize, bilinear and bicubic: a new
+            pixel is a weighted mean of all that it covers. torchvision's Resize of an image is
+            the former.
         centred: take from each picture the mean of all its values first. Frames are then float32
             instead of uint8.
         box: the part of a picture that all the rest is about: (x1, y1, x2, y2) in fractions of
-            its width and height, to the nearest pixel. None for the whole.
+            its width and height, to the nearest pixel; for Pillow's interpolations, fractions of
+            a pixel are cut off. None for the whole.
+        grey: make the picture grey before it is scaled, as Pillow's convert("L") does. The three
+            channels of the frame are then equal.
 
     Raises:
-        PreprocessError: unless 0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1 in a box.
+        PreprocessError: unless 0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1 in a box, or if frames
+            are centred whose interpolation takes whole numbers only.
     """
 
     size: tuple[int, int]
     crop: Literal["none", "aspect"] = "none"
     margin: tuple[int, int, int, int] = (0, 0, 0, 0)
-    interpolation: Literal["linear", "area", "smooth"] = "linear"
+    interpolation: Interpolation = "linear"
     centred: bool = False
     box: Box | None = None
+    grey: bool = False
 
     def __post_init__(self) -> None:
+        if self.centred and (self.grey or self.interpolation in _PILLOW):
+            raise PreprocessError(
+                "Centred frames must be scaled in colour by linear, area or smooth. Received "
+                f"{self.interpolation!r}{' and grey' if self.grey else ''}."
+            )
         if self.box is None:
             return
         x1, y1, x2, y2 = self.box
@@ -74,7 +89,11 @@ class FrameFit:
         """Fill a frame (height, width, 3), RGB, from a picture (any height, any width, 3), BGR."""
         import cv2
 
-        pixels: NDArray[Any] = picture if self.box is None else _cut_box(picture, self.box)
+        pixels: NDArray[Any] = picture
+        if self.box is not None:
+            pixels = _cut_box(picture, self.box, int if self.interpolation in _PILLOW else round)
+        if self.grey:
+            pixels = _grey(pixels)
         if self.centred:
             pixels = pixels.astype(np.float32)
             pixels -= pixels.mean(dtype=np.float64)
@@ -107,11 +126,11 @@ class StackedFits:
             top += height
 
 
-def _cut_box(picture: Picture, box: Box) -> Picture:
+def _cut_box(picture: Picture, box: Box, to_whole: Callable[[float], int]) -> Picture:
     """What of a picture lies in a box, at least one pixel."""
     height, width = picture.shape[:2]
-    left, top = min(round(box[0] * width), width - 1), min(round(box[1] * height), height - 1)
-    right, bottom = max(round(box[2] * width), left + 1), max(round(box[3] * height), top + 1)
+    left, top = min(to_whole(box[0] * width), width - 1), min(to_whole(box[1] * height), height - 1)
+    right, bottom = max(to_whole(box[2] * width), left + 1), max(to_whole(box[3] * height), top + 1)
     return picture[top:bottom, left:right]
 
 
@@ -122,6 +141,14 @@ def _cut_to_aspect(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     kept_height = max(min(height, round(width * size[1] / size[0])), 1)
     left, top = (width - kept_width) // 2, (height - kept_height) // 2
     return pixels[top : top + kept_height, left : left + kept_width]
+
+
+def _grey(picture: Picture) -> Picture:
+    """A picture BGR as grey values, three times each. OpenCV rounds some of them otherwise."""
+    from PIL import Image
+
+    grey = np.asarray(Image.fromarray(np.ascontiguousarray(picture[..., ::-1])).convert("L"))
+    return np.repeat(grey[..., None], 3, axis=2)
 
 
 def _linear(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
@@ -144,4 +171,30 @@ def _smooth(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     return _area(_linear(pixels, (factor * size[0], factor * size[1])), size)
 
 
-_RESIZE = {"linear": _linear, "area": _area, "smooth": _smooth}
+def _pillow(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    return pillow_resize(pixels, size)
+
+
+def _pillow_bicubic(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    return pillow_resize(pixels, size, bicubic=True)
+
+
+def pillow_resize(picture: Picture, size: tuple[int, int], *, bicubic: bool = False) -> Picture:
+    """A picture, uint8 (H, W, 3), scaled by Pillow to a width and height, antialiased.
+
+    Each channel is scaled by itself, so that their order does not matter.
+    """
+    from PIL import Image
+
+    method = Image.Resampling.BICUBIC if bicubic else Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize(size, method))
+
+
+_PILLOW = ("pillow", "pillow-bicubic")
+_RESIZE = {
+    "linear": _linear,
+    "area": _area,
+    "smooth": _smooth,
+    "pillow": _pillow,
+    "pillow-bicubic": _pillow_bicubic,
+}

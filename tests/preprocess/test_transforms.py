@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
+from preprocess.errors import PreprocessError
 from preprocess.transforms import FrameFit
 
 
@@ -94,3 +96,68 @@ def test_any_picture_fills_the_frame(source, size, crop, interpolation, centred)
     assert frame.shape == (size[1], size[0], 3)
     assert np.ptp(frame) == 0
     assert frame[0, 0, 0] == (0 if centred else 77)
+
+
+SHAPES = [(64, 48), (320, 240), (37, 90), (20, 30), (7, 5), (1, 1)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    ("interpolation", "method"), [("pillow", "BILINEAR"), ("pillow-bicubic", "BICUBIC")]
+)
+def test_pillows_resize_to_the_pixel(shape, interpolation, method) -> None:
+    """Red for OpenCV's resize, which is not antialiased, and for a rounding of its own."""
+    pixels = picture(*shape)
+    rgb = Image.fromarray(np.ascontiguousarray(pixels[..., ::-1]))
+    wanted = np.array(rgb.resize((20, 30), Image.Resampling[method]))
+    np.testing.assert_array_equal(
+        fitted(FrameFit((20, 30), interpolation=interpolation), pixels), wanted
+    )
+
+
+def triangle_means(values: np.ndarray, length: int) -> np.ndarray:
+    """Along the first axis: of each new place the mean of the old ones, weighted by a triangle as
+    wide as two new ones, or two old ones where there are fewer of these."""
+    scale = max(len(values) / length, 1)
+    centres = (np.arange(length) + 0.5) * len(values) / length
+    distance = np.abs(np.arange(len(values)) + 0.5 - centres[:, None]) / scale
+    weights = np.maximum(1 - distance, 0)
+    return np.tensordot(weights / weights.sum(axis=1, keepdims=True), values, 1)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_pillows_resize_is_a_mean_over_triangles(shape) -> None:
+    """By NumPy alone. Two passes are each rounded."""
+    pixels = picture(*shape)
+    wanted = triangle_means(pixels.astype(float), 30)
+    wanted = triangle_means(wanted.swapaxes(0, 1), 20).swapaxes(0, 1)[..., ::-1]
+    found = fitted(FrameFit((20, 30), interpolation="pillow"), pixels)
+    assert np.abs(found - wanted).max() <= 1.01
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "pillow"])
+def test_grey_comes_before_scaling(interpolation: str) -> None:
+    """Red when colours are scaled and then made grey, or grey is OpenCV's."""
+    pixels = picture(64, 48)
+    grey = Image.fromarray(np.ascontiguousarray(pixels[..., ::-1])).convert("L")
+    found = fitted(FrameFit((20, 30), interpolation=interpolation, grey=True), pixels)
+    if interpolation == "pillow":
+        wanted = np.array(grey.resize((20, 30), Image.Resampling.BILINEAR))
+    else:
+        wanted = cv2.resize(np.array(grey), (20, 30))
+    np.testing.assert_array_equal(found, np.repeat(wanted[..., None], 3, axis=2))
+
+
+def test_pillows_box_is_cut_as_the_original_cuts_it() -> None:
+    """eqy/autotosis: `crop` of whole pixels, fractions cut off, then a bicubic resize."""
+    pixels, box = picture(101, 57), (0.7833, 0.1296, 0.9682, 0.3694)
+    rgb = Image.fromarray(np.ascontiguousarray(pixels[..., ::-1]))
+    wanted = rgb.crop((79, 7, 97, 21)).resize((32, 32))  # 79.1, 7.4, 97.8, 21.1
+    found = fitted(FrameFit((32, 32), interpolation="pillow-bicubic", box=box), pixels)
+    np.testing.assert_array_equal(found, np.array(wanted))
+
+
+@pytest.mark.parametrize("options", [{"interpolation": "pillow"}, {"grey": True}])
+def test_centred_frames_are_not_scaled_in_whole_numbers(options) -> None:
+    with pytest.raises(PreprocessError, match="Centred frames must"):
+        FrameFit((8, 8), centred=True, **options)

@@ -22,9 +22,9 @@ class OriginalAugmentation:
     """Crop and erase what is seen; erase some of the spectrogram, always.
 
     Each part that is seen is cropped at random and brought back to its size (torchvision's
-    RandomResizedCrop), then, half the time, a rectangle of it is blackened (RandomErasing). In
-    the spectrogram a rectangle of 0.1 to 1.0 of its area is blackened every time, so that it is
-    not relied on alone. Nothing is mirrored.
+    RandomResizedCrop, which has Pillow scale it), then, half the time, a rectangle of it is
+    blackened (RandomErasing). In the spectrogram a rectangle of 0.1 to 1.0 of its area is
+    blackened every time, so that it is not relied on alone. Nothing is mirrored.
 
     Args:
         settings: of the pictures.
@@ -61,7 +61,7 @@ class OriginalAugmentation:
         return changed
 
     def _cropped(self, part: Picture, rng: np.random.Generator) -> Picture:
-        import cv2
+        from preprocess.transforms import pillow_resize
 
         side = len(part)
         height, width = side, side  # where no crop fits: all of it, which is square
@@ -74,7 +74,7 @@ class OriginalAugmentation:
                 break
         top, left = rng.integers(side - height + 1), rng.integers(side - width + 1)
         crop = part[top : top + height, left : left + width]
-        return cv2.resize(crop, (side, side), interpolation=cv2.INTER_LINEAR)
+        return pillow_resize(crop, (side, side))
 
     def _seen_rectangle(self, side: int, rng: np.random.Generator) -> tuple[int, int] | None:
         """Height and width; the ratio is drawn by its logarithm, and a few tries must do."""
