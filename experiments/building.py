@@ -80,17 +80,20 @@ class OptimizerSettings(Protocol):
     def clip_norm(self) -> float | None:
         """Largest norm of all gradients together."""
 
+    @property
+    def epsilon(self) -> float:
+        """Of Adam, added to the root of the second moment."""
+
 
 def build_optimizer(recipe: OptimizerSettings, num_steps: int) -> keras.Optimizer:
     """Adam, or AdamW with weight decay, over `num_steps` steps of the recipe's schedule."""
     rate: Any = recipe.learning_rate
     if recipe.schedule == "cosine":
         rate = cosine_schedule(rate, num_steps, warmup_share=recipe.warmup_share)
+    common: Any = {"epsilon": recipe.epsilon, "global_clipnorm": recipe.clip_norm}
     if recipe.weight_decay:
-        return keras.optimizers.AdamW(
-            rate, weight_decay=recipe.weight_decay, global_clipnorm=recipe.clip_norm
-        )
-    return keras.optimizers.Adam(rate, global_clipnorm=recipe.clip_norm)
+        return keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, **common)
+    return keras.optimizers.Adam(rate, **common)
 
 
 def cosine_schedule(

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments import formatting
 from experiments.clip_arguments import ClipArguments, Strategy
-from experiments.clip_recipe import ClipRecipe
+from experiments.clip_recipe import ClipRecipe, Size
 from experiments.datasets import open_dataset
 from preprocess.catalog import Dataset
+from preprocess.clip_sets import find_clip_set
+from preprocess.errors import DecodeError
 from preprocess.listed_parts import read_parts, split_by_parts
 from preprocess.official_lists import join_clips, read_official_split
 from preprocess.reader import Shards
+from preprocess.settings import FrameSettings
 from preprocess.splits import Split, make_split, split_as_listed
 
 
@@ -24,11 +28,13 @@ def open_clips(dataset: Dataset, arguments: ClipArguments, recipe: ClipRecipe) -
     Raises:
         PreprocessError, ValueError: if they are not there, or otherwise.
     """
+    size = recipe.frame_size or _own_size(dataset, arguments, recipe)
+    settings = recipe.settings(size)
     shards = open_dataset(
         dataset,
         videos=arguments.videos,
         shards=arguments.shards,
-        settings=recipe.settings(),
+        settings=settings,
         classes=arguments.classes,
         jobs=arguments.jobs,
         scheduler=arguments.scheduler,
@@ -41,7 +47,63 @@ def open_clips(dataset: Dataset, arguments: ClipArguments, recipe: ClipRecipe) -
             f"{shards.folder} holds every {formatting.ordinal(shards.stride)}. Extract again with "
             f"--stride {recipe.stride}, or say --set stride={shards.stride}."
         )
+    _tell_of_other_frames(shards, settings)
     return shards
+
+
+def _tell_of_other_frames(shards: Shards, wanted: FrameSettings) -> None:
+    """Shards that were made otherwise than the recipe would have made them are still used."""
+    there = shards.settings
+    assert isinstance(there, FrameSettings)
+    names = ("interpolation", "grey")
+    differing = [name for name in names if getattr(there, name) != getattr(wanted, name)]
+    if differing:
+        found, asked = (
+            ", ".join(f"{name}={getattr(one, name)}" for name in differing)
+            for one in (there, wanted)
+        )
+        print(
+            f"{shards.folder} was extracted with {found}; the recipe extracts with {asked}, so its "
+            "pixels differ. Extract --videos again to have the recipe's.",
+            file=sys.stderr,
+        )
+
+
+def _own_size(dataset: Dataset, arguments: ClipArguments, recipe: ClipRecipe) -> Size:
+    """The commonest size of the clips' pictures, for a recipe that keeps their shape.
+
+    Pictures larger than any that the recipe scales to are stored at the largest of these.
+    """
+    if arguments.videos is None and arguments.shards is not None:
+        return FrameSettings().size  # nothing is extracted
+    clips = find_clip_set(arguments.videos or Path(dataset.default_videos_dir)).clips
+    wanted = arguments.classes
+    sizes: Counter[Size] = Counter()
+    for clip in clips:
+        if wanted is not None and clip.class_name not in wanted:
+            continue
+        try:
+            with FrameSettings().open(clip, threads=1) as reader:
+                sizes[reader.info.width, reader.info.height] += 1
+        except DecodeError:
+            continue  # extraction names it
+    if not sizes:
+        return FrameSettings().size  # extraction says why
+    ((width, height), number), *_ = sizes.most_common(1)
+    size = width, height
+    if recipe.short_sides is not None and min(size) > recipe.short_sides[1]:
+        share = recipe.short_sides[1] / min(size)
+        size = round(width * share), round(height * share)
+    print(f"Frames are stored as {size[0]}x{size[1]}, the shape of the clips' pictures.")
+    others = sum(count for (w, h), count in sizes.items() if (w, h) != (width, height))
+    if others:
+        print(
+            f"{others} of {others + number} clips have pictures of another size than "
+            f"{width}x{height}, which are stretched to it. Give --set frame_size=[W,H] for another "
+            "size, or clips of one size.",
+            file=sys.stderr,
+        )
+    return size
 
 
 def split_clips(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from preprocess.settings import FrameSettings
+from preprocess.errors import PreprocessError
+from preprocess.settings import FrameSettings, Interpolation
 from preprocess.views import CropChoice, FrameChoice, Inputs, Sampling, Start, Views
 
 if TYPE_CHECKING:
@@ -28,10 +29,16 @@ class ClipRecipe:
     """Share of all steps over which a cosine's learning rate rises from 0."""
     weight_decay: float
     clip_norm: float | None
+    epsilon: float
+    """Of Adam, added to the root of the second moment."""
     label_smoothing: float
     dropout: float
-    frame_size: Size
-    """Width and height of the stored frames."""
+    frame_size: Size | None
+    """Width and height of the stored frames; None for those of the clips' own pictures."""
+    interpolation: Interpolation
+    """How pictures are scaled to it; see `preprocess.transforms.FrameFit`."""
+    grey: bool
+    """Whether pictures are made grey before they are scaled."""
     crop_size: Size
     """Width and height of what the model sees of them."""
     inputs: Inputs
@@ -45,7 +52,8 @@ class ClipRecipe:
     """See `preprocess.views.FrameChoice`, both."""
     largest_zoom: float
     mirror: bool
-    """See `preprocess.views.CropChoice`, both."""
+    short_sides: Size | None
+    """See `preprocess.views.CropChoice`, all three."""
     contrast: float
     brightness: float
     """By how much a training clip's light is changed at most; see `preprocess.augment`."""
@@ -60,13 +68,27 @@ class ClipRecipe:
 
     def check(self) -> None:
         """Raise PreprocessError for what would fail only after the frames are extracted."""
-        self.crops.require_fit(self.frame_size)
+        if self.frame_size is not None:
+            self.crops.require_fit(self.frame_size)
+        elif self.short_sides is None:
+            raise PreprocessError(
+                "frame_size must be a width and a height unless short_sides scales the pictures. "
+                "Received null for both; give one of them."
+            )
         self.places  # noqa: B018 - is read
 
-    def settings(self) -> FrameSettings:
-        """Of the frames to extract: of clips of which only the start is ever seen, only that."""
+    def settings(self, size: Size | None = None) -> FrameSettings:
+        """Of the frames to extract: of clips of which only the start is ever seen, only that.
+
+        Args:
+            size: of the frames, where the recipe's is that of the clips' own pictures.
+        """
         seen = self.num_frames if self.start == "first" and self.places.temporal == 1 else None
-        return FrameSettings(self.frame_size, self.stride, seen)
+        size = self.frame_size or size
+        assert size is not None
+        return FrameSettings(
+            size, self.stride, seen, interpolation=self.interpolation, grey=self.grey
+        )
 
     def choice(self, *, varlen: bool = False) -> FrameChoice:
         """Which frames make a view."""
@@ -75,7 +97,7 @@ class ClipRecipe:
     @property
     def crops(self) -> CropChoice:
         """Which part of a picture makes a view."""
-        return CropChoice(self.crop_size, self.largest_zoom, self.mirror)
+        return CropChoice(self.crop_size, self.largest_zoom, self.mirror, self.short_sides)
 
     @property
     def relighting(self) -> Augmentation | None:

@@ -38,6 +38,8 @@ class Recipe:
     """How often a training clip's mean frame is hidden, where the classifier sees it."""
     weight_decay: float
     clip_norm: float | None
+    epsilon: float
+    """Of Adam, added to the root of the second moment."""
     schedule: Literal["constant", "cosine"]
     warmup_share: float
     """Share of all steps over which the learning rate rises from 0."""
@@ -106,6 +108,9 @@ def _fits(value: Any, default: Any, kind: Any) -> bool:
         return type(value) in (kind, *get_args(kind))
     if kind is int:
         return isinstance(value, int)
+    takes_tuple = any(get_origin(one) is tuple for one in (kind, *get_args(kind)))
+    if takes_tuple or isinstance(value, tuple):
+        return takes_tuple and isinstance(value, tuple)
     if isinstance(default, (int, float)) or default is None:
         return not isinstance(default, bool) and isinstance(value, (int, float))
     return isinstance(value, type(default))
@@ -115,8 +120,9 @@ def _is_choice(kind: Any) -> bool:
     return get_origin(kind) is Literal
 
 
-# Yang et al. 2017 and its published script: Keras 2's initializer and hard sigmoid, pixels as
-# int8 values, Adam, no selection on a validation part. 100 epochs in the paper, 1001 in the script.
+# Yang et al. 2017 and its published script: Keras 2's initializer, hard sigmoid and epsilon of
+# Adam, pixels as int8 values, no selection on a validation part. 100 epochs in the paper, 1001 in
+# the script.
 PAPER = Recipe(
     name="paper",
     epochs=100,
@@ -135,6 +141,7 @@ PAPER = Recipe(
     scene_dropout=0.0,
     weight_decay=0.0,
     clip_norm=None,
+    epsilon=1e-8,
     schedule="constant",
     warmup_share=0.0,
     label_smoothing=0.0,
@@ -166,6 +173,7 @@ TUNED = Recipe(
     scene_dropout=0.5,
     weight_decay=1e-4,
     clip_norm=1.0,
+    epsilon=1e-7,
     schedule="cosine",
     warmup_share=0.05,
     label_smoothing=0.0,

@@ -26,6 +26,7 @@ from preprocess.views import CropChoice, FrameChoice
 
 _REFERENCE = "Keras, float32"
 _CLASSES = 400
+_STORED_SIZE = (341, 256)
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def _random_run(folder: Path) -> Path:
     recipe = arguments.made_recipe()
     folder.mkdir()
     names = tuple(f"class {number}" for number in range(_CLASSES))
-    settings = FrameSettings(recipe.frame_size, recipe.stride)
+    settings = FrameSettings(_STORED_SIZE, recipe.stride)
     crops = CropChoice(recipe.crop_size)
     seen = Seen(names, settings, FrameChoice(recipe.num_frames, "segments"), crops, 64)
     keep_model(folder, build_model(arguments, recipe, _CLASSES), seen)

@@ -74,6 +74,7 @@ def build_classifier(
         rate,
         rate_multipliers(model, recipe.layer_decay),
         weight_decay=recipe.weight_decay,
+        epsilon=recipe.epsilon,
         global_clipnorm=recipe.clip_norm,
     )
     return Classifier(

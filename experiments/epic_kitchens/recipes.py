@@ -1,8 +1,9 @@
 """Training recipes of the TimeSformer job, as data: `original` as published, `tuned` as ours.
 
 The original's values are those of fran6co/epic_kitchens: 50 epochs of Adam, a clip a step, 8
-segments of which training draws a frame each and testing takes the middle one, a short side of 256
-to 320 pixels of which 224 are seen, and the epoch best by validation.
+segments of which training draws a frame each and testing takes the middle one, and the epoch best
+by validation. Pictures keep their shape: in training they are scaled to a short side of 256 to 320
+pixels, of which 224 are seen, in tests to one of 224.
 """
 
 from __future__ import annotations
@@ -42,13 +43,15 @@ class Size:
     dim: int = 768
     depth: int = 12
     heads: int = 12
+    short_sides: tuple[int, int] = (256, 320)
+    """Between which the original scales its training pictures."""
 
 
 SIZES: dict[SizeName, Size] = {
     "base": Size(8, 224),
-    "hr": Size(16, 448),
+    "hr": Size(16, 448, short_sides=(448, 512)),
     "large": Size(96, 224),
-    "small": Size(16, 64, patch_size=8, dim=96, depth=4, heads=4),
+    "small": Size(16, 64, patch_size=8, dim=96, depth=4, heads=4, short_sides=(73, 91)),
 }
 
 _ORIGINAL = Recipe(
@@ -60,17 +63,21 @@ _ORIGINAL = Recipe(
     warmup_share=0.0,
     weight_decay=0.0,
     clip_norm=None,
+    epsilon=1e-8,
     label_smoothing=0.0,
     dropout=0.0,
-    frame_size=(341, 256),
+    frame_size=None,
+    interpolation="linear",
+    grey=False,
     crop_size=(224, 224),
     inputs="frames",
     num_frames=8,
     stride=1,
-    sampling="segments",
+    sampling="rounded segments",
     start="random",
-    largest_zoom=1.25,
+    largest_zoom=1.0,
     mirror=True,
+    short_sides=(256, 320),
     contrast=0.0,
     brightness=0.0,
     validation="held out",
@@ -94,7 +101,12 @@ _TUNED = replace(
     warmup_share=0.1,
     weight_decay=0.05,
     clip_norm=1.0,
+    epsilon=1e-7,
     label_smoothing=0.1,
+    frame_size=(341, 256),
+    sampling="segments",
+    largest_zoom=1.25,
+    short_sides=None,
     layer_decay=0.75,
     num_operations=2,
     magnitude=5.0,
@@ -107,13 +119,15 @@ RECIPES = {recipe.name: recipe for recipe in (_ORIGINAL, _TUNED)}
 def sized(recipe: Recipe, size: SizeName) -> Recipe:
     """A recipe with the frames that a model of that size sees."""
     wanted = SIZES[size]
-    short = round(wanted.image_size * 256 / 224)
-    return replace(
+    recipe = replace(
         recipe,
-        frame_size=(round(short * 4 / 3), short),
         crop_size=(wanted.image_size, wanted.image_size),
         num_frames=wanted.num_frames,
     )
+    if recipe.short_sides is not None:
+        return replace(recipe, short_sides=wanted.short_sides)
+    short = round(wanted.image_size * 256 / 224)
+    return replace(recipe, frame_size=(round(short * 4 / 3), short))
 
 
 def for_demo(recipe: Recipe) -> Recipe:
@@ -126,8 +140,10 @@ def for_demo(recipe: Recipe) -> Recipe:
         learning_rate=1e-3,
         frame_size=(64, 64),
         inputs="foreground",
+        sampling="segments",
         largest_zoom=1.0,
         mirror=False,
+        short_sides=None,
         layer_decay=1.0,
         num_operations=0,
         drop_path=0.0,

@@ -83,6 +83,11 @@ class Arguments(ClipArguments):
         recipe = recipe_for(self.recipe, self.model, varlen=self.varlen)
         recipe = reduced(recipe, self.model) if self.on_demo else recipe
         recipe = self.overridden(recipe, {"head": self.head})
+        if self.model == "conv3d" and recipe.grey and recipe.channels == 3:
+            raise ValueError(
+                "channels=3 needs frames in colour, and the recipe stores grey ones. Add --set "
+                "grey=false."
+            )
         moved = recipe.mirror or recipe.largest_zoom > 1 or recipe.relighting
         if self.model == "resnet-crnn" and moved:
             raise ValueError(

@@ -1,8 +1,8 @@
 """Training recipes of the UCF101 job, as data: `original` as published, `tuned` as ours.
 
 The original's values are those of HHTseng/video-classification's scripts. It scales frames to the
-model's size without regard to their shape, looks at the first ones of a clip, validates on the
-clips it tests, and reports the best epoch.
+model's size by Pillow, without regard to their shape, after making them grey for conv3d; it looks
+at the first ones of a clip, validates on the clips it tests, and reports the best epoch.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ class Recipe(ClipRecipe):
     """Of conv3d: grey or RGB."""
     head: Literal["dense", "gap"]
     """Of conv3d: of all values, or of each channel's mean."""
+    normalization: Literal["half", "imagenet"]
+    """Of conv3d's pixels; see `ttrnn.models.build_conv3d`."""
 
 
 _ORIGINAL = Recipe(
@@ -34,9 +36,12 @@ _ORIGINAL = Recipe(
     warmup_share=0.0,
     weight_decay=0.0,
     clip_norm=None,
+    epsilon=1e-8,
     label_smoothing=0.0,
     dropout=0.0,
     frame_size=(342, 256),
+    interpolation="pillow",
+    grey=False,
     crop_size=(342, 256),
     inputs="frames",
     num_frames=28,
@@ -45,8 +50,10 @@ _ORIGINAL = Recipe(
     start="first",
     channels=1,
     head="dense",
+    normalization="half",
     largest_zoom=1.0,
     mirror=False,
+    short_sides=None,
     contrast=0.0,
     brightness=0.0,
     validation="test",
@@ -64,15 +71,18 @@ _TUNED = replace(
     warmup_share=0.05,
     weight_decay=1e-2,
     clip_norm=1.0,
+    epsilon=1e-7,
     label_smoothing=0.1,
     dropout=0.3,
     frame_size=(171, 128),
+    interpolation="linear",
     crop_size=(112, 112),
     num_frames=16,
     stride=4,
     sampling="segments",
     start="random",
     channels=3,
+    normalization="imagenet",
     largest_zoom=1.25,
     mirror=True,
     contrast=0.3,
@@ -112,6 +122,8 @@ def reduced(recipe: Recipe, model: ModelName) -> Recipe:
         batch_size=16,
         learning_rate=1e-3,
         frame_size=small,
+        interpolation="linear",
+        grey=False,
         crop_size=small,
         inputs="foreground",
         num_frames=24,
@@ -119,6 +131,7 @@ def reduced(recipe: Recipe, model: ModelName) -> Recipe:
         sampling="segments",
         start="random",
         channels=1,
+        normalization="imagenet",
         mirror=False,
         largest_zoom=1.0,
         dropout=0.0,
@@ -129,7 +142,7 @@ def reduced(recipe: Recipe, model: ModelName) -> Recipe:
 
 def _original(model: ModelName, varlen: bool) -> Recipe:
     if model == "conv3d":
-        return replace(_ORIGINAL, epochs=15)
+        return replace(_ORIGINAL, epochs=15, grey=True)
     if model == "crnn" and not varlen:
         return _ORIGINAL
     recipe = replace(_ORIGINAL, batch_size=40, learning_rate=1e-3)
