@@ -28,7 +28,7 @@ def open_clips(dataset: Dataset, arguments: ClipArguments, recipe: ClipRecipe) -
     Raises:
         PreprocessError, ValueError: if they are not there, or otherwise.
     """
-    size = recipe.frame_size or _own_size(dataset, arguments, recipe)
+    size = recipe.frame_size or _own_size(dataset, arguments)
     settings = recipe.settings(size)
     shards = open_dataset(
         dataset,
@@ -69,11 +69,8 @@ def _tell_of_other_frames(shards: Shards, wanted: FrameSettings) -> None:
         )
 
 
-def _own_size(dataset: Dataset, arguments: ClipArguments, recipe: ClipRecipe) -> Size:
-    """The commonest size of the clips' pictures, for a recipe that keeps their shape.
-
-    Pictures larger than any that the recipe scales to are stored at the largest of these.
-    """
+def _own_size(dataset: Dataset, arguments: ClipArguments) -> Size:
+    """The commonest size of the clips' pictures, for a recipe that scales them once, in views."""
     if arguments.videos is None and arguments.shards is not None:
         return FrameSettings().size  # nothing is extracted
     clips = find_clip_set(arguments.videos or Path(dataset.default_videos_dir)).clips
@@ -89,21 +86,21 @@ def _own_size(dataset: Dataset, arguments: ClipArguments, recipe: ClipRecipe) ->
             continue  # extraction names it
     if not sizes:
         return FrameSettings().size  # extraction says why
-    ((width, height), number), *_ = sizes.most_common(1)
-    size = width, height
-    if recipe.short_sides is not None and min(size) > recipe.short_sides[1]:
-        share = recipe.short_sides[1] / min(size)
-        size = round(width * share), round(height * share)
-    print(f"Frames are stored as {size[0]}x{size[1]}, the shape of the clips' pictures.")
-    others = sum(count for (w, h), count in sizes.items() if (w, h) != (width, height))
+    ((width, height), number), *others = sizes.most_common()
+    print(
+        f"Frames are stored as {width}x{height}, the size of the clips' own pictures, "
+        f"{formatting.size(3 * width * height)} each before compression; --set frame_size=[W,H] "
+        "stores others."
+    )
     if others:
+        num_others = sum(count for _, count in others)
         print(
-            f"{others} of {others + number} clips have pictures of another size than "
-            f"{width}x{height}, which are stretched to it. Give --set frame_size=[W,H] for another "
-            "size, or clips of one size.",
+            f"{num_others} of {num_others + number} clips have pictures of another size than "
+            f"{width}x{height}, which are stretched to it. For the original's answers give clips "
+            "of one size.",
             file=sys.stderr,
         )
-    return size
+    return width, height
 
 
 def split_clips(

@@ -16,13 +16,14 @@ _KERAS_WEIGHTS = ".weights.h5"
 _IMAGENET_CLASSES = 1000
 
 
-def read_resnet(file: Path, depth: int) -> dict[str, np.ndarray]:
+def read_resnet(file: Path, depth: int, *, last_layer: bool = False) -> dict[str, np.ndarray]:
     """A ResNet's arrays by layer/variable, without those of its last layer.
 
     Args:
-        file: what `python -m weights convert` wrote (.weights.h5, .safetensors), or torchvision's
-            own file (.pth, .safetensors).
+        file: what `python -m weights convert` wrote (.weights.h5, .safetensors), torchvision's
+            own file (.pth, .safetensors), or a checkpoint of such a network (.pth.tar).
         depth: of the ResNet in the file.
+        last_layer: with those of its last layer, `fc/kernel` and `fc/bias`.
 
     Raises:
         WeightsError: if the file cannot be read, or is that of another network.
@@ -36,6 +37,8 @@ def read_resnet(file: Path, depth: int) -> dict[str, np.ndarray]:
         arrays = read_arrays(file)
         if not any("/" in name for name in arrays):
             arrays = resnet_arrays(arrays)
+    if last_layer:
+        return arrays
     return {name: array for name, array in arrays.items() if not name.startswith("fc/")}
 
 

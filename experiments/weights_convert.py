@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
@@ -39,6 +39,9 @@ class Convert:
     """The decoder's file of a ucf101_crnn or ucf101_resnet_crnn; FILE is the encoder's."""
     clip_shape: tuple[int, int, int] = (28, 256, 342)
     """Frames, height and width that a ucf101_conv3d or ucf101_crnn was made for."""
+    class_order: Literal["official", "file"] = "official"
+    """Of a UCF101 model of 101 classes: official, that of classInd.txt and of this suite; file, as
+    they are, the original's order, in which capitals come before small letters."""
     num_classes: int | None = None
     """Classes of a timesformer, if others than the file's: its last layer then starts anew."""
     num_frames: int | None = None
@@ -119,12 +122,34 @@ class Convert:
         arrays = read_arrays(self.file)
         if self.decoder is not None:
             both = crnn_arrays if self.model == "ucf101_crnn" else resnet_crnn_arrays
-            return both(arrays, read_arrays(self.decoder))
+            return self._ordered(both(arrays, read_arrays(self.decoder)), "decoder_fc2")
         if self.model == "ucf101_conv3d":
-            return conv3d_arrays(arrays)
+            return self._ordered(conv3d_arrays(arrays), "fc3")
         if attention := TIMESFORMERS.get(self.model or ""):
             return self._timesformer_arrays(arrays, attention)
         return resnet_arrays(arrays) if self.model in RESNETS else arrays
+
+    def _ordered(self, arrays: dict[str, np.ndarray], layer: str) -> dict[str, np.ndarray]:
+        """With the classes of the last layer in the order that is wanted.
+
+        The original numbers UCF101's classes as scikit-learn's LabelEncoder does, by the codes of
+        their letters: HammerThrow before Hammering, JumpRope before JumpingJack.
+        """
+        from preprocess.catalog import UCF101
+
+        names = UCF101.class_names
+        last = [f"{layer}/kernel", f"{layer}/bias"]
+        of_ucf101 = all(name in arrays and arrays[name].shape[-1:] == (101,) for name in last)
+        if self.class_order == "file" or not of_ucf101:
+            return arrays
+        by_code = sorted(names)
+        order = [by_code.index(name) for name in names]
+        moved = [name for name, place in zip(names, order, strict=True) if names[place] != name]
+        print(
+            f"The {len(names)} classes of {layer} are now in the order of classInd.txt: "
+            f"{', '.join(moved)} have moved. --class-order file leaves them as they are."
+        )
+        return arrays | {name: arrays[name][..., order] for name in last}
 
     def _timesformer_arrays(
         self, state: dict[str, np.ndarray], attention: str

@@ -36,7 +36,8 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     Of PyTorch's files these are the state dict's, by their names in torch: see `read_state_dict`.
 
     Args:
-        path: of an `.npz`, `.safetensors`, `.pth`, `.pt`, `.pyth` or `.bin` file.
+        path: of an `.npz` or `.safetensors` file, or one of torch.save: `.pth`, `.pt`, `.pyth`,
+            `.bin`, `.ckpt`, or `.tar`, as in `model_best.pth.tar`.
 
     Raises:
         WeightsError: if the file cannot be read, is broken, has anything but numbers in it, or

@@ -18,7 +18,8 @@ from weights.torch_values import Values
 from weights.torch_zip import read_zip
 from weights.zip_members import SIGNATURE
 
-SUFFIXES = (".pth", ".pt", ".pyth", ".bin")
+SUFFIXES = (".pth", ".pt", ".pyth", ".bin", ".tar", ".ckpt")
+"""Names that torch.save's users give to its files; .tar as in model_best.pth.tar."""
 STATE_DICT_KEYS = ("state_dict", "model_state", "model", "model_state_dict", "module")
 REMEDY = (
     "Get the file from its source again, or save the state dict alone, where torch and the "

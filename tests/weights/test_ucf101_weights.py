@@ -13,6 +13,7 @@ from weights import (
     WeightsError,
     conv3d_arrays,
     crnn_arrays,
+    read_arrays,
     read_state_dict,
     resnet_crnn_arrays,
 )
@@ -172,3 +173,39 @@ def test_the_optimizers_file_is_no_model(tmp_path):
     torch.save({"state": {0: {"step": 1}}, "param_groups": []}, tmp_path / "optimizer_epoch1.pth")
     with pytest.raises(WeightsError, match="no state dict"):
         read_state_dict(tmp_path / "optimizer_epoch1.pth")
+
+
+LISTED_LAST = {  # lines of UCF101's classInd.txt around the places where orders differ
+    **{34: "Haircut", 35: "Hammering", 36: "HammerThrow", 37: "HandstandPushups"},
+    **{46: "JugglingBalls", 47: "JumpingJack", 48: "JumpRope", 49: "Kayaking"},
+}
+
+
+@pytest.mark.parametrize("order", ["official", "file"])
+def test_classes_are_those_of_the_official_list(command, tmp_path, order):
+    """Red when HammerThrow's scores come out as Hammering's. The original's label of a class is its
+    place among the sorted names; each bias is here that label."""
+    from preprocess.catalog import UCF101
+
+    state = small_state("decoder", "decoder.")
+    state["fc2.weight"] = np.zeros((101, 256), np.float32)
+    state["fc2.bias"] = np.arange(101, dtype=np.float32)
+    label = {name: place for place, name in enumerate(sorted(UCF101.class_names))}
+    paths = [tmp_path / "cnn_encoder.pth", tmp_path / "rnn_decoder.pth"]
+    write_by_hand(paths[0], small_state("crnn_encoder", "crnn."))
+    write_by_hand(paths[1], state)
+    out = tmp_path / "crnn.safetensors"
+    words = ("--model", "ucf101_crnn", "--decoder", paths[1], "--clip-shape", 28, 64, 80)
+    code, said, _ = command("convert", paths[0], out, *words, "--class-order", order)
+    assert code == 0
+    bias = read_arrays(out)["decoder_fc2/bias"]
+    if order == "file":
+        assert bias.tolist() == list(range(101))
+        assert "moved" not in said
+        return
+    assert "Hammering" in said
+    for number, name in LISTED_LAST.items():
+        assert UCF101.class_names[number - 1] == name
+        assert bias[number - 1] == label[name]
+    assert [bias[i] for i in (34, 35, 46, 47)] == [35, 34, 47, 46]
+    assert sorted(bias) == list(range(101))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tyro.conf import Positional
 
-from experiments.highlights.scoring.pictures import Part, PictureSettings
+from experiments.highlights.scoring.pictures import Interpolation, Part, PictureSettings
 from preprocess.settings import Compression
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ class Extract:
     """How much sound a picture shows."""
     compression: Compression = "lz4"
     """Of the shards: none is the fastest to write, zstd the smallest."""
+    interpolation: Interpolation = "smooth"
+    """How box and frame are scaled: pillow-bicubic is the original's way."""
     jobs: int | None = None
     """Worker processes; one a processor if not given."""
     scheduler: str | None = None
@@ -82,6 +84,7 @@ class Extract:
             audio_cutoff=self.audio_cutoff,
             window_seconds=self.window_seconds,
             compression=self.compression,
+            interpolation=self.interpolation,
         )
 
     def _report(self, summary: ExtractionSummary) -> int:

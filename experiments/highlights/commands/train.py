@@ -28,7 +28,8 @@ class Train:
     two-inputs: one sees the face, another the spectrogram."""
     weights: Path | None = None
     """Begin from a ResNet of ImageNet: torchvision's .pth or .safetensors, or what `python -m
-    weights convert` made of it. By default from scratch."""
+    weights convert` made of it; or from the original's model_best.pth.tar. By default from
+    scratch."""
     select: Literal["ap", "precision", "recall-at-precision", "accuracy"] | None = None
     """What the best epoch is chosen by, on the validation clips; by default the recipe's: ap,
     the average precision, or accuracy in the original's."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from preprocess.spectrogram import Spectrogram, SpectrogramTrack
 
 Part = Literal["box", "frame", "sound"]
+Interpolation = Literal["smooth", "pillow-bicubic"]
 Stretch = tuple[float, float]
 WHOLE: tuple[Stretch, ...] = ((0.0, math.inf),)
 _FFT_SECONDS = 0.128
@@ -41,6 +42,8 @@ class PictureSettings:
         audio_cutoff: highest frequency of the spectrogram, in Hz.
         window_seconds: how much sound a picture shows.
         compression: of the stored bytes; it never changes a pixel.
+        interpolation: how box and frame are scaled; see `preprocess.transforms.FrameFit`.
+            "pillow-bicubic" is eqy/autotosis's way, with its rounding of the box.
 
     Raises:
         PreprocessError: if a setting is out of its range.
@@ -57,6 +60,7 @@ class PictureSettings:
     audio_cutoff: float = 8000.0
     window_seconds: float = 5.0
     compression: Compression = "lz4"
+    interpolation: Interpolation = "smooth"
 
     def __post_init__(self) -> None:
         from preprocess.sampling import check_sampling
@@ -70,6 +74,11 @@ class PictureSettings:
             )
         if self.side < 1:
             raise PreprocessError(f"side must be at least 1 pixel. Received {self.side}.")
+        if self.interpolation not in get_args(Interpolation):
+            raise PreprocessError(
+                f"interpolation must be one of {', '.join(get_args(Interpolation))}. Received "
+                f"{self.interpolation!r}."
+            )
         check_sampling(self.fps, self.every)
         if "sound" in self.parts:
             self.spectrogram  # noqa: B018 - it checks its settings
@@ -111,8 +120,14 @@ class PictureSettings:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as plain values; `from_json` makes them again."""
-        return asdict(self) | {"parts": list(self.parts)}
+        """The settings as plain values; `from_json` makes them again.
+
+        The usual interpolation is left out, so that older shards and newer ones are the same.
+        """
+        values = asdict(self) | {"parts": list(self.parts)}
+        if self.interpolation == "smooth":
+            del values["interpolation"]
+        return values
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> PictureSettings:
@@ -163,7 +178,9 @@ class PictureReader:
         corners = None if box is None else (box.x1, box.y1, box.x2, box.y2)
         boxes = {"box": corners, "frame": None}
         seen = [part for part in settings.parts if part != "sound"]
-        fits = [FrameFit(size, interpolation="smooth", box=boxes[part]) for part in seen]
+        fits = [
+            FrameFit(size, interpolation=settings.interpolation, box=boxes[part]) for part in seen
+        ]
         self._video = FrameSampler(
             path,
             fit=StackedFits(tuple(fits)),

@@ -84,7 +84,8 @@ class Recipe:
 
 
 # eqy/autotosis: artosisnet.py and its transforms. Its pictures were 256 pixels wide, from weights
-# of ImageNet; `extract --side 256` and `--weights` repeat that.
+# of ImageNet, scaled by Pillow; `extract --side 256 --interpolation pillow-bicubic` and `--weights`
+# repeat that.
 ORIGINAL = Recipe(
     name="original",
     select="accuracy",

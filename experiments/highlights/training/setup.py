@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from experiments.highlights.scoring.scorer_network import SOUND_DEPTH
 from experiments.resnet_weights import read_resnet
 from weights.errors import WeightsError
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 
 def begin_from(model: keras.Model, file: Path, depth: int) -> str:
     """Give the ResNets of a scorer the weights of a ResNet that was trained on other pictures.
+
+    The last layer is taken too where the file's tells highlights as the scorer's does: it is of
+    two classes, and the scorer is one ResNet. eqy/autotosis's model_best.pth.tar is such a file.
 
     Args:
         model: from `build_scorer`.
@@ -32,11 +37,16 @@ def begin_from(model: keras.Model, file: Path, depth: int) -> str:
     towers = [layer for layer in model.layers if hasattr(layer, "layers")]
     fitting = [tower for tower in towers if tower.name != "heard" or depth == SOUND_DEPTH]
     try:
-        arrays = read_resnet(file, depth)
+        arrays = read_resnet(file, depth, last_layer=True)
+        head = [arrays.pop(f"fc/{name}", np.empty(0)) for name in ("kernel", "bias")]
         for tower in fitting:
             assign_arrays(tower, arrays)
     except WeightsError as error:
         raise ValueError(f"--weights {file} do not fit a ResNet-{depth}: {error}") from error
     given = " and ".join(tower.name for tower in fitting)
+    last = model.get_layer("probabilities")
+    if [array.shape for array in head] == [tuple(weight.shape) for weight in last.weights]:
+        last.set_weights(head)
+        given += f" and {last.name}"
     rest = ", ".join(tower.name for tower in towers if tower not in fitting)
     return f"{file}: weights of {given}" + (f"; {rest} starts from scratch" if rest else "")

@@ -9,6 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from experiments.highlights.commands import main
 from experiments.highlights.labels.labels import (
@@ -20,6 +21,7 @@ from experiments.highlights.labels.labels import (
 )
 from experiments.highlights.scoring.extraction import extract_pictures, open_pictures
 from experiments.highlights.scoring.pictures import PictureReader, PictureSettings
+from preprocess.decode import iter_frames, probe
 from preprocess.errors import PreprocessError
 from preprocess.sound import read_sound
 
@@ -109,6 +111,7 @@ def test_without_sound_its_part_is_black(videos):
     [
         ({"parts": ()}, "parts must be some of box frame sound"),
         ({"parts": ("sound", "box")}, "in this order"),
+        ({"interpolation": "linear"}, "smooth, pillow-bicubic"),
         ({"side": 0}, "side must be at least 1"),
         ({"every": 2}, "Either fps or every"),
         ({"fps": 0.0}, "fps must be above 0"),
@@ -120,9 +123,25 @@ def test_settings_out_of_range(change, message):
         replace(SETTINGS, **change)
 
 
-def test_settings_survive_json():
+@pytest.mark.parametrize("interpolation", ["smooth", "pillow-bicubic"])
+def test_settings_survive_json(interpolation):
     settings = replace(SETTINGS, parts=("box", "frame", "sound"), fps=None, every=3)
+    settings = replace(settings, interpolation=interpolation)
     assert PictureSettings.from_json(settings.to_json()) == settings
+
+
+def test_the_originals_scaling(videos):
+    """Red for a box rounded to the nearest pixel, or a resize that is not Pillow's bicubic one."""
+    box = Box(0.7833, 0.1296, 0.9682, 0.3694)
+    whole = PictureSettings(parts=("frame",), side=64, interpolation="pillow-bicubic")
+    cut = replace(whole, parts=("box",))
+    info = probe(videos / "25.mp4")
+    width, height = info.width, info.height
+    image = Image.fromarray(next(iter_frames(videos / "25.mp4", size=(width, height))))
+    corners = (int(box.x1 * width), int(box.y1 * height), int(box.x2 * width), int(box.y2 * height))
+    for settings, wanted in ((whole, image), (cut, image.crop(corners))):
+        _, pictures = read(videos / "25.mp4", box=box, settings=settings)
+        np.testing.assert_array_equal(pictures[0], np.array(wanted.resize((64, 64))))
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from experiments.highlights.scoring.pictures import PictureSettings
 from experiments.highlights.training.augmentation import Augmentation
@@ -152,6 +153,21 @@ def test_strengths_have_a_range(name):
     if name != "gain":
         with pytest.raises(ValueError, match=name):
             Augmentation(SETTINGS, **{name: 1.0})
+
+
+def test_the_originals_crops_are_scaled_by_pillow():
+    """torchvision has an image scale itself. Red for OpenCV's resize."""
+    part = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+    options = {"crop_scale": (0.7, 0.7), "crop_ratio": (1.0, 1.0), "erase_probability": 0.0}
+    found = OriginalAugmentation(ALONE["box"], **options)(part, np.random.default_rng(1))
+    size = round((0.7 * SIDE**2) ** 0.5)
+    crops = [
+        Image.fromarray(part).crop((left, top, left + size, top + size))
+        for left in range(SIDE - size + 1)
+        for top in range(SIDE - size + 1)
+    ]
+    scaled = [np.array(crop.resize((SIDE, SIDE), Image.Resampling.BILINEAR)) for crop in crops]
+    assert sum(np.array_equal(found, one) for one in scaled) == 1
 
 
 def test_the_originals_crops_are_those_of_random_resized_crop():

@@ -12,6 +12,7 @@ from experiments.highlights.scoring.pictures import PictureSettings
 from experiments.highlights.scoring.scorer import Scorer, ScorerError, load_scorer, write_scorer
 from experiments.highlights.scoring.scorer_network import build_scorer
 from experiments.highlights.training.setup import begin_from
+from tests.weights import torch_pickles
 from ttrnn.models.resnet import build_resnet
 from weights.arrays import write_safetensors
 from weights.assign import model_arrays
@@ -196,6 +197,37 @@ def test_weights_of_imagenet_are_taken(networks, weight_files, name, layout):
         assert len(taken) == len(arrays) - 2
         for key, array in taken.items():
             np.testing.assert_array_equal(array, arrays[key])
+
+
+def checkpoint(arrays, kernel, bias):
+    """What eqy/autotosis saves: of DataParallel, with the optimizer and counts beside it."""
+    state = torch_arrays(arrays) | {"fc.weight": kernel.T.copy(), "fc.bias": bias}
+    state = {f"module.{key}": array for key, array in state.items()}
+    pickled, storages = torch_pickles.state_dict(state)
+    best, storages["1000"] = torch_pickles.tensor_of(np.array([93.5], np.float32), "1000")
+    buffer, storages["1001"] = torch_pickles.tensor_of(np.ones(4, np.float32), "1001")
+    optimizer = {"state": {0: {"momentum_buffer": buffer}}, "param_groups": [{"lr": 1e-3}]}
+    content = {"epoch": 19, "arch": "resnet18", "state_dict": pickled, "best_acc1": best}
+    return torch_pickles.zip_file(content | {"best_precision": 0, "optimizer": optimizer}, storages)
+
+
+def test_the_originals_own_checkpoint_is_taken_whole(networks, weight_files, tmp_path):
+    """Red when model_best.pth.tar is refused by its name, or its last layer starts from scratch.
+
+    ImageNet's last layer, of 1,000 classes, and a scorer of two ResNets keep their own."""
+    rng = np.random.default_rng(0)
+    kernel, bias = rng.normal(size=(512, 2)).astype(np.float32), np.array([1, -1], np.float32)
+    file = tmp_path / "model_best.pth.tar"
+    file.write_bytes(checkpoint(weight_files[1], kernel, bias))
+    model = keras.models.clone_model(networks["stacked"])
+    assert begin_from(model, file, 18).endswith("weights of all and probabilities")
+    for found, wanted in zip(model.get_layer("probabilities").weights, (kernel, bias), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    for layout, name in (("two-inputs", file), ("stacked", weight_files[0] / "torch.safetensors")):
+        model = keras.models.clone_model(networks[layout])
+        before = model.get_layer("probabilities").get_weights()
+        assert "probabilities" not in begin_from(model, name, 18)
+        np.testing.assert_array_equal(model.get_layer("probabilities").get_weights()[0], before[0])
 
 
 @pytest.fixture(scope="module")
