@@ -15,7 +15,7 @@ KNOWN = {  # index -> wnid and name, as keras.applications' decode_predictions a
 
 
 def test_known_classes_are_where_they_belong():
-    """Red for a table that is off by one, as the one of the published script was."""
+    """Red for a table that is off by one, as the published script's was for classes 0 to 8."""
     classes = imagenet_classes()
     for index, (wnid, name) in KNOWN.items():
         assert (classes[index].index, classes[index].wnid, classes[index].name) == (

@@ -6,8 +6,9 @@ The segment ends a second after the one that broke the mean, and the next window
 
 Two things are mended. The original stopped a window short of the end, so that a highlight in the
 last seconds was never found and one that ran up to the end lost a second; here what is left at
-the end is tested as one window. And a second without a sample, whose mean was not a number and
-passed for a highlight, has the mean of the second before it.
+the end is tested as one window. And a window with a second without a sample, whose mean is not a
+number, is passed over by the original (until 2020-08-01 it passed for a highlight), as growing ends
+at such a second; here that second has the mean of the one before it.
 """
 
 from __future__ import annotations
