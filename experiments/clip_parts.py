@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from experiments import formatting
-from experiments.clip_arguments import ClipArguments, Strategy
+from experiments.clip_arguments import ClipArguments, RecipeType, Strategy
 from experiments.clip_recipe import ClipRecipe, Size
 from experiments.datasets import open_dataset
 from preprocess.catalog import Dataset
@@ -17,9 +18,53 @@ from preprocess.clip_sets import find_clip_set
 from preprocess.errors import DecodeError
 from preprocess.listed_parts import read_parts, split_by_parts
 from preprocess.official_lists import join_clips, read_official_split
-from preprocess.reader import Shards
+from preprocess.reader import Shards, open_shards
 from preprocess.settings import FrameSettings
 from preprocess.splits import Split, make_split, split_as_listed
+
+
+def with_frame_size(dataset: Dataset, arguments: ClipArguments, recipe: RecipeType) -> RecipeType:
+    """A recipe that says how large frames are stored, where it left that to the clips.
+
+    Raises:
+        PreprocessError: if there are no clips.
+    """
+    if recipe.frame_size is not None:
+        return recipe
+    if arguments.videos is None and arguments.shards is not None:
+        return replace(recipe, frame_size=open_shards(arguments.shards).frame_size)
+    videos = arguments.videos or Path(dataset.default_videos_dir)
+    return replace(recipe, frame_size=_own_size(videos, arguments.classes))
+
+
+def _own_size(videos: Path, classes: Sequence[str] | None) -> Size:
+    """The commonest size of the clips' pictures; which it is, and what differs, is told."""
+    sizes: Counter[Size] = Counter()
+    for clip in find_clip_set(videos).clips:
+        if classes is not None and clip.class_name not in classes:
+            continue
+        try:
+            with FrameSettings().open(clip, threads=1) as reader:
+                sizes[reader.info.width, reader.info.height] += 1
+        except DecodeError:
+            continue  # extraction names it
+    if not sizes:
+        return FrameSettings().size  # extraction says why
+    ((width, height), number), *others = sizes.most_common()
+    print(
+        f"Frames are stored as {width}x{height}, the size of the clips' own pictures, "
+        f"{formatting.size(3 * width * height)} each before compression; --set frame_size=[W,H] "
+        "stores others."
+    )
+    if others:
+        num_others = sum(count for _, count in others)
+        print(
+            f"{num_others} of {num_others + number} clips have pictures of another size than "
+            f"{width}x{height}, which are stretched to it. For the original's answers give clips "
+            "of one size.",
+            file=sys.stderr,
+        )
+    return width, height
 
 
 def open_clips(dataset: Dataset, arguments: ClipArguments, recipe: ClipRecipe) -> Shards:
@@ -28,8 +73,7 @@ def open_clips(dataset: Dataset, arguments: ClipArguments, recipe: ClipRecipe) -
     Raises:
         PreprocessError, ValueError: if they are not there, or otherwise.
     """
-    size = recipe.frame_size or _own_size(dataset, arguments)
-    settings = recipe.settings(size)
+    settings = recipe.settings()
     shards = open_dataset(
         dataset,
         videos=arguments.videos,
@@ -67,40 +111,6 @@ def _tell_of_other_frames(shards: Shards, wanted: FrameSettings) -> None:
             "pixels differ. Extract --videos again to have the recipe's.",
             file=sys.stderr,
         )
-
-
-def _own_size(dataset: Dataset, arguments: ClipArguments) -> Size:
-    """The commonest size of the clips' pictures, for a recipe that scales them once, in views."""
-    if arguments.videos is None and arguments.shards is not None:
-        return FrameSettings().size  # nothing is extracted
-    clips = find_clip_set(arguments.videos or Path(dataset.default_videos_dir)).clips
-    wanted = arguments.classes
-    sizes: Counter[Size] = Counter()
-    for clip in clips:
-        if wanted is not None and clip.class_name not in wanted:
-            continue
-        try:
-            with FrameSettings().open(clip, threads=1) as reader:
-                sizes[reader.info.width, reader.info.height] += 1
-        except DecodeError:
-            continue  # extraction names it
-    if not sizes:
-        return FrameSettings().size  # extraction says why
-    ((width, height), number), *others = sizes.most_common()
-    print(
-        f"Frames are stored as {width}x{height}, the size of the clips' own pictures, "
-        f"{formatting.size(3 * width * height)} each before compression; --set frame_size=[W,H] "
-        "stores others."
-    )
-    if others:
-        num_others = sum(count for _, count in others)
-        print(
-            f"{num_others} of {num_others + number} clips have pictures of another size than "
-            f"{width}x{height}, which are stretched to it. For the original's answers give clips "
-            "of one size.",
-            file=sys.stderr,
-        )
-    return width, height
 
 
 def split_clips(

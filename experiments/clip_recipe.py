@@ -77,17 +77,15 @@ class ClipRecipe:
             )
         self.places  # noqa: B018 - is read
 
-    def settings(self, size: Size | None = None) -> FrameSettings:
+    def settings(self) -> FrameSettings:
         """Of the frames to extract: of clips of which only the start is ever seen, only that.
 
-        Args:
-            size: of the frames, where the recipe's is that of the clips' own pictures.
+        The size must be known; `experiments.clip_parts.with_frame_size` finds it out.
         """
+        assert self.frame_size is not None
         seen = self.num_frames if self.start == "first" and self.places.temporal == 1 else None
-        size = self.frame_size or size
-        assert size is not None
         return FrameSettings(
-            size, self.stride, seen, interpolation=self.interpolation, grey=self.grey
+            self.frame_size, self.stride, seen, interpolation=self.interpolation, grey=self.grey
         )
 
     def choice(self, *, varlen: bool = False) -> FrameChoice:

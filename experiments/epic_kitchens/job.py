@@ -39,8 +39,9 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
     recipe = arguments.made_recipe()
     runtime.choose_threads(arguments.threads)  # a wrong flag is told before anything is extracted
 
-    from experiments.clip_parts import open_clips, split_clips
+    from experiments.clip_parts import open_clips, split_clips, with_frame_size
 
+    recipe = with_frame_size(DATASET, arguments, recipe)
     shards = open_clips(DATASET, arguments, recipe)
     strategy = arguments.split or _usual_split(arguments)
     split = split_clips(strategy, arguments, recipe, shards, num_folds=arguments.num_folds)

@@ -38,8 +38,9 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
     task = read_task(arguments.distribute, arguments.out)
     require_memory(arguments, recipe, len(arguments.classes or UCF101.class_names))
 
-    from experiments.clip_parts import open_clips, split_clips
+    from experiments.clip_parts import open_clips, split_clips, with_frame_size
 
+    recipe = with_frame_size(UCF101, arguments, recipe)
     shards = open_clips(UCF101, arguments, recipe)
     lists = (arguments.lists, arguments.list)
     split = split_clips(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.clip_parts import open_clips
+from experiments.clip_parts import open_clips, with_frame_size
 from experiments.epic_kitchens.arguments import DATASET, Arguments
 from experiments.epic_kitchens.job import make_batches
 
@@ -46,7 +46,7 @@ def test_tested_views_are_the_originals(tmp_path: Path, size: tuple[int, int]) -
     of the crop, or when a frame is that of another segment."""
     write_clip(tmp_path / "videos" / "open" / "clip", size)
     given = arguments(tmp_path)
-    recipe = given.made_recipe()
+    recipe = with_frame_size(DATASET, given, given.made_recipe())
     shards = open_clips(DATASET, given, recipe)
     assert shards.frame_size == size
     batches = make_batches(given, recipe, shards).with_views(recipe.places)
@@ -62,7 +62,7 @@ def test_other_shapes_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str
     for name, size in (("a", (40, 40)), ("b", (57, 32)), ("c", (57, 32))):
         write_clip(tmp_path / "videos" / "open" / name, size)
     given = arguments(tmp_path)
-    assert open_clips(DATASET, given, given.made_recipe()).frame_size == (57, 32)
+    assert with_frame_size(DATASET, given, given.made_recipe()).frame_size == (57, 32)
     told = capsys.readouterr()
     assert "Frames are stored as 57x32" in told.out
     assert "1 of 3 clips have pictures of another size than 57x32" in told.err
@@ -71,7 +71,7 @@ def test_other_shapes_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_a_size_can_be_stated(tmp_path: Path) -> None:
     write_clip(tmp_path / "videos" / "open" / "clip", (57, 32))
     given = arguments(tmp_path, "frame_size=[40,24]")
-    assert open_clips(DATASET, given, given.made_recipe()).frame_size == (40, 24)
+    assert with_frame_size(DATASET, given, given.made_recipe()).frame_size == (40, 24)
 
 
 def test_shards_that_were_made_otherwise_are_told(
@@ -79,7 +79,7 @@ def test_shards_that_were_made_otherwise_are_told(
 ) -> None:
     write_clip(tmp_path / "videos" / "open" / "clip", (40, 40))
     given = arguments(tmp_path)
-    open_clips(DATASET, given, given.made_recipe())
+    open_clips(DATASET, given, with_frame_size(DATASET, given, given.made_recipe()))
     other = Arguments(
         shards=tmp_path / "shards",
         recipe="original",
@@ -87,7 +87,9 @@ def test_shards_that_were_made_otherwise_are_told(
         set=(*SMALL, "interpolation=pillow"),
     )
     capsys.readouterr()
-    open_clips(DATASET, other, other.made_recipe())
+    recipe = with_frame_size(DATASET, other, other.made_recipe())
+    assert recipe.frame_size == (40, 40)
+    open_clips(DATASET, other, recipe)
     assert "interpolation=linear; the recipe extracts with interpolation=pillow" in (
         capsys.readouterr().err
     )
