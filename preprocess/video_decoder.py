@@ -11,6 +11,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+from av.format import Flags as ContainerFlags
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
@@ -38,11 +39,13 @@ _DOUBT_FRAMES = 8  # after which a new clock is believed
 
 @dataclass(frozen=True)
 class _Orientation:
-    """How a decoded picture becomes upright: transposed first, then mirrored."""
+    """How a decoded picture becomes upright: transposed first, then mirrored, then turned."""
 
     transpose: bool = False
     flip_horizontal: bool = False
     flip_vertical: bool = False
+    degrees: float = 0.0
+    """Clockwise, within the picture's own size; for what is no quarter turn."""
 
 
 _UPRIGHT = _Orientation()
@@ -58,9 +61,9 @@ class StreamClock:
 
     Args:
         step: seconds from one picture to the next, where timestamps do not tell.
-        ending: when the file ends by its header, in seconds, in a format that has one clock for
-            the whole file: a leap beyond it is a wrong timestamp. None in other formats, where
-            any leap by more than 10 s is taken for a new clock, as the ffmpeg program does.
+        ending: when the file ends by its header, in seconds: a leap beyond it is a wrong timestamp.
+            None in formats of broadcasts, where any leap by more than 10 s is taken for a new
+            clock, as the ffmpeg program does.
     """
 
     def __init__(self, step: float, ending: float | None = None) -> None:
@@ -162,8 +165,7 @@ class VideoDecoder:
             raise
         fps = self.info.fps or USUAL_FPS
         self._ending = duration_seconds(self._container, self._stream) or math.inf
-        loose = has_loose_clock(self._container)
-        self._clock = StreamClock(1 / fps, None if loose else self._ending)
+        self._clock = StreamClock(1 / fps, None if self._is_broadcast() else self._ending)
         self.can_seek = bool(_SEEKABLE & set(self._container.format.name.split(",")))
 
     @property
@@ -234,6 +236,11 @@ class VideoDecoder:
         self._frame = self._ahead = None
         self._pictures.close()
         self._container.close()
+
+    def _is_broadcast(self) -> bool:
+        """Whether leaps of the clock are usual in files of this format, by FFmpeg's account."""
+        discontinuous: Any = ContainerFlags.ts_discont
+        return bool(self._container.format.flags & discontinuous.value)
 
     def _open_codec(self, threads: int) -> None:
         codec = self._stream.codec_context
@@ -308,16 +315,11 @@ class VideoDecoder:
         matrix: Any = frame.side_data.get("DISPLAYMATRIX")
         if matrix is None:  # a stream may tell it with its first picture alone
             return self._orientation
-        found = _orientation(np.frombuffer(matrix, np.int32, 9))
-        if found is None:
-            if "display matrix" not in self.complaint:
-                self._note("the display matrix asks for another turn than by quarters: ignored")
-            return _UPRIGHT
-        return found
+        return _orientation(np.frombuffer(matrix, np.int32, 9))
 
 
-def _orientation(matrix: NDArray[np.int32]) -> _Orientation | None:
-    """What a display matrix (9,) asks for; None if it is no quarter turn or reflection.
+def _orientation(matrix: NDArray[np.int32]) -> _Orientation:
+    """What a display matrix (9,) asks for.
 
     A picture's point (p, q) is shown at (a p + c q, b p + d q), with the matrix a, b, u, c, d, v,
     x, y, w in fixed point (ISO/IEC 14496-12, 6.2.2).
@@ -328,10 +330,18 @@ def _orientation(matrix: NDArray[np.int32]) -> _Orientation | None:
         return _Orientation(False, a < 0, d < 0)
     if across > 0 and max(abs(a), abs(d)) < 0.02 * across:
         return _Orientation(True, c < 0, b < 0)
-    return None
+    scales = math.hypot(a, c), math.hypot(b, d)
+    if not all(scales):
+        return _UPRIGHT
+    return _Orientation(degrees=math.degrees(math.atan2(b / scales[1], a / scales[0])))
 
 
 def _turned(picture: Picture, orientation: _Orientation) -> Picture:
+    if orientation.degrees:
+        height, width = picture.shape[:2]
+        centre = ((width - 1) / 2, (height - 1) / 2)
+        turn = cv2.getRotationMatrix2D(centre, -orientation.degrees, 1.0)
+        return cv2.warpAffine(picture, turn, (width, height))
     if orientation.transpose:
         picture = cv2.transpose(picture)
     if orientation.flip_horizontal and orientation.flip_vertical:

@@ -24,6 +24,7 @@ _MPEG2 = "-c:v mpeg2video -q:v 2 -bf 2 -g 12"
 _PAL = "-vf scale=720:576:flags=neighbor"
 _FIELDS = "-vf setfield=tff -flags +ildct+ilme"
 _FLV_HEADER_BYTES = 13  # written once, though the clock begins again after a reconnect
+_GAP = "-vf setpts=(N+gt(N\\,14)*500)/25/TB -fps_mode vfr"
 _SOUND = "-f lavfi -i sine=d=1.2:r=48000"
 
 # Words for ffmpeg between its input, the numbered pictures, and the file. Another input, where
@@ -80,6 +81,7 @@ ENCODED: Mapping[str, str] = {
     "vfr.mkv": f"{_X264} -vf setpts=(N*N/30)/25/TB -fps_mode vfr -enc_time_base 1/1000",
     "slow.mp4": f"{_X264} -vf setpts=N*2/TB -fps_mode vfr -enc_time_base 1/1000",
     "ntsc.mp4": f"{_X264} -vf setpts=N*1001/30000/TB -r 30000/1001",
+    **{f"gap.{suffix}": f"{_X264} -bf 0 {_GAP}" for suffix in ("mp4", "mkv", "flv", "ts")},
     "late.ts": f"{_X264} -output_ts_offset 100",
     "clock_wraps.ts": f"{_X264} -output_ts_offset 95443",  # 33 bits of 90 kHz end at 95443.7 s
     "picture_late.mp4": f"{_SOUND} {_X264} -vf setpts=PTS+0.5/TB -c:a aac -map 1:v -map 0:a",
@@ -95,6 +97,7 @@ _ORIENTATIONS = {
     "90_hflip": "-display_rotation 90 -display_hflip",
     "270_hflip": "-display_rotation 270 -display_hflip",
     "180_vflip": "-display_rotation 180 -display_vflip",
+    "by_30": "-display_rotation 30",
 }
 QUICK = (
     *("h264.mp4", "mpeg1.mpg", "mpeg4.avi", "wmv2.wmv", "vp8.webm", "h264_bt709.mp4", "vfr.mkv"),
