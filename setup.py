@@ -50,6 +50,7 @@ EXTRAS = {
         "playwright>=1.65",  # drives a browser of the system, for the page
         "setuptools>=83",
         "otio-cmx3600-adapter>=1.0",  # reads our EDL back
+        "psutil>=5.9",  # sees which processes are left, where there is no `ps`
         "jax>=0.5",  # the second Keras backend that the layers are tested on
     ],
 }

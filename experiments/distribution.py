@@ -200,11 +200,9 @@ def open_distribution(
         if not has_gpus():
             raise ValueError("--distribute gpus needs GPUs that TensorFlow can use; it finds none.")
         return Distribution(tf.distribute.MirroredStrategy())
-    print(
-        f"worker {task.index + 1} of {task.count}, waiting for the others; Ctrl-C ends it at once",
-        flush=True,
-    )
     with ending_at_once():  # TensorFlow waits without ever asking Python for signals
+        place = f"worker {task.index + 1} of {task.count}"
+        print(f"{place}, waiting for the others; Ctrl-C ends it at once", flush=True)
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
     distribution = Distribution(strategy, is_chief=task.is_chief)
     shared = {name: value for name, value in settings.items() if name not in FREE_TO_CHANGE}

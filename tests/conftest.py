@@ -6,10 +6,16 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# Property tests try the same examples in every run, so that a red one is red for everybody.
-settings.register_profile("same examples", derandomize=True)
+# Property tests try the same examples in every run, so that a red one is red for everybody, and
+# take the time that they need: a slow machine is no fault of the code.
+settings.register_profile(
+    "same examples",
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("same examples")
 
 

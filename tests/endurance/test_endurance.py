@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +14,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.processes import wait_until
 
 from .processes import members, take_sample
 from .report import figures, samples_csv, trends
@@ -72,7 +73,7 @@ def test_shared_memory_counts_once():
     program = (
         "import mmap, os, sys, time; shared = mmap.mmap(-1, 64 << 20); shared.write(b'1' * (64"
         " << 20)); os.fork() or shared.seek(0) or shared.read(64 << 20); print(flush=True);"
-        " time.sleep(60)"
+        " time.sleep(3600)"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, start_new_session=True
@@ -88,9 +89,7 @@ def test_shared_memory_counts_once():
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-    deadline = time.monotonic() + 20
-    while members(process.pid):
-        assert time.monotonic() < deadline
+    wait_until(lambda: not members(process.pid), "the end of parent and child")
     assert take_sample(process.pid, 0.0) is None
 
 
@@ -100,7 +99,7 @@ def test_a_sample_is_what_the_process_knows_of_itself():
         kept.write(b"1" * (32 << 20))
         script = "import os, time; print(len(os.listdir('/proc/self/fd')) - 1, flush=True); "
         process = subprocess.Popen(
-            [sys.executable, "-c", script + "time.sleep(60)"],
+            [sys.executable, "-c", script + "time.sleep(3600)"],
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
@@ -123,21 +122,20 @@ def test_a_command_that_does_not_begin_is_told(tmp_path):
         watch(command, lambda: False, seconds=1, every=0.1, log=tmp_path / "log")
 
 
-def test_a_process_that_outlives_its_command_is_told_and_ended(tmp_path):
+def test_a_process_that_outlives_its_command_is_told_and_ended(tmp_path, monkeypatch):
     """Red when a decoder that Ctrl-C does not end goes unseen."""
-    program = "import os, time; os.fork() or os.setpgid(0, 0); time.sleep(60)"
-    watched = watch(
-        [sys.executable, "-c", program], lambda: True, seconds=1.5, every=0.1, log=tmp_path / "log"
-    )
+    monkeypatch.setattr("tests.endurance.watch.AFTER_SECONDS", 0.5)
+    program = "import os, signal; os.fork() or os.setpgid(0, 0) or open('{}', 'x'); signal.pause()"
+    ready = tmp_path / "ready"
+    command = [sys.executable, "-c", program.format(ready)]
+    watched = watch(command, ready.exists, seconds=0.5, every=0.05, log=tmp_path / "log")
     assert watched.left_behind == 1
 
 
 def test_a_command_that_ends_too_early_is_told(tmp_path):
     command = [sys.executable, "-c", "import time; time.sleep(1)"]
-    began = time.monotonic()
-    watched = watch(command, lambda: True, seconds=60, every=0.1, log=tmp_path / "log")
+    watched = watch(command, lambda: True, seconds=3600, every=0.1, log=tmp_path / "log")
     assert watched.ended_by_itself
-    assert time.monotonic() - began < 20
 
 
 @given(

@@ -13,13 +13,16 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from tests.processes import PATIENCE_SECONDS
+
 from .processes import Sample, members, take_sample
 
 ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 300
+START_SECONDS = PATIENCE_SECONDS
 STOP_SECONDS = 120
-AFTER_SECONDS = 5
+AFTER_SECONDS = 60
 POLL_SECONDS = 0.2
+LEAST_SAMPLES = 10  # whatever the time, so that there is a trend
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def watch(
         log: file for what the command says.
 
     Raises:
-        RuntimeError: if it ends, or does nothing for five minutes, before it works.
+        RuntimeError: if it ends, or does nothing for half an hour, before it works.
     """
     with _running(command, log) as process:
         _wait_until_working(process, is_working, log)
@@ -70,7 +73,7 @@ def watch(
 
 
 def _left_behind(session: int) -> int:
-    """Processes that are there still some seconds after their command."""
+    """Processes that are there still a minute after their command."""
     deadline = time.monotonic() + AFTER_SECONDS
     while (left := members(session)) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
@@ -120,9 +123,13 @@ def _wait_until_working(
 
 def _samples(process: subprocess.Popen, seconds: float, every: float) -> Iterator[Sample]:
     """A sample every so many seconds, until the time is over or the command ends."""
-    began = time.monotonic()
+    began, num_samples = time.monotonic(), 0
     with tqdm(total=round(seconds), unit="s", dynamic_ncols=True, disable=None) as bar:
-        while (passed := time.monotonic() - began) < seconds and process.poll() is None:
+        while process.poll() is None:
+            passed = time.monotonic() - began
+            if passed > seconds and num_samples >= LEAST_SAMPLES:
+                break
+            num_samples += 1
             sample = take_sample(process.pid, passed)
             if sample is not None:
                 yield sample

@@ -7,6 +7,7 @@ import numpy as np
 from preprocess import FrameSettings
 from preprocess.extract import extract
 from preprocess.synthetic import render_dataset
+from tests.processes import PATIENCE_SECONDS
 
 from .two_workers import start, variables
 
@@ -24,7 +25,7 @@ def test_the_same_seed_gives_the_same_bits(tmp_path) -> None:
         for name, path in kept.items()
     ]
     for run in runs:
-        text = run.communicate(timeout=300)[1]
+        text = run.communicate(timeout=PATIENCE_SECONDS)[1]
         assert run.returncode == 0, text
     first, second, other = (variables(path) for path in kept.values())
     for mine, same in zip(first, second, strict=True):

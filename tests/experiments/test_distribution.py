@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from preprocess import FrameSettings
 from preprocess.extract import extract
 from preprocess.shares import Share, positions_and_labels
 from preprocess.synthetic import render_dataset
+from tests.processes import PATIENCE_SECONDS, wait_until
 
 from .two_workers import free_ports, start, steps, variables
 
@@ -40,7 +40,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def ended(processes: list[subprocess.Popen[str]], *, code: int = 0) -> list[str]:
     """What processes said on standard error, once they have ended."""
-    texts = [process.communicate(timeout=500)[1] for process in processes]
+    texts = [process.communicate(timeout=PATIENCE_SECONDS)[1] for process in processes]
     assert [process.returncode for process in processes] == [code] * len(processes), texts
     return texts
 
@@ -97,10 +97,7 @@ def test_a_worker_that_dies_ends_the_job_and_it_resumes(shards, tmp_path) -> Non
     workers = [
         start(module, tmp_path / f"{task}.npz", *words, task=task, ports=ports) for task in range(2)
     ]
-    deadline = time.monotonic() + 200
-    while not (tmp_path / "two" / "checkpoint.npz").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until((tmp_path / "two" / "checkpoint.npz").exists, "a checkpoint", workers[0])
     workers[1].kill()
     (text,) = ended(workers[:1], code=2)
     last = text.strip().splitlines()[-1]
@@ -125,10 +122,9 @@ def test_a_worker_that_waits_alone_can_be_stopped(shards, tmp_path) -> None:
     alone = start(MODULES["ucf11"], tmp_path / "0.npz", *words, ports=free_ports(2))
     assert alone.stdout is not None
     assert any("waiting for the others" in line for line in alone.stdout)
-    time.sleep(2)  # into TensorFlow
     alone.send_signal(signal.SIGINT)
-    assert alone.wait(10) == -signal.SIGINT
-    alone.communicate()
+    alone.communicate(timeout=PATIENCE_SECONDS)
+    assert alone.returncode == -signal.SIGINT
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.processes import PATIENCE_SECONDS
+
 _PROGRAM = """
 import keras
 import numpy as np
@@ -62,6 +64,6 @@ def test_two_replicas_learn_what_one_does() -> None:
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.stdout == "same\n", done.stderr

@@ -8,6 +8,7 @@ import pytest
 
 from experiments.report import write_report
 from experiments.run_directory import Predictions, write_predictions
+from tests.processes import PATIENCE_SECONDS
 
 from .report_runs import FakeShards, make_run
 
@@ -51,6 +52,7 @@ def browser():
 def opened(browser, address, **options):
     """A page in which nothing goes wrong, and which asks for nothing but files."""
     page = browser.new_page(viewport={"width": 1200, "height": 900}, **options)
+    page.set_default_timeout(1000 * PATIENCE_SECONDS)
     wrong = []
     page.on("request", lambda one: one.url.startswith(("file:", "data:")) or wrong.append(one.url))
     page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -119,7 +121,7 @@ def test_the_report_links_into_the_filters_and_the_address_keeps_them(
         assert len(shown(page)) == number
         page.evaluate("location.hash = '#true=99&verdict=right&x=1'")
         chosen = "document.querySelector('[name=true]').selectedIndex"
-        page.wait_for_function(f"{chosen} === 0", timeout=5000)
+        page.wait_for_function(f"{chosen} === 0")
         right = np.flatnonzero(predictions.correct)
         assert shown(page) == [predictions.clips[i] for i in right[:100]]
 

@@ -15,6 +15,7 @@ from experiments import results
 from experiments.results.groups import accuracy_cell, group_rows, other_flags
 from experiments.results.page import fill_block, results_page, results_table_markdown
 from experiments.results.records import COLUMNS, FIELDS
+from tests.processes import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 MACHINE = {"cpu": "Test | CPU", "cores": 2, "memory_bytes": 8_000_000_000, "os": "Linux"}
@@ -159,15 +160,17 @@ def test_two_processes_append_at_once_without_loss(tmp_path):
     assert found == [(fold, seed) for fold in (0, 1) for seed in range(50)]
 
 
-def test_appending_waits_for_whoever_holds_the_file(tmp_path):
+def test_appending_waits_for_whoever_holds_the_file(tmp_path, monkeypatch):
     path = tmp_path / "results.csv"
+    context, lock = multiprocessing.get_context("fork"), fcntl.flock
     with path.open("a") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        writer = multiprocessing.get_context("fork").Process(
-            target=results.append_record, args=(row(), path)
-        )
+        asks = context.Event()
+        monkeypatch.setattr("fcntl.flock", lambda *words: (asks.set(), lock(*words)))
+        writer = context.Process(target=results.append_record, args=(row(), path))
         writer.start()
-        writer.join(0.5)
+        assert asks.wait(PATIENCE_SECONDS)
+        writer.join(0.1)
         waited = writer.is_alive() and path.stat().st_size == 0
         fcntl.flock(held, fcntl.LOCK_UN)  # closing would not do: the fork holds the file as well
     writer.join()

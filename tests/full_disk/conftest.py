@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.killing.processes import start, wait_until_gone
+from tests.processes import PATIENCE_SECONDS, start, wait_until_gone
 
 from .small_disk import SmallDisk
 
@@ -44,6 +44,6 @@ def disk(tmp_path: Path) -> Iterator[MakeDisk]:
 def run(words: list[object]) -> tuple[int, str, str]:
     """Exit code, standard output and standard error."""
     process = start(words)
-    said = process.communicate(timeout=500)
+    said = process.communicate(timeout=PATIENCE_SECONDS)
     wait_until_gone(process.pid)
     return process.returncode, *said

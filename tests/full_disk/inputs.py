@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.experiments.highlights.counters import ffmpeg
-from tests.killing.processes import start
+from tests.processes import start
 
 from .jobs import JOBS
 

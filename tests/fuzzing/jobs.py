@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..preprocess.conftest import REPOSITORY
+from tests.processes import REPOSITORY
 
 _LOOK_SECONDS = 0.05
 _ENDING_SECONDS = 10.0

@@ -15,8 +15,7 @@ import numpy as np
 
 from tests.experiments.highlights.counters import ffmpeg
 from tests.preprocess.conftest import stored_frames, write_video
-
-from .processes import start
+from tests.processes import start
 
 _TIMINGS = ("seconds", "per_second", "share")  # how columns of metrics.csv end that may differ
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -12,8 +11,8 @@ import pytest
 
 from tests.full_disk.inputs import make_input
 from tests.full_disk.jobs import JOBS, Job
+from tests.processes import PATIENCE_SECONDS, start, wait_until, wait_until_gone
 
-from .processes import start, wait_until_gone
 from .whole_files import broken_files, leftovers
 
 BENCHES: dict[str, Job] = {
@@ -44,15 +43,6 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("given")
 
 
-def wait_for_a_sign(process: subprocess.Popen[str], out: Path, said: Path) -> None:
-    """Until the command has made or said something."""
-    deadline = time.monotonic() + 120
-    while not any(out.iterdir()) and not said.stat().st_size:
-        assert process.poll() is None, said.read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def stop(
     job: Job, given: Path, tmp_path: Path, number: signal.Signals, seconds: float
 ) -> tuple[int, str]:
@@ -63,7 +53,7 @@ def stop(
     out.mkdir()
     with log.open("w") as file:
         process = start(job.words(given, out), stdout=file, stderr=file)
-        wait_for_a_sign(process, out, log)
+        wait_until(lambda: any(out.iterdir()) or log.stat().st_size, "a sign of work", process)
         time.sleep(seconds)
         if process.poll() == 0:
             pytest.skip("it was over before it could be stopped")
@@ -71,7 +61,7 @@ def stop(
             os.killpg(process.pid, number)  # as a terminal does
         else:
             process.send_signal(number)
-        process.wait(60)
+        process.wait(PATIENCE_SECONDS)
     if process.returncode == 0 and "Interrupted." not in log.read_text():
         pytest.skip("it was over before the signal came")
     wait_until_gone(process.pid)

@@ -12,7 +12,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.processes import PATIENCE_SECONDS, REPOSITORY, children_of
+
 CODECS = {".mpg": "PIM1", ".avi": "MJPG", ".mp4": "mp4v"}
 
 
@@ -44,16 +45,8 @@ def planted_module(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def decoding_processes(owner: int) -> list[int]:
-    """Process ids of the living ones that a process has started to decode."""
-    found = subprocess.run(
-        ["ps", "-wweo", "ppid=,pid=,stat=,args="], capture_output=True, text=True
-    )
-    rows = [line.split(maxsplit=3) for line in found.stdout.splitlines()]
-    return [
-        int(pid)
-        for parent, pid, state, words in rows
-        if int(parent) == owner and state[0] != "Z" and "preprocess.child_process" in words
-    ]
+    """Ids of the living processes that a process has started to decode."""
+    return children_of(owner, "preprocess.child_process")
 
 
 def read_plainly(path: Path, size: tuple[int, int] = (160, 120)) -> np.ndarray:
@@ -106,7 +99,8 @@ def command() -> Run:
 
     def run(*words: object, **options: object) -> subprocess.CompletedProcess[str]:
         arguments = preprocess_command(*words)
-        settings = {"capture_output": True, "text": True, "timeout": 120, "cwd": REPOSITORY}
+        settings = {"capture_output": True, "text": True, "cwd": REPOSITORY}
+        settings["timeout"] = PATIENCE_SECONDS
         return subprocess.run(arguments, **(settings | options), check=False)
 
     return run

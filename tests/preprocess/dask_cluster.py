@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from .conftest import REPOSITORY
+from tests.processes import PATIENCE_SECONDS, REPOSITORY, wait_until
 
 
 class InPlaceOfACluster:
@@ -39,7 +39,7 @@ class InPlaceOfACluster:
 
 
 class DaskCluster:
-    """A scheduler and workers of one thread each.
+    """A scheduler and workers of one thread each, which have found each other.
 
     Args:
         folder: for their logs.
@@ -48,21 +48,33 @@ class DaskCluster:
 
     def __init__(self, folder: Path, num_workers: int) -> None:
         self._folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.address = f"tcp://127.0.0.1:{port}"
-        words = ("--host", "127.0.0.1", "--port", port, "--no-dashboard")
+        place = folder / "scheduler.json"
+        words = ("--host", "127.0.0.1", "--port", 0, "--no-dashboard", "--scheduler-file", place)
         self._scheduler = self._start("scheduler", "scheduler", *words)
+        wait_until(lambda: _address(place), "the scheduler's address", self._scheduler)
+        self.address = _address(place)
         self.workers: list[subprocess.Popen] = []
         for _ in range(num_workers):
             self.add_worker()
+        for number, worker in enumerate(self.workers):
+            log = folder / f"worker{number}.log"
+            wait_until(lambda log=log: "Registered to" in log.read_text(), "a worker", worker)
 
     def add_worker(self) -> None:
         """Start one more."""
         words = ("--nthreads", 1, "--no-nanny", "--no-dashboard", "--memory-limit", 0)
         name = f"worker{len(self.workers)}"
         self.workers.append(self._start(name, "worker", self.address, *words))
+
+    def wait_until_idle(self) -> None:
+        """Wait until no worker does anything any more, be it for a client that is gone."""
+        from distributed import Client
+
+        def count(dask_worker: Any) -> int:
+            return len(dask_worker.state.all_running_tasks)
+
+        with Client(self.address, timeout=PATIENCE_SECONDS, set_as_default=False) as client:
+            wait_until(lambda: not any(client.run(count).values()), "workers without a task")
 
     def close(self) -> None:
         """Kill all of it."""
@@ -79,3 +91,11 @@ class DaskCluster:
                 stdout=log,
                 stderr=log,
             )
+
+
+def _address(place: Path) -> str:
+    """Address in a scheduler's file; empty as long as the file is not complete."""
+    try:
+        return json.loads(place.read_text())["address"]
+    except (FileNotFoundError, ValueError):
+        return ""

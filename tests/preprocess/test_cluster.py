@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +15,9 @@ from preprocess import cluster as cluster_module
 from preprocess.cluster import shared_mark
 from preprocess.extract import extract
 from preprocess.progress import Silent
+from tests.processes import PATIENCE_SECONDS, REPOSITORY, wait_until
 
-from .conftest import REPOSITORY, preprocess_command, stored_frames, write_video
+from .conftest import preprocess_command, stored_frames, write_video
 from .dask_cluster import DaskCluster
 
 SMALL = FrameSettings(size=(64, 48))
@@ -91,18 +91,15 @@ def test_ctrl_c_leaves_nothing_behind(many_videos, tmp_path, dask) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("shard-*.h5")):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: list(tmp_path.glob("shard-*.h5")), "a shard", process)
     process.send_signal(signal.SIGINT)
-    _, text = process.communicate(timeout=60)
+    _, text = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130, text
     assert text.strip().splitlines()[-1].startswith("Interrupted."), text
     assert f"--scheduler {dask.address}" in text.strip().splitlines()[-1]
     assert "Traceback" not in text
     before = sorted(tmp_path.glob("shard-*.h5"))
-    time.sleep(1)
+    dask.wait_until_idle()
     assert sorted(tmp_path.glob("shard-*.h5")) == before
     assert not list(tmp_path.glob(".shard-*"))
 

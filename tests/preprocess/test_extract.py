@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,9 @@ from preprocess.extract import extract
 from preprocess.progress import Silent
 from preprocess.shards import read_records
 from preprocess.truncation import is_cut_short
+from tests.processes import children_of
 
-from .conftest import stored_frames, write_video
+from .conftest import decoding_processes, stored_frames, write_video
 
 SMALL = FrameSettings(size=(32, 24))
 
@@ -134,10 +134,8 @@ def test_while_it_works_the_directory_is_incomplete(own_videos: Path, tmp_path: 
 
 def test_no_worker_stays_behind(videos: Path, tmp_path: Path) -> None:
     extract(videos, tmp_path, SMALL, jobs=2)
-    children = subprocess.run(
-        ["ps", "--ppid", str(os.getpid()), "-o", "args="], capture_output=True, text=True
-    ).stdout
-    assert "popen_loky" not in children
+    assert not children_of(os.getpid(), "popen_loky")
+    assert not decoding_processes(os.getpid())
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from preprocess import iter_frames
 from preprocess.feed import FrameBlock, VideoEnded, VideoOpened, feed_frames
 from preprocess.feed_worker import Task
 from preprocess.transforms import FrameFit
+from tests.processes import is_alive
 
 from .conftest import decoding_processes, write_video
 
@@ -119,12 +122,23 @@ def test_a_decoder_that_dies_between_two_videos_costs_none(videos) -> None:
     assert not any(end.failure for end in ends)
 
 
-def test_a_decoder_that_hangs_is_ended(videos) -> None:
+def test_a_decoder_that_hangs_is_ended(videos, monkeypatch) -> None:
+    """Red when it is waited for. The clock runs ahead as long as the decoder stands still."""
     tasks = [Task(videos[2]), Task(videos[3])]
-    ends = {}
-    for event in feed_frames(tasks, FIT, frames_ahead=1, stall_seconds=5):
+    ends, stopped, ahead = {}, [], 0.0
+
+    def monotonic() -> float:
+        nonlocal ahead
+        ahead += 100 * any(map(is_alive, stopped))
+        return time.monotonic() + ahead
+
+    monkeypatch.setattr("preprocess.feed._LOOK_SECONDS", 0.01)
+    for module in ("preprocess.feed", "preprocess.feed_worker"):
+        monkeypatch.setattr(f"{module}.time", SimpleNamespace(monotonic=monotonic))
+    for event in feed_frames(tasks, FIT, frames_ahead=1, stall_seconds=900):
         if isinstance(event, VideoOpened) and event.video == 0:
-            for child in decoding_processes(os.getpid()):
+            stopped = decoding_processes(os.getpid())
+            for child in stopped:
                 os.kill(child, signal.SIGSTOP)
         elif isinstance(event, VideoEnded):
             ends[event.video] = event

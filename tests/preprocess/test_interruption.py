@@ -5,25 +5,21 @@ from __future__ import annotations
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from preprocess import FrameSettings
 from preprocess.extract import extract
+from tests.processes import PATIENCE_SECONDS, REPOSITORY, start, wait_until, wait_until_gone
 
-from .conftest import (
-    REPOSITORY,
-    Run,
-    decoding_processes,
-    preprocess_command,
-    stored_frames,
-    write_video,
-)
+from .conftest import Run, decoding_processes, stored_frames, write_video
 
 SIZE = ("--size", "64x48")
 
@@ -45,37 +41,15 @@ def expected(many_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     return stored_frames(folder)
 
 
-def start(*words: object) -> subprocess.Popen[str]:
-    """The command in a process group of its own."""
-    return subprocess.Popen(
-        preprocess_command(*words),
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+def extracting(videos: Path, folder: Path, jobs: int) -> subprocess.Popen[str]:
+    """The command, in a session of its own."""
+    return start(["-m", "preprocess", "folder", videos, folder, "--jobs", jobs, *SIZE])
 
 
-def wait_for_shards(folder: Path, count: int = 1) -> None:
-    deadline = time.monotonic() + 60
-    while len(list(folder.glob("shard-*.h5"))) < count:
-        assert time.monotonic() < deadline, "the command wrote no shard"
-        time.sleep(0.01)
-
-
-def processes_of_group(group: int) -> list[int]:
-    found = subprocess.run(["ps", "-eo", "pgid=,pid=,stat="], capture_output=True, text=True)
-    rows = [line.split() for line in found.stdout.splitlines()]
-    return [int(pid) for pgid, pid, state in rows if int(pgid) == group and state[0] != "Z"]
-
-
-def wait_until_gone(group: int) -> None:
-    """Decoding processes end a moment after a command that was killed."""
-    deadline = time.monotonic() + 10
-    while processes_of_group(group):
-        assert time.monotonic() < deadline, "a process of the command is left"
-        time.sleep(0.05)
+def wait_for_a_shard(folder: Path, process: subprocess.Popen[str]) -> None:
+    """Wait for one more than there are."""
+    before = len(list(folder.glob("shard-*.h5")))
+    wait_until(lambda: len(list(folder.glob("shard-*.h5"))) > before, "a shard", process)
 
 
 def leftovers(folder: Path) -> list[Path]:
@@ -87,14 +61,19 @@ def test_killed_at_any_moment_it_resumes_to_the_same_frames(
 ) -> None:
     moments = random.Random(0)
     killed = 0
-    for _ in range(4):
-        process = start("folder", many_videos, tmp_path, "--jobs", 2, *SIZE)
-        wait_for_shards(tmp_path, killed + 1)
+    while killed < 3:
+        process = extracting(many_videos, tmp_path, 2)
+        wait_for_a_shard(tmp_path, process)
         time.sleep(moments.uniform(0, 0.15))
-        os.killpg(process.pid, signal.SIGKILL)
-        killed += process.wait() == -signal.SIGKILL
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-    assert killed
+        if process.returncode == -signal.SIGKILL:
+            killed += 1
+        else:  # too late: once more from the start
+            shutil.rmtree(tmp_path)
+            tmp_path.mkdir()
+            killed = 0
     done = command("folder", many_videos, tmp_path, "--jobs", 2, *SIZE)
     assert done.returncode == 0, done.stderr
     assert stored_frames(tmp_path) == expected
@@ -104,8 +83,8 @@ def test_killed_at_any_moment_it_resumes_to_the_same_frames(
 def test_workers_of_a_killed_command_end_and_publish_nothing(
     many_videos: Path, tmp_path: Path
 ) -> None:
-    process = start("folder", many_videos, tmp_path, "--jobs", 2, *SIZE)
-    wait_for_shards(tmp_path)
+    process = extracting(many_videos, tmp_path, 2)
+    wait_for_a_shard(tmp_path, process)
     process.kill()
     process.wait()
     before = sorted(tmp_path.glob("shard-*.h5"))
@@ -117,8 +96,8 @@ def test_workers_of_a_killed_command_end_and_publish_nothing(
 def test_two_at_once_share_the_work(
     many_videos: Path, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
-    both = [start("folder", many_videos, tmp_path, "--jobs", 1, *SIZE) for _ in range(2)]
-    texts = [process.communicate(timeout=120) for process in both]
+    both = [extracting(many_videos, tmp_path, 1) for _ in range(2)]
+    texts = [process.communicate(timeout=PATIENCE_SECONDS) for process in both]
     assert [process.returncode for process in both] == [0, 0], texts
     outputs = "".join(output for output, _ in texts)
     assert outputs.count("Another extraction is writing to") == 1
@@ -131,10 +110,10 @@ def test_two_at_once_share_the_work(
 def test_ctrl_c_says_how_to_resume_and_leaves_no_worker(
     many_videos: Path, tmp_path: Path, jobs: int
 ) -> None:
-    process = start("folder", many_videos, tmp_path, "--jobs", jobs, *SIZE)
-    wait_for_shards(tmp_path)
+    process = extracting(many_videos, tmp_path, jobs)
+    wait_for_a_shard(tmp_path, process)
     os.killpg(process.pid, signal.SIGINT)  # what a terminal does
-    _, text = process.communicate(timeout=30)
+    _, text = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130
     last = text.strip().splitlines()[-1]
     assert last.startswith("Interrupted.")
@@ -148,11 +127,12 @@ def test_decoders_that_are_killed_cost_nothing(
     many_videos: Path, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
     """Their clips are decoded again: it was not the clips that ended them."""
-    process = start("folder", many_videos, tmp_path, "--jobs", 2, *SIZE)
-    wait_for_shards(tmp_path)
+    process = extracting(many_videos, tmp_path, 2)
+    wait_for_a_shard(tmp_path, process)
     for pid in decoding_processes(process.pid):
-        os.kill(pid, signal.SIGKILL)
-    _, text = process.communicate(timeout=30)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    _, text = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, text
     assert stored_frames(tmp_path) == expected
     wait_until_gone(process.pid)
@@ -208,6 +188,6 @@ def test_nothing_is_left_when_python_itself_ends(tmp_path: Path) -> None:
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "caught\n", "")

@@ -5,24 +5,24 @@ from __future__ import annotations
 import json
 import os
 import resource
-import time
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from preprocess import FrameSettings
+from preprocess import FrameSettings, PreprocessError
 from preprocess.child_process import ChildProcess
 from preprocess.clips import find_clips
 from preprocess.extract import extract
 from preprocess.isolation import Decoders
 from preprocess.limits import MEMORY_BYTES
 from preprocess.worker import Unit
+from tests.processes import wait_until
 
 from .conftest import decoding_processes, planted_module, stored_frames
 
 PLANTED = """
-import os, signal, time
+import os, signal
 from dataclasses import dataclass
 from pathlib import Path
 from preprocess import FrameSettings
@@ -37,11 +37,22 @@ class Planted(FrameSettings):
             {
                 "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV),
                 "crash once": self.crash_once,
-                "stall": lambda: time.sleep(60),
+                "stall": self.stall,
+                "hang": self.hang,
                 "memory": lambda: bytearray(5 * 2**30),
                 "bug": lambda: [][0],
             }[self.end]()
         return super().open(clip, threads=threads)
+
+    def stall(self):
+        # The watch gives a clip minutes; here it is made to strike at once.
+        assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 900
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        signal.pause()
+
+    def hang(self):
+        Path("hanging").touch()
+        signal.pause()
 
     def crash_once(self):
         if not Path("crashed").exists():
@@ -64,14 +75,14 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def unit_of(videos: Path, folder: Path, settings: FrameSettings) -> Unit:
     folder.mkdir()
-    return Unit(tuple(find_clips(videos)), folder, settings, 10**8, stall_seconds=2)
+    return Unit(tuple(find_clips(videos)), folder, settings, 10**8, stall_seconds=900)
 
 
 @pytest.mark.parametrize(
     ("end", "reason"),
     [
         ("crash", "the decoder crashed (SIGSEGV)"),
-        ("stall", "the decoder gave nothing for 2 s"),
+        ("stall", "the decoder gave nothing for 900 s"),
         ("memory", "its pictures take more memory than a decoder may have"),
     ],
 )
@@ -131,14 +142,12 @@ def test_closing_ends_processes_at_work(videos, tmp_path, planted) -> None:
     from preprocess.parallel import local_crew
 
     victim = find_clips(videos)[0].source
-    unit = unit_of(videos, tmp_path / "shards", planted.Planted(end="stall", victim=victim))
-    started = time.monotonic()
+    unit = unit_of(videos, tmp_path / "shards", planted.Planted(end="hang", victim=victim))
     with local_crew(2) as crew:
         future = crew.executor.submit(crew.extract, unit)
-        while not decoding_processes(os.getpid()):
-            time.sleep(0.01)
-    assert future.done()
-    assert time.monotonic() - started < 2
+        wait_until(Path("hanging").exists, "the clip that hangs")
+    with pytest.raises(PreprocessError, match="processes are closed"):  # not: it gave nothing
+        future.result(timeout=0)
     assert not decoding_processes(os.getpid())
 
 

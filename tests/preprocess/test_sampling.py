@@ -25,6 +25,7 @@ from .conftest import REPOSITORY, read_plainly, write_video
 CLIPS = REPOSITORY.parent / "shared" / "clips"
 needs_clips = pytest.mark.skipif(not CLIPS.is_dir(), reason=f"no real clips in {CLIPS}")
 SIZE = (16, 12)
+FUNCTION_SCOPED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
 def ffmpeg(*words: object) -> str:
@@ -108,9 +109,7 @@ def test_rounded_times_lose_no_frame(videos: dict[str, Path]) -> None:
     assert len(sampled(videos["30"], fps=30)[0]) == 180
 
 
-@settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=12, deadline=None, suppress_health_check=FUNCTION_SCOPED)
 @given(st.floats(0.5, 70), st.floats(0, 3), st.floats(0.1, 3))
 def test_parts_join_without_overlap(
     videos: dict[str, Path], fps: float, start: float, length: float

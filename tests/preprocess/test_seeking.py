@@ -25,6 +25,7 @@ from .conftest import REPOSITORY
 
 CLIPS = REPOSITORY.parent / "shared" / "clips"
 FIT = FrameFit((32, 24))
+FUNCTION_SCOPED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 RATE, SECONDS = 25, 24
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-bf", "2")
 FILES: dict[str, tuple[str, ...]] = {
@@ -108,9 +109,7 @@ def test_few_samples(files: dict[str, Path], name: str, fps: float) -> None:
         assert has_sought(video) == (name not in NEVER_SOUGHT)
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, deadline=None, suppress_health_check=FUNCTION_SCOPED)
 @given(
     st.sampled_from(sorted(FILES)),
     st.lists(st.floats(0, SECONDS + 2), min_size=2, max_size=6, unique=True).map(sorted),

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -15,11 +14,12 @@ import pytest
 
 from preprocess import PreprocessError
 from preprocess.servants import ServantDiedError, Servants
+from tests.processes import is_alive, wait_until
 
 from .conftest import decoding_processes, planted_module
 
 PLANTED = """
-import os, resource, signal, time
+import os, resource, signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +42,7 @@ class Adder:
             os.kill(os.getpid(), signal.SIGSEGV)
         if item == "sleep":
             Path("asleep").write_text(str(os.getpid()))
-            time.sleep(60)
+            signal.pause()
         if item == "limit":
             return resource.getrlimit(resource.RLIMIT_DATA)[0]
         return os.getpid() if item == "die once" else self.number + item
@@ -73,16 +73,8 @@ def ask(servants, service, item):
 
 
 def wait_for(path: Path) -> int:
-    deadline = time.monotonic() + 60
-    while not path.exists() or not path.read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: path.exists() and path.read_text(), f"a number in {path}")
     return int(path.read_text())
-
-
-def is_alive(process: int) -> bool:
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True).stdout
-    return state.strip() not in (b"", b"Z", b"Zs")
 
 
 def test_a_service_is_loaded_once(servants, planted) -> None:
@@ -132,10 +124,7 @@ def test_a_process_ends_with_its_owner(planted) -> None:
     child = wait_for(Path("asleep"))
     owner.send_signal(signal.SIGKILL)
     owner.wait()
-    deadline = time.monotonic() + 20
-    while is_alive(child):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: not is_alive(child), "the end of the owner's process")
 
 
 def test_a_model_may_be_large(servants, planted) -> None:

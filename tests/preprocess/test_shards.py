@@ -27,6 +27,7 @@ from preprocess.shards import (
     read_records,
     read_rows,
 )
+from tests.processes import PATIENCE_SECONDS
 
 from .conftest import read_plainly, stored_frames
 
@@ -169,7 +170,7 @@ def test_a_fork_does_not_wait_for_a_thread_of_the_parent(shards: Shards) -> None
     held.wait()
     child = get_context("fork").Process(target=total, args=(shards[0],))
     child.start()
-    child.join(timeout=20)
+    child.join(timeout=PATIENCE_SECONDS)
     released.set()
     thread.join()
     assert child.exitcode == 0

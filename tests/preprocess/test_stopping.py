@@ -11,6 +11,7 @@ import time
 import pytest
 
 from preprocess.stopping import answer_signals
+from tests.processes import PATIENCE_SECONDS
 
 PROGRAM = """
 import os, signal, sys, threading
@@ -48,7 +49,7 @@ def test_a_signal_waits_until_a_lock_is_taken(
     answer_signals(lambda: "")
     lock = Lock(number)
     with pytest.raises(KeyboardInterrupt), lock:
-        time.sleep(60)
+        time.sleep(PATIENCE_SECONDS)
     assert lock.steps == ["taken", "given back"]
 
 
@@ -61,7 +62,7 @@ def test_a_signal_does_not_wait_for_ever(
     class Never(Lock):
         def __enter__(self) -> None:
             os.kill(os.getpid(), self.number)
-            signal.sigtimedwait([], 60)
+            signal.sigtimedwait([], PATIENCE_SECONDS)
 
     answer_signals(lambda: "")
     with pytest.raises(KeyboardInterrupt), Never(signal.SIGINT):
@@ -76,7 +77,10 @@ def test_what_waits_for_threads_that_never_end_is_ended(name: str, after: str) -
     """Red when a thread keeps a stopped process, or what is said is missing or said twice."""
     program = PROGRAM.format(name=name, after=after)
     run = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
     )
     assert (run.returncode, run.stderr) == (130, "\nInterrupted. Go on so.\n")
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import PATIENCE_SECONDS
+
 SCRIPT = Path(__file__).with_name("backend_check.py")
 
 
@@ -19,7 +21,11 @@ def test_backend_equals_the_oracle(backend):
     root = str(Path(__file__).parents[2])
     environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": root}
     done = subprocess.run(
-        [sys.executable, str(SCRIPT)], env=environment, capture_output=True, text=True, timeout=500
+        [sys.executable, str(SCRIPT)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.split()[-1] == "equal"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from layer_check import CELLS, FEATURES, KINDS, LAYERS, MODES, inputs, randomise
 
+from tests.processes import PATIENCE_SECONDS
 from ttrnn import Keras2FlatGlorotUniform, TTDense
 
 READ = """
@@ -58,7 +59,7 @@ def test_a_fresh_process_reads_every_layer(tmp_path):
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.split()[-1] == "equal"

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 import requests
 
+from tests.processes import PATIENCE_SECONDS, wait_until
 from weights import ENTRIES, Entry, WeightsError
 from weights.alexnet import ALEXNET_SHAPES
 from weights.fetch import _stay_encrypted, fetch
@@ -514,16 +514,16 @@ def test_a_command_that_is_stopped_goes_on(server, tmp_path, number):
         handler.start(200, Content_Length=243_861_814, ETag='"one"')
         handler.wfile.write(bytes(300_000))
         stalled.set()
-        go.wait(60)
+        go.wait(PATIENCE_SECONDS)
 
     server.plan = [stall, answering(404)]
     words = ["fetch", "alexnet", "--folder", str(tmp_path), "--url", server.url]
     command = [sys.executable, "-m", "weights", *words]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    assert stalled.wait(60)
+    assert stalled.wait(PATIENCE_SECONDS)
     part = tmp_path / ".bvlc_alexnet.npy.part"
-    while part.stat().st_size < 4 * CHUNK_BYTES - 8192:  # less what lies in its own buffer
-        time.sleep(0.01)
+    almost = 4 * CHUNK_BYTES - 8192  # less what lies in its own buffer
+    wait_until(lambda: part.stat().st_size >= almost, "four pieces", process)
     process.send_signal(number)
     errors = process.communicate()[1]
     go.set()

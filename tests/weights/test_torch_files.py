@@ -36,7 +36,7 @@ from .torch_pickles import (
 GOLDEN = Path(__file__).parents[1] / "golden"
 FILES = {name: (GOLDEN / f"torch_{name}.pth").read_bytes() for name in ("zip", "legacy")}
 MEGABYTE = 2**20
-FUNCTION_SCOPED = [HealthCheck.function_scoped_fixture]
+FUNCTION_SCOPED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
 @pytest.fixture

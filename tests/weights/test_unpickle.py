@@ -23,6 +23,7 @@ LAYERS = {
     "fc8": [np.linspace(0, 1, 6).reshape(2, 3), np.arange(3, dtype=">i8")],
 }
 MEGABYTE = 2**20
+FUNCTION_SCOPED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
 @pytest.fixture
@@ -113,9 +114,7 @@ def test_columns_first(read):
     assert content.tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, deadline=None, suppress_health_check=FUNCTION_SCOPED)
 @given(
     st.dictionaries(
         st.text(max_size=5),
@@ -409,9 +408,7 @@ def test_a_file_cut_anywhere_is_refused(read, content):
             read(content[:length])
 
 
-@settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=300, deadline=None, suppress_health_check=FUNCTION_SCOPED)
 @given(
     st.sampled_from([saved(LAYERS), saved(LAYERS, 2), pickles.python2(LAYERS)]),
     st.lists(

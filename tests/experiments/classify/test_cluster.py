@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from experiments.videos import Video
 from preprocess.errors import PreprocessError
 from preprocess.servants import ServantDiedError
 from preprocess.transforms import FrameFit
+from tests.processes import PATIENCE_SECONDS, wait_until
 
 from ...preprocess.dask_cluster import DaskCluster, InPlaceOfACluster
 from .conftest import NAMES, read_rows, write_colours
@@ -110,20 +110,14 @@ def test_ctrl_c_ends_what_workers_do(words, dask, tmp_path):
     long = write_colours(tmp_path / "v" / "long.mp4", ["red", "green", "blue"] * 3000)
     cluster = command(*words, "-d", long.parent, "--out", out, "--scheduler", dask.address)
     run = subprocess.Popen(cluster, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    part, deadline = out / "long.csv.part", time.monotonic() + 240
-    while not part.exists() or part.stat().st_size < 2000:
-        assert time.monotonic() < deadline
-        assert run.poll() is None
-        time.sleep(0.002)
+    part = out / "long.csv.part"
+    wait_until(lambda: part.exists() and part.stat().st_size > 2000, "rows", run)
     run.send_signal(signal.SIGINT)
-    _, said = run.communicate(timeout=60)
+    _, said = run.communicate(timeout=PATIENCE_SECONDS)
     assert run.returncode == 130, said
     assert said.decode().strip().splitlines()[-1].startswith("Interrupted. The rows so far are")
     assert "Traceback" not in said.decode()
-    time.sleep(3)
-    size = part.stat().st_size
-    time.sleep(1)
-    assert part.stat().st_size == size
+    dask.wait_until_idle()
     assert sorted(path.name for path in out.iterdir()) == ["long.csv.part", "long.json.part"]
     again = subprocess.run(cluster, cwd=ROOT, capture_output=True, text=True)
     assert "long.mp4: going on after" in again.stdout
@@ -137,13 +131,15 @@ def numpy_model(predict, settings=None) -> ImageModel:
 def test_who_is_taken_for_dead_ends_its_video_first(tmp_path, monkeypatch):
     """Red if the rows of a video are written by two processes, or the second calls it a failure."""
     path = write_colours(tmp_path / "x.mp4", ["red"] * 20)
-    began, may_go_on = threading.Event(), threading.Event()
+    began, waits, may_go_on = threading.Event(), threading.Event(), threading.Event()
 
     def predict(frames):
         began.set()
-        assert may_go_on.wait(60)
+        assert may_go_on.wait(PATIENCE_SECONDS)
         return np.full((len(frames), 4), 0.25, np.float32)
 
+    exclusive = cluster.exclusive
+    monkeypatch.setattr(cluster, "exclusive", lambda lock, on_wait: exclusive(lock, waits.set))
     monkeypatch.setattr(cluster.runtime, "configure", lambda *arguments, **options: None)
     monkeypatch.setattr(cluster, "load_model", lambda *_, **options: numpy_model(predict))
     options = JobOptions(top=2, batch_size=8, timeline=False)
@@ -151,9 +147,9 @@ def test_who_is_taken_for_dead_ends_its_video_first(tmp_path, monkeypatch):
     classify = VideoClassifier(ModelOptions(), {}, 8, "1,1").open()
     with ThreadPoolExecutor(2) as threads:
         first = threads.submit(classify, task)
-        assert began.wait(60)
+        assert began.wait(PATIENCE_SECONDS)
         second = threads.submit(classify, task)
-        time.sleep(0.3)
+        wait_until(lambda: waits.is_set() or second.done(), "the second's wait")
         has_waited = not second.done()
         may_go_on.set()
         assert has_waited

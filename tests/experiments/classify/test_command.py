@@ -5,13 +5,13 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from experiments import runtime
 from experiments.classify import main
+from tests.processes import PATIENCE_SECONDS, wait_until
 
 from .conftest import read_rows, write_colours
 
@@ -151,13 +151,9 @@ def test_stopped_from_outside(tmp_path, words, stop):
     run = subprocess.Popen(
         [*command, str(part.parent)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    deadline = time.monotonic() + 120
-    while not part.exists() or part.stat().st_size < 2000:
-        assert time.monotonic() < deadline
-        assert run.poll() is None
-        time.sleep(0.002)
+    wait_until(lambda: part.exists() and part.stat().st_size > 2000, "rows", run)
     run.send_signal(stop)
-    _, said = run.communicate(timeout=60)
+    _, said = run.communicate(timeout=PATIENCE_SECONDS)
     if stop is not signal.SIGKILL:
         assert run.returncode == 130
         assert said.decode().strip().endswith("the same command goes on from there.")

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -193,12 +191,3 @@ def test_files_of_others_are_no_models_of_clips(tmp_path):
     onnx.save(to_onnx(keras.Model(inputs, keras.layers.Dense(2)(inputs))), tmp_path / "x.onnx")
     with pytest.raises(ValueError, match="metadata does not say what the model is"):
         OnnxClipModel(tmp_path / "x.onnx")
-
-
-def test_help_is_quick():
-    """Red when TensorFlow or OpenCV is imported for it."""
-    check = "import sys\nfrom experiments.export.command import main\n"
-    check += "try:\n    main('export', ['--help'])\nexcept SystemExit:\n    pass\n"
-    check += "assert not {'tensorflow', 'keras', 'cv2', 'onnx', 'onnxruntime'} & set(sys.modules)"
-    done = subprocess.run([sys.executable, "-c", check], check=True, capture_output=True, text=True)
-    assert "--int8" in done.stdout

@@ -11,13 +11,13 @@ import pytest
 from experiments.highlights.rendering.private_folder import private_folder
 
 HOLD = """
-import sys, time
+import signal, sys
 from pathlib import Path
 from experiments.highlights.rendering.private_folder import private_folder
 with private_folder(Path(sys.argv[1]), prefix=".x-") as folder:
     (folder / "half.mov").write_text("half")
     print(folder, flush=True)
-    time.sleep(60)
+    signal.pause()
 """
 
 

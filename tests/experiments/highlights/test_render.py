@@ -18,6 +18,7 @@ from experiments.highlights.rendering.chunk_files import recording_chunks
 from experiments.highlights.rendering.ffmpeg import RenderError
 from experiments.highlights.rendering.recording import read_recording, recording_duration
 from experiments.highlights.rendering.render import render_reel
+from tests.processes import PATIENCE_SECONDS, children_of, wait_until_gone
 
 sys.path.insert(0, str(Path(__file__).parent))
 import counters
@@ -60,8 +61,7 @@ def expected(segments, rate, at=lambda number: number):
 
 def children():
     """Processes of ours that run ffmpeg."""
-    found = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "args="], capture_output=True)
-    return [line for line in found.stdout.decode().splitlines() if "ffmpeg" in line]
+    return children_of(os.getpid(), "ffmpeg")
 
 
 def only(out, *names):
@@ -444,10 +444,9 @@ def test_a_real_interrupt(sources, out):
         child.stdout.readline()
         assert len(list(out.parent.iterdir())) == 1
         os.killpg(child.pid, signal.SIGINT)
-        child.wait(timeout=20)
+        child.wait(timeout=PATIENCE_SECONDS)
+    wait_until_gone(child.pid)
     only(out)
-    with pytest.raises(ProcessLookupError):
-        os.killpg(child.pid, 0)
 
 
 def test_progress(short, out):

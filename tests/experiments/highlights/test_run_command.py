@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ import pytest
 
 from experiments.highlights.commands import main
 from experiments.highlights.scoring.scoring_job import ScoringOptions
+from tests.processes import PATIENCE_SECONDS, children_of, is_alive, wait_until
 
 from . import run_with_stand_in
 from .counters import ffmpeg, read_pictures
@@ -279,31 +279,25 @@ def start(seconds, *words):
     )
 
 
-def children(process):
-    found = subprocess.run(["ps", "--ppid", str(process.pid), "-o", "pid="], capture_output=True)
-    return [int(line) for line in found.stdout.split()]
-
-
 def test_a_stop_leaves_nothing_but_scores(source, model, tmp_path):
     """Red when ffmpeg outlives the command, a folder stays, or what was scored is lost."""
     words = [source, "--model", model, "-o", tmp_path / "reel.mp4", "--batch-size", 2]
     part = tmp_path / "reel.scores.csv.part"
     process = start(0.5, *words)
-    while not (part.exists() and len(part.read_text().splitlines()) > 4):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
-    began = children(process)
+    wait_until(lambda: part.exists() and len(part.read_text().splitlines()) > 4, "scores", process)
+    began = children_of(process.pid)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130
-    assert not any(Path(f"/proc/{child}").exists() for child in began)
+    assert began
+    assert not any(is_alive(child) for child in began)
     kept = len(part.read_text().splitlines()) - 1
     assert "Interrupted. The scores so far are kept; the same command goes on" in said
     assert "Traceback" not in said
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"model", "reel.scores.csv.part", "reel.scores.json.part"}
     again = start(0, *words)
-    output, _ = again.communicate(timeout=60)
+    output, _ = again.communicate(timeout=PATIENCE_SECONDS)
     assert again.returncode == 0
     assert f"Going on after {kept} scores" in output
     assert f"{32 - kept} pictures were scored" in output

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from experiments.prediction.command import main
 from experiments.prediction.job import predict_paths
 from experiments.prediction.predict import predict_video
 from preprocess.errors import PreprocessError
+from tests.processes import PATIENCE_SECONDS, wait_until
 
 from . import predict_with_stand_in
 from .conftest import Colours, ffmpeg, frames_of, read_rows, write_colours
@@ -195,15 +195,6 @@ def test_wrong_commands_get_one_line(tmp_path, monkeypatch, capsys, wrong, messa
     assert len(error.strip().splitlines()) == 1
 
 
-def test_help_is_quick():
-    """Red when TensorFlow or OpenCV is imported for it."""
-    check = "import sys\nfrom experiments.prediction.command import main\n"
-    check += "try:\n    main('predict', ['--help'])\nexcept SystemExit:\n    pass\n"
-    check += "assert not {'tensorflow', 'keras', 'cv2', 'matplotlib'} & set(sys.modules)"
-    done = subprocess.run([sys.executable, "-c", check], check=True, capture_output=True, text=True)
-    assert "--no-annotate" in done.stdout
-
-
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory):
     """A run that kept a model, which nobody trained."""
@@ -242,13 +233,9 @@ def test_stopped_from_outside(tmp_path):
     ffmpeg("-f", "lavfi", "-i", "testsrc=s=320x240:r=25:d=60", tmp_path / "x.mp4")
     words = [sys.executable, predict_with_stand_in.__file__, "x.mp4", "--run", ".", "--out", "out"]
     run = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("out/.annotating-*/copy.mp4")):
-        assert time.monotonic() < deadline
-        assert run.poll() is None
-        time.sleep(0.01)
+    wait_until(lambda: list(tmp_path.glob("out/.annotating-*/copy.mp4")), "half a copy", run)
     run.send_signal(signal.SIGINT)
-    _, said = run.communicate(timeout=60)
+    _, said = run.communicate(timeout=PATIENCE_SECONDS)
     assert run.returncode == 130
     assert "Interrupted. The videos that were told of are done" in said.decode()
     assert "Traceback" not in said.decode()

@@ -1,8 +1,9 @@
 """Runs in processes of their own."""
 
 import dataclasses
+import math
 import sys
-import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +12,7 @@ from experiments.threads.runner import Runner
 from experiments.threads.search import MeasureError
 from experiments.threads.variants import find_mallocs, variants_of
 from experiments.threads.workloads import Task
+from tests.processes import PATIENCE_SECONDS
 
 
 @pytest.fixture
@@ -19,8 +21,9 @@ def records():
 
 
 @pytest.fixture
-def runner(tmp_path, records):
-    return Runner(tmp_path, deadline=time.monotonic() + 600, note=records.append)
+def runner(tmp_path, records, monkeypatch):
+    monkeypatch.setattr(runner_module, "_FIRST_RUN_SECONDS", PATIENCE_SECONDS)
+    return Runner(tmp_path, deadline=math.inf, note=records.append)
 
 
 @pytest.fixture
@@ -83,19 +86,21 @@ def test_a_process_that_dies_is_told_apart(runner, task, monkeypatch, code, reas
 
 
 def test_a_process_that_hangs_is_ended(runner, task, monkeypatch):
-    instead(monkeypatch, "import time; time.sleep(60)")
+    instead(monkeypatch, "import signal; signal.pause()")
     monkeypatch.setattr(runner_module, "_FIRST_RUN_SECONDS", 0.5)
     with pytest.raises(MeasureError, match="did not end"):
         runner.measure(task)
 
 
-def test_runs_left_follow_their_duration(runner):
+def test_runs_left_follow_their_duration(runner, monkeypatch):
     """Red when the budget is overrun because runs take longer than thought."""
+    monkeypatch.setattr(runner_module, "time", SimpleNamespace(monotonic=lambda: 1000.0))
+    runner.deadline = 1600.0
     assert runner.runs_left() == 1  # nothing is known before the first
     runner._durations += [10.0, 10.0, 40.0]
-    runner.deadline = time.monotonic() + 101
+    runner.deadline = 1101.0
     assert runner.runs_left() == 5
-    runner.deadline = time.monotonic() + 39  # the next may be another long one
+    runner.deadline = 1039.0  # the next may be another long one
     assert runner.runs_left() == 0
 
 

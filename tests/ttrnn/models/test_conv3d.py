@@ -20,6 +20,7 @@ from ucf101_golden import (
     value,
 )
 
+from tests.processes import PATIENCE_SECONDS
 from ttrnn.models import build_conv3d
 from ttrnn.models.conv3d import Grey, conv3d_sizes
 
@@ -171,7 +172,7 @@ def test_wrong_arguments_are_named(options, message):
 def test_training_at_the_originals_sizes_takes_less_than_12_gb():
     """Two steps of Adam at batch 4, in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-c", TRAIN], capture_output=True, text=True, timeout=500
+        [sys.executable, "-c", TRAIN], capture_output=True, text=True, timeout=PATIENCE_SECONDS
     )
     assert done.returncode == 0, done.stderr[-3000:]
     peak = int(done.stdout.split()[-1])

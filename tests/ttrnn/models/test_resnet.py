@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.processes import PATIENCE_SECONDS
 from ttrnn.models import build_resnet
 from weights.assign import assign_arrays, model_arrays
 from weights.errors import WeightsError
@@ -263,6 +264,6 @@ def test_other_backends(backend):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stdout[-3000:]

@@ -14,6 +14,7 @@ import pytest
 from layer_check import check_config
 from timesformer_golden import GOLDEN, SMALL, check, clips, logits, torch_state, value
 
+from tests.processes import PATIENCE_SECONDS
 from ttrnn.models import build_timesformer
 from ttrnn.models.attention import SelfAttention, normal
 from ttrnn.models.space_time_block import SpaceTimeBlock
@@ -328,6 +329,6 @@ def test_other_backends(backend):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stdout[-3000:]

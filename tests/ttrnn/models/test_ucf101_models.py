@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from ucf101_golden import clips, logits
 
+from tests.processes import PATIENCE_SECONDS
 from ttrnn.models import build_conv3d, build_crnn, build_resnet_crnn
 from weights.assign import model_arrays
 
@@ -107,6 +108,6 @@ def test_other_backends(backend):
         cwd=HERE.parents[2],
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stdout[-3000:]

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from tests.processes import PATIENCE_SECONDS
+
 from ..counters import ffmpeg
 
 COMMAND = (sys.executable, "-m", "experiments.highlights", "review")
@@ -64,7 +66,7 @@ def reviewing(folder, *args):
         assert found, line + server.stdout.read()
         yield found[0]
         server.send_signal(signal.SIGINT)
-        said = server.communicate(timeout=15)[0]
+        said = server.communicate(timeout=PATIENCE_SECONDS)[0]
         assert server.returncode == 0, said
         assert "Traceback" not in said
         assert said.count("\n") <= 3, said

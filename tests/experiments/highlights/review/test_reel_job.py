@@ -1,7 +1,6 @@
 """The reel of a review: what the person set stays, and nothing half-made is left."""
 
 import csv
-import time
 from dataclasses import replace
 from itertools import pairwise
 
@@ -16,6 +15,7 @@ from experiments.highlights.review.reel_job import ReelJob
 from experiments.highlights.review.session import Shown
 from experiments.highlights.selection.segments import Segment, SelectionOptions
 from experiments.highlights.selection.snapping import Candidates
+from tests.processes import wait_until
 
 from ..counters import read_numbers, render_counter
 
@@ -101,10 +101,7 @@ def chunks(tmp_path_factory):
 
 
 def finished(job):
-    end = time.monotonic() + 60
-    while job.running and time.monotonic() < end:
-        time.sleep(0.02)
-    assert not job.running
+    wait_until(lambda: not job.running, "the end of the rendering")
     return job.result
 
 

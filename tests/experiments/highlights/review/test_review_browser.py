@@ -8,6 +8,7 @@ from itertools import combinations
 import pytest
 
 from experiments.highlights.labels.labels import Box, Interval, read_labels
+from tests.processes import PATIENCE_SECONDS
 
 from ..counters import ffmpeg, read_pictures
 from .conftest import SECONDS, reviewing, write_scores
@@ -71,12 +72,12 @@ class Screen:
 
     def reads(self, selector, text):
         """Wait until a text is there."""
-        self.page.locator(selector).filter(has_text=text).first.wait_for(timeout=5000)
+        self.page.locator(selector).filter(has_text=text).first.wait_for()
 
     def states(self, count):
         """Of each band, once there are so many."""
         self.page.wait_for_function(
-            "count => document.querySelectorAll('.band').length === count", arg=count, timeout=5000
+            "count => document.querySelectorAll('.band').length === count", arg=count
         )
         return [each.split()[1] for each in self.classes(".band")]
 
@@ -84,13 +85,14 @@ class Screen:
         return self.page.eval_on_selector_all(selector, "all => all.map(one => one.className)")
 
     def until(self, condition):
-        self.page.wait_for_function(condition, timeout=8000)
+        self.page.wait_for_function(condition)
 
 
 @contextmanager
 def screen(browser, address, **options):
     """Open the page. Nothing may be asked of another server, and nothing may go wrong in it."""
     context = browser.new_context(viewport={"width": 1400, "height": 900}, **options)
+    context.set_default_timeout(1000 * PATIENCE_SECONDS)
     page = context.new_page()
     wrong = []
     own = address.split("?")[0]

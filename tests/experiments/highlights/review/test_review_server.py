@@ -6,10 +6,11 @@ import os
 import re
 import socket
 import subprocess
-import sys
 from importlib.metadata import version
 
 import pytest
+
+from tests.processes import PATIENCE_SECONDS
 
 from .conftest import COMMAND, reviewing
 
@@ -28,7 +29,7 @@ class Client:
 
     def ask(self, path="/", method="GET", *, host=None, cookie=None, **headers):
         """(status, headers, body)."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
         connection.putrequest(method, path, skip_host=True)
         connection.putheader("Host", host or self.host)
         if cookie != "":
@@ -53,7 +54,7 @@ class Client:
             "Sec_WebSocket_Version": "13",
             "Sec_WebSocket_Key": key,
         }
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
         pairs = {"Host": self.host, "Origin": self.origin, "Cookie": self.cookie} | headers
         connection.putrequest("GET", SOCKET, skip_host=True, skip_accept_encoding=True)
         for name, value in (words | pairs).items():
@@ -245,10 +246,3 @@ def test_what_cannot_be_started(tmp_path, chunks, scores, flags, message):
         )
     assert done.returncode == 2
     assert re.search(rf"error: .*{re.escape(message)}", done.stderr)
-
-
-def test_help_starts_nothing_heavy():
-    """Red when the command line waits for NiceGUI before it answers."""
-    code = "import sys, experiments.highlights.commands.review; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"nicegui", "fastapi", "uvicorn", "scipy"} & set(done.stdout.split())

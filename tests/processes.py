@@ -1,0 +1,101 @@
+"""Processes that tests start, watch and wait for.
+
+No test may depend on how fast the machine is. Wait for an event, with `PATIENCE_SECONDS` as the
+only limit: it ends a hang and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PATIENCE_SECONDS = 1800.0
+"""Limit of every wait. Below pytest's own timeout, so that the message names what did not come."""
+_LOOK_SECONDS = 0.01
+
+
+def start(words: Sequence[object], **options: Any) -> subprocess.Popen[str]:
+    """Start `python WORDS` from the root of the repository, in a session of its own."""
+    settings = {"cwd": REPOSITORY, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(
+        [sys.executable, *map(str, words)],
+        text=True,
+        start_new_session=True,
+        **(settings | options),
+    )
+
+
+def wait_until(
+    happened: Callable[[], object],
+    what: str,
+    process: subprocess.Popen[Any] | None = None,
+) -> None:
+    """Wait for an event.
+
+    Args:
+        happened: true once it has.
+        what: the event, for the message of a wait in vain.
+        process: what brings it about. If the process ends before, the wait ends too.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not happened():
+        if process is not None and process.poll() is not None:
+            if happened():
+                return
+            said = process.stderr.read() if process.stderr is not None else ""
+            raise AssertionError(f"the process ended ({process.returncode}) before: {what}\n{said}")
+        assert time.monotonic() < deadline, f"never came: {what}"
+        time.sleep(_LOOK_SECONDS)
+
+
+def processes_of(session: int) -> list[int]:
+    """Ids of the living processes of a session: a command's own, and all that it started."""
+    return [process.pid for process in _living() if _session_of(process.pid) == session]
+
+
+def children_of(owner: int, word: str = "") -> list[int]:
+    """Ids of the living processes that a process has started, with a word in their command line."""
+    found = []
+    for process in _living():
+        with suppress(psutil.Error):
+            if process.ppid() == owner and any(word in part for part in process.cmdline()):
+                found.append(process.pid)
+    return found
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_until_gone(session: int) -> None:
+    """Wait for the end of all processes of a session.
+
+    joblib's bookkeeping process and decoders end a moment after the command.
+    """
+    wait_until(lambda: not processes_of(session), "the end of all processes of the command")
+
+
+def _living() -> Iterator[psutil.Process]:
+    for process in psutil.process_iter():
+        if is_alive(process.pid):
+            yield process
+
+
+def _session_of(process: int) -> int | None:
+    try:
+        return os.getsid(process)
+    except ProcessLookupError:
+        return None
