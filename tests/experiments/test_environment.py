@@ -1,5 +1,6 @@
 """What a row says of its machine, its memory and its commit."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import cv2
 import h5py
 import numpy as np
+import pytest
 
 from experiments import results
 from experiments.results.records import flatten
@@ -41,6 +43,7 @@ def git(folder, *arguments):
     subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="there is no git on this machine")
 def test_commit_is_none_outside_a_checkout_and_says_when_code_differs(tmp_path, monkeypatch):
     assert results.git_commit(tmp_path) is None
     git(tmp_path, "init", "-q")

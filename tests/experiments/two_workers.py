@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -67,14 +69,19 @@ def start(
 
 
 def free_ports(number: int) -> tuple[int, ...]:
-    """Ports that nobody listens on."""
-    sockets = [socket.socket() for _ in range(number)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = tuple(one.getsockname()[1] for one in sockets)
-    for one in sockets:
-        one.close()
-    return ports
+    """Ports that nobody listens on.
+
+    They lie below those that the system hands out: until a worker listens, seconds pass, in which
+    a connection of another test could be given the same.
+    """
+    found: list[int] = []
+    for port in random.SystemRandom().sample(range(15_000, 30_000), 1000):
+        with socket.socket() as one, suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == number:
+            break
+    return tuple(found)
 
 
 def variables(kept: Path) -> list[np.ndarray]:

@@ -117,7 +117,7 @@ def forward(kind, x, cores, recurrent, bias=0.0, *, input_mask=None, **options):
     """A whole layer on x (batch, time, features); input_mask (batch, features) is its dropout."""
     if input_mask is not None:
         x = x * input_mask[:, None, :]
-    return recur(kind, x @ kernel_by_definition(cores) + bias, recurrent, **options)
+    return recur(kind, x @ kernel_by_chain(cores) + bias, recurrent, **options)
 
 
 def numeric_gradient(loss, arrays, step=1e-5):
@@ -137,15 +137,25 @@ def numeric_gradient(loss, arrays, step=1e-5):
     return gradients
 
 
+def kernel_by_chain(cores):
+    """The kernel of `kernel_by_definition`, for all entries at once."""
+    kernel = np.ones((1, 1, 1))  # rows, columns, rank
+    for core in cores:
+        (rows, columns, _), (_, m, n, rank) = kernel.shape, core.shape
+        kernel = np.einsum("xyr,rijs->xiyjs", kernel, core).reshape(rows * m, columns * n, rank)
+    return kernel[:, :, 0]
+
+
 def core_gradients(cores, kernel_gradient):
     """Chain rule from dL/dW to the cores. W is linear in each core, so this is exact."""
+    np.testing.assert_allclose(kernel_by_chain(cores), kernel_by_definition(cores), atol=1e-12)
     gradients = []
     for k, core in enumerate(cores):
         gradient = np.empty_like(core)
         for index in np.ndindex(*core.shape):
             unit = np.zeros_like(core)
             unit[index] = 1
-            slope = kernel_by_definition([*cores[:k], unit, *cores[k + 1 :]])
+            slope = kernel_by_chain([*cores[:k], unit, *cores[k + 1 :]])
             gradient[index] = np.vdot(kernel_gradient, slope)
         gradients.append(gradient)
     return gradients
