@@ -19,7 +19,7 @@ from pathlib import Path
 from tests.processes import REPOSITORY
 
 _LOOK_SECONDS = 0.05
-_ENDING_SECONDS = 10.0
+_ENDING_SECONDS = 60.0
 
 
 @dataclass

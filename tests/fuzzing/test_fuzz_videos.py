@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import PATIENCE_SECONDS
+
 from .corpus import CLIPS, Specimen, mutants, real, rendered
 from .jobs import Ended, Limits
 from .video_targets import TARGETS, Extraction
@@ -32,7 +34,7 @@ def test_damaged_videos_cost_themselves_alone(
     tmp_path: Path,
 ) -> None:
     """Red when one ends the job, is lost without a word, or changes what another gives."""
-    target = kind(controls, tmp_path, Limits(job_seconds=300))
+    target = kind(controls, tmp_path, Limits(PATIENCE_SECONDS, PATIENCE_SECONDS))
     tried = target.attempt(list(islice(mutants(corpus, 0), num_files)), tmp_path / "job")
     assert tried.faults == {}, tried.ended.said
     assert tried.results.read
@@ -43,7 +45,7 @@ def test_damaged_real_clips(controls: list[Specimen], tmp_path: Path) -> None:
     clips = real()
     if not clips:
         pytest.skip(f"no real clips in {CLIPS}")
-    target = Extraction(controls, tmp_path, Limits(job_seconds=300))
+    target = Extraction(controls, tmp_path, Limits(PATIENCE_SECONDS, PATIENCE_SECONDS))
     tried = target.attempt(list(islice(mutants(clips, 0), 16)), tmp_path / "job")
     assert tried.faults == {}, tried.ended.said
 

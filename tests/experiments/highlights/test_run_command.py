@@ -15,7 +15,7 @@ import pytest
 
 from experiments.highlights.commands import main
 from experiments.highlights.scoring.scoring_job import ScoringOptions
-from tests.processes import PATIENCE_SECONDS, children_of, is_alive, wait_until
+from tests.processes import PATIENCE_SECONDS, wait_until, wait_until_gone
 
 from . import run_with_stand_in
 from .counters import ffmpeg, read_pictures
@@ -275,7 +275,12 @@ def start(seconds, *words):
     command = [sys.executable, str(SLOW), str(seconds), "run", *map(str, words)]
     environment = os.environ | {"PYTHONPATH": str(SLOW.parents[3])}
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
     )
 
 
@@ -285,12 +290,10 @@ def test_a_stop_leaves_nothing_but_scores(source, model, tmp_path):
     part = tmp_path / "reel.scores.csv.part"
     process = start(0.5, *words)
     wait_until(lambda: part.exists() and len(part.read_text().splitlines()) > 4, "scores", process)
-    began = children_of(process.pid)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130
-    assert began
-    assert not any(is_alive(child) for child in began)
+    wait_until_gone(process.pid)
     kept = len(part.read_text().splitlines()) - 1
     assert "Interrupted. The scores so far are kept; the same command goes on" in said
     assert "Traceback" not in said
