@@ -139,7 +139,9 @@ def test_who_is_taken_for_dead_ends_its_video_first(tmp_path, monkeypatch):
         return np.full((len(frames), 4), 0.25, np.float32)
 
     exclusive = cluster.exclusive
-    monkeypatch.setattr(cluster, "exclusive", lambda lock, on_wait: exclusive(lock, waits.set))
+    monkeypatch.setattr(
+        cluster, "exclusive", lambda lock, on_wait: exclusive(lock, on_wait=waits.set)
+    )
     monkeypatch.setattr(cluster.runtime, "configure", lambda *arguments, **options: None)
     monkeypatch.setattr(cluster, "load_model", lambda *_, **options: numpy_model(predict))
     options = JobOptions(top=2, batch_size=8, timeline=False)
@@ -147,7 +149,7 @@ def test_who_is_taken_for_dead_ends_its_video_first(tmp_path, monkeypatch):
     classify = VideoClassifier(ModelOptions(), {}, 8, "1,1").open()
     with ThreadPoolExecutor(2) as threads:
         first = threads.submit(classify, task)
-        assert began.wait(PATIENCE_SECONDS)
+        wait_until(lambda: began.is_set() or first.done(), "the first's pictures")
         second = threads.submit(classify, task)
         wait_until(lambda: waits.is_set() or second.done(), "the second's wait")
         has_waited = not second.done()
