@@ -47,9 +47,13 @@ def extracting(videos: Path, folder: Path, jobs: int) -> subprocess.Popen[str]:
 
 
 def wait_for_a_shard(folder: Path, process: subprocess.Popen[str]) -> None:
-    """Wait for one more than there are."""
-    before = len(list(folder.glob("shard-*.h5")))
-    wait_until(lambda: len(list(folder.glob("shard-*.h5"))) > before, "a shard", process)
+    """Wait for one more than there are, or for the end of a command that found nothing to do."""
+
+    def count() -> int:
+        return len(list(folder.glob("shard-*.h5")))
+
+    before = count()
+    wait_until(lambda: count() > before or process.poll() is not None, "a shard")
 
 
 def leftovers(folder: Path) -> list[Path]:
