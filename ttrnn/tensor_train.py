@@ -172,10 +172,27 @@ def cores_to_matrix(cores: Sequence[np.ndarray]) -> np.ndarray:
     """The full (M, N) matrix that the cores stand for.
 
     Args:
-        cores: arrays of shape (r_k, m_k, n_k, r_{k+1}).
+        cores: arrays of shape (r_k, m_k, n_k, r_{k+1}), with r_0 = r_d = 1.
+
+    Returns:
+        In the dtype of the cores; float64 for cores of integers, whose products would overflow.
+
+    Raises:
+        ValueError: if the cores do not hold real numbers, or their shapes do not fit each other.
     """
-    matrix = np.ones((1, 1, 1), dtype=np.asarray(cores[0]).dtype)  # (M, N, r)
-    for core in map(np.asarray, cores):
+    arrays = [_real(core, f"core {k}") for k, core in enumerate(cores)]
+    shapes = [array.shape for array in arrays]
+    ends = [1, *(shape[-1] if shape else 0 for shape in shapes)]
+    is_chain = all(
+        len(shape) == 4 and shape[0] == end for shape, end in zip(shapes, ends[:-1], strict=True)
+    )
+    if not (arrays and is_chain and ends[-1] == 1):
+        raise ValueError(
+            "cores must have shapes (r_k, m_k, n_k, r_{k+1}), where each begins with the rank that "
+            f"the one before ends with, and the first and last rank are 1. Received {shapes}."
+        )
+    matrix = np.ones((1, 1, 1), dtype=np.result_type(*arrays))  # (M, N, r)
+    for core in arrays:
         matrix = np.einsum("MNr,rmns->MmNns", matrix, core)
         num_inputs, m, num_outputs, n, rank = matrix.shape
         matrix = matrix.reshape(num_inputs * m, num_outputs * n, rank)
@@ -194,7 +211,8 @@ def tt_svd(
     """Decompose a dense (M, N) kernel into tensor-train cores by successive truncated SVDs.
 
     Args:
-        matrix: the dense kernel, shape (prod(tt_input_shape), prod(tt_output_shape)).
+        matrix: the dense kernel, real and finite, of shape (prod(tt_input_shape),
+            prod(tt_output_shape)).
         tt_input_shape: input modes m_1..m_d.
         tt_output_shape: output modes n_1..n_d.
         tt_ranks: largest rank at each place (d + 1 integers, ones at both ends) or everywhere.
@@ -203,11 +221,12 @@ def tt_svd(
             share of the Frobenius norm. With ranks given too, the ranks win where they are smaller.
 
     Returns:
-        Cores of shape (r_k, m_k, n_k, r_{k+1}), in the dtype of `matrix`. A rank never exceeds
-        what the matrix has, so ranks can be smaller than those asked for.
+        Cores of shape (r_k, m_k, n_k, r_{k+1}), in the dtype of `matrix`; float64 for integers. A
+        rank never exceeds what the matrix has, so ranks can be smaller than those asked for.
 
     Raises:
-        ValueError: if the shapes do not multiply to the matrix's, or both kinds of rank are given.
+        ValueError: if the matrix does not hold finite real numbers, the shapes do not multiply to
+            the matrix's, or both kinds of rank are given.
 
     Reference: Oseledets 2011, algorithm 1; the error bound is its theorem 2.2.
     """
@@ -215,22 +234,62 @@ def tt_svd(
         raise ValueError("Give tt_ranks or max_rank, not both.")
     bound = tt_ranks if tt_ranks is not None else max_rank
     shape = TTShape(tt_input_shape, tt_output_shape, 1 if bound is None else bound)
+    matrix = _real(matrix, "matrix")
     if matrix.shape != (shape.input_size, shape.output_size):
         raise ValueError(
             f"The modes multiply to {(shape.input_size, shape.output_size)}, "
             f"but the matrix has shape {matrix.shape}; choose modes for that shape."
         )
-    if relative_error is not None and relative_error < 0:
-        raise ValueError(f"relative_error must not be negative. Received {relative_error}.")
+    if not np.isfinite(matrix).all():
+        bad = int(np.count_nonzero(~np.isfinite(matrix)))
+        raise ValueError(
+            f"matrix must hold finite numbers. Received {bad} of {matrix.size} that are NaN or "
+            "infinity; take weights from before the training went wrong."
+        )
+    if relative_error is not None and not 0 <= relative_error < math.inf:
+        raise ValueError(
+            f"relative_error must be a finite number and not negative. Received {relative_error}; "
+            "0.1 keeps 99 % of the matrix's square sum."
+        )
     num_modes = len(shape.input_modes)
     largest = shape.ranks if bound is not None else (max(matrix.shape) ** 2,) * (num_modes + 1)
-    norm = float(np.linalg.norm(matrix))
+    # In float64: rounding in float32 alone can be larger than the error asked for. Of magnitude 1:
+    # squares of very large or small numbers would overflow, or vanish.
+    scale = float(np.abs(matrix).max()) or 1.0
+    scaled = matrix.astype(np.float64) / scale
+    norm = float(np.linalg.norm(scaled))
     tolerance = (relative_error or 0.0) * norm / math.sqrt(max(1, num_modes - 1))
-    # In float64: rounding in float32 alone can be larger than the error asked for.
-    tensor = _interleave(matrix.astype(np.float64), shape)
-    cores = _successive_svds(tensor, shape, largest, tolerance)
-    dtype = matrix.dtype if np.issubdtype(matrix.dtype, np.floating) else np.float64
-    return [core.astype(dtype) for core in cores]
+    cores = _successive_svds(_interleave(scaled, shape), shape, largest, tolerance)
+    with np.errstate(over="ignore"):  # told below
+        cores[-1] = cores[-1] * scale
+        cores = [core.astype(matrix.dtype) for core in cores]
+    if not np.isfinite(cores[-1]).all():
+        raise ValueError(
+            f"The last core holds the matrix's norm, which must fit in {matrix.dtype}. Received a "
+            f"norm of {norm:.3g} x {scale:.3g}; give the matrix in a wider type, or scaled."
+        )
+    return cores
+
+
+def _real(array: np.ndarray, name: str) -> np.ndarray:
+    """An array of NumPy's floats; integers as float64.
+
+    Raises:
+        ValueError: if it does not hold real numbers.
+    """
+    found = np.asarray(array)
+    if found.dtype.kind in "biu":
+        return found.astype(np.float64)
+    if found.dtype.name == "bfloat16":  # no type of NumPy's own: einsum and linalg refuse it
+        return found.astype(np.float32)
+    if found.dtype.kind == "f":
+        return found
+    hint = (
+        "decompose its real and imaginary parts one by one"
+        if found.dtype.kind == "c"
+        else "convert it to float32"
+    )
+    raise ValueError(f"{name} must hold real numbers. Received {found.dtype}; {hint}.")
 
 
 def _interleave(matrix: np.ndarray, shape: TTShape) -> np.ndarray:

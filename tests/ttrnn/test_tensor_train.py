@@ -1,7 +1,9 @@
 """TT-matrices against their dense equivalents: definition, storage, TT-SVD, counts, modes."""
 
 import math
+import re
 
+import ml_dtypes
 import numpy as np
 import oracle
 import pytest
@@ -203,6 +205,84 @@ def test_tt_svd_of_a_degenerate_matrix(matrix):
 def test_tt_svd_refuses_a_matrix_that_is_not_of_the_modes():
     with pytest.raises(ValueError, match=r"7"):
         tensor_train.tt_svd(np.zeros((7, 4)), (2, 3), (2, 2), max_rank=2)
+
+
+def spoilt(value, dtype="float64"):
+    matrix = np.random.default_rng(0).standard_normal((6, 4)).astype(dtype)
+    matrix[2, 3] = value
+    return matrix
+
+
+@pytest.mark.parametrize(
+    ("matrix", "message"),
+    [
+        (spoilt(np.nan), "finite numbers. Received 1 of 24"),
+        (spoilt(np.inf, "float32"), "finite numbers. Received 1 of 24"),
+        (spoilt(-np.inf), "finite"),
+        (spoilt(1j, "complex64"), "real numbers. Received complex64; decompose its real"),
+        (spoilt(1).astype(object), "real numbers. Received object"),
+        (spoilt(1).astype(str), "real numbers. Received <U"),
+        (spoilt(1)[0], "has shape (4,)"),
+        (np.zeros((0, 4)), "has shape (0, 4)"),
+        (np.float64(1), "has shape ()"),
+        (spoilt(6e4, "float16") * np.float16(1), None),
+    ],
+)
+def test_tt_svd_refuses_what_has_no_decomposition(matrix, message):
+    """Red for numpy's own error, or for a complex kernel whose imaginary part is dropped."""
+    if message is None:  # large, yet every number fits
+        cores = tensor_train.tt_svd(matrix, (2, 3), (2, 2))
+        return np.testing.assert_allclose(tensor_train.cores_to_matrix(cores), matrix, atol=100)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        tensor_train.tt_svd(matrix, (2, 3), (2, 2), max_rank=2)
+
+
+@pytest.mark.parametrize("error", [np.nan, np.inf, -0.1])
+def test_tt_svd_refuses_an_error_that_is_no_share(error):
+    """Red where NaN compares as no bound at all."""
+    with pytest.raises(ValueError, match="relative_error must be a finite number"):
+        tensor_train.tt_svd(np.ones((6, 4)), (2, 3), (2, 2), relative_error=error)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_tt_svd_of_very_small_or_large_numbers(scale):
+    """Red where their squares, in the norm that the error is a share of, vanish or overflow."""
+    matrix = np.random.default_rng(7).standard_normal((6, 4))
+    cores = tensor_train.tt_svd(matrix * scale, (2, 3), (2, 2), relative_error=0.3)
+    plain = tensor_train.tt_svd(matrix, (2, 3), (2, 2), relative_error=0.3)
+    assert core_ranks(cores) == core_ranks(plain) != (1, 1, 1)
+    assert 0 < tt_error(matrix, [*cores[:-1], cores[-1] / scale]) <= 0.3 * np.linalg.norm(matrix)
+
+
+def test_tt_svd_whose_norm_does_not_fit_the_type():
+    """Each number fits in float16, the norm that the last core holds does not."""
+    matrix = np.full((64, 64), 6e4, "float16")
+    with pytest.raises(ValueError, match="must fit in float16"):
+        tensor_train.tt_svd(matrix, (8, 8), (8, 8))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "bool", "bfloat16"])
+def test_tt_svd_of_other_numbers(dtype):
+    matrix = 10 * np.random.default_rng(8).standard_normal((6, 4))
+    matrix = matrix.astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    cores = tensor_train.tt_svd(matrix, (2, 3), (2, 2))
+    np.testing.assert_allclose(
+        tensor_train.cores_to_matrix(cores), matrix.astype("float64"), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    "shapes", [[], [(1, 2, 2)], [(1, 2, 2, 2)], [(1, 2, 2, 2), (3, 2, 2, 1)], [(2, 2, 2, 1)]]
+)
+def test_cores_that_do_not_fit_each_other(shapes):
+    """Red where ranks beyond the last one are left out without a word."""
+    with pytest.raises(ValueError, match="cores must have shapes"):
+        tensor_train.cores_to_matrix([np.ones(shape) for shape in shapes])
+
+
+def test_cores_of_integers_do_not_overflow():
+    cores = [np.full((1, 2, 2, 1), 100, "int8")] * 2
+    np.testing.assert_array_equal(tensor_train.cores_to_matrix(cores), np.full((4, 4), 1e4))
 
 
 @pytest.mark.parametrize(
