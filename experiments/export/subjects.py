@@ -121,7 +121,8 @@ class PictureSubject:
     ) -> None:
         self.about = about
         self.settings_type = settings_type
-        shape = _picture_shape(model)
+        model = _of_pictures(model)
+        shape = model.input_shape[1:3]
         height, width = (side or _USUAL_SIDE for side in shape)
         self.frame_settings = FrameSettings((width, height), _PICTURE_STRIDE)
         self.window = 1
@@ -148,16 +149,33 @@ class PictureSubject:
         return np.asarray(self.model(inputs.astype(self._dtype), training=False))
 
 
-def _picture_shape(model: keras.Model) -> tuple[int | None, int | None]:
-    inputs, outputs = keras.tree.flatten(model.input), keras.tree.flatten(model.output)
+def _of_pictures(model: keras.Model) -> keras.Model:
+    """The model as a functional one of one input and one output.
+
+    Raises:
+        ValueError: if it does not take pictures and give one number a class.
+    """
+    try:
+        inputs, outputs = keras.tree.flatten(model.inputs), keras.tree.flatten(model.outputs)
+    except (AttributeError, ValueError):  # Keras's for a Sequential model that was never built
+        raise ValueError(
+            f"A model needs to know the shape of its input. {model.name} has none; save it once it "
+            "was built, or begin it with keras.Input((height, width, 3))."
+        ) from None
     fits = len(inputs) == len(outputs) == 1 and len(inputs[0].shape) == 4
     if not (fits and inputs[0].shape[3] == 3 and len(outputs[0].shape) == 2):
         raise ValueError(
             "A model of pictures must take one batch of RGB pictures (batch, height, width, 3) and "
-            "give one number a class. A model of clips is exported by its run's directory, where "
-            "model.json says what it saw."
+            f"give one number a class. {model.name} takes {_shapes(inputs)} and gives "
+            f"{_shapes(outputs)}. A model of clips is exported by its run's directory, where "
+            "model.json says what it saw; any other by Keras's own model.export(path, "
+            'format="onnx").'
         )
-    return inputs[0].shape[1], inputs[0].shape[2]
+    return keras.Model(inputs[0], outputs[0], name=model.name)
+
+
+def _shapes(tensors: list[Any]) -> str:
+    return " and ".join(str(tuple(tensor.shape)) for tensor in tensors)
 
 
 def _notes(model: keras.Model, exported: keras.Model) -> tuple[str, ...]:

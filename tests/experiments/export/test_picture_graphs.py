@@ -6,9 +6,11 @@ import onnxruntime
 import pytest
 
 from experiments.export.about import About
+from experiments.export.load import load_subject
 from experiments.export.subjects import PictureSubject
 from experiments.highlights.scoring.pictures import PictureSettings
 from experiments.highlights.scoring.scorer_network import build_scorer
+from ttrnn import TTDense
 from ttrnn.models.alexnet import LocalResponseNormalization
 
 from .small_models import lively
@@ -73,4 +75,42 @@ def test_other_models_are_refused(shape):
     inputs = keras.Input(shape)
     model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs)))
     with pytest.raises(ValueError, match="must take one batch of RGB pictures"):
+        PictureSubject(model, About("pictures"))
+
+
+def sequential(inner=False):
+    layers = [keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(4, 3), keras.layers.Flatten()]
+    if inner:
+        layers = [keras.Sequential([keras.Input((8, 9, 3)), *layers])]
+    tail = [TTDense((6, 4, 7), (2, 2, 2), 3), keras.layers.Dense(3, activation="softmax")]
+    return keras.Sequential([keras.Input((8, 9, 3)), *layers, *tail])
+
+
+def of_one_key():
+    model = sequential()
+    return keras.Model({"image": model.inputs[0]}, {"scores": model.outputs[0]})
+
+
+@pytest.mark.parametrize(
+    "model", [sequential(), sequential(inner=True), of_one_key()], ids=["plain", "nested", "keys"]
+)
+def test_a_sequential_model_from_its_file(model, tmp_path):
+    """Red where such a model, which has inputs but no `input`, ends in a traceback."""
+    model.save(tmp_path / "model.keras")
+    subject = load_subject(tmp_path / "model.keras")
+    seen = np.random.default_rng(0).integers(0, 256, (3, 8, 9, 3)).astype("float32")
+    expected = keras.Model(model.inputs[0], model.outputs[0])(seen)
+    np.testing.assert_allclose(run(subject.graph(), seen), expected, atol=1e-5)
+    assert subject.notes == ()
+
+
+def test_a_sequential_model_that_was_never_built(tmp_path):
+    keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(2)]).save(tmp_path / "new.keras")
+    with pytest.raises(ValueError, match="needs to know the shape of its input"):
+        load_subject(tmp_path / "new.keras")
+
+
+def test_a_model_of_sequences_hears_of_keras_own_export():
+    model = keras.Sequential([keras.Input((5, 6)), keras.layers.GRU(2)])
+    with pytest.raises(ValueError, match=r"takes \(None, 5, 6\) and gives .* model.export\(path"):
         PictureSubject(model, About("pictures"))
