@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import keras
+from keras import ops
 
 from ttrnn import activations as _activations  # noqa: F401  (registers keras2_hard_sigmoid)
 from ttrnn.kernel import add_cores, full_kernel, tt_product
-from ttrnn.tensor_train import Compression, TTShape
+from ttrnn.tensor_train import Compression, TTShape, factorize, tt_svd
+
+_MOST_MODES = 4  # that `from_dense` chooses: more need larger ranks for the same error
 
 
 @keras.saving.register_keras_serializable(package="ttrnn")
@@ -27,10 +32,10 @@ class TTDense(keras.layers.Layer):
         kernel_regularizer, kernel_constraint: applied to each core.
 
     Input shape:
-        (..., prod(tt_input_shape)).
+        (batch, ..., prod(tt_input_shape)).
 
     Output shape:
-        (..., prod(tt_output_shape)).
+        (batch, ..., prod(tt_output_shape)).
 
     Raises:
         ValueError: if modes and ranks do not fit each other or the number of features.
@@ -71,6 +76,7 @@ class TTDense(keras.layers.Layer):
         self.kernel_constraint = keras.constraints.get(kernel_constraint)
         self.bias_constraint = keras.constraints.get(bias_constraint)
         self.supports_masking = True
+        self.input_spec = keras.layers.InputSpec(min_ndim=2)
 
     @property
     def units(self) -> int:
@@ -105,6 +111,94 @@ class TTDense(keras.layers.Layer):
         """The dense (features, units) kernel that the cores stand for."""
         return full_kernel(self.cores)
 
+    @classmethod
+    def from_dense(
+        cls,
+        layer: keras.layers.Dense,
+        tt_ranks: int | Sequence[int] | None = None,
+        *,
+        relative_error: float | None = None,
+        tt_input_shape: Sequence[int] | None = None,
+        tt_output_shape: Sequence[int] | None = None,
+        **kwargs: Any,
+    ) -> TTDense:
+        """Compress a trained dense layer by TT-SVD; its bias and activation stay as they are.
+
+        The result computes nearly what `layer` does; train it on to win back what is lost. It warns
+        where it has more weights than `layer`.
+
+        Args:
+            layer: a built `keras.layers.Dense`. It is not changed.
+            tt_ranks: largest ranks, one integer for every inner rank or r_0..r_d with ones at both
+                ends.
+            relative_error: choose the smallest ranks for which the kernel's Frobenius error is at
+                most this share of its norm. With `tt_ranks` too, those win where they are smaller.
+            tt_input_shape: input modes; their product is the number of features. By default up to
+                four, as equal as can be (`ttrnn.factorize`).
+            tt_output_shape: output modes; their product is the number of units. By default as many.
+            **kwargs: arguments of TTDense that replace what is taken from `layer`. Its kernel's
+                regularizer and constraint are not: TTDense applies those to each core.
+
+        Returns:
+            A built TTDense. Its `tt_ranks` are those found, at most those asked for.
+
+        Raises:
+            ValueError: if `layer` is no built dense layer of floats, its kernel is not finite, or
+                neither ranks nor an error are given.
+
+        Example:
+            >>> dense = keras.layers.Dense(64, activation="relu")
+            >>> dense.build((None, 256))
+            >>> TTDense.from_dense(dense, 8, tt_input_shape=(16, 16)).tt_ranks
+            (1, 8, 1)
+
+        Reference: Oseledets, SIAM J. Sci. Comput. 33(5), 2011, algorithm 1.
+        """
+        if not isinstance(layer, keras.layers.Dense) or not layer.built:
+            raise ValueError(
+                f"from_dense needs a built keras.layers.Dense. Received {layer!r}; call "
+                "layer.build((None, num_features)) first, or take the layer out of its model."
+            )
+        if layer.quantization_mode is not None:
+            raise ValueError(
+                "from_dense needs a kernel of floats. Received a layer quantized to "
+                f"{layer.quantization_mode}; compress it before quantize()."
+            )
+        if tt_ranks is None and relative_error is None:
+            raise ValueError("Give tt_ranks or relative_error: how far is the layer to shrink?")
+        if isinstance(tt_ranks, float):
+            raise ValueError(
+                f"tt_ranks must be integers. Received {tt_ranks}; for a largest error give "
+                f"relative_error={tt_ranks}."
+            )
+        kernel = ops.convert_to_numpy(layer.kernel)
+        modes = _modes(kernel.shape, tt_input_shape, tt_output_shape)
+        cores = tt_svd(kernel, *modes, tt_ranks=tt_ranks, relative_error=relative_error)
+        options = {
+            "activation": layer.activation,
+            "use_bias": layer.use_bias,
+            "bias_initializer": layer.bias_initializer,
+            "bias_regularizer": layer.bias_regularizer,
+            "bias_constraint": layer.bias_constraint,
+            "activity_regularizer": layer.activity_regularizer,
+            "dtype": layer.dtype_policy,
+            "trainable": layer.trainable,
+        }
+        compressed = cls(*modes, (1, *(core.shape[3] for core in cores)), **(options | kwargs))
+        compressed.build((None, len(kernel)))
+        for variable, core in zip(compressed.cores, cores, strict=True):
+            variable.assign(core)
+        if compressed.bias is not None and layer.bias is not None:
+            compressed.bias.assign(layer.bias)
+        if compressed.num_tt_params > kernel.size:
+            warnings.warn(
+                f"The tensor train has more weights than the kernel of {layer.name}: "
+                f"{compressed.num_tt_params:,} at ranks {compressed.tt_ranks}, in place of "
+                f"{kernel.size:,}. Give smaller tt_ranks, a larger relative_error, or other modes.",
+                stacklevel=2,
+            )
+        return compressed
+
     def call(self, inputs):
         self.tt_shape.check_input_size(inputs.shape[-1])
         outputs = tt_product(inputs, self.cores, self.compute_dtype)
@@ -129,3 +223,28 @@ class TTDense(keras.layers.Layer):
             "kernel_constraint": keras.constraints.serialize(self.kernel_constraint),
             "bias_constraint": keras.constraints.serialize(self.bias_constraint),
         }
+
+
+def _modes(
+    kernel_shape: tuple[int, ...],
+    input_modes: Sequence[int] | None,
+    output_modes: Sequence[int] | None,
+) -> tuple[Sequence[int], Sequence[int]]:
+    """Modes of a dense kernel; those not given are factored to as many as the others."""
+    features, units = kernel_shape
+    given = output_modes if input_modes is None else input_modes
+    if given is not None:
+        number = len(given)
+    else:
+        number = next(
+            (
+                number
+                for number in range(_MOST_MODES, 2, -1)
+                if 1 not in factorize(features, number) + factorize(units, number)
+            ),
+            2,
+        )
+    return (
+        factorize(features, number) if input_modes is None else input_modes,
+        factorize(units, number) if output_modes is None else output_modes,
+    )
