@@ -10,6 +10,7 @@ from ttrnn import models  # registers the models' layers, so that saved models l
 from ttrnn.activations import keras2_hard_sigmoid
 from ttrnn.cells import TTGRUCell, TTLSTMCell, TTSimpleRNNCell
 from ttrnn.dense import TTDense
+from ttrnn.exporting import portable_operations
 from ttrnn.initializers import Keras2FlatGlorotUniform
 from ttrnn.rnn import TTGRU, TTLSTM, TTSimpleRNN
 from ttrnn.tensor_train import (
@@ -37,5 +38,6 @@ __all__ = [
     "keras2_hard_sigmoid",
     "models",
     "num_tt_params",
+    "portable_operations",
     "tt_svd",
 ]

@@ -23,6 +23,7 @@ from keras import ops
 from ttrnn import activations as _activations  # noqa: F401  (registers keras2_hard_sigmoid)
 from ttrnn.contraction import tt_matmul
 from ttrnn.kernel import add_cores, full_kernel
+from ttrnn.shapes import check_states
 from ttrnn.tensor_train import Compression, TTShape
 
 _ARGUMENTS = """
@@ -142,6 +143,14 @@ class _TTCell(_KerasCell):
 
     def call(self, inputs, states, training=False):
         nested = isinstance(states, (list, tuple))
+        if len(inputs.shape) != 2:
+            raise ValueError(
+                "A cell takes one step, of shape (batch, features). Received inputs of shape "
+                f"{tuple(inputs.shape)}; for sequences put the cell into keras.layers.RNN."
+            )
+        sizes = self.state_size if isinstance(self.state_size, (list, tuple)) else [self.state_size]
+        shapes = [state.shape for state in (states if nested else [states])]
+        check_states(shapes, sizes, inputs.shape[0], name="states")
         step = self.step_function(training=training)
         output, new_states = step(
             self.project(inputs, training=training), states if nested else [states]

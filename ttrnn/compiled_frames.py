@@ -33,7 +33,8 @@ def mean_pixels(frames: tf.Tensor, num_frames: tf.Tensor, scale: float) -> tf.Te
             parallel_iterations=1,
         )
         count = tf.cast(tf.maximum(num_frames[clip], 1), tf.float32)
-        return (total / count - 128) * (1 / scale)
+        mean = (total / count - 128) * (1 / scale)
+        return tf.where(num_frames[clip] > 0, mean, 0.0)
 
     return tf.map_fn(clip_mean, tf.range(tf.size(num_frames)), fn_output_signature=tf.float32)
 

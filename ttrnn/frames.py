@@ -11,6 +11,9 @@ import math
 import keras
 from keras import ops
 
+from ttrnn.exporting import is_exporting
+from ttrnn.shapes import check_frames, checked_frames, is_compatible
+
 
 def centred_pixels(frames, scale: float):
     """uint8 frames (n, height, width, 3) to float32 (n, height * width * 3): (frame - 128) / scale.
@@ -19,6 +22,23 @@ def centred_pixels(frames, scale: float):
     """
     flat = ops.reshape(ops.cast(frames, "float32"), (-1, math.prod(frames.shape[1:])))
     return (flat - 128) * (1 / scale)
+
+
+def pad_clips(rows, num_frames):
+    """Clips end to end, as rows of one length and a mask of what is a frame.
+
+    Args:
+        rows: (sum of num_frames, ...).
+        num_frames: int32 (batch,).
+
+    Returns:
+        (batch, longest, ...), with any rows in the padding, and booleans (batch, longest).
+    """
+    step = ops.arange(ops.max(num_frames), dtype="int32")
+    is_frame = step < num_frames[:, None]  # (B, T)
+    first = ops.cumsum(num_frames) - num_frames
+    row = ops.where(is_frame, first[:, None] + step, 0)
+    return ops.take(rows, row, axis=0), is_frame
 
 
 def seen_pixels(frames, mean, *, inputs: str, scale: float):
@@ -48,7 +68,11 @@ class MeanFrame(keras.layers.Layer):
         frames and num_frames.
 
     Output shape:
-        (batch, height * width * 3).
+        (batch, height * width * 3); of a clip without frames, zeros.
+
+    Raises:
+        ValueError: if the frames are not as many as `num_frames` says; on TensorFlow
+            InvalidArgumentError.
     """
 
     def __init__(self, scale: float = 1.0, **kwargs) -> None:
@@ -57,17 +81,21 @@ class MeanFrame(keras.layers.Layer):
 
     def call(self, frames, num_frames):
         num_frames = ops.cast(num_frames, "int32")
-        if keras.backend.backend() == "tensorflow":
+        frames = checked_frames(frames, num_frames)
+        if keras.backend.backend() == "tensorflow" and not is_exporting():
             from ttrnn.compiled_frames import mean_pixels
 
             mean = mean_pixels(frames, num_frames, self.scale)
         else:
             pixels = centred_pixels(frames, self.scale)
-            total = ops.segment_sum(pixels, _clip_of_frame(num_frames), len(num_frames))
-            mean = total / ops.cast(num_frames, "float32")[:, None]
+            batch = ops.shape(num_frames)[0]
+            clip = ops.repeat(ops.arange(batch, dtype="int32"), num_frames)
+            total = ops.segment_sum(pixels, clip, batch)
+            mean = total / ops.cast(ops.maximum(num_frames, 1), "float32")[:, None]
         return ops.cast(mean, self.compute_dtype)
 
     def compute_output_spec(self, frames, num_frames):
+        check_frames(frames.shape, num_frames.shape)
         features = math.prod(frames.shape[1:])
         return keras.KerasTensor((num_frames.shape[0], features), self.compute_dtype)
 
@@ -116,26 +144,40 @@ class FrameRNN(keras.layers.Layer):
         self.built = True
 
     def call(self, frames, num_frames, mean=None, training=False):
+        self._check_shapes(frames, num_frames, mean)
         num_frames = ops.cast(num_frames, "int32")
+        frames = checked_frames(frames, num_frames)
         if self.rnn.is_compiled:
             from ttrnn.compiled_frames import pooled_state
 
             return pooled_state(self, frames, num_frames, mean, training=training)
-        clip = _clip_of_frame(num_frames)
-        mean = None if mean is None else ops.take(mean, clip, axis=0)
-        seen = seen_pixels(frames, mean, inputs=self.inputs, scale=self.scale)
-        first = ops.cumsum(num_frames) - num_frames
-        step = ops.arange(len(clip), dtype="int32") - ops.take(first, clip)
-        shape = (len(num_frames), int(ops.max(num_frames)), seen.shape[1])
-        padded = ops.scatter(ops.stack([clip, step], axis=1), seen, shape)  # (B, T, H*W*3)
-        mask = ops.arange(shape[1], dtype="int32") < num_frames[:, None]
-        outputs = self.rnn(padded, mask=mask, training=training)
+        padded, is_frame = pad_clips(frames, num_frames)  # (B, T, H, W, 3)
+        time = ops.shape(padded)[1]
+        if mean is not None:
+            mean = ops.repeat(mean, time, axis=0)
+        flat = ops.reshape(padded, (-1, *frames.shape[1:]))
+        seen = seen_pixels(flat, mean, inputs=self.inputs, scale=self.scale)
+        seen = ops.reshape(seen, (-1, time, seen.shape[-1]))  # (B, T, H*W*3)
+        outputs = self.rnn(seen, mask=is_frame, training=training)
         if not self.rnn.return_sequences:
             return outputs
-        total = ops.sum(outputs * ops.cast(mask, outputs.dtype)[:, :, None], axis=1)
-        return total / ops.cast(num_frames, outputs.dtype)[:, None]
+        total = ops.sum(outputs * ops.cast(is_frame, outputs.dtype)[:, :, None], axis=1)
+        return total / ops.cast(ops.maximum(num_frames, 1), outputs.dtype)[:, None]
+
+    def _check_shapes(self, frames, num_frames, mean) -> None:
+        check_frames(frames.shape, num_frames.shape)
+        if self.inputs == "raw":
+            return
+        wanted = (num_frames.shape[0], math.prod(frames.shape[1:]))
+        if mean is None or not is_compatible(mean.shape, wanted):
+            raise ValueError(
+                f"A FrameRNN that sees {self.inputs!r} needs each clip's mean pixels, of shape "
+                f"{wanted}. Received {None if mean is None else tuple(mean.shape)}; give it what "
+                "MeanFrame makes of the same frames."
+            )
 
     def compute_output_spec(self, frames, num_frames, mean=None, training=False):
+        self._check_shapes(frames, num_frames, mean)
         return keras.KerasTensor((num_frames.shape[0], self.rnn.units), self.compute_dtype)
 
     def get_config(self) -> dict:
@@ -149,7 +191,3 @@ class FrameRNN(keras.layers.Layer):
     def from_config(cls, config: dict) -> FrameRNN:
         config = dict(config)
         return cls(keras.saving.deserialize_keras_object(config.pop("rnn")), **config)
-
-
-def _clip_of_frame(num_frames):
-    return ops.repeat(ops.arange(len(num_frames), dtype="int32"), num_frames)

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from ttrnn.contraction import DEFAULT_MAX_ACTIVATION_BYTES, merge_cores, tt_matmul
+from ttrnn.exporting import is_exporting
 from ttrnn.initializers import core_initializers
 from ttrnn.tensor_train import TTShape
 
@@ -45,7 +46,7 @@ def full_kernel(cores: list):
 def tt_product(
     inputs, cores: list, dtype: str, max_activation_bytes: int = DEFAULT_MAX_ACTIVATION_BYTES
 ):
-    """Multiply (..., M) by the kernel: in chunks on TensorFlow, else by `tt_matmul`.
+    """Multiply (..., M) by the kernel: in chunks on TensorFlow, else and for export by `tt_matmul`.
 
     Args:
         inputs: tensor of shape (..., M).
@@ -56,7 +57,7 @@ def tt_product(
     Returns:
         Tensor of shape (..., N) in `dtype`.
     """
-    if keras.backend.backend() != "tensorflow":
+    if keras.backend.backend() != "tensorflow" or is_exporting():
         return tt_matmul(ops.cast(inputs, dtype), [ops.cast(core, dtype) for core in cores])
     from ttrnn.projection import project
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import keras
+from keras import ops, tree
 
 from ttrnn.cells import TTGRUCell, TTLSTMCell, TTSimpleRNNCell
 from ttrnn.contraction import DEFAULT_MAX_ACTIVATION_BYTES
+from ttrnn.exporting import is_exporting
+from ttrnn.shapes import check_mask, check_sequences, check_states, full_mask, full_states
 from ttrnn.tensor_train import Compression
-from ttrnn.time_loop import time_loop
+from ttrnn.time_loop import exported_time_loop, time_loop
 
 _ARGUMENTS = """
     Args:
@@ -30,14 +33,17 @@ _ARGUMENTS = """
 
     Input shape:
         (batch, time, prod(tt_input_shape)), with an optional boolean mask (batch, time): a masked
-        step carries the state over, so padding at either end changes nothing.
+        step carries the state over, so padding at either end changes nothing. A mask (1, time) and
+        initial states (1, units) are those of every sequence.
 
     Output shape:
         (batch, units), or (batch, time, units) with `return_sequences`; with `return_state`
         followed by the final states, each (batch, units).
 
     Raises:
-        ValueError: if modes and ranks do not fit each other or the number of features.
+        ValueError: if modes and ranks do not fit each other or the number of features, or a mask or
+            an initial state does not fit the sequences. On TensorFlow InvalidArgumentError, where
+            the sizes are known only when the graph runs.
 
     Example:
         >>> layer = {layer}((8, 20, 20, 18), (4, 4, 4, 4), 4, recurrent_dropout=0.25)
@@ -102,9 +108,10 @@ class _TTRNN(keras.layers.RNN):
         """Whether the layer runs on TensorFlow's fast path (`ttrnn.compiled`).
 
         It does unless the time loop is unrolled or the cell has an activation whose derivative is
-        not known to be elementwise; other backends run `ttrnn.time_loop`.
+        not known to be elementwise, or the graph is made for export; other backends run
+        `ttrnn.time_loop`.
         """
-        if keras.backend.backend() != "tensorflow" or self.unroll:
+        if keras.backend.backend() != "tensorflow" or self.unroll or is_exporting():
             return False
         from ttrnn.compiled import can_run
 
@@ -124,6 +131,26 @@ class _TTRNN(keras.layers.RNN):
     def compression(self) -> Compression:
         """How many times fewer weights than the dense layer: of the kernel and of the whole."""
         return self.cell.compression
+
+    def compute_output_spec(self, sequences, initial_state=None, mask=None, training=False):
+        check_sequences(sequences.shape)
+        if mask is not None:
+            check_mask(mask.shape, sequences.shape)
+        if initial_state is not None:
+            shapes = [state.shape for state in tree.flatten(initial_state)]
+            check_states(shapes, self.state_size, sequences.shape[0])
+        return super().compute_output_spec(
+            sequences, initial_state=initial_state, mask=mask, training=training
+        )
+
+    def call(self, sequences, initial_state=None, mask=None, training=False):
+        check_sequences(sequences.shape)
+        if mask is not None:
+            mask = full_mask(mask, sequences)
+        if initial_state is not None:
+            states = tree.flatten(initial_state)
+            initial_state = full_states(states, self.state_size, sequences)
+        return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
         states = (
@@ -146,8 +173,13 @@ class _TTRNN(keras.layers.RNN):
                 max_activation_bytes=self.max_activation_bytes,
                 **options,
             )
+        if self.stateful and keras.backend.backend() == "torch":
+            # `call` writes the new states into the old ones' memory, which backpropagation needs.
+            states = [ops.copy(state) for state in states]
         projected = self.cell.project(sequences, training=training)  # (B, T, gates * units)
         step = self.cell.step_function(training=training)
+        if is_exporting() and not self.unroll:
+            return exported_time_loop(step, projected, states, **options)
         return time_loop(step, projected, states, unroll=self.unroll, **options)
 
     def get_config(self) -> dict:

@@ -1,8 +1,10 @@
-"""The portable time loop: on every backend, and the reference of `ttrnn.recurrence`."""
+"""The portable time loops: on every backend, and the reference of `ttrnn.recurrence`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+
+from keras import ops
 
 # Keras's own portable loop over time: masks, direction, unrolling, on every backend. It is not
 # exported, so this is the one place that reaches for it.
@@ -35,7 +37,10 @@ def time_loop(
     Returns:
         (last output (batch, units), outputs (batch, time, units), states).
     """
-    return _keras_time_loop(
+    if unroll and go_backwards:  # Keras 3.15 on torch turns no mask round in an unrolled loop
+        sequences, go_backwards = ops.flip(sequences, axis=1), False
+        mask = None if mask is None else ops.flip(mask, axis=1)
+    last, outputs, states = _keras_time_loop(
         step,
         sequences,
         initial_state,
@@ -46,3 +51,49 @@ def time_loop(
         zero_output_for_mask=zero_output_for_mask,
         return_all_outputs=return_all_outputs,
     )
+    if unroll and zero_output_for_mask and mask is not None:  # which it forgets so on JAX
+        is_valid = ops.expand_dims(mask if return_all_outputs else mask[:, -1:], -1)
+        outputs = ops.where(is_valid, outputs, ops.zeros_like(outputs))
+        last = outputs[:, -1]
+    return last, outputs, states
+
+
+def exported_time_loop(
+    step: Callable,
+    sequences,
+    initial_state: list,
+    *,
+    mask=None,
+    go_backwards: bool = False,
+    zero_output_for_mask: bool = False,
+    return_all_outputs: bool = True,
+):
+    """The results of `time_loop` without arrays of tensors.
+
+    LiteRT has those for static shapes only. Arguments are those of `time_loop`.
+    """
+    steps = ops.transpose(sequences, (1, 0, 2))  # (T, B, gates * units)
+    length = ops.shape(steps)[0]
+    zeros = ops.zeros_like(initial_state[0])
+    # A loop cannot carry nothing: one row is left where only the last output is wanted.
+    outputs = ops.repeat(zeros[None], length if return_all_outputs else 1, axis=0)  # (T, B, units)
+
+    def body(t, output, outputs, *states):
+        now = length - 1 - t if go_backwards else t
+        new_output, new_states = step(steps[now], list(states))
+        if mask is not None:
+            is_valid = ops.expand_dims(mask[:, now], -1)  # (B, 1)
+            skipped = zeros if zero_output_for_mask else output
+            new_output = ops.where(is_valid, new_output, skipped)
+            new_states = [
+                ops.where(is_valid, new, old) for new, old in zip(new_states, states, strict=True)
+            ]
+        if return_all_outputs:
+            outputs = ops.scatter_update(outputs, [[t]], new_output[None])
+        return (t + 1, new_output, outputs, *new_states)
+
+    _, output, outputs, *states = ops.while_loop(
+        lambda t, *_: t < length, body, (0, zeros, outputs, *initial_state)
+    )
+    outputs = outputs if return_all_outputs else output[None]
+    return output, ops.transpose(outputs, (1, 0, 2)), states

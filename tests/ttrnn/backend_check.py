@@ -6,6 +6,7 @@ A script, not a test: a process has one backend. test_backends.py runs it; it pr
 import keras
 import numpy as np
 import oracle
+import pytest
 
 import ttrnn
 
@@ -67,6 +68,99 @@ def check(name, layer, x, call, expected_output):
         np.testing.assert_allclose(mine, theirs, rtol=0, atol=2e-5 * scale, err_msg=name)
 
 
+def check_refusals(kind):
+    """What does not fit is refused on every backend, whatever Keras's own loop there lets pass."""
+    x = np.random.default_rng(0).standard_normal((3, 4, 6)).astype("float32")
+    layer = LAYERS[kind](**MODES, return_sequences=True)
+    layer.build(x.shape)
+    right = [np.zeros((3, 4), "float32")] * len(layer.state_size)
+    masks = [(3, 3), (3, 5), (2, 4), (4, 4), (4,), (3, 4, 4), (3, 4, 1, 1)]
+    calls = [{"mask": np.ones(shape, bool)} for shape in masks]
+    for shape in [(3, 5), (2, 4), (4, 4), (4,), (3, 4, 1)]:
+        calls.append({"initial_state": [*right[1:], np.zeros(shape, "float32")]})
+    calls += [{"initial_state": right * 2}, {"initial_state": []}]
+    for call in calls:
+        call = keras.tree.map_structure(keras.ops.convert_to_tensor, call)
+        with pytest.raises(ValueError, match=r"must have the shape|must hold"):
+            layer(x, **call)
+    one = keras.ops.convert_to_tensor(MASK[1:2])
+    all_alike = keras.ops.convert_to_tensor(np.repeat(MASK[1:2], 3, axis=0))
+    for alike in (one, keras.ops.expand_dims(all_alike, -1)):
+        np.testing.assert_allclose(
+            keras.ops.convert_to_numpy(layer(x, mask=alike)),
+            keras.ops.convert_to_numpy(layer(x, mask=all_alike)),
+            atol=1e-6,
+        )
+
+
+def check_stateful(kind, **options):
+    """Two training steps in a row leave the weights and states that keras.layers.RNN leaves.
+
+    Red where the second batch starts from zeros, or where torch finds the states of before
+    overwritten when it goes back.
+    """
+    shape = (3, 4, 6)
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, *shape)).astype("float32"), rng.standard_normal((2, 3, 1))
+    cell = getattr(ttrnn, f"{LAYERS[kind].__name__}Cell")(**MODES)
+    layers = [LAYERS[kind](**MODES, stateful=True, **options)]
+    layers += [keras.layers.RNN(cell, stateful=True, **options)]
+    models = [
+        keras.Sequential([keras.Input(batch_shape=shape), layer, keras.layers.Dense(1)])
+        for layer in layers
+    ]
+    models[1].set_weights(models[0].get_weights())
+    for model, layer in zip(models, layers, strict=True):
+        layer.reset_states()
+        model.compile(keras.optimizers.SGD(0.5), "mse")
+        before = model.get_weights()
+        for batch in range(2):
+            model.train_on_batch(x[batch], y[batch])
+        assert np.abs(model.get_weights()[0] - before[0]).max() > 1e-4, "nothing was learned"
+    # The kernels, and the states that the second batch has left.
+    for mine, theirs in zip(
+        _values(models[0], layers[0]), _values(models[1], layers[1]), strict=True
+    ):
+        np.testing.assert_allclose(mine, theirs, atol=1e-5)
+    # On JAX, Keras keeps no state of what runs inside jit: neither layer carries one in fit().
+    if keras.backend.backend() != "jax":
+        assert all(np.abs(state).max() > 0 for state in _values(layers[0])[-1:])
+    outputs = []
+    for layer in layers:
+        layer.reset_states()
+        outputs.append([keras.ops.convert_to_numpy(layer(x[0])) for _ in range(2)])
+        layer.reset_states()
+        outputs[-1].append(keras.ops.convert_to_numpy(layer(x[0])))
+    np.testing.assert_allclose(*outputs, atol=1e-5)
+    first, second, after_reset = outputs[0]
+    assert np.abs(second - first).max() > 1e-4, "the state is not carried"
+    np.testing.assert_allclose(after_reset, first, atol=1e-6)
+
+
+def _values(*owners):
+    """Weights, and a stateful layer's states, as NumPy's arrays."""
+    variables = [variable for owner in owners for variable in owner.weights]
+    variables += [state for owner in owners for state in getattr(owner, "states", [])]
+    return [keras.ops.convert_to_numpy(variable) for variable in variables]
+
+
+def check_unrolled():
+    """Backwards, unrolled and masked: Keras 3.15 fails at that on torch."""
+    x = np.random.default_rng(0).standard_normal((3, 4, 6)).astype("float32")
+    mask = keras.ops.convert_to_tensor(MASK)
+    for zeros in (False, True):
+        options = {"return_sequences": True, "go_backwards": True, "zero_output_for_mask": zeros}
+        layer, unrolled = (ttrnn.TTGRU(**MODES, **options, unroll=how) for how in (False, True))
+        layer.build(x.shape)
+        unrolled.build(x.shape)
+        unrolled.set_weights(layer.get_weights())
+        np.testing.assert_allclose(
+            keras.ops.convert_to_numpy(unrolled(x, mask=mask)),
+            keras.ops.convert_to_numpy(layer(x, mask=mask)),
+            atol=1e-6,
+        )
+
+
 def main():
     x = np.random.default_rng(0).standard_normal((3, 4, 6)).astype("float32")
     dense = ttrnn.TTDense(**MODES, activation="tanh")
@@ -88,6 +182,11 @@ def main():
             call = {} if mask is None else {"mask": keras.ops.convert_to_tensor(mask)}
             check(f"{kind} go_backwards={go_backwards}", layer, x, call, expected)
     check_training(ttrnn.TTGRU)
+    for kind in LAYERS:
+        check_refusals(kind)
+        for options in ({}, {"unroll": True}, {"go_backwards": True}):
+            check_stateful(kind, **options)
+    check_unrolled()
     integers = (10 * x).astype("int8")
     np.testing.assert_allclose(
         keras.ops.convert_to_numpy(dense(integers)),

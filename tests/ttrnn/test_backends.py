@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import backend_check
 import pytest
 
 from tests.processes import PATIENCE_SECONDS
@@ -29,3 +30,14 @@ def test_backend_equals_the_oracle(backend):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.split()[-1] == "equal"
+
+
+@pytest.mark.parametrize("options", [{}, {"unroll": True}, {"go_backwards": True}])
+@pytest.mark.parametrize("kind", backend_check.LAYERS)
+def test_stateful_layers_train_as_keras_rnn(kind, options):
+    """On TensorFlow; the script does the same on the others."""
+    backend_check.check_stateful(kind, **options)
+
+
+def test_unrolled_backwards():
+    backend_check.check_unrolled()

@@ -7,6 +7,8 @@ from typing import Literal
 import keras
 from keras import ops
 
+from ttrnn.exporting import is_exporting
+
 INPUT_SIZE = 227
 CAFFE_MEAN_RGB = (122.7, 116.7, 104.0)  # of ImageNet's training pixels, as Caffe's model takes it
 Variant = Literal["caffe", "seed"]
@@ -128,6 +130,7 @@ class GroupedConv2D(keras.layers.Layer):
                 f"groups must divide channels and filters. Received {self.groups} groups, "
                 f"{channels} channels, {self.filters} filters."
             )
+        self.input_spec = keras.layers.InputSpec(ndim=4, axes={-1: channels})
         size = (self.kernel_size, self.kernel_size)
         self.kernel = self.add_weight((*size, channels // self.groups, self.filters), name="kernel")
         self.bias = self.add_weight((self.filters,), initializer="zeros", name="bias")
@@ -251,7 +254,7 @@ class LocalResponseNormalization(keras.layers.Layer):
         self.fused = fused
 
     def call(self, x):
-        if self.fused and keras.backend.backend() == "tensorflow":
+        if self.fused and keras.backend.backend() == "tensorflow" and not is_exporting():
             from ttrnn.compiled_normalization import normalise
 
             return normalise(x, self.radius, self.alpha, self.bias)

@@ -40,6 +40,7 @@ class SelfAttention(keras.layers.Layer):
             raise ValueError(
                 f"heads must divide the features. Received {self.heads} heads, {features} features."
             )
+        self.input_spec = keras.layers.InputSpec(ndim=4, axes={-1: features})
         policy = self.dtype_policy
         self.qkv = token_dense(features, features, 3 * features, dtype=policy, name="qkv")
         self.proj = token_dense(features, features, features, dtype=policy, name="proj")

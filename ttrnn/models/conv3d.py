@@ -12,6 +12,7 @@ from keras import ops
 
 from ttrnn.models.resnet import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
 from ttrnn.models.torch_layers import TorchLayers
+from ttrnn.shapes import check_frames, checked_frames
 
 Head = Literal["dense", "gap"]
 Normalization = Literal["half", "imagenet"]
@@ -194,6 +195,7 @@ class Grey(keras.layers.Layer):
 
     def __init__(self, **kwargs) -> None:
         super().__init__(autocast=False, **kwargs)
+        self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: 3})
 
     def call(self, pixels):
         red, green, blue = ops.split(ops.cast(pixels, "float32"), 3, axis=-1)
@@ -209,13 +211,16 @@ class EqualClips(keras.layers.Layer):
     """Clips of one known length, end to end, with an axis of their own.
 
     Args:
-        num_frames: of every clip. On TensorFlow another length raises InvalidArgumentError.
+        num_frames: of every clip.
 
     Input shape:
         (batch * num_frames, height, width, channels) and num_frames, integers (batch,).
 
     Output shape:
         (batch, num_frames, height, width, channels); whole numbers stay such.
+
+    Raises:
+        ValueError: for clips of another length; on TensorFlow InvalidArgumentError.
     """
 
     def __init__(self, num_frames: int, **kwargs) -> None:
@@ -223,17 +228,11 @@ class EqualClips(keras.layers.Layer):
         self.num_frames = num_frames
 
     def call(self, frames, num_frames):
-        if keras.backend.backend() == "tensorflow":
-            import tensorflow as tf
-
-            rule = f"Every clip must have {self.num_frames} frames; cut them to that, or leave out."
-            with tf.control_dependencies(
-                [tf.debugging.assert_equal(num_frames, self.num_frames, message=rule)]
-            ):
-                frames = tf.identity(frames)
+        frames = checked_frames(frames, num_frames, self.num_frames)
         return ops.reshape(frames, (-1, self.num_frames, *frames.shape[1:]))
 
     def compute_output_spec(self, frames, num_frames):
+        check_frames(frames.shape, num_frames.shape)
         shape = (num_frames.shape[0], self.num_frames, *frames.shape[1:])
         is_float = keras.backend.is_float_dtype(frames.dtype)
         return keras.KerasTensor(shape, self.compute_dtype if is_float else frames.dtype)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from ttrnn.frames import pad_clips
 from ttrnn.models.torch_layers import TorchLayers
+from ttrnn.shapes import check_frames, checked_frames
 
 LSTM_LAYERS = 3
 LSTM_UNITS = 512
@@ -56,13 +58,10 @@ class PadClips(keras.layers.Layer):
 
     def call(self, rows, num_frames):
         num_frames = ops.cast(num_frames, "int32")
-        step = ops.arange(ops.max(num_frames), dtype="int32")
-        is_frame = step < num_frames[:, None]  # (B, T)
-        first = ops.cumsum(num_frames) - num_frames
-        row = ops.where(is_frame, first[:, None] + step, 0)
-        return ops.take(rows, row, axis=0), is_frame  # (B, T, F)
+        return pad_clips(checked_frames(rows, num_frames), num_frames)  # (B, T, F)
 
     def compute_output_spec(self, rows, num_frames):
+        check_frames(rows.shape, num_frames.shape)
         batch = num_frames.shape[0]
         padded = keras.KerasTensor((batch, None, rows.shape[-1]), rows.dtype)
         return padded, keras.KerasTensor((batch, None), "bool")

@@ -60,6 +60,9 @@ class SpaceTimeBlock(keras.layers.Layer):
     Output shape:
         The same.
 
+    Raises:
+        ValueError: for "divided", if the patches are not as many in each of the frames.
+
     Reference: Bertasius, Wang, Torresani, ICML 2021, section 3.
     """
 
@@ -95,6 +98,15 @@ class SpaceTimeBlock(keras.layers.Layer):
 
     def build(self, input_shape) -> None:
         features, policy = input_shape[-1], self.dtype_policy
+        tokens = input_shape[2]
+        if self.attention == "divided" and (tokens - 1) % self.num_frames:
+            raise ValueError(
+                f"A clip must have a class token and as many patches in each of its "
+                f"{self.num_frames} frames. Received {tokens} tokens; give num_frames of the clips."
+            )
+        # "divided" tells the patches of a clip apart by their number alone.
+        axes = {-1: features} | ({2: tokens} if self.attention == "divided" else {})
+        self.input_spec = keras.layers.InputSpec(ndim=4, axes=axes)
         if self.attention == "divided":
             self.temporal_norm1 = self._norm("temporal_norm1", features)
             self.temporal_attn = self._attention("temporal_attn", features)

@@ -60,6 +60,9 @@ class SpaceTimeEmbedding(keras.layers.Layer):
 
     def build(self, input_shape) -> None:
         num_frames, height, width, channels = input_shape[1:]
+        # The weights belong to places and times: other sizes would be taken for more clips.
+        axes = {1: num_frames, 2: height, 3: width, 4: channels}
+        self.input_spec = keras.layers.InputSpec(ndim=5, axes=axes)
         if height % self.patch_size or width % self.patch_size:
             raise ValueError(
                 "patch_size must divide height and width of a frame. Received patch_size "

@@ -133,6 +133,10 @@ class ClassToken(keras.layers.Layer):
         (batch, features).
     """
 
+    def __init__(self, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+
     def call(self, x):
         return ops.mean(x[:, :, 0], axis=1)
 

@@ -1,0 +1,174 @@
+"""Checks that the arguments of a call fit each other.
+
+Sizes that are known when a layer is called are compared at once: ValueError. On TensorFlow what
+is known only when the graph runs, and the numbers of frames, are compared then:
+InvalidArgumentError with the same message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+from keras import ops
+
+from ttrnn.exporting import is_exporting
+
+_MASK_RULE = (
+    "mask must have the shape (batch, time) of the sequences, or (1, time) for one mask of all of "
+    "them."
+)
+_CLIPS_RULE = (
+    "num_frames must hold the number of frames of each clip, 0 or more, and sum to the number of "
+    "all frames."
+)
+
+
+def is_compatible(found: Sequence[int | None], wanted: Sequence[int | None]) -> bool:
+    """Whether two shapes may be the same: sizes that are not known yet may be anything."""
+    return len(found) == len(wanted) and all(
+        a == b
+        for a, b in zip(found, wanted, strict=True)
+        if isinstance(a, int) and isinstance(b, int)
+    )
+
+
+def check_sequences(shape: Sequence[int | None]) -> None:
+    """Raise ValueError for sequences without steps, which have no last output."""
+    if shape[1] == 0:
+        raise ValueError(
+            f"sequences must have at least one step. Received shape {_text(shape)}; leave such "
+            "sequences out, or pad them and mask the padding."
+        )
+
+
+def check_mask(mask_shape: Sequence[int | None], sequences_shape: Sequence[int | None]) -> None:
+    """Raise ValueError unless a mask fits sequences (batch, time, ...), as far as is known."""
+    shape = tuple(mask_shape)
+    flat = shape[:-1] if len(shape) == 3 and shape[-1] == 1 else shape
+    batch, time = sequences_shape[:2]
+    if not (is_compatible(flat, (batch, time)) or is_compatible(flat, (1, time))):
+        raise ValueError(
+            f"{_MASK_RULE} Received a mask of shape {_text(shape)} for sequences of shape "
+            f"{_text(sequences_shape)}; compute the mask from the same batch as the sequences."
+        )
+
+
+def full_mask(mask, sequences):
+    """A mask as booleans (batch, time), once it is known to fit sequences (batch, time, ...)."""
+    mask = ops.convert_to_tensor(mask)
+    check_mask(mask.shape, sequences.shape)
+    mask = ops.cast(mask, "bool")
+    if len(mask.shape) == 3:
+        mask = ops.squeeze(mask, axis=-1)
+    if mask.shape[0] == 1 and sequences.shape[0] != 1:
+        # No broadcast_to: torch would need the size of a batch that is being traced.
+        mask = ops.repeat(mask, ops.shape(sequences)[0], axis=0)
+    if None in (*mask.shape, *sequences.shape[:2]) and not is_exporting():
+        mask = _assert_equal(
+            list(ops.shape(mask)), list(ops.shape(sequences)[:2]), _MASK_RULE, mask
+        )
+        mask.set_shape(sequences.shape[:2])  # to unroll, the number of steps must be known
+    return mask
+
+
+def check_states(
+    state_shapes: Sequence[Sequence[int | None]],
+    state_sizes: Sequence[int],
+    batch: int | None,
+    *,
+    name: str = "initial_state",
+) -> None:
+    """Raise ValueError unless states are of shape (batch, units) or (1, units), as far as is known.
+
+    Args:
+        state_shapes: of the states that were given.
+        state_sizes: units of the states that are needed.
+        batch: number of sequences.
+        name: of the argument.
+    """
+    fits = len(state_shapes) == len(state_sizes) and all(
+        is_compatible(shape, (batch, size)) or is_compatible(shape, (1, size))
+        for shape, size in zip(state_shapes, state_sizes, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join(_text((batch, size)) for size in state_sizes)
+        found = ", ".join(_text(shape) for shape in state_shapes) or "none"
+        raise ValueError(
+            f"{name} must hold {len(state_sizes)} of shape {wanted}. Received {found}; the layer's "
+            "get_initial_state(batch_size) makes such states."
+        )
+
+
+def full_states(states: Sequence, state_sizes: Sequence[int], sequences) -> list:
+    """States of shape (batch, units), one of them for each sequence."""
+    states = [ops.convert_to_tensor(state) for state in states]
+    batch = sequences.shape[0]
+    check_states([state.shape for state in states], state_sizes, batch)
+    return [
+        state
+        if state.shape[0] != 1 or batch == 1
+        else ops.repeat(state, ops.shape(sequences)[0], axis=0)
+        for state in states
+    ]
+
+
+def check_frames(frames_shape: Sequence[int | None], num_frames_shape: Sequence) -> None:
+    """Raise ValueError unless these are clips end to end and a vector, as far as is known."""
+    if len(num_frames_shape) != 1 or len(frames_shape) < 2:
+        raise ValueError(
+            "Clips laid end to end need frames of shape (sum of num_frames, ...) and num_frames of "
+            f"shape (batch,). Received {_text(frames_shape)} and {_text(num_frames_shape)}; clips "
+            "of one length are frames.reshape(-1, *frames.shape[2:])."
+        )
+
+
+def checked_frames(frames, num_frames, length: int | None = None):
+    """`frames` (sum of num_frames, ...), once they are known to be as many as num_frames says.
+
+    Under jit on JAX the numbers are not known to anybody, and nothing is compared.
+
+    Args:
+        frames: of all clips, end to end.
+        num_frames: integers (batch,).
+        length: what `num_frames` must all be, or None.
+    """
+    check_frames(frames.shape, num_frames.shape)
+    rule = _CLIPS_RULE
+    if length is not None:
+        rule = f"Every clip must have {length} frames; cut them to that, or leave out."
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        if is_exporting():
+            return frames
+        if length is not None:
+            frames = _assert_equal(num_frames, length, rule, frames)
+        frames = _assert_equal(tf.reduce_sum(num_frames), tf.shape(frames)[0], _CLIPS_RULE, frames)
+        least = tf.minimum(tf.reduce_min(num_frames), 0)
+        return _assert_equal(least, 0, _CLIPS_RULE, frames)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        if isinstance(num_frames, jax.core.Tracer):
+            return frames
+    found = [int(number) for number in ops.convert_to_numpy(num_frames)]
+    is_other = length is not None and any(number != length for number in found)
+    if is_other or sum(found) != frames.shape[0] or min(found, default=0) < 0:
+        raise ValueError(
+            f"{rule if is_other else _CLIPS_RULE} Received {found}, which sums to {sum(found)}, "
+            f"for {frames.shape[0]} frames; lay the frames of these clips end to end, in order."
+        )
+    return frames
+
+
+def _assert_equal(found, wanted, rule: str, then):
+    """`then`, on TensorFlow, if two values prove equal when the graph runs."""
+    import tensorflow as tf
+
+    with tf.control_dependencies([tf.debugging.assert_equal(found, wanted, message=rule)]):
+        return tf.identity(then)
+
+
+def _text(shape: Sequence) -> str:
+    return str(tuple(shape))
