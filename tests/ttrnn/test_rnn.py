@@ -21,6 +21,8 @@ from layer_check import (
     run_layer_test,
 )
 
+from weights import load_legacy_tt
+
 BATCH, STEPS = 3, 5
 MASKS = {
     "none": None,
@@ -520,6 +522,49 @@ def test_dropout_equals_the_oracle(kind, rates, in_keras_rnn):
     plain, _ = oracle.forward(kind, x.astype("float64"), *weights)
     np.testing.assert_allclose(layer(x, training=False), plain, atol=1e-5)
     np.testing.assert_allclose(layer(x), plain, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_originals_layer_under_recurrent_dropout(kind):
+    """Its saved weights, hard gates and front padding, in its own order of work.
+
+    The mask is the layer's own draw; what it multiplies, and what it leaves, is the original's.
+    """
+    in_modes, out_modes, ranks, units = (3, 2, 4), (2, 3, 2), (1, 3, 2, 1), 12
+    gated = (num_gates(kind) * out_modes[0], *out_modes[1:])
+    rng = np.random.default_rng(9)
+    cores = oracle.random_cores(rng, in_modes, gated, ranks)
+    flat, bias = oracle.flat_kernel(cores), rng.standard_normal(num_gates(kind) * units)
+    recurrent = 0.4 * rng.standard_normal((units, num_gates(kind) * units))
+    hard = {} if kind == "rnn" else {"recurrent_activation": "keras2_hard_sigmoid"}
+    layer = LAYERS[kind](
+        in_modes, out_modes, ranks, recurrent_dropout=0.25, return_sequences=True, seed=3, **hard
+    )
+    x = rng.integers(-128, 128, (4, 6, 24)).astype("float32") / 64
+    x[0, :2] = x[1, :5] = 0  # padding: every feature is 0
+    layer.build(x.shape)
+    load_legacy_tt(layer, [flat, bias, recurrent])
+    drawn = []
+    draw = layer.cell.get_recurrent_dropout_mask
+    layer.cell.get_recurrent_dropout_mask = lambda state: drawn.append(draw(state)) or drawn[-1]
+    found = layer(x, mask=tf.constant((x != 0).any(axis=2)), training=True)
+
+    mask = np.asarray(drawn[-1], "float64")
+    np.testing.assert_allclose(np.unique(mask), [0, 1 / 0.75], rtol=1e-6)
+    assert all(np.array_equal(other, drawn[-1]) for other in drawn)
+    steps = [
+        oracle.original_matmul(x[:, t].astype("float64"), flat, in_modes, gated, ranks) + bias
+        for t in range(6)
+    ]
+    expected, _ = oracle.recur(
+        kind,
+        np.stack(steps, axis=1),
+        recurrent,
+        mask=(x != 0).any(axis=2),
+        recurrent_mask=mask,
+        recurrent_activation=oracle.keras2_hard_sigmoid,
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
