@@ -98,14 +98,14 @@ def require_encoders() -> None:
     """See that ffmpeg is there and can write H.264 and AAC.
 
     Raises:
-        RenderError: if not.
+        ValueError: if not.
     """
     sources = ["-f", "lavfi", "-i", "color=s=16x16:d=0.1", "-f", "lavfi", "-i", "anullsrc"]
     args = ["-loglevel", "error", *sources, *_ENCODERS, *_SOUND, "-t", "0.1", "-f", "null", "-"]
     try:
         run(args)
     except RenderError as error:
-        raise RenderError(
+        raise ValueError(
             f"Annotated videos need an ffmpeg that writes H.264 and AAC. {error} Install "
             "imageio-ffmpeg, name another by IMAGEIO_FFMPEG_EXE, or leave them out."
         ) from error

@@ -14,12 +14,12 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from experiments.keras_files import load_keras_model
-from experiments.run_directory import replacing, write_atomically
+from experiments.run_directory import CLIP_MODEL, replacing, write_atomically
 from experiments.viewed_model import Seen, ViewedModel
 from preprocess.errors import PreprocessError
 from preprocess.views import Views
 
-MODEL, FILE = "model.keras", "model.json"
+MODEL, FILE = "model.keras", CLIP_MODEL
 
 
 class ClipModelError(ValueError):

@@ -30,6 +30,8 @@ _FIXED_COLUMNS = {  # and their types in Arrow's words
     "confidence": "double",
 }
 _PROBABILITY = "p_"
+CLIP_MODEL = "model.json"
+"""Beside a trained model: what it is made of. A run that has it is finished."""
 _PARTIAL = ".partial-"  # then the writing process's number, and the name it is to have
 _RUN_FILES = ("config.json", "metrics.csv", "predictions.csv", "result.json")
 

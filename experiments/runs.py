@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from experiments import runtime
 from experiments.run_directory import remove_partials, write_atomically
 from experiments.runtime import Threads
+from preprocess.errors import PreprocessError
 
 RECORDS = Path("experiments/results.csv")
 
@@ -42,6 +44,16 @@ def require_positive(arguments: Any, names: Sequence[str]) -> None:
         if value is not None and value <= 0:
             flag = name.replace("_", "-")
             raise ValueError(f"--{flag} must be greater than 0. Received {value}.")
+
+
+def require_writable(folder: Path) -> None:
+    """Make a folder, and raise PreprocessError if nothing can be written to it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise PreprocessError(f"Cannot write to {folder}: {error.strerror}.") from error
 
 
 def require_records(record: bool) -> None:

@@ -63,12 +63,14 @@ class VideoEnded:
         num_frames: that there are in all, those passed over included.
         failure: why it could not be read, or not to its end; empty if it could.
         crashed: whether that was the decoder's end rather than the video's.
+        notice: what could not be read before the video's end; empty if nothing.
     """
 
     video: int
     num_frames: int
     failure: str
     crashed: bool = False
+    notice: str = ""
 
 
 Event = VideoOpened | FrameBlock | VideoEnded
@@ -149,9 +151,9 @@ def _receive(worker: Worker, stall_seconds: float) -> Event | None:
                     return VideoOpened(video, info)
                 case Block(_, first, times):
                     return FrameBlock(video, first, times, worker.frames_of(message))
-                case Finished(num_frames, failure):
+                case Finished(num_frames, failure, notice):
                     worker.video = None
-                    return VideoEnded(video, num_frames, failure)
+                    return VideoEnded(video, num_frames, failure, notice=notice)
             return None
     except EOFError:
         failure = death_told(worker.cause_of_death(), stall_seconds)

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocess.child_process import ChildProcess, anonymous_file
-from preprocess.decode import VideoReader
+from preprocess.decode import FrameReader, VideoReader
 from preprocess.errors import DecodeError
+from preprocess.frame_reader import FrameFolderReader
 from preprocess.limits import refusals_named
 from preprocess.messages import first_complaint
 from preprocess.transforms import FrameFit
@@ -31,7 +32,7 @@ class Task:
     """A video to decode.
 
     Args:
-        path: the file.
+        path: the file, or the folder of its frames.
         skip: kept frames at its start that are passed over.
     """
 
@@ -61,6 +62,8 @@ class Finished:
 
     num_frames: int
     failure: str
+    notice: str = ""
+    """What could not be read of a video that goes on all the same."""
 
 
 class Alive:
@@ -172,15 +175,19 @@ def _decode(
     given = 0
     with captured_messages() as messages:
         try:
-            with refusals_named(), VideoReader(task.path, fit=fit, stride=stride) as video:
+            with refusals_named(), _open(task.path, fit, stride) as video:
                 pipe.send(Opened(video.info))
                 _pass_over(pipe, video, task.skip)
                 given = _send_frames(pipe, video, blocks, free)
-                return Finished(
-                    given, _complaint(what_is_missing(task.path, video, messages), messages)
-                )
+                missing = what_is_missing(task.path, video, messages)
+                return Finished(given, _complaint(missing, messages), video.complaint)
         except DecodeError as error:
             return Finished(given, _complaint(str(error), messages))
+
+
+def _open(path: Path, fit: FrameFit, stride: int) -> VideoReader | FrameFolderReader:
+    reader = FrameFolderReader if path.is_dir() else VideoReader
+    return reader(path, fit=fit, stride=stride)
 
 
 def _complaint(failure: str, messages: IO[bytes]) -> str:
@@ -189,7 +196,7 @@ def _complaint(failure: str, messages: IO[bytes]) -> str:
     return f"{failure} ({said})" if said else failure
 
 
-def _pass_over(pipe: Connection, video: VideoReader, num_frames: int) -> None:
+def _pass_over(pipe: Connection, video: VideoReader | FrameFolderReader, num_frames: int) -> None:
     for number in range(num_frames):
         if not video.pass_over():
             return
@@ -197,7 +204,7 @@ def _pass_over(pipe: Connection, video: VideoReader, num_frames: int) -> None:
             pipe.send(Alive())
 
 
-def _send_frames(pipe: Connection, video: VideoReader, blocks: NDArray, free: list[int]) -> int:
+def _send_frames(pipe: Connection, video: FrameReader, blocks: NDArray, free: list[int]) -> int:
     """All frames that are left, a block at a time; returns how many the video has."""
     more = True
     while more:

@@ -78,13 +78,20 @@ class FrameFolderReader:
         Raises:
             DecodeError: if its file is no picture that OpenCV can read.
         """
+        position = self.num_given * self._stride
+        if not self.pass_over():
+            return False
+        self._fit(self._picture(position), frame)
+        return True
+
+    def pass_over(self) -> bool:
+        """Leave out the next frame kept, as if it had been given; False when there is none."""
         if self.num_given == self._max_frames:
             return False
         position = self.num_given * self._stride
         if position >= len(self._frames.paths):
             self.num_decoded, self.reached_end = len(self._frames.paths), True
             return False
-        self._fit(self._picture(position), frame)
         self.time_seconds = position / _USUAL_FPS
         self.num_decoded = position + 1
         self.num_given += 1
@@ -101,7 +108,7 @@ class FrameFolderReader:
 
     def _picture(self, position: int) -> Picture:
         """At a position among the pictures; the first has been read already."""
-        if self._first is None:
+        if self._first is None or position > 0:
             return _read(self._frames.paths[position])
         first, self._first = self._first, None
         return first

@@ -1,6 +1,6 @@
-"""Every frame of every video in a folder to its most probable classes, one CSV a video.
+"""Every frame of videos to its most probable classes, one CSV a video.
 
-    python -m experiments.classify -d videos/ -w weights/bvlc_alexnet.npy
+    python -m experiments.classify videos/ -w weights/bvlc_alexnet.npy
 
 After dyelax/NVIDIA_Challenge, whose flags and columns still work, with AlexNet (Krizhevsky,
 Sutskever, Hinton, NIPS 2012) as Caffe's bvlc_alexnet, or any other image model. Its speed, 19
@@ -12,25 +12,34 @@ from __future__ import annotations
 
 import re
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import arg
+from tyro.conf import Positional, arg
 
 from experiments import runtime
 from experiments.classify.models import (
     ModelOptions,
+    check_num_classes,
     check_options,
+    lines_of,
     load_model,
+    model_settings,
     require_classes,
 )
-from experiments.classify.tables import SEED_TOP
+from experiments.classify.outcome import Outcome, conclude
+from experiments.classify.tables import (
+    SEED_TOP,
+    read_finished,
+    result_settings,
+    write_one_table,
+)
 from experiments.endings import run_command
-from experiments.videos import Video, find_videos
-from preprocess.errors import PreprocessError, WriteError
+from experiments.runs import require_writable
+from experiments.videos import ANNOTATED, Video, find_videos
+from preprocess.errors import WriteError
 from preprocess.files import not_written
 
 if TYPE_CHECKING:
@@ -44,22 +53,27 @@ _EXPORT_GOING_ON = "Nothing is kept; the same command exports anew."
 
 @dataclass(frozen=True)
 class Arguments(ModelOptions):
-    """Classify every frame of every video in a folder; one CSV a video."""
+    """Classify every frame of videos; one CSV a video."""
 
+    paths: Positional[tuple[Path, ...]] = ()
+    """Videos, folders of videos, and patterns such as 'videos/*.mp4'."""
     data_dir: Annotated[Path | None, arg(aliases=["-d"])] = None
-    """Folder of videos."""
+    """Folder of videos, as the original has it."""
     range: Annotated[str | None, arg(aliases=["-r"])] = None
-    """"START END": of the sorted videos those from number START, counted from 0, to before END."""
+    """"START END": of the sorted videos called *.mp4 those from number START, counted from 0, to
+    before END, as in the original."""
     recursive: bool = False
     """Videos in folders below it as well."""
     out: Path = Path("save")
     """Folder of results."""
-    top: int = 5
-    """Classes a frame."""
+    top: int | None = None
+    """Classes a frame; by default 5, or as many as the model has."""
     every: int = 1
     """Classify every N-th frame."""
     columns: Literal["all", "seed"] = "all"
     """all: frame, time, labels, probabilities; seed: the ten columns of the original."""
+    one_csv: bool = False
+    """Write all_videos.csv too: the rows of all videos, with a column video in front."""
     timeline: bool = True
     """Write NAME.png, the probabilities over time; a tenth of a second a video."""
     annotate: bool = False
@@ -98,8 +112,15 @@ def run(arguments: Arguments) -> int:
     """
     videos = _check(arguments)
     try:
-        classify = _classify_here if arguments.scheduler is None else _classify_on_cluster
-        failures = classify(arguments, videos)
+        finished = _finished(arguments, videos)
+        if finished is not None:
+            failures = conclude(finished, videos, arguments.out)
+        else:
+            classify = _classify_here if arguments.scheduler is None else _classify_on_cluster
+            failures = classify(arguments, videos)
+        if arguments.one_csv:
+            results = ((video.source, video.results) for video in videos)
+            print(f"All videos: {write_one_table(arguments.out, results)}")
     except WriteError as error:
         told = not_written(arguments.out, error)
         raise WriteError(f"{told} Make room, then go on. {_GOING_ON}") from error
@@ -112,6 +133,30 @@ def run(arguments: Arguments) -> int:
     return EXIT_FAILED_VIDEOS if failures else 0
 
 
+def _finished(arguments: Arguments, videos: list[Video]) -> Outcome | None:
+    """What came of the videos where nothing is left to do, without a model; else None."""
+    results = [arguments.out / video.results for video in videos]
+    if not all(path.with_name(f"{path.name}.csv").exists() for path in results):
+        return None  # before files of weights are read for nothing
+    model, outcome = model_settings(arguments), Outcome(num_complete=len(videos))
+    for video, path in zip(videos, results, strict=True):
+        settings = result_settings(
+            video.path,
+            model,
+            top=arguments.top,
+            every=arguments.every,
+            columns=arguments.columns,
+        )
+        summary = read_finished(path, settings)
+        if summary is None:
+            return None
+        if arguments.annotate and not path.with_name(path.name + ANNOTATED).exists():
+            return None
+        if summary["failure"]:
+            outcome.failures[video.source] = summary["failure"]
+    return outcome
+
+
 def _classify_here(arguments: Arguments, videos: list[Video]) -> dict[str, str]:
     """With the model in this process; returns why videos failed."""
     from experiments.classify.folder import classify_folder
@@ -119,7 +164,7 @@ def _classify_here(arguments: Arguments, videos: list[Video]) -> dict[str, str]:
     threads = runtime.choose_threads(arguments.threads, workload="classify")
     runtime.configure(threads, seed=0)
     model = load_model(arguments, batch_size=arguments.batch_size, threads_a_batch=threads.intra_op)
-    require_classes(model, arguments.top)
+    require_classes(model, arguments.top, arguments.columns)
     jobs = arguments.jobs or threads.jobs or DEFAULT_JOBS
     print(f"{model.name}: {threads}; {jobs} decoder{'s' * (jobs > 1)}")
     options = replace(_options(arguments), jobs=jobs, threads=threads)
@@ -131,10 +176,12 @@ def _classify_on_cluster(arguments: Arguments, videos: list[Video]) -> dict[str,
     from experiments.classify.cluster import classify_on_cluster
 
     assert arguments.scheduler is not None
-    assert arguments.data_dir is not None
     return classify_on_cluster(
-        *(arguments.scheduler, arguments, videos, arguments.out, _options(arguments)),
-        data_dir=arguments.data_dir,
+        arguments.scheduler,
+        arguments,
+        videos,
+        arguments.out,
+        _options(arguments),
         threads=arguments.threads,
     )
 
@@ -149,22 +196,35 @@ def _options(arguments: Arguments) -> JobOptions:
 
 def _check(arguments: Arguments) -> list[Video]:
     """See to all that can be seen to before TensorFlow is imported; returns the videos."""
-    if arguments.data_dir is None:
-        raise ValueError("--data-dir, or -d, must name a folder of videos.")
+    named = [*arguments.paths, *([arguments.data_dir] if arguments.data_dir else [])]
+    if not named:
+        raise ValueError(
+            "Name what to classify: videos, folders of videos, or a pattern such as 'videos/*.mp4'."
+        )
     for name in ("top", "every", "batch_size", "jobs"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1. Received {value}.")
-    if arguments.columns == "seed" and arguments.top != SEED_TOP:
+    if arguments.columns == "seed" and arguments.top not in (None, SEED_TOP):
         raise ValueError(f"--columns seed means {SEED_TOP} classes; leave out --top.")
     runtime.choose_threads(arguments.threads)
-    found = find_videos([arguments.data_dir], arguments.out, recursive=arguments.recursive)
-    videos = found.videos
+    found = find_videos(named, arguments.out, recursive=arguments.recursive)
+    videos, notices = found.videos, found.notices
     if arguments.range is not None:
         videos = select_range(videos, arguments.range)
+        others = sum(not _is_counted(video) for video in found.videos)
+        if others:
+            notices = [*notices, f"--range counts *.mp4 alone; {others} other videos are left out."]
     check_options(arguments)
-    _require_writable(arguments.out)
-    for notice in found.notices:
+    if arguments.labels is not None:
+        num_classes = len(lines_of(arguments.labels))
+        check_num_classes(num_classes, arguments.model, arguments.top, arguments.columns)
+    require_writable(arguments.out)
+    if arguments.annotate and arguments.scheduler is None:
+        from experiments.annotation import require_encoders
+
+        require_encoders()
+    for notice in notices:
         print(notice)
     return videos
 
@@ -172,13 +232,16 @@ def _check(arguments: Arguments) -> list[Video]:
 def select_range(videos: Sequence[Video], text: str) -> list[Video]:
     """The videos from number `start` to before number `end`, counted from 0 as sorted.
 
+    Those called *.mp4 are counted and no others, as the original does.
+
     Args:
-        videos: all of them.
+        videos: all of them, sorted.
         text: "start end".
 
     Raises:
         ValueError: if the text is not two such numbers, or no video is in the range.
     """
+    counted = [video for video in videos if _is_counted(video)]
     match = re.fullmatch(r"\s*(\d+)[\s,]+(\d+)\s*", text)
     rule = '--range must be "START END" with START below END, such as "0 10".'
     if match is None:
@@ -186,20 +249,16 @@ def select_range(videos: Sequence[Video], text: str) -> list[Video]:
     start, end = int(match[1]), int(match[2])
     if start >= end:
         raise ValueError(f"{rule} Received {text!r}.")
-    if start >= len(videos):
+    if start >= len(counted):
         raise ValueError(
-            f"--range begins at video {start}, but there are {len(videos)}, counted from 0."
+            f"--range begins at video {start}, but there are {len(counted)} called *.mp4, counted "
+            "from 0. To take others, name them, or a pattern, instead."
         )
-    return list(videos[start:end])
+    return counted[start:end]
 
 
-def _require_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise PreprocessError(f"Cannot write to {folder}: {error.strerror}.") from error
+def _is_counted(video: Video) -> bool:
+    return video.path.suffix == ".mp4"
 
 
 def _export(arguments: Arguments, path: Path) -> int:
@@ -208,7 +267,7 @@ def _export(arguments: Arguments, path: Path) -> int:
         raise ValueError(f"--export must name a file that ends in .onnx. Received {path}.")
     if path.exists():
         raise ValueError(f"{path} is there already; name another file, or remove it.")
-    _require_writable(path.parent)
+    require_writable(path.parent)
     if arguments.model.endswith(".onnx"):
         raise ValueError(f"{arguments.model} is an ONNX file already.")
     check_options(arguments)
@@ -224,6 +283,6 @@ def _export(arguments: Arguments, path: Path) -> int:
     print(
         f"{path}: {model.name}, {path.stat().st_size / 1e6:.1f} MB; probabilities within "
         f"{difference:.1e} of Keras's.\n"
-        f"Use it with: python -m experiments.classify -d VIDEOS --model {path}"
+        f"Use it with: python -m experiments.classify VIDEOS --model {path}"
     )
     return 0

@@ -95,7 +95,6 @@ def classify_on_cluster(
     out: Path,
     options: JobOptions,
     *,
-    data_dir: Path,
     threads: str,
 ) -> dict[str, str]:
     """Classify the videos that are not done yet; returns why some failed, by source.
@@ -103,10 +102,9 @@ def classify_on_cluster(
     Args:
         scheduler: address of a Dask cluster.
         model: checked by `check_options`.
-        videos: what to classify.
+        videos: what to classify; all workers must see their folders.
         out: folder of results, which all workers must see.
         options: what is written; jobs and threads are the workers' own.
-        data_dir: folder of the videos, which all workers must see.
         threads: of the model: auto, by each worker's machine, or INTRA,INTER.
 
     Raises:
@@ -117,7 +115,7 @@ def classify_on_cluster(
         _absolute(model), model_settings(model), options.batch_size, threads
     )
     videos = [replace(video, path=video.path.absolute()) for video in videos]
-    needs = [data_dir.absolute(), *model_files(classifier.options)]
+    needs = [*sorted({video.path.parent for video in videos}), *model_files(classifier.options)]
     outcome = Outcome()
     try:
         with (
@@ -164,7 +162,7 @@ def _tell(progress: FolderProgress, video: Video, report: VideoReport, options: 
 
 def _classify(model: ImageModel, threads: runtime.Threads, task: VideoTask) -> VideoReport:
     """On a worker. One that is taken for dead, and lives, must have ended its work on the video."""
-    require_classes(model, task.options.top)
+    require_classes(model, task.options.top, task.options.columns)
     notes = Notes()
     options = replace(task.options, jobs=1, threads=threads)
     job = ClassificationJob(model, [task.video], task.out, options, notes)

@@ -20,7 +20,7 @@ from experiments.classify.models import ImageModel
 from experiments.classify.outcome import Outcome
 from experiments.classify.progress import Notes, Progress
 from experiments.classify.summary import summarize
-from experiments.classify.tables import Columns, Row, Table
+from experiments.classify.tables import SEED_TOP, Columns, Row, Table, result_settings
 from experiments.classify.timeline import timeline_png
 from experiments.highlights.rendering.ffmpeg import RenderError
 from experiments.run_directory import write_atomically
@@ -39,8 +39,8 @@ KEPT_CLASSES = 10  # a row, for summary and timeline, whatever --top shows
 class JobOptions:
     """What is written, and how the work is shared out."""
 
-    top: int = 5
-    """Classes a row."""
+    top: int | None = None
+    """Classes a row; None for five, or as many as the model has."""
     every: int = 1
     """Classify every so many-th frame."""
     columns: Columns = "all"
@@ -107,7 +107,9 @@ class ClassificationJob:
         self._videos = videos
         self._out = out
         self._options = options
-        self._kept = max(options.top, min(KEPT_CLASSES, len(model.class_names)))
+        num_classes = len(model.class_names)
+        self._top = options.top or min(SEED_TOP, num_classes)
+        self._kept = max(self._top, min(KEPT_CLASSES, num_classes))
         self._works: dict[int, _Work] = {}  # those begun and not ended, by number
         self._num_begun = 0
         self._outcome = Outcome()
@@ -233,20 +235,17 @@ class ClassificationJob:
     def _table(self, video: Video) -> Table:
         """The results of a video, and what they depend on."""
         options = self._options
-        settings = {
-            **self._model.settings,
-            "fit": asdict(self._model.fit),
-            "top": options.top,
-            "every": options.every,
-            "columns": options.columns,
-        }
-        if video.path.exists():
-            file = video.path.stat()
-            settings |= {"video_bytes": file.st_size, "video_mtime_ns": file.st_mtime_ns}
+        settings = result_settings(
+            video.path,
+            self._model.settings,
+            top=options.top,
+            every=options.every,
+            columns=options.columns,
+        )
         return Table(
             self._out / video.results,
-            settings,
-            top=options.top,
+            settings | {"fit": asdict(self._model.fit)},
+            top=self._top,
             kept=self._kept,
             every=options.every,
         )
@@ -268,6 +267,8 @@ class ClassificationJob:
         self._progress.finish(video.path)
         if ended.failure:
             self._fail(video, ended.failure)
+        elif ended.notice:
+            self._progress.say(f"{video.source}: {ended.notice}")
         if table.num_rows == 0:
             table.discard()
             return

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from experiments.classify.models import ModelOptions, Predict, inference_dtype, lines_of
+from experiments.classify.models import (
+    WEIGHTS_SUFFIXES,
+    ModelOptions,
+    Predict,
+    inference_dtype,
+    lines_of,
+)
 from experiments.classify.onnx_models import are_probabilities
-from experiments.keras_files import load_keras_model, load_keras_weights
+from experiments.keras_files import KerasFileError, load_keras_model, load_keras_weights
 from preprocess.transforms import FrameFit
+
+# Of the MobileNets that Keras has weights of; the usual one first.
+_WIDTHS = {"mobilenet": (1.0, 0.75, 0.5, 0.25), "mobilenetv2": (1.0, 0.35, 0.5, 0.75, 1.3, 1.4)}
 
 
 def alexnet(options: ModelOptions, *, fused: bool) -> Any:
@@ -33,24 +44,50 @@ def keras_application(options: ModelOptions) -> Any:
 
     build, preprocess = find_application(options.model)
     arguments: dict[str, Any] = {"weights": None}
-    if options.alpha != 1:
-        arguments["alpha"] = options.alpha
+    takes_alpha = "alpha" in inspect.signature(build).parameters
+    if options.alpha is not None and not takes_alpha:
+        raise ValueError(f"{options.model} does not take --alpha; leave it out.")
     if options.size is not None:
         arguments["input_shape"] = (options.size, options.size, 3)
     if options.labels is not None:
         arguments["classes"] = len(lines_of(options.labels))
     with _dtype_policy(options.policy):
-        try:
+        if not takes_alpha:
             model = build(**arguments)
-        except TypeError as error:
-            raise ValueError(f"{options.model} does not take --alpha.") from error
-        _load_weights(model, options.weights)
+            _load_weights(model, options.weights)
+        elif options.alpha is not None or options.weights is None:
+            model = build(**arguments, alpha=options.alpha or 1.0)
+            _load_weights(model, options.weights)
+        else:
+            widths = _WIDTHS[options.model.lower()]
+            model = _of_the_weights_width(partial(build, **arguments), widths, options.weights)
         frames = keras.Input(_input_shape(model, options), dtype="uint8", name="frames")
         pixels = preprocess(keras.ops.cast(frames, "float32"))
         outputs = keras.layers.Activation("linear", dtype="float32", name="probabilities")(
             model(pixels)
         )
     return keras.Model(frames, outputs, name=model.name)
+
+
+def _of_the_weights_width(build: Callable[..., Any], widths: Sequence[float], weights: Path) -> Any:
+    """The model of whichever width a file of weights fits; the usual one is tried first.
+
+    Raises:
+        WeightsError, ValueError: if it fits none of those that Keras has weights of.
+    """
+    from weights import WeightsError
+
+    for alpha in widths:
+        model = build(alpha=alpha)
+        try:
+            _load_weights(model, weights)
+        except (WeightsError, KerasFileError) as error:
+            if alpha == widths[0]:
+                first_error = error
+            continue
+        return model
+    tried = ", ".join(f"{alpha:g}" for alpha in widths[1:])
+    raise type(first_error)(f"{first_error} Nor does a width of {tried}; see --alpha.")
 
 
 def _input_shape(model: Any, options: ModelOptions) -> tuple[int, int, int]:
@@ -120,9 +157,7 @@ def _load_weights(model: Any, path: Path | None) -> None:
     elif path.suffix == ".h5":
         load_keras_weights(model, path)
     else:
-        raise ValueError(
-            f"--weights must end in .npy, .npz, .safetensors, .weights.h5 or .h5. Received {path}."
-        )
+        raise ValueError(f"--weights must end in {', '.join(WEIGHTS_SUFFIXES)}. Received {path}.")
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,11 +14,26 @@ import numpy as np
 from numpy.typing import NDArray
 from tyro.conf import arg
 
+from experiments.classify.tables import SEED_TOP, Columns
 from preprocess.transforms import FrameFit
 
 Policy = Literal["float32", "mixed_bfloat16"]
 Scaling = Literal["none", "unit", "tf", "torch", "caffe"]
 Predict = Callable[[NDArray[Any]], NDArray[np.float32]]
+WEIGHTS_SUFFIXES = (".npy", ".npz", ".safetensors", ".h5")
+# keras.applications, whose import takes seconds.
+APPLICATIONS = (
+    *("convnextbase", "convnextlarge", "convnextsmall", "convnexttiny", "convnextxlarge"),
+    *("densenet121", "densenet169", "densenet201"),
+    *("efficientnetb0", "efficientnetb1", "efficientnetb2", "efficientnetb3", "efficientnetb4"),
+    *("efficientnetb5", "efficientnetb6", "efficientnetb7"),
+    *("efficientnetv2b0", "efficientnetv2b1", "efficientnetv2b2", "efficientnetv2b3"),
+    *("efficientnetv2l", "efficientnetv2m", "efficientnetv2s"),
+    *("inceptionresnetv2", "inceptionv3", "mobilenet", "mobilenetv2"),
+    *("nasnetlarge", "nasnetmobile"),
+    *("resnet101", "resnet101v2", "resnet152", "resnet152v2", "resnet50", "resnet50v2"),
+    *("vgg16", "vgg19", "xception"),
+)
 ALEXNET_FITS = {
     # Pictures are stretched to 256x256 and the middle 227x227 is seen, as Caffe's tools do.
     "caffe": FrameFit((227, 227), margin=(14, 14, 15, 15)),
@@ -36,8 +52,8 @@ class ModelOptions:
     """File of weights; not for .keras and .onnx files."""
     variant: Literal["caffe", "seed"] = "caffe"
     """AlexNet as the Caffe model, or as the original script has it."""
-    alpha: float = 1.0
-    """Width of a MobileNet."""
+    alpha: float | None = None
+    """Width of a MobileNet; by default that of its weights."""
     size: int | None = None
     """Side of the pictures, for models that take several."""
     labels: Path | None = None
@@ -78,6 +94,19 @@ def check_options(options: ModelOptions) -> None:
     """
     path = Path(options.model)
     is_file = is_model_file(options.model)
+    name = options.model.lower()
+    if not is_file and name != "alexnet" and name not in APPLICATIONS:
+        near = get_close_matches(name, ("alexnet", *APPLICATIONS), n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        known = ", ".join(APPLICATIONS)
+        raise ValueError(
+            f"--model must be alexnet, a .keras or .onnx file, or one of {known}. Received "
+            f"{options.model!r}.{hint}"
+        )
+    if options.alpha is not None and options.alpha <= 0:
+        raise ValueError(f"--alpha must be greater than 0. Received {options.alpha:g}.")
+    if options.size is not None and options.size < 1:
+        raise ValueError(f"--size must be at least 1. Received {options.size}.")
     if is_file and not path.is_file():
         raise ValueError(f"--model names a file that is not there: {path}.")
     if is_file and options.weights is not None:
@@ -96,6 +125,12 @@ def check_options(options: ModelOptions) -> None:
     for given in (options.weights, options.labels):
         if given is not None and not given.is_file():
             raise ValueError(f"There is no file {given}.")
+    if options.weights is not None and options.weights.suffix not in WEIGHTS_SUFFIXES:
+        raise ValueError(
+            f"--weights must end in {', '.join(WEIGHTS_SUFFIXES)}. Received {options.weights}."
+        )
+    if options.labels is not None and not lines_of(options.labels):
+        raise ValueError(f"--labels must hold a name a line. {options.labels} holds none.")
 
 
 def load_model(
@@ -159,7 +194,8 @@ def model_settings(options: ModelOptions) -> dict[str, Any]:
     if options.model == "alexnet":
         settings["variant"] = options.variant
     files = {"model_sha256": Path(options.model), "weights_sha256": options.weights}
-    settings |= {"alpha": options.alpha, "size": options.size, "scaling": options.scaling}
+    # A width that is not given is that of the weights, which are told by their contents.
+    settings |= {"alpha": options.alpha or 1.0, "size": options.size, "scaling": options.scaling}
     files |= {"labels_sha256": options.labels}
     for name, path in files.items():
         if path is not None and path.is_file():
@@ -168,16 +204,29 @@ def model_settings(options: ModelOptions) -> dict[str, Any]:
     return settings
 
 
-def require_classes(model: ImageModel, top: int) -> None:
+def require_classes(model: ImageModel, top: int | None, columns: Columns) -> None:
     """See that a model has as many classes as a row shows.
+
+    Args:
+        model: which one.
+        top: classes a row; None for five, or as many as there are.
+        columns: of the CSV; the original's are of five classes.
 
     Raises:
         ValueError: if not.
     """
-    if top > len(model.class_names):
+    check_num_classes(len(model.class_names), model.name, top, columns)
+
+
+def check_num_classes(num_classes: int, name: str, top: int | None, columns: Columns) -> None:
+    """The same, of a model's number of classes and its name."""
+    if top is not None and top > num_classes:
         raise ValueError(
-            f"--top must be at most the {len(model.class_names)} classes of {model.name}. "
-            f"Received {top}."
+            f"--top must be at most the {num_classes} classes of {name}. Received {top}."
+        )
+    if columns == "seed" and num_classes < SEED_TOP:
+        raise ValueError(
+            f"--columns seed has {SEED_TOP} classes a row. {name} has {num_classes}; leave it out."
         )
 
 

@@ -11,7 +11,7 @@ import fcntl
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,11 @@ from typing import IO, Any, Literal
 
 from preprocess.errors import PreprocessError, WriteError
 from preprocess.files import write_errors, write_text
+from preprocess.frame_folder import list_frames
 
 Columns = Literal["all", "seed"]
 SEED_TOP = 5  # labels a frame in the original's files
+ONE_TABLE = "all_videos.csv"
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,81 @@ class Row:
     time_seconds: float
     labels: tuple[str, ...]
     probabilities: tuple[float, ...]
+
+
+def result_settings(
+    path: Path, model: dict[str, Any], *, top: int | None, every: int, columns: Columns
+) -> dict[str, Any]:
+    """What the rows of a video depend on, but for how its pictures are fitted.
+
+    Args:
+        path: the video, or the folder of its frames.
+        model: what its probabilities depend on.
+        top: labels a row; None for five, or as many as there are.
+        every: frames from one row to the next.
+        columns: of the CSV.
+    """
+    settings = {**model, "top": top or SEED_TOP, "every": every, "columns": columns}
+    if path.is_dir():
+        frames = list_frames(path)
+        settings |= {"video_bytes": frames.size_bytes, "video_mtime_ns": frames.mtime_ns}
+    elif path.exists():
+        file = path.stat()
+        settings |= {"video_bytes": file.st_size, "video_mtime_ns": file.st_mtime_ns}
+    return settings
+
+
+def read_finished(results: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
+    """What the JSON of a video says that was finished with the same settings; None if none was.
+
+    How pictures are fitted need not be known: it follows from the model, and is not compared.
+
+    Args:
+        results: path of the results without a suffix.
+        settings: those of `result_settings`.
+    """
+    if not results.with_name(f"{results.name}.csv").exists():
+        return None
+    path = results.with_name(f"{results.name}.json")
+    found = _settings_in(path)
+    if found is None or found | {"fit": None} != json.loads(json.dumps(settings)) | {"fit": None}:
+        return None
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_one_table(out: Path, results: Iterable[tuple[str, str]]) -> Path:
+    """All rows of some videos as one CSV, with the video in front; returns its path.
+
+    Args:
+        out: folder of results.
+        results: of each video its name, and the path of its results without a suffix, below `out`.
+            Those without a table are left out.
+
+    Raises:
+        WriteError: if the disk does not take it.
+    """
+    path, temporary = out / ONE_TABLE, out / f".{ONE_TABLE}.part"
+    with write_errors():
+        try:
+            with temporary.open("w", encoding="utf-8", newline="") as whole:
+                begun = False
+                for name, result in results:
+                    file = out / f"{result}.csv"
+                    if not file.exists():
+                        continue
+                    with file.open(encoding="utf-8", newline="") as rows:
+                        lines = csv.reader(rows)
+                        columns = next(lines, [])
+                        if not begun:
+                            whole.write(_line(["video", *columns]))
+                        begun = True
+                        whole.writelines(_line([name, *cells]) for cells in lines)
+                whole.flush()
+                os.fsync(whole.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return path
 
 
 class Table:

@@ -12,7 +12,8 @@ from tyro.conf import Positional
 
 from experiments import runtime
 from experiments.endings import run_command
-from experiments.runs import require_positive
+from experiments.run_directory import CLIP_MODEL
+from experiments.runs import require_positive, require_writable
 
 if TYPE_CHECKING:
     from experiments.prediction.model import WindowModel
@@ -28,7 +29,8 @@ class PredictArguments:
     """
 
     paths: Positional[tuple[Path, ...]]
-    """Videos, and folders of videos; of a file whose name begins with a dash, as ./-x.mp4."""
+    """Videos, folders of videos, and patterns such as 'videos/*.mp4'; a file whose name begins with
+    a dash as ./-x.mp4."""
     run: Path
     """Directory of a finished run, as runs/NAME; or what its export has written, NAME.onnx."""
     out: Path | None = None
@@ -80,6 +82,16 @@ def _predict(arguments: PredictArguments) -> int:
     if not arguments.paths:
         raise ValueError("A video or a folder of videos must be named.")
     find_videos(arguments.paths, out)
+    if run.is_dir() and not (run / CLIP_MODEL).is_file():
+        raise ValueError(
+            f"A finished run's directory is needed, which holds {CLIP_MODEL}. {run} does not; name "
+            "another, or train one."
+        )
+    require_writable(out)
+    if arguments.annotate:
+        from experiments.annotation import require_encoders
+
+        require_encoders()
     model = _load(run, views, threads)
 
     from experiments.prediction.job import predict_paths

@@ -17,7 +17,6 @@ import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
 
 from experiments.annotation import annotate, require_encoders
-from experiments.highlights.rendering.ffmpeg import RenderError
 from preprocess.decode import VideoReader
 from preprocess.transforms import FrameFit
 
@@ -301,11 +300,11 @@ def test_an_ffmpeg_that_cannot_encode_is_refused(tmp_path: Path, monkeypatch) ->
     """Red when that is found out only after the first video."""
     require_encoders()
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "none"))
-    with pytest.raises(RenderError, match=r"Annotated videos need an ffmpeg that writes H\.264"):
+    with pytest.raises(ValueError, match=r"Annotated videos need an ffmpeg that writes H\.264"):
         require_encoders()
     lame = tmp_path / "ffmpeg"
     lame.write_text("#!/bin/sh\necho \"Unknown encoder 'libx264'\" >&2\nexit 1\n")
     lame.chmod(0o755)
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(lame))
-    with pytest.raises(RenderError, match=r"Unknown encoder 'libx264'.* IMAGEIO_FFMPEG_EXE"):
+    with pytest.raises(ValueError, match=r"Unknown encoder 'libx264'.* IMAGEIO_FFMPEG_EXE"):
         require_encoders()

@@ -182,7 +182,6 @@ def test_a_video_at_which_processes_die_fails_alone(tmp_path, monkeypatch, capsy
     videos = [Video(tmp_path / name, name, name[0]) for name in ("a.mp4", "b.mp4", "c.mp4")]
     failures = classify_on_cluster(
         *("tcp://x:1", ModelOptions(), videos, tmp_path, JobOptions()),
-        data_dir=tmp_path,
         threads="auto",
     )
     assert failures == {"b.mp4": "the process died (SIGSEGV)"}

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import glob
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from experiments import runtime
-from experiments.classify import main
+from experiments.classify import main, select_range
+from experiments.videos import Video
 from tests.processes import PATIENCE_SECONDS, wait_until
 
-from .conftest import read_rows, write_colours
+from .conftest import ffmpeg, read_rows, write_colours
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -53,6 +57,111 @@ def test_the_originals_flags(folder, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["-d", str(folder), "-r", "1 2", *words]) == 0
     assert [path.name for path in (tmp_path / "save").glob("*.csv")] == ["a b'c\"d.csv"]
+
+
+def test_a_range_counts_mp4_alone(folder, words, tmp_path, capsys):
+    """Red when -r takes other videos than the original, whose glob is *.mp4."""
+    root, out = tmp_path / "v", tmp_path / "o"
+    for name in ("a.avi", "b.mp4", "c.MP4", "d.mp4", "e.mkv"):
+        write_colours(root / "red.mp4", ["red"] * 2).rename(root / name)
+    expected = sorted(glob.glob(f"{root}/*.mp4"))[0:2]
+    assert main(["-d", str(root), "-r", "0 2", "--out", str(out), *words]) == 0
+    assert sorted(path.stem for path in out.glob("*.csv")) == [Path(p).stem for p in expected]
+    assert "--range counts *.mp4 alone; 3 other videos are left out." in capsys.readouterr().out
+
+
+def test_files_folders_and_patterns(words, tmp_path, capsys):
+    """Red when one of them is refused, or a video that two of them name comes twice."""
+    for name in ("a.mp4", "below/b.mp4", "below/c_left.avi", "below/notes.txt", "more/d.mp4"):
+        path = write_colours(tmp_path / "made.mp4", ["red"] * 2)
+        (tmp_path / "v" / name).parent.mkdir(parents=True, exist_ok=True)
+        path.rename(tmp_path / "v" / name)
+    names = ["v/a.mp4", "v/below", "v/*/*_left.*"]
+    out = tmp_path / "o"
+    paths = [str(tmp_path / name) for name in names]
+    assert main([*words, *paths, "--out", str(out), "--one-csv"]) == 0
+    assert sorted(path.name for path in out.glob("*.json")) == ["a.json", "b.json", "c_left.json"]
+    assert "1 file is no video by its name: 1 .txt." in capsys.readouterr().out
+    rows = read_rows(out / "all_videos.csv")
+    assert [row["video"] for row in rows] == ["a.mp4"] * 2 + ["b.mp4"] * 2 + ["c_left.avi"] * 2
+    assert list(rows[0])[:4] == ["video", "frame", "time_seconds", "label_1"]
+    without = [{name: row[name] for name in row if name != "video"} for row in rows]
+    assert without == [
+        row for name in ("a", "b", "c_left") for row in read_rows(out / f"{name}.csv")
+    ]
+
+
+def test_a_model_of_fewer_than_five_classes(tmp_path, model_file):
+    """Red when the usual number of classes a row is refused."""
+    write_colours(tmp_path / "v" / "x.mp4", ["red"] * 3)
+    labels = model_file.parent / "labels.txt"
+    words = ["--model", str(model_file), "--labels", str(labels), "--batch-size", "8"]
+    assert main([str(tmp_path / "v"), "--out", str(tmp_path / "o"), *words]) == 0
+    (row, *_) = read_rows(tmp_path / "o" / "x.csv")
+    assert [name for name in row if "label" in name] == [f"label_{n}" for n in (1, 2, 3, 4)]
+
+
+def test_nothing_to_do_needs_no_model(tmp_path, words, capsys, monkeypatch):
+    """Red when TensorFlow is started, or a model read, for videos that are done."""
+    write_colours(tmp_path / "v" / "x.mp4", ["red"] * 3)
+    command = [str(tmp_path / "v"), "--out", str(tmp_path / "o"), *words]
+    assert main(command) == 0
+    capsys.readouterr()
+    check = f"import sys\nfrom experiments.classify import main\nassert main({command}) == 0\n"
+    check += "assert not {'tensorflow', 'keras', 'matplotlib', 'av'} & set(sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", check], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "1 of 1 videos were there already.\n"
+    write_colours(tmp_path / "v" / "x.mp4", ["blue"] * 4)
+    assert main(command) == 0
+    assert "video_bytes, video_mtime_ns changed; starting over" in capsys.readouterr().out
+    assert main([*command, "--annotate"]) == 0
+    assert (tmp_path / "o" / "x.annotated.mp4").exists()
+
+
+def test_folders_of_frames_and_damage_on_the_way(tmp_path, words, capsys):
+    """Red when a frame folder cannot be classified, or what is missing of it is not told."""
+    video = write_colours(tmp_path / "made.mp4", ["red"] * 4 + ["blue"] * 4)
+    (tmp_path / "v" / "clip").mkdir(parents=True)
+    ffmpeg("-i", str(video), str(tmp_path / "v" / "clip" / "frame%06d.png"))
+    (tmp_path / "v" / "clip" / "frame000002.png").unlink()
+    out = tmp_path / "o"
+    assert main([str(tmp_path / "v"), "--recursive", "--out", str(out), *words]) == 0
+    rows = read_rows(out / "clip.csv")
+    assert [row["label_1"] for row in rows] == ["red"] * 3 + ["blue"] * 4
+    assert "clip: no frames of number 2" in capsys.readouterr().out
+
+
+COVER = ROOT.parent / "shared" / "clips" / "reported" / "audio_cover.mp4"
+
+
+@pytest.mark.skipif(not COVER.exists(), reason="needs the clips in ../shared/clips/reported")
+def test_a_cover_picture_is_no_video(tmp_path, words, capsys):
+    """Red when sound with a cover picture counts as a clip of one frame, or stops the others."""
+    write_colours(tmp_path / "v" / "x.mp4", ["red"] * 3)
+    (tmp_path / "v" / "cover.mp4").symlink_to(COVER)
+    assert main([str(tmp_path / "v"), "--out", str(tmp_path / "o"), *words]) == 1
+    assert "cover.mp4: no video, only a cover picture" in capsys.readouterr().out
+    assert {path.name for path in (tmp_path / "o").glob("*.csv")} == {"x.csv", "failures.csv"}
+
+
+@given(st.integers(1, 9), st.integers(0, 12), st.integers(0, 12), st.sampled_from([" ", "  ", ","]))
+def test_a_range_is_a_slice(number, start, end, between):
+    """Red when the end is included, or a range beyond the last video is empty without a word."""
+    videos = [Video(Path(f"{n}.mp4"), str(n), str(n)) for n in range(number)]
+    text = f"{start}{between}{end}"
+    if start < min(end, number):
+        assert select_range(videos, text) == videos[start:end]
+    else:
+        with pytest.raises(ValueError, match="--range"):
+            select_range(videos, text)
+
+
+@pytest.mark.parametrize("text", ["", "1", "a b", "-1 3", "1 2 3", "1.5 2"])
+def test_other_texts_are_no_range(text):
+    with pytest.raises(ValueError, match="--range must be"):
+        select_range([Video(Path("a.mp4"), "a", "a")], text)
 
 
 def test_annotate_after_the_fact(tmp_path, words):
@@ -103,15 +212,22 @@ def test_a_copy_that_cannot_be_drawn_costs_itself_alone(tmp_path, words, monkeyp
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ([], "--data-dir, or -d, must name a folder"),
+        ([], "Name what to classify: videos, folders"),
         (["-d", "nowhere"], "no video or folder nowhere"),
         (["-d", "empty"], "No videos found in empty"),
         (["-d", "v", "-r", "5 2"], "START below END"),
-        (["-d", "v", "-r", "7 9"], "begins at video 7, but there are 1"),
+        (["-d", "v", "-r", "7 9"], "begins at video 7, but there are 1 called *.mp4"),
+        (["v/x.avi", "-r", "0 1"], "begins at video 0, but there are 0 called *.mp4"),
+        (["none*.mp4"], "no video or folder that matches none*.mp4"),
         (["-d", "v", "--top", "0"], "--top must be at least 1"),
         (["-d", "v", "--top", "9"], "--top must be at most the 4 classes"),
         (["-d", "v", "--threads", "many"], "--threads must be auto"),
-        (["-d", "v", "--columns", "seed"], "--columns seed means 5 classes"),
+        (["-d", "v", "--columns", "seed", "--top", "3"], "--columns seed means 5 classes"),
+        (["-d", "v", "--labels", "empty.txt"], "--labels must hold a name a line"),
+        (["-d", "v", "--model", "moblenet"], "Did you mean mobilenet?"),
+        (["v", "--model", "vgg16", "--scaling", "none", "-w", "v/x.avi"], "must end in .npy"),
+        (["-d", "v", "--alpha", "0"], "--alpha must be greater than 0"),
+        (["-d", "v", "--annotate"], "Annotated videos need an ffmpeg"),
         (["-d", "v", "--out", "v/x.mp4"], "Cannot write to v/x.mp4"),
         (["-d", "v", "--policy", "mixed_bfloat16"], "holds its own arithmetic"),
         (["--export", "x.bin"], "must name a file that ends in .onnx"),
@@ -119,8 +235,13 @@ def test_a_copy_that_cannot_be_drawn_costs_itself_alone(tmp_path, words, monkeyp
 )
 def test_wrong_commands_get_one_line(tmp_path, monkeypatch, capsys, words, wrong, message):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "empty.txt").write_text("\n")
     write_colours(tmp_path / "v" / "x.mp4", ["red"])
+    (tmp_path / "v" / "x.avi").touch()
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "no-ffmpeg"))
+    late = lambda *_, **__: pytest.fail("refused too late")  # noqa: E731
+    monkeypatch.setattr("experiments.classify.load_model", late)
     assert main([*words, *wrong]) == 2
     error = capsys.readouterr().err
     assert message in error

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
+from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 
 from experiments.classify.keras_models import compile_model, find_application
 from experiments.classify.models import (
     ALEXNET_FITS,
+    APPLICATIONS,
     ModelOptions,
     check_options,
     class_names,
     load_model,
 )
 from experiments.classify.onnx_models import ExportError, export_onnx
+from weights import WeightsError, model_arrays
 
 from .conftest import NAMES
 
@@ -79,6 +85,45 @@ def test_an_application_from_bytes_to_probabilities(tmp_path):
     assert model.fit.size == (96, 96)
 
 
+@pytest.mark.parametrize(
+    ("name", "alpha", "suffix"),
+    [("MobileNet", 0.25, ".weights.h5"), ("MobileNet", 0.5, ".npz"), ("MobileNetV2", 1.4, ".h5")],
+)
+def test_the_width_is_that_of_the_weights(tmp_path, name, alpha, suffix):
+    """Red when a narrow MobileNet's weights are refused unless --alpha is given."""
+    inner = getattr(keras.applications, name)(alpha=alpha, weights=None, classes=3)
+    path = tmp_path / f"w{suffix}"
+    if suffix == ".npz":
+        np.savez(path, **model_arrays(inner))
+    elif suffix == ".h5":  # of Keras before 3, as those that keras.applications fetches
+        with h5py.File(path, "w") as file:
+            save_weights_to_hdf5_group(file, inner)
+    else:
+        inner.save_weights(path)
+    options = ModelOptions(model=name.lower(), weights=path, labels=labels_file(tmp_path, 3))
+    model = load_model(options, batch_size=1).keras_model
+    assert model.count_params() == inner.count_params()
+
+
+def test_weights_that_fit_no_width(tmp_path):
+    inner = keras.applications.MobileNet(alpha=0.25, weights=None, classes=3)
+    np.savez(tmp_path / "w.npz", **model_arrays(inner))
+    labels = labels_file(tmp_path, 4)
+    options = ModelOptions(model="mobilenet", weights=tmp_path / "w.npz", labels=labels)
+    with pytest.raises(WeightsError, match=r"Nor does a width of 0\.75, 0\.5, 0\.25; see --alpha"):
+        load_model(options, batch_size=1)
+
+
+def test_all_applications_are_known_without_keras():
+    """Red when Keras has one that is refused, or the other way round."""
+    for name in APPLICATIONS:
+        find_application(name)
+    with pytest.raises(ValueError, match="must be alexnet") as caught:
+        find_application("none")
+    known = re.search(r"one of (.*)\. Received", str(caught.value))[1].lower().split(", ")
+    assert sorted(APPLICATIONS) == sorted(known)
+
+
 def test_bfloat16_where_it_is_asked_for(tmp_path):
     options = ModelOptions(
         model="mobilenet", alpha=0.25, policy="mixed_bfloat16", labels=labels_file(tmp_path, 3)
@@ -117,7 +162,6 @@ def test_onnx_gives_what_keras_gives(model, tmp_path):
 
 def test_an_export_that_differs_is_not_written(model, tmp_path):
     """Red when the comparison is left out."""
-    import dataclasses
 
     wrong = dataclasses.replace(model, predict=lambda frames: model.predict(255 - frames))
     with pytest.raises(ExportError, match="must agree"):

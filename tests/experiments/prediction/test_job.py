@@ -181,15 +181,25 @@ def started(monkeypatch):
         (["x.mp4", "--views", "many"], "views must be TxS"),
         (["x.mp4", "--threads", "many"], "--threads must be auto"),
         (["x.mp4", "--run", "nowhere"], "--run must be the directory"),
+        (["x.mp4", "--run", "begun"], "A finished run's directory is needed"),
+        (["x.mp4", "--out", "x.mp4"], "Cannot write to x.mp4"),
+        (["none*.mp4"], "no video or folder that matches none*.mp4"),
+        (["x.mp4"], "Annotated videos need an ffmpeg"),
         ([], "must be named"),
     ],
 )
 @pytest.mark.usefixtures("started")
 def test_wrong_commands_get_one_line(tmp_path, monkeypatch, capsys, wrong, message):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model.json").touch()
     write_colours(tmp_path / "x.mp4", ["red"])
     monkeypatch.chdir(tmp_path)
-    assert main("predict", ["--run", "empty", *wrong]) == 2
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "no-ffmpeg"))
+    late = lambda *_: pytest.fail("refused too late")  # noqa: E731
+    monkeypatch.setattr("experiments.prediction.command._load", late)
+    assert main("predict", ["--run", "run", *wrong]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert len(error.strip().splitlines()) == 1
@@ -240,3 +250,19 @@ def test_stopped_from_outside(tmp_path):
     assert "Interrupted. The videos that were told of are done" in said.decode()
     assert "Traceback" not in said.decode()
     assert files(tmp_path / "out") == {"x.csv", "x.json", "predictions.csv"}
+
+
+COVER = Path(__file__).resolve().parents[4] / "shared" / "clips" / "reported" / "audio_cover.mp4"
+
+
+@pytest.mark.skipif(not COVER.exists(), reason="needs the clips in ../shared/clips/reported")
+def test_a_cover_picture_is_no_video(tmp_path, model, capsys):
+    """Red when sound with a cover picture ends in ffmpeg's words, or stops the others."""
+    write_colours(tmp_path / "v" / "x.mp4", ["red"] * 6)
+    (tmp_path / "v" / "cover.mp4").symlink_to(COVER)
+    (tmp_path / "v" / "notes.txt").touch()
+    assert predict_paths(model, [tmp_path / "v"], tmp_path / "out") == 1
+    said = capsys.readouterr().out
+    assert "cover.mp4: no video, only a cover picture" in said
+    assert "Left out: 1 file is no video by its name: 1 .txt." in said
+    assert [row["video"] for row in read_rows(tmp_path / "out" / "predictions.csv")] == ["x.mp4"]
