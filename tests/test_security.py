@@ -25,6 +25,7 @@ HOMES = {  # calls that one module makes for all
     "av.open": {
         "preprocess/video_file.py",
         "experiments/annotation.py",  # to write, into a pipe
+        "experiments/highlights/rendering/opening.py",  # to write a copy of what was opened
     },
     "VideoCapture": {
         "preprocess/synthetic.py",  # what it has just rendered

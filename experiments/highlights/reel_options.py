@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
 
-from experiments.highlights.cut_lists.cut_lists import SUFFIXES, Kind, Media
+from experiments.highlights.cut_lists.cut_lists import SUFFIXES, Kind, Media, check_url
+from experiments.highlights.cut_lists.edl import check_edl
+from experiments.highlights.cut_lists.otio_timeline import require_otio
 from experiments.highlights.selection.segments import SelectionOptions
 
 if TYPE_CHECKING:
@@ -40,8 +45,100 @@ class ReelOptions(SelectionOptions):
     """Where the recording can be seen, for links."""
     dry_run: bool = False
     """Print the cut list and stop."""
+    sound_track: int | None = None
+    """Of several sound tracks, the one that is taken, from 0, for the reel and all else that
+    listens; by default the first."""
     overwrite: bool = False
     """Replace what exists."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_crossfade(self.crossfade)
+        if self.crossfade and self._shortest < 2 * self.crossfade:
+            name = "bin_size" if self.select_by == "original" else "min_length"
+            raise ValueError(
+                f"{name} must be twice the crossfade or more, for one at either end of a segment: "
+                f"{2 * self.crossfade:g}. Received {self._shortest:g}."
+            )
+        if self.select_by == "original" and (self.bin_size < 1 or self.bin_size % 1):
+            raise ValueError(
+                "bin_size must be whole seconds, 1 or more, with select_by original. Received "
+                f"{self.bin_size:g}."
+            )
+        if self.url is not None or "links" in self.cut_lists:
+            check_url(self.url)
+        check_sound_track(self.sound_track)
+
+    @property
+    def _shortest(self) -> float:
+        """How long segments are at least, in seconds."""
+        return self.bin_size if self.select_by == "original" else self.min_length
+
+    @contextmanager
+    def opened(self, files: Sequence[Path], *kept: Path) -> Iterator[tuple[Chunk, ...]]:
+        """The recording, after all that could refuse the reel of it has been asked.
+
+        Args:
+            files: of the recording, in order.
+            kept: other files that the command reads, which nothing may replace.
+
+        Raises:
+            RenderError, ValueError: if the recording cannot be read, or the reel not be made.
+        """
+        from experiments.highlights.rendering.opening import opened_recording
+
+        self.check_outputs(files, kept)
+        with opened_recording(
+            files,
+            beside=self.out,
+            sound_track=self.sound_track or 0,
+            leave_out=self._leave_out(),
+        ) as chunks:
+            self.check_recording(chunks)
+            yield chunks
+
+    def _leave_out(self) -> Callable[[Exception], None] | None:
+        """What is done with the error of a file that cannot be read; None if it ends the work."""
+        return None
+
+    def check_outputs(self, files: Sequence[Path], kept: Sequence[Path] = ()) -> None:
+        """Whether the reel and its lists can be written where they are wanted.
+
+        Raises:
+            RenderError, ValueError, ModuleNotFoundError: if not.
+        """
+        from experiments.highlights.rendering.render import check_output, check_writable
+
+        if self.dry_run:
+            return
+        if "otio" in self.cut_lists:
+            require_otio()
+        check_output(self.out, files, self.overwrite)
+        for kind in self.cut_lists:
+            path = self.out.with_suffix(SUFFIXES[kind])
+            if any(path.absolute() == other.absolute() for other in (*files, *kept)):
+                raise ValueError(f"{path} would be replaced by a cut list; give another --out.")
+            if path.exists() and not self.overwrite:
+                raise ValueError(f"{path} exists; give another --out, or --overwrite.")
+            check_writable(path, self.overwrite)
+
+    def check_recording(self, chunks: Sequence[Chunk]) -> None:
+        """Whether a recording has the frame rates that the options need.
+
+        Raises:
+            ValueError: if not.
+        """
+        if "edl" in self.cut_lists:
+            check_edl([Media.of(chunk) for chunk in chunks])
+        first = chunks[0]
+        if self._shortest * first.rate < 1:
+            picture = float(1 / first.rate)
+            name = "bin-size" if self.select_by == "original" else "min-length"
+            raise ValueError(
+                f"{first.path} has a frame rate of {float(first.rate):g} per second. A picture "
+                f"lasts {picture:g} seconds, and a segment must last as long. Received "
+                f"--{name} {self._shortest:g}; give --{name} {math.ceil(picture)}."
+            )
 
     def make(self, chunks: tuple[Chunk, ...], scores: Scores) -> int:
         """Select, render and list; the exit code.
@@ -79,14 +176,10 @@ class ReelOptions(SelectionOptions):
             "url": self.url,
             "crossfade": self.crossfade,
         }
-        lists = {
+        return {
             self.out.with_suffix(SUFFIXES[kind]): cut_list(kind, selection.segments, media, **same)
             for kind in self.cut_lists
         }
-        taken = [path for path in lists if path.exists() and not self.overwrite]
-        if taken:
-            raise ValueError(f"{taken[0]} exists; give another --out, or --overwrite.")
-        return lists
 
     def _select(
         self, times: Any, probabilities: Any, chunks: tuple[Chunk, ...], duration: float
@@ -135,7 +228,7 @@ class ReelOptions(SelectionOptions):
                 bar.update(round(100 * share, 1) - bar.n)
 
             render_reel(
-                [chunk.path for chunk in chunks],
+                chunks,
                 [(one.start, one.end) for one in selection.segments],
                 self.out,
                 crossfade=self.crossfade,
@@ -145,3 +238,23 @@ class ReelOptions(SelectionOptions):
                 on_notice=bar.write,
                 overwrite=self.overwrite,
             )
+
+
+def check_crossfade(seconds: float) -> None:
+    """Whether segments can overlap by so much.
+
+    Raises:
+        ValueError: if not.
+    """
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"crossfade must be 0 or more seconds. Received {seconds}.")
+
+
+def check_sound_track(number: int | None) -> None:
+    """Whether a sound track can have a number.
+
+    Raises:
+        ValueError: if not.
+    """
+    if number is not None and number < 0:
+        raise ValueError(f"sound_track must be 0 or more; 0 is the first. Received {number}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import shlex
 import subprocess
 import sys
@@ -42,6 +43,7 @@ class Demo:
             render_stream,
         )
 
+        self._check_folders()
         print(
             "The demo's stream is rendered, with its face and its voice: its scores say nothing "
             "about real streams."
@@ -59,6 +61,17 @@ class Demo:
             if code:
                 return code
         return self._judge(recording, reel)
+
+    def _check_folders(self) -> None:
+        """Whether there can be the two directories, before minutes of rendering and training."""
+        if self.jobs is not None and self.jobs < 1:
+            raise ValueError(f"jobs must be at least 1. Received {self.jobs}.")
+        for name, path in (("out", self.out), ("data", self.data)):
+            there = next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
+            if not there.is_dir():
+                raise ValueError(f"--{name} {path} must be a directory; {there} is a file.")
+            if not os.access(there, os.W_OK | os.X_OK):
+                raise ValueError(f"--{name} {path}: {there} may not be written. Name another.")
 
     def _judge(self, recording: Path, reel: Path) -> int:
         from experiments.highlights.demo.reel_quality import read_truth, reel_quality

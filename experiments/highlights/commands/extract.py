@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -38,6 +39,8 @@ class Extract:
     """Highest frequency of the spectrogram, in Hz."""
     window_seconds: float = 5.0
     """How much sound a picture shows."""
+    sound_track: int = 0
+    """Of several sound tracks, the one whose spectrogram is taken, from 0."""
     compression: Compression = "lz4"
     """Of the shards: none is the fastest to write, zstd the smallest."""
     interpolation: Interpolation = "smooth"
@@ -59,12 +62,15 @@ class Extract:
         from experiments.highlights.scoring.extraction import extract_pictures
         from preprocess.progress import TerminalProgress
 
+        settings = self.settings()
         clips = read_labels(self.labels)
+        if "sound" in self.parts:
+            self._tell_tracks([clip.path for clip in clips])
         with TerminalProgress() as progress:
             summary = extract_pictures(
                 clips,
                 self.shards,
-                self.settings(),
+                settings,
                 labels_folder=self.labels.parent,
                 command=f"python -m experiments.highlights extract {self.labels} {self.shards}",
                 jobs=self.jobs,
@@ -85,7 +91,28 @@ class Extract:
             window_seconds=self.window_seconds,
             compression=self.compression,
             interpolation=self.interpolation,
+            sound_track=self.sound_track,
         )
+
+    def _tell_tracks(self, videos: Sequence[Path]) -> None:
+        """Say which sound track is taken, if there is a choice."""
+        from experiments.highlights.rendering.recording import tracks_told
+        from preprocess.errors import DecodeError
+        from preprocess.video_file import audio_tracks
+
+        several = []
+        for video in videos:
+            try:
+                tracks = audio_tracks(video)
+            except DecodeError:  # the extraction says why
+                continue
+            if len(tracks) > 1:
+                several.append(f"{video} with {tracks_told(tracks)}")
+        if several:
+            print(
+                f"{len(several)} of {len(videos)} clips have several sound tracks, such as "
+                f"{several[0]}. Track {self.sound_track} is taken; --sound-track takes another."
+            )
 
     def _report(self, summary: ExtractionSummary) -> int:
         print(

@@ -18,16 +18,19 @@ class Reel(ReelOptions):
 
     scores: Positional[Path] = tyro.MISSING
     """CSV with the columns time_seconds and probability."""
-    recording: Positional[Path] = tyro.MISSING
-    """A video; or a folder of part0.mp4 ... part10.mp4; or what their names begin with."""
+    recording: Positional[tuple[Path, ...]] = tyro.MISSING
+    """A video, or several in order; or a folder of part0.mp4 ... part10.mp4, or of what OBS or a
+    GoPro has split; or what the names begin with."""
 
     going_on: ClassVar[str] = "Nothing half-made is left; the same command begins anew."
 
     def run(self) -> int:
         """Select and render; the exit code."""
-        from experiments.highlights.rendering.chunk_files import recording_chunks
-        from experiments.highlights.rendering.recording import read_recording, recording_duration
+        from experiments.highlights.rendering.chunk_files import recording_files
+        from experiments.highlights.rendering.recording import recording_duration
         from experiments.highlights.selection.scores_file import read_scores
 
-        chunks = read_recording(recording_chunks(self.recording))
-        return self.make(chunks, read_scores(self.scores, duration=recording_duration(chunks)))
+        read_scores(self.scores)  # what is wrong with the file alone is said first
+        with self.opened(recording_files(self.recording, print), self.scores) as chunks:
+            scores = read_scores(self.scores, duration=recording_duration(chunks))
+            return self.make(chunks, scores)

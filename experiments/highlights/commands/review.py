@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -10,9 +11,11 @@ import tyro
 from tyro.conf import Positional, arg
 
 from experiments.highlights.labels.types import parse_box
+from experiments.highlights.reel_options import check_crossfade, check_sound_track
 from experiments.highlights.selection.segments import SelectionOptions
 
 if TYPE_CHECKING:
+    from experiments.highlights.rendering.recording import Chunk
     from experiments.highlights.review.desk import Desk
 
 
@@ -24,8 +27,9 @@ class Review(SelectionOptions):
     same command goes on with it.
     """
 
-    recording: Positional[Path] = tyro.MISSING
-    """A video; or a folder of part0.mp4 ... part10.mp4; or what their names begin with."""
+    recording: Positional[tuple[Path, ...]] = tyro.MISSING
+    """A video, or several in order; or a folder of part0.mp4 ... part10.mp4, or of what OBS or a
+    GoPro has split; or what the names begin with."""
     scores: Path = tyro.MISSING
     """CSV with the columns time_seconds and probability."""
     out: Annotated[Path, arg(aliases=["-o"])] = Path("reel.mp4")
@@ -40,6 +44,8 @@ class Review(SelectionOptions):
     """Move each cut that nobody set to a quiet moment or a change of shot."""
     crossfade: float = 0.0
     """Seconds by which highlights overlap."""
+    sound_track: int | None = None
+    """Of several sound tracks, the one that the reel has, from 0; by default the first."""
     overwrite: bool = False
     """Replace a reel that exists without asking."""
     port: int = 0
@@ -49,16 +55,26 @@ class Review(SelectionOptions):
 
     going_on: ClassVar[str] = "Decisions are kept; the same command goes on from there."
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_crossfade(self.crossfade)
+        check_sound_track(self.sound_track)
+
     def run(self) -> int:
         """Serve the page until Ctrl-C; the exit code."""
+        from experiments.highlights.rendering.chunk_files import recording_files
+        from experiments.highlights.rendering.opening import opened_recording
         from experiments.highlights.review.server import serve
 
-        serve(self._desk(), port=self.port, opens=self.open)
+        files = recording_files(self.recording, print)
+        self._check_files(files)
+        track = self.sound_track or 0
+        with opened_recording(files, beside=self.out, sound_track=track) as chunks:
+            serve(self._desk(chunks), port=self.port, opens=self.open)
         return 0
 
-    def _desk(self) -> Desk:
-        from experiments.highlights.rendering.chunk_files import recording_chunks
-        from experiments.highlights.rendering.recording import read_recording, recording_duration
+    def _desk(self, chunks: tuple[Chunk, ...]) -> Desk:
+        from experiments.highlights.rendering.recording import recording_duration
         from experiments.highlights.review.desk import Desk
         from experiments.highlights.review.reel_job import ReelJob
         from experiments.highlights.review.session import Session
@@ -69,13 +85,11 @@ class Review(SelectionOptions):
         options = SelectionOptions(
             **{one.name: getattr(self, one.name) for one in fields(SelectionOptions)}
         )
-        chunks = read_recording(recording_chunks(self.recording))
         duration = recording_duration(chunks)
         scores = read_scores(self.scores, duration=duration)
         session = Session(*scores, duration, options, review_file(self.scores))
         job = ReelJob(chunks, self.out, options, snap=self.snap, crossfade=self.crossfade)
-        self._check_files(job.out, job.cut_list)
-        title = recording_name(self.recording)
+        title = recording_name(self.recording[0])
         return Desk(
             *(title, session, chunks, job),
             labels=self.labels,
@@ -84,19 +98,19 @@ class Review(SelectionOptions):
             overwrite=self.overwrite,
         )
 
-    def _check_files(self, *written: Path) -> None:
-        """Now rather than after an hour of review."""
+    def _check_files(self, files: Sequence[Path]) -> None:
+        """Now rather than after an hour of review; what exists, the page asks about."""
+        from experiments.highlights.cut_lists.cut_lists import SUFFIXES
+        from experiments.highlights.rendering.render import check_output, check_writable
         from experiments.highlights.review.training_rows import clips_there
 
         kept = [path for path in (self.scores, self.labels) if path is not None]
-        for path in written:
+        for path in (self.out, self.out.with_suffix(SUFFIXES["csv"])):
             if any(path.resolve() == other.resolve() for other in kept):
                 raise ValueError(f"{path} would be replaced by the reel; give another --out.")
-        if self.out.suffix.lower() != ".mp4":
-            raise ValueError(f"A reel is an .mp4 file. Received --out {self.out}.")
-        for path in (self.out, *kept[1:]):
-            if not path.absolute().parent.is_dir():
-                raise ValueError(f"{path} has no folder; make it, or give another.")
+        check_output(self.out, files, overwrite=True)
+        for path in (self.scores, *kept[1:]):  # the review is kept beside the scores
+            check_writable(path, overwrite=True)
         if self.labels is not None:
             clips_there(self.labels)
 

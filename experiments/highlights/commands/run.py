@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -31,8 +32,9 @@ class Run(ReelOptions):
     after a stop the same command goes on where it was.
     """
 
-    recording: Positional[Path] = tyro.MISSING
-    """A video; or a folder of part0.mp4 ... part10.mp4; or what their names begin with."""
+    recording: Positional[tuple[Path, ...]] = tyro.MISSING
+    """A video, or several in order; or a folder of part0.mp4 ... part10.mp4, or of what OBS or a
+    GoPro has split; or what the names begin with."""
     model: Annotated[Path, arg(aliases=["-m"])] = tyro.MISSING
     """Directory of a run of `train`."""
     threshold: float | None = None  # type: ignore[assignment]
@@ -53,6 +55,9 @@ class Run(ReelOptions):
     """Also write the whole recording with its score drawn into it, which takes long."""
     overwrite_scores: bool = False
     """Predict anew, though there are scores."""
+    sound_track: int | None = None
+    """Of several sound tracks, the one that the model hears and the reel has, from 0; by default
+    that of training."""
     allow_failures: bool = False
     """Go on without chunks that cannot be read."""
 
@@ -68,25 +73,57 @@ class Run(ReelOptions):
 
     def run(self) -> int:
         """Score, select, render; the exit code."""
+        from experiments.highlights.rendering.chunk_files import recording_files
         from experiments.highlights.scoring.kept_scores import KeptScores
 
         scoring = self._scoring()
-        chunks = self._chunks()
-        with KeptScores(self.out, scoring.made_of(chunks)) as kept:
-            options = self._score(chunks, kept, scoring)
-            scores = kept.read()
-        code = options.make(chunks, scores)
-        if not self.dry_run:
-            options._draw(chunks, scores)
-            print(f"To go through them: {options._review(kept.path)}")
-        return code
+        options = self._with_sound_track()
+        with options.opened(recording_files(self.recording, print)) as chunks:
+            with KeptScores(self.out, scoring.made_of(chunks)) as kept:
+                options = options._score(chunks, kept, scoring)
+                scores = kept.read()
+            code = options.make(chunks, scores)
+            if not self.dry_run:
+                options._draw(chunks, scores)
+                print(f"To go through them: {options._review(kept.path)}")
+            return code
+
+    def check_outputs(self, files: Sequence[Path], kept: Sequence[Path] = ()) -> None:
+        """Whether all that the command writes can be written."""
+        from experiments.highlights.rendering.render import check_output, check_writable
+
+        if self.annotate is not None and self.annotate.absolute() == self.out.absolute():
+            raise ValueError(f"--out and --annotate are both {self.out}; give another --annotate.")
+        super().check_outputs(files, kept)
+        if self.annotate is not None and not self.dry_run:
+            check_output(self.annotate, files, self.overwrite)
+        check_writable(self.out.with_suffix(".scores.csv"), overwrite=True)  # of a dry run too
+
+    def _leave_out(self) -> Callable[[Exception], None] | None:
+        return _left_out if self.allow_failures else None
+
+    def _with_sound_track(self) -> Run:
+        """The options, with the sound track of the model's training where none was given."""
+        from experiments.highlights.scoring.scorer import trained_sound_track
+
+        if self.sound_track is not None:
+            return self
+        track = trained_sound_track(self.model)
+        if track:
+            print(
+                f"{self.model} was trained on sound track {track}, so that one is taken; "
+                "--sound-track 0 takes the first."
+            )
+        return replace(self, sound_track=track)
 
     def _scoring(self) -> ScoringOptions:
         from experiments import runtime
         from experiments.highlights.labels.types import parse_box
+        from experiments.highlights.scoring.scorer import require_scorer
         from experiments.highlights.scoring.scoring_job import ScoringOptions
         from preprocess.sampling import check_sampling
 
+        require_scorer(self.model)
         if self.fps is not None or self.every is not None:
             check_sampling(self.fps, self.every)
         return ScoringOptions(
@@ -100,27 +137,6 @@ class Run(ReelOptions):
             scheduler=self.scheduler,
             worker_threads=self.threads,
         )
-
-    def _chunks(self) -> tuple[Chunk, ...]:
-        """The recording; what cannot be, or be written, is said now and not in an hour."""
-        from experiments.highlights.cut_lists.cut_lists import SUFFIXES
-        from experiments.highlights.rendering.chunk_files import recording_chunks
-        from experiments.highlights.rendering.recording import in_order, read_recording
-        from experiments.highlights.rendering.render import check_output
-
-        paths = recording_chunks(self.recording)
-        if self.annotate is not None and self.annotate.absolute() == self.out.absolute():
-            raise ValueError(f"--out and --annotate are both {self.out}; give another --annotate.")
-        for out in (self.out, self.annotate):
-            if out is not None and not self.dry_run:
-                check_output(out, paths, self.overwrite)
-        for kind in self.cut_lists:
-            path = self.out.with_suffix(SUFFIXES[kind])
-            if path.exists() and not (self.overwrite or self.dry_run):
-                raise ValueError(f"{path} exists; give another --out, or --overwrite.")
-        if self.allow_failures:  # each is read once: of damage, FFmpeg does not always say the same
-            return in_order(chunk for path in paths for chunk in _read_if_possible(path))
-        return read_recording(paths)
 
     def _score(self, chunks: tuple[Chunk, ...], kept: KeptScores, scoring: ScoringOptions) -> Run:
         """See that all scores are there; returns the options, complete."""
@@ -165,21 +181,15 @@ class Run(ReelOptions):
         print(self.annotate)
 
     def _review(self, scores: Path) -> str:
-        words = ["review", str(self.recording), "--scores", str(scores)]
+        words = ["review", *map(str, self.recording), "--scores", str(scores)]
         words += ["--threshold", f"{self.threshold:g}"]
+        if self.sound_track:
+            words += ["--sound-track", str(self.sound_track)]
         return f"python -m experiments.highlights {shlex.join(words)}"
 
 
-def _read_if_possible(path: Path) -> tuple[Chunk, ...]:
-    """A chunk; none, and that is told, if it cannot be read."""
-    from experiments.highlights.rendering.ffmpeg import RenderError
-    from experiments.highlights.rendering.recording import read_recording
-
-    try:
-        return read_recording([path])
-    except RenderError as error:
-        print(f"Left out, as if it had never been: {error}", file=sys.stderr)
-        return ()
+def _left_out(error: Exception) -> None:
+    print(f"Left out, as if it had never been: {error}", file=sys.stderr)
 
 
 def _used(kept: KeptScores) -> str:

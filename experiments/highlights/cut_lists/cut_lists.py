@@ -153,9 +153,22 @@ def chapters_text(
 
 def links_text(segments: Sequence[Segment], url: str | None) -> str:
     """A link a line, to where each segment starts."""
+    address = check_url(url)
+    return "".join(f"{moment_url(address, segment.start)}\n" for segment in segments)
+
+
+def check_url(url: str | None) -> str:
+    """The address of a recording, if links can be made of it.
+
+    Raises:
+        ValueError: if there is none, or it is no http address.
+    """
     if url is None:
         raise ValueError("Links need the recording's address; give --url https://...")
-    return "".join(f"{moment_url(url, segment.start)}\n" for segment in segments)
+    parts = urlsplit(url.strip())
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise ValueError(f"--url must begin with http:// or https://. Received {url!r}.")
+    return url
 
 
 def moment_url(url: str, seconds: float) -> str:
@@ -164,9 +177,7 @@ def moment_url(url: str, seconds: float) -> str:
     Raises:
         ValueError: if it is no http address.
     """
-    parts = urlsplit(url.strip())
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise ValueError(f"--url must begin with http:// or https://. Received {url!r}.")
+    parts = urlsplit(check_url(url).strip())
     hours, rest = divmod(int(seconds), 3600)
     moment = f"{hours}h" * (hours > 0) + f"{rest // 60}m{rest % 60}s"
     query = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] != "t"]

@@ -23,7 +23,7 @@ def otio_text(segments: Sequence[Segment], recording: Sequence[Media], *, title:
         ValueError: if there is no file.
         ModuleNotFoundError: if the package is missing.
     """
-    otio = package()
+    otio = require_otio()
     cuts = cuts_of(segments, recording)
     timeline = otio.schema.Timeline(name=printable(title))
     video = otio.schema.Track(name="V1", kind=otio.schema.TrackKind.Video)
@@ -36,7 +36,7 @@ def otio_text(segments: Sequence[Segment], recording: Sequence[Media], *, title:
     return otio.adapters.write_to_string(timeline, "otio_json") + "\n"
 
 
-def package() -> Any:
+def require_otio() -> Any:
     """The package opentimelineio.
 
     Raises:

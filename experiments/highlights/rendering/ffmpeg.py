@@ -23,6 +23,8 @@ _BOILERPLATE = re.compile(
     # Said of pictures before a cut where reading began amid them; none of those is shown.
     r"|co located POCs unavailable|mmco: unref short failure|non-existing PPS|no frame!"
     r"|decode_slice_header error"
+    # Said of a header that Matroska's own writer has filled up; what it holds is read.
+    r"|Element at 0x\w+ ending at 0x\w+ exceeds containing master"
 )
 _NO_SPACE = "No space left on device"
 _MOST_LINES = 5000  # a damaged file has a complaint for each of its frames

@@ -109,25 +109,50 @@ def plan(
         ValueError: if a segment is shorter than a picture or than its cross-fades.
     """
     sides = [_side(chunks, *segment, rate) for segment in segments]
-    fade = round(crossfade * rate)
+    fades = _fades(sides, segments, round(crossfade * rate), rate)
     pieces: list[Piece] = []
+    for number, side in enumerate(sides):
+        length, head, tail = num_frames(side), fades[number], fades[number + 1]
+        if head:
+            before = num_frames(sides[number - 1])
+            ending = _part(sides[number - 1], before - head, before)
+            pieces.append(Piece((ending, _part(side, 0, head))))
+        if length > head + tail:
+            pieces.append(Piece((_part(side, head, length - tail),)))
+    return pieces
+
+
+def _fades(
+    sides: Sequence[Side], segments: Sequence[tuple[float, float]], fade: int, rate: Fraction
+) -> list[int]:
+    """Frames that fade before each side, and after the last: 0 at both ends of the reel.
+
+    Each cut is moved to a picture, so a segment of just the length that is needed may be a
+    picture short; the fade is then a picture shorter.
+
+    Raises:
+        ValueError: if a segment is shorter than a picture or than its cross-fades.
+    """
+    fades = [0, *[fade] * (len(sides) - 1), 0]
     for number, (side, (start, end)) in enumerate(zip(sides, segments, strict=True)):
         length = num_frames(side)
-        head = fade if number else 0
-        tail = fade if number < len(sides) - 1 else 0
-        if length < max(head + tail, 1):
-            least = float(max(head + tail, 1) / rate)
+        if length < 1:
+            raise ValueError(
+                f"At {float(rate):g} frames per second a picture lasts {float(1 / rate):g} "
+                f"seconds, and a segment must last as long. Received {start:.3f} to {end:.3f}; "
+                "leave it out, or make it longer."
+            )
+        lacking = fades[number] + fades[number + 1] - length
+        if lacking > len(side):
+            least = float((fades[number] + fades[number + 1]) / rate)
             raise ValueError(
                 f"A segment must last as long as its cross-fades, here {least:.3f} seconds. "
                 f"Received {start:.3f} to {end:.3f}; leave it out or lower the crossfade."
             )
-        if head:
-            before = num_frames(sides[number - 1])
-            ending = _part(sides[number - 1], before - fade, before)
-            pieces.append(Piece((ending, _part(side, 0, fade))))
-        if length > head + tail:
-            pieces.append(Piece((_part(side, head, length - tail),)))
-    return pieces
+        if lacking > 0:
+            shorter = number + 1 if fades[number + 1] >= fades[number] else number
+            fades[shorter] = max(fades[shorter] - lacking, 0)
+    return fades
 
 
 def _side(chunks: Sequence[Chunk], start: float, end: float, rate: Fraction) -> Side:

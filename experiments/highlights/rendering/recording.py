@@ -14,6 +14,8 @@ from pathlib import Path
 
 from experiments.highlights.rendering.ffmpeg import RenderError, complaints, run, url
 from preprocess.containers import input_words
+from preprocess.errors import DecodeError
+from preprocess.video_file import AudioTrack, audio_tracks, find_video_stream, open_container
 
 _USUAL_RATE = Fraction(30)
 _FASTEST_RATE = 120
@@ -40,6 +42,9 @@ class Chunk:
         layout: of the sound's channels, such as "stereo"; empty without.
         timecode: that its first picture has by what is embedded in the file, such as
             "10:00:00:00"; empty without.
+        track: which of the file's audio streams is taken, from 0.
+        copy: a copy of the file to be read in its place, because the file's own timestamps begin
+            again on the way; None for the file itself.
     """
 
     path: Path
@@ -55,16 +60,27 @@ class Chunk:
     sample_rate: int
     layout: str
     timecode: str = ""
+    track: int = 0
+    copy: Path | None = None
+
+    @property
+    def file(self) -> Path:
+        """What is read for its pictures and its sound."""
+        return self.copy or self.path
 
 
-def read_recording(paths: Sequence[Path]) -> tuple[Chunk, ...]:
+def read_recording(paths: Sequence[Path], *, sound_track: int = 0) -> tuple[Chunk, ...]:
     """What a recording is made of; cheap, however long it is.
 
+    Args:
+        paths: its files, in order.
+        sound_track: which audio stream is taken of those that have sound, from 0.
+
     Raises:
-        RenderError: if a file cannot be read.
+        RenderError: if a file cannot be read, or has sound but no such track.
         ValueError: if there is no file.
     """
-    return in_order(map(_read_chunk, paths))
+    return in_order(read_chunk(path, sound_track=sound_track) for path in paths)
 
 
 def in_order(files: Iterable[Chunk]) -> tuple[Chunk, ...]:
@@ -87,39 +103,73 @@ def recording_duration(chunks: Sequence[Chunk]) -> float:
     return chunks[-1].offset + chunks[-1].duration
 
 
-def _read_chunk(path: Path) -> Chunk:
-    """Decode one picture; its size, aspect and time are those after ffmpeg turned it upright."""
+def read_chunk(path: Path, *, sound_track: int = 0) -> Chunk:
+    """A file as a recording of its own.
+
+    One picture is decoded; its size, aspect and time are those after ffmpeg turned it upright.
+
+    Raises:
+        RenderError: if it cannot be read, or has sound but no such track.
+    """
     if not path.is_file():
         raise RenderError(f"{path}: {'not a file' if path.exists() else 'no such file'}.")
+    check_track(path, sound_track)
     header: list[str] = []
     words = [
         *("-loglevel", "info", "-copyts", *input_words(path)),
-        *(
-            "-map",
-            "0:V:0",
-            "-map",
-            "0:a:0?",
-            "-vf",
-            "showinfo",
-            "-frames:v",
-            "1",
-            "-c:a",
-            "copy",
-            "-frames:a",
-            "0",
-        ),
+        *("-map", "0:V:0", "-map", f"0:a:{sound_track}?", "-vf", "showinfo"),
+        *("-frames:v", "1", "-c:a", "copy", "-frames:a", "0"),
         *("-f", "framecrc", "-"),
     ]
     try:
         lines = run(words, on_line=header.append)
     except RenderError as error:
-        raise RenderError(f"{path} cannot be read. {error}") from error
+        raise RenderError(f"{path} cannot be read. {_why_no_video(path) or error}") from error
     said = "\n".join(lines).replace(url(path), "")  # a file may be named like a line of ffmpeg
     try:
-        return _parse_chunk(path, said, "\n".join(header))
+        chunk = _parse_chunk(path, said, "\n".join(header))
+        return replace(chunk, track=sound_track)
     except LookupError as error:
         words = complaints(lines)
         raise RenderError(f"{path} has no picture that can be read: {words[-1:]}") from error
+
+
+def check_track(path: Path, sound_track: int) -> None:
+    """Whether a file has a sound track, or no sound at all; the first one, all that have sound do.
+
+    Raises:
+        RenderError: if not.
+    """
+    if not sound_track:
+        return
+    try:
+        tracks = audio_tracks(path)
+    except DecodeError as error:
+        raise RenderError(f"{path} cannot be read: {error}.") from error
+    if tracks and sound_track >= len(tracks):
+        raise RenderError(
+            f"{path} has {tracks_told(tracks)}. Received --sound-track {sound_track}; give one "
+            "that all files of the recording have."
+        )
+
+
+def tracks_told(tracks: Sequence[AudioTrack]) -> str:
+    """`2 sound tracks (0: aac, stereo, 48000 Hz; 1: aac, mono, 48000 Hz, 'Mic')`."""
+    number = f"{len(tracks)} sound track{'s' * (len(tracks) != 1)}"
+    return f"{number} ({'; '.join(map(str, tracks))})"
+
+
+def _why_no_video(path: Path) -> str:
+    """What a file holds in place of a video; empty if that is not known."""
+    try:
+        with open_container(path) as container:
+            try:
+                find_video_stream(container)
+            except DecodeError as error:
+                return f"It has {error}."
+    except DecodeError:
+        pass
+    return ""
 
 
 def _parse_chunk(path: Path, said: str, header: str) -> Chunk:

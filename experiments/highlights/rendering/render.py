@@ -21,7 +21,12 @@ from experiments.highlights.rendering.ffmpeg import DiskFullError, RenderError, 
 from experiments.highlights.rendering.piece_words import STRIP_RATE, piece_words
 from experiments.highlights.rendering.pieces import Form, Piece, plan, reel_form
 from experiments.highlights.rendering.private_folder import private_folder
-from experiments.highlights.rendering.recording import read_recording, recording_duration
+from experiments.highlights.rendering.recording import (
+    Chunk,
+    in_order,
+    read_chunk,
+    recording_duration,
+)
 from experiments.highlights.rendering.score_strip import strip_size, write_strip
 from preprocess.files import not_written
 from preprocess.times import format_time
@@ -34,7 +39,7 @@ _TOLERANCE_SECONDS = 0.1  # sound may end a little after the last picture
 
 
 def render_reel(
-    recording: Sequence[Path],
+    recording: Sequence[Path] | Sequence[Chunk],
     segments: Sequence[tuple[float, float]],
     out: Path,
     *,
@@ -52,7 +57,7 @@ def render_reel(
     folder beside `out`, which is gone afterwards; `out` appears when it is complete.
 
     Args:
-        recording: its files, in order; see `recording_chunks`.
+        recording: its files, in order; see `recording_chunks`. Or what was read of them.
         segments: starts and ends in seconds of the recording, sorted, without overlap.
         out: the .mp4 file.
         crossfade: how long two segments overlap, in seconds.
@@ -66,13 +71,13 @@ def render_reel(
         ValueError: if the segments, the crossfade or the scores are not such.
         RenderError: if the recording cannot be read or the reel not written.
     """
-    recording = [Path(path) for path in recording]
-    check_output(out, recording, overwrite)
+    paths = [one.path if isinstance(one, Chunk) else one for one in recording]
+    check_output(out, paths, overwrite)
     if not (math.isfinite(crossfade) and crossfade >= 0):
         raise ValueError(f"crossfade must be 0 or more seconds. Received {crossfade}.")
     if scores is not None:
         _check_scores(scores)
-    chunks = read_recording(recording)
+    chunks = in_order(one if isinstance(one, Chunk) else read_chunk(one) for one in recording)
     segments = _checked(segments, recording_duration(chunks))
     form = reel_form(chunks)
     pieces = plan(chunks, segments, crossfade, form.rate)
@@ -96,8 +101,23 @@ def check_output(out: Path, recording: Sequence[Path], overwrite: bool) -> None:
         raise RenderError(f"A reel is an .mp4 file. Received {out}.")
     if any(out.exists() and path.exists() and out.samefile(path) for path in recording):
         raise RenderError(f"{out} is the recording itself; give the reel another name.")
+    check_writable(out, overwrite)
+
+
+def check_writable(out: Path, overwrite: bool) -> None:
+    """Whether a file can be written, before the work whose result it is.
+
+    Raises:
+        RenderError: if not.
+    """
     if out.is_dir() or (out.exists() and not overwrite):
         raise RenderError(_exists(out))
+    folder = out.absolute().parent
+    if not folder.is_dir():
+        reason = "its folder is a file" if folder.exists() else "there is no such folder"
+        raise RenderError(f"Cannot write to {out}: {reason}. Make {folder}, or name another.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise RenderError(f"Cannot write to {out}: {folder} may not be written. Name another.")
 
 
 def _exists(out: Path) -> str:

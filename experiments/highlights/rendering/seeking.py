@@ -36,7 +36,7 @@ def input_words(stretch: Stretch, preroll: int, rate: Fraction) -> list[str]:
     """
     start = stretch.seconds(0, rate) - float(preroll / rate)
     seek = ["-noaccurate_seek", "-ss", f"{start:.6f}"] if start > 0 else []
-    return [*seek, "-reinit_filter", "0", *containers.input_words(stretch.chunk.path)]
+    return [*seek, "-reinit_filter", "0", *containers.input_words(stretch.chunk.file)]
 
 
 def shift(stretch: Stretch, preroll: int, rate: Fraction) -> int:

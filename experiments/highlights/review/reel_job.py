@@ -105,7 +105,7 @@ class ReelJob:
         segments, notices = self._snapped(shown)
         listed = self._listed(segments, notices)
         render_reel(
-            [chunk.path for chunk in self.chunks],
+            self.chunks,
             [(one.start, one.end) for one in segments],
             self.out,
             crossfade=self.crossfade,

@@ -107,7 +107,7 @@ def _app(desk: Desk) -> FastAPI:
     def send_video(number: int) -> Response:
         if not 0 <= number < len(desk.chunks):
             return Response(status_code=404)
-        path = desk.chunks[number].path
+        path = desk.chunks[number].file
         return FileResponse(path, media_type=_media_type(path))
 
     @ui.page("/")

@@ -98,9 +98,12 @@ def score_on_cluster(
     """
     assert options.scheduler is not None
     model = options.model.absolute()
-    chunks = [replace(chunk, path=chunk.path.absolute()) for chunk in reader.chunks]
+    chunks = [
+        replace(chunk, path=chunk.path.absolute(), copy=chunk.copy and chunk.copy.absolute())
+        for chunk in reader.chunks
+    ]
     parts = replace(reader, chunks=chunks).parts()
-    needs = [model / FILE, model / MODEL, *(chunk.path for chunk in chunks)]
+    needs = [model / FILE, model / MODEL, *(chunk.file for chunk in chunks)]
     service = PartScorer(model, model_digest(model), options.worker_threads)
     with cluster_servants(options.scheduler, folder, service, needs) as submit:
         waiting = [(part, submit(part)) for part in parts]

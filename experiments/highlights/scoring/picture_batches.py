@@ -137,8 +137,10 @@ class BatchReader:
         zero = chunk.offset + chunk.first_picture
         watch = _Watch(chunk, self.settings, (stretches[0][0], stretches[-1][1]))
         with PictureReader(
-            *(chunk.path, self.settings),
+            chunk.file,
+            self.settings,
             box=self.box,
+            sound_track=chunk.track,
             stretches=stretches,
             threads=self.threads,
         ) as reader:

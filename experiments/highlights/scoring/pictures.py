@@ -41,6 +41,7 @@ class PictureSettings:
         every: every how many frames one is taken.
         audio_cutoff: highest frequency of the spectrogram, in Hz.
         window_seconds: how much sound a picture shows.
+        sound_track: which audio stream of a clip is heard, from 0.
         compression: of the stored bytes; it never changes a pixel.
         interpolation: how box and frame are scaled; see `preprocess.transforms.FrameFit`.
             "pillow-bicubic" is eqy/autotosis's way, with its rounding of the box.
@@ -61,6 +62,7 @@ class PictureSettings:
     window_seconds: float = 5.0
     compression: Compression = "lz4"
     interpolation: Interpolation = "smooth"
+    sound_track: int = 0
 
     def __post_init__(self) -> None:
         from preprocess.sampling import check_sampling
@@ -79,6 +81,8 @@ class PictureSettings:
                 f"interpolation must be one of {', '.join(get_args(Interpolation))}. Received "
                 f"{self.interpolation!r}."
             )
+        if self.sound_track < 0:
+            raise PreprocessError(f"sound_track must be 0 or more. Received {self.sound_track}.")
         check_sampling(self.fps, self.every)
         if "sound" in self.parts:
             self.spectrogram  # noqa: B018 - it checks its settings
@@ -116,7 +120,12 @@ class PictureSettings:
         """
         assert isinstance(clip, LabelledVideo)
         return PictureReader(
-            clip.path, self, box=clip.box, stretches=clip.stretches, threads=threads
+            clip.path,
+            self,
+            box=clip.box,
+            stretches=clip.stretches,
+            sound_track=self.sound_track,
+            threads=threads,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -156,10 +165,11 @@ class PictureReader:
         settings: of the pictures.
         box: the part of the picture that shows the excitement; None for the whole.
         stretches: what of it is wanted, [start, end) in seconds after the first picture.
+        sound_track: which audio stream is heard, from 0.
         threads: of the decoder.
 
     Raises:
-        DecodeError: if the file cannot be opened.
+        DecodeError: if the file cannot be opened, or has sound but no such track.
     """
 
     def __init__(
@@ -169,10 +179,15 @@ class PictureReader:
         *,
         box: Box | None = None,
         stretches: Sequence[Stretch] = WHOLE,
+        sound_track: int = 0,
         threads: int = 1,
     ) -> None:
         from preprocess.sampling import FrameSampler
         from preprocess.transforms import FrameFit, StackedFits
+
+        hears = "sound" in settings.parts
+        if hears and sound_track:
+            _check_track(path, sound_track)
 
         size = (settings.side, settings.side)
         corners = None if box is None else (box.x1, box.y1, box.x2, box.y2)
@@ -191,7 +206,7 @@ class PictureReader:
         )
         self.info = self._video.info
         self._seen_height = len(fits) * settings.side
-        self._sounds = _Sounds(path, settings, stretches) if "sound" in settings.parts else None
+        self._sounds = _Sounds(path, settings, stretches, sound_track) if hears else None
 
     @property
     def num_decoded(self) -> int:
@@ -239,11 +254,29 @@ class PictureReader:
         self.close()
 
 
+def _check_track(path: Path, sound_track: int) -> None:
+    """Whether a file has a sound track, or no sound at all.
+
+    Raises:
+        DecodeError: if not.
+    """
+    from preprocess.video_file import audio_tracks
+
+    tracks = audio_tracks(path)
+    if tracks and sound_track >= len(tracks):
+        raise DecodeError(
+            f"sound track {sound_track} is wanted, and it has {'; '.join(map(str, tracks))}"
+        )
+
+
 class _Sounds:
     """Spectrograms of a file's stretches, each of which is decoded when it is reached."""
 
-    def __init__(self, path: Path, settings: PictureSettings, stretches: Sequence[Stretch]) -> None:
+    def __init__(
+        self, path: Path, settings: PictureSettings, stretches: Sequence[Stretch], track: int
+    ) -> None:
         self._path = path
+        self._sound_track = track
         self._spectrogram = settings.spectrogram
         self._waiting = list(stretches)
         self._end = -math.inf
@@ -278,7 +311,13 @@ class _Sounds:
 
         sample_rate = self._spectrogram.sample_rate
         try:
-            blocks = iter_sound(self._path, sample_rate=sample_rate, start=start, duration=duration)
+            blocks = iter_sound(
+                self._path,
+                sample_rate=sample_rate,
+                start=start,
+                duration=duration,
+                track=self._sound_track,
+            )
             for block in blocks or ():
                 self.complaint = self.complaint or block.complaint
                 yield block

@@ -117,6 +117,27 @@ def load_scorer(run_dir: Path) -> Scorer:
     return Scorer(_model(run_dir / MODEL, sha256, settings), settings, box, threshold)
 
 
+def require_scorer(run_dir: Path) -> None:
+    """Whether a directory looks like a run of `train`; nothing of it is loaded.
+
+    Raises:
+        ScorerError: if it does not.
+    """
+    if not (run_dir / FILE).is_file():
+        _content(run_dir)
+    if not (run_dir / MODEL).is_file():
+        raise _no_model(run_dir / MODEL)
+
+
+def trained_sound_track(run_dir: Path) -> int:
+    """Which sound track a scorer was trained on, from 0; `load_scorer` says if there is none."""
+    try:
+        settings = json.loads((run_dir / FILE).read_bytes())["settings"]
+        return int(settings.get("sound_track", 0))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return 0
+
+
 def _content(run_dir: Path) -> dict[str, Any]:
     """What scorer.json says."""
     path = run_dir / FILE
@@ -147,7 +168,7 @@ def _content(run_dir: Path) -> dict[str, Any]:
 def _model(path: Path, sha256: str, settings: PictureSettings) -> keras.Model:
     """The model, read without running any code of its file's."""
     if not path.is_file():
-        raise ScorerError(f"{path.parent} holds {FILE} but not {MODEL}; copy both, or train again.")
+        raise _no_model(path)
     if _sha256(path) != sha256:
         raise ScorerError(
             f"{path} is not the model that {FILE} speaks of; copy both from the run, or train "
@@ -164,6 +185,10 @@ def _model(path: Path, sha256: str, settings: PictureSettings) -> keras.Model:
             f"2 probabilities. It takes {shapes[0]} and gives {shapes[1]}; train again."
         )
     return model
+
+
+def _no_model(path: Path) -> ScorerError:
+    return ScorerError(f"{path.parent} holds {FILE} but not {MODEL}; copy both, or train again.")
 
 
 def _sha256(path: Path) -> str:

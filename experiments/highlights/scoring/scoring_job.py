@@ -65,12 +65,16 @@ class ScoringOptions:
     def made_of(self, chunks: Sequence[Chunk]) -> dict[str, Any]:
         """All that the scores of a recording depend on, as plain values."""
         files = [chunk.path.stat() for chunk in chunks]
+        tracks = [chunk.track for chunk in chunks]
         return {
             "version": _VERSION,
             "recording": [[file.st_size, file.st_mtime_ns] for file in files],
             "model": model_digest(self.model),
             "box": None if self.box is None else str(self.box),
             "rate": [self.fps, self.every],
+            # Scores without these are of the first track, and of files with one clock.
+            **({"sound track": tracks[0]} if any(tracks) else {}),
+            **({"clock": "continued"} if any(chunk.copy for chunk in chunks) else {}),
         }
 
 

@@ -50,10 +50,11 @@ def _near(chunk: Chunk, cut: float) -> Candidates:
     zero = chunk.offset + chunk.first_picture  # where the sound's clock stands at 0
     start = max(cut - zero - _AROUND_SECONDS, 0.0)
     sound = read_sound(
-        chunk.path,
+        chunk.file,
         sample_rate=_SAMPLE_RATE,
         start=start,
         duration=cut - zero + _AROUND_SECONDS - start,
+        track=chunk.track,
     )
     if sound is None or not len(sound.samples):
         return NOWHERE

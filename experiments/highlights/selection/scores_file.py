@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,21 @@ import numpy as np
 from experiments.highlights.selection.scores import Floats
 
 COLUMNS = ("time_seconds", "probability")
+_PAST_END_SECONDS = 1.0
 
 
-def read_scores(path: Path, *, duration: float = math.inf) -> tuple[Floats, Floats]:
+def read_scores(
+    path: Path, *, duration: float = math.inf, say: Callable[[str], None] = print
+) -> tuple[Floats, Floats]:
     """Times in seconds and probabilities, (N,) each; other columns are passed over.
+
+    Programs disagree by a little on how long a recording lasts, as where sound goes on after the
+    last picture. So scores up to a second past its end are left out, and that is said.
 
     Args:
         path: the file, CSV.
         duration: of the recording, in seconds, after which there must be no times.
+        say: is given a line about scores that were left out.
 
     Raises:
         ValueError: if the columns are not there, or a line holds no such numbers; it is named.
@@ -52,7 +60,7 @@ def read_scores(path: Path, *, duration: float = math.inf) -> tuple[Floats, Floa
                     f"{path}, line {reader.line_num}: times must ascend, and probabilities lie in "
                     f"[0, 1]. Received {cells}, after a time of {after:g}."
                 )
-            if not 0 <= time <= duration:
+            if not 0 <= time <= duration + _PAST_END_SECONDS:
                 raise ValueError(
                     f"{path}, line {reader.line_num}: a time must lie in the recording, which has "
                     f"{duration:g} s. Received {time:g}; these are the scores of another one."
@@ -63,4 +71,12 @@ def read_scores(path: Path, *, duration: float = math.inf) -> tuple[Floats, Floa
             f"{path} cannot be parted into cells: {error}. Mend its quotes."
         ) from error
     table = np.array(rows, np.float64).reshape(-1, 2)
+    inside = table[:, 0] <= duration
+    if not inside.all():
+        num_past, farthest = int((~inside).sum()), table[-1, 0] - duration
+        say(
+            f"{path}: {num_past} score{'s' * (num_past != 1)} up to {farthest:.3f} s past the end "
+            f"of the recording, at {duration:.3f} s, left out."
+        )
+        table = table[inside]
     return table[:, 0], table[:, 1]

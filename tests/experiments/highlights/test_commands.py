@@ -1,6 +1,8 @@
 """The command as a user types it: a recording and its scores to a reel and cut lists."""
 
 import csv
+from fractions import Fraction
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from experiments.highlights.rendering.recording import read_recording
 from experiments.highlights.selection.quiet import loudness_db, quiet_near
 from experiments.highlights.selection.segments import Segment
 
-from .counters import ffmpeg, read_numbers, render_counter
+from .counters import NTSC, ffmpeg, read_numbers, render_counter
 
 RATE = 25
 SECONDS = 40
@@ -88,6 +90,66 @@ def test_wrong_scores_are_told(recording, tmp_path, capsys, text, message):
     assert reel(path, recording, "-o", tmp_path / "out.mp4") == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_a_score_just_past_the_end_is_left_out(recording, scores, tmp_path, capsys):
+    """Red if it refuses the whole file, is left out without a word, or moves a segment."""
+    words = ["-o", tmp_path / "out.mp4", "--no-snap", "--dry-run"]
+    assert reel(scores, recording, *words) == 0
+    before = capsys.readouterr().out
+    scores.write_text(scores.read_text() + f"\n{SECONDS + 0.1},0.95\n{SECONDS + 0.6},0.95\n")
+    assert reel(scores, recording, *words) == 0
+    said = capsys.readouterr().out
+    assert f"2 scores up to 0.600 s past the end of the recording, at {SECONDS}.000 s" in said
+    assert said.endswith(before)
+    scores.write_text(scores.read_text() + f"{SECONDS + 2},0.95\n")
+    assert reel(scores, recording, *words) == 2
+    assert "scores of another one" in capsys.readouterr().err
+
+
+def test_a_cut_list_does_not_replace_the_scores(recording, scores, capsys):
+    """Red if --overwrite means the scores, too, whose name the list would have."""
+    before = scores.read_text()
+    out = scores.with_suffix(".mp4")
+    assert reel(scores, recording, "-o", out, "--no-snap", "--overwrite") == 2
+    assert "would be replaced by a cut list" in capsys.readouterr().err
+    assert scores.read_text() == before
+
+
+CAMERAS = [
+    ("a.mov", 25, "10:00:00:00", "10:00:09:19", ["-timecode", "10:00:00:00"]),
+    ("a.mp4", 25, "23:59:55:00", "00:00:04:19", ["-timecode", "23:59:55:00"]),
+    ("a.mxf", 25, "10:00:00:00", "10:00:09:19", ["-timecode", "10:00:00:00"]),
+    ("a.mkv", 25, "01:00:00:10", "01:00:10:04", ["-metadata", "timecode=01:00:00:10"]),
+    ("a.ts", 25, "00:00:00:00", "00:00:09:19", []),
+    ("a.mov", NTSC, "00:58:55;00", "00:59:04;24", ["-timecode", "00:58:55;00"]),
+    ("a.mov", NTSC, "10:00:00:00", "10:00:09:22", ["-timecode", "10:00:00:00"]),
+    ("a.mov", 2 * NTSC, "10:00:55;00", "10:01:04;48", ["-timecode", "10:00:55;00"]),
+]
+
+
+@pytest.mark.parametrize(("name", "rate", "start", "begins", "words"), CAMERAS)
+def test_embedded_timecodes(name, rate, start, begins, words, scores, tmp_path):
+    """Red if a container's timecode is not found, or its dropped numbers are lost.
+
+    The first cut is at 9.75 s, which is frame 244, 292 or 584; the times are counted by hand.
+    """
+    codec = ["-c:v", "mpeg2video"] if name == "a.mxf" else ["-preset", "ultrafast"]
+    video = render_counter(tmp_path / name, rate, SECONDS, *words, *codec, has_sound=False)
+    flags = ["--no-snap", "--bin-size", 1, "--cut-lists", "edl", "fcpxml", "otio"]
+    assert reel(scores, video, "-o", tmp_path / "out.mp4", *flags) == 0
+    event = next(line for line in (tmp_path / "out.edl").read_text().splitlines() if "001" in line)
+    assert event.split()[4] == begins
+    xml = ElementTree.parse(tmp_path / "out.fcpxml")
+    asset, clip = xml.find("resources/asset"), next(xml.iter("asset-clip"))
+    begin, at = (Fraction(node.get("start").rstrip("s")) for node in (asset, clip))
+    assert at - begin == round(9.75 * rate) / Fraction(rate)
+    otio = pytest.importorskip("opentimelineio")
+    counted = otio.opentime.from_timecode(start, float(rate))
+    assert begin == Fraction(round(counted.value)) / rate
+    (track,) = otio.adapters.read_from_file(str(tmp_path / "out.otio")).tracks
+    assert track[0].available_range().start_time.value == counted.value
+    assert track[0].available_range().contains(track[0].source_range)
 
 
 def test_what_exists_is_kept(recording, scores, tmp_path, capsys):

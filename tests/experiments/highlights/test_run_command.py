@@ -67,8 +67,9 @@ def model(tmp_path):
 @pytest.fixture
 def run(tmp_path, model):
     def run(recording, *words, out=tmp_path / "reel.mp4"):
+        files = recording if isinstance(recording, list) else [recording]
         flags = ["--no-snap", "--bin-size", "1", "--model", str(model), "-o", str(out)]
-        return main(["run", str(recording), *flags, *map(str, words)])
+        return main(["run", *map(str, files), *flags, *map(str, words)])
 
     return run
 
@@ -179,10 +180,24 @@ def test_what_exists_is_kept(run, recording, scorer, tmp_path, capsys):
         (["--threads", "many"], "auto or INTRA,INTER"),
         (["--annotate", "{out}"], "give another --annotate"),
         (["-o", "reel.mkv"], "an .mp4 file"),
+        (["--cut-lists", "links"], "give --url https://..."),
+        (["--cut-lists", "links", "--url", "youtu.be/x"], "must begin with http"),
+        (["--crossfade", 1.5], "min_length must be twice the crossfade or more"),
+        (["--crossfade", 3, "--select-by", "original"], "bin_size must be twice the crossfade"),
+        (["--crossfade", -1], "crossfade must be 0 or more"),
+        (["--select-by", "original", "--bin-size", 2.5], "bin_size must be whole seconds"),
+        (["--sound-track", -1], "sound_track must be 0 or more"),
+        (["--sound-track", 1], "1 sound track (0: aac, mono, 44100 Hz). Received --sound-track 1"),
+        (["--model", "{folder}"], "A scorer is a directory with scorer.json"),
+        (["-o", "{folder}/nowhere/reel.mp4"], "there is no such folder"),
+        (["-o", "{folder}/vod.mp4/reel.mp4"], "its folder is a file"),
+        (["--annotate", "{folder}/nowhere/all.mp4"], "there is no such folder"),
     ],
 )
 def test_wrong_options_are_told_before_the_work(run, recording, scorer, capsys, words, message):
-    words = [str(word).format(out=recording.parent / "reel.mp4") for word in words]
+    """Red if one of them is told only when hours of scoring are over."""
+    folder = recording.parent
+    words = [str(word).format(out=folder / "reel.mp4", folder=folder) for word in words]
     try:
         code = run(recording, *words)
     except SystemExit as error:  # tyro's, of an option alone
@@ -191,6 +206,35 @@ def test_wrong_options_are_told_before_the_work(run, recording, scorer, capsys, 
     said = capsys.readouterr().err.replace("\N{BOX DRAWINGS LIGHT VERTICAL}", "")
     assert message in " ".join(said.split())
     assert scorer.num_pictures == 0
+
+
+def test_files_of_different_rates_are_one_reel(run, recording, scorer, tmp_path, capsys):
+    """Red if the lists refuse when all is scored, or an EDL is not refused before."""
+    second = tmp_path / "second.mp4"
+    ffmpeg("-i", str(recording), "-r", "25", "-c:a", "copy", str(second))
+    words = ["--cut-lists", "csv", "edl"]
+    assert run([recording, second], *words) == 2
+    assert "one frame rate. Received files of 10.000 and 25.000" in capsys.readouterr().err
+    assert scorer.num_pictures == 0
+    assert run([recording, second], "--cut-lists", "csv", "fcpxml") == 0
+    found = spans(tmp_path / "reel.csv")
+    assert found == [pytest.approx((5.75, 8.75), abs=0.15)] * 2
+    pictures, rate = read_pictures(tmp_path / "reel.mp4")
+    assert rate == pytest.approx(RATE)
+    assert len(pictures) == pytest.approx(2 * 3 * RATE, abs=2)
+    assert np.mean([picture.mean() > 200 for picture in pictures]) > 0.85
+
+
+def test_a_slow_recording_is_told_of_its_frame_rate(run, scorer, tmp_path, capsys):
+    """Red if a cross-fade is blamed that nobody asked for, or only after the scoring."""
+    path = tmp_path / "slow.mp4"
+    ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x48:r=0.1:d=60", str(path))
+    assert run(path) == 2
+    said = capsys.readouterr().err
+    assert "a frame rate of 0.1 per second" in said
+    assert "give --min-length 10" in said
+    assert scorer.num_pictures == 0
+    assert run(path, "--min-length", 10) == 0
 
 
 def test_bad_recordings_are_told(run, tmp_path, monkeypatch, capsys, recording):

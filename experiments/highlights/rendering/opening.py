@@ -1,0 +1,255 @@
+"""The files of a recording opened for a command, and what is odd about them said.
+
+A file whose timestamps begin again on the way, such as two streams joined byte by byte, is copied
+without encoding it anew into a private folder, with one clock. All that reads it then reads the
+copy: the scores, the sound, the changes of shot and the reel agree on when a picture is shown.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+from av.container import Flags, OutputContainer
+from av.packet import Packet
+from av.stream import Stream
+
+from experiments import formatting
+from experiments.highlights.cut_lists.timecode import exact_rate, read_start
+from experiments.highlights.rendering.chunk_files import begins_at, other_parts, was_split
+from experiments.highlights.rendering.ffmpeg import RenderError
+from experiments.highlights.rendering.private_folder import private_folder
+from experiments.highlights.rendering.recording import (
+    Chunk,
+    check_track,
+    in_order,
+    read_chunk,
+    tracks_told,
+)
+from preprocess.errors import DecodeError
+from preprocess.files import is_disk_full, not_written
+from preprocess.video_file import (
+    audio_tracks,
+    clock_restarts,
+    find_video_stream,
+    open_container,
+)
+
+_NOTICED_PAUSE_SECONDS = 5.0
+_RESTART_SECONDS = 1  # by which a clock goes back at least; less is the order of pictures
+_ROOM = 1.05  # of a copy, by the size of its file
+
+
+@contextmanager
+def opened_recording(
+    files: Sequence[Path],
+    *,
+    beside: Path,
+    sound_track: int = 0,
+    say: Callable[[str], None] = print,
+    leave_out: Callable[[Exception], None] | None = None,
+) -> Iterator[tuple[Chunk, ...]]:
+    """Read what a recording is made of, for as long as it is worked on.
+
+    Args:
+        files: of the recording, in order; see `recording_files`.
+        beside: a file in the folder where copies may lie meanwhile.
+        sound_track: which audio stream is taken, from 0.
+        say: is given lines about what was found.
+        leave_out: is given the error of a file that cannot be read, which then does not count;
+            None raises it.
+
+    Raises:
+        RenderError: if a file cannot be read, or there is no room for a copy.
+        ValueError: if no file is left.
+    """
+    with ExitStack() as stack:
+        chunks: list[Chunk] = []
+        folder: Path | None = None
+        for file in files:
+            try:
+                check_track(file, sound_track)
+                restarts = _restarts(file)
+                if restarts and folder is None:
+                    private = private_folder(beside.absolute().parent, prefix=".recording-")
+                    folder = stack.enter_context(private)
+                if restarts and folder is not None:
+                    copy = folder / f"{len(chunks)}.mkv"
+                    copy_with_one_clock(file, copy, say)
+                    chunk = read_chunk(copy, sound_track=sound_track)
+                    chunks.append(replace(chunk, path=file, copy=copy))
+                else:
+                    chunks.append(read_chunk(file, sound_track=sound_track))
+            except RenderError as error:
+                if leave_out is None:
+                    raise
+                leave_out(error)
+        recording = in_order(chunks)
+        for line in notices(recording):
+            say(line)
+        yield recording
+
+
+def copy_with_one_clock(
+    file: Path, copy: Path, say: Callable[[str], None] = lambda line: None
+) -> None:
+    """Copy a file's video and sound into Matroska, with timestamps that go on where they restart.
+
+    Raises:
+        RenderError: if there is no room for the copy, or it cannot be made.
+    """
+    num_bytes = file.stat().st_size
+    say(
+        f"{file}: its timestamps begin again on the way, as in files joined byte by byte or after "
+        f"a reconnect. A copy with one clock, {num_bytes / 2**20:,.0f} MiB, is read in its place."
+    )
+    try:
+        free = shutil.disk_usage(copy.parent).free
+    except OSError as error:
+        raise RenderError(not_written(copy, error.strerror or error)) from error
+    if free < _ROOM * num_bytes:
+        raise RenderError(
+            f"A copy of {file} needs {num_bytes / 2**20:,.0f} MiB in {copy.parent.parent}, where "
+            f"{free / 2**20:,.0f} MiB are free. Make room, or give an --out on another disk."
+        )
+    try:
+        _remux(file, copy)
+    except (av.error.FFmpegError, DecodeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        if is_disk_full(error):
+            raise RenderError(f"{not_written(copy, reason)} Make room, and try again.") from error
+        raise RenderError(
+            f"{file} begins its timestamps again, and could not be copied with one clock: "
+            f"{reason}. Convert it first, as with: ffmpeg -i FILE -c:v libx264 -c:a aac OUT.mp4"
+        ) from error
+
+
+def _remux(file: Path, copy: Path) -> None:
+    """Copy packets, each with the time that has passed before its clock began again.
+
+    The pictures' clock counts: what begins again is joined where the last picture ends. Sound
+    keeps its distance from the pictures of its own part, though at the seam the two streams come
+    to the new clock at different places of the file.
+    """
+    with open_container(file) as source, av.open(str(copy), "w", format="matroska") as target:
+        source.flags |= Flags.gen_pts.value  # type: ignore[operator]  # PyAV's stub is wrong
+        video = find_video_stream(source)
+        streams = {
+            stream.index: _Shifted(target.add_stream_from_template(stream))
+            for stream in (video, *source.streams.audio)
+        }
+        pictures = streams[video.index]
+        begins = [Fraction(0)]  # seconds added to the clock of each part
+        waiting: list[tuple[_Shifted, Packet]] = []  # sound that is before its pictures
+        for packet in source.demux([video, *source.streams.audio]):
+            shifted = streams[packet.stream_index]
+            shifted.take(packet)
+            if shifted is pictures and pictures.part == len(begins):
+                begins.append(pictures.end - pictures.begin)
+                for stream, held in waiting:
+                    stream.write(target, held, begins[stream.part])
+                waiting.clear()
+            if shifted.part < len(begins):
+                shifted.write(target, packet, begins[shifted.part])
+            else:
+                waiting.append((shifted, packet))
+
+
+class _Shifted:
+    """A stream on its way into a copy."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._latest: Fraction | None = None  # by the file's clock
+        self._written: int | None = None
+        self.part = 0
+        """How often its clock has begun again."""
+        self.begin = Fraction(0)
+        """What the clock showed then."""
+        self.end = Fraction(0)
+        """When the last packet that was written ends, by the clock of the copy."""
+
+    def take(self, packet: Packet) -> None:
+        """See whether the clock begins again with a packet."""
+        if packet.dts is None:
+            return
+        seconds = packet.dts * packet.time_base
+        if self._latest is not None and seconds < self._latest - _RESTART_SECONDS:
+            self.part += 1
+            self.begin = seconds
+        self._latest = seconds
+
+    def write(self, target: OutputContainer, packet: Packet, offset: Fraction) -> None:
+        """Write a packet; one that lies before what is written already is left out."""
+        if packet.dts is None:
+            return
+        tick = packet.time_base
+        shift = round(offset / tick)
+        packet.dts += shift
+        packet.pts = packet.dts if packet.pts is None else packet.pts + shift
+        if self._written is None or packet.dts > self._written:
+            before = packet.dts - 1 if self._written is None else self._written
+            lasts = packet.duration or packet.dts - before  # some streams do not say
+            self._written = packet.dts
+            self.end = (packet.dts + lasts) * tick
+            packet.stream = self._stream
+            target.mux(packet)
+
+
+def notices(chunks: Sequence[Chunk]) -> Iterator[str]:
+    """What a person may want to know of a recording before the work."""
+    if len(chunks) > 1 and was_split(chunks[0].path):
+        first, last = chunks[0].path.name, chunks[-1].path.name
+        yield f"{len(chunks)} files, {first} to {last}, are one recording."
+    elif len(chunks) == 1:
+        others = other_parts(chunks[0].path, chunks[0].duration)
+        if others:
+            names = ", ".join(path.name for path in others)
+            yield (
+                f"{chunks[0].path} seems to be one part of a recording; others are {names}. To "
+                "have them as one, name all, in order."
+            )
+    for before, chunk in pairwise(chunks):
+        this, following = begins_at(before.path), begins_at(chunk.path)
+        if this and following:
+            pause = (following - this).total_seconds() - before.duration
+            if pause > _NOTICED_PAUSE_SECONDS:
+                yield (
+                    f"By their names, {formatting.duration(pause)} lie between the end of "
+                    f"{before.path.name} and {chunk.path.name}; they count as if there were none."
+                )
+    yield from _sound_notices(chunks)
+    for chunk in chunks:
+        if chunk.timecode and read_start(chunk.timecode, exact_rate(float(chunk.rate))) is None:
+            yield (
+                f"{chunk.path}: its start timecode {chunk.timecode!r} is none at "
+                f"{float(chunk.rate):.3f} frames per second; cut lists count from 0."
+            )
+
+
+def _sound_notices(chunks: Sequence[Chunk]) -> Iterator[str]:
+    """Of each way in which files have several sound tracks, once."""
+    told = set()
+    for chunk in chunks:
+        tracks = audio_tracks(chunk.file)
+        words = tracks_told(tracks)
+        if len(tracks) > 1 and words not in told:
+            told.add(words)
+            yield (
+                f"{chunk.path} has {words}. Track {chunk.track} is taken; --sound-track takes "
+                "another."
+            )
+
+
+def _restarts(file: Path) -> bool:
+    """Whether a file's clock does; of one that cannot be read, reading it says why."""
+    try:
+        return clock_restarts(file)
+    except DecodeError:
+        return False
