@@ -13,9 +13,14 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
+import tyro
+
+from experiments import runtime
+from experiments.benchmarks import carry_out
 
 MODES = (4, 4, 4, 4), (16, 16)  # of both axes of the kernel: four cores, or two
 RANKS = (1, 2, 4, 8, 16, 32)
@@ -24,16 +29,30 @@ EPOCHS, EPOCHS_AFTER = 60, 20
 _HIDDEN = 256
 
 
-def main() -> int:
-    """Print the table. Returns the exit code."""
-    from experiments import runtime
+@dataclass(frozen=True)
+class Arguments:
+    """What ranks cost and keep: a trained dense layer compressed by TT-SVD, then trained on.
 
-    runtime.configure(runtime.choose_threads("auto"), seed=0)
+    Prints a Markdown table; docs/tensor_train.md explains it. It takes some minutes.
+    """
+
+    threads: Annotated[str, tyro.conf.arg(metavar="auto|INTRA,INTER")] = "auto"
+    """TensorFlow's thread pools."""
+
+
+def main(words: list[str]) -> int:
+    """The command line. Returns the exit code."""
+    prog = "python -m experiments.bench_tt.ranks"
+    arguments = tyro.cli(Arguments, prog=prog, args=words)
+    return carry_out(lambda: _print_table(arguments))
+
+
+def _print_table(arguments: Arguments) -> None:
+    runtime.configure(runtime.choose_threads(arguments.threads), seed=0)
     print("| modes | asked for | ranks | weights | times fewer | error | accuracy | trained on |")
     print("|---|---|---|--:|--:|--:|--:|--:|")
     for cells in _rows():
         print(f"| {' | '.join(cells)} |", flush=True)
-    return 0
 
 
 def _rows() -> Iterator[tuple[str, ...]]:
@@ -110,4 +129,4 @@ def _accuracy(model: Any, data: tuple[np.ndarray, np.ndarray]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
