@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from experiments.clip_recipe import ClipRecipe
 from experiments.recipes import override
-from experiments.runs import require_positive, require_records
+from experiments.runs import require_positive, require_records, require_seed
 
 Strategy = Literal["group", "random", "official", "listed"]
 RecipeType = TypeVar("RecipeType", bound=ClipRecipe)
@@ -64,6 +64,7 @@ class ClipArguments:
     def check_common(self) -> None:
         """Raise ValueError for flags that cannot be, before anything is read."""
         require_positive(self, ("epochs", "batch_size", "lr", "jobs"))
+        require_seed(self.seed)
         require_records(self.record)
 
     def overridden(self, recipe: RecipeType, flags: Mapping[str, Any]) -> RecipeType:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from experiments import formatting
 from experiments.clip_arguments import ClipArguments, RecipeType, Strategy
 from experiments.clip_recipe import ClipRecipe, Size
-from experiments.datasets import open_dataset
+from experiments.datasets import Clips, clips_to_open, open_dataset
 from preprocess.catalog import Dataset
 from preprocess.clip_sets import find_clip_set
 from preprocess.errors import DecodeError
@@ -20,7 +22,7 @@ from preprocess.listed_parts import read_parts, split_by_parts
 from preprocess.official_lists import join_clips, read_official_split
 from preprocess.reader import Shards, open_shards
 from preprocess.settings import FrameSettings
-from preprocess.splits import Split, make_split, split_as_listed
+from preprocess.splits import Split, make_split, split_as_listed, untrained_classes
 
 
 def with_frame_size(dataset: Dataset, arguments: ClipArguments, recipe: RecipeType) -> RecipeType:
@@ -113,75 +115,125 @@ def _tell_of_other_frames(shards: Shards, wanted: FrameSettings) -> None:
         )
 
 
-def split_clips(
-    strategy: Strategy,
-    arguments: ClipArguments,
-    recipe: ClipRecipe,
-    shards: Shards,
-    *,
-    num_folds: int,
-    lists: tuple[Path, int] | None = None,
-) -> Split:
-    """The clips to train on, to validate and to test.
+@dataclass(frozen=True)
+class Parts:
+    """How the clips of a job are split.
 
     Args:
+        dataset: the job's own, whose usual place counts where no folder is named.
         strategy: "group" and "random" deal them out; "official" and "listed" take what somebody
             has written down, beside the clips or in the list that `videos` names.
-        arguments: flags of the job.
-        recipe: says what validates.
-        shards: the clips.
+        arguments: flags of the job: `videos`, `shards`, `fold`, `seed`, and `classes` if any.
+        validation: the recipe's: "held out", or "test" where the test part validates too.
         num_folds: of which one is tested, and one of the rest validates.
         lists: of "official", their folder and number.
-
-    Raises:
-        PreprocessError, ValueError: if the clips, or the lists, do not allow it.
     """
-    common: Any = {"num_folds": num_folds, "seed": arguments.seed}
-    if strategy == "listed":
-        split = _as_listed(arguments, shards)
-    elif strategy == "official":
-        assert lists is not None
-        official = read_official_split(*lists).of_classes(shards.class_names)
-        listed = join_clips(official, shards.sources)
-        print(listed)
-        split = split_as_listed(
-            *(shards.labels, shards.groups), train=listed.train, test=listed.test, **common
-        )
-    else:
-        split = make_split(
-            *(shards.labels, shards.groups), strategy=strategy, fold=arguments.fold, **common
-        )
-    return split if recipe.validation == "held out" else split.validated_by_test()
 
+    dataset: Dataset
+    strategy: Strategy
+    arguments: Any
+    validation: str
+    num_folds: int
+    lists: tuple[Path, int] | None = None
 
-def _as_listed(arguments: ClipArguments, shards: Shards) -> Split:
-    """A list without a part to test, or to validate, has the other one do both."""
-    if arguments.videos is None:
-        raise ValueError("--split listed needs the list: --videos LIST.csv, or Epic Kitchens.")
-    split = split_by_parts(read_parts(arguments.videos), shards.sources)
-    _tell_of_shared_videos(split, shards.sources)
-    missing = "test" if not len(split.test) else "validation" if not len(split.validation) else ""
-    if not missing:
+    def check(self) -> str:
+        """Split the clips that will be opened, before any is rendered or extracted.
+
+        Returns:
+            What their data set is called.
+
+        Raises:
+            PreprocessError, ValueError: if the clips, or the lists, do not allow it.
+        """
+        arguments = self.arguments
+        clips = clips_to_open(
+            self.dataset,
+            videos=arguments.videos,
+            shards=arguments.shards,
+            classes=getattr(arguments, "classes", None),
+        )
+        self._split(clips)
+        return clips.dataset
+
+    def split(self, clips: Clips) -> Split:
+        """The clips to train on, to validate and to test; tells what is remarkable of them.
+
+        Raises:
+            PreprocessError, ValueError: if the clips, or the lists, do not allow it.
+        """
+        split, notes = self._split(clips)
+        for note in notes:
+            print(note, file=sys.stderr)
         return split
-    there = split.test if missing == "validation" else split.validation
-    if not len(there):
-        raise ValueError(f"{arguments.videos} must have clips of the part validation or test.")
-    print(
-        f"{arguments.videos} has no clips of the part {missing}: {len(there)} clips both validate "
-        "and are tested, so that the choice of the best epoch flatters the test.",
-        file=sys.stderr,
-    )
-    return Split(split.train, validation=there, test=there)
+
+    def _split(self, clips: Clips) -> tuple[Split, list[str]]:
+        if len(np.unique(clips.labels)) < 2:
+            raise ValueError(
+                "A classifier needs clips of at least 2 classes. Received "
+                f"{len(clips.sources)} clips, all of {clips.class_names[clips.labels[0]]!r}."
+            )
+        common: Any = {"num_folds": self.num_folds, "seed": self.arguments.seed}
+        notes: list[str] = []
+        if self.strategy == "listed":
+            split, notes = self._as_listed(clips.sources)
+        elif self.strategy == "official":
+            assert self.lists is not None
+            official = read_official_split(*self.lists).of_classes(clips.class_names)
+            listed = join_clips(official, clips.sources)
+            notes = [str(listed)]
+            split = split_as_listed(
+                clips.labels, clips.groups, train=listed.train, test=listed.test, **common
+            )
+        else:
+            split = make_split(
+                clips.labels,
+                clips.groups,
+                strategy=self.strategy,
+                fold=self.arguments.fold,
+                **common,
+            )
+        if self.validation != "held out":
+            split = split.validated_by_test()
+        if untrained := untrained_classes(split, clips.labels):
+            names = ", ".join(clips.class_names[label] for label in untrained)
+            notes.append(
+                f"Training has no clip of {names}: those that are validated or tested cannot be "
+                "told right. Too few groups have them; add some, or leave the class out."
+            )
+        return split, notes
+
+    def _as_listed(self, sources: Sequence[str]) -> tuple[Split, list[str]]:
+        """A list without a part to test, or to validate, has the other one do both."""
+        videos = self.arguments.videos
+        if videos is None and self.arguments.shards is None:
+            videos = Path(self.dataset.default_videos_dir)
+        if videos is None or not videos.exists():
+            raise ValueError("--split listed needs the list: --videos LIST.csv, or Epic Kitchens.")
+        split = split_by_parts(read_parts(videos), sources)
+        notes = _shared_videos(split, sources)
+        missing = (
+            "test" if not len(split.test) else "validation" if not len(split.validation) else ""
+        )
+        if not missing:
+            return split, notes
+        there = split.test if missing == "validation" else split.validation
+        if not len(there):
+            raise ValueError(f"{videos} must have clips of the part validation or test.")
+        notes.append(
+            f"{videos} has no clips of the part {missing}: {len(there)} clips both validate and "
+            "are tested, so that the choice of the best epoch flatters the test."
+        )
+        return Split(split.train, validation=there, test=there), notes
 
 
-def _tell_of_shared_videos(split: Split, sources: Sequence[str]) -> None:
+def _shared_videos(split: Split, sources: Sequence[str]) -> list[str]:
     """Stretches of a video, `NAME [1.00-2.00]`, look alike, whatever the list says of groups."""
     videos = [source.rpartition(" [")[0] or source for source in sources]
     trained = {videos[i] for i in split.train}
     number = sum(videos[i] in trained for i in split.test)
-    if number:
-        print(
-            f"{number} of {len(split.test)} test clips are stretches of videos that training sees "
-            "too: their accuracy says little about new videos.",
-            file=sys.stderr,
-        )
+    if not number:
+        return []
+    return [
+        f"{number} of {len(split.test)} test clips are stretches of videos that training sees too: "
+        "their accuracy says little about new videos."
+    ]

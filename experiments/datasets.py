@@ -10,6 +10,9 @@ from pathlib import Path
 from experiments.recommendations import find_recommendation
 from preprocess import open_shards
 from preprocess.catalog import DEMO, Dataset
+from preprocess.class_subset import choose_classes
+from preprocess.clip_sets import ClipSet, choose_clip_set
+from preprocess.clips import Clip
 from preprocess.commands import Extract
 from preprocess.errors import PreprocessError
 from preprocess.machine import read_machine
@@ -17,6 +20,7 @@ from preprocess.reader import Shards
 from preprocess.settings import FrameSettings
 
 DATA = Path("data")
+Clips = Shards | ClipSet  # what a split is made of: clips that are extracted, or will be
 
 
 def open_dataset(
@@ -69,6 +73,51 @@ def open_dataset(
     assert shards is not None
     opened = open_shards(shards)
     return opened if classes is None else opened.of_classes(classes)
+
+
+def clips_to_open(
+    dataset: Dataset,
+    *,
+    videos: Path | None,
+    shards: Path | None,
+    classes: Sequence[str] | None = None,
+) -> Clips:
+    """The clips that `open_dataset` will open, before any is rendered or extracted.
+
+    A split made of them is the one of the shards, unless clips turn out to be unreadable.
+
+    Args:
+        dataset, videos, shards, classes: those of `open_dataset`.
+
+    Raises:
+        PreprocessError: if a folder is missing or holds no clips, or a class has none.
+    """
+    if videos is None and shards is not None:
+        opened = open_shards(shards)
+        return opened if classes is None else opened.of_classes(classes)
+    if videos is not None:
+        return choose_clip_set(videos, classes=classes)
+    if takes_demo(dataset, videos=videos, shards=shards):
+        return _demo_clips(classes)
+    return choose_clip_set(Path(dataset.default_videos_dir), dataset=dataset.name, classes=classes)
+
+
+def _demo_clips(classes: Sequence[str] | None) -> ClipSet:
+    """The clips of the built-in set, which need not be rendered yet."""
+    from preprocess.synthetic import CLIPS_PER_GROUP, GROUPS_PER_CLASS, clip_path
+
+    root = Path(DEMO.default_videos_dir)
+    class_names = DEMO.class_names
+    if classes is not None:
+        class_names = choose_classes(classes, class_names)
+    clips = []
+    for class_name in class_names:
+        for group in range(1, GROUPS_PER_CLASS + 1):
+            for number in range(1, CLIPS_PER_GROUP + 1):
+                path = clip_path(root, class_name, group, number)
+                source = path.relative_to(root)
+                clips.append(Clip(path, source.as_posix(), class_name, source.parent.as_posix()))
+    return ClipSet(sorted(clips, key=lambda clip: clip.source), DEMO.name, class_names)
 
 
 def takes_demo(dataset: Dataset, *, videos: Path | None, shards: Path | None) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,24 +14,35 @@ from experiments.run_directory import write_atomically
 FIELDS = ("validation_accuracy", "accuracy")
 
 
+def fold_arguments(arguments: Any, out: Path, num_folds: int) -> list[Any]:
+    """A job's flags for each fold, which is kept in a directory of its own.
+
+    Args:
+        arguments: the job's flags, with `fold` and `out`.
+        out: takes fold-0 and so on.
+        num_folds: how many.
+    """
+    return [replace(arguments, fold=fold, out=out / f"fold-{fold}") for fold in range(num_folds)]
+
+
 def run_folds(
-    run: Callable[[Any], dict[str, Any] | None], arguments: Any, out: Path, num_folds: int
+    run: Callable[[Any], dict[str, Any] | None], arguments: Sequence[Any], out: Path
 ) -> None:
-    """Run a job on every fold, keeping each in a directory of its own, and print what they gave.
+    """Run a job on every fold, and print what they gave.
 
     Args:
         run: the job; gives a run's result.
-        arguments: its flags, with `fold`, `out` and `resume`.
-        out: takes fold-0 and so on, and folds.json.
-        num_folds: how many.
+        arguments: its flags for each fold, from `fold_arguments`.
+        out: takes folds.json.
 
     Raises:
         What the job raises, and RunError if a fold was run before and nothing says to resume.
     """
     results = []
-    for fold in range(num_folds):
-        print(f"\nfold {fold + 1} of {num_folds}")
-        result = run(replace(arguments, fold=fold, out=out / f"fold-{fold}"))
+    num_folds = len(arguments)
+    for number, of_fold in enumerate(arguments, 1):
+        print(f"\nfold {number} of {num_folds}")
+        result = run(of_fold)
         assert result is not None
         results.append(result)
         _forget_models()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from experiments.runtime import Threads
 from preprocess.errors import PreprocessError
 
 RECORDS = Path("experiments/results.csv")
+CONFIG = "config.json"
 
 # Settings that change how a run is carried out, not what comes out.
 FREE_TO_CHANGE = {
@@ -56,6 +58,20 @@ def require_writable(folder: Path) -> None:
         raise PreprocessError(f"Cannot write to {folder}: {error.strerror}.") from error
 
 
+def require_fold(fold: int, num_folds: int) -> None:
+    """Raise ValueError for a fold that is not among so many."""
+    if not 0 <= fold < num_folds:
+        raise ValueError(
+            f"--fold must be one of the {num_folds} folds, 0 to {num_folds - 1}. Received {fold}."
+        )
+
+
+def require_seed(seed: int) -> None:
+    """Raise ValueError for a seed that NumPy and scikit-learn do not take."""
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"--seed must be 0 to {2**32 - 1}. Received {seed}.")
+
+
 def require_records(record: bool) -> None:
     """Raise ValueError if a result is to be recorded, and there is no place for it here."""
     if record and not RECORDS.parent.is_dir():
@@ -83,18 +99,70 @@ def choose_run_dir(name: str, *, out: Path | None, resume: bool) -> Path:
     Raises:
         RunError: if `out` is a file, or holds a run already.
     """
+    run_dir = _run_dir(name, out=out, resume=resume)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    return run_dir
+
+
+def _run_dir(name: str, *, out: Path | None, resume: bool) -> Path:
+    """What `choose_run_dir` chooses; nothing is made."""
     if out is None:
         taken = _taken(Path("runs") / name)
         if resume and taken:
             return taken[-1]
         out = Path("runs") / (name if not taken else f"{name}-{len(taken) + 1}")
-    config = out / "config.json"
-    if not resume and config.exists():
+    if not resume and (out / CONFIG).exists():
         raise RunError(f"{out} holds a run; continue it with --resume, or choose another --out.")
-    if out.exists() and not out.is_dir():
-        raise RunError(f"--out must be a directory. Received {out}, which is a file.")
-    out.mkdir(parents=True, exist_ok=True)
+    there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise RunError(f"--out must be a directory. Received {out}, but {there} is a file.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise RunError(f"{there} may not be written to. Choose another --out than {out}.")
     return out
+
+
+def check_run(
+    name: str,
+    arguments: Any,
+    settings: dict[str, Any],
+    *,
+    unknown: Sequence[str] = (),
+    is_chief: bool = True,
+) -> None:
+    """Refuse, before long work, what `begin_run` would refuse after it.
+
+    Where there is nothing to resume, a line says so.
+
+    Args:
+        name, arguments, is_chief: those of `begin_run`.
+        settings: of the run.
+        unknown: names of those that only the clips will tell.
+
+    Raises:
+        RunError: if there is another run, this one was of other settings, or its directory cannot
+            be written.
+    """
+    run_dir = _run_dir(name, out=arguments.out, resume=arguments.resume or not is_chief)
+    if (run_dir / CONFIG).exists():
+        known = {key: value for key, value in settings.items() if key not in unknown}
+        _require_same_settings(run_dir, known)
+    elif arguments.resume and is_chief:
+        print(f"There is nothing to resume in {run_dir}: a new run begins.", file=sys.stderr)
+
+
+def _require_same_settings(run_dir: Path, config: dict[str, Any]) -> None:
+    """Raise RunError if a setting that the result depends on is not what the run began with."""
+    before = json.loads((run_dir / CONFIG).read_text())
+    differing = [
+        f"{key} was {before.get(key)}, now {value}"
+        for key, value in json.loads(json.dumps(config, default=str)).items()
+        if key not in FREE_TO_CHANGE and before.get(key) != value
+    ]
+    if differing:
+        raise RunError(
+            f"A run can only be resumed with the settings it began with, but in {run_dir} "
+            f"{'; '.join(differing)}. Give the same flags, or start a new run."
+        )
 
 
 def write_config(run_dir: Path, config: dict[str, Any]) -> None:
@@ -103,22 +171,11 @@ def write_config(run_dir: Path, config: dict[str, Any]) -> None:
     Raises:
         RunError: if a setting that the result depends on differs.
     """
-    path = run_dir / "config.json"
-    config = json.loads(json.dumps(config, default=str))
+    path = run_dir / CONFIG
     if path.exists():
-        before = json.loads(path.read_text())
-        differing = [
-            f"{key} was {before.get(key)}, now {value}"
-            for key, value in config.items()
-            if key not in FREE_TO_CHANGE and before.get(key) != value
-        ]
-        if differing:
-            raise RunError(
-                f"A run can only be resumed with the settings it began with, but in {run_dir} "
-                f"{'; '.join(differing)}. Give the same flags, or start a new run."
-            )
+        _require_same_settings(run_dir, config)
         return
-    write_atomically(path, json.dumps(config, indent=2).encode())
+    write_atomically(path, json.dumps(config, indent=2, default=str).encode())
 
 
 def begin_run(
@@ -172,7 +229,7 @@ def _finished_result(run_dir: Path) -> dict[str, Any] | None:
 
 def threads_of_run(run_dir: Path) -> Threads | None:
     """Those a run began with, to go on with to the same numbers; None if it is new."""
-    path = run_dir / "config.json"
+    path = run_dir / CONFIG
     used = json.loads(path.read_text()).get("threads_used") if path.exists() else None
     return Threads(**(used | {"source": "as the run began"})) if used else None
 

@@ -21,13 +21,22 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from experiments import runtime
 from experiments.clip_command import carry_out, described, split_fields
-from experiments.distribution import open_distribution, read_task, scope_of
+from experiments.distribution import Task, open_distribution, read_task, scope_of
 from experiments.recipes import RECIPES, Recipe
-from experiments.runs import begin_run, require_positive, require_records, typed_command
+from experiments.runs import (
+    begin_run,
+    check_run,
+    require_fold,
+    require_positive,
+    require_records,
+    require_seed,
+    typed_command,
+)
 from preprocess.catalog import UCF11
 
 if TYPE_CHECKING:
     from experiments.classifier import Classifier
+    from experiments.clip_parts import Parts
     from experiments.distribution import Distribution
     from preprocess.pipeline import ClipBatches
     from preprocess.reader import Shards
@@ -111,12 +120,7 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
             what they should be; the message says what to do.
     """
     started = time.perf_counter()
-    require_positive(arguments, ("maxlen", "stride", "epochs", "batch_size", "lr", "jobs"))
-    require_records(arguments.record)
-    recipe = _recipe(arguments)
-    workload = "tt-train" if arguments.tt else None
-    runtime.choose_threads(arguments.threads)  # a wrong flag is told before anything is extracted
-    task = read_task(arguments.distribute, arguments.out)
+    recipe, task, parts = checked(arguments)
 
     from experiments.datasets import open_dataset
 
@@ -128,12 +132,12 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
         scheduler=arguments.scheduler,
         allow_failures=arguments.allow_failures,
     )
-    split = _split(arguments, recipe, shards)
+    split = parts.split(shards)
     resolved = {"shards": shards.folder, "stride": _stride(arguments, shards)}
     settings = {**asdict(arguments), **asdict(recipe), **resolved}
     run_dir, finished = begin_run(
-        *(_run_name(arguments, shards), arguments, settings),
-        workload=workload,
+        *(_run_name(arguments, shards.dataset), arguments, settings),
+        workload="tt-train" if arguments.tt else None,
         is_chief=task.is_chief,
     )
     if finished:
@@ -165,6 +169,33 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
     return job.test(history, batches)
 
 
+def checked(arguments: Arguments) -> tuple[Recipe, Task, Parts]:
+    """What the flags make, once all that can be refused has been: extraction may take hours.
+
+    Raises:
+        PreprocessError, RunError, ValueError: as `run` does.
+    """
+    require_positive(arguments, ("maxlen", "stride", "epochs", "batch_size", "lr", "jobs"))
+    require_fold(arguments.fold, NUM_FOLDS)
+    require_seed(arguments.seed)
+    require_records(arguments.record)
+    recipe = _recipe(arguments)
+    runtime.choose_threads(arguments.threads)
+    task = read_task(arguments.distribute, arguments.out)
+
+    from experiments.clip_parts import Parts
+
+    parts = Parts(UCF11, arguments.split, arguments, recipe.validation, NUM_FOLDS)
+    check_run(
+        _run_name(arguments, parts.check()),
+        arguments,
+        {**asdict(arguments), **asdict(recipe)},
+        unknown=["shards", "stride"],
+        is_chief=task.is_chief,
+    )
+    return recipe, task, parts
+
+
 def _recipe(arguments: Arguments) -> Recipe:
     """The recipe with the flags that override it."""
     flags = {
@@ -189,20 +220,6 @@ def _stride(arguments: Arguments, shards: Shards) -> int:
             f"{shards.stride}. frame. Received {stride}; extract again with another stride."
         )
     return stride
-
-
-def _split(arguments: Arguments, recipe: Recipe, shards: Shards) -> Split:
-    from preprocess.splits import make_split
-
-    split = make_split(
-        shards.labels,
-        shards.groups,
-        strategy=arguments.split,
-        fold=arguments.fold,
-        num_folds=NUM_FOLDS,
-        seed=arguments.seed,
-    )
-    return split if recipe.validation == "held out" else split.validated_by_test()
 
 
 def make_batches(arguments: Arguments, recipe: Recipe, shards: Shards) -> ClipBatches:
@@ -258,11 +275,11 @@ def _model_name(arguments: Arguments) -> str:
     return f"tt-{arguments.cell}" if arguments.tt else arguments.cell
 
 
-def _run_name(arguments: Arguments, shards: Shards) -> str:
+def _run_name(arguments: Arguments, dataset: str) -> str:
     recipe = "-".join([arguments.recipe, *arguments.set])
     fold = f"fold{arguments.fold}-seed{arguments.seed}"
     model = _model_name(arguments)
-    return f"ucf11-{shards.dataset}-{model}-{recipe}-{arguments.split}-{fold}"
+    return f"ucf11-{dataset}-{model}-{recipe}-{arguments.split}-{fold}"
 
 
 def _settings(arguments: Arguments, recipe: Recipe, shards: Shards, split: Split) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -114,7 +115,11 @@ _OTHER_SPELLINGS = dict(
 
 
 def official_spelling(class_name: str) -> str:
-    """How a class is called that file names spell in another way; any other as it is."""
+    """How a class is called that file names spell in another way; any other as it is.
+
+    Accented letters become single code points: some systems write file names with two.
+    """
+    class_name = unicodedata.normalize("NFC", class_name)
     return _OTHER_SPELLINGS.get(class_name, class_name)
 
 

@@ -7,7 +7,11 @@ from typing import NamedTuple
 
 from preprocess.catalog import official_spelling
 
-_FORM = re.compile(r"v_(?P<class_name>.+)_g(?P<group>[0-9]+)_c(?P<number>[0-9]+)")
+# The suffix is matched here, not cut off before: a folder of frames, which has none, may have a
+# dot in its class, v_St. John_g01_c02.
+_FORM = re.compile(
+    r"v_(?P<class_name>.+)_g(?P<group>[0-9]+)_c(?P<number>[0-9]+)(?:\.[^.\s]+)?", re.ASCII
+)
 
 
 class ClipName(NamedTuple):
@@ -28,7 +32,7 @@ class ClipName(NamedTuple):
 
 
 def parse_clip_name(name: str) -> ClipName | None:
-    """The parts of `v_Class_gNN_cNN`, given without a suffix; None for any other name."""
+    """The parts of `v_Class_gNN_cNN`, with a suffix or without; None for any other name."""
     found = _FORM.fullmatch(name)
     if found is None:
         return None

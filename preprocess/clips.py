@@ -49,7 +49,7 @@ _SYSTEM_FILES = frozenset(
 _SUFFIX = re.compile(r"\.[a-z0-9_!-]{1,12}")
 _NAMED = 6  # suffixes that a message lists
 _GROUP_FOLDER = re.compile(r".+_\d+$")  # v_shooting_01
-_GROUP_IN_NAME = re.compile(r"_(g\d+)_c\d+$")  # v_Archery_g01_c02
+_GROUP_IN_NAME = re.compile(r"_(g\d+)_c\d+(?:\.[^.\s]+)?$")  # v_Archery_g01_c02.avi
 _LAYOUTS = (
     "Expected class/v_name_NN/v_name_NN_MM.mpg (UCF11), class/clip.mp4 or v_Class_gNN_cNN.avi "
     "(UCF101), with a file name that ends as a video's does (.mp4 .mov .avi .mkv .mpg .mts .wmv "
@@ -281,7 +281,7 @@ def _flat_clips(root: Path, sources: Sequence[str]) -> list[Clip]:
 
 
 def _clip_name(source: str) -> ClipName | None:
-    return parse_clip_name(PurePosixPath(source).stem)
+    return parse_clip_name(PurePosixPath(source).name)
 
 
 def _refuse_wrapper(root: Path, sources: Sequence[str]) -> None:
@@ -305,7 +305,7 @@ def _clip(root: Path, source: str, place: str) -> Clip:
     """The clip at root / source, whose class and group `place` tells."""
     first_folder, *group_folder, _ = place.split("/")
     class_name = official_spelling(first_folder)
-    in_name = _GROUP_IN_NAME.search(PurePosixPath(place).stem)
+    in_name = _GROUP_IN_NAME.search(PurePosixPath(place).name)
     if group_folder:
         group = f"{class_name}/{group_folder[0]}"
     elif in_name:

@@ -13,9 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from preprocess.catalog import resolve
-from preprocess.class_subset import choose_classes, require_clips
-from preprocess.clip_sets import find_clip_set
+from preprocess.clip_sets import choose_clip_set
 from preprocess.clips import Clip
 from preprocess.errors import PreprocessError, ShardError, WriteError
 from preprocess.files import publish, write_text
@@ -94,37 +92,29 @@ def extract(
         PreprocessError: if there are no videos, or none of a class asked for, or the directory
             holds more classes than are asked for, or for a reason of `extract_clips`.
     """
-    clip_set = find_clip_set(Path(videos))
+    clip_set = choose_clip_set(Path(videos), dataset=dataset, classes=classes)
     if clip_set.notice and (progress := options.get("progress")) is not None:
         progress.say(f"{videos}: {clip_set.notice}")
-    clips = clip_set.clips
-    found = {clip.class_name for clip in clips}
-    name, class_names = resolve(dataset, found, clip_set.name)
-    class_names = clip_set.class_names or class_names
-    if classes is not None:
-        class_names = choose_classes(classes, class_names)
-        require_clips(class_names, found, Path(videos))
-        clips = [clip for clip in clips if clip.class_name in class_names]
-        if not options.get("overwrite"):
-            _refuse_to_shrink(Path(shards), found.difference(class_names))
+    if not options.get("overwrite"):
+        _refuse_to_shrink(Path(shards), clip_set.left_out)
     return extract_clips(
-        clips,
+        clip_set.clips,
         shards,
         settings or FrameSettings(),
-        dataset=name,
-        class_names=class_names,
+        dataset=clip_set.dataset,
+        class_names=clip_set.class_names,
         command=command or f"python -m preprocess folder {videos} {shards}",
         **options,
     )
 
 
-def _refuse_to_shrink(folder: Path, unwanted: set[str]) -> None:
+def _refuse_to_shrink(folder: Path, unwanted: frozenset[str]) -> None:
     """Shards of videos that are gone go too; not so those of classes that are just not asked for.
 
     Raises:
         ShardError: if the directory was made with an unwanted class.
     """
-    there = read_index(folder)
+    there = read_index(folder) if unwanted else None
     others = unwanted.intersection(there.class_names if there else ())
     if others:
         raise ShardError(

@@ -70,7 +70,7 @@ def read_official_split(folder: str | os.PathLike[str], number: int) -> Official
 
     A line is `37 HandstandPushups` in the first, `Class/v_Class_g08_c01.avi 37` in the second
     and the same without the number in the third. Empty lines are passed over. File names may
-    spell a class in another way, as `HandStandPushups`.
+    spell a class in another way, as `HandStandPushups`; a class may have spaces in its name.
 
     Args:
         folder: of the lists, usually called ucfTrainTestlist.
@@ -100,7 +100,7 @@ def join_clips(official: OfficialSplit, sources: Sequence[str]) -> ListedClips:
     Raises:
         PreprocessError: if a list has no clip here, or a listed clip is here twice.
     """
-    names = [parse_clip_name(PurePosixPath(source).stem) for source in sources]
+    names = [parse_clip_name(PurePosixPath(source).name) for source in sources]
     both = (*official.train, *official.test)
     positions = _positions(set(both), names, sources)
     unlisted = (
@@ -133,6 +133,11 @@ def _part(
     name: str, clips: Sequence[ClipName], positions: dict[ClipName, int], sources: Sequence[str]
 ) -> Indices:
     """Positions of the clips of one list, ascending."""
+    if not clips:
+        raise PreprocessError(
+            f"The official {name} list has no clip of the classes that are asked for. Name other "
+            "classes, or other lists."
+        )
     found = sorted(positions[clip] for clip in clips if clip in positions)
     if not found:
         raise PreprocessError(
@@ -149,8 +154,8 @@ def _some(names: Sequence[str]) -> str:
     return f" ({', '.join(names[:_NAMED])}{more})" if names else ""
 
 
-def _read_lines(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """For each line with words in it: its place, for messages, and the words."""
+def _read_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """For each line that is not empty: its place, for messages, and its text."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -161,18 +166,17 @@ def _read_lines(path: Path) -> Iterator[tuple[str, list[str]]]:
         ) from error
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            yield f"{path}, line {number}", line.split()
+            yield f"{path}, line {number}", line.strip()
 
 
 def _read_labels(path: Path) -> dict[str, str]:
     """The number of each class, in digits."""
     labels: dict[str, str] = {}
-    for place, words in _read_lines(path):
-        if len(words) != 2 or not words[0].isdecimal():
-            raise PreprocessError(
-                f"{place}: expected a number and a class. Received {' '.join(words)!r}."
-            )
-        label, class_name = words[0], official_spelling(words[1])
+    for place, line in _read_lines(path):
+        label, *rest = line.split(maxsplit=1)
+        if not rest or not label.isdecimal():
+            raise PreprocessError(f"{place}: expected a number and a class. Received {line!r}.")
+        class_name = official_spelling(rest[0])
         if label in labels.values() or class_name in labels:
             raise PreprocessError(f"{place}: {label} or {class_name} stands in a line before.")
         labels[class_name] = label
@@ -184,11 +188,17 @@ def _read_list(
 ) -> tuple[ClipName, ...]:
     """The clips of one list; `lines`, which says where each clip is listed, grows by them."""
     clips = []
-    for place, words in _read_lines(path):
-        if len(words) != 2 and (numbered or len(words) != 1):
-            form = "Class/v_Class_gNN_cNN.avi" + " and the number of the class" * numbered
-            raise PreprocessError(f"{place}: expected {form}. Received {' '.join(words)!r}.")
-        clip = _parse_line(place, words, labels)
+    for place, line in _read_lines(path):
+        # The class, and so the path, may have spaces; a number behind it is the last word.
+        source, *number = line.rsplit(maxsplit=1)
+        if not number or not number[0].isdecimal():
+            source, number = line, []
+        if numbered and not number:
+            raise PreprocessError(
+                f"{place}: expected Class/v_Class_gNN_cNN.avi and the number of the class. "
+                f"Received {line!r}."
+            )
+        clip = _parse_line(place, source, number, labels)
         if clip in lines:
             raise PreprocessError(f"{place}: {clip} is listed already in {lines[clip]}.")
         lines[clip] = place
@@ -196,22 +206,20 @@ def _read_list(
     return tuple(clips)
 
 
-def _parse_line(place: str, words: list[str], labels: dict[str, str]) -> ClipName:
+def _parse_line(place: str, source: str, number: list[str], labels: dict[str, str]) -> ClipName:
     """The clip of one line, checked against the classes."""
-    folder, _, file = words[0].rpartition("/")
+    folder, _, file = source.rpartition("/")
     class_name = official_spelling(folder)
-    clip = parse_clip_name(PurePosixPath(file).stem)
+    clip = parse_clip_name(file)
     if clip is None:
-        raise PreprocessError(
-            f"{place}: expected Class/v_Class_gNN_cNN.avi. Received {words[0]!r}."
-        )
+        raise PreprocessError(f"{place}: expected Class/v_Class_gNN_cNN.avi. Received {source!r}.")
     if class_name not in labels:
         raise PreprocessError(f"{place}: the class {folder!r} is not in classInd.txt.")
     if clip.class_name != class_name:
         raise PreprocessError(f"{place}: {file} is no clip of its folder's class, {folder}.")
-    if words[1:] not in ([], [labels[class_name]]):
+    if number not in ([], [labels[class_name]]):
         raise PreprocessError(
             f"{place}: {folder} has the number {labels[class_name]} in classInd.txt. "
-            f"Received {words[1]}."
+            f"Received {number[0]}."
         )
     return clip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -13,6 +14,7 @@ from preprocess.errors import PreprocessError
 
 Strategy = Literal["group", "random"]
 Indices = NDArray[np.int64]
+_SEEDS_TRIED = 20
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,15 @@ def make_split(
         seed: of the dealing.
 
     Raises:
-        PreprocessError: if an argument is out of its range, or there are too few clips or
-            groups for the folds.
+        PreprocessError: if an argument is out of its range, there are too few clips or groups
+            for the folds, or any of the folds, not only the one asked for, would be empty.
     """
     labels = np.asarray(labels)
     keys = np.asarray(groups, dtype=object)
     _check(labels, keys, strategy, fold, num_folds)
-    rest, test = _deal(labels, keys, strategy, fold, num_folds, seed)
+    folds = _deal(labels, keys, strategy, num_folds, seed)
+    _refuse_empty_folds(folds, labels, keys, strategy, seed)
+    rest, test = folds[fold]
     train, validation = _hold_out(labels, keys, rest, strategy, num_folds, seed)
     return Split(train=train, validation=validation, test=test)
 
@@ -103,12 +107,6 @@ def split_as_listed(
     """
     keys = np.asarray(groups, dtype=object)
     labels = np.asarray(labels)
-    if min(num_folds, _most_folds(labels[train], keys[train], "group")) < 2:
-        raise PreprocessError(
-            "A validation part needs training clips of at least 2 groups, 2 of them in one class, "
-            f"and at least 2 folds. Received {len(set(keys[train]))} groups, {len(train)} clips "
-            f"and {num_folds} folds; add clips."
-        )
     kept, validation = _hold_out(labels, keys, train, "group", num_folds, seed)
     return Split(train=kept, validation=validation, test=test)
 
@@ -151,9 +149,44 @@ def _check(
 
 def _most_folds(labels: NDArray[np.int64], groups: NDArray[np.object_], strategy: str) -> int:
     """Into how many folds scikit-learn can deal the clips."""
+    if not len(labels):
+        return 0
     if strategy == "random":
         return len(labels)
     return int(min(len(set(groups)), np.unique(labels, return_counts=True)[1].max()))
+
+
+def _refuse_empty_folds(
+    folds: Sequence[tuple[Indices, Indices]],
+    labels: NDArray[np.int64],
+    groups: NDArray[np.object_],
+    strategy: str,
+    seed: int,
+) -> None:
+    """Few and unequal groups can all be dealt to some of the folds.
+
+    Raises:
+        PreprocessError: if a fold has no clip; the message names a seed that deals better.
+    """
+    empty = [f"fold {number}" for number, (_, test) in enumerate(folds) if not len(test)]
+    if not empty:
+        return
+    better = (
+        other
+        for other in range(_SEEDS_TRIED)
+        if all(len(test) for _, test in _deal(labels, groups, strategy, len(folds), other))
+    )
+    seed_found = next(better, None)
+    remedy = (
+        "no seed below {_SEEDS_TRIED} does better, so add groups, or split at random over clips"
+        if seed_found is None
+        else f"add groups, or take seed {seed_found}, which leaves none empty"
+    )
+    raise PreprocessError(
+        f"Each of the {len(folds)} folds needs clips, and the clips of a group stay together. "
+        f"With seed {seed} the {len(groups)} clips, in {len(set(groups))} groups, leave "
+        f"{' and '.join(empty)} empty; {remedy}."
+    )
 
 
 def _hold_out(
@@ -164,26 +197,48 @@ def _hold_out(
     num_folds: int,
     seed: int,
 ) -> tuple[Indices, Indices]:
-    """Part the clips that are not tested: those to train on, and those to validate."""
+    """Part the clips that are not tested: those to train on, and those to validate.
+
+    Raises:
+        PreprocessError: if either part would be empty.
+    """
     inner_folds = min(num_folds, _most_folds(labels[rest], groups[rest], strategy))
-    train, validation = _deal(labels[rest], groups[rest], strategy, 0, inner_folds, seed)
-    return rest[train], rest[validation]
+    parts = []
+    if inner_folds >= 2:
+        parts = _deal(labels[rest], groups[rest], strategy, inner_folds, seed)
+    for train, validation in parts:  # the first one, unless few groups left it empty
+        if len(train) and len(validation):
+            return rest[train], rest[validation]
+    needed = "2 clips"
+    if strategy == "group":
+        needed = "clips of 2 groups, 2 of them in one class,"
+    raise PreprocessError(
+        f"A validation part needs training clips of its own: at least {needed} beside those that "
+        f"are tested, and at least 2 folds. Received {len(rest)} clips in {len(set(groups[rest]))} "
+        f"groups, and {num_folds} folds; add clips."
+    )
 
 
 def _deal(
     labels: NDArray[np.int64],
     groups: NDArray[np.object_],
     strategy: str,
-    fold: int,
     num_folds: int,
     seed: int,
-) -> tuple[Indices, Indices]:
-    """Positions outside and inside one fold."""
+) -> list[tuple[Indices, Indices]]:
+    """Positions outside and inside each fold. A fold of few and unequal groups may be empty."""
     from sklearn.model_selection import KFold, StratifiedGroupKFold
 
     if strategy == "random":
-        folds = KFold(num_folds, shuffle=True, random_state=seed).split(labels)
-    else:
-        dealer = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
-        folds = dealer.split(labels, labels, groups)
-    return list(folds)[fold]
+        return list(KFold(num_folds, shuffle=True, random_state=seed).split(labels))
+    dealer = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():  # of classes with fewer clips than folds; callers say it
+        warnings.simplefilter("ignore", UserWarning)
+        return list(dealer.split(labels, labels, groups))
+
+
+def untrained_classes(split: Split, labels: ArrayLike) -> list[int]:
+    """Classes that have a clip to validate or to test, and none to train on; ascending."""
+    labels = np.asarray(labels)
+    asked = np.concatenate([labels[split.validation], labels[split.test]])
+    return sorted(set(asked.tolist()) - set(labels[split.train].tolist()))

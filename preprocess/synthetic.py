@@ -27,6 +27,7 @@ from preprocess.messages import captured_stderr
 from preprocess.trajectories import HEIGHT, WIDTH, ClipPlan, plan_clip, random_numbers, trajectory
 
 CLASS_NAMES = DEMO.class_names
+GROUPS_PER_CLASS = CLIPS_PER_GROUP = 8
 
 STAMP_NAME = "synthetic.json"
 RENDERER_VERSION = 4  # raise when the same seed draws other pictures
@@ -43,8 +44,8 @@ def clip_path(root: Path, class_name: str, group: int, clip: int) -> Path:
 def render_dataset(
     root: Path,
     *,
-    groups_per_class: int = 8,
-    clips_per_group: int = 8,
+    groups_per_class: int = GROUPS_PER_CLASS,
+    clips_per_group: int = CLIPS_PER_GROUP,
     seed: int = 0,
     jobs: int | None = None,
     progress: bool = True,

@@ -103,7 +103,7 @@ def _write(file: Path, text: str, overwrite: bool) -> None:
 def _is_nameless(clip: Clip) -> bool:
     """Whether neither a folder nor its name tells a clip's class."""
     place = PurePosixPath(clip.source)
-    return len(place.parts) == 1 and parse_clip_name(place.stem) is None
+    return len(place.parts) == 1 and parse_clip_name(place.name) is None
 
 
 def _windows(clip: Clip, num_windows: int) -> Iterator[dict[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +61,19 @@ def _train(prog: str, words: list[str]) -> int:
 
 
 def _train_folds(arguments: Any) -> None:
-    from experiments.epic_kitchens.job import run
-    from experiments.folds import run_folds
+    from experiments.epic_kitchens.job import checked, run
+    from experiments.folds import fold_arguments, run_folds
+    from experiments.runs import CONFIG
 
     arguments.check()
+    if arguments.fold:
+        raise ValueError(f"--folds tests every fold. Leave out --fold {arguments.fold}.")
     name = f"epic_kitchens-{arguments.recipe}-{arguments.num_folds}folds-seed{arguments.seed}"
-    run_folds(run, arguments, arguments.out or Path("runs") / name, arguments.num_folds)
+    out = arguments.out or Path("runs") / name
+    of_folds = fold_arguments(arguments, out, arguments.num_folds)
+    for of_fold in of_folds:  # the last one may be what cannot be, after hours on the others
+        checked(replace(of_fold, resume=of_fold.resume and (of_fold.out / CONFIG).exists()))
+    run_folds(run, of_folds, out)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Literal
 
 from experiments.clip_arguments import ClipArguments
 from experiments.epic_kitchens.recipes import RECIPES, Recipe, SizeName, for_demo, sized
+from experiments.runs import require_fold
 from preprocess.catalog import Dataset
 
 DATASET = Dataset(
@@ -82,6 +83,13 @@ class Arguments(ClipArguments):
         self.frozen  # noqa: B018 - is read
         if self.folds is not None and self.folds < 2:
             raise ValueError(f"--folds must be at least 2. Received {self.folds}.")
+        if self.folds is not None and self.split == "listed":
+            raise ValueError(
+                "--folds deals the clips anew, and --split listed keeps the parts of the list. "
+                "Leave one of them out."
+            )
+        if self.split != "listed":
+            require_fold(self.fold, self.num_folds)
         if self.weights is not None and not self.weights.is_file():
             raise ValueError(f"--weights must be a file. Received {self.weights}.")
         if self.frozen != "none" and self.weights is None:

@@ -13,10 +13,11 @@ from experiments import runtime
 from experiments.clip_command import described, split_fields
 from experiments.epic_kitchens.arguments import DATASET, Arguments
 from experiments.epic_kitchens.recipes import Recipe
-from experiments.runs import begin_run, typed_command
+from experiments.runs import begin_run, check_run, typed_command
 
 if TYPE_CHECKING:
     from experiments.classifier import Classifier
+    from experiments.clip_parts import Parts
     from preprocess.reader import Shards
     from preprocess.splits import Split
     from preprocess.view_batches import ViewBatches
@@ -35,19 +36,17 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
             or a flag are not what they should be; the message says what to do.
     """
     started = time.perf_counter()
-    arguments.check()
-    recipe = arguments.made_recipe()
-    runtime.choose_threads(arguments.threads)  # a wrong flag is told before anything is extracted
+    recipe, parts = checked(arguments)
 
-    from experiments.clip_parts import open_clips, split_clips, with_frame_size
+    from experiments.clip_parts import open_clips, with_frame_size
 
     recipe = with_frame_size(DATASET, arguments, recipe)
     shards = open_clips(DATASET, arguments, recipe)
-    strategy = arguments.split or _usual_split(arguments)
-    split = split_clips(strategy, arguments, recipe, shards, num_folds=arguments.num_folds)
+    strategy, split = parts.strategy, parts.split(shards)
     resolved = {"shards": shards.folder, "maxlen": recipe.num_frames, "split": strategy}
     settings = {**asdict(arguments), **asdict(recipe), **resolved}
-    run_dir, finished = begin_run(_run_name(arguments, shards, strategy), arguments, settings)
+    name = _run_name(arguments, shards.dataset, strategy)
+    run_dir, finished = begin_run(name, arguments, settings)
     if finished:
         return finished
     print(described(shards, split))
@@ -74,6 +73,29 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
     )
     job.keep(recipe.choice(), recipe.crops, inputs=recipe.inputs)
     return job.test(history, batches.with_views(recipe.places))
+
+
+def checked(arguments: Arguments) -> tuple[Recipe, Parts]:
+    """What the flags make, once all that can be refused has been: extraction may take hours.
+
+    Raises:
+        PreprocessError, RunError, WeightsError, ValueError: as `run` does.
+    """
+    arguments.check()
+    recipe = arguments.made_recipe()
+    runtime.choose_threads(arguments.threads)
+
+    from experiments.clip_parts import Parts
+
+    strategy = arguments.split or _usual_split(arguments)
+    parts = Parts(DATASET, strategy, arguments, recipe.validation, arguments.num_folds)
+    check_run(
+        _run_name(arguments, parts.check(), strategy),
+        arguments,
+        {**asdict(arguments), **asdict(recipe), "split": strategy},
+        unknown=["shards", *(["frame_size"] if recipe.frame_size is None else [])],
+    )
+    return recipe, parts
 
 
 def make_batches(arguments: Arguments, recipe: Recipe, shards: Shards) -> ViewBatches:
@@ -127,13 +149,13 @@ def _usual_split(arguments: Arguments) -> Any:
     return "listed" if is_list and arguments.folds is None else "group"
 
 
-def _run_name(arguments: Arguments, shards: Shards, strategy: str) -> str:
+def _run_name(arguments: Arguments, dataset: str, strategy: str) -> str:
     recipe = "-".join([arguments.recipe, *arguments.set])
     parts = [_model_name(arguments), recipe, f"freeze-{arguments.freeze}", strategy]
     parts.append(f"fold{arguments.fold}-seed{arguments.seed}")
     if arguments.find_rate:
         parts.append("rates")
-    return "-".join(["epic_kitchens", shards.dataset, *parts])
+    return "-".join(["epic_kitchens", dataset, *parts])
 
 
 def _model_name(arguments: Arguments) -> str:

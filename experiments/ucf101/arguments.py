@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from experiments.clip_arguments import ClipArguments, Strategy
+from experiments.runs import require_fold
 from experiments.ucf101.recipes import ModelName, Recipe, recipe_for, reduced
 from preprocess.catalog import UCF101
 
@@ -62,6 +63,8 @@ class Arguments(ClipArguments):
     def check(self) -> None:
         """Raise ValueError for flags that cannot be, before anything is read."""
         self.check_common()
+        if self.split in ("group", "random"):
+            require_fold(self.fold, self.num_folds)
         is_resnet = self.model == "resnet-crnn"
         if not is_resnet and (self.depth or self.weights):
             raise ValueError("--depth and --weights are resnet-crnn's. Leave them out.")

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from experiments import runtime
 from experiments.clip_command import described, split_fields
-from experiments.distribution import open_distribution, read_task
-from experiments.runs import begin_run, typed_command
+from experiments.distribution import Task, open_distribution, read_task
+from experiments.runs import begin_run, check_run, typed_command
 from experiments.ucf101.arguments import RANDOM_WEIGHTS, Arguments
 from experiments.ucf101.memory import require_memory
 from experiments.ucf101.recipes import Recipe
 from preprocess.catalog import UCF101
 
 if TYPE_CHECKING:
+    from experiments.clip_parts import Parts
     from preprocess.reader import Shards
     from preprocess.splits import Split
 
@@ -32,24 +33,17 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
             what they should be; the message says what to do.
     """
     started = time.perf_counter()
-    arguments.check()
-    recipe = arguments.made_recipe()
-    runtime.choose_threads(arguments.threads)  # a wrong flag is told before anything is extracted
-    task = read_task(arguments.distribute, arguments.out)
-    require_memory(arguments, recipe, len(arguments.classes or UCF101.class_names))
+    recipe, task, parts = _checked(arguments)
 
-    from experiments.clip_parts import open_clips, split_clips, with_frame_size
+    from experiments.clip_parts import open_clips, with_frame_size
 
     recipe = with_frame_size(UCF101, arguments, recipe)
     shards = open_clips(UCF101, arguments, recipe)
-    lists = (arguments.lists, arguments.list)
-    split = split_clips(
-        *(arguments.split, arguments, recipe, shards), num_folds=arguments.num_folds, lists=lists
-    )
+    split = parts.split(shards)
     resolved = {"shards": shards.folder, "maxlen": recipe.num_frames}
     settings = {**asdict(arguments), **asdict(recipe), **resolved}
     run_dir, finished = begin_run(
-        *(_run_name(arguments, shards), arguments, settings), is_chief=task.is_chief
+        *(_run_name(arguments, shards.dataset), arguments, settings), is_chief=task.is_chief
     )
     if finished:
         return finished
@@ -75,6 +69,34 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
     choice = recipe.choice(varlen=arguments.varlen)
     job.keep(choice, recipe.crops, inputs=recipe.inputs, whole=made.whole)
     return job.test(history, batches.with_views(recipe.places))
+
+
+def _checked(arguments: Arguments) -> tuple[Recipe, Task, Parts]:
+    """What the flags make, once all that can be refused has been: extraction may take hours."""
+    arguments.check()
+    recipe = arguments.made_recipe()
+    runtime.choose_threads(arguments.threads)
+    task = read_task(arguments.distribute, arguments.out)
+    require_memory(arguments, recipe, len(arguments.classes or UCF101.class_names))
+
+    from experiments.clip_parts import Parts
+
+    parts = Parts(
+        UCF101,
+        arguments.split,
+        arguments,
+        recipe.validation,
+        arguments.num_folds,
+        lists=(arguments.lists, arguments.list),
+    )
+    check_run(
+        _run_name(arguments, parts.check()),
+        arguments,
+        {**asdict(arguments), **asdict(recipe)},
+        unknown=["shards", *(["frame_size"] if recipe.frame_size is None else [])],
+        is_chief=task.is_chief,
+    )
+    return recipe, task, parts
 
 
 def _told(arguments: Arguments, recipe: Recipe, shards: Shards, split: Split) -> list[str]:
@@ -103,11 +125,9 @@ def _part_name(arguments: Arguments) -> str:
     return f"{arguments.split}-{number}-seed{arguments.seed}"
 
 
-def _run_name(arguments: Arguments, shards: Shards) -> str:
+def _run_name(arguments: Arguments, dataset: str) -> str:
     recipe = "-".join([arguments.recipe, *arguments.set])
-    return "-".join(
-        ["ucf101", shards.dataset, _model_name(arguments), recipe, _part_name(arguments)]
-    )
+    return "-".join(["ucf101", dataset, _model_name(arguments), recipe, _part_name(arguments)])
 
 
 def _settings(arguments: Arguments, recipe: Recipe, shards: Shards, split: Split) -> dict[str, Any]:

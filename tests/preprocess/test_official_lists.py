@@ -127,6 +127,70 @@ def test_a_report_names_what_does_not_fit(tmp_path: Path) -> None:
     assert "1 clips here are not listed (extra)" in text
 
 
+ODD_NAMES = (
+    "Play Dead",
+    "two  spaces",
+    "Class 3",
+    "3",
+    "-dash",
+    "--overwrite",
+    "Rock'n'Roll",
+    '"quoted"',
+    "St. John",
+    "a_g01_c02",
+    "v_x",
+    "Caf\u00e9",
+    "\u5c04\u7bad",
+    "#hash, comma",
+)
+
+
+@pytest.mark.parametrize("form", ["{c}/v_{c}_g{g:02d}_c01.avi", "{c}/v_{c}_g{g:02d}_c01"])
+def test_odd_class_names_are_read_and_found(tmp_path: Path, form: str) -> None:
+    """Red when a name is cut at a space or a dot, or a number in it is taken for the label."""
+    index = [f"{label} {name}" for label, name in enumerate(ODD_NAMES, 1)]
+    train = [form.format(c=name, g=1) for name in ODD_NAMES]
+    test = [form.format(c=name, g=2) for name in ODD_NAMES]
+    numbered = [f"{line} {label}" for label, line in enumerate(train, 1)]
+    for file, lines in (
+        ("classInd.txt", index),
+        ("trainlist01.txt", numbered),
+        ("testlist01.txt", test),
+        ("trainlist02.txt", numbered),
+        ("testlist02.txt", [f"{line}\t{label} " for label, line in enumerate(test, 1)]),
+    ):
+        (tmp_path / file).write_text("\n".join(lines), encoding="utf-8")
+    for number in (1, 2):
+        split = read_official_split(tmp_path, number)
+        assert [clip.class_name for clip in split.train] == list(ODD_NAMES)
+        assert [clip.group for clip in split.test] == ["02"] * len(ODD_NAMES)
+        here = [*test, *train]
+        listed = join_clips(split, here)
+        assert [here[i] for i in listed.train] == train
+        assert [here[i] for i in listed.test] == test
+        assert not listed.missing + listed.unlisted
+
+
+def test_odd_class_names_in_folders_are_the_lists(tmp_path: Path) -> None:
+    """A file system may spell an accent as two code points; a folder of frames has no suffix."""
+    for source in ("Cafe\u0301/v_Cafe\u0301_g01_c01.avi", "St. John/v_St. John_g01_c02/frame1.jpg"):
+        (tmp_path / source).parent.mkdir(parents=True)
+        (tmp_path / source).touch()
+    clips = find_clips(tmp_path)
+    assert {(clip.class_name, clip.group) for clip in clips} == {
+        ("Caf\u00e9", "Caf\u00e9/g01"),
+        ("St. John", "St. John/g01"),
+    }
+    names = [ClipName("Caf\u00e9", "01", "01"), ClipName("St. John", "01", "02")]
+    assert [parse_clip_name(Path(clip.source).name) for clip in clips] == names
+
+
+def test_a_list_without_clips_of_the_classes(tmp_path: Path) -> None:
+    split = read_official_split(write_lists(tmp_path, NAMES[:9], NAMES[15:20]), 1)
+    with pytest.raises(PreprocessError, match="official test list has no clip of the classes"):
+        join_clips(split.of_classes(["Archery"]), NAMES)
+
+
 CLIP = "Archery/v_Archery_g01_c01.avi"
 
 
@@ -134,12 +198,12 @@ CLIP = "Archery/v_Archery_g01_c01.avi"
     ("file", "line", "message"),
     [
         ("classInd.txt", "Swing", r"classInd.txt, line 5: expected a number and a class"),
-        ("classInd.txt", "4 Play Dead", r"line 5: expected a number and a class"),
+        ("classInd.txt", "4", r"line 5: expected a number and a class"),
         ("classInd.txt", "1 Swing", r"line 5: 1 or Swing stands in a line before"),
         ("classInd.txt", "4 Archery", r"line 5: 4 or Archery stands in a line before"),
         ("trainlist01.txt", CLIP, "line 3: expected .* and the number of the class"),
         ("trainlist01.txt", f"{CLIP} 2", "Archery has the number 1 in classInd.txt. Received 2"),
-        ("trainlist01.txt", f"{CLIP} 1 2", "line 3: expected Class/v_Class_gNN_cNN.avi and"),
+        ("trainlist01.txt", f"{CLIP} 1 2", "line 3: expected Class/v_Class_gNN_cNN.avi. Rec"),
         ("trainlist01.txt", "Archery/x.avi 1", "line 3: expected Class/v_Class_gNN_cNN.avi. Rec"),
         ("trainlist01.txt", "Swing/v_Swing_g01_c01.avi 4", "class 'Swing' is not in classInd.txt"),
         ("trainlist01.txt", "v_Archery_g01_c01.avi 1", "the class '' is not in classInd.txt"),

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import re
+from pathlib import Path
+from typing import Literal
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preprocess import PreprocessError, Split, make_split
-from preprocess.splits import num_with_sibling, split_as_listed
+from preprocess.splits import num_with_sibling, split_as_listed, untrained_classes
 
 NUM_FOLDS = 5
 
@@ -127,6 +132,64 @@ def test_listed_parts_that_cannot_be_validated(change: dict) -> None:
     arguments = {"labels": [0] * 6, "groups": list("aabbcc")} | change
     with pytest.raises(PreprocessError, match="A validation part needs"):
         split_as_listed(train=np.arange(4), test=np.arange(4, 6), **arguments)
+
+
+FIVE_SESSIONS = Path(__file__).parents[3] / "shared/clips/reported/five_sessions.csv"
+
+
+@pytest.mark.skipif(not FIVE_SESSIONS.is_file(), reason="the reported inputs are not here")
+def test_five_sessions() -> None:
+    """As reported: the test part of fold 3 was empty, and training ended in ZeroDivisionError."""
+    rows = list(csv.DictReader(FIVE_SESSIONS.open(encoding="utf-8")))
+    labels = np.unique([row["label"] for row in rows], return_inverse=True)[1]
+    groups = [row["group"] for row in rows]
+    for fold in range(NUM_FOLDS):
+        with pytest.raises(PreprocessError, match=r"With seed 0 the 32 clips.* leave fold 3 empty"):
+            make_split(labels, groups, fold=fold)
+    with pytest.raises(PreprocessError) as caught:
+        make_split(labels, groups, fold=0)
+    better = int(re.search(r"take seed (\d+)", str(caught.value))[1])  # type: ignore[index]
+    for split in folds(labels, groups, "group", better):
+        assert min(map(len, (split.train, split.validation, split.test))) > 0
+
+
+@given(
+    clips=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 6)), max_size=40),
+    strategy=st.sampled_from(["group", "random"]),
+    num_folds=st.integers(2, 7),
+    seed=st.integers(0, 4),
+)
+@settings(max_examples=150, deadline=None)
+@pytest.mark.filterwarnings("error")
+def test_any_clips_are_split_or_refused_in_words(
+    clips: list[tuple[int, int]], strategy: Literal["group", "random"], num_folds: int, seed: int
+) -> None:
+    """Groups of several classes, of one clip, of nearly all: red for scikit-learn's own errors and
+    warnings, and for an empty part."""
+    labels, groups = [label for label, _ in clips], [f"g{group}" for _, group in clips]
+    tested = 0
+    for fold in range(num_folds):
+        try:
+            split = make_split(
+                labels, groups, strategy=strategy, fold=fold, num_folds=num_folds, seed=seed
+            )
+        except PreprocessError:
+            continue
+        assert min(map(len, (split.train, split.validation, split.test))) > 0
+        tested += len(split.test)
+    assert tested <= len(clips)
+    rest = np.arange(len(clips) // 2)
+    try:
+        split = split_as_listed(labels, groups, train=rest, test=rest[:0], num_folds=num_folds)
+    except PreprocessError:
+        return
+    assert min(len(split.train), len(split.validation)) > 0
+
+
+def test_classes_that_training_does_not_see() -> None:
+    split = Split(train=np.array([0, 1]), validation=np.array([2]), test=np.array([3, 4]))
+    assert untrained_classes(split, [0, 0, 2, 0, 1]) == [1, 2]
+    assert untrained_classes(split, [0, 1, 1, 0, 1]) == []
 
 
 @pytest.mark.parametrize("strategy", ["group", "random"])
