@@ -12,7 +12,7 @@ from ttrnn import Keras2FlatGlorotUniform, factorize
 from ttrnn.models.video_rnn import build_video_rnn
 
 # The published modes of a 160x120 RGB frame; other sizes are factorized.
-_PUBLISHED_MODES = {120 * 160 * 3: (8, 20, 20, 18)}
+_PUBLISHED_MODES = {(120 * 160 * 3, 4): (8, 20, 20, 18)}
 
 
 def build_model(
@@ -31,7 +31,8 @@ def build_model(
     dense kernel itself.
     """
     size = math.prod(frame_shape)
-    modes = _PUBLISHED_MODES.get(size) or factorize(size, len(recipe.tt_output_shape))
+    num_modes = len(recipe.tt_output_shape)
+    modes = _PUBLISHED_MODES.get((size, num_modes)) or factorize(size, num_modes)
     units = math.prod(recipe.tt_output_shape)
     activation = {} if cell == "rnn" else {"recurrent_activation": recipe.recurrent_activation}
     return build_video_rnn(

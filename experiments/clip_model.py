@@ -14,16 +14,11 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from experiments.keras_files import load_keras_model
-from experiments.run_directory import CLIP_MODEL, replacing, write_atomically
+from experiments.run_directory import replacing, write_atomically
+from experiments.runs import MODEL, MODEL_SETTINGS, ClipModelError, require_model
 from experiments.viewed_model import Seen, ViewedModel
 from preprocess.errors import PreprocessError
 from preprocess.views import Views
-
-MODEL, FILE = "model.keras", CLIP_MODEL
-
-
-class ClipModelError(ValueError):
-    """There is no model that can be used."""
 
 
 def keep_model(run_dir: Path, model: keras.Model, seen: Seen) -> None:
@@ -31,7 +26,7 @@ def keep_model(run_dir: Path, model: keras.Model, seen: Seen) -> None:
     with replacing(run_dir / MODEL) as partial:
         model.save(partial)
     text = json.dumps(seen.to_json(), indent=1) + "\n"
-    write_atomically(run_dir / FILE, text.encode())
+    write_atomically(run_dir / MODEL_SETTINGS, text.encode())
 
 
 class ClipModel(ViewedModel):
@@ -77,12 +72,8 @@ def read_model(run_dir: Path) -> tuple[keras.Model, Seen]:
     Raises:
         ClipModelError: if there is nothing, or it cannot be read.
     """
-    file = run_dir / FILE
-    if not file.is_file():
-        raise ClipModelError(
-            f"A finished run's directory is needed, which holds {FILE} and {MODEL}. {run_dir} does "
-            "not; name another, or train one."
-        )
+    require_model(run_dir)
+    file = run_dir / MODEL_SETTINGS
     try:
         seen = Seen.from_json(json.loads(file.read_text(encoding="utf-8")))
         model = load_keras_model(run_dir / MODEL)

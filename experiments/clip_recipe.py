@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from experiments.recipes import check_values
 from preprocess.errors import PreprocessError
 from preprocess.settings import FrameSettings, Interpolation
 from preprocess.views import CropChoice, FrameChoice, Inputs, Sampling, Start, Views
@@ -67,7 +68,8 @@ class ClipRecipe:
     """How often a clip is tested: places in time x crops."""
 
     def check(self) -> None:
-        """Raise PreprocessError for what would fail only after the frames are extracted."""
+        """Raise ValueError or PreprocessError for what would fail once frames are extracted."""
+        check_values(self)
         if self.frame_size is not None:
             self.crops.require_fit(self.frame_size)
         elif self.short_sides is None:

@@ -15,6 +15,7 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +23,13 @@ from typing import Literal
 
 from tqdm import tqdm
 
+from experiments import ucf11
+from experiments.endings import run_command
 from experiments.formatting import share
 from experiments.metrics import Spread, mean_and_spread
 from experiments.run_directory import write_atomically
+from experiments.runs import CONFIG, RESULT, require_place, require_positive
+from preprocess.command_line import parse_arguments
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ class Setting:
         return [
             *(sys.executable, "-m", "experiments.ucf11", "--out", str(out)),
             *(["--record"] if arguments.record else []),
-            *(["--resume"] if (out / "config.json").exists() else []),
+            *(["--resume"] if (out / CONFIG).exists() else []),
             *("--recipe", self.recipe, "--cell", self.cell),
             "--tt" if self.kernel == "tt" else "--no-tt",
             *("--fold", str(fold), "--seed", str(seed)),
@@ -85,9 +90,14 @@ class Setting:
 
 def main() -> int:
     """The command line. Returns the exit code."""
-    import tyro
+    arguments = parse_arguments(Arguments, prog="python -m experiments.crossval")
+    return run_command(
+        lambda: _run_all(arguments),
+        going_on=lambda: "Finished runs are kept; the same command does the others.",
+    )
 
-    arguments = tyro.cli(Arguments, prog="python -m experiments.crossval")
+
+def _run_all(arguments: Arguments) -> int:
     settings = [
         Setting(*parts)
         for parts in itertools.product(
@@ -95,6 +105,7 @@ def main() -> int:
         )
     ]
     runs = list(itertools.product(settings, arguments.seeds, arguments.folds))
+    _check(arguments, runs)
     with (
         ThreadPoolExecutor(arguments.jobs) as pool,
         tqdm(total=len(runs), unit="run", smoothing=0) as bar,
@@ -115,10 +126,28 @@ def main() -> int:
     return 0 if all(results.values()) and sum(map(len, results.values())) == len(runs) else 1
 
 
+def _check(arguments: Arguments, runs: Sequence[tuple[Setting, int, int]]) -> None:
+    """Refuse before the first run what a later one would refuse.
+
+    Raises:
+        PreprocessError, RunError, ValueError: as `python -m experiments.ucf11` does.
+        SystemExit: for flags that it does not have.
+    """
+    if not runs:
+        raise ValueError("Give at least one of --recipes, --cells, --kernels, --folds and --seeds.")
+    require_positive(arguments, ["jobs"])
+    require_place(Path("runs") / arguments.name, flag="--name")
+    for setting, seed, fold in runs:
+        out = setting.run_dir(arguments, fold, seed)
+        if not (out / RESULT).exists():
+            words = setting.command(arguments, fold, seed, out)
+            ucf11.checked(ucf11.parse(words[words.index(ucf11.MODULE) + 1 :]))
+
+
 def _run(arguments: Arguments, setting: Setting, seed: int, fold: int) -> dict | None:
     """result.json of one run; None if it failed."""
     out = setting.run_dir(arguments, fold, seed)
-    path = out / "result.json"
+    path = out / RESULT
     if not path.exists():
         out.mkdir(parents=True, exist_ok=True)
         with (out / "log.txt").open("ab") as log:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -18,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from experiments.runs import FREE_TO_CHANGE, RunError
-from experiments.runtime import has_gpus
 from preprocess.shares import Share
 from preprocess.stopping import ending_at_once
 
@@ -53,8 +54,11 @@ def read_task(kind: Kind | None, out: Path | None) -> Task:
         out: the run's directory, if named; workers must name it.
 
     Raises:
-        ValueError: if workers are asked for, but TF_CONFIG does not say where, or `out` is None.
+        ValueError: if there is no GPU, or workers are asked for, but TF_CONFIG does not say where,
+            or `out` is None.
     """
+    if kind == "gpus":
+        _require_gpus()
     if kind != "workers":
         return Task()
     if out is None:
@@ -74,6 +78,14 @@ def read_task(kind: Kind | None, out: Path | None) -> Task:
             f"index, such as {_EXAMPLE}. Received {text!r}."
         )
     return task
+
+
+def _require_gpus() -> None:
+    """Raise ValueError without GPUs. TensorFlow is asked in a process of its own, for this one has
+    clips to extract first, without it."""
+    program = "import sys; from experiments.runtime import has_gpus; sys.exit(not has_gpus())"
+    if subprocess.run([sys.executable, "-c", program], capture_output=True, check=False).returncode:
+        raise ValueError("--distribute gpus needs GPUs that TensorFlow can use; it finds none.")
 
 
 class Distribution:
@@ -189,7 +201,6 @@ def open_distribution(
         settings: of the run, which must be those of all workers.
 
     Raises:
-        ValueError: if there is no GPU.
         RunError: if workers differ in their settings.
     """
     import tensorflow as tf
@@ -197,8 +208,6 @@ def open_distribution(
     if kind is None:
         return None
     if kind == "gpus":
-        if not has_gpus():
-            raise ValueError("--distribute gpus needs GPUs that TensorFlow can use; it finds none.")
         return Distribution(tf.distribute.MirroredStrategy())
     with ending_at_once():  # TensorFlow waits without ever asking Python for signals
         place = f"worker {task.index + 1} of {task.count}"

@@ -7,7 +7,62 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from preprocess.command_line import did_you_mean
+
 RecipeType = TypeVar("RecipeType")
+KernelInitializer = Literal[
+    "keras2_flat_glorot",
+    "glorot_uniform",
+    "glorot_normal",
+    "he_uniform",
+    "he_normal",
+    "lecun_uniform",
+    "lecun_normal",
+    "orthogonal",
+    "random_normal",
+    "random_uniform",
+    "truncated_normal",
+    "variance_scaling",
+]
+RecurrentActivation = Literal[
+    "sigmoid", "hard_sigmoid", "keras2_hard_sigmoid", "tanh", "relu", "softsign", "linear"
+]
+# Of all recipes' numbers; of a tuple, each.
+_RANGES = {
+    "epochs": "[1, inf)",
+    "batch_size": "[1, inf)",
+    "learning_rate": "(0, inf)",
+    "pixel_scale": "(0, inf)",
+    "recurrent_dropout": "[0, 1)",
+    "dense_input_dropout": "[0, 1)",
+    "head_dropout": "[0, 1)",
+    "dropout": "[0, 1)",
+    "drop_path": "[0, 1)",
+    "scene_dropout": "[0, 1]",
+    "head_l2": "[0, inf)",
+    "weight_decay": "[0, inf)",
+    "clip_norm": "(0, inf)",
+    "warmup_share": "[0, 1]",
+    "label_smoothing": "[0, 1)",
+    "shortest_share": "(0, 1]",
+    "largest_shift": "[0, inf)",
+    "contrast": "[0, 1)",
+    "brightness": "[0, inf)",
+    "tt_output_shape": "[1, inf)",
+    "tt_rank": "[1, inf)",
+    "epsilon": "(0, inf)",
+    "frame_size": "[1, inf)",
+    "short_sides": "[1, inf)",
+    "crop_size": "[1, inf)",
+    "num_frames": "[1, inf)",
+    "stride": "[1, inf)",
+    "largest_zoom": "[1, inf)",
+    "patience": "[1, inf)",
+    "layer_decay": "(0, 1]",
+    "mixup": "[0, inf)",
+    "num_operations": "[0, inf)",
+    "magnitude": "[0, 10]",
+}
 
 
 @dataclass(frozen=True)
@@ -26,9 +81,9 @@ class Recipe:
     """Whether the classifier sees the last state or the mean of all."""
     pixel_scale: float
     """Divisor of the centred pixels."""
-    kernel_initializer: str
+    kernel_initializer: KernelInitializer
     """Of the input kernel: a Keras name (variance of the FULL kernel), or `keras2_flat_glorot`."""
-    recurrent_activation: str
+    recurrent_activation: RecurrentActivation
     recurrent_dropout: float
     dense_input_dropout: float
     """Input dropout of the dense baseline; the published TT layers ignore theirs."""
@@ -78,18 +133,41 @@ def override(recipe: RecipeType, changes: Sequence[str]) -> RecipeType:
     values = {}
     for change in changes:
         name, equals, text = change.partition("=")
-        if not equals or name not in asdict(current) or name == "name":
-            known = ", ".join(key for key in asdict(current) if key != "name")
-            raise ValueError(f"--set takes NAME=VALUE, of {known}. Received {change!r}.")
+        known = [key for key in asdict(current) if key != "name"]
+        if not equals or name not in known:
+            told = f"--set takes NAME=VALUE, of {', '.join(known)}. Received {change!r}."
+            raise ValueError(f"{told} {did_you_mean(name, known)}".strip())
         values[name] = _value(text)
         if not _fits(values[name], getattr(recipe, name), kinds[name]):
-            choices = get_args(kinds[name]) if _is_choice(kinds[name]) else ()
-            known = f"; it takes {', '.join(choices)}" if choices else ""
-            raise ValueError(
+            choices = [str(one) for one in get_args(kinds[name])] if _is_choice(kinds[name]) else []
+            takes = f"; it takes {', '.join(choices)}" if choices else ""
+            told = (
                 f"{name} is {getattr(recipe, name)!r} in the recipe. Received {text!r}, "
-                f"which is another kind of value{known}."
+                f"which is another kind of value{takes}."
             )
+            raise ValueError(f"{told} {did_you_mean(text, choices)}".strip())
     return replace(current, **values)
+
+
+def check_values(recipe: Any) -> None:
+    """Raise ValueError for a number of a recipe that is out of its range.
+
+    Args:
+        recipe: any dataclass; fields without a range here are passed over.
+    """
+    for name, interval in _RANGES.items():
+        value = getattr(recipe, name, None)
+        if value is None:
+            continue
+        numbers = value if isinstance(value, tuple) else (value,)
+        low, high = map(float, interval[1:-1].split(", "))
+        for number in numbers:
+            is_number = type(number) is int or (type(number) is float and value is number)
+            above = is_number and (number > low or (number == low and interval[0] == "["))
+            if not above or not (number < high or (number == high and interval[-1] == "]")):
+                raise ValueError(f"{name} must be in {interval}. Received {value}.")
+        if not numbers:
+            raise ValueError(f"{name} must not be empty.")
 
 
 def _value(text: str) -> Any:

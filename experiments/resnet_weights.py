@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 _KERAS_WEIGHTS = ".weights.h5"
 _IMAGENET_CLASSES = 1000
+_BLOCK_KERNEL = re.compile(r"layer[1-4]_[0-9]+_conv[1-3]/kernel")
 
 
 def read_resnet(file: Path, depth: int, *, last_layer: bool = False) -> dict[str, np.ndarray]:
@@ -40,6 +42,31 @@ def read_resnet(file: Path, depth: int, *, last_layer: bool = False) -> dict[str
     if last_layer:
         return arrays
     return {name: array for name, array in arrays.items() if not name.startswith("fc/")}
+
+
+def require_resnet(file: Path, depth: int) -> None:
+    """Refuse a file that `load_resnet` would refuse, without TensorFlow, before long work.
+
+    Of a .weights.h5 file only that it is there is seen.
+
+    Raises:
+        ValueError: if it cannot be read, or is not that of a ResNet of this depth.
+    """
+    if not file.is_file():
+        raise ValueError(f"--weights must be a file. There is no {file}.")
+    if file.name.endswith(_KERAS_WEIGHTS):
+        return
+    try:
+        arrays = read_resnet(file, depth)
+    except WeightsError as error:
+        raise ValueError(f"--weights {file} do not fit a ResNet-{depth}: {error}") from error
+    convolutions = [name for name in arrays if _BLOCK_KERNEL.fullmatch(name)]
+    found = len(convolutions) + 2  # a ResNet is called for its layers: conv1, those, and fc
+    if found != depth:
+        raise ValueError(
+            f"--weights {file} do not fit a ResNet-{depth}: they have {found} layers. Give --depth "
+            f"{found}, or another file."
+        )
 
 
 def load_resnet(

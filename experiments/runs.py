@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from experiments import runtime
-from experiments.run_directory import remove_partials, write_atomically
+from experiments.results.records import read_records
+from experiments.run_directory import CLIP_MODEL, remove_partials, write_atomically
 from experiments.runtime import Threads
 from preprocess.errors import PreprocessError
 
 RECORDS = Path("experiments/results.csv")
-CONFIG = "config.json"
+CONFIG, RESULT = "config.json", "result.json"
+MODEL, MODEL_SETTINGS = "model.keras", CLIP_MODEL  # what a finished run on clips leaves
+SCORER = "scorer.json"  # what one of experiments.highlights leaves
 
 # Settings that change how a run is carried out, not what comes out.
 FREE_TO_CHANGE = {
@@ -37,6 +40,10 @@ FREE_TO_CHANGE = {
 
 class RunError(ValueError):
     """A run cannot be started or resumed as asked."""
+
+
+class ClipModelError(RunError):
+    """A run has no model of clips that can be used."""
 
 
 def require_positive(arguments: Any, names: Sequence[str]) -> None:
@@ -74,11 +81,43 @@ def require_seed(seed: int) -> None:
 
 def require_records(record: bool) -> None:
     """Raise ValueError if a result is to be recorded, and there is no place for it here."""
-    if record and not RECORDS.parent.is_dir():
+    if not record:
+        return
+    if not RECORDS.parent.is_dir():
         raise ValueError(
             f"--record appends to {RECORDS}, but there is no folder {RECORDS.parent} here; run "
             "from the root of the repository."
         )
+    if not os.access(RECORDS if RECORDS.exists() else RECORDS.parent, os.W_OK):
+        raise ValueError(f"--record appends to {RECORDS}, which may not be written to.")
+    if RECORDS.exists():
+        read_records(RECORDS)
+
+
+def require_model(run_dir: Path) -> None:
+    """Raise ClipModelError if a directory does not hold the model of a finished run on clips."""
+    if (run_dir / MODEL_SETTINGS).is_file():
+        return
+    needed = f"The directory of a finished run is needed, which holds {MODEL_SETTINGS} and {MODEL}."
+    if (run_dir / SCORER).is_file():
+        raise ClipModelError(
+            f"{needed} {run_dir} holds a scorer of moments: python -m experiments.highlights run."
+        )
+    if (run_dir / CONFIG).is_file():
+        raise ClipModelError(
+            f"{needed} The run in {run_dir} did not come to its end: continue it with --resume."
+        )
+    raise ClipModelError(f"{needed} {run_dir} does not; name another, or train one.")
+
+
+def require_place(path: Path, *, flag: str = "--out") -> None:
+    """Raise RunError for a folder that cannot be made, or written to, before long work."""
+    absolute = Path(os.path.abspath(path))  # so that the name of what is missing has no ".."
+    there = next(place for place in (absolute, *absolute.parents) if place.exists())
+    if not there.is_dir():
+        raise RunError(f"{flag} must be a directory. Received {path}, but {there} is a file.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise RunError(f"{there} may not be written to. Choose another {flag} than {path}.")
 
 
 def typed_command(module: str, *, resume: bool = False) -> str:
@@ -113,11 +152,7 @@ def _run_dir(name: str, *, out: Path | None, resume: bool) -> Path:
         out = Path("runs") / (name if not taken else f"{name}-{len(taken) + 1}")
     if not resume and (out / CONFIG).exists():
         raise RunError(f"{out} holds a run; continue it with --resume, or choose another --out.")
-    there = next(path for path in (out, *out.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise RunError(f"--out must be a directory. Received {out}, but {there} is a file.")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise RunError(f"{there} may not be written to. Choose another --out than {out}.")
+    require_place(out)
     return out
 
 
@@ -220,7 +255,7 @@ def begin_run(
 
 def _finished_result(run_dir: Path) -> dict[str, Any] | None:
     """What a run that came to its end gave, with its directory; None for any other."""
-    path = run_dir / "result.json"
+    path = run_dir / RESULT
     if not path.exists():
         return None
     print(f"{run_dir} is finished; nothing to resume.")

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from experiments.recommendations import find_recommendation
+from preprocess.command_line import did_you_mean
 from preprocess.machine import Machine, read_machine
 from preprocess.messages import captured_stderr
 from preprocess.stopping import answer_signals as answer_signals
@@ -96,7 +97,8 @@ def parse_pair(text: str, rule: str) -> tuple[int, int]:
     """
     match = re.fullmatch(r"([1-9]\d{0,3}),([1-9]\d{0,3})", text)
     if match is None:
-        raise ValueError(f"{rule}, e.g. 18,36. Received {text!r}.")
+        told = f"{rule}, e.g. 18,36. Received {text!r}."
+        raise ValueError(f"{told} {did_you_mean(text, ['auto'])}".strip())
     return int(match[1]), int(match[2])
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from experiments import runtime
 from experiments.clip_command import carry_out, described, split_fields
 from experiments.distribution import Task, open_distribution, read_task, scope_of
-from experiments.recipes import RECIPES, Recipe
+from experiments.recipes import RECIPES, Recipe, check_values
 from experiments.runs import (
     begin_run,
     check_run,
@@ -33,6 +34,7 @@ from experiments.runs import (
     typed_command,
 )
 from preprocess.catalog import UCF11
+from preprocess.command_line import parse_arguments
 
 if TYPE_CHECKING:
     from experiments.classifier import Classifier
@@ -43,6 +45,11 @@ if TYPE_CHECKING:
     from preprocess.splits import Split
 
 MODULE = "experiments.ucf11"
+_HELP = """Train and evaluate a recurrent network on the raw pixels of UCF11's videos.
+
+`python -m experiments.ucf11 predict runs/NAME VIDEO` says what videos show; --help after predict
+tells more.
+"""
 NUM_FOLDS = 5
 
 
@@ -104,10 +111,23 @@ class Arguments:
 
 def main() -> int:
     """The command line. Returns the exit code."""
-    import tyro
+    if sys.argv[1:2] == ["predict"]:
+        from experiments.prediction.command import main as predict
 
-    arguments = tyro.cli(Arguments, prog=f"python -m {MODULE}")
+        return predict(f"python -m {MODULE} predict", sys.argv[2:])
+    arguments = parse(sys.argv[1:])
     return carry_out(lambda: run(arguments), MODULE)
+
+
+def parse(words: Sequence[str]) -> Arguments:
+    """The flags of a training run. Raises SystemExit for --help, and for what cannot be."""
+    return parse_arguments(
+        Arguments,
+        prog=f"python -m {MODULE}",
+        description=_HELP,
+        args=words,
+        commands=["predict"],
+    )
 
 
 def run(arguments: Arguments) -> dict[str, Any] | None:
@@ -204,7 +224,9 @@ def _recipe(arguments: Arguments) -> Recipe:
         "learning_rate": arguments.lr,
     }
     given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
-    return replace(RECIPES[arguments.recipe].override(arguments.set), **given)
+    recipe = replace(RECIPES[arguments.recipe].override(arguments.set), **given)
+    check_values(recipe)
+    return recipe
 
 
 def _stride(arguments: Arguments, shards: Shards) -> int:

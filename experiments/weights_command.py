@@ -12,6 +12,7 @@ from tyro.conf import Positional, subcommand
 
 from experiments.endings import run_command
 from experiments.weights_convert import Convert
+from preprocess.command_line import parse_arguments
 from weights.errors import WeightsError
 
 FOLDER = Path("weights")
@@ -86,7 +87,7 @@ class Verify:
         try:
             entry = find_entry(self.name or self.file.name)
         except WeightsError as error:
-            raise WeightsError(f"{error} Say with --name which of them it is to be.") from None
+            raise WeightsError(f"{error} Say with --name which of them it is.") from None
         verify(self.file, entry)
         print(f"{self.file} is {entry.name}, {entry.num_parameters:,} parameters.")
         return 0
@@ -94,9 +95,8 @@ class Verify:
 
 def main() -> int:
     """The command line. Returns the exit code."""
-    import tyro
 
-    command = tyro.cli(_commands(), prog="python -m weights", description=__doc__)
+    command = parse_arguments(_commands(), prog="python -m weights", description=__doc__)
     words = shlex.join(["python", "-m", "weights", *sys.argv[1:]])
     return run_command(command.run, going_on=lambda: f"What came is kept; go on with: {words}")
 

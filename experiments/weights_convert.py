@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +16,7 @@ from experiments.weights_models import (
     WITH_DECODER,
     filled_model,
 )
+from preprocess.command_line import did_you_mean
 from weights.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -81,8 +83,11 @@ class Convert:
             raise WeightsError(f"{self.out} exists. Choose another name, or give --overwrite.")
         if not self.out.parent.is_dir():
             raise WeightsError(f"There is no folder {self.out.parent} to write to; make it first.")
+        if not os.access(self.out.parent, os.W_OK):
+            raise WeightsError(f"{self.out.parent} may not be written to; name another folder.")
         if self.model is not None and self.model not in NAMES:
-            raise WeightsError(f"--model must be one of {', '.join(NAMES)}. It is {self.model}.")
+            told = f"--model must be one of {', '.join(NAMES)}. It is {self.model}."
+            raise WeightsError(f"{told} {did_you_mean(self.model, NAMES)}".strip())
         self._check_options()
         is_npy = self.file.suffix == ".npy"
         if is_npy and self.model not in (None, "alexnet"):

@@ -9,6 +9,7 @@ import tyro
 from tyro.conf import subcommand
 
 from preprocess.catalog import DATASETS
+from preprocess.command_line import parse_arguments
 from preprocess.commands import Demo, Extract, Windows, this_command
 from preprocess.errors import PreprocessError
 from preprocess.stopping import answer_signals, is_stop, tell_stopped
@@ -41,7 +42,7 @@ def _commands() -> Any:
 
 def main() -> None:
     """Parse the command line, do it, and exit."""
-    command = tyro.cli(_commands(), prog="python -m preprocess", description=__doc__)
+    command = parse_arguments(_commands(), prog="python -m preprocess", description=__doc__)
 
     def going_on() -> str:
         return f"{command.kept} Resume: {this_command()}"

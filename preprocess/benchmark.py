@@ -22,10 +22,10 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
-import tyro
 from tyro.conf import Positional
 
 from preprocess.clips import Clip, find_clips
+from preprocess.command_line import parse_arguments
 from preprocess.extract import extract
 from preprocess.machine import available_cpus
 from preprocess.settings import Compression, FrameSettings
@@ -92,7 +92,7 @@ def _take_turns(*works: Work, rounds: int) -> list[float]:
 
 def main() -> None:
     """Time both and print a line for each number of workers."""
-    options = tyro.cli(Arguments, prog="python -m preprocess.benchmark", description=__doc__)
+    options = parse_arguments(Arguments, prog="python -m preprocess.benchmark", description=__doc__)
     settings = FrameSettings(compression=options.compression)
     clips = find_clips(options.videos)
     if any(clip.path.is_dir() for clip in clips):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
 from preprocess.catalog import official_spelling
+from preprocess.command_line import did_you_mean
 from preprocess.errors import PreprocessError
 
 
@@ -26,7 +26,7 @@ def choose_classes(wanted: Sequence[str], known: Sequence[str]) -> tuple[str, ..
     unknown = [name for name in names if name not in known]
     if unknown:
         raise PreprocessError(
-            f"classes must be some of the {len(known)} classes here. Received {unknown[0]}; "
+            f"classes must be some of the {len(known)} classes here. Received {unknown[0]}. "
             f"{_suggestion(unknown[0], known)}"
         )
     twice = [name for name in set(names) if names.count(name) > 1]
@@ -54,6 +54,4 @@ def require_clips(class_names: Sequence[str], found: Collection[str], folder: Pa
 
 
 def _suggestion(name: str, known: Sequence[str]) -> str:
-    by_folded = {one.casefold(): one for one in known}
-    near = get_close_matches(name.casefold(), by_folded, n=1)
-    return f"is it {by_folded[near[0]]}?" if near else f"they are {', '.join(known)}."
+    return did_you_mean(name, known) or f"They are {', '.join(known)}."

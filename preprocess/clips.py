@@ -205,6 +205,13 @@ def list_videos(
     return listing
 
 
+def holds_videos(folder: Path) -> bool:
+    """Whether a folder, or one below it, holds a video file or the frames of one."""
+    if not folder.is_dir():
+        return False
+    return any(holds_frames(names) or any(map(_is_video, names)) for _, names, _ in _walk(folder))
+
+
 def _walk(root: Path) -> Iterator[tuple[PurePosixPath, list[str], bool]]:
     """Folders below a root, relative to it, with the files in them, and whether they count not.
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from preprocess.clips import Clip
+from preprocess.clips import Clip, holds_videos
 from preprocess.errors import DecodeError, PreprocessError, ShardError
 from preprocess.files import TEMPORARY_GLOB
 from preprocess.frame_folder import list_frames
@@ -136,8 +136,12 @@ def require_directory(folder: Path) -> None:
     """Make the directory of shards.
 
     Raises:
-        PreprocessError: if that is not possible.
+        PreprocessError: if that is not possible, or it holds videos.
     """
+    if not (folder / FILE_NAME).exists() and holds_videos(folder):
+        raise PreprocessError(
+            f"Shards need a directory of their own. {folder} holds videos; name another."
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocess.class_subset import choose_classes, require_clips
+from preprocess.clips import holds_videos
 from preprocess.errors import ShardError
 from preprocess.index import FILE_NAME, DatasetIndex, read_index
 from preprocess.settings import FrameSettings, StoredSettings
@@ -51,6 +53,12 @@ def open_shards(
     folder = Path(path)
     index = read_index(folder, settings_type) if folder.is_dir() else None
     if index is None:
+        if holds_videos(folder):
+            raise ShardError(
+                f"{folder} holds videos, not the shards that are made of them. Name it as the "
+                "folder of videos, or make shards in a directory of their own: python -m "
+                f"preprocess folder {shlex.quote(str(folder))} SHARDS"
+            )
         raise ShardError(f"No shards in {folder}. Make them: {made_by} {folder}")
     if not index.complete:
         raise ShardError(

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from preprocess.clip_names import parse_clip_name
 from preprocess.clips import Clip, clips_of, list_videos, require_folder
@@ -21,6 +22,7 @@ from preprocess.listed_clips import PARTS
 
 _COLUMNS = ("video", "start", "stop", "start_frame", "stop_frame", "label", "group", "part")
 _FEWEST = len(PARTS)
+_OTHER_FILE = "{file} is there, and is not this list. Name another, or pass --overwrite."
 
 
 def write_windows(videos: Path, file: Path, *, num_windows: int, overwrite: bool = False) -> int:
@@ -50,19 +52,32 @@ def write_windows(videos: Path, file: Path, *, num_windows: int, overwrite: bool
         raise PreprocessError(
             f"parts must be at least {_FEWEST}: {', '.join(PARTS)}. Received {num_windows}."
         )
-    rows = _rows(videos, file, num_windows)
+    require_folder(videos)
+    listing = list_videos(videos)
+    clips = clips_of(videos, listing)
+    parent = next(folder for folder in file.absolute().parents if folder.exists())
+    if file.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise PreprocessError(f"{file} cannot be written; name another file.")
+    if not overwrite and file.exists() and not _could_be_of(file, clips, num_windows):
+        raise PreprocessError(_OTHER_FILE.format(file=file))
+    if listing.notice:
+        tqdm.write(f"{videos}: {listing.notice}")
+    rows = _rows(clips, videos, file, num_windows)
     _write(file, _as_csv(rows), overwrite)
     return len(rows) // num_windows
 
 
-def _rows(videos: Path, file: Path, num_windows: int) -> list[dict[str, str]]:
-    from tqdm import tqdm
+def _could_be_of(file: Path, clips: Sequence[Clip], num_windows: int) -> bool:
+    """Whether a file has as many lines as the list of these clips; their times take long."""
+    try:
+        return len(file.read_text(encoding="utf-8").splitlines()) == 1 + len(clips) * num_windows
+    except (OSError, UnicodeDecodeError):
+        return False
 
-    require_folder(videos)
-    listing = list_videos(videos)
-    clips = clips_of(videos, listing)
-    if listing.notice:
-        tqdm.write(f"{videos}: {listing.notice}")
+
+def _rows(
+    clips: Sequence[Clip], videos: Path, file: Path, num_windows: int
+) -> list[dict[str, str]]:
     root, folder = videos.resolve(), file.parent.resolve()
     by_name = all(_is_nameless(clip) for clip in clips)
     parts = ["train"] * (num_windows - 2) + ["validation", "test"]
@@ -87,9 +102,7 @@ def _as_csv(rows: Sequence[dict[str, str]]) -> str:
 def _write(file: Path, text: str, overwrite: bool) -> None:
     try:
         if not overwrite and file.exists() and file.read_bytes() != text.encode():
-            raise PreprocessError(
-                f"{file} is there, and is not this list. Name another, or pass --overwrite."
-            )
+            raise PreprocessError(_OTHER_FILE.format(file=file))
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, text)
     except (OSError, WriteError) as error:

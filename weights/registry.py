@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from weights.alexnet import ALEXNET_SHAPES
 from weights.errors import WeightsError
@@ -124,4 +125,7 @@ def find_entry(name: str) -> Entry:
     for entry in _ENTRIES:
         if name in (entry.name, entry.file_name):
             return entry
-    raise WeightsError(f"Known weights are {', '.join(ENTRIES)}. Received {name}.")
+    known = [*ENTRIES, *(entry.file_name for entry in _ENTRIES)]
+    near = get_close_matches(name.lower(), known, n=1)
+    meant = f" Did you mean {near[0]}?" if near else ""
+    raise WeightsError(f"Known weights are {', '.join(ENTRIES)}. Received {name}.{meant}")

@@ -37,13 +37,26 @@ def load_timesformer(
     Raises:
         WeightsError: if the file is refused, or does not fit. The model is then unchanged.
     """
-    arrays = read_arrays(path)
-    if not any("/" in name for name in arrays):
-        arrays = timesformer_arrays(arrays, ignore=ignore)
+    arrays = read_timesformer(path, ignore=ignore)
     shapes = {name: tuple(variable.shape) for name, variable in _variables(model).items()}
     arrays, notes = fit_timesformer(arrays, shapes)
     assign_arrays(model, arrays, ignore=[] if has_head(arrays) else ["head"])
     return notes
+
+
+def read_timesformer(path: str | os.PathLike[str], *, ignore: Collection[str] = ()) -> _Arrays:
+    """A TimeSformer's or a ViT's arrays by layer/variable, as they are in a file.
+
+    Args:
+        path, ignore: as for `load_timesformer`.
+
+    Raises:
+        WeightsError: if the file is refused.
+    """
+    arrays = read_arrays(path)
+    if any("/" in name for name in arrays):
+        return arrays
+    return timesformer_arrays(arrays, ignore=ignore)
 
 
 def fit_timesformer(arrays: Mapping[str, np.ndarray], shapes: Shapes) -> tuple[_Arrays, list[str]]:

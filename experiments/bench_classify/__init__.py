@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import tyro
 from tyro.conf import arg
 
 from experiments import runtime
 from experiments.benchmarks import carry_out, keep_results, with_peers
+from experiments.runs import require_place, require_positive
 from experiments.videos import find_videos
+from preprocess.command_line import parse_arguments
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,11 @@ class Arguments:
 
 def run(arguments: Arguments) -> None:
     """Measure, print and keep the table."""
+    require_positive(arguments, ("batch_size", "rounds", "jobs"))
     threads = runtime.choose_threads(arguments.threads, workload="classify")
+    if arguments.data_dir is not None:
+        find_videos([arguments.data_dir], arguments.out)
+    require_place(arguments.out)
     arguments.out.mkdir(parents=True, exist_ok=True)
     from experiments.bench_classify.measure import measure, table
     from experiments.bench_classify.render import render_videos
@@ -69,5 +74,5 @@ def run(arguments: Arguments) -> None:
 
 def main() -> int:
     """Run the command; returns the exit code."""
-    arguments = tyro.cli(Arguments, prog="python -m experiments.bench_classify")
+    arguments = parse_arguments(Arguments, prog="python -m experiments.bench_classify")
     return carry_out(lambda: run(arguments))

@@ -18,10 +18,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 from experiments import runtime
 from experiments.benchmarks import carry_out, keep_results
+from experiments.runs import require_place
+from preprocess.command_line import parse_arguments
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ def run(arguments: Arguments) -> None:
     if not (arguments.minutes >= 1 and arguments.rounds >= 1 and arguments.fps > 0):
         raise ValueError("--minutes and --rounds must be at least 1, and --fps above 0.")
     threads = runtime.choose_threads(arguments.threads, workload="resnet")
+    require_place(arguments.out)
     arguments.out.mkdir(parents=True, exist_ok=True)
     runtime.hush()
     from experiments.bench_highlights.recording import make_recording
@@ -81,5 +82,5 @@ def run(arguments: Arguments) -> None:
 
 def main() -> int:
     """Run the command; returns the exit code."""
-    arguments = tyro.cli(Arguments, prog="python -m experiments.bench_highlights")
+    arguments = parse_arguments(Arguments, prog="python -m experiments.bench_highlights")
     return carry_out(lambda: run(arguments))

@@ -14,10 +14,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 from experiments import runtime
 from experiments.benchmarks import carry_out, keep_results, with_peers
+from experiments.runs import require_model, require_place
+from preprocess.command_line import parse_arguments
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,11 @@ def run(arguments: Arguments) -> None:
     if arguments.batch < 1 or arguments.rounds < 1:
         raise ValueError("--batch and --rounds must be at least 1.")
     threads = runtime.choose_threads(arguments.threads)
+    if arguments.run is not None:
+        require_model(arguments.run)
+    if arguments.video is not None and not arguments.video.exists():
+        raise ValueError(f"--video must be a video. There is no {arguments.video}.")
+    require_place(arguments.out)
     arguments.out.mkdir(parents=True, exist_ok=True)
     runtime.configure(threads, seed=0)
     from experiments.bench_timesformer.measure import measure, table
@@ -74,5 +79,5 @@ def run(arguments: Arguments) -> None:
 
 def main() -> int:
     """Run the command; returns the exit code."""
-    arguments = tyro.cli(Arguments, prog="python -m experiments.bench_timesformer")
+    arguments = parse_arguments(Arguments, prog="python -m experiments.bench_timesformer")
     return carry_out(lambda: run(arguments))

@@ -27,6 +27,8 @@ import tyro
 from experiments import environment, runtime
 from experiments.benchmarks import carry_out
 from experiments.run_directory import write_atomically
+from experiments.runs import require_place
+from preprocess.command_line import parse_arguments
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ def run(arguments: Arguments) -> None:
         raise ValueError("--maxlen, --batch-size, --rounds and --num-batches must be at least 1.")
     threads = runtime.choose_threads(arguments.threads, workload="tt-train")
     padded_threads = runtime.choose_threads("auto")
+    require_place(arguments.out)
     arguments.out.mkdir(parents=True, exist_ok=True)
 
     from experiments.bench_tt.layers import measure_layers
@@ -113,5 +116,5 @@ def run(arguments: Arguments) -> None:
 
 def main() -> int:
     """Run the command; returns the exit code."""
-    arguments = tyro.cli(Arguments, prog="python -m experiments.bench_tt")
+    arguments = parse_arguments(Arguments, prog="python -m experiments.bench_tt")
     return carry_out(lambda: run(arguments))

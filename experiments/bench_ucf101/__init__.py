@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
 from experiments import runtime
 from experiments.benchmarks import carry_out, keep_results, with_peers
+from experiments.runs import require_place
+from preprocess.command_line import parse_arguments
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ def run(arguments: Arguments) -> None:
     if arguments.clips < 2 or arguments.rounds < 1:
         raise ValueError("--clips must be at least 2, and --rounds at least 1.")
     threads = runtime.choose_threads(arguments.threads)
+    require_place(arguments.out)
     arguments.out.mkdir(parents=True, exist_ok=True)
     runtime.hush()
     from experiments.bench_ucf101.measure import measure, table
@@ -78,5 +79,5 @@ def run(arguments: Arguments) -> None:
 
 def main() -> int:
     """Run the command; returns the exit code."""
-    arguments = tyro.cli(Arguments, prog="python -m experiments.bench_ucf101")
+    arguments = parse_arguments(Arguments, prog="python -m experiments.bench_ucf101")
     return carry_out(lambda: run(arguments))

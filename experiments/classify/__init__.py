@@ -39,6 +39,7 @@ from experiments.classify.tables import (
 from experiments.endings import run_command
 from experiments.runs import require_writable
 from experiments.videos import ANNOTATED, Video, find_videos
+from preprocess.command_line import parse_arguments
 from preprocess.errors import WriteError
 from preprocess.files import not_written
 
@@ -94,9 +95,7 @@ class Arguments(ModelOptions):
 
 def main(args: list[str] | None = None) -> int:
     """The command line. Returns the exit code."""
-    import tyro
-
-    arguments = tyro.cli(Arguments, prog="python -m experiments.classify", args=args)
+    arguments = parse_arguments(Arguments, prog="python -m experiments.classify", args=args)
     export = arguments.export
     if export is not None:
         return run_command(lambda: _export(arguments, export), going_on=lambda: _EXPORT_GOING_ON)

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from preprocess.command_line import did_you_mean, parse_arguments
+
 COMMANDS = ("train", "predict", "export")
 _HELP = """usage: python -m experiments.epic_kitchens train|predict|export ...
 
@@ -27,7 +29,9 @@ def main() -> int:
         print(_HELP)
         return 0
     if not command or command[0] not in COMMANDS:
-        received = f"Received {command[0]!r}." if command else "Received none."
+        received = "Received none."
+        if command:
+            received = f"Received {command[0]!r}. {did_you_mean(command[0], COMMANDS)}".strip()
         print(f"A command is needed: {', '.join(COMMANDS)}. {received}\n\n{_HELP}", file=sys.stderr)
         return 2
     prog = f"python -m {MODULE} {command[0]}"
@@ -43,13 +47,11 @@ def main() -> int:
 
 
 def _train(prog: str, words: list[str]) -> int:
-    import tyro
-
     from experiments.clip_command import carry_out
     from experiments.epic_kitchens.arguments import Arguments
     from experiments.epic_kitchens.job import MODULE, run
 
-    arguments = tyro.cli(Arguments, prog=prog, args=words)
+    arguments = parse_arguments(Arguments, prog=prog, args=words)
 
     def carried_out() -> dict[str, Any] | None:
         if arguments.folds is None:

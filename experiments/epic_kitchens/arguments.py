@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 from experiments.clip_arguments import ClipArguments
-from experiments.epic_kitchens.recipes import RECIPES, Recipe, SizeName, for_demo, sized
+from experiments.epic_kitchens.recipes import RECIPES, SIZES, Recipe, SizeName, for_demo, sized
 from experiments.runs import require_fold
 from preprocess.catalog import Dataset
+from preprocess.command_line import did_you_mean
 
 DATASET = Dataset(
     name="epic_kitchens",
@@ -73,9 +74,8 @@ class Arguments(ClipArguments):
             return self.freeze  # type: ignore[return-value]
         if self.freeze.isdecimal():
             return int(self.freeze)
-        raise ValueError(
-            f"--freeze must be none, head or a number of blocks. Received {self.freeze!r}."
-        )
+        told = f"--freeze must be none, head or a number of blocks. Received {self.freeze!r}."
+        raise ValueError(f"{told} {did_you_mean(self.freeze, ['none', 'head'])}".strip())
 
     def check(self) -> None:
         """Raise ValueError for flags that cannot be, before anything is read."""
@@ -92,10 +92,36 @@ class Arguments(ClipArguments):
             require_fold(self.fold, self.num_folds)
         if self.weights is not None and not self.weights.is_file():
             raise ValueError(f"--weights must be a file. Received {self.weights}.")
+        depth = SIZES[self.size_name].depth
+        if isinstance(self.frozen, int) and self.frozen > depth:
+            raise ValueError(
+                f"--freeze must be at most {depth}, the blocks of a TimeSformer of this size. "
+                f"Received {self.frozen}."
+            )
         if self.frozen != "none" and self.weights is None:
             raise ValueError(
                 "--freeze keeps weights that were learned elsewhere: give --weights too."
             )
+
+    def check_weights(self, recipe: Recipe) -> None:
+        """Raise WeightsError for a file of weights that does not fit; it is read, without Keras."""
+        if self.weights is None:
+            return
+        from weights.timesformer_fit import fit_timesformer, read_timesformer
+        from weights.timesformer_size import TimesformerSize
+
+        size = SIZES[self.size_name]
+        wanted = TimesformerSize(
+            num_classes=2,  # any number: a head of another is left out
+            num_frames=recipe.num_frames,
+            image_size=recipe.crop_size[0],
+            patch_size=size.patch_size,
+            dim=size.dim,
+            depth=size.depth,
+            hidden=4 * size.dim,
+            attention=self.attention,
+        )
+        fit_timesformer(read_timesformer(self.weights), wanted.shapes())
 
     def made_recipe(self) -> Recipe:
         """The recipe with the flags that override it.
@@ -105,4 +131,11 @@ class Arguments(ClipArguments):
         """
         recipe = RECIPES[self.recipe]
         recipe = for_demo(recipe) if self.on_demo else sized(recipe, self.size_name)
-        return self.overridden(recipe, {"mixup": self.mixup})
+        recipe = self.overridden(recipe, {"mixup": self.mixup})
+        side, patch = recipe.crop_size[0], SIZES[self.size_name].patch_size
+        if recipe.crop_size != (side, side) or side % patch:
+            raise ValueError(
+                f"crop_size must be square for TimeSformer, and a multiple of {patch}. Received "
+                f"{recipe.crop_size}."
+            )
+        return recipe

@@ -84,6 +84,7 @@ def checked(arguments: Arguments) -> tuple[Recipe, Parts]:
     arguments.check()
     recipe = arguments.made_recipe()
     runtime.choose_threads(arguments.threads)
+    arguments.check_weights(recipe)
 
     from experiments.clip_parts import Parts
 

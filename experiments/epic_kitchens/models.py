@@ -33,8 +33,6 @@ def build_model(arguments: Arguments, recipe: Recipe, num_classes: int) -> keras
     """
     size = SIZES[arguments.size_name]
     side = recipe.crop_size[0]
-    if recipe.crop_size != (side, side):
-        raise ValueError(f"crop_size must be square for TimeSformer. Received {recipe.crop_size}.")
     timesformer = build_timesformer(
         num_classes,
         num_frames=recipe.num_frames,

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
 from tyro.conf import Positional
 
 from experiments import runtime
 from experiments.endings import run_command
+from experiments.runs import SCORER, require_model
+from preprocess.command_line import parse_arguments
 
 EXIT_DIFFERS = 1
 _SUFFIX = ".onnx"
@@ -48,7 +49,7 @@ def main(prog: str, words: Sequence[str]) -> int:
         prog: what is typed before the arguments, such as `python -m experiments.export`.
         words: the arguments.
     """
-    arguments = tyro.cli(ExportArguments, prog=prog, args=list(words))
+    arguments = parse_arguments(ExportArguments, prog=prog, args=list(words))
 
     return run_command(
         lambda: _export(arguments),
@@ -93,6 +94,12 @@ def _check(arguments: ExportArguments, files: Sequence[Path]) -> None:
     model, out, video = arguments.model, arguments.out, arguments.frames
     if not model.exists():
         raise ValueError(f"A finished run's directory, or a .keras file, is needed. No {model}.")
+    if model.is_dir() and not (model / SCORER).is_file():
+        require_model(model)
+    if model.is_file() and model.suffix != ".keras":
+        raise ValueError(
+            f"A finished run's directory, or a .keras file, is needed. Received {model}."
+        )
     if out.suffix != _SUFFIX:
         raise ValueError(f"The file to write must be called NAME{_SUFFIX}. Received {out}.")
     if video is not None and not video.exists():

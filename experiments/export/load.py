@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.clip_model import FILE, MODEL, read_model
+from experiments.clip_model import read_model
 from experiments.export.about import About
 from experiments.export.subjects import ClipSubject, PictureSubject, Subject
 from experiments.highlights.scoring import scorer
 from experiments.highlights.scoring.pictures import PictureSettings
 from experiments.keras_files import load_keras_model
+from experiments.runs import MODEL, MODEL_SETTINGS
 
 _SCORER_CLASSES = ("no highlight", "highlight")
 
@@ -31,7 +32,7 @@ def load_subject(path: Path) -> Subject:
         raise ValueError(
             f"A finished run's directory, or a .keras file, is needed. Received {path}."
         )
-    if path.name == MODEL and path.with_name(FILE).is_file():
+    if path.name == MODEL and path.with_name(MODEL_SETTINGS).is_file():
         return ClipSubject(*read_model(path.parent))
     return PictureSubject(load_keras_model(path), About("pictures"))
 

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import tyro
 from tyro.conf import Positional
 
 from experiments import runtime
 from experiments.endings import run_command
-from experiments.run_directory import CLIP_MODEL
-from experiments.runs import require_positive, require_writable
+from experiments.runs import require_model, require_positive, require_writable
+from preprocess.command_line import did_you_mean, parse_arguments
 
 if TYPE_CHECKING:
     from experiments.prediction.model import WindowModel
@@ -22,16 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PredictArguments:
-    """Say what videos show, with the model of a finished run.
+    """Say what videos show, with the model of a finished run of any job on clips.
 
     Of each video NAME.csv has a row a window, NAME.json the classes of all, and
     NAME.annotated.mp4 shows both in the picture; predictions.csv has a row a video.
     """
 
     paths: Positional[tuple[Path, ...]]
-    """Videos, folders of videos, and patterns such as 'videos/*.mp4'; a file whose name begins with
-    a dash as ./-x.mp4."""
-    run: Path
+    """The run, unless --run names it, then videos, folders of videos, and patterns such as
+    'videos/*.mp4'; a file whose name begins with a dash as ./-x.mp4."""
+    run: Path | None = None
     """Directory of a finished run, as runs/NAME; or what its export has written, NAME.onnx."""
     out: Path | None = None
     """Folder of results; by default predictions in the run's directory, or NAME.predictions."""
@@ -58,7 +57,7 @@ def main(prog: str, args: Sequence[str]) -> int:
         prog: what is typed before the arguments, such as `python -m experiments.ucf101 predict`.
         args: the arguments.
     """
-    arguments = tyro.cli(PredictArguments, prog=prog, args=list(args))
+    arguments = parse_arguments(PredictArguments, prog=prog, args=list(args))
 
     going_on = "The videos that were told of are done; the same command does all again."
     return run_command(lambda: _predict(arguments), going_on=lambda: going_on)
@@ -71,22 +70,12 @@ def _predict(arguments: PredictArguments) -> int:
     require_positive(arguments, ("hop", "rolling"))
     views = Views.parse(arguments.views)
     threads = runtime.choose_threads(arguments.threads)
-    run = arguments.run
-    is_onnx = run.suffix == ".onnx" and run.is_file()
-    if not run.is_dir() and not is_onnx:
-        raise ValueError(
-            f"--run must be the directory of a finished run, or an .onnx file. Received {run}."
-        )
-    usual = run.with_suffix(".predictions") if is_onnx else run / "predictions"
+    run, paths = _run_and_videos(arguments)
+    usual = run / "predictions" if run.is_dir() else run.with_suffix(".predictions")
     out = arguments.out or usual
-    if not arguments.paths:
-        raise ValueError("A video or a folder of videos must be named.")
-    find_videos(arguments.paths, out)
-    if run.is_dir() and not (run / CLIP_MODEL).is_file():
-        raise ValueError(
-            f"A finished run's directory is needed, which holds {CLIP_MODEL}. {run} does not; name "
-            "another, or train one."
-        )
+    find_videos(paths, out)
+    if run.is_dir():
+        require_model(run)
     require_writable(out)
     if arguments.annotate:
         from experiments.annotation import require_encoders
@@ -98,7 +87,7 @@ def _predict(arguments: PredictArguments) -> int:
 
     print(f"{len(model.class_names)} classes, from {run}; {threads}")
     code = predict_paths(
-        *(model, arguments.paths, out),
+        *(model, paths, out),
         hop=arguments.hop,
         rolling=arguments.rolling,
         annotate=arguments.annotate,
@@ -107,6 +96,36 @@ def _predict(arguments: PredictArguments) -> int:
     )
     print(f"Results: {out}")
     return code
+
+
+def _run_and_videos(arguments: PredictArguments) -> tuple[Path, tuple[Path, ...]]:
+    """The run, by --run or before the videos.
+
+    Raises:
+        ValueError: if either is missing, or there is no model in the run.
+    """
+    run, paths = arguments.run, arguments.paths
+    if run is None and paths:
+        run, *rest = paths
+        paths = tuple(rest)
+    if run is None or not paths:
+        raise ValueError("A finished run and videos are needed: RUN VIDEO..., as runs/NAME a.mp4.")
+    if not run.exists() or (run.is_file() and run.suffix != ".onnx"):
+        raise ValueError(
+            "The run must be the directory of a finished run, or an .onnx file. "
+            f"Received {run}; name it first, or with --run.{_similar(run)}"
+        )
+    if run.is_dir():
+        require_model(run)
+    return run, paths
+
+
+def _similar(run: Path) -> str:
+    """A directory beside a missing one that has nearly its name, as a sentence."""
+    if run.exists() or not run.parent.is_dir():
+        return ""
+    meant = did_you_mean(run.name, [path.name for path in run.parent.iterdir()])
+    return f" {meant}" if meant else ""
 
 
 def _load(run: Path, views: Views, threads: runtime.Threads) -> WindowModel:

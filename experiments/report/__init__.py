@@ -20,6 +20,7 @@ from tyro.conf import Positional
 from experiments.endings import run_command
 from experiments.run_directory import Run, read_run, write_atomically
 from experiments.run_files import RunFileError
+from preprocess.command_line import parse_arguments
 
 if TYPE_CHECKING:
     from experiments.report.clips import Sampling, Shards
@@ -123,10 +124,8 @@ def page_html(title: str, parts: Sequence[object]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Rebuild the report; the exit status."""
-    import tyro
-
     prog = "python -m experiments.report"
-    arguments = tyro.cli(Arguments, prog=prog, description=__doc__, args=argv)
+    arguments = parse_arguments(Arguments, prog=prog, description=__doc__, args=argv)
 
     def rebuild() -> int:
         print(f"wrote {_rebuild(arguments)}")

@@ -18,6 +18,7 @@ from experiments.endings import run_command
 from experiments.environment import describe_environment, git_commit, peak_rss_bytes
 from experiments.results.records import FIELDS, append_record, plain, read_records, refuse_unknown
 from experiments.run_directory import write_atomically
+from preprocess.command_line import parse_arguments
 
 __all__ = [
     "append_record",
@@ -69,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     flags = (tyro.conf.FlagCreatePairsOff,)
     prog = "python -m experiments.results"
-    arguments = tyro.cli(Arguments, prog=prog, description=__doc__, args=argv, config=flags)
+    arguments = parse_arguments(Arguments, prog=prog, description=__doc__, args=argv, config=flags)
     return run_command(
         lambda: _write_pages(arguments),
         going_on=lambda: "The same command writes the pages anew.",

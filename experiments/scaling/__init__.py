@@ -17,6 +17,7 @@ from tyro.conf import arg
 
 from experiments.endings import run_command
 from experiments.scaling.assumptions import Assumptions
+from preprocess.command_line import parse_arguments
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,7 @@ class Arguments(Assumptions):
 
 def main(args: list[str] | None = None) -> int:
     """The command line. Returns the exit code."""
-    import tyro
-
-    arguments = tyro.cli(Arguments, prog="python -m experiments.scaling", args=args)
+    arguments = parse_arguments(Arguments, prog="python -m experiments.scaling", args=args)
     return run_command(
         lambda: _run(arguments),
         going_on=lambda: "Nothing is kept; the same command simulates anew.",
@@ -42,11 +41,13 @@ def main(args: list[str] | None = None) -> int:
 
 def _run(arguments: Arguments) -> int:
     from experiments.run_directory import write_atomically
+    from experiments.runs import require_place
     from experiments.scaling.cells import all_cells, all_changes
     from experiments.scaling.pictures import job_png
     from experiments.scaling.tables import blocks, cells_csv, fill
 
     arguments.check()
+    require_place(arguments.out)
     page = arguments.page.read_text(encoding="utf-8") if arguments.page else None
     cells = all_cells(arguments)
     made = blocks(cells, all_changes(arguments))

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import tyro
 from tyro.conf import arg
 
 from experiments.endings import run_command
 from experiments.threads.workloads import WorkloadName
+from preprocess.command_line import parse_arguments
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Arguments:
 
 def main(args: list[str] | None = None) -> int:
     """The command line. Returns the exit code."""
-    arguments = tyro.cli(Arguments, prog="python -m experiments.threads", args=args)
+    arguments = parse_arguments(Arguments, prog="python -m experiments.threads", args=args)
     from experiments.threads.job import run, show
 
     return run_command(

@@ -18,12 +18,15 @@ from experiments.recommendations import (
     recommendations_path,
 )
 from experiments.run_directory import write_atomically
+from experiments.runs import require_place
 from experiments.runtime import choose_threads
 from experiments.threads import Arguments, report
 from experiments.threads.measuring import Measured, measure_work
 from experiments.threads.progress import BudgetProgress
 from experiments.threads.space import WORKLOADS, Space, parse_settings
+from preprocess.clips import holds_videos
 from preprocess.machine import Machine, read_machine
+from preprocess.reader import open_shards
 
 
 def run(arguments: Arguments) -> int:
@@ -94,6 +97,13 @@ def _check(arguments: Arguments) -> None:
         folder = getattr(arguments, name)
         if folder is not None and not folder.is_dir():
             raise ValueError(f"--{name} must name a folder. Received {folder}.")
+    if arguments.shards is not None:
+        open_shards(arguments.shards).close()
+    if arguments.videos is not None and not holds_videos(arguments.videos):
+        raise ValueError(f"--videos must hold videos. There are none in {arguments.videos}.")
+    require_place(arguments.out)
+    if arguments.keep:
+        require_place(recommendations_path().parent, flag="XDG_CACHE_HOME")
 
 
 def _text(arguments: Arguments, measured: Measured) -> str:

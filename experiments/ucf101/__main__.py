@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import sys
 
+from preprocess.command_line import parse_arguments
+
 _HELP = """Train and evaluate a model on UCF101's videos, or any others.
 
-`python -m experiments.ucf101 predict VIDEO --run runs/NAME` says what videos show; --help after
-predict tells more.
+`python -m experiments.ucf101 predict runs/NAME VIDEO` says what videos show; --help after predict
+tells more.
 """
 
 
 def main() -> int:
     """The command line. Returns the exit code."""
-    import tyro
-
     from experiments.clip_command import carry_out
     from experiments.ucf101.arguments import Arguments
     from experiments.ucf101.job import MODULE, run
@@ -24,7 +24,7 @@ def main() -> int:
         from experiments.prediction.command import main as predict
 
         return predict(f"{prog} predict", sys.argv[2:])
-    arguments = tyro.cli(Arguments, prog=prog, description=_HELP)
+    arguments = parse_arguments(Arguments, prog=prog, description=_HELP, commands=["predict"])
     return carry_out(lambda: run(arguments), MODULE)
 
 

@@ -10,6 +10,7 @@ from experiments.clip_arguments import ClipArguments, Strategy
 from experiments.runs import require_fold
 from experiments.ucf101.recipes import ModelName, Recipe, recipe_for, reduced
 from preprocess.catalog import UCF101
+from preprocess.command_line import did_you_mean
 
 RANDOM_WEIGHTS = "random"
 
@@ -76,6 +77,19 @@ class Arguments(ClipArguments):
                 "torchvision's resnet152-394f9c45.pth from https://download.pytorch.org/models/ is "
                 "such a file; --weights random is for trials only."
             )
+
+    def check_weights(self) -> None:
+        """Raise ValueError for a file of weights that does not fit; it is read, without Keras."""
+        if self.weights in (None, RANDOM_WEIGHTS):
+            return
+        from experiments.resnet_weights import require_resnet
+
+        file = Path(str(self.weights))
+        if not file.exists() and (meant := did_you_mean(file.name, [RANDOM_WEIGHTS])):
+            raise ValueError(
+                f"--weights must be a file or {RANDOM_WEIGHTS}. Received {file}. {meant}"
+            )
+        require_resnet(file, self.resnet_depth)
 
     def made_recipe(self) -> Recipe:
         """The recipe with the flags that override it.

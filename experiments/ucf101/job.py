@@ -78,6 +78,7 @@ def _checked(arguments: Arguments) -> tuple[Recipe, Task, Parts]:
     runtime.choose_threads(arguments.threads)
     task = read_task(arguments.distribute, arguments.out)
     require_memory(arguments, recipe, len(arguments.classes or UCF101.class_names))
+    arguments.check_weights()
 
     from experiments.clip_parts import Parts
 

@@ -21,7 +21,8 @@ def test_settings_that_cannot_be_are_an_error_of_the_model(
     tmp_path: Path, changes: dict[str, object]
 ) -> None:
     """Red when the error does not say which model it is of."""
-    from experiments.clip_model import ClipModelError, read_model
+    from experiments.clip_model import read_model
+    from experiments.runs import ClipModelError
 
     (tmp_path / "model.json").write_text(json.dumps(GOOD | changes))
     with pytest.raises(ClipModelError, match=str(tmp_path)):

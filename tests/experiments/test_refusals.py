@@ -6,9 +6,9 @@ Every command here runs in an empty folder of its own, in which any such work is
 from __future__ import annotations
 
 import csv
-import importlib
 import itertools
 import os
+import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +18,7 @@ import pytest
 from preprocess.catalog import DEMO
 
 Command = Callable[..., tuple[int, str]]
+pytestmark = pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")  # runpy's
 
 
 @pytest.fixture
@@ -35,15 +36,10 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.Captu
 
     def run(module: str, *words: object) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", [module, *map(str, words)])
-        found = importlib.import_module(module)
-        if hasattr(found, "__path__"):
-            found = importlib.import_module(f"{module}.__main__")
-        try:
-            code = found.main()
-        except SystemExit as end:  # tyro's
-            code = end.code
+        with pytest.raises(SystemExit) as end:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
         said = capfd.readouterr()
-        return int(code or 0), said.out + said.err
+        return int(end.value.code or 0), said.out + said.err
 
     return run
 
@@ -253,3 +249,153 @@ def test_the_clips_of_the_demo_are_known_before_it_is_rendered(
     assert known.class_names == DEMO.class_names
     some = datasets.clips_to_open(UCF11, videos=None, shards=None, classes=["left_aac"])
     assert {clip.class_name for clip in some.clips} == {"left_aac"}
+
+
+@pytest.mark.parametrize("job", [*JOBS, "preprocess"])
+def test_a_folder_of_videos_is_no_directory_of_shards(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, job: str
+) -> None:
+    """Red when the advice is to write shards among the videos, or that is done."""
+    (tmp_path / "videos" / "class").mkdir(parents=True)
+    (tmp_path / "videos" / "class" / "a.mp4").touch()
+    if job == "preprocess":
+        monkeypatch.undo()
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("preprocess.__main__.answer_signals", lambda going_on: None)
+        code, said = command("preprocess", "folder", "videos", "videos")
+        assert "Shards need a directory of their own. videos holds videos" in said
+    else:
+        code, said = command(*JOBS[job], "--shards", "videos")
+        assert "videos holds videos, not the shards" in said
+        assert "python -m preprocess folder videos SHARDS" in said
+    assert code == 2
+    assert os.listdir(tmp_path / "videos") == ["class"]
+
+
+def write_run(path: Path, *names: str) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (path / name).write_text("{}")
+    return path
+
+
+LATE = {
+    "crossval: a fold": (["experiments.crossval", "--folds", 0, 7], "Received 7"),
+    "crossval: a set": (["experiments.crossval", "--settings", "", "inputz=raw"], "mean inputs?"),
+    "crossval: a flag": (["experiments.crossval", "--flags=--maxlne 3"], "did you mean --maxlen?"),
+    "crossval: videos": (["experiments.crossval", "--flags=--videos no"], "no does not exist"),
+    "crossval: a file": (["experiments.crossval", "--name", "../file"], "file is a file"),
+    "crossval: nothing": (["experiments.crossval", "--jobs", 0], "--jobs must be"),
+    "predict: no video": (["experiments.predict", "run", "no.mp4"], "no video or folder no.mp4"),
+    "predict: no run": (["experiments.predict", "rnu", "file"], "Did you mean run?"),
+    "predict: a stopped run": (["experiments.ucf11", "predict", "stopped", "file"], "--resume"),
+    "predict: a scorer": (["experiments.ucf101", "predict", "scorer", "file"], "highlights run"),
+    "predict: only a run": (["experiments.predict", "run"], "RUN VIDEO..."),
+    "predict: out": (["experiments.predict", "run", "file", "--out", "file"], "file is a file"),
+    "export: no run": (["experiments.export", "file", "a.onnx"], "a .keras file, is needed"),
+    "export: a stopped run": (["experiments.export", "stopped", "a.onnx"], "--resume"),
+    "threads: no videos": (["experiments.threads", "--videos", "run"], "There are none in run"),
+    "threads: no shards": (["experiments.threads", "--shards", "run"], "No shards in run"),
+    "threads: out": (["experiments.threads", "--out", "file"], "file is a file"),
+    "bench: out": (["experiments.bench_tt", "--out", "file/a"], "file is a file"),
+    "bench: run": (["experiments.bench_timesformer", "--run", "stopped"], "--resume"),
+    "scaling: out": (["experiments.scaling", "--out", "file"], "file is a file"),
+    "ucf101: weights": (
+        ["experiments.ucf101", "--model", "resnet-crnn", "--weights", "radnom"],
+        "Did you mean random?",
+    ),
+    "ucf101: no weights": (
+        ["experiments.ucf101", "--model", "resnet-crnn", "--weights", "file"],
+        "do not fit a ResNet-18",
+    ),
+    "epic: weights": (["experiments.epic_kitchens", "train", "--weights", "file"], "Received file"),
+    "epic: blocks": (
+        ["experiments.epic_kitchens", "train", "--freeze", 9, "--weights", "file"],
+        "at most 4",
+    ),
+    "epic: folds": (["experiments.epic_kitchens", "train", "--folds", 3, "--fold", 1], "--fold 1"),
+    "a range": (["experiments.ucf11", "--set", "head_dropout=1.5"], "must be in [0, 1). Received"),
+    "an odd crop": (
+        ["experiments.epic_kitchens", "train", "--set", "crop_size=[60,60]"],
+        "multiple of 8",
+    ),
+    "GPUs": (["experiments.ucf11", "--distribute", "gpus"], "it finds none"),
+    "records": (["experiments.ucf11", "--record"], "must have the columns"),
+}
+
+
+@pytest.mark.parametrize("case", LATE)
+def test_a_refusal_comes_before_the_work(command: Command, tmp_path: Path, case: str) -> None:
+    """Red when it comes after rendering, decoding, training or the start of TensorFlow."""
+    (tmp_path / "file").touch()
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "results.csv").write_text("date,score\n1,2\n")
+    write_run(tmp_path / "run", "config.json", "model.json")
+    write_run(tmp_path / "stopped", "config.json")
+    write_run(tmp_path / "scorer", "config.json", "scorer.json")
+    words, message = LATE[case]
+    code, said = command(*words)
+    assert code == (1 if case.startswith("bench") else 2)
+    assert message in said
+    assert "Traceback" not in said
+    assert sorted(os.listdir(tmp_path)) == ["experiments", "file", "run", "scorer", "stopped"]
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["experiments.ucf11", "--recipe", "tunned"], "--recipe tunned: did you mean tuned?"),
+        (["experiments.ucf11", "--recipe=Paper"], "did you mean paper?"),
+        (["experiments.ucf11", "--eposch", 3], "--eposch: did you mean --epochs?"),
+        (["experiments.ucf11", "--no-determinstic"], "did you mean --no-deterministic?"),
+        (["experiments.ucf11", "--distribute", "wokers"], "did you mean workers?"),
+        (["experiments.ucf11", "prdict", "run", "a.mp4"], "prdict: did you mean predict?"),
+        (["experiments.ucf11", "--set", "optimzer=adam"], "--set takes NAME=VALUE"),
+        (["experiments.ucf11", "--set", "schedule=cosin"], "Did you mean cosine?"),
+        (["experiments.ucf11", "--set", "kernel_initializer=he_nromal"], "mean he_normal?"),
+        (["experiments.ucf11", "--threads", "atuo"], "Did you mean auto?"),
+        (["experiments.ucf101", "--model", "resnet_crnn"], "did you mean resnet-crnn?"),
+        (["experiments.ucf101", "--split", "oficial"], "did you mean official?"),
+        (["experiments.ucf101", "--head", "gpa"], "did you mean gap?"),
+        (["experiments.ucf101", "--classes", "left_aab"], "Did you mean left_"),
+        (["experiments.epic_kitchens", "trian"], "Did you mean train?"),
+        (["experiments.epic_kitchens", "train", "--size", "smal"], "did you mean small?"),
+        (["experiments.epic_kitchens", "train", "--freeze", "hed"], "Did you mean head?"),
+        (["experiments.crossval", "--cells", "gru", "lstn"], "--cells lstn: did you mean lstm?"),
+        (["experiments.threads", "--workload", "alexnte"], "did you mean alexnet?"),
+        (["experiments.highlights", "reviw"], "reviw: did you mean review?"),
+        (["experiments.predict", "a", "b", "--anotate"], "did you mean --annotate?"),
+        (["experiments.results", "--chek"], "did you mean --check?"),
+        (["preprocess", "ufc11", "a", "b"], "ufc11: did you mean ucf11?"),
+        (["preprocess", "foldr", "a", "b", "--stirde", 2], "--stirde: did you mean --stride?"),
+        (["preprocess", "folder", "a", "b", "--compression", "lzr"], "did you mean lz4?"),
+        (["weights", "fecth", "alexnet"], "fecth: did you mean fetch?"),
+        (["weights", "fetch", "alexnt"], "Did you mean alexnet?"),
+        (["weights", "convert", "a.npz", "a.safetensors", "--model", "vg16"], "mean vgg16?"),
+    ],
+)
+def test_misspelt_names(command: Command, words: list[object], meant: str) -> None:
+    """Of sub-commands, flags, fixed choices, recipes' values, models, data sets and weights."""
+    code, said = command(*words)
+    assert (code, meant in said) == (2, True), said
+
+
+def test_a_list_of_windows_is_refused_before_videos_are_timed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from preprocess.errors import PreprocessError
+    from preprocess.windows import write_windows
+
+    def work(*words: object) -> None:
+        raise AssertionError("work has begun")
+
+    monkeypatch.setattr("preprocess.windows._timestamps", work)
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "a.mp4").touch()
+    (tmp_path / "mine.csv").write_text("video,label\n")
+    (tmp_path / "folder.csv").mkdir()
+    for name, message in (("mine.csv", "is not this list"), ("folder.csv", "cannot be written")):
+        with pytest.raises(PreprocessError, match=message):
+            write_windows(tmp_path / "videos", tmp_path / name, num_windows=3)
+    with pytest.raises(AssertionError, match="work has begun"):
+        write_windows(tmp_path / "videos", tmp_path / "new.csv", num_windows=3)

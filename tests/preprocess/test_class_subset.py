@@ -45,10 +45,10 @@ def test_the_order_is_that_of_the_data_set(wanted: list[str]) -> None:
     ("wanted", "message"),
     [
         ([], "at least one class"),
-        (["archery"], r"101 classes here. Received archery; is it Archery\?"),
-        (["YoYo", "BowlingBall"], r"Received BowlingBall; is it Bowling\?"),
-        (["handstandpushup"], r"is it HandstandPushups\?"),
-        (["xyzzy"], "they are ApplyEyeMakeup, ApplyLipstick"),
+        (["archery"], r"101 classes here. Received archery. Did you mean Archery\?"),
+        (["YoYo", "BowlingBall"], r"Received BowlingBall. Did you mean Bowling\?"),
+        (["handstandpushup"], r"Did you mean HandstandPushups\?"),
+        (["xyzzy"], "They are ApplyEyeMakeup, ApplyLipstick"),
         (["YoYo", "Archery", "YoYo"], "Received YoYo twice"),
     ],
 )
@@ -118,7 +118,7 @@ def test_the_command(videos: Path, tmp_path: Path, command: Run) -> None:
     assert "ucf101: 6 clips extracted" in done.stdout
     done = command("ucf101", videos, tmp_path / "t", "--classes", "Yoyo")
     assert done.returncode == 2
-    assert done.stderr.strip().endswith("Received Yoyo; is it YoYo?")
+    assert done.stderr.strip().endswith("Received Yoyo. Did you mean YoYo?")
     done = command("ucf101", videos, tmp_path / "t", "--classes", "Biking")
     assert f"No clips of Biking in {videos}" in done.stderr
     assert not (tmp_path / "t").exists()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Union
 
-import tyro
 from tyro.conf import subcommand
 
 from experiments.endings import run_command
@@ -15,13 +14,14 @@ from experiments.highlights.commands.reel import Reel
 from experiments.highlights.commands.review import Review
 from experiments.highlights.commands.run import Run
 from experiments.highlights.commands.train import Train
+from preprocess.command_line import parse_arguments
 
 COMMANDS = (Demo, Extract, Train, Run, Review, Reel, Labels)
 
 
 def main(args: list[str] | None = None) -> int:
     """The command line. Returns the exit code."""
-    command = tyro.cli(
+    command = parse_arguments(
         _commands(), prog="python -m experiments.highlights", description=__doc__, args=args
     )
     return run_command(

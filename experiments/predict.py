@@ -1,0 +1,14 @@
+"""The command `python -m experiments.predict RUN VIDEO...`: what videos show, by any trained run.
+
+The same as `predict` of the jobs that train a model of clips: experiments.ucf11,
+experiments.ucf101 and experiments.epic_kitchens.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from experiments.prediction.command import main
+
+if __name__ == "__main__":
+    sys.exit(main("python -m experiments.predict", sys.argv[1:]))
