@@ -79,5 +79,6 @@ def scores(
         "accuracy_best": accuracies["best"],
         "validation_accuracy": chosen.validation_accuracy,
         "train_accuracy": chosen.train_accuracy,
+        "epochs_run": len(history.epochs),
         "frames_per_second": history.frames_per_second,
     }

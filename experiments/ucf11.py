@@ -319,6 +319,7 @@ def _settings(arguments: Arguments, recipe: Recipe, shards: Shards, split: Split
         "stride": _stride(arguments, shards),
         "policy": arguments.policy,
         "epochs": recipe.epochs,
+        "recipe_epochs": RECIPES[arguments.recipe].epochs,
         "batch_size": recipe.batch_size,
     }
 

@@ -123,15 +123,18 @@ class Arguments(ClipArguments):
         )
         fit_timesformer(read_timesformer(self.weights), wanted.shapes())
 
+    def plain_recipe(self) -> Recipe:
+        """The recipe as it is, without flags that override it."""
+        recipe = RECIPES[self.recipe]
+        return for_demo(recipe) if self.on_demo else sized(recipe, self.size_name)
+
     def made_recipe(self) -> Recipe:
         """The recipe with the flags that override it.
 
         Raises:
             ValueError, PreprocessError: if they do not fit.
         """
-        recipe = RECIPES[self.recipe]
-        recipe = for_demo(recipe) if self.on_demo else sized(recipe, self.size_name)
-        recipe = self.overridden(recipe, {"mixup": self.mixup})
+        recipe = self.overridden(self.plain_recipe(), {"mixup": self.mixup})
         side, patch = recipe.crop_size[0], SIZES[self.size_name].patch_size
         if recipe.crop_size != (side, side) or side % patch:
             raise ValueError(

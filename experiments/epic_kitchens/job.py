@@ -180,5 +180,6 @@ def _settings(
         "stride": shards.stride,
         "policy": arguments.policy,
         "epochs": recipe.epochs,
+        "recipe_epochs": arguments.plain_recipe().epochs,
         "batch_size": recipe.batch_size,
     }

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from experiments import formatting
 from experiments.metrics import Spread, mean_and_spread
+from experiments.recipes import RECIPES
+from experiments.results.markdown import text
+from preprocess.catalog import DATASETS
 
 Record = dict[str, Any]  # a row of results.csv by column
 
 _KEY = (
-    *("experiment", "dataset", "num_clips", "split", "num_folds", "model", "recipe"),
-    *("maxlen", "stride", "policy", "epochs", "batch_size"),
+    *("experiment", "dataset", "num_clips", "num_classes", "split", "num_folds", "model"),
+    *("recipe", "maxlen", "stride", "policy", "epochs", "batch_size"),
 )
+# What rows that look alike may differ in, and how that is told.
+_DIFFERENCES = {
+    "policy": "{}",
+    "maxlen": "maxlen {}",
+    "stride": "stride {}",
+    "batch_size": "batches of {}",
+    "num_folds": "{} folds",
+    "num_clips": "{} clips",
+    "num_classes": "{} classes",
+    "epochs": "{} epochs",
+    "experiment": "experiments.{}",
+}
 # Flags that a column already tells, or that do not change what is learnt.
 _TOLD_FLAGS = {
     *("--tt", "--no-tt", "--cell", "--maxlen", "--stride", "--videos", "--shards", "--split"),
@@ -57,6 +72,33 @@ class Group:
         """Whether the recipe was run as it is, without changed settings."""
         return not self.other_flags and " " not in (self["recipe"] or "")
 
+    @property
+    def recipe_epochs(self) -> int | None:
+        """Epochs of the recipe as it is; None where that is not known."""
+        return _recipe_epochs(self.rows[-1])
+
+    @property
+    def has_whole_data(self) -> bool:
+        """Whether the data set is one of the catalogue, and all of its clips were there."""
+        known = DATASETS.get(self["dataset"] or "")
+        if known is None:
+            return False
+        return (self["num_clips"], self["num_classes"]) == (
+            known.num_clips,
+            len(known.class_names),
+        )
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the recipe was run as it is, with its own epochs, on a whole data set."""
+        return (
+            self.is_plain
+            and not self.failed
+            and self.has_whole_data
+            and self.recipe_epochs is not None
+            and self["epochs"] == self.recipe_epochs
+        )
+
     def spread(self, column: str) -> Spread | None:
         """Over folds, each seed's apart: a seed deals its own. None if no row has the column."""
         values = [row[column] for row in self.rows if row[column] is not None]
@@ -74,7 +116,7 @@ def group_rows(rows: Iterable[Record]) -> list[Group]:
     for number, row in enumerate(rows, start=1):
         flags = other_flags(row["command"] or "")
         outcome = "ok" if _succeeded(row) else row["status"]
-        key = (*(row[column] for column in _KEY), flags, outcome)
+        key = (*(row[column] for column in _KEY), _recipe_epochs(row), flags, outcome)
         members.setdefault(key, []).append((number, row))
     return [_group(found) for found in members.values()]
 
@@ -93,6 +135,36 @@ def other_flags(command: str) -> str:
         if keeping:
             kept.append(word)
     return shlex.join(kept)
+
+
+def epochs_cell(group: Group) -> str:
+    """Epochs that were run, of those of the recipe: "15 of 100", "12 to 17 of 40"."""
+    counts = {row["epochs_run"] or row["epochs"] for row in group.rows} - {None}
+    if not counts:
+        return formatting.ABSENT
+    run = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
+    return run if group.recipe_epochs is None else f"{run} of {group.recipe_epochs}"
+
+
+def told_apart(groups: Sequence[Group], look: Callable[[Group], Any]) -> list[str]:
+    """Of each group, in words, what it differs in from those that look like it; "" for nothing.
+
+    Args:
+        groups: of one table.
+        look: what the table shows of a group, its figures apart.
+    """
+    told = []
+    for group in groups:
+        alike = [other for other in groups if look(other) == look(group)]
+        words = [
+            form.format(text(group[column]))
+            for column, form in _DIFFERENCES.items()
+            if len({other[column] for other in alike}) > 1
+        ]
+        if len({other.other_flags for other in alike}) > 1:
+            words.append(group.other_flags or "no other flags")
+        told.append(", ".join(words))
+    return told
 
 
 def accuracy_cell(group: Group) -> str:
@@ -119,6 +191,14 @@ def _folds(group: Group, spread: Spread) -> str:
     missing = f" of {wanted}" if wanted and spread.num_values != wanted else ""
     seeds = f" of {num_seeds} seeds" if num_seeds > 1 else ""
     return f"{spread.num_values}{missing} folds{seeds}"
+
+
+def _recipe_epochs(row: Record) -> int | None:
+    """As recorded; rows of before do not say, and then only the UCF11 job's are known."""
+    if row["recipe_epochs"] is not None:
+        return row["recipe_epochs"]
+    name = (row["recipe"] or "").partition(" ")[0]
+    return RECIPES[name].epochs if row["experiment"] == "ucf11" and name in RECIPES else None
 
 
 def _group(found: list[tuple[int, Record]]) -> Group:

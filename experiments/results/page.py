@@ -6,7 +6,14 @@ from collections.abc import Iterable, Sequence
 
 from experiments import formatting
 from experiments.formatting import ABSENT, or_absent
-from experiments.results.groups import Group, Record, accuracy_cell, group_rows
+from experiments.results.groups import (
+    Group,
+    Record,
+    accuracy_cell,
+    epochs_cell,
+    group_rows,
+    told_apart,
+)
 from experiments.results.markdown import code, table, text
 from experiments.results.published import UCF11_ACCURACIES
 from experiments.results.ucf11_section import NOT_RUN, ucf11_section
@@ -48,22 +55,32 @@ def results_page(rows: Sequence[Record]) -> str:
 def results_table_markdown(rows: Sequence[Record]) -> str:
     """The short table of README.md: the paper's figures beside ours, then the other data sets.
 
-    Failed attempts and trials with changed settings are left to docs/results.md.
+    Only recipes as they are, with their own epochs, on whole data sets; the rest is left to
+    docs/results.md.
     """
-    groups = [group for group in group_rows(rows) if group.is_plain and not group.failed]
+    groups = [group for group in group_rows(rows) if group.is_whole]
+    differences = told_apart(groups, lambda g: (g["dataset"], g["model"], g["recipe"], g["split"]))
+    told = dict(zip(map(id, groups), differences, strict=True))
     body: list[Sequence[str]] = []
     for published in UCF11_ACCURACIES:
         if published.our_model is None:
             continue
         ours = [g for g in _of(groups, "ucf11") if g["model"] == published.our_model]
-        body += [_short_row("UCF11", published.system, published.accuracy, g) for g in ours]
+        body += [
+            _short_row("UCF11", published.system, published.accuracy, g, told[id(g)]) for g in ours
+        ]
         if not ours:
-            body.append(_short_row("UCF11", published.system, published.accuracy, None))
+            body.append(
+                ("UCF11", published.system, *[ABSENT] * 5, published.accuracy, NOT_RUN, ABSENT)
+            )
     for group in groups:
         if group["dataset"] != "ucf11":
             model = (group["model"] or ABSENT).upper()
-            body.append(_short_row(group["dataset"], model, ABSENT, group))
-    header = ("Data", "Model", "Recipe", "Split", "Published", "Ours", "Chance")
+            body.append(_short_row(group["dataset"], model, ABSENT, group, told[id(group)]))
+    header = (
+        *("Data", "Model", "Recipe", "Clips", "Classes", "Epochs", "Split"),
+        *("Published", "Ours", "Chance"),
+    )
     return table(header, body)
 
 
@@ -83,12 +100,14 @@ def _dataset(groups: Sequence[Group]) -> list[str]:
     """A sentence on the data and the table of all configurations, failed attempts included."""
     sizes = dict.fromkeys(_size(group) for group in groups)
     header = (
-        *("Model", "Recipe", "Split", "Input", "Accuracy", "Chance", "Validation", "Train"),
-        *("Epochs", "Parameters", "Compression: layer", "Kernel", "Frames/s", "Memory", "Time"),
+        *("Model", "Recipe", "Clips", "Classes", "Epochs", "Split", "Input"),
+        *("Accuracy", "Chance", "Validation", "Train"),
+        *("Parameters", "Compression: layer", "Kernel", "Frames/s", "Memory", "Time"),
         "Rows",
     )
     ordered = sorted(groups, key=lambda g: (g["model"] or "", g["recipe"] or "", g.numbers))
-    body = [_configuration(group) for group in ordered]
+    differences = told_apart(ordered, lambda group: _configuration(group)[:7])
+    body = [_configuration(group, told) for group, told in zip(ordered, differences, strict=True)]
     return [f"Data: {'; '.join(sizes)}.", table(header, body)]
 
 
@@ -96,17 +115,19 @@ def _of(groups: Iterable[Group], dataset: str) -> list[Group]:
     return [group for group in groups if group["dataset"] == dataset]
 
 
-def _configuration(group: Group) -> Sequence[str]:
+def _configuration(group: Group, told: str = "") -> Sequence[str]:
     return (
         (group["model"] or ABSENT).upper(),
-        f"{text(group['recipe'])} {code(group.other_flags)}".strip(),
+        f"{text(group['recipe'])} {code(group.other_flags)}".strip() + (told and f" ({told})"),
+        or_absent(group["num_clips"], formatting.count),
+        text(group["num_classes"]),
+        epochs_cell(group),
         _split(group),
         _input(group),
         accuracy_cell(group),
         or_absent(group["chance"], formatting.share),
         or_absent(group.mean("validation_accuracy"), formatting.share),
         or_absent(group.mean("train_accuracy"), formatting.share),
-        text(group["epochs"]),
         or_absent(group["params"], formatting.count),
         or_absent(group["compression_layer"], formatting.times),
         or_absent(group["compression_kernel"], formatting.times),
@@ -118,13 +139,19 @@ def _configuration(group: Group) -> Sequence[str]:
 
 
 def _details(rows: Sequence[Record]) -> str:
-    header = ("Row", "Date", "Data", "Model", "Fold", "Seed", "Accuracy", "Commit", "Command")
+    header = (
+        *("Row", "Date", "Data", "Clips", "Classes", "Model", "Epochs", "Fold", "Seed"),
+        *("Accuracy", "Commit", "Command"),
+    )
     body = [
         (
             str(number),
             text(row["date"])[:10],
             text(row["dataset"]),
+            or_absent(row["num_clips"], formatting.count),
+            text(row["num_classes"]),
             text(row["model"]),
+            epochs_cell(group_rows([row])[0]),
             text(row["fold"]),
             text(row["seed"]),
             or_absent(row["accuracy"], formatting.share) if _ok(row) else row["status"],
@@ -137,12 +164,20 @@ def _details(rows: Sequence[Record]) -> str:
     return table((*header, "Machine"), body)
 
 
-def _short_row(data: str, model: str, published: str, group: Group | None) -> Sequence[str]:
-    if group is None:
-        return (data, model, ABSENT, ABSENT, published, NOT_RUN, ABSENT)
-    chance = or_absent(group["chance"], formatting.share)
-    recipe, split = text(group["recipe"]), text(group["split"])
-    return (data, model, recipe, split, published, accuracy_cell(group), chance)
+def _short_row(data: str, model: str, published: str, group: Group, told: str) -> Sequence[str]:
+    one_fold = f", 1 of {group['num_folds']} folds" if len(group.rows) == 1 else ""
+    return (
+        data,
+        model,
+        text(group["recipe"]) + (told and f" ({told})"),
+        or_absent(group["num_clips"], formatting.count),
+        text(group["num_classes"]),
+        epochs_cell(group),
+        text(group["split"]),
+        published,
+        accuracy_cell(group) + one_fold,
+        or_absent(group["chance"], formatting.share),
+    )
 
 
 def _size(group: Group) -> str:

@@ -11,15 +11,19 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from experiments.run_directory import write_atomically
 
 FIELDS: dict[str, tuple[str, ...]] = dict.fromkeys(  # field of result.json -> its parts in the CSV
     (
         *("date", "commit", "command", "experiment", "dataset", "num_clips", "num_classes"),
         *("chance", "split", "num_test_clips", "num_test_clips_with_sibling", "fold", "num_folds"),
-        *("seed", "recipe", "model", "maxlen", "stride", "policy", "epochs", "batch_size"),
+        *("seed", "recipe", "model", "maxlen", "stride", "policy", "epochs", "epochs_run"),
+        *("recipe_epochs", "batch_size"),
         *("params", "tt_params", "compression_kernel", "compression_layer"),
         *("accuracy", "accuracy_interval", "accuracy_top5", "accuracy_last", "accuracy_best"),
         *("validation_accuracy", "train_accuracy", "frames_per_second", "wall_seconds"),
@@ -42,6 +46,9 @@ TEXT_COLUMNS = {
     *(column for column in COLUMNS if column.startswith("versions.")),
 }
 
+# Columns that files of before do not have; their rows have None there.
+ADDED_COLUMNS = ("epochs_run", "recipe_epochs")
+
 Record = dict[str, Any]  # column -> text, number or None
 
 
@@ -49,21 +56,22 @@ def append_record(result: dict[str, Any], records: Path) -> None:
     """Append a result as one row; the header is written once.
 
     Several processes may append at once: the file is locked, and a row is one write that is
-    taken back if it does not fit on the disk.
+    taken back if it does not fit on the disk. A file that lacks added columns gets them first.
 
     Raises:
         ValueError: if the file has other columns, or the result other fields.
     """
     row = _csv_line([_cell(value) for value in flatten(result).values()])
     records.parent.mkdir(parents=True, exist_ok=True)
-    with records.open("a+b") as file:  # closing the file releases the lock
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0)
+    with _locked(records) as file:
         content = file.read()
-        if content:
-            _require_columns(next(csv.reader([content.decode().splitlines()[0]])), records)
-        else:
+        if not content:
             row = _csv_line(COLUMNS) + row
+        elif _columns(next(csv.reader([content.decode().splitlines()[0]])), records) != COLUMNS:
+            rows = [_csv_line(map(_cell, each.values())) for each in read_records(records)]
+            row = "".join([_csv_line(COLUMNS), *rows, row])
+            write_atomically(records, row.encode())
+            return
         if content and not content.endswith(b"\n"):
             row = "\n" + row
         _append_or_take_back(file.fileno(), row.encode(), length=len(content))
@@ -78,8 +86,10 @@ def read_records(records: Path) -> list[Record]:
     try:
         with records.open(newline="", encoding="utf-8") as file:
             reader = csv.reader(file, strict=True)
-            _require_columns(next(reader, []), records)
-            return [_record(cells, f"{records}, line {reader.line_num}") for cells in reader]
+            columns = _columns(next(reader, []), records)
+            return [
+                _record(columns, cells, f"{records}, line {reader.line_num}") for cells in reader
+            ]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{records} is damaged: {error}. Take it from git again.") from error
 
@@ -99,6 +109,19 @@ def flatten(result: dict[str, Any]) -> Record:
     return flat
 
 
+@contextmanager
+def _locked(records: Path) -> Iterator[Any]:
+    """The file, open to read and to append, for this process alone; at its beginning."""
+    while True:
+        with records.open("a+b") as file:  # closing the file releases the lock
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not os.path.samestat(os.fstat(file.fileno()), records.stat()):
+                continue  # another process has put a file with more columns in its place
+            file.seek(0)
+            yield file
+            return
+
+
 def _append_or_take_back(descriptor: int, row: bytes, *, length: int) -> None:
     try:
         written = os.write(descriptor, row)
@@ -110,9 +133,12 @@ def _append_or_take_back(descriptor: int, row: bytes, *, length: int) -> None:
         raise OSError(f"only {written} of a row's {len(row)} bytes fitted; nothing was appended.")
 
 
-def _require_columns(found: Sequence[str], records: Path) -> None:
-    if tuple(found) == COLUMNS:
-        return
+def _columns(found: Sequence[str], records: Path) -> tuple[str, ...]:
+    """The columns of a file, all or without added ones. Raises ValueError for any others."""
+    if tuple(found) == tuple(
+        name for name in COLUMNS if name in found or name not in ADDED_COLUMNS
+    ):
+        return tuple(found)
     missing = [name for name in COLUMNS if name not in found]
     other = [name for name in found if name not in COLUMNS]
     raise ValueError(
@@ -145,15 +171,15 @@ def _cell(value: Any) -> str:
     return " ".join(value.split()) if isinstance(value, str) else json.dumps(value)
 
 
-def _record(cells: Sequence[str], where: str) -> Record:
-    if len(cells) != len(COLUMNS):
+def _record(columns: Sequence[str], cells: Sequence[str], where: str) -> Record:
+    if len(cells) != len(columns):
         raise ValueError(
-            f"a row needs {len(COLUMNS)} cells. Received {len(cells)} in {where}; "
+            f"a row needs {len(columns)} cells. Received {len(cells)} in {where}; "
             "mend or remove it."
         )
-    named = zip(COLUMNS, cells, strict=True)
+    named = dict(zip(columns, cells, strict=True))
     try:
-        return {name: _value(name, cell) for name, cell in named}
+        return {name: _value(name, named.get(name, "")) for name in COLUMNS}
     except ValueError as error:
         raise ValueError(f"a number was expected in {where}: {error}") from error
 

@@ -91,15 +91,18 @@ class Arguments(ClipArguments):
             )
         require_resnet(file, self.resnet_depth)
 
+    def plain_recipe(self) -> Recipe:
+        """The recipe as it is, without flags that override it."""
+        recipe = recipe_for(self.recipe, self.model, varlen=self.varlen)
+        return reduced(recipe, self.model) if self.on_demo else recipe
+
     def made_recipe(self) -> Recipe:
         """The recipe with the flags that override it.
 
         Raises:
             ValueError, PreprocessError: if they do not fit.
         """
-        recipe = recipe_for(self.recipe, self.model, varlen=self.varlen)
-        recipe = reduced(recipe, self.model) if self.on_demo else recipe
-        recipe = self.overridden(recipe, {"head": self.head})
+        recipe = self.overridden(self.plain_recipe(), {"head": self.head})
         if self.model == "conv3d" and recipe.grey and recipe.channels == 3:
             raise ValueError(
                 "channels=3 needs frames in colour, and the recipe stores grey ones. Add --set "

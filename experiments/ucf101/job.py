@@ -147,5 +147,6 @@ def _settings(arguments: Arguments, recipe: Recipe, shards: Shards, split: Split
         "stride": shards.stride,
         "policy": arguments.policy,
         "epochs": recipe.epochs,
+        "recipe_epochs": arguments.plain_recipe().epochs,
         "batch_size": recipe.batch_size,
     }

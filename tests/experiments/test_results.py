@@ -1,5 +1,6 @@
 """Rows: written once and whole, read back, and made into pages."""
 
+import csv
 import fcntl
 import json
 import multiprocessing
@@ -12,9 +13,9 @@ import numpy as np
 import pytest
 
 from experiments import results
-from experiments.results.groups import accuracy_cell, group_rows, other_flags
+from experiments.results.groups import accuracy_cell, epochs_cell, group_rows, other_flags
 from experiments.results.page import fill_block, results_page, results_table_markdown
-from experiments.results.records import COLUMNS, FIELDS
+from experiments.results.records import ADDED_COLUMNS, COLUMNS, FIELDS, flatten
 from tests.processes import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
@@ -25,11 +26,12 @@ def row(**changes):
     """A result of one fold on the demo set."""
     return {
         **{"date": "2025-01-02T03:04:05Z", "commit": "abc123", "experiment": "ucf11"},
-        **{"command": "python -m experiments.ucf11 --tt", "dataset": "demo", "num_clips": 660},
+        **{"command": "python -m experiments.ucf11 --tt", "dataset": "demo", "num_clips": 704},
         **{"num_classes": 11, "chance": 1 / 11, "split": "group", "num_test_clips": 132},
         **{"num_test_clips_with_sibling": 0, "fold": 0, "num_folds": 5, "seed": 0},
         **{"recipe": "tuned", "model": "tt-gru", "maxlen": 450, "stride": 1},
-        **{"policy": "float32", "epochs": 10, "batch_size": 16, "params": 203_435},
+        **{"policy": "float32", "epochs": 20, "batch_size": 16, "params": 203_435},
+        **{"epochs_run": 20, "recipe_epochs": 20},
         **{"tt_params": 3_232, "compression_kernel": 13687.1, "compression_layer": 220.5},
         **{
             "accuracy": 0.9,
@@ -186,8 +188,8 @@ def test_folds_are_put_together_and_a_fold_run_twice_counts_by_its_latest(record
         row(fold=2, accuracy=0.7),
     )
     page = results_page(rows)
-    (cells,) = [cells for cells in table_rows(page, "TT-GRU") if "maxlen 450" in cells[3]]
-    assert cells[4:6] == ["0.600 ± 0.100 (3 of 5 folds)", "0.091"]
+    (cells,) = [cells for cells in table_rows(page, "TT-GRU") if len(cells) > 7]
+    assert cells[7:9] == ["0.600 ± 0.100 (3 of 5 folds)", "0.091"]
     assert cells[-1] == "1, 2, 3, 4"
 
 
@@ -219,9 +221,125 @@ def test_the_readme_leaves_out_trials_with_changed_settings(record):
     assert results_page(rows).partition("## Every row")[0].count("0.900") == 3
 
 
+TOY = {"dataset": "ucf11", "num_clips": 30, "num_classes": 11, "epochs": 2, "epochs_run": 2}
+WHOLE = {"dataset": "ucf11", "num_clips": 1600, "num_classes": 11}
+
+
+def ours(markdown, model="TT-GRU"):
+    """The cells of the README's rows of a model on UCF11."""
+    return [cells for cells in table_rows(markdown, "UCF11") if cells[1] == model]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        TOY,
+        {**WHOLE, "num_clips": 1599},
+        {**WHOLE, "num_classes": 10},
+        {**WHOLE, "epochs": 2, "epochs_run": 2},
+        {**WHOLE, "recipe": "paper", "recipe_epochs": 100, "epochs": 15, "epochs_run": 15},
+        {"dataset": "mine", "num_clips": 500},
+        {"dataset": "demo", "num_clips": 55},
+        {**WHOLE, "experiment": "ucf101", "recipe_epochs": None},
+    ],
+)
+def test_the_readme_shows_whole_runs_only(record, part):
+    """Red when 30 clips and 2 epochs stand beside the published .813."""
+    rows = record(row(**part, accuracy=0.123))
+    readme = results_table_markdown(rows)
+    assert "0.123" not in readme
+    assert ours(readme)[0][7:9] == ["0.813 (unverified)", "not yet run"]
+    page = results_page(rows)
+    assert "0.123" not in page.partition("| Input | Who |")[0]
+    assert "0.123" in page.partition("## Every row")[0]
+
+
+def test_a_whole_run_has_its_clips_classes_and_epochs_beside_it(record):
+    """A run that stopped early has still been given the recipe's own epochs."""
+    rows = record(
+        row(**WHOLE, accuracy=0.7),
+        row(**TOY, accuracy=0.123),
+        row(**{**WHOLE, "epochs_run": 12}, model="tt-lstm", accuracy=0.6),
+    )
+    readme = results_table_markdown(rows)
+    (gru,), (lstm,) = ours(readme), ours(readme, "TT-LSTM")
+    assert gru[2:7] == ["tuned", "1,600", "11", "20 of 20", "group"]
+    assert gru[8] == "0.700 (0.840 to 0.940), 1 of 5 folds"
+    assert lstm[2:6] == ["tuned", "1,600", "11", "12 of 20"]
+    every = results_page(rows).partition("## Every row")[2]
+    details = [line.split(" | ") for line in every.splitlines() if " | ucf11 | " in line]
+    assert [[*cells[3:5], cells[6]] for cells in details] == [
+        ["1,600", "11", "20 of 20"],
+        ["30", "11", "2 of 20"],
+        ["1,600", "11", "12 of 20"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"policy": "mixed_bfloat16"}, ("float32", "mixed_bfloat16")),
+        ({"maxlen": 200}, ("maxlen 450", "maxlen 200")),
+        ({"stride": 2}, ("stride 1", "stride 2")),
+        ({"batch_size": 64}, ("batches of 16", "batches of 64")),
+        ({"num_folds": 4}, ("5 folds", "4 folds")),
+        ({"policy": "mixed_bfloat16", "stride": 2}, ("float32, stride 1", "mixed_bfloat16, s")),
+    ],
+)
+def test_rows_that_look_alike_say_what_differs(record, change, told):
+    rows = record(row(), row(**change), row(model="gru"))
+    cells = table_rows(results_table_markdown(rows), "demo")
+    assert all(f"tuned ({word}" in cells[number][2] for number, word in enumerate(told))
+    assert cells[2][2] == "tuned"
+    configurations = [tuple(cells[:7]) for cells in table_rows(results_page(rows), "TT-GRU")]
+    assert len(set(configurations)) == len(configurations)
+
+
+def write_old(path, *rows):
+    """A file as it was before the columns of ADDED_COLUMNS came."""
+    old = [name for name in COLUMNS if name not in ADDED_COLUMNS]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, old, lineterminator="\n", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(flatten(each) for each in rows)
+
+
+def test_a_file_of_before_is_read_and_gets_the_added_columns(tmp_path):
+    """Red when old rows are refused, lost, or shifted by the added columns."""
+    path = tmp_path / "results.csv"
+    write_old(path, row(recipe="paper", epochs=15, commit="0123"), row(accuracy=0.25))
+    before = results.read_records(path)
+    assert [each["recipe_epochs"] for each in before] == [None, None]
+    (paper, tuned) = group_rows(before)
+    assert (epochs_cell(paper), paper.is_whole) == ("15 of 100", False)
+    assert (epochs_cell(tuned), tuned.is_whole) == ("20 of 20", True)
+    results.append_record(row(epochs_run=7), path)
+    after = results.read_records(path)
+    assert after[:2] == before
+    assert (after[2]["epochs_run"], after[2]["recipe_epochs"]) == (7, 20)
+    assert path.read_text().splitlines()[0] == ",".join(COLUMNS)
+    results.append_record(row(), path)
+    assert len(results.read_records(path)) == 4
+    assert [each.name for each in tmp_path.iterdir()] == ["results.csv"]
+
+
+def test_two_processes_append_to_a_file_of_before(tmp_path):
+    """Red when a row goes to the file that another process has just replaced."""
+    path = tmp_path / "results.csv"
+    write_old(path, row(fold=4))
+    context = multiprocessing.get_context("fork")
+    start = context.Barrier(2)
+    writers = [context.Process(target=append_many, args=(path, start, fold)) for fold in (0, 1)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert len(results.read_records(path)) == 101
+
+
 def test_a_failed_attempt_stays_as_a_row_of_its_own(record):
     page = results_page(record(row(), row(status="failed: out of memory", accuracy=None)))
-    cells = [cells[4] for cells in table_rows(page, "TT-GRU")]
+    cells = [cells[7] for cells in table_rows(page, "TT-GRU") if len(cells) > 7]
     assert cells[-2:] == ["0.900 (0.840 to 0.940)", "failed: out of memory"]
     assert "failed" not in results_table_markdown(record(row()))
 
@@ -236,7 +354,7 @@ def test_data_sets_have_their_own_tables(record):
 
 
 def test_our_ucf11_rows_stand_beside_the_published_figures(record):
-    ours = {"dataset": "ucf11", "split": "random"}
+    ours = {"dataset": "ucf11", "split": "random", "num_clips": 1600}
     every_frame = row(**ours, recipe="other", maxlen=200)  # the reproduction took every 2nd
     page = results_page(record(row(**ours, accuracy=0.8, maxlen=450), every_frame))
     (paper,) = [cells for cells in table_rows(page, "TT-GRU") if len(cells) == 5]
@@ -313,18 +431,22 @@ GOLDEN = """\
 The built-in demo set: rendered clips, 11 classes that differ by motion alone. These rows show that
 the suite works; they compare with no published figure.
 
-Data: 660 clips of 11 classes.
+Data: 704 clips of 11 classes.
 
-| Model | Recipe | Split | Input | Accuracy | Chance | Validation | Train | Epochs | Parameters | \
-Compression: layer | Kernel | Frames/s | Memory | Time | Rows |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
-| TT-GRU | tuned | group (0.0 % with a sibling) | maxlen 450, float32 | 0.900 (0.840 to 0.940) | \
-0.091 | 0.950 | 0.990 | 10 | 203,435 | 220x | 13,687x | 4,200 | 2.0 GB | 5 min 0 s | 1 |
+| Model | Recipe | Clips | Classes | Epochs | Split | Input | Accuracy | Chance | Validation | \
+Train | Parameters | Compression: layer | Kernel | Frames/s | Memory | Time | Rows |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | \
+--- | --- |
+| TT-GRU | tuned | 704 | 11 | 20 of 20 | group (0.0 % with a sibling) | maxlen 450, float32 | \
+0.900 (0.840 to 0.940) | 0.091 | 0.950 | 0.990 | 203,435 | 220x | 13,687x | 4,200 | 2.0 GB | \
+5 min 0 s | 1 |
 
 ## Every row
 
-| Row | Date | Data | Model | Fold | Seed | Accuracy | Commit | Command | Machine |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
-| 1 | 2025-01-02 | demo | tt-gru | 0 | 0 | 0.900 | abc123 | `python -m experiments.ucf11 --tt` | \
+| Row | Date | Data | Clips | Classes | Model | Epochs | Fold | Seed | Accuracy | Commit | \
+Command | Machine |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+| 1 | 2025-01-02 | demo | 704 | 11 | tt-gru | 20 of 20 | 0 | 0 | 0.900 | abc123 | \
+`python -m experiments.ucf11 --tt` | \
 Test \\| CPU, 2 cores, 8.0 GB |
 """
