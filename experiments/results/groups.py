@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from experiments import formatting
@@ -146,12 +147,18 @@ def epochs_cell(group: Group) -> str:
     return run if group.recipe_epochs is None else f"{run} of {group.recipe_epochs}"
 
 
-def told_apart(groups: Sequence[Group], look: Callable[[Group], Any]) -> list[str]:
+def told_apart(
+    groups: Sequence[Group],
+    look: Callable[[Group], Any],
+    *,
+    usual: Mapping[str, Any] = MappingProxyType({}),
+) -> list[str]:
     """Of each group, in words, what it differs in from those that look like it; "" for nothing.
 
     Args:
         groups: of one table.
         look: what the table shows of a group, its figures apart.
+        usual: values by column; any other is told even where no group looks alike.
     """
     told = []
     for group in groups:
@@ -160,6 +167,7 @@ def told_apart(groups: Sequence[Group], look: Callable[[Group], Any]) -> list[st
             form.format(text(group[column]))
             for column, form in _DIFFERENCES.items()
             if len({other[column] for other in alike}) > 1
+            or group[column] != usual.get(column, group[column])
         ]
         if len({other.other_flags for other in alike}) > 1:
             words.append(group.other_flags or "no other flags")

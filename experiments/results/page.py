@@ -32,6 +32,8 @@ held out, save in the recipe `paper`, which validates on the test fold. Chance i
 number of classes. Rows are numbered as in the CSV. "(unverified)" marks a published figure that we
 could not confirm at its source; "{NOT_RUN}" means that no row exists."""
 
+_UCF11_INPUT = {"maxlen": 450, "stride": 1}  # README's command
+
 _ABOUT_DEMO = """\
 The built-in demo set: rendered clips, 11 classes that differ by motion alone. These rows show that
 the suite works; they compare with no published figure."""
@@ -59,7 +61,11 @@ def results_table_markdown(rows: Sequence[Record]) -> str:
     docs/results.md.
     """
     groups = [group for group in group_rows(rows) if group.is_whole]
-    differences = told_apart(groups, lambda g: (g["dataset"], g["model"], g["recipe"], g["split"]))
+    differences = told_apart(
+        groups,
+        lambda group: (group["dataset"], group["model"], group["recipe"], group["split"]),
+        usual={"policy": "float32", **_UCF11_INPUT},
+    )
     told = dict(zip(map(id, groups), differences, strict=True))
     body: list[Sequence[str]] = []
     for published in UCF11_ACCURACIES:

@@ -125,6 +125,18 @@ def test_every_fold_is_looked_at_before_the_first_is_trained(
     assert not (tmp_path / "out" / "fold-0").exists()
 
 
+def test_epic_kitchens_in_its_usual_place_is_its_own_list(command: Command, tmp_path: Path) -> None:
+    """Red when the list is only looked for in --videos, and the default split is refused."""
+    folder = tmp_path / "data" / "epic_kitchens"
+    folder.mkdir(parents=True)
+    header = "participant_id,video_id,start_frame,stop_frame,action_class\n"
+    for part in ("train", "val"):
+        rows = [f"P01,P01_0{number},1,9,{'ab'[number % 2]}\n" for number in range(4)]
+        (folder / f"{part}_action_classes.csv").write_text(header + "".join(rows))
+    with pytest.raises(AssertionError, match="work has begun"):
+        command("experiments.epic_kitchens", "train")
+
+
 @pytest.mark.parametrize(
     ("parts", "message"),
     [

@@ -295,6 +295,14 @@ def test_rows_that_look_alike_say_what_differs(record, change, told):
     assert len(set(configurations)) == len(configurations)
 
 
+def test_a_row_of_other_input_than_the_readmes_says_so(record):
+    """Red when 20 frames of each clip pass for the recipe as README gives it."""
+    rows = record(row(**WHOLE, accuracy=0.7), row(**WHOLE, model="tt-lstm", maxlen=20))
+    readme = results_table_markdown(rows)
+    assert ours(readme)[0][2] == "tuned"
+    assert ours(readme, "TT-LSTM")[0][2] == "tuned (maxlen 20)"
+
+
 def write_old(path, *rows):
     """A file as it was before the columns of ADDED_COLUMNS came."""
     old = [name for name in COLUMNS if name not in ADDED_COLUMNS]

@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,6 +79,33 @@ def test_the_kept_model_repeats_the_predictions(finished, small_shards):
         (found,) = model.predict([shards[shards.sources.index(row["clip"])].read(stride=4)])
     expected = [float(row[f"p_{name}"]) for name in model.class_names]
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["experiments.predict", "out", "{video}"],
+        ["experiments.ucf11", "predict", "{video}", "--run", "out"],
+    ],
+)
+def test_new_videos_are_predicted_with_the_run(finished, videos, words, tmp_path):
+    """The first window of a clip is what was tested of it; red when `predict` is no command of
+    the job, or takes the run for a video."""
+    cwd, _ = finished
+    tested = next(csv.DictReader((cwd / "out" / "predictions.csv").open()))
+    words = [word.format(video=videos / tested["clip"]) for word in words]
+    run = subprocess.run(
+        [sys.executable, "-m", *words, "--no-annotate", "--out", str(tmp_path)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    window = next(csv.DictReader((tmp_path / f"{Path(tested['clip']).stem}.csv").open()))
+    columns = [name for name in tested if name.startswith("p_")]
+    found, told = ([float(row[name]) for name in columns] for row in (window, tested))
+    np.testing.assert_allclose(found, told, atol=1e-4)
 
 
 def test_the_threads_are_printed_and_kept(finished, tmp_path):
