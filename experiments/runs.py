@@ -98,7 +98,7 @@ def require_model(run_dir: Path) -> None:
     """Raise ClipModelError if a directory does not hold the model of a finished run on clips."""
     if (run_dir / MODEL_SETTINGS).is_file():
         return
-    needed = f"The directory of a finished run is needed, which holds {MODEL_SETTINGS} and {MODEL}."
+    needed = f"A finished run's directory is needed, which holds {MODEL_SETTINGS} and {MODEL}."
     if (run_dir / SCORER).is_file():
         raise ClipModelError(
             f"{needed} {run_dir} holds a scorer of moments: python -m experiments.highlights run."

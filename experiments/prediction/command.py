@@ -11,7 +11,7 @@ from tyro.conf import Positional
 
 from experiments import runtime
 from experiments.endings import run_command
-from experiments.runs import require_model, require_positive, require_writable
+from experiments.runs import CONFIG, SCORER, require_model, require_positive, require_writable
 from preprocess.command_line import did_you_mean, parse_arguments
 
 if TYPE_CHECKING:
@@ -108,15 +108,17 @@ def _run_and_videos(arguments: PredictArguments) -> tuple[Path, tuple[Path, ...]
     if run is None and paths:
         run, *rest = paths
         paths = tuple(rest)
-    if run is None or not paths:
-        raise ValueError("A finished run and videos are needed: RUN VIDEO..., as runs/NAME a.mp4.")
+    if run is None:
+        raise ValueError("A finished run must be named: RUN VIDEO..., as runs/NAME a.mp4.")
     if not run.exists() or (run.is_file() and run.suffix != ".onnx"):
         raise ValueError(
-            "The run must be the directory of a finished run, or an .onnx file. "
-            f"Received {run}; name it first, or with --run.{_similar(run)}"
+            "--run must be the directory of a finished run, or an .onnx file; without --run it is "
+            f"named before the videos. Received {run}.{_similar(run)}"
         )
-    if run.is_dir():
-        require_model(run)
+    if not paths:
+        raise ValueError("A video or a folder of videos must be named, after the run.")
+    if (run / CONFIG).is_file() or (run / SCORER).is_file():
+        require_model(run)  # a run that was stopped, or another job's, before TensorFlow starts
     return run, paths
 
 
