@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import sys
 
+from experiments.prediction.command import PredictArguments as Arguments
 from experiments.prediction.command import main
+
+__all__ = ["Arguments", "main"]
 
 if __name__ == "__main__":
     sys.exit(main("python -m experiments.predict", sys.argv[1:]))
