@@ -11,7 +11,7 @@ from tyro.conf import Positional
 
 from experiments import runtime
 from experiments.endings import run_command
-from experiments.runs import CONFIG, SCORER, require_model, require_positive, require_writable
+from experiments.runs import require_model, require_positive, require_writable
 from preprocess.command_line import did_you_mean, parse_arguments
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _run_and_videos(arguments: PredictArguments) -> tuple[Path, tuple[Path, ...]
     """The run, by --run or before the videos.
 
     Raises:
-        ValueError: if either is missing, or there is no model in the run.
+        ValueError: if either is missing.
     """
     run, paths = arguments.run, arguments.paths
     if run is None and paths:
@@ -117,8 +117,6 @@ def _run_and_videos(arguments: PredictArguments) -> tuple[Path, tuple[Path, ...]
         )
     if not paths:
         raise ValueError("A video or a folder of videos must be named, after the run.")
-    if (run / CONFIG).is_file() or (run / SCORER).is_file():
-        require_model(run)  # a run that was stopped, or another job's, before TensorFlow starts
     return run, paths
 
 

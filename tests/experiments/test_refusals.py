@@ -303,7 +303,10 @@ LATE = {
     "predict: a stopped run": (["experiments.ucf11", "predict", "stopped", "file"], "--resume"),
     "predict: a scorer": (["experiments.ucf101", "predict", "scorer", "file"], "highlights run"),
     "predict: only a run": (["experiments.predict", "run"], "must be named, after the run"),
-    "predict: out": (["experiments.predict", "run", "file", "--out", "file"], "file is a file"),
+    "predict: out": (
+        ["experiments.predict", "run", "file", "--out", "file"],
+        "Cannot write to file",
+    ),
     "export: no run": (["experiments.export", "file", "a.onnx"], "a .keras file, is needed"),
     "export: a stopped run": (["experiments.export", "stopped", "a.onnx"], "--resume"),
     "threads: no videos": (["experiments.threads", "--videos", "run"], "There are none in run"),
