@@ -33,7 +33,8 @@ USUAL_FPS = 25.0
 """Assumed where a file does not tell its rate."""
 _SEEKABLE = {"mov", "mp4", "matroska", "webm"}  # an index, and one clock for the whole file
 _LONGEST_GAP_SECONDS = 10.0  # FFmpeg's dts_delta_threshold: a longer one is a new clock
-_TAIL_SHARE = 0.25  # of a file: indexes, attachments and sound may follow the last picture
+# Of a file: indexes, attachments, sound and padding may follow the last picture.
+_TAIL_SHARE, _TAIL_BYTES = 0.25, 2**18
 _DOUBT_FRAMES = 8  # after which a new clock is believed
 
 
@@ -272,10 +273,10 @@ class VideoDecoder:
 
     def _look_behind_the_end(self) -> None:
         """Say so if much of the file was not read, as of one that was joined to another."""
-        share = 1 - self._num_read / self._num_bytes
+        tail = self._num_bytes - self._num_read
         interleaved = has_loose_clock(self._container) or "matroska" in self._container.format.name
-        if interleaved and share > _TAIL_SHARE:
-            self._note(f"the last {share:.0%} of the file could not be read")
+        if interleaved and tail > max(_TAIL_SHARE * self._num_bytes, _TAIL_BYTES):
+            self._note(f"the last {tail / self._num_bytes:.0%} of the file could not be read")
 
     def _note(self, text: str) -> None:
         self.complaint = f"{self.complaint}; {text}" if self.complaint else text

@@ -192,6 +192,28 @@ def test_a_long_gap_is_a_gap_in_a_file_of_one_clock() -> None:
     assert ticked(stamps) == [0.0, 0.04, 0.08, 0.12]
 
 
+def test_a_part_that_is_not_read_is_told(tmp_path: Path) -> None:
+    """Red when FFmpeg ends at the second of two joined files and nobody says so."""
+    import subprocess
+
+    import imageio_ffmpeg
+
+    part, joined = tmp_path / "part.mkv", tmp_path / "joined.mkv"
+    words = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-nostdin", "-f", "lavfi"]
+    words += ["-i", "testsrc2=s=320x240:d=2", "-c:v", "ffv1", str(part)]
+    subprocess.run(words, check=True)
+    joined.write_bytes(2 * part.read_bytes())
+    frame = np.empty((8, 8, 3), np.uint8)
+    found = {}
+    for path in (part, joined):
+        with VideoReader(path, fit=FrameFit((8, 8))) as video:
+            while video.read_into(frame):
+                pass
+            found[path.name] = (video.num_given, video.complaint)
+    message = "the last 50% of the file could not be read"
+    assert found == {"part.mkv": (50, ""), "joined.mkv": (50, message)}
+
+
 CLIPS = Path(__file__).resolve().parents[3] / "shared" / "clips"
 UNLIKE_FFMPEG = {"h264-png.mkv"}  # its times go backwards
 
