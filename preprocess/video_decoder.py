@@ -24,6 +24,7 @@ from preprocess.video_file import (
     explained,
     find_video_stream,
     has_loose_clock,
+    joined_at,
     open_container,
     other_video_streams,
     read_info,
@@ -167,7 +168,10 @@ class VideoDecoder:
         fps = self.info.fps or USUAL_FPS
         self._ending = duration_seconds(self._container, self._stream) or math.inf
         self._clock = StreamClock(1 / fps, None if self._is_broadcast() else self._ending)
-        self.can_seek = bool(_SEEKABLE & set(self._container.format.name.split(",")))
+        formats = set(self._container.format.name.split(","))
+        self.can_seek = bool(_SEEKABLE & formats) and not has_loose_clock(self._container)
+        if "mov" in formats and (place := joined_at(path)) is not None:
+            self._note(f"another file is joined to this one at byte {place:,}; it is not read")
 
     @property
     def is_odd(self) -> bool:

@@ -22,6 +22,7 @@ from preprocess.errors import DecodeError
 from preprocess.messages import captured_stderr
 
 _RESTART_SECONDS = Fraction(1)
+_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
 @dataclass(frozen=True)
@@ -191,8 +192,8 @@ def clock_restarts(path: str | os.PathLike[str]) -> bool:
     """Whether the timestamps of a file's video begin again on the way.
 
     They do where two files were joined byte by byte, and in a recorded stream after a reconnect.
-    All packets are read, none is decoded; formats that have one clock for the whole file by
-    design (MP4, AVI) are not read at all.
+    All packets are read, none is decoded; files that have one clock by design (MP4, AVI, and
+    Matroska but for joined ones) are not read at all.
 
     Raises:
         DecodeError: if the file cannot be opened or has no video.
@@ -217,11 +218,63 @@ def clock_restarts(path: str | os.PathLike[str]) -> bool:
 
 
 def has_loose_clock(container: InputContainer) -> bool:
-    """Whether a file of this format may be two files joined, each with a clock of its own.
+    """Whether a file may be two files joined, each with a clock of its own.
 
-    MP4, AVI and Matroska end where the first of the files joined does.
+    An MP4 and an AVI have one clock by design. Of two Matroska files joined FFmpeg may read both.
     """
-    return not set(container.format.name.split(",")) & {"mov", "mp4", "avi", "matroska", "webm"}
+    formats = set(container.format.name.split(","))
+    if "matroska" in formats:
+        return joined_at(Path(container.name.removeprefix("file:"))) is not None
+    return not formats & {"mov", "mp4", "avi"}
+
+
+def joined_at(path: Path) -> int | None:
+    """Where in an MP4 or Matroska file another file begins that was joined to it, or None.
+
+    In an MP4 that is a second `ftyp` box at the top level (ISO/IEC 14496-12, 4.3), in Matroska an
+    EBML header behind the first segment (RFC 8794, 8.1).
+    """
+    with path.open("rb") as file:
+        head = file.read(8)
+        if head[:4] == _EBML:
+            end = _segment_end(file)
+            if end is None:
+                return None
+            file.seek(end)
+            return end if file.read(4) == _EBML else None
+        place = 0
+        while len(head) == 8 and head[4:].isalnum():
+            if place and head[4:] == b"ftyp":
+                return place
+            length = int.from_bytes(head[:4], "big")
+            if length == 1:  # the true length follows, in 64 bits
+                length = int.from_bytes(file.read(8), "big")
+            if length < 8:
+                return None
+            place += length
+            file.seek(place)
+            head = file.read(8)
+    return None
+
+
+def _segment_end(file: IO[bytes]) -> int | None:
+    """Where the first segment of a Matroska file ends; None where it does not say."""
+    file.seek(4)
+    header_end = _read_element_end(file)
+    if header_end is None:
+        return None
+    file.seek(header_end)
+    return _read_element_end(file) if file.read(4) == _SEGMENT else None
+
+
+def _read_element_end(file: IO[bytes]) -> int | None:
+    """Where an EBML element ends whose size comes next; None for an unknown size (RFC 8794, 4)."""
+    first = file.read(1)
+    if not first or not first[0]:
+        return None
+    num_more = 8 - first[0].bit_length()
+    value = int.from_bytes(bytes([first[0] & (0x7F >> num_more)]) + file.read(num_more), "big")
+    return None if value == (1 << (7 * (num_more + 1))) - 1 else file.tell() + value
 
 
 def read_info(
