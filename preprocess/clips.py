@@ -213,7 +213,7 @@ def holds_videos(folder: Path) -> bool:
 
 
 def _walk(root: Path) -> Iterator[tuple[PurePosixPath, list[str], bool]]:
-    """Folders below a root, relative to it, with the files in them, and whether they count not.
+    """Folders below a root, relative to it, their files, and whether they are to be ignored.
 
     Links are followed, but not into a folder that they lie in.
     """

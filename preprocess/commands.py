@@ -65,7 +65,8 @@ class Extract:
     scheduler: str | None = None
     """tcp://HOST:8786 of a Dask cluster whose workers decode instead; see docs/cluster.md."""
     opencv_threads: int = 1
-    """Threads of each worker; more helps where there are fewer videos than processors."""
+    """Threads of each worker that decode a video and scale its frames; more helps where there are
+    fewer videos than processors."""
     allow_failures: bool = False
     """Exit with 0 though some clips could not be read; failures.csv names them."""
     overwrite: bool = False

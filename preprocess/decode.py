@@ -93,7 +93,7 @@ class VideoReader:
         self._seeker = Seeker(Path(path), threads)
         self._has_sought = False
         self.note = ""
-        """What else is to be said of the file than what its decoder says."""
+        """What is said of the frames, in place of what the decoder says of the file."""
         self._num_between = start
         self._num_decoded = 0
         self.num_given = 0

@@ -59,8 +59,14 @@ class FrameSampler:
         self._sought = -math.inf
         self._video = VideoReader(path, fit=fit, threads=threads)
         self.info = self._video.info
-        self.complaint = ""
+        self.note = ""
+        """What is said of the samples, in place of what the decoder says of the file."""
         self.num_given = 0
+
+    @property
+    def complaint(self) -> str:
+        """What could not be read so far, or was left out; empty if nothing."""
+        return self.note or self._video.complaint
 
     @property
     def num_decoded(self) -> int:

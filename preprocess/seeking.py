@@ -45,12 +45,12 @@ class Seeker:
         Returns:
             When the keyframe is shown, between the two.
         """
-        while not self._gave_up and seconds - after > 2 * self._keyframe_seconds + _MARGIN_SECONDS:
-            landed = self._try(seconds, after)
-            if landed is not None:
-                return landed
+        if self._gave_up or seconds - after <= 2 * self._keyframe_seconds + _MARGIN_SECONDS:
+            return None
+        landed = self._try(seconds, after)
+        if landed is None:
             self._keyframe_seconds *= 2  # they are farther apart than was thought
-        return None
+        return landed
 
     def swap(self, decoder: VideoDecoder) -> VideoDecoder:
         """Exchange the reader's decoder, which has fallen behind, for the one that has landed."""

@@ -178,7 +178,7 @@ def _refuse_empty_folds(
     )
     seed_found = next(better, None)
     remedy = (
-        "no seed below {_SEEDS_TRIED} does better, so add groups, or split at random over clips"
+        f"no seed below {_SEEDS_TRIED} does better, so add groups, or split at random over clips"
         if seed_found is None
         else f"add groups, or take seed {seed_found}, which leaves none empty"
     )

@@ -99,10 +99,9 @@ class SecondsReader(FrameSampler):
         if self.num_decoded and not self.num_given:
             where = f"; {ending}" if self.reached_end else ""
             raise DecodeError(f"no frame is shown in {self._seconds.name} s{where}")
-        self.complaint = self._video.complaint
         too_short = self._seconds.stop - self.time_seconds > _SLACK_SECONDS
         if self.reached_end and too_short and self._seconds.stop < math.inf:
-            self.complaint = f"{ending}, before the stretch stops"
+            self.note = f"{ending}, before the stretch stops"
         return False
 
 

@@ -18,6 +18,8 @@ def is_stream(head: bytes) -> bool:
 
     It has neither an index nor a length: it may begin amid pictures, and it ends where it ends.
     """
+    if head.startswith((b"RIFF", b"GIF")):  # whose size, or name, may look like the sync byte
+        return False
     return head.startswith(_PROGRAM_STREAM) or _TRANSPORT_SYNC in (head[0:1], head[4:5])
 
 

@@ -162,16 +162,16 @@ class VideoDecoder:
             # The size as shown is that of the first picture, which alone tells the orientation.
             self._ahead: VideoFrame | None = next(self._pictures, None)
             self.info = read_info(self._container, self._stream, self._shown_size(), file)
+            fps = self.info.fps or USUAL_FPS
+            self._ending = duration_seconds(self._container, self._stream) or math.inf
+            self._clock = StreamClock(1 / fps, None if self._is_broadcast() else self._ending)
+            formats = set(self._container.format.name.split(","))
+            self.can_seek = bool(_SEEKABLE & formats) and not has_loose_clock(self._container)
+            if "mov" in formats and (place := joined_at(path)) is not None:
+                self._note(f"another file is joined to this one at byte {place:,}; it is not read")
         except BaseException:
             self._container.close()
             raise
-        fps = self.info.fps or USUAL_FPS
-        self._ending = duration_seconds(self._container, self._stream) or math.inf
-        self._clock = StreamClock(1 / fps, None if self._is_broadcast() else self._ending)
-        formats = set(self._container.format.name.split(","))
-        self.can_seek = bool(_SEEKABLE & formats) and not has_loose_clock(self._container)
-        if "mov" in formats and (place := joined_at(path)) is not None:
-            self._note(f"another file is joined to this one at byte {place:,}; it is not read")
 
     @property
     def is_odd(self) -> bool:
@@ -191,6 +191,8 @@ class VideoDecoder:
             self._frame = next(self._pictures, None)
         if self._frame is None:
             return False
+        if self._frame.key_frame:
+            self._orientation = self._find_orientation(self._frame)
         self.seconds = self._clock.tick(self._stamp(self._frame))
         return True
 
@@ -201,8 +203,6 @@ class VideoDecoder:
             DecodeError: if it cannot be converted.
         """
         assert self._frame is not None
-        if self._frame.key_frame:
-            self._orientation = self._find_orientation(self._frame)
         try:
             # One thread: handing a small picture to a pool takes longer than converting it.
             # Bicubic, as OpenCV's own reader has it: it is how chroma is brought to full size.

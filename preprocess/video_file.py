@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
@@ -21,7 +22,8 @@ from preprocess.containers import LIMITS, file_url, in_plain_words
 from preprocess.errors import DecodeError
 from preprocess.messages import captured_stderr
 
-_RESTART_SECONDS = Fraction(1)
+RESTART_SECONDS = Fraction(1)
+"""By which a clock that begins again goes back at least; less is the order of pictures."""
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
@@ -198,7 +200,13 @@ def clock_restarts(path: str | os.PathLike[str]) -> bool:
     Raises:
         DecodeError: if the file cannot be opened or has no video.
     """
-    with open_container(Path(path)) as container:
+    file = check_file(Path(path))
+    return _clock_restarts(Path(path).absolute(), file.st_size, file.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)  # a recording's sound is asked for piece by piece, and the file may be large
+def _clock_restarts(path: Path, size_bytes: int, mtime_ns: int) -> bool:
+    with open_container(path) as container:
         stream = find_video_stream(container)
         if not has_loose_clock(container):
             return False
@@ -209,7 +217,7 @@ def clock_restarts(path: str | os.PathLike[str]) -> bool:
                 if stamp is None or packet.time_base is None:
                     continue
                 seconds = stamp * packet.time_base
-                if latest is not None and seconds < latest - _RESTART_SECONDS:
+                if latest is not None and seconds < latest - RESTART_SECONDS:
                     return True
                 latest = seconds
         except av.error.FFmpegError:  # damaged from here on; what was read had one clock
@@ -235,10 +243,11 @@ def joined_at(path: Path) -> int | None:
     EBML header behind the first segment (RFC 8794, 8.1).
     """
     with path.open("rb") as file:
+        num_bytes = os.fstat(file.fileno()).st_size
         head = file.read(8)
         if head[:4] == _EBML:
             end = _segment_end(file)
-            if end is None:
+            if end is None or end >= num_bytes:  # a damaged size may be of any number
                 return None
             file.seek(end)
             return end if file.read(4) == _EBML else None
@@ -249,9 +258,9 @@ def joined_at(path: Path) -> int | None:
             length = int.from_bytes(head[:4], "big")
             if length == 1:  # the true length follows, in 64 bits
                 length = int.from_bytes(file.read(8), "big")
-            if length < 8:
-                return None
             place += length
+            if length < 8 or place >= num_bytes:
+                return None
             file.seek(place)
             head = file.read(8)
     return None
@@ -261,7 +270,7 @@ def _segment_end(file: IO[bytes]) -> int | None:
     """Where the first segment of a Matroska file ends; None where it does not say."""
     file.seek(4)
     header_end = _read_element_end(file)
-    if header_end is None:
+    if header_end is None or header_end >= os.fstat(file.fileno()).st_size:
         return None
     file.seek(header_end)
     return _read_element_end(file) if file.read(4) == _SEGMENT else None

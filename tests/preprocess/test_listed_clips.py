@@ -421,7 +421,7 @@ def test_windows_overwrite_nothing_else(tmp_path: Path, command: Run) -> None:
     assert command("windows", tmp_path / "in", file).returncode == 0
     for words, message in [
         ([file, "--parts", 4], "pass --overwrite"),
-        ([file, "--parts", 21], "Each window must hold a frame"),
+        ([tmp_path / "new.csv", "--parts", 21], "Each window must hold a frame"),
         ([file, "--parts", 2], "parts must be at least 3"),
         ([tmp_path / "w.txt"], "must be called NAME.csv"),
     ]:
