@@ -12,7 +12,7 @@ from preprocess import DecodeError, iter_frames
 from preprocess.decode import VideoReader
 from preprocess.transforms import FrameFit
 from preprocess.video_decoder import StreamClock
-from preprocess.video_file import clock_restarts
+from preprocess.video_file import clock_restarts, joined_at
 
 from .conftest import read_plainly, write_video
 
@@ -225,6 +225,22 @@ def test_a_part_that_is_not_read_is_told(tmp_path: Path, suffix: str) -> None:
     if suffix == ".mp4":
         place = f"{once.stat().st_size:,}"
         assert complaint == f"another file is joined to this one at byte {place}; it is not read"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\0\0\0\x10ftypmp42\0\0\0\0" + b"\0\0\0\1mdat" + b"\xff" * 8,
+        b"\0\0\0\x10ftypmp42\0\0\0\0" + b"\0\0\0\1mdat\0\1" + bytes(6),
+        b"\x1a\x45\xdf\xa3\x81\0" + b"\x18\x53\x80\x67\x01\xff\xff\xff\xff\xff\xff\xfe",
+        b"\x1a\x45\xdf\xa3\x01\x7f\xff\xff\xff\xff\xff\xfe",
+        b"\x1a\x45\xdf\xa3",
+    ],
+)
+def test_sizes_that_no_file_has_are_no_second_file(tmp_path: Path, content: bytes) -> None:
+    """Red when a damaged size is sought to, which ends the job instead of the clip."""
+    (tmp_path / "x").write_bytes(content)
+    assert joined_at(tmp_path / "x") is None
 
 
 def test_two_matroska_files_that_are_read_as_one(tmp_path: Path) -> None:
