@@ -38,6 +38,18 @@ FREE_TO_CHANGE = {
 }
 
 
+# What runs did before a recipe's field was there; their config.json lacks it.
+_BEFORE_IT_WAS_A_SETTING = {
+    "epsilon": 1e-7,  # Keras's
+    "interpolation": "linear",
+    "grey": False,
+    "short_sides": None,
+    "normalization": "imagenet",
+    "pictures_interpolation": "smooth",
+    "pictures_sound_track": 0,
+}
+
+
 class RunError(ValueError):
     """A run cannot be started or resumed as asked."""
 
@@ -187,9 +199,12 @@ def check_run(
 
 def _require_same_settings(run_dir: Path, config: dict[str, Any]) -> None:
     """Raise RunError if a setting that the result depends on is not what the run began with."""
-    before = json.loads((run_dir / CONFIG).read_text())
+    found = json.loads((run_dir / CONFIG).read_text())
+    before = {**_BEFORE_IT_WAS_A_SETTING, **found}
+    added = [key for key in _BEFORE_IT_WAS_A_SETTING if key not in found]
     differing = [
-        f"{key} was {before.get(key)}, now {value}"
+        f"{key} was {before.get(key)}{', before it was a setting' if key in added else ''}, "
+        f"now {value}"
         for key, value in json.loads(json.dumps(config, default=str)).items()
         if key not in FREE_TO_CHANGE and before.get(key) != value
     ]

@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import csv
 import itertools
+import json
 import os
 import runpy
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from experiments import recipes
+from experiments.runs import RunError, write_config
+from experiments.ucf101.recipes import recipe_for
 from preprocess.catalog import DEMO
 
 Command = Callable[..., tuple[int, str]]
@@ -228,6 +234,28 @@ def test_flags_that_cannot_be(
     assert code == 2
     assert message in said
     assert sorted(os.listdir(tmp_path)) == ["file", "full"]
+
+
+def test_a_run_of_before_a_setting_resumes_where_it_would_do_the_same(tmp_path: Path) -> None:
+    """Red when config.json must have fields that recipes did not have when it was written."""
+    new = {"epsilon", "interpolation", "grey", "short_sides", "normalization"}
+
+    def begun(job: str, recipe: Any) -> dict[str, Any]:
+        now = asdict(recipe)
+        before = {key: value for key, value in now.items() if key not in new}
+        (tmp_path / job).mkdir()
+        (tmp_path / job / "config.json").write_text(json.dumps(before))
+        return now
+
+    write_config(tmp_path / "ours", begun("ours", recipes.TUNED))
+    write_config(tmp_path / "conv3d", begun("conv3d", recipe_for("tuned", "conv3d", varlen=False)))
+    with pytest.raises(RunError, match="epsilon was 1e-07, before it was a setting, now 1e-08"):
+        write_config(tmp_path / "paper", begun("paper", recipes.PAPER))
+    original = begun("original", recipe_for("original", "conv3d", varlen=False))
+    with pytest.raises(RunError) as refused:
+        write_config(tmp_path / "original", original)
+    for was in ("interpolation was linear", "grey was False", "normalization was imagenet"):
+        assert f"{was}, before it was a setting, now " in str(refused.value)
 
 
 @pytest.mark.parametrize("job", JOBS)
