@@ -75,15 +75,16 @@ class ClassPanel:
     def __init__(
         self, rows: Iterable[tuple[float, Row]], first: Row, size: tuple[int, int]
     ) -> None:
-        self._rows = rows
+        self._rows, self._first = rows, first
         self._line = max(round(size[1] / 22), 14)
         self._num_lines = min(len(first.labels), max((size[1] - self._line) // self._line, 1))
         height = self._num_lines * self._line + self._line // 2
         self.size = (min(size[0], 18 * self._line), min(size[1], height))
 
     def images(self) -> Iterator[tuple[float, bytes]]:
-        """Seconds since the first row and raw RGBA; the last row is repeated without end."""
-        start, seconds = None, 0.0
+        """Seconds since the first row and raw RGBA; the last row, or the first of none, is repeated
+        without end."""
+        start, seconds, image = None, 0.0, self.draw(self._first).tobytes()
         for time_seconds, row in self._rows:
             start = time_seconds if start is None else start
             seconds, image = time_seconds - start, self.draw(row).tobytes()

@@ -117,3 +117,11 @@ def test_a_panel_fits_any_picture(size):
     assert times == pytest.approx((0.0, 0.04, 0.14, 0.24))
     assert {len(image) for image in pixels} == {4 * panel.size[0] * panel.size[1]}
     assert pixels[1] == pixels[2] == pixels[3]
+
+
+def test_a_panel_without_rows_repeats_the_first():
+    """Red when a video that ends before its first row ends in an UnboundLocalError."""
+    (first,) = rows_of(["a"])
+    images = ClassPanel([], first, (64, 48)).images()
+    (_, one), (_, two) = next(images), next(images)
+    assert one == two != b""
