@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from experiments import formatting
 from experiments.clip_arguments import ClipArguments, RecipeType, Strategy
 from experiments.clip_recipe import ClipRecipe, Size
 from experiments.datasets import Clips, clips_to_open, open_dataset
 from preprocess.catalog import Dataset
-from preprocess.clip_sets import find_clip_set
+from preprocess.clip_sets import choose_clip_set
+from preprocess.clips import Clip
 from preprocess.errors import DecodeError
 from preprocess.listed_parts import read_parts, split_by_parts
 from preprocess.official_lists import join_clips, read_official_split
@@ -35,21 +37,29 @@ def with_frame_size(dataset: Dataset, arguments: ClipArguments, recipe: RecipeTy
         return recipe
     if arguments.videos is None and arguments.shards is not None:
         return replace(recipe, frame_size=open_shards(arguments.shards).frame_size)
-    videos = arguments.videos or Path(dataset.default_videos_dir)
-    return replace(recipe, frame_size=_own_size(videos, arguments.classes))
+    clip_set = choose_clip_set(
+        arguments.videos or Path(dataset.default_videos_dir),
+        dataset=None if arguments.videos else dataset.name,
+        classes=arguments.classes,
+    )
+    return replace(recipe, frame_size=_own_size(clip_set.clips))
 
 
-def _own_size(videos: Path, classes: Sequence[str] | None) -> Size:
-    """The commonest size of the clips' pictures; which it is, and what differs, is told."""
+def _own_size(clips: Sequence[Clip]) -> Size:
+    """Return the commonest size of the clips' pictures, and print it and what differs.
+
+    A video that several clips are stretches of is opened once.
+    """
+    size_of: dict[Path, Size] = {}
     sizes: Counter[Size] = Counter()
-    for clip in find_clip_set(videos).clips:
-        if classes is not None and clip.class_name not in classes:
-            continue
-        try:
-            with FrameSettings().open(clip, threads=1) as reader:
-                sizes[reader.info.width, reader.info.height] += 1
-        except DecodeError:
-            continue  # extraction names it
+    for clip in tqdm(clips, "picture sizes", unit="clip", delay=3, leave=False, disable=None):
+        if clip.path not in size_of:
+            try:
+                with FrameSettings().open(clip, threads=1) as reader:
+                    size_of[clip.path] = reader.info.width, reader.info.height
+            except DecodeError:
+                continue  # extraction names it
+        sizes[size_of[clip.path]] += 1
     if not sizes:
         return FrameSettings().size  # extraction says why
     ((width, height), number), *others = sizes.most_common()
@@ -156,7 +166,9 @@ class Parts:
         return clips.dataset
 
     def split(self, clips: Clips) -> Split:
-        """The clips to train on, to validate and to test; tells what is remarkable of them.
+        """Split clips into parts to train on, to validate and to test.
+
+        Notes on the split are printed to the standard error.
 
         Raises:
             PreprocessError, ValueError: if the clips, or the lists, do not allow it.

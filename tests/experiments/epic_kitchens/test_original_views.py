@@ -5,7 +5,9 @@ golden/make_timesformer_views.py says how its arrays were made.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from PIL import Image
 from experiments.clip_parts import open_clips, with_frame_size
 from experiments.epic_kitchens.arguments import DATASET, Arguments
 from experiments.epic_kitchens.job import make_batches
+from preprocess.clips import Clip
+from preprocess.settings import FrameSettings
 
 GOLDEN = np.load(Path(__file__).parents[2] / "golden" / "timesformer_views.npz")
 SMALL = ("crop_size=[16,16]", "short_sides=[19,24]", "num_frames=4")
@@ -66,6 +70,28 @@ def test_other_shapes_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str
     told = capsys.readouterr()
     assert "Frames are stored as 57x32" in told.out
     assert "1 of 3 clips have pictures of another size than 57x32" in told.err
+
+
+def test_a_size_is_of_the_classes_asked_for_and_each_video_is_opened_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red when a class in its common spelling matches nothing, or each row opens its video."""
+    write_clip(tmp_path / "a", (57, 32))
+    write_clip(tmp_path / "b", (40, 40))
+    rows = ["a,HandstandPushups,0,1", "a,HandstandPushups,1,2", "b,Archery,,"]
+    listed = tmp_path / "clips.csv"
+    listed.write_text("\n".join(["video,label,start_frame,stop_frame", *rows]))
+    opened: list[Path] = []
+    whole = FrameSettings.open
+
+    def counted(self: FrameSettings, clip: Clip, *, threads: int) -> Any:
+        opened.append(clip.path)
+        return whole(self, clip, threads=threads)
+
+    monkeypatch.setattr(FrameSettings, "open", counted)
+    given = replace(arguments(tmp_path), videos=listed, classes=("HandStandPushups",))
+    assert with_frame_size(DATASET, given, given.made_recipe()).frame_size == (57, 32)
+    assert [path.name for path in opened] == ["a"]
 
 
 def test_a_size_can_be_stated(tmp_path: Path) -> None:
