@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from preprocess.clips import list_videos
+from preprocess.clips import FolderListing, is_video_name, list_videos
 from preprocess.errors import PreprocessError
 
 ANNOTATED = ".annotated.mp4"
@@ -53,7 +53,8 @@ def find_videos(
 
     A file is taken whatever its name. A folder stands for all videos in it and in the folders
     below, folders of frame000001.jpg and on among them. A path that is not there may be a pattern,
-    such as `videos/*_left.mp4`; `**` goes through all folders. Annotated videos that lie in `out`
+    such as `videos/*_left.mp4`; `**` goes through all folders. Of what matches, files without a
+    video's name and folders without videos are left out. Annotated videos that lie in `out`
     are none.
 
     Results are called like the video, less its suffix, below the folder that was named. Where
@@ -107,15 +108,48 @@ class _Search:
         elif whole.exists():
             raise PreprocessError(f"{path} is neither a file nor a folder.")
         elif glob.has_magic(str(path)):
-            matches = sorted(glob.glob(str(path), recursive=True))
-            if not matches:
-                raise PreprocessError(f"There is no video or folder that matches {path}.")
-            for match in matches:
-                self.add(Path(match))
+            self._add_matches(path)
         else:
             raise PreprocessError(f"There is no video or folder {path}.")
 
-    def _add_folder(self, path: Path, whole: Path) -> None:
+    def _add_matches(self, pattern: Path) -> None:
+        """Take the videos among what matches a pattern; what is none is left out.
+
+        Raises:
+            PreprocessError: if nothing is left, or a folder cannot be listed.
+        """
+        matches = [Path(match) for match in sorted(glob.glob(str(pattern), recursive=True))]
+        folders = [match for match in matches if match.is_dir()]
+        others = [
+            match for match in matches if not match.is_dir() and not is_video_name(match.name)
+        ]
+        left_out = FolderListing()
+        left_out.leave_out(
+            match.name
+            for match in others
+            if match.parent not in folders  # the folder's own notice has the rest
+            and not self._is_result(_absolute(match))
+        )
+        said = [left_out.notice] if left_out.notice else []
+        empty = [folder for folder in folders if not self._list(_absolute(folder))[0]]
+        if empty:
+            some = "1 folder holds" if len(empty) == 1 else f"{len(empty)} folders hold"
+            said.append(f"Left out: {some} no videos.")
+        for folder in empty:
+            said += [f"{folder}: {notice}" for notice in self._list(_absolute(folder))[1]]
+        skipped = {*others, *empty}
+        wanted = [match for match in matches if match not in skipped]
+        if not wanted:
+            rule = f"There is no video or folder that matches {pattern}."
+            named = "A file that is named without a pattern is taken whatever its name."
+            raise PreprocessError(" ".join([rule, *said, *([named] if others else [])]))
+        if said:
+            self.notices.append(f"{pattern}: {' '.join(said)}")
+        for match in wanted:
+            self.add(match)
+
+    def _list(self, whole: Path) -> tuple[list[str], list[str]]:
+        """The videos of a folder, relative to it, and what was left out and why."""
         listing = list_videos(whole, is_expected=lambda source: self._is_result(whole / source))
         sources = sorted([*listing.videos, *listing.frame_folders])
         sources = [source for source in sources if not self._is_annotated(whole / source)]
@@ -125,6 +159,10 @@ class _Search:
             videos = "1 video lies" if len(below) == 1 else f"{len(below)} videos lie"
             said.append(f"{videos} in folders below; add --recursive to take them too.")
             sources = [source for source in sources if "/" not in source]
+        return sources, said
+
+    def _add_folder(self, path: Path, whole: Path) -> None:
+        sources, said = self._list(whole)
         if not sources:
             rule = (
                 "Name a video, a folder of videos, or one of a video's frames, frame000001.jpg and "

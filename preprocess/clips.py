@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -73,6 +73,10 @@ class FolderListing:
     frame_folders: list[str] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     num_ignored: int = 0
+
+    def leave_out(self, names: Iterable[str]) -> None:
+        """Count files that have no video's name; those that systems leave everywhere are not."""
+        self.left_out.update(_suffix(name) for name in names if not _is_hidden(name, _SYSTEM_FILES))
 
     @property
     def notice(self) -> str:
@@ -189,17 +193,17 @@ def list_videos(
     listing = FolderListing()
     for folder, names, is_ignored in _walk(root):
         names = [name for name in names if not _is_hidden(name, _SYSTEM_FILES)]
-        videos = [str(folder / name) for name in names if _is_video(name)]
+        videos = [str(folder / name) for name in names if is_video_name(name)]
         if is_ignored:
             listing.num_ignored += len(videos)
             continue
         listing.videos += videos
-        others = [name for name in names if not _is_video(name)]
+        others = [name for name in names if not is_video_name(name)]
         if not videos and holds_frames(others):
             listing.frame_folders.append(str(folder))
             others = [name for name in others if not holds_frames([name])]
         others = [name for name in others if not is_expected(str(folder / name))]
-        listing.left_out.update(map(_suffix, others))
+        listing.leave_out(others)
     listing.videos.sort()
     listing.frame_folders.sort()
     return listing
@@ -209,7 +213,9 @@ def holds_videos(folder: Path) -> bool:
     """Whether a folder, or one below it, holds a video file or the frames of one."""
     if not folder.is_dir():
         return False
-    return any(holds_frames(names) or any(map(_is_video, names)) for _, names, _ in _walk(folder))
+    return any(
+        holds_frames(names) or any(map(is_video_name, names)) for _, names, _ in _walk(folder)
+    )
 
 
 def _walk(root: Path) -> Iterator[tuple[PurePosixPath, list[str], bool]]:
@@ -236,7 +242,8 @@ def _is_hidden(name: str, system: frozenset[str]) -> bool:
     return name.startswith(".") or name.lower() in system
 
 
-def _is_video(name: str) -> bool:
+def is_video_name(name: str) -> bool:
+    """Whether the name of a file ends as a video's does."""
     return Path(name).suffix.lower() in VIDEO_SUFFIXES
 
 

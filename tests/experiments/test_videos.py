@@ -132,12 +132,32 @@ def test_folders_below_count_only_where_they_are_asked_for(tmp_path):
 
 def test_patterns(tmp_path, monkeypatch):
     """Red when a pattern that the shell left alone is taken for a name."""
-    touch(*(tmp_path / name for name in ("b_left.mp4", "a_left.dat", "a_right.mp4", "c[1].mp4")))
+    touch(*(tmp_path / name for name in ("b_left.mp4", "a_left.mkv", "a_right.mp4", "c[1].mp4")))
     monkeypatch.chdir(tmp_path)
     assert named(find_videos(["*_left.*"], tmp_path).videos) == {
-        "a_left.dat": "a_left",
+        "a_left.mkv": "a_left",
         "b_left.mp4": "b_left",
     }
     assert named(find_videos(["c[1].mp4"], tmp_path).videos) == {"c[1].mp4": "c[1]"}
     with pytest.raises(PreprocessError, match=r"matches none\*"):
         find_videos(["none*"], tmp_path)
+
+
+def test_what_matches_and_is_no_video_is_left_out(tmp_path):
+    """Red when an empty folder ends the search, or notes.txt is taken for a video."""
+    touch(*(tmp_path / name for name in ("v/a.mp4", "v/b/c.mp4", "v/x.txt", "v/Thumbs.db")))
+    touch(tmp_path / "v" / "save" / "a.annotated.mp4")
+    (tmp_path / "v" / "empty").mkdir()
+    for pattern, recursive in (("**", True), ("**", False), ("*", True)):
+        found = find_videos(
+            [tmp_path / "v" / pattern], tmp_path / "v" / "save", recursive=recursive
+        )
+        assert sorted(video.path.name for video in found.videos) == ["a.mp4", "c.mp4"]
+        said = " ".join(found.notices)
+        assert said.count("2 folders hold no videos") == 1
+        assert "1 file is no video by its name: 1 .txt." in said
+        assert "thumbs" not in said.lower()
+    with pytest.raises(PreprocessError, match=r"matches .*x\*.*1 file is no video"):
+        find_videos([tmp_path / "v" / "x*"], tmp_path)
+    with pytest.raises(PreprocessError, match=r"matches .*1 folder holds no videos"):
+        find_videos([tmp_path / "v" / "emp*"], tmp_path)
