@@ -16,6 +16,7 @@ PACKAGES = {  # column name: distributions that may provide it, first found wins
     "keras": ("keras",),
     "numpy": ("numpy",),
     "opencv": ("opencv-python-headless", "opencv-python"),
+    "av": ("av",),
     "h5py": ("h5py",),
 }
 # Recording a result must not make the next run's commit dirty.

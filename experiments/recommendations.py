@@ -17,7 +17,7 @@ from experiments.environment import describe_environment
 from experiments.run_directory import write_atomically
 from preprocess.machine import Machine
 
-_VERSIONS = ("tensorflow", "keras", "numpy", "opencv")
+_VERSIONS = ("tensorflow", "keras", "numpy", "opencv", "av")
 
 
 @dataclass(frozen=True)

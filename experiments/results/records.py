@@ -33,7 +33,7 @@ FIELDS: dict[str, tuple[str, ...]] = dict.fromkeys(  # field of result.json -> i
 )
 FIELDS["accuracy_interval"] = ("low", "high")
 FIELDS["machine"] = ("cpu", "cores", "memory_bytes", "os")
-FIELDS["versions"] = ("python", "tensorflow", "keras", "numpy", "opencv", "h5py")
+FIELDS["versions"] = ("python", "tensorflow", "keras", "numpy", "opencv", "h5py", "av")
 
 COLUMNS = tuple(
     column
@@ -47,7 +47,7 @@ TEXT_COLUMNS = {
 }
 
 # Columns that files of before do not have; their rows have None there.
-ADDED_COLUMNS = ("epochs_run", "recipe_epochs")
+ADDED_COLUMNS = ("epochs_run", "recipe_epochs", "versions.av")
 
 Record = dict[str, Any]  # column -> text, number or None
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import cv2
 import h5py
 import numpy as np
@@ -19,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_environment_is_described_in_the_fields_that_rows_have():
     found = flatten(results.describe_environment())
     assert found["versions.opencv"].startswith(cv2.__version__)
+    assert found["versions.av"] == av.__version__
     assert found["versions.h5py"] == h5py.__version__
     assert found["versions.numpy"] == np.__version__
     assert found["versions.python"] == ".".join(map(str, sys.version_info[:3]))
