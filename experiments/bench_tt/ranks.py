@@ -21,6 +21,7 @@ import tyro
 
 from experiments import runtime
 from experiments.benchmarks import carry_out
+from preprocess.command_line import parse_arguments
 
 MODES = (4, 4, 4, 4), (16, 16)  # of both axes of the kernel: four cores, or two
 RANKS = (1, 2, 4, 8, 16, 32)
@@ -43,7 +44,7 @@ class Arguments:
 def main(words: list[str]) -> int:
     """The command line. Returns the exit code."""
     prog = "python -m experiments.bench_tt.ranks"
-    arguments = tyro.cli(Arguments, prog=prog, args=words)
+    arguments = parse_arguments(Arguments, prog=prog, args=words)
     return carry_out(lambda: _print_table(arguments))
 
 

@@ -6,7 +6,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from tyro.conf import arg
 
 from experiments.classify.tables import SEED_TOP, Columns
+from preprocess.command_line import did_you_mean
 from preprocess.transforms import FrameFit
 
 Policy = Literal["float32", "mixed_bfloat16"]
@@ -96,13 +96,12 @@ def check_options(options: ModelOptions) -> None:
     is_file = is_model_file(options.model)
     name = options.model.lower()
     if not is_file and name != "alexnet" and name not in APPLICATIONS:
-        near = get_close_matches(name, ("alexnet", *APPLICATIONS), n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
         known = ", ".join(APPLICATIONS)
-        raise ValueError(
+        told = (
             f"--model must be alexnet, a .keras or .onnx file, or one of {known}. Received "
-            f"{options.model!r}.{hint}"
+            f"{options.model!r}."
         )
+        raise ValueError(f"{told} {did_you_mean(name, ('alexnet', *APPLICATIONS))}".strip())
     if options.alpha is not None and options.alpha <= 0:
         raise ValueError(f"--alpha must be greater than 0. Received {options.alpha:g}.")
     if options.size is not None and options.size < 1:
@@ -219,7 +218,16 @@ def require_classes(model: ImageModel, top: int | None, columns: Columns) -> Non
 
 
 def check_num_classes(num_classes: int, name: str, top: int | None, columns: Columns) -> None:
-    """The same, of a model's number of classes and its name."""
+    """Refuse more classes a row than a model has.
+
+    Args:
+        num_classes: of the model.
+        name: of the model, for the message.
+        top, columns: those of `require_classes`.
+
+    Raises:
+        ValueError: if the model has too few classes.
+    """
     if top is not None and top > num_classes:
         raise ValueError(
             f"--top must be at most the {num_classes} classes of {name}. Received {top}."
