@@ -190,7 +190,10 @@ def _write_panels(panel: Panel, pipe: BinaryIO) -> None:
 
 
 class _Sink:
-    """What PyAV writes to. An error within its calls would reach nobody as what it is."""
+    """A pipe that PyAV writes to.
+
+    It raises no error that a reader who is gone causes, since PyAV would replace it by its own.
+    """
 
     def __init__(self, pipe: BinaryIO) -> None:
         self._pipe = pipe

@@ -1,9 +1,10 @@
-"""Extraction against OpenCV alone: `python -m preprocess.benchmark VIDEOS`.
+"""Extraction against a bare loop of OpenCV: `python -m preprocess.benchmark VIDEOS`.
 
-Bare means: read, resize, convert to RGB, write nothing; with one decoder thread a process, as the
-extraction has, and with as many as OpenCV takes by itself. The same clips are then extracted,
-shards written and published. Rounds take turns, so that a slow spell of the machine meets all; the
-medians are compared.
+The bare loop uses another decoder: extraction reads by PyAV, so the two differ in more than the
+work around the decoder. Bare means: read, resize, convert to RGB, write nothing; with one decoder
+thread a process, as the extraction has, and with as many as OpenCV takes by itself. The same clips
+are then extracted, shards written and published. Rounds take turns, so that a slow spell of the
+machine meets all; the medians are compared.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ _PROGRAM = (
     "import sys; sys.path[:] = sys.argv[5:]; "
     "from preprocess.child_process import serve; serve(*sys.argv[1:5])"
 )
-_GRACE_SECONDS = 30
+_GRACE_SECONDS = 30  # 5 were too few on a busy machine, where a dying process is slow to end
 STALLED = "SIGALRM"
 """What a process that is ended by `preprocess.limits.ended_if_stalled` dies of."""
 
