@@ -137,7 +137,11 @@ class FrameSettings:
         """
         values = asdict(self) | {"size": list(self.size)}
         later = {"interpolation": "linear", "grey": False}
-        return {name: value for name, value in values.items() if later.get(name) != value}
+        return {
+            name: value
+            for name, value in values.items()
+            if name not in later or value != later[name]
+        }
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> FrameSettings:

@@ -396,3 +396,10 @@ def test_bytes_do_not_depend_on_the_compression(videos: Path, tmp_path: Path) ->
         extract(videos, tmp_path / name, FrameSettings(compression=name), jobs=1)
     first, *others = (stored_frames(tmp_path / name) for name in COMPRESSIONS)
     assert all(other == first for other in others)
+
+
+def test_shards_of_before_are_the_same() -> None:
+    """Red if settings that came later are named at their default, or others are not named."""
+    usual = {"size": [160, 120], "stride": 1, "max_frames": None, "compression": "lz4"}
+    assert FrameSettings().to_json() == usual
+    assert FrameSettings(grey=True).to_json() == usual | {"grey": True}
