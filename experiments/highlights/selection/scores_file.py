@@ -72,6 +72,11 @@ def read_scores(
         ) from error
     table = np.array(rows, np.float64).reshape(-1, 2)
     inside = table[:, 0] <= duration
+    if rows and not inside.any():
+        raise ValueError(
+            f"{path}: scores must lie in the recording, which has {duration:g} s. The first is at "
+            f"{rows[0][0]:g} s; these are the scores of another one."
+        )
     if not inside.all():
         num_past, farthest = int((~inside).sum()), table[-1, 0] - duration
         say(

@@ -105,6 +105,11 @@ def test_a_score_just_past_the_end_is_left_out(recording, scores, tmp_path, caps
     scores.write_text(scores.read_text() + f"{SECONDS + 2},0.95\n")
     assert reel(scores, recording, *words) == 2
     assert "scores of another one" in capsys.readouterr().err
+    scores.write_text(f"time_seconds,probability\n{SECONDS + 0.5},0.95\n")
+    assert reel(scores, recording, *words) == 2
+    said = capsys.readouterr().err
+    assert f"The first is at {SECONDS + 0.5:g} s" in said
+    assert said.count("\n") == 1
 
 
 def test_a_cut_list_does_not_replace_the_scores(recording, scores, capsys):
