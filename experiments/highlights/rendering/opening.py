@@ -35,6 +35,7 @@ from experiments.highlights.rendering.recording import (
 from preprocess.errors import DecodeError
 from preprocess.files import is_disk_full, not_written
 from preprocess.video_file import (
+    RESTART_SECONDS,
     audio_tracks,
     clock_restarts,
     find_video_stream,
@@ -42,7 +43,8 @@ from preprocess.video_file import (
 )
 
 _NOTICED_PAUSE_SECONDS = 5.0
-_RESTART_SECONDS = 1  # by which a clock goes back at least; less is the order of pictures
+_LONGEST_SEAM_SECONDS = 60  # of sound that is kept in memory until its pictures come
+_TOLD_SECONDS = 1.0  # of sound left out; at a seam some packets always are
 _ROOM = 1.05  # of a copy, by the size of its file
 
 
@@ -119,7 +121,7 @@ def copy_with_one_clock(
             f"{free / 2**20:,.0f} MiB are free. Make room, or give an --out on another disk."
         )
     try:
-        _remux(file, copy)
+        left_out = _remux(file, copy)
     except (av.error.FFmpegError, DecodeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         if is_disk_full(error):
@@ -128,14 +130,22 @@ def copy_with_one_clock(
             f"{file} begins its timestamps again, and could not be copied with one clock: "
             f"{reason}. Convert it first, as with: ffmpeg -i FILE -c:v libx264 -c:a aac OUT.mp4"
         ) from error
+    if left_out >= _TOLD_SECONDS:
+        say(
+            f"{file}: {left_out:.1f} s of its sound belong to no picture, since the timestamps of "
+            "the sound begin again where those of the pictures do not. They are left out."
+        )
 
 
-def _remux(file: Path, copy: Path) -> None:
+def _remux(file: Path, copy: Path) -> float:
     """Copy packets, each with the time that has passed before its clock began again.
 
     The pictures' clock counts: what begins again is joined where the last picture ends. Sound
     keeps its distance from the pictures of its own part, though at the seam the two streams come
     to the new clock at different places of the file.
+
+    Returns:
+        How much sound was left out, in seconds; of several tracks, the most.
     """
     with open_container(file) as source, av.open(str(copy), "w", format="matroska") as target:
         source.flags |= Flags.gen_pts.value  # type: ignore[operator]  # PyAV's stub is wrong
@@ -159,6 +169,18 @@ def _remux(file: Path, copy: Path) -> None:
                 shifted.write(target, packet, begins[shifted.part])
             else:
                 waiting.append((shifted, packet))
+                if shifted.since_restart > _LONGEST_SEAM_SECONDS:
+                    _leave_out(waiting)
+        _leave_out(waiting)
+        tracks = [streams[track.index] for track in source.streams.audio]
+        return float(max((track.left_out for track in tracks), default=0))
+
+
+def _leave_out(waiting: list[tuple[_Shifted, Packet]]) -> None:
+    """Give up packets whose pictures do not come."""
+    for stream, packet in waiting:
+        stream.leave_out(packet)
+    waiting.clear()
 
 
 class _Shifted:
@@ -174,13 +196,20 @@ class _Shifted:
         """What the clock showed then."""
         self.end = Fraction(0)
         """When the last packet that was written ends, by the clock of the copy."""
+        self.left_out = Fraction(0)
+        """How many seconds of it were not written."""
+
+    @property
+    def since_restart(self) -> Fraction:
+        """How many seconds its clock has gone on since it began again last."""
+        return Fraction(0) if self._latest is None else self._latest - self.begin
 
     def take(self, packet: Packet) -> None:
         """See whether the clock begins again with a packet."""
         if packet.dts is None:
             return
         seconds = packet.dts * packet.time_base
-        if self._latest is not None and seconds < self._latest - _RESTART_SECONDS:
+        if self._latest is not None and seconds < self._latest - RESTART_SECONDS:
             self.part += 1
             self.begin = seconds
         self._latest = seconds
@@ -200,6 +229,12 @@ class _Shifted:
             self.end = (packet.dts + lasts) * tick
             packet.stream = self._stream
             target.mux(packet)
+        else:
+            self.leave_out(packet)
+
+    def leave_out(self, packet: Packet) -> None:
+        """Count a packet that is not written."""
+        self.left_out += (packet.duration or 0) * packet.time_base
 
 
 def notices(chunks: Sequence[Chunk]) -> Iterator[str]:
@@ -248,7 +283,10 @@ def _sound_notices(chunks: Sequence[Chunk]) -> Iterator[str]:
 
 
 def _restarts(file: Path) -> bool:
-    """Whether a file's clock does; of one that cannot be read, reading it says why."""
+    """Whether the timestamps of a file begin again; False for a file that cannot be read.
+
+    Reading it later says why.
+    """
     try:
         return clock_restarts(file)
     except DecodeError:
