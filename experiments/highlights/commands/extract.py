@@ -120,7 +120,7 @@ class Extract:
             f"there already; {summary.num_frames:,} pictures."
         )
         for source, notice in summary.notices.items():
-            print(f"{source}: of the sound, not all could be read: {notice}", file=sys.stderr)
+            print(f"{source}: {notice}", file=sys.stderr)
         if not summary.failures:
             return 0
         print(

@@ -149,7 +149,7 @@ class BatchReader:
             while not is_last:
                 times, pictures = self._read(reader, zero, watch)
                 is_last = len(times) < self.batch_size
-                notices = watch.notices(reader.complaint) if is_last else ()
+                notices = watch.notices(reader.complaints) if is_last else ()
                 until = chunk.offset + (watch.end if is_last else watch.last)
                 yield Batch(times, pictures, until, notices)
 
@@ -194,7 +194,7 @@ class _Watch:
         self._reach(time)
         return True
 
-    def notices(self, complaint: str) -> tuple[str, ...]:
+    def notices(self, complaints: Sequence[str]) -> tuple[str, ...]:
         """What was wrong, at the end.
 
         Raises:
@@ -206,8 +206,7 @@ class _Watch:
         found = []
         if self._lacks_sound:
             found.append("it has no sound; that part of its pictures is black.")
-        if complaint:
-            found.append(f"of the sound, not all could be decoded: {complaint}")
+        found += complaints
         if self._gaps:
             found.append(self._gaps_text())
         if self._num_behind:

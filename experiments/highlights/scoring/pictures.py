@@ -131,12 +131,16 @@ class PictureSettings:
     def to_json(self) -> dict[str, Any]:
         """The settings as plain values; `from_json` makes them again.
 
-        The usual interpolation is left out, so that older shards and newer ones are the same.
+        Settings that came later are left out where they have their default, so that older shards
+        and newer ones are the same.
         """
         values = asdict(self) | {"parts": list(self.parts)}
-        if self.interpolation == "smooth":
-            del values["interpolation"]
-        return values
+        later = {"interpolation": "smooth", "sound_track": 0}
+        return {
+            name: value
+            for name, value in values.items()
+            if name not in later or value != later[name]
+        }
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> PictureSettings:
@@ -230,8 +234,15 @@ class PictureReader:
 
     @property
     def complaint(self) -> str:
-        """What of the sound could not be decoded so far; empty if all could."""
-        return self._sounds.complaint if self._sounds else ""
+        """What of the file could not be read so far; empty if all could."""
+        return "; ".join(self.complaints)
+
+    @property
+    def complaints(self) -> tuple[str, ...]:
+        """What could not be read so far, of the pictures and of the sound, each if there is any."""
+        sound = self._sounds.complaint if self._sounds else ""
+        told = f"of the sound, not all could be decoded: {sound}" if sound else ""
+        return tuple(text for text in (self._video.complaint, told) if text)
 
     def read_into(self, frame: Frame) -> bool:
         """Fill `frame`, uint8 (parts * side, side, 3), with the next picture; False at the end."""

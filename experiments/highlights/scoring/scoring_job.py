@@ -127,12 +127,15 @@ def score_into(
         dynamic_ncols=True,
         disable=None,
     )
+    told: set[str] = set()
     with bar:
 
         def take(batch: Batch | ScoredPart, probabilities: Any) -> None:
             kept.append(batch.times, probabilities)
             for notice in batch.notices:
-                bar.write(notice)
+                if notice not in told:  # some are those of the file, and each part has them
+                    told.add(notice)
+                    bar.write(notice)
             speed = (batch.until - first) / (time.monotonic() - begun)
             bar.set_postfix_str(f"{speed:.0f} times as fast as it plays", refresh=False)
             bar.update(batch.until - bar.n)

@@ -130,6 +130,14 @@ def test_settings_survive_json(interpolation):
     assert PictureSettings.from_json(settings.to_json()) == settings
 
 
+@pytest.mark.parametrize("later", [{"interpolation": "pillow-bicubic"}, {"sound_track": 1}])
+def test_settings_that_came_later(later):
+    """Red if one has another name at its default, so that older shards and trainings differ."""
+    (name,) = later
+    assert name not in SETTINGS.to_json()
+    assert replace(SETTINGS, **later).to_json() == SETTINGS.to_json() | later
+
+
 def test_the_originals_scaling(videos):
     """Red for a box rounded to the nearest pixel, or a resize that is not Pillow's bicubic one."""
     box = Box(0.7833, 0.1296, 0.9682, 0.3694)
@@ -224,7 +232,7 @@ def test_damaged_sound_is_told(videos, tmp_path, capsys):
     file = tmp_path / "labels.csv"
     write_labels(file, [LabelledClip(tmp_path / "hoarse.mp4", WHOLE_PICTURE, (), "a")])
     assert extract(file, tmp_path / "shards") == 0
-    assert "hoarse.mp4: of the sound, not all could be read" in capsys.readouterr().err
+    assert "hoarse.mp4: of the sound, not all could be decoded" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -177,6 +177,17 @@ def test_a_damaged_stretch_is_told_and_the_rest_goes_on(tmp_path, source):
     assert any("of the sound, not all" in notice for notice in notices)
 
 
+def test_pictures_and_sound_are_told_apart(tmp_path, source):
+    """Red if what is said of the video stream is said of the sound, or not at all."""
+    path = tmp_path / "two.mp4"
+    words = ["-map", "0:v", "-map", "0:v", "-map", "0:a", "-c", "copy", "-t", "4"]
+    ffmpeg("-i", str(source), *words, str(path))
+    _, _, notices = score([path], HEARD)
+    (notice,) = [notice for notice in notices if "video streams" in notice]
+    assert notice.startswith(f"{path}: ")
+    assert "of the sound" not in notice
+
+
 def test_without_sound(tmp_path):
     """Red when a missing track stops the work, or is not told."""
     path = render_counter(tmp_path / "mute.mp4", RATE, 2, has_sound=False)
