@@ -61,5 +61,9 @@ def config_of(options: Train, recipe: Recipe, data: TrainingData) -> dict[str, A
         for name, path in files.items()
         if path is not None
     }
-    pictures = {f"pictures_{name}": value for name, value in data.settings.to_json().items()}
+    # In full: what to_json leaves out would not be compared with the run that is resumed.
+    settings = data.settings
+    later = {"interpolation": settings.interpolation, "sound_track": settings.sound_track}
+    stored = settings.to_json() | later
+    pictures = {f"pictures_{name}": value for name, value in stored.items()}
     return {**asdict(options), **asdict(recipe), **hashes, **pictures}
