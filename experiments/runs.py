@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import runtime
+from experiments.report import PAGE, rebuild_report
 from experiments.results.records import read_records
 from experiments.run_directory import CLIP_MODEL, remove_partials, write_atomically
 from experiments.runtime import Threads
@@ -259,7 +260,7 @@ def begin_run(
     if is_chief:
         remove_partials(run_dir)
         write_config(run_dir, {**settings, "threads_used": asdict(threads)})
-    if finished := _finished_result(run_dir):
+    if finished := finished_result(run_dir):
         return run_dir, finished
     runtime.configure(
         threads, seed=arguments.seed, deterministic=getattr(arguments, "deterministic", True)
@@ -268,12 +269,14 @@ def begin_run(
     return run_dir, None
 
 
-def _finished_result(run_dir: Path) -> dict[str, Any] | None:
+def finished_result(run_dir: Path) -> dict[str, Any] | None:
     """What a run that came to its end gave, with its directory; None for any other."""
     path = run_dir / RESULT
     if not path.exists():
         return None
     print(f"{run_dir} is finished; nothing to resume.")
+    if not (run_dir / PAGE).exists():  # the run was stopped between its result and its report
+        rebuild_report(run_dir)
     return json.loads(path.read_text()) | {"run_dir": run_dir}
 
 

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from experiments.report.markup import Markup
 
 
+PAGE = "report.html"
+"""Name of the report in a run's directory; it is written last."""
+
+
 @dataclass
 class Arguments:
     """Rebuild the report of a run."""
@@ -63,7 +67,7 @@ def write_report(run_dir: Path, shards: Shards | None = None) -> Path:
         counts = confusion_matrix(labels, predicted, num_classes=len(names))
         write_atomically(run_dir / MATRIX, plots.confusion_png(counts, names))
         write_predictions_page(run_dir, run.predictions, shards, sampling)
-    page = run_dir / "report.html"
+    page = run_dir / PAGE
     write_atomically(page, _report_html(run, shards, sampling).encode())
     return page
 
@@ -128,20 +132,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(Arguments, prog=prog, description=__doc__, args=argv)
 
     def rebuild() -> int:
-        print(f"wrote {_rebuild(arguments)}")
+        print(f"wrote {rebuild_report(arguments.run_dir, arguments.shards)}")
         return 0
 
     return run_command(rebuild, going_on=lambda: "The same command writes the report anew.")
 
 
-def _rebuild(arguments: Arguments) -> Path:
-    run = read_run(arguments.run_dir)
-    folder = arguments.shards or _existing(run.config.get("shards"))
+def rebuild_report(run_dir: Path, shards: Path | None = None) -> Path:
+    """Write a run's report anew; return its page.
+
+    Args:
+        run_dir: the run's directory.
+        shards: where its frames are; None for what its config.json says, if that still exists.
+    """
+    folder = shards or _existing(read_run(run_dir).config.get("shards"))
     if folder is None:
-        return write_report(arguments.run_dir)
+        return write_report(run_dir)
     from preprocess import open_shards
 
-    return write_report(arguments.run_dir, open_shards(folder))
+    return write_report(run_dir, open_shards(folder))
 
 
 def environment(result: dict[str, Any]) -> dict[str, Any]:

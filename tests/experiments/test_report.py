@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from experiments import plots
-from experiments.report import main, write_report
+from experiments.report import PAGE, main, write_report
 from experiments.report.markup import element
 from experiments.results import write_result
 from experiments.run_directory import read_predictions
+from experiments.runs import finished_result
 
 from .report_runs import (
     CLIPS,
@@ -209,3 +210,10 @@ def test_the_command_rebuilds_the_page_and_refuses_what_is_no_run(run_dir, capsy
     assert "a run directory is needed" in capsys.readouterr().err
     assert main([str(run_dir), "--shards", str(run_dir)]) == 2
     assert "No shards in" in capsys.readouterr().err
+
+
+def test_a_finished_run_that_was_stopped_before_its_report_gets_it(run_dir):
+    """Red when --resume points to a report that was never written."""
+    assert not (run_dir / PAGE).exists()
+    assert finished_result(run_dir)["run_dir"] == run_dir
+    assert "<html" in (run_dir / PAGE).read_text()
