@@ -18,6 +18,11 @@ settings.register_profile(
 )
 settings.load_profile("same examples")
 
+# A shell that starts the suite in the background lets it ignore SIGINT, and so would all commands
+# that tests interrupt: what is ignored is inherited, a handler is not.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @pytest.fixture(autouse=True)
 def signals_as_before() -> Iterator[None]:
