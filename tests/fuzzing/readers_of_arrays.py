@@ -24,7 +24,7 @@ def _shards(compression: str) -> Callable[[Path], None]:
         from preprocess.extract import extract
         from preprocess.settings import FrameSettings
 
-        videos = folder / "videos"
+        videos = folder.with_name("videos")  # shards are not written among videos
         for seed in range(3):
             write_video(videos / "ab"[seed % 2] / f"clip{seed}.avi", 10 + 70 * seed, seed=seed)
         settings = FrameSettings(_SIZE, compression=compression)  # type: ignore[arg-type]
