@@ -241,6 +241,8 @@ def test_the_command(run_dir, tmp_path, capsys):
 def test_stopped_from_outside(tmp_path):
     """Red when Ctrl-C ends in a traceback, or leaves a half file or a process."""
     ffmpeg("-f", "lavfi", "-i", "testsrc=s=320x240:r=25:d=60", tmp_path / "x.mp4")
+    for name in ("model.json", "model.keras"):  # looked for, and never read: a stand-in predicts
+        (tmp_path / name).touch()
     words = [sys.executable, predict_with_stand_in.__file__, "x.mp4", "--run", ".", "--out", "out"]
     run = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     wait_until(lambda: list(tmp_path.glob("out/.annotating-*/copy.mp4")), "half a copy", run)
