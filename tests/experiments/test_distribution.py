@@ -137,7 +137,14 @@ def test_a_wrong_tf_config_is_one_line(monkeypatch, text) -> None:
         read_task("workers", Path("run"))
     with pytest.raises(ValueError, match="needs --out"):
         read_task("workers", None)
-    assert read_task(None, None) == read_task("gpus", None) == Task(0, 1)
+    assert read_task(None, None) == Task(0, 1)
+
+
+def test_gpus_are_asked_for_before_clips_are_extracted(monkeypatch) -> None:
+    """Red if TensorFlow is asked only once the model is built, hours later."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(ValueError, match="--distribute gpus needs GPUs"):
+        read_task("gpus", None)
 
 
 @given(st.integers(1, 20), st.integers(1, 8), st.booleans())
