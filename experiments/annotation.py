@@ -22,6 +22,7 @@ from experiments.highlights.rendering.recording import read_recording
 from preprocess.containers import input_words
 from preprocess.frame_reader import FrameFolderReader
 from preprocess.transforms import FrameFit
+from preprocess.video_file import UNKNOWN_CODEC, audio_tracks
 
 FOLDER_RATE = 25
 """Pictures a second that a folder of frames is shown at."""
@@ -62,9 +63,10 @@ def annotate(
 ) -> None:
     """Write an H.264 copy of a video with a panel in its lower left.
 
-    Each picture is there at its time, upright, and so is the sound, as AAC. Pictures of another
-    size than the first are fitted into it. An odd width or height gets a black line more. A folder
-    of frames is shown at 25 a second.
+    Each picture is there at its time, upright, and so is the sound, as AAC: all tracks that FFmpeg
+    can decode, with their languages and titles. Pictures of another size than the first are fitted
+    into it. An odd width or height gets a black line more. A folder of frames is shown at 25 a
+    second.
 
     Args:
         path: a video file, or a folder of frame000001.jpg and on.
@@ -129,9 +131,22 @@ def _file_args(
     pictures = ["-reinit_filter", "0", *input_words(path)]
     fit = fit_filters(size, chunk.aspect, kept_size=size)
     fit.append(f"setsar={chunk.aspect.numerator}/{chunk.aspect.denominator}")
-    sound = [] if chunk.sound is None else ["-map", f"0:{chunk.sound}", *_SOUND]
     chain = f"[0:{chunk.picture}]{','.join(fit)}"
-    return _args(pictures, chain, sound, delay_seconds=max(chunk.first_picture, 0.0))
+    delay_seconds = max(chunk.first_picture, 0.0)
+    return _args(pictures, chain, _sound_args(path), delay_seconds=delay_seconds)
+
+
+def _sound_args(path: Path) -> list[str]:
+    """The arguments that bring all sound tracks into the copy."""
+    args: list[str] = []
+    # One that is unknown, such as the spatial sound of a telephone, would end the whole copy.
+    known = [track for track in audio_tracks(path) if track.codec != UNKNOWN_CODEC]
+    for number, track in enumerate(known):
+        args += ["-map", f"0:a:{track.number}"]
+        # No other metadata is copied, since it may tell more than a person means to pass on.
+        for name, value in (("language", track.language), ("title", track.title)):
+            args += [f"-metadata:s:a:{number}", f"{name}={value}"] if value else []
+    return [*args, *_SOUND] if args else []
 
 
 def _folder_args(

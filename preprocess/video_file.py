@@ -24,6 +24,8 @@ from preprocess.messages import captured_stderr
 
 RESTART_SECONDS = Fraction(1)
 """By which a clock that begins again goes back at least; less is the order of pictures."""
+UNKNOWN_CODEC = "unknown"
+"""Codec of an audio track that FFmpeg cannot decode."""
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
@@ -55,7 +57,7 @@ class AudioTrack:
 
     Args:
         number: position among the audio streams, from 0.
-        codec: FFmpeg's name of the codec, such as "aac".
+        codec: FFmpeg's name of the codec, such as "aac"; `UNKNOWN_CODEC` where it cannot decode it.
         channels: number of channels.
         layout: name of the channel layout, such as "stereo".
         sample_rate: samples per second.
@@ -179,12 +181,14 @@ def _audio_track(stream: AudioStream, number: int) -> AudioTrack:
     # FFmpeg's default handler names and its "undetermined" language say nothing.
     title = metadata.get("title") or metadata.get("name") or metadata.get("handler_name", "")
     language = metadata.get("language", "")
+    # Of a codec that nobody decodes PyAV knows neither channels nor rate.
+    codec = stream.codec_context
     return AudioTrack(
         number=number,
-        codec=stream.codec_context.name if stream.codec_context else "unknown",
-        channels=stream.channels,
-        layout=stream.layout.name if stream.channels else "unknown",
-        sample_rate=stream.sample_rate or 0,
+        codec=codec.name if codec else UNKNOWN_CODEC,
+        channels=stream.channels if codec else 0,
+        layout=stream.layout.name if codec and stream.channels else "unknown",
+        sample_rate=(stream.sample_rate or 0) if codec else 0,
         language="" if language == "und" else language,
         title="" if title == "SoundHandler" else title,
     )

@@ -98,8 +98,8 @@ def write(path: Path, number: int = 60, *words: object, size=SIZE, first=0, inpu
     return path
 
 
-def sine(seconds: float, *before: object) -> list[object]:
-    return [*before, "-f", "lavfi", "-i", f"sine=frequency=440:duration={seconds}"]
+def sine(seconds: float, *before: object, hertz: int = 440) -> list[object]:
+    return [*before, "-f", "lavfi", "-i", f"sine=frequency={hertz}:duration={seconds}"]
 
 
 def plain(folder: Path) -> Path:
@@ -282,6 +282,54 @@ def test_flash_and_beep_coincide(name: str, delay: float, sound: float, tmp_path
     assert len(copied(source, tmp_path / "copy.mp4")) == 125
     flash, beep = flash_and_beep(tmp_path / "copy.mp4")
     assert flash == pytest.approx(beep, abs=0.05)
+
+
+def tracks_of(path: Path) -> list[tuple[str, str, float, float]]:
+    """Language, title, pitch in Hz and beginning in seconds of each sound track."""
+    _, said = ffmpeg("-i", path, "-map", "0:v:0", "-frames:v", 1, "-f", "null", "-")
+    found = []
+    for number, words in enumerate(re.findall(r"(?s)Stream #0:\d+(.*?)(?=Stream #|\Z)", said)[1:]):
+        if "Audio" not in words or "->" in words:
+            break
+        language = re.search(r"\((\w+)\): Audio", words)
+        title = re.search(r"(?:title|name) +: (?!SoundHandler)(.*)", words)
+        padded = ["-af", "aresample=8000:async=1:first_pts=0", "-ac", 1, "-f", "f32le", "-"]
+        picture = ["-map", "0:v:0", "-f", "null", "/dev/null"]  # with which a stream may begin
+        content, _ = ffmpeg("-i", path, "-map", f"0:a:{number}", *padded, *picture)
+        samples = np.frombuffer(content, np.float32)
+        pitch = np.abs(np.fft.rfft(samples)).argmax() * 8000 / len(samples)
+        begin = (np.abs(samples) > 0.05).argmax() / 8000
+        tongue = language[1].replace("und", "") if language else ""
+        found.append((tongue, title[1] if title else "", pitch, begin))
+    return found
+
+
+@pytest.mark.parametrize("name", ["x.mkv", "x.mp4", "x.ts", "x.mov"])
+def test_all_sound_tracks_are_kept(name: str, tmp_path: Path) -> None:
+    """Red when the copy has the first track alone, or another's name, or one is moved in time."""
+    words = ["-map", 0, "-map", 1, "-map", 2, "-map", 3, "-c:a", "aac", "-ac", 2]
+    words += ["-metadata:s:a:1", "language=eng", "-metadata:s:a:2", "language=ger"]
+    words += ["-metadata:s:a:1", "title=Mic, and 'more'=x"] * (name == "x.mkv")
+    inputs = [*sine(2), *sine(1.2, hertz=880), *sine(1, "-itsoffset", 0.6, hertz=1500)]
+    source, out = write(tmp_path / name, 50, *words, inputs=inputs), tmp_path / "copy.mp4"
+    assert len(copied(source, out)) == 50
+    expected, found = tracks_of(source), tracks_of(out)
+    assert [track[0] for track in expected] == ["", "eng", "ger"]
+    assert [track[:2] for track in found] == [track[:2] for track in expected]
+    pitches, wanted = (np.array([track[2] for track in tracks]) for tracks in (found, expected))
+    np.testing.assert_allclose(pitches, wanted, atol=2)
+    begins, wanted = (np.array([track[3] for track in tracks]) for tracks in (found, expected))
+    np.testing.assert_allclose(begins, wanted, atol=0.03)
+
+
+def test_a_track_that_nobody_decodes(tmp_path: Path) -> None:
+    """Red when it ends the copy, as the spatial sound of a telephone would, or another is lost."""
+    words = ["-map", 0, "-map", 1, "-map", 2, "-c:a", "aac"]
+    source = write(tmp_path / "x.mkv", 50, *words, inputs=[*sine(2), *sine(2)])
+    source.write_bytes(source.read_bytes().replace(b"A_AAC", b"A_ODD", 1))
+    out = tmp_path / "copy.mp4"
+    assert len(copied(source, out)) == 50
+    assert len(tracks_of(out)) == 1
 
 
 @pytest.mark.skipif(not REPORTED.exists(), reason="needs the clips in ../shared/clips/reported")
