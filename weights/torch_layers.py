@@ -37,6 +37,9 @@ def placed(
 ) -> dict[str, np.ndarray]:
     """Arrays by layer/variable from a state dict.
 
+    A model that was trained inside another one, as a LightningModule's `self.model` or by
+    torch.compile, has the other's names for it before every key: these are left out.
+
     Args:
         state: arrays by torch's key, with or without DataParallel's "module." before it.
         place: where a key's array goes; None for a key that the model has not.
@@ -51,8 +54,9 @@ def placed(
     """
     arrays: dict[str, np.ndarray] = {}
     unknown = []
-    for key, array in state.items():
-        found = place(key.removeprefix(PREFIX))
+    inner_keys = _inner_keys(state, place)
+    for (key, array), inner_key in zip(state.items(), inner_keys, strict=True):
+        found = place(inner_key)
         if found is None:
             unknown.append(key)
             continue
@@ -64,6 +68,18 @@ def placed(
         arrays[name] = _transposed(key, array, axes)
     _refuse(unknown, model)
     return arrays
+
+
+def _inner_keys(state: Mapping[str, np.ndarray], place: Callable[[str], Place | None]) -> list[str]:
+    """Keys without what is before all of them, as long as none is known with it."""
+    own = [key.removeprefix(PREFIX) for key in state]
+    keys = own
+    while keys and not any(place(key) for key in keys):
+        outer = keys[0].partition(".")[0] + "."
+        if not all(key.startswith(outer) for key in keys):
+            return own
+        keys = [key.removeprefix(outer).removeprefix(PREFIX) for key in keys]
+    return keys
 
 
 def in_layer(layer: str, rules: Rules, word: str) -> Place | None:

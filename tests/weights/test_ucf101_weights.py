@@ -103,6 +103,44 @@ def test_arrays_are_views_and_biases_sums():
     np.testing.assert_array_equal(found, decoder["LSTM.bias_ih_l2"] + decoder["LSTM.bias_hh_l2"])
 
 
+LIGHTNING = {  # what Lightning 2 writes beside the state dict
+    **{"epoch": 3, "global_step": 40, "pytorch-lightning_version": "2.5.0"},
+    "loops": {"fit_loop": {"state_dict": {}, "epoch_progress": {"total": {"ready": 4}}}},
+    "callbacks": {"ModelCheckpoint{'monitor': 'val_loss'}": {"best_model_path": "a.ckpt"}},
+    "optimizer_states": [{"state": {}, "param_groups": [{"lr": 1e-4, "betas": (0.9, 0.999)}]}],
+    **{"lr_schedulers": [], "hparams_name": "kwargs", "hyper_parameters": {"num_classes": 5}},
+}
+
+
+@pytest.mark.parametrize("outer", ["model.", "net.", "model._orig_mod.", "module.model.module."])
+def test_a_checkpoint_of_lightning_says_what_it_did_in_torch(command, tmp_path, outer):
+    """Red when the name that a LightningModule has for its network hides the network's keys, or
+    what Lightning keeps beside them is taken for them."""
+    path, out = tmp_path / "epoch=3-step=40.ckpt", tmp_path / "conv3d.weights.h5"
+    state = {outer + key: array for key, array in small_state("conv3d", "conv3d.").items()}
+    tensors, storages = state_dict(state)
+    path.write_bytes(zip_file(LIGHTNING | {"state_dict": tensors}, storages, prefix="epoch=3/"))
+    shape = ("--clip-shape", 10, 64, 80)
+    code, said, err = command("convert", path, out, "--model", "ucf101_conv3d", *shape)
+    assert (code, err) == (0, "")
+    assert "18 arrays, 3,209,781 parameters" in said
+    model = models.build_conv3d(5, num_frames=10, height=64, width=80)
+    model.load_weights(out)
+    check(logits(model, clips((10, 10), 64, 80)), "conv3d_logits")
+
+
+def test_a_checkpoint_of_lightning_with_a_loss_of_its_own_is_told(command, tmp_path):
+    """Red when names are left out that are not before every key, or when a key is passed over."""
+    path = tmp_path / "last.ckpt"
+    state = {f"model.{key}": array for key, array in small_state("conv3d", "conv3d.").items()}
+    path.write_bytes(zip_file(*state_dict(state | {"criterion.weight": np.ones(5, "f4")})))
+    words = ("--model", "ucf101_conv3d", "--clip-shape", 10, 64, 80)
+    code, _, err = command("convert", path, tmp_path / "a.weights.h5", *words)
+    assert code != 0
+    assert "criterion.weight" in err
+    assert err.count("\n") == 1
+
+
 def zeros(**shapes):
     return {key.replace("__", "."): np.zeros(shape) for key, shape in shapes.items()}
 
