@@ -20,7 +20,10 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import keras
 from keras import ops
+
+from ttrnn.exporting import check_onnx_dtype
 
 Core = tuple[int, int, int, int]
 """Shape (r_k, m_k, n_k, r_{k+1}) of a core."""
@@ -299,6 +302,7 @@ def tt_matmul(inputs, cores: Sequence):
     Returns:
         Tensor of shape (..., prod(n)).
     """
+    check_onnx_dtype(keras.backend.standardize_dtype(inputs.dtype))
     lead = ops.shape(inputs)[:-1]
     rows = math.prod(lead) if all(isinstance(size, int) for size in lead) else None
     chosen = plan(core_shapes_of(cores), rows)

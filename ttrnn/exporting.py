@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
 
 import keras
@@ -18,6 +18,8 @@ import keras
 # Modules that trace a model in order to write it to a file. None of them has a public flag that
 # says so, hence the look at the call stack; it happens only where a graph is traced.
 _EXPORTERS = ("keras.src.export.", "tf2onnx.", "tensorflow.lite.", "tensorflow.python.saved_model.")
+
+_ONNX_EXPORTERS = ("keras.src.export.onnx", "tf2onnx.")
 
 _is_requested = contextvars.ContextVar("portable_operations", default=False)
 
@@ -49,11 +51,52 @@ def is_exporting() -> bool:
         return True
     import tensorflow as tf
 
-    if tf.executing_eagerly():
-        return False
+    return not tf.executing_eagerly() and _is_called_from(_EXPORTERS)
+
+
+def check_onnx_dtype(dtype: str) -> None:
+    """Raise ValueError where a product in bfloat16 would be written as ONNX.
+
+    tf2onnx writes such files, Keras's own layers' included, and ONNX Runtime loads none of them.
+    """
+    if dtype == "bfloat16" and _is_called_from(_ONNX_EXPORTERS):
+        raise ValueError(
+            "A model that is exported to ONNX must not compute in bfloat16, which ONNX Runtime "
+            "does not load. Received a layer of compute dtype bfloat16; build the model with "
+            'dtype="float32", give it set_weights(model.get_weights()), and export that.'
+        )
+
+
+def check_onnx_sequences(shape: Sequence, *, is_length_fixed: bool) -> None:
+    """Raise ValueError where a file would hold for other sequences than the model takes.
+
+    PyTorch's exporter follows one call, of one step where the number of steps is not fixed: the
+    file then fails for any other. JAX's ends in errors of its own.
+
+    Args:
+        shape: of the sequences in the call that is exported, (batch, time, features).
+        is_length_fixed: whether the layer was built for one number of steps.
+    """
+    backend = keras.backend.backend()
+    if backend == "torch" and not is_length_fixed and _is_called_from(_ONNX_EXPORTERS):
+        raise ValueError(
+            "On PyTorch a recurrent layer is exported to ONNX for one number of steps. Received "
+            "sequences of any length; build the model with keras.Input((STEPS, FEATURES)), or "
+            "export it on TensorFlow, where batch and steps may vary."
+        )
+    if backend == "jax" and _is_called_from(_ONNX_EXPORTERS):
+        raise ValueError(
+            "On JAX recurrent layers of ttrnn are not exported to ONNX, for jax2onnx fails where they "
+            f"reshape a batch of any size. Received sequences of shape {tuple(shape)}; save the model, load "
+            "it with KERAS_BACKEND=tensorflow, and export it there."
+        )
+
+
+def _is_called_from(modules: tuple[str, ...]) -> bool:
+    """Whether a module whose name begins with one of these is on the call stack."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        if frame.f_globals.get("__name__", "").startswith(_EXPORTERS):
+        if frame.f_globals.get("__name__", "").startswith(modules):
             return True
         frame = frame.f_back
     return False

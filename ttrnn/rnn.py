@@ -13,7 +13,7 @@ from keras import ops, tree
 
 from ttrnn.cells import TTGRUCell, TTLSTMCell, TTSimpleRNNCell
 from ttrnn.contraction import DEFAULT_MAX_ACTIVATION_BYTES
-from ttrnn.exporting import is_exporting
+from ttrnn.exporting import check_onnx_sequences, is_exporting
 from ttrnn.shapes import check_mask, check_sequences, check_states, full_mask, full_states
 from ttrnn.tensor_train import Compression
 from ttrnn.time_loop import exported_time_loop, time_loop
@@ -143,8 +143,13 @@ class _TTRNN(keras.layers.RNN):
             sequences, initial_state=initial_state, mask=mask, training=training
         )
 
+    def build(self, sequences_shape, initial_state_shape=None) -> None:
+        super().build(sequences_shape, initial_state_shape=initial_state_shape)
+        self._is_length_fixed = sequences_shape[1] is not None
+
     def call(self, sequences, initial_state=None, mask=None, training=False):
         check_sequences(sequences.shape)
+        check_onnx_sequences(sequences.shape, is_length_fixed=self._is_length_fixed)
         if mask is not None:
             mask = full_mask(mask, sequences)
         if initial_state is not None:

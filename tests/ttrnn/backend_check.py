@@ -3,6 +3,10 @@
 A script, not a test: a process has one backend. test_backends.py runs it; it prints "equal".
 """
 
+import importlib.util
+import tempfile
+from pathlib import Path
+
 import keras
 import numpy as np
 import oracle
@@ -161,6 +165,41 @@ def check_unrolled():
         )
 
 
+def check_onnx():
+    """A file gives the layer's numbers, or is not written.
+
+    Red where a file is of one step on PyTorch whatever the model takes, and where JAX's exporter
+    ends in an error of its own.
+    """
+    backend = keras.backend.backend()
+    needed = {"jax": ["jax2onnx"], "torch": ["onnx", "onnxscript"]}[backend]
+    if not all(importlib.util.find_spec(name) for name in [*needed, "onnxruntime"]):
+        return
+    import onnxruntime
+
+    x = np.random.default_rng(0).standard_normal((3, 4, 6)).astype("float32")
+    refused = {"torch": (None, None, 6), "jax": x.shape}[backend]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "m.onnx")
+        for cls in LAYERS.values():
+            model = keras.Sequential([keras.Input(batch_shape=refused), cls(**MODES)])
+            model(x)
+            try:
+                model.export(path, format="onnx", verbose=False)
+            except ValueError as error:
+                assert "exported to ONNX" in str(error), error  # noqa: PT017
+            assert not path.exists(), "a file was written"
+            if backend == "jax":
+                continue
+            model = keras.Sequential([keras.Input((4, 6)), cls(**MODES)])
+            expected = keras.ops.convert_to_numpy(model(x))
+            model.export(path, format="onnx", verbose=False)
+            session = onnxruntime.InferenceSession(path)
+            (found,) = session.run(None, {session.get_inputs()[0].name: x})
+            path.unlink()
+            np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def main():
     x = np.random.default_rng(0).standard_normal((3, 4, 6)).astype("float32")
     dense = ttrnn.TTDense(**MODES, activation="tanh")
@@ -193,6 +232,7 @@ def main():
         keras.ops.convert_to_numpy(dense(integers.astype("float32"))),
         atol=1e-5,
     )
+    check_onnx()
     print("equal")
 
 

@@ -67,6 +67,24 @@ def test_onnx_runtime_gives_keras_numbers(name, tmp_path):
     assert np.ptp(expected[0]) > 0.01
 
 
+@pytest.mark.parametrize("kind", [*KINDS, "dense"])
+def test_bfloat16_is_refused_before_a_file_is_written(kind, tmp_path):
+    """Red where tf2onnx writes a file whose types ONNX Runtime does not load, and where other
+    formats than ONNX are refused too."""
+    layer = LAYERS.get(kind, ttrnn.TTDense)
+    model, x = sequence_model(layer(**MODES, dtype="mixed_bfloat16")), sequences(2, 5)
+    model(x)  # which Keras wants before an export
+    with pytest.raises(ValueError, match="must not compute in bfloat16"):
+        model.export(tmp_path / "m.onnx", format="onnx", verbose=False)
+    assert not list(tmp_path.iterdir())
+    model.export(tmp_path / "saved", format="tf_saved_model", verbose=False)
+    plain = sequence_model(layer(**MODES))
+    plain.set_weights(model.get_weights())
+    plain(x)
+    ((found,),) = run_onnx(plain, tmp_path / "m.onnx", [x])
+    np.testing.assert_allclose(found, plain.predict(x, verbose=0), atol=1e-5)
+
+
 def lite(content):
     """A function that runs a LiteRT file, with its own operations alone."""
     with pytest.warns(UserWarning, match="deprecated"):
