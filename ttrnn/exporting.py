@@ -86,9 +86,9 @@ def check_onnx_sequences(shape: Sequence, *, is_length_fixed: bool) -> None:
         )
     if backend == "jax" and _is_called_from(_ONNX_EXPORTERS):
         raise ValueError(
-            "On JAX recurrent layers of ttrnn are not exported to ONNX, for jax2onnx fails where they "
-            f"reshape a batch of any size. Received sequences of shape {tuple(shape)}; save the model, load "
-            "it with KERAS_BACKEND=tensorflow, and export it there."
+            "On JAX recurrent layers of ttrnn are not exported to ONNX, for jax2onnx fails where "
+            f"they reshape a batch of any size. Received sequences of shape {tuple(shape)}; save "
+            "the model, load it with KERAS_BACKEND=tensorflow, and export it there."
         )
 
 
