@@ -55,7 +55,7 @@ def main() -> None:
             sys.exit(tell_stopped(going_on))
         if not isinstance(error, PreprocessError):
             raise
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_ERROR)
     sys.exit(code)
 

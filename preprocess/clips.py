@@ -167,11 +167,14 @@ def require_folder(root: Path) -> None:
         PreprocessError: if it is not, or is a file.
     """
     if not root.exists():
-        raise PreprocessError(f"The videos folder {root} does not exist. {_LAYOUTS}")
+        raise PreprocessError(
+            f"The videos folder {root} does not exist. Name one that holds class/clip.mp4, or "
+            "another layout of docs/data.md."
+        )
     if not root.is_dir():
         raise PreprocessError(
-            f"The videos folder {root} is a file; name a folder, or a list, "
-            f"which is called NAME.csv. {_LAYOUTS}"
+            f"The videos folder {root} is a file; name a folder, or a list, which is called "
+            "NAME.csv."
         )
 
 

@@ -259,15 +259,22 @@ def test_misplaced_clips_are_not_passed_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
-    [("missing", "does not exist"), ("file.mp4", "is a file"), ("empty", "No videos found")],
+    ("name", "message", "expected"),
+    [
+        ("missing", "does not exist", "class/clip.mp4"),
+        ("file.mp4", "is a file", "NAME.csv"),
+        ("empty", "No videos found", "class/v_name_NN"),
+    ],
 )
-def test_errors_say_what_is_expected(tmp_path: Path, name: str, message: str) -> None:
+def test_errors_say_what_is_expected(
+    tmp_path: Path, name: str, message: str, expected: str
+) -> None:
+    """Red when an error lacks its remedy."""
     (tmp_path / "file.mp4").touch()
     touch(tmp_path, "empty/a/readme.txt")
     with pytest.raises(PreprocessError, match=message) as caught:
         find_clips(tmp_path / name)
-    assert "class/v_name_NN" in str(caught.value)
+    assert expected in str(caught.value)
 
 
 def test_what_is_left_out_is_counted_by_suffix(tmp_path: Path) -> None:

@@ -85,10 +85,12 @@ def test_failed_clips_fail_the_command(with_a_broken_one: Path, command: Run) ->
     ],
 )
 def test_errors_are_one_line(tmp_path: Path, command: Run, words: list[str], message: str) -> None:
+    """Red when an error lacks the prefix of the other commands', or fills the screen."""
     done = command("folder", *words, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(REPOSITORY)})
     assert done.returncode == 2
-    assert done.stderr.startswith(message)
+    assert done.stderr.startswith(f"error: {message}")
     assert len(done.stderr.splitlines()) == 1
+    assert len(done.stderr) < 160  # two lines of a terminal
     assert not (tmp_path / "out").exists()
 
 
