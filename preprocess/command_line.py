@@ -65,7 +65,7 @@ def _nearest(word: str, known: Collection[str]) -> str | None:
     """A name that differs in few letters, in the case of letters, or is what a word begins."""
     folded = {name.casefold(): name for name in known}
     near = get_close_matches(word.casefold(), folded, n=1)
-    if not near and len(word) >= 3:
+    if not near and word:
         near = [name for name in folded if name.startswith(word.casefold())]
     return folded[near[0]] if len(near) == 1 else None
 

@@ -406,6 +406,7 @@ def test_a_refusal_comes_before_the_work(command: Command, tmp_path: Path, case:
         (["experiments.epic_kitchens", "train", "--freeze", "hed"], "Did you mean head?"),
         (["experiments.crossval", "--cells", "gru", "lstn"], "--cells lstn: did you mean lstm?"),
         (["experiments.threads", "--workload", "alexnte"], "did you mean alexnet?"),
+        (["experiments.threads", "--workload", "tt"], "--workload tt: did you mean tt-train?"),
         (["experiments.highlights", "reviw"], "reviw: did you mean review?"),
         (["experiments.predict", "a", "b", "--anotate"], "did you mean --annotate?"),
         (["experiments.results", "--chek"], "did you mean --check?"),
