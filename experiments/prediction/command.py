@@ -59,7 +59,7 @@ def main(prog: str, args: Sequence[str]) -> int:
     """
     arguments = parse_arguments(PredictArguments, prog=prog, args=list(args))
 
-    going_on = "The videos that were told of are done; the same command does all again."
+    going_on = "The results so far are kept; the same command predicts all videos again."
     return run_command(lambda: _predict(arguments), going_on=lambda: going_on)
 
 

@@ -157,7 +157,6 @@ def _found(prediction: VideoPrediction) -> str:
     best, vote, num_windows = prediction.ranking[0], prediction.vote, prediction.num_windows
     names = prediction.class_names
     windows = f"{num_windows} window{'s' * (num_windows > 1)}"
-    return (
-        f"{names[best]} {prediction.mean[best]:.2f}; {prediction.votes[vote]} of {windows} say "
-        f"{names[vote]}"
-    )
+    votes = prediction.votes[vote]
+    say = "says" if votes == 1 else "say"
+    return f"{names[best]} {prediction.mean[best]:.2f}; {votes} of {windows} {say} {names[vote]}"

@@ -60,6 +60,17 @@ def test_a_folder(folder, tmp_path, model, capsys):
         assert len(frames_of(out / f"{name}.annotated.mp4")) == 9
 
 
+@pytest.mark.parametrize(
+    ("colours", "said"),
+    [(["red"] * 4, "1 of 1 window says red"), (["red"] * 9, "4 of 4 windows say red")],
+)
+def test_the_windows_are_told_of_in_a_sentence(tmp_path, model, capsys, colours, said):
+    """Red when one window "say" something."""
+    video = write_colours(tmp_path / "x.mp4", colours)
+    assert predict_paths(model, [video], tmp_path / "out", annotate=False) == 0
+    assert said in capsys.readouterr().out
+
+
 def test_failures_can_be_allowed(folder, tmp_path, model):
     options = {"annotate": False, "allow_failures": True}
     assert predict_paths(model, [folder], tmp_path / "out", **options) == 0
@@ -249,7 +260,7 @@ def test_stopped_from_outside(tmp_path):
     run.send_signal(signal.SIGINT)
     _, said = run.communicate(timeout=PATIENCE_SECONDS)
     assert run.returncode == 130
-    assert "Interrupted. The videos that were told of are done" in said.decode()
+    assert "Interrupted. The results so far are kept; the same command" in said.decode()
     assert "Traceback" not in said.decode()
     assert files(tmp_path / "out") == {"x.csv", "x.json", "predictions.csv"}
 
