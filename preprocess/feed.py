@@ -64,6 +64,7 @@ class VideoEnded:
         failure: why it could not be read, or not to its end; empty if it could.
         crashed: whether that was the decoder's end rather than the video's.
         notice: what could not be read before the video's end; empty if nothing.
+        refused: whether the system did not give the file or the memory, and may another time.
     """
 
     video: int
@@ -71,6 +72,7 @@ class VideoEnded:
     failure: str
     crashed: bool = False
     notice: str = ""
+    refused: bool = False
 
 
 Event = VideoOpened | FrameBlock | VideoEnded
@@ -151,9 +153,9 @@ def _receive(worker: Worker, stall_seconds: float) -> Event | None:
                     return VideoOpened(video, info)
                 case Block(_, first, times):
                     return FrameBlock(video, first, times, worker.frames_of(message))
-                case Finished(num_frames, failure, notice):
+                case Finished(num_frames, failure, notice, refused):
                     worker.video = None
-                    return VideoEnded(video, num_frames, failure, notice=notice)
+                    return VideoEnded(video, num_frames, failure, notice=notice, refused=refused)
             return None
     except EOFError:
         failure = death_told(worker.cause_of_death(), stall_seconds)

@@ -64,6 +64,8 @@ class Finished:
     failure: str
     notice: str = ""
     """What could not be read of a video that goes on all the same."""
+    refused: bool = False
+    """Whether the failure is the system's, which may give the same file another time."""
 
 
 class Alive:
@@ -182,7 +184,8 @@ def _decode(
                 missing = what_is_missing(task.path, video, messages)
                 return Finished(given, _complaint(missing, messages), video.complaint)
         except DecodeError as error:
-            return Finished(given, _complaint(str(error), messages))
+            refused = isinstance(error.__cause__, OSError | MemoryError)
+            return Finished(given, _complaint(str(error), messages), refused=refused)
 
 
 def _open(path: Path, fit: FrameFit, stride: int) -> VideoReader | FrameFolderReader:

@@ -32,6 +32,7 @@ from experiments.classify.models import (
 from experiments.classify.outcome import Outcome, conclude
 from experiments.classify.tables import (
     SEED_TOP,
+    is_unreadable,
     read_finished,
     result_settings,
     write_one_table,
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 EXIT_FAILED_VIDEOS = 1
 DEFAULT_JOBS = 2
-_GOING_ON = "The rows so far are kept: the same command goes on from there."
+_GOING_ON = "The rows so far are kept: the same command{} goes on from there."
 _EXPORT_GOING_ON = "Nothing is kept; the same command exports anew."
 
 
@@ -79,6 +80,8 @@ class Arguments(ModelOptions):
     """Write NAME.png, the probabilities over time; a tenth of a second a video."""
     annotate: bool = False
     """Write NAME.annotated.mp4 too, with the classes drawn into the picture."""
+    overwrite: bool = False
+    """Classify anew what is there already, and try again what could not be read."""
     batch_size: int = 64
     """Frames the model sees at once."""
     threads: str = "auto"
@@ -99,7 +102,11 @@ def main(args: list[str] | None = None) -> int:
     export = arguments.export
     if export is not None:
         return run_command(lambda: _export(arguments, export), going_on=lambda: _EXPORT_GOING_ON)
-    return run_command(lambda: run(arguments), going_on=lambda: _GOING_ON)
+    return run_command(lambda: run(arguments), going_on=lambda: _going_on(arguments))
+
+
+def _going_on(arguments: Arguments) -> str:
+    return _GOING_ON.format(", without --overwrite," if arguments.overwrite else "")
 
 
 def run(arguments: Arguments) -> int:
@@ -122,7 +129,7 @@ def run(arguments: Arguments) -> int:
             print(f"All videos: {write_one_table(arguments.out, results)}")
     except WriteError as error:
         told = not_written(arguments.out, error)
-        raise WriteError(f"{told} Make room, then go on. {_GOING_ON}") from error
+        raise WriteError(f"{told} Make room, then go on. {_going_on(arguments)}") from error
     if failures:
         print(
             f"{len(failures)} of {len(videos)} videos failed or are incomplete; see "
@@ -135,9 +142,11 @@ def run(arguments: Arguments) -> int:
 def _finished(arguments: Arguments, videos: list[Video]) -> Outcome | None:
     """What came of the videos where nothing is left to do, without a model; else None."""
     results = [arguments.out / video.results for video in videos]
-    if not all(path.with_name(f"{path.name}.csv").exists() for path in results):
+    if arguments.overwrite:
+        return None
+    if not all(path.with_name(f"{path.name}.json").exists() for path in results):
         return None  # before files of weights are read for nothing
-    model, outcome = model_settings(arguments), Outcome(num_complete=len(videos))
+    model, outcome = model_settings(arguments), Outcome()
     for video, path in zip(videos, results, strict=True):
         settings = result_settings(
             video.path,
@@ -149,10 +158,10 @@ def _finished(arguments: Arguments, videos: list[Video]) -> Outcome | None:
         summary = read_finished(path, settings)
         if summary is None:
             return None
-        if arguments.annotate and not path.with_name(path.name + ANNOTATED).exists():
+        wants_copy = arguments.annotate and not is_unreadable(summary)
+        if wants_copy and not path.with_name(path.name + ANNOTATED).exists():
             return None
-        if summary["failure"]:
-            outcome.failures[video.source] = summary["failure"]
+        outcome.add_earlier(video, summary)
     return outcome
 
 
@@ -189,7 +198,7 @@ def _options(arguments: Arguments) -> JobOptions:
     """What is written of a video."""
     from experiments.classify.job import JobOptions
 
-    names = ("top", "every", "columns", "timeline", "annotate", "batch_size")
+    names = ("top", "every", "columns", "timeline", "annotate", "overwrite", "batch_size")
     return JobOptions(**{name: getattr(arguments, name) for name in names})
 
 

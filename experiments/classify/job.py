@@ -20,7 +20,14 @@ from experiments.classify.models import ImageModel
 from experiments.classify.outcome import Outcome
 from experiments.classify.progress import Notes, Progress
 from experiments.classify.summary import summarize
-from experiments.classify.tables import SEED_TOP, Columns, Row, Table, result_settings
+from experiments.classify.tables import (
+    SEED_TOP,
+    Columns,
+    Row,
+    Table,
+    is_unreadable,
+    result_settings,
+)
 from experiments.classify.timeline import timeline_png
 from experiments.highlights.rendering.ffmpeg import RenderError
 from experiments.run_directory import write_atomically
@@ -49,6 +56,8 @@ class JobOptions:
     """Draw the probabilities over time."""
     annotate: bool = False
     """Draw the classes into a copy of each video."""
+    overwrite: bool = False
+    """Classify anew what is there already."""
     batch_size: int = 64
     """The model's."""
     jobs: int = 2
@@ -214,11 +223,12 @@ class ClassificationJob:
         """The videos that are not done, each begun when its turn comes."""
         for video in self._videos:
             table = self._table(video)
-            if table.is_complete():
-                self._note_complete(video, table)
+            summary = None if self._options.overwrite else table.finished()
+            if summary is not None:
+                self._note_complete(video, table, summary)
                 continue
             try:
-                table.begin()
+                table.begin(anew=self._options.overwrite)
             except PreprocessError as error:
                 if is_disk_full(error):
                     raise
@@ -250,14 +260,12 @@ class ClassificationJob:
             every=options.every,
         )
 
-    def _note_complete(self, video: Video, table: Table) -> None:
-        """A video that an earlier run has finished."""
-        self._outcome.num_complete += 1
+    def _note_complete(self, video: Video, table: Table, summary: dict[str, Any]) -> None:
+        """A video that an earlier run has finished, or could not read."""
+        self._outcome.add_earlier(video, summary)
         self._progress.finish(video.path)
-        failure = table.summary()["failure"]
-        if failure:
-            self._outcome.failures[video.source] = failure
-        if self._options.annotate and not table.path(".annotated.mp4").exists():
+        wants_copy = self._options.annotate and not is_unreadable(summary)
+        if wants_copy and not table.path(".annotated.mp4").exists():
             self._draw(video, table)
 
     def _finish(self, ended: VideoEnded) -> None:
@@ -269,10 +277,14 @@ class ClassificationJob:
             self._fail(video, ended.failure)
         elif ended.notice:
             self._progress.say(f"{video.source}: {ended.notice}")
+        may_be_read_later = ended.crashed or ended.refused
         if table.num_rows == 0:
-            table.discard()
+            if may_be_read_later or not ended.failure:
+                table.discard()
+            else:
+                table.give_up(video.source, ended.failure)
             return
-        if ended.crashed:
+        if may_be_read_later:
             table.close()  # the rows stay for another try
             return
         assert work.info is not None

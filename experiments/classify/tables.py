@@ -1,7 +1,8 @@
 """The CSV of one video: rows as they are made, kept under another name until all are there.
 
 Beside `NAME.csv` lies `NAME.json`, which says what the rows were made with. While a video is
-worked on they are `NAME.csv.part` and `NAME.json.part`, from which a later run goes on.
+worked on they are `NAME.csv.part` and `NAME.json.part`, from which a later run goes on. A video
+that cannot be read has a `NAME.json` alone, so that no later run tries the same file again.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from preprocess.errors import PreprocessError, WriteError
+from preprocess.errors import DecodeError, PreprocessError, WriteError
 from preprocess.files import write_errors, write_text
 from preprocess.frame_folder import list_frames
 
@@ -50,8 +51,9 @@ def result_settings(
     """
     settings = {**model, "top": top or SEED_TOP, "every": every, "columns": columns}
     if path.is_dir():
-        frames = list_frames(path)
-        settings |= {"video_bytes": frames.size_bytes, "video_mtime_ns": frames.mtime_ns}
+        with suppress(DecodeError):  # one that cannot be listed fails alone, when it is read
+            frames = list_frames(path)
+            settings |= {"video_bytes": frames.size_bytes, "video_mtime_ns": frames.mtime_ns}
     elif path.exists():
         file = path.stat()
         settings |= {"video_bytes": file.st_size, "video_mtime_ns": file.st_mtime_ns}
@@ -61,19 +63,27 @@ def result_settings(
 def read_finished(results: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
     """What the JSON of a video says that was finished with the same settings; None if none was.
 
+    One that cannot be read is finished: its summary has a failure, and 0 for `num_rows`.
+
     How pictures are fitted need not be known: it follows from the model, and is not compared.
 
     Args:
         results: path of the results without a suffix.
         settings: those of `result_settings`.
     """
-    if not results.with_name(f"{results.name}.csv").exists():
+    summary = _summary_in(results.with_name(f"{results.name}.json"))
+    if summary is None:
         return None
-    path = results.with_name(f"{results.name}.json")
-    found = _settings_in(path)
-    if found is None or found | {"fit": None} != json.loads(json.dumps(settings)) | {"fit": None}:
+    has_rows = results.with_name(f"{results.name}.csv").exists()
+    if not has_rows and not is_unreadable(summary):
         return None
-    return json.loads(path.read_text(encoding="utf-8"))
+    same = json.loads(json.dumps(settings)) | {"fit": None}
+    return summary if summary["settings"] | {"fit": None} == same else None
+
+
+def is_unreadable(summary: dict[str, Any]) -> bool:
+    """Whether a video gave no rows, by what its JSON holds."""
+    return summary.get("num_rows") == 0
 
 
 def write_one_table(out: Path, results: Iterable[tuple[str, str]]) -> Path:
@@ -140,18 +150,16 @@ class Table:
         """Of a result: `.csv`, `.json`, `.png` ..."""
         return self._results.with_name(self._results.name + suffix)
 
-    def is_complete(self) -> bool:
-        """Whether the video was finished with the same settings."""
-        if not self.path(".csv").exists():
-            return False
-        return _settings_in(self.path(".json")) == self._settings
+    def finished(self) -> dict[str, Any] | None:
+        """What the JSON of a video holds that was finished with the same settings, or None."""
+        summary = read_finished(self._results, self._settings)
+        return summary if summary and summary["settings"] == self._settings else None
 
-    def summary(self) -> dict[str, Any]:
-        """What the JSON of a complete video holds."""
-        return json.loads(self.path(".json").read_text(encoding="utf-8"))
-
-    def begin(self) -> None:
+    def begin(self, *, anew: bool = False) -> None:
         """Go on where an earlier run stopped, or start anew.
+
+        Args:
+            anew: throw away what an earlier run left, whatever its settings.
 
         Raises:
             WriteError: if the disk does not take it, or another run works on this video.
@@ -165,7 +173,9 @@ class Table:
             except BlockingIOError:
                 self.close()
                 raise WriteError("another run is working on it") from None
-            self.num_rows, num_bytes = self._find_earlier_rows()
+            self.num_rows, num_bytes = (
+                self._void_earlier_rows() if anew else self._find_earlier_rows()
+            )
             os.truncate(part, num_bytes)
             if self.num_rows == 0:
                 self._file.write(_line(header(self._kept)))
@@ -202,10 +212,19 @@ class Table:
             ) from error
 
     def discard(self) -> None:
-        """Forget a video that gave no rows."""
+        """Forget a video that gave no rows, for another run to try."""
         self.close()
         for suffix in (".csv.part", ".json.part"):
             self.path(suffix).unlink(missing_ok=True)
+
+    def give_up(self, source: str, failure: str) -> None:
+        """Keep in the JSON why a video gave no rows, so that it is not tried again as it is.
+
+        Raises:
+            WriteError: if the disk does not take it.
+        """
+        self._write_summary({"video": source, "failure": failure, "num_rows": 0})
+        self.discard()
 
     def finish(self, summary: dict[str, Any], columns: Columns) -> None:
         """Give the files their names: the CSV, then the JSON, which makes the video complete.
@@ -227,8 +246,7 @@ class Table:
                 whole.flush()
                 os.fsync(whole.fileno())
             os.replace(temporary, self.path(".csv"))
-        text = json.dumps({"settings": self._settings, **summary}, indent=2, ensure_ascii=False)
-        write_text(self.path(".json"), text + "\n")
+        self._write_summary(summary)
         for suffix in (".csv.part", ".json.part"):
             self.path(suffix).unlink(missing_ok=True)
 
@@ -241,16 +259,26 @@ class Table:
 
     def _find_earlier_rows(self) -> tuple[int, int]:
         """Rows and bytes of an earlier run with these settings; all other results are voided."""
-        settings = self.path(".json.part")
-        if _settings_in(settings) == self._settings:
+        settings = _settings_in(self.path(".json.part"))
+        if settings == self._settings:
             return _whole_rows(self.path(".csv.part"), self._kept, self._every)
-        before = _settings_in(self.path(".json")) or _settings_in(settings)
+        before = _settings_in(self.path(".json")) or settings
         if before is not None:
             self.started_over = _difference(before, self._settings)
+        return self._void_earlier_rows()
+
+    def _void_earlier_rows(self) -> tuple[int, int]:
+        """Remove all results of earlier runs; returns 0 rows and 0 bytes."""
         for suffix in (".csv", ".json", ".png", ".annotated.mp4"):
             self.path(suffix).unlink(missing_ok=True)
-        write_text(settings, json.dumps({"settings": self._settings}, indent=2) + "\n")
+        text = json.dumps({"settings": self._settings}, indent=2)
+        write_text(self.path(".json.part"), text + "\n")
         return 0, 0
+
+    def _write_summary(self, summary: dict[str, Any]) -> None:
+        """The JSON, which makes the video complete."""
+        text = json.dumps({"settings": self._settings, **summary}, indent=2, ensure_ascii=False)
+        write_text(self.path(".json"), text + "\n")
 
 
 def header(top: int) -> list[str]:
@@ -297,14 +325,19 @@ def _is_row(line: bytes, top: int, *, frame: int) -> bool:
         return False
 
 
-def _settings_in(path: Path) -> dict[str, Any] | None:
-    """The settings of a JSON file; None if it is not there, or not whole."""
+def _summary_in(path: Path) -> dict[str, Any] | None:
+    """What a JSON file with settings holds; None if it is not there, or not whole."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        settings = found["settings"]
-        return settings if isinstance(settings, dict) else None
+        return found if isinstance(found["settings"], dict) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _settings_in(path: Path) -> dict[str, Any] | None:
+    """The settings of a JSON file; None if it is not there, or not whole."""
+    summary = _summary_in(path)
+    return summary["settings"] if summary else None
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:

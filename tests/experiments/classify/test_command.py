@@ -46,7 +46,7 @@ def test_a_folder(folder, words, tmp_path, capsys):
         f"{stem}{suffix}"
         for stem in ("-dash", "a b'c\"d", "é,x", "long")
         for suffix in (".csv", ".json", ".png")
-    } | {"failures.csv"}
+    } | {"broken.json", "failures.csv"}
     assert [row["label_1"] for row in read_rows(out / "a b'c\"d.csv")] == (
         ["green"] * 5 + ["blue"] * 6
     )
@@ -118,6 +118,66 @@ def test_nothing_to_do_needs_no_model(tmp_path, words, capsys, monkeypatch):
     assert "video_bytes, video_mtime_ns changed; starting over" in capsys.readouterr().out
     assert main([*command, "--annotate"]) == 0
     assert (tmp_path / "o" / "x.annotated.mp4").exists()
+
+
+def test_what_cannot_be_read_is_not_tried_again(tmp_path, words, capsys, monkeypatch):
+    """Red when TensorFlow is started for a video that could not be read and is as it was; or when
+    that is not said, or --overwrite, another file, or a file that the system refused is not tried.
+    """
+    write_colours(tmp_path / "v" / "x.mp4", ["red"] * 3)
+    (tmp_path / "v" / "broken.mp4").write_bytes(b"junk" * 40)
+    out = tmp_path / "o"
+    command = [str(tmp_path / "v"), "--out", str(out), *words]
+    assert main(command) == 1
+    assert "remain" not in capsys.readouterr().out
+    (row,) = read_rows(out / "failures.csv")
+    check = "import sys\nfrom experiments.classify import main\n"
+    check += f"assert main({[*command, '--one-csv']}) == 1\n"
+    check += "assert not {'tensorflow', 'keras', 'matplotlib', 'av'} & set(sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", check], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[:2] == [
+        "1 of 2 videos were there already.",
+        "1 of 2 videos remains unreadable and unchanged; --overwrite tries again.",
+    ]
+    assert "1 of 2 videos failed or are incomplete" in done.stderr
+    assert read_rows(out / "failures.csv") == [row]
+    before = (out / "x.csv").stat().st_ino
+    assert main([*command, "--overwrite"]) == 1
+    said = capsys.readouterr().out
+    assert "broken.mp4: not a video" in said
+    assert "already" not in said
+    assert (out / "x.csv").stat().st_ino != before
+    write_colours(tmp_path / "v" / "broken.mp4", ["blue"] * 4)
+    assert main(command) == 0
+    assert [row["label_1"] for row in read_rows(out / "broken.csv")] == ["blue"] * 4
+    assert not (out / "failures.csv").exists()
+
+
+def test_what_the_system_refused_is_tried_again(tmp_path, words, capsys):
+    """Red when a folder of frames that could not be opened once is given up for good, or ends all.
+
+    A link to itself is refused to every user, root as well.
+    """
+    video = write_colours(tmp_path / "made.mp4", ["red"] * 2)
+    (tmp_path / "v" / "clip").mkdir(parents=True)
+    ffmpeg("-i", str(video), str(tmp_path / "v" / "clip" / "frame%06d.png"))
+    frame, aside = tmp_path / "v" / "clip" / "frame000001.png", tmp_path / "aside.png"
+    frame.rename(aside)
+    frame.symlink_to(frame)
+    write_colours(tmp_path / "v" / "x.mp4", ["blue"] * 3)
+    command = [str(tmp_path / "v"), "--recursive", "--out", str(tmp_path / "o"), *words]
+    assert main(command) == 1
+    assert "symbolic links" in capsys.readouterr().out
+    assert not (tmp_path / "o" / "clip.json").exists()
+    assert len(read_rows(tmp_path / "o" / "x.csv")) == 3
+    assert main(command) == 1
+    assert "symbolic links" in capsys.readouterr().out
+    frame.unlink()
+    aside.rename(frame)
+    assert main(command) == 0
+    assert len(read_rows(tmp_path / "o" / "clip.csv")) == 2
 
 
 def test_folders_of_frames_and_damage_on_the_way(tmp_path, words, capsys):

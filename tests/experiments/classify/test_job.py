@@ -47,7 +47,8 @@ def files(folder):
     found = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     for name in [name for name in found if name.endswith(".json")]:
         summary = json.loads(found[name])
-        assert summary.pop("threads")["intra_op"] == 1
+        if summary["num_rows"]:  # a video that cannot be read needs no threads
+            assert summary.pop("threads")["intra_op"] == 1
         found[name] = json.dumps(summary)
     return found
 

@@ -109,8 +109,8 @@ def test_broken_off_within_the_last_row(tmp_path):
 
 def test_a_complete_table_is_known(tmp_path):
     finish(tmp_path, some_rows(3, 3, 1))
-    assert table_in(tmp_path).is_complete()
-    assert not table_in(tmp_path, policy="other").is_complete()
+    assert table_in(tmp_path).finished() is not None
+    assert table_in(tmp_path, policy="other").finished() is None
     assert [row.frame for row in table_in(tmp_path).rows()] == [0, 1, 2]
 
 
@@ -141,7 +141,7 @@ def test_killed_between_the_two_names(tmp_path):
     (tmp_path / "clip.csv.part").write_bytes(expected)
     (tmp_path / "clip.json.part").write_text(json.dumps({"settings": saved}))
     table = table_in(tmp_path)
-    assert not table.is_complete()
+    assert table.finished() is None
     table.begin()
     assert table.num_rows == 4
     table.close()
