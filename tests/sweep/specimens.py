@@ -239,6 +239,20 @@ class SpecimenMaker:
         ffmpeg("-f", "h264", "-r", RATE, "-i", raw, "-c", "copy", path)
         return path, tuple(range(2 * NUM_FRAMES)), False
 
+    def _turns_on_the_way(self, path: Path) -> tuple[Path, tuple[int, ...], bool]:
+        """Upright first, turned then, by messages in the stream; in TS, two files joined."""
+        suffix = ".ts" if path.suffix == ".ts" else ".h264"
+        content = b""
+        for source, degrees in (("first", 0), ("second", 90)):
+            turn = f"-bsf:v h264_metadata=display_orientation=insert:rotate={degrees}"
+            part = self._scratch / f"part{suffix}"
+            content += self._encode(part, f"{_X264} -bf 0 {turn}", source=source).read_bytes()
+        whole = path if suffix == ".ts" else self._scratch / "turns.h264"
+        whole.write_bytes(content)
+        if whole != path:
+            ffmpeg("-f", "h264", "-r", RATE, "-i", whole, "-c", "copy", path)
+        return path, (), suffix == ".ts"
+
     def _begins_amid(self, path: Path) -> tuple[Path, tuple[int, ...], bool]:
         """A recorded stream: what comes before its first keyframe cannot be decoded."""
         whole = self._encode(self._scratch / "whole.ts", _X264)
@@ -295,6 +309,8 @@ _OTHERS: Mapping[str, Callable[[SpecimenMaker, Path], tuple[Path, tuple[int, ...
     "two_shapes.mkv": SpecimenMaker._two_shapes,
     "two_sizes_joined.ts": SpecimenMaker._two_sizes_joined,
     "mixed_interlaced.mkv": SpecimenMaker._mixed_interlaced,
+    "turns_on_the_way.mkv": SpecimenMaker._turns_on_the_way,
+    "turns_on_the_way.ts": SpecimenMaker._turns_on_the_way,
     "begins_amid.ts": SpecimenMaker._begins_amid,
     "cover.m4v": SpecimenMaker._cover,
     "two_streams.mp4": SpecimenMaker._two_streams,

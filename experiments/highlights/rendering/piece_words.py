@@ -15,6 +15,8 @@ from experiments.highlights.rendering.recording import Chunk
 from experiments.highlights.rendering.seeking import find_preroll, input_words, shift
 
 STRIP_RATE = 5
+UPRIGHT_LEAD_SECONDS = 10
+"""What of a stretch's past is kept where it is made upright first; older pictures are not shown."""
 _PICTURE = (
     *("-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-pix_fmt", "yuv420p"),
     *SAME_BYTES,
@@ -101,6 +103,36 @@ def _fitted(chunk: Chunk, form: Form) -> list[str]:
     first = (chunk.width, chunk.height) if keeps_pixels else (form.width, form.height)
     filters = fit_filters((form.width, form.height), form.aspect, kept_size=first)
     return [*filters, f"crop={form.width}:{form.height}:0:0"]
+
+
+def upright_words(stretch: Stretch, preroll: int, form: Form, name: str) -> list[str]:
+    """The arguments of ffmpeg that write a stretch, and what is before it, fitted and upright.
+
+    Where the turn of the pictures changes on the way, ffmpeg must start its filters anew, and so
+    they may keep nothing from one picture to the next; see `input_words`.
+
+    Args:
+        stretch: which pictures.
+        preroll: how many pictures before them reading begins.
+        form: that of the reel.
+        name: of the file, in the folder where ffmpeg runs. Its time 0 lies `UPRIGHT_LEAD_SECONDS`
+            before the stretch's first picture.
+    """
+    lead = UPRIGHT_LEAD_SECONDS
+    moved = f"PTS+{lead}/TB-{shift(stretch, preroll, form.rate) / 10**6:.6f}/TB"
+    aspect = f"setsar={form.aspect.numerator}/{form.aspect.denominator}"
+    fitted = [*_fitted(stretch.chunk, form), aspect, "settb=AVTB", f"setpts={moved}"]
+    outputs = ["-map", f"0:{stretch.chunk.picture}", "-c:v", "ffv1", "-fps_mode", "passthrough"]
+    outputs += ["-vf", ",".join([*fitted, "select=gte(t\\,0)"])]
+    if stretch.chunk.sound is not None:
+        outputs += ["-map", f"0:{stretch.chunk.sound}", "-c:a", "pcm_f32le"]
+        outputs += ["-af", f"asettb=AVTB,asetpts={moved},aselect=gte(t\\,0)"]
+    seconds = lead + float((stretch.count + 1) / form.rate) + 1
+    return [
+        *("-loglevel", "error", "-max_error_rate", "1"),
+        *input_words(stretch, preroll, form.rate, turns=True),
+        *(*outputs, "-t", f"{seconds:.6f}", "-f", "nut", name),
+    ]
 
 
 def fit_filters(

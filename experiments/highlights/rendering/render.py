@@ -11,6 +11,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,13 @@ from numpy.typing import ArrayLike
 
 from experiments.highlights.rendering.chunk_files import recording_chunks
 from experiments.highlights.rendering.ffmpeg import DiskFullError, RenderError, complaints, run
-from experiments.highlights.rendering.piece_words import STRIP_RATE, piece_words
-from experiments.highlights.rendering.pieces import Form, Piece, plan, reel_form
+from experiments.highlights.rendering.piece_words import (
+    STRIP_RATE,
+    UPRIGHT_LEAD_SECONDS,
+    piece_words,
+    upright_words,
+)
+from experiments.highlights.rendering.pieces import Form, Piece, Stretch, plan, reel_form
 from experiments.highlights.rendering.private_folder import private_folder
 from experiments.highlights.rendering.recording import (
     Chunk,
@@ -28,8 +34,10 @@ from experiments.highlights.rendering.recording import (
     recording_duration,
 )
 from experiments.highlights.rendering.score_strip import strip_size, write_strip
+from experiments.highlights.rendering.seeking import find_turning_preroll
 from preprocess.files import not_written
 from preprocess.times import format_time
+from preprocess.video_file import open_container
 
 __all__ = ["RenderError", "check_output", "recording_chunks", "render_reel"]
 
@@ -201,10 +209,28 @@ class _Reel:
             stop = self._done + piece.num_frames
             num_samples = self._form.samples(stop) - self._form.samples(self._done)
             self._frames = 0
-            words = piece_words(piece, self._form, num_samples, _name(number), strip)
+            shown = self._upright(piece)
+            words = piece_words(shown, self._form, num_samples, _name(number), strip)
             said = complaints(run(words, self._folder, self._on_line))
             self._check(piece, said)
             self._done = stop
+
+    def _upright(self, piece: Piece) -> Piece:
+        """The piece, of whose stretches those that turn on the way are read from upright copies."""
+        sides, number = [], 0
+        for side in piece.sides:
+            stretches = []
+            for stretch in side:
+                preroll = find_turning_preroll(stretch, self._form.rate)
+                if preroll is not None:
+                    copy = self._folder / f"upright{number}.nut"
+                    run(upright_words(stretch, preroll, self._form, copy.name), self._folder)
+                    stretches.append(_copied(stretch, self._form, copy))
+                else:
+                    stretches.append(stretch)
+                number += 1
+            sides.append(tuple(stretches))
+        return Piece(tuple(sides))
 
     def join(self, name: str) -> None:
         """Join the pieces into one file of the folder; pictures are copied."""
@@ -271,6 +297,23 @@ class _Reel:
         if name == "progress":
             share = min((before + self._frames) / self._total, 1.0)
             self._on_progress(base + width * share)
+
+
+def _copied(stretch: Stretch, form: Form, copy: Path) -> Stretch:
+    """A stretch that is read from its upright copy, which has the reel's form."""
+    with open_container(copy) as container:
+        begin = (container.start_time or 0) / 10**6
+    chunk = replace(
+        stretch.chunk,
+        copy=copy,
+        first_picture=UPRIGHT_LEAD_SECONDS - begin,
+        width=form.width,
+        height=form.height,
+        aspect=form.aspect,
+        picture=0,
+        sound=None if stretch.chunk.sound is None else 1,
+    )
+    return replace(stretch, chunk=chunk, first=0)
 
 
 def _name(number: int) -> str:

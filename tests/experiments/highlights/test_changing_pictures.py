@@ -6,6 +6,7 @@ into the first one's size by hand.
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
@@ -13,12 +14,14 @@ import av
 import numpy as np
 import pytest
 
+from experiments.highlights.rendering.opening import opened_recording
 from experiments.highlights.rendering.recording import read_recording
 from experiments.highlights.rendering.render import render_reel
 from experiments.highlights.selection.segments import Segment
 from experiments.highlights.selection.shots import shots_near
 
 sys.path.insert(0, str(Path(__file__).parent))
+import counters
 from counters import ffmpeg
 
 REPORTED = Path(__file__).resolve().parents[4] / "shared/clips/reported"
@@ -131,6 +134,55 @@ def test_what_changes_on_the_way(change, tmp_path):
     pictures = check_reel(source, tmp_path / "reel.mp4", box)
     before, after = (np.percentile(pictures[place], 95) for place in (5, 55))
     assert abs(before - after) < 6  # brightness is kept, of another range too
+
+
+def turning(degrees: int) -> list[str]:
+    """Words that have each keyframe say how it is turned, counterclockwise."""
+    return ["-bsf:v", f"h264_metadata=display_orientation=insert:rotate={degrees}"]
+
+
+def fitted_by_ffmpeg(source: Path) -> np.ndarray:
+    """Grey pictures (T, 120, 160): each turned by the program, and fitted into 160 x 120."""
+    fit = f"scale={SIZE[0]}:{SIZE[1]}:force_original_aspect_ratio=decrease:out_range=tv"
+    fit += f",format=yuv420p,pad={SIZE[0]}:{SIZE[1]}:-1:-1"
+    words = ["-i", str(source), "-vf", fit, "-fps_mode", "passthrough", "-f", "rawvideo", "-"]
+    content = np.frombuffer(ffmpeg(*words), np.uint8).reshape(-1, SIZE[1] * SIZE[0] * 3 // 2)
+    return content[:, : SIZE[0] * SIZE[1]].reshape(-1, SIZE[1], SIZE[0])
+
+
+@pytest.mark.parametrize("kind", ["mkv", "mp4", "ts", "joined ts"])
+@pytest.mark.parametrize("turns", [(None, 90), (None, 180), (180, None), (180, 90)])
+def test_a_turn_that_changes_on_the_way(kind, turns, tmp_path):
+    """Red if pictures keep the turn of the first one that is read, or their number is another.
+
+    A stream that is turned goes on to be where nothing more is said, as ffmpeg reads it.
+    """
+    words = [[] if degrees is None else turning(degrees) for degrees in turns]
+    streams = [part(tmp_path / "part.h264", 50 * n, SIZE, *words[n]) for n in range(2)]
+    source = tmp_path / f"turns.{kind.split()[-1]}"
+    wholes = streams if kind == "joined ts" else [b"".join(streams)]
+    sound = ["-f", "lavfi", "-i", f"sine=d={100 / RATE / len(wholes)}", "-c:a", "aac"]
+    content = b""
+    for whole in wholes:
+        raw = tmp_path / "raw.h264"
+        raw.write_bytes(whole)
+        inputs = ["-f", "h264", "-framerate", str(RATE), "-i", str(raw)]
+        ffmpeg(*inputs, *sound, "-c:v", "copy", str(source))
+        content += source.read_bytes()
+    source.write_bytes(content)
+    out = tmp_path / "reel.mp4"
+    with opened_recording([source], beside=out, say=lambda line: None) as chunks:
+        render_reel(chunks, [(0.4, 1.2), (1.6, 2.4), (2.8, 3.6)], out, crossfade=0.2)
+    pictures, expected = shown(out), fitted_by_ffmpeg(source)
+    assert len(expected) == 100
+    # Sound may begin before the first picture, and a cut is moved to the nearest one.
+    early = round(0.4 * RATE) - math.floor((0.4 - chunks[0].first_picture) * RATE + 0.5)
+    wanted = {14: 24, 21: 46, 24: 49, 25: 50, 29: 54, 40: 80, 49: 89}  # but for those that fade
+    assert len(pictures) == 3 * 20 - 2 * 5
+    for place, number in wanted.items():
+        apart = np.abs(pictures[place].astype(int) - expected[number - early])
+        assert apart.mean() < 6, (place, number)
+    assert np.abs(counters.read_sound(out)).max() > 0.05
 
 
 def test_a_change_of_shot_at_a_change_of_size(tmp_path):
