@@ -67,14 +67,14 @@ setup(
     packages=find_packages(
         include=[
             name
-            for package in ("ttrnn", "preprocess", "experiments", "weights")
+            for package in ("common", "ttrnn", "preprocess", "experiments", "weights")
             for name in (package, f"{package}.*")
         ]
     ),
     package_data={
         "ttrnn": ["py.typed"],
         "experiments.highlights.review": ["web/*"],
-        "experiments.report": ["*.html", "*.js"],
+        "experiments.runs.report": ["*.html", "*.js"],
         "weights": ["*.csv"],
     },
     install_requires=DEPENDENCIES,

@@ -10,10 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from experiments import environment
-from experiments.endings import run_command
-from experiments.run_directory import write_atomically
-from experiments.runtime import Threads
+from experiments.process.command import run_command
+from experiments.process.runtime import Threads
+from experiments.runs import environment
+from experiments.runs.directory import write_atomically
 
 
 def keep_results(

@@ -23,13 +23,13 @@ from typing import Literal
 
 from tqdm import tqdm
 
+from common.command_line import parse_arguments
 from experiments import ucf11
-from experiments.endings import run_command
-from experiments.formatting import share
-from experiments.metrics import Spread, mean_and_spread
-from experiments.run_directory import write_atomically
-from experiments.runs import CONFIG, RESULT, require_place, require_positive
-from preprocess.command_line import parse_arguments
+from experiments.process.command import run_command
+from experiments.runs.directory import write_atomically
+from experiments.runs.formatting import share
+from experiments.runs.metrics import Spread, mean_and_spread
+from experiments.runs.run import CONFIG, RESULT, require_place, require_positive
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import sys
 
-from experiments.prediction.command import PredictArguments as Arguments
-from experiments.prediction.command import main
+from experiments.clips.prediction.command import PredictArguments as Arguments
+from experiments.clips.prediction.command import main
 
 __all__ = ["Arguments", "main"]
 

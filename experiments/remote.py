@@ -6,7 +6,7 @@ import multiprocessing
 from collections.abc import Callable
 from typing import Any
 
-from experiments import runtime
+from experiments.process import runtime
 
 
 class Remote:

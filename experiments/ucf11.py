@@ -6,7 +6,8 @@ Yang, Krompass, Tresp, "Tensor-Train Recurrent Neural Networks for Video Classif
 2017, section 4.1 (arXiv 1707.01786). Published accuracy (unverified): TT-GRU .813, TT-LSTM .796,
 GRU .488, LSTM .492. Ours, with hardware and wall time: docs/results.md, made of recorded runs.
 
-Two recipes (`experiments/recipes.py`): `paper` repeats the published script, `tuned` is ours.
+Two recipes (`experiments/training/recipes.py`): `paper` repeats the published script, `tuned` is
+ours.
 Without videos the built-in demo set runs through the same path.
 """
 
@@ -20,11 +21,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from experiments import runtime
-from experiments.clip_command import carry_out, described, split_fields
-from experiments.distribution import Task, open_distribution, read_task, scope_of
-from experiments.recipes import RECIPES, Recipe, check_values
-from experiments.runs import (
+from common.command_line import parse_arguments
+from experiments.clips.command import carry_out, described, split_fields
+from experiments.process import runtime
+from experiments.runs.run import (
     begin_run,
     check_run,
     require_fold,
@@ -33,16 +33,17 @@ from experiments.runs import (
     require_seed,
     typed_command,
 )
-from preprocess.catalog import UCF11
-from preprocess.command_line import parse_arguments
+from experiments.training.distribution import Task, open_distribution, read_task, scope_of
+from experiments.training.recipes import RECIPES, Recipe, check_values
+from preprocess.sources.catalog import UCF11
 
 if TYPE_CHECKING:
-    from experiments.classifier import Classifier
-    from experiments.clip_parts import Parts
-    from experiments.distribution import Distribution
-    from preprocess.pipeline import ClipBatches
-    from preprocess.reader import Shards
-    from preprocess.splits import Split
+    from experiments.clips.subsets import Parts
+    from experiments.training.distribution import Distribution
+    from experiments.training.step import Classifier
+    from preprocess.batches.pipeline import ClipBatches
+    from preprocess.shards.reader import Shards
+    from preprocess.sources.splits import Split
 
 MODULE = "experiments.ucf11"
 _HELP = """Train and evaluate a recurrent network on the raw pixels of UCF11's videos.
@@ -82,7 +83,8 @@ class Arguments:
     lr: float | None = None
     """Learning rate; by default the recipe's."""
     set: tuple[str, ...] = ()
-    """Changes to the recipe, NAME=VALUE, such as inputs=raw; see experiments/recipes.py."""
+    """Changes to the recipe, NAME=VALUE, such as inputs=raw; experiments/training/recipes.py has
+    the names."""
     seed: int = 0
     """Of the split, the initial weights, the order of clips and the dropout."""
     threads: str = "auto"
@@ -112,7 +114,7 @@ class Arguments:
 def main() -> int:
     """The command line. Returns the exit code."""
     if sys.argv[1:2] == ["predict"]:
-        from experiments.prediction.command import main as predict
+        from experiments.clips.prediction.command import main as predict
 
         return predict(f"python -m {MODULE} predict", sys.argv[2:])
     arguments = parse(sys.argv[1:])
@@ -142,7 +144,7 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
     started = time.perf_counter()
     recipe, task, parts = checked(arguments)
 
-    from experiments.datasets import open_dataset
+    from experiments.clips.datasets import open_dataset
 
     shards = open_dataset(
         UCF11,
@@ -164,9 +166,9 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
         return finished
     print(described(shards, split))
 
-    from experiments.clip_job import ClipJob
-    from experiments.evaluation import model_sizes
-    from preprocess.views import CropChoice, FrameChoice
+    from experiments.clips.evaluation import model_sizes
+    from experiments.clips.job import ClipJob
+    from preprocess.batches.views import CropChoice, FrameChoice
 
     distribution = open_distribution(arguments.distribute, task, settings)
     batches = make_batches(arguments, recipe, shards)
@@ -203,7 +205,7 @@ def checked(arguments: Arguments) -> tuple[Recipe, Task, Parts]:
     runtime.choose_threads(arguments.threads)
     task = read_task(arguments.distribute, arguments.out)
 
-    from experiments.clip_parts import Parts
+    from experiments.clips.subsets import Parts
 
     parts = Parts(UCF11, arguments.split, arguments, recipe.validation, NUM_FOLDS)
     check_run(
@@ -246,8 +248,8 @@ def _stride(arguments: Arguments, shards: Shards) -> int:
 
 def make_batches(arguments: Arguments, recipe: Recipe, shards: Shards) -> ClipBatches:
     """The clips as the recipe wants them."""
-    from preprocess.augment import Augmentation
-    from preprocess.pipeline import ClipBatches
+    from preprocess.batches.augment import Augmentation
+    from preprocess.batches.pipeline import ClipBatches
 
     return ClipBatches(
         shards,
@@ -270,8 +272,8 @@ def make_classifier(
     distribution: Distribution | None = None,
 ) -> Classifier:
     """The recipe's model and optimizer, for so many clips an epoch."""
-    from experiments.building import build_model, build_optimizer
-    from experiments.classifier import Classifier
+    from experiments.training.optimizers import build_model, build_optimizer
+    from experiments.training.step import Classifier
 
     width, height = shards.frame_size
     num_steps = recipe.epochs * math.ceil(num_train_clips / recipe.batch_size)

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Union
 
 from tyro.conf import Positional, subcommand
 
-from experiments.endings import run_command
+from common.command_line import parse_arguments
+from experiments.process.command import run_command
 from experiments.weights_convert import Convert
-from preprocess.command_line import parse_arguments
 from weights.errors import WeightsError
 
 FOLDER = Path("weights")

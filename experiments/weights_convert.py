@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
-from experiments.weights_models import (
+from common.command_line import did_you_mean
+from experiments.models.zoo import (
     NAMES,
     RESNETS,
     TIMESFORMERS,
     WITH_DECODER,
     filled_model,
 )
-from preprocess.command_line import did_you_mean
 from weights.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Convert:
         The original numbers UCF101's classes as scikit-learn's LabelEncoder does, by the codes of
         their letters: HammerThrow before Hammering, JumpRope before JumpingJack.
         """
-        from preprocess.catalog import UCF101
+        from preprocess.sources.catalog import UCF101
 
         names = UCF101.class_names
         last = [f"{layer}/kernel", f"{layer}/bias"]

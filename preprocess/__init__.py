@@ -14,12 +14,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from preprocess.clips import Clip, find_clips
-    from preprocess.decode import iter_frames
     from preprocess.errors import DecodeError, PreprocessError
-    from preprocess.reader import ShardClip, Shards, open_shards
-    from preprocess.settings import FrameSettings
-    from preprocess.splits import Split, make_split
+    from preprocess.shards.reader import ShardClip, Shards, open_shards
+    from preprocess.shards.settings import FrameSettings
+    from preprocess.sources.clips import Clip, find_clips
+    from preprocess.sources.splits import Split, make_split
+    from preprocess.video.decode import iter_frames
 
 __all__ = [
     "Clip",
@@ -36,17 +36,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Clip": "clips",
+    "Clip": "sources.clips",
     "DecodeError": "errors",
-    "FrameSettings": "settings",
+    "FrameSettings": "shards.settings",
     "PreprocessError": "errors",
-    "ShardClip": "reader",
-    "Shards": "reader",
-    "Split": "splits",
-    "find_clips": "clips",
-    "iter_frames": "decode",
-    "make_split": "splits",
-    "open_shards": "reader",
+    "ShardClip": "shards.reader",
+    "Shards": "shards.reader",
+    "Split": "sources.splits",
+    "find_clips": "sources.clips",
+    "iter_frames": "video.decode",
+    "make_split": "sources.splits",
+    "open_shards": "shards.reader",
 }
 
 

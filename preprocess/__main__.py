@@ -8,11 +8,11 @@ from typing import Annotated, Any, Union
 import tyro
 from tyro.conf import subcommand
 
-from preprocess.catalog import DATASETS
-from preprocess.command_line import parse_arguments
-from preprocess.commands import Demo, Extract, Windows, this_command
+from common.command_line import parse_arguments
 from preprocess.errors import PreprocessError
-from preprocess.stopping import answer_signals, is_stop, tell_stopped
+from preprocess.extraction.commands import Demo, Extract, Windows, this_command
+from preprocess.sources.catalog import DATASETS
+from preprocess.system.stopping import answer_signals, is_stop, tell_stopped
 
 EXIT_ERROR = 2
 

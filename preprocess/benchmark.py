@@ -25,11 +25,11 @@ from pathlib import Path
 import cv2
 from tyro.conf import Positional
 
-from preprocess.clips import Clip, find_clips
-from preprocess.command_line import parse_arguments
-from preprocess.extract import extract
-from preprocess.machine import available_cpus
-from preprocess.settings import Compression, FrameSettings
+from common.command_line import parse_arguments
+from preprocess.extraction.extract import extract
+from preprocess.shards.settings import Compression, FrameSettings
+from preprocess.sources.clips import Clip, find_clips
+from preprocess.system.machine import available_cpus
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
-from experiments.environment import describe_environment, git_commit
 from experiments.results.markdown import table, text
+from experiments.runs.environment import describe_environment, git_commit
 
 DOCS = Path(__file__).parents[1] / "docs"
 FIELDS = ("date", "commit", "machine", "command", "kind", "subject", "seconds", "figures", "note")

@@ -43,13 +43,13 @@ def test_siblings_never_import_each_other(package):
         assert not others, f"{name} imports {others}"
 
 
-SHARDS = ["preprocess/shard_writer.py", "preprocess/shards.py"]
+SHARDS = ["preprocess/shards/writer.py", "preprocess/shards/schema.py"]
 
 
 @pytest.mark.parametrize(
     ("library", "homes"),
     [
-        ("h5py", ["preprocess/hdf5_check.py", *SHARDS]),
+        ("h5py", ["preprocess/shards/hdf5_check.py", *SHARDS]),
         ("hdf5plugin", SHARDS),
     ],
 )
@@ -75,9 +75,9 @@ def test_one_module_configures_tensorflow():
         if any(word in path.read_text() for word in words)
     }
     assert users <= {
-        "experiments/runtime.py",
-        "preprocess/containers.py",
-        "preprocess/messages.py",
+        "experiments/process/runtime.py",
+        "preprocess/video/containers.py",
+        "preprocess/video/messages.py",
     }
 
 

@@ -60,7 +60,7 @@ def parser_and_arguments(name, arguments):
         "experiments.highlights": "experiments.highlights.commands",
     }
     others = {
-        "predict": "experiments.prediction.command.PredictArguments",
+        "predict": "experiments.clips.prediction.command.PredictArguments",
         "export": "experiments.export.command.ExportArguments",
     }
     if name in homes:

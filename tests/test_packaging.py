@@ -40,8 +40,8 @@ def test_every_module_is_in_the_wheel(names):
 def test_data_files_are_in_the_wheel(names):
     """Red when the report's template or the typing marker is left out."""
     assert {
-        "experiments/report/predictions.js",
-        "experiments/report/template.html",
+        "experiments/runs/report/predictions.js",
+        "experiments/runs/report/template.html",
         "ttrnn/py.typed",
         "weights/imagenet_classes.csv",
     } <= names

@@ -19,16 +19,16 @@ FORBIDDEN_CALLS = {
 }
 FORBIDDEN_METHODS = {"extractall", "extract_all"}
 HOMES = {  # calls that one module makes for all
-    "load_model": {"experiments/keras_files.py"},
-    "load_weights": {"experiments/keras_files.py"},
-    "InferenceSession": {"experiments/onnx_session.py", "experiments/export/int8.py"},
+    "load_model": {"experiments/models/keras_files.py"},
+    "load_weights": {"experiments/models/keras_files.py"},
+    "InferenceSession": {"experiments/models/onnx_session.py", "experiments/export/int8.py"},
     "av.open": {
-        "preprocess/video_file.py",
-        "experiments/annotation.py",  # to write, into a pipe
+        "preprocess/video/video_file.py",
+        "experiments/media/annotation.py",  # to write, into a pipe
         "experiments/highlights/rendering/opening.py",  # to write a copy of what was opened
     },
     "VideoCapture": {
-        "preprocess/synthetic.py",  # what it has just rendered
+        "preprocess/sources/synthetic.py",  # what it has just rendered
         "preprocess/benchmark.py",  # the bare loops that ours are compared with
         "experiments/bench_classify/systems.py",
         "experiments/bench_highlights/scoring.py",

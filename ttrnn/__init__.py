@@ -10,10 +10,8 @@ from ttrnn import models  # registers the models' layers, so that saved models l
 from ttrnn.activations import keras2_hard_sigmoid
 from ttrnn.cells import TTGRUCell, TTLSTMCell, TTSimpleRNNCell
 from ttrnn.dense import TTDense
-from ttrnn.exporting import portable_operations
-from ttrnn.initializers import Keras2FlatGlorotUniform
-from ttrnn.rnn import TTGRU, TTLSTM, TTSimpleRNN
-from ttrnn.tensor_train import (
+from ttrnn.engine.exporting import portable_operations
+from ttrnn.formats.tensor_train import (
     Compression,
     TTShape,
     cores_to_matrix,
@@ -21,6 +19,8 @@ from ttrnn.tensor_train import (
     num_tt_params,
     tt_svd,
 )
+from ttrnn.initializers import Keras2FlatGlorotUniform
+from ttrnn.rnn import TTGRU, TTLSTM, TTSimpleRNN
 
 __all__ = [
     "TTGRU",

@@ -21,10 +21,10 @@ import keras
 from keras import ops
 
 from ttrnn import activations as _activations  # noqa: F401  (registers keras2_hard_sigmoid)
-from ttrnn.contraction import tt_matmul
+from ttrnn.engine.contraction import tt_matmul
+from ttrnn.formats.tensor_train import Compression, TTShape
 from ttrnn.kernel import add_cores, full_kernel
 from ttrnn.shapes import check_states
-from ttrnn.tensor_train import Compression, TTShape
 
 _ARGUMENTS = """
     Args:

@@ -10,8 +10,8 @@ import keras
 from keras import ops
 
 from ttrnn import activations as _activations  # noqa: F401  (registers keras2_hard_sigmoid)
+from ttrnn.formats.tensor_train import Compression, TTShape, factorize, tt_svd
 from ttrnn.kernel import add_cores, full_kernel, tt_product
-from ttrnn.tensor_train import Compression, TTShape, factorize, tt_svd
 
 _MOST_MODES = 4  # that `from_dense` chooses: more need larger ranks for the same error
 

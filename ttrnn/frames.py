@@ -11,7 +11,7 @@ import math
 import keras
 from keras import ops
 
-from ttrnn.exporting import is_exporting
+from ttrnn.engine.exporting import is_exporting
 from ttrnn.shapes import check_frames, checked_frames, is_compatible
 
 
@@ -83,7 +83,7 @@ class MeanFrame(keras.layers.Layer):
         num_frames = ops.cast(num_frames, "int32")
         frames = checked_frames(frames, num_frames)
         if keras.backend.backend() == "tensorflow" and not is_exporting():
-            from ttrnn.compiled_frames import mean_pixels
+            from ttrnn.engine.compiled_frames import mean_pixels
 
             mean = mean_pixels(frames, num_frames, self.scale)
         else:
@@ -148,7 +148,7 @@ class FrameRNN(keras.layers.Layer):
         num_frames = ops.cast(num_frames, "int32")
         frames = checked_frames(frames, num_frames)
         if self.rnn.is_compiled:
-            from ttrnn.compiled_frames import pooled_state
+            from ttrnn.engine.compiled_frames import pooled_state
 
             return pooled_state(self, frames, num_frames, mean, training=training)
         padded, is_frame = pad_clips(frames, num_frames)  # (B, T, H, W, 3)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from ttrnn.contraction import DEFAULT_MAX_ACTIVATION_BYTES, merge_cores, tt_matmul
-from ttrnn.exporting import is_exporting
+from ttrnn.engine.contraction import DEFAULT_MAX_ACTIVATION_BYTES, merge_cores, tt_matmul
+from ttrnn.engine.exporting import is_exporting
+from ttrnn.formats.tensor_train import TTShape
 from ttrnn.initializers import core_initializers
-from ttrnn.tensor_train import TTShape
 
 
 def add_cores(layer: keras.layers.Layer, shape: TTShape) -> list:
@@ -52,14 +52,14 @@ def tt_product(
         inputs: tensor of shape (..., M).
         cores: the kernel's, in float32 or wider.
         dtype: to compute in.
-        max_activation_bytes: see `ttrnn.projection.project`.
+        max_activation_bytes: see `ttrnn.engine.projection.project`.
 
     Returns:
         Tensor of shape (..., N) in `dtype`.
     """
     if keras.backend.backend() != "tensorflow" or is_exporting():
         return tt_matmul(ops.cast(inputs, dtype), [ops.cast(core, dtype) for core in cores])
-    from ttrnn.projection import project
+    from ttrnn.engine.projection import project
 
     lead, features = ops.shape(inputs)[:-1], inputs.shape[-1]
     product = project(

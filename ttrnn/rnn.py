@@ -12,11 +12,11 @@ import keras
 from keras import ops, tree
 
 from ttrnn.cells import TTGRUCell, TTLSTMCell, TTSimpleRNNCell
-from ttrnn.contraction import DEFAULT_MAX_ACTIVATION_BYTES
-from ttrnn.exporting import check_onnx_sequences, is_exporting
+from ttrnn.engine.contraction import DEFAULT_MAX_ACTIVATION_BYTES
+from ttrnn.engine.exporting import check_onnx_sequences, is_exporting
+from ttrnn.engine.time_loop import exported_time_loop, time_loop
+from ttrnn.formats.tensor_train import Compression
 from ttrnn.shapes import check_mask, check_sequences, check_states, full_mask, full_states
-from ttrnn.tensor_train import Compression
-from ttrnn.time_loop import exported_time_loop, time_loop
 
 _ARGUMENTS = """
     Args:
@@ -105,15 +105,15 @@ class _TTRNN(keras.layers.RNN):
 
     @property
     def is_compiled(self) -> bool:
-        """Whether the layer runs on TensorFlow's fast path (`ttrnn.compiled`).
+        """Whether the layer runs on TensorFlow's fast path (`ttrnn.engine.compiled`).
 
         It does unless the time loop is unrolled or the cell has an activation whose derivative is
         not known to be elementwise, or the graph is made for export; other backends run
-        `ttrnn.time_loop`.
+        `ttrnn.engine.time_loop`.
         """
         if keras.backend.backend() != "tensorflow" or self.unroll or is_exporting():
             return False
-        from ttrnn.compiled import can_run
+        from ttrnn.engine.compiled import can_run
 
         return can_run(self.cell)
 
@@ -168,7 +168,7 @@ class _TTRNN(keras.layers.RNN):
             "return_all_outputs": self.return_sequences,
         }
         if self.is_compiled:
-            from ttrnn.compiled import run_sequences
+            from ttrnn.engine.compiled import run_sequences
 
             return run_sequences(
                 self.cell,

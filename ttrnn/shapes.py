@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from ttrnn.exporting import is_exporting
+from ttrnn.engine.exporting import is_exporting
 
 _MASK_RULE = (
     "mask must have the shape (batch, time) of the sequences, or (1, time) for one mask of all of "

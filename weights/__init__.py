@@ -13,9 +13,9 @@ from weights.registry import ENTRIES, Entry
 from weights.resnet import resnet_arrays
 from weights.timesformer import timesformer_arrays
 from weights.timesformer_fit import fit_timesformer, load_timesformer
-from weights.torch_files import read_state_dict, read_torch_file
+from weights.torch_reader.torch_files import read_state_dict, read_torch_file
+from weights.torch_reader.unpickle import read_object_npy
 from weights.ucf101_models import conv3d_arrays, crnn_arrays, resnet_crnn_arrays
-from weights.unpickle import read_object_npy
 
 __all__ = [
     "ENTRIES",

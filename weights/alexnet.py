@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from weights.errors import WeightsError
-from weights.pickle_machine import shown
-from weights.unpickle import read_object_npy
+from weights.torch_reader.pickle_machine import shown
+from weights.torch_reader.unpickle import read_object_npy
 
 Shape = tuple[int, ...]
 _KERNELS: dict[str, Shape] = {

@@ -16,9 +16,9 @@ import numpy as np
 
 from weights.errors import WeightsError
 from weights.files import replacing
-from weights.pickle_machine import shown
-from weights.torch_files import SUFFIXES, read_state_dict
-from weights.zip_members import Member, read_members
+from weights.torch_reader.pickle_machine import shown
+from weights.torch_reader.torch_files import SUFFIXES, read_state_dict
+from weights.torch_reader.zip_members import Member, read_members
 
 MAX_RATIO = 20  # weights hardly compress: uncompressed to compressed size, over the whole file
 SMALL = 16 * 2**20  # bytes below which the ratio does not matter

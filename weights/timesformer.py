@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from weights.errors import WeightsError
-from weights.pickle_machine import shown
 from weights.torch_layers import CONVOLUTION_2D, DENSE, NORM, Place, in_layer, placed
+from weights.torch_reader.pickle_machine import shown
 
 # Ours: the original's and timm's word, transformers', torchvision's.
 _ARRAYS = {

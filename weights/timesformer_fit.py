@@ -11,9 +11,9 @@ import numpy as np
 from weights.arrays import read_arrays
 from weights.assign import _variables, assign_arrays
 from weights.errors import WeightsError
-from weights.pickle_machine import shown
 from weights.timesformer import timesformer_arrays
 from weights.timesformer_size import Shapes, side_of
+from weights.torch_reader.pickle_machine import shown
 
 MAX_NAMED = 3
 _Arrays = dict[str, np.ndarray]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from weights.errors import WeightsError
-from weights.pickle_machine import shown
+from weights.torch_reader.pickle_machine import shown
 
 Axes = tuple[int, ...]
 Place = tuple[str | None, Axes]

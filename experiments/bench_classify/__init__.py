@@ -15,11 +15,11 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from experiments import runtime
+from common.command_line import parse_arguments
 from experiments.benchmarks import carry_out, keep_results, with_peers
-from experiments.runs import require_place, require_positive
-from experiments.videos import find_videos
-from preprocess.command_line import parse_arguments
+from experiments.media.videos import find_videos
+from experiments.process import runtime
+from experiments.runs.run import require_place, require_positive
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from statistics import median
 import numpy as np
 from tqdm import tqdm
 
-from experiments import runtime
 from experiments.bench_classify.systems import BareKeras, EndToEnd, TorchLoop
+from experiments.media.videos import Video
+from experiments.process import runtime
 from experiments.remote import Remote
-from experiments.videos import Video
 
 REFERENCE = "bare, float32"
 END_TO_END = "end to end, {}"

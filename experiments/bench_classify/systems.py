@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments import environment
-from experiments.classify.models import inference_dtype
-from experiments.runtime import Threads
-from experiments.videos import Video
+from experiments.media.videos import Video
+from experiments.models.image_models import inference_dtype
+from experiments.process.runtime import Threads
+from experiments.runs import environment
 
 NUM_BATCHES = 10
 _SEED = 0
@@ -85,8 +85,8 @@ class EndToEnd:
         threads: Threads,
     ) -> None:
         from experiments.classify.job import JobOptions
-        from experiments.classify.keras_models import compile_model
-        from experiments.classify.models import ALEXNET_FITS, ImageModel, class_names
+        from experiments.models.image_models import ALEXNET_FITS, ImageModel, class_names
+        from experiments.models.keras_image_models import compile_model
         from ttrnn.models import build_alexnet
 
         model = build_alexnet(fused=True, dtype=inference_dtype(policy))

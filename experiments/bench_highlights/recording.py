@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from experiments.highlights.rendering.ffmpeg import run, url
+from experiments.media.ffmpeg import run, url
 
 PICTURES_A_SECOND = 30
 _ENCODED_MINUTES = 3.0

@@ -10,9 +10,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from experiments.bench_highlights.table import Row, row_of
-from experiments.highlights.rendering.ffmpeg import run, url
-from experiments.highlights.rendering.recording import read_recording, recording_duration
 from experiments.highlights.rendering.render import render_reel
+from experiments.media.ffmpeg import run, url
+from experiments.media.recording import read_recording, recording_duration
 
 NUM_HIGHLIGHTS = 10
 HIGHLIGHT_SECONDS = 10.0

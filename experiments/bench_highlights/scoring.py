@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from experiments import environment, runtime
 from experiments.bench_highlights.table import Row, row_of
 from experiments.highlights.scoring.pictures import PictureSettings
+from experiments.process import runtime
+from experiments.process.runtime import Threads
 from experiments.remote import Remote
-from experiments.runtime import Threads
+from experiments.runs import environment
 
 BATCH_SIZE = 32
 DEPTH = 18
@@ -78,7 +79,7 @@ class BareModel:
     """The compiled model on as many pictures, which lie in memory."""
 
     def __init__(self, recording: Path, settings: PictureSettings) -> None:
-        from experiments.highlights.rendering.recording import read_recording, recording_duration
+        from experiments.media.recording import read_recording, recording_duration
 
         assert settings.fps is not None
         duration = recording_duration(read_recording([recording]))
@@ -105,9 +106,9 @@ class Ours:
 
     def seconds(self) -> tuple[float, int]:
         """What it takes, and the process's peak memory."""
-        from experiments.highlights.rendering.recording import read_recording
         from experiments.highlights.scoring.kept_scores import KeptScores
         from experiments.highlights.scoring.scoring_job import ScoringOptions, score_into
+        from experiments.media.recording import read_recording
 
         options = ScoringOptions(
             model=Path(),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from experiments import formatting
+from experiments.runs import formatting
 
 
 @dataclass(frozen=True)

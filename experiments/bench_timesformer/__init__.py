@@ -14,10 +14,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments import runtime
+from common.command_line import parse_arguments
 from experiments.benchmarks import carry_out, keep_results, with_peers
-from experiments.runs import require_model, require_place
-from preprocess.command_line import parse_arguments
+from experiments.process import runtime
+from experiments.runs.run import require_model, require_place
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from experiments import formatting
 from experiments.bench_timesformer.systems import KerasClips, OnnxClips, TorchClips
-from experiments.clip_model import keep_model, read_model
+from experiments.clips.model import keep_model, read_model
+from experiments.clips.viewed_model import Seen
 from experiments.export.int8 import write_int8
 from experiments.export.load import load_subject
 from experiments.export.sample import Sample, find_sample
 from experiments.export.write import write_onnx
+from experiments.process.runtime import Threads
 from experiments.remote import Remote
-from experiments.runtime import Threads
-from experiments.viewed_model import Seen
-from preprocess.settings import FrameSettings
-from preprocess.views import CropChoice, FrameChoice
+from experiments.runs import formatting
+from preprocess.batches.views import CropChoice, FrameChoice
+from preprocess.shards.settings import FrameSettings
 
 _REFERENCE = "Keras, float32"
 _CLASSES = 400

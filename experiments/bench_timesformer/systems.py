@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments import environment
-from experiments.viewed_model import ViewedModel
+from experiments.clips.viewed_model import ViewedModel
+from experiments.runs import environment
 
 _NUM_BATCHES = 3
 _IN_BFLOAT16 = ("SpaceTimeBlock", "SpaceTimeEmbedding")  # those of the policy mixed_bfloat16
@@ -52,7 +52,7 @@ class KerasClips(Clips):
     """A run's model in Keras; with `bfloat16`, its blocks in that."""
 
     def __init__(self, file: Path, batch: int, run: Path, bfloat16: bool = False) -> None:
-        from experiments.clip_model import ClipModel, read_model
+        from experiments.clips.model import ClipModel, read_model
 
         model, seen = read_model(run)
         self._model: ViewedModel = ClipModel(_in_bfloat16(model) if bfloat16 else model, seen)

@@ -24,11 +24,12 @@ from typing import Annotated
 
 import tyro
 
-from experiments import environment, runtime
+from common.command_line import parse_arguments
 from experiments.benchmarks import carry_out
-from experiments.run_directory import write_atomically
-from experiments.runs import require_place
-from preprocess.command_line import parse_arguments
+from experiments.process import runtime
+from experiments.runs import environment
+from experiments.runs.directory import write_atomically
+from experiments.runs.run import require_place
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from experiments import runtime
+from experiments.process import runtime
 
 # (features, units), with the modes of each and the rank
 _SIZES = {

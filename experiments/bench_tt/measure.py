@@ -8,7 +8,6 @@ from statistics import median
 import numpy as np
 from tqdm import tqdm
 
-from experiments import runtime
 from experiments.bench_tt.worker import Worker
 from experiments.bench_tt.workloads import (
     SYSTEMS,
@@ -16,6 +15,7 @@ from experiments.bench_tt.workloads import (
     Case,
     clip_lengths,
 )
+from experiments.process import runtime
 
 
 @dataclass(frozen=True)

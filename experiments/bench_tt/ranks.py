@@ -19,9 +19,9 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from experiments import runtime
+from common.command_line import parse_arguments
 from experiments.benchmarks import carry_out
-from preprocess.command_line import parse_arguments
+from experiments.process import runtime
 
 MODES = (4, 4, 4, 4), (16, 16)  # of both axes of the kernel: four cores, or two
 RANKS = (1, 2, 4, 8, 16, 32)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 
-from experiments import formatting
 from experiments.bench_tt.layers import LayerRow
 from experiments.bench_tt.measure import Row
 from experiments.bench_tt.workloads import SYSTEMS
-from experiments.plots import DOTS_PER_INCH, LIGHT, Theme
+from experiments.runs import formatting
+from experiments.runs.plots import DOTS_PER_INCH, LIGHT, Theme
 
 _COLUMNS = (
     "lengths", "maxlen", "batch", "system", "frames/s", "ratio", "spread", "epoch s", "peak RSS",

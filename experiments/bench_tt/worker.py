@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from experiments import environment, runtime
 from experiments.bench_tt import workloads
 from experiments.bench_tt.workloads import Case
+from experiments.process import runtime
 from experiments.remote import Remote
+from experiments.runs import environment
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,8 @@ class _Bench:
         import tensorflow as tf
 
         from ttrnn import TTGRUCell
-        from ttrnn.contraction import core_shapes_of, plan
-        from ttrnn.projection import project
+        from ttrnn.engine.contraction import core_shapes_of, plan
+        from ttrnn.engine.projection import project
 
         cell = TTGRUCell(*workloads.MODES)
         size = int(np.prod(workloads.FRAME_SHAPE))

@@ -12,14 +12,14 @@ from statistics import median
 
 from tqdm import tqdm
 
-from experiments import formatting
 from experiments.bench_ucf101.systems import Epochs, KerasSteps, Measured, TorchSteps
+from experiments.process.runtime import Threads
 from experiments.remote import Remote
-from experiments.runtime import Threads
+from experiments.runs import formatting
 from experiments.ucf101.arguments import RANDOM_WEIGHTS, Arguments
 from experiments.ucf101.recipes import ModelName, Recipe, recipe_for
-from preprocess.extract import extract
-from preprocess.synthetic import render_dataset
+from preprocess.extraction.extract import extract
+from preprocess.sources.synthetic import render_dataset
 
 System = Callable[[], Remote]
 

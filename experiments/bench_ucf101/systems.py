@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments import environment
+from experiments.runs import environment
 from experiments.ucf101.arguments import Arguments
 from experiments.ucf101.recipes import Recipe
 
@@ -36,7 +36,7 @@ class Epochs:
     ) -> None:
         from experiments.ucf101.models import Ucf101Model
         from preprocess import open_shards
-        from preprocess.splits import Split
+        from preprocess.sources.splits import Split
 
         assert arguments.shards is not None
         shards = open_shards(arguments.shards.resolve())
@@ -84,7 +84,7 @@ class KerasSteps:
         import keras
         import tensorflow as tf
 
-        from experiments.classifier import Classifier
+        from experiments.training.step import Classifier
         from ttrnn.models import build_conv3d, build_crnn
 
         num_frames, height, width = shape

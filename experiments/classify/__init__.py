@@ -19,16 +19,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from experiments import runtime
-from experiments.classify.models import (
-    ModelOptions,
-    check_num_classes,
-    check_options,
-    lines_of,
-    load_model,
-    model_settings,
-    require_classes,
-)
+from common.command_line import parse_arguments
+from common.files import not_written
 from experiments.classify.outcome import Outcome, conclude
 from experiments.classify.tables import (
     SEED_TOP,
@@ -37,12 +29,19 @@ from experiments.classify.tables import (
     result_settings,
     write_one_table,
 )
-from experiments.endings import run_command
-from experiments.runs import require_writable
-from experiments.videos import ANNOTATED, Video, find_videos
-from preprocess.command_line import parse_arguments
+from experiments.media.videos import ANNOTATED, Video, find_videos
+from experiments.models.image_models import (
+    ModelOptions,
+    check_num_classes,
+    check_options,
+    lines_of,
+    load_model,
+    model_settings,
+    require_classes,
+)
+from experiments.process.command import run_command
+from experiments.runs.run import require_writable
 from preprocess.errors import WriteError
-from preprocess.files import not_written
 
 if TYPE_CHECKING:
     from experiments.classify.job import JobOptions
@@ -229,7 +228,7 @@ def _check(arguments: Arguments) -> list[Video]:
         check_num_classes(num_classes, arguments.model, arguments.top, arguments.columns)
     require_writable(arguments.out)
     if arguments.annotate and arguments.scheduler is None:
-        from experiments.annotation import require_encoders
+        from experiments.media.annotation import require_encoders
 
         require_encoders()
     for notice in notices:
@@ -279,7 +278,7 @@ def _export(arguments: Arguments, path: Path) -> int:
     if arguments.model.endswith(".onnx"):
         raise ValueError(f"{arguments.model} is an ONNX file already.")
     check_options(arguments)
-    from experiments.classify.onnx_models import ExportError, export_onnx
+    from experiments.models.onnx_image_models import ExportError, export_onnx
 
     runtime.configure(runtime.choose_threads(arguments.threads), seed=0)
     model = load_model(arguments, batch_size=arguments.batch_size, fused=False)

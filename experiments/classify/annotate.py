@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.annotation import FOLDER_RATE, annotate
 from experiments.classify.tables import Row
-from experiments.prediction.lettering import fitted
-from preprocess.decode import VideoReader
-from preprocess.transforms import FrameFit
+from experiments.media.annotation import FOLDER_RATE, annotate
+from experiments.media.lettering import fitted
+from preprocess.video.decode import VideoReader
+from preprocess.video.transforms import FrameFit
 
 _OPACITY = 191  # of 255
 _REPEATS_PER_SECOND = 10

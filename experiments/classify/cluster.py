@@ -11,9 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from experiments import runtime
 from experiments.classify.job import ClassificationJob, JobOptions
-from experiments.classify.models import (
+from experiments.classify.outcome import Outcome, conclude
+from experiments.classify.progress import FolderProgress, Notes
+from experiments.media.videos import Video
+from experiments.models.image_models import (
     ImageModel,
     ModelOptions,
     is_model_file,
@@ -22,13 +24,11 @@ from experiments.classify.models import (
     model_settings,
     require_classes,
 )
-from experiments.classify.outcome import Outcome, conclude
-from experiments.classify.progress import FolderProgress, Notes
-from experiments.videos import Video
-from preprocess.cluster import cluster_servants
+from experiments.process import runtime
 from preprocess.errors import PreprocessError
-from preprocess.lock import exclusive
-from preprocess.servants import ServantDiedError
+from preprocess.extraction.cluster import cluster_servants
+from preprocess.system.lock import exclusive
+from preprocess.workers.model_workers import ServantDiedError
 
 _LOCKS = ".locks"
 _WORKLOAD = "classify"

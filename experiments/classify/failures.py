@@ -7,8 +7,8 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from experiments.videos import Video
-from preprocess.files import write_text
+from common.files import write_text
+from experiments.media.videos import Video
 
 
 def write_failures(path: Path, failures: Mapping[str, str], videos: Sequence[Video]) -> None:

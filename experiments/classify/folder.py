@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.classify.job import ClassificationJob, JobOptions
-from experiments.classify.models import ImageModel
 from experiments.classify.outcome import conclude
 from experiments.classify.progress import FolderProgress
-from experiments.videos import Video
+from experiments.media.videos import Video
+from experiments.models.image_models import ImageModel
 
 
 def classify_folder(

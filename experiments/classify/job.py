@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.files import is_disk_full
 from experiments.classify.annotate import draw_video
-from experiments.classify.models import ImageModel
 from experiments.classify.outcome import Outcome
 from experiments.classify.progress import Notes, Progress
 from experiments.classify.summary import summarize
@@ -29,15 +29,15 @@ from experiments.classify.tables import (
     result_settings,
 )
 from experiments.classify.timeline import timeline_png
-from experiments.highlights.rendering.ffmpeg import RenderError
-from experiments.run_directory import write_atomically
-from experiments.runtime import Threads
-from experiments.videos import Video
-from preprocess.decode import VideoInfo
+from experiments.media.ffmpeg import RenderError
+from experiments.media.videos import Video
+from experiments.models.image_models import ImageModel
+from experiments.process.runtime import Threads
+from experiments.runs.directory import write_atomically
 from preprocess.errors import PreprocessError
-from preprocess.feed import FrameBlock, VideoEnded, VideoOpened, feed_frames
-from preprocess.feed_worker import Task
-from preprocess.files import is_disk_full
+from preprocess.extraction.feed import FrameBlock, VideoEnded, VideoOpened, feed_frames
+from preprocess.extraction.feed_worker import Task
+from preprocess.video.decode import VideoInfo
 
 KEPT_CLASSES = 10  # a row, for summary and timeline, whatever --top shows
 

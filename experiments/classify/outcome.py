@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments.classify.failures import write_failures
 from experiments.classify.tables import is_unreadable
-from experiments.videos import Video
+from experiments.media.videos import Video
 
 
 @dataclass

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from tqdm import tqdm
 
-from preprocess.decode import VideoInfo
+from preprocess.video.decode import VideoInfo
 
 _FOLDER = "{desc} {percentage:3.0f}% |{bar}|{postfix}, {remaining} left"
 _VIDEO = "{desc} {percentage:3.0f}% |{bar}| {n:.0f}/{total:.0f} frames"

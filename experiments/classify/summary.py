@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from experiments.classify.tables import Row
-from preprocess.decode import VideoInfo
+from preprocess.video.decode import VideoInfo
 
 NUM_CLASSES = 10
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from common.files import write_errors, write_text
 from preprocess.errors import DecodeError, PreprocessError, WriteError
-from preprocess.files import write_errors, write_text
-from preprocess.frame_folder import list_frames
+from preprocess.video.frame_folder import list_frames
 
 Columns = Literal["all", "seed"]
 SEED_TOP = 5  # labels a frame in the original's files

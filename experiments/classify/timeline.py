@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from experiments.classify.tables import Row
-from experiments.plots import LIGHT, Theme, dress, new_figure, png_bytes
+from experiments.runs.plots import LIGHT, Theme, dress, new_figure, png_bytes
 
 NUM_CLASSES = 6
 _MAX_POINTS = 600

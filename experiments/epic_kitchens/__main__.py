@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from preprocess.command_line import did_you_mean, parse_arguments
+from common.command_line import did_you_mean, parse_arguments
 
 COMMANDS = ("train", "predict", "export")
 _HELP = """usage: python -m experiments.epic_kitchens train|predict|export ...
@@ -38,7 +38,7 @@ def main() -> int:
     if command[0] == "train":
         return _train(prog, words)
     if command[0] == "predict":
-        from experiments.prediction.command import main as predict
+        from experiments.clips.prediction.command import main as predict
 
         return predict(prog, words)
     from experiments.export.command import main as export
@@ -47,7 +47,7 @@ def main() -> int:
 
 
 def _train(prog: str, words: list[str]) -> int:
-    from experiments.clip_command import carry_out
+    from experiments.clips.command import carry_out
     from experiments.epic_kitchens.arguments import Arguments
     from experiments.epic_kitchens.job import MODULE, run
 
@@ -63,9 +63,9 @@ def _train(prog: str, words: list[str]) -> int:
 
 
 def _train_folds(arguments: Any) -> None:
+    from experiments.clips.folds import fold_arguments, run_folds
     from experiments.epic_kitchens.job import checked, run
-    from experiments.folds import fold_arguments, run_folds
-    from experiments.runs import CONFIG
+    from experiments.runs.run import CONFIG
 
     arguments.check()
     if arguments.fold:

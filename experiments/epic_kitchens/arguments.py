@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from experiments.clip_arguments import ClipArguments
+from common.command_line import did_you_mean
+from experiments.clips.arguments import ClipArguments
 from experiments.epic_kitchens.recipes import RECIPES, SIZES, Recipe, SizeName, for_demo, sized
-from experiments.runs import require_fold
-from preprocess.catalog import Dataset
-from preprocess.command_line import did_you_mean
+from experiments.runs.run import require_fold
+from preprocess.sources.catalog import Dataset
 
 DATASET = Dataset(
     name="epic_kitchens",
@@ -53,7 +53,7 @@ class Arguments(ClipArguments):
     @property
     def on_demo(self) -> bool:
         """Whether the built-in set is used."""
-        from experiments.datasets import takes_demo
+        from experiments.clips.datasets import takes_demo
 
         return takes_demo(DATASET, videos=self.videos, shards=self.shards)
 
@@ -69,7 +69,7 @@ class Arguments(ClipArguments):
 
     @property
     def frozen(self) -> Literal["none", "head"] | int:
-        """See `experiments.finetuning.freezing`."""
+        """See `experiments.training.finetuning.freezing`."""
         if self.freeze in ("none", "head"):
             return self.freeze  # type: ignore[return-value]
         if self.freeze.isdecimal():

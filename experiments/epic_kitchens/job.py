@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments import runtime
-from experiments.clip_command import described, split_fields
+from experiments.clips.command import described, split_fields
 from experiments.epic_kitchens.arguments import DATASET, Arguments
 from experiments.epic_kitchens.recipes import Recipe
-from experiments.runs import begin_run, check_run, typed_command
+from experiments.process import runtime
+from experiments.runs.run import begin_run, check_run, typed_command
 
 if TYPE_CHECKING:
-    from experiments.classifier import Classifier
-    from experiments.clip_parts import Parts
-    from preprocess.reader import Shards
-    from preprocess.splits import Split
-    from preprocess.view_batches import ViewBatches
+    from experiments.clips.subsets import Parts
+    from experiments.training.step import Classifier
+    from preprocess.batches.view_batches import ViewBatches
+    from preprocess.shards.reader import Shards
+    from preprocess.sources.splits import Split
 
 MODULE = "experiments.epic_kitchens"
 
@@ -38,7 +38,7 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
     started = time.perf_counter()
     recipe, parts = checked(arguments)
 
-    from experiments.clip_parts import open_clips, with_frame_size
+    from experiments.clips.subsets import open_clips, with_frame_size
 
     recipe = with_frame_size(DATASET, arguments, recipe)
     shards = open_clips(DATASET, arguments, recipe)
@@ -51,9 +51,9 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
         return finished
     print(described(shards, split))
 
-    from experiments.clip_job import ClipJob
+    from experiments.clips.job import ClipJob
     from experiments.epic_kitchens.models import build_classifier
-    from experiments.schedules import next_rate, stop
+    from experiments.training.schedules import next_rate, stop
 
     classifier = build_classifier(
         arguments, recipe, len(shards.class_names), num_train_clips=len(split.train)
@@ -86,7 +86,7 @@ def checked(arguments: Arguments) -> tuple[Recipe, Parts]:
     runtime.choose_threads(arguments.threads)
     arguments.check_weights(recipe)
 
-    from experiments.clip_parts import Parts
+    from experiments.clips.subsets import Parts
 
     strategy = arguments.split or _usual_split(arguments)
     parts = Parts(DATASET, strategy, arguments, recipe.validation, arguments.num_folds)
@@ -101,8 +101,8 @@ def checked(arguments: Arguments) -> tuple[Recipe, Parts]:
 
 def make_batches(arguments: Arguments, recipe: Recipe, shards: Shards) -> ViewBatches:
     """The clips as the recipe wants them."""
-    from preprocess.rand_augment import RandAugment
-    from preprocess.view_batches import PixelViews, ViewBatches
+    from preprocess.batches.rand_augment import RandAugment
+    from preprocess.batches.view_batches import PixelViews, ViewBatches
 
     changes: list[Any] = [recipe.relighting] if recipe.relighting else []
     if recipe.num_operations:
@@ -123,7 +123,7 @@ class _Clips:
         self._is_balanced, self._seed = recipe.balanced, seed
 
     def __call__(self, epoch: int) -> np.ndarray:
-        from experiments.finetuning.balance import balanced
+        from experiments.training.finetuning.balance import balanced
 
         if not self._is_balanced:
             return self._train
@@ -131,9 +131,9 @@ class _Clips:
 
 
 def _find_rate(classifier: Classifier, batches: ViewBatches, clips: _Clips, run_dir: Path) -> None:
-    from experiments.finetuning.rate_finder import find_rate
-    from experiments.finetuning.rate_plot import rate_finder_png
-    from experiments.run_directory import write_atomically
+    from experiments.runs.directory import write_atomically
+    from experiments.training.finetuning.rate_finder import find_rate
+    from experiments.training.finetuning.rate_plot import rate_finder_png
 
     curve = find_rate(classifier, lambda epoch: batches.shuffled(clips(epoch), epoch))
     write_atomically(run_dir / "rate_finder.png", rate_finder_png(curve))
@@ -141,7 +141,7 @@ def _find_rate(classifier: Classifier, batches: ViewBatches, clips: _Clips, run_
 
 
 def _usual_split(arguments: Arguments) -> Any:
-    from preprocess.epic_kitchens import is_epic_kitchens
+    from preprocess.sources.epic_kitchens import is_epic_kitchens
 
     videos = arguments.videos
     if videos is None and not arguments.on_demo and arguments.shards is None:

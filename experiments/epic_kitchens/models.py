@@ -7,13 +7,13 @@ from typing import Any
 
 import keras
 
-from experiments.building import cosine_schedule
-from experiments.classifier import Classifier
 from experiments.epic_kitchens.arguments import Arguments
 from experiments.epic_kitchens.recipes import SIZES, Recipe
-from experiments.finetuning.freezing import freeze
-from experiments.finetuning.layer_decay import ScaledAdamW, rate_multipliers
-from experiments.finetuning.mixup import Mixup
+from experiments.training.finetuning.freezing import freeze
+from experiments.training.finetuning.layer_decay import ScaledAdamW, rate_multipliers
+from experiments.training.finetuning.mixup import Mixup
+from experiments.training.optimizers import cosine_schedule
+from experiments.training.step import Classifier
 from ttrnn.models.conv3d import EqualClips
 from ttrnn.models.timesformer import build_timesformer
 from weights.timesformer_fit import load_timesformer

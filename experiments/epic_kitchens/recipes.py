@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from experiments.clip_recipe import ClipRecipe
+from experiments.clips.recipe import ClipRecipe
 
 SizeName = Literal["base", "hr", "large", "small"]
 
@@ -28,7 +28,7 @@ class Recipe(ClipRecipe):
     """Alpha of mixup; 0 for none."""
     num_operations: int
     magnitude: float
-    """Of RandAugment, from 0 to 10, both; see `preprocess.rand_augment`."""
+    """Of RandAugment, from 0 to 10, both; see `preprocess.batches.rand_augment`."""
     balanced: bool
     """Whether an epoch has as many clips of each class."""
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from experiments import runtime
-from experiments.endings import run_command
-from experiments.runs import SCORER, require_model
-from preprocess.command_line import parse_arguments
+from common.command_line import parse_arguments
+from experiments.process import runtime
+from experiments.process.command import run_command
+from experiments.runs.run import SCORER, require_model
 
 EXIT_DIFFERS = 1
 _SUFFIX = ".onnx"

@@ -12,12 +12,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from ttrnn.contraction import tt_matmul
 from ttrnn.dense import TTDense
+from ttrnn.engine.contraction import tt_matmul
+from ttrnn.engine.time_loop import time_loop
 from ttrnn.frames import FrameRNN, MeanFrame, centred_pixels, seen_pixels
 from ttrnn.models.conv3d import EqualClips
 from ttrnn.models.lstm_decoder import PadClips
-from ttrnn.time_loop import time_loop
 
 
 def for_equal_clips(model: keras.Model) -> keras.Model:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.export.sample import Sample
-from experiments.formatting import percent
-from experiments.onnx_session import OnnxSession
-from preprocess.messages import silent
+from experiments.models.onnx_session import OnnxSession
+from experiments.runs.formatting import percent
+from preprocess.video.messages import silent
 
 _ROUNDS = 7
 _BATCH = 4

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.clip_model import read_model
+from experiments.clips.model import read_model
 from experiments.export.about import About
 from experiments.export.subjects import ClipSubject, PictureSubject, Subject
 from experiments.highlights.scoring import scorer
 from experiments.highlights.scoring.pictures import PictureSettings
-from experiments.keras_files import load_keras_model
-from experiments.runs import MODEL, MODEL_SETTINGS
+from experiments.models.keras_files import load_keras_model
+from experiments.runs.run import MODEL, MODEL_SETTINGS
 
 _SCORER_CLASSES = ("no highlight", "highlight")
 

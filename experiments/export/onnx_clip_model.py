@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.clips.viewed_model import Seen, ViewedModel
 from experiments.export.about import About
-from experiments.onnx_session import OnnxSession
-from experiments.viewed_model import Seen, ViewedModel
-from preprocess.views import Views
+from experiments.models.onnx_session import OnnxSession
+from preprocess.batches.views import Views
 
 
 class OnnxClipModel(ViewedModel):

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.clips.prediction.windows import sliding_windows
 from experiments.export.subjects import Subject
-from experiments.prediction.windows import sliding_windows
-from preprocess.clips import Clip
 from preprocess.errors import PreprocessError
-from preprocess.reader import ShardClip, Shards, open_shards
+from preprocess.shards.reader import ShardClip, Shards, open_shards
+from preprocess.sources.clips import Clip
 
 _MOST, _MOST_BYTES = 64, 2**29
 _WINDOWS_OF_A_VIDEO = 8
@@ -63,7 +63,7 @@ def find_sample(subject: Subject, *, run_dir: Path | None, video: Path | None) -
         return _of_videos(subject, [video], str(video))
     if run_dir is not None and (found := _of_run(subject, run_dir)):
         return found
-    from preprocess.synthetic import render_dataset
+    from preprocess.sources.synthetic import render_dataset
 
     with tempfile.TemporaryDirectory(prefix="export-") as folder:
         options: Any = {"groups_per_class": 1, "clips_per_group": 1, "progress": False}

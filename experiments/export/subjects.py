@@ -9,14 +9,14 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from experiments.classify.onnx_models import are_probabilities
-from experiments.clip_model import ClipModel
+from experiments.clips.model import ClipModel
+from experiments.clips.viewed_model import Seen
 from experiments.export.about import About
 from experiments.export.equal_clips import for_equal_clips
 from experiments.export.float32 import in_float32
-from experiments.onnx_export import to_onnx
-from experiments.viewed_model import Seen
-from preprocess.settings import FrameSettings, StoredSettings
+from experiments.models.onnx_export import to_onnx
+from experiments.models.onnx_image_models import are_probabilities
+from preprocess.shards.settings import FrameSettings, StoredSettings
 from ttrnn.models.conv3d import EqualClips
 
 _USUAL_SIDE = 224  # of pictures, for a model that takes any

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from experiments.export.sample import Sample
 from experiments.export.subjects import Subject
-from experiments.onnx_session import OnnxSession
-from preprocess.messages import silent
+from experiments.models.onnx_session import OnnxSession
+from preprocess.video.messages import silent
 
 TOLERANCE = 1e-4
 _BATCHES = (1, 3)

@@ -17,9 +17,9 @@ from experiments.highlights.cut_lists.otio_timeline import require_otio
 from experiments.highlights.selection.segments import SelectionOptions
 
 if TYPE_CHECKING:
-    from experiments.highlights.rendering.recording import Chunk
     from experiments.highlights.selection.scores import Floats
     from experiments.highlights.selection.segments import Selection
+    from experiments.media.recording import Chunk
 
 Scores = tuple["Floats", "Floats"]
 
@@ -148,8 +148,8 @@ class ReelOptions(SelectionOptions):
             scores: times (N,), in seconds of the recording, and probabilities (N,).
         """
         from experiments.highlights.cut_lists.cut_lists import csv_text
-        from experiments.highlights.rendering.recording import recording_duration
-        from experiments.run_directory import write_atomically
+        from experiments.media.recording import recording_duration
+        from experiments.runs.directory import write_atomically
 
         selection = self._select(*scores, chunks, recording_duration(chunks))
         for note in selection.notes:

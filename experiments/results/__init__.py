@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from experiments.endings import run_command
-from experiments.environment import describe_environment, git_commit, peak_rss_bytes
-from experiments.results.records import FIELDS, append_record, plain, read_records, refuse_unknown
-from experiments.run_directory import write_atomically
-from preprocess.command_line import parse_arguments
+from common.command_line import parse_arguments
+from experiments.process.command import run_command
+from experiments.runs.directory import write_atomically
+from experiments.runs.environment import describe_environment, git_commit, peak_rss_bytes
+from experiments.runs.records import FIELDS, append_record, plain, read_records, refuse_unknown
 
 __all__ = [
     "append_record",

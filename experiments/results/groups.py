@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from experiments import formatting
-from experiments.metrics import Spread, mean_and_spread
-from experiments.recipes import RECIPES
 from experiments.results.markdown import text
-from preprocess.catalog import DATASETS
+from experiments.runs import formatting
+from experiments.runs.metrics import Spread, mean_and_spread
+from experiments.training.recipes import RECIPES
+from preprocess.sources.catalog import DATASETS
 
 Record = dict[str, Any]  # a row of results.csv by column
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from experiments.formatting import ABSENT
+from experiments.runs.formatting import ABSENT
 
 
 def text(value: Any) -> str:

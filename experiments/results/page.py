@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from experiments import formatting
-from experiments.formatting import ABSENT, or_absent
 from experiments.results.groups import (
     Group,
     Record,
@@ -17,6 +15,8 @@ from experiments.results.groups import (
 from experiments.results.markdown import code, table, text
 from experiments.results.published import UCF11_ACCURACIES
 from experiments.results.ucf11_section import NOT_RUN, ucf11_section
+from experiments.runs import formatting
+from experiments.runs.formatting import ABSENT, or_absent
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 

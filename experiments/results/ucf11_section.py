@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from experiments import formatting
-from experiments.formatting import ABSENT, or_absent
 from experiments.results.groups import Group, accuracy_cell
 from experiments.results.markdown import table, text
 from experiments.results.published import UCF11_ACCURACIES, UCF11_COSTS, PublishedCost
+from experiments.runs import formatting
+from experiments.runs.formatting import ABSENT, or_absent
 
 NOT_RUN = "not yet run"
 

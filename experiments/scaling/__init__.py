@@ -15,9 +15,9 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from experiments.endings import run_command
+from common.command_line import parse_arguments
+from experiments.process.command import run_command
 from experiments.scaling.assumptions import Assumptions
-from preprocess.command_line import parse_arguments
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _run(arguments: Arguments) -> int:
-    from experiments.run_directory import write_atomically
-    from experiments.runs import require_place
+    from experiments.runs.directory import write_atomically
+    from experiments.runs.run import require_place
     from experiments.scaling.cells import all_cells, all_changes
     from experiments.scaling.pictures import job_png
     from experiments.scaling.tables import blocks, cells_csv, fill

@@ -60,7 +60,7 @@ class Assumptions:
     repair_seconds: float = 600.0
     """Until a failed machine is replaced, or training goes on without it. Assumed."""
     checkpoint_seconds: float = 20.0
-    """Between checkpoints of training: experiments/training.py."""
+    """Between checkpoints of training: experiments/training/loop.py."""
     largest_batch: int = 256
     """Clips a step that learning bears; 16 a machine up to there. Assumed."""
     dollars_per_core_hour: float = 0.04
@@ -74,7 +74,7 @@ class Assumptions:
     speculate: bool = False
     """Let a machine that has nothing left to do repeat the unit that would end last."""
     clips_per_unit: int = 16
-    """At most, in a task and a shard: preprocess/plan.py."""
+    """At most, in a task and a shard: preprocess/extraction/plan.py."""
     seed: int = 0
     """Of lengths, durations and failures."""
 

@@ -62,7 +62,7 @@ def _normal(z: float) -> float:
 
 # UCF11: docs/engine.md and its benchmark (experiments/bench_tt/workloads.py), whose gamma
 # distribution has the spread of this log-normal one. UCF101: its authors' 7.21 s at 25 frames/s
-# (Soomro, Zamir, Shah, 2012); the number of clips is preprocess/catalog.py's.
+# (Soomro, Zamir, Shah, 2012); the number of clips is preprocess/sources/catalog.py's.
 UCF11 = ClipSet("UCF11, 1,600 clips", 1_600, 200, 900, 0.52)
 UCF101 = ClipSet("UCF101, 13,320 clips", 13_320, 180, 1_776, 0.52)
 TEN_MILLION = ClipSet("ten million clips", 10_000_000, 180, 1_776, 0.52)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from experiments.formatting import percent
-from experiments.plots import LIGHT, dress, new_figure, png_bytes
+from experiments.runs.formatting import percent
+from experiments.runs.plots import LIGHT, dress, new_figure, png_bytes
 from experiments.scaling.cells import Cell
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import io
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 
-from experiments.formatting import count, duration, percent
 from experiments.results.markdown import table
+from experiments.runs.formatting import count, duration, percent
 from experiments.scaling.cells import MACHINES, Cell, Change
 
 _COST_MACHINES = (1, 10, 100, 1000)

@@ -16,9 +16,9 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from experiments.endings import run_command
+from common.command_line import parse_arguments
+from experiments.process.command import run_command
 from experiments.threads.workloads import WorkloadName
-from preprocess.command_line import parse_arguments
 
 
 @dataclass(frozen=True)

@@ -10,23 +10,23 @@ from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 
-from experiments import environment
-from experiments.recommendations import (
+from experiments.process.recommendations import (
     Recommendation,
     find_recommendation,
     keep_recommendation,
     recommendations_path,
 )
-from experiments.run_directory import write_atomically
-from experiments.runs import require_place
-from experiments.runtime import choose_threads
+from experiments.process.runtime import choose_threads
+from experiments.runs import environment
+from experiments.runs.directory import write_atomically
+from experiments.runs.run import require_place
 from experiments.threads import Arguments, report
 from experiments.threads.measuring import Measured, measure_work
 from experiments.threads.progress import BudgetProgress
 from experiments.threads.space import WORKLOADS, Space, parse_settings
-from preprocess.clips import holds_videos
-from preprocess.machine import Machine, read_machine
-from preprocess.reader import open_shards
+from preprocess.shards.reader import open_shards
+from preprocess.sources.clips import holds_videos
+from preprocess.system.machine import Machine, read_machine
 
 
 def run(arguments: Arguments) -> int:

@@ -15,7 +15,7 @@ from experiments.threads.search import MeasureError, Outcome, Point, search
 from experiments.threads.space import Space, parse_settings
 from experiments.threads.variants import Variant, variants_of
 from experiments.threads.workloads import BATCH_SIZES, Task, WorkloadName, prepare
-from preprocess.machine import Machine
+from preprocess.system.machine import Machine
 
 _SHARE_OF_SEARCH = 0.7  # of a workload's time where variants are tried too
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.plots import LIGHT, Theme, dress, new_figure, png_bytes
+from experiments.runs.plots import LIGHT, Theme, dress, new_figure, png_bytes
 from experiments.threads.comparison import Comparison
 from experiments.threads.search import Axis, Outcome, Point
 from experiments.threads.space import Space

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any, get_args
 
-from experiments.runtime import ALL_CPUS, choices_of_cpus, default_threads, parse_pair
+from experiments.process.runtime import ALL_CPUS, choices_of_cpus, default_threads, parse_pair
 from experiments.threads.search import Axis, Point
 from experiments.threads.workloads import WorkloadName
-from preprocess.machine import Machine
+from preprocess.system.machine import Machine
 
 WORKLOADS: tuple[WorkloadName, ...] = get_args(WorkloadName)
 _PICTURES = ("alexnet", "resnet", "classify")

@@ -11,9 +11,9 @@ import os
 import sys
 from pathlib import Path
 
-from experiments import runtime
-from experiments.environment import peak_rss_bytes
-from experiments.run_directory import write_atomically
+from experiments.process import runtime
+from experiments.runs.directory import write_atomically
+from experiments.runs.environment import peak_rss_bytes
 from experiments.threads.workloads import Task, frames_per_second
 from preprocess.errors import PreprocessError
 

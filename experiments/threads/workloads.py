@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from experiments.runtime import Threads
+from experiments.process.runtime import Threads
 
 WorkloadName = Literal["tt-train", "alexnet", "resnet", "extract", "classify"]
 BATCH_SIZES = {"tt-train": 16, "alexnet": 64, "resnet": 32, "classify": 64}
@@ -72,13 +72,13 @@ def prepare(workload: WorkloadName, scratch: Path, *, num_cores: int) -> Path:
         from experiments.bench_classify.render import render_videos
 
         return render_videos(scratch / "h264", num_videos=max(2, num_cores), num_frames=500)
-    from preprocess.synthetic import render_dataset
+    from preprocess.sources.synthetic import render_dataset
 
     videos, groups = scratch / "mpeg1", min(99, 4 * num_cores)
     render_dataset(videos, groups_per_class=groups, clips_per_group=4, progress=False)
     if workload == "extract":
         return videos
-    from preprocess.extract import extract
+    from preprocess.extraction.extract import extract
 
     extract(videos, scratch / "shards")
     return scratch / "shards"
@@ -103,7 +103,7 @@ def frames_per_second(task: Task) -> float:
 
 def _train(task: Task) -> Iterator[int]:
     """Training steps of the UCF11 job, reading its shards; frames of clips, padding not counted."""
-    from experiments.recipes import RECIPES
+    from experiments.training.recipes import RECIPES
     from experiments.ucf11 import Arguments, make_batches, make_classifier
     from preprocess import open_shards
 
@@ -122,7 +122,7 @@ def _train(task: Task) -> Iterator[int]:
 
 def _predict_pictures(task: Task) -> Iterator[int]:
     """A Keras model on batches in memory, `inter_op` of them at once, as classification does it."""
-    from experiments.classify.keras_models import compile_model
+    from experiments.models.keras_image_models import compile_model
 
     model, fit = _model(task)
     predict = compile_model(model, task.batch_size, fit)
@@ -140,9 +140,9 @@ def _predict_pictures(task: Task) -> Iterator[int]:
 
 def _model(task: Task) -> tuple[Any, Any]:
     from experiments.bench_classify.systems import random_weights
-    from experiments.classify.keras_models import keras_application
-    from experiments.classify.models import ALEXNET_FITS, ModelOptions, inference_dtype
-    from preprocess.transforms import FrameFit
+    from experiments.models.image_models import ALEXNET_FITS, ModelOptions, inference_dtype
+    from experiments.models.keras_image_models import keras_application
+    from preprocess.video.transforms import FrameFit
 
     if task.workload == "resnet":
         model = keras_application(ModelOptions(model="resnet50", policy=task.policy))
@@ -156,7 +156,7 @@ def _model(task: Task) -> tuple[Any, Any]:
 
 def _extract(task: Task) -> Iterator[int]:
     """Whole extractions of a folder of videos, the start of their workers included."""
-    from preprocess.extract import extract
+    from preprocess.extraction.extract import extract
 
     yield 0
     while True:
@@ -173,7 +173,7 @@ def _classify(task: Task) -> Iterator[int]:
     """Whole folders through `experiments.classify` with AlexNet."""
     from experiments.bench_classify.systems import EndToEnd
     from experiments.classify import DEFAULT_JOBS
-    from experiments.videos import find_videos
+    from experiments.media.videos import find_videos
 
     jobs = task.setting.get("jobs", DEFAULT_JOBS)
     scratch = Path(task.scratch)

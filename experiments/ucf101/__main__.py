@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from preprocess.command_line import parse_arguments
+from common.command_line import parse_arguments
 
 _HELP = """Train and evaluate a model on UCF101's videos, or any others.
 
@@ -15,13 +15,13 @@ tells more.
 
 def main() -> int:
     """The command line. Returns the exit code."""
-    from experiments.clip_command import carry_out
+    from experiments.clips.command import carry_out
     from experiments.ucf101.arguments import Arguments
     from experiments.ucf101.job import MODULE, run
 
     prog = f"python -m {MODULE}"
     if sys.argv[1:2] == ["predict"]:
-        from experiments.prediction.command import main as predict
+        from experiments.clips.prediction.command import main as predict
 
         return predict(f"{prog} predict", sys.argv[2:])
     arguments = parse_arguments(Arguments, prog=prog, description=_HELP, commands=["predict"])

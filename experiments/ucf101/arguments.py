@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from experiments.clip_arguments import ClipArguments, Strategy
-from experiments.runs import require_fold
+from common.command_line import did_you_mean
+from experiments.clips.arguments import ClipArguments, Strategy
+from experiments.runs.run import require_fold
 from experiments.ucf101.recipes import ModelName, Recipe, recipe_for, reduced
-from preprocess.catalog import UCF101
-from preprocess.command_line import did_you_mean
+from preprocess.sources.catalog import UCF101
 
 RANDOM_WEIGHTS = "random"
 
@@ -47,7 +47,7 @@ class Arguments(ClipArguments):
     @property
     def on_demo(self) -> bool:
         """Whether the built-in set is used."""
-        from experiments.datasets import takes_demo
+        from experiments.clips.datasets import takes_demo
 
         return takes_demo(UCF101, videos=self.videos, shards=self.shards)
 
@@ -82,7 +82,7 @@ class Arguments(ClipArguments):
         """Raise ValueError for a file of weights that does not fit; it is read, without Keras."""
         if self.weights in (None, RANDOM_WEIGHTS):
             return
-        from experiments.resnet_weights import require_resnet
+        from experiments.models.resnet_weights import require_resnet
 
         file = Path(str(self.weights))
         if not file.exists() and (meant := did_you_mean(file.name, [RANDOM_WEIGHTS])):

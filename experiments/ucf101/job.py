@@ -6,19 +6,19 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from experiments import runtime
-from experiments.clip_command import described, split_fields
-from experiments.distribution import Task, open_distribution, read_task
-from experiments.runs import begin_run, check_run, typed_command
+from experiments.clips.command import described, split_fields
+from experiments.process import runtime
+from experiments.runs.run import begin_run, check_run, typed_command
+from experiments.training.distribution import Task, open_distribution, read_task
 from experiments.ucf101.arguments import RANDOM_WEIGHTS, Arguments
 from experiments.ucf101.memory import require_memory
 from experiments.ucf101.recipes import Recipe
-from preprocess.catalog import UCF101
+from preprocess.sources.catalog import UCF101
 
 if TYPE_CHECKING:
-    from experiments.clip_parts import Parts
-    from preprocess.reader import Shards
-    from preprocess.splits import Split
+    from experiments.clips.subsets import Parts
+    from preprocess.shards.reader import Shards
+    from preprocess.sources.splits import Split
 
 MODULE = "experiments.ucf101"
 
@@ -35,7 +35,7 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
     started = time.perf_counter()
     recipe, task, parts = _checked(arguments)
 
-    from experiments.clip_parts import open_clips, with_frame_size
+    from experiments.clips.subsets import open_clips, with_frame_size
 
     recipe = with_frame_size(UCF101, arguments, recipe)
     shards = open_clips(UCF101, arguments, recipe)
@@ -50,8 +50,8 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
     for line in _told(arguments, recipe, shards, split):
         print(line)
 
-    from experiments.clip_job import ClipJob
-    from experiments.schedules import next_rate, stop
+    from experiments.clips.job import ClipJob
+    from experiments.training.schedules import next_rate, stop
     from experiments.ucf101.models import Ucf101Model
 
     distribution = open_distribution(arguments.distribute, task, settings)
@@ -80,7 +80,7 @@ def _checked(arguments: Arguments) -> tuple[Recipe, Task, Parts]:
     require_memory(arguments, recipe, len(arguments.classes or UCF101.class_names))
     arguments.check_weights()
 
-    from experiments.clip_parts import Parts
+    from experiments.clips.subsets import Parts
 
     parts = Parts(
         UCF101,

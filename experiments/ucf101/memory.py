@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from experiments import formatting
+from experiments.runs import formatting
 from experiments.ucf101.arguments import Arguments
 from experiments.ucf101.recipes import Recipe
-from preprocess.machine import read_machine
+from preprocess.system.machine import read_machine
 
 
 def require_memory(arguments: Arguments, recipe: Recipe, num_classes: int) -> str:

@@ -9,17 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from experiments.building import build_optimizer
-from experiments.classifier import Classifier, compiled
-from experiments.distribution import Distribution, scope_of
-from experiments.resnet_weights import load_resnet
+from experiments.models.resnet_weights import load_resnet
+from experiments.training.distribution import Distribution, scope_of
+from experiments.training.optimizers import build_optimizer
+from experiments.training.step import Classifier, compiled
 from experiments.ucf101.arguments import RANDOM_WEIGHTS, Arguments
 from experiments.ucf101.recipes import Recipe
-from preprocess.features import FeatureSettings, FeatureStore, FeatureViews, compute_features
-from preprocess.progress import TerminalProgress
-from preprocess.reader import Shards
-from preprocess.splits import Split
-from preprocess.view_batches import PixelViews, ViewBatches
+from preprocess.batches.features import (
+    FeatureSettings,
+    FeatureStore,
+    FeatureViews,
+    compute_features,
+)
+from preprocess.batches.view_batches import PixelViews, ViewBatches
+from preprocess.shards.reader import Shards
+from preprocess.sources.splits import Split
+from preprocess.system.progress import TerminalProgress
 from ttrnn.models.conv3d import build_conv3d
 from ttrnn.models.crnn import build_crnn
 from ttrnn.models.resnet_crnn import build_resnet_crnn
@@ -27,7 +32,7 @@ from weights.arrays import arrays_digest
 from weights.assign import assign_arrays, model_arrays
 
 if TYPE_CHECKING:
-    from preprocess.view_batches import ViewSource
+    from preprocess.batches.view_batches import ViewSource
 
 FEATURES = Path("data/features")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from experiments.clip_recipe import ClipRecipe, Size
+from experiments.clips.recipe import ClipRecipe, Size
 
 ModelName = Literal["conv3d", "crnn", "resnet-crnn"]
 

@@ -15,15 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from experiments import runtime
-from experiments.endings import run_command
-from experiments.run_directory import write_atomically
-from preprocess.stopping import EXIT_INTERRUPTED
+from experiments.process import runtime
+from experiments.process.command import run_command
+from experiments.runs.directory import write_atomically
+from preprocess.system.stopping import EXIT_INTERRUPTED
+from tests.endurance.report import Trends, figures, picture, samples_csv, trends
+from tests.endurance.subjects import SUBJECTS
+from tests.endurance.watch import Watched, watch
 from tests.robustness import record
-
-from .report import Trends, figures, picture, samples_csv, trends
-from .subjects import SUBJECTS
-from .watch import Watched, watch
 
 DEFAULT_OUT = Path("runs/endurance")
 

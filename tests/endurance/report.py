@@ -7,9 +7,9 @@ import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from .processes import Sample
-from .slope import WARM_UP_SHARE, Trend, trend
-from .watch import Watched
+from tests.endurance.processes import Sample
+from tests.endurance.slope import WARM_UP_SHARE, Trend, trend
+from tests.endurance.watch import Watched
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def samples_csv(samples: Sequence[Sample]) -> bytes:
 
 def picture(samples: Sequence[Sample], title: str) -> bytes:
     """Memory and open files over time, 1500 x 525 px."""
-    from experiments.plots import LIGHT, dress, new_figure, png_bytes
+    from experiments.runs.plots import LIGHT, dress, new_figure, png_bytes
 
     figure = new_figure(10, 3.5, LIGHT)
     minutes = [sample.seconds / 60 for sample in samples]

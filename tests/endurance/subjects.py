@@ -33,7 +33,7 @@ def classification(folder: Path, seconds: float) -> Subject:
         folder: an empty one, for videos, model and results.
         seconds: that there must be enough videos for.
     """
-    from preprocess.synthetic import render_dataset
+    from preprocess.sources.synthetic import render_dataset
 
     render_dataset(folder / "rendered", groups_per_class=1, clips_per_group=2, progress=False)
     rendered = sorted((folder / "rendered").rglob("*.mpg"))
@@ -58,9 +58,9 @@ def training(folder: Path, seconds: float, *, frame_size: tuple[int, int] = (160
         seconds: not used; there are always epochs left.
         frame_size: width and height.
     """
-    from preprocess.extract import extract
-    from preprocess.settings import FrameSettings
-    from preprocess.synthetic import render_dataset
+    from preprocess.extraction.extract import extract
+    from preprocess.shards.settings import FrameSettings
+    from preprocess.sources.synthetic import render_dataset
 
     render_dataset(folder / "videos", groups_per_class=5, clips_per_group=1, progress=False)
     extract(folder / "videos", folder / "shards", FrameSettings(size=frame_size))

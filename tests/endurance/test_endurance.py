@@ -15,13 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.endurance.processes import members, take_sample
+from tests.endurance.report import figures, samples_csv, trends
+from tests.endurance.slope import trend
+from tests.endurance.subjects import classification, training
+from tests.endurance.watch import watch
 from tests.processes import wait_until
-
-from .processes import members, take_sample
-from .report import figures, samples_csv, trends
-from .slope import trend
-from .subjects import classification, training
-from .watch import watch
 
 MAX_GROWTH_MIB = 300  # in some seconds; freed memory is kept, and batches differ in size
 MAX_NEW_FILES = 5

@@ -13,9 +13,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from tests.endurance.processes import Sample, members, take_sample
 from tests.processes import PATIENCE_SECONDS
-
-from .processes import Sample, members, take_sample
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = PATIENCE_SECONDS

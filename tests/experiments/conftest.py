@@ -20,7 +20,7 @@ def empty_cache(tmp_path_factory, monkeypatch):
 @pytest.fixture(scope="session")
 def videos(tmp_path_factory):
     """The built-in set in small: 11 classes, 5 groups of one clip each."""
-    from preprocess.synthetic import render_dataset
+    from preprocess.sources.synthetic import render_dataset
 
     root = tmp_path_factory.mktemp("videos")
     render_dataset(root, groups_per_class=5, clips_per_group=1, jobs=2, progress=False)
@@ -30,8 +30,8 @@ def videos(tmp_path_factory):
 @pytest.fixture(scope="session")
 def small_shards(videos, tmp_path_factory):
     """Its frames at 16x12."""
-    from preprocess.extract import extract
-    from preprocess.settings import FrameSettings
+    from preprocess.extraction.extract import extract
+    from preprocess.shards.settings import FrameSettings
 
     folder = tmp_path_factory.mktemp("shards") / "demo"
     extract(videos, folder, FrameSettings(size=(16, 12)), jobs=2, dataset="demo")

@@ -11,7 +11,7 @@ import pytest
 from experiments.bench_highlights.recording import make_recording
 from experiments.bench_highlights.rendering import highlights, render_originally, render_ours
 from experiments.bench_highlights.table import row_of, table
-from experiments.highlights.rendering.recording import read_recording
+from experiments.media.recording import read_recording
 
 
 @pytest.fixture(scope="module")

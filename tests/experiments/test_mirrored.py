@@ -17,8 +17,8 @@ processor = tf.config.list_physical_devices("CPU")[0]
 halves = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(processor, halves)
 
-from experiments.distribution import Distribution, scope_of
-from experiments.classifier import Classifier
+from experiments.training.distribution import Distribution, scope_of
+from experiments.training.step import Classifier
 
 def trained(distribution):
     keras.utils.set_random_seed(0)

@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 
-from experiments import recipes
-from experiments.runs import RunError, write_config
+from experiments.runs.run import RunError, write_config
+from experiments.training import recipes
 from experiments.ucf101.recipes import recipe_for
-from preprocess.catalog import DEMO
+from preprocess.sources.catalog import DEMO
 
 Command = Callable[..., tuple[int, str]]
 pytestmark = pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")  # runpy's
@@ -35,10 +35,10 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.Captu
     def work(*words: object, **options: object) -> None:
         raise AssertionError("work has begun")
 
-    monkeypatch.setattr("preprocess.commands.Extract.run", work)
-    monkeypatch.setattr("preprocess.synthetic.render_dataset", work)
-    monkeypatch.setattr("experiments.runtime.configure", work)
-    monkeypatch.setattr("experiments.runtime.answer_signals", lambda going_on: None)
+    monkeypatch.setattr("preprocess.extraction.commands.Extract.run", work)
+    monkeypatch.setattr("preprocess.sources.synthetic.render_dataset", work)
+    monkeypatch.setattr("experiments.process.runtime.configure", work)
+    monkeypatch.setattr("experiments.process.runtime.answer_signals", lambda going_on: None)
 
     def run(module: str, *words: object) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", [module, *map(str, words)])
@@ -276,13 +276,13 @@ def test_the_clips_of_the_demo_are_known_before_it_is_rendered(
     """Its splits are made of them: red when sources or groups differ from those on the disk."""
     from dataclasses import replace
 
-    from experiments import datasets
-    from preprocess.catalog import UCF11
-    from preprocess.clips import find_clips
+    from experiments.clips import datasets
+    from preprocess.sources.catalog import UCF11
+    from preprocess.sources.clips import find_clips
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("preprocess.synthetic.GROUPS_PER_CLASS", 5)
-    monkeypatch.setattr("preprocess.synthetic.CLIPS_PER_GROUP", 1)
+    monkeypatch.setattr("preprocess.sources.synthetic.GROUPS_PER_CLASS", 5)
+    monkeypatch.setattr("preprocess.sources.synthetic.CLIPS_PER_GROUP", 1)
     monkeypatch.setattr(datasets, "DEMO", replace(DEMO, default_videos_dir=str(videos)))
     known = datasets.clips_to_open(UCF11, videos=None, shards=None)
     assert list(known.clips) == find_clips(videos)
@@ -428,12 +428,12 @@ def test_a_list_of_windows_is_refused_before_videos_are_timed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from preprocess.errors import PreprocessError
-    from preprocess.windows import write_windows
+    from preprocess.extraction.windows import write_windows
 
     def work(*words: object) -> None:
         raise AssertionError("work has begun")
 
-    monkeypatch.setattr("preprocess.windows._timestamps", work)
+    monkeypatch.setattr("preprocess.extraction.windows._timestamps", work)
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "a.mp4").touch()
     (tmp_path / "mine.csv").write_text("video,label\n")

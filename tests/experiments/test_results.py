@@ -15,7 +15,7 @@ import pytest
 from experiments import results
 from experiments.results.groups import accuracy_cell, epochs_cell, group_rows, other_flags
 from experiments.results.page import fill_block, results_page, results_table_markdown
-from experiments.results.records import ADDED_COLUMNS, COLUMNS, FIELDS, flatten
+from experiments.runs.records import ADDED_COLUMNS, COLUMNS, FIELDS, flatten
 from tests.processes import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.runs import threads_of_run
-from experiments.runtime import default_threads
-from preprocess.machine import read_machine
+from experiments.process.runtime import default_threads
+from experiments.runs.run import threads_of_run
+from preprocess.system.machine import read_machine
 
 RUN_FILES = {
     *("best.keras", "last.keras", "checkpoint.npz", "config.json", "metrics.csv"),
@@ -68,8 +68,8 @@ def test_the_result_agrees_with_the_predictions(finished):
 
 def test_the_kept_model_repeats_the_predictions(finished, small_shards):
     """Red when model.json names another stride or window, or other weights are kept."""
-    from experiments.clip_model import load_clip_model
-    from preprocess.reader import open_shards
+    from experiments.clips.model import load_clip_model
+    from preprocess.shards.reader import open_shards
 
     cwd, _ = finished
     model = load_clip_model(cwd / "out")

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.full_disk.small_disk import SmallDisk
 from tests.processes import PATIENCE_SECONDS, start, wait_until_gone
-
-from .small_disk import SmallDisk
 
 MakeDisk = Callable[..., SmallDisk]
 

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from tests.experiments.highlights.counters import ffmpeg
+from tests.full_disk.jobs import JOBS
 from tests.processes import start
-
-from .jobs import JOBS
 
 
 def make_input(name: str, folder: Path) -> None:

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.full_disk.conftest import MakeDisk, run
+from tests.full_disk.inputs import make_input
+from tests.full_disk.jobs import JOBS, Job
+from tests.full_disk.small_disk import PAGE_KIB
 from tests.killing.whole_files import broken_files, leftovers
-
-from .conftest import MakeDisk, run
-from .inputs import make_input
-from .jobs import JOBS, Job
-from .small_disk import PAGE_KIB
 
 QUICK = [name for name, job in JOBS.items() if not job.slow]
 RESUMABLE = (".csv.part", ".json.part")  # rows that are gone on from

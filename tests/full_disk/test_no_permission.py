@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import MakeDisk, run
-from .inputs import make_input
-from .jobs import JOBS
+from tests.full_disk.conftest import MakeDisk, run
+from tests.full_disk.inputs import make_input
+from tests.full_disk.jobs import JOBS
 
 QUICK = [name for name, job in JOBS.items() if not job.slow]
 

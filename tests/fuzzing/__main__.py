@@ -20,13 +20,12 @@ import tyro
 from tqdm import tqdm
 
 from experiments.results.markdown import table
-
-from ..robustness import record
-from .campaign import Keeper, Tally, total, try_reader, try_videos
-from .corpus import CLIPS, Specimen, real, rendered
-from .jobs import Limits
-from .reader_targets import READERS
-from .video_targets import TARGETS
+from tests.fuzzing.campaign import Keeper, Tally, total, try_reader, try_videos
+from tests.fuzzing.corpus import CLIPS, Specimen, real, rendered
+from tests.fuzzing.jobs import Limits
+from tests.fuzzing.reader_targets import READERS
+from tests.fuzzing.video_targets import TARGETS
+from tests.robustness import record
 
 _VIDEOS_A_JOB = 100
 _TRIES_A_JOB = 300

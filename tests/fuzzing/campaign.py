@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from .corpus import Mutant, Specimen, mutants
-from .jobs import Ended, Limits, watch
-from .readers import OTHER, REFUSED, SAME, Reader, damage, undisturbed
-from .videos import Tried, VideoTarget, folder_names
+from tests.fuzzing.corpus import Mutant, Specimen, mutants
+from tests.fuzzing.jobs import Ended, Limits, watch
+from tests.fuzzing.readers import OTHER, REFUSED, SAME, Reader, damage, undisturbed
+from tests.fuzzing.videos import Tried, VideoTarget, folder_names
 
 _READER_LIMITS = Limits(job_seconds=1200.0)
 _READER_MODULE = "tests.fuzzing.readers"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from ..preprocess.conftest import REPOSITORY, write_video
-from .mutations import OF_VIDEOS
+from tests.fuzzing.mutations import OF_VIDEOS
+from tests.preprocess.conftest import REPOSITORY, write_video
 
 CLIPS = REPOSITORY.parent / "shared" / "clips"
 _LARGEST_BYTES = 700_000
@@ -69,7 +69,7 @@ def rendered(folder: Path) -> list[Specimen]:
 
 def real(folder: Path = CLIPS) -> list[Specimen]:
     """The clips of a folder, sorted, less those that take long; none if there is no folder."""
-    from preprocess.clips import list_videos
+    from preprocess.sources.clips import list_videos
 
     paths = [folder / source for source in list_videos(folder).videos] if folder.is_dir() else []
     small = [path for path in paths if path.stat().st_size <= _LARGEST_BYTES]

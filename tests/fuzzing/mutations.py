@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from .containers import absurd_field
+from tests.fuzzing.containers import absurd_field
 
 Mutation = Callable[[Random, bytes, bytes], bytes]
 """Is given a generator, the bytes of a file and those of another one, a donor."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .readers_of_arrays import ARRAYS
-from .readers_of_models import MODELS
-from .readers_of_tables import TABLES
+from tests.fuzzing.readers_of_arrays import ARRAYS
+from tests.fuzzing.readers_of_models import MODELS
+from tests.fuzzing.readers_of_tables import TABLES
 
 READERS = (*TABLES, *ARRAYS, *MODELS)

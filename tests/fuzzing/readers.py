@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from .mutations import OF_BYTES
-from .structures import damaged
+from tests.fuzzing.mutations import OF_BYTES
+from tests.fuzzing.structures import damaged
 
 SAME, REFUSED, OTHER = "same", "refused", "other"
 FOLDER = "damaged"
@@ -175,9 +175,8 @@ def undisturbed(reader: Reader) -> tuple[dict[str, bytes], str]:
 
 def main(name: str, first_seed: int, num_tries: int) -> None:
     """The child: a line of JSON for each seed, before it is tried and after."""
-    from preprocess.limits import limit_memory
-
-    from .reader_targets import READERS
+    from preprocess.system.limits import limit_memory
+    from tests.fuzzing.reader_targets import READERS
 
     limit_memory()
     reader = next(one for one in READERS if one.name == name)

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from preprocess.errors import PreprocessError
+from tests.fuzzing.readers import Reader
+from tests.preprocess.conftest import write_video
 from weights.errors import WeightsError
-
-from ..preprocess.conftest import write_video
-from .readers import Reader
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 _SIZE = (16, 12)
@@ -21,8 +20,8 @@ _SIZE = (16, 12)
 
 def _shards(compression: str) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
-        from preprocess.extract import extract
-        from preprocess.settings import FrameSettings
+        from preprocess.extraction.extract import extract
+        from preprocess.shards.settings import FrameSettings
 
         videos = folder.with_name("videos")  # shards are not written among videos
         for seed in range(3):
@@ -72,7 +71,7 @@ def _arrays(folder: Path) -> Any:
 
 
 def _torch(folder: Path) -> Any:
-    from weights.torch_files import read_torch_file
+    from weights.torch_reader.torch_files import read_torch_file
 
     return read_torch_file(folder / "torch_legacy.pth")
 
@@ -86,7 +85,7 @@ def _alexnet(folder: Path) -> None:
 
 
 def _objects(folder: Path) -> Any:
-    from weights.unpickle import read_object_npy
+    from weights.torch_reader.unpickle import read_object_npy
 
     return read_object_npy(folder / "layers.npy")
 

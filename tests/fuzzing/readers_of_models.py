@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from preprocess.errors import PreprocessError
-
-from .readers import Reader
+from tests.fuzzing.readers import Reader
 
 _SIDE = 16
 _NAMES = ("run", "walk", "jump")
@@ -18,7 +17,7 @@ _PICTURE = np.random.default_rng(0).integers(0, 256, (1, _SIDE, _SIDE, 3), np.ui
 
 def _keras() -> Any:
     """Keras, once TensorFlow has been told to keep silent."""
-    from experiments import runtime
+    from experiments.process import runtime
 
     runtime.hush()
     import keras
@@ -43,7 +42,7 @@ def _keras_file(folder: Path) -> None:
 
 def _read_keras(folder: Path) -> Any:
     _keras()
-    from experiments.keras_files import load_keras_model
+    from experiments.models.keras_files import load_keras_model
 
     model = load_keras_model(folder / "model.keras")
     return [weight.numpy() for weight in model.weights]
@@ -55,7 +54,7 @@ def _weights_file(folder: Path) -> None:
 
 def _read_weights(folder: Path) -> Any:
     model = _small_model()
-    from experiments.keras_files import load_keras_weights
+    from experiments.models.keras_files import load_keras_weights
 
     load_keras_weights(model, folder / "model.weights.h5")
     return [weight.numpy() for weight in model.weights]
@@ -63,10 +62,10 @@ def _read_weights(folder: Path) -> Any:
 
 def _clip_model(folder: Path) -> None:
     _keras()
-    from experiments.clip_model import keep_model
-    from experiments.viewed_model import Seen
-    from preprocess.settings import FrameSettings
-    from preprocess.views import CropChoice, FrameChoice
+    from experiments.clips.model import keep_model
+    from experiments.clips.viewed_model import Seen
+    from preprocess.batches.views import CropChoice, FrameChoice
+    from preprocess.shards.settings import FrameSettings
     from ttrnn.models import build_video_rnn
 
     size = (_SIDE, _SIDE)
@@ -84,7 +83,7 @@ def _clip_model(folder: Path) -> None:
 
 def _read_clip_model(folder: Path) -> Any:
     _keras()
-    from experiments.clip_model import load_clip_model
+    from experiments.clips.model import load_clip_model
 
     model = load_clip_model(folder)
     frames = np.repeat(_PICTURE, 8, axis=0)
@@ -145,8 +144,8 @@ def _onnx_file(folder: Path) -> None:
 
 def _read_onnx(folder: Path) -> Any:
     _keras()
-    from experiments.classify.models import ModelOptions
-    from experiments.classify.onnx_models import load_onnx
+    from experiments.models.image_models import ModelOptions
+    from experiments.models.onnx_image_models import load_onnx
 
     path, labels = str(folder / "model.onnx"), folder / "labels.txt"
     model = load_onnx(ModelOptions(model=path, labels=labels, scaling="unit"), batch_size=1)

@@ -14,8 +14,7 @@ from typing import Any
 from unittest.mock import patch
 
 from preprocess.errors import PreprocessError
-
-from .readers import Reader
+from tests.fuzzing.readers import Reader
 
 
 class RefusedError(Exception):
@@ -107,27 +106,27 @@ def _review(folder: Path) -> Any:
 
 
 def _stretches(folder: Path) -> Any:
-    from preprocess.listed_clips import read_list
-    from preprocess.listed_parts import read_parts
+    from preprocess.sources.listed_clips import read_list
+    from preprocess.sources.listed_subsets import read_parts
 
     return read_list(folder / "list.csv"), read_parts(folder / "list.csv")
 
 
 def _kitchens(folder: Path) -> Any:
-    from preprocess.clip_sets import find_clip_set
+    from preprocess.sources.clip_sets import find_clip_set
 
     found = find_clip_set(folder)
     return found.clips, found.class_names
 
 
 def _official(folder: Path) -> Any:
-    from preprocess.official_lists import read_official_split
+    from preprocess.sources.official_lists import read_official_split
 
     return read_official_split(folder, 1)
 
 
 def _run_directory(folder: Path) -> None:
-    from ..experiments.report_runs import make_run
+    from tests.experiments.runs.report_runs import make_run
 
     made = make_run(folder / "run")
     for path in (made if isinstance(made, Path) else folder / "run").iterdir():
@@ -138,8 +137,8 @@ def _run_directory(folder: Path) -> None:
 
 def _report(folder: Path) -> Any:
     """The pages, without the curves: to draw them takes a second."""
-    from experiments import plots
-    from experiments.report import main
+    from experiments.runs import plots
+    from experiments.runs.report import main
 
     def nothing(*_: object, **__: object) -> bytes:
         return b"PNG"
@@ -158,7 +157,7 @@ def _records(folder: Path) -> Any:
 
 
 def _recorded(folder: Path) -> None:
-    from experiments.results.records import append_record
+    from experiments.runs.records import append_record
 
     result = {"experiment": "ucf11", "dataset": "demo", "accuracy": 0.5, "seed": 0, "status": "ok"}
     more = {"num_test_clips": 8, "date": "2026-01-01", "machine": {"cpu": "x", "cores": 2}}
@@ -167,8 +166,8 @@ def _recorded(folder: Path) -> None:
 
 
 def _recommended(folder: Path) -> None:
-    from experiments.recommendations import Recommendation, keep_recommendation
-    from preprocess.machine import read_machine
+    from experiments.process.recommendations import Recommendation, keep_recommendation
+    from preprocess.system.machine import read_machine
 
     kept = Recommendation("resnet", {"intra_op": 2, "inter_op": 1}, 0.1, "2026-01-01", "runs/x")
     with patch.dict(os.environ, {"XDG_CACHE_HOME": str(folder)}):
@@ -176,7 +175,7 @@ def _recommended(folder: Path) -> None:
 
 
 def _threads(folder: Path) -> Any:
-    from experiments import runtime
+    from experiments.process import runtime
 
     errors = io.StringIO()
     with patch.dict(os.environ, {"XDG_CACHE_HOME": str(folder)}), redirect_stderr(errors):

@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from .mutations import OF_BYTES
+from tests.fuzzing.mutations import OF_BYTES
 
 _ODD_CELLS = (
     *("", " ", "nan", "inf", "-inf", "-1", "0", "1e999", "9" * 400, "1_000", "0x10", "\u0661"),

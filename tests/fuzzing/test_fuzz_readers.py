@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from . import reader_targets, readers
-from .campaign import Keeper, try_reader
-from .readers import Damage, Reader, Verdict, attempt, damage, undisturbed
-from .readers_of_models import MODELS
+from tests.fuzzing import reader_targets, readers
+from tests.fuzzing.campaign import Keeper, try_reader
+from tests.fuzzing.readers import Damage, Reader, Verdict, attempt, damage, undisturbed
+from tests.fuzzing.readers_of_models import MODELS
 
 TRIES = {**{reader.name: 5 for reader in MODELS}, "clip model": 3}
 USUAL_TRIES = 40

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.fuzzing.corpus import CLIPS, Specimen, mutants, real, rendered
+from tests.fuzzing.jobs import Ended, Limits
+from tests.fuzzing.video_targets import TARGETS, Extraction
+from tests.fuzzing.videos import Results, VideoTarget
 from tests.processes import PATIENCE_SECONDS
-
-from .corpus import CLIPS, Specimen, mutants, real, rendered
-from .jobs import Ended, Limits
-from .video_targets import TARGETS, Extraction
-from .videos import Results, VideoTarget
 
 
 @pytest.fixture(scope="module")

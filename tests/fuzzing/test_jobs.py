@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.fuzzing import jobs
+from tests.fuzzing.jobs import Ended, Limits, watch
 from tests.processes import PATIENCE_SECONDS
-
-from . import jobs
-from .jobs import Ended, Limits, watch
 
 LIMITS = Limits(PATIENCE_SECONDS, PATIENCE_SECONDS, num_bytes=200 * 2**20)
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from .containers import FIELDS, absurd_field
-from .corpus import Specimen, mutant, mutants
-from .mutations import OF_VIDEOS, Mutation
-from .readers import contents, damage, write
+from tests.fuzzing.containers import FIELDS, absurd_field
+from tests.fuzzing.corpus import Specimen, mutant, mutants
+from tests.fuzzing.mutations import OF_VIDEOS, Mutation
+from tests.fuzzing.readers import contents, damage, write
 
 KINDS = list(dict.fromkeys(OF_VIDEOS))
 CORPUS = [Specimen("a.mp4", bytes(range(256)) * 8), Specimen("b.avi", b"RIFF" + b"\1" * 900)]

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ..experiments.highlights import run_with_stand_in
-from ..preprocess.conftest import read_plainly
-from .videos import FOLDER, Results, VideoTarget, died, reasons
+from tests.experiments.highlights import run_with_stand_in
+from tests.fuzzing.videos import FOLDER, Results, VideoTarget, died, reasons
+from tests.preprocess.conftest import read_plainly
 
 SIZE = (40, 30)
 
@@ -51,7 +51,7 @@ class Classification(VideoTarget):
     name = "classification"
 
     def _prepare(self) -> None:
-        from experiments import runtime
+        from experiments.process import runtime
 
         runtime.hush()
         import keras
@@ -97,7 +97,7 @@ class Highlights(VideoTarget):
         return [*program, "run", str(files), *words]
 
     def results(self, files: Path, out: Path, said: str) -> Results:
-        from experiments.highlights.rendering.recording import read_recording
+        from experiments.media.recording import read_recording
 
         lines = [line for line in said.splitlines() if str(files) in line]
         there = list(files.iterdir())

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .corpus import Mutant, Specimen
-from .jobs import Ended, Limits, watch
+from tests.fuzzing.corpus import Mutant, Specimen
+from tests.fuzzing.jobs import Ended, Limits, watch
 
 FOLDER = "clip"  # a class, for extraction; a recording in chunks, for highlights
 

@@ -14,10 +14,9 @@ import tyro
 from tqdm import tqdm
 
 from experiments.results.markdown import table, text
+from tests.killing.harness import Killed, kill_often
+from tests.killing.subjects import SUBJECTS
 from tests.robustness import record
-
-from .harness import Killed, kill_often
-from .subjects import SUBJECTS
 
 
 @dataclass(frozen=True)

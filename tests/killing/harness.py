@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from tests.killing.whole_files import broken_files, leftovers
 from tests.processes import start, wait_until_gone
-
-from .whole_files import broken_files, leftovers
 
 _IN_A_ROW = 6  # kills at most, before a run is left to end
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from .harness import Subject, kill_often
-from .subjects import Classification, Extraction, Rendering, Training
+from tests.killing.harness import Subject, kill_often
+from tests.killing.subjects import Classification, Extraction, Rendering, Training
 
 SUBJECTS: list[Subject] = [
     Extraction(num_clips=12),

@@ -11,9 +11,8 @@ import pytest
 
 from tests.full_disk.inputs import make_input
 from tests.full_disk.jobs import JOBS, Job
+from tests.killing.whole_files import broken_files, leftovers
 from tests.processes import PATIENCE_SECONDS, start, wait_until, wait_until_gone
-
-from .whole_files import broken_files, leftovers
 
 BENCHES: dict[str, Job] = {
     name: Job(

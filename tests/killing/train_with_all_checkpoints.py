@@ -12,7 +12,7 @@ from experiments import ucf11
 def begin_run(*words: Any, **options: Any) -> Any:
     """As ever; TensorFlow is imported in there, and not before."""
     begun = _begin_run(*words, **options)
-    from experiments import checkpoints
+    from experiments.training import checkpoints
 
     checkpoints._SECONDS_BETWEEN_CHECKPOINTS = 0
     return begun

@@ -46,7 +46,7 @@ def planted_module(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def decoding_processes(owner: int) -> list[int]:
     """Ids of the living processes that a process has started to decode."""
-    return children_of(owner, "preprocess.child_process")
+    return children_of(owner, "preprocess.workers.child_process")
 
 
 def read_plainly(path: Path, size: tuple[int, int] = (160, 120)) -> np.ndarray:

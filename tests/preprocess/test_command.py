@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from preprocess import open_shards
-
-from .conftest import REPOSITORY, Run
+from tests.preprocess.conftest import REPOSITORY, Run
 
 
 def test_help_names_the_commands(command: Run) -> None:
@@ -22,7 +21,7 @@ def test_help_names_the_commands(command: Run) -> None:
 
 def test_nothing_heavy_is_imported_early() -> None:
     program = (
-        "import sys, preprocess.extract\n"
+        "import sys, preprocess.extraction.extract\n"
         "print([name for name in ('tensorflow', 'sklearn', 'matplotlib') if name in sys.modules])"
     )
     done = subprocess.run(

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from preprocess import open_shards
-
-from .conftest import Run, read_plainly
+from tests.preprocess.conftest import Run, read_plainly
 
 UCF11_FRAMES = {
     "basketball/v_shooting_01/v_shooting_01_01.mpg": 108,  # its header claims 106

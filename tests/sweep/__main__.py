@@ -18,9 +18,17 @@ from pathlib import Path
 import tyro
 from tqdm import tqdm
 
-from ..preprocess.conftest import REPOSITORY
-from .readings import COMMANDS, CROPPING, PASSED_OVER, Reading, differences, ffmpegs, numbers_in
-from .specimens import Specimen, SpecimenMaker, names
+from tests.preprocess.conftest import REPOSITORY
+from tests.sweep.readings import (
+    COMMANDS,
+    CROPPING,
+    PASSED_OVER,
+    Reading,
+    differences,
+    ffmpegs,
+    numbers_in,
+)
+from tests.sweep.specimens import Specimen, SpecimenMaker, names
 
 CLIPS = REPOSITORY.parent / "shared" / "clips"
 _SUFFIXES = {".avi", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm"}

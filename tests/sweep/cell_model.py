@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .readings import LOGIT_SCALE
+from tests.sweep.readings import LOGIT_SCALE
 
 
 def save_cell_model(path: Path) -> None:

@@ -19,7 +19,7 @@ import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
-from .specimens import RATE, Specimen
+from tests.sweep.specimens import RATE, Specimen
 
 _SIZE = (64, 48)
 _COLOUR_TOLERANCE = 0.08  # of 1: codecs, scaling and colour conversions that round differently
@@ -77,7 +77,7 @@ def ffmpegs(path: Path, *, crop: bool = False) -> Reading:
 def preprocesses(specimens: Sequence[Specimen], scratch: Path) -> dict[Path, Reading]:
     """What `python -m preprocess` stores."""
     from preprocess import FrameSettings, open_shards
-    from preprocess.extract import extract
+    from preprocess.extraction.extract import extract
 
     videos = _as_folder(specimens, scratch / "videos" / "class")
     summary = extract(videos.folder.parent, scratch / "shards", FrameSettings(_SIZE), jobs=2)
@@ -151,7 +151,7 @@ class CellModel:
     class_names = ("nothing",)
 
     def __init__(self) -> None:
-        from preprocess.settings import FrameSettings
+        from preprocess.shards.settings import FrameSettings
 
         self.frame_settings = FrameSettings(_SIZE)
         self.cells: list[NDArray[np.float64]] = []
@@ -164,7 +164,7 @@ class CellModel:
 
 def predictions(specimens: Sequence[Specimen], scratch: Path) -> dict[Path, Reading]:
     """What `predict` shows its model, and the times it gives its windows."""
-    from experiments.prediction.predict import predict_video
+    from experiments.clips.prediction.predict import predict_video
     from preprocess.errors import DecodeError
 
     readings = {}

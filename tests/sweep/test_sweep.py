@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from .__main__ import sweep
-from .readings import COMMANDS, Reading, cells_of, differences, numbers_in
-from .specimens import QUICK, Specimen, SpecimenMaker, names, numbered
+from tests.sweep.__main__ import sweep
+from tests.sweep.readings import COMMANDS, Reading, cells_of, differences, numbers_in
+from tests.sweep.specimens import QUICK, Specimen, SpecimenMaker, names, numbered
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ def command(monkeypatch, capsys):
     """Run the command in this process: its exit code, output and errors."""
     from experiments import weights_command
 
-    monkeypatch.setattr("experiments.runtime.configure", lambda threads, seed: None)
-    monkeypatch.setattr("experiments.runtime.answer_signals", lambda going_on: None)
+    monkeypatch.setattr("experiments.process.runtime.configure", lambda threads, seed: None)
+    monkeypatch.setattr("experiments.process.runtime.answer_signals", lambda going_on: None)
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["weights", *map(str, words)])

@@ -6,10 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
+from tests.weights.pickles import file, python2
 from weights import WeightsError, read_alexnet_npy
 from weights.alexnet import ALEXNET_SHAPES
-
-from .pickles import file, python2
 
 SHAPES = {"conv1/kernel": (3, 3, 2, 4), "conv1/bias": (4,), "fc6/kernel": (8, 5), "fc6/bias": (5,)}
 

@@ -356,7 +356,7 @@ def test_a_wrong_content_is_removed(server, tmp_path, case):
 
 def test_a_hostile_file_is_removed(server, tmp_path):
     """It is as large as the right one, and asks to be run."""
-    from .pickles import file
+    from tests.weights.pickles import file
 
     server.content = file(b"cos\nsystem\n") + bytes(500_000)
     refuse(server, BY_CONTENT, tmp_path, "asks for os.system")

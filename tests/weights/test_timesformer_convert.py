@@ -9,11 +9,8 @@ import numpy as np
 import pytest
 from timesformer_golden import FOLDER, GOLDEN, TINY, check, clips, logits
 
-from ttrnn.models import build_timesformer
-from weights import model_arrays, read_arrays, read_state_dict, write_safetensors
-
-from .pickles import call, named, text
-from .torch_pickles import (
+from tests.weights.pickles import call, named, text
+from tests.weights.torch_pickles import (
     STORED,
     WEIGHT,
     legacy_file,
@@ -26,6 +23,8 @@ from .torch_pickles import (
     zip_members,
     zipped,
 )
+from ttrnn.models import build_timesformer
+from weights import model_arrays, read_arrays, read_state_dict, write_safetensors
 
 PUBLISHED = FOLDER / "timesformer.pyth"
 FILES = [PUBLISHED, FOLDER / "timesformer_hf.bin", FOLDER / "timesformer_hf.safetensors"]

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from timesformer_golden import FOLDER, GOLDEN, SMALL, TINY, check, clips, logits, torch_state
 
+from tests.weights.torch_pickles import MAKERS, ordered, state_dict
 from ttrnn.models import build_timesformer
 from weights import (
     WeightsError,
@@ -20,8 +21,6 @@ from weights import (
     write_safetensors,
 )
 from weights.timesformer_size import TimesformerSize, size_of
-
-from .torch_pickles import MAKERS, ordered, state_dict
 
 FRESH = "The file has no temporal weights: temporal_attn and temporal_norm1 start as attn and norm1"
 

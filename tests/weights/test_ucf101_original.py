@@ -18,9 +18,9 @@ import ucf101_golden
 from PIL import Image
 
 from experiments.ucf101.recipes import Recipe, recipe_for
-from preprocess.extract import extract
-from preprocess.reader import Shards, open_shards
-from preprocess.view_batches import PixelViews, ViewBatches
+from preprocess.batches.view_batches import PixelViews, ViewBatches
+from preprocess.extraction.extract import extract
+from preprocess.shards.reader import Shards, open_shards
 from ttrnn.models import build_conv3d, build_resnet, build_resnet_crnn
 from weights.assign import assign_arrays
 from weights.resnet import resnet_arrays

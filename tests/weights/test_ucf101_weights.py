@@ -8,6 +8,7 @@ import pytest
 from ucf101_golden import LENGTHS, check, clips, logits, small_state
 
 from experiments import weights_command
+from tests.weights.torch_pickles import state_dict, zip_file
 from ttrnn import models
 from weights import (
     WeightsError,
@@ -18,14 +19,12 @@ from weights import (
     resnet_crnn_arrays,
 )
 
-from .torch_pickles import state_dict, zip_file
-
 
 @pytest.fixture
 def command(monkeypatch, capsys):
     """Run the command in this process: its exit code, output and errors."""
-    monkeypatch.setattr("experiments.runtime.configure", lambda threads, seed: None)
-    monkeypatch.setattr("experiments.runtime.answer_signals", lambda going_on: None)
+    monkeypatch.setattr("experiments.process.runtime.configure", lambda threads, seed: None)
+    monkeypatch.setattr("experiments.process.runtime.answer_signals", lambda going_on: None)
 
     def run(*words):
         monkeypatch.setattr("sys.argv", ["weights", *map(str, words)])
@@ -223,7 +222,7 @@ LISTED_LAST = {  # lines of UCF101's classInd.txt around the places where orders
 def test_classes_are_those_of_the_official_list(command, tmp_path, order):
     """Red when HammerThrow's scores come out as Hammering's. The original's label of a class is its
     place among the sorted names; each bias is here that label."""
-    from preprocess.catalog import UCF101
+    from preprocess.sources.catalog import UCF101
 
     state = small_state("decoder", "decoder.")
     state["fc2.weight"] = np.zeros((101, 256), np.float32)

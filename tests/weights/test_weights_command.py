@@ -8,12 +8,11 @@ import keras
 import numpy as np
 import pytest
 
-from experiments import weights_models
+from experiments.models import zoo as weights_models
+from tests.weights.pickles import file
+from tests.weights.torch_pickles import state_dict, zip_file
 from weights import WeightsError, model_arrays, read_arrays, write_safetensors
 from weights.alexnet import ALEXNET_SHAPES
-
-from .pickles import file
-from .torch_pickles import state_dict, zip_file
 
 ROOT = Path(__file__).resolve().parents[2]
 

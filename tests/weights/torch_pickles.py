@@ -9,7 +9,7 @@ import zipfile
 
 import numpy as np
 
-from .pickles import call, dtype, named, text
+from tests.weights.pickles import call, dtype, named, text
 
 MAGIC = 0x1950A86A20F9469CFC6C
 SYSTEM = {

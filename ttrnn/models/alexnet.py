@@ -7,7 +7,7 @@ from typing import Literal
 import keras
 from keras import ops
 
-from ttrnn.exporting import is_exporting
+from ttrnn.engine.exporting import is_exporting
 
 INPUT_SIZE = 227
 CAFFE_MEAN_RGB = (122.7, 116.7, 104.0)  # of ImageNet's training pixels, as Caffe's model takes it
@@ -255,7 +255,7 @@ class LocalResponseNormalization(keras.layers.Layer):
 
     def call(self, x):
         if self.fused and keras.backend.backend() == "tensorflow" and not is_exporting():
-            from ttrnn.compiled_normalization import normalise
+            from ttrnn.engine.compiled_normalization import normalise
 
             return normalise(x, self.radius, self.alpha, self.bias)
         position = ops.arange(x.shape[-1])

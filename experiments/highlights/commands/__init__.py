@@ -6,7 +6,7 @@ from typing import Annotated, Any, Union
 
 from tyro.conf import subcommand
 
-from experiments.endings import run_command
+from common.command_line import parse_arguments
 from experiments.highlights.commands.demo import Demo
 from experiments.highlights.commands.extract import Extract
 from experiments.highlights.commands.labels import Labels
@@ -14,7 +14,7 @@ from experiments.highlights.commands.reel import Reel
 from experiments.highlights.commands.review import Review
 from experiments.highlights.commands.run import Run
 from experiments.highlights.commands.train import Train
-from preprocess.command_line import parse_arguments
+from experiments.process.command import run_command
 
 COMMANDS = (Demo, Extract, Train, Run, Review, Reel, Labels)
 

@@ -76,8 +76,8 @@ class Demo:
     def _judge(self, recording: Path, reel: Path) -> int:
         from experiments.highlights.demo.reel_quality import read_truth, reel_quality
         from experiments.highlights.demo.synthetic_stream import TRUTH_NAME
-        from experiments.highlights.rendering.chunk_files import recording_chunks
-        from experiments.highlights.rendering.recording import read_recording, recording_duration
+        from experiments.media.chunk_files import recording_chunks
+        from experiments.media.recording import read_recording, recording_duration
 
         duration = recording_duration(read_recording(recording_chunks(recording)))
         quality = reel_quality(_cuts(reel), read_truth(self.data / TRUTH_NAME), duration)
@@ -99,7 +99,7 @@ def _run(words: list[str]) -> int:
 
 def _cuts(reel: Path) -> list[tuple[float, float]]:
     """Starts and ends of a reel's parts, from the cut list beside it."""
-    from preprocess.times import parse_time
+    from preprocess.video.times import parse_time
 
     with reel.with_suffix(".csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

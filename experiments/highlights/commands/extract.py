@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, ClassVar
 from tyro.conf import Positional
 
 from experiments.highlights.scoring.pictures import Interpolation, Part, PictureSettings
-from preprocess.settings import Compression
+from preprocess.shards.settings import Compression
 
 if TYPE_CHECKING:
-    from preprocess.extract import ExtractionSummary
+    from preprocess.extraction.extract import ExtractionSummary
 
 EXIT_FAILED_CLIPS = 1
 
@@ -60,7 +60,7 @@ class Extract:
         """Extract and say what was done; the exit code."""
         from experiments.highlights.labels.labels import read_labels
         from experiments.highlights.scoring.extraction import extract_pictures
-        from preprocess.progress import TerminalProgress
+        from preprocess.system.progress import TerminalProgress
 
         settings = self.settings()
         clips = read_labels(self.labels)
@@ -96,9 +96,9 @@ class Extract:
 
     def _tell_tracks(self, videos: Sequence[Path]) -> None:
         """Say which sound track is taken, if there is a choice."""
-        from experiments.highlights.rendering.recording import tracks_told
+        from experiments.media.recording import tracks_told
         from preprocess.errors import DecodeError
-        from preprocess.video_file import audio_tracks
+        from preprocess.video.video_file import audio_tracks
 
         several = []
         for video in videos:

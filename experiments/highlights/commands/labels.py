@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from tyro.conf import Positional
 
+from common.files import not_written
 from preprocess.errors import WriteError
-from preprocess.files import not_written
 
 
 @dataclass(frozen=True)

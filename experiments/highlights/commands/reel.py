@@ -26,9 +26,9 @@ class Reel(ReelOptions):
 
     def run(self) -> int:
         """Select and render; the exit code."""
-        from experiments.highlights.rendering.chunk_files import recording_files
-        from experiments.highlights.rendering.recording import recording_duration
         from experiments.highlights.selection.scores_file import read_scores
+        from experiments.media.chunk_files import recording_files
+        from experiments.media.recording import recording_duration
 
         read_scores(self.scores)  # what is wrong with the file alone is said first
         with self.opened(recording_files(self.recording, print), self.scores) as chunks:

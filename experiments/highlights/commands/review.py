@@ -15,8 +15,8 @@ from experiments.highlights.reel_options import check_crossfade, check_sound_tra
 from experiments.highlights.selection.segments import SelectionOptions
 
 if TYPE_CHECKING:
-    from experiments.highlights.rendering.recording import Chunk
     from experiments.highlights.review.desk import Desk
+    from experiments.media.recording import Chunk
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ class Review(SelectionOptions):
 
     def run(self) -> int:
         """Serve the page until Ctrl-C; the exit code."""
-        from experiments.highlights.rendering.chunk_files import recording_files
         from experiments.highlights.rendering.opening import opened_recording
         from experiments.highlights.review.server import serve
+        from experiments.media.chunk_files import recording_files
 
         files = recording_files(self.recording, print)
         self._check_files(files)
@@ -74,12 +74,12 @@ class Review(SelectionOptions):
         return 0
 
     def _desk(self, chunks: tuple[Chunk, ...]) -> Desk:
-        from experiments.highlights.rendering.recording import recording_duration
         from experiments.highlights.review.desk import Desk
         from experiments.highlights.review.reel_job import ReelJob
         from experiments.highlights.review.session import Session
         from experiments.highlights.review.session_file import review_file
         from experiments.highlights.selection.scores_file import read_scores
+        from experiments.media.recording import recording_duration
 
         box = None if self.box is None else parse_box(self.box)
         options = SelectionOptions(

@@ -16,10 +16,10 @@ from tyro.conf import Positional, arg
 from experiments.highlights.reel_options import ReelOptions
 
 if TYPE_CHECKING:
-    from experiments.highlights.rendering.recording import Chunk
     from experiments.highlights.scoring.kept_scores import KeptScores
     from experiments.highlights.scoring.scoring_job import ScoringOptions
     from experiments.highlights.selection.scores import Floats
+    from experiments.media.recording import Chunk
 
 _PART_SECONDS = 60.0  # in which a whole recording is drawn
 
@@ -73,8 +73,8 @@ class Run(ReelOptions):
 
     def run(self) -> int:
         """Score, select, render; the exit code."""
-        from experiments.highlights.rendering.chunk_files import recording_files
         from experiments.highlights.scoring.kept_scores import KeptScores
+        from experiments.media.chunk_files import recording_files
 
         scoring = self._scoring()
         options = self._with_sound_track()
@@ -117,11 +117,11 @@ class Run(ReelOptions):
         return replace(self, sound_track=track)
 
     def _scoring(self) -> ScoringOptions:
-        from experiments import runtime
         from experiments.highlights.labels.types import parse_box
         from experiments.highlights.scoring.scorer import require_scorer
         from experiments.highlights.scoring.scoring_job import ScoringOptions
-        from preprocess.sampling import check_sampling
+        from experiments.process import runtime
+        from preprocess.video.sampling import check_sampling
 
         require_scorer(self.model)
         if self.fps is not None or self.every is not None:
@@ -162,9 +162,9 @@ class Run(ReelOptions):
 
     def _draw(self, chunks: tuple[Chunk, ...], scores: tuple[Floats, Floats]) -> None:
         """The whole recording, with its score, where that is wanted."""
-        from experiments import formatting
-        from experiments.highlights.rendering.recording import recording_duration
         from experiments.highlights.selection.segments import Segment, Selection
+        from experiments.media.recording import recording_duration
+        from experiments.runs import formatting
 
         if self.annotate is None:
             return

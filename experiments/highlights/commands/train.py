@@ -8,7 +8,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from experiments.runs import typed_command
+from experiments.runs.run import typed_command
 
 
 @dataclass(frozen=True)

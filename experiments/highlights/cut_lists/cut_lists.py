@@ -18,7 +18,7 @@ from experiments.highlights.cut_lists.edl import edl_text
 from experiments.highlights.cut_lists.fcpxml import fcpxml_text
 from experiments.highlights.cut_lists.otio_timeline import otio_text
 from experiments.highlights.selection.segments import Segment
-from preprocess.times import format_time
+from preprocess.video.times import format_time
 
 __all__ = [
     "SUFFIXES",

@@ -13,7 +13,7 @@ from experiments.highlights.cut_lists.timecode import Counter, can_drop, exact_r
 from experiments.highlights.selection.segments import Segment
 
 if TYPE_CHECKING:
-    from experiments.highlights.rendering.recording import Chunk
+    from experiments.media.recording import Chunk
 
 _UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # line breaks, and what is no text in XML or UTF-8
 

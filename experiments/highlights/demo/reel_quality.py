@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from preprocess.times import parse_time
+from preprocess.video.times import parse_time
 
 Span = tuple[float, float]
 COLUMNS = ("start", "end")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.highlights.rendering.ffmpeg import RenderError, complaints, url
+from experiments.media.ffmpeg import RenderError, complaints, url
 
 _KEYFRAME_SECONDS = 2  # as live streams have it
 

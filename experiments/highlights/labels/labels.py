@@ -27,6 +27,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from common.files import write_text
 from experiments.highlights.labels import rows
 from experiments.highlights.labels.types import (
     COLUMNS,
@@ -39,7 +40,6 @@ from experiments.highlights.labels.types import (
     LabelError,
     LabelledClip,
 )
-from preprocess.files import write_text
 
 __all__ = [
     "Box",

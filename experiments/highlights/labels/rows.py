@@ -20,7 +20,7 @@ from experiments.highlights.labels.types import (
     LabelError,
     LabelledClip,
 )
-from preprocess.times import parse_time
+from preprocess.video.times import parse_time
 
 _KINDS = (
     f"Expected a header {','.join(COLUMNS)}[,{GROUP}], or lines such as "

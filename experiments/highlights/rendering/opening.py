@@ -20,21 +20,21 @@ from av.container import Flags, OutputContainer
 from av.packet import Packet
 from av.stream import Stream
 
-from experiments import formatting
+from common.files import is_disk_full, not_written
 from experiments.highlights.cut_lists.timecode import exact_rate, read_start
-from experiments.highlights.rendering.chunk_files import begins_at, other_parts, was_split
-from experiments.highlights.rendering.ffmpeg import RenderError
-from experiments.highlights.rendering.private_folder import private_folder
-from experiments.highlights.rendering.recording import (
+from experiments.media.chunk_files import begins_at, other_parts, was_split
+from experiments.media.ffmpeg import RenderError
+from experiments.media.private_folder import private_folder
+from experiments.media.recording import (
     Chunk,
     check_track,
     in_order,
     read_chunk,
     tracks_told,
 )
+from experiments.runs import formatting
 from preprocess.errors import DecodeError
-from preprocess.files import is_disk_full, not_written
-from preprocess.video_file import (
+from preprocess.video.video_file import (
     RESTART_SECONDS,
     audio_tracks,
     clock_restarts,

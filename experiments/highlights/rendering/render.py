@@ -17,27 +17,27 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from experiments.highlights.rendering.chunk_files import recording_chunks
-from experiments.highlights.rendering.ffmpeg import DiskFullError, RenderError, complaints, run
-from experiments.highlights.rendering.piece_words import (
+from common.files import not_written
+from experiments.highlights.rendering.score_strip import strip_size, write_strip
+from experiments.media.chunk_files import recording_chunks
+from experiments.media.ffmpeg import DiskFullError, RenderError, complaints, run
+from experiments.media.piece_args import (
     STRIP_RATE,
     UPRIGHT_LEAD_SECONDS,
     piece_words,
     upright_words,
 )
-from experiments.highlights.rendering.pieces import Form, Piece, Stretch, plan, reel_form
-from experiments.highlights.rendering.private_folder import private_folder
-from experiments.highlights.rendering.recording import (
+from experiments.media.pieces import Form, Piece, Stretch, plan, reel_form
+from experiments.media.private_folder import private_folder
+from experiments.media.recording import (
     Chunk,
     in_order,
     read_chunk,
     recording_duration,
 )
-from experiments.highlights.rendering.score_strip import strip_size, write_strip
-from experiments.highlights.rendering.seeking import find_turning_preroll
-from preprocess.files import not_written
-from preprocess.times import format_time
-from preprocess.video_file import open_container
+from experiments.media.seeking import find_turning_preroll
+from preprocess.video.times import format_time
+from preprocess.video.video_file import open_container
 
 __all__ = ["RenderError", "check_output", "recording_chunks", "render_reel"]
 

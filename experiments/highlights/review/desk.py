@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.highlights.labels.labels import Box
-from experiments.highlights.rendering.recording import Chunk
 from experiments.highlights.review.reel_job import ReelJob
 from experiments.highlights.review.session import Session
 from experiments.highlights.review.training_rows import add_to_labels
+from experiments.media.recording import Chunk
 
 
 @dataclass(frozen=True)

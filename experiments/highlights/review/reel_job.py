@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from experiments.highlights.cut_lists.cut_lists import SUFFIXES, Media, csv_text
-from experiments.highlights.rendering.recording import Chunk, recording_duration
 from experiments.highlights.rendering.render import render_reel
 from experiments.highlights.review.free_cuts import BY_HAND, Moments, snapped_between
 from experiments.highlights.review.session import Shown
@@ -18,7 +17,8 @@ from experiments.highlights.selection.quiet import quiet_near
 from experiments.highlights.selection.segments import Segment, SelectionOptions
 from experiments.highlights.selection.shots import shots_near
 from experiments.highlights.selection.snapping import NOWHERE, Candidates, snap_note
-from experiments.run_directory import write_atomically
+from experiments.media.recording import Chunk, recording_duration
+from experiments.runs.directory import write_atomically
 from preprocess.errors import PreprocessError
 
 _SNAPPING = 0.1  # share of the work

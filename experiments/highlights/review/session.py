@@ -12,7 +12,7 @@ from experiments.highlights.selection.limits import rated
 from experiments.highlights.selection.scores import Floats, ScoreTrack
 from experiments.highlights.selection.segments import Segment, Selection, SelectionOptions
 from experiments.highlights.selection.selection import HYSTERESIS
-from experiments.run_directory import write_atomically
+from experiments.runs.directory import write_atomically
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from experiments.highlights.labels.labels import (
     write_labels,
 )
 from experiments.highlights.labels.rows import is_ours
-from experiments.highlights.rendering.recording import Chunk
 from experiments.highlights.review.decisions import Decisions, Span, without
-from preprocess.times import format_time
+from experiments.media.recording import Chunk
+from preprocess.video.times import format_time
 
 WHOLE_PICTURE = Box(0.0, 0.0, 1.0, 1.0)
 _DIGITS = 3  # of a second in the labels

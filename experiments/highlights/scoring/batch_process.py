@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from preprocess.child_process import ChildProcess, death_told
 from preprocess.errors import DecodeError
-from preprocess.limits import STALL_SECONDS, ended_if_stalled, refusals_named
+from preprocess.system.limits import STALL_SECONDS, ended_if_stalled, refusals_named
+from preprocess.workers.child_process import ChildProcess, death_told
 
 if TYPE_CHECKING:
     from experiments.highlights.scoring.picture_batches import Batch

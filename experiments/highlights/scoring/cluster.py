@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments import runtime
 from experiments.highlights.scoring.picture_batches import Batch, BatchReader
 from experiments.highlights.scoring.scorer import FILE, MODEL, Scorer, load_scorer
 from experiments.highlights.scoring.scoring import score_recording
@@ -21,8 +20,9 @@ from experiments.highlights.scoring.scoring_job import (
     decoder_threads,
     model_digest,
 )
-from preprocess.cluster import cluster_servants
+from experiments.process import runtime
 from preprocess.errors import DecodeError, PreprocessError
+from preprocess.extraction.cluster import cluster_servants
 
 
 @dataclass(frozen=True)

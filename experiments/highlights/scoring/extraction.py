@@ -9,8 +9,8 @@ from typing import Any
 
 from experiments.highlights.labels.labels import LabelledClip
 from experiments.highlights.scoring.pictures import WHOLE, LabelledVideo, PictureSettings, Stretch
-from preprocess.extract import ExtractionSummary, extract_clips
-from preprocess.reader import Shards, open_shards
+from preprocess.extraction.extract import ExtractionSummary, extract_clips
+from preprocess.shards.reader import Shards, open_shards
 
 _CLASS = "clip"  # labels are joined when a model is trained: they change, the pictures do not
 
@@ -34,7 +34,7 @@ def extract_pictures(
         settings: of the pictures.
         labels_folder: the clips' paths are stored relative to it.
         command: the shell command that repeats this call, for messages.
-        options: those of `preprocess.extract.extract_clips`.
+        options: those of `preprocess.extraction.extract.extract_clips`.
 
     Raises:
         PreprocessError: for a reason of `extract_clips`.

@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.files import write_errors, write_text
 from experiments.highlights.selection.scores import Floats
 from experiments.highlights.selection.scores_file import COLUMNS, read_scores
 from preprocess.errors import WriteError
-from preprocess.files import write_errors, write_text
 
 _HEADER = f"{','.join(COLUMNS)}\n".encode()
 _SYNC_SECONDS = 5.0

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.highlights.rendering.recording import Chunk
 from experiments.highlights.scoring.batch_process import Progress, batches_of, serve_batches
 from experiments.highlights.scoring.pictures import WHOLE, PictureReader, PictureSettings, Stretch
-from preprocess.child_process import ChildProcess
+from experiments.media.recording import Chunk
 from preprocess.errors import DecodeError
-from preprocess.times import format_time
+from preprocess.video.times import format_time
+from preprocess.workers.child_process import ChildProcess
 
 if TYPE_CHECKING:
     from experiments.highlights.labels.types import Box

@@ -11,15 +11,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-from preprocess.clips import Clip
 from preprocess.errors import DecodeError, PreprocessError
-from preprocess.settings import Compression
+from preprocess.shards.settings import Compression
+from preprocess.sources.clips import Clip
 
 if TYPE_CHECKING:
     from experiments.highlights.labels.types import Box
-    from preprocess.decode import Frame
-    from preprocess.sound import Sound
-    from preprocess.spectrogram import Spectrogram, SpectrogramTrack
+    from preprocess.video.decode import Frame
+    from preprocess.video.sound import Sound
+    from preprocess.video.spectrogram import Spectrogram, SpectrogramTrack
 
 Part = Literal["box", "frame", "sound"]
 Interpolation = Literal["smooth", "pillow-bicubic"]
@@ -43,7 +43,7 @@ class PictureSettings:
         window_seconds: how much sound a picture shows.
         sound_track: which audio stream of a clip is heard, from 0.
         compression: of the stored bytes; it never changes a pixel.
-        interpolation: how box and frame are scaled; see `preprocess.transforms.FrameFit`.
+        interpolation: how box and frame are scaled; see `preprocess.video.transforms.FrameFit`.
             "pillow-bicubic" is eqy/autotosis's way, with its rounding of the box.
 
     Raises:
@@ -65,7 +65,7 @@ class PictureSettings:
     sound_track: int = 0
 
     def __post_init__(self) -> None:
-        from preprocess.sampling import check_sampling
+        from preprocess.video.sampling import check_sampling
 
         object.__setattr__(self, "parts", tuple(self.parts))
         known = get_args(Part)
@@ -100,7 +100,7 @@ class PictureSettings:
     @property
     def spectrogram(self) -> Spectrogram:
         """How the sound's part is made."""
-        from preprocess.spectrogram import Spectrogram
+        from preprocess.video.spectrogram import Spectrogram
 
         sample_rate = 2 * math.ceil(self.audio_cutoff)
         return Spectrogram(
@@ -186,8 +186,8 @@ class PictureReader:
         sound_track: int = 0,
         threads: int = 1,
     ) -> None:
-        from preprocess.sampling import FrameSampler
-        from preprocess.transforms import FrameFit, StackedFits
+        from preprocess.video.sampling import FrameSampler
+        from preprocess.video.transforms import FrameFit, StackedFits
 
         hears = "sound" in settings.parts
         if hears and sound_track:
@@ -271,7 +271,7 @@ def _check_track(path: Path, sound_track: int) -> None:
     Raises:
         DecodeError: if not.
     """
-    from preprocess.video_file import audio_tracks
+    from preprocess.video.video_file import audio_tracks
 
     tracks = audio_tracks(path)
     if tracks and sound_track >= len(tracks):
@@ -308,7 +308,7 @@ class _Sounds:
             self._blocks.close()
 
     def _begin(self, start: float, end: float) -> None:
-        from preprocess.spectrogram import SpectrogramTrack
+        from preprocess.video.spectrogram import SpectrogramTrack
 
         self.close()
         first = max(start - self._spectrogram.reach_seconds, 0.0)
@@ -318,7 +318,7 @@ class _Sounds:
 
     def _decoded(self, start: float, duration: float | None) -> Generator[Sound]:
         """The sound as far as it can be decoded; silence after that."""
-        from preprocess.sound import iter_sound
+        from preprocess.video.sound import iter_sound
 
         sample_rate = self._spectrogram.sample_rate
         try:

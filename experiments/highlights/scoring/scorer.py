@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from experiments.highlights.labels.types import Box
 from experiments.highlights.scoring.pictures import PictureSettings
-from experiments.keras_files import KerasFileError, load_keras_model
-from experiments.run_directory import write_atomically
+from experiments.models.keras_files import KerasFileError, load_keras_model
+from experiments.runs.directory import write_atomically
 from preprocess.errors import PreprocessError
 
 if TYPE_CHECKING:

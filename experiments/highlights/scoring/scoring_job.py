@@ -9,16 +9,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments import formatting, runtime
-from preprocess.machine import read_machine
+from experiments.process import runtime
+from experiments.runs import formatting
+from preprocess.system.machine import read_machine
 
 if TYPE_CHECKING:
     from experiments.highlights.labels.types import Box
-    from experiments.highlights.rendering.recording import Chunk
     from experiments.highlights.scoring.cluster import ScoredPart
     from experiments.highlights.scoring.kept_scores import KeptScores
     from experiments.highlights.scoring.picture_batches import Batch
     from experiments.highlights.scoring.scorer import Scorer
+    from experiments.media.recording import Chunk
 
 _VERSION = 1  # of the way in which scores are made
 _BAR = "{desc} {percentage:3.0f}% |{bar}|{postfix}, {remaining} left"
@@ -99,10 +100,10 @@ def score_into(
     """
     from tqdm import tqdm
 
-    from experiments.highlights.rendering.recording import recording_duration
     from experiments.highlights.scoring.cluster import score_on_cluster
     from experiments.highlights.scoring.picture_batches import BatchReader
     from experiments.highlights.scoring.scoring import score_recording
+    from experiments.media.recording import recording_duration
 
     kept.begin()
     if kept.num_rows:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from experiments.highlights.rendering.recording import Chunk
 from experiments.highlights.selection.scores import Floats
 from experiments.highlights.selection.segments import Segment
 from experiments.highlights.selection.snapping import NOWHERE, Candidates, quiet_moments
-from preprocess.sound import read_sound
+from experiments.media.recording import Chunk
+from preprocess.video.sound import read_sound
 
 STEP_SECONDS = 0.02  # of the loudness
 _AROUND_SECONDS = 6.0  # heard before and after a cut; what is loud is judged by it

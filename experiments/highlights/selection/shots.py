@@ -15,12 +15,12 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from experiments.highlights.rendering.ffmpeg import run
-from experiments.highlights.rendering.pieces import Stretch
-from experiments.highlights.rendering.recording import Chunk
-from experiments.highlights.rendering.seeking import find_preroll, input_words, shift
 from experiments.highlights.selection.scores import Floats
 from experiments.highlights.selection.segments import Segment
+from experiments.media.ffmpeg import run
+from experiments.media.pieces import Stretch
+from experiments.media.recording import Chunk
+from experiments.media.seeking import find_preroll, input_words, shift
 
 _LEAST_DIFFERENCE = 5.0  # between two shots, above those about it; in percent of the full range
 _APART_SECONDS = 0.15  # changes less apart are a flash, a jerk or a pan, and not taken

@@ -61,7 +61,7 @@ class OriginalAugmentation:
         return changed
 
     def _cropped(self, part: Picture, rng: np.random.Generator) -> Picture:
-        from preprocess.transforms import pillow_resize
+        from preprocess.video.transforms import pillow_resize
 
         side = len(part)
         height, width = side, side  # where no crop fits: all of it, which is square

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from experiments.highlights.training.examples import Examples
 
 if TYPE_CHECKING:
-    from preprocess.background import Background, Stream
+    from preprocess.batches.background import Background, Stream
 
 Picture = NDArray[np.uint8]
 Change = Callable[[Picture, np.random.Generator], Picture]
@@ -73,8 +73,8 @@ class PictureBatches:
         return clip.read(start=int(self._examples.frame[place]), max_frames=1)[0]
 
     def _stream(self, entries: NDArray, batch_size: int, load: Callable) -> Stream:
-        from preprocess.background import Stream
-        from preprocess.pipeline import pictures_background
+        from preprocess.batches.background import Stream
+        from preprocess.batches.pipeline import pictures_background
 
         plan = [entries[i : i + batch_size] for i in range(0, len(entries), batch_size)]
         row_shape = entries.shape[1:]

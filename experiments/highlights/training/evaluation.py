@@ -19,7 +19,7 @@ from experiments.highlights.training.thresholds import (
     smoothed_by_clip,
     suggest_threshold,
 )
-from experiments.run_directory import write_atomically
+from experiments.runs.directory import write_atomically
 
 COLUMNS = ("clip", "group", "time_seconds", "label", "probability")
 

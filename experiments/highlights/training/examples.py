@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from experiments.highlights.labels.labels import LabelledClip, is_highlight
 from experiments.highlights.scoring.extraction import labelled_video, source_of
-from preprocess.reader import ShardClip, Shards
+from preprocess.shards.reader import ShardClip, Shards
 
 _MAX_NAMED = 3
 

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments import runtime
 from experiments.highlights.training.options import (
     check_options,
     config_of,
@@ -20,15 +19,16 @@ from experiments.highlights.training.options import (
     run_name,
 )
 from experiments.highlights.training.recipes import Recipe, build_change, build_optimizer
-from experiments.run_directory import remove_partials, write_atomically
-from experiments.runs import choose_run_dir, threads_of_run, write_config
+from experiments.process import runtime
+from experiments.runs.directory import remove_partials, write_atomically
+from experiments.runs.run import choose_run_dir, threads_of_run, write_config
 
 if TYPE_CHECKING:
-    from experiments.classifier import Classifier
     from experiments.highlights.commands.train import Train
     from experiments.highlights.training.batches import PictureBatches
     from experiments.highlights.training.data import TrainingData
-    from experiments.history import History
+    from experiments.runs.history import History
+    from experiments.training.step import Classifier
 
 DEFAULT_PRECISION = 0.9
 
@@ -90,7 +90,7 @@ def train_scorer(options: Train) -> dict[str, Any]:
 
 def _train(job: _Job, classifier: Classifier, started: float) -> dict[str, Any]:
     from experiments.highlights.training.picture_metrics import SCORE_NAMES, score_of
-    from experiments.training import train
+    from experiments.training.loop import train
 
     options, recipe, data = job.options, job.recipe, job.data
     train_batches, validation_batches = _batches(job)
@@ -130,9 +130,9 @@ def _batches(job: _Job) -> tuple[PictureBatches, PictureBatches]:
 
 
 def _classifier(job: _Job) -> Classifier:
-    from experiments.classifier import Classifier
     from experiments.highlights.scoring.scorer_network import build_scorer
     from experiments.highlights.training.setup import begin_from
+    from experiments.training.step import Classifier
 
     options, recipe = job.options, job.recipe
     model = build_scorer(
@@ -156,7 +156,7 @@ def _finish(
     job: _Job, classifier: Classifier, history: History, batches: PictureBatches
 ) -> dict[str, Any]:
     """Evaluate the best epoch's model, and write all that a run leaves."""
-    from experiments.evaluation import load_classifier
+    from experiments.clips.evaluation import load_classifier
     from experiments.highlights.scoring.scorer import MODEL, write_scorer
     from experiments.highlights.training.evaluation import Evaluation, write_predictions
     from experiments.highlights.training.picture_metrics import SCORE_NAMES
@@ -201,7 +201,7 @@ def _finish(
 
 def _circumstances(job: _Job) -> dict[str, Any]:
     """Fields of a result: what was run on what, where and when."""
-    from experiments.environment import describe_environment, git_commit
+    from experiments.runs.environment import describe_environment, git_commit
 
     options, data = job.options, job.data
     counts = {

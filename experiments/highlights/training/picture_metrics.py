@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from experiments.highlights.training.recipes import Select
-from experiments.metrics import argmax_accuracy
+from experiments.runs.metrics import argmax_accuracy
 
 Floats = NDArray[np.float64]
 NUM_BINS = 10

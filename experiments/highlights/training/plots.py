@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.highlights.training.picture_metrics import NUM_BINS, Calibration, TradeOff
 from experiments.highlights.training.thresholds import WINDOW_SECONDS, Suggestion
-from experiments.plots import LIGHT, Theme, dress, new_figure, png_bytes
+from experiments.runs.plots import LIGHT, Theme, dress, new_figure, png_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from experiments.recipes import override
+from experiments.training.recipes import override
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +79,7 @@ class Recipe:
                 raise ValueError(f"{name} must be {least}{most}. Received {value}.")
 
     def override(self, changes: Sequence[str]) -> Recipe:
-        """This recipe with some values changed; see `experiments.recipes.override`."""
+        """This recipe with some values changed; see `experiments.training.recipes.override`."""
         return override(self, changes)
 
 
@@ -170,7 +170,7 @@ def build_optimizer(recipe: Recipe, num_pictures: int) -> keras.Optimizer:
     """The recipe's optimizer, for so many pictures an epoch; SGD without its weight decay."""
     import keras
 
-    from experiments.building import cosine_schedule
+    from experiments.training.optimizers import cosine_schedule
 
     steps_an_epoch = math.ceil(num_pictures / recipe.batch_size)
     rate: Any = recipe.learning_rate

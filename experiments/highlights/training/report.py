@@ -9,18 +9,26 @@ from typing import Any
 
 import numpy as np
 
-from experiments import formatting, plots
 from experiments.highlights.training import plots as training_plots
 from experiments.highlights.training.batches import PictureBatches
 from experiments.highlights.training.data import TrainingData, balance_of
 from experiments.highlights.training.evaluation import Evaluation, worst
 from experiments.highlights.training.examples import Examples
 from experiments.highlights.training.thresholds import WINDOW_SECONDS
-from experiments.report import environment, page_html, sections
-from experiments.report.clips import thumbnail
-from experiments.report.markup import Markup, card, element, navigation, picture, section, table
-from experiments.run_directory import read_history, write_atomically
-from preprocess.times import format_time
+from experiments.runs import formatting, plots
+from experiments.runs.directory import read_history, write_atomically
+from experiments.runs.report import environment, page_html, sections
+from experiments.runs.report.clips import thumbnail
+from experiments.runs.report.markup import (
+    Markup,
+    card,
+    element,
+    navigation,
+    picture,
+    section,
+    table,
+)
+from preprocess.video.times import format_time
 
 TITLES = (
     *("Trade-off", "Calibration", "Curves", "Class balance", "Worst mistakes"),

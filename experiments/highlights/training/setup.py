@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from experiments.highlights.scoring.scorer_network import SOUND_DEPTH
-from experiments.resnet_weights import read_resnet
+from experiments.models.resnet_weights import read_resnet
 from weights.errors import WeightsError
 
 if TYPE_CHECKING:

@@ -20,17 +20,16 @@ from experiments.classify.cluster import (
     classify_on_cluster,
 )
 from experiments.classify.job import JobOptions
-from experiments.classify.models import ImageModel, ModelOptions
 from experiments.classify.outcome import Outcome
 from experiments.classify.progress import FolderProgress
-from experiments.videos import Video
+from experiments.media.videos import Video
+from experiments.models.image_models import ImageModel, ModelOptions
 from preprocess.errors import PreprocessError
-from preprocess.servants import ServantDiedError
-from preprocess.transforms import FrameFit
+from preprocess.video.transforms import FrameFit
+from preprocess.workers.model_workers import ServantDiedError
+from tests.experiments.classify.conftest import NAMES, read_rows, write_colours
+from tests.preprocess.dask_cluster import DaskCluster, InPlaceOfACluster
 from tests.processes import PATIENCE_SECONDS, wait_until
-
-from ...preprocess.dask_cluster import DaskCluster, InPlaceOfACluster
-from .conftest import NAMES, read_rows, write_colours
 
 ROOT = Path(__file__).resolve().parents[3]
 LENGTHS = {"a": 500, "b": 20, "c": 350, "d": 60, "e": 400, "f": 10, "g": 30}

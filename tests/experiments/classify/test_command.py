@@ -12,12 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import runtime
 from experiments.classify import main, select_range
-from experiments.videos import Video
+from experiments.media.videos import Video
+from experiments.process import runtime
+from tests.experiments.classify.conftest import ffmpeg, read_rows, write_colours
 from tests.processes import PATIENCE_SECONDS, wait_until
-
-from .conftest import ffmpeg, read_rows, write_colours
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -13,10 +13,9 @@ import pytest
 from experiments.classify.failures import write_failures
 from experiments.classify.folder import classify_folder
 from experiments.classify.job import JobOptions, top_classes
-from experiments.runtime import Threads
-from experiments.videos import Video, find_videos
-
-from .conftest import NAMES, read_rows, write_colours
+from experiments.media.videos import Video, find_videos
+from experiments.process.runtime import Threads
+from tests.experiments.classify.conftest import NAMES, read_rows, write_colours
 
 OPTIONS = JobOptions(top=3, batch_size=8, jobs=2, timeline=False)
 
@@ -168,7 +167,7 @@ def test_a_video_cut_short_is_kept_and_told(model, tmp_path):
 
 
 def _cut_avi(source, path):
-    from .conftest import ffmpeg
+    from tests.experiments.classify.conftest import ffmpeg
 
     ffmpeg("-i", str(source), "-c:v", "mjpeg", str(path))
     content = path.read_bytes()

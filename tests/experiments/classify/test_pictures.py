@@ -11,8 +11,7 @@ import pytest
 from experiments.classify.annotate import ClassPanel, draw_video
 from experiments.classify.tables import Row
 from experiments.classify.timeline import _averages, most_telling, timeline_png
-
-from .conftest import ffmpeg, write_colours
+from tests.experiments.classify.conftest import ffmpeg, write_colours
 
 
 def rows_of(labels, every=1):

@@ -30,7 +30,7 @@ def epic(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A list of 24 stretches of 12 videos, two classes, a third of the stretches validating."""
-    from preprocess.synthetic import render_dataset
+    from preprocess.sources.synthetic import render_dataset
 
     root = tmp_path_factory.mktemp("epic")
     render_dataset(root / "demo", groups_per_class=6, clips_per_group=1, jobs=2, progress=False)
@@ -86,7 +86,7 @@ def test_predict_takes_the_run(place: Path, trained: subprocess.CompletedProcess
 
 def test_frozen_weights_stay_those_of_the_file(place: Path) -> None:
     """Red when weights are not loaded, or what is frozen is trained; the head starts anew."""
-    from experiments.clip_model import load_clip_model
+    from experiments.clips.model import load_clip_model
     from experiments.epic_kitchens.recipes import SIZES
     from ttrnn.models import build_timesformer
     from weights.arrays import write_safetensors

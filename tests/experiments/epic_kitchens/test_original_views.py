@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.clip_parts import open_clips, with_frame_size
+from experiments.clips.subsets import open_clips, with_frame_size
 from experiments.epic_kitchens.arguments import DATASET, Arguments
 from experiments.epic_kitchens.job import make_batches
-from preprocess.clips import Clip
-from preprocess.settings import FrameSettings
+from preprocess.shards.settings import FrameSettings
+from preprocess.sources.clips import Clip
 
 GOLDEN = np.load(Path(__file__).parents[2] / "golden" / "timesformer_views.npz")
 SMALL = ("crop_size=[16,16]", "short_sides=[19,24]", "num_frames=4")

@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 
-from experiments.viewed_model import Seen
-from preprocess.settings import FrameSettings
-from preprocess.views import CropChoice, FrameChoice
+from experiments.clips.viewed_model import Seen
+from preprocess.batches.views import CropChoice, FrameChoice
+from preprocess.shards.settings import FrameSettings
 from ttrnn.models import (
     build_conv3d,
     build_crnn,

@@ -6,8 +6,7 @@ import onnxruntime
 import pytest
 
 from experiments.export.subjects import ClipSubject
-
-from .small_models import CLIP_MODELS, recurrent, seen
+from tests.experiments.export.small_models import CLIP_MODELS, recurrent, seen
 
 
 def run(proto, clips):

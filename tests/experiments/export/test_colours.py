@@ -3,18 +3,17 @@
 import numpy as np
 import pytest
 
-from experiments.clip_model import ClipModel
+from experiments.clips.model import ClipModel
 from experiments.export.onnx_clip_model import OnnxClipModel
 from experiments.export.subjects import ClipSubject
 from experiments.export.write import write_onnx
-from preprocess.clips import Clip
-from preprocess.extract import extract
-from preprocess.reader import open_shards
-from preprocess.settings import FrameSettings
-from preprocess.view_batches import PixelViews, ViewBatches
-from preprocess.views import Views
-
-from .small_models import lively, recurrent, seen
+from preprocess.batches.view_batches import PixelViews, ViewBatches
+from preprocess.batches.views import Views
+from preprocess.extraction.extract import extract
+from preprocess.shards.reader import open_shards
+from preprocess.shards.settings import FrameSettings
+from preprocess.sources.clips import Clip
+from tests.experiments.export.small_models import lively, recurrent, seen
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from experiments.clip_model import keep_model
+from experiments.clips.model import keep_model
 from experiments.export import subjects
 from experiments.export.about import About
 from experiments.export.command import main
@@ -16,10 +16,9 @@ from experiments.export.onnx_clip_model import OnnxClipModel
 from experiments.export.sample import find_sample
 from experiments.export.subjects import ClipSubject
 from experiments.export.write import require_small
-from preprocess.extract import extract
-from preprocess.settings import FrameSettings
-
-from .small_models import CLIP_MODELS, NAMES
+from preprocess.extraction.extract import extract
+from preprocess.shards.settings import FrameSettings
+from tests.experiments.export.small_models import CLIP_MODELS, NAMES
 
 pytestmark = pytest.mark.usefixtures("started")
 
@@ -56,7 +55,7 @@ def test_a_run_becomes_a_file_and_predicts(run_dir, video, tmp_path, capsys):
     about = About.from_metadata(metadata)
     assert about == About("clips", NAMES, json.loads((run_dir / "model.json").read_text()))
 
-    from experiments.prediction.command import main as predict
+    from experiments.clips.prediction.command import main as predict
 
     for run in (out, run_dir):
         words = [str(video), "--run", str(run), "--no-annotate", "--out", f"{tmp_path}/{run.name}"]
@@ -182,7 +181,7 @@ def test_a_bad_flag(capsys):
 
 def test_files_of_others_are_no_models_of_clips(tmp_path):
     """Red when a foreign ONNX file ends in a traceback of predict."""
-    from experiments.onnx_export import to_onnx
+    from experiments.models.onnx_export import to_onnx
 
     (tmp_path / "text.onnx").write_text("text")
     with pytest.raises(ValueError, match="ONNX Runtime cannot read"):

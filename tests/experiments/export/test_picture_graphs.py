@@ -10,10 +10,9 @@ from experiments.export.load import load_subject
 from experiments.export.subjects import PictureSubject
 from experiments.highlights.scoring.pictures import PictureSettings
 from experiments.highlights.scoring.scorer_network import build_scorer
+from tests.experiments.export.small_models import lively
 from ttrnn import TTDense
 from ttrnn.models.alexnet import LocalResponseNormalization
-
-from .small_models import lively
 
 
 def small(*, softmax, fused=False):

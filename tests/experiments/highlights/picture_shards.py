@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.files import publish
 from experiments.highlights.labels.labels import (
     Box,
     Interval,
@@ -15,10 +16,9 @@ from experiments.highlights.labels.labels import (
 )
 from experiments.highlights.scoring.extraction import labelled_video, open_pictures
 from experiments.highlights.scoring.pictures import PictureSettings
-from preprocess.files import publish
-from preprocess.index import DatasetIndex, write_index
-from preprocess.shard_writer import ShardWriter, chunk_frames
-from preprocess.shards import ClipRecord
+from preprocess.shards.index import DatasetIndex, write_index
+from preprocess.shards.schema import ClipRecord
+from preprocess.shards.writer import ShardWriter, chunk_frames
 
 SETTINGS = PictureSettings(side=32, fps=2.0)
 BOX = Box(0.5, 0.0, 1.0, 0.5)

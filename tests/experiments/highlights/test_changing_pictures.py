@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from experiments.highlights.rendering.opening import opened_recording
-from experiments.highlights.rendering.recording import read_recording
 from experiments.highlights.rendering.render import render_reel
 from experiments.highlights.selection.segments import Segment
 from experiments.highlights.selection.shots import shots_near
+from experiments.media.recording import read_recording
 
 sys.path.insert(0, str(Path(__file__).parent))
 import counters

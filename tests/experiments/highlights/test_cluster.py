@@ -14,17 +14,16 @@ import numpy as np
 import pytest
 
 from experiments.highlights.commands import main
-from experiments.highlights.rendering.recording import read_recording
 from experiments.highlights.scoring import cluster, picture_batches
 from experiments.highlights.scoring.batch_process import Progress
 from experiments.highlights.scoring.cluster import ScoredPart, score_on_cluster
 from experiments.highlights.scoring.kept_scores import KeptScores
 from experiments.highlights.scoring.picture_batches import BatchReader
 from experiments.highlights.scoring.pictures import PictureSettings
+from experiments.media.recording import read_recording
 from preprocess.errors import DecodeError
-
-from ...preprocess.dask_cluster import DaskCluster, InPlaceOfACluster
-from .counters import render_counter
+from tests.experiments.highlights.counters import render_counter
+from tests.preprocess.dask_cluster import DaskCluster, InPlaceOfACluster
 
 ROOT = Path(__file__).resolve().parents[3]
 STRETCH_SECONDS = 3
@@ -93,7 +92,7 @@ def test_a_worker_that_dies_changes_nothing(
         if len(parts) == 1:
             dask.workers[1].kill()
 
-    monkeypatch.setattr("experiments.runtime.configure", lambda *args, **options: None)
+    monkeypatch.setattr("experiments.process.runtime.configure", lambda *args, **options: None)
     monkeypatch.setattr(KeptScores, "append", kill_one)
     cluster_words = ["-o", str(tmp_path / "cluster.mp4"), "--scheduler", dask.address]
     assert main([*words, *cluster_words]) == 0
@@ -140,7 +139,7 @@ def empty(reader):
 def test_a_chunk_without_a_picture(recording, tmp_path, monkeypatch, short_stretches):
     """Red if what stops a run in one process is passed over where it is cut into parts."""
     from experiments.highlights.scoring.scoring_job import ScoringOptions
-    from experiments.runtime import Threads
+    from experiments.process.runtime import Threads
 
     monkeypatch.setattr(cluster, "cluster_servants", InPlaceOfACluster(empty))
     chunks = read_recording(sorted(recording.glob("*.mp4")))

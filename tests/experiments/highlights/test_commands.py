@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from experiments.highlights.commands import main
-from experiments.highlights.rendering.recording import read_recording
 from experiments.highlights.selection.quiet import loudness_db, quiet_near
 from experiments.highlights.selection.segments import Segment
-
-from .counters import NTSC, ffmpeg, read_numbers, render_counter
+from experiments.media.recording import read_recording
+from tests.experiments.highlights.counters import NTSC, ffmpeg, read_numbers, render_counter
 
 RATE = 25
 SECONDS = 40

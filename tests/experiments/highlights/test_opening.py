@@ -12,15 +12,15 @@ import pytest
 
 from experiments.highlights.commands import main
 from experiments.highlights.rendering import opening
-from experiments.highlights.rendering.chunk_files import recording_chunks, recording_files
-from experiments.highlights.rendering.ffmpeg import RenderError
 from experiments.highlights.rendering.opening import opened_recording
-from experiments.highlights.rendering.recording import read_recording
 from experiments.highlights.rendering.render import render_reel
 from experiments.highlights.scoring.pictures import PictureReader, PictureSettings
 from experiments.highlights.scoring.scoring_job import ScoringOptions
 from experiments.highlights.selection.quiet import quiet_near
 from experiments.highlights.selection.segments import Segment
+from experiments.media.chunk_files import recording_chunks, recording_files
+from experiments.media.ffmpeg import RenderError
+from experiments.media.recording import read_recording
 
 sys.path.insert(0, str(Path(__file__).parent))
 import counters

@@ -21,11 +21,10 @@ from experiments.highlights.labels.labels import (
 )
 from experiments.highlights.scoring.extraction import extract_pictures, open_pictures
 from experiments.highlights.scoring.pictures import PictureReader, PictureSettings
-from preprocess.decode import iter_frames, probe
 from preprocess.errors import PreprocessError
-from preprocess.sound import read_sound
-
-from .counters import ffmpeg, number_of, render_counter
+from preprocess.video.decode import iter_frames, probe
+from preprocess.video.sound import read_sound
+from tests.experiments.highlights.counters import ffmpeg, number_of, render_counter
 
 WHOLE_PICTURE = Box(0, 0, 1, 1)
 SETTINGS = PictureSettings(side=64, fps=4.0, window_seconds=2.0)

@@ -14,10 +14,10 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from experiments.highlights.rendering.chunk_files import recording_chunks
-from experiments.highlights.rendering.ffmpeg import RenderError
-from experiments.highlights.rendering.recording import read_recording, recording_duration
 from experiments.highlights.rendering.render import render_reel
+from experiments.media.chunk_files import recording_chunks
+from experiments.media.ffmpeg import RenderError
+from experiments.media.recording import read_recording, recording_duration
 from tests.processes import PATIENCE_SECONDS, children_of, wait_until_gone
 
 sys.path.insert(0, str(Path(__file__).parent))

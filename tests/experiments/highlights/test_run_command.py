@@ -15,11 +15,10 @@ import pytest
 
 from experiments.highlights.commands import main
 from experiments.highlights.scoring.scoring_job import ScoringOptions
+from tests.experiments.highlights import run_with_stand_in
+from tests.experiments.highlights.counters import ffmpeg, read_pictures
+from tests.experiments.highlights.run_with_stand_in import Brightness
 from tests.processes import PATIENCE_SECONDS, wait_until, wait_until_gone
-
-from . import run_with_stand_in
-from .counters import ffmpeg, read_pictures
-from .run_with_stand_in import Brightness
 
 RATE = 10
 SLOW = Path(run_with_stand_in.__file__)
@@ -353,7 +352,7 @@ def test_a_stop_leaves_nothing_but_scores(source, model, tmp_path):
 def test_a_real_scorer(run, model, scorer, tmp_path, monkeypatch, capsys):
     """Red when the model's own box, rate or threshold is not taken."""
     monkeypatch.undo()
-    monkeypatch.setattr("experiments.runtime.configure", lambda threads, seed: None)
+    monkeypatch.setattr("experiments.process.runtime.configure", lambda threads, seed: None)
     import keras
 
     from experiments.highlights.labels.types import Box

@@ -12,18 +12,17 @@ import cv2
 import numpy as np
 import pytest
 
-from experiments.highlights.rendering.chunk_files import recording_chunks
-from experiments.highlights.rendering.recording import read_recording, recording_duration
 from experiments.highlights.scoring import picture_batches
 from experiments.highlights.scoring.batch_process import Progress
 from experiments.highlights.scoring.picture_batches import BatchReader
 from experiments.highlights.scoring.pictures import PictureSettings
 from experiments.highlights.scoring.scoring import score_recording
+from experiments.media.chunk_files import recording_chunks
+from experiments.media.recording import read_recording, recording_duration
 from preprocess.errors import DecodeError
+from tests.experiments.highlights.counters import NTSC, ffmpeg, number_of, render_counter
+from tests.preprocess.conftest import decoding_processes
 from tests.processes import is_alive
-
-from ...preprocess.conftest import decoding_processes
-from .counters import NTSC, ffmpeg, number_of, render_counter
 
 RATE = 25
 SEEN = PictureSettings(parts=("frame",), side=160, fps=2.0)

@@ -9,14 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.highlights.commands import main
-from experiments.highlights.rendering.ffmpeg import RenderError
-from experiments.highlights.rendering.recording import read_recording
 from experiments.highlights.rendering.render import render_reel
 from experiments.highlights.selection.segments import Segment
 from experiments.highlights.selection.shots import shots_near
 from experiments.highlights.selection.snapping import Candidates, snap_cuts, snap_note
-
-from .counters import NTSC, ffmpeg
+from experiments.media.ffmpeg import RenderError
+from experiments.media.recording import read_recording
+from tests.experiments.highlights.counters import NTSC, ffmpeg
 
 WIDTH, HEIGHT = 160, 96
 VARIABLE = "not(mod(n,5))+not(mod(n,7))"  # of 60 a second

@@ -23,11 +23,11 @@ from experiments.highlights.demo.sound import SAMPLE_RATE, stream_sound
 from experiments.highlights.demo.synthetic_stream import render_stream
 from experiments.highlights.demo.voice import syllables
 from experiments.highlights.labels.labels import read_labels
-from experiments.highlights.rendering.chunk_files import recording_chunks
-from experiments.highlights.rendering.recording import read_recording, recording_duration
-from preprocess.decode import iter_frames, probe
+from experiments.media.chunk_files import recording_chunks
+from experiments.media.recording import read_recording, recording_duration
 from preprocess.errors import PreprocessError, WriteError
-from preprocess.sound import read_sound
+from preprocess.video.decode import iter_frames, probe
+from preprocess.video.sound import read_sound
 
 SEED = 8  # of which the few seconds below show each kind of moment twice
 SMALL: dict[str, Any] = {

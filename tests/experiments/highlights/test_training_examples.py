@@ -12,8 +12,13 @@ from experiments.highlights.labels.labels import Box, Interval
 from experiments.highlights.training.batches import PictureBatches, draw, drawing_weights
 from experiments.highlights.training.data import describe, read_training_data
 from experiments.highlights.training.examples import join_labels, make_examples
-
-from .picture_shards import SETTINGS, labelled, pictures_of, write_all, write_shards
+from tests.experiments.highlights.picture_shards import (
+    SETTINGS,
+    labelled,
+    pictures_of,
+    write_all,
+    write_shards,
+)
 
 TIMES = np.arange(0, 5, 0.5)
 

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from experiments import checkpoints, runtime
 from experiments.highlights.commands import main
 from experiments.highlights.scoring.pictures import PictureSettings
 from experiments.highlights.scoring.scorer import load_scorer
 from experiments.highlights.training import picture_metrics
-from experiments.plots import best_epoch
-from experiments.run_directory import read_history
+from experiments.process import runtime
+from experiments.runs.directory import read_history
+from experiments.runs.plots import best_epoch
+from experiments.training import checkpoints
+from tests.experiments.highlights.picture_shards import labelled, pictures_of, write_all
 from ttrnn.models import resnet
-
-from .picture_shards import labelled, pictures_of, write_all
 
 TIMES = np.arange(0, 4, 0.5)
 CLIPS = [labelled(f"clip{i}", (1.0, 2.5), group=f"group{i // 2}") for i in range(8)]

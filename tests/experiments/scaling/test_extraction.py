@@ -13,7 +13,7 @@ from experiments.scaling.assumptions import Assumptions
 from experiments.scaling.clips import CLIP_SETS, UCF11, ClipSet
 from experiments.scaling.cluster import Cluster
 from experiments.scaling.extraction import extract_estimate, unit_frames
-from preprocess.plan import split_units
+from preprocess.extraction.plan import split_units
 
 NOTHING_IN_THE_WAY = Assumptions(
     cores=1,

@@ -1,6 +1,6 @@
 """Machines that are not there."""
 
-from preprocess.machine import Machine
+from preprocess.system.machine import Machine
 
 
 def machine(cores=2, *, threads_a_core=1, quota=None, nodes=1, cpu="Fast 9", memory=64 * 10**9):

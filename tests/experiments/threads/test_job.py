@@ -4,14 +4,13 @@ import json
 
 import pytest
 
-from experiments.recommendations import find_recommendation
-from experiments.runtime import Threads, choose_threads
+from experiments.process.recommendations import find_recommendation
+from experiments.process.runtime import Threads, choose_threads
 from experiments.threads import job, main, measuring
 from experiments.threads.runner import Runner
 from experiments.threads.search import MeasureError
-from preprocess.machine import read_machine
-
-from .machines import machine
+from preprocess.system.machine import read_machine
+from tests.experiments.threads.machines import machine
 
 FOUR = machine(4)
 

@@ -4,10 +4,9 @@ import itertools
 
 import pytest
 
-from experiments.runtime import default_threads
+from experiments.process.runtime import default_threads
 from experiments.threads.space import WORKLOADS, Space, counts_up_to, parse_settings
-
-from .machines import machine
+from tests.experiments.threads.machines import machine
 
 
 def test_counts():

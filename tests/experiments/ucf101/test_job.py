@@ -31,7 +31,7 @@ def ucf101(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with 6 groups of 2 clips of two classes, named as UCF101 does, with its lists."""
-    from preprocess.synthetic import clip_path, render_dataset
+    from preprocess.sources.synthetic import clip_path, render_dataset
 
     root = tmp_path_factory.mktemp("ucf101")
     render_dataset(root / "demo", groups_per_class=6, clips_per_group=2, jobs=2, progress=False)
@@ -96,9 +96,9 @@ def test_the_model_kept_says_what_the_run_said(
     place: Path, resnet_run: tuple[dict[str, Any], str]
 ) -> None:
     """Red when the kept model is not the one tested: weights, frames, crop, or ResNet differ."""
-    from experiments.clip_model import load_clip_model
+    from experiments.clips.model import load_clip_model
     from preprocess import open_shards
-    from preprocess.views import Views
+    from preprocess.batches.views import Views
 
     config = json.loads((place / "resnet" / "config.json").read_text())
     shards = open_shards(place / config["shards"])
@@ -112,7 +112,7 @@ def test_the_model_kept_says_what_the_run_said(
 def test_a_frozen_resnet_does_not_move(place: Path, resnet_run: tuple[dict[str, Any], str]) -> None:
     """Red when a weight or a statistic of the ResNet is trained. Random weights follow from the
     seed, so a second run's are the first one's."""
-    from experiments.clip_model import load_clip_model
+    from experiments.clips.model import load_clip_model
     from weights.assign import model_arrays
 
     kept = [

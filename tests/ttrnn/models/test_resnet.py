@@ -187,7 +187,7 @@ def test_onnx(models):
     """Red when an explicit padding is lost on the way, or sides are fixed."""
     from onnxruntime import InferenceSession
 
-    from experiments.onnx_export import to_onnx
+    from experiments.models.onnx_export import to_onnx
 
     session = InferenceSession(to_onnx(models[18]).SerializeToString())
     for height, width in [(64, 48), (67, 45)]:

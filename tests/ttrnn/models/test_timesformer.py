@@ -252,7 +252,7 @@ def test_onnx(models):
     """Red when a GELU or an attention is lost on the way, or the batch is fixed."""
     from onnxruntime import InferenceSession
 
-    from experiments.onnx_export import to_onnx
+    from experiments.models.onnx_export import to_onnx
 
     session = InferenceSession(to_onnx(models["divided"]).SerializeToString())
     for frames in (clips(4, 32), clips(4, 32)[:1]):

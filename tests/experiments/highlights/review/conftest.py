@@ -9,9 +9,8 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from tests.experiments.highlights.counters import ffmpeg
 from tests.processes import PATIENCE_SECONDS
-
-from ..counters import ffmpeg
 
 COMMAND = (sys.executable, "-m", "experiments.highlights", "review")
 SECONDS = 60

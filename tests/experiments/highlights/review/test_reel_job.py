@@ -9,15 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.highlights.rendering.recording import read_recording
 from experiments.highlights.review.free_cuts import Moments, snapped_between
 from experiments.highlights.review.reel_job import ReelJob
 from experiments.highlights.review.session import Shown
 from experiments.highlights.selection.segments import Segment, SelectionOptions
 from experiments.highlights.selection.snapping import Candidates
+from experiments.media.recording import read_recording
+from tests.experiments.highlights.counters import read_numbers, render_counter
 from tests.processes import wait_until
-
-from ..counters import read_numbers, render_counter
 
 OPTIONS = SelectionOptions()
 RATE = 25

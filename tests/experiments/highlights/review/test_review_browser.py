@@ -8,10 +8,9 @@ from itertools import combinations
 import pytest
 
 from experiments.highlights.labels.labels import Box, Interval, read_labels
+from tests.experiments.highlights.counters import ffmpeg, read_pictures
+from tests.experiments.highlights.review.conftest import SECONDS, reviewing, write_scores
 from tests.processes import PATIENCE_SECONDS
-
-from ..counters import ffmpeg, read_pictures
-from .conftest import SECONDS, reviewing, write_scores
 
 BROWSER = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="there is no chromium on this machine")

@@ -10,9 +10,8 @@ from importlib.metadata import version
 
 import pytest
 
+from tests.experiments.highlights.review.conftest import COMMAND, reviewing
 from tests.processes import PATIENCE_SECONDS
-
-from .conftest import COMMAND, reviewing
 
 SOCKET = "/_nicegui_ws/socket.io/?EIO=4&transport=websocket"
 

@@ -17,9 +17,9 @@ from experiments.highlights.labels.labels import (
     read_labels,
     write_labels,
 )
-from experiments.highlights.rendering.recording import Chunk
 from experiments.highlights.review.decisions import Decision, Decisions
 from experiments.highlights.review.training_rows import add_to_labels, merged, verdicts_in
+from experiments.media.recording import Chunk
 
 FACE = Box(0.5, 0.0, 1.0, 0.5)
 

@@ -1,0 +1,71 @@
+"""The command line of a job on clips: what it tells of its data, its outcome and its failures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.process.command import run_command
+from experiments.runs.run import typed_command
+
+if TYPE_CHECKING:
+    from preprocess.shards.reader import Shards
+    from preprocess.sources.splits import Split
+
+
+def carry_out(run: Callable[[], dict[str, Any] | None], module: str) -> int:
+    """Run a job and tell how it ended; returns the exit code.
+
+    Args:
+        run: gives the result, and the run's directory; None where there is nothing to sum up.
+        module: whose command it is.
+    """
+
+    def told() -> int:
+        result = run()
+        if result is not None:
+            print(outcome(result))
+        return 0
+
+    return run_command(
+        told, going_on=lambda: f"Continue with: {typed_command(module, resume=True)}"
+    )
+
+
+def split_fields(shards: Shards, split: Split) -> dict[str, Any]:
+    """Fields of a result: the clips and their parts."""
+    from preprocess.sources.splits import num_with_sibling
+
+    return {
+        "dataset": shards.dataset,
+        "num_clips": len(shards),
+        "num_classes": len(shards.class_names),
+        "chance": 1 / len(shards.class_names),
+        "num_test_clips": len(split.test),
+        "num_test_clips_with_sibling": num_with_sibling(split, shards.groups),
+    }
+
+
+def described(shards: Shards, split: Split) -> str:
+    """The parts, before training."""
+    from experiments.runs.formatting import percent
+    from preprocess.sources.splits import num_with_sibling
+
+    share = percent(num_with_sibling(split, shards.groups) / len(split.test))
+    return (
+        f"{shards.dataset}: {len(split.train)} clips to train on, {len(split.validation)} to "
+        f"validate, {len(split.test)} to test, of which {share} have a sibling of their scene in "
+        "training"
+    )
+
+
+def outcome(result: dict[str, Any]) -> str:
+    """The accuracy, with what it has to be measured against, and where the report is."""
+    low, high = result["accuracy_interval"].values()
+    return (
+        f"{result['dataset']}: test accuracy {result['accuracy']:.3f} (95 % interval {low:.3f} to "
+        f"{high:.3f}; chance {result['chance']:.3f}) on {result['num_test_clips']} clips, of which "
+        f"{result['num_test_clips_with_sibling']} have a sibling of their scene in training.\n"
+        f"Report: {Path(result['run_dir']) / 'report.html'}"
+    )

@@ -1,0 +1,179 @@
+"""Which clips an experiment runs on: shards, videos, a data set in its usual place, or the demo."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from experiments.process.recommendations import find_recommendation
+from preprocess import open_shards
+from preprocess.errors import PreprocessError
+from preprocess.extraction.commands import Extract
+from preprocess.shards.reader import Shards
+from preprocess.shards.settings import FrameSettings
+from preprocess.sources.catalog import DEMO, Dataset
+from preprocess.sources.class_subset import choose_classes
+from preprocess.sources.clip_sets import ClipSet, choose_clip_set
+from preprocess.sources.clips import Clip
+from preprocess.system.machine import read_machine
+
+DATA = Path("data")
+Clips = Shards | ClipSet  # what a split is made of: clips that are extracted, or will be
+
+
+def open_dataset(
+    dataset: Dataset,
+    *,
+    videos: Path | None,
+    shards: Path | None,
+    settings: FrameSettings = FrameSettings(),  # noqa: B008 - frozen
+    classes: Sequence[str] | None = None,
+    jobs: int | None = None,
+    scheduler: str | None = None,
+    allow_failures: bool = False,
+) -> Shards:
+    """Open the clips to work on, rendering and extracting what is not there yet.
+
+    Args:
+        dataset: looked for in its usual place where neither folder is named; where it is not
+            there either, the built-in demo set takes its place, and a line says so.
+        videos: a folder of videos, or None.
+        shards: a directory of shards, or None; with `videos` too, it is brought up to date.
+        settings: of frames that are extracted; a directory given alone is opened as it is.
+        classes: only these; None for all.
+        jobs: worker processes; None for what `python -m experiments.threads` has found best, else
+            one a core.
+        scheduler: address of a Dask cluster that extracts instead.
+        allow_failures: go on without the clips that cannot be read.
+
+    Raises:
+        PreprocessError: if a folder is missing or holds no clips, or clips cannot be read.
+    """
+    name = None
+    if videos is None and shards is None:
+        if takes_demo(dataset, videos=videos, shards=shards):
+            _render_demo(dataset, jobs)
+            dataset = DEMO
+        videos, name = Path(dataset.default_videos_dir), dataset.name
+        shards = DATA / "shards" / f"{name}{_suffix(settings, classes)}"
+    if videos is not None:
+        shards = shards or _shards_of(videos, settings, classes)
+        extract = Extract(
+            *(videos, shards, settings.size, settings.stride, settings.max_frames),
+            interpolation=settings.interpolation,
+            grey=settings.grey,
+            classes=None if classes is None else tuple(classes),
+            dataset=name,
+            scheduler=scheduler,
+            allow_failures=allow_failures,
+        )
+        _extract(extract, jobs)
+    assert shards is not None
+    opened = open_shards(shards)
+    return opened if classes is None else opened.of_classes(classes)
+
+
+def clips_to_open(
+    dataset: Dataset,
+    *,
+    videos: Path | None,
+    shards: Path | None,
+    classes: Sequence[str] | None = None,
+) -> Clips:
+    """The clips that `open_dataset` will open, before any is rendered or extracted.
+
+    A split made of them is the one of the shards, unless clips turn out to be unreadable.
+
+    Args:
+        dataset, videos, shards, classes: those of `open_dataset`.
+
+    Raises:
+        PreprocessError: if a folder is missing or holds no clips, or a class has none.
+    """
+    if videos is None and shards is not None:
+        opened = open_shards(shards)
+        return opened if classes is None else opened.of_classes(classes)
+    if videos is not None:
+        return choose_clip_set(videos, classes=classes)
+    if takes_demo(dataset, videos=videos, shards=shards):
+        return _demo_clips(classes)
+    return choose_clip_set(Path(dataset.default_videos_dir), dataset=dataset.name, classes=classes)
+
+
+def _demo_clips(classes: Sequence[str] | None) -> ClipSet:
+    """The clips of the built-in set, which need not be rendered yet."""
+    from preprocess.sources.synthetic import CLIPS_PER_GROUP, GROUPS_PER_CLASS, clip_path
+
+    root = Path(DEMO.default_videos_dir)
+    class_names = DEMO.class_names
+    if classes is not None:
+        class_names = choose_classes(classes, class_names)
+    clips = []
+    for class_name in class_names:
+        for group in range(1, GROUPS_PER_CLASS + 1):
+            for number in range(1, CLIPS_PER_GROUP + 1):
+                path = clip_path(root, class_name, group, number)
+                source = path.relative_to(root)
+                clips.append(Clip(path, source.as_posix(), class_name, source.parent.as_posix()))
+    return ClipSet(sorted(clips, key=lambda clip: clip.source), DEMO.name, class_names)
+
+
+def takes_demo(dataset: Dataset, *, videos: Path | None, shards: Path | None) -> bool:
+    """Whether `open_dataset` would run on the built-in set."""
+    is_named = videos is not None or shards is not None
+    return not is_named and not Path(dataset.default_videos_dir).is_dir()
+
+
+def _render_demo(missing: Dataset, jobs: int | None) -> None:
+    """The built-in videos, where they are not there yet."""
+    from preprocess.sources.synthetic import render_dataset
+
+    print(
+        f"No {missing.name} videos given, and none in {missing.default_videos_dir}: running on the "
+        "built-in DEMO set of rendered clips instead. Its scores say nothing about real video."
+    )
+    render_dataset(Path(DEMO.default_videos_dir), jobs=jobs)
+
+
+def _shards_of(videos: Path, settings: FrameSettings, classes: Sequence[str] | None) -> Path:
+    """A directory of its own for each folder of videos, and each way to extract it."""
+    name = f"{videos.resolve().name}-{_digest(str(videos.resolve()))}"
+    return DATA / "shards" / f"{name}{_suffix(settings, classes)}"
+
+
+def _suffix(settings: FrameSettings, classes: Sequence[str] | None) -> str:
+    """What is not as usual, in a directory's name."""
+    usual = FrameSettings()
+    parts = []
+    if settings.size != usual.size:
+        parts.append("x".join(map(str, settings.size)))
+    if settings.stride != usual.stride:
+        parts.append(f"stride{settings.stride}")
+    if settings.max_frames != usual.max_frames:
+        parts.append(f"first{settings.max_frames}")
+    if settings.interpolation != usual.interpolation:
+        parts.append(settings.interpolation)
+    if settings.grey:
+        parts.append("grey")
+    if classes is not None:
+        parts.append(f"{len(classes)}classes-{_digest(','.join(sorted(classes)))}")
+    return "".join(f"-{part}" for part in parts)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _extract(extract: Extract, jobs: int | None) -> None:
+    """`python -m preprocess`, in this process."""
+    kept = None if jobs else find_recommendation("extract", read_machine())
+    measured = kept.setting if kept else {"jobs": jobs}
+    extract = replace(extract, **measured)
+    if replace(extract, command=extract.as_typed()).run():
+        raise PreprocessError(
+            f"Some clips of {extract.videos} could not be read: see "
+            f"{extract.shards / 'failures.csv'}. Mend or remove them, or go on without them: "
+            "--allow-failures."
+        )

@@ -1,0 +1,82 @@
+"""A trained model of clips, kept in a run's directory: what it is made of, and how it is used.
+
+A run leaves `model.keras`, from frames to class probabilities, and `model.json`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from experiments.clips.viewed_model import Seen, ViewedModel
+from experiments.models.keras_files import load_keras_model
+from experiments.runs.directory import replacing, write_atomically
+from experiments.runs.run import MODEL, MODEL_SETTINGS, ClipModelError, require_model
+from preprocess.batches.views import Views
+from preprocess.errors import PreprocessError
+
+
+def keep_model(run_dir: Path, model: keras.Model, seen: Seen) -> None:
+    """Leave a model in a run's directory; `model.json`, which comes last, makes it complete."""
+    with replacing(run_dir / MODEL) as partial:
+        model.save(partial)
+    text = json.dumps(seen.to_json(), indent=1) + "\n"
+    write_atomically(run_dir / MODEL_SETTINGS, text.encode())
+
+
+class ClipModel(ViewedModel):
+    """Says what windows of frames show, by Keras.
+
+    Args:
+        model: {"frames", "num_frames"} to probabilities.
+        seen: what it saw in training.
+        views: crops and places in each window; their mean counts.
+    """
+
+    def __init__(self, model: keras.Model, seen: Seen, *, views: Views = Views()) -> None:  # noqa: B008 - frozen
+        super().__init__(seen, views)
+        self._model = model
+        width, height = seen.crops.size
+        spec = {
+            "frames": tf.TensorSpec((None, height, width, 3), tf.uint8),
+            "num_frames": tf.TensorSpec((None,), tf.int32),
+        }
+        self._forward = tf.function(lambda x: model(x, training=False), input_signature=[spec])
+
+    def probabilities(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Of views, each uint8 (T, H, W, 3); (len(views), classes)."""
+        inputs = {
+            "frames": np.concatenate(views),
+            "num_frames": np.array([len(view) for view in views], np.int32),
+        }
+        return self._forward(inputs).numpy()
+
+
+def load_clip_model(run_dir: Path, *, views: Views = Views()) -> ClipModel:  # noqa: B008 - frozen
+    """The model of a finished run.
+
+    Raises:
+        ClipModelError: if there is none, or it cannot be read.
+    """
+    return ClipModel(*read_model(run_dir), views=views)
+
+
+def read_model(run_dir: Path) -> tuple[keras.Model, Seen]:
+    """What `keep_model` left in a run's directory.
+
+    Raises:
+        ClipModelError: if there is nothing, or it cannot be read.
+    """
+    require_model(run_dir)
+    file = run_dir / MODEL_SETTINGS
+    try:
+        seen = Seen.from_json(json.loads(file.read_text(encoding="utf-8")))
+        model = load_keras_model(run_dir / MODEL)
+    except (OSError, ValueError, KeyError, TypeError, PreprocessError) as error:
+        raise ClipModelError(f"The model in {run_dir} cannot be read: {error}") from error
+    return model, seen

@@ -1,0 +1,141 @@
+"""The command `predict` of the jobs that train a model of clips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tyro.conf import Positional
+
+from common.command_line import did_you_mean, parse_arguments
+from experiments.process import runtime
+from experiments.process.command import run_command
+from experiments.runs.run import require_model, require_positive, require_writable
+
+if TYPE_CHECKING:
+    from experiments.clips.prediction.model import WindowModel
+    from preprocess.batches.views import Views
+
+
+@dataclass(frozen=True)
+class PredictArguments:
+    """Say what videos show, with the model of a finished run of any job on clips.
+
+    Of each video NAME.csv has a row a window, NAME.json the classes of all, and
+    NAME.annotated.mp4 shows both in the picture; predictions.csv has a row a video.
+    """
+
+    paths: Positional[tuple[Path, ...]]
+    """The run, unless --run names it, then videos, folders of videos, and patterns such as
+    'videos/*.mp4'; a file whose name begins with a dash as ./-x.mp4."""
+    run: Path | None = None
+    """Directory of a finished run, as runs/NAME; or what its export has written, NAME.onnx."""
+    out: Path | None = None
+    """Folder of results; by default predictions in the run's directory, or NAME.predictions."""
+    hop: int | None = None
+    """Frames, of those that the model sees, from one window to the next; by default half a
+    window."""
+    rolling: int = 5
+    """Over how many windows, up to the one at hand, the shown probabilities are averaged."""
+    views: str = "1x1"
+    """How often each window is looked at: places in time x crops, such as 1x3."""
+    annotate: bool = True
+    """Write the annotated videos, which takes the most time."""
+    threads: str = "auto"
+    """TensorFlow's thread pools: INTRA,INTER, or auto: what python -m experiments.threads has found
+    best on this machine, else a default for its cores."""
+    allow_failures: bool = False
+    """End with exit code 0 though some videos cannot be read."""
+
+
+def main(prog: str, args: Sequence[str]) -> int:
+    """The command line. Returns the exit code.
+
+    Args:
+        prog: what is typed before the arguments, such as `python -m experiments.ucf101 predict`.
+        args: the arguments.
+    """
+    arguments = parse_arguments(PredictArguments, prog=prog, args=list(args))
+
+    going_on = "The results so far are kept; the same command predicts all videos again."
+    return run_command(lambda: _predict(arguments), going_on=lambda: going_on)
+
+
+def _predict(arguments: PredictArguments) -> int:
+    from experiments.media.videos import find_videos
+    from preprocess.batches.views import Views
+
+    require_positive(arguments, ("hop", "rolling"))
+    views = Views.parse(arguments.views)
+    threads = runtime.choose_threads(arguments.threads)
+    run, paths = _run_and_videos(arguments)
+    usual = run / "predictions" if run.is_dir() else run.with_suffix(".predictions")
+    out = arguments.out or usual
+    find_videos(paths, out)
+    if run.is_dir():
+        require_model(run)
+    require_writable(out)
+    if arguments.annotate:
+        from experiments.media.annotation import require_encoders
+
+        require_encoders()
+    model = _load(run, views, threads)
+
+    from experiments.clips.prediction.job import predict_paths
+
+    print(f"{len(model.class_names)} classes, from {run}; {threads}")
+    code = predict_paths(
+        *(model, paths, out),
+        hop=arguments.hop,
+        rolling=arguments.rolling,
+        annotate=arguments.annotate,
+        allow_failures=arguments.allow_failures,
+        settings={"run": str(run), "views": str(views)},
+    )
+    print(f"Results: {out}")
+    return code
+
+
+def _run_and_videos(arguments: PredictArguments) -> tuple[Path, tuple[Path, ...]]:
+    """The run, by --run or before the videos.
+
+    Raises:
+        ValueError: if either is missing.
+    """
+    run, paths = arguments.run, arguments.paths
+    if run is None and paths:
+        run, *rest = paths
+        paths = tuple(rest)
+    if run is None:
+        raise ValueError("A finished run must be named: RUN VIDEO..., as runs/NAME a.mp4.")
+    if not run.exists() or (run.is_file() and run.suffix != ".onnx"):
+        raise ValueError(
+            "--run must be the directory of a finished run, or an .onnx file; without --run it is "
+            f"named before the videos. Received {run}.{_similar(run)}"
+        )
+    if not paths:
+        raise ValueError("A video or a folder of videos must be named, after the run.")
+    return run, paths
+
+
+def _similar(run: Path) -> str:
+    """A directory beside a missing one that has nearly its name, as a sentence."""
+    if run.exists() or not run.parent.is_dir():
+        return ""
+    meant = did_you_mean(run.name, [path.name for path in run.parent.iterdir()])
+    return f" {meant}" if meant else ""
+
+
+def _load(run: Path, views: Views, threads: runtime.Threads) -> WindowModel:
+    """A run's model; TensorFlow is only started for one that is no ONNX file."""
+    if run.is_file():
+        from experiments.export.onnx_clip_model import OnnxClipModel
+
+        return OnnxClipModel(run, views=views, num_threads=threads.intra_op)
+    runtime.configure(threads, seed=0)
+
+    from experiments.clips.model import load_clip_model
+
+    return load_clip_model(run, views=views)

@@ -1,0 +1,162 @@
+"""The job: a model through all videos that some paths name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from common.files import is_disk_full
+from experiments.clips.prediction.model import WindowModel
+from experiments.clips.prediction.panel import Panel
+from experiments.clips.prediction.predict import predict_video, usual_hop
+from experiments.clips.prediction.progress import PredictionProgress
+from experiments.clips.prediction.results import Tables, VideoResults
+from experiments.clips.prediction.video_prediction import VideoPrediction
+from experiments.media.annotation import annotate as annotate_video
+from experiments.media.ffmpeg import RenderError
+from experiments.media.videos import ANNOTATED, Video, find_videos
+from preprocess.errors import PreprocessError
+
+EXIT_FAILED_VIDEOS = 1
+
+
+def predict_paths(
+    model: WindowModel,
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    hop: int | None = None,
+    rolling: int = 5,
+    annotate: bool = True,
+    allow_failures: bool = False,
+    settings: Mapping[str, Any] | None = None,
+) -> int:
+    """Predict videos, and write what was found; returns the exit code, 1 if a video failed.
+
+    Args:
+        model: which one.
+        paths: videos and folders; see `find_videos`.
+        out: folder of results.
+        hop, rolling: those of `predict_video`.
+        annotate: write the annotated videos too.
+        allow_failures: whether 0 is returned though some, but not all, videos failed.
+        settings: what else the results depend on, to be kept with them.
+
+    Raises:
+        PreprocessError: if a path names no video, or `out` holds other files of the same names.
+        OSError: if `out` cannot be written to.
+    """
+    found = find_videos(paths, out)
+    videos = found.videos
+    for notice in found.notices:
+        print(notice)
+    out.mkdir(parents=True, exist_ok=True)
+    job = _Job(model, videos, out, hop=hop or usual_hop(model), rolling=rolling, annotate=annotate)
+    failures = job.run(settings or {})
+    if not failures:
+        return 0
+    print(
+        f"{len(failures)} of {len(videos)} videos failed or are incomplete; see "
+        f"{out / 'failures.csv'}",
+        file=sys.stderr,
+    )
+    return 0 if allow_failures and len(failures) < len(videos) else EXIT_FAILED_VIDEOS
+
+
+class _Job:
+    def __init__(
+        self,
+        model: WindowModel,
+        videos: Sequence[Video],
+        out: Path,
+        *,
+        hop: int,
+        rolling: int,
+        annotate: bool,
+    ) -> None:
+        self._model = model
+        self._videos = videos
+        self._out = out
+        self._hop = hop
+        self._rolling = rolling
+        self._annotate = annotate
+        self._tables = Tables(out)
+        self._failures: dict[str, str] = {}
+
+    def run(self, settings: Mapping[str, Any]) -> dict[str, str]:
+        """Go through all videos; returns why some failed, by source."""
+        frames = self._model.frame_settings
+        settings = {
+            "window": self._model.window,
+            "hop": self._hop,
+            "rolling": self._rolling,
+            "frame_size": list(frames.size),
+            "stride": frames.stride,
+            **settings,
+        }
+        with PredictionProgress(self._videos, 1 + self._annotate) as progress:
+            for video in self._videos:
+                try:
+                    self._go_through(video, settings, progress)
+                except (PreprocessError, RenderError) as error:
+                    if is_disk_full(error):
+                        raise
+                    self._fail(video, str(error), progress)
+                except UnicodeEncodeError:
+                    self._fail(video, "its name is not valid UTF-8", progress)
+                except OSError as error:
+                    if is_disk_full(error):
+                        raise
+                    self._fail(video, error.strerror or str(error), progress)
+                progress.finish()
+        self._tables.fail(self._failures, self._videos)
+        return self._failures
+
+    def _go_through(
+        self, video: Video, settings: Mapping[str, Any], progress: PredictionProgress
+    ) -> None:
+        results = VideoResults(self._out, video)
+        results.begin()
+        prediction = predict_video(
+            *(self._model, video.path),
+            hop=self._hop,
+            rolling=self._rolling,
+            on_progress=progress.step(0),
+        )
+        results.write(prediction, settings)
+        self._tables.add(video, prediction)
+        progress.say(_shown(f"{video.source}: {_found(prediction)}"))
+        if prediction.is_cut_short:
+            self._fail(video, prediction.complaint, progress)
+        elif prediction.complaint:
+            progress.say(_shown(f"{video.source}: {prediction.complaint}"))
+        if self._annotate:
+            annotate_video(
+                video.path,
+                partial(Panel, prediction),
+                results.path(ANNOTATED),
+                duration_seconds=prediction.duration_seconds,
+                on_progress=progress.step(1),
+            )
+
+    def _fail(self, video: Video, reason: str, progress: PredictionProgress) -> None:
+        self._failures[video.source] = reason
+        progress.say(_shown(f"{video.source}: {reason}"))
+
+
+def _shown(text: str) -> str:
+    """A text as it can be printed in one line, whatever is in it."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def _found(prediction: VideoPrediction) -> str:
+    """In words."""
+    best, vote, num_windows = prediction.ranking[0], prediction.vote, prediction.num_windows
+    names = prediction.class_names
+    windows = f"{num_windows} window{'s' * (num_windows > 1)}"
+    votes = prediction.votes[vote]
+    say = "says" if votes == 1 else "say"
+    return f"{names[best]} {prediction.mean[best]:.2f}; {votes} of {windows} {say} {names[vote]}"

@@ -1,0 +1,180 @@
+"""What is drawn into an annotated video: the class of the moment, and the curve of all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import count
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.clips.prediction.video_prediction import VideoPrediction
+from experiments.media.lettering import fitted
+
+Colour = tuple[int, int, int]
+_NUM_BARS, _NUM_CURVES = 3, 3
+_RATE = 10  # images a second
+_GROUND, _TEXT, _CURSOR = (16, 20, 26, 220), (240, 244, 248, 255), (255, 255, 255, 255)
+_GRID = (90, 98, 108, 255)
+# Okabe and Ito's, by the rank of a class in the whole video, and of all classes without a curve.
+_COLOURS: tuple[Colour, ...] = ((86, 180, 233), (230, 159, 0), (47, 199, 155))
+_OTHER: Colour = (150, 158, 168)
+_BAR_SHARE = 0.55  # of a colour's brightness, so that text on it can be read
+_SUBPIXELS = 4  # bits
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Sizes of a panel's parts, from top to bottom, in pixels; 0 for what has no room.
+
+    Args:
+        width: of all.
+        line: of a line of text, with the space around it.
+        title: the class of the moment.
+        bars: how many of a line each.
+        heading: of the curves.
+        curves: their height.
+    """
+
+    width: int
+    line: int
+    title: int
+    bars: int
+    heading: int
+    curves: int
+
+    @property
+    def height(self) -> int:
+        """Of all."""
+        return self.title + self.bars * self.line + self.heading + self.curves
+
+
+def layout_for(size: tuple[int, int], num_classes: int) -> Layout:
+    """A panel for a picture of a width and height: at most half as high, where that can be read."""
+    line = max(round(min(size) / 27), 12)
+    width = min(size[0], 22 * line)
+    room = max(size[1] // 2, min(size[1], line))
+    title = min(round(1.4 * line), room)
+    curves = min(round(2.5 * line), room - title)
+    curves = curves if curves >= 6 else 0
+    room -= title + curves
+    bars = min(_NUM_BARS, num_classes, room // line)
+    heading = line if curves and room - bars * line >= line else 0
+    return Layout(width, line, title, bars, heading, curves)
+
+
+class Panel:
+    """Draws the panel of one video, for its lower left.
+
+    The rolling mean is shown. A window stands for the moments that are nearest to its middle.
+
+    Args:
+        prediction: of the video.
+        size: width and height of its picture, in pixels.
+    """
+
+    def __init__(self, prediction: VideoPrediction, size: tuple[int, int]) -> None:
+        self._prediction = prediction
+        self._layout = layout_for(size, len(prediction.class_names))
+        middles = (prediction.start_seconds + prediction.end_seconds) / 2
+        self._middles = middles
+        self._changes = (middles[1:] + middles[:-1]) / 2
+        self._curved = prediction.ranking[:_NUM_CURVES]
+        self._curves = self._draw_curves()
+        self._base = lru_cache(maxsize=2)(self._draw_window)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, in pixels."""
+        return self._layout.width, self._layout.height
+
+    def picture(self, seconds: float) -> bytes:
+        """Raw RGBA, as at a time of the video, whose first picture is shown at 0."""
+        import cv2
+
+        pixels = self._base(int(np.searchsorted(self._changes, seconds, side="right"))).copy()
+        if self._layout.curves:
+            x = int(self._across(seconds))
+            top = self._layout.height - self._layout.curves
+            thick = max(1, self._layout.line // 12)
+            cv2.line(pixels, (x, top), (x, self._layout.height - 1), _CURSOR, thick)
+        return pixels.tobytes()
+
+    def images(self) -> Iterator[tuple[float, bytes]]:
+        """Seconds and raw RGBA, ten a second, without end."""
+        for number in count():
+            yield number / _RATE, self.picture(number / _RATE)
+
+    def _across(self, seconds: Any) -> Any:
+        """Place of a time on the panel, in pixels from its left."""
+        share = np.clip(seconds / max(self._prediction.duration_seconds, 1e-9), 0, 1)
+        return share * (self._layout.width - 1)
+
+    def _colour(self, index: int) -> Colour:
+        return _COLOURS[self._curved.index(index)] if index in self._curved else _OTHER
+
+    def _draw_curves(self) -> NDArray[np.uint8]:
+        """The part that stays the same, (heading + curves, width, 4)."""
+        import cv2
+
+        layout, prediction = self._layout, self._prediction
+        pixels = np.full((layout.heading + layout.curves, layout.width, 4), _GROUND, np.uint8)
+        if not layout.curves:
+            return pixels
+        top, bottom = layout.heading + 1, len(pixels) - 2
+        for height in (top, (top + bottom) // 2, bottom):
+            cv2.line(pixels, (0, height), (layout.width - 1, height), _GRID, 1)
+        across = self._across(np.concatenate([[0], self._middles, [prediction.duration_seconds]]))
+        for index in reversed(self._curved):
+            curve = prediction.rolling[:, index]
+            down = bottom - np.pad(curve, 1, mode="edge") * (bottom - top)
+            points = np.stack([across, down], axis=1) * 2**_SUBPIXELS
+            cv2.polylines(
+                *(pixels, [points.round().astype(np.int32)], False, (*self._colour(index), 255)),
+                thickness=max(1, round(layout.line / 8)),
+                lineType=cv2.LINE_AA,
+                shift=_SUBPIXELS,
+            )
+        return pixels
+
+    def _draw_window(self, number: int) -> NDArray[np.uint8]:
+        """All but the cursor, (height, width, 4)."""
+        from PIL import Image, ImageDraw
+
+        layout, names = self._layout, self._prediction.class_names
+        shares = self._prediction.rolling[number]
+        best = np.argsort(-shares, kind="stable")[: max(layout.bars, 1)]
+        pixels = np.full((layout.height, layout.width, 4), _GROUND, np.uint8)
+        pixels[layout.height - len(self._curves) :] = self._curves
+        for place, index in enumerate(best[: layout.bars]):
+            top = layout.title + place * layout.line
+            colour = [round(_BAR_SHARE * value) for value in self._colour(index)]
+            width = round(layout.width * shares[index])
+            pixels[top + 1 : top + layout.line - 1, :width] = (*colour, 255)
+        image = Image.fromarray(pixels)
+        draw = ImageDraw.Draw(image)
+        self._write(draw, 0, layout.title, _line(names[best[0]], shares[best[0]]))
+        for place, index in enumerate(best[: layout.bars]):
+            top = layout.title + place * layout.line
+            self._write(draw, top, layout.line, _line(names[index], shares[index]))
+        if layout.heading:
+            index = self._curved[0]
+            words = f"whole video: {_line(names[index], self._prediction.mean[index])}"
+            top = layout.title + layout.bars * layout.line
+            self._write(draw, top, layout.heading, words, (*self._colour(index), 255))
+        return np.asarray(image)
+
+    def _write(
+        self, draw: Any, top: int, height: int, text: str, colour: tuple[int, ...] = _TEXT
+    ) -> None:
+        """A text in the middle of a line."""
+        margin = self._layout.line // 3
+        text, font = fitted(text, max(round(0.72 * height), 7), self._layout.width - 2 * margin)
+        draw.text((margin, top + height / 2), text, colour, font, anchor="lm")
+
+
+def _line(name: str, share: float) -> str:
+    return f"{share:.0%} {name}"

@@ -1,0 +1,175 @@
+"""The files that tell of a video's prediction, and the tables of all.
+
+A video's JSON comes first: it says whose the other files are, so that only those are replaced.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.classify.failures import write_failures
+from experiments.clips.prediction.video_prediction import VideoPrediction
+from experiments.media.videos import ANNOTATED, Video
+from experiments.runs.directory import write_atomically
+from preprocess.errors import PreprocessError
+
+_TOP = 5
+_COLUMNS = ("video", "label", "confidence", "vote", "num_windows", "seconds")
+_FAILURE_COLUMNS = ("video", "reason")
+_WINDOW_COLUMNS = ("start_seconds", "end_seconds", "label", "confidence", "rolling_label")
+
+
+class VideoResults:
+    """The files of one video.
+
+    Args:
+        out: folder of results.
+        video: which one.
+    """
+
+    def __init__(self, out: Path, video: Video) -> None:
+        self._base = out / video.results
+        self._video = video
+
+    def path(self, suffix: str) -> Path:
+        """Of a file: `.csv`, `.json` or `.annotated.mp4`."""
+        return self._base.with_name(self._base.name + suffix)
+
+    def begin(self) -> None:
+        """Make the folder, and see that no file there is another's.
+
+        Raises:
+            PreprocessError: if one is.
+            OSError: if the folder cannot be made.
+        """
+        self._base.parent.mkdir(parents=True, exist_ok=True)
+        there = [path for path in map(self.path, (".json", ".csv", ANNOTATED)) if path.exists()]
+        if there and _path_in(self.path(".json")) != str(self._video.path):
+            raise PreprocessError(
+                f"{there[0]} is there, and not from this video; choose another --out"
+            )
+
+    def write(self, prediction: VideoPrediction, settings: Mapping[str, Any]) -> None:
+        """Replace what an earlier run has left.
+
+        Args:
+            prediction: of the video.
+            settings: what it was made with, as plain values.
+
+        Raises:
+            OSError: if the disk does not take it.
+        """
+        self.path(ANNOTATED).unlink(missing_ok=True)
+        summary = {
+            "video": self._video.source,
+            "path": str(self._video.path),
+            **_summary(prediction),
+            "class_names": prediction.class_names,
+            "settings": dict(settings),
+        }
+        text = json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
+        write_atomically(self.path(".json"), text.encode())
+        write_atomically(self.path(".csv"), _table(_rows(prediction)))
+
+
+class Tables:
+    """`predictions.csv`, a row a video, and `failures.csv`, where any failed.
+
+    What other runs have put there of other videos stays.
+
+    Args:
+        out: folder of results.
+
+    Raises:
+        PreprocessError: if there are other files of these names.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self._predictions = out / "predictions.csv"
+        self._failures = out / "failures.csv"
+        self._rows = {row[0]: row for row in _read(self._predictions, _COLUMNS)}
+        _read(self._failures, _FAILURE_COLUMNS)
+        self._new: dict[str, str] = {}
+
+    def add(self, video: Video, prediction: VideoPrediction) -> None:
+        """A row.
+
+        Raises:
+            OSError: if the disk does not take it.
+        """
+        best, names = prediction.ranking[0], prediction.class_names
+        row = [video.source, names[best], f"{prediction.mean[best]:.6f}", names[prediction.vote]]
+        row += [str(prediction.num_windows), f"{prediction.duration_seconds:.3f}"]
+        self._rows[video.source] = row
+        rows = [self._rows[source] for source in sorted(self._rows)]
+        write_atomically(self._predictions, _table([_COLUMNS, *rows]))
+
+    def fail(self, failures: Mapping[str, str], videos: Sequence[Video]) -> None:
+        """The reasons why some of the videos of a run failed.
+
+        Raises:
+            WriteError: if the disk does not take them.
+        """
+        write_failures(self._failures, failures, videos)
+
+
+def _summary(prediction: VideoPrediction) -> dict[str, Any]:
+    names, vote = prediction.class_names, prediction.vote
+    return {
+        "failure": prediction.complaint if prediction.is_cut_short else "",
+        "num_windows": prediction.num_windows,
+        "seconds": round(prediction.duration_seconds, 3),
+        "top_classes": [
+            {"label": names[index], "mean_probability": round(float(prediction.mean[index]), 6)}
+            for index in prediction.ranking[:_TOP]
+        ],
+        "vote": {"label": names[vote], "num_windows": int(prediction.votes[vote])},
+    }
+
+
+def _rows(prediction: VideoPrediction) -> Iterable[Sequence[str]]:
+    names = prediction.class_names
+    yield [*_WINDOW_COLUMNS, *(f"p_{name}" for name in names)]
+    for number, shares in enumerate(prediction.probabilities):
+        best = int(shares.argmax())
+        yield [
+            f"{prediction.start_seconds[number]:.3f}",
+            f"{prediction.end_seconds[number]:.3f}",
+            *(names[best], f"{shares[best]:.6g}"),
+            names[int(np.argmax(prediction.rolling[number]))],
+            *(f"{share:.6g}" for share in shares),
+        ]
+
+
+def _table(rows: Iterable[Sequence[str]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
+def _read(path: Path, columns: Sequence[str]) -> list[list[str]]:
+    """The rows of a table, none where it is not there."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        header, *rows = list(csv.reader(file)) or [[]]
+    if header != list(columns):
+        raise PreprocessError(
+            f"{path} is there, and is no table of predictions; choose another --out."
+        )
+    return rows
+
+
+def _path_in(path: Path) -> str | None:
+    """Of the video that a JSON file tells of; None if it tells of none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

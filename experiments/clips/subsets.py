@@ -1,0 +1,251 @@
+"""The parts of a set of clips, and the shards that hold them, as flags and recipe want them."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from experiments.clips.arguments import ClipArguments, RecipeType, Strategy
+from experiments.clips.datasets import Clips, clips_to_open, open_dataset
+from experiments.clips.recipe import ClipRecipe, Size
+from experiments.runs import formatting
+from preprocess.errors import DecodeError
+from preprocess.shards.reader import Shards, open_shards
+from preprocess.shards.settings import FrameSettings
+from preprocess.sources.catalog import Dataset
+from preprocess.sources.clip_sets import choose_clip_set
+from preprocess.sources.clips import Clip
+from preprocess.sources.listed_subsets import read_parts, split_by_parts
+from preprocess.sources.official_lists import join_clips, read_official_split
+from preprocess.sources.splits import Split, make_split, split_as_listed, untrained_classes
+
+
+def with_frame_size(dataset: Dataset, arguments: ClipArguments, recipe: RecipeType) -> RecipeType:
+    """A recipe that says how large frames are stored, where it left that to the clips.
+
+    Raises:
+        PreprocessError: if there are no clips.
+    """
+    if recipe.frame_size is not None:
+        return recipe
+    if arguments.videos is None and arguments.shards is not None:
+        return replace(recipe, frame_size=open_shards(arguments.shards).frame_size)
+    clip_set = choose_clip_set(
+        arguments.videos or Path(dataset.default_videos_dir),
+        dataset=None if arguments.videos else dataset.name,
+        classes=arguments.classes,
+    )
+    return replace(recipe, frame_size=_own_size(clip_set.clips))
+
+
+def _own_size(clips: Sequence[Clip]) -> Size:
+    """Return the commonest size of the clips' pictures, and print it and what differs.
+
+    A video that several clips are stretches of is opened once.
+    """
+    size_of: dict[Path, Size] = {}
+    sizes: Counter[Size] = Counter()
+    for clip in tqdm(clips, "picture sizes", unit="clip", delay=3, leave=False, disable=None):
+        if clip.path not in size_of:
+            try:
+                with FrameSettings().open(clip, threads=1) as reader:
+                    size_of[clip.path] = reader.info.width, reader.info.height
+            except DecodeError:
+                continue  # extraction names it
+        sizes[size_of[clip.path]] += 1
+    if not sizes:
+        return FrameSettings().size  # extraction says why
+    ((width, height), number), *others = sizes.most_common()
+    print(
+        f"Frames are stored as {width}x{height}, the size of the clips' own pictures, "
+        f"{formatting.size(3 * width * height)} each before compression; --set frame_size=[W,H] "
+        "stores others."
+    )
+    if others:
+        num_others = sum(count for _, count in others)
+        print(
+            f"{num_others} of {num_others + number} clips have pictures of another size than "
+            f"{width}x{height}, which are stretched to it. For the original's answers give clips "
+            "of one size.",
+            file=sys.stderr,
+        )
+    return width, height
+
+
+def open_clips(dataset: Dataset, arguments: ClipArguments, recipe: ClipRecipe) -> Shards:
+    """The clips, extracted as the recipe wants them.
+
+    Raises:
+        PreprocessError, ValueError: if they are not there, or otherwise.
+    """
+    settings = recipe.settings()
+    shards = open_dataset(
+        dataset,
+        videos=arguments.videos,
+        shards=arguments.shards,
+        settings=settings,
+        classes=arguments.classes,
+        jobs=arguments.jobs,
+        scheduler=arguments.scheduler,
+        allow_failures=arguments.allow_failures,
+    )
+    recipe.crops.require_fit(shards.frame_size)
+    if shards.stride != recipe.stride:
+        raise ValueError(
+            f"The recipe looks at every {formatting.ordinal(recipe.stride)} frame, and "
+            f"{shards.folder} holds every {formatting.ordinal(shards.stride)}. Extract again with "
+            f"--stride {recipe.stride}, or say --set stride={shards.stride}."
+        )
+    _tell_of_other_frames(shards, settings)
+    return shards
+
+
+def _tell_of_other_frames(shards: Shards, wanted: FrameSettings) -> None:
+    """Shards that were made otherwise than the recipe would have made them are still used."""
+    there = shards.settings
+    assert isinstance(there, FrameSettings)
+    names = ("interpolation", "grey")
+    differing = [name for name in names if getattr(there, name) != getattr(wanted, name)]
+    if differing:
+        found, asked = (
+            ", ".join(f"{name}={getattr(one, name)}" for name in differing)
+            for one in (there, wanted)
+        )
+        print(
+            f"{shards.folder} was extracted with {found}; the recipe extracts with {asked}, so its "
+            "pixels differ. Extract --videos again to have the recipe's.",
+            file=sys.stderr,
+        )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """How the clips of a job are split.
+
+    Args:
+        dataset: the job's own, whose usual place counts where no folder is named.
+        strategy: "group" and "random" deal them out; "official" and "listed" take what somebody
+            has written down, beside the clips or in the list that `videos` names.
+        arguments: flags of the job: `videos`, `shards`, `fold`, `seed`, and `classes` if any.
+        validation: the recipe's: "held out", or "test" where the test part validates too.
+        num_folds: of which one is tested, and one of the rest validates.
+        lists: of "official", their folder and number.
+    """
+
+    dataset: Dataset
+    strategy: Strategy
+    arguments: Any
+    validation: str
+    num_folds: int
+    lists: tuple[Path, int] | None = None
+
+    def check(self) -> str:
+        """Split the clips that will be opened, before any is rendered or extracted.
+
+        Returns:
+            What their data set is called.
+
+        Raises:
+            PreprocessError, ValueError: if the clips, or the lists, do not allow it.
+        """
+        arguments = self.arguments
+        clips = clips_to_open(
+            self.dataset,
+            videos=arguments.videos,
+            shards=arguments.shards,
+            classes=getattr(arguments, "classes", None),
+        )
+        self._split(clips)
+        return clips.dataset
+
+    def split(self, clips: Clips) -> Split:
+        """Split clips into parts to train on, to validate and to test.
+
+        Notes on the split are printed to the standard error.
+
+        Raises:
+            PreprocessError, ValueError: if the clips, or the lists, do not allow it.
+        """
+        split, notes = self._split(clips)
+        for note in notes:
+            print(note, file=sys.stderr)
+        return split
+
+    def _split(self, clips: Clips) -> tuple[Split, list[str]]:
+        if len(np.unique(clips.labels)) < 2:
+            raise ValueError(
+                "A classifier needs clips of at least 2 classes. Received "
+                f"{len(clips.sources)} clips, all of {clips.class_names[clips.labels[0]]!r}."
+            )
+        common: Any = {"num_folds": self.num_folds, "seed": self.arguments.seed}
+        notes: list[str] = []
+        if self.strategy == "listed":
+            split, notes = self._as_listed(clips.sources)
+        elif self.strategy == "official":
+            assert self.lists is not None
+            official = read_official_split(*self.lists).of_classes(clips.class_names)
+            listed = join_clips(official, clips.sources)
+            notes = [str(listed)]
+            split = split_as_listed(
+                clips.labels, clips.groups, train=listed.train, test=listed.test, **common
+            )
+        else:
+            split = make_split(
+                clips.labels,
+                clips.groups,
+                strategy=self.strategy,
+                fold=self.arguments.fold,
+                **common,
+            )
+        if self.validation != "held out":
+            split = split.validated_by_test()
+        if untrained := untrained_classes(split, clips.labels):
+            names = ", ".join(clips.class_names[label] for label in untrained)
+            notes.append(
+                f"Training has no clip of {names}: those that are validated or tested cannot be "
+                "told right. Too few groups have them; add some, or leave the class out."
+            )
+        return split, notes
+
+    def _as_listed(self, sources: Sequence[str]) -> tuple[Split, list[str]]:
+        """A list without a part to test, or to validate, has the other one do both."""
+        videos = self.arguments.videos
+        if videos is None and self.arguments.shards is None:
+            videos = Path(self.dataset.default_videos_dir)
+        if videos is None or not videos.exists():
+            raise ValueError("--split listed needs the list: --videos LIST.csv, or Epic Kitchens.")
+        split = split_by_parts(read_parts(videos), sources)
+        notes = _shared_videos(split, sources)
+        missing = (
+            "test" if not len(split.test) else "validation" if not len(split.validation) else ""
+        )
+        if not missing:
+            return split, notes
+        there = split.test if missing == "validation" else split.validation
+        if not len(there):
+            raise ValueError(f"{videos} must have clips of the part validation or test.")
+        notes.append(
+            f"{videos} has no clips of the part {missing}: {len(there)} clips both validate and "
+            "are tested, so that the choice of the best epoch flatters the test."
+        )
+        return Split(split.train, validation=there, test=there), notes
+
+
+def _shared_videos(split: Split, sources: Sequence[str]) -> list[str]:
+    """Stretches of a video, `NAME [1.00-2.00]`, look alike, whatever the list says of groups."""
+    videos = [source.rpartition(" [")[0] or source for source in sources]
+    trained = {videos[i] for i in split.train}
+    number = sum(videos[i] in trained for i in split.test)
+    if not number:
+        return []
+    return [
+        f"{number} of {len(split.test)} test clips are stretches of videos that training sees too: "
+        "their accuracy says little about new videos."
+    ]

@@ -1,0 +1,199 @@
+"""The arguments with which ffmpeg seeks to a piece of a reel and renders it.
+
+Sound stays PCM, of as many samples as the pictures last, so that it becomes AAC but once, in the
+whole reel: the padding of AAC at each join would push it behind the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from experiments.media.ffmpeg import SAME_BYTES
+from experiments.media.pieces import Form, Piece, Stretch
+from experiments.media.recording import Chunk
+from experiments.media.seeking import find_preroll, input_words, shift
+
+STRIP_RATE = 5
+UPRIGHT_LEAD_SECONDS = 10
+"""What of a stretch's past is kept where it is made upright first; older pictures are not shown."""
+_PICTURE = (
+    *("-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-pix_fmt", "yuv420p"),
+    *SAME_BYTES,
+)
+_SOUND = ("-c:a", "pcm_f32le")
+
+
+def piece_words(
+    piece: Piece, form: Form, num_samples: int, name: str, strip: tuple[str, int, int] | None
+) -> list[str]:
+    """The arguments of ffmpeg that render a piece.
+
+    Args:
+        piece: what it shows.
+        form: its form.
+        num_samples: how many samples of sound it has.
+        name: of the file, in the folder where ffmpeg runs.
+        strip: file of raw RGBA pictures to be laid over the lower left, width and height.
+    """
+    stretches = [stretch for side in piece.sides for stretch in side]
+    prerolls = [find_preroll(stretch, form.rate) for stretch in stretches]
+    inputs: list[str] = []
+    for stretch, preroll in zip(stretches, prerolls, strict=True):
+        inputs += input_words(stretch, preroll, form.rate)
+    if strip is not None:
+        size = f"{strip[1]}x{strip[2]}"
+        inputs += ["-f", "rawvideo", "-pix_fmt", "rgba", "-s", size, "-r", str(STRIP_RATE)]
+        inputs += ["-i", strip[0]]
+    graph = _picture_graph(piece, form, prerolls, strip is not None)
+    outputs = ["-map", "[picture]", *_PICTURE]
+    if form.sample_rate:
+        graph += _sound_graph(piece, form, prerolls, num_samples)
+        outputs += ["-map", "[sound]", *_SOUND]
+    return [
+        *("-loglevel", "error", "-nostats", "-progress", "pipe:1"),
+        *("-max_error_rate", "1", *inputs),  # damage is told of, but stops nothing
+        *("-filter_complex", ";".join(graph), *outputs, "-fps_mode", "passthrough"),
+        *("-map_metadata", "-1", "-map_chapters", "-1", "-f", "mov", name),
+    ]
+
+
+def _picture_graph(piece: Piece, form: Form, prerolls: Sequence[int], has_strip: bool) -> list[str]:
+    graph, number, ends = [], 0, []
+    for place, side in enumerate(piece.sides):
+        labels = ""
+        for stretch in side:
+            graph.append(f"{_picture_chain(stretch, number, prerolls[number], form)}[v{number}]")
+            labels += f"[v{number}]"
+            number += 1
+        graph.append(f"{labels}concat=n={len(side)}:v=1:a=0,fps={form.rate}[side{place}]")
+        ends.append(f"[side{place}]")
+    last = ends[0]
+    if len(ends) == 2:
+        seconds = float(piece.num_frames / form.rate)
+        graph.append(f"[side0][side1]xfade=transition=fade:duration={seconds:.6f}:offset=0[faded]")
+        last = "[faded]"
+    if has_strip:
+        graph.append(f"{last}[{number}:v]overlay=x=0:y=H-h:eof_action=repeat[drawn]")
+        last = "[drawn]"
+    graph.append(f"{last}fps={form.rate},trim=end_frame={piece.num_frames}[picture]")
+    return graph
+
+
+def _picture_chain(stretch: Stretch, number: int, preroll: int, form: Form) -> str:
+    """Pictures at the reel's rate from the cut on, in the reel's size."""
+    chunk, before = stretch.chunk, shift(stretch, preroll, form.rate)
+    filters = [
+        *("settb=AVTB", f"setpts=PTS-{before}", f"fps={form.rate}:start_time=0"),
+        *("tpad=stop=-1:stop_mode=clone", f"trim=end_frame={stretch.count}"),
+        *_fitted(chunk, form),
+        f"setsar={form.aspect.numerator}/{form.aspect.denominator}",
+    ]
+    return f"[{number}:{chunk.picture}]{','.join(filters)}"
+
+
+def _fitted(chunk: Chunk, form: Form) -> list[str]:
+    """Fit each picture into the reel's size, between bars where its shape differs.
+
+    Pictures of the chunk's first size keep their pixels if the reel has that size: of an odd one,
+    the last line is left out.
+    """
+    even = chunk.width // 2 * 2, chunk.height // 2 * 2
+    keeps_pixels = (*even, chunk.aspect) == (form.width, form.height, form.aspect)
+    first = (chunk.width, chunk.height) if keeps_pixels else (form.width, form.height)
+    filters = fit_filters((form.width, form.height), form.aspect, kept_size=first)
+    return [*filters, f"crop={form.width}:{form.height}:0:0"]
+
+
+def upright_words(stretch: Stretch, preroll: int, form: Form, name: str) -> list[str]:
+    """The arguments of ffmpeg that write a stretch, and what is before it, fitted and upright.
+
+    Where the turn of the pictures changes on the way, ffmpeg must start its filters anew, and so
+    they may keep nothing from one picture to the next; see `input_words`.
+
+    Args:
+        stretch: which pictures.
+        preroll: how many pictures before them reading begins.
+        form: that of the reel.
+        name: of the file, in the folder where ffmpeg runs. Its time 0 lies `UPRIGHT_LEAD_SECONDS`
+            before the stretch's first picture.
+    """
+    lead = UPRIGHT_LEAD_SECONDS
+    moved = f"PTS+{lead}/TB-{shift(stretch, preroll, form.rate) / 10**6:.6f}/TB"
+    aspect = f"setsar={form.aspect.numerator}/{form.aspect.denominator}"
+    fitted = [*_fitted(stretch.chunk, form), aspect, "settb=AVTB", f"setpts={moved}"]
+    outputs = ["-map", f"0:{stretch.chunk.picture}", "-c:v", "ffv1", "-fps_mode", "passthrough"]
+    outputs += ["-vf", ",".join([*fitted, "select=gte(t\\,0)"])]
+    if stretch.chunk.sound is not None:
+        outputs += ["-map", f"0:{stretch.chunk.sound}", "-c:a", "pcm_f32le"]
+        outputs += ["-af", f"asettb=AVTB,asetpts={moved},aselect=gte(t\\,0)"]
+    seconds = lead + float((stretch.count + 1) / form.rate) + 1
+    return [
+        *("-loglevel", "error", "-max_error_rate", "1"),
+        *input_words(stretch, preroll, form.rate, turns=True),
+        *(*outputs, "-t", f"{seconds:.6f}", "-f", "nut", name),
+    ]
+
+
+def fit_filters(
+    size: tuple[int, int], aspect: Fraction, *, kept_size: tuple[int, int]
+) -> list[str]:
+    """Filters that fit each picture into one size, between bars where its shape differs.
+
+    A file may change its size, its pixels' shape and its format on the way, so the sizes are
+    expressions that ffmpeg evaluates anew for each picture.
+
+    Args:
+        size: width and height to fit into.
+        aspect: width of a pixel by its height.
+        kept_size: pictures of this size keep their pixels. What comes out has this size, of which
+            an odd side is one longer.
+    """
+    canvas = [side + side % 2 for side in kept_size]  # pad knows even sizes only
+    shape = f"iw*sar/ih/{float(aspect):.9g}"  # width by height, in pixels of that aspect
+    width = f"2*max(1,round(min({size[0]},{size[1]}*{shape})/2))"
+    height = f"2*max(1,round(min({size[1]},{size[0]}/({shape}))/2))"
+    same_shape = f"lt(abs(sar-{float(aspect):.9g}),0.000001)"
+    same = f"eq(iw,{kept_size[0]})*eq(ih,{kept_size[1]})*{same_shape}"
+    return [
+        f"scale=w='if({same},iw,{width})':h='if({same},ih,{height})':eval=frame:out_range=tv",
+        "format=yuv420p",
+        f"pad={canvas[0]}:{canvas[1]}:-1:-1:eval=frame",
+    ]
+
+
+def _sound_graph(piece: Piece, form: Form, prerolls: Sequence[int], num_samples: int) -> list[str]:
+    """Each stretch's sound is as long as its pictures; the last filter mends roundings."""
+    graph, number, ends = [], 0, []
+    for place, side in enumerate(piece.sides):
+        labels = ""
+        for stretch in side:
+            graph.append(f"{_sound_chain(stretch, number, prerolls[number], form)}[a{number}]")
+            labels += f"[a{number}]"
+            number += 1
+        fade = _sound_fade(place, num_samples) if len(piece.sides) == 2 else ""
+        graph.append(f"{labels}concat=n={len(side)}:v=0:a=1{fade}[sound{place}]")
+        ends.append(f"[sound{place}]")
+    mix = f"amix=inputs={len(ends)}:normalize=0," if len(ends) == 2 else ""
+    graph.append(f"{''.join(ends)}{mix}apad,atrim=end_sample={num_samples}[sound]")
+    return graph
+
+
+def _sound_fade(place: int, num_samples: int) -> str:
+    """Of equal power, so that the sum is as loud as either."""
+    return f",afade=t={'in' if place else 'out'}:ss=0:ns={num_samples}:curve=qsin"
+
+
+def _sound_chain(stretch: Stretch, number: int, preroll: int, form: Form) -> str:
+    num_samples, layout = form.samples(stretch.count), f"channel_layouts={form.layout}"
+    if stretch.chunk.sound is None:
+        source = f"anullsrc=r={form.sample_rate}:cl={form.layout}"
+        return f"{source},atrim=end_sample={num_samples},aformat=sample_fmts=fltp:{layout}"
+    before = shift(stretch, preroll, form.rate)
+    filters = [
+        *("asettb=AVTB", f"asetpts=PTS-{before}", "atrim=start=0"),
+        f"aresample={form.sample_rate}:async=1:first_pts=0",
+        *(f"aformat=sample_fmts=fltp:{layout}", "apad", f"atrim=end_sample={num_samples}"),
+        f"asetpts=N/{form.sample_rate}/TB",
+    ]
+    return f"[{number}:{stretch.chunk.sound}]{','.join(filters)}"

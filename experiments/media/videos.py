@@ -1,0 +1,212 @@
+"""Which videos are meant by some paths, and what their results are called."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from preprocess.errors import PreprocessError
+from preprocess.sources.clips import FolderListing, is_video_name, list_videos
+
+ANNOTATED = ".annotated.mp4"
+TABLES = ("predictions", "failures", "all_videos")
+"""Names, without suffix, that no video's results have."""
+_RESULT_SUFFIXES = (".csv", ".json", ".png", ".part", ANNOTATED)
+
+
+@dataclass(frozen=True)
+class Video:
+    """One video to look at.
+
+    Args:
+        path: the file, or a folder of its frames.
+        source: the last parts of its path, with forward slashes, which name it.
+        results: path of its results without a suffix, below the folder of results.
+    """
+
+    path: Path
+    source: str
+    results: str
+
+
+@dataclass(frozen=True)
+class FoundVideos:
+    """The videos that some paths name.
+
+    Args:
+        videos: each once, those of a folder sorted by name.
+        notices: what was left out of each folder and why, for a person.
+    """
+
+    videos: list[Video]
+    notices: list[str]
+
+
+def find_videos(
+    paths: Iterable[str | os.PathLike[str]], out: Path, *, recursive: bool = True
+) -> FoundVideos:
+    """The videos that some paths name.
+
+    A file is taken whatever its name. A folder stands for all videos in it and in the folders
+    below, folders of frame000001.jpg and on among them. A path that is not there may be a pattern,
+    such as `videos/*_left.mp4`; `**` goes through all folders. Of what matches, files without a
+    video's name and folders without videos are left out. Annotated videos that lie in `out`
+    are none.
+
+    Results are called like the video, less its suffix, below the folder that was named. Where
+    two would have one name, they keep the suffix, or have the folders before them in theirs.
+
+    Args:
+        paths: files, folders and patterns.
+        out: folder of results.
+        recursive: whether folders below a folder count.
+
+    Raises:
+        PreprocessError: if a path does not exist or holds no video.
+    """
+    search = _Search(_absolute(out), recursive)
+    for path in paths:
+        search.add(Path(path))
+    found = search.found
+    sources = _told_apart(list(found.items()))
+    stems = [_stem(path, source) for path, source in zip(found, sources, strict=True)]
+    count = Counter(stems)
+    taken = {*sources, *TABLES}
+    videos = [
+        Video(path, _encodable(source), source if count[stem] > 1 or stem in taken else stem)
+        for path, source, stem in zip(found, sources, stems, strict=True)
+    ]
+    return FoundVideos(videos, search.notices)
+
+
+@dataclass
+class _Search:
+    """Videos found so far, with how many of their last parts name them."""
+
+    out: Path
+    recursive: bool
+    found: dict[Path, int] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+
+    def add(self, path: Path) -> None:
+        """Take the videos of one path.
+
+        Raises:
+            PreprocessError: if it does not exist or holds no video.
+        """
+        whole = _absolute(path)
+        if whole.is_dir():
+            self._add_folder(path, whole)
+        elif self._is_annotated(whole):
+            self.notices.append(f"{path}: left out, as it is the result of another run.")
+        elif whole.is_file():
+            self.found.setdefault(whole, 1)
+        elif whole.exists():
+            raise PreprocessError(f"{path} is neither a file nor a folder.")
+        elif glob.has_magic(str(path)):
+            self._add_matches(path)
+        else:
+            raise PreprocessError(f"There is no video or folder {path}.")
+
+    def _add_matches(self, pattern: Path) -> None:
+        """Take the videos among what matches a pattern; what is none is left out.
+
+        Raises:
+            PreprocessError: if nothing is left, or a folder cannot be listed.
+        """
+        matches = [Path(match) for match in sorted(glob.glob(str(pattern), recursive=True))]
+        folders = [match for match in matches if match.is_dir()]
+        others = [
+            match for match in matches if not match.is_dir() and not is_video_name(match.name)
+        ]
+        left_out = FolderListing()
+        left_out.leave_out(
+            match.name
+            for match in others
+            if match.parent not in folders  # the folder's own notice has the rest
+            and not self._is_result(_absolute(match))
+        )
+        said = [left_out.notice] if left_out.notice else []
+        empty = [folder for folder in folders if not self._list(_absolute(folder))[0]]
+        if empty:
+            some = "1 folder holds" if len(empty) == 1 else f"{len(empty)} folders hold"
+            said.append(f"Left out: {some} no videos.")
+        for folder in empty:
+            said += [f"{folder}: {notice}" for notice in self._list(_absolute(folder))[1]]
+        skipped = {*others, *empty}
+        wanted = [match for match in matches if match not in skipped]
+        if not wanted:
+            rule = f"There is no video or folder that matches {pattern}."
+            named = "A file that is named without a pattern is taken whatever its name."
+            raise PreprocessError(" ".join([rule, *said, *([named] if others else [])]))
+        if said:
+            self.notices.append(f"{pattern}: {' '.join(said)}")
+        for match in wanted:
+            self.add(match)
+
+    def _list(self, whole: Path) -> tuple[list[str], list[str]]:
+        """The videos of a folder, relative to it, and what was left out and why."""
+        listing = list_videos(whole, is_expected=lambda source: self._is_result(whole / source))
+        sources = sorted([*listing.videos, *listing.frame_folders])
+        sources = [source for source in sources if not self._is_annotated(whole / source)]
+        said = [listing.notice] if listing.notice else []
+        below = [source for source in sources if "/" in source]
+        if below and not self.recursive:
+            videos = "1 video lies" if len(below) == 1 else f"{len(below)} videos lie"
+            said.append(f"{videos} in folders below; add --recursive to take them too.")
+            sources = [source for source in sources if "/" not in source]
+        return sources, said
+
+    def _add_folder(self, path: Path, whole: Path) -> None:
+        sources, said = self._list(whole)
+        if not sources:
+            rule = (
+                "Name a video, a folder of videos, or one of a video's frames, frame000001.jpg and "
+                "on."
+            )
+            raise PreprocessError(" ".join([f"No videos found in {path}.", *said, rule]))
+        if said:
+            self.notices.append(f"{path}: {' '.join(said)}")
+        for source in sources:
+            if source == ".":
+                self.found.setdefault(whole, 1)
+            else:
+                self.found.setdefault(whole / source, source.count("/") + 1)
+
+    def _is_annotated(self, path: Path) -> bool:
+        return path.name.endswith(ANNOTATED) and self.out in path.parents
+
+    def _is_result(self, path: Path) -> bool:
+        return path.name.endswith(_RESULT_SUFFIXES) and self.out in path.parents
+
+
+def _absolute(path: Path) -> Path:
+    """Without `..`, so that the last parts are names."""
+    return Path(os.path.abspath(path))
+
+
+def _told_apart(found: Sequence[tuple[Path, int]]) -> list[str]:
+    """The last parts of each path, as many as were asked for, or more until all differ."""
+    lengths = [num_parts for _, num_parts in found]
+    while True:
+        names = [
+            "/".join(path.parts[1:][-length:])
+            for (path, _), length in zip(found, lengths, strict=True)
+        ]
+        count = Counter(names)
+        if len(count) == len(names):
+            return names
+        lengths = [length + (count[name] > 1) for name, length in zip(names, lengths, strict=True)]
+
+
+def _stem(path: Path, source: str) -> str:
+    return source if path.is_dir() else str(PurePosixPath(source).with_suffix(""))
+
+
+def _encodable(source: str) -> str:
+    """A name that is not valid UTF-8 with codes for what is wrong in it."""
+    return os.fsencode(source).decode(errors="backslashreplace")

@@ -1,0 +1,276 @@
+"""Image models by name or file, each with its own preprocessing, as one kind of thing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from tyro.conf import arg
+
+from common.command_line import did_you_mean
+from experiments.classify.tables import SEED_TOP, Columns
+from preprocess.video.transforms import FrameFit
+
+Policy = Literal["float32", "mixed_bfloat16"]
+Scaling = Literal["none", "unit", "tf", "torch", "caffe"]
+Predict = Callable[[NDArray[Any]], NDArray[np.float32]]
+WEIGHTS_SUFFIXES = (".npy", ".npz", ".safetensors", ".h5")
+# keras.applications, whose import takes seconds.
+APPLICATIONS = (
+    *("convnextbase", "convnextlarge", "convnextsmall", "convnexttiny", "convnextxlarge"),
+    *("densenet121", "densenet169", "densenet201"),
+    *("efficientnetb0", "efficientnetb1", "efficientnetb2", "efficientnetb3", "efficientnetb4"),
+    *("efficientnetb5", "efficientnetb6", "efficientnetb7"),
+    *("efficientnetv2b0", "efficientnetv2b1", "efficientnetv2b2", "efficientnetv2b3"),
+    *("efficientnetv2l", "efficientnetv2m", "efficientnetv2s"),
+    *("inceptionresnetv2", "inceptionv3", "mobilenet", "mobilenetv2"),
+    *("nasnetlarge", "nasnetmobile"),
+    *("resnet101", "resnet101v2", "resnet152", "resnet152v2", "resnet50", "resnet50v2"),
+    *("vgg16", "vgg19", "xception"),
+)
+ALEXNET_FITS = {
+    # Pictures are stretched to 256x256 and the middle 227x227 is seen, as Caffe's tools do.
+    "caffe": FrameFit((227, 227), margin=(14, 14, 15, 15)),
+    "seed": FrameFit((227, 227), crop="aspect", interpolation="area", centred=True),
+}
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which model, and how it sees pictures."""
+
+    model: str = "alexnet"
+    """alexnet, the name of a keras.applications model (mobilenet, resnet50, ...), or a .keras or
+    .onnx file."""
+    weights: Annotated[Path | None, arg(aliases=["-w"])] = None
+    """File of weights; not for .keras and .onnx files."""
+    variant: Literal["caffe", "seed"] = "caffe"
+    """AlexNet as the Caffe model, or as the original script has it."""
+    alpha: float | None = None
+    """Width of a MobileNet; by default that of its weights."""
+    size: int | None = None
+    """Side of the pictures, for models that take several."""
+    labels: Path | None = None
+    """File of class names, one a line; ImageNet's where a model has 1,000 classes."""
+    scaling: Scaling = "none"
+    """Of the pixels given to a .keras or .onnx file: none, 0 to 255; unit, 0 to 1; tf, -1 to 1;
+    torch or caffe, ImageNet's mean subtracted in their ways."""
+    policy: Policy = "float32"
+    """Arithmetic of the layers."""
+
+
+@dataclass(frozen=True)
+class ImageModel:
+    """A classifier of frames.
+
+    Args:
+        name: for people.
+        fit: what pictures are made into.
+        class_names: unique, one a class.
+        predict: frames (batch_size, H, W, 3) to probabilities (batch_size, classes).
+        settings: all that the probabilities depend on, as JSON.
+        keras_model: from frames to probabilities, where it is one of Keras's.
+    """
+
+    name: str
+    fit: FrameFit
+    class_names: list[str]
+    predict: Predict
+    settings: dict[str, Any]
+    keras_model: Any = field(default=None, repr=False)
+
+
+def check_options(options: ModelOptions) -> None:
+    """See that the model is known and its files are there, before anything heavy is imported.
+
+    Raises:
+        ValueError: if not.
+    """
+    path = Path(options.model)
+    is_file = is_model_file(options.model)
+    name = options.model.lower()
+    if not is_file and name != "alexnet" and name not in APPLICATIONS:
+        known = ", ".join(APPLICATIONS)
+        told = (
+            f"--model must be alexnet, a .keras or .onnx file, or one of {known}. Received "
+            f"{options.model!r}."
+        )
+        raise ValueError(f"{told} {did_you_mean(name, ('alexnet', *APPLICATIONS))}".strip())
+    if options.alpha is not None and options.alpha <= 0:
+        raise ValueError(f"--alpha must be greater than 0. Received {options.alpha:g}.")
+    if options.size is not None and options.size < 1:
+        raise ValueError(f"--size must be at least 1. Received {options.size}.")
+    if is_file and not path.is_file():
+        raise ValueError(f"--model names a file that is not there: {path}.")
+    if is_file and options.weights is not None:
+        raise ValueError(f"{path} holds its own weights; leave out --weights.")
+    if is_file and options.policy != "float32":
+        raise ValueError(f"--policy is for models built here; {path} holds its own arithmetic.")
+    if not is_file and options.scaling != "none":
+        raise ValueError(f"--scaling is for .keras and .onnx files; {options.model} has its own.")
+    if not is_file and options.weights is None:
+        fetch = (
+            "python -m weights fetch alexnet"
+            if options.model == "alexnet"
+            else ("see python -m weights list")
+        )
+        raise ValueError(f"{options.model} needs a file of --weights. To get one: {fetch}.")
+    for given in (options.weights, options.labels):
+        if given is not None and not given.is_file():
+            raise ValueError(f"There is no file {given}.")
+    if options.weights is not None and options.weights.suffix not in WEIGHTS_SUFFIXES:
+        raise ValueError(
+            f"--weights must end in {', '.join(WEIGHTS_SUFFIXES)}. Received {options.weights}."
+        )
+    if options.labels is not None and not lines_of(options.labels):
+        raise ValueError(f"--labels must hold a name a line. {options.labels} holds none.")
+
+
+def load_model(
+    options: ModelOptions, *, batch_size: int, fused: bool = True, threads_a_batch: int = 1
+) -> ImageModel:
+    """Build or read a model, with its weights and class names.
+
+    Args:
+        options: checked by `check_options`.
+        batch_size: of the frames that `predict` is given: always as many, so that a frame's
+            probabilities depend on no other frame.
+        fused: let AlexNet take short cuts that cannot be exported.
+        threads_a_batch: of ONNX Runtime; TensorFlow has its own by then.
+
+    Raises:
+        ValueError, WeightsError, OSError: if a file does not hold what it should.
+    """
+    if options.model.endswith(".onnx"):
+        from experiments.models.onnx_image_models import load_onnx
+
+        return load_onnx(options, batch_size, threads_a_batch)
+    from experiments.models.keras_image_models import (
+        alexnet,
+        compile_model,
+        keras_application,
+        keras_file,
+    )
+
+    if options.model == "alexnet":
+        model = alexnet(options, fused=fused)
+        fit = ALEXNET_FITS[options.variant]
+    else:
+        is_file = options.model.endswith(".keras")
+        model = keras_file(options) if is_file else keras_application(options)
+        fit = FrameFit(model.input_shape[2:0:-1], crop="aspect", interpolation="smooth")
+    num_classes = model.output_shape[-1]
+    return ImageModel(
+        name=model.name,
+        fit=fit,
+        class_names=class_names(options.labels, num_classes),
+        predict=compile_model(model, batch_size, fit),
+        settings=model_settings(options),
+        keras_model=model,
+    )
+
+
+def is_model_file(model: str) -> bool:
+    """Whether `--model` names a file, rather than a network known here."""
+    return Path(model).suffix in (".keras", ".onnx")
+
+
+def model_files(options: ModelOptions) -> list[Path]:
+    """The files that a model is read from."""
+    own = Path(options.model) if is_model_file(options.model) else None
+    return [path for path in (own, options.weights, options.labels) if path is not None]
+
+
+def model_settings(options: ModelOptions) -> dict[str, Any]:
+    """What probabilities depend on; files by their contents."""
+    settings: dict[str, Any] = {"model": options.model, "policy": options.policy}
+    if options.model == "alexnet":
+        settings["variant"] = options.variant
+    files = {"model_sha256": Path(options.model), "weights_sha256": options.weights}
+    # A width that is not given is that of the weights, which are told by their contents.
+    settings |= {"alpha": options.alpha or 1.0, "size": options.size, "scaling": options.scaling}
+    files |= {"labels_sha256": options.labels}
+    for name, path in files.items():
+        if path is not None and path.is_file():
+            with path.open("rb") as file:
+                settings[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return settings
+
+
+def require_classes(model: ImageModel, top: int | None, columns: Columns) -> None:
+    """See that a model has as many classes as a row shows.
+
+    Args:
+        model: which one.
+        top: classes a row; None for five, or as many as there are.
+        columns: of the CSV; the original's are of five classes.
+
+    Raises:
+        ValueError: if not.
+    """
+    check_num_classes(len(model.class_names), model.name, top, columns)
+
+
+def check_num_classes(num_classes: int, name: str, top: int | None, columns: Columns) -> None:
+    """Refuse more classes a row than a model has.
+
+    Args:
+        num_classes: of the model.
+        name: of the model, for the message.
+        top, columns: those of `require_classes`.
+
+    Raises:
+        ValueError: if the model has too few classes.
+    """
+    if top is not None and top > num_classes:
+        raise ValueError(
+            f"--top must be at most the {num_classes} classes of {name}. Received {top}."
+        )
+    if columns == "seed" and num_classes < SEED_TOP:
+        raise ValueError(
+            f"--columns seed has {SEED_TOP} classes a row. {name} has {num_classes}; leave it out."
+        )
+
+
+def class_names(labels: Path | None, num_classes: int) -> list[str]:
+    """One unique name a class.
+
+    Raises:
+        ValueError: if the file has another number of lines, or there is none for these classes.
+    """
+    if labels is not None:
+        names = lines_of(labels)
+        if len(names) != num_classes:
+            raise ValueError(
+                f"--labels must hold a line for each of {num_classes} classes. {labels} holds "
+                f"{len(names)}."
+            )
+    elif num_classes == 1000:
+        from weights.imagenet import imagenet_classes
+
+        names = [known.name for known in imagenet_classes()]
+    else:
+        raise ValueError(f"--labels is needed for a model of {num_classes} classes.")
+    count = Counter(names)
+    return [f"{name} [{i}]" if count[name] > 1 else name for i, name in enumerate(names)]
+
+
+def inference_dtype(policy: str) -> str:
+    """The policy under which AlexNet is built: nothing is trained, so weights are kept in the
+    type they are multiplied in, which halves what is read of them."""
+    return "bfloat16" if policy == "mixed_bfloat16" else policy
+
+
+def lines_of(labels: Path) -> list[str]:
+    """The class names of a file, less empty lines."""
+    try:
+        lines = labels.read_text("utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise ValueError(f"--labels must be a text file in UTF-8. {labels} is not.") from None
+    return [line.strip() for line in lines if line.strip()]

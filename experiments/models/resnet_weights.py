@@ -1,0 +1,108 @@
+"""A ResNet's features: the network without its last layer, with weights from a file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.models.keras_files import KerasFileError, load_keras_weights
+from weights.errors import WeightsError
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+
+_KERAS_WEIGHTS = ".weights.h5"
+_IMAGENET_CLASSES = 1000
+_BLOCK_KERNEL = re.compile(r"layer[1-4]_[0-9]+_conv[1-3]/kernel")
+
+
+def read_resnet(file: Path, depth: int, *, last_layer: bool = False) -> dict[str, np.ndarray]:
+    """A ResNet's arrays by layer/variable, without those of its last layer.
+
+    Args:
+        file: what `python -m weights convert` wrote (.weights.h5, .safetensors), torchvision's
+            own file (.pth, .safetensors), or a checkpoint of such a network (.pth.tar).
+        depth: of the ResNet in the file.
+        last_layer: with those of its last layer, `fc/kernel` and `fc/bias`.
+
+    Raises:
+        WeightsError: if the file cannot be read, or is that of another network.
+    """
+    from weights.arrays import read_arrays
+    from weights.resnet import resnet_arrays
+
+    if file.name.endswith(_KERAS_WEIGHTS):
+        arrays = _keras_arrays(file, depth)
+    else:
+        arrays = read_arrays(file)
+        if not any("/" in name for name in arrays):
+            arrays = resnet_arrays(arrays)
+    if last_layer:
+        return arrays
+    return {name: array for name, array in arrays.items() if not name.startswith("fc/")}
+
+
+def require_resnet(file: Path, depth: int) -> None:
+    """Refuse a file that `load_resnet` would refuse, without TensorFlow, before long work.
+
+    Of a .weights.h5 file only that it is there is seen.
+
+    Raises:
+        ValueError: if it cannot be read, or is not that of a ResNet of this depth.
+    """
+    if not file.is_file():
+        raise ValueError(f"--weights must be a file. There is no {file}.")
+    if file.name.endswith(_KERAS_WEIGHTS):
+        return
+    try:
+        arrays = read_resnet(file, depth)
+    except WeightsError as error:
+        raise ValueError(f"--weights {file} do not fit a ResNet-{depth}: {error}") from error
+    convolutions = [name for name in arrays if _BLOCK_KERNEL.fullmatch(name)]
+    found = len(convolutions) + 2  # a ResNet is called for its layers: conv1, those, and fc
+    if found != depth:
+        raise ValueError(
+            f"--weights {file} do not fit a ResNet-{depth}: they have {found} layers. Give --depth "
+            f"{found}, or another file."
+        )
+
+
+def load_resnet(
+    depth: int, file: Path | None, *, input_shape: tuple[int, int, int], policy: str
+) -> keras.Model:
+    """A ResNet of pixels, uint8 (N, H, W, 3), to features, (N, 512 or 2048).
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        file: of its weights, as `read_resnet` takes it; None for random ones.
+        input_shape: (H, W, 3).
+        policy: of its layers.
+
+    Raises:
+        ValueError: if the file does not fit.
+    """
+    from ttrnn.models.resnet import build_resnet
+    from weights.assign import assign_arrays
+
+    model = build_resnet(depth, None, input_shape=input_shape, normalize=True, dtype=policy)
+    if file is None:
+        return model
+    try:
+        assign_arrays(model, read_resnet(file, depth))
+    except WeightsError as error:
+        raise ValueError(f"--weights {file} do not fit a ResNet-{depth}: {error}") from error
+    return model
+
+
+def _keras_arrays(file: Path, depth: int) -> dict[str, np.ndarray]:
+    from ttrnn.models.resnet import build_resnet
+    from weights.assign import model_arrays
+
+    model: Any = build_resnet(depth, _IMAGENET_CLASSES)
+    try:
+        load_keras_weights(model, file)
+    except KerasFileError as error:
+        raise WeightsError(str(error)) from error
+    return model_arrays(model)

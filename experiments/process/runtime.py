@@ -1,0 +1,213 @@
+"""The process: thread pools, log noise, seeds and signals. Set before TensorFlow's first operation.
+
+The only module that touches any of them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from common.command_line import did_you_mean
+from experiments.process.recommendations import find_recommendation
+from preprocess.system.machine import Machine, read_machine
+from preprocess.system.stopping import answer_signals as answer_signals
+from preprocess.video.messages import captured_stderr
+
+MANY = 2**16
+"""Pieces of work, such as the chunks of a tensor train's product."""
+# Independent pieces in which a kind of work comes. Batches of pictures: each takes memory, some
+# 0.3 GB of AlexNet's activations.
+_PIECES = {"tt-train": MANY, "alexnet": 8, "resnet": 8, "classify": 8}
+_THREADS_A_HEAP = 8
+_CORES_A_DECODER = 8  # AlexNet on so many takes fewer frames than one decoder gives
+ALL_CPUS = "all"
+
+
+@dataclass(frozen=True)
+class Threads:
+    """Sizes of TensorFlow's two thread pools, and where their threads run."""
+
+    intra_op: int
+    """Threads that share one operation."""
+    inter_op: int
+    """Operations that run at the same time."""
+    cpus: str = ALL_CPUS
+    """Logical CPUs: all, cores (one a physical core), or node0 and so on (a NUMA node's)."""
+    jobs: int | None = None
+    """Processes that decode videos beside it, where that was measured too."""
+    source: str = field(default="as given", compare=False)
+    """Where the numbers come from, in words."""
+
+    def __str__(self) -> str:
+        where = "" if self.cpus == ALL_CPUS else f" on CPUs: {self.cpus}"
+        return f"threads intra,inter {self.intra_op},{self.inter_op}{where} ({self.source})"
+
+
+def choose_threads(text: str, *, workload: str | None = None) -> Threads:
+    """`auto` or `INTRA,INTER` to pool sizes.
+
+    Args:
+        text: `auto` is what `python -m experiments.threads` has found best for this work on this
+            machine; where it has not been asked, `default_threads`.
+        workload: the kind of work, by its name there; None for any other.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if text != "auto":
+        return Threads(*parse_pair(text, "--threads must be auto or INTRA,INTER"))
+    machine = read_machine()
+    kept = find_recommendation(workload, machine) if workload else None
+    if kept is None or "intra_op" not in kept.setting:
+        return default_threads(machine, workload)
+    return Threads(**kept.setting, source=f"measured on {kept.measured_on}: {kept.report}")
+
+
+def default_threads(machine: Machine, workload: str | None = None) -> Threads:
+    """What does well by what is known of the machine: as many threads as physical cores.
+
+    Work in independent pieces has the cores dealt out among the pieces, since pieces that do not
+    share their work never wait for one another.
+
+    Args:
+        machine: its cores and its quota.
+        workload: the kind of work; None for any whose operations are large and come in turn.
+    """
+    cores = machine.num_cores
+    source = f"default for {cores} core{'s' * (cores > 1)}"
+    pieces = _PIECES.get(workload or "")
+    if pieces is None:
+        return Threads(cores, min(2, cores), source=source)
+    inter_op = min(cores, pieces)
+    jobs = max(2, cores // _CORES_A_DECODER) if workload == "classify" else None
+    return Threads(cores // inter_op, inter_op, jobs=jobs, source=source)
+
+
+def parse_pair(text: str, rule: str) -> tuple[int, int]:
+    """`18,36` to (18, 36).
+
+    Raises:
+        ValueError: for anything else; the message begins with the rule.
+    """
+    match = re.fullmatch(r"([1-9]\d{0,3}),([1-9]\d{0,3})", text)
+    if match is None:
+        told = f"{rule}, e.g. 18,36. Received {text!r}."
+        raise ValueError(f"{told} {did_you_mean(text, ['auto'])}".strip())
+    return int(match[1]), int(match[2])
+
+
+def choices_of_cpus(machine: Machine) -> dict[str, tuple[int, ...]]:
+    """Names and members of the sets of logical CPUs that a machine offers; equal ones once."""
+    found = {ALL_CPUS: machine.usable, "cores": tuple(core[0] for core in machine.cores)}
+    found |= {f"node{number}": node for number, node in enumerate(machine.numa_nodes)}
+    members = list(found.values())
+    return {name: cpus for i, (name, cpus) in enumerate(found.items()) if cpus not in members[:i]}
+
+
+def configure(threads: Threads, *, seed: int, deterministic: bool = True) -> None:
+    """Import TensorFlow with these pools, quietly, and with one seed.
+
+    Call it once, before anything else imports TensorFlow or Keras.
+
+    Args:
+        threads: sizes of the pools, and where they run.
+        seed: of all that is drawn.
+        deterministic: whether operations must give the same bits each time, with the same pools.
+    """
+    stay_on(threads.cpus)
+    _keep_freed_memory(threads)
+    hush()
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    with _greetings_held_back():
+        import keras
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()  # looks for a GPU, and complains where there is none
+    tf.config.threading.set_intra_op_parallelism_threads(threads.intra_op)
+    tf.config.threading.set_inter_op_parallelism_threads(threads.inter_op)
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(seed)
+
+
+def has_gpus() -> bool:
+    """Whether TensorFlow finds any."""
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def pools_in_force() -> dict[str, int]:
+    """What TensorFlow itself says of its pools; nothing where it is not in use."""
+    if "tensorflow" not in sys.modules:
+        return {}
+    threading = sys.modules["tensorflow"].config.threading
+    return {
+        "tensorflow_intra_op": threading.get_intra_op_parallelism_threads(),
+        "tensorflow_inter_op": threading.get_inter_op_parallelism_threads(),
+    }
+
+
+def stay_on(cpus: str) -> None:
+    """Let this process, and what it starts, run on these logical CPUs alone.
+
+    Raises:
+        ValueError: if the machine does not have them.
+    """
+    if cpus == ALL_CPUS:
+        return
+    choices = choices_of_cpus(read_machine())
+    if cpus not in choices:
+        raise ValueError(f"CPUs must be one of {', '.join(choices)} here. Received {cpus!r}.")
+    os.sched_setaffinity(0, choices[cpus])
+
+
+def hush() -> None:
+    """Let TensorFlow say nothing but errors, here and in processes started from here."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def _keep_freed_memory(threads: Threads) -> None:
+    """Let glibc reuse freed memory instead of giving it back to the system each time.
+
+    A batch's buffers are hundreds of megabytes; mapped afresh for every batch, their page faults
+    took longer than reading the shards. Training on the demo set: 5,200 frames/s instead of
+    3,500 on 2 virtual cores.
+
+    Of itself glibc has up to eight heaps a core, and each keeps the most it ever held: training at
+    160x120 had 2.7 GiB after 280 epochs, and with one heap 1.5 GiB after 300 in the same time.
+    So threads share heaps, but not so many one that they would often wait for each other.
+
+    Elsewhere than on glibc nothing is done.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    # Parameters, as malloc.h numbers them.
+    trim_threshold, top_pad, mmap_max, arena_max = -1, -2, -4, -8
+    mallopt(arena_max, max(2, threads.intra_op * threads.inter_op // _THREADS_A_HEAP))
+    mallopt(mmap_max, 0)
+    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(top_pad, 2**26)
+
+
+@contextmanager
+def _greetings_held_back() -> Iterator[None]:
+    """Keep back what TensorFlow writes to file descriptor 2 while it is imported.
+
+    Its log level is not yet in force then. Where the import fails, all of it is shown.
+    """
+    with captured_stderr() as messages:
+        try:
+            yield
+        except BaseException:
+            messages.seek(0)
+            sys.stderr.write(messages.read().decode(errors="replace"))
+            raise

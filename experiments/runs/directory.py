@@ -1,0 +1,262 @@
+"""Read what a run leaves in `runs/<name>/`: config.json, metrics.csv, predictions.csv, result.json.
+
+A run that failed or was killed lacks some of them; what is missing is None, never invented.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from experiments.runs.files import RunFileError, read_object, read_table
+
+_FIXED_COLUMNS = {  # and their types in Arrow's words
+    "clip": "string",
+    "group": "string",
+    "num_frames": "int64",
+    "label": "string",
+    "predicted": "string",
+    "correct": "bool",
+    "confidence": "double",
+}
+_PROBABILITY = "p_"
+CLIP_MODEL = "model.json"
+"""Beside a trained model: what it is made of. A run that has it is finished."""
+_PARTIAL = ".partial-"  # then the writing process's number, and the name it is to have
+_RUN_FILES = ("config.json", "metrics.csv", "predictions.csv", "result.json")
+
+History = dict[str, npt.NDArray[np.float64]]  # column of metrics.csv -> (epochs,)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The test clips and what the model said of them: one entry a clip, N in all."""
+
+    class_names: list[str]  # C
+    clips: list[str]  # source paths
+    groups: list[str]
+    num_frames: npt.NDArray[np.int64]  # (N,)
+    labels: npt.NDArray[np.int64]  # (N,)
+    probabilities: npt.NDArray[np.float64]  # (N, C)
+
+    @cached_property
+    def predicted(self) -> npt.NDArray[np.int64]:
+        """(N,) the most probable class."""
+        return self.probabilities.argmax(axis=1)
+
+    @cached_property
+    def confidence(self) -> npt.NDArray[np.float64]:
+        """(N,) the probability of the predicted class."""
+        return self.probabilities.max(axis=1)
+
+    @cached_property
+    def correct(self) -> npt.NDArray[np.bool_]:
+        """(N,) whether the predicted class is the true one."""
+        return self.predicted == self.labels
+
+    @cached_property
+    def true_probability(self) -> npt.NDArray[np.float64]:
+        """(N,) the probability of the true class."""
+        return np.take_along_axis(self.probabilities, self.labels[:, None], axis=1)[:, 0]
+
+    @cached_property
+    def true_rank(self) -> npt.NDArray[np.int64]:
+        """(N,) the true class's place by probability; 1 is the predicted class."""
+        ranked = np.argsort(-self.probabilities, axis=1, kind="stable")  # (N, C)
+        return (ranked == self.labels[:, None]).argmax(axis=1) + 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run directory, read."""
+
+    path: Path
+    config: dict[str, Any]
+    result: dict[str, Any]
+    model: dict[str, Any]  # what was kept with a model for later use, such as the frames it saw
+    history: History | None
+    predictions: Predictions | None
+
+
+def read_run(run_dir: Path) -> Run:
+    """Read every file of a run directory that is there.
+
+    Raises:
+        FileNotFoundError: if none is.
+        RunFileError: if one is damaged.
+    """
+    if not run_dir.is_dir():
+        raise FileNotFoundError(f"a run directory is needed. Received {run_dir}, which is not one.")
+    if not any((run_dir / name).exists() for name in _RUN_FILES):
+        raise FileNotFoundError(
+            f"a run directory holds one of {', '.join(_RUN_FILES)}. {run_dir} has none; name the "
+            "directory of a run, such as runs/NAME."
+        )
+    return Run(
+        path=run_dir,
+        config=read_object(run_dir / "config.json"),
+        result=read_object(run_dir / "result.json"),
+        model=read_object(run_dir / "model.json"),
+        history=read_history(run_dir / "metrics.csv"),
+        predictions=read_predictions(run_dir / "predictions.csv"),
+    )
+
+
+def read_history(path: Path) -> History | None:
+    """metrics.csv as columns; an empty cell is NaN. None without the file or without an epoch."""
+    rows = read_table(path)
+    if not rows:
+        return None
+    columns = list(rows[0].cells)
+    if "epoch" not in columns:
+        raise RunFileError(
+            f"{path} must have the column epoch. It has {','.join(columns)[:200]}. Take it from "
+            "the run again, or remove it."
+        )
+    return {name: np.array([row.number(name) for row in rows]) for name in columns}
+
+
+def read_predictions(path: Path) -> Predictions | None:
+    """predictions.csv, classes in the order of its `p_` columns. None without the file or a row."""
+    rows = read_table(path)
+    if not rows:
+        return None
+    columns = list(rows[0].cells)
+    fixed, named = columns[: len(_FIXED_COLUMNS)], columns[len(_FIXED_COLUMNS) :]
+    if fixed != [*_FIXED_COLUMNS] or not all(name.startswith(_PROBABILITY) for name in named):
+        raise RunFileError(
+            f"{path} must have the columns {','.join(_FIXED_COLUMNS)}, then {_PROBABILITY}CLASS "
+            f"for each class. It has {','.join(columns)[:200]}."
+        )
+    names = [column.removeprefix(_PROBABILITY) for column in named]
+    return Predictions(
+        class_names=names,
+        clips=[row.cells["clip"] for row in rows],
+        groups=[row.cells["group"] for row in rows],
+        num_frames=np.array([row.whole("num_frames") for row in rows]),
+        labels=np.array([_class_index(row.cells["label"], names, path) for row in rows]),
+        probabilities=np.array(
+            [[row.number(column, low=0, high=1) for column in named] for row in rows]
+        ),
+    )
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """The inverse of `read_predictions`; label and predicted are written as class names.
+
+    The same columns go into a Parquet file beside it, typed and with all digits.
+
+    Args:
+        path: of the CSV.
+        predictions: one row each.
+    """
+    columns = _columns(predictions)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*(map(_csv_cell, column) for column in columns.values()), strict=True))
+    write_atomically(path, text.getvalue().encode())
+    write_atomically(path.with_suffix(".parquet"), _parquet(columns))
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write beside `path` and rename, so that a reader never meets half a file.
+
+    Raises:
+        OSError: if the disk does not take it; it names `path`.
+    """
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path`, whose name it takes when the block ends well.
+
+    It ends like `path`, for those who write by suffix.
+
+    Raises:
+        OSError: if the disk does not take it; it names `path`. There is then no file, or the one
+            of before.
+    """
+    partial = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
+    try:
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def remove_partials(folder: Path) -> None:
+    """Remove what processes that were killed have left half written in a folder."""
+    for path in folder.glob(f"{_PARTIAL}*-*"):
+        process = path.name.removeprefix(_PARTIAL).partition("-")[0]
+        if process.isdecimal() and not _is_alive(int(process)):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another person's
+        return True
+    return True
+
+
+def _columns(predictions: Predictions) -> dict[str, Sequence[Any] | npt.NDArray[Any]]:
+    """Of either file, each (N,)."""
+    names = np.array(predictions.class_names, object)
+    fixed = (
+        *(predictions.clips, predictions.groups, predictions.num_frames),
+        *(names[predictions.labels], names[predictions.predicted]),
+        *(predictions.correct, predictions.confidence),
+    )
+    probabilities = dict(zip(names, predictions.probabilities.T, strict=True))
+    return {
+        **dict(zip(_FIXED_COLUMNS, fixed, strict=True)),
+        **{_PROBABILITY + name: column for name, column in probabilities.items()},
+    }
+
+
+def _csv_cell(value: Any) -> Any:
+    if isinstance(value, np.bool_):
+        return int(value)
+    return f"{value:.6g}" if isinstance(value, np.floating) else value
+
+
+def _parquet(columns: dict[str, Sequence[Any] | npt.NDArray[Any]]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = {name: pa.type_for_alias(_FIXED_COLUMNS.get(name, "double")) for name in columns}
+    content = io.BytesIO()
+    pq.write_table(pa.table(columns, schema=pa.schema(types)), content)
+    return content.getvalue()
+
+
+def _class_index(text: str, names: Sequence[str], path: Path) -> int:
+    """A class by its name or, where no class has that name, by its index."""
+    if text in names:
+        return names.index(text)
+    if text.isdecimal() and int(text) < len(names):
+        return int(text)
+    raise RunFileError(
+        f"label must be one of the {len(names)} classes of the p_ columns, by name or index. "
+        f"Received {text!r} in {path}."
+    )

@@ -1,0 +1,208 @@
+"""Results as rows: the fields of result.json, and experiments/results.csv which gathers them.
+
+Rows are only ever appended; a failed attempt is a row too.
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from experiments.runs.directory import write_atomically
+
+FIELDS: dict[str, tuple[str, ...]] = dict.fromkeys(  # field of result.json -> its parts in the CSV
+    (
+        *("date", "commit", "command", "experiment", "dataset", "num_clips", "num_classes"),
+        *("chance", "split", "num_test_clips", "num_test_clips_with_sibling", "fold", "num_folds"),
+        *("seed", "recipe", "model", "maxlen", "stride", "policy", "epochs", "epochs_run"),
+        *("recipe_epochs", "batch_size"),
+        *("params", "tt_params", "compression_kernel", "compression_layer"),
+        *("accuracy", "accuracy_interval", "accuracy_top5", "accuracy_last", "accuracy_best"),
+        *("validation_accuracy", "train_accuracy", "frames_per_second", "wall_seconds"),
+        *("peak_rss_bytes", "machine", "versions", "status"),
+    ),
+    (),
+)
+FIELDS["accuracy_interval"] = ("low", "high")
+FIELDS["machine"] = ("cpu", "cores", "memory_bytes", "os")
+FIELDS["versions"] = ("python", "tensorflow", "keras", "numpy", "opencv", "h5py", "av")
+
+COLUMNS = tuple(
+    column
+    for field, parts in FIELDS.items()
+    for column in ([f"{field}.{part}" for part in parts] or [field])
+)
+TEXT_COLUMNS = {
+    *("date", "commit", "command", "experiment", "dataset", "split", "recipe", "model", "policy"),
+    *("machine.cpu", "machine.os", "status"),
+    *(column for column in COLUMNS if column.startswith("versions.")),
+}
+
+# Columns that files of before do not have; their rows have None there.
+ADDED_COLUMNS = ("epochs_run", "recipe_epochs", "versions.av")
+
+Record = dict[str, Any]  # column -> text, number or None
+
+
+def append_record(result: dict[str, Any], records: Path) -> None:
+    """Append a result as one row; the header is written once.
+
+    Several processes may append at once: the file is locked, and a row is one write that is
+    taken back if it does not fit on the disk. A file that lacks added columns gets them first.
+
+    Raises:
+        ValueError: if the file has other columns, or the result other fields.
+    """
+    row = _csv_line([_cell(value) for value in flatten(result).values()])
+    records.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(records) as file:
+        content = file.read()
+        if not content:
+            row = _csv_line(COLUMNS) + row
+        elif _columns(next(csv.reader([content.decode().splitlines()[0]])), records) != COLUMNS:
+            rows = [_csv_line(map(_cell, each.values())) for each in read_records(records)]
+            row = "".join([_csv_line(COLUMNS), *rows, row])
+            write_atomically(records, row.encode())
+            return
+        if content and not content.endswith(b"\n"):
+            row = "\n" + row
+        _append_or_take_back(file.fileno(), row.encode(), length=len(content))
+
+
+def read_records(records: Path) -> list[Record]:
+    """The rows in the order in which they were recorded; empty cells are None."""
+    if not records.exists():
+        raise FileNotFoundError(
+            f"no {records} here: run this from the repository's root, or name it with --records."
+        )
+    try:
+        with records.open(newline="", encoding="utf-8") as file:
+            reader = csv.reader(file, strict=True)
+            columns = _columns(next(reader, []), records)
+            return [
+                _record(columns, cells, f"{records}, line {reader.line_num}") for cells in reader
+            ]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{records} is damaged: {error}. Take it from git again.") from error
+
+
+def flatten(result: dict[str, Any]) -> Record:
+    """A result by column: `{"machine": {"cpu": ...}}` becomes `{"machine.cpu": ...}`."""
+    refuse_unknown(result, FIELDS)
+    flat: Record = {}
+    for field, parts in FIELDS.items():
+        value = plain(result.get(field))
+        if not parts:
+            flat[field] = value
+            continue
+        named = value or {}
+        refuse_unknown(named, parts, inside=f"{field}.")
+        flat.update({f"{field}.{part}": named.get(part) for part in parts})
+    return flat
+
+
+@contextmanager
+def _locked(records: Path) -> Iterator[Any]:
+    """The file, open to read and to append, for this process alone; at its beginning."""
+    while True:
+        with records.open("a+b") as file:  # closing the file releases the lock
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not os.path.samestat(os.fstat(file.fileno()), records.stat()):
+                continue  # another process has put a file with more columns in its place
+            file.seek(0)
+            yield file
+            return
+
+
+def _append_or_take_back(descriptor: int, row: bytes, *, length: int) -> None:
+    try:
+        written = os.write(descriptor, row)
+    except OSError:
+        os.ftruncate(descriptor, length)
+        raise
+    if written != len(row):
+        os.ftruncate(descriptor, length)
+        raise OSError(f"only {written} of a row's {len(row)} bytes fitted; nothing was appended.")
+
+
+def _columns(found: Sequence[str], records: Path) -> tuple[str, ...]:
+    """The columns of a file, all or without added ones. Raises ValueError for any others."""
+    if tuple(found) == tuple(
+        name for name in COLUMNS if name in found or name not in ADDED_COLUMNS
+    ):
+        return tuple(found)
+    missing = [name for name in COLUMNS if name not in found]
+    other = [name for name in found if name not in COLUMNS]
+    raise ValueError(
+        f"{records} must have the columns of experiments.runs.records.COLUMNS, in their order. "
+        f"Missing: {missing or 'none'}; not known: {str(other)[:200] if other else 'none'}. "
+        "Record to another file, or rewrite this one's header and rows."
+    )
+
+
+def refuse_unknown(given: Iterable[str], known: Iterable[str], *, inside: str = "") -> None:
+    """Raise ValueError for a field that the records do not have."""
+    unknown = [inside + name for name in given if name not in known]
+    if unknown:
+        raise ValueError(
+            "a result holds the fields of experiments.runs.records.FIELDS. "
+            f"Received also {unknown}."
+        )
+
+
+def _csv_line(cells: Iterable[str]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(cells)
+    return buffer.getvalue()
+
+
+def _cell(value: Any) -> str:
+    """One line of text; a number in its shortest exact form; nothing for None."""
+    if value is None:
+        return ""
+    return " ".join(value.split()) if isinstance(value, str) else json.dumps(value)
+
+
+def _record(columns: Sequence[str], cells: Sequence[str], where: str) -> Record:
+    if len(cells) != len(columns):
+        raise ValueError(
+            f"a row needs {len(columns)} cells. Received {len(cells)} in {where}; "
+            "mend or remove it."
+        )
+    named = dict(zip(columns, cells, strict=True))
+    try:
+        return {name: _value(name, named.get(name, "")) for name in COLUMNS}
+    except ValueError as error:
+        raise ValueError(f"a number was expected in {where}: {error}") from error
+
+
+def _value(column: str, cell: str) -> Any:
+    if not cell:
+        return None
+    if column in TEXT_COLUMNS:
+        return cell
+    value = json.loads(cell)
+    if type(value) not in (int, float) or not abs(value) < 2**63:
+        raise ValueError(f"{cell[:80]} for {column}")
+    return value
+
+
+def plain(value: Any) -> Any:
+    """What JSON knows: NumPy values and paths turned, a number that is not finite as None."""
+    if isinstance(value, dict):
+        return {str(name): plain(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(part) for part in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,179 @@
+"""The learning rate at which a model learns fastest, by trying rising ones."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from experiments.training.step import Classifier
+
+DIVERGED = 4.0
+"""Times the lowest smoothed loss at which the loss has diverged."""
+_SHORTEST = 10
+_LEAST_FALL = 2.0  # times the scatter of the losses
+
+
+@dataclass(frozen=True)
+class RateCurve:
+    """What a learning rate did to the loss.
+
+    Args:
+        rates: of each step, rising, (num_steps,).
+        losses: of each step, before its update, (num_steps,).
+        smoothed: the losses, each with its neighbours on both sides, (num_steps,).
+        suggested: the rate at which the smoothed loss falls most steeply with the logarithm of
+            the rate, before its lowest point; None where it falls by less than twice the
+            standard deviation of the losses about it.
+        diverged: whether the loss rose so far, or to infinity, that the highest rates were not
+            tried.
+    """
+
+    rates: NDArray[np.float64]
+    losses: NDArray[np.float64]
+    smoothed: NDArray[np.float64]
+    suggested: float | None
+    diverged: bool
+
+    def __str__(self) -> str:
+        tried = f"{self.rates[0]:.1e} to {self.rates[-1]:.1e}"
+        if self.suggested is None:
+            return f"learning rates {tried}: the loss falls at none of them; suggests none"
+        return f"learning rates {tried}: the loss falls fastest at {self.suggested:.1e}"
+
+
+def find_rate(
+    classifier: Classifier,
+    train_batches: Callable[[int], Iterable[Any]],
+    *,
+    lowest: float = 1e-7,
+    highest: float = 1.0,
+    num_steps: int = 100,
+    smoothing: float = 0.8,
+) -> RateCurve:
+    """Train with rising rates, and leave the classifier as it was, to the last bit.
+
+    Its weights, the optimizer's state and the generators' are copied before and set again after,
+    whatever happens: for a while they are there twice.
+
+    Args:
+        classifier: with an optimizer without a schedule.
+        train_batches: batches of epoch e (from 0), as `experiments.training.loop.train` takes them.
+        lowest: rate of the first step.
+        highest: of the last one; between them each is a set number of times the one before.
+        num_steps: how many.
+        smoothing: how many times as heavy each further step is in a mean: of the steps so far, by
+            which the loss has diverged, and of all steps, which is the smoothed loss.
+
+    Raises:
+        ValueError: if an option is out of its range, the optimizer has a schedule, or the loss is
+            not finite from the beginning.
+
+    Reference: Smith, Cyclical Learning Rates for Training Neural Networks, WACV 2017, section 3.3;
+        the exponential rise, the smoothing and the steepest point are fastai's.
+    """
+    if not 0 < lowest < highest or num_steps < _SHORTEST or not 0 <= smoothing < 1:
+        raise ValueError(
+            f"find_rate needs 0 < lowest < highest, num_steps of {_SHORTEST} or more and smoothing "
+            f"in [0, 1). Received {lowest}, {highest}, {num_steps} and {smoothing}."
+        )
+    rates = np.geomspace(lowest, highest, num_steps)
+    losses: list[float] = []
+    with _restored(classifier):
+        for loss in _losses(classifier, train_batches, rates):
+            losses.append(loss)
+            if _has_diverged(losses, smoothing):
+                break
+    if not math.isfinite(losses[-1]):
+        losses.pop()
+    if len(losses) < 2:
+        raise ValueError(
+            "The loss of the first two steps must be finite. Received NaN or infinity; look at "
+            f"the clips and the weights, or try lower rates than {lowest:g}."
+        )
+    return _curve(rates[: len(losses)], np.array(losses), smoothing, len(losses) < num_steps)
+
+
+@contextmanager
+def _restored(classifier: Classifier) -> Iterator[None]:
+    kept = [np.array(variable.numpy()) for variable in classifier.variables]
+    try:
+        yield
+    finally:
+        for variable, value in zip(classifier.variables, kept, strict=True):
+            variable.assign(value)
+
+
+def _losses(
+    classifier: Classifier,
+    train_batches: Callable[[int], Iterable[Any]],
+    rates: NDArray[np.float64],
+) -> Iterator[float]:
+    """Of a step at each rate."""
+    batches = itertools.chain.from_iterable(map(train_batches, itertools.count()))
+    every = 0.1 if sys.stderr.isatty() else 30
+    with tqdm(rates, desc="learning rates", unit="step", mininterval=every) as bar:
+        for rate in bar:
+            _set_rate(classifier, float(rate))
+            loss, _ = classifier.train_batch(*next(batches))
+            yield loss
+
+
+def _set_rate(classifier: Classifier, rate: float) -> None:
+    try:
+        classifier.set_learning_rate(rate)
+    except TypeError as error:  # Keras's, of an optimizer with a schedule
+        raise ValueError(
+            "Learning rates can be tried with an optimizer without a schedule only. Received "
+            "one with a schedule; build it with a constant rate."
+        ) from error
+
+
+def _has_diverged(losses: list[float], smoothing: float) -> bool:
+    if not math.isfinite(losses[-1]):
+        return True
+    means = _exponential_mean(np.array(losses), smoothing)
+    return bool(means[-1] > DIVERGED * means.min())
+
+
+def _exponential_mean(values: NDArray[np.float64], smoothing: float) -> NDArray[np.float64]:
+    """Of the values so far, each `smoothing` times as heavy as the next, (N,)."""
+    total, weight, means = 0.0, 0.0, np.empty(len(values))
+    for place, value in enumerate(values.tolist()):
+        total, weight = smoothing * total + value, smoothing * weight + 1
+        means[place] = total / weight
+    return means
+
+
+def _curve(
+    rates: NDArray[np.float64], losses: NDArray[np.float64], smoothing: float, diverged: bool
+) -> RateCurve:
+    # What diverges after the lowest loss would hide the fall before it.
+    ordinary = np.minimum(losses, losses[: losses.argmin() + 1].max())
+    smoothed = _smoothed(ordinary, smoothing)
+    lowest = int(smoothed.argmin())
+    scatter = float(np.std((ordinary - smoothed)[: lowest + 1]))
+    suggested = None
+    if smoothed[0] - smoothed[lowest] > max(_LEAST_FALL * scatter, 1e-6 * smoothed[0]):
+        slopes = np.gradient(smoothed, np.log(rates))
+        suggested = float(rates[slopes[: lowest + 1].argmin()])
+    return RateCurve(rates, losses, smoothed, suggested, diverged)
+
+
+def _smoothed(values: NDArray[np.float64], smoothing: float) -> NDArray[np.float64]:
+    """The means of all values, each `smoothing` times as heavy as its neighbour that is nearer.
+
+    It moves nothing to the right, as the mean of the values so far does.
+    """
+    places = np.arange(len(values))
+    weights = smoothing ** np.abs(places[:, None] - places)  # (N, N)
+    return weights @ values / weights.sum(axis=1)

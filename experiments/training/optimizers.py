@@ -1,0 +1,116 @@
+"""A recipe's model and optimizer."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol
+
+import keras
+
+from experiments.training.recipes import Recipe
+from ttrnn import Keras2FlatGlorotUniform, factorize
+from ttrnn.models.video_rnn import build_video_rnn
+
+# The published modes of a 160x120 RGB frame; other sizes are factorized.
+_PUBLISHED_MODES = {(120 * 160 * 3, 4): (8, 20, 20, 18)}
+
+
+def build_model(
+    recipe: Recipe,
+    frame_shape: tuple[int, int, int],
+    num_classes: int,
+    *,
+    cell: str,
+    tensor_train: bool,
+    policy: str,
+    seed: int,
+) -> keras.Model:
+    """The recipe's classifier for frames of shape (height, width, 3).
+
+    The dense baseline is the same layer with a single mode: one core of rank 1, which is the
+    dense kernel itself.
+    """
+    size = math.prod(frame_shape)
+    num_modes = len(recipe.tt_output_shape)
+    modes = _PUBLISHED_MODES.get((size, num_modes)) or factorize(size, num_modes)
+    units = math.prod(recipe.tt_output_shape)
+    activation = {} if cell == "rnn" else {"recurrent_activation": recipe.recurrent_activation}
+    return build_video_rnn(
+        frame_shape,
+        num_classes,
+        cell=cell,
+        tt_input_shape=modes if tensor_train else (size,),
+        tt_output_shape=recipe.tt_output_shape if tensor_train else (units,),
+        tt_ranks=recipe.tt_rank if tensor_train else 1,
+        inputs=recipe.inputs,
+        scene=recipe.scene,
+        pooling=recipe.pooling,
+        pixel_scale=recipe.pixel_scale,
+        head_dropout=recipe.head_dropout,
+        head_l2=recipe.head_l2,
+        scene_dropout=recipe.scene_dropout,
+        kernel_initializer=_kernel_initializer(recipe, tensor_train),
+        dropout=0.0 if tensor_train else recipe.dense_input_dropout,
+        recurrent_dropout=recipe.recurrent_dropout,
+        dtype=policy,
+        seed=seed,
+        **activation,
+    )
+
+
+class OptimizerSettings(Protocol):
+    """What a recipe says of the optimizer."""
+
+    @property
+    def learning_rate(self) -> float:
+        """The highest."""
+
+    @property
+    def schedule(self) -> str:
+        """`cosine`, or any other for a constant rate."""
+
+    @property
+    def warmup_share(self) -> float:
+        """Share of all steps over which the rate of a cosine rises from 0."""
+
+    @property
+    def weight_decay(self) -> float:
+        """Apart from the gradient; 0 for Adam."""
+
+    @property
+    def clip_norm(self) -> float | None:
+        """Largest norm of all gradients together."""
+
+    @property
+    def epsilon(self) -> float:
+        """Of Adam, added to the root of the second moment."""
+
+
+def build_optimizer(recipe: OptimizerSettings, num_steps: int) -> keras.Optimizer:
+    """Adam, or AdamW with weight decay, over `num_steps` steps of the recipe's schedule."""
+    rate: Any = recipe.learning_rate
+    if recipe.schedule == "cosine":
+        rate = cosine_schedule(rate, num_steps, warmup_share=recipe.warmup_share)
+    common: Any = {"epsilon": recipe.epsilon, "global_clipnorm": recipe.clip_norm}
+    if recipe.weight_decay:
+        return keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, **common)
+    return keras.optimizers.Adam(rate, **common)
+
+
+def cosine_schedule(
+    learning_rate: float, num_steps: int, *, warmup_share: float
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """From 0 up to a rate over a share of the steps, then down to 0 as a cosine."""
+    warmup_steps = math.ceil(warmup_share * num_steps)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup_steps else learning_rate,
+        decay_steps=max(1, num_steps - warmup_steps),
+        warmup_target=learning_rate if warmup_steps else None,
+        warmup_steps=warmup_steps,
+    )
+
+
+def _kernel_initializer(recipe: Recipe, tensor_train: bool) -> Any:
+    if recipe.kernel_initializer != "keras2_flat_glorot":
+        return recipe.kernel_initializer
+    return Keras2FlatGlorotUniform() if tensor_train else "glorot_uniform"

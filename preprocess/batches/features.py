@@ -1,0 +1,269 @@
+"""What a frozen network makes of the frames of shards: computed once, then read like frames.
+
+Below a folder each store has one of its own, named by all that the features depend on. Files
+there hold the features of a few clips each; what an earlier run has finished is not computed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from common.files import (
+    TEMPORARY_GLOB,
+    SealedFile,
+    new_temporary,
+    not_written,
+    publish,
+    write_errors,
+    write_text,
+)
+from preprocess.batches.views import CropChoice, Inputs, Words, cut, foreground, read_frames
+from preprocess.errors import ShardError, WriteError
+from preprocess.shards.reader import Shards
+from preprocess.system.progress import Progress, Silent
+
+Features = NDArray[np.float32]
+Network = Callable[[NDArray[np.uint8]], Features]
+"""uint8 (N, H, W, 3), RGB, to float32 (N, num_features), each row of its frame alone."""
+
+_CLIPS_A_FILE = 16
+
+
+@dataclass(frozen=True)
+class FeatureSettings:
+    """What the features of a store depend on, besides the frames.
+
+    Args:
+        network: name and digest of the weights.
+        num_features: of a frame.
+        crops: which part of the picture the network sees.
+        crop: number of the crop, from 0.
+        num_crops: how many there are, 1 or 3.
+        inputs: the clips' frames, or their foreground.
+    """
+
+    network: str
+    num_features: int
+    crops: CropChoice
+    crop: int = 0
+    num_crops: int = 1
+    inputs: Inputs = "frames"
+
+
+class FeatureStore:
+    """The features of some clips of shards; from `compute_features`.
+
+    Args:
+        folder: of the store.
+        positions: of the clips in the shards, in the order of the files.
+        num_frames: of each of them.
+    """
+
+    def __init__(self, folder: Path, positions: Words, num_frames: Words) -> None:
+        self._folder = folder
+        self._places: dict[int, tuple[int, int, int]] = {}
+        for file, part in enumerate(_parts(np.arange(len(positions)))):
+            stops = np.cumsum(num_frames[part])
+            for i, stop in zip(part.tolist(), stops.tolist(), strict=True):
+                self._places[int(positions[i])] = (file, stop - int(num_frames[i]), stop)
+
+    def __getitem__(self, position: int) -> StoredFeatures:
+        """Of the clip at a position in the shards; KeyError if it is none of the store's."""
+        return StoredFeatures(self, *self._places[position])
+
+    def rows(self, file: int, start: int, stop: int) -> Features:
+        """Some rows of a file.
+
+        Raises:
+            ShardError: if it is damaged or gone.
+        """
+        path = _file(self._folder, file)
+        try:
+            return np.load(path, mmap_mode="r", allow_pickle=False)[start:stop]
+        except (OSError, ValueError, EOFError) as error:
+            raise ShardError(
+                f"{path} is damaged or gone: {error}. Remove {self._folder}."
+            ) from error
+
+
+class StoredFeatures:
+    """Those of one clip; they are read when asked for."""
+
+    def __init__(self, store: FeatureStore, file: int, start: int, stop: int) -> None:
+        self._store, self._file, self._start, self._stop = store, file, start, stop
+
+    def read(self, *, start: int = 0, max_frames: int | None = None) -> Features:
+        """Of so many frames from one on, float32 (T, num_features)."""
+        stop = self._stop
+        if max_frames is not None:
+            stop = min(stop, self._start + start + max_frames)
+        return self._store.rows(self._file, self._start + start, stop)
+
+
+class FeatureViews:
+    """Views of stored features.
+
+    Args:
+        shards: the clips.
+        stores: of the crops: one, or three, of which the middle one is trained on.
+        num_features: of a frame.
+    """
+
+    name = "features"
+    dtype = np.float32
+
+    def __init__(self, shards: Shards, stores: Sequence[FeatureStore], num_features: int) -> None:
+        self._stores = stores
+        self.row_shape = (num_features,)
+        self.num_frames = shards.num_frames
+        self.labels = shards.labels
+
+    def drawn(self, rng: np.random.Generator) -> Sequence[int]:
+        """The middle crop."""
+        return (len(self._stores) // 2,)
+
+    def tested(self, crop: int, num_crops: int) -> Sequence[int]:
+        """That crop; the middle one where there is one."""
+        return (crop if num_crops > 1 else len(self._stores) // 2,)
+
+    def load(self, clip: int, frames: Words, words: Words) -> Features:
+        """The view, float32 (len(frames), num_features)."""
+        return read_frames(self._stores[int(words[0])][clip], frames)
+
+
+def compute_features(
+    folder: Path,
+    shards: Shards,
+    clips: ArrayLike,
+    settings: FeatureSettings,
+    network: Network,
+    *,
+    batch_size: int = 32,
+    progress: Progress | None = None,
+) -> FeatureStore:
+    """Run a frozen network over all stored frames of some clips, where that was not done yet.
+
+    Args:
+        folder: below which the store lies.
+        shards: the clips.
+        clips: positions of those wanted.
+        settings: what else the features depend on; the network must be what they say.
+        network: makes features of frames.
+        batch_size: frames the network sees at once.
+        progress: told of clips and frames.
+
+    Raises:
+        PreprocessError: if a frame cannot be read, or the disk does not take the features.
+    """
+    progress = progress or Silent()
+    positions = np.unique(np.asarray(clips, np.int64))
+    depends_on = _depends_on(shards, positions, settings)
+    digest = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
+    store = folder / f"{shards.dataset}-{digest[:12]}"
+    parts = list(_parts(positions))
+    try:
+        _begin_store(store, depends_on)
+        missing = [i for i in range(len(parts)) if not _file(store, i).exists()]
+        if missing:
+            num_missing = sum(len(parts[i]) for i in missing)
+            progress.start(len(positions), len(positions) - num_missing)
+        for i in missing:
+            _compute_file(store, i, shards, parts[i], settings, network, batch_size, progress)
+    except WriteError as error:
+        raise WriteError(
+            f"{not_written(store, error)} Finished features are kept: make room, then go on."
+        ) from error
+    return FeatureStore(store, positions, shards.num_frames[positions])
+
+
+def _begin_store(store: Path, depends_on: dict[str, Any]) -> None:
+    """A folder that says what it holds, without what a killed run has left half written."""
+    with write_errors():
+        store.mkdir(parents=True, exist_ok=True)
+        for left_over in store.glob(TEMPORARY_GLOB):
+            left_over.unlink()
+    write_text(store / "made_of.json", json.dumps(depends_on, indent=1) + "\n")
+
+
+def _compute_file(
+    store: Path,
+    number: int,
+    shards: Shards,
+    part: Words,
+    settings: FeatureSettings,
+    network: Network,
+    batch_size: int,
+    progress: Progress,
+) -> None:
+    rows = np.empty((int(shards.num_frames[part].sum()), settings.num_features), np.float32)
+    stop = 0
+    for frames in _read_ahead(shards, part, settings):
+        for begin in range(0, len(frames), batch_size):
+            batch = frames[begin : begin + batch_size]
+            rows[stop : stop + len(batch)] = network(batch)
+            stop += len(batch)
+        progress.advance(1, len(frames))
+    with write_errors():
+        temporary = new_temporary(store)
+        try:
+            with temporary.open("wb") as file:
+                np.save(file, rows, allow_pickle=False)
+            publish(SealedFile(temporary, _file(store, number)))
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _read_ahead(
+    shards: Shards, part: Words, settings: FeatureSettings
+) -> Iterator[NDArray[np.uint8]]:
+    """Frames of each clip, as the network sees them; the next is read while one is computed."""
+    crop = settings.crops.tested(shards.frame_size, settings.crop, settings.num_crops)
+
+    def read(position: int) -> NDArray[np.uint8]:
+        frames = shards[position].read()
+        frames = foreground(frames) if settings.inputs == "foreground" else frames
+        return cut(frames, crop, settings.crops.size)
+
+    with ThreadPoolExecutor(1) as thread:
+        clips = part.tolist()
+        following = thread.submit(read, clips[0])
+        for position in [*clips[1:], None]:
+            frames = following.result()
+            if position is not None:
+                following = thread.submit(read, position)
+            yield frames
+
+
+def _depends_on(shards: Shards, positions: Words, settings: FeatureSettings) -> dict[str, Any]:
+    """All that the features come from, as plain values."""
+    stored = shards.settings.to_json()
+    stored.pop("compression", None)
+    clips = [shards[int(i)].identity for i in positions]
+    return {
+        "network": settings.network,
+        "frames": stored,
+        "inputs": settings.inputs,
+        "seen": [
+            *(*settings.crops.size, settings.crop, settings.num_crops),
+            *(settings.crops.short_sides or ()),
+        ],
+        "clips": hashlib.sha256(json.dumps(clips).encode()).hexdigest(),
+    }
+
+
+def _parts(values: Words) -> Iterator[Words]:
+    """Those of each file."""
+    return (values[i : i + _CLIPS_A_FILE] for i in range(0, len(values), _CLIPS_A_FILE))
+
+
+def _file(store: Path, number: int) -> Path:
+    return store / f"features-{number:05}.npy"

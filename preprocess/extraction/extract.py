@@ -1,0 +1,275 @@
+"""The parallel job: a folder of videos, or a list of stretches, to a directory of shards."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from common.files import publish, write_text
+from preprocess.errors import PreprocessError, ShardError, WriteError
+from preprocess.extraction.parallel import Crew, crew_of, run_units
+from preprocess.extraction.plan import (
+    Plan,
+    check_settings,
+    make_plan,
+    remove_all,
+    remove_temporary_files,
+    require_directory,
+    split_units,
+)
+from preprocess.extraction.worker import Unit, UnitResult
+from preprocess.shards.index import DatasetIndex, read_index, write_index
+from preprocess.shards.settings import FrameSettings, StoredSettings
+from preprocess.sources.clip_sets import choose_clip_set
+from preprocess.sources.clips import Clip
+from preprocess.system.lock import exclusive
+from preprocess.system.machine import available_cpus
+from preprocess.system.progress import Progress, Silent
+
+MAX_SHARD_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class ExtractionSummary:
+    """What an extraction came to.
+
+    Args:
+        dataset: name of the data set.
+        num_clips: clips found in the videos folder.
+        num_kept: clips whose frames were there already.
+        num_extracted: clips decoded in this run.
+        num_frames: frames stored in this run.
+        failures: reason by source, for the clips that could not be read.
+        notices: by source, what was missing of clips that were stored all the same.
+    """
+
+    dataset: str
+    num_clips: int
+    num_kept: int
+    num_extracted: int
+    num_frames: int
+    failures: dict[str, str]
+    notices: dict[str, str]
+
+    @property
+    def num_stored(self) -> int:
+        """Clips that the shards hold now."""
+        return self.num_kept + self.num_extracted
+
+
+def extract(
+    videos: str | os.PathLike[str],
+    shards: str | os.PathLike[str],
+    settings: FrameSettings | None = None,
+    *,
+    dataset: str | None = None,
+    classes: Sequence[str] | None = None,
+    command: str | None = None,
+    **options: Any,
+) -> ExtractionSummary:
+    """Decode all videos of a folder, or of a list, into shards. What is there already is kept.
+
+    Args:
+        videos: the folder of videos, in a layout that `find_clips` or `read_epic_kitchens` knows,
+            or a list, for `read_list`.
+        shards: the directory to write to.
+        settings: of the frames; None for `FrameSettings()`.
+        dataset: name of the data set; one of the catalogue counts only if the classes found
+            are its own. None names it for its folder or list.
+        classes: those that are extracted; None for all.
+        command: the shell command that repeats this call, for messages.
+        options: those of `extract_clips`.
+
+    Raises:
+        PreprocessError: if there are no videos, or none of a class asked for, or the directory
+            holds more classes than are asked for, or for a reason of `extract_clips`.
+    """
+    clip_set = choose_clip_set(Path(videos), dataset=dataset, classes=classes)
+    if clip_set.notice and (progress := options.get("progress")) is not None:
+        progress.say(f"{videos}: {clip_set.notice}")
+    if not options.get("overwrite"):
+        _refuse_to_shrink(Path(shards), clip_set.left_out)
+    return extract_clips(
+        clip_set.clips,
+        shards,
+        settings or FrameSettings(),
+        dataset=clip_set.dataset,
+        class_names=clip_set.class_names,
+        command=command or f"python -m preprocess folder {videos} {shards}",
+        **options,
+    )
+
+
+def _refuse_to_shrink(folder: Path, unwanted: frozenset[str]) -> None:
+    """Shards of videos that are gone go too; not so those of classes that are just not asked for.
+
+    Raises:
+        ShardError: if the directory was made with an unwanted class.
+    """
+    there = read_index(folder) if unwanted else None
+    others = unwanted.intersection(there.class_names if there else ())
+    if others:
+        raise ShardError(
+            f"{folder} holds {len(others)} classes more than are asked for, {min(others)} for "
+            "instance. Use these shards as they are, name another directory, or pass --overwrite."
+        )
+
+
+def extract_clips(
+    clips: Sequence[Clip],
+    shards: str | os.PathLike[str],
+    settings: StoredSettings,
+    *,
+    dataset: str,
+    class_names: tuple[str, ...],
+    command: str,
+    jobs: int | None = None,
+    scheduler: str | None = None,
+    opencv_threads: int = 1,
+    overwrite: bool = False,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+    progress: Progress | None = None,
+) -> ExtractionSummary:
+    """Decode clips into shards. What is there already is kept.
+
+    Args:
+        clips: sorted by source.
+        shards: the directory to write to.
+        settings: of the frames.
+        dataset: name of the data set.
+        class_names: the classes, in label order.
+        command: the shell command that repeats this call, for messages.
+        jobs: decoding processes; None for one a processor.
+        scheduler: address of a Dask cluster whose workers decode instead.
+        opencv_threads: of each worker, to decode a video and to scale its frames.
+        overwrite: whether to remove what the directory holds first.
+        max_shard_bytes: a shard that has grown to this size takes no further clip.
+        progress: told how the work gets on.
+
+    Raises:
+        PreprocessError: if the directory holds other frames or the disk is full. Finished shards
+            are kept.
+    """
+    for count, value in (("jobs", jobs), ("opencv_threads", opencv_threads)):
+        if value is not None and value < 1:
+            raise PreprocessError(f"{count} must be at least 1. Received {value}.")
+    folder = Path(shards)
+    require_directory(folder)
+    index = DatasetIndex(
+        dataset=dataset,
+        class_names=class_names,
+        settings=settings,
+        complete=False,
+        num_clips=0,
+        num_failed=0,
+        command=command,
+    )
+    progress = progress or Silent()
+    waiting = f"Another extraction is writing to {folder}; waiting for it to end."
+    with exclusive(folder, on_wait=lambda: progress.say(waiting)):
+        remove_temporary_files(folder)
+        if overwrite:
+            remove_all(folder)
+        try:
+            return _extract(
+                *(clips, folder, index, jobs or available_cpus(), scheduler, opencv_threads),
+                *(max_shard_bytes, progress),
+            )
+        except WriteError as error:
+            free = shutil.disk_usage(folder).free / 2**20
+            raise WriteError(
+                f"Cannot write to {folder}: {error} ({free:.0f} MiB free there). Finished shards "
+                "are kept: make room, then run the same command again."
+            ) from error
+        finally:
+            remove_temporary_files(folder)
+
+
+def _extract(
+    clips: Sequence[Clip],
+    folder: Path,
+    index: DatasetIndex,
+    jobs: int,
+    scheduler: str | None,
+    opencv_threads: int,
+    max_shard_bytes: int,
+    progress: Progress,
+) -> ExtractionSummary:
+    """What `extract_clips` does once it has the directory to itself."""
+    plan = _prepare(clips, folder, index)
+    todo = [replace(clip, path=clip.path.absolute()) for clip in plan.todo]
+    units = [
+        Unit(unit, folder.absolute(), index.settings, max_shard_bytes, opencv_threads)
+        for unit in split_units(todo, len(clips))
+    ]
+    progress.start(len(clips), len(plan.kept))
+    with crew_of(scheduler, jobs, folder) as crew:
+        result = _run(units, crew, progress)
+    failures = dict(sorted(result.failures.items()))
+    _write_failures(folder, failures)
+    summary = ExtractionSummary(
+        dataset=index.dataset,
+        num_clips=len(clips),
+        num_kept=len(plan.kept),
+        num_extracted=result.num_clips - len(failures),
+        num_frames=result.num_frames,
+        failures=failures,
+        notices=dict(sorted(result.notices.items())),
+    )
+    write_index(
+        folder,
+        replace(index, complete=True, num_clips=summary.num_stored, num_failed=len(failures)),
+    )
+    return summary
+
+
+def _prepare(clips: Sequence[Clip], folder: Path, index: DatasetIndex) -> Plan:
+    """Find out what is to be done, and take away what stands in its way."""
+    there = read_index(folder, type(index.settings))
+    if there is not None:
+        check_settings(there, index.settings, folder)
+    plan = make_plan(clips, folder)
+    if plan.todo or plan.stale or there is None:
+        write_index(folder, index)  # first, so that no reader takes the rest for the whole
+    for shard in plan.stale:
+        shard.unlink()
+    return plan
+
+
+def _run(units: Sequence[Unit], crew: Crew, progress: Progress) -> UnitResult:
+    """Work through the units; the sum of what came of them.
+
+    The shards are published from here, beside the decoding: waiting for the disk costs no
+    processor, and a worker that outlives this process cannot put anything among the shards.
+    """
+    total = UnitResult()
+    with ThreadPoolExecutor(1) as publisher, closing(run_units(units, crew)) as results:
+        published = []
+        for result in results:
+            published += [publisher.submit(publish, shard) for shard in result.shards]
+            total.add(result)
+            progress.advance(result.num_clips, result.num_frames)
+        for shard in published:
+            shard.result()
+    return total
+
+
+def _write_failures(folder: Path, failures: dict[str, str]) -> None:
+    """`failures.csv` with the columns source and reason, or no such file if all went well."""
+    path = folder / "failures.csv"
+    if not failures:
+        path.unlink(missing_ok=True)
+        return
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["source", "reason"])
+    rows.writerows(failures.items())
+    write_text(path, text.getvalue())

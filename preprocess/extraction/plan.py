@@ -1,0 +1,149 @@
+"""What is left to do in a directory of shards, and whether it may be done there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.files import TEMPORARY_GLOB
+from preprocess.errors import DecodeError, PreprocessError, ShardError
+from preprocess.shards.index import FILE_NAME, DatasetIndex
+from preprocess.shards.schema import SHARD_GLOB, ClipRecord, read_records
+from preprocess.shards.settings import StoredSettings
+from preprocess.sources.clips import Clip, holds_videos
+from preprocess.video.frame_folder import list_frames
+
+REPORT_FILES = ("failures.csv", "statistics.json", "lengths.png")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an extraction has to do.
+
+    Args:
+        todo: clips to decode, sorted by source.
+        stale: shards to remove first: a clip of theirs changed or went away.
+        kept: the clips that are there already.
+    """
+
+    todo: list[Clip]
+    stale: list[Path]
+    kept: list[ClipRecord]
+
+
+def make_plan(clips: Sequence[Clip], folder: Path) -> Plan:
+    """Compare the clips wanted with the shards at hand.
+
+    Raises:
+        ShardError: if the directory holds shards, but none of them a clip wanted.
+    """
+    wanted = {clip.source: clip for clip in clips}
+    shards = {path: _records_or_none(path) for path in sorted(folder.glob(SHARD_GLOB))}
+    stored = sorted(record.source for records in shards.values() for record in records or ())
+    if stored and not any(source in wanted for source in stored):
+        raise ShardError(
+            f"{folder} holds shards of other videos, {stored[0]} for instance. "
+            "Name another directory, or pass --overwrite to replace them."
+        )
+    kept: dict[str, ClipRecord] = {}
+    stale = []
+    for path, records in shards.items():
+        if records and all(
+            record.source not in kept and _is_current(record, wanted.get(record.source))
+            for record in records
+        ):
+            kept |= {record.source: record for record in records}
+        else:
+            stale.append(path)
+    todo = [clip for clip in clips if clip.source not in kept]
+    return Plan(todo=todo, stale=stale, kept=list(kept.values()))
+
+
+def _records_or_none(path: Path) -> list[ClipRecord] | None:
+    """The clips of a shard; None for a damaged one, which is made again like a missing one."""
+    try:
+        return read_records(path)
+    except ShardError:
+        return None
+
+
+def _is_current(record: ClipRecord, clip: Clip | None) -> bool:
+    """Whether a stored clip is still what its video file and folder say."""
+    if clip is None:
+        return False
+    stored = (record.class_name, record.group, record.detail)
+    if stored != (clip.class_name, clip.group, clip.detail):
+        return False
+    try:
+        return (record.size_bytes, record.mtime_ns) == _stamp(clip.path)
+    except (OSError, DecodeError):
+        return False
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Size in bytes of a video or of all its frames, and when it had last been changed."""
+    if path.is_dir():
+        frames = list_frames(path)
+        return frames.size_bytes, frames.mtime_ns
+    file = path.stat()
+    return file.st_size, file.st_mtime_ns
+
+
+def split_units(clips: Sequence[Clip], num_clips: int) -> list[tuple[Clip, ...]]:
+    """Clips in runs of consecutive ones, whose length depends on `num_clips` alone.
+
+    A run is one task: long enough not to make a file of every clip, short enough that all
+    workers have work to the end.
+    """
+    length = min(max(num_clips // 64, 1), 16)
+    return [tuple(clips[start : start + length]) for start in range(0, len(clips), length)]
+
+
+def check_settings(index: DatasetIndex, settings: StoredSettings, folder: Path) -> None:
+    """Refuse to mix frames made in different ways.
+
+    Raises:
+        ShardError: if the directory's settings differ.
+    """
+    there, wanted = index.settings.to_json(), settings.to_json()
+    names = dict.fromkeys([*wanted, *there])
+    differing = [name for name in names if wanted.get(name) != there.get(name)]
+    if differing:
+        found = ", ".join(f"{name} {there.get(name, 'as usual')}" for name in differing)
+        asked = ", ".join(f"{name} {wanted.get(name, 'as usual')}" for name in differing)
+        raise ShardError(
+            f"{folder} was made with {found}; this run asks for {asked}. "
+            "Name another directory, or pass --overwrite to replace it."
+        )
+
+
+def remove_temporary_files(folder: Path) -> None:
+    """Remove what killed runs left half written. Only with the lock held."""
+    for path in folder.glob(TEMPORARY_GLOB):
+        path.unlink(missing_ok=True)
+
+
+def remove_all(folder: Path) -> None:
+    """Remove all that an extraction writes, and nothing else. Only with the lock held."""
+    for path in folder.glob(SHARD_GLOB):
+        path.unlink()
+    for name in (FILE_NAME, *REPORT_FILES):
+        (folder / name).unlink(missing_ok=True)
+
+
+def require_directory(folder: Path) -> None:
+    """Make the directory of shards.
+
+    Raises:
+        PreprocessError: if that is not possible, or it holds videos.
+    """
+    if not (folder / FILE_NAME).exists() and holds_videos(folder):
+        raise PreprocessError(
+            f"Shards need a directory of their own. {folder} holds videos; name another."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror
+        raise PreprocessError(f"Cannot make the shards directory {folder}: {reason}.") from error

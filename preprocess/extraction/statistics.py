@@ -1,0 +1,154 @@
+"""How long the clips are, and what a model that looks at `maxlen` frames makes of that."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from common.files import write_text
+from preprocess.shards.reader import Shards
+
+MAXLENS = (200, 450, 900, 1492)
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class LengthSummary:
+    """Lengths of some clips, in frames as stored; `p5` is the 5th percentile."""
+
+    num_clips: int
+    min: int
+    mean: float
+    median: float
+    p5: float
+    p25: float
+    p75: float
+    p95: float
+    max: int
+
+
+@dataclass(frozen=True)
+class Truncation:
+    """What becomes of the clips when each is cut or padded to `maxlen` frames.
+
+    Args:
+        maxlen: frames a clip has afterwards.
+        num_truncated: clips that lose frames.
+        frames_kept: share of all frames that is still there.
+        padding: share of the dense array that is padding.
+        float32_bytes: size of the dense array (num_clips, maxlen, H, W, 3) as float32.
+        uint8_bytes: its size as uint8.
+    """
+
+    maxlen: int
+    num_truncated: int
+    frames_kept: float
+    padding: float
+    float32_bytes: int
+    uint8_bytes: int
+
+
+@dataclass(frozen=True)
+class LengthStatistics:
+    """Lengths of all clips and of each class, and what truncation does to them."""
+
+    dataset: str
+    frame_size: tuple[int, int]
+    stride: int
+    overall: LengthSummary
+    by_class: Mapping[str, LengthSummary]
+    truncations: Sequence[Truncation]
+
+
+def summarize(lengths: ArrayLike) -> LengthSummary:
+    """Lengths of at least one clip, in frames, to their summary."""
+    lengths = np.asarray(lengths)
+    p5, p25, median, p75, p95 = map(float, np.percentile(lengths, [5, 25, 50, 75, 95]))
+    return LengthSummary(
+        num_clips=len(lengths),
+        min=int(np.min(lengths)),
+        mean=float(np.mean(lengths)),
+        median=median,
+        p5=p5,
+        p25=p25,
+        p75=p75,
+        p95=p95,
+        max=int(np.max(lengths)),
+    )
+
+
+def truncate(lengths: ArrayLike, maxlen: int, *, frame_size: tuple[int, int]) -> Truncation:
+    """What `maxlen` frames a clip make of clips of these lengths."""
+    lengths = np.asarray(lengths)
+    kept = int(np.minimum(lengths, maxlen).sum())
+    num_values = len(lengths) * maxlen * frame_size[0] * frame_size[1] * 3
+    return Truncation(
+        maxlen=maxlen,
+        num_truncated=int(np.sum(lengths > maxlen)),
+        frames_kept=kept / int(np.sum(lengths)),
+        padding=1 - kept / (len(lengths) * maxlen),
+        float32_bytes=4 * num_values,
+        uint8_bytes=num_values,
+    )
+
+
+def length_statistics(shards: Shards, *, maxlens: Sequence[int] = MAXLENS) -> LengthStatistics:
+    """The statistics of a directory of shards; no frame is read.
+
+    Args:
+        shards: from `open_shards`.
+        maxlens: numbers of frames to truncate to.
+    """
+    lengths = shards.num_frames
+    present = sorted(set(shards.labels.tolist()))
+    return LengthStatistics(
+        dataset=shards.dataset,
+        frame_size=shards.frame_size,
+        stride=shards.stride,
+        overall=summarize(lengths),
+        by_class={
+            shards.class_names[label]: summarize(lengths[shards.labels == label])
+            for label in present
+        },
+        truncations=[truncate(lengths, n, frame_size=shards.frame_size) for n in maxlens],
+    )
+
+
+def write_statistics(statistics: LengthStatistics, folder: str | os.PathLike[str]) -> Path:
+    """Save as `statistics.json` in a folder; returns the path."""
+    path = Path(folder) / "statistics.json"
+    write_text(path, json.dumps(asdict(statistics), indent=2) + "\n")
+    return path
+
+
+def format_statistics(statistics: LengthStatistics) -> str:
+    """Two tables for a terminal."""
+    return f"{_length_table(statistics)}\n\n{_truncation_table(statistics)}"
+
+
+def _length_table(statistics: LengthStatistics) -> str:
+    columns = ("clips", "min", "5 %", "25 %", "median", "mean", "75 %", "95 %", "max")
+    rows = {**statistics.by_class, "all": statistics.overall}
+    width = max(len(name) for name in ("frames a clip", *rows))
+    lines = [f"{'frames a clip':<{width}}" + "".join(f"{column:>8}" for column in columns)]
+    for name, row in rows.items():
+        values = [row.num_clips, row.min, row.p5, row.p25, row.median]
+        values += [row.mean, row.p75, row.p95, row.max]
+        lines.append(f"{name:<{width}}" + "".join(f"{value:>8.0f}" for value in values))
+    return "\n".join(lines)
+
+
+def _truncation_table(statistics: LengthStatistics) -> str:
+    lines = ["maxlen  clips cut  frames kept  padding  float32 GiB  uint8 GiB"]
+    lines += [
+        f"{row.maxlen:>6}{row.num_truncated:>11}{row.frames_kept:>13.1%}{row.padding:>9.1%}"
+        f"{row.float32_bytes / _GIB:>13.2f}{row.uint8_bytes / _GIB:>11.2f}"
+        for row in statistics.truncations
+    ]
+    return "\n".join(lines)

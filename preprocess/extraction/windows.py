@@ -1,0 +1,159 @@
+"""Videos cut into windows of time, as a list: a split where there is one clip a class."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from common.files import not_written, write_text
+from preprocess.errors import DecodeError, PreprocessError, WriteError
+from preprocess.sources.clip_names import parse_clip_name
+from preprocess.sources.clips import Clip, clips_of, list_videos, require_folder
+from preprocess.sources.listed_clips import PARTS
+from preprocess.video.frame_folder import list_frames
+
+_COLUMNS = ("video", "start", "stop", "start_frame", "stop_frame", "label", "group", "part")
+_FEWEST = len(PARTS)
+_OTHER_FILE = "{file} is there, and is not this list. Name another, or pass --overwrite."
+
+
+def write_windows(videos: Path, file: Path, *, num_windows: int, overwrite: bool = False) -> int:
+    """Write a list of all clips below a folder, each in equal windows, in one step.
+
+    Of each clip the last window is for the test and the one before for the validation; the
+    others are trained on. The windows of a clip that are in one part are a group. A video is
+    cut by its timestamps, for which it is decoded once; a folder of frames by its numbers. The
+    clips of a folder without class folders are labelled by their names.
+
+    Args:
+        videos: the folder, in a layout that `find_clips` knows.
+        file: the list; the videos are told relative to it. The same list may be there already.
+        num_windows: of each clip, at least 3.
+        overwrite: whether another file may be there, too.
+
+    Returns:
+        The number of clips.
+
+    Raises:
+        PreprocessError: if there are no clips, one cannot be read or is too short, another file
+            is there, or the disk does not take it.
+    """
+    if file.suffix.lower() != ".csv":
+        raise PreprocessError(f"A list must be called NAME.csv. Received {file}.")
+    if num_windows < _FEWEST:
+        raise PreprocessError(
+            f"parts must be at least {_FEWEST}: {', '.join(PARTS)}. Received {num_windows}."
+        )
+    require_folder(videos)
+    listing = list_videos(videos)
+    clips = clips_of(videos, listing)
+    parent = next(folder for folder in file.absolute().parents if folder.exists())
+    if file.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise PreprocessError(f"{file} cannot be written; name another file.")
+    if not overwrite and file.exists() and not _could_be_of(file, clips, num_windows):
+        raise PreprocessError(_OTHER_FILE.format(file=file))
+    if listing.notice:
+        tqdm.write(f"{videos}: {listing.notice}")
+    rows = _rows(clips, videos, file, num_windows)
+    _write(file, _as_csv(rows), overwrite)
+    return len(rows) // num_windows
+
+
+def _could_be_of(file: Path, clips: Sequence[Clip], num_windows: int) -> bool:
+    """Whether a file has as many lines as the list of these clips; their times take long."""
+    try:
+        return len(file.read_text(encoding="utf-8").splitlines()) == 1 + len(clips) * num_windows
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _rows(
+    clips: Sequence[Clip], videos: Path, file: Path, num_windows: int
+) -> list[dict[str, str]]:
+    root, folder = videos.resolve(), file.parent.resolve()
+    by_name = all(_is_nameless(clip) for clip in clips)
+    parts = ["train"] * (num_windows - 2) + ["validation", "test"]
+    rows = []
+    for clip in tqdm(clips, unit="clip", desc="timing"):
+        label = PurePosixPath(clip.source).stem if by_name else clip.class_name
+        video = Path(os.path.relpath(root / clip.source, folder)).as_posix()
+        for part, window in zip(parts, _windows(clip, num_windows), strict=True):
+            group = f"{clip.source}/{part}"
+            rows.append({"video": video, "label": label, "group": group, "part": part} | window)
+    return rows
+
+
+def _as_csv(rows: Sequence[dict[str, str]]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _write(file: Path, text: str, overwrite: bool) -> None:
+    try:
+        if not overwrite and file.exists() and file.read_bytes() != text.encode():
+            raise PreprocessError(_OTHER_FILE.format(file=file))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, text)
+    except (OSError, WriteError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise PreprocessError(
+            f"{not_written(file, reason)} Make room or name another, then run the same command "
+            "again."
+        ) from error
+
+
+def _is_nameless(clip: Clip) -> bool:
+    """Whether neither a folder nor its name tells a clip's class."""
+    place = PurePosixPath(clip.source)
+    return len(place.parts) == 1 and parse_clip_name(place.name) is None
+
+
+def _windows(clip: Clip, num_windows: int) -> Iterator[dict[str, str]]:
+    """The cells that tell each window of a clip."""
+    is_folder = clip.path.is_dir()
+    try:
+        moments = list_frames(clip.path).numbers if is_folder else _timestamps(clip.path)
+    except DecodeError as error:
+        raise PreprocessError(f"{clip.path}: {error}. Mend or remove it.") from error
+    edges = _edges(moments, num_windows, digits=0 if is_folder else 3)
+    if len(set(np.digitize(moments, edges).clip(1, num_windows))) < num_windows:
+        raise PreprocessError(
+            f"Each window must hold a frame. {clip.path} has {len(moments)} frames for "
+            f"{num_windows} windows; cut into fewer, or remove it."
+        )
+    for start, stop in pairwise(edges):
+        if is_folder:
+            yield {"start_frame": f"{start:.0f}", "stop_frame": f"{stop - 1:.0f}"}
+        else:
+            yield {"start": f"{start:.3f}", "stop": "" if stop == edges[-1] else f"{stop:.3f}"}
+
+
+def _edges(moments: Sequence[float], num_windows: int, *, digits: int) -> NDArray[np.float64]:
+    """Where windows of one length begin, and the last one ends, (num_windows + 1,)."""
+    step = moments[-1] - moments[-2] if len(moments) > 1 else 1
+    return np.linspace(moments[0], moments[-1] + step, num_windows + 1).round(digits)
+
+
+def _timestamps(path: Path) -> list[float]:
+    """When each frame of a video is shown, in seconds."""
+    from preprocess.video.decode import VideoReader
+    from preprocess.video.transforms import FrameFit
+
+    times = []
+    with VideoReader(path, fit=FrameFit((1, 1))) as video:
+        while video.pass_over():
+            times.append(video.time_seconds)
+    if not times:
+        raise DecodeError("no frame could be decoded")
+    return times

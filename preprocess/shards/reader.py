@@ -1,0 +1,302 @@
+"""A directory of shards, read: `open_shards`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preprocess.errors import ShardError
+from preprocess.shards.index import FILE_NAME, DatasetIndex, read_index
+from preprocess.shards.schema import (
+    SHARD_GLOB,
+    ClipRecord,
+    clip_name,
+    open_file,
+    read_frames,
+    read_records,
+    read_rows,
+)
+from preprocess.shards.settings import FrameSettings, StoredSettings
+from preprocess.sources.class_subset import choose_classes, require_clips
+from preprocess.sources.clips import holds_videos
+
+_MOST_OPEN_FILES = 16
+
+
+def open_shards(
+    path: str | os.PathLike[str],
+    settings_type: type[StoredSettings] = FrameSettings,
+    *,
+    made_by: str = "python -m preprocess ucf11 VIDEOS",
+) -> Shards:
+    """The clips in a directory of shards, sorted by source. No frame is read yet.
+
+    Args:
+        path: the directory that `python -m preprocess` wrote.
+        settings_type: what the settings of its frames are read as.
+        made_by: the command that makes such a directory, without its name, for messages.
+
+    Raises:
+        ShardError: if the directory is missing, holds no shards, is not complete, was written
+            with another schema version or is damaged.
+    """
+    folder = Path(path)
+    index = read_index(folder, settings_type) if folder.is_dir() else None
+    if index is None:
+        if holds_videos(folder):
+            raise ShardError(
+                f"{folder} holds videos, not the shards that are made of them. Name it as the "
+                "folder of videos, or make shards in a directory of their own: python -m "
+                f"preprocess folder {shlex.quote(str(folder))} SHARDS"
+            )
+        raise ShardError(f"No shards in {folder}. Make them: {made_by} {folder}")
+    if not index.complete:
+        raise ShardError(
+            f"The extraction into {folder} did not come to its end. Finish it: {index.command}"
+        )
+    places = [
+        (record, shard, position)
+        for shard in sorted(folder.glob(SHARD_GLOB))
+        for position, record in enumerate(read_records(shard))
+    ]
+    if not index.num_clips:
+        raise ShardError(f"{folder} holds no clips: none could be read. See failures.csv there.")
+    if len(places) != index.num_clips:
+        raise ShardError(
+            f"{folder} holds {len(places)} of {index.num_clips} clips. Extract the missing ones: "
+            f"{index.command}"
+        )
+    _check_records([record for record, *_ in places], index, folder)
+    return Shards(folder, index, sorted(places, key=lambda place: place[0].source))
+
+
+def _check_records(records: Sequence[ClipRecord], index: DatasetIndex, folder: Path) -> None:
+    """Each clip is there once, and is of one of the classes.
+
+    Raises:
+        ShardError: if not.
+    """
+    known, sources = set(index.class_names), {record.source for record in records}
+    strange = {record.class_name for record in records} - known
+    if strange or len(sources) < len(records):
+        what = f"the class {min(strange)!r}" if strange else "a clip twice"
+        raise ShardError(
+            f"{folder} is damaged: its shards hold {what}, and {FILE_NAME} does not. Extract the "
+            f"videos again with --overwrite: {index.command}"
+        )
+
+
+class ShardClip:
+    """One clip of a directory of shards; its frames are read when asked for."""
+
+    def __init__(self, shards: Shards, record: ClipRecord, shard: Path, position: int) -> None:
+        self._shards = shards
+        self._record = record
+        self._shard = shard
+        self._position = position
+
+    @property
+    def frames(self) -> NDArray[np.uint8]:
+        """All frames, uint8 (T, H, W, 3), RGB; read anew each time."""
+        return self.read()
+
+    def read(
+        self, *, start: int = 0, stride: int = 1, max_frames: int | None = None
+    ) -> NDArray[np.uint8]:
+        """Some of the frames, uint8 (T, H, W, 3), RGB.
+
+        Args:
+            start: the first one.
+            stride: frames start, start + stride, start + 2 * stride, ... of those stored.
+            max_frames: how many at most; None for all.
+
+        Raises:
+            ShardError: if the shard is damaged.
+        """
+        stop = self.num_frames
+        if max_frames is not None:
+            stop = min(stop, start + max_frames * stride)
+        rows = slice(start, stop)
+        frames = self._shards.read_frames(self._shard, self._position, rows, self.num_frames)
+        return np.ascontiguousarray(frames[::stride])
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """When each frame is shown, in seconds, (T,); only of shards whose settings keep it.
+
+        Raises:
+            ShardError: if the shard is damaged, or does not keep them.
+        """
+        return self._shards.read_times(self._shard, self._position, self.num_frames)
+
+    @property
+    def source(self) -> str:
+        """Path of the video relative to the videos folder."""
+        return self._record.source
+
+    @property
+    def class_name(self) -> str:
+        """What the clip shows."""
+        return self._record.class_name
+
+    @property
+    def label(self) -> int:
+        """Position of the class in the class names of the data set."""
+        return self._shards.class_names.index(self.class_name)
+
+    @property
+    def group(self) -> str:
+        """Key of the scene that the clip belongs to."""
+        return self._record.group
+
+    @property
+    def detail(self) -> str:
+        """In words, what else the frames depend on, such as a part of the picture."""
+        return self._record.detail
+
+    @property
+    def identity(self) -> tuple[str, int, int, int, str]:
+        """What changes whenever the frames may: source, its bytes and time, number, detail."""
+        record = self._record
+        return (record.source, record.size_bytes, record.mtime_ns, self.num_frames, self.detail)
+
+    @property
+    def num_frames(self) -> int:
+        """Frames stored."""
+        return self._record.num_frames
+
+    @property
+    def fps(self) -> float:
+        """Frames a second in the video, before any stride; 0.0 where unknown."""
+        return self._record.fps
+
+    @property
+    def original_size(self) -> tuple[int, int]:
+        """Width and height of the video, in pixels."""
+        return (self._record.original_width, self._record.original_height)
+
+    def __repr__(self) -> str:
+        return f"ShardClip({self.source!r}, {self.class_name!r}, {self.num_frames} frames)"
+
+
+class Shards(Sequence[ShardClip]):
+    """The clips of a directory of shards, in the order of their sources.
+
+    Threads may share it. It may be pickled and used after a fork: files are opened where they
+    are read, a few at a time.
+    """
+
+    def __init__(
+        self, folder: Path, index: DatasetIndex, places: Sequence[tuple[ClipRecord, Path, int]]
+    ) -> None:
+        self._index = index
+        self._places = places
+        self.folder = folder
+        self.dataset = index.dataset
+        self.class_names = list(index.class_names)
+        self.settings = index.settings
+        self.frame_size = index.settings.size
+        self.stride = index.settings.stride
+        self.max_frames = index.settings.max_frames
+        self.num_failed = index.num_failed
+        self._clips = [ShardClip(self, *place) for place in places]
+        self.sources = [clip.source for clip in self._clips]
+        self.groups = [clip.group for clip in self._clips]
+        self.labels = np.array([clip.label for clip in self._clips], np.int64)
+        self.num_frames = np.array([clip.num_frames for clip in self._clips], np.int64)
+        self._forget_files()
+
+    def of_classes(self, wanted: Sequence[str]) -> Shards:
+        """The clips of some classes, labelled anew: 0 for the first of them in the old order.
+
+        Args:
+            wanted: names of the classes.
+
+        Raises:
+            PreprocessError: if one is not a class of these clips, or has no clip here.
+        """
+        class_names = choose_classes(wanted, self.class_names)
+        places = [place for place in self._places if place[0].class_name in class_names]
+        require_clips(class_names, {record.class_name for record, *_ in places}, self.folder)
+        return Shards(self.folder, replace(self._index, class_names=class_names), places)
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def __getitem__(self, position: Any) -> Any:
+        return self._clips[position]
+
+    def __iter__(self) -> Iterator[ShardClip]:
+        return iter(self._clips)
+
+    def read_frames(
+        self, shard: Path, position: int, rows: slice, num_frames: int
+    ) -> NDArray[np.uint8]:
+        """Some frames of a shard's clip, which has so many in all, uint8 (n, H, W, 3).
+
+        Raises:
+            ShardError: if the shard is damaged or gone.
+        """
+        shape = (num_frames, *self.settings.frame_shape)
+        with self._opened(shard) as file:
+            return read_frames(file, position, rows, shape)
+
+    def read_times(self, shard: Path, position: int, num_frames: int) -> NDArray[np.float64]:
+        """When the frames of a shard's clip are shown, in seconds, (num_frames,).
+
+        Raises:
+            ShardError: if the shard is damaged or gone, or does not keep them.
+        """
+        path = f"times/{clip_name(position)}"
+        with self._opened(shard) as file:
+            return read_rows(file, path, slice(None), dtype=np.float64, shape=(num_frames,))
+
+    def close(self) -> None:
+        """Close the files; a later read opens them again."""
+        with self._lock:
+            while self._files:
+                self._files.popitem()[1].close()
+
+    def __enter__(self) -> Shards:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def _opened(self, shard: Path) -> Iterator[Any]:
+        """The shard's file, for one thread at a time."""
+        if os.getpid() != self._process:  # after a fork: files and lock are the parent's
+            self._forget_files()
+        with self._lock:
+            if shard not in self._files:
+                self._files[shard] = open_file(shard)
+                if len(self._files) > _MOST_OPEN_FILES:
+                    self._files.popitem(last=False)[1].close()
+            self._files.move_to_end(shard)
+            yield self._files[shard]
+
+    def _forget_files(self) -> None:
+        self._files: OrderedDict[Path, Any] = OrderedDict()
+        self._lock = threading.RLock()
+        self._process = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        for name in ("_files", "_lock", "_process"):
+            del state[name]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget_files()

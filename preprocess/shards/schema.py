@@ -1,0 +1,205 @@
+"""The HDF5 schema: what a shard file holds, and reading it.
+
+A shard holds several clips. Clip number i is the dataset `clips/000i`, uint8 (T, H, W, 3) RGB,
+chunked along T; `checksums/000i`, uint64 (T,), are XXH3's sums of its frames, with which each frame
+that is read is compared; `times/000i`, float64 (T,) in seconds, says when its frames are shown,
+where the settings want it kept. What is known about it is entry i of `records`, JSON as uint8 (n,);
+what the clips share is in the attributes of the file. Times and records have HDF5's own checksum.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin as hdf5plugin  # LZ4 and Zstandard: it is enough that it was imported
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+from xxhash import xxh3_64_intdigest
+
+from preprocess.errors import ShardError
+from preprocess.shards import hdf5_check
+
+SCHEMA_VERSION = 3
+SHARD_GLOB = "shard-*.h5"
+
+
+@dataclass(frozen=True)
+class ClipRecord:
+    """What a shard knows of a clip besides its frames.
+
+    Args:
+        source: path of the video relative to the videos folder.
+        class_name: its class.
+        group: its scene.
+        size_bytes: size of the video file when it was read.
+        mtime_ns: when the video file had last been changed, in nanoseconds.
+        num_frames: frames stored.
+        fps: frames a second in the video; 0.0 where unknown.
+        original_width: of the video, in pixels.
+        original_height: of the video, in pixels.
+        detail: in words, what else the frames depend on, such as a part of the picture.
+    """
+
+    source: str
+    class_name: str
+    group: str
+    size_bytes: int
+    mtime_ns: int
+    num_frames: int
+    fps: float
+    original_width: int
+    original_height: int
+    detail: str = ""
+
+
+def clip_name(position: int) -> str:
+    """Name of a clip's datasets in the groups `clips`, `checksums` and `times`."""
+    return f"{position:04d}"
+
+
+def frame_checksum(frame: NDArray[np.uint8]) -> int:
+    """XXH3's 64-bit sum of a contiguous frame (H, W, 3); some microseconds."""
+    return xxh3_64_intdigest(frame.data)
+
+
+def records_to_rows(records: Sequence[ClipRecord]) -> NDArray[np.uint8]:
+    """What the dataset `records` holds: JSON, since HDF5's texts can claim gigabytes."""
+    text = json.dumps([asdict(record) for record in records])
+    return np.frombuffer(text.encode(), np.uint8)
+
+
+def open_file(path: Path) -> h5py.File:
+    """A shard opened for reading.
+
+    Raises:
+        ShardError: if it is damaged, hostile or of another schema version.
+    """
+    try:
+        file = h5py.File(path, "r", locking=False)
+        hdf5_check.check_scalar(file, "schema_version")
+        version = file.attrs["schema_version"]
+    except (OSError, KeyError) as error:
+        raise damaged(path, error) from error
+    except hdf5_check.UnsafeFileError as error:
+        raise _refused(path, error) from error
+    if version != SCHEMA_VERSION:
+        raise ShardError(
+            f"{path} has schema version {version}; this program reads {SCHEMA_VERSION}. "
+            "Extract the videos again with --overwrite."
+        )
+    return file
+
+
+def read_frames(
+    file: h5py.File, position: int, rows: slice, shape: Sequence[int]
+) -> NDArray[np.uint8]:
+    """Some frames of a shard's clip, as they were written.
+
+    Args:
+        file: that `open_file` opened.
+        position: of the clip in the shard.
+        rows: which frames.
+        shape: of all of them, (T, H, W, 3).
+
+    Raises:
+        ShardError: if they are missing or damaged, or the shard is hostile.
+    """
+    name = clip_name(position)
+    frames = read_rows(file, f"clips/{name}", rows, dtype=np.uint8, shape=shape)
+    sums = read_rows(file, f"checksums/{name}", rows, dtype=np.uint64, shape=shape[:1])
+    for number, (frame, wanted) in enumerate(zip(frames, sums.tolist(), strict=True)):
+        if frame_checksum(frame) != wanted:
+            where = f"frame {rows.indices(shape[0])[0] + number} of clip {name}"
+            raise damaged(Path(file.filename), f"{where} is not what was written")
+    return frames
+
+
+def read_rows(
+    file: h5py.File,
+    path: str,
+    rows: slice | tuple[()] = (),
+    *,
+    dtype: DTypeLike | None = None,
+    shape: Sequence[int | None] | None = None,
+) -> Any:
+    """Rows of one of a shard's datasets, which must be in the shard itself.
+
+    Args:
+        file: that `open_file` opened.
+        path: `records`, `checksums/000i` or `times/000i`; of clips, see `read_frames`.
+        rows: which; all if it is left out.
+        dtype: that the dataset must have; None for any.
+        shape: that it must have; None for any, or for an axis of any length.
+
+    Raises:
+        ShardError: if the dataset is missing, damaged or hostile.
+    """
+    name = Path(file.filename)
+    try:
+        dataset = hdf5_check.open_dataset(file, path, hdf5_check.SHARDS_OWN)
+        _check_kind(dataset, dtype, shape)
+        return dataset[rows]
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        raise damaged(name, error) from error
+    except hdf5_check.UnsafeFileError as error:
+        raise _refused(name, error) from error
+
+
+def _check_kind(
+    dataset: h5py.Dataset, dtype: DTypeLike | None, shape: Sequence[int | None] | None
+) -> None:
+    """Raise ValueError unless a dataset has this type and shape."""
+    found = dataset.shape or ()  # None of an empty one
+    if dtype is not None and dataset.dtype != dtype:
+        raise ValueError(f"{dataset.name} is of type {dataset.dtype}, and not {np.dtype(dtype)}")
+    if shape is not None and (
+        len(found) != len(shape)
+        or any(wanted not in (None, length) for length, wanted in zip(found, shape, strict=True))
+    ):
+        raise ValueError(f"{dataset.name} is of shape {found}, and not {tuple(shape)}")
+
+
+def _refused(path: Path, error: Exception) -> ShardError:
+    return ShardError(
+        f"The shard {path} is refused: {error}. This program does not write such shards; remove "
+        "it, and extract the videos again."
+    )
+
+
+def damaged(path: Path, error: Exception | str) -> ShardError:
+    """The error for a shard that cannot be read."""
+    return ShardError(
+        f"The shard {path} is damaged ({error}). Remove it and run the extraction again; "
+        "only its clips are redone."
+    )
+
+
+def read_records(path: Path) -> list[ClipRecord]:
+    """What one shard knows of its clips, in the order in which they are stored.
+
+    Raises:
+        ShardError: if it is damaged or of another schema version.
+    """
+    with open_file(path) as file:
+        rows = read_rows(file, "records", dtype=np.uint8, shape=(None,))
+    try:
+        return [_record(values) for values in json.loads(rows.tobytes())]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise damaged(path, error) from error
+
+
+def _record(values: dict[str, Any]) -> ClipRecord:
+    """A clip's values as a record. ValueError or TypeError for impossible ones."""
+    record = ClipRecord(**values)
+    for field in fields(record):
+        value = getattr(record, field.name)
+        if type(value).__name__ != field.type:
+            raise ValueError(f"{field.name} of a clip is {value!r}")
+    if not record.source or record.num_frames < 1:
+        raise ValueError(f"it is to hold {record.num_frames} frames of {record.source!r}")
+    return record

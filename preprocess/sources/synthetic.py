@@ -1,0 +1,242 @@
+"""The built-in demo set: MPEG-1 files in the UCF11 layout whose classes differ by motion alone.
+
+In each clip a ball runs round three loops; the class is the order of the loops and the sense of
+rotation in each (see `trajectories`). One frame, or the frames in shuffled order, cannot tell it.
+The still picture behind the ball belongs to the (class, group): a model that learns these pictures
+by heart is right on the training groups and at chance on the others.
+"""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import joblib
+import numpy as np
+from tqdm import tqdm
+
+from common.files import TEMPORARY_GLOB, new_temporary, not_written
+from preprocess.errors import PreprocessError, WriteError
+from preprocess.sources.catalog import DEMO
+from preprocess.sources.trajectories import (
+    HEIGHT,
+    WIDTH,
+    ClipPlan,
+    plan_clip,
+    random_numbers,
+    trajectory,
+)
+from preprocess.system.lock import exclusive
+from preprocess.system.machine import available_cpus
+from preprocess.video.messages import captured_stderr
+
+CLASS_NAMES = DEMO.class_names
+GROUPS_PER_CLASS = CLIPS_PER_GROUP = 8
+
+STAMP_NAME = "synthetic.json"
+RENDERER_VERSION = 4  # raise when the same seed draws other pictures
+
+_SPRITE_MARGIN = 48  # pixels; half a sprite, and the border that lets it overlap the frame's edge
+
+
+def clip_path(root: Path, class_name: str, group: int, clip: int) -> Path:
+    """The file of a clip: `class/v_class_NN/v_class_NN_MM.mpg`."""
+    folder = f"v_{class_name}_{group:02d}"
+    return root / class_name / folder / f"{folder}_{clip:02d}.mpg"
+
+
+def render_dataset(
+    root: Path,
+    *,
+    groups_per_class: int = GROUPS_PER_CLASS,
+    clips_per_group: int = CLIPS_PER_GROUP,
+    seed: int = 0,
+    jobs: int | None = None,
+    progress: bool = True,
+) -> None:
+    """Write the demo set under `root`: 11 x groups x clips MPEG-1 files of 320x240 pixels.
+
+    The same arguments give the same bytes whatever `jobs` is. A file appears under its name only
+    when it is complete, and a second run writes what is missing.
+
+    Args:
+        root: folder to fill; made when absent.
+        groups_per_class: groups (backgrounds) a class, 1 to 99.
+        clips_per_group: clips a group, 1 to 99.
+        seed: 0 or more; another seed draws another data set.
+        jobs: worker processes; None takes all cores this process may use.
+        progress: whether to show a bar, with the time left, on stderr.
+
+    Raises:
+        PreprocessError: an argument is out of range, `root` holds other files, OpenCV cannot
+            encode MPEG-1, or an encoded file lacks frames.
+        WriteError: `root` or the temporary folder cannot be written.
+    """
+    root = Path(root)
+    _check_arguments(groups_per_class, clips_per_group, seed, jobs)
+    tasks = [
+        joblib.delayed(_render_group)(root, name, group, clips_per_group, seed)
+        for name in CLASS_NAMES
+        for group in range(1, groups_per_class + 1)
+    ]
+    workers = joblib.Parallel(n_jobs=jobs or available_cpus(), return_as="generator_unordered")
+    total = len(tasks) * clips_per_group
+    num_threads = cv2.getNumThreads()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        waiting = f"Another process renders into {root}; waiting for it to end."
+        with exclusive(root, on_wait=lambda: tqdm.write(waiting, file=sys.stderr)):
+            for left_over in root.rglob(TEMPORARY_GLOB):
+                left_over.unlink()
+            _stamp(root, seed)
+            with tqdm(total=total, desc="demo set", unit="clip", disable=not progress) as bar:
+                for num_clips in workers(tasks):
+                    bar.update(num_clips)
+    except OSError as error:
+        told = not_written(root, error.strerror or error)
+        raise WriteError(
+            f"{told} Finished clips are kept: make room, then run the same command again."
+        ) from error
+    finally:
+        cv2.setNumThreads(num_threads)
+
+
+def render_background(class_name: str, group: int, *, seed: int = 0) -> np.ndarray:
+    """The still picture behind the clips of one group.
+
+    Returns:
+        uint8 RGB (240, 320, 3), darker than any ball.
+    """
+    rng = random_numbers(seed, "background", class_name, group)
+    base, tint, spot = rng.uniform(30, 120, (3, 3))  # three RGB colours
+    clouds = _clouds(rng, (3, 6, 12, 24))[..., None]  # (H, W, 1)
+    spots = np.clip(4 * _clouds(rng, (5, 10)) - 2, 0, 1)[..., None]
+    grain = 18 * (_clouds(rng, (60, 120)) - 0.5)[..., None]
+    picture = base + (tint - base) * clouds
+    picture = picture + 0.7 * spots * (spot - picture) + grain
+    return np.clip(picture, 0, 140).astype(np.uint8)
+
+
+def _check_arguments(groups: int, clips: int, seed: int, jobs: int | None) -> None:
+    for name, value in (("groups_per_class", groups), ("clips_per_group", clips)):
+        if not 1 <= value <= 99:
+            raise PreprocessError(
+                f"{name} must be 1 to 99 (two digits in a name). Received {value}."
+            )
+    if seed < 0:
+        raise PreprocessError(f"seed must be 0 or more. Received {seed}.")
+    if jobs is not None and jobs < 1:
+        raise PreprocessError(f"jobs must be 1 or more, or None for all cores. Received {jobs}.")
+
+
+def _stamp(root: Path, seed: int) -> None:
+    """Mark `root` with what fills it, and refuse to mix it with anything else."""
+    path = root / STAMP_NAME
+    wanted = {"renderer_version": RENDERER_VERSION, "seed": seed}
+    if not path.exists():
+        if any(root.glob("[!.]*")):
+            raise PreprocessError(
+                f"The demo set needs a folder of its own. {root} holds other files; name another."
+            )
+        _write_complete(path, json.dumps(wanted).encode())
+    found = json.loads(path.read_text())
+    if found != wanted:
+        raise PreprocessError(
+            f"A folder holds one demo set. {root} holds {found}, wanted {wanted}; "
+            "delete it or name another folder."
+        )
+
+
+def _clouds(rng: np.random.Generator, cells: tuple[int, ...]) -> np.ndarray:
+    """Smooth noise of several scales, 0 to 1: (HEIGHT, WIDTH)."""
+    field = np.zeros((HEIGHT, WIDTH))
+    for count in cells:
+        grid = rng.uniform(size=(count + 1, count * WIDTH // HEIGHT + 1))
+        field += cv2.resize(grid, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC) / count**0.7
+    return (field - field.min()) / (field.max() - field.min())
+
+
+def _ball_sprite(plan: ClipPlan) -> np.ndarray:
+    """A lit ball and its soft shadow: float32 (2M, 2M, 4), BGR times opacity, then opacity."""
+    y, x = np.mgrid[-_SPRITE_MARGIN:_SPRITE_MARGIN, -_SPRITE_MARGIN:_SPRITE_MARGIN] + 0.5
+    radius = plan.ball_radius
+    opacity = np.clip((radius - np.hypot(x, y)) / 3 + 0.5, 0, 1)
+    light = 1.05 - 0.25 * np.hypot(x + 0.35 * radius, y + 0.4 * radius) / radius
+    shadow = 0.45 * np.clip((1.15 * radius - np.hypot(x - 5, y - 7)) / 12 + 0.5, 0, 1)
+    bgr = np.clip(light[..., None] * plan.ball_rgb[::-1], 0, 255)
+    both = opacity + shadow * (1 - opacity)
+    return np.dstack([bgr * opacity[..., None], both]).astype(np.float32)
+
+
+def _frames(background: np.ndarray, class_name: str, plan: ClipPlan) -> Iterator[np.ndarray]:
+    """The clip's pictures, uint8 BGR (240, 320, 3)."""
+    sprite, size = _ball_sprite(plan), 2 * _SPRITE_MARGIN
+    canvas = np.pad(background[..., ::-1], ((size, size), (size, size), (0, 0)))
+    for x, y in trajectory(class_name, plan):
+        left, top = int(x), int(y)
+        shift = np.array([[1, 0, x - left], [0, 1, y - top]])
+        moved = cv2.warpAffine(sprite, shift, (size, size))
+        picture = canvas.copy()
+        left, top = left + _SPRITE_MARGIN, top + _SPRITE_MARGIN
+        patch = picture[top : top + size, left : left + size]
+        patch[:] = moved[..., :3] + patch * (1 - moved[..., 3:]) + 0.5
+        yield np.ascontiguousarray(picture[size:-size, size:-size])
+
+
+def _render_group(root: Path, class_name: str, group: int, num_clips: int, seed: int) -> int:
+    """Write a group's missing clips; return how many clips it has."""
+    cv2.setNumThreads(1)  # one core a worker
+    paths = {clip: clip_path(root, class_name, group, clip) for clip in range(1, num_clips + 1)}
+    missing = {clip: path for clip, path in paths.items() if not path.exists()}
+    if missing:
+        background = render_background(class_name, group, seed=seed)
+        paths[1].parent.mkdir(parents=True, exist_ok=True)
+    for clip, path in missing.items():
+        plan = plan_clip(class_name, group, clip, seed=seed)
+        _write_complete(path, _encode(_frames(background, class_name, plan), plan))
+    return num_clips
+
+
+def _encode(frames: Iterator[np.ndarray], plan: ClipPlan) -> bytes:
+    """The MPEG-1 file of the frames, checked to hold them all."""
+    with tempfile.TemporaryDirectory(prefix="ttrnn-demo-") as folder:
+        path = Path(folder) / "clip.mpg"
+        fourcc = cv2.VideoWriter.fourcc(*"PIM1")
+        with captured_stderr():  # ffmpeg finds the tag odd in this container, once a file
+            writer = cv2.VideoWriter(str(path), fourcc, plan.fps, (WIDTH, HEIGHT))
+        if not writer.isOpened():
+            raise PreprocessError(
+                "The demo set needs an OpenCV that writes MPEG-1. This one could not open "
+                f"{path}; install opencv-python-headless, or free space in {folder}."
+            )
+        for frame in frames:
+            writer.write(frame)
+        writer.release()
+        _check_length(path, plan.num_frames)
+        return path.read_bytes()
+
+
+def _check_length(path: Path, num_frames: int) -> None:
+    capture = cv2.VideoCapture(str(path))
+    decoded = 0
+    while capture.grab():
+        decoded += 1
+    capture.release()
+    if decoded != num_frames:
+        raise PreprocessError(
+            f"An encoded clip must hold {num_frames} frames. Received {decoded}; "
+            f"is there space left in {path.parent.parent}?"
+        )
+
+
+def _write_complete(path: Path, content: bytes) -> None:
+    """Write under a temporary name that no reader takes for a clip, then rename."""
+    temporary = new_temporary(path.parent)
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,240 @@
+"""The sound of one file to samples on the picture's clock, with the ffmpeg program."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from preprocess.errors import DecodeError, PreprocessError
+from preprocess.video.containers import in_plain_words, input_words
+from preprocess.video.video_file import clock_restarts, open_container, video_streams
+
+Samples = NDArray[np.float32]
+_COMPLAINT = re.compile(r"^(?:\[[^\]]*\] ?)*\[(?:panic|fatal|error)\] (?P<text>.*)$", re.MULTILINE)
+_ENOUGH_BYTES = 2**20
+_PREROLL_SECONDS = 1.0  # decoders and the resampler need what comes before
+_LARGEST_SLIP_SECONDS = 0.02  # between samples and their timestamps; Matroska rounds by 0.0005
+
+
+@dataclass(frozen=True, eq=False)
+class Sound:
+    """A stretch of sound.
+
+    Args:
+        samples: float32 (N,), mono, in [-1, 1].
+        sample_rate: samples a second.
+        start_seconds: when sample 0 is heard, on the clock of `VideoReader.time_seconds`, where
+            the first picture is shown at 0.
+        complaint: what ffmpeg first could not decode so far, in its own words. Empty if it could
+            decode all; the missing parts are silent.
+    """
+
+    samples: Samples
+    sample_rate: int
+    start_seconds: float = 0.0
+    complaint: str = ""
+
+
+def read_sound(
+    path: str | os.PathLike[str],
+    *,
+    sample_rate: int = 16000,
+    start: float = 0.0,
+    duration: float | None = None,
+    track: int = 0,
+) -> Sound | None:
+    """The sound of a file; None if it has none.
+
+    Args, Raises: those of `iter_sound`.
+    """
+    blocks = iter_sound(path, sample_rate=sample_rate, start=start, duration=duration, track=track)
+    if blocks is None:
+        return None
+    parts = list(blocks)
+    if not parts:
+        return Sound(np.zeros(0, np.float32), sample_rate, start)
+    samples = np.concatenate([part.samples for part in parts])
+    return Sound(samples, sample_rate, parts[0].start_seconds, parts[-1].complaint)
+
+
+def iter_sound(
+    path: str | os.PathLike[str],
+    *,
+    block_seconds: float = 30.0,
+    sample_rate: int = 16000,
+    start: float = 0.0,
+    duration: float | None = None,
+    track: int = 0,
+) -> Iterator[Sound] | None:
+    """The sound of a file in blocks, each of which follows on the one before; None without sound.
+
+    Samples lie where their timestamps say: sound that begins after the picture, or has a gap,
+    is silent there, and sound before the first picture is left out. Channels are averaged. Where
+    the timestamps begin again, as in files joined byte by byte, the sound goes on.
+
+    Args:
+        path: a video or audio file.
+        block_seconds: length of a block; the last may be shorter.
+        sample_rate: samples a second; others are resampled.
+        start: where to begin, in seconds after the first picture.
+        duration: seconds at most; None goes on to the end of the sound.
+        track: which audio stream is read, from 0; `video_file.audio_tracks` lists them.
+
+    Raises:
+        PreprocessError: if an argument is out of its range, the file has sound but no such track,
+            or there is no ffmpeg program.
+        DecodeError: if the file cannot be opened, or, after the last block, if ffmpeg gave up.
+    """
+    _check(sample_rate, block_seconds, start, duration)
+    clock = _read_clock(path, track)
+    if clock is None:
+        return None
+    return _blocks(
+        _decoder(path, clock, start, sample_rate, track),
+        sample_rate=sample_rate,
+        first=round(start * sample_rate),
+        block=max(round(block_seconds * sample_rate), 1),
+        wanted=None if duration is None else round(duration * sample_rate),
+    )
+
+
+def _check(sample_rate: int, block_seconds: float, start: float, duration: float | None) -> None:
+    values = {"sample_rate": sample_rate, "block_seconds": block_seconds, "duration": duration}
+    for name, value in values.items():
+        if value is not None and not 0 < value < math.inf:
+            raise PreprocessError(f"{name} must be above 0. Received {value}.")
+    if not 0 <= start < math.inf:
+        raise PreprocessError(f"start must be 0 or later, in seconds. Received {start}.")
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """How a file's timestamps run, in seconds.
+
+    Args:
+        file_start: the earliest of all streams.
+        picture_start: of the first picture.
+        restarts: whether they begin again on the way.
+    """
+
+    file_start: float
+    picture_start: float
+    restarts: bool
+
+
+def _read_clock(path: str | os.PathLike[str], track: int) -> _Clock | None:
+    """The clock of a file; None if it has no sound.
+
+    Raises:
+        PreprocessError: if there is no such track.
+    """
+    with open_container(Path(path)) as container:
+        num_tracks = len(container.streams.audio)
+        if not num_tracks:
+            return None
+        if not 0 <= track < num_tracks:
+            raise PreprocessError(
+                f"The sound tracks of {path} are numbered 0 to {num_tracks - 1}. Received {track}."
+            )
+        file_start = (container.start_time or 0) / av.time_base
+        pictures = video_streams(container)
+        if not pictures:
+            return _Clock(file_start, file_start, restarts=False)
+        start, tick = pictures[0].start_time, pictures[0].time_base
+        picture_start = file_start if start is None or tick is None else float(start * tick)
+    return _Clock(file_start, picture_start, clock_restarts(path))
+
+
+def _decoder(
+    path: str | os.PathLike[str], clock: _Clock, start: float, sample_rate: int, track: int
+) -> list[str]:
+    """The command that writes float32 samples, from `start` on the picture's clock."""
+    from_timestamp = clock.picture_start + start
+    seek = from_timestamp - clock.file_start - _PREROLL_SECONDS
+    clock_words = ["-copyts"]
+    if clock.restarts:
+        # ffmpeg goes on where a clock begins again, if it may change timestamps: those of formats
+        # that are known for it (MPEG) by itself, those of others (FLV) where they are errors by
+        # this threshold. It cannot seek there. Its clock then begins with the file.
+        seek = 0.0
+        clock_words = ["-dts_error_threshold", "1"]
+        from_timestamp -= clock.file_start
+    filters = (
+        f"aresample={sample_rate}:ochl=mono:osf=flt:rematrix_maxval=1,"
+        f"aresample=async=1:min_hard_comp={_LARGEST_SLIP_SECONDS}"
+        f":first_pts={round(from_timestamp * sample_rate)}"  # in samples of its input: so two
+    )
+    return [
+        *(_ffmpeg(), "-hide_banner", "-nostdin", "-loglevel", "level+error", *clock_words),
+        *(("-ss", f"{seek:.6f}") if seek > 0 else ()),
+        *(*input_words(path), "-map", f"0:a:{track}", "-af", filters),
+        *("-c:a", "pcm_f32le", "-f", "f32le", "pipe:1"),
+    ]
+
+
+def _blocks(
+    words: list[str], *, sample_rate: int, first: int, block: int, wanted: int | None
+) -> Iterator[Sound]:
+    """What the decoder writes; sample 0 is number `first` of the recording."""
+    with tempfile.TemporaryFile() as messages:
+        decoder = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages
+        )
+        assert decoder.stdout is not None
+        try:
+            place, ending = first, None if wanted is None else first + wanted
+            samples = _read(decoder.stdout, place, block, ending)
+            while len(samples):
+                following = _read(decoder.stdout, place + len(samples), block, ending)
+                if not len(following) and place + len(samples) != ending:
+                    decoder.wait()  # so that all it has to say is said
+                complaint = _complaint(_text(messages))
+                yield Sound(samples, sample_rate, place / sample_rate, complaint)
+                place, samples = place + len(samples), following
+            if place != ending and decoder.wait() != 0:
+                raise DecodeError(_complaint(_text(messages)) or "ffmpeg gave up on the sound")
+        finally:
+            decoder.kill()
+            decoder.stdout.close()
+            decoder.wait()
+
+
+def _read(pipe: IO[bytes], place: int, block: int, ending: int | None) -> Samples:
+    """The next samples: a block of them, fewer at the end of the file and before `ending`."""
+    wanted = block if ending is None else min(block, ending - place)
+    content = pipe.read(4 * wanted)
+    samples = np.frombuffer(content, "<f4", len(content) // 4)
+    return np.nan_to_num(np.clip(samples, -1, 1), copy=False)
+
+
+def _text(messages: IO[bytes]) -> str:
+    return os.pread(messages.fileno(), _ENOUGH_BYTES, 0).decode(errors="replace")
+
+
+def _complaint(said: str) -> str:
+    """The first error among ffmpeg's messages; empty if there is none."""
+    found = _COMPLAINT.search(said)
+    return in_plain_words(found["text"].strip()) if found else ""
+
+
+def _ffmpeg() -> str:
+    import imageio_ffmpeg
+
+    try:
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except RuntimeError as error:
+        raise PreprocessError(
+            "Sound needs the ffmpeg program of imageio-ffmpeg, which has none here; install its "
+            "wheel, or name a program in IMAGEIO_FFMPEG_EXE."
+        ) from error

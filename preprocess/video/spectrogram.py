@@ -1,0 +1,243 @@
+"""Pictures of sound: log frequency upwards, time to the right, loudness as brightness."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preprocess.errors import PreprocessError
+from preprocess.video.log_bands import LogBands
+from preprocess.video.sound import Sound
+
+Picture = NDArray[np.uint8]
+_LOWEST_POWER = 1e-20
+
+
+@dataclass(frozen=True)
+class Spectrogram:
+    """How sound becomes a picture of its last seconds.
+
+    Row r of R, counted from the bottom, covers the frequencies from low * (cutoff/low)^(r/R) to
+    low * (cutoff/low)^((r+1)/R). It shows the strongest component there, in decibels of a sine
+    of amplitude 1: black at `floor_db`, white at 0. Column c of C covers the `fft_seconds` that
+    end at time - window_seconds * (1 - (c+1)/C), so nothing after `time` is in the picture.
+    Columns lie on a grid of the recording, and the picture moves by whole columns.
+
+    Args:
+        cutoff_hz: highest frequency, at the top.
+        low_hz: lowest frequency, at the bottom.
+        num_bins: rows.
+        columns: columns.
+        window_seconds: how much sound a picture shows, to a whole number of samples a column.
+        fft_seconds: length of the Hann window of a column, at least a column's width.
+        floor_db: loudness of black.
+        channels: 1, or 3 that are alike.
+        sample_rate: of the sound, in Hz.
+
+    Raises:
+        PreprocessError: if a setting is out of its range.
+    """
+
+    cutoff_hz: float = 8000.0
+    low_hz: float = 60.0
+    num_bins: int = 128
+    columns: int = 128
+    window_seconds: float = 5.0
+    fft_seconds: float = 0.128
+    floor_db: float = -80.0
+    channels: Literal[1, 3] = 3
+    sample_rate: int = 16000
+
+    def __post_init__(self) -> None:
+        for name in ("num_bins", "columns", "window_seconds", "low_hz", "sample_rate"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise PreprocessError(f"{name} must be above 0. Received {getattr(self, name)}.")
+        if self.cutoff_hz > self.sample_rate / 2:
+            raise PreprocessError(
+                f"cutoff_hz must be at most half the sample rate, {self.sample_rate / 2:g}. "
+                f"Received {self.cutoff_hz:g}; set sample_rate to {2 * self.cutoff_hz:g} or more."
+            )
+        if not self.low_hz < self.cutoff_hz:
+            raise PreprocessError(
+                f"low_hz must be below cutoff_hz, {self.cutoff_hz:g}. Received {self.low_hz:g}."
+            )
+        if self.fft_samples < self.column_samples:
+            raise PreprocessError(
+                "fft_seconds must be at least the width of a column, "
+                f"{self.column_samples / self.sample_rate:.4f}, or sound between two columns is "
+                f"not seen. Received {self.fft_seconds:g}; raise it, or columns."
+            )
+        if not -math.inf < self.floor_db < 0:
+            raise PreprocessError(f"floor_db must be below 0. Received {self.floor_db:g}.")
+        if self.channels not in (1, 3):
+            raise PreprocessError(f"channels must be 1 or 3. Received {self.channels}.")
+
+    @property
+    def picture_shape(self) -> tuple[int, int, int]:
+        """(num_bins, columns, channels)."""
+        return (self.num_bins, self.columns, self.channels)
+
+    @property
+    def column_samples(self) -> int:
+        """How many samples lie between two columns."""
+        return max(round(self.window_seconds * self.sample_rate / self.columns), 1)
+
+    @property
+    def fft_samples(self) -> int:
+        """How many samples a column is computed from; even."""
+        return 2 * round(self.fft_seconds * self.sample_rate / 2)
+
+    @property
+    def reach_seconds(self) -> float:
+        """How far before its time a picture looks."""
+        return (self.columns * self.column_samples + self.fft_samples) / self.sample_rate
+
+    def picture(self, samples: NDArray[np.floating], time: float) -> Picture:
+        """The picture at one moment; `SpectrogramTrack` makes many of one recording.
+
+        Args:
+            samples: (N,), mono, in [-1, 1], from time 0 on; before and after is silence.
+            time: the moment, in seconds.
+
+        Returns:
+            uint8 (num_bins, columns, channels), the highest frequency in row 0.
+        """
+        stop = _columns_until(time, self)
+        first = max((stop - self.columns) * self.column_samples - self.fft_samples, 0)
+        seen = np.asarray(samples[first : max(stop * self.column_samples, first)], np.float32)
+        sound = Sound(seen, self.sample_rate, first / self.sample_rate)
+        return SpectrogramTrack(self, [sound]).picture(time)
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as plain values; `from_json` makes them again."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Spectrogram:
+        """Settings from what `to_json` gave."""
+        return cls(**values)
+
+
+class SpectrogramTrack:
+    """The spectrogram of one recording: columns are computed once, pictures cut out of them.
+
+    Blocks are taken as pictures ask for them. Columns are kept, 12 MB an hour as a rule, so that
+    pictures may be asked for in any order. How the sound was cut into blocks changes no pixel.
+
+    Args:
+        settings: what pictures look like.
+        blocks: the sound, each block following on the one before, as `iter_sound` gives it; None
+            for a recording without sound, whose pictures are black.
+
+    Example:
+        >>> track = SpectrogramTrack(settings, iter_sound("vod.mp4"))
+        >>> track.picture(12.5)  # uint8 (128, 128, 3)
+    """
+
+    def __init__(self, settings: Spectrogram, blocks: Iterable[Sound] | None) -> None:
+        self._settings = settings
+        self._blocks = iter(blocks or ())
+        self._ended = False
+        self._pieces: dict[int, Picture] = {}  # number -> (num_bins, columns)
+        self._next = 0  # number of the piece that is made next
+        self._samples: NDArray[np.float32] | None = None  # from that piece's first on
+        self._piece_samples = settings.columns * settings.column_samples
+        self._overlap = settings.fft_samples - settings.column_samples
+
+    def picture(self, time: float) -> Picture:
+        """The picture at one moment, uint8 (num_bins, columns, channels).
+
+        Raises:
+            PreprocessError: if the sound has another sample rate than the settings.
+            DecodeError: as the blocks raise it; asked again, the rest is silence.
+        """
+        columns = self._settings.columns
+        stop = _columns_until(time, self._settings)
+        self._fill((stop - 1) // columns)
+        number, shift = divmod(stop - columns, columns)
+        pieces = [self._piece(number), self._piece(number + 1)]
+        shown = np.concatenate(pieces, axis=1)[:, shift : shift + columns]
+        return np.repeat(shown[..., None], self._settings.channels, axis=2)
+
+    def _piece(self, number: int) -> Picture:
+        found = self._pieces.get(number)
+        if found is None:
+            return np.zeros(self._settings.picture_shape[:2], np.uint8)
+        return found
+
+    def _fill(self, number: int) -> None:
+        """Make the pieces up to this one."""
+        while not self._ended and (self._samples is None or self._next <= number):
+            block = next(self._blocks, None)
+            if block is not None:
+                self._take(block)
+            else:
+                self._end()
+            self._make()
+
+    def _take(self, block: Sound) -> None:
+        settings = self._settings
+        if block.sample_rate != settings.sample_rate:
+            raise PreprocessError(
+                f"The sound must have {settings.sample_rate} samples a second. Received "
+                f"{block.sample_rate}; read it with sample_rate={settings.sample_rate}."
+            )
+        if self._samples is None:
+            first = round(block.start_seconds * settings.sample_rate)
+            self._next = first // self._piece_samples
+            before = first - self._next * self._piece_samples + self._overlap
+            self._samples = np.zeros(before, np.float32)
+        self._samples = np.concatenate([self._samples, block.samples])
+
+    def _end(self) -> None:
+        """Let the last columns that hold sound run into silence."""
+        self._ended = True
+        if self._samples is not None:
+            silence = np.zeros(self._piece_samples + self._settings.fft_samples, np.float32)
+            self._samples = np.concatenate([self._samples, silence])
+
+    def _make(self) -> None:
+        """All pieces that the samples suffice for."""
+        if self._samples is None:
+            return
+        needed = self._piece_samples + self._overlap
+        while len(self._samples) >= needed:
+            self._pieces[self._next] = _columns(self._samples[:needed], self._settings)
+            self._samples = self._samples[self._piece_samples :]
+            self._next += 1
+
+
+def _columns_until(time: float, settings: Spectrogram) -> int:
+    """How many columns of a recording have ended by a moment; rounding errors do not count."""
+    return math.floor(time * settings.sample_rate / settings.column_samples + 1e-6)
+
+
+@lru_cache(maxsize=8)
+def _transform(settings: Spectrogram) -> tuple[NDArray[np.float32], LogBands]:
+    """The window that makes a sine's component its amplitude, and the rows."""
+    from scipy.signal.windows import hann
+
+    window = hann(settings.fft_samples, sym=False)
+    spacing_hz = settings.sample_rate / settings.fft_samples
+    bands = LogBands(settings.low_hz, settings.cutoff_hz, settings.num_bins, spacing_hz=spacing_hz)
+    return (2 * window / window.sum()).astype(np.float32), bands
+
+
+def _columns(samples: NDArray[np.float32], settings: Spectrogram) -> Picture:
+    """All columns that a stretch of sound has, uint8 (num_bins, columns)."""
+    from scipy import fft
+
+    window, bands = _transform(settings)
+    frames = np.lib.stride_tricks.sliding_window_view(samples, settings.fft_samples)
+    frames = frames[:: settings.column_samples]  # (columns, fft_samples)
+    spectra = fft.rfft(frames * window, axis=1)  # (columns, fft_samples/2 + 1)
+    rows = bands.strongest(spectra.real**2 + spectra.imag**2)  # (columns, num_bins)
+    decibels = 10 * np.log10(np.maximum(rows, _LOWEST_POWER))
+    brightness = np.clip(1 - decibels / settings.floor_db, 0, 1)
+    return np.rint(255 * brightness).astype(np.uint8).T[::-1]

@@ -1,0 +1,356 @@
+"""The video stream of one file, decoded picture by picture, each with the time it is shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from av.format import Flags as ContainerFlags
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation, VideoReformatter
+from numpy.typing import NDArray
+
+from preprocess.errors import DecodeError
+from preprocess.video.transforms import Picture
+from preprocess.video.video_file import (
+    check_file,
+    duration_seconds,
+    explained,
+    find_video_stream,
+    has_loose_clock,
+    joined_at,
+    open_container,
+    other_video_streams,
+    read_info,
+)
+
+USUAL_FPS = 25.0
+"""Assumed where a file does not tell its rate."""
+_SEEKABLE = {"mov", "mp4", "matroska", "webm"}  # an index, and one clock for the whole file
+_LONGEST_GAP_SECONDS = 10.0  # FFmpeg's dts_delta_threshold: a longer one is a new clock
+# Of a file: indexes, attachments, sound and padding may follow the last picture.
+_TAIL_SHARE, _TAIL_BYTES = 0.25, 2**18
+_DOUBT_FRAMES = 8  # after which a new clock is believed
+
+
+@dataclass(frozen=True)
+class _Orientation:
+    """How a decoded picture becomes upright: transposed first, then mirrored, then turned."""
+
+    transpose: bool = False
+    flip_horizontal: bool = False
+    flip_vertical: bool = False
+    degrees: float = 0.0
+    """Clockwise, within the picture's own size; for what is no quarter turn."""
+
+
+_UPRIGHT = _Orientation()
+
+
+class StreamClock:
+    """Turns the timestamps of a stream into times that never go back.
+
+    Where timestamps begin again, as in two files joined byte by byte, the times go on: the first
+    picture of the new clock is shown one step after the last of the old. A single wrong timestamp
+    is told from a new clock by what follows it. A timestamp that is a little too early, or
+    missing, is replaced by one that leaves room for the next right one.
+
+    Args:
+        step: seconds from one picture to the next, where timestamps do not tell.
+        ending: when the file ends by its header, in seconds: a leap beyond it is a wrong timestamp.
+            None in formats of broadcasts, where any leap by more than 10 s is taken for a new
+            clock, as the ffmpeg program does.
+    """
+
+    def __init__(self, step: float, ending: float | None = None) -> None:
+        self._step = step
+        self._ending = ending
+        self.is_odd = False
+        """Whether a timestamp was missing or did not follow on the one before."""
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew, somewhere else in the stream."""
+        self._latest = -math.inf
+        self._offset = 0.0
+        self._earlier_offset: float | None = None  # as long as the new clock is in doubt
+        self._num_since = 0
+
+    def tick(self, stamp: float | None) -> float:
+        """When the next picture is shown, in seconds.
+
+        Args:
+            stamp: its timestamp, in seconds; None if it has none.
+        """
+        self._latest = self._next(stamp)
+        return self._latest
+
+    def _next(self, stamp: float | None) -> float:
+        if self._latest == -math.inf:
+            self.is_odd |= stamp is None
+            return stamp or 0.0
+        if stamp is None:
+            self.is_odd = True
+            return self._latest + self._step
+        if self._is_back(stamp):
+            assert self._earlier_offset is not None
+            self._offset, self._earlier_offset = self._earlier_offset, None
+        seconds = stamp + self._offset
+        if self._latest < seconds and not self._is_leap(seconds):
+            return seconds
+        self.is_odd = True
+        tolerance = max(2.5 * self._step, 0.1)
+        if self._latest - tolerance <= seconds <= self._latest:
+            return self._latest + self._step / 2
+        if self._earlier_offset is None:
+            self._earlier_offset = self._offset
+        self._num_since = 0
+        self._offset = self._latest + self._step - stamp
+        return self._latest + self._step
+
+    def _is_back(self, stamp: float) -> bool:
+        """Whether a timestamp goes on by the earlier clock, so that the new one was an error."""
+        if self._earlier_offset is None:
+            return False
+        self._num_since += 1
+        if self._num_since > _DOUBT_FRAMES:
+            self._earlier_offset = None
+            return False
+        return 0 < stamp + self._earlier_offset - self._latest <= _LONGEST_GAP_SECONDS
+
+    def _is_leap(self, seconds: float) -> bool:
+        if seconds - self._latest <= _LONGEST_GAP_SECONDS + self._step:
+            return False
+        return self._ending is None or seconds > self._ending + _LONGEST_GAP_SECONDS
+
+
+class VideoDecoder:
+    """Decodes the first video stream of a file, in display order.
+
+    Pictures are upright: the display matrix is honoured, mirrored ones included. A packet that
+    cannot be decoded is left out, and decoding goes on, as with the ffmpeg program.
+
+    Args:
+        path: the file.
+        threads: number of decoding threads.
+
+    Raises:
+        DecodeError: if the file cannot be opened or has no video.
+    """
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        self.seconds = -math.inf
+        """When the picture grabbed last is shown."""
+        file = check_file(path)
+        self._container = open_container(path)
+        try:
+            self._stream = find_video_stream(self._container)
+            self._open_codec(threads)
+            self.complaint = other_video_streams(self._container)
+            self._reformatter = VideoReformatter()
+            self._num_bytes = file.st_size
+            self._num_read = 0  # bytes up to the end of the packet that lies farthest back
+            self._pictures = self._decode()
+            self._frame: VideoFrame | None = None
+            self._orientation = _UPRIGHT
+            # The size as shown is that of the first picture, which alone tells the orientation.
+            self._ahead: VideoFrame | None = next(self._pictures, None)
+            self.info = read_info(self._container, self._stream, self._shown_size(), file)
+            fps = self.info.fps or USUAL_FPS
+            self._ending = duration_seconds(self._container, self._stream) or math.inf
+            self._clock = StreamClock(1 / fps, None if self._is_broadcast() else self._ending)
+            formats = set(self._container.format.name.split(","))
+            self.can_seek = bool(_SEEKABLE & formats) and not has_loose_clock(self._container)
+            if "mov" in formats and (place := joined_at(path)) is not None:
+                self._note(f"another file is joined to this one at byte {place:,}; it is not read")
+        except BaseException:
+            self._container.close()
+            raise
+
+    @property
+    def is_odd(self) -> bool:
+        """Whether a timestamp so far was missing or did not follow on the one before."""
+        return self._clock.is_odd
+
+    @property
+    def is_keyframe(self) -> bool:
+        """Whether the picture grabbed last builds on no other."""
+        return self._frame is not None and self._frame.key_frame
+
+    def grab(self) -> bool:
+        """Decode the next picture, without converting it; False at the end of the file."""
+        if self._ahead is not None:
+            self._frame, self._ahead = self._ahead, None
+        else:
+            self._frame = next(self._pictures, None)
+        if self._frame is None:
+            return False
+        if self._frame.key_frame:
+            self._orientation = self._find_orientation(self._frame)
+        self.seconds = self._clock.tick(self._stamp(self._frame))
+        return True
+
+    def retrieve(self) -> Picture:
+        """The picture grabbed last, uint8 (H, W, 3), BGR. Its memory may be used again.
+
+        Raises:
+            DecodeError: if it cannot be converted.
+        """
+        assert self._frame is not None
+        try:
+            # One thread: handing a small picture to a pool takes longer than converting it.
+            # Bicubic, as OpenCV's own reader has it: it is how chroma is brought to full size.
+            picture = self._reformatter.reformat(
+                self._frame, format="bgr24", interpolation=Interpolation.BICUBIC, threads=1
+            )
+        except MemoryError:
+            raise
+        except av.error.FFmpegError as error:
+            raise DecodeError(
+                f"the picture at {self.seconds:.3f} s could not be converted: {explained(error)}"
+            ) from error
+        (plane,) = picture.planes
+        shape, strides = (picture.height, picture.width, 3), (plane.line_size, 3, 1)
+        pixels: Picture = np.ndarray(shape, np.uint8, memoryview(plane), strides=strides)
+        return _turned(pixels, self._orientation)
+
+    def seek(self, seconds: float) -> None:
+        """Go on from a keyframe before a time, in seconds; where, the next picture tells.
+
+        Raises:
+            DecodeError: if the file cannot be sought in.
+        """
+        assert self._stream.time_base is not None
+        stamp = int((seconds + self._origin()) / self._stream.time_base)
+        try:
+            self._container.seek(max(stamp, 0), stream=self._stream, backward=True)
+        except av.error.FFmpegError as error:
+            raise DecodeError(f"cannot be sought in: {explained(error)}") from error
+        self._pictures = self._decode()
+        self._ahead = self._frame = None
+        self._clock.reset()
+
+    def close(self) -> None:
+        """Free the decoder."""
+        self._frame = self._ahead = None
+        self._pictures.close()
+        self._container.close()
+
+    def _is_broadcast(self) -> bool:
+        """Whether leaps of the clock are usual in files of this format, by FFmpeg's account."""
+        discontinuous: Any = ContainerFlags.ts_discont
+        return bool(self._container.format.flags & discontinuous.value)
+
+    def _open_codec(self, threads: int) -> None:
+        codec = self._stream.codec_context
+        if codec is None:
+            raise DecodeError("its kind of video is not known to FFmpeg")
+        codec.thread_count = threads
+        if threads > 1:
+            codec.thread_type = "AUTO"
+
+    def _decode(self) -> Generator[VideoFrame, None, None]:
+        """Pictures in display order, from where the container stands to the end of the file."""
+        try:
+            for packet in self._container.demux(self._stream):
+                if packet.pos is not None:
+                    self._num_read = max(self._num_read, packet.pos + packet.size)
+                try:
+                    yield from packet.decode()
+                except MemoryError:
+                    raise
+                except av.error.EOFError:
+                    return
+                except av.error.FFmpegError as error:
+                    self._complain(error)
+            self._look_behind_the_end()
+        except MemoryError:
+            raise
+        except av.error.FFmpegError as error:
+            self._complain(error)
+
+    def _look_behind_the_end(self) -> None:
+        """Say so if much of the file was not read, as of one that was joined to another."""
+        tail = self._num_bytes - self._num_read
+        interleaved = has_loose_clock(self._container) or "matroska" in self._container.format.name
+        if interleaved and tail > max(_TAIL_SHARE * self._num_bytes, _TAIL_BYTES):
+            self._note(f"the last {tail / self._num_bytes:.0%} of the file could not be read")
+
+    def _note(self, text: str) -> None:
+        self.complaint = f"{self.complaint}; {text}" if self.complaint else text
+
+    def _complain(self, error: Exception) -> None:
+        """Keep the first error. The time is that of the picture before, so it is approximate."""
+        if self.complaint and "could not be decoded" in self.complaint:
+            return
+        where = f"frames after {max(self.seconds, 0.0):.2f} s"
+        self._note(f"{where} could not be decoded: {explained(error)}")
+
+    def _origin(self) -> float:
+        """The timestamp, in seconds, of the stream's beginning, which is time 0."""
+        if self._stream.start_time is None or self._stream.time_base is None:
+            return 0.0
+        return float(self._stream.start_time * self._stream.time_base)
+
+    def _stamp(self, frame: VideoFrame) -> float | None:
+        """A picture's timestamp in seconds after the stream's beginning, or None."""
+        # An AVI knows no time of presentation: FFmpeg makes one up, which goes back and forth
+        # where pictures were reordered. In program streams some pictures have none.
+        prefer_dts = self._container.format.name == "avi" or frame.pts is None
+        stamp = frame.dts if prefer_dts else frame.pts
+        if stamp is None or frame.time_base is None:
+            return None
+        return float(stamp * frame.time_base) - self._origin()
+
+    def _shown_size(self) -> tuple[int, int]:
+        if self._ahead is None:
+            return (self._stream.width, self._stream.height)
+        self._orientation = self._find_orientation(self._ahead)
+        size = (self._ahead.width, self._ahead.height)
+        return size[::-1] if self._orientation.transpose else size
+
+    def _find_orientation(self, frame: VideoFrame) -> _Orientation:
+        """How a picture is turned, by its display matrix."""
+        matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+        if matrix is None:  # a stream may tell it with its first picture alone
+            return self._orientation
+        return _orientation(np.frombuffer(matrix, np.int32, 9))
+
+
+def _orientation(matrix: NDArray[np.int32]) -> _Orientation:
+    """What a display matrix (9,) asks for.
+
+    A picture's point (p, q) is shown at (a p + c q, b p + d q), with the matrix a, b, u, c, d, v,
+    x, y, w in fixed point (ISO/IEC 14496-12, 6.2.2).
+    """
+    a, b, c, d = (float(matrix[place]) for place in (0, 1, 3, 4))
+    straight, across = min(abs(a), abs(d)), min(abs(b), abs(c))
+    if straight > 0 and max(abs(b), abs(c)) < 0.02 * straight:
+        return _Orientation(False, a < 0, d < 0)
+    if across > 0 and max(abs(a), abs(d)) < 0.02 * across:
+        return _Orientation(True, c < 0, b < 0)
+    scales = math.hypot(a, c), math.hypot(b, d)
+    if not all(scales):
+        return _UPRIGHT
+    return _Orientation(degrees=math.degrees(math.atan2(b / scales[1], a / scales[0])))
+
+
+def _turned(picture: Picture, orientation: _Orientation) -> Picture:
+    if orientation.degrees:
+        height, width = picture.shape[:2]
+        centre = ((width - 1) / 2, (height - 1) / 2)
+        turn = cv2.getRotationMatrix2D(centre, -orientation.degrees, 1.0)
+        return cv2.warpAffine(picture, turn, (width, height))
+    if orientation.transpose:
+        picture = cv2.transpose(picture)
+    if orientation.flip_horizontal and orientation.flip_vertical:
+        return cv2.flip(picture, -1)
+    if orientation.flip_horizontal or orientation.flip_vertical:
+        return cv2.flip(picture, int(orientation.flip_horizontal))
+    return picture

@@ -1,0 +1,327 @@
+"""A video file opened with FFmpeg's libraries: what its header says, and which streams it has."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from typing import IO
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from preprocess.errors import DecodeError
+from preprocess.video.containers import LIMITS, file_url, in_plain_words
+from preprocess.video.messages import captured_stderr
+
+RESTART_SECONDS = Fraction(1)
+"""By which a clock that begins again goes back at least; less is the order of pictures."""
+UNKNOWN_CODEC = "unknown"
+"""Codec of an audio track that FFmpeg cannot decode."""
+_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What is known of a file before its frames are read.
+
+    Args:
+        fps: frames per second; 0.0 where unknown.
+        width: of the picture as shown, after rotation, in pixels.
+        height: of the picture as shown, in pixels.
+        claimed_frames: how many frames the header speaks of, or None. Often an estimate from
+            the duration: never use it as a count.
+        size_bytes: of the file, when it was opened.
+        mtime_ns: when the file had last been changed, in nanoseconds.
+    """
+
+    fps: float
+    width: int
+    height: int
+    claimed_frames: int | None
+    size_bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class AudioTrack:
+    """One audio stream of a file.
+
+    Args:
+        number: position among the audio streams, from 0.
+        codec: FFmpeg's name of the codec, such as "aac"; `UNKNOWN_CODEC` where it cannot decode it.
+        channels: number of channels.
+        layout: name of the channel layout, such as "stereo".
+        sample_rate: samples per second.
+        language: ISO 639-2 code, such as "eng"; empty where unknown.
+        title: what the file calls the track; empty where it has no name.
+    """
+
+    number: int
+    codec: str
+    channels: int
+    layout: str
+    sample_rate: int
+    language: str
+    title: str
+
+    def __str__(self) -> str:
+        words = [f"{self.number}: {self.codec}, {self.layout}, {self.sample_rate} Hz"]
+        words += [self.language] if self.language else []
+        words += [repr(self.title)] if self.title else []
+        return ", ".join(words)
+
+
+@contextmanager
+def captured_messages() -> Iterator[IO[bytes]]:
+    """Send what FFmpeg's libraries and others write to standard error to the file given instead.
+
+    Only for a process without other threads that have something to say there. Elsewhere FFmpeg's
+    libraries are silent.
+    """
+    with captured_stderr() as messages:
+        av.logging.set_libav_level(av.logging.ERROR)
+        av.logging.restore_default_callback()
+        try:
+            yield messages
+        finally:
+            av.logging.set_level(None)
+
+
+def check_file(path: Path) -> os.stat_result:
+    """Size and modification time of a file.
+
+    Raises:
+        DecodeError: for what FFmpeg would refuse without a reason.
+    """
+    try:
+        str(path).encode()
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+    except UnicodeEncodeError:
+        raise DecodeError("the file name is not valid UTF-8") from None
+    except OSError as error:
+        raise DecodeError(error.strerror or str(error)) from error
+    if found.st_size == 0:
+        raise DecodeError("the file is empty")
+    return found
+
+
+def open_container(path: Path) -> InputContainer:
+    """Open a media file for reading. Close it after use; it is a context manager.
+
+    Only formats that hold their streams themselves are opened, see `preprocess.video.containers`.
+
+    Raises:
+        DecodeError: if the file is missing, empty or of no such format.
+    """
+    check_file(path)
+    try:
+        # Metadata may be in any encoding, and nothing here depends on its text.
+        return av.open(file_url(path), container_options=LIMITS, metadata_errors="replace")
+    except MemoryError:
+        raise
+    except (av.error.FFmpegError, ValueError) as error:
+        if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+            raise
+        raise DecodeError("not a video or sound file that FFmpeg can open") from error
+
+
+def find_video_stream(container: InputContainer) -> VideoStream:
+    """The first video stream of a file; cover pictures do not count.
+
+    Raises:
+        DecodeError: if there is none.
+    """
+    streams = video_streams(container)
+    if streams:
+        return streams[0]
+    if container.streams.video:
+        raise DecodeError("no video, only a cover picture, as in a music file")
+    if container.streams.audio:
+        raise DecodeError("no video, only sound")
+    raise DecodeError("no video")
+
+
+def other_video_streams(container: InputContainer) -> str:
+    """A sentence on video streams that are not read; empty if there are none."""
+    streams = video_streams(container)
+    if len(streams) < 2:
+        return ""
+    sizes = ", ".join(f"{stream.width}x{stream.height}" for stream in streams)
+    return f"the file has {len(streams)} video streams ({sizes}); the first is read"
+
+
+def video_streams(container: InputContainer) -> list[VideoStream]:
+    """The video streams of a file, in its order; cover pictures do not count."""
+    no_video = Disposition.attached_pic | Disposition.timed_thumbnails
+    return [stream for stream in container.streams.video if not stream.disposition & no_video]
+
+
+def audio_tracks(path: str | os.PathLike[str]) -> tuple[AudioTrack, ...]:
+    """The audio streams of a file, in its order.
+
+    Raises:
+        DecodeError: if the file cannot be opened.
+    """
+    with open_container(Path(path)) as container:
+        return tuple(map(_audio_track, container.streams.audio, range(2**16)))
+
+
+def _audio_track(stream: AudioStream, number: int) -> AudioTrack:
+    metadata = stream.metadata
+    # FFmpeg's default handler names and its "undetermined" language say nothing.
+    title = metadata.get("title") or metadata.get("name") or metadata.get("handler_name", "")
+    language = metadata.get("language", "")
+    # Of a codec that nobody decodes PyAV knows neither channels nor rate.
+    codec = stream.codec_context
+    return AudioTrack(
+        number=number,
+        codec=codec.name if codec else UNKNOWN_CODEC,
+        channels=stream.channels if codec else 0,
+        layout=stream.layout.name if codec and stream.channels else "unknown",
+        sample_rate=(stream.sample_rate or 0) if codec else 0,
+        language="" if language == "und" else language,
+        title="" if title == "SoundHandler" else title,
+    )
+
+
+def clock_restarts(path: str | os.PathLike[str]) -> bool:
+    """Whether the timestamps of a file's video begin again on the way.
+
+    They do where two files were joined byte by byte, and in a recorded stream after a reconnect.
+    All packets are read, none is decoded; files that have one clock by design (MP4, AVI, and
+    Matroska but for joined ones) are not read at all.
+
+    Raises:
+        DecodeError: if the file cannot be opened or has no video.
+    """
+    file = check_file(Path(path))
+    return _clock_restarts(Path(path).absolute(), file.st_size, file.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)  # a recording's sound is asked for piece by piece, and the file may be large
+def _clock_restarts(path: Path, size_bytes: int, mtime_ns: int) -> bool:
+    with open_container(path) as container:
+        stream = find_video_stream(container)
+        if not has_loose_clock(container):
+            return False
+        latest: Fraction | None = None
+        try:
+            for packet in container.demux(stream):
+                stamp = packet.dts if packet.dts is not None else packet.pts
+                if stamp is None or packet.time_base is None:
+                    continue
+                seconds = stamp * packet.time_base
+                if latest is not None and seconds < latest - RESTART_SECONDS:
+                    return True
+                latest = seconds
+        except av.error.FFmpegError:  # damaged from here on; what was read had one clock
+            return False
+    return False
+
+
+def has_loose_clock(container: InputContainer) -> bool:
+    """Whether a file may be two files joined, each with a clock of its own.
+
+    An MP4 and an AVI have one clock by design. Of two Matroska files joined FFmpeg may read both.
+    """
+    formats = set(container.format.name.split(","))
+    if "matroska" in formats:
+        return joined_at(Path(container.name.removeprefix("file:"))) is not None
+    return not formats & {"mov", "mp4", "avi"}
+
+
+def joined_at(path: Path) -> int | None:
+    """Where in an MP4 or Matroska file another file begins that was joined to it, or None.
+
+    In an MP4 that is a second `ftyp` box at the top level (ISO/IEC 14496-12, 4.3), in Matroska an
+    EBML header behind the first segment (RFC 8794, 8.1).
+    """
+    with path.open("rb") as file:
+        num_bytes = os.fstat(file.fileno()).st_size
+        head = file.read(8)
+        if head[:4] == _EBML:
+            end = _segment_end(file)
+            if end is None or end >= num_bytes:  # a damaged size may be of any number
+                return None
+            file.seek(end)
+            return end if file.read(4) == _EBML else None
+        place = 0
+        while len(head) == 8 and head[4:].isalnum():
+            if place and head[4:] == b"ftyp":
+                return place
+            length = int.from_bytes(head[:4], "big")
+            if length == 1:  # the true length follows, in 64 bits
+                length = int.from_bytes(file.read(8), "big")
+            place += length
+            if length < 8 or place >= num_bytes:
+                return None
+            file.seek(place)
+            head = file.read(8)
+    return None
+
+
+def _segment_end(file: IO[bytes]) -> int | None:
+    """Where the first segment of a Matroska file ends; None where it does not say."""
+    file.seek(4)
+    header_end = _read_element_end(file)
+    if header_end is None or header_end >= os.fstat(file.fileno()).st_size:
+        return None
+    file.seek(header_end)
+    return _read_element_end(file) if file.read(4) == _SEGMENT else None
+
+
+def _read_element_end(file: IO[bytes]) -> int | None:
+    """Where an EBML element ends whose size comes next; None for an unknown size (RFC 8794, 4)."""
+    first = file.read(1)
+    if not first or not first[0]:
+        return None
+    num_more = 8 - first[0].bit_length()
+    value = int.from_bytes(bytes([first[0] & (0x7F >> num_more)]) + file.read(num_more), "big")
+    return None if value == (1 << (7 * (num_more + 1))) - 1 else file.tell() + value
+
+
+def read_info(
+    container: InputContainer, stream: VideoStream, size: tuple[int, int], file: os.stat_result
+) -> VideoInfo:
+    """What the header of an open file says.
+
+    Args:
+        container: the open file.
+        stream: its video stream.
+        size: width and height of the picture as shown.
+        file: size and modification time.
+    """
+    fps = float(stream.guessed_rate or stream.average_rate or 0)
+    claimed = stream.frames
+    if claimed <= 0:
+        claimed = round(duration_seconds(container, stream) * fps)
+    return VideoInfo(
+        fps=fps if fps > 0 else 0.0,
+        width=size[0],
+        height=size[1],
+        claimed_frames=claimed if 0 < claimed < 2**53 else None,
+        size_bytes=file.st_size,
+        mtime_ns=file.st_mtime_ns,
+    )
+
+
+def duration_seconds(container: InputContainer, stream: VideoStream) -> float:
+    """Duration of a video by its header; 0.0 where it says nothing."""
+    if stream.duration is not None and stream.time_base is not None:
+        return max(float(stream.duration * stream.time_base), 0.0)
+    return max((container.duration or 0) / av.time_base, 0.0)
+
+
+def explained(error: Exception) -> str:
+    """What FFmpeg's libraries said, without file names."""
+    return in_plain_words(getattr(error, "strerror", None) or str(error))

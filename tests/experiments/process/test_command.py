@@ -1,0 +1,115 @@
+"""How commands end: exit codes, and what is said last."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from experiments.process import runtime
+from experiments.process.command import run_command
+from experiments.runs.directory import remove_partials, replacing, write_atomically
+
+
+@pytest.fixture(autouse=True)
+def signals_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "answer_signals", lambda going_on: None)
+
+
+def ends(error: BaseException) -> int:
+    def run() -> int:
+        raise error
+
+    return run_command(run, going_on=lambda: "Go on so.", also=[RuntimeError])
+
+
+def test_its_own_exit_code() -> None:
+    assert run_command(lambda: 7, going_on=lambda: "") == 7
+
+
+def test_a_full_disk_is_told_with_place_room_and_remedy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Red when the file, the room that is left or the way on is not told."""
+    path = tmp_path / "none yet" / "x.csv"
+    assert ends(OSError(errno.ENOSPC, "No space left on device", str(path))) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: Cannot write to {path}: No space left on device (")
+    assert said.endswith("MiB free there). Make room, then go on. Go on so.\n")
+
+
+def test_hdf5s_message_is_cut_to_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "Can't write (file write failed: errno = 28, error message = 'No space left', buf = 0)"
+    assert ends(OSError(errno.ENOSPC, text)) == 2
+    expected = "error: Cannot write: No space left. Make room, then go on. Go on so.\n"
+    assert capsys.readouterr().err == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (ValueError("--x must be 1."), 2, "error: --x must be 1.\n"),
+        (RuntimeError("another's"), 2, "error: another's\n"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "x"),
+            2,
+            "error: x: Permission denied. Name a path that you may read and write.\n",
+        ),
+        (KeyboardInterrupt(), 130, "\nInterrupted. Go on so.\n"),
+    ],
+)
+def test_what_is_said(
+    error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ends(error) == code
+    assert capsys.readouterr().err == said
+
+
+def test_what_comes_of_a_stop_is_a_stop(capsys: pytest.CaptureFixture[str]) -> None:
+    """Red when a lock that an interruption left in a mess is told of instead."""
+
+    def run() -> int:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            threading.Lock().release()
+
+    assert run_command(run, going_on=lambda: "Go on so.") == 130
+    assert capsys.readouterr().err == "\nInterrupted. Go on so.\n"
+
+
+def test_a_mistake_of_ours_is_not_hidden() -> None:
+    with pytest.raises(KeyError):
+        ends(KeyError("x"))
+
+
+def test_a_file_that_could_not_be_written_is_named_and_stays(tmp_path: Path) -> None:
+    """Red when the error names the temporary file, or that is left."""
+    path = tmp_path / "x.csv"
+    write_atomically(path, b"before")
+
+    def fail() -> None:
+        with replacing(path) as partial:
+            partial.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "full")
+
+    with pytest.raises(OSError, match=r"'.*/x\.csv'"):
+        fail()
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_the_killed_have_left_is_removed(tmp_path: Path) -> None:
+    """Red when a living process's file is removed, or a dead one's stays."""
+    gone = os.fork()
+    if not gone:
+        os._exit(0)
+    os.waitpid(gone, 0)
+    for name in (f".partial-{gone}-x.keras", f".partial-{os.getpid()}-x.keras", "x.keras"):
+        (tmp_path / name).touch()
+    remove_partials(tmp_path)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {f".partial-{os.getpid()}-x.keras", "x.keras"}

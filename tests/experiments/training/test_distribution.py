@@ -1,0 +1,169 @@
+"""Training on several workers: the weights of one process, whoever dies in between."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.training.distribution import Task, read_task
+from preprocess import FrameSettings
+from preprocess.batches.replicas import Share, positions_and_labels
+from preprocess.extraction.extract import extract
+from preprocess.sources.synthetic import render_dataset
+from tests.experiments.training.two_workers import free_ports, start, steps, variables
+from tests.processes import PATIENCE_SECONDS, wait_until
+
+NO_DROPOUT = [f"{name}_dropout=0" for name in ("recurrent", "dense_input", "head", "scene")]
+MODULES = {"ucf11": "experiments.ucf11", "ucf101": "experiments.ucf101.__main__"}
+UCF11 = ("--maxlen", 12, "--batch-size", 7, "--threads", "1,1", "--set", *NO_DROPOUT)
+UCF101 = ("--model", "crnn", "--batch-size", 7, "--threads", "1,1", "--set")
+UCF101 += ("stride=1", "num_frames=8", "dropout=0")
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some 40 clips to train on: 7 a batch leave a last one of fewer."""
+    root = tmp_path_factory.mktemp("clips")
+    render_dataset(root / "videos", groups_per_class=2, clips_per_group=3, jobs=2, progress=False)
+    for name, size in (("ucf11", (40, 30)), ("ucf101", (112, 112))):
+        settings = FrameSettings(size=size, max_frames=12)
+        extract(root / "videos", root / name, settings, dataset="demo")
+    return root
+
+
+def ended(processes: list[subprocess.Popen[str]], *, code: int = 0) -> list[str]:
+    """What processes said on standard error, once they have ended."""
+    texts = [process.communicate(timeout=PATIENCE_SECONDS)[1] for process in processes]
+    assert [process.returncode for process in processes] == [code] * len(processes), texts
+    return texts
+
+
+def assert_close(ours: Path, theirs: Path) -> None:
+    for mine, other in zip(variables(ours), variables(theirs), strict=True):
+        np.testing.assert_allclose(mine, other, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("ucf11", UCF11), pytest.param("ucf101", UCF101, marks=pytest.mark.slow)],
+)
+def test_two_workers_learn_what_one_process_does(shards, tmp_path, name, words) -> None:
+    """Red if clips are dealt out twice or not at all, gradients or batch statistics are not those
+    of the whole batch, or a worker goes its own way.
+
+    Of UCF101's model with batch normalisation, Adam divides gradients of 1e-8 by themselves, and
+    so makes steps of their rounding: there the path is compared, and not each weight.
+    """
+    words = ("--shards", shards / name, "--epochs", 2, *words)
+    module, ports = MODULES[name], free_ports(2)
+    workers = [
+        start(module, tmp_path / f"{task}.npz", "--out", "two", *words, task=task, ports=ports)
+        for task in range(2)
+    ]
+    single = start(module, tmp_path / "alone.npz", "--out", "one", *words)
+    ended([*workers, single])
+    ours, alone = steps(tmp_path / "0.npz"), steps(tmp_path / "alone.npz")
+    apart = float(np.linalg.norm(ours - alone) / np.linalg.norm(alone))
+    print(f"{name}: apart by {apart:.1e} of the path")
+    assert apart < 0.05
+    if name == "ucf11":
+        assert_close(tmp_path / "0.npz", tmp_path / "alone.npz")
+    for mine, other in zip(
+        variables(tmp_path / "0.npz"), variables(tmp_path / "1.npz"), strict=True
+    ):
+        np.testing.assert_allclose(mine, other, rtol=0, atol=1e-6)
+    assert_same_metrics(tmp_path / "one", tmp_path / "two")
+
+
+def assert_same_metrics(one: Path, two: Path) -> None:
+    tables = [(run / "metrics.csv").read_text().splitlines() for run in (one, two)]
+    head = tables[0][0].split(",")
+    counted = [i for i, name in enumerate(head) if "loss" in name or "accuracy" in name]
+    rows = [[[float(line.split(",")[i]) for i in counted] for line in t[1:]] for t in tables]
+    np.testing.assert_allclose(*rows, atol=1e-3)
+
+
+def test_a_worker_that_dies_ends_the_job_and_it_resumes(shards, tmp_path) -> None:
+    """Red if the others wait for ever, or begin anew."""
+    words = ("--shards", shards / "ucf11", "--epochs", 40, "--out", "two", *UCF11)
+    module, ports = MODULES["ucf11"], free_ports(2)
+    workers = [
+        start(module, tmp_path / f"{task}.npz", *words, task=task, ports=ports) for task in range(2)
+    ]
+    wait_until((tmp_path / "two" / "checkpoint.npz").exists, "a checkpoint", workers[0])
+    workers[1].kill()
+    (text,) = ended(workers[:1], code=2)
+    last = text.strip().splitlines()[-1]
+    assert last.startswith("error: Another worker of this job has ended"), text
+    assert "--resume" in last
+    assert "Traceback" not in text
+    workers[1].communicate()
+
+    ports = free_ports(2)
+    again = [
+        start(module, tmp_path / f"{task}.npz", *words, "--resume", task=task, ports=ports)
+        for task in range(2)
+    ]
+    alone = start(module, tmp_path / "alone.npz", *words, "--out", "one")
+    ended([*again, alone])
+    assert_close(tmp_path / "0.npz", tmp_path / "alone.npz")
+
+
+def test_a_worker_that_waits_alone_can_be_stopped(shards, tmp_path) -> None:
+    """Red if Ctrl-C is heard only when the others have come."""
+    words = ("--shards", shards / "ucf11", "--out", "two", *UCF11)
+    alone = start(MODULES["ucf11"], tmp_path / "0.npz", *words, ports=free_ports(2))
+    assert alone.stdout is not None
+    assert any("waiting for the others" in line for line in alone.stdout)
+    alone.send_signal(signal.SIGINT)
+    alone.communicate(timeout=PATIENCE_SECONDS)
+    assert alone.returncode == -signal.SIGINT
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}'],
+)
+def test_a_wrong_tf_config_is_one_line(monkeypatch, text) -> None:
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(ValueError, match="needs the variable TF_CONFIG"):
+        read_task("workers", Path("run"))
+    with pytest.raises(ValueError, match="needs --out"):
+        read_task("workers", None)
+    assert read_task(None, None) == Task(0, 1)
+
+
+def test_gpus_are_asked_for_before_clips_are_extracted(monkeypatch) -> None:
+    """Red if TensorFlow is asked only once the model is built, hours later."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(ValueError, match="--distribute gpus needs GPUs"):
+        read_task("gpus", None)
+
+
+@given(st.integers(1, 20), st.integers(1, 8), st.booleans())
+def test_each_clip_goes_to_one_replica(num_clips, count, has_columns) -> None:
+    """Red if a clip counts twice or not at all; what is idle counts for nothing."""
+    clips = np.random.default_rng(num_clips).permutation(num_clips)
+    batch = np.stack([clips, clips], axis=1) if has_columns else clips
+    parts = [Share(index, count).of_batch(batch) for index in range(count)]
+    assert all(len(part) for part in parts)
+    entries = np.concatenate([part[:, 0] if has_columns else part for part in parts])
+    positions, labels = positions_and_labels(entries, np.arange(num_clips) + 5)
+    counted = labels >= 0
+    assert sorted(positions[counted]) == list(range(num_clips))
+    np.testing.assert_array_equal(labels[counted], positions[counted] + 5)
+    assert np.all((positions >= 0) & (positions < num_clips))
+
+
+@given(st.integers(1, 9), st.integers(1, 6))
+def test_each_batch_of_an_evaluation_goes_to_one_process(num_batches, count) -> None:
+    plan = [np.array([2 * number, 2 * number + 1]) for number in range(num_batches)]
+    dealt = [batch for index in range(count) for batch in Share(index, count).of_plan(plan)]
+    real = np.concatenate(dealt)
+    assert sorted(real[real >= 0]) == list(range(2 * num_batches))

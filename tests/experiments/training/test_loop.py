@@ -1,0 +1,189 @@
+"""The training loop: a resumed run ends with the numbers of an undisturbed one."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from experiments.runs.history import Epoch, History
+from experiments.runs.run import RunError
+from experiments.training.loop import train
+from experiments.training.optimizers import build_model, build_optimizer
+from experiments.training.recipes import PAPER, TUNED
+from experiments.training.step import Classifier
+from preprocess import open_shards
+from preprocess.batches.pipeline import ClipBatches
+
+
+@pytest.fixture(scope="module")
+def batches(small_shards):
+    return ClipBatches(open_shards(small_shards), batch_size=8, maxlen=10, stride=4, seed=0)
+
+
+def classifier(recipe=TUNED, seed=0):
+    keras.utils.set_random_seed(seed)
+    model = build_model(
+        recipe, (12, 16, 3), 11, cell="gru", tensor_train=True, policy="float32", seed=seed
+    )
+    return Classifier(model, build_optimizer(recipe, 12), label_smoothing=recipe.label_smoothing)
+
+
+def run(batches, run_dir, *, epochs, on_epoch=lambda epoch: None, **options):
+    run_dir.mkdir(exist_ok=True)
+
+    def train_batches(epoch):
+        on_epoch(epoch)
+        return batches.shuffled(np.arange(30), epoch)
+
+    return train(
+        classifier(),
+        train_batches,
+        lambda: batches.by_length(np.arange(30, 40))[1],
+        epochs=epochs,
+        clips_per_epoch=40,
+        run_dir=run_dir,
+        **options,
+    )
+
+
+def without_times(path):
+    timed = ("seconds", "frames_per_second", "data_wait_share", "elapsed_seconds")
+    rows = [line.split(",") for line in path.read_text().splitlines()]
+    keep = [i for i, name in enumerate(rows[0]) if name not in timed]
+    return [[row[i] for i in keep] for row in rows]
+
+
+def weights(path):
+    return keras.models.load_model(path).get_weights()
+
+
+def test_a_stopped_run_resumes_to_the_same_numbers(batches, tmp_path):
+    """Red when the optimizer, a dropout generator or the order of clips starts afresh."""
+    run(batches, tmp_path / "whole", epochs=3)
+
+    def stop(epoch):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(batches, tmp_path / "stopped", epochs=3, on_epoch=stop)
+    assert len(without_times(tmp_path / "stopped" / "metrics.csv")) == 3  # header, two epochs
+    run(batches, tmp_path / "stopped", epochs=3, resume=True)
+    assert without_times(tmp_path / "stopped" / "metrics.csv") == without_times(
+        tmp_path / "whole" / "metrics.csv"
+    )
+    for name in ("best.keras", "last.keras"):
+        for one, other in zip(
+            weights(tmp_path / "whole" / name), weights(tmp_path / "stopped" / name), strict=True
+        ):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("damage", ["cut", "emptied", "of another model", "pickled"])
+def test_a_damaged_checkpoint_is_told(batches, tmp_path, damage):
+    """Red when resuming ends in a traceback, or goes on with half of the variables."""
+    run(batches, tmp_path, epochs=1)
+    path = tmp_path / "checkpoint.npz"
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-100])
+    elif damage == "emptied":
+        path.write_bytes(b"")
+    elif damage == "pickled":
+        np.savez(path, epochs=np.array([{}], object), variable_0=np.array([{}], object))
+    else:
+        np.savez(path, epochs=np.zeros((1, 11)), variable_0=np.zeros((3, 3)))
+    with pytest.raises(RunError, match=r"checkpoint\.npz is damaged, or of another model.*Remove"):
+        run(batches, tmp_path, epochs=2, resume=True)
+
+
+def test_the_best_model_is_the_best_epochs(batches, tmp_path):
+    """Red when best.keras is overwritten by every epoch, or chosen by the training part."""
+    history = run(batches, tmp_path / "run", epochs=3)
+    model = Classifier(keras.models.load_model(tmp_path / "run" / "best.keras"))
+    probabilities, labels = model.predict(batches.by_length(np.arange(30, 40))[1])
+    accuracy = (probabilities.argmax(axis=1) == labels).mean()
+    assert accuracy == max(row.validation_accuracy for row in history.epochs)
+
+
+def test_the_metrics_are_those_of_the_model(batches, tmp_path):
+    """Red when the loss is averaged over batches of unlike size, or accuracy counts padding."""
+    history = run(batches, tmp_path / "run", epochs=1)
+    model = Classifier(keras.models.load_model(tmp_path / "run" / "last.keras"))
+    probabilities, labels = model.predict(batches.by_length(np.arange(30, 40))[1])
+    loss = -np.log(probabilities[np.arange(10), labels]).mean()
+    assert history.epochs[0].validation_loss == pytest.approx(loss, rel=1e-5)
+
+
+def test_the_last_batch_of_one_works(batches, tmp_path):
+    trained = classifier()
+    for inputs, labels in batches.shuffled(np.arange(9), 0):  # 8 and 1
+        loss, correct = trained.train_batch(inputs, labels)
+        assert np.isfinite(loss)
+        assert 0 <= correct <= len(labels)
+
+
+def test_nothing_is_left_half_written(batches, tmp_path):
+    run(batches, tmp_path / "run", epochs=1)
+    names = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert names == ["best.keras", "checkpoint.npz", "last.keras", "metrics.csv"]
+
+
+def test_equals_go_to_the_lower_loss():
+    rows = [Epoch(i, 0, 0, 0, loss, 0.9, 0.5, 1, 1, 0, 0) for i, loss in enumerate([1.0, 0.7, 0.9])]
+    assert History(rows).best.epoch == 1
+
+
+def test_the_score_chooses_the_best_epoch(batches, tmp_path):
+    """Red when accuracy chooses whatever the score."""
+    scores = iter([0.1, 0.9, 0.3])
+    history = run(batches, tmp_path, epochs=3, score=lambda probabilities, labels: next(scores))
+    assert history.best.epoch == 2
+    assert [row.validation_score for row in history.epochs] == [0.1, 0.9, 0.3]
+
+
+def test_coupled_weight_decay_is_that_of_torch():
+    """w <- w - lr v, v <- momentum v + (gradient + decay w), here with a gradient of zero."""
+    inputs = keras.Input((2,))
+    outputs = keras.layers.Dense(2, "softmax", kernel_initializer="ones")(inputs)
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+    trained = Classifier(keras.Model(inputs, outputs), optimizer, coupled_weight_decay=0.5)
+    weight, velocity = 1.0, 0.0
+    for _ in range(3):
+        trained.train_batch(tf.zeros((4, 2)), tf.constant([0, 1, 0, 1]))
+        velocity = 0.9 * velocity + 0.5 * weight
+        weight -= 0.1 * velocity
+    np.testing.assert_allclose(trained.model.layers[-1].kernel, weight, rtol=1e-6)
+
+
+def test_the_paper_recipe_is_the_published_one():
+    """Red when a constant of FACTS is changed: Keras 2 sigmoid, raw int8 pixels, L2, dropout."""
+    model = classifier(PAPER).model
+    layer = model.get_layer("gru").rnn
+    assert layer.cell.recurrent_activation.__name__ == "keras2_hard_sigmoid"
+    assert layer.cell.recurrent_dropout == 0.25
+    assert layer.cell.dropout == 0
+    assert model.get_layer("gru").scale == 1
+    assert model.get_layer("probabilities").kernel_regularizer.l2 == pytest.approx(1e-2)
+    assert (PAPER.learning_rate, PAPER.batch_size, PAPER.selection) == (1e-4, 16, "last")
+
+
+def test_the_paper_kernel_starts_as_keras_2_drew_it():
+    """Red when the flat Glorot rule is Keras 3's: the deviation is then 7.7e-7."""
+    keras.utils.set_random_seed(0)
+    model = build_model(
+        PAPER, (120, 160, 3), 11, cell="gru", tensor_train=True, policy="float32", seed=0
+    )
+    kernel = np.asarray(model.get_layer("gru").rnn.cell.full_kernel())
+    assert kernel.std() == pytest.approx(2.5e-3, rel=0.25)
+
+
+@pytest.mark.parametrize(("step", "share"), [(0, 0.0), (6, 1.0), (100, 0.0)])
+def test_the_cosine_schedule(step, share):
+    """Red when warm-up is counted twice or the rate does not end at zero."""
+    from dataclasses import replace
+
+    recipe = replace(TUNED, warmup_share=0.06, learning_rate=1e-2, schedule="cosine")
+    optimizer = build_optimizer(recipe, 100)
+    optimizer.build([])
+    optimizer.iterations.assign(step)
+    assert float(optimizer.learning_rate) == pytest.approx(share * 1e-2, abs=1e-6)

@@ -1,0 +1,97 @@
+"""A job on one or more worker processes on this machine, each of which leaves its weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+REPOSITORY = Path(__file__).parents[3]
+
+_PROGRAM = """
+import sys
+from importlib import import_module
+import numpy as np
+from experiments.clips import job as clip_job
+
+module, kept = sys.argv[1:3]
+sys.argv = [module, *sys.argv[3:]]
+train = clip_job.ClipJob.train
+
+def train_and_keep(job, classifier, batches, **options):
+    before = [variable.numpy() for variable in classifier.model.trainable_variables]
+    history = train(job, classifier, batches, **options)
+    after = classifier.model.trainable_variables
+    pairs = zip(before, after, strict=True)
+    arrays = {f"moved {i}": weight.numpy() - start for i, (start, weight) in enumerate(pairs)}
+    np.savez(kept, *[variable.numpy() for variable in classifier.variables], **arrays)
+    return history
+
+clip_job.ClipJob.train = train_and_keep
+sys.exit(import_module(module).main())
+"""
+
+
+def start(
+    module: str, kept: Path, *words: object, task: int = 0, ports: tuple[int, ...] = ()
+) -> subprocess.Popen[str]:
+    """Start a job; with ports, as one of so many workers.
+
+    Args:
+        module: with a `main`.
+        kept: the .npz file that takes all its variables after training.
+        words: its flags.
+        task: which worker it is.
+        ports: of all workers.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""}
+    flags = [*map(str, words)]
+    if ports:
+        workers = [f"127.0.0.1:{port}" for port in ports]
+        place = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": task}}
+        environment["TF_CONFIG"] = json.dumps(place)
+        flags += ["--distribute", "workers"]
+    return subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, module, str(kept), *flags],
+        cwd=kept.parent,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def free_ports(number: int) -> tuple[int, ...]:
+    """Ports that nobody listens on.
+
+    They lie below those that the system hands out: until a worker listens, seconds pass, in which
+    a connection of another test could be given the same.
+    """
+    found: list[int] = []
+    for port in random.SystemRandom().sample(range(15_000, 30_000), 1000):
+        with socket.socket() as one, suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == number:
+            break
+    return tuple(found)
+
+
+def variables(kept: Path) -> list[np.ndarray]:
+    """What `start` has left: all variables after training."""
+    with np.load(kept) as saved:
+        return [saved[name] for name in saved.files if name.startswith("arr")]
+
+
+def steps(kept: Path) -> np.ndarray:
+    """How far training has moved each weight, all in a row."""
+    with np.load(kept) as saved:
+        moved = [saved[name].ravel() for name in saved.files if name.startswith("moved")]
+    return np.concatenate(moved)

@@ -1,0 +1,133 @@
+"""Processes that answer items: loaded once, replaced, mourned, and gone with their owner."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from preprocess import PreprocessError
+from preprocess.workers.model_workers import ServantDiedError, Servants
+from tests.preprocess.conftest import decoding_processes, planted_module
+from tests.processes import is_alive, wait_until
+
+PLANTED = """
+import os, resource, signal
+from dataclasses import dataclass
+from pathlib import Path
+
+@dataclass(frozen=True)
+class Adder:
+    number: int
+
+    def open(self):
+        if self.number < 0:
+            raise ValueError("no such model")
+        with Path("opened").open("a") as file:
+            file.write(f"{self.number}\\n")
+        return self.answer
+
+    def answer(self, item):
+        if item == "die once" and not Path("died").exists():
+            Path("died").touch()
+            item = "die"
+        if item == "die":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if item == "sleep":
+            Path("asleep").write_text(str(os.getpid()))
+            signal.pause()
+        if item == "limit":
+            return resource.getrlimit(resource.RLIMIT_DATA)[0]
+        return os.getpid() if item == "die once" else self.number + item
+"""
+
+OWNER = """
+import planted
+from preprocess.workers.model_workers import Servants
+Servants().ask(planted.Adder(1), "sleep", is_wanted=lambda: True)
+"""
+
+
+@pytest.fixture
+def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """What processes are made to do."""
+    return planted_module(PLANTED, tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def servants():
+    made = Servants()
+    yield made
+    made.close()
+
+
+def ask(servants, service, item):
+    return servants.ask(service, item, is_wanted=lambda: True)
+
+
+def wait_for(path: Path) -> int:
+    wait_until(lambda: path.exists() and path.read_text(), f"a number in {path}")
+    return int(path.read_text())
+
+
+def test_a_service_is_loaded_once(servants, planted) -> None:
+    """Red if each item loads the model again, or one of another model stays beside it."""
+    assert [ask(servants, planted.Adder(5), item) for item in range(4)] == [5, 6, 7, 8]
+    assert len(decoding_processes(os.getpid())) == 1
+    assert ask(servants, planted.Adder(7), 1) == 8
+    assert len(decoding_processes(os.getpid())) == 1
+    assert Path("opened").read_text().split() == ["5", "7"]
+
+
+def test_threads_have_processes_of_their_own(servants, planted) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        answers = threads.map(lambda item: ask(servants, planted.Adder(1), item), range(20))
+        assert list(answers) == list(range(1, 21))
+    assert len(Path("opened").read_text().split()) <= 2
+
+
+def test_what_is_raised_comes_back(servants, planted) -> None:
+    """Red if a model that cannot be loaded counts as a crash, or a process is of no use after."""
+    with pytest.raises(ValueError, match="no such model"):
+        ask(servants, planted.Adder(-1), 1)
+    with pytest.raises(TypeError, match="NoneType"):
+        ask(servants, planted.Adder(1), None)
+    assert ask(servants, planted.Adder(1), 2) == 3
+    assert Path("opened").read_text().split() == ["1"]
+
+
+def test_an_item_is_not_blamed_for_one_death(servants, planted) -> None:
+    assert ask(servants, planted.Adder(1), "die once") > 0
+    with pytest.raises(ServantDiedError, match=r"died \(SIGSEGV\)"):
+        ask(servants, planted.Adder(1), "die")
+    assert ask(servants, planted.Adder(1), 2) == 3
+
+
+def test_nobody_waits(servants, planted) -> None:
+    """Red if a process goes on for a command that is gone."""
+    with pytest.raises(PreprocessError, match="Nobody waits"):
+        servants.ask(planted.Adder(1), "sleep", is_wanted=lambda: not Path("asleep").exists())
+    assert not is_alive(wait_for(Path("asleep")))
+
+
+def test_a_process_ends_with_its_owner(planted) -> None:
+    """Red if one at work outlives a worker that was killed, and writes beside its successor."""
+    path = os.pathsep.join(sys.path)
+    owner = subprocess.Popen([sys.executable, "-c", OWNER], env=os.environ | {"PYTHONPATH": path})
+    child = wait_for(Path("asleep"))
+    owner.send_signal(signal.SIGKILL)
+    owner.wait()
+    wait_until(lambda: not is_alive(child), "the end of the owner's process")
+
+
+def test_a_model_may_be_large(servants, planted) -> None:
+    """Red if the limit that decoders have is put on models, too."""
+    import resource
+
+    assert ask(servants, planted.Adder(1), "limit") == resource.getrlimit(resource.RLIMIT_DATA)[0]

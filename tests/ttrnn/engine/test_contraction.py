@@ -1,0 +1,94 @@
+"""The planner against brute force, and every plan it could choose against the dense product."""
+
+import math
+
+import numpy as np
+import oracle
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ttrnn.engine import contraction
+from ttrnn.engine.contraction import all_plans, plan, step_kernels, step_seconds
+
+UCF11_GRU = ((1, 8, 12, 4), (4, 20, 4, 4), (4, 20, 4, 4), (4, 18, 4, 1))
+
+
+@st.composite
+def cores_shapes(draw, largest=5):
+    """Shapes of 1 to 5 cores."""
+    num_cores = draw(st.integers(1, 5))
+    sizes = st.integers(1, largest)
+    ranks = [1, *(draw(sizes) for _ in range(num_cores - 1)), 1]
+    return tuple((ranks[k], draw(sizes), draw(sizes), ranks[k + 1]) for k in range(num_cores))
+
+
+@settings(max_examples=60, deadline=None)
+@given(cores_shapes(largest=40), st.sampled_from([None, 1, 16, 5000]),
+       st.sampled_from(["float32", "bfloat16"]))  # fmt: skip
+def test_no_plan_is_cheaper(shapes, rows, dtype):
+    """Red when the dynamic programme forgets a cost, or prices a first step as a later one."""
+
+    def seconds(steps):
+        return sum(
+            step_seconds(shapes, step, rows or 4096, dtype, first=k == 0)
+            for k, step in enumerate(steps)
+        )
+
+    chosen = plan(shapes, rows, dtype)
+    cheapest = min(seconds(steps) for steps in all_plans(shapes))
+    assert chosen.seconds == pytest.approx(cheapest)
+    assert seconds(chosen.steps) == pytest.approx(cheapest)
+
+
+@settings(max_examples=30, deadline=None)
+@given(cores_shapes(largest=3))
+def test_every_plan_multiplies_alike(shapes):
+    """Red when a kernel's axes are ordered for the wrong end, or a step's sizes are off."""
+    rng = np.random.default_rng(0)
+    cores = [rng.standard_normal(shape) for shape in shapes]
+    x = rng.standard_normal((3, math.prod(shape[1] for shape in shapes)))
+    expected = x @ oracle.kernel_by_definition(cores)
+    plans = list(all_plans(shapes))
+    assert len(plans) == 3 ** (len(shapes) - 1)
+    for steps in plans:
+        chosen = contraction.Plan(shapes, steps, 3, "float64", 0.0)
+        state = x
+        for step, kernel in zip(steps, step_kernels(chosen, cores), strict=True):
+            assert state.size == 3 * step.size_in
+            state = np.asarray(kernel).T @ state.reshape(-1, step.inner, step.after)
+        np.testing.assert_allclose(state.reshape(3, -1), expected, atol=1e-10)
+
+
+def test_operations_are_counted():
+    """By hand for UCF11's GRU, unmerged but for the last two cores."""
+    steps = next(
+        steps
+        for steps in all_plans(UCF11_GRU)
+        if [(s.start, s.stop) for s in steps] == [(2, 4), (1, 2), (0, 1)]
+    )
+    assert [step.flops for step in steps] == [
+        2 * 160 * (20 * 18) * (4 * 16),
+        2 * 8 * (20 * 4) * (4 * 4) * 16,
+        2 * (8 * 4) * 12 * 64,
+    ]
+    assert [step.size_out for step in steps] == [160 * 64, 8 * 16 * 16, 768]
+
+
+def test_a_small_layer_takes_the_full_matrix():
+    """Red when moving the running tensor costs nothing: one product is then never the cheapest."""
+    small = plan(((1, 4, 4, 4), (4, 8, 8, 4), (4, 8, 8, 1)), 4096)
+    assert [step.side for step in small.steps] == ["all"]
+    assert len(plan(UCF11_GRU, 3200).steps) > 1
+
+
+def test_plans_are_cached_and_explained():
+    chosen = plan(UCF11_GRU, 3200, "bfloat16")
+    assert plan(UCF11_GRU, 3200, "bfloat16") is chosen
+    text = chosen.describe()
+    assert "57,600 x 768 in 4 cores of ranks 1-4-4-4-1, bfloat16" in text
+    assert f"{chosen.flops:,} FLOPs" in text
+    for step in chosen.steps:
+        assert f"{step.inner}x{step.outer}" in text
+        assert f"{step.flops:,}" in text
+    assert len(text.splitlines()) == 2 + len(chosen.steps)

@@ -1,0 +1,316 @@
+"""Planning: in which steps a batch of vectors is multiplied by a tensor-train matrix.
+
+A vector of M values is a tensor with axes m_1..m_d. A step takes a group of neighbouring cores
+from the left or from the right end of those not yet contracted, merges them into one matrix and
+contracts it. Whichever end is taken, the running tensor can be seen as (before, inner, after) and
+the step is `kernel^T (outer, inner) @ state (inner, after)` for each of the `before` blocks: no
+transposition, in any order. One group of all cores is the product with the full matrix.
+
+The cheapest plan follows by dynamic programming over the intervals of cores not yet contracted;
+the cost is an estimate of time from operations, bytes moved and steps taken.
+
+Reference: Novikov et al., "Tensorizing Neural Networks", NIPS 2015, arXiv 1509.06569, section 3;
+merging and order are ours.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import keras
+from keras import ops
+
+from ttrnn.exporting import check_onnx_dtype
+
+Core = tuple[int, int, int, int]
+"""Shape (r_k, m_k, n_k, r_{k+1}) of a core."""
+
+DEFAULT_MAX_ACTIVATION_BYTES = 256 * 2**20
+"""Memory that a product may keep for its backward pass, where nothing else is said."""
+
+# Rates of 2 Zen 5 cores with TensorFlow 2.21 (`python -m experiments.bench_tt`): only their ratios
+# matter. What is neither float32 nor smaller is taken for float32.
+_FLOPS_PER_SECOND = {"float32": 3.5e11, "bfloat16": 6e11, "float16": 6e11}
+_BYTES_PER_SECOND = 5e10
+_SECONDS_PER_TRANSPOSED_ELEMENT = 4e-10
+_SECONDS_PER_OPERATION = 5e-6
+# Vectors multiplied at a time, so that a core's cache holds what a chunk needs.
+_CHUNK_BYTES = 4 * 2**20
+# A chunk's rows weigh at least this many times its kernels, which every chunk reads anew.
+_ROWS_TO_KERNELS = 16
+
+
+@dataclass(frozen=True)
+class Step:
+    """Contract the cores [start, stop): (before, inner, after) -> (before, outer, after)."""
+
+    start: int
+    stop: int
+    side: str
+    """"left", "right", or "all" for the last step: which end of the remaining cores it takes."""
+    before: int
+    """Blocks a vector."""
+    inner: int
+    outer: int
+    after: int
+
+    @property
+    def flops(self) -> int:
+        """Operations a vector, forward."""
+        return 2 * self.before * self.inner * self.outer * self.after
+
+    @property
+    def size_in(self) -> int:
+        """Elements of the running tensor before this step, a vector."""
+        return self.before * self.inner * self.after
+
+    @property
+    def size_out(self) -> int:
+        """Elements of the running tensor after this step, a vector."""
+        return self.before * self.outer * self.after
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps of a product, and what they cost."""
+
+    core_shapes: tuple[Core, ...]
+    steps: tuple[Step, ...]
+    rows: int
+    """Vectors it was planned for."""
+    dtype: str
+    seconds: float
+    """Estimated: all vectors, forward and the gradients of the cores."""
+
+    @property
+    def flops(self) -> int:
+        """Operations a vector, forward."""
+        return sum(step.flops for step in self.steps)
+
+    @property
+    def training_flops(self) -> int:
+        """Operations a vector with the gradients of all cores, but not of the input."""
+        return 3 * self.flops - self.steps[0].flops
+
+    @property
+    def kept_size(self) -> int:
+        """Elements a vector that the backward pass needs besides the input."""
+        return sum(step.size_in for step in self.steps[1:])
+
+    @property
+    def chunk_rows(self) -> int:
+        """Vectors to multiply at a time: as many as stay in a core's cache, yet enough to be worth
+        the reading of the kernels."""
+        row = self.steps[0].size_in * _itemsize(self.dtype)
+        kernels = sum(step.inner * step.outer for step in self.steps) * _itemsize(self.dtype)
+        rows = max(_CHUNK_BYTES // row, _ROWS_TO_KERNELS * kernels // row)
+        return 1 << (max(rows, 16).bit_length() - 1)
+
+    def describe(self) -> str:
+        """The steps with their shapes, operations and bytes, in a table."""
+        size_in, size_out = self.steps[0].size_in, self.steps[-1].size_out
+        ranks = "-".join(map(str, [shape[0] for shape in self.core_shapes] + [1]))
+        dense = 2 * size_in * size_out
+        itemsize = _itemsize(self.dtype)
+        lines = [
+            f"{size_in:,} x {size_out:,} in {len(self.core_shapes)} cores of ranks {ranks}, "
+            f"{self.dtype}: {self.flops:,} FLOPs a vector, {dense / self.flops:.1f} times fewer "
+            f"than the full matrix; {self.chunk_rows:,} vectors at a time, "
+            f"{self.kept_size * itemsize:,} bytes a vector kept for the backward pass",
+            f"{'step':>4}  {'cores':>5}  {'from':>5}  {'matrix':>13}  {'state':>37}  "
+            f"{'FLOPs':>12}  {'bytes':>9}",
+        ]
+        for number, step in enumerate(self.steps, start=1):
+            cores = f"{step.start}-{step.stop - 1}" if step.stop - step.start > 1 else step.start
+            before, after = (
+                f"({step.before}, {size}, {step.after})" for size in (step.inner, step.outer)
+            )
+            moved = itemsize * (step.size_in + step.size_out)
+            lines.append(
+                f"{number:>4}  {cores!s:>5}  {step.side:>5}  {step.inner:>6}x{step.outer:<6}  "
+                f"{before + ' -> ' + after:>37}  {step.flops:>12,}  {moved:>9,}"
+            )
+        return "\n".join(lines)
+
+
+@functools.lru_cache(maxsize=256)
+def plan(core_shapes: tuple[Core, ...], rows: int | None = None, dtype: str = "float32") -> Plan:
+    """The cheapest plan.
+
+    Args:
+        core_shapes: (r_k, m_k, n_k, r_{k+1}) of each core.
+        rows: number of vectors; None where it is known only at run time (taken for many).
+        dtype: of the vectors and the kernels.
+    """
+    rows = rows or 4096
+
+    @functools.cache
+    def best(left: int, right: int) -> tuple[float, tuple[Step, ...]]:
+        """Cost and steps of contracting the cores [left, right), the others being done."""
+        if left == right:
+            return 0.0, ()
+        costs = []
+        for step, rest in _next_steps(core_shapes, left, right):
+            seconds, steps = best(*rest)
+            first = (left, right) == (0, len(core_shapes))
+            seconds += step_seconds(core_shapes, step, rows, dtype, first=first)
+            costs.append((seconds, (step, *steps)))
+        return min(costs, key=lambda pair: pair[0])
+
+    seconds, steps = best(0, len(core_shapes))
+    return Plan(core_shapes, steps, rows, dtype, seconds)
+
+
+def all_plans(core_shapes: tuple[Core, ...]) -> Iterator[tuple[Step, ...]]:
+    """Every sequence of steps there is, for tests and comparisons: 3^(d-1) of them."""
+
+    def below(left: int, right: int) -> Iterator[tuple[Step, ...]]:
+        if left == right:
+            yield ()
+            return
+        for step, rest in _next_steps(core_shapes, left, right):
+            for steps in below(*rest):
+                yield (step, *steps)
+
+    return below(0, len(core_shapes))
+
+
+def step_seconds(
+    core_shapes: tuple[Core, ...], step: Step, rows: int, dtype: str, *, first: bool
+) -> float:
+    """Estimated time of a step for all vectors: forward, kernel gradient, and merging.
+
+    Args:
+        core_shapes: of all cores.
+        step: the step.
+        rows: number of vectors.
+        dtype: of vectors and kernels.
+        first: whether it is the first one, whose input needs no gradient.
+    """
+    elements = rows * (step.size_in + step.size_out)
+    one_pass = rows * step.flops / _FLOPS_PER_SECOND.get(dtype, _FLOPS_PER_SECOND["float32"])
+    one_pass += _itemsize(dtype) * (elements + step.inner * step.outer) / _BYTES_PER_SECOND
+    seconds = one_pass * (2 if first else 3)
+    if step.after > 1:  # the kernel's gradient transposes state and gradient
+        seconds += elements * _SECONDS_PER_TRANSPOSED_ELEMENT
+    operations = 4
+    group = core_shapes[step.start : step.stop]
+    for k in range(1, len(group)):  # merged in float32, forward and twice backward
+        rank, rank_next = group[0][0], group[k][3]
+        size = rank * math.prod(c[1] * c[2] for c in group[: k + 1]) * rank_next
+        seconds += 3 * (2 * size * group[k][0] / _FLOPS_PER_SECOND["float32"])
+        seconds += 6 * 4 * size / _BYTES_PER_SECOND
+        operations += 6
+    return seconds + operations * _SECONDS_PER_OPERATION
+
+
+def _next_steps(
+    core_shapes: tuple[Core, ...], left: int, right: int
+) -> Iterator[tuple[Step, tuple[int, int]]]:
+    """The steps possible while the cores [left, right) remain, and what remains after each."""
+    modes_in, modes_out = ([shape[axis] for shape in core_shapes] for axis in (1, 2))
+    ranks = [shape[0] for shape in core_shapes] + [1]
+    done_left, done_right = math.prod(modes_out[:left]), math.prod(modes_out[right:])
+    rank_left, rank_right = ranks[left], ranks[right]
+    inside = math.prod(modes_in[left:right])
+    yield (
+        Step(
+            left,
+            right,
+            "all",
+            before=done_left,
+            inner=rank_left * inside * rank_right,
+            outer=math.prod(modes_out[left:right]),
+            after=done_right,
+        ),
+        (right, right),
+    )
+    for cut in range(left + 1, right):
+        head, tail = math.prod(modes_in[left:cut]), math.prod(modes_in[cut:right])
+        yield (
+            Step(
+                left,
+                cut,
+                "left",
+                before=done_left,
+                inner=rank_left * head,
+                outer=math.prod(modes_out[left:cut]) * ranks[cut],
+                after=tail * rank_right * done_right,
+            ),
+            (cut, right),
+        )
+        yield (
+            Step(
+                cut,
+                right,
+                "right",
+                before=done_left * rank_left * head,
+                inner=tail * rank_right,
+                outer=ranks[cut] * math.prod(modes_out[cut:right]),
+                after=done_right,
+            ),
+            (left, cut),
+        )
+
+
+def _itemsize(dtype: str) -> int:
+    return {"float16": 2, "bfloat16": 2, "float64": 8}.get(dtype, 4)
+
+
+def merge_cores(cores: Sequence):
+    """One core (r, m_a m_b.., n_a n_b.., s) that stands for several neighbours."""
+    merged = ops.convert_to_tensor(cores[0])
+    for core in cores[1:]:
+        rank, m, n, _ = merged.shape
+        _, m_next, n_next, rank_next = core.shape
+        inner = merged.shape[3]
+        merged = ops.matmul(ops.reshape(merged, (-1, inner)), ops.reshape(core, (inner, -1)))
+        merged = ops.reshape(merged, (rank, m, n, m_next, n_next, rank_next))
+        merged = ops.transpose(merged, (0, 1, 3, 2, 4, 5))
+        merged = ops.reshape(merged, (rank, m * m_next, n * n_next, rank_next))
+    return merged
+
+
+def step_kernels(plan: Plan, cores: Sequence) -> list:
+    """Each step's (inner, outer) matrix, merged from its cores."""
+    # Where the ranks to its left and right go: with the input if contracted already, or the output.
+    axes = {"left": (0, 1, 2, 3), "right": (1, 3, 0, 2), "all": (0, 1, 3, 2)}
+    kernels = []
+    for step in plan.steps:
+        core = ops.transpose(merge_cores(cores[step.start : step.stop]), axes[step.side])
+        kernels.append(ops.reshape(core, (step.inner, step.outer)))
+    return kernels
+
+
+def core_shapes_of(cores: Sequence) -> tuple[Core, ...]:
+    """The shapes of some cores, as `plan` takes them."""
+    return tuple(tuple(int(size) for size in core.shape) for core in cores)  # type: ignore[misc]
+
+
+def tt_matmul(inputs, cores: Sequence):
+    """Multiply (..., M) by the (M, N) matrix that the cores stand for.
+
+    Runs on every backend, and is the reference of what `ttrnn.engine.projection` does in chunks.
+
+    Args:
+        inputs: tensor of shape (..., prod(m)).
+        cores: tensors of shape (r_k, m_k, n_k, r_{k+1}), in the dtype of `inputs`.
+
+    Returns:
+        Tensor of shape (..., prod(n)).
+    """
+    check_onnx_dtype(keras.backend.standardize_dtype(inputs.dtype))
+    lead = ops.shape(inputs)[:-1]
+    rows = math.prod(lead) if all(isinstance(size, int) for size in lead) else None
+    chosen = plan(core_shapes_of(cores), rows)
+    state = inputs
+    for step, kernel in zip(chosen.steps, step_kernels(chosen, cores), strict=True):
+        # Transposed, not kernel^T @ state: the gradient of that would hold one kernel a block.
+        state = ops.reshape(state, (-1, step.inner, step.after))
+        state = ops.reshape(ops.transpose(state, (0, 2, 1)), (-1, step.inner))
+        state = ops.reshape(ops.matmul(state, kernel), (-1, step.after, step.outer))
+        state = ops.transpose(state, (0, 2, 1))
+    return ops.reshape(state, (*lead, chosen.steps[-1].size_out))

@@ -1,0 +1,320 @@
+"""Many vectors times a tensor train, in chunks, in bounded memory: TensorFlow's fast path.
+
+Rows are read, prepared (pixels from bytes, say) and multiplied a chunk at a time, one chunk a core;
+a chunk fits the cache. What the backward pass needs besides the rows themselves is kept up to
+`max_activation_bytes` and computed again beyond it, so that memory does not grow with the number
+of rows but by the result.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from ttrnn.engine.contraction import (
+    DEFAULT_MAX_ACTIVATION_BYTES,
+    Plan,
+    Step,
+    core_shapes_of,
+    plan,
+    step_kernels,
+)
+
+Prepare = Callable[..., tf.Tensor]
+
+
+def project(
+    source: tf.Tensor,
+    cores: Sequence,
+    *,
+    dtype: str,
+    rows: tf.Tensor | None = None,
+    prepare: Prepare | None = None,
+    context: Sequence[tf.Tensor] = (),
+    max_activation_bytes: int = DEFAULT_MAX_ACTIVATION_BYTES,
+) -> tf.Tensor:
+    """Multiply rows of `source` by the matrix that the cores stand for.
+
+    Args:
+        source: (num_sources, ...). Floats get a gradient, integers none.
+        cores: tensors of shape (r_k, m_k, n_k, r_{k+1}).
+        dtype: of the product, such as "bfloat16"; the cores' gradients are summed in float32.
+        rows: int32 (num_rows,), which rows to multiply, each at most once; None for all in order.
+        prepare: (source rows (C, ...), row numbers (C,), *context) -> (C, prod(m)) in `dtype`;
+            applied to each chunk, without gradient. C is the same for all chunks, as suits a
+            function compiled by XLA. None casts.
+        context: tensors that `prepare` needs.
+        max_activation_bytes: most memory kept from the forward for the backward pass.
+
+    Returns:
+        (num_rows, prod(n)) in `dtype`.
+    """
+    rows_known = source.shape[0] if rows is None else rows.shape[0]
+    chosen = plan(core_shapes_of(cores), rows_known, dtype)
+    if prepare is None and not source.dtype.is_floating:
+        prepare = _cast_to(dtype)
+    kernels = [tf.convert_to_tensor(kernel) for kernel in step_kernels(chosen, cores)]
+    if rows is None and prepare is None and _is_one_chunk(source, chosen, max_activation_bytes):
+        return _product_at_once(source, kernels, chosen)
+    product = _ChunkedProduct(source, rows, chosen, prepare, context, max_activation_bytes)
+    return product(kernels)
+
+
+def _is_one_chunk(source: tf.Tensor, chosen: Plan, max_activation_bytes: int) -> bool:
+    """Whether the rows are known to be so few, or the plan so short, that a loop is no use."""
+    rows, bytes_a_row = source.shape[0], chosen.kept_size * tf.as_dtype(chosen.dtype).size
+    if len(chosen.steps) == 1:
+        return True
+    return rows is not None and rows <= min(chosen.chunk_rows, max_activation_bytes // bytes_a_row)
+
+
+def _product_at_once(source: tf.Tensor, kernels: list[tf.Tensor], chosen: Plan) -> tf.Tensor:
+    dtype = tf.as_dtype(chosen.dtype)
+
+    @tf.custom_gradient
+    def product(source, *kernels):
+        cast = [tf.cast(kernel, dtype) for kernel in kernels]
+        states = _states(tf.cast(source, dtype), cast, chosen)
+
+        def backward(upstream):
+            by_kernels = _kernel_gradients(states[:-1], cast, upstream, chosen)
+            by_source = tf.cast(_input_gradient(cast, upstream, chosen), source.dtype)
+            return by_source, *(
+                tf.cast(g, k.dtype) for g, k in zip(by_kernels, kernels, strict=True)
+            )
+
+        return tf.reshape(states[-1], (-1, chosen.steps[-1].size_out)), backward
+
+    return product(source, *kernels)
+
+
+class _ChunkedProduct:
+    """One product: reads chunks, multiplies them, and knows the gradient."""
+
+    def __init__(
+        self,
+        source: tf.Tensor,
+        rows: tf.Tensor | None,
+        chosen: Plan,
+        prepare: Prepare | None,
+        context: Sequence[tf.Tensor],
+        max_activation_bytes: int,
+    ) -> None:
+        self._plan = chosen
+        self._dtype = tf.as_dtype(chosen.dtype)
+        self._source = source
+        self._prepare = prepare
+        self._context = context
+        self._num_rows = tf.shape(source if rows is None else rows)[0]
+        self._chunk, self._num_chunks = self._chunks(max_activation_bytes)
+        self._rows = rows
+        if rows is not None and prepare is not None:  # filled up: `prepare` sees one shape only
+            missing = self._num_chunks * self._chunk - self._num_rows
+            self._rows = tf.pad(rows, [[0, missing]])
+        kept_bytes = max(1, chosen.kept_size * self._dtype.size)
+        self._num_kept = tf.minimum(
+            self._num_chunks, max_activation_bytes // kept_bytes // self._chunk
+        )
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        self._parallel = max(1, min(cores, max_activation_bytes // self._chunk_bytes()))
+
+    def _chunk_bytes(self) -> int:
+        """Roughly what a chunk under way takes."""
+        elements = self._plan.steps[0].size_in + 2 * self._plan.kept_size
+        return self._plan.chunk_rows * elements * self._dtype.size
+
+    def _chunks(self, max_activation_bytes: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Rows a chunk and number of chunks: all alike, but for a last smaller one."""
+        row_bytes = self._plan.steps[0].size_in * self._dtype.size
+        most = max(1, min(self._plan.chunk_rows, max_activation_bytes // row_bytes))
+        num_chunks = tf.maximum(1, -(-self._num_rows // most))
+        if self._prepare is not None:
+            return tf.minimum(most, tf.maximum(self._num_rows, 1)), num_chunks
+        return tf.maximum(1, -(-self._num_rows // num_chunks)), num_chunks
+
+    def __call__(self, kernels: list[tf.Tensor]) -> tf.Tensor:
+        if self._prepare is not None:
+
+            @tf.custom_gradient
+            def product(*kernels):
+                result, kept = self._forward(self._cast(kernels))
+
+                def backward(upstream):
+                    return self._kernel_gradients(kernels, kept, upstream)
+
+                return result, backward
+
+            return product(*kernels)
+
+        @tf.custom_gradient
+        def product_of_floats(source, *kernels):
+            result, kept = self._forward(self._cast(kernels))
+
+            def backward(upstream):
+                # Two loops: where one of the gradients is not wanted, its loop is never run.
+                return (
+                    self._source_gradient(kernels, upstream),
+                    *self._kernel_gradients(kernels, kept, upstream),
+                )
+
+            return result, backward
+
+        return product_of_floats(self._source, *kernels)
+
+    def _cast(self, kernels: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        return [tf.cast(kernel, self._dtype) for kernel in kernels]
+
+    def _read(self, chunk: tf.Tensor) -> tf.Tensor:
+        """The chunk's vectors, (C, M)."""
+        where = slice(chunk * self._chunk, (chunk + 1) * self._chunk)
+        if self._rows is None:  # a slice is no copy
+            part, rows = self._source[where], chunk * self._chunk + tf.range(self._chunk)
+        else:
+            rows = self._rows[where]
+            part = tf.gather(self._source, rows)
+        if self._prepare is None:
+            return tf.cast(part, self._dtype)
+        if self._rows is None:
+            part = self._filled_up(part)
+            rows = tf.minimum(rows, self._num_rows - 1)
+        return self._prepare(part, rows, *self._context)
+
+    def _filled_up(self, part: tf.Tensor) -> tf.Tensor:
+        """A last, smaller chunk with zeros behind it; any other as it is."""
+        missing = self._chunk - tf.shape(part)[0]
+        padding = [[0, missing]] + [[0, 0]] * (len(part.shape) - 1)
+        return tf.cond(missing > 0, lambda: tf.pad(part, padding), lambda: part)
+
+    def _forward(self, kernels: Sequence[tf.Tensor]) -> tuple[tf.Tensor, list[tf.TensorArray]]:
+        """The product, and of the first chunks what each step but the first was given."""
+        steps = self._plan.steps
+        result = self._array(self._num_chunks, (None, steps[-1].size_out))
+        kept = [self._array(self._num_kept, (None, step.size_in)) for step in steps[1:]]
+
+        def body(chunk, result, *kept, keep: bool):
+            states = _states(self._read(chunk), kernels, self._plan)
+            if keep:
+                kept = tuple(
+                    array.write(chunk, tf.reshape(state, (-1, step.size_in)))
+                    for array, state, step in zip(kept, states[1:-1], steps[1:], strict=True)
+                )
+            result = result.write(chunk, tf.reshape(states[-1], (-1, steps[-1].size_out)))
+            return (chunk + 1, result, *kept)
+
+        chunk, result, *kept = self._loop(
+            0, self._num_kept, lambda *v: body(*v, keep=True), result, *kept
+        )
+        _, result = self._loop(chunk, self._num_chunks, lambda *v: body(*v, keep=False), result)
+        return result.concat()[: self._num_rows], kept
+
+    def _kernel_gradients(
+        self, kernels: Sequence[tf.Tensor], kept: list[tf.TensorArray], upstream: tf.Tensor
+    ) -> list[tf.Tensor]:
+        cast = self._cast(kernels)
+        totals = [tf.zeros_like(kernel) for kernel in kernels]
+
+        def body(chunk, *totals, keep: bool):
+            if keep:
+                states = [self._read(chunk), *(array.read(chunk) for array in kept)]
+            else:
+                states = _states(self._read(chunk), cast, self._plan)[:-1]
+            gradients = _kernel_gradients(states, cast, self._upstream(upstream, chunk), self._plan)
+            return (
+                chunk + 1,
+                *(t + tf.cast(g, t.dtype) for t, g in zip(totals, gradients, strict=True)),
+            )
+
+        chunk, *totals = self._loop(0, self._num_kept, lambda *v: body(*v, keep=True), *totals)
+        _, *totals = self._loop(chunk, self._num_chunks, lambda *v: body(*v, keep=False), *totals)
+        return totals
+
+    def _source_gradient(
+        self, kernels: Sequence[tf.Tensor], upstream: tf.Tensor
+    ) -> tf.Tensor | tf.IndexedSlices:
+        cast = self._cast(kernels)
+
+        def body(chunk, result):
+            gradient = _input_gradient(cast, self._upstream(upstream, chunk), self._plan)
+            return chunk + 1, result.write(chunk, gradient)
+
+        result = self._array(self._num_chunks, (None, self._plan.steps[0].size_in))
+        _, result = self._loop(0, self._num_chunks, body, result)
+        gradient = tf.cast(result.concat(), self._source.dtype)
+        if self._rows is None:
+            return gradient
+        return tf.scatter_nd(self._rows[:, None], gradient, tf.shape(self._source))
+
+    def _upstream(self, upstream: tf.Tensor, chunk: tf.Tensor) -> tf.Tensor:
+        part = upstream[chunk * self._chunk : (chunk + 1) * self._chunk]
+        return part if self._prepare is None else self._filled_up(part)
+
+    def _array(self, size: tf.Tensor, shape: tuple) -> tf.TensorArray:
+        return tf.TensorArray(
+            self._dtype, size, element_shape=shape, infer_shape=False, clear_after_read=False
+        )
+
+    def _loop(self, start, stop, body: Callable, *values) -> list:
+        """Run `body(chunk, *values)` for the chunks [start, stop), several at once."""
+        return tf.while_loop(
+            lambda chunk, *_: chunk < stop,
+            body,
+            (tf.convert_to_tensor(start), *values),
+            parallel_iterations=self._parallel,
+        )
+
+
+@functools.cache
+def _cast_to(dtype: str) -> Prepare:
+    return tf.function(lambda part, rows: tf.cast(part, dtype), jit_compile=True)
+
+
+def _states(x: tf.Tensor, kernels: Sequence[tf.Tensor], chosen: Plan) -> list[tf.Tensor]:
+    """What each step is given, and what the last one gives."""
+    states = [x]
+    for step, kernel in zip(chosen.steps, kernels, strict=True):
+        states.append(_contract(states[-1], kernel, step))
+    return states
+
+
+def _kernel_gradients(
+    states: Sequence[tf.Tensor], kernels: Sequence[tf.Tensor], gradient: tf.Tensor, chosen: Plan
+) -> list[tf.Tensor]:
+    """From what each step was given and the gradient of the product: of each step's kernel."""
+    steps, gradients = chosen.steps, []
+    for step, kernel, state in reversed(list(zip(steps, kernels, states, strict=True))):
+        gradients.append(_kernel_gradient(state, gradient, step))
+        if step is not steps[0]:
+            gradient = _state_gradient(gradient, kernel, step)
+    return gradients[::-1]
+
+
+def _input_gradient(kernels: Sequence[tf.Tensor], gradient: tf.Tensor, chosen: Plan) -> tf.Tensor:
+    """From the gradient of the product: of what was multiplied, (C, M)."""
+    for step, kernel in reversed(list(zip(chosen.steps, kernels, strict=True))):
+        gradient = _state_gradient(gradient, kernel, step)
+    return tf.reshape(gradient, (-1, chosen.steps[0].size_in))
+
+
+def _contract(state: tf.Tensor, kernel: tf.Tensor, step: Step) -> tf.Tensor:
+    if step.after == 1:
+        return tf.matmul(tf.reshape(state, (-1, step.inner)), kernel)
+    state = tf.reshape(state, (-1, step.inner, step.after))
+    return tf.matmul(tf.transpose(kernel)[None], state)
+
+
+def _state_gradient(gradient: tf.Tensor, kernel: tf.Tensor, step: Step) -> tf.Tensor:
+    if step.after == 1:
+        return tf.matmul(tf.reshape(gradient, (-1, step.outer)), kernel, transpose_b=True)
+    return tf.matmul(kernel[None], tf.reshape(gradient, (-1, step.outer, step.after)))
+
+
+def _kernel_gradient(state: tf.Tensor, gradient: tf.Tensor, step: Step) -> tf.Tensor:
+    state = tf.reshape(state, (-1, step.inner, step.after))
+    gradient = tf.reshape(gradient, (-1, step.outer, step.after))
+    if step.after > 1:
+        state, gradient = (tf.transpose(tensor, (0, 2, 1)) for tensor in (state, gradient))
+    state, gradient = tf.reshape(state, (-1, step.inner)), tf.reshape(gradient, (-1, step.outer))
+    return tf.matmul(state, gradient, transpose_a=True)

@@ -1,0 +1,99 @@
+"""The portable time loops: on every backend, and the reference of `ttrnn.engine.recurrence`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from keras import ops
+
+# Keras's own portable loop over time: masks, direction, unrolling, on every backend. It is not
+# exported, so this is the one place that reaches for it.
+from keras.src.backend import rnn as _keras_time_loop
+
+
+def time_loop(
+    step: Callable,
+    sequences,
+    initial_state: list,
+    *,
+    mask=None,
+    go_backwards: bool = False,
+    unroll: bool = False,
+    zero_output_for_mask: bool = False,
+    return_all_outputs: bool = True,
+):
+    """Run `step` over the time axis; a masked step carries output and state over.
+
+    Args:
+        step: (x (batch, features), states) -> (output (batch, units), states).
+        sequences: (batch, time, features).
+        initial_state: tensors of shape (batch, units).
+        mask: boolean (batch, time), False where a step is to be skipped, or None.
+        go_backwards: run from the last step to the first; outputs come in running order.
+        unroll: unroll the loop into the graph; the number of steps must be static.
+        zero_output_for_mask: put zeros out for masked steps in place of the carried output.
+        return_all_outputs: whether the outputs of all steps are wanted.
+
+    Returns:
+        (last output (batch, units), outputs (batch, time, units), states).
+    """
+    if unroll and go_backwards:  # Keras 3.15 on torch turns no mask round in an unrolled loop
+        sequences, go_backwards = ops.flip(sequences, axis=1), False
+        mask = None if mask is None else ops.flip(mask, axis=1)
+    last, outputs, states = _keras_time_loop(
+        step,
+        sequences,
+        initial_state,
+        go_backwards=go_backwards,
+        mask=mask,
+        unroll=unroll,
+        input_length=sequences.shape[1],
+        zero_output_for_mask=zero_output_for_mask,
+        return_all_outputs=return_all_outputs,
+    )
+    if unroll and zero_output_for_mask and mask is not None:  # which it forgets so on JAX
+        is_valid = ops.expand_dims(mask if return_all_outputs else mask[:, -1:], -1)
+        outputs = ops.where(is_valid, outputs, ops.zeros_like(outputs))
+        last = outputs[:, -1]
+    return last, outputs, states
+
+
+def exported_time_loop(
+    step: Callable,
+    sequences,
+    initial_state: list,
+    *,
+    mask=None,
+    go_backwards: bool = False,
+    zero_output_for_mask: bool = False,
+    return_all_outputs: bool = True,
+):
+    """The results of `time_loop` without arrays of tensors.
+
+    LiteRT has those for static shapes only. Arguments are those of `time_loop`.
+    """
+    steps = ops.transpose(sequences, (1, 0, 2))  # (T, B, gates * units)
+    length = ops.shape(steps)[0]
+    zeros = ops.zeros_like(initial_state[0])
+    # A loop cannot carry nothing: one row is left where only the last output is wanted.
+    outputs = ops.repeat(zeros[None], length if return_all_outputs else 1, axis=0)  # (T, B, units)
+
+    def body(t, output, outputs, *states):
+        now = length - 1 - t if go_backwards else t
+        new_output, new_states = step(steps[now], list(states))
+        if mask is not None:
+            is_valid = ops.expand_dims(mask[:, now], -1)  # (B, 1)
+            skipped = zeros if zero_output_for_mask else output
+            new_output = ops.where(is_valid, new_output, skipped)
+            new_states = [
+                ops.where(is_valid, new, old) for new, old in zip(new_states, states, strict=True)
+            ]
+        if return_all_outputs:
+            outputs = ops.scatter_update(outputs, [[t]], new_output[None])
+        return (t + 1, new_output, outputs, *new_states)
+
+    _, output, outputs, *states = ops.while_loop(
+        lambda t, *_: t < length, body, (0, zeros, outputs, *initial_state)
+    )
+    outputs = outputs if return_all_outputs else output[None]
+    return output, ops.transpose(outputs, (1, 0, 2)), states
