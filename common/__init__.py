@@ -1,0 +1,1 @@
+"""What every package here may use, and what knows none of them: errors, files, CSV rows, flags."""

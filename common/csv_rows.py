@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from preprocess.errors import PreprocessError
+from common.errors import InputError
 
 _DELIMITERS = ",;\t"
 
@@ -27,9 +27,9 @@ class Row:
     line: int
     cells: dict[str, str]
 
-    def error(self, message: object) -> PreprocessError:
+    def error(self, message: object) -> InputError:
         """What is wrong there."""
-        return PreprocessError(f"{self.file}, line {self.line}: {message}")
+        return InputError(f"{self.file}, line {self.line}: {message}")
 
 
 def read_rows(
@@ -46,7 +46,7 @@ def read_rows(
         optional: columns that there may be; None for any.
 
     Raises:
-        PreprocessError: if the file cannot be read, has no row, or its columns are not those;
+        InputError: if the file cannot be read, has no row, or its columns are not those;
             the message names the line.
     """
     records = _records(file, _read_text(file))
@@ -71,7 +71,7 @@ def _read_text(file: Path) -> str:
     try:
         return file.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise PreprocessError(f"Cannot read the list {file}: {error.strerror}.") from error
+        raise InputError(f"Cannot read the list {file}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise Row(file, line, {}).error(

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from preprocess.errors import WriteError
+from common.errors import WriteError
 
 TEMPORARY_GLOB = ".shard-*.tmp"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

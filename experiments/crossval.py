@@ -24,6 +24,7 @@ from typing import Literal
 from tqdm import tqdm
 
 from common.command_line import parse_arguments
+from common.errors import InputError
 from experiments import ucf11
 from experiments.process.command import run_command
 from experiments.runs.directory import write_atomically
@@ -134,7 +135,7 @@ def _check(arguments: Arguments, runs: Sequence[tuple[Setting, int, int]]) -> No
         SystemExit: for flags that it does not have.
     """
     if not runs:
-        raise ValueError("Give at least one of --recipes, --cells, --kernels, --folds and --seeds.")
+        raise InputError("Give at least one of --recipes, --cells, --kernels, --folds and --seeds.")
     require_positive(arguments, ["jobs"])
     require_place(Path("runs") / arguments.name, flag="--name")
     for setting, seed, fold in runs:

@@ -6,6 +6,7 @@ import multiprocessing
 from collections.abc import Callable
 from typing import Any
 
+from common.errors import UserError
 from experiments.process import runtime
 
 
@@ -35,7 +36,7 @@ class Remote:
             self._pipe.send((question, arguments))
             done, answer = self._pipe.recv()
         except (EOFError, BrokenPipeError, ConnectionResetError):
-            raise RuntimeError("the process died, of too little memory most likely") from None
+            raise UserError("the process died, of too little memory most likely") from None
         if not done:
             raise RuntimeError(answer)
         return answer

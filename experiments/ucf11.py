@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from common.command_line import parse_arguments
+from common.errors import InputError
 from experiments.clips.command import carry_out, described, split_fields
 from experiments.process import runtime
 from experiments.runs.run import (
@@ -235,11 +236,11 @@ def _stride(arguments: Arguments, shards: Shards) -> int:
     """Every how many frames of the videos one is used.
 
     Raises:
-        ValueError: if the shards have not kept those frames.
+        InputError: if the shards have not kept those frames.
     """
     stride = arguments.stride or shards.stride
     if stride % shards.stride:
-        raise ValueError(
+        raise InputError(
             f"--stride must be a multiple of {shards.stride}, for {shards.folder} holds every "
             f"{shards.stride}. frame. Received {stride}; extract again with another stride."
         )

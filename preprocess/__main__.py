@@ -9,7 +9,7 @@ import tyro
 from tyro.conf import subcommand
 
 from common.command_line import parse_arguments
-from preprocess.errors import PreprocessError
+from common.errors import UserError
 from preprocess.extraction.commands import Demo, Extract, Windows, this_command
 from preprocess.sources.catalog import DATASETS
 from preprocess.system.stopping import answer_signals, is_stop, tell_stopped
@@ -53,7 +53,7 @@ def main() -> None:
     except BaseException as error:
         if is_stop(error):
             sys.exit(tell_stopped(going_on))
-        if not isinstance(error, PreprocessError):
+        if not isinstance(error, UserError):
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_ERROR)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from common.errors import UserError
 
-class PreprocessError(Exception):
+
+class PreprocessError(UserError):
     """A command or call of this package cannot go on; the message is for a person."""
 
 
 class DecodeError(PreprocessError):
     """One video file cannot be read; the message is the reason alone."""
-
-
-class WriteError(PreprocessError):
-    """The disk did not take what was to be written; the message is the system's reason."""
 
 
 class ShardError(PreprocessError):

@@ -15,7 +15,7 @@ def names(tmp_path_factory):
     """Files in a wheel built from a copy of the tracked files."""
     copy, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     files = ["setup.py", "pyproject.toml", "README.md", "LICENSE"]
-    for package in ("ttrnn", "preprocess", "weights", "experiments", "tests"):
+    for package in ("common", "ttrnn", "preprocess", "weights", "experiments", "tests"):
         files += [
             path.relative_to(ROOT).as_posix()
             for path in (ROOT / package).rglob("*")
@@ -32,7 +32,7 @@ def names(tmp_path_factory):
 
 def test_every_module_is_in_the_wheel(names):
     """Red when a new sub-package is forgotten: the checkout works, the installed copy does not."""
-    for package in ("ttrnn", "preprocess", "weights", "experiments"):
+    for package in ("common", "ttrnn", "preprocess", "weights", "experiments"):
         for path in (ROOT / package).rglob("*.py"):
             assert path.relative_to(ROOT).as_posix() in names
 
@@ -52,5 +52,5 @@ def test_data_files_are_in_the_wheel(names):
 def test_nothing_else_is_in_the_wheel(names):
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.startswith("ttrnn-")} == {
-        *("ttrnn", "preprocess", "weights", "experiments")
+        *("common", "ttrnn", "preprocess", "weights", "experiments")
     }

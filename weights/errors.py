@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from common.errors import UserError
 
-class WeightsError(Exception):
+
+class WeightsError(UserError):
     """A file of weights is missing, foreign, broken or hostile; the message is for a person."""

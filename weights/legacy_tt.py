@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from common.errors import InputError
+
 CoreShape = tuple[int, int, int, int]
 
 
@@ -26,14 +28,14 @@ def load_legacy_tt(layer: Any, arrays: Sequence[Any], *, bias_added_twice: bool 
             bias twice; the bias is doubled.
 
     Raises:
-        ValueError: if the layer is not built, or the number, a shape or a value of the arrays
+        InputError: if the layer is not built, or the number, a shape or a value of the arrays
             does not fit it. The layer is then unchanged.
 
     Reference: Yang, Krompass, Tresp, ICML 2017; code Tuyki/TT_RNN.
     """
     target = getattr(layer, "cell", layer)
     if not hasattr(target, "cores"):
-        raise ValueError(
+        raise InputError(
             f"load_legacy_tt needs a built tensor-train layer. Received {layer!r}; call "
             "layer.build((None, None, num_features)) first, or pass a layer of ttrnn."
         )
@@ -42,14 +44,14 @@ def load_legacy_tt(layer: Any, arrays: Sequence[Any], *, bias_added_twice: bool 
     ]
     if len(arrays) != 1 + len(variables):
         names = ["kernel", *(variable.name for variable in variables)]
-        raise ValueError(
+        raise InputError(
             f"{layer.name} takes {len(names)} arrays, in the order {names}. Received {len(arrays)}."
         )
     kernel, *others = (_checked(array, position) for position, array in enumerate(arrays))
     cores = cores_from_flat(kernel, [tuple(core.shape) for core in target.cores])
     for variable, array in zip(variables, others, strict=True):
         if tuple(variable.shape) != array.shape:
-            raise ValueError(
+            raise InputError(
                 f"{variable.name} must have shape {tuple(variable.shape)}. Received {array.shape}; "
                 "the published order is [kernel, bias, recurrent kernel]."
             )
@@ -66,12 +68,12 @@ def cores_from_flat(flat: Any, core_shapes: Sequence[CoreShape]) -> list[np.ndar
         core_shapes: of the cores wanted, first core first, gates included.
 
     Raises:
-        ValueError: if the length is not the number of weights in those cores.
+        InputError: if the length is not the number of weights in those cores.
     """
     flat = np.asarray(flat)
     length = sum(int(np.prod(shape)) for shape in core_shapes)
     if flat.shape != (length,):
-        raise ValueError(
+        raise InputError(
             f"The flat kernel must have shape ({length},) for cores of shapes "
             f"{list(core_shapes)}. Received {flat.shape}; check modes, ranks and kind of layer."
         )
@@ -95,7 +97,7 @@ def flat_from_cores(cores: Sequence[Any]) -> np.ndarray:
 def _checked(array: Any, position: int) -> np.ndarray:
     checked = np.asarray(array)
     if not np.issubdtype(checked.dtype, np.floating) or not np.isfinite(checked).all():
-        raise ValueError(
+        raise InputError(
             f"Array {position} must hold finite floating-point numbers. Received {checked.dtype}"
             + ("." if not np.issubdtype(checked.dtype, np.floating) else " with NaN or infinity.")
         )

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from common.errors import UserError
+
 SIZE = (640, 360)
 FPS = 30
 
@@ -43,5 +45,5 @@ def render_videos(folder: Path, *, num_videos: int = 2, num_frames: int = 1500) 
             encoder.stdin.write(np.clip(picture + noise, 0, 255).astype(np.uint8).tobytes())
         encoder.stdin.close()
         if encoder.wait() != 0:
-            raise RuntimeError("ffmpeg could not render the videos")
+            raise UserError("ffmpeg could not render the videos")
     return folder

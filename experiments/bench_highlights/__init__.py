@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.command_line import parse_arguments
+from common.errors import InputError
 from experiments.benchmarks import carry_out, keep_results
 from experiments.process import runtime
 from experiments.runs.run import require_place
@@ -49,7 +50,7 @@ def run(arguments: Arguments) -> None:
         ValueError, OSError: for a flag or folder that cannot be.
     """
     if not (arguments.minutes >= 1 and arguments.rounds >= 1 and arguments.fps > 0):
-        raise ValueError("--minutes and --rounds must be at least 1, and --fps above 0.")
+        raise InputError("--minutes and --rounds must be at least 1, and --fps above 0.")
     threads = runtime.choose_threads(arguments.threads, workload="resnet")
     require_place(arguments.out)
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.command_line import parse_arguments
+from common.errors import InputError
 from experiments.benchmarks import carry_out, keep_results, with_peers
 from experiments.process import runtime
 from experiments.runs.run import require_model, require_place
@@ -48,12 +49,12 @@ def run(arguments: Arguments) -> None:
             be, or a system that failed.
     """
     if arguments.batch < 1 or arguments.rounds < 1:
-        raise ValueError("--batch and --rounds must be at least 1.")
+        raise InputError("--batch and --rounds must be at least 1.")
     threads = runtime.choose_threads(arguments.threads)
     if arguments.run is not None:
         require_model(arguments.run)
     if arguments.video is not None and not arguments.video.exists():
-        raise ValueError(f"--video must be a video. There is no {arguments.video}.")
+        raise InputError(f"--video must be a video. There is no {arguments.video}.")
     require_place(arguments.out)
     arguments.out.mkdir(parents=True, exist_ok=True)
     runtime.configure(threads, seed=0)

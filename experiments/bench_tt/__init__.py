@@ -25,6 +25,7 @@ from typing import Annotated
 import tyro
 
 from common.command_line import parse_arguments
+from common.errors import InputError
 from experiments.benchmarks import carry_out
 from experiments.process import runtime
 from experiments.runs import environment
@@ -63,7 +64,7 @@ def run(arguments: Arguments) -> None:
     """
     counts = (*arguments.maxlen, *arguments.batch_size, arguments.rounds, arguments.num_batches)
     if min(counts) < 1:
-        raise ValueError("--maxlen, --batch-size, --rounds and --num-batches must be at least 1.")
+        raise InputError("--maxlen, --batch-size, --rounds and --num-batches must be at least 1.")
     threads = runtime.choose_threads(arguments.threads, workload="tt-train")
     padded_threads = runtime.choose_threads("auto")
     require_place(arguments.out)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from common.command_line import parse_arguments
+from common.errors import InputError
 from experiments.benchmarks import carry_out, keep_results, with_peers
 from experiments.process import runtime
 from experiments.runs.run import require_place
@@ -52,7 +53,7 @@ def run(arguments: Arguments) -> None:
             failed.
     """
     if arguments.clips < 2 or arguments.rounds < 1:
-        raise ValueError("--clips must be at least 2, and --rounds at least 1.")
+        raise InputError("--clips must be at least 2, and --rounds at least 1.")
     threads = runtime.choose_threads(arguments.threads)
     require_place(arguments.out)
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 from common.command_line import parse_arguments
+from common.errors import InputError, WriteError
 from common.files import not_written
 from experiments.classify.outcome import Outcome, conclude
 from experiments.classify.tables import (
@@ -41,7 +42,6 @@ from experiments.models.image_models import (
 )
 from experiments.process.command import run_command
 from experiments.runs.run import require_writable
-from preprocess.errors import WriteError
 
 if TYPE_CHECKING:
     from experiments.classify.job import JobOptions
@@ -205,15 +205,15 @@ def _check(arguments: Arguments) -> list[Video]:
     """See to all that can be seen to before TensorFlow is imported; returns the videos."""
     named = [*arguments.paths, *([arguments.data_dir] if arguments.data_dir else [])]
     if not named:
-        raise ValueError(
+        raise InputError(
             "Name what to classify: videos, folders of videos, or a pattern such as 'videos/*.mp4'."
         )
     for name in ("top", "every", "batch_size", "jobs"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1. Received {value}.")
+            raise InputError(f"--{name.replace('_', '-')} must be at least 1. Received {value}.")
     if arguments.columns == "seed" and arguments.top not in (None, SEED_TOP):
-        raise ValueError(f"--columns seed means {SEED_TOP} classes; leave out --top.")
+        raise InputError(f"--columns seed means {SEED_TOP} classes; leave out --top.")
     runtime.choose_threads(arguments.threads)
     found = find_videos(named, arguments.out, recursive=arguments.recursive)
     videos, notices = found.videos, found.notices
@@ -246,18 +246,18 @@ def select_range(videos: Sequence[Video], text: str) -> list[Video]:
         text: "start end".
 
     Raises:
-        ValueError: if the text is not two such numbers, or no video is in the range.
+        InputError: if the text is not two such numbers, or no video is in the range.
     """
     counted = [video for video in videos if _is_counted(video)]
     match = re.fullmatch(r"\s*(\d+)[\s,]+(\d+)\s*", text)
     rule = '--range must be "START END" with START below END, such as "0 10".'
     if match is None:
-        raise ValueError(f"{rule} Received {text!r}.")
+        raise InputError(f"{rule} Received {text!r}.")
     start, end = int(match[1]), int(match[2])
     if start >= end:
-        raise ValueError(f"{rule} Received {text!r}.")
+        raise InputError(f"{rule} Received {text!r}.")
     if start >= len(counted):
-        raise ValueError(
+        raise InputError(
             f"--range begins at video {start}, but there are {len(counted)} called *.mp4, counted "
             "from 0. To take others, name them, or a pattern, instead."
         )
@@ -271,12 +271,12 @@ def _is_counted(video: Video) -> bool:
 def _export(arguments: Arguments, path: Path) -> int:
     """Write the model as ONNX. Returns the exit code."""
     if path.suffix != ".onnx":
-        raise ValueError(f"--export must name a file that ends in .onnx. Received {path}.")
+        raise InputError(f"--export must name a file that ends in .onnx. Received {path}.")
     if path.exists():
-        raise ValueError(f"{path} is there already; name another file, or remove it.")
+        raise InputError(f"{path} is there already; name another file, or remove it.")
     require_writable(path.parent)
     if arguments.model.endswith(".onnx"):
-        raise ValueError(f"{arguments.model} is an ONNX file already.")
+        raise InputError(f"{arguments.model} is an ONNX file already.")
     check_options(arguments)
     from experiments.models.onnx_image_models import ExportError, export_onnx
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import UserError
 from common.files import is_disk_full
 from experiments.classify.annotate import draw_video
 from experiments.classify.outcome import Outcome
@@ -29,12 +30,10 @@ from experiments.classify.tables import (
     result_settings,
 )
 from experiments.classify.timeline import timeline_png
-from experiments.media.ffmpeg import RenderError
 from experiments.media.videos import Video
 from experiments.models.image_models import ImageModel
 from experiments.process.runtime import Threads
 from experiments.runs.directory import write_atomically
-from preprocess.errors import PreprocessError
 from preprocess.extraction.feed import FrameBlock, VideoEnded, VideoOpened, feed_frames
 from preprocess.extraction.feed_worker import Task
 from preprocess.video.decode import VideoInfo
@@ -305,7 +304,7 @@ class ClassificationJob:
         self._progress.say(f"{video.source}: drawing {table.path('.annotated.mp4')}")
         try:
             draw_video(video.path, table.rows(), table.path(".annotated.mp4"))
-        except (PreprocessError, RenderError, OSError) as error:
+        except (UserError, OSError) as error:
             if is_disk_full(error):
                 raise
             self._fail(video, getattr(error, "strerror", None) or str(error))

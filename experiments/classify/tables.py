@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from common.errors import InputError, WriteError
 from common.files import write_errors, write_text
 from preprocess.errors import DecodeError, PreprocessError, WriteError
 from preprocess.video.frame_folder import list_frames
@@ -296,7 +297,7 @@ def _cells(row: Row) -> list[str]:
 def _row(cells: Sequence[str], top: int) -> Row:
     labels, probabilities = cells[2 : 2 + top], cells[2 + top :]
     if len(probabilities) != top:
-        raise ValueError("a row has the wrong number of cells")
+        raise InputError("a row has the wrong number of cells")
     return Row(int(cells[0]), float(cells[1]), tuple(labels), tuple(map(float, probabilities)))
 
 

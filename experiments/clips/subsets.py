@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from common.errors import InputError
 from experiments.clips.arguments import ClipArguments, RecipeType, Strategy
 from experiments.clips.datasets import Clips, clips_to_open, open_dataset
 from experiments.clips.recipe import ClipRecipe, Size
@@ -98,7 +99,7 @@ def open_clips(dataset: Dataset, arguments: ClipArguments, recipe: ClipRecipe) -
     )
     recipe.crops.require_fit(shards.frame_size)
     if shards.stride != recipe.stride:
-        raise ValueError(
+        raise InputError(
             f"The recipe looks at every {formatting.ordinal(recipe.stride)} frame, and "
             f"{shards.folder} holds every {formatting.ordinal(shards.stride)}. Extract again with "
             f"--stride {recipe.stride}, or say --set stride={shards.stride}."
@@ -180,7 +181,7 @@ class Parts:
 
     def _split(self, clips: Clips) -> tuple[Split, list[str]]:
         if len(np.unique(clips.labels)) < 2:
-            raise ValueError(
+            raise InputError(
                 "A classifier needs clips of at least 2 classes. Received "
                 f"{len(clips.sources)} clips, all of {clips.class_names[clips.labels[0]]!r}."
             )
@@ -220,7 +221,7 @@ class Parts:
         if videos is None and self.arguments.shards is None:
             videos = Path(self.dataset.default_videos_dir)
         if videos is None or not videos.exists():
-            raise ValueError("--split listed needs the list: --videos LIST.csv, or Epic Kitchens.")
+            raise InputError("--split listed needs the list: --videos LIST.csv, or Epic Kitchens.")
         split = split_by_parts(read_parts(videos), sources)
         notes = _shared_videos(split, sources)
         missing = (
@@ -230,7 +231,7 @@ class Parts:
             return split, notes
         there = split.test if missing == "validation" else split.validation
         if not len(there):
-            raise ValueError(f"{videos} must have clips of the part validation or test.")
+            raise InputError(f"{videos} must have clips of the part validation or test.")
         notes.append(
             f"{videos} has no clips of the part {missing}: {len(there)} clips both validate and "
             "are tested, so that the choice of the best epoch flatters the test."

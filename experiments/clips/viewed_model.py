@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import InputError
 from preprocess.batches.views import CropChoice, FrameChoice, Inputs, Views, cut, foreground
 from preprocess.shards.settings import FrameSettings
 
@@ -53,7 +54,7 @@ class Seen:
             *(choice["num_frames"], values["usual_frames"]),
         ):
             if type(number) is not int or not 1 <= number <= _MOST:
-                raise ValueError(f"counts must be whole, from 1 to {_MOST:,}. Received {number!r}.")
+                raise InputError(f"counts must be whole, from 1 to {_MOST:,}. Received {number!r}.")
         seen = cls(
             tuple(map(str, values["class_names"])),
             FrameSettings.from_json(frames),

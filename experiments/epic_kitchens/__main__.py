@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.command_line import did_you_mean, parse_arguments
+from common.errors import InputError
 
 COMMANDS = ("train", "predict", "export")
 _HELP = """usage: python -m experiments.epic_kitchens train|predict|export ...
@@ -69,7 +70,7 @@ def _train_folds(arguments: Any) -> None:
 
     arguments.check()
     if arguments.fold:
-        raise ValueError(f"--folds tests every fold. Leave out --fold {arguments.fold}.")
+        raise InputError(f"--folds tests every fold. Leave out --fold {arguments.fold}.")
     name = f"epic_kitchens-{arguments.recipe}-{arguments.num_folds}folds-seed{arguments.seed}"
     out = arguments.out or Path("runs") / name
     of_folds = fold_arguments(arguments, out, arguments.num_folds)

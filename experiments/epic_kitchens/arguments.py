@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from common.command_line import did_you_mean
+from common.errors import InputError
 from experiments.clips.arguments import ClipArguments
 from experiments.epic_kitchens.recipes import RECIPES, SIZES, Recipe, SizeName, for_demo, sized
 from experiments.runs.run import require_fold
@@ -75,31 +76,31 @@ class Arguments(ClipArguments):
         if self.freeze.isdecimal():
             return int(self.freeze)
         told = f"--freeze must be none, head or a number of blocks. Received {self.freeze!r}."
-        raise ValueError(f"{told} {did_you_mean(self.freeze, ['none', 'head'])}".strip())
+        raise InputError(f"{told} {did_you_mean(self.freeze, ['none', 'head'])}".strip())
 
     def check(self) -> None:
         """Raise ValueError for flags that cannot be, before anything is read."""
         self.check_common()
         self.frozen  # noqa: B018 - is read
         if self.folds is not None and self.folds < 2:
-            raise ValueError(f"--folds must be at least 2. Received {self.folds}.")
+            raise InputError(f"--folds must be at least 2. Received {self.folds}.")
         if self.folds is not None and self.split == "listed":
-            raise ValueError(
+            raise InputError(
                 "--folds deals the clips anew, and --split listed keeps the parts of the list. "
                 "Leave one of them out."
             )
         if self.split != "listed":
             require_fold(self.fold, self.num_folds)
         if self.weights is not None and not self.weights.is_file():
-            raise ValueError(f"--weights must be a file. Received {self.weights}.")
+            raise InputError(f"--weights must be a file. Received {self.weights}.")
         depth = SIZES[self.size_name].depth
         if isinstance(self.frozen, int) and self.frozen > depth:
-            raise ValueError(
+            raise InputError(
                 f"--freeze must be at most {depth}, the blocks of a TimeSformer of this size. "
                 f"Received {self.frozen}."
             )
         if self.frozen != "none" and self.weights is None:
-            raise ValueError(
+            raise InputError(
                 "--freeze keeps weights that were learned elsewhere: give --weights too."
             )
 
@@ -137,7 +138,7 @@ class Arguments(ClipArguments):
         recipe = self.overridden(self.plain_recipe(), {"mixup": self.mixup})
         side, patch = recipe.crop_size[0], SIZES[self.size_name].patch_size
         if recipe.crop_size != (side, side) or side % patch:
-            raise ValueError(
+            raise InputError(
                 f"crop_size must be square for TimeSformer, and a multiple of {patch}. Received "
                 f"{recipe.crop_size}."
             )

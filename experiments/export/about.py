@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from common.errors import InputError
+
 Kind = Literal["clips", "pictures", "scorer"]
 COLORS = "RGB"
 
@@ -40,11 +42,11 @@ class About:
         """From what `to_metadata` gave.
 
         Raises:
-            ValueError: if it is of a file that was not exported here.
+            InputError: if it is of a file that was not exported here.
         """
         try:
             names = tuple(json.loads(metadata["class_names"]))
             kind: Any = metadata["kind"]
             return cls(kind, names, json.loads(metadata["model"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError("its metadata does not say what the model is") from error
+            raise InputError("its metadata does not say what the model is") from error

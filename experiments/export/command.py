@@ -11,6 +11,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from common.command_line import parse_arguments
+from common.errors import InputError
 from experiments.process import runtime
 from experiments.process.command import run_command
 from experiments.runs.run import SCORER, require_model
@@ -93,22 +94,22 @@ def _check(arguments: ExportArguments, files: Sequence[Path]) -> None:
     """Raise ValueError for what can be told before TensorFlow is there."""
     model, out, video = arguments.model, arguments.out, arguments.frames
     if not model.exists():
-        raise ValueError(f"A finished run's directory, or a .keras file, is needed. No {model}.")
+        raise InputError(f"A finished run's directory, or a .keras file, is needed. No {model}.")
     if model.is_dir() and not (model / SCORER).is_file():
         require_model(model)
     if model.is_file() and model.suffix != ".keras":
-        raise ValueError(
+        raise InputError(
             f"A finished run's directory, or a .keras file, is needed. Received {model}."
         )
     if out.suffix != _SUFFIX:
-        raise ValueError(f"The file to write must be called NAME{_SUFFIX}. Received {out}.")
+        raise InputError(f"The file to write must be called NAME{_SUFFIX}. Received {out}.")
     if video is not None and not video.exists():
-        raise ValueError(f"--frames must be a video. There is no {video}.")
+        raise InputError(f"--frames must be a video. There is no {video}.")
     for file in files:
         if file.is_dir():
-            raise ValueError(f"{file} is a directory; name a file.")
+            raise InputError(f"{file} is a directory; name a file.")
         if file.exists() and not arguments.overwrite:
-            raise ValueError(f"{file} is there already; name another, or say --overwrite.")
+            raise InputError(f"{file} is there already; name another, or say --overwrite.")
     parent = next(folder for folder in out.absolute().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise ValueError(f"{out} cannot be written: {parent} is no folder that may be written to.")
+        raise InputError(f"{out} cannot be written: {parent} is no folder that may be written to.")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import InputError
 from experiments.export.sample import Sample
 from experiments.models.onnx_session import OnnxSession
 from experiments.runs.formatting import percent
@@ -68,13 +69,13 @@ def write_int8(path: Path, out: Path, sample: Sample) -> Int8Report:
         sample: what both are tried on.
 
     Raises:
-        ValueError: if there is no such product.
+        InputError: if there is no such product.
     """
     with tempfile.TemporaryDirectory(prefix=".int8-", dir=out.parent) as folder:
         partial = Path(folder) / "model.onnx"
         num_products = _quantize(path, partial)
         if not num_products:
-            raise ValueError(
+            raise InputError(
                 "int8 is for products with constant matrices. This model has none; leave out "
                 f"--int8. {path} is written."
             )

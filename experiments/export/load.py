@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from common.errors import InputError
 from experiments.clips.model import read_model
 from experiments.export.about import About
 from experiments.export.subjects import ClipSubject, PictureSubject, Subject
@@ -29,7 +30,7 @@ def load_subject(path: Path) -> Subject:
             return _scorer(path)
         return ClipSubject(*read_model(path))
     if path.suffix != ".keras" or not path.is_file():
-        raise ValueError(
+        raise InputError(
             f"A finished run's directory, or a .keras file, is needed. Received {path}."
         )
     if path.name == MODEL and path.with_name(MODEL_SETTINGS).is_file():

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import InputError
 from experiments.clips.viewed_model import Seen, ViewedModel
 from experiments.export.about import About
 from experiments.models.onnx_session import OnnxSession
@@ -22,12 +23,12 @@ class OnnxClipModel(ViewedModel):
         num_threads: that work on a batch; 0 for one a core.
 
     Raises:
-        ValueError: if it is no such file.
+        InputError: if it is no such file.
     """
 
     def __init__(self, path: Path, *, views: Views = Views(), num_threads: int = 0) -> None:  # noqa: B008 - frozen
         if not path.is_file():
-            raise ValueError(f"There is no file {path}.")
+            raise InputError(f"There is no file {path}.")
         self._run = OnnxSession(path, num_threads)
         super().__init__(_seen(path, self._run), views)
 
@@ -45,10 +46,10 @@ def _seen(path: Path, run: OnnxSession) -> Seen:
     try:
         about = About.from_metadata(run.metadata)
         if about.kind != "clips":
-            raise ValueError(f"it is a model of {about.kind}")
+            raise InputError(f"it is a model of {about.kind}")
         return Seen.from_json(about.model)
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
+        raise InputError(
             f"A model of clips is needed that python -m experiments.export wrote. {path} is none: "
             f"{error}."
         ) from error

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from common.errors import InputError
 from experiments.clips.model import ClipModel
 from experiments.clips.viewed_model import Seen
 from experiments.export.about import About
@@ -110,7 +111,7 @@ class PictureSubject:
         settings_type: of the shards that it was trained on.
 
     Raises:
-        ValueError: if it is no such model.
+        InputError: if it is no such model.
     """
 
     def __init__(
@@ -153,18 +154,18 @@ def _of_pictures(model: keras.Model) -> keras.Model:
     """The model as a functional one of one input and one output.
 
     Raises:
-        ValueError: if it does not take pictures and give one number a class.
+        InputError: if it does not take pictures and give one number a class.
     """
     try:
         inputs, outputs = keras.tree.flatten(model.inputs), keras.tree.flatten(model.outputs)
     except (AttributeError, ValueError):  # Keras's for a Sequential model that was never built
-        raise ValueError(
+        raise InputError(
             f"A model needs to know the shape of its input. {model.name} has none; save it once it "
             "was built, or begin it with keras.Input((height, width, 3))."
         ) from None
     fits = len(inputs) == len(outputs) == 1 and len(inputs[0].shape) == 4
     if not (fits and inputs[0].shape[3] == 3 and len(outputs[0].shape) == 2):
-        raise ValueError(
+        raise InputError(
             "A model of pictures must take one batch of RGB pictures (batch, height, width, 3) and "
             f"give one number a class. {model.name} takes {_shapes(inputs)} and gives "
             f"{_shapes(outputs)}. A model of clips is exported by its run's directory, where "

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import InputError, UserError
 from experiments.export.sample import Sample
 from experiments.export.subjects import Subject
 from experiments.models.onnx_session import OnnxSession
@@ -22,7 +23,7 @@ _LARGEST_BYTES = 2**31 - 2**22  # of a protobuf message, with room for the graph
 Predict = Callable[[NDArray[Any]], NDArray[np.float32]]
 
 
-class ExportError(Exception):
+class ExportError(UserError):
     """The exported model is not there, or does not do what the Keras model does."""
 
 
@@ -39,7 +40,7 @@ def write_onnx(subject: Subject, path: Path, sample: Sample) -> float:
 
     Raises:
         ExportError: if it is above 1e-4, or no graph can be made of the model.
-        ValueError: if the model is too large for a file.
+        InputError: if the model is too large for a file.
     """
     import onnx
 
@@ -65,7 +66,7 @@ def write_onnx(subject: Subject, path: Path, sample: Sample) -> float:
 def require_small(num_weights: int) -> None:
     """Raise ValueError for more float32 weights than fit in a file."""
     if 4 * num_weights > _LARGEST_BYTES:
-        raise ValueError(
+        raise InputError(
             f"An ONNX file holds at most 2 GiB. This model's weights are {num_weights:,}, which in "
             f"float32 is {4 * num_weights / 2**30:.2f} GiB; train a smaller one."
         )

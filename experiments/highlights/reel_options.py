@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
 
+from common.errors import InputError
 from experiments.highlights.cut_lists.cut_lists import SUFFIXES, Kind, Media, check_url
 from experiments.highlights.cut_lists.edl import check_edl
 from experiments.highlights.cut_lists.otio_timeline import require_otio
@@ -56,12 +57,12 @@ class ReelOptions(SelectionOptions):
         check_crossfade(self.crossfade)
         if self.crossfade and self._shortest < 2 * self.crossfade:
             name = "bin_size" if self.select_by == "original" else "min_length"
-            raise ValueError(
+            raise InputError(
                 f"{name} must be twice the crossfade or more, for one at either end of a segment: "
                 f"{2 * self.crossfade:g}. Received {self._shortest:g}."
             )
         if self.select_by == "original" and (self.bin_size < 1 or self.bin_size % 1):
-            raise ValueError(
+            raise InputError(
                 "bin_size must be whole seconds, 1 or more, with select_by original. Received "
                 f"{self.bin_size:g}."
             )
@@ -117,16 +118,16 @@ class ReelOptions(SelectionOptions):
         for kind in self.cut_lists:
             path = self.out.with_suffix(SUFFIXES[kind])
             if any(path.absolute() == other.absolute() for other in (*files, *kept)):
-                raise ValueError(f"{path} would be replaced by a cut list; give another --out.")
+                raise InputError(f"{path} would be replaced by a cut list; give another --out.")
             if path.exists() and not self.overwrite:
-                raise ValueError(f"{path} exists; give another --out, or --overwrite.")
+                raise InputError(f"{path} exists; give another --out, or --overwrite.")
             check_writable(path, self.overwrite)
 
     def check_recording(self, chunks: Sequence[Chunk]) -> None:
         """Whether a recording has the frame rates that the options need.
 
         Raises:
-            ValueError: if not.
+            InputError: if not.
         """
         if "edl" in self.cut_lists:
             check_edl([Media.of(chunk) for chunk in chunks])
@@ -134,7 +135,7 @@ class ReelOptions(SelectionOptions):
         if self._shortest * first.rate < 1:
             picture = float(1 / first.rate)
             name = "bin-size" if self.select_by == "original" else "min-length"
-            raise ValueError(
+            raise InputError(
                 f"{first.path} has a frame rate of {float(first.rate):g} per second. A picture "
                 f"lasts {picture:g} seconds, and a segment must last as long. Received "
                 f"--{name} {self._shortest:g}; give --{name} {math.ceil(picture)}."
@@ -244,17 +245,17 @@ def check_crossfade(seconds: float) -> None:
     """Whether segments can overlap by so much.
 
     Raises:
-        ValueError: if not.
+        InputError: if not.
     """
     if not 0 <= seconds < math.inf:
-        raise ValueError(f"crossfade must be 0 or more seconds. Received {seconds}.")
+        raise InputError(f"crossfade must be 0 or more seconds. Received {seconds}.")
 
 
 def check_sound_track(number: int | None) -> None:
     """Whether a sound track can have a number.
 
     Raises:
-        ValueError: if not.
+        InputError: if not.
     """
     if number is not None and number < 0:
-        raise ValueError(f"sound_track must be 0 or more; 0 is the first. Received {number}.")
+        raise InputError(f"sound_track must be 0 or more; 0 is the first. Received {number}.")

@@ -15,6 +15,7 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 
+from common.errors import InputError
 from experiments.media.ffmpeg import SAME_BYTES, DiskFullError, RenderError, run
 from experiments.media.piece_args import fit_filters
 from experiments.media.private_folder import private_folder
@@ -100,14 +101,14 @@ def require_encoders() -> None:
     """See that ffmpeg is there and can write H.264 and AAC.
 
     Raises:
-        ValueError: if not.
+        InputError: if not.
     """
     sources = ["-f", "lavfi", "-i", "color=s=16x16:d=0.1", "-f", "lavfi", "-i", "anullsrc"]
     args = ["-loglevel", "error", *sources, *_ENCODERS, *_SOUND, "-t", "0.1", "-f", "null", "-"]
     try:
         run(args)
     except RenderError as error:
-        raise ValueError(
+        raise InputError(
             f"Annotated videos need an ffmpeg that writes H.264 and AAC. {error} Install "
             "imageio-ffmpeg, name another by IMAGEIO_FFMPEG_EXE, or leave them out."
         ) from error

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from common.errors import UserError
 from preprocess.video.containers import in_plain_words
 
 # x264's lookahead in a thread of its own gives other bytes from one run to the next.
@@ -30,7 +31,7 @@ _NO_SPACE = "No space left on device"
 _MOST_LINES = 5000  # a damaged file has a complaint for each of its frames
 
 
-class RenderError(RuntimeError):
+class RenderError(UserError):
     """A reel cannot be made; the message is for a person."""
 
 

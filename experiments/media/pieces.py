@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from common.errors import InputError
 from experiments.media.recording import Chunk
 
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
@@ -106,7 +107,7 @@ def plan(
     """Segments to pieces: what is shown alone, and between two of them what fades.
 
     Raises:
-        ValueError: if a segment is shorter than a picture or than its cross-fades.
+        InputError: if a segment is shorter than a picture or than its cross-fades.
     """
     sides = [_side(chunks, *segment, rate) for segment in segments]
     fades = _fades(sides, segments, round(crossfade * rate), rate)
@@ -131,13 +132,13 @@ def _fades(
     picture short; the fade is then a picture shorter.
 
     Raises:
-        ValueError: if a segment is shorter than a picture or than its cross-fades.
+        InputError: if a segment is shorter than a picture or than its cross-fades.
     """
     fades = [0, *[fade] * (len(sides) - 1), 0]
     for number, (side, (start, end)) in enumerate(zip(sides, segments, strict=True)):
         length = num_frames(side)
         if length < 1:
-            raise ValueError(
+            raise InputError(
                 f"At {float(rate):g} frames per second a picture lasts {float(1 / rate):g} "
                 f"seconds, and a segment must last as long. Received {start:.3f} to {end:.3f}; "
                 "leave it out, or make it longer."
@@ -145,7 +146,7 @@ def _fades(
         lacking = fades[number] + fades[number + 1] - length
         if lacking > len(side):
             least = float((fades[number] + fades[number + 1]) / rate)
-            raise ValueError(
+            raise InputError(
                 f"A segment must last as long as its cross-fades, here {least:.3f} seconds. "
                 f"Received {start:.3f} to {end:.3f}; leave it out or lower the crossfade."
             )

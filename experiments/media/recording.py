@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
+from common.errors import InputError
 from experiments.media.ffmpeg import RenderError, complaints, run, url
 from preprocess.errors import DecodeError
 from preprocess.video.containers import input_words
@@ -78,7 +79,7 @@ def read_recording(paths: Sequence[Path], *, sound_track: int = 0) -> tuple[Chun
 
     Raises:
         RenderError: if a file cannot be read, or has sound but no such track.
-        ValueError: if there is no file.
+        InputError: if there is no file.
     """
     return in_order(read_chunk(path, sound_track=sound_track) for path in paths)
 
@@ -87,14 +88,14 @@ def in_order(files: Iterable[Chunk]) -> tuple[Chunk, ...]:
     """Files one after the other: each begins where the one before ends.
 
     Raises:
-        ValueError: if there is none.
+        InputError: if there is none.
     """
     chunks: list[Chunk] = []
     for file in files:
         offset = chunks[-1].offset + chunks[-1].duration if chunks else 0.0
         chunks.append(replace(file, offset=offset))
     if not chunks:
-        raise ValueError("A recording must have at least one file.")
+        raise InputError("A recording must have at least one file.")
     return tuple(chunks)
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tyro.conf import arg
 
 from common.command_line import did_you_mean
+from common.errors import InputError
 from experiments.classify.tables import SEED_TOP, Columns
 from preprocess.video.transforms import FrameFit
 
@@ -90,7 +91,7 @@ def check_options(options: ModelOptions) -> None:
     """See that the model is known and its files are there, before anything heavy is imported.
 
     Raises:
-        ValueError: if not.
+        InputError: if not.
     """
     path = Path(options.model)
     is_file = is_model_file(options.model)
@@ -101,35 +102,35 @@ def check_options(options: ModelOptions) -> None:
             f"--model must be alexnet, a .keras or .onnx file, or one of {known}. Received "
             f"{options.model!r}."
         )
-        raise ValueError(f"{told} {did_you_mean(name, ('alexnet', *APPLICATIONS))}".strip())
+        raise InputError(f"{told} {did_you_mean(name, ('alexnet', *APPLICATIONS))}".strip())
     if options.alpha is not None and options.alpha <= 0:
-        raise ValueError(f"--alpha must be greater than 0. Received {options.alpha:g}.")
+        raise InputError(f"--alpha must be greater than 0. Received {options.alpha:g}.")
     if options.size is not None and options.size < 1:
-        raise ValueError(f"--size must be at least 1. Received {options.size}.")
+        raise InputError(f"--size must be at least 1. Received {options.size}.")
     if is_file and not path.is_file():
-        raise ValueError(f"--model names a file that is not there: {path}.")
+        raise InputError(f"--model names a file that is not there: {path}.")
     if is_file and options.weights is not None:
-        raise ValueError(f"{path} holds its own weights; leave out --weights.")
+        raise InputError(f"{path} holds its own weights; leave out --weights.")
     if is_file and options.policy != "float32":
-        raise ValueError(f"--policy is for models built here; {path} holds its own arithmetic.")
+        raise InputError(f"--policy is for models built here; {path} holds its own arithmetic.")
     if not is_file and options.scaling != "none":
-        raise ValueError(f"--scaling is for .keras and .onnx files; {options.model} has its own.")
+        raise InputError(f"--scaling is for .keras and .onnx files; {options.model} has its own.")
     if not is_file and options.weights is None:
         fetch = (
             "python -m weights fetch alexnet"
             if options.model == "alexnet"
             else ("see python -m weights list")
         )
-        raise ValueError(f"{options.model} needs a file of --weights. To get one: {fetch}.")
+        raise InputError(f"{options.model} needs a file of --weights. To get one: {fetch}.")
     for given in (options.weights, options.labels):
         if given is not None and not given.is_file():
-            raise ValueError(f"There is no file {given}.")
+            raise InputError(f"There is no file {given}.")
     if options.weights is not None and options.weights.suffix not in WEIGHTS_SUFFIXES:
-        raise ValueError(
+        raise InputError(
             f"--weights must end in {', '.join(WEIGHTS_SUFFIXES)}. Received {options.weights}."
         )
     if options.labels is not None and not lines_of(options.labels):
-        raise ValueError(f"--labels must hold a name a line. {options.labels} holds none.")
+        raise InputError(f"--labels must hold a name a line. {options.labels} holds none.")
 
 
 def load_model(
@@ -212,7 +213,7 @@ def require_classes(model: ImageModel, top: int | None, columns: Columns) -> Non
         columns: of the CSV; the original's are of five classes.
 
     Raises:
-        ValueError: if not.
+        InputError: if not.
     """
     check_num_classes(len(model.class_names), model.name, top, columns)
 
@@ -226,14 +227,14 @@ def check_num_classes(num_classes: int, name: str, top: int | None, columns: Col
         top, columns: those of `require_classes`.
 
     Raises:
-        ValueError: if the model has too few classes.
+        InputError: if the model has too few classes.
     """
     if top is not None and top > num_classes:
-        raise ValueError(
+        raise InputError(
             f"--top must be at most the {num_classes} classes of {name}. Received {top}."
         )
     if columns == "seed" and num_classes < SEED_TOP:
-        raise ValueError(
+        raise InputError(
             f"--columns seed has {SEED_TOP} classes a row. {name} has {num_classes}; leave it out."
         )
 
@@ -242,12 +243,12 @@ def class_names(labels: Path | None, num_classes: int) -> list[str]:
     """One unique name a class.
 
     Raises:
-        ValueError: if the file has another number of lines, or there is none for these classes.
+        InputError: if the file has another number of lines, or there is none for these classes.
     """
     if labels is not None:
         names = lines_of(labels)
         if len(names) != num_classes:
-            raise ValueError(
+            raise InputError(
                 f"--labels must hold a line for each of {num_classes} classes. {labels} holds "
                 f"{len(names)}."
             )
@@ -256,7 +257,7 @@ def class_names(labels: Path | None, num_classes: int) -> list[str]:
 
         names = [known.name for known in imagenet_classes()]
     else:
-        raise ValueError(f"--labels is needed for a model of {num_classes} classes.")
+        raise InputError(f"--labels is needed for a model of {num_classes} classes.")
     count = Counter(names)
     return [f"{name} [{i}]" if count[name] > 1 else name for i, name in enumerate(names)]
 
@@ -272,5 +273,5 @@ def lines_of(labels: Path) -> list[str]:
     try:
         lines = labels.read_text("utf-8").splitlines()
     except UnicodeDecodeError:
-        raise ValueError(f"--labels must be a text file in UTF-8. {labels} is not.") from None
+        raise InputError(f"--labels must be a text file in UTF-8. {labels} is not.") from None
     return [line.strip() for line in lines if line.strip()]

@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from common.errors import InputError
 from experiments.models.keras_config import check_config
 from weights.errors import WeightsError
 from weights.torch_reader.zip_members import Member, read_members, read_stored
@@ -20,7 +21,7 @@ _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 _MEMBERS = {_CONFIG, _WEIGHTS, "metadata.json"}
 
 
-class KerasFileError(ValueError):
+class KerasFileError(InputError):
     """A Keras file is missing, broken, of another model or hostile; the message is one line."""
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from common.errors import InputError
 from experiments.models.image_models import (
     WEIGHTS_SUFFIXES,
     ModelOptions,
@@ -46,7 +47,7 @@ def keras_application(options: ModelOptions) -> Any:
     arguments: dict[str, Any] = {"weights": None}
     takes_alpha = "alpha" in inspect.signature(build).parameters
     if options.alpha is not None and not takes_alpha:
-        raise ValueError(f"{options.model} does not take --alpha; leave it out.")
+        raise InputError(f"{options.model} does not take --alpha; leave it out.")
     if options.size is not None:
         arguments["input_shape"] = (options.size, options.size, 3)
     if options.labels is not None:
@@ -100,7 +101,7 @@ def find_application(name: str) -> tuple[Callable[..., Any], Callable[[Any], Any
     """The builder of a keras.applications model, and its preprocessing; case does not matter.
 
     Raises:
-        ValueError: if there is none of that name.
+        InputError: if there is none of that name.
     """
     import keras
 
@@ -112,7 +113,7 @@ def find_application(name: str) -> tuple[Callable[..., Any], Callable[[Any], Any
                     known[builder] = (value, module.preprocess_input)
     found = {builder.lower(): both for builder, both in known.items()}.get(name.lower())
     if found is None:
-        raise ValueError(
+        raise InputError(
             f"--model must be alexnet, a .keras or .onnx file, or one of "
             f"{', '.join(sorted(known))}. Received {name!r}."
         )
@@ -126,7 +127,7 @@ def keras_file(options: ModelOptions) -> Any:
 
     inner = load_keras_model(Path(options.model))
     if len(inner.inputs) != 1 or len(inner.inputs[0].shape) != 4:
-        raise ValueError(f"{options.model} must take pictures (batch, height, width, 3) alone.")
+        raise InputError(f"{options.model} must take pictures (batch, height, width, 3) alone.")
     frames = keras.Input(_input_shape(inner, options), dtype="uint8", name="frames")
     pixels = keras.ops.cast(frames, "float32")
     if options.scaling == "unit":
@@ -157,7 +158,7 @@ def _load_weights(model: Any, path: Path | None) -> None:
     elif path.suffix == ".h5":
         load_keras_weights(model, path)
     else:
-        raise ValueError(f"--weights must end in {', '.join(WEIGHTS_SUFFIXES)}. Received {path}.")
+        raise InputError(f"--weights must end in {', '.join(WEIGHTS_SUFFIXES)}. Received {path}.")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import InputError, UserError
 from experiments.models.onnx_export import to_onnx
 from experiments.models.onnx_session import OnnxSession
 from preprocess.video.transforms import FrameFit
@@ -22,7 +23,7 @@ TOLERANCE = 1e-4
 _METADATA = "ttrnn"
 
 
-class ExportError(Exception):
+class ExportError(UserError):
     """An exported model does not do what the Keras model does."""
 
 
@@ -69,14 +70,14 @@ def load_onnx(options: ModelOptions, batch_size: int, threads_a_batch: int = 1) 
     """Read an ONNX file: one of ours, or any that takes pictures and gives a number a class.
 
     Raises:
-        ValueError: if ONNX Runtime cannot read it, or it is no classifier of pictures.
+        InputError: if ONNX Runtime cannot read it, or it is no classifier of pictures.
     """
     from experiments.models.image_models import ImageModel, class_names, model_settings
 
     run = OnnxSession(Path(options.model), threads_a_batch)
     about = json.loads(run.metadata.get(_METADATA, "{}"))
     if about and (options.size or options.labels or options.scaling != "none"):
-        raise ValueError(
+        raise InputError(
             f"{options.model} holds its own size, labels and scaling; leave out --size, --labels "
             "and --scaling."
         )
@@ -114,7 +115,7 @@ def _picture_size(run: OnnxSession, options: ModelOptions) -> tuple[int, int]:
     shape = run.input.shape
     channels_first = _is_channels_first(run)
     if len(shape) != 4 or shape[1 if channels_first else 3] != 3:
-        raise ValueError(f"{options.model} must take pictures of 3 channels. It takes {shape}.")
+        raise InputError(f"{options.model} must take pictures of 3 channels. It takes {shape}.")
     height, width = shape[2:4] if channels_first else shape[1:3]
     usual = options.size or 224
     known = (value if isinstance(value, int) else usual for value in (width, height))

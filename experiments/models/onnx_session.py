@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import InputError
+
 
 class OnnxSession:
     """A model of one input: an array in, its first output out.
@@ -17,7 +19,7 @@ class OnnxSession:
         num_threads: that work on a call; 0 for one a core.
 
     Raises:
-        ValueError: if ONNX Runtime cannot read it, or it takes several inputs.
+        InputError: if ONNX Runtime cannot read it, or it takes several inputs.
     """
 
     def __init__(self, path: Path, num_threads: int = 1) -> None:
@@ -31,10 +33,10 @@ class OnnxSession:
                 path, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # its errors have no common class
-            raise ValueError(f"ONNX Runtime cannot read {path}: {error}") from error
+            raise InputError(f"ONNX Runtime cannot read {path}: {error}") from error
         (self.input, *others) = self._session.get_inputs()
         if others:
-            raise ValueError(f"{path} must take one input. It takes {1 + len(others)}.")
+            raise InputError(f"{path} must take one input. It takes {1 + len(others)}.")
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
 
     def __call__(self, inputs: NDArray[Any]) -> NDArray[np.float32]:

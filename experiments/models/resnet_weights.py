@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.errors import InputError
 from experiments.models.keras_files import KerasFileError, load_keras_weights
 from weights.errors import WeightsError
 
@@ -50,20 +51,20 @@ def require_resnet(file: Path, depth: int) -> None:
     Of a .weights.h5 file only that it is there is seen.
 
     Raises:
-        ValueError: if it cannot be read, or is not that of a ResNet of this depth.
+        InputError: if it cannot be read, or is not that of a ResNet of this depth.
     """
     if not file.is_file():
-        raise ValueError(f"--weights must be a file. There is no {file}.")
+        raise InputError(f"--weights must be a file. There is no {file}.")
     if file.name.endswith(_KERAS_WEIGHTS):
         return
     try:
         arrays = read_resnet(file, depth)
     except WeightsError as error:
-        raise ValueError(f"--weights {file} do not fit a ResNet-{depth}: {error}") from error
+        raise InputError(f"--weights {file} do not fit a ResNet-{depth}: {error}") from error
     convolutions = [name for name in arrays if _BLOCK_KERNEL.fullmatch(name)]
     found = len(convolutions) + 2  # a ResNet is called for its layers: conv1, those, and fc
     if found != depth:
-        raise ValueError(
+        raise InputError(
             f"--weights {file} do not fit a ResNet-{depth}: they have {found} layers. Give --depth "
             f"{found}, or another file."
         )
@@ -81,7 +82,7 @@ def load_resnet(
         policy: of its layers.
 
     Raises:
-        ValueError: if the file does not fit.
+        InputError: if the file does not fit.
     """
     from ttrnn.models.resnet import build_resnet
     from weights.assign import assign_arrays
@@ -92,7 +93,7 @@ def load_resnet(
     try:
         assign_arrays(model, read_resnet(file, depth))
     except WeightsError as error:
-        raise ValueError(f"--weights {file} do not fit a ResNet-{depth}: {error}") from error
+        raise InputError(f"--weights {file} do not fit a ResNet-{depth}: {error}") from error
     return model
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import errno
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
+from common.errors import UserError
 from common.files import is_disk_full, not_written
 from experiments.process import runtime
-from preprocess.errors import PreprocessError
 from preprocess.system.stopping import is_stop, tell_stopped
-from weights.errors import WeightsError
 
 EXIT_ERROR = 2
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -22,7 +21,6 @@ def run_command(
     run: Callable[[], int],
     *,
     going_on: Callable[[], str],
-    also: Sequence[type[Exception]] = (),
     exit_error: int = EXIT_ERROR,
 ) -> int:
     """Do what a command does, and tell what stops it; returns the exit code.
@@ -32,18 +30,15 @@ def run_command(
     Args:
         run: the work; returns its own exit code.
         going_on: what is kept of a run that is stopped, and the command that goes on; a sentence.
-        also: errors besides the usual that are the person's to mend, and not a traceback.
         exit_error: the exit code then.
     """
     runtime.answer_signals(going_on)
-    usual = (PreprocessError, WeightsError, ValueError, OSError)
-    expected: tuple[type[Exception], ...] = (*usual, *also)
     try:
         return run()
     except BaseException as error:
         if is_stop(error):
             return tell_stopped(going_on)
-        if not isinstance(error, expected):
+        if not isinstance(error, UserError | OSError):
             raise
         print(f"error: {_in_words(error, going_on)}", file=sys.stderr)
         return exit_error

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from common.errors import InputError
 from experiments.runs.directory import write_atomically
 from experiments.runs.environment import describe_environment
 from preprocess.system.machine import Machine
@@ -114,9 +115,9 @@ def _check(entry: dict[str, Any]) -> None:
     kept = Recommendation(**entry["recommendation"])
     setting = kept.setting
     if ("intra_op" in setting) != ("inter_op" in setting):
-        raise ValueError(f"intra_op and inter_op belong together. Received {setting}")
+        raise InputError(f"intra_op and inter_op belong together. Received {setting}")
     if not all(type(text) is str for text in (kept.workload, kept.measured_on, kept.report)):
         raise TypeError(f"a name is no text. Received {kept}")
     numbers = [value for name, value in setting.items() if name != "cpus"]
     if not numbers or any(type(value) is not int or not 1 <= value <= 4096 for value in numbers):
-        raise ValueError(f"a setting must hold numbers of threads. Received {setting}")
+        raise InputError(f"a setting must hold numbers of threads. Received {setting}")

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from common.command_line import did_you_mean
+from common.errors import InputError
 from experiments.process.recommendations import find_recommendation
 from preprocess.system.machine import Machine, read_machine
 from preprocess.system.stopping import answer_signals as answer_signals
@@ -58,7 +59,7 @@ def choose_threads(text: str, *, workload: str | None = None) -> Threads:
         workload: the kind of work, by its name there; None for any other.
 
     Raises:
-        ValueError: for anything else.
+        InputError: for anything else.
     """
     if text != "auto":
         return Threads(*parse_pair(text, "--threads must be auto or INTRA,INTER"))
@@ -93,12 +94,12 @@ def parse_pair(text: str, rule: str) -> tuple[int, int]:
     """`18,36` to (18, 36).
 
     Raises:
-        ValueError: for anything else; the message begins with the rule.
+        InputError: for anything else; the message begins with the rule.
     """
     match = re.fullmatch(r"([1-9]\d{0,3}),([1-9]\d{0,3})", text)
     if match is None:
         told = f"{rule}, e.g. 18,36. Received {text!r}."
-        raise ValueError(f"{told} {did_you_mean(text, ['auto'])}".strip())
+        raise InputError(f"{told} {did_you_mean(text, ['auto'])}".strip())
     return int(match[1]), int(match[2])
 
 
@@ -158,13 +159,13 @@ def stay_on(cpus: str) -> None:
     """Let this process, and what it starts, run on these logical CPUs alone.
 
     Raises:
-        ValueError: if the machine does not have them.
+        InputError: if the machine does not have them.
     """
     if cpus == ALL_CPUS:
         return
     choices = choices_of_cpus(read_machine())
     if cpus not in choices:
-        raise ValueError(f"CPUs must be one of {', '.join(choices)} here. Received {cpus!r}.")
+        raise InputError(f"CPUs must be one of {', '.join(choices)} here. Received {cpus!r}.")
     os.sched_setaffinity(0, choices[cpus])
 
 

@@ -54,7 +54,7 @@ def write_result(run_dir: Path, result: dict[str, Any]) -> dict[str, Any]:
             they are not given.
 
     Raises:
-        ValueError: for a field that the records do not have.
+        InputError: for a field that the records do not have.
     """
     refuse_unknown(result, FIELDS)
     result = {**_circumstances(), **result}

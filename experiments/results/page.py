@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from common.errors import InputError
 from experiments.results.groups import (
     Group,
     Record,
@@ -95,7 +96,7 @@ def fill_block(page: str, block: str) -> str:
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise ValueError(
+        raise InputError(
             f"README.md needs the marks {BEGIN} and {END}, in this order, to hold the results "
             "table. Received a file without them; add both on lines of their own."
         )

@@ -7,12 +7,13 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from common.errors import InputError
 from typing import Any
 
 _REMEDY = "Take it from the run again, or remove it."
 
 
-class RunFileError(ValueError):
+class RunFileError(InputError):
     """A file of a run is not what the run wrote; the message names it."""
 
 
@@ -96,7 +97,7 @@ def read_table(path: Path) -> list[TableRow]:
             names = next(reader, [])
             for cells in reader:
                 if len(cells) != len(names) or len(set(names)) < len(names):
-                    raise ValueError(
+                    raise InputError(
                         f"line {reader.line_num} has {len(cells)} cells for the columns "
                         f"{','.join(names)[:200]}"
                     )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from common.errors import InputError
 import numpy.typing as npt
 
 Z_95 = 1.959963984540054  # the standard normal's 97.5 % point
@@ -84,7 +85,7 @@ def wilson_interval(num_right: int, total: int, *, z: float = Z_95) -> tuple[flo
     Unlike mean +- z * deviation it stays inside [0, 1] and keeps a width at 0 and at 1.
     """
     if not 0 <= num_right <= total or total == 0:
-        raise ValueError(
+        raise InputError(
             f"num_right must lie in [0, total] with total > 0. Received {num_right} of {total}."
         )
     share = num_right / total
@@ -108,4 +109,4 @@ def _share(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> npt.NDA
 
 def _require_some(values: npt.ArrayLike) -> None:
     if np.size(values) == 0:
-        raise ValueError("a figure of merit needs at least one clip. Received none.")
+        raise InputError("a figure of merit needs at least one clip. Received none.")

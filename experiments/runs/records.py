@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from common.errors import InputError
 from experiments.runs.directory import write_atomically
 
 FIELDS: dict[str, tuple[str, ...]] = dict.fromkeys(  # field of result.json -> its parts in the CSV
@@ -59,7 +60,7 @@ def append_record(result: dict[str, Any], records: Path) -> None:
     taken back if it does not fit on the disk. A file that lacks added columns gets them first.
 
     Raises:
-        ValueError: if the file has other columns, or the result other fields.
+        InputError: if the file has other columns, or the result other fields.
     """
     row = _csv_line([_cell(value) for value in flatten(result).values()])
     records.parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +92,7 @@ def read_records(records: Path) -> list[Record]:
                 _record(columns, cells, f"{records}, line {reader.line_num}") for cells in reader
             ]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{records} is damaged: {error}. Take it from git again.") from error
+        raise InputError(f"{records} is damaged: {error}. Take it from git again.") from error
 
 
 def flatten(result: dict[str, Any]) -> Record:
@@ -141,7 +142,7 @@ def _columns(found: Sequence[str], records: Path) -> tuple[str, ...]:
         return tuple(found)
     missing = [name for name in COLUMNS if name not in found]
     other = [name for name in found if name not in COLUMNS]
-    raise ValueError(
+    raise InputError(
         f"{records} must have the columns of experiments.runs.records.COLUMNS, in their order. "
         f"Missing: {missing or 'none'}; not known: {str(other)[:200] if other else 'none'}. "
         "Record to another file, or rewrite this one's header and rows."
@@ -152,7 +153,7 @@ def refuse_unknown(given: Iterable[str], known: Iterable[str], *, inside: str = 
     """Raise ValueError for a field that the records do not have."""
     unknown = [inside + name for name in given if name not in known]
     if unknown:
-        raise ValueError(
+        raise InputError(
             "a result holds the fields of experiments.runs.records.FIELDS. "
             f"Received also {unknown}."
         )
@@ -173,7 +174,7 @@ def _cell(value: Any) -> str:
 
 def _record(columns: Sequence[str], cells: Sequence[str], where: str) -> Record:
     if len(cells) != len(columns):
-        raise ValueError(
+        raise InputError(
             f"a row needs {len(columns)} cells. Received {len(cells)} in {where}; "
             "mend or remove it."
         )
@@ -181,7 +182,7 @@ def _record(columns: Sequence[str], cells: Sequence[str], where: str) -> Record:
     try:
         return {name: _value(name, named.get(name, "")) for name in COLUMNS}
     except ValueError as error:
-        raise ValueError(f"a number was expected in {where}: {error}") from error
+        raise InputError(f"a number was expected in {where}: {error}") from error
 
 
 def _value(column: str, cell: str) -> Any:
@@ -191,7 +192,7 @@ def _value(column: str, cell: str) -> Any:
         return cell
     value = json.loads(cell)
     if type(value) not in (int, float) or not abs(value) < 2**63:
-        raise ValueError(f"{cell[:80]} for {column}")
+        raise InputError(f"{cell[:80]} for {column}")
     return value
 
 

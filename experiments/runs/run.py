@@ -17,6 +17,7 @@ from experiments.runs.report import PAGE, rebuild_report
 from experiments.runs.records import read_records
 from experiments.runs.directory import CLIP_MODEL, remove_partials, write_atomically
 from experiments.process.runtime import Threads
+from common.errors import InputError
 from preprocess.errors import PreprocessError
 
 RECORDS = Path("experiments/results.csv")
@@ -51,7 +52,7 @@ _BEFORE_IT_WAS_A_SETTING = {
 }
 
 
-class RunError(ValueError):
+class RunError(InputError):
     """A run cannot be started or resumed as asked."""
 
 
@@ -65,7 +66,7 @@ def require_positive(arguments: Any, names: Sequence[str]) -> None:
         value = getattr(arguments, name)
         if value is not None and value <= 0:
             flag = name.replace("_", "-")
-            raise ValueError(f"--{flag} must be greater than 0. Received {value}.")
+            raise InputError(f"--{flag} must be greater than 0. Received {value}.")
 
 
 def require_writable(folder: Path) -> None:
@@ -81,7 +82,7 @@ def require_writable(folder: Path) -> None:
 def require_fold(fold: int, num_folds: int) -> None:
     """Raise ValueError for a fold that is not among so many."""
     if not 0 <= fold < num_folds:
-        raise ValueError(
+        raise InputError(
             f"--fold must be one of the {num_folds} folds, 0 to {num_folds - 1}. Received {fold}."
         )
 
@@ -89,7 +90,7 @@ def require_fold(fold: int, num_folds: int) -> None:
 def require_seed(seed: int) -> None:
     """Raise ValueError for a seed that NumPy and scikit-learn do not take."""
     if not 0 <= seed < 2**32:
-        raise ValueError(f"--seed must be 0 to {2**32 - 1}. Received {seed}.")
+        raise InputError(f"--seed must be 0 to {2**32 - 1}. Received {seed}.")
 
 
 def require_records(record: bool) -> None:
@@ -97,12 +98,12 @@ def require_records(record: bool) -> None:
     if not record:
         return
     if not RECORDS.parent.is_dir():
-        raise ValueError(
+        raise InputError(
             f"--record appends to {RECORDS}, but there is no folder {RECORDS.parent} here; run "
             "from the root of the repository."
         )
     if not os.access(RECORDS if RECORDS.exists() else RECORDS.parent, os.W_OK):
-        raise ValueError(f"--record appends to {RECORDS}, which may not be written to.")
+        raise InputError(f"--record appends to {RECORDS}, which may not be written to.")
     if RECORDS.exists():
         read_records(RECORDS)
 
@@ -251,7 +252,7 @@ def begin_run(
 
     Raises:
         RunError: if there is another run, or this one was of other settings.
-        ValueError: for unknown threads.
+        InputError: for unknown threads.
     """
     resume = arguments.resume or not is_chief
     run_dir = choose_run_dir(name, out=arguments.out, resume=resume)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from common.errors import InputError
+
 
 @dataclass(frozen=True)
 class Assumptions:
@@ -112,7 +114,7 @@ class Assumptions:
         """See that each can be.
 
         Raises:
-            ValueError: if a rate or a price is below zero, or a size or a rate is zero.
+            InputError: if a rate or a price is below zero, or a size or a rate is zero.
         """
         may_be_zero = {
             *("client_seconds_per_clip", "publish_seconds", "dispatch_seconds"),
@@ -125,9 +127,9 @@ class Assumptions:
                 flag = f"--{name.replace('_', '-')}"
                 if value < 0 or (value == 0 and name not in may_be_zero):
                     rule = "at least 0" if name in may_be_zero else "more than 0"
-                    raise ValueError(f"{flag} must be {rule}. Received {value}.")
+                    raise InputError(f"{flag} must be {rule}. Received {value}.")
         if self.slow_share > 1 or self.slow_factor < 1:
-            raise ValueError(
+            raise InputError(
                 "--slow-share must be at most 1 and --slow-factor at least 1. Received "
                 f"{self.slow_share} and {self.slow_factor}."
             )

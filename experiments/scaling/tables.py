@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 
+from common.errors import InputError
 from experiments.results.markdown import table
 from experiments.runs.formatting import count, duration, percent
 from experiments.scaling.cells import MACHINES, Cell, Change
@@ -27,14 +28,14 @@ def fill(page: str, made: dict[str, str]) -> str:
     """The page, with each table between `<!-- scaling: NAME -->` and `<!-- end -->`.
 
     Raises:
-        ValueError: if the page lacks a mark.
+        InputError: if the page lacks a mark.
     """
     for name, content in made.items():
         mark = f"<!-- scaling: {name} -->\n"
         before, found, rest = page.partition(mark)
         _, end, after = rest.partition(END)
         if not (found and end):
-            raise ValueError(f"The page must have the marks {mark.strip()} and {END}; add them.")
+            raise InputError(f"The page must have the marks {mark.strip()} and {END}; add them.")
         page = f"{before}{mark}{content}\n{END}{after}"
     return page
 

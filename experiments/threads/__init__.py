@@ -64,5 +64,4 @@ def main(args: list[str] | None = None) -> int:
         going_on=lambda: (
             "Nothing is kept of the work that was being measured; the same command begins anew."
         ),
-        also=(RuntimeError,),
     )

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from common.errors import InputError
+
 _SMALLEST_GAIN = 0.01  # a smaller one is not worth a setting of its own
 
 
@@ -47,10 +49,10 @@ def compare(rates: Sequence[float], base_rates: Sequence[float]) -> Comparison:
         base_rates: of the other; those at the same place were measured one after the other.
 
     Raises:
-        ValueError: if a rate has no partner.
+        InputError: if a rate has no partner.
     """
     if len(rates) != len(base_rates):
-        raise ValueError(
+        raise InputError(
             f"Rates are compared in pairs. Received {len(rates)} and {len(base_rates)} of them; "
             "drop those without a partner."
         )

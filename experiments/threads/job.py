@@ -10,6 +10,7 @@ from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 
+from common.errors import InputError
 from experiments.process.recommendations import (
     Recommendation,
     find_recommendation,
@@ -84,23 +85,23 @@ def _check(arguments: Arguments) -> None:
     for name in ("budget_minutes", "rounds", "seconds"):
         value = getattr(arguments, name)
         if value <= 0:
-            raise ValueError(f"--{name.replace('_', '-')} must be above 0. Received {value}.")
+            raise InputError(f"--{name.replace('_', '-')} must be above 0. Received {value}.")
     if arguments.confirmations < 2:
-        raise ValueError(
+        raise InputError(
             f"--confirmations must be at least 2, for one pair says nothing of the noise. Received "
             f"{arguments.confirmations}."
         )
     if not arguments.workload:
-        raise ValueError(f"--workload must name one of {', '.join(WORKLOADS)}.")
+        raise InputError(f"--workload must name one of {', '.join(WORKLOADS)}.")
     parse_settings(arguments.settings)
     for name in ("shards", "videos"):
         folder = getattr(arguments, name)
         if folder is not None and not folder.is_dir():
-            raise ValueError(f"--{name} must name a folder. Received {folder}.")
+            raise InputError(f"--{name} must name a folder. Received {folder}.")
     if arguments.shards is not None:
         open_shards(arguments.shards).close()
     if arguments.videos is not None and not holds_videos(arguments.videos):
-        raise ValueError(f"--videos must hold videos. There are none in {arguments.videos}.")
+        raise InputError(f"--videos must hold videos. There are none in {arguments.videos}.")
     require_place(arguments.out)
     if arguments.keep:
         require_place(recommendations_path().parent, flag="XDG_CACHE_HOME")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from common.errors import UserError
 from experiments.threads import Arguments, report
 from experiments.threads.comparison import Comparison, compare
 from experiments.threads.runner import Runner
@@ -67,7 +68,7 @@ def measure_work(
     try:
         runner.measure(replace(task, setting=space.setting(space.default)))
     except MeasureError as error:
-        raise RuntimeError(f"{workload} cannot be measured: {error}") from error
+        raise UserError(f"{workload} cannot be measured: {error}") from error
     left = deadline - time.monotonic()
     runner.deadline = deadline - (1 - _SHARE_OF_SEARCH) * left * arguments.variants
     outcome = search(

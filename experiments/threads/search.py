@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from common.errors import InputError
 from experiments.threads.comparison import Comparison, compare
 
 Point = tuple[Any, ...]
@@ -116,7 +117,7 @@ def search(
         on_stage: told what begins.
 
     Raises:
-        ValueError: if the default is not an allowed point of the grid, or a start is not on it.
+        InputError: if the default is not an allowed point of the grid, or a start is not on it.
     """
     points = _allowed_points(axes, (default, *starts), is_allowed)
     machine = _Machine(points, measure, runs_left)
@@ -148,9 +149,9 @@ def _allowed_points(
     for point in wanted:
         if point not in grid:
             names = ", ".join(axis.name for axis in axes)
-            raise ValueError(f"A point has a value of each axis ({names}). Received {point}.")
+            raise InputError(f"A point has a value of each axis ({names}). Received {point}.")
     if not is_allowed(wanted[0]):
-        raise ValueError(f"The default must be allowed. Received {wanted[0]}, which is not.")
+        raise InputError(f"The default must be allowed. Received {wanted[0]}, which is not.")
     return [point for point in grid if is_allowed(point)]
 
 

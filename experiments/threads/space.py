@@ -118,7 +118,7 @@ def parse_settings(texts: Sequence[str]) -> list[tuple[int, int]]:
     """Pairs such as `18,36`.
 
     Raises:
-        ValueError: for anything else.
+        InputError: for anything else.
     """
     return [parse_pair(text, "--settings must be pairs of numbers of threads") for text in texts]
 

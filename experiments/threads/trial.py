@@ -11,11 +11,11 @@ import os
 import sys
 from pathlib import Path
 
+from common.errors import UserError
 from experiments.process import runtime
 from experiments.runs.directory import write_atomically
 from experiments.runs.environment import peak_rss_bytes
 from experiments.threads.workloads import Task, frames_per_second
-from preprocess.errors import PreprocessError
 
 EXIT_TOLD = 2  # the last line on standard error says what is wrong
 
@@ -40,7 +40,7 @@ def main(path: Path) -> None:
 if __name__ == "__main__":
     try:
         main(Path(sys.argv[1]))
-    except (PreprocessError, ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         print(error, file=sys.stderr)
         sys.exit(EXIT_TOLD)
     os._exit(0)  # threads of the work may still run

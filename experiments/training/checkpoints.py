@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from common.errors import InputError
 from experiments.runs.directory import replacing
 from experiments.runs.history import Epoch, History
 from experiments.runs.run import RunError
@@ -88,7 +89,7 @@ def restore(classifier: Classifier, run_dir: Path) -> History:
             for i, variable in enumerate(classifier.variables):
                 value = saved[f"variable_{i}"]
                 if value.shape != variable.shape:
-                    raise ValueError(f"{variable.path} is {variable.shape}, and not {value.shape}")
+                    raise InputError(f"{variable.path} is {variable.shape}, and not {value.shape}")
                 variable.assign(value)
             return History([Epoch(int(row[0]), *map(float, row[1:])) for row in saved["epochs"]])
     except _DAMAGED as error:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from common.errors import InputError
 from experiments.runs.run import FREE_TO_CHANGE, RunError
 from preprocess.batches.replicas import Share
 from preprocess.system.stopping import ending_at_once
@@ -54,7 +55,7 @@ def read_task(kind: Kind | None, out: Path | None) -> Task:
         out: the run's directory, if named; workers must name it.
 
     Raises:
-        ValueError: if there is no GPU, or workers are asked for, but TF_CONFIG does not say where,
+        InputError: if there is no GPU, or workers are asked for, but TF_CONFIG does not say where,
             or `out` is None.
     """
     if kind == "gpus":
@@ -62,7 +63,7 @@ def read_task(kind: Kind | None, out: Path | None) -> Task:
     if kind != "workers":
         return Task()
     if out is None:
-        raise ValueError(
+        raise InputError(
             "--distribute workers needs --out: the directory of the run, which all workers share."
         )
     text = os.environ.get("TF_CONFIG", "")
@@ -73,7 +74,7 @@ def read_task(kind: Kind | None, out: Path | None) -> Task:
     except (ValueError, KeyError, TypeError):
         fits = False
     if not fits:
-        raise ValueError(
+        raise InputError(
             "--distribute workers needs the variable TF_CONFIG, on each machine with its own "
             f"index, such as {_EXAMPLE}. Received {text!r}."
         )
@@ -87,7 +88,7 @@ def _require_gpus() -> None:
         "import sys; from experiments.process.runtime import has_gpus; sys.exit(not has_gpus())"
     )
     if subprocess.run([sys.executable, "-c", program], capture_output=True, check=False).returncode:
-        raise ValueError("--distribute gpus needs GPUs that TensorFlow can use; it finds none.")
+        raise InputError("--distribute gpus needs GPUs that TensorFlow can use; it finds none.")
 
 
 class Distribution:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from common.command_line import did_you_mean
+from common.errors import InputError
 
 RecipeType = TypeVar("RecipeType")
 KernelInitializer = Literal[
@@ -126,7 +127,7 @@ def override(recipe: RecipeType, changes: Sequence[str]) -> RecipeType:
         changes: NAME=VALUE, the value as in JSON; a bare word is text.
 
     Raises:
-        ValueError: for a name that no recipe has, or a value of the wrong kind.
+        InputError: for a name that no recipe has, or a value of the wrong kind.
     """
     current: Any = recipe
     kinds = get_type_hints(type(recipe))
@@ -136,7 +137,7 @@ def override(recipe: RecipeType, changes: Sequence[str]) -> RecipeType:
         known = [key for key in asdict(current) if key != "name"]
         if not equals or name not in known:
             told = f"--set takes NAME=VALUE, of {', '.join(known)}. Received {change!r}."
-            raise ValueError(f"{told} {did_you_mean(name, known)}".strip())
+            raise InputError(f"{told} {did_you_mean(name, known)}".strip())
         values[name] = _value(text)
         if not _fits(values[name], getattr(recipe, name), kinds[name]):
             choices = [str(one) for one in get_args(kinds[name])] if _is_choice(kinds[name]) else []
@@ -145,7 +146,7 @@ def override(recipe: RecipeType, changes: Sequence[str]) -> RecipeType:
                 f"{name} is {getattr(recipe, name)!r} in the recipe. Received {text!r}, "
                 f"which is another kind of value{takes}."
             )
-            raise ValueError(f"{told} {did_you_mean(text, choices)}".strip())
+            raise InputError(f"{told} {did_you_mean(text, choices)}".strip())
     return replace(current, **values)
 
 
@@ -165,9 +166,9 @@ def check_values(recipe: Any) -> None:
             is_number = type(number) is int or (type(number) is float and value is number)
             above = is_number and (number > low or (number == low and interval[0] == "["))
             if not above or not (number < high or (number == high and interval[-1] == "]")):
-                raise ValueError(f"{name} must be in {interval}. Received {value}.")
+                raise InputError(f"{name} must be in {interval}. Received {value}.")
         if not numbers:
-            raise ValueError(f"{name} must not be empty.")
+            raise InputError(f"{name} must not be empty.")
 
 
 def _value(text: str) -> Any:

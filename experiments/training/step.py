@@ -80,7 +80,7 @@ class Classifier:
         its larger share is the right one.
 
         Raises:
-            ValueError: with mixup, if the clips are not equally long.
+            InputError: with mixup, if the clips are not equally long.
         """
         step = self.train_parts(((inputs, labels),))
         return step.loss, step.num_correct
@@ -91,7 +91,7 @@ class Classifier:
         Clips with a negative label do not count.
 
         Raises:
-            ValueError: with mixup, if the clips are not equally long.
+            InputError: with mixup, if the clips are not equally long.
         """
         if self._mixup is not None:
             for inputs, _ in parts:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from common.command_line import did_you_mean
+from common.errors import InputError
 from experiments.clips.arguments import ClipArguments, Strategy
 from experiments.runs.run import require_fold
 from experiments.ucf101.recipes import ModelName, Recipe, recipe_for, reduced
@@ -68,11 +69,11 @@ class Arguments(ClipArguments):
             require_fold(self.fold, self.num_folds)
         is_resnet = self.model == "resnet-crnn"
         if not is_resnet and (self.depth or self.weights):
-            raise ValueError("--depth and --weights are resnet-crnn's. Leave them out.")
+            raise InputError("--depth and --weights are resnet-crnn's. Leave them out.")
         if self.head and self.model != "conv3d":
-            raise ValueError("--head is conv3d's. Leave it out.")
+            raise InputError("--head is conv3d's. Leave it out.")
         if is_resnet and self.weights is None and not self.on_demo:
-            raise ValueError(
+            raise InputError(
                 "resnet-crnn needs a trained ResNet, whose features it classifies: --weights FILE. "
                 "torchvision's resnet152-394f9c45.pth from https://download.pytorch.org/models/ is "
                 "such a file; --weights random is for trials only."
@@ -86,7 +87,7 @@ class Arguments(ClipArguments):
 
         file = Path(str(self.weights))
         if not file.exists() and (meant := did_you_mean(file.name, [RANDOM_WEIGHTS])):
-            raise ValueError(
+            raise InputError(
                 f"--weights must be a file or {RANDOM_WEIGHTS}. Received {file}. {meant}"
             )
         require_resnet(file, self.resnet_depth)
@@ -104,13 +105,13 @@ class Arguments(ClipArguments):
         """
         recipe = self.overridden(self.plain_recipe(), {"head": self.head})
         if self.model == "conv3d" and recipe.grey and recipe.channels == 3:
-            raise ValueError(
+            raise InputError(
                 "channels=3 needs frames in colour, and the recipe stores grey ones. Add --set "
                 "grey=false."
             )
         moved = recipe.mirror or recipe.largest_zoom > 1 or recipe.relighting
         if self.model == "resnet-crnn" and moved:
-            raise ValueError(
+            raise InputError(
                 "resnet-crnn's features are computed once: mirror, largest_zoom, contrast and "
                 "brightness cannot change them. Leave these as they are."
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from common.errors import InputError
 from experiments.runs import formatting
 from experiments.ucf101.arguments import Arguments
 from experiments.ucf101.recipes import Recipe
@@ -15,7 +16,7 @@ def require_memory(arguments: Arguments, recipe: Recipe, num_classes: int) -> st
         It in words; nothing for other models.
 
     Raises:
-        ValueError: if the machine does not have it.
+        InputError: if the machine does not have it.
     """
     if arguments.model != "conv3d" or recipe.head != "dense":
         return ""
@@ -36,7 +37,7 @@ def require_memory(arguments: Arguments, recipe: Recipe, num_classes: int) -> st
         f"batch {recipe.batch_size}"
     )
     if there and needed > there:
-        raise ValueError(
+        raise InputError(
             f"{line}; this machine grants {formatting.size(there)}. Use a smaller --batch-size (1 "
             f"needs {formatting.size(sizes.training_bytes(1))}), --head gap, which does without "
             "the large layer, or smaller frames: --set frame_size=[171,128] crop_size=[112,112]."

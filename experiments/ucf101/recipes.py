@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from common.errors import InputError
 from experiments.clips.recipe import ClipRecipe, Size
 
 ModelName = Literal["conv3d", "crnn", "resnet-crnn"]
@@ -102,10 +103,10 @@ def recipe_for(name: str, model: ModelName, *, varlen: bool) -> Recipe:
         varlen: clips of their own lengths, for the recurrent models.
 
     Raises:
-        ValueError: for conv3d with `varlen`.
+        InputError: for conv3d with `varlen`.
     """
     if model == "conv3d" and varlen:
-        raise ValueError(
+        raise InputError(
             "--varlen needs a recurrent model: conv3d's dense layer takes clips of one length. "
             "Choose --model crnn or resnet-crnn."
         )

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import InputError
+
 Frames = NDArray[np.uint8]
 
 
@@ -25,7 +27,7 @@ class Augmentation:
         brightness: up to this many grey levels are added or taken.
 
     Raises:
-        ValueError: if a value is out of its range.
+        InputError: if a value is out of its range.
     """
 
     shortest_share: float = 1.0
@@ -35,9 +37,9 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         if not 0 < self.shortest_share <= 1:
-            raise ValueError(f"shortest_share must be in (0, 1]. Received {self.shortest_share}.")
+            raise InputError(f"shortest_share must be in (0, 1]. Received {self.shortest_share}.")
         if min(self.largest_shift, self.contrast, self.brightness) < 0 or self.contrast >= 1:
-            raise ValueError(
+            raise InputError(
                 "largest_shift and brightness must not be negative, and contrast must be in "
                 f"[0, 1). Received {self}."
             )

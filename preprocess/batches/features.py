@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from common.errors import WriteError
 from common.files import (
     TEMPORARY_GLOB,
     SealedFile,
@@ -27,7 +28,7 @@ from common.files import (
     write_text,
 )
 from preprocess.batches.views import CropChoice, Inputs, Words, cut, foreground, read_frames
-from preprocess.errors import ShardError, WriteError
+from preprocess.errors import ShardError
 from preprocess.shards.reader import Shards
 from preprocess.system.progress import Progress, Silent
 

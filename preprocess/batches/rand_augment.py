@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import InputError
+
 Frames = NDArray[np.uint8]
 Operation = Callable[[Frames, float], Frames]
 """Of frames (T, H, W, 3) and a strength from -1 to 1; the sign is which way."""
@@ -41,7 +43,7 @@ class RandAugment:
             leaves the clip as it is but for automatic contrast and equalization, which have none.
 
     Raises:
-        ValueError: if a value is out of its range.
+        InputError: if a value is out of its range.
 
     Reference: Cubuk et al., RandAugment, NeurIPS 2020; magnitudes as in AutoAugment, CVPR 2019.
     """
@@ -51,7 +53,7 @@ class RandAugment:
 
     def __post_init__(self) -> None:
         if self.num_operations < 0 or not 0 <= self.magnitude <= MOST:
-            raise ValueError(
+            raise InputError(
                 f"num_operations must not be negative, and magnitude must be from 0 to {MOST}. "
                 f"Received {self}."
             )

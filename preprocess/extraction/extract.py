@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from common.errors import WriteError
 from common.files import publish, write_text
-from preprocess.errors import PreprocessError, ShardError, WriteError
+from preprocess.errors import PreprocessError, ShardError
 from preprocess.extraction.parallel import Crew, crew_of, run_units
 from preprocess.extraction.plan import (
     Plan,

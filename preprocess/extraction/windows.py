@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from common.errors import WriteError
 from common.files import not_written, write_text
-from preprocess.errors import DecodeError, PreprocessError, WriteError
+from preprocess.errors import DecodeError, PreprocessError
 from preprocess.sources.clip_names import parse_clip_name
 from preprocess.sources.clips import Clip, clips_of, list_videos, require_folder
 from preprocess.sources.listed_clips import PARTS

@@ -18,8 +18,9 @@ import joblib
 import numpy as np
 from tqdm import tqdm
 
+from common.errors import WriteError
 from common.files import TEMPORARY_GLOB, new_temporary, not_written
-from preprocess.errors import PreprocessError, WriteError
+from preprocess.errors import PreprocessError
 from preprocess.sources.catalog import DEMO
 from preprocess.sources.trajectories import (
     HEIGHT,

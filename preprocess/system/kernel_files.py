@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from common.errors import InputError
+
 MAX_CPUS = 2**16  # eight times what Linux can be built for: a larger number is no CPU's
 _RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9})(?::([0-9]{1,9}))?)?")
 _NUMBER = re.compile(r"[0-9]{1,20}")
@@ -15,14 +17,14 @@ def parse_cpu_list(text: str) -> tuple[int, ...]:
     """The CPUs of a list as the kernel writes it: "0-3,8" and, every second one, "0-6:2".
 
     Raises:
-        ValueError: if the text is no such list, or a number is not below `MAX_CPUS`.
+        InputError: if the text is no such list, or a number is not below `MAX_CPUS`.
     """
     cpus: set[int] = set()
     for part in text.strip().split(",") if text.strip() else ():
         match = _RANGE.fullmatch(part)
         start, last, stride = _numbers(match) if match else (0, -1, 0)
         if not (start <= last < MAX_CPUS and stride):
-            raise ValueError(
+            raise InputError(
                 f"A CPU list must be rising ranges of numbers below {MAX_CPUS}. "
                 f"Received {text[:100]!r}; write it like '0-3,8' or '0-6:2'."
             )
@@ -39,12 +41,12 @@ def format_cpu_list(cpus: Iterable[int]) -> str:
     """The shortest list without strides: "0-3,8" of (0, 1, 2, 3, 8).
 
     Raises:
-        ValueError: if a number is below 0, or not below `MAX_CPUS`.
+        InputError: if a number is below 0, or not below `MAX_CPUS`.
     """
     ranges: list[list[int]] = []
     for cpu in sorted(set(cpus)):
         if not 0 <= cpu < MAX_CPUS:
-            raise ValueError(
+            raise InputError(
                 f"A CPU's number must be in [0, {MAX_CPUS}). Received {cpu}; leave it out."
             )
         if ranges and cpu == ranges[-1][1] + 1:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.errors import InputError
 from preprocess.system.cgroups import read_limits
 from preprocess.system.kernel_files import (
     format_cpu_list,
@@ -111,11 +112,11 @@ def read_machine(root: Path = Path("/"), *, affinity: Collection[int] | None = N
         affinity: the logical CPUs that the scheduler lets it run on; None to ask.
 
     Raises:
-        ValueError: if there is no CPU in `affinity`.
+        InputError: if there is no CPU in `affinity`.
     """
     allowed = frozenset(_own_affinity() if affinity is None else affinity)
     if not allowed:
-        raise ValueError("affinity must hold a CPU. Received none; None asks the scheduler.")
+        raise InputError("affinity must hold a CPU. Received none; None asks the scheduler.")
     limits = read_limits(root)
     # The two may number differently where a container is told of CPUs that are not the host's.
     usable = tuple(sorted(allowed & (limits.cpus or allowed) or allowed))

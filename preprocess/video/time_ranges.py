@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from common.errors import InputError
+
 
 @dataclass(frozen=True)
 class Seconds:
@@ -15,7 +17,7 @@ class Seconds:
         stop: in seconds; infinity for the end of the video.
 
     Raises:
-        ValueError: unless 0 <= start < stop.
+        InputError: unless 0 <= start < stop.
     """
 
     start: float = 0.0
@@ -23,7 +25,7 @@ class Seconds:
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.stop:
-            raise ValueError(
+            raise InputError(
                 "A stretch must start at 0 or later and stop after its start. "
                 f"Received {self.start:g} to {self.stop:g} seconds; correct either."
             )
@@ -55,7 +57,7 @@ class FrameNumbers:
         last: number of the last frame; None for the end.
 
     Raises:
-        ValueError: unless 0 <= first <= last.
+        InputError: unless 0 <= first <= last.
     """
 
     first: int | None = None
@@ -64,7 +66,7 @@ class FrameNumbers:
     def __post_init__(self) -> None:
         first = 0 if self.first is None else self.first
         if first < 0 or (self.last is not None and self.last < first):
-            raise ValueError(
+            raise InputError(
                 "The frames of a stretch must have numbers from 0, and its stop_frame, which "
                 f"belongs to it, must not lie before its start_frame. Received {self.first} to "
                 f"{self.last}; correct either."

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from common.errors import InputError
+
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _WHOLE = re.compile(r"\d+", re.ASCII)
 _RULE = "A time must be seconds, mm:ss or hh:mm:ss, such as 83.5 or 00:01:23.500."
@@ -13,19 +15,19 @@ def parse_time(text: str) -> float:
     """'83.5', '1:23.5' or '00:01:23.500' -> 83.5 seconds.
 
     Raises:
-        ValueError: if the text is no time, is negative, or a part after a colon is 60 or more.
+        InputError: if the text is no time, is negative, or a part after a colon is 60 or more.
     """
     *larger, last = text.strip().split(":")
     if len(larger) > 2 or not _NUMBER.fullmatch(last) or not all(map(_WHOLE.fullmatch, larger)):
-        raise ValueError(f"{_RULE} Received {text!r}.")
+        raise InputError(f"{_RULE} Received {text!r}.")
     parts = [*map(int, larger), float(last)]
     if last.startswith("-"):
-        raise ValueError(f"A time must not be negative. Received {text!r}.")
+        raise InputError(f"A time must not be negative. Received {text!r}.")
     if any(part >= 60 for part in parts[1:]):
-        raise ValueError(f"{_RULE} Minutes and seconds after a colon end at 59. Received {text!r}.")
+        raise InputError(f"{_RULE} Minutes and seconds after a colon end at 59. Received {text!r}.")
     seconds = sum(part * 60**place for place, part in enumerate(reversed(parts)))
     if seconds == float("inf"):
-        raise ValueError(f"A time must be finite. Received {text!r}.")
+        raise InputError(f"A time must be finite. Received {text!r}.")
     return float(seconds)
 
 

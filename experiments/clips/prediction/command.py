@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tyro.conf import Positional
 
 from common.command_line import did_you_mean, parse_arguments
+from common.errors import InputError
 from experiments.process import runtime
 from experiments.process.command import run_command
 from experiments.runs.run import require_model, require_positive, require_writable
@@ -102,21 +103,21 @@ def _run_and_videos(arguments: PredictArguments) -> tuple[Path, tuple[Path, ...]
     """The run, by --run or before the videos.
 
     Raises:
-        ValueError: if either is missing.
+        InputError: if either is missing.
     """
     run, paths = arguments.run, arguments.paths
     if run is None and paths:
         run, *rest = paths
         paths = tuple(rest)
     if run is None:
-        raise ValueError("A finished run must be named: RUN VIDEO..., as runs/NAME a.mp4.")
+        raise InputError("A finished run must be named: RUN VIDEO..., as runs/NAME a.mp4.")
     if not run.exists() or (run.is_file() and run.suffix != ".onnx"):
-        raise ValueError(
+        raise InputError(
             "--run must be the directory of a finished run, or an .onnx file; without --run it is "
             f"named before the videos. Received {run}.{_similar(run)}"
         )
     if not paths:
-        raise ValueError("A video or a folder of videos must be named, after the run.")
+        raise InputError("A video or a folder of videos must be named, after the run.")
     return run, paths
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from common.errors import UserError
 from common.files import is_disk_full
 from experiments.clips.prediction.model import WindowModel
 from experiments.clips.prediction.panel import Panel
@@ -16,9 +17,7 @@ from experiments.clips.prediction.progress import PredictionProgress
 from experiments.clips.prediction.results import Tables, VideoResults
 from experiments.clips.prediction.video_prediction import VideoPrediction
 from experiments.media.annotation import annotate as annotate_video
-from experiments.media.ffmpeg import RenderError
 from experiments.media.videos import ANNOTATED, Video, find_videos
-from preprocess.errors import PreprocessError
 
 EXIT_FAILED_VIDEOS = 1
 
@@ -101,7 +100,7 @@ class _Job:
             for video in self._videos:
                 try:
                     self._go_through(video, settings, progress)
-                except (PreprocessError, RenderError) as error:
+                except UserError as error:
                     if is_disk_full(error):
                         raise
                     self._fail(video, str(error), progress)

@@ -24,11 +24,7 @@ def main(args: list[str] | None = None) -> int:
     command = parse_arguments(
         _commands(), prog="python -m experiments.highlights", description=__doc__, args=args
     )
-    return run_command(
-        command.run,
-        going_on=lambda: command.going_on,
-        also=(RuntimeError, ModuleNotFoundError),
-    )
+    return run_command(command.run, going_on=lambda: command.going_on)
 
 
 def _commands() -> Any:

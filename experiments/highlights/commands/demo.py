@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from common.errors import InputError
+
 DATA = Path("data/highlights-demo")
 _WANTED = 0.9  # of the reel's seconds, and of the highlights'
 EXIT_MISSED = 1
@@ -65,13 +67,13 @@ class Demo:
     def _check_folders(self) -> None:
         """Whether there can be the two directories, before minutes of rendering and training."""
         if self.jobs is not None and self.jobs < 1:
-            raise ValueError(f"jobs must be at least 1. Received {self.jobs}.")
+            raise InputError(f"jobs must be at least 1. Received {self.jobs}.")
         for name, path in (("out", self.out), ("data", self.data)):
             there = next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
             if not there.is_dir():
-                raise ValueError(f"--{name} {path} must be a directory; {there} is a file.")
+                raise InputError(f"--{name} {path} must be a directory; {there} is a file.")
             if not os.access(there, os.W_OK | os.X_OK):
-                raise ValueError(f"--{name} {path}: {there} may not be written. Name another.")
+                raise InputError(f"--{name} {path}: {there} may not be written. Name another.")
 
     def _judge(self, recording: Path, reel: Path) -> int:
         from experiments.highlights.demo.reel_quality import read_truth, reel_quality

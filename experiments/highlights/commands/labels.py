@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from tyro.conf import Positional
 
+from common.errors import InputError, WriteError
 from common.files import not_written
-from preprocess.errors import WriteError
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Labels:
         from experiments.highlights.labels.labels import convert_labels
 
         if self.target.exists():
-            raise ValueError(f"{self.target} exists; give another name, or remove it.")
+            raise InputError(f"{self.target} exists; give another name, or remove it.")
         try:
             num_clips = convert_labels(self.source, self.target)
         except WriteError as error:

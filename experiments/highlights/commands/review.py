@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import tyro
 from tyro.conf import Positional, arg
 
+from common.errors import InputError
 from experiments.highlights.labels.types import parse_box
 from experiments.highlights.reel_options import check_crossfade, check_sound_track
 from experiments.highlights.selection.segments import SelectionOptions
@@ -107,7 +108,7 @@ class Review(SelectionOptions):
         kept = [path for path in (self.scores, self.labels) if path is not None]
         for path in (self.out, self.out.with_suffix(SUFFIXES["csv"])):
             if any(path.resolve() == other.resolve() for other in kept):
-                raise ValueError(f"{path} would be replaced by the reel; give another --out.")
+                raise InputError(f"{path} would be replaced by the reel; give another --out.")
         check_output(self.out, files, overwrite=True)
         for path in (self.scores, *kept[1:]):  # the review is kept beside the scores
             check_writable(path, overwrite=True)

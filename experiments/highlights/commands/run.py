@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import tyro
 from tyro.conf import Positional, arg
 
+from common.errors import InputError
 from experiments.highlights.reel_options import ReelOptions
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Run(ReelOptions):
             return
         super().__post_init__()
         if self.batch_size < 1:
-            raise ValueError(f"batch_size must be 1 or more. Received {self.batch_size}.")
+            raise InputError(f"batch_size must be 1 or more. Received {self.batch_size}.")
 
     def run(self) -> int:
         """Score, select, render; the exit code."""
@@ -93,7 +94,7 @@ class Run(ReelOptions):
         from experiments.highlights.rendering.render import check_output, check_writable
 
         if self.annotate is not None and self.annotate.absolute() == self.out.absolute():
-            raise ValueError(f"--out and --annotate are both {self.out}; give another --annotate.")
+            raise InputError(f"--out and --annotate are both {self.out}; give another --annotate.")
         super().check_outputs(files, kept)
         if self.annotate is not None and not self.dry_run:
             check_output(self.annotate, files, self.overwrite)

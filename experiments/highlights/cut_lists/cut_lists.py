@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from common.errors import InputError
 from experiments.highlights.cut_lists.cuts import Cut, Media, cuts_of
 from experiments.highlights.cut_lists.edl import edl_text
 from experiments.highlights.cut_lists.fcpxml import fcpxml_text
@@ -79,7 +80,7 @@ def cut_list(
         crossfade: seconds by which segments overlap in the reel, for chapters.
 
     Raises:
-        ValueError: if the kind is unknown, or the reel cannot be written in it.
+        InputError: if the kind is unknown, or the reel cannot be written in it.
         ModuleNotFoundError: for otio, without the package.
     """
     if kind == "csv":
@@ -94,7 +95,7 @@ def cut_list(
         return fcpxml_text(segments, recording, title=title)
     if kind == "otio":
         return otio_text(segments, recording, title=title)
-    raise ValueError(f"A cut list must be one of {', '.join(get_args(Kind))}. Received {kind!r}.")
+    raise InputError(f"A cut list must be one of {', '.join(get_args(Kind))}. Received {kind!r}.")
 
 
 def csv_text(segments: Sequence[Segment], recording: Sequence[Media]) -> str:
@@ -161,13 +162,13 @@ def check_url(url: str | None) -> str:
     """The address of a recording, if links can be made of it.
 
     Raises:
-        ValueError: if there is none, or it is no http address.
+        InputError: if there is none, or it is no http address.
     """
     if url is None:
-        raise ValueError("Links need the recording's address; give --url https://...")
+        raise InputError("Links need the recording's address; give --url https://...")
     parts = urlsplit(url.strip())
     if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise ValueError(f"--url must begin with http:// or https://. Received {url!r}.")
+        raise InputError(f"--url must begin with http:// or https://. Received {url!r}.")
     return url
 
 
@@ -175,7 +176,7 @@ def moment_url(url: str, seconds: float) -> str:
     """The address of a moment of a video, `?t=1h2m3s`; what else the address holds stays.
 
     Raises:
-        ValueError: if it is no http address.
+        InputError: if it is no http address.
     """
     parts = urlsplit(check_url(url).strip())
     hours, rest = divmod(int(seconds), 3600)

@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.errors import InputError
 from experiments.highlights.cut_lists.timecode import Counter, can_drop, exact_rate, read_start
 from experiments.highlights.selection.segments import Segment
 
@@ -113,10 +114,10 @@ def cuts_of(segments: Sequence[Segment], recording: Sequence[Media]) -> list[Cut
         recording: its files, which follow each other.
 
     Raises:
-        ValueError: if there is no file.
+        InputError: if there is no file.
     """
     if not recording:
-        raise ValueError("A recording must have at least one file. Received none.")
+        raise InputError("A recording must have at least one file. Received none.")
     cuts: list[Cut] = []
     for number, segment in enumerate(segments, 1):
         offset = 0.0

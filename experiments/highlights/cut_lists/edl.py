@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from common.errors import InputError
 from experiments.highlights.cut_lists.cuts import Cut, Media, cuts_of, printable
 from experiments.highlights.cut_lists.timecode import Counter
 from experiments.highlights.selection.segments import Segment
@@ -35,7 +36,7 @@ def edl_text(
             can, at 29.97 and 59.94.
 
     Raises:
-        ValueError: if there are more than 999 cuts or 99 frames a second, the files have different
+        InputError: if there are more than 999 cuts or 99 frames a second, the files have different
             frame rates, or the rate cannot drop.
     """
     check_edl(recording)
@@ -46,7 +47,7 @@ def edl_text(
     cuts = cuts_of(segments, recording)
     counter = recording[0].counter
     if len(cuts) > MOST_EVENTS:
-        raise ValueError(
+        raise InputError(
             f"An EDL holds up to {MOST_EVENTS} cuts. Received {len(cuts)}; write FCPXML or OTIO, "
             "or give --top."
         )
@@ -63,17 +64,17 @@ def check_edl(recording: Sequence[Media]) -> None:
     """Whether cuts of a recording can be written as an EDL.
 
     Raises:
-        ValueError: if not.
+        InputError: if not.
     """
     rates = sorted({media.rate for media in recording})
     if len(rates) > 1:
-        raise ValueError(
+        raise InputError(
             "An EDL counts all files at one frame rate. Received files of "
             f"{' and '.join(f'{float(rate):.3f}' for rate in rates)} frames per second; write "
             "FCPXML or OTIO."
         )
     if rates and Counter(rates[0], drop=False).base > 99:
-        raise ValueError(
+        raise InputError(
             f"An EDL holds up to 99 frames per second. Received {float(rates[0]):.3f}; write "
             "FCPXML or OTIO."
         )

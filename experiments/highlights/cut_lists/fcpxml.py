@@ -36,7 +36,7 @@ def fcpxml_text(segments: Sequence[Segment], recording: Sequence[Media], *, titl
         title: of the reel.
 
     Raises:
-        ValueError: if there is no file.
+        InputError: if there is no file.
     """
     cuts = cuts_of(segments, recording)
     root = ElementTree.Element("fcpxml", version="1.9")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from common.errors import UserError
 from experiments.highlights.cut_lists.cuts import Cut, Media, cuts_of, printable
 from experiments.highlights.selection.segments import Segment
 
@@ -20,7 +21,7 @@ def otio_text(segments: Sequence[Segment], recording: Sequence[Media], *, title:
         title: of the reel.
 
     Raises:
-        ValueError: if there is no file.
+        InputError: if there is no file.
         ModuleNotFoundError: if the package is missing.
     """
     otio = require_otio()
@@ -45,7 +46,7 @@ def require_otio() -> Any:
     try:
         import opentimelineio
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
+        raise UserError(
             "An OTIO cut list needs the package opentimelineio: pip install opentimelineio; or "
             "write EDL or FCPXML."
         ) from error

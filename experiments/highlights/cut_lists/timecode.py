@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from common.errors import InputError
+
 _COMMON = tuple(
     Fraction(rate) for rate in (12, 15, 24, 25, 30, 48, 50, 60, 90, 100, 120, 144)
 ) + tuple(Fraction(rate * 1000, 1001) for rate in (24, 30, 48, 60, 120))
@@ -18,10 +20,10 @@ def exact_rate(frames_per_second: float) -> Fraction:
     """29.97 -> 30000/1001; a rate that nobody uses, to the nearest fraction.
 
     Raises:
-        ValueError: if it is not positive.
+        InputError: if it is not positive.
     """
     if not 0 < frames_per_second < 1000:
-        raise ValueError(f"A frame rate must be in (0, 1000). Received {frames_per_second}.")
+        raise InputError(f"A frame rate must be in (0, 1000). Received {frames_per_second}.")
     nearest = min(_COMMON, key=lambda rate: abs(rate - frames_per_second))
     if abs(nearest - frames_per_second) <= _CLOSE * frames_per_second:
         return nearest
@@ -69,7 +71,7 @@ class Counter:
         drop: whether numbers are dropped.
 
     Raises:
-        ValueError: if numbers cannot be dropped at this rate.
+        InputError: if numbers cannot be dropped at this rate.
     """
 
     rate: Fraction
@@ -77,7 +79,7 @@ class Counter:
 
     def __post_init__(self) -> None:
         if self.drop and not can_drop(self.rate):
-            raise ValueError(
+            raise InputError(
                 "Drop-frame timecode is for 29.97, 59.94 and 119.88 frames a second. Received "
                 f"{float(self.rate):.3f}; count without dropping."
             )
@@ -112,16 +114,16 @@ class Counter:
         """The frame of a number.
 
         Raises:
-            ValueError: if it is no timecode of this kind, or a number that is dropped.
+            InputError: if it is no timecode of this kind, or a number that is dropped.
         """
         match = _TIMECODE.fullmatch(timecode)
         if match is None or match[4] != self.mark or int(match[5]) >= self.base:
-            raise ValueError(f"Timecode must be hh:mm:ss{self.mark}ff. Received {timecode!r}.")
+            raise InputError(f"Timecode must be hh:mm:ss{self.mark}ff. Received {timecode!r}.")
         hours, minutes, seconds, rest = (int(match[part]) for part in (1, 2, 3, 5))
         minutes += 60 * hours
         dropped = self._dropped_a_minute()
         if seconds == 0 and rest < dropped and minutes % 10:
-            raise ValueError(f"{timecode} is left out of drop-frame timecode.")
+            raise InputError(f"{timecode} is left out of drop-frame timecode.")
         number = (60 * minutes + seconds) * self.base + rest
         return number - dropped * (minutes - minutes // 10)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.errors import InputError
 from preprocess.video.times import parse_time
 
 Span = tuple[float, float]
@@ -41,10 +42,10 @@ def reel_quality(segments: Iterable[Span], truth: Iterable[Span], duration: floa
         duration: of the recording, in seconds; what lies beyond it does not count.
 
     Raises:
-        ValueError: if an end lies before its start, or a number is not finite.
+        InputError: if an end lies before its start, or a number is not finite.
     """
     if not 0 <= duration < math.inf:
-        raise ValueError(f"duration must be 0 seconds or more. Received {duration}.")
+        raise InputError(f"duration must be 0 seconds or more. Received {duration}.")
     reel, highlights = _merged(segments, duration), _merged(truth, duration)
     shared = [sum(_overlap(one, part) for part in reel) for one in highlights]
     return ReelQuality(
@@ -59,14 +60,14 @@ def read_truth(path: Path) -> list[Span]:
     """The highlights of a recording from a CSV with the columns start and end.
 
     Raises:
-        ValueError: if the columns are not there, or a line holds no such times; it is named.
+        InputError: if the columns are not there, or a line holds no such times; it is named.
         OSError: if the file cannot be read.
     """
     spans: list[Span] = []
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         if not set(COLUMNS) <= set(reader.fieldnames or ()):
-            raise ValueError(
+            raise InputError(
                 f"{path} must have the columns {' and '.join(COLUMNS)}. It has "
                 f"{', '.join(reader.fieldnames or ['none'])}."
             )
@@ -75,13 +76,13 @@ def read_truth(path: Path) -> list[Span]:
                 spans.append((parse_time(row["start"] or ""), parse_time(row["end"] or "")))
                 _check(*spans[-1])
             except ValueError as error:
-                raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
+                raise InputError(f"{path}, line {reader.line_num}: {error}") from error
     return spans
 
 
 def _check(start: float, end: float) -> None:
     if not -math.inf < start <= end < math.inf:
-        raise ValueError(f"A stretch must not end before its start. Received {start} to {end}.")
+        raise InputError(f"A stretch must not end before its start. Received {start} to {end}.")
 
 
 def _merged(spans: Iterable[Span], duration: float) -> list[Span]:

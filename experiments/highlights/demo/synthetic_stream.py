@@ -16,6 +16,7 @@ import cv2
 import joblib
 from tqdm import tqdm
 
+from common.errors import WriteError
 from common.files import write_text
 from experiments.highlights.demo.picture import FACE_BOX, SIZE, pictures
 from experiments.highlights.demo.plan import Kind, StreamPlan, plan_clips, plan_recording
@@ -23,7 +24,7 @@ from experiments.highlights.demo.sound import SAMPLE_RATE, stream_sound
 from experiments.highlights.demo.video import write_video
 from experiments.highlights.labels.labels import write_labels
 from experiments.highlights.labels.types import Interval, LabelledClip
-from preprocess.errors import PreprocessError, WriteError
+from preprocess.errors import PreprocessError
 from preprocess.system.machine import available_cpus
 
 STAMP_NAME = "stream.json"

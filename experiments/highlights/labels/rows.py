@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from common.errors import InputError
 from experiments.highlights.labels.types import (
     COLUMNS,
     GROUP,
@@ -238,7 +239,7 @@ def _coordinate(text: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise ValueError(f"A box must be four numbers. Received {text!r}.") from error
+        raise InputError(f"A box must be four numbers. Received {text!r}.") from error
 
 
 def _interval(place: Place, start: str, end: str) -> Interval:

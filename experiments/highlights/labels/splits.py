@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import InputError
 from experiments.highlights.labels.types import Interval, LabelledClip
 
 Totals = dict[str, NDArray[np.float64]]
@@ -67,14 +68,14 @@ def split_clips(
         seed: of the order.
 
     Raises:
-        ValueError: if the share is out of its range, or all clips are of one group.
+        InputError: if the share is out of its range, or all clips are of one group.
     """
     if not 0 < validation_share < 1:
-        raise ValueError(f"validation_share must be between 0 and 1. Received {validation_share}.")
+        raise InputError(f"validation_share must be between 0 and 1. Received {validation_share}.")
     known = [clip for clip in clips if not clip.is_blank]
     totals = _totals(known)
     if len(totals) < 2:
-        raise ValueError(
+        raise InputError(
             f"A split needs labelled clips of at least 2 groups. Received {len(known)} clips of "
             f"{len(totals)}; label more clips, or give them different groups."
         )

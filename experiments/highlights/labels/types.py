@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.errors import InputError
+
 HIGHLIGHT = "highlight"
 NONE = "none"
 UNKNOWN = "unknown"
@@ -13,7 +15,7 @@ COLUMNS = ("path", "x1", "y1", "x2", "y2", "start", "end", "label")
 GROUP = "group"
 
 
-class LabelError(ValueError):
+class LabelError(InputError):
     """A label file says something that cannot be; the message names the file and the line."""
 
 
@@ -22,7 +24,7 @@ class Box:
     """A part of the picture, in fractions of its width and height.
 
     Raises:
-        ValueError: unless 0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1.
+        InputError: unless 0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1.
     """
 
     x1: float
@@ -32,7 +34,7 @@ class Box:
 
     def __post_init__(self) -> None:
         if not (0 <= self.x1 < self.x2 <= 1 and 0 <= self.y1 < self.y2 <= 1):
-            raise ValueError(
+            raise InputError(
                 "A box must be fractions of the picture with 0 <= x1 < x2 <= 1 and "
                 f"0 <= y1 < y2 <= 1. Received [{self.x1}, {self.y1}, {self.x2}, {self.y2}]; "
                 "divide pixels by the width and the height."
@@ -43,12 +45,12 @@ def parse_box(text: str) -> Box:
     """'0.7,0.1,0.95,0.4' to a box.
 
     Raises:
-        ValueError: for anything else.
+        InputError: for anything else.
     """
     try:
         x1, y1, x2, y2 = (float(part) for part in text.split(","))
     except ValueError as error:
-        raise ValueError(
+        raise InputError(
             f"--box must be x1,y1,x2,y2, as 0.7,0.1,0.95,0.4. Received {text!r}."
         ) from error
     return Box(x1, y1, x2, y2)
@@ -59,7 +61,7 @@ class Interval:
     """A stretch of a clip, [start, end) in seconds.
 
     Raises:
-        ValueError: unless 0 <= start < end, both finite.
+        InputError: unless 0 <= start < end, both finite.
     """
 
     start: float
@@ -67,7 +69,7 @@ class Interval:
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.end < math.inf:
-            raise ValueError(
+            raise InputError(
                 "A stretch must start at 0 or later and end after its start. "
                 f"Received {self.start} to {self.end} seconds."
             )
@@ -91,7 +93,7 @@ class LabelledClip:
             nothing is learnt from it.
 
     Raises:
-        ValueError: if the stretches contradict each other.
+        InputError: if the stretches contradict each other.
     """
 
     path: Path
@@ -104,12 +106,12 @@ class LabelledClip:
     def __post_init__(self) -> None:
         for this, following in zip(self.highlights, self.highlights[1:], strict=False):
             if following.start < this.end:
-                raise ValueError(
+                raise InputError(
                     f"Highlights of a clip must be sorted and not overlap. {self.path} has "
                     f"{this} before {following}."
                 )
         if any(one.overlaps(other) for one in self.highlights for other in self.negatives):
-            raise ValueError(f"A stretch of {self.path} is a highlight and a negative at once.")
+            raise InputError(f"A stretch of {self.path} is a highlight and a negative at once.")
 
     @property
     def is_blank(self) -> bool:

@@ -69,7 +69,7 @@ def opened_recording(
 
     Raises:
         RenderError: if a file cannot be read, or there is no room for a copy.
-        ValueError: if no file is left.
+        InputError: if no file is left.
     """
     with ExitStack() as stack:
         chunks: list[Chunk] = []

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from common.errors import InputError
 from common.files import not_written
 from experiments.highlights.rendering.score_strip import strip_size, write_strip
 from experiments.media.chunk_files import recording_chunks
@@ -76,13 +77,13 @@ def render_reel(
         overwrite: whether `out` may exist.
 
     Raises:
-        ValueError: if the segments, the crossfade or the scores are not such.
+        InputError: if the segments, the crossfade or the scores are not such.
         RenderError: if the recording cannot be read or the reel not written.
     """
     paths = [one.path if isinstance(one, Chunk) else one for one in recording]
     check_output(out, paths, overwrite)
     if not (math.isfinite(crossfade) and crossfade >= 0):
-        raise ValueError(f"crossfade must be 0 or more seconds. Received {crossfade}.")
+        raise InputError(f"crossfade must be 0 or more seconds. Received {crossfade}.")
     if scores is not None:
         _check_scores(scores)
     chunks = in_order(one if isinstance(one, Chunk) else read_chunk(one) for one in recording)
@@ -135,31 +136,31 @@ def _exists(out: Path) -> str:
 def _check_scores(scores: Scores) -> None:
     times, probabilities = (np.asarray(values, float) for values in scores)
     if times.ndim != 1 or times.shape != probabilities.shape or not len(times):
-        raise ValueError(
+        raise InputError(
             "scores must be as many times as probabilities. "
             f"Received shapes {times.shape} and {probabilities.shape}."
         )
     if not (np.isfinite(times).all() and (np.diff(times) > 0).all()):
-        raise ValueError("The times of scores must be finite and ascending.")
+        raise InputError("The times of scores must be finite and ascending.")
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
-        raise ValueError("The probabilities of scores must be in [0, 1], and none NaN.")
+        raise InputError("The probabilities of scores must be in [0, 1], and none NaN.")
 
 
 def _checked(segments: Sequence[tuple[float, float]], duration: float) -> list[tuple[float, float]]:
     """Segments within the recording; a rounded end is moved to the recording's."""
     if not segments:
-        raise ValueError("A reel must have at least one segment.")
+        raise InputError("A reel must have at least one segment.")
     before = 0.0
     for start, end in segments:
         if not start < end or not math.isfinite(end - start):
-            raise ValueError(f"A segment must end after its start. Received {start} to {end}.")
+            raise InputError(f"A segment must end after its start. Received {start} to {end}.")
         if start < before:
-            raise ValueError(
+            raise InputError(
                 "Segments must be sorted, from 0 seconds on, and not overlap. "
                 f"Received one that starts at {start} where {before} or more is due."
             )
         if start >= duration or end > duration + _TOLERANCE_SECONDS:
-            raise ValueError(
+            raise InputError(
                 f"Segments must be in the recording, which lasts {duration:.3f} seconds. "
                 f"Received {start} to {end}."
             )

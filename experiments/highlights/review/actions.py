@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from common.errors import InputError
 from experiments.highlights.review.decisions import finite
 from experiments.highlights.review.session import Session
 
@@ -16,7 +17,7 @@ def perform(session: Session, act: object) -> None:
         act: as `{"name": "move", "key": "d3", "start": 10.5, "end": 16}`.
 
     Raises:
-        ValueError: if it is nothing that can be done; the message is for the person.
+        InputError: if it is nothing that can be done; the message is for the person.
         OSError: if it cannot be saved.
     """
     match act:
@@ -33,7 +34,7 @@ def perform(session: Session, act: object) -> None:
         case {"name": "undo"}:
             session.undo()
         case _:
-            raise ValueError("The page asked for something that is not there; load it again.")
+            raise InputError("The page asked for something that is not there; load it again.")
 
 
 def view(session: Session) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
+from common.errors import InputError
 from experiments.highlights.selection.segments import ROUNDING
 
 Span = tuple[float, float]
@@ -29,7 +30,7 @@ class Decision:
         origin: the automatic segment that it was made of; None if the person added it.
 
     Raises:
-        ValueError: unless 0 <= start < end, for the origin too.
+        InputError: unless 0 <= start < end, for the origin too.
     """
 
     number: int
@@ -41,7 +42,7 @@ class Decision:
     def __post_init__(self) -> None:
         for start, end in self.claims:
             if not 0 <= start < end < math.inf:
-                raise ValueError(
+                raise InputError(
                     "A stretch must start at 0 or later and end after its start. "
                     f"Received {start} to {end} seconds."
                 )
@@ -71,7 +72,7 @@ class Decisions:
     """All decisions on one recording, by time. Each change makes a new one.
 
     Raises:
-        ValueError: if two overlap or have the same number.
+        InputError: if two overlap or have the same number.
     """
 
     items: tuple[Decision, ...] = ()
@@ -79,12 +80,12 @@ class Decisions:
     def __post_init__(self) -> None:
         for one, following in pairwise(self.items):
             if following.start < one.end:
-                raise ValueError(
+                raise InputError(
                     "Decisions must be sorted and not overlap. "
                     f"Received {one.span} before {following.span}."
                 )
         if len({one.number for one in self.items}) < len(self.items):
-            raise ValueError("Decisions must have different numbers.")
+            raise InputError("Decisions must have different numbers.")
 
     def __iter__(self) -> Iterator[Decision]:
         return iter(self.items)
@@ -96,7 +97,7 @@ class Decisions:
         for one in self.items:
             if one.number == number:
                 return one
-        raise ValueError(f"There is no decision {number} any more.")
+        raise InputError(f"There is no decision {number} any more.")
 
     @property
     def next_number(self) -> int:
@@ -128,7 +129,7 @@ class Decisions:
             duration: of the recording, in seconds.
 
         Raises:
-            ValueError: if it would become shorter than `SHORTEST`.
+            InputError: if it would become shorter than `SHORTEST`.
         """
         one, (start, end) = self[number], span
         low, high = self._room(one, duration)
@@ -143,13 +144,13 @@ class Decisions:
         """With a new one, cut to the recording.
 
         Raises:
-            ValueError: if it overlaps another, or is shorter than `SHORTEST`.
+            InputError: if it overlaps another, or is shorter than `SHORTEST`.
         """
         start, end = max(span[0], 0.0), min(span[1], duration)
         _check_length(start, end)
         for one in self.items:
             if one.start < end and start < one.end:
-                raise ValueError(
+                raise InputError(
                     f"A new segment must not overlap one that is {one.state}. Move the edges of "
                     "that one, or undo the decision on it."
                 )
@@ -185,14 +186,14 @@ def finite(value: object) -> float:
     """A number that came from outside.
 
     Raises:
-        ValueError: if it is none, or beyond all seconds.
+        InputError: if it is none, or beyond all seconds.
     """
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not (is_number and abs(value) < _BEYOND):  # type: ignore[arg-type]
-        raise ValueError(f"{value!r} is no number")
+        raise InputError(f"{value!r} is no number")
     return float(value)  # type: ignore[arg-type]
 
 
 def _check_length(start: float, end: float) -> None:
     if not end - start >= SHORTEST - ROUNDING:
-        raise ValueError(f"A segment must last {SHORTEST:g} seconds or more.")
+        raise InputError(f"A segment must last {SHORTEST:g} seconds or more.")

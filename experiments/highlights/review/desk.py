@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.errors import InputError
 from experiments.highlights.labels.labels import Box
 from experiments.highlights.review.reel_job import ReelJob
 from experiments.highlights.review.session import Session
@@ -41,11 +42,11 @@ class Desk:
         """Write the decisions into the labels. Returns in words what was done.
 
         Raises:
-            ValueError: without a label file, or if it is not of our kind.
+            InputError: without a label file, or if it is not of our kind.
             WriteError: if the disk does not take it.
         """
         if self.labels is None:
-            raise ValueError("There is no label file; start the command with --labels FILE.")
+            raise InputError("There is no label file; start the command with --labels FILE.")
         decisions = self.session.decisions
         return add_to_labels(self.labels, decisions, self.chunks, box=self.box, group=self.group)
 

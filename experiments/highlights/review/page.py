@@ -9,9 +9,9 @@ from typing import Any
 from nicegui import ui
 from nicegui.element import Element
 
+from common.errors import UserError
 from experiments.highlights.review.actions import perform, view
 from experiments.highlights.review.desk import Desk
-from preprocess.errors import PreprocessError
 
 WEB = Path(__file__).parent / "web"
 _KEYS = {
@@ -129,7 +129,7 @@ class Page:
         """Do what the person wants, or say why not."""
         try:
             action()
-        except (PreprocessError, ValueError, OSError) as error:
+        except (UserError, OSError) as error:
             _tell(str(error), failed=True)
         self._everywhere()
 

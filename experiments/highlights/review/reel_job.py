@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.errors import InputError, UserError
 from experiments.highlights.cut_lists.cut_lists import SUFFIXES, Media, csv_text
 from experiments.highlights.rendering.render import render_reel
 from experiments.highlights.review.free_cuts import BY_HAND, Moments, snapped_between
@@ -19,7 +20,6 @@ from experiments.highlights.selection.shots import shots_near
 from experiments.highlights.selection.snapping import NOWHERE, Candidates, snap_note
 from experiments.media.recording import Chunk, recording_duration
 from experiments.runs.directory import write_atomically
-from preprocess.errors import PreprocessError
 
 _SNAPPING = 0.1  # share of the work
 
@@ -72,12 +72,12 @@ class ReelJob:
         """Begin to render.
 
         Raises:
-            ValueError: if there is no segment, or one is being rendered.
+            InputError: if there is no segment, or one is being rendered.
         """
         if self.running:
-            raise ValueError("A reel is being rendered; wait for it, or stop it.")
+            raise InputError("A reel is being rendered; wait for it, or stop it.")
         if not shown:
-            raise ValueError("A reel needs a segment. Lower the threshold, or add one.")
+            raise InputError("A reel needs a segment. Lower the threshold, or add one.")
         self.share, self.result, self.failed = 0.0, "", False
         self._stopping.clear()
         self._thread = threading.Thread(target=self._run, args=(list(shown), overwrite))
@@ -98,8 +98,11 @@ class ReelJob:
             self.result = self._render(shown, overwrite)
         except _StoppedError:
             self.result = "The rendering was stopped."
-        except (PreprocessError, ValueError, OSError, RuntimeError) as error:
+        except (UserError, OSError) as error:
             self.result, self.failed = str(error), True
+        except Exception as error:  # ours to mend: the page tells it, the terminal shows where
+            self.result, self.failed = f"{type(error).__name__}: {error}", True
+            raise
 
     def _render(self, shown: list[Shown], overwrite: bool) -> str:
         segments, notices = self._snapped(shown)

@@ -11,6 +11,7 @@ import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.errors import InputError
 from experiments.highlights.review.actions import curve
 from experiments.highlights.review.desk import Desk
 from experiments.highlights.review.gate import Gate
@@ -34,7 +35,7 @@ def serve(desk: Desk, *, port: int = 0, opens: bool = True) -> None:
         opens: whether a browser is opened.
 
     Raises:
-        ValueError: if the port cannot be had.
+        InputError: if the port cannot be had.
     """
     import uvicorn
 
@@ -76,7 +77,7 @@ def _listening(port: int) -> socket.socket:
         listener.listen()
     except (OSError, OverflowError) as error:
         listener.close()
-        raise ValueError(
+        raise InputError(
             f"Port {port} of {HOST} cannot be had ({error}). Give another --port, or none."
         ) from error
     return listener

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from common.errors import InputError
 from experiments.highlights.review.decisions import Decisions, Span, State
 from experiments.highlights.review.session_file import Saved, parse_saved, saved_bytes
 from experiments.highlights.review.undecided import undecided
@@ -42,7 +43,7 @@ class Session:
         path: the file that the review is kept in; what it holds goes on.
 
     Raises:
-        ValueError: if there are no scores, or they or the file are not such.
+        InputError: if there are no scores, or they or the file are not such.
         OSError: if the file cannot be read.
     """
 
@@ -56,7 +57,7 @@ class Session:
     ) -> None:
         self.track = ScoreTrack(times, probabilities, duration, reach=options.bin_size / 2)
         if not len(self.track):
-            raise ValueError("A review needs scores. Received none.")
+            raise InputError("A review needs scores. Received none.")
         self.smoothed = self.track.smoothed(options.bin_size)
         self.path = path
         self._options = options
@@ -127,10 +128,10 @@ class Session:
         """Choose anew. Decisions stay.
 
         Raises:
-            ValueError: if it is not in (0, 1].
+            InputError: if it is not in (0, 1].
         """
         if not 0 < threshold <= 1:
-            raise ValueError(f"The threshold must be above 0 and at most 1. Received {threshold}.")
+            raise InputError(f"The threshold must be above 0 and at most 1. Received {threshold}.")
         self._keep(replace(self._saved, threshold=threshold))
 
     def judge(self, key: str, *, kept: bool) -> None:
@@ -145,7 +146,7 @@ class Session:
         """Move a segment, or an edge of it; it is kept then.
 
         Raises:
-            ValueError: if it would become too short.
+            InputError: if it would become too short.
         """
         decisions, number = self.decisions, self._number(key)
         if number is None:
@@ -157,7 +158,7 @@ class Session:
         """Add a segment that the person found.
 
         Raises:
-            ValueError: if it overlaps a decided one, or is too short.
+            InputError: if it overlaps a decided one, or is too short.
         """
         self._decide(self.decisions.added((start, end), self.track.duration))
 
@@ -189,7 +190,7 @@ class Session:
     def _check_unshared(self) -> None:
         found = self.path.read_bytes() if self.path.exists() else None
         if found != self._content:
-            raise ValueError(
+            raise InputError(
                 f"{self.path} was changed by somebody else, such as a second review of the same "
                 "scores. Stop one of them, and start the command again."
             )
@@ -201,14 +202,14 @@ class Session:
         """Of the decision that a key names; None for an automatic segment."""
         numbers = {f"d{one.number}": one.number for one in self.decisions}
         if key.startswith("d") and key not in numbers:
-            raise ValueError("That segment is no longer there.")
+            raise InputError("That segment is no longer there.")
         return numbers.get(key)
 
     def _automatic(self, key: str) -> Span:
         for one in self.shown():
             if one.key == key:
                 return one.segment.start, one.segment.end
-        raise ValueError("That segment is no longer there.")
+        raise InputError("That segment is no longer there.")
 
 
 def _starting_threshold(track: ScoreTrack, smoothed: Floats, options: SelectionOptions) -> float:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from common.errors import InputError
 from experiments.highlights.review.decisions import Decision, Decisions, finite
 
 VERSION = 1
@@ -51,22 +52,22 @@ def parse_saved(content: bytes, path: Path, duration: float) -> Saved:
         duration: of the recording that it has to be of, in seconds.
 
     Raises:
-        ValueError: if it is no such file, or of another recording.
+        InputError: if it is no such file, or of another recording.
     """
     try:
         data = json.loads(content)
         if not isinstance(data, dict) or data.get("version") != VERSION:
-            raise ValueError(f"its version is not {VERSION}")
+            raise InputError(f"its version is not {VERSION}")
         duration_then, threshold, started_from = (finite(data[name]) for name in _NUMBERS)
         if not (0 < threshold <= 1 and 0 < started_from <= 1):
-            raise ValueError("a threshold is not in (0, 1]")
+            raise InputError("a threshold is not in (0, 1]")
         decisions = Decisions(tuple(map(_decision, data["decisions"])))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
-        raise ValueError(f"{path} is no review that can go on: {reason}. {_REMEDY}") from error
+        raise InputError(f"{path} is no review that can go on: {reason}. {_REMEDY}") from error
     ends = [one.end for one in decisions]
     if abs(duration_then - duration) > _SAME_SECONDS or max(ends, default=0) > duration + 1e-6:
-        raise ValueError(
+        raise InputError(
             f"{path} is a review of a recording of {duration_then:.1f} s, and this one lasts "
             f"{duration:.1f} s. {_REMEDY}"
         )
@@ -80,7 +81,7 @@ _REMEDY = "Move it away to begin anew."
 def _decision(entry: Any) -> Decision:
     number, kept, origin = entry["number"], entry["kept"], entry["origin"]
     if type(number) is not int or type(kept) is not bool:
-        raise ValueError(f"{entry} has no whole number, or neither true nor false for kept")
+        raise InputError(f"{entry} has no whole number, or neither true nor false for kept")
     start, end = finite(entry["start"]), finite(entry["end"])
     if origin is not None:
         low, high = origin

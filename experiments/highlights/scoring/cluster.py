@@ -94,7 +94,7 @@ def score_on_cluster(
     Raises:
         PreprocessError: if the cluster cannot do it, or a chunk cannot be read, unless the reader
             allows for that. Parts before it are handed over.
-        ValueError: if the model gives no probabilities.
+        InputError: if the model gives no probabilities.
     """
     assert options.scheduler is not None
     model = options.model.absolute()

@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import InputError, WriteError
 from common.files import write_errors, write_text
 from experiments.highlights.selection.scores import Floats
 from experiments.highlights.selection.scores_file import COLUMNS, read_scores
-from preprocess.errors import WriteError
 
 _HEADER = f"{','.join(COLUMNS)}\n".encode()
 _SYNC_SECONDS = 5.0
@@ -61,13 +61,13 @@ class KeptScores:
         """In what the scores that are there were made of something else; empty if there are none.
 
         Raises:
-            ValueError: if the file is there, but nothing says what it was made of.
+            InputError: if the file is there, but nothing says what it was made of.
         """
         before = _content(self._path(".json"))
         if not self.path.exists():
             return ""
         if before is None:
-            raise ValueError(
+            raise InputError(
                 f"{self.path} exists, and was not made here; give another --out, or "
                 "--overwrite-scores."
             )

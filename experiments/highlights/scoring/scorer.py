@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import InputError
 from experiments.highlights.labels.types import Box
 from experiments.highlights.scoring.pictures import PictureSettings
 from experiments.models.keras_files import KerasFileError, load_keras_model
@@ -30,7 +31,7 @@ VERSION = 1
 _PICTURES_AT_ONCE = 64  # some 0.3 GB of activations at 112 pixels a side
 
 
-class ScorerError(ValueError):
+class ScorerError(InputError):
     """A directory holds no scorer that can be used; the message says what to do."""
 
 
@@ -67,11 +68,11 @@ class Scorer:
         """Probabilities (N,) of pictures uint8 (N, H, W, 3); compiled once, for any N.
 
         Raises:
-            ValueError: if the pictures are others than the model was trained on.
+            InputError: if the pictures are others than the model was trained on.
         """
         expected = self.settings.frame_shape
         if pictures.dtype != np.uint8 or pictures.shape[1:] != expected:
-            raise ValueError(
+            raise InputError(
                 f"Pictures must be uint8 of shape (N, {', '.join(map(str, expected))}). "
                 f"Received {pictures.dtype} {pictures.shape}."
             )
@@ -111,7 +112,7 @@ def load_scorer(run_dir: Path) -> Scorer:
         threshold = float(content["threshold"])
         sha256 = str(content["sha256"])
         if not 0 <= threshold <= 1:
-            raise ValueError(f"threshold must be from 0 to 1. Received {threshold}.")
+            raise InputError(f"threshold must be from 0 to 1. Received {threshold}.")
     except (KeyError, TypeError, ValueError, PreprocessError) as error:
         raise _damaged(run_dir / FILE, error) from error
     return Scorer(_model(run_dir / MODEL, sha256, settings), settings, box, threshold)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from common.errors import InputError
+
 if TYPE_CHECKING:
     import keras
 
@@ -41,7 +43,7 @@ def build_scorer(
         A model of RGB pixels uint8 (B, parts * side, side, 3) to probabilities (B, 2).
 
     Raises:
-        ValueError: for an unknown depth or layout, or two inputs where sound is missing or alone.
+        InputError: for an unknown depth or layout, or two inputs where sound is missing or alone.
     """
     import keras
 
@@ -56,7 +58,7 @@ def build_scorer(
             ]
         )
     else:
-        raise ValueError(f"layout must be stacked or two-inputs. Received {layout!r}.")
+        raise InputError(f"layout must be stacked or two-inputs. Received {layout!r}.")
     if dropout:
         features = keras.layers.Dropout(dropout, dtype="float32", name="dropout")(features)
     outputs = keras.layers.Dense(
@@ -81,7 +83,7 @@ def _cut(pixels, settings: PictureSettings, *, sound: bool):
 
     height, side = settings.frame_shape[:2]
     if "sound" not in settings.parts or height == side:
-        raise ValueError(
+        raise InputError(
             "two-inputs needs pictures of sound and of something seen. Received pictures of "
             f"{' '.join(settings.parts)}; extract --parts box sound, or choose stacked."
         )

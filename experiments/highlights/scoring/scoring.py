@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import InputError
 from experiments.highlights.scoring.picture_batches import Batch, BatchReader
 
 
@@ -37,7 +38,7 @@ def score_recording(
 
     Raises:
         DecodeError: if a chunk cannot be read, unless the reader allows for it.
-        ValueError: if the model gives no probabilities.
+        InputError: if the model gives no probabilities.
     """
     waiting: deque[tuple[Batch, Future[NDArray[np.float32]]]] = deque()
     with ThreadPoolExecutor(at_once) as threads, closing(iter(reader)) as batches:
@@ -56,7 +57,7 @@ def score_recording(
 def _hand_over(batch: Batch, future: Future[NDArray[np.float32]], on_scores: OnScores) -> None:
     probabilities = future.result()
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
-        raise ValueError(
+        raise InputError(
             "A model must give probabilities from 0 to 1. This one gave "
             f"{probabilities.min()} to {probabilities.max()}; train it again."
         )

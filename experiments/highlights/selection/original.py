@@ -18,6 +18,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
+from common.errors import InputError
 from experiments.highlights.selection.scores import Floats, check
 from experiments.highlights.selection.segments import Segment, Selection
 
@@ -45,12 +46,12 @@ def select_original(
         bin_size: length of the window in whole seconds.
 
     Raises:
-        ValueError: if the samples or options are not such.
+        InputError: if the samples or options are not such.
     """
     if bin_size < 1 or bin_size != int(bin_size):
-        raise ValueError(f"bin_size must be whole seconds, 1 or more. Received {bin_size}.")
+        raise InputError(f"bin_size must be whole seconds, 1 or more. Received {bin_size}.")
     if not 0 < threshold <= 1:
-        raise ValueError(f"threshold must be in (0, 1]. Received {threshold}.")
+        raise InputError(f"threshold must be in (0, 1]. Received {threshold}.")
     seconds = second_means(times, probabilities, duration)
     segments = [
         _segment(seconds, start, stop, duration)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from common.errors import InputError
+
 Floats = NDArray[np.float64]
 
 
@@ -22,7 +24,7 @@ class ScoreTrack:
         reach: how far a sample reaches at least, in seconds.
 
     Raises:
-        ValueError: if the samples are not such.
+        InputError: if the samples are not such.
     """
 
     def __init__(
@@ -101,24 +103,24 @@ def check(times: Floats, probabilities: Floats, duration: float) -> None:
     """Whether samples are what `ScoreTrack` says.
 
     Raises:
-        ValueError: if not.
+        InputError: if not.
     """
     if times.ndim != 1 or times.shape != probabilities.shape:
-        raise ValueError(
+        raise InputError(
             "times and probabilities must be as many. "
             f"Received shapes {times.shape} and {probabilities.shape}."
         )
     if not 0 < duration < np.inf:
-        raise ValueError(f"duration must be positive and finite. Received {duration}.")
+        raise InputError(f"duration must be positive and finite. Received {duration}.")
     if not (np.isfinite(times).all() and (np.diff(times) > 0).all()):
-        raise ValueError("times must be finite and ascending, without two the same.")
+        raise InputError("times must be finite and ascending, without two the same.")
     if len(times) and not 0 <= times[0] <= times[-1] <= duration:
-        raise ValueError(
+        raise InputError(
             f"times must be in [0, duration]. Received {times[0]} to {times[-1]} "
             f"of {duration} seconds."
         )
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
-        raise ValueError("probabilities must be in [0, 1], and none NaN.")
+        raise InputError("probabilities must be in [0, 1], and none NaN.")
 
 
 def _cumulated(amounts: Floats) -> Floats:

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from common.errors import InputError
+
 ROUNDING = 1e-9
 """Seconds or probabilities that are no difference."""
 
@@ -30,7 +32,7 @@ class SelectionOptions:
         max_duration: of the reel; it is filled with the best segments first.
 
     Raises:
-        ValueError: if an option is out of its range.
+        InputError: if an option is out of its range.
     """
 
     threshold: float = 0.7
@@ -63,7 +65,7 @@ class SelectionOptions:
         ]
         for name, rule, kept in rules:
             if not kept:
-                raise ValueError(f"{name} must be {rule}. Received {getattr(self, name)}.")
+                raise InputError(f"{name} must be {rule}. Received {getattr(self, name)}.")
 
 
 @dataclass(frozen=True)

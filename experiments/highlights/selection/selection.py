@@ -40,7 +40,7 @@ def select(
         options: what makes a highlight.
 
     Raises:
-        ValueError: if the samples are not such.
+        InputError: if the samples are not such.
     """
     options = options or SelectionOptions()
     track = ScoreTrack(times, probabilities, duration, reach=options.bin_size / 2)

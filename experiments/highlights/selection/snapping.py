@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from common.errors import InputError
 from experiments.highlights.selection.scores import Floats
 from experiments.highlights.selection.segments import ROUNDING, Segment
 
@@ -171,16 +172,16 @@ def quiet_moments(
         context: length of the surroundings, in seconds.
 
     Raises:
-        ValueError: if a value is NaN or plus infinity, or the step is not positive.
+        InputError: if a value is NaN or plus infinity, or the step is not positive.
     """
     from scipy.ndimage import median_filter
     from scipy.signal import find_peaks
 
     raw = np.asarray(envelope, np.float64)
     if raw.ndim != 1 or np.isnan(raw).any() or np.isposinf(raw).any():
-        raise ValueError(f"envelope must be (M,) values in dB. Received shape {raw.shape}.")
+        raise InputError(f"envelope must be (M,) values in dB. Received shape {raw.shape}.")
     if not step > 0:
-        raise ValueError(f"step must be positive. Received {step}.")
+        raise InputError(f"step must be positive. Received {step}.")
     if not len(raw):
         return NOWHERE
     loudness = np.maximum(raw, _FLOOR_DB)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import InputError
+
 if TYPE_CHECKING:
     from experiments.highlights.scoring.pictures import PictureSettings
 
@@ -35,7 +37,7 @@ class Augmentation:
             after Park et al., SpecAugment, Interspeech 2019.
 
     Raises:
-        ValueError: if a value is out of its range.
+        InputError: if a value is out of its range.
     """
 
     settings: PictureSettings
@@ -54,7 +56,7 @@ class Augmentation:
         for name in (*shares, "brightness", "colour", "gain", "time_shift", "pitch_shift"):
             value, most = getattr(self, name), 1 if name in shares else np.inf
             if not 0 <= value < most:
-                raise ValueError(f"{name} must be in [0, {most:g}). Received {value}.")
+                raise InputError(f"{name} must be in [0, {most:g}). Received {value}.")
 
     def __call__(self, picture: Picture, rng: np.random.Generator) -> Picture:
         """A changed copy of a picture, uint8 (parts * side, side, 3)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.errors import InputError
 from experiments.highlights.labels.labels import read_labels
 from experiments.highlights.labels.splits import ClassBalance, class_balance, split_clips
 from experiments.highlights.labels.types import Box
@@ -122,7 +123,7 @@ def _require_both(examples: Examples, name: str, labels: Path) -> None:
     positive, total = examples.num_positive, len(examples)
     if not 0 < positive < total:
         what = "pictures of highlights" if not positive else "pictures without a highlight"
-        raise ValueError(
+        raise InputError(
             f"The {name} part needs pictures of highlights and others. It has {total:,} pictures, "
             f"{positive:,} of highlights; label more clips in {labels} that have {what}, in more "
             "groups, or choose another --seed or --validation-share."

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import InputError
 from experiments.highlights.labels.labels import LabelledClip, is_highlight
 from experiments.highlights.scoring.extraction import labelled_video, source_of
 from preprocess.shards.reader import ShardClip, Shards
@@ -104,7 +105,7 @@ def join_labels(
         allow_missing: go on without clips that the shards lack, as long as there are others.
 
     Raises:
-        ValueError: if a clip is not in the shards, or they hold pictures of another part of it.
+        InputError: if a clip is not in the shards, or they hold pictures of another part of it.
     """
     places = {source: i for i, source in enumerate(shards.sources)}
     sources = {source_of(clip, labels.parent): clip for clip in clips}
@@ -112,11 +113,11 @@ def join_labels(
     missing = [source for source in told if source not in places]
     found = [source for source in told if source in places]
     if not found or (missing and not allow_missing):
-        raise ValueError(_missing(missing, len(told), shards, labels))
+        raise InputError(_missing(missing, len(told), shards, labels))
     joined = [PictureClip(sources[source], shards[places[source]]) for source in found]
     changed = [clip.source for clip in joined if not _is_current(clip, labels.parent)]
     if changed:
-        raise ValueError(
+        raise InputError(
             f"The labels have changed since the pictures in {shards.folder} were made: of "
             f"{_named(changed)} they show another part. Make them again: {_command(labels, shards)}"
         )

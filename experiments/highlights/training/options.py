@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from common.errors import InputError
 from experiments.highlights.training.recipes import RECIPES, Recipe
 
 if TYPE_CHECKING:
@@ -17,24 +18,24 @@ def check_options(options: Train) -> None:
     """See to all flags that can be seen to by themselves.
 
     Raises:
-        ValueError: for one that is out of its range; it is named.
+        InputError: for one that is out of its range; it is named.
     """
     for name in ("precision", "validation_share"):
         value = getattr(options, name)
         if value is not None and not 0 < value < 1:
             flag = name.replace("_", "-")
-            raise ValueError(f"--{flag} must be between 0 and 1. Received {value}.")
+            raise InputError(f"--{flag} must be between 0 and 1. Received {value}.")
     if options.seed < 0:
-        raise ValueError(f"--seed must be 0 or more. Received {options.seed}.")
+        raise InputError(f"--seed must be 0 or more. Received {options.seed}.")
     if options.weights is not None and not options.weights.is_file():
-        raise ValueError(f"--weights must be a file. There is none at {options.weights}.")
+        raise InputError(f"--weights must be a file. There is none at {options.weights}.")
 
 
 def recipe_of(options: Train) -> Recipe:
     """The recipe with the flags that override it.
 
     Raises:
-        ValueError: for a value that no recipe can have.
+        InputError: for a value that no recipe can have.
     """
     flags = {
         "select": options.select,

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from common.errors import InputError
 from experiments.training.recipes import override
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class Recipe:
     """Everything that is chosen besides the labels, the pictures, the split and the network.
 
     Raises:
-        ValueError: if a value is out of its range.
+        InputError: if a value is out of its range.
     """
 
     name: str
@@ -76,7 +77,7 @@ class Recipe:
             if not low <= value < high:
                 least = "above 0" if low == _LEAST else f"{low} or more"
                 most = "" if high == math.inf else f" and less than {high}"
-                raise ValueError(f"{name} must be {least}{most}. Received {value}.")
+                raise InputError(f"{name} must be {least}{most}. Received {value}.")
 
     def override(self, changes: Sequence[str]) -> Recipe:
         """This recipe with some values changed; see `experiments.training.recipes.override`."""
@@ -153,7 +154,7 @@ def build_change(recipe: Recipe, settings: PictureSettings) -> Change:
     """What the recipe does to a training picture.
 
     Raises:
-        ValueError: if one of its values is out of its range.
+        InputError: if one of its values is out of its range.
     """
     if recipe.augmentation == "original":
         from experiments.highlights.training.augmentation_original import OriginalAugmentation

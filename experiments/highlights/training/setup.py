@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from common.errors import InputError
 from experiments.highlights.scoring.scorer_network import SOUND_DEPTH
 from experiments.models.resnet_weights import read_resnet
 from weights.errors import WeightsError
@@ -30,7 +31,7 @@ def begin_from(model: keras.Model, file: Path, depth: int) -> str:
         In words, which ResNets were given them.
 
     Raises:
-        ValueError: if the file cannot be read, or is that of another network.
+        InputError: if the file cannot be read, or is that of another network.
     """
     from weights.assign import assign_arrays
 
@@ -42,7 +43,7 @@ def begin_from(model: keras.Model, file: Path, depth: int) -> str:
         for tower in fitting:
             assign_arrays(tower, arrays)
     except WeightsError as error:
-        raise ValueError(f"--weights {file} do not fit a ResNet-{depth}: {error}") from error
+        raise InputError(f"--weights {file} do not fit a ResNet-{depth}: {error}") from error
     given = " and ".join(tower.name for tower in fitting)
     last = model.get_layer("probabilities")
     if [array.shape for array in head] == [tuple(weight.shape) for weight in last.weights]:

@@ -20,6 +20,7 @@ from tyro.conf import Positional
 from experiments.process.command import run_command
 from experiments.runs.directory import Run, read_run, write_atomically
 from experiments.runs.files import RunFileError
+from common.errors import InputError
 from common.command_line import parse_arguments
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def _sampling(run: Run, shards: Shards | None) -> Sampling:
 def _count(value: object) -> int:
     """A number of frames. ValueError if it is none."""
     if type(value) is not int or not 1 <= value < 2**31:
-        raise ValueError(f"stride and maxlen must be whole numbers from 1. Received {value!r:.80}")
+        raise InputError(f"stride and maxlen must be whole numbers from 1. Received {value!r:.80}")
     return value
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from common.errors import InputError
+
 
 def balanced(
     labels: NDArray[np.integer], clips: ArrayLike, rng: np.random.Generator
@@ -23,11 +25,11 @@ def balanced(
         As many positions as `clips`, in a random order.
 
     Raises:
-        ValueError: if there are no clips.
+        InputError: if there are no clips.
     """
     clips = np.asarray(clips, np.int64)
     if not len(clips):
-        raise ValueError("There must be clips to balance. Received none.")
+        raise InputError("There must be clips to balance. Received none.")
     of_clips = np.asarray(labels)[clips]
     classes = np.unique(of_clips)
     quotas = np.full(len(classes), len(clips) // len(classes))

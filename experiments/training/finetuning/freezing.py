@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 import keras
 
+from common.errors import InputError
 from experiments.runs.formatting import count, percent
 from experiments.training.finetuning.layer_groups import layer_groups
 
@@ -41,7 +42,7 @@ def freeze(model: keras.Model, frozen: Frozen) -> Trained:
         What is left to train.
 
     Raises:
-        ValueError: if there are not so many blocks.
+        InputError: if there are not so many blocks.
     """
     groups = layer_groups(model)
     layers = [layer for group in groups for layer in group]
@@ -61,7 +62,7 @@ def _num_frozen(groups: list[list[keras.layers.Layer]], frozen: Frozen) -> int:
         return sum(sizes) - 1
     num_blocks = len(groups) - 2
     if not isinstance(frozen, int) or not 0 <= frozen <= num_blocks:
-        raise ValueError(
+        raise InputError(
             f"What is frozen must be none, head, or a number of blocks from 0 to {num_blocks}. "
             f"Received {frozen!r}."
         )

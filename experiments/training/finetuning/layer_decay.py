@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from common.errors import InputError
 from experiments.training.finetuning.layer_groups import layer_groups
 
 
@@ -23,12 +24,12 @@ def rate_multipliers(model: keras.Model, decay: float) -> list[float]:
         One for each of `model.trainable_variables`.
 
     Raises:
-        ValueError: if `decay` is out of its range.
+        InputError: if `decay` is out of its range.
 
     Reference: Clark et al., ELECTRA, ICLR 2020, appendix A; Bao et al., BEiT, ICLR 2022.
     """
     if not 0 < decay <= 1:
-        raise ValueError(f"A decay of the learning rate must be in (0, 1]. Received {decay}.")
+        raise InputError(f"A decay of the learning rate must be in (0, 1]. Received {decay}.")
     groups = layer_groups(model)
     multipliers = {
         id(weight): decay ** (len(groups) - 1 - number)
@@ -53,7 +54,7 @@ class ScaledAdamW(keras.optimizers.Adam):
         options: of `keras.optimizers.Adam`.
 
     Raises:
-        ValueError: in `build`, if there are not as many multipliers as weights.
+        InputError: in `build`, if there are not as many multipliers as weights.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class ScaledAdamW(keras.optimizers.Adam):
     def build(self, variables) -> None:
         """Make the state of so many weights."""
         if len(variables) != len(self.multipliers):
-            raise ValueError(
+            raise InputError(
                 "There must be as many multipliers as weights; freeze layers first. Received "
                 f"{len(self.multipliers)} for {len(variables)}."
             )

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from common.errors import InputError
+
 
 class Mixup:
     """Mixes each clip of a batch with another of it, drawn anew for every batch.
@@ -20,14 +22,14 @@ class Mixup:
         seed: of all that is drawn.
 
     Raises:
-        ValueError: if `alpha` is not above 0.
+        InputError: if `alpha` is not above 0.
 
     Reference: Zhang et al., mixup: Beyond Empirical Risk Minimization, ICLR 2018.
     """
 
     def __init__(self, alpha: float, *, seed: int) -> None:
         if not alpha > 0:
-            raise ValueError(f"The alpha of mixup must be above 0. Received {alpha}.")
+            raise InputError(f"The alpha of mixup must be above 0. Received {alpha}.")
         self._alpha = alpha
         self._seeds = keras.random.SeedGenerator(seed)
 
@@ -43,7 +45,7 @@ class Mixup:
             return
         lengths = inputs["num_frames"].numpy()
         if lengths.min() != lengths.max():
-            raise ValueError(
+            raise InputError(
                 "mixup needs clips of one length. Received clips of "
                 f"{lengths.min()} to {lengths.max()} frames; cut them to one, or train without it."
             )

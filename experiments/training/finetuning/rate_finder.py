@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from common.errors import InputError
+
 if TYPE_CHECKING:
     from experiments.training.step import Classifier
 
@@ -75,14 +77,14 @@ def find_rate(
             which the loss has diverged, and of all steps, which is the smoothed loss.
 
     Raises:
-        ValueError: if an option is out of its range, the optimizer has a schedule, or the loss is
+        InputError: if an option is out of its range, the optimizer has a schedule, or the loss is
             not finite from the beginning.
 
     Reference: Smith, Cyclical Learning Rates for Training Neural Networks, WACV 2017, section 3.3;
         the exponential rise, the smoothing and the steepest point are fastai's.
     """
     if not 0 < lowest < highest or num_steps < _SHORTEST or not 0 <= smoothing < 1:
-        raise ValueError(
+        raise InputError(
             f"find_rate needs 0 < lowest < highest, num_steps of {_SHORTEST} or more and smoothing "
             f"in [0, 1). Received {lowest}, {highest}, {num_steps} and {smoothing}."
         )
@@ -96,7 +98,7 @@ def find_rate(
     if not math.isfinite(losses[-1]):
         losses.pop()
     if len(losses) < 2:
-        raise ValueError(
+        raise InputError(
             "The loss of the first two steps must be finite. Received NaN or infinity; look at "
             f"the clips and the weights, or try lower rates than {lowest:g}."
         )
@@ -132,7 +134,7 @@ def _set_rate(classifier: Classifier, rate: float) -> None:
     try:
         classifier.set_learning_rate(rate)
     except TypeError as error:  # Keras's, of an optimizer with a schedule
-        raise ValueError(
+        raise InputError(
             "Learning rates can be tried with an optimizer without a schedule only. Received "
             "one with a schedule; build it with a constant rate."
         ) from error

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.errors import WriteError
 from experiments.classify.tables import Row, Table, header
-from preprocess.errors import WriteError
 
 LABELS = ("plain", 'with "quotes"', "a, comma", "é", "semi;colon")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.errors import WriteError
 from experiments.highlights.scoring.kept_scores import KeptScores
-from preprocess.errors import WriteError
 
 MADE_OF = {"recording": [[10, 20]], "model": "a", "rate": [None, 30]}
 TIMES = np.array([0.0, 0.5, 1.000001])

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from scipy.signal import butter, sosfilt
 
+from common.errors import WriteError
 from experiments.highlights.demo import synthetic_stream
 from experiments.highlights.demo.face import face_look
 from experiments.highlights.demo.plan import Kind, plan_clips, plan_recording
@@ -25,7 +26,7 @@ from experiments.highlights.demo.voice import syllables
 from experiments.highlights.labels.labels import read_labels
 from experiments.media.chunk_files import recording_chunks
 from experiments.media.recording import read_recording, recording_duration
-from preprocess.errors import PreprocessError, WriteError
+from preprocess.errors import PreprocessError
 from preprocess.video.decode import iter_frames, probe
 from preprocess.video.sound import read_sound
 

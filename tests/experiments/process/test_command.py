@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import InputError
+from experiments.media.ffmpeg import RenderError
 from experiments.process import runtime
 from experiments.process.command import run_command
 from experiments.runs.directory import remove_partials, replacing, write_atomically
+from preprocess.errors import PreprocessError
+from weights.errors import WeightsError
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +27,7 @@ def ends(error: BaseException) -> int:
     def run() -> int:
         raise error
 
-    return run_command(run, going_on=lambda: "Go on so.", also=[RuntimeError])
+    return run_command(run, going_on=lambda: "Go on so.")
 
 
 def test_its_own_exit_code() -> None:
@@ -51,8 +55,10 @@ def test_hdf5s_message_is_cut_to_its_reason(capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (ValueError("--x must be 1."), 2, "error: --x must be 1.\n"),
-        (RuntimeError("another's"), 2, "error: another's\n"),
+        (InputError("--x must be 1."), 2, "error: --x must be 1.\n"),
+        (PreprocessError("a video's"), 2, "error: a video's\n"),
+        (WeightsError("a file's"), 2, "error: a file's\n"),
+        (RenderError("a reel's"), 2, "error: a reel's\n"),
         (
             PermissionError(errno.EACCES, "Permission denied", "x"),
             2,
@@ -81,9 +87,11 @@ def test_what_comes_of_a_stop_is_a_stop(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().err == "\nInterrupted. Go on so.\n"
 
 
-def test_a_mistake_of_ours_is_not_hidden() -> None:
-    with pytest.raises(KeyError):
-        ends(KeyError("x"))
+@pytest.mark.parametrize("error", [KeyError("x"), ValueError("NumPy's"), RuntimeError("Keras's")])
+def test_a_mistake_of_ours_is_not_hidden(error: Exception) -> None:
+    """Red when an error of NumPy or Keras, or of our own making, is printed as the user's."""
+    with pytest.raises(type(error)):
+        ends(error)
 
 
 def test_a_file_that_could_not_be_written_is_named_and_stays(tmp_path: Path) -> None:

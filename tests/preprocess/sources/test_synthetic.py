@@ -12,7 +12,8 @@ import pytest
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.model_selection import LeaveOneGroupOut, StratifiedKFold, cross_val_score
 
-from preprocess.errors import PreprocessError, WriteError
+from common.errors import WriteError
+from preprocess.errors import PreprocessError
 from preprocess.sources import synthetic
 from preprocess.sources.clips import find_clips
 from preprocess.sources.synthetic import CLASS_NAMES, clip_path, render_background, render_dataset
