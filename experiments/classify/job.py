@@ -31,7 +31,7 @@ from experiments.classify.tables import (
 )
 from experiments.classify.timeline import timeline_png
 from experiments.media.videos import Video
-from experiments.models.image_models import ImageModel
+from experiments.models.image_models import SEED_TOP, Columns, ImageModel
 from experiments.process.runtime import Threads
 from experiments.runs.directory import write_atomically
 from preprocess.extraction.feed import FrameBlock, VideoEnded, VideoOpened, feed_frames

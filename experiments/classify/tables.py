@@ -16,15 +16,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 from common.errors import InputError, WriteError
 from common.files import write_errors, write_text
 from preprocess.errors import DecodeError, PreprocessError, WriteError
 from preprocess.video.frame_folder import list_frames
 
-Columns = Literal["all", "seed"]
-SEED_TOP = 5  # labels a frame in the original's files
 ONE_TABLE = "all_videos.csv"
 
 

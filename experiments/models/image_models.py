@@ -15,8 +15,10 @@ from tyro.conf import arg
 
 from common.command_line import did_you_mean
 from common.errors import InputError
-from experiments.classify.tables import SEED_TOP, Columns
 from preprocess.video.transforms import FrameFit
+
+Columns = Literal["all", "seed"]
+SEED_TOP = 5  # labels a frame in the original's files
 
 Policy = Literal["float32", "mixed_bfloat16"]
 Scaling = Literal["none", "unit", "tf", "torch", "caffe"]

@@ -62,7 +62,7 @@ def test_a_set_of_cpus_is_kept_to(monkeypatch):
     pinned = subprocess.run(
         [
             *(sys.executable, "-c"),
-            "import os; from experiments import runtime\n"
+            "import os; from experiments.process import runtime\n"
             f"runtime.choices_of_cpus = lambda machine: {{'all': {ours}, 'cores': ({ours[0]},)}}\n"
             f"exec({SCRIPT.format(cpus='cores')!r})",
         ],
@@ -74,9 +74,7 @@ def test_a_set_of_cpus_is_kept_to(monkeypatch):
 
 
 def test_a_set_of_cpus_that_is_not_there_is_refused():
-    script = (
-        "from experiments import runtime; runtime.configure(runtime.Threads(1, 1, 'node9'), seed=0)"
-    )
+    script = "from experiments.process import runtime; runtime.configure(runtime.Threads(1, 1, 'node9'), seed=0)"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert "CPUs must be one of all" in run.stderr
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preprocess import FrameSettings, PreprocessError, open_shards
+from common.errors import InputError
+from preprocess import FrameSettings, open_shards
 from preprocess.extraction.extract import extract
 from preprocess.sources.clip_sets import find_clip_set
 from preprocess.sources.listed_subsets import read_parts, split_by_parts
@@ -157,7 +158,7 @@ def test_the_order_of_the_classes(
 )
 def test_class_names_that_are_none(kitchens: Path, tmp_path: Path, content: str) -> None:
     write(kitchens, "class_names.json", content)
-    with pytest.raises(PreprocessError, match=r"class_names\.json"):
+    with pytest.raises(InputError, match=r"class_names\.json"):
         extract(kitchens, tmp_path / "shards", SETTINGS, jobs=1)
 
 
@@ -176,13 +177,13 @@ def test_class_names_that_are_none(kitchens: Path, tmp_path: Path, content: str)
 )
 def test_rows_that_cannot_be(kitchens: Path, tmp_path: Path, row: str, message: str) -> None:
     write(kitchens, "val_action_classes.csv", VAL, row)
-    with pytest.raises(PreprocessError, match=rf"val_action_classes\.csv, {message}"):
+    with pytest.raises(InputError, match=rf"val_action_classes\.csv, {message}"):
         extract(kitchens, tmp_path / "shards", SETTINGS, jobs=1)
 
 
 def test_columns_that_are_not_there(kitchens: Path, tmp_path: Path) -> None:
     write(kitchens, "val_action_classes.csv", "participant_id,video_id,start_frame,stop_frame", "a")
-    with pytest.raises(PreprocessError, match=r"line 1: .* lacks 'action_class'"):
+    with pytest.raises(InputError, match=r"line 1: .* lacks 'action_class'"):
         extract(kitchens, tmp_path / "shards", SETTINGS, jobs=1)
 
 

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preprocess import FrameSettings, PreprocessError, open_shards
+from common.errors import InputError
+from preprocess import FrameSettings, open_shards
 from preprocess.errors import DecodeError
 from preprocess.extraction.extract import ExtractionSummary, extract
 from preprocess.sources.listed_clips import ListedClip, read_list
@@ -112,7 +113,7 @@ def test_rows_that_cannot_be(tmp_path: Path, header: str, row: str, message: str
     columns = header.split(",")
     first = {"video": "a.mp4", "label": "x", "part": "train"}
     file = write_list(tmp_path, header, ",".join(first.get(name, "") for name in columns), row)
-    with pytest.raises(PreprocessError, match=message) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         read_list(file)
     assert str(caught.value).startswith(str(file))
 
@@ -127,9 +128,9 @@ def test_lists_that_are_none(tmp_path: Path) -> None:
         ),
     ]:
         (tmp_path / "l.csv").write_bytes(content)
-        with pytest.raises(PreprocessError, match=message):
+        with pytest.raises(InputError, match=message):
             read_list(tmp_path / "l.csv")
-    with pytest.raises(PreprocessError, match=r"Cannot read the list .*none\.csv: No such file"):
+    with pytest.raises(InputError, match=r"Cannot read the list .*none\.csv: No such file"):
         extract(tmp_path / "none.csv", tmp_path / "shards")
 
 
@@ -365,11 +366,11 @@ def test_parts_of_a_list(listed: Path) -> None:
         ["a.mp4 [0.40-0.80]"],
         ["a.mp4 [0.80-end]"],
     ]
-    with pytest.raises(PreprocessError, match=r"lacks 1 of 6, strange\.mp4"):
+    with pytest.raises(InputError, match=r"lacks 1 of 6, strange\.mp4"):
         split_by_parts(read_parts(listed), [*sources, "strange.mp4"])
-    with pytest.raises(PreprocessError, match="none of it"):
+    with pytest.raises(InputError, match="none of it"):
         split_by_parts(read_parts(listed), ["a.mp4 [0.80-end]"])
-    with pytest.raises(PreprocessError, match="a list with a column part"):
+    with pytest.raises(InputError, match="a list with a column part"):
         read_parts(write_list(listed.parent, "video,label", "a.mp4,x", name="other.csv"))
 
 
