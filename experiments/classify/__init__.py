@@ -32,6 +32,7 @@ from experiments.classify.tables import (
 )
 from experiments.media.videos import ANNOTATED, Video, find_videos
 from experiments.models.image_models import (
+    SEED_TOP,
     ModelOptions,
     check_num_classes,
     check_options,

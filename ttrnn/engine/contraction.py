@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import keras
 from keras import ops
 
-from ttrnn.exporting import check_onnx_dtype
+from ttrnn.engine.exporting import check_onnx_dtype
 
 Core = tuple[int, int, int, int]
 """Shape (r_k, m_k, n_k, r_{k+1}) of a core."""

@@ -74,7 +74,10 @@ def test_a_set_of_cpus_is_kept_to(monkeypatch):
 
 
 def test_a_set_of_cpus_that_is_not_there_is_refused():
-    script = "from experiments.process import runtime; runtime.configure(runtime.Threads(1, 1, 'node9'), seed=0)"
+    script = (
+        "from experiments.process import runtime; "
+        "runtime.configure(runtime.Threads(1, 1, 'node9'), seed=0)"
+    )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert "CPUs must be one of all" in run.stderr
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from common.errors import InputError
-from preprocess import FrameSettings, open_shards
+from preprocess import FrameSettings, PreprocessError, open_shards
 from preprocess.extraction.extract import extract
 from preprocess.sources.clip_sets import find_clip_set
 from preprocess.sources.listed_subsets import read_parts, split_by_parts
@@ -158,7 +158,7 @@ def test_the_order_of_the_classes(
 )
 def test_class_names_that_are_none(kitchens: Path, tmp_path: Path, content: str) -> None:
     write(kitchens, "class_names.json", content)
-    with pytest.raises(InputError, match=r"class_names\.json"):
+    with pytest.raises(PreprocessError, match=r"class_names\.json"):
         extract(kitchens, tmp_path / "shards", SETTINGS, jobs=1)
 
 
