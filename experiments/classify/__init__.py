@@ -24,7 +24,6 @@ from common.errors import InputError, WriteError
 from common.files import not_written
 from experiments.classify.outcome import Outcome, conclude
 from experiments.classify.tables import (
-    SEED_TOP,
     is_unreadable,
     read_finished,
     result_settings,
@@ -41,6 +40,7 @@ from experiments.models.image_models import (
     model_settings,
     require_classes,
 )
+from experiments.process import runtime
 from experiments.process.command import run_command
 from experiments.runs.run import require_writable
 

@@ -22,8 +22,6 @@ from experiments.classify.outcome import Outcome
 from experiments.classify.progress import Notes, Progress
 from experiments.classify.summary import summarize
 from experiments.classify.tables import (
-    SEED_TOP,
-    Columns,
     Row,
     Table,
     is_unreadable,
@@ -228,7 +226,7 @@ class ClassificationJob:
                 continue
             try:
                 table.begin(anew=self._options.overwrite)
-            except PreprocessError as error:
+            except UserError as error:
                 if is_disk_full(error):
                     raise
                 self._fail(video, str(error))

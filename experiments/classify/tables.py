@@ -20,7 +20,8 @@ from typing import IO, Any
 
 from common.errors import InputError, WriteError
 from common.files import write_errors, write_text
-from preprocess.errors import DecodeError, PreprocessError, WriteError
+from experiments.models.image_models import SEED_TOP, Columns
+from preprocess.errors import DecodeError, PreprocessError
 from preprocess.video.frame_folder import list_frames
 
 ONE_TABLE = "all_videos.csv"
