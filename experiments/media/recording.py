@@ -14,6 +14,7 @@ from pathlib import Path
 
 from common.errors import InputError
 from experiments.media.ffmpeg import RenderError, complaints, run, url
+from experiments.media.start_timecode import group_timecode, numbers_a_second
 from preprocess.errors import DecodeError
 from preprocess.video.containers import input_words
 from preprocess.video.video_file import AudioTrack, audio_tracks, find_video_stream, open_container
@@ -43,6 +44,8 @@ class Chunk:
         layout: of the sound's channels, such as "stereo"; empty without.
         timecode: that its first picture has by what is embedded in the file, such as
             "10:00:00:00"; empty without.
+        timecode_base: how many numbers a second the timecode has; None for one a picture.
+        timecode_lead: how many pictures before its first one the timecode is of.
         track: which of the file's audio streams is taken, from 0.
         copy: a copy of the file to be read in its place, because the file's own timestamps begin
             again on the way; None for the file itself.
@@ -61,6 +64,8 @@ class Chunk:
     sample_rate: int
     layout: str
     timecode: str = ""
+    timecode_base: int | None = None
+    timecode_lead: int = 0
     track: int = 0
     copy: Path | None = None
 
@@ -177,13 +182,13 @@ def _parse_chunk(path: Path, said: str, header: str) -> Chunk:
     """From `#dimensions 0: 160x120` and the like, and from ffmpeg's own words."""
     start = re.search(r"^  Duration: [^,]*, start: (-?[\d.]+)", said, re.MULTILINE)
     begin = float(start[1]) if start else 0.0
-    timecode = re.search(r"^ +timecode +: (\S+)$", said, re.MULTILINE | re.IGNORECASE)
     streams = re.findall(r"^  Stream #0:(\d+) -> #0:(\d+)", said, re.MULTILINE)
     sources = {int(output): int(source) for source, output in streams}
     width, height = _header(header, "dimensions", 0, r"(\d+)x(\d+)")
     aspect = Fraction(*map(int, _header(header, "sar", 0, r"(\d+)/(\d+)", ("1", "1"))))
     rate = _rate(_search(r"frame_rate: (\d+)/(\d+)", said))
     (shown,) = _search(r"^\[Parsed_showinfo_0 @ \w+\] n: *0 pts:.*? pts_time:(\S+)", said)
+    timecode, base, lead = _timecode(path, said, sources[0])
     has_sound = 1 in sources
     duration = _end_seconds(path, sources[0], rate) - begin
     _check_duration(path, duration)
@@ -200,8 +205,26 @@ def _parse_chunk(path: Path, said: str, header: str) -> Chunk:
         sound=sources.get(1),
         sample_rate=int(_header(header, "sample_rate", 1, r"(\d+)")[0]) if has_sound else 0,
         layout=_header(header, "channel_layout_name", 1, r"(.+)", ("",))[0],
-        timecode=timecode[1] if timecode else "",
+        timecode=timecode,
+        timecode_base=base,
+        timecode_lead=lead,
     )
+
+
+def _timecode(path: Path, said: str, stream: int) -> tuple[str, int | None, int]:
+    """A file's start timecode, its numbers a second if known, and how much earlier its picture is.
+
+    The container's counts, and only without one that of the pictures themselves.
+    """
+    found = re.search(r"^ +timecode +: (\S+)$", said, re.MULTILINE | re.IGNORECASE)
+    line = re.search(rf"^ +Stream #0:{stream}(?:\[0x([0-9a-f]+)\])?.*: Video: (\S+)", said, re.M)
+    if found:
+        track_id = int(line[1], 16) if line and line[1] else 0
+        return found[1], numbers_a_second(path, track_id, found[1]), 0
+    if line and line[2] in ("mpeg1video", "mpeg2video"):
+        timecode, lead = group_timecode(path)
+        return timecode, None, lead
+    return "", None, 0
 
 
 def _check_duration(path: Path, seconds: float) -> None:

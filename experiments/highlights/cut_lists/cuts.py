@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.errors import InputError
-from experiments.highlights.cut_lists.timecode import Counter, can_drop, exact_rate, read_start
+from experiments.highlights.cut_lists.timecode import Counter, can_drop, exact_rate, start_of
 from experiments.highlights.selection.segments import Segment
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Media:
     def of(cls, chunk: Chunk) -> Media:
         """A file of a recording that was read; a timecode that cannot be is left out."""
         rate = exact_rate(float(chunk.rate))
-        start, drop = read_start(chunk.timecode, rate) or (0, None)
+        start, drop = start_of(chunk) or (0, None)
         return cls(
             chunk.path,
             chunk.duration,

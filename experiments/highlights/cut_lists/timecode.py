@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from common.errors import InputError
+
+if TYPE_CHECKING:
+    from experiments.media.recording import Chunk
 
 _COMMON = tuple(
     Fraction(rate) for rate in (12, 15, 24, 25, 30, 48, 50, 60, 90, 100, 120, 144)
@@ -35,7 +39,14 @@ def can_drop(rate: Fraction) -> bool:
     return rate.denominator == 1001 and rate.numerator % 30000 == 0
 
 
-def read_start(timecode: str, rate: Fraction) -> tuple[int, bool] | None:
+def start_of(chunk: Chunk) -> tuple[int, bool] | None:
+    """`read_start` of a file that was read."""
+    rate = exact_rate(float(chunk.rate))
+    start = read_start(chunk.timecode, rate, chunk.timecode_base)
+    return start and (start[0] + chunk.timecode_lead, start[1])
+
+
+def read_start(timecode: str, rate: Fraction, base: int | None = None) -> tuple[int, bool] | None:
     """Number of a file's first frame, and whether numbers are dropped, from its start timecode.
 
     Cameras write '10:00:00:00', and '10:00:00;00' or '10:00:00.00' where numbers are dropped.
@@ -44,6 +55,8 @@ def read_start(timecode: str, rate: Fraction) -> tuple[int, bool] | None:
     Args:
         timecode: as the file has it.
         rate: exact frames a second.
+        base: numbers a second that the timecode has, where they are not those of the rate. A
+            camera with 60 frames a second may number every second one.
 
     Returns:
         None if it is no timecode at this rate.
@@ -51,11 +64,14 @@ def read_start(timecode: str, rate: Fraction) -> tuple[int, bool] | None:
     match = _EMBEDDED.fullmatch(timecode.strip())
     if match is None:
         return None
-    counter = Counter(rate, match[2] != ":" and can_drop(rate))
+    frames_a_number = Fraction(max(1, round(rate)), base) if base else Fraction(1)
+    numbered = rate / frames_a_number
+    counter = Counter(numbered, match[2] != ":" and can_drop(numbered))
     try:
-        return counter.frame(f"{match[1]}{counter.mark}{match[3]}"), counter.drop
+        number = counter.frame(f"{match[1]}{counter.mark}{match[3]}")
     except ValueError:
         return None
+    return round(number * frames_a_number), counter.drop and can_drop(rate)
 
 
 @dataclass(frozen=True)

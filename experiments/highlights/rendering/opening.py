@@ -21,7 +21,7 @@ from av.packet import Packet
 from av.stream import Stream
 
 from common.files import is_disk_full, not_written
-from experiments.highlights.cut_lists.timecode import exact_rate, read_start
+from experiments.highlights.cut_lists.timecode import start_of
 from experiments.media.chunk_files import begins_at, other_parts, was_split
 from experiments.media.ffmpeg import RenderError
 from experiments.media.private_folder import private_folder
@@ -261,7 +261,7 @@ def notices(chunks: Sequence[Chunk]) -> Iterator[str]:
                 )
     yield from _sound_notices(chunks)
     for chunk in chunks:
-        if chunk.timecode and read_start(chunk.timecode, exact_rate(float(chunk.rate))) is None:
+        if chunk.timecode and start_of(chunk) is None:
             yield (
                 f"{chunk.path}: its start timecode {chunk.timecode!r} is none at "
                 f"{float(chunk.rate):.3f} frames per second; cut lists count from 0."

@@ -1,13 +1,17 @@
 """The command as a user types it: a recording and its scores to a reel and cut lists."""
 
 import csv
+import re
+import subprocess
 from fractions import Fraction
 from xml.etree import ElementTree
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 
 from experiments.highlights.commands import main
+from experiments.highlights.cut_lists.cuts import Media
 from experiments.highlights.selection.quiet import loudness_db, quiet_near
 from experiments.highlights.selection.segments import Segment
 from experiments.media.recording import read_recording
@@ -129,7 +133,11 @@ CAMERAS = [
     ("a.mov", NTSC, "00:58:55;00", "00:59:04;24", ["-timecode", "00:58:55;00"]),
     ("a.mov", NTSC, "10:00:00:00", "10:00:09:22", ["-timecode", "10:00:00:00"]),
     ("a.mov", 2 * NTSC, "10:00:55;00", "10:01:04;48", ["-timecode", "10:00:55;00"]),
+    ("a.mpg", 25, "01:00:00:00", "01:00:09:19", ["-timecode", "01:00:00:00"]),
+    ("a.m2ts", NTSC, "00:58:55;00", "00:59:04;24", ["-timecode", "00:58:55;00", "-bf", "2"]),
+    ("a.vob", 50, "10:00:00:10", "10:00:09:48", ["-timecode", "10:00:00:10"]),
 ]
+MPEG_VIDEO = (".mxf", ".mpg", ".m2ts", ".vob")  # the timecode is in the pictures' own stream
 
 
 @pytest.mark.parametrize(("name", "rate", "start", "begins", "words"), CAMERAS)
@@ -138,7 +146,7 @@ def test_embedded_timecodes(name, rate, start, begins, words, scores, tmp_path):
 
     The first cut is at 9.75 s, which is frame 244, 292 or 584; the times are counted by hand.
     """
-    codec = ["-c:v", "mpeg2video"] if name == "a.mxf" else ["-preset", "ultrafast"]
+    codec = ["-c:v", "mpeg2video"] if name.endswith(MPEG_VIDEO) else ["-preset", "ultrafast"]
     video = render_counter(tmp_path / name, rate, SECONDS, *words, *codec, has_sound=False)
     flags = ["--no-snap", "--bin-size", 1, "--cut-lists", "edl", "fcpxml", "otio"]
     assert reel(scores, video, "-o", tmp_path / "out.mp4", *flags) == 0
@@ -154,6 +162,66 @@ def test_embedded_timecodes(name, rate, start, begins, words, scores, tmp_path):
     (track,) = otio.adapters.read_from_file(str(tmp_path / "out.otio")).tracks
     assert track[0].available_range().start_time.value == counted.value
     assert track[0].available_range().contains(track[0].source_range)
+
+
+def told_by_ffmpeg(path):
+    """The timecode that the ffmpeg program writes of a file."""
+    words = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(path)]
+    said = subprocess.run(words, capture_output=True, check=False).stderr.decode()
+    return re.search(r"timecode +: (\S+)", said)[1]
+
+
+@pytest.fixture(params=["mov", "mov, dropped", "mxf"])
+def half_counted(request, tmp_path):
+    """12 s at 59.94 pictures a second with a timecode of 30 numbers a second, and that timecode."""
+    kind = request.param.split(",")[0]
+    path, counted = tmp_path / f"half.{kind}", tmp_path / "counted.mov"
+    words = ["-timecode", "10:00:55;12"] if kind == "mxf" else []
+    words += ["-c:v", "mpeg2video"] if kind == "mxf" else ["-preset", "ultrafast"]
+    video = render_counter(tmp_path / f"v.{kind}", 2 * NTSC, 12, *words, has_sound=False)
+    if kind == "mxf":
+        data = video.read_bytes()
+        base, start = (b"\x15\x02\0\x02\0\x3c", b"\x15\x01\0\x08")
+        number = data.index(start) + len(start)
+        frame = int.from_bytes(data[number : number + 8], "big")
+        half = (frame // 2).to_bytes(8, "big")
+        data = data.replace(base, base[:-1] + b"\x1e").replace(data[number : number + 8], half)
+        path.write_bytes(data)
+    else:
+        render_counter(counted, NTSC, 12, "-timecode", "10:00:55:06", has_sound=False)
+        inputs = ["-i", str(video), "-i", str(counted)]
+        ffmpeg(*inputs, "-map", "0:v", "-map", "1:d", "-c", "copy", str(path))
+        if "dropped" in request.param:  # the flag is lost on the way
+            data = bytearray(path.read_bytes())
+            data[data.index(b"tmcd\0\0\0\0\0\0\0\x01") + 19] = 1
+            path.write_bytes(data)
+    timecode = told_by_ffmpeg(path)
+    assert int(timecode[-2:]) < 30
+    return path, timecode
+
+
+def test_a_timecode_of_every_second_picture(half_counted):
+    """Red if 30 numbers a second are taken for 60: half a second off at most, and other drops."""
+    otio = pytest.importorskip("opentimelineio")
+    path, timecode = half_counted
+    wanted = otio.opentime.from_timecode(timecode, 30 * 1000 / 1001).rescaled_to(60 * 1000 / 1001)
+    media = Media.of(*read_recording([path]))
+    assert media.start == wanted.value
+    assert media.drop == (";" in timecode)
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mpg", ".mkv"])
+def test_the_timecode_of_a_file_cut_out_of_another(suffix, tmp_path):
+    """Red if the number of pictures that cannot be decoded is given to the first that can."""
+    words = ["-c:v", "mpeg2video", "-q:v", "2", "-bf", "2", "-g", "12"]
+    words += ["-timecode", "01:00:00:10"]
+    whole = render_counter(tmp_path / f"whole{suffix}", RATE, 4, *words, has_sound=False)
+    part = tmp_path / f"part{suffix}"
+    ffmpeg("-ss", "2", "-i", str(whole), "-map_metadata", "-1", "-c", "copy", str(part))
+    media = Media.of(*read_recording([part]))
+    first = read_numbers(part)[0]
+    assert first > 12
+    assert media.start == 3600 * RATE + 10 + first
 
 
 def test_what_exists_is_kept(recording, scores, tmp_path, capsys):
