@@ -22,7 +22,6 @@ PACKAGES = ("common", "ttrnn", "preprocess", "weights", "experiments")
 BENCHMARKS = (
     "experiments.bench_",
     "experiments.benchmarks",
-    "experiments.remote",
     "experiments.scaling",
     "preprocess.benchmark",
 )

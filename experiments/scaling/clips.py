@@ -60,7 +60,7 @@ def _normal(z: float) -> float:
     return (1 + math.erf(z / math.sqrt(2))) / 2
 
 
-# UCF11: docs/engine.md and its benchmark (experiments/bench_tt/workloads.py), whose gamma
+# UCF11: docs/engine.md and its benchmark (experiments/bench_tt.py), whose gamma
 # distribution has the spread of this log-normal one. UCF101: its authors' 7.21 s at 25 frames/s
 # (Soomro, Zamir, Shah, 2012); the number of clips is preprocess/sources/catalog.py's.
 UCF11 = ClipSet("UCF11, 1,600 clips", 1_600, 200, 900, 0.52)

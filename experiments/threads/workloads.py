@@ -69,7 +69,7 @@ def prepare(workload: WorkloadName, scratch: Path, *, num_cores: int) -> Path:
     if workload in ("alexnet", "resnet"):
         return scratch
     if workload == "classify":
-        from experiments.bench_classify.render import render_videos
+        from experiments.bench_classify import render_videos
 
         return render_videos(scratch / "h264", num_videos=max(2, num_cores), num_frames=500)
     from preprocess.sources.synthetic import render_dataset
@@ -139,7 +139,7 @@ def _predict_pictures(task: Task) -> Iterator[int]:
 
 
 def _model(task: Task) -> tuple[Any, Any]:
-    from experiments.bench_classify.systems import random_weights
+    from experiments.bench_classify import random_weights
     from experiments.models.image_models import ALEXNET_FITS, ModelOptions, inference_dtype
     from experiments.models.keras_image_models import keras_application
     from preprocess.video.transforms import FrameFit
@@ -171,7 +171,7 @@ def _extract(task: Task) -> Iterator[int]:
 
 def _classify(task: Task) -> Iterator[int]:
     """Whole folders through `experiments.classify` with AlexNet."""
-    from experiments.bench_classify.systems import EndToEnd
+    from experiments.bench_classify import EndToEnd
     from experiments.classify import DEFAULT_JOBS
     from experiments.media.videos import find_videos
 

@@ -8,9 +8,14 @@ import cv2
 import imageio_ffmpeg
 import pytest
 
-from experiments.bench_highlights.recording import make_recording
-from experiments.bench_highlights.rendering import highlights, render_originally, render_ours
-from experiments.bench_highlights.table import row_of, table
+from experiments.bench_highlights import (
+    highlights,
+    make_recording,
+    render_originally,
+    render_ours,
+    row_of,
+    table,
+)
 from experiments.media.recording import read_recording
 
 
@@ -33,7 +38,7 @@ def test_the_recording_is_like_a_stream(recording):
 
 
 def test_a_longer_one_is_repeated(recording, tmp_path, monkeypatch):
-    monkeypatch.setattr("experiments.bench_highlights.recording._ENCODED_MINUTES", 0.02)
+    monkeypatch.setattr("experiments.bench_highlights._ENCODED_MINUTES", 0.02)
     (chunk,) = read_recording([make_recording(tmp_path, 0.1)])
     assert chunk.duration == pytest.approx(6, abs=0.1)
     assert [path.name for path in tmp_path.iterdir()] == ["recording.mp4"]

@@ -1,6 +1,6 @@
 """What ranks cost and keep: a trained dense layer compressed by TT-SVD, then trained on.
 
-    python -m experiments.bench_tt.ranks
+    python -m experiments.bench_tt_ranks
 
 A network 64 -> 256 -> 256 -> 10 learns scikit-learn's handwritten digits, 1,797 images of 8 x 8,
 every fourth of them for the test. Its middle layer, a 256 x 256 kernel, becomes a `TTDense` by
@@ -41,10 +41,10 @@ class Arguments:
     """TensorFlow's thread pools."""
 
 
-def main(words: list[str]) -> int:
+def main(args: list[str]) -> int:
     """The command line. Returns the exit code."""
-    prog = "python -m experiments.bench_tt.ranks"
-    arguments = parse_arguments(Arguments, prog=prog, args=words)
+    prog = "python -m experiments.bench_tt_ranks"
+    arguments = parse_arguments(Arguments, prog=prog, args=args)
     return carry_out(lambda: _print_table(arguments))
 
 

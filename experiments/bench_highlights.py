@@ -1,0 +1,393 @@
+"""Highlights of a long recording: rendering against the original's way, scoring against its parts.
+
+    python -m experiments.bench_highlights --minutes 60
+
+A recording is made as streams are: 1280x720, 30 pictures a second, H.264 of 3 Mbit/s with a
+keyframe every 2 s, AAC. Then, in one run:
+
+- 10 highlights of 10 s, spread over it, become a reel: ours, and eqy/autotosis' way, which decodes
+  from the start of the recording for each of them. Both encode with the same settings.
+- it is scored with a ResNet-18 of random weights: ours, from the file to the CSV, and its two
+  parts alone, decoding to the same pictures and the model on as many. Each of these lives in a
+  process of its own; they take turns, round by round, and medians are compared.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from common.command_line import parse_arguments
+from common.errors import InputError
+from experiments.benchmarks import Remote, carry_out, keep_results
+from experiments.highlights.scoring.pictures import PictureSettings
+from experiments.media import ffmpeg
+from experiments.process import runtime
+from experiments.process.runtime import Threads
+from experiments.runs import environment, formatting
+from experiments.runs.run import require_place
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Seconds of rendering a reel and of scoring, ours beside the original's way and bare work."""
+
+    minutes: float = 60.0
+    """Length of the recording."""
+    rounds: int = 3
+    """How often each is timed, but the original's way once; the median counts."""
+    fps: float = 2.0
+    """Pictures a second that are scored."""
+    threads: str = "auto"
+    """Of scoring: auto, or INTRA,INTER."""
+    original: bool = True
+    """Whether to measure the original's way, which takes long."""
+    out: Path = Path("runs/bench_highlights")
+    """Folder for table.md and results.json."""
+
+
+def run(arguments: Arguments) -> None:
+    """Measure, print and keep the table.
+
+    Raises:
+        ValueError, OSError: for a flag or folder that cannot be.
+    """
+    if not (arguments.minutes >= 1 and arguments.rounds >= 1 and arguments.fps > 0):
+        raise InputError("--minutes and --rounds must be at least 1, and --fps above 0.")
+    threads = runtime.choose_threads(arguments.threads, workload="resnet")
+    require_place(arguments.out)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    runtime.hush()
+
+    with tempfile.TemporaryDirectory(prefix="bench-highlights-") as name:
+        recording = make_recording(Path(name), arguments.minutes)
+        rows = measure_rendering(
+            recording, rounds=arguments.rounds, with_original=arguments.original
+        )
+        rows += measure_scoring(
+            recording, fps=arguments.fps, rounds=arguments.rounds, threads=threads
+        )
+        size_bytes = recording.stat().st_size
+    keep_results(
+        arguments.out,
+        rows,
+        table=table(rows),
+        circumstances=(
+            f"A recording of {arguments.minutes:g} minutes, {size_bytes / 1e9:.2f} GB; medians of "
+            f"{arguments.rounds} rounds"
+        ),
+        threads=threads,
+    )
+
+
+# A recording to measure on, of any length: some minutes are encoded, then repeated.
+
+
+PICTURES_A_SECOND = 30
+_ENCODED_MINUTES = 3.0
+_PICTURE = f"testsrc2=s=1280x720:r={PICTURES_A_SECOND}:d={{0}},noise=alls=8:allf=t"
+_SOUND = "sine=440:d={0},volume=0.5[tone];anoisesrc=d={0}:a=0.1:seed=1[noise];[tone][noise]amix"
+_STREAM_ENCODERS = (
+    *("-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p"),
+    *("-b:v", "3M", "-maxrate", "3M", "-bufsize", "6M"),
+    *("-g", "60", "-keyint_min", "60", "-sc_threshold", "0"),
+    *("-c:a", "aac", "-b:a", "128k", "-ac", "2"),
+)
+
+
+def make_recording(folder: Path, minutes: float) -> Path:
+    """Write a recording of so many minutes into a folder; returns its path.
+
+    Raises:
+        RenderError: if ffmpeg fails.
+    """
+    seconds = 60 * min(minutes, _ENCODED_MINUTES)
+    piece, whole = folder / "piece.mp4", folder / "recording.mp4"
+    sources = [text.format(f"{seconds:g}") for text in (_PICTURE, _SOUND)]
+    with tqdm(total=round(seconds * PICTURES_A_SECOND), unit=" pictures", desc="encoding") as bar:
+
+        def advance(line: str) -> None:
+            name, _, value = line.partition("=")
+            if name == "frame":
+                bar.update(int(value) - bar.n)
+
+        inputs = [word for source in sources for word in ("-f", "lavfi", "-i", source)]
+        quiet = ["-loglevel", "error", "-nostats", "-progress", "pipe:1"]
+        ffmpeg.run([*quiet, *inputs, *_STREAM_ENCODERS, ffmpeg.url(piece)], on_line=advance)
+    times = math.ceil(60 * minutes / seconds)
+    repeat = ["-stream_loop", str(times - 1), "-i", ffmpeg.url(piece), "-t", f"{60 * minutes:g}"]
+    ffmpeg.run(["-loglevel", "error", *repeat, "-c", "copy", ffmpeg.url(whole)])
+    piece.unlink()
+    return whole
+
+
+# A reel of ten highlights: ours, and the way of eqy/autotosis.
+
+
+NUM_HIGHLIGHTS = 10
+HIGHLIGHT_SECONDS = 10.0
+WORK = f"reel of {NUM_HIGHLIGHTS} highlights of {HIGHLIGHT_SECONDS:g} s"
+_REEL_ENCODERS = (
+    *("-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-pix_fmt", "yuv420p"),
+    *("-c:a", "aac", "-b:a", "192k"),
+)
+Span = tuple[float, float]
+
+
+def measure_rendering(recording: Path, *, rounds: int, with_original: bool) -> list[Row]:
+    """Time both on the same highlights, which are spread evenly over the recording."""
+    from experiments.media.recording import read_recording, recording_duration
+
+    spans = highlights(recording_duration(read_recording([recording])))
+    ours = [_seconds(render_ours, recording, spans) for _ in tqdm(range(rounds), desc="reel, ours")]
+    if not with_original:
+        return [row_of(WORK, "ours", ours)]
+    with tqdm(total=len(spans), desc="reel, the original's way", unit=" highlights") as bar:
+        original = _seconds(render_originally, recording, spans, bar.update)
+    return [
+        row_of(WORK, "trim from 0 for each, as the original", [original]),
+        row_of(WORK, "ours", ours, original),
+    ]
+
+
+def highlights(duration: float) -> list[Span]:
+    """Each in the middle of its tenth of the recording; at picture times, so that none is moved."""
+    middles = [duration * (place + 0.5) / NUM_HIGHLIGHTS for place in range(NUM_HIGHLIGHTS)]
+    return [
+        (round(middle - HIGHLIGHT_SECONDS / 2), round(middle + HIGHLIGHT_SECONDS / 2))
+        for middle in middles
+    ]
+
+
+def render_ours(recording: Path, spans: Sequence[Span], folder: Path) -> Path:
+    """As the command renders them."""
+    from experiments.highlights.rendering.render import render_reel
+
+    render_reel([recording], spans, folder / "ours.mp4")
+    return folder / "ours.mp4"
+
+
+def render_originally(
+    recording: Path,
+    spans: Sequence[Span],
+    folder: Path,
+    on_highlight: Callable[[], object] = lambda: None,
+) -> Path:
+    """One ffmpeg a highlight, whose trim filters throw away all before it; then they are joined.
+
+    The original's presets are slower than those here, which are ours.
+    """
+    for number, (start, end) in enumerate(spans):
+        graph = (
+            f"[0:v]trim=start={start}:end={end},setpts=PTS-STARTPTS[v];"
+            f"[0:a]atrim=start={start}:end={end},asetpts=PTS-STARTPTS[a];"
+            "[v][a]concat=n=1:v=1:a=1[picture][sound]"
+        )
+        outputs = ["-map", "[picture]", "-map", "[sound]", *_REEL_ENCODERS, f"clip{number}.mp4"]
+        inputs = ["-loglevel", "error", "-i", ffmpeg.url(recording)]
+        ffmpeg.run([*inputs, "-filter_complex", graph, *outputs], folder)
+        on_highlight()
+    names = "".join(f"file clip{number}.mp4\n" for number in range(len(spans)))
+    (folder / "list.txt").write_text(names, "ascii")
+    ffmpeg.run(
+        ["-loglevel", "error", "-f", "concat", "-i", "list.txt", "-c", "copy", "joined.mp4"], folder
+    )
+    return folder / "joined.mp4"
+
+
+def _seconds(render: Callable[..., Path], recording: Path, *arguments: object) -> float:
+    with tempfile.TemporaryDirectory(dir=recording.parent) as name:
+        spans, *rest = arguments
+        started = time.perf_counter()
+        render(recording, spans, Path(name), *rest)
+        return time.perf_counter() - started
+
+
+# Scoring a recording: from the file to the CSV, and its two parts alone.
+
+
+BATCH_SIZE = 32
+DEPTH = 18
+_SUM = "both, one after the other"
+_OURS = "ours, file to CSV"
+
+
+def measure_scoring(recording: Path, *, fps: float, rounds: int, threads: Threads) -> list[Row]:
+    """Time all on the same recording."""
+    work = f"scoring at {fps:g} pictures/s, ResNet-{DEPTH}"
+    settings, plain = PictureSettings(fps=fps), runtime.choose_threads("auto")
+    systems = {
+        "bare decoding": Remote(BareDecoding, recording, settings, threads=plain),
+        "bare model": Remote(BareModel, recording, settings, threads=plain),
+        _OURS: Remote(Ours, recording, settings, threads, threads=threads),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in systems}
+    peaks: dict[str, int] = {}
+    try:
+        for _ in tqdm(range(rounds), unit=" rounds", desc="scoring"):
+            for name, system in systems.items():
+                taken, peaks[name] = system.ask("seconds")
+                seconds[name].append(taken)
+    finally:
+        for system in systems.values():
+            system.close()
+    ours = seconds.pop(_OURS)
+    both = [sum(pair) for pair in zip(*seconds.values(), strict=True)]
+    reference = median(both)
+    rows = [row_of(work, name, taken, peak=peaks[name]) for name, taken in seconds.items()]
+    rows.append(row_of(work, _SUM, both))
+    return [*rows, row_of(work, _OURS, ours, reference, peak=peaks[_OURS])]
+
+
+class BareDecoding:
+    """OpenCV as it comes: each frame is decoded, the samples are made small."""
+
+    def __init__(self, recording: Path, settings: PictureSettings) -> None:
+        self._path = str(recording)
+        self._settings = settings
+
+    def seconds(self) -> tuple[float, int]:
+        """What it takes, and the process's peak memory."""
+        import cv2
+
+        assert self._settings.fps is not None
+        size = (self._settings.side, self._settings.side)
+        started, due = time.perf_counter(), 0
+        capture = cv2.VideoCapture(self._path)
+        while capture.grab():
+            if capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 * self._settings.fps >= due:
+                cv2.resize(capture.retrieve()[1], size)
+                due += 1
+        return time.perf_counter() - started, environment.peak_rss_bytes()
+
+
+class BareModel:
+    """The compiled model on as many pictures, which lie in memory."""
+
+    def __init__(self, recording: Path, settings: PictureSettings) -> None:
+        from experiments.media.recording import read_recording, recording_duration
+
+        assert settings.fps is not None
+        duration = recording_duration(read_recording([recording]))
+        self._num_batches = round(duration * settings.fps / BATCH_SIZE)
+        self._scorer = warm_scorer(settings)
+        shape = (BATCH_SIZE, *settings.frame_shape)
+        self._pictures = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+    def seconds(self) -> tuple[float, int]:
+        """What it takes, and the process's peak memory."""
+        started = time.perf_counter()
+        for _ in range(self._num_batches):
+            self._scorer.predict(self._pictures)
+        return time.perf_counter() - started, environment.peak_rss_bytes()
+
+
+class Ours:
+    """What `python -m experiments.highlights run` does until all scores are there."""
+
+    def __init__(self, recording: Path, settings: PictureSettings, threads: Threads) -> None:
+        self._recording = recording
+        self._scorer = warm_scorer(settings)
+        self._threads = threads
+
+    def seconds(self) -> tuple[float, int]:
+        """What it takes, and the process's peak memory."""
+        from experiments.highlights.scoring.kept_scores import KeptScores
+        from experiments.highlights.scoring.scoring_job import ScoringOptions, score_into
+        from experiments.media.recording import read_recording
+
+        options = ScoringOptions(
+            model=Path(),
+            box=None,
+            fps=None,
+            every=None,
+            batch_size=BATCH_SIZE,
+            threads=self._threads,
+            allow_failures=False,
+        )
+        started = time.perf_counter()
+        chunks = read_recording([self._recording])
+        with KeptScores(self._recording.with_name("scored.mp4"), {}) as kept:
+            score_into(kept, chunks, self._scorer, options, say=lambda text: None)
+        return time.perf_counter() - started, environment.peak_rss_bytes()
+
+
+def warm_scorer(settings: PictureSettings) -> Any:
+    """A scorer of random weights that has seen a batch."""
+    from experiments.highlights.scoring.scorer import Scorer
+    from experiments.highlights.scoring.scorer_network import build_scorer
+
+    scorer = Scorer(build_scorer(DEPTH, settings), settings)
+    scorer.predict(np.zeros((BATCH_SIZE, *settings.frame_shape), np.uint8))
+    return scorer
+
+
+# The benchmark's rows and their table.
+
+
+@dataclass(frozen=True)
+class Row:
+    """One system at one work."""
+
+    work: str
+    system: str
+    seconds: float
+    """Median of the rounds."""
+    spread: float | None
+    """(Slowest - fastest round) / median; None for one round."""
+    share: float | None
+    """Of the time of what it is compared with."""
+    peak_rss_bytes: int | None
+    """Of its process, where it has one of its own."""
+
+
+def row_of(
+    work: str,
+    system: str,
+    seconds: Sequence[float],
+    reference: float | None = None,
+    peak: int | None = None,
+) -> Row:
+    """A row of the seconds of all rounds, compared with a reference's."""
+    middle = median(seconds)
+    spread = (max(seconds) - min(seconds)) / middle if len(seconds) > 1 else None
+    return Row(work, system, middle, spread, middle / reference if reference else None, peak)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Markdown; a share is of the row above."""
+    lines = [
+        "| work | system | time | spread | of the above | peak RSS |",
+        "|---|---|--:|--:|--:|--:|",
+    ]
+    for row in rows:
+        cells = [
+            row.work,
+            row.system,
+            formatting.duration(row.seconds),
+            formatting.or_absent(row.spread, lambda value: f"{value:.0%}"),
+            formatting.or_absent(row.share, lambda value: f"{value:.3f}"),
+            formatting.or_absent(row.peak_rss_bytes, formatting.size),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Run the command; returns the exit code."""
+    arguments = parse_arguments(Arguments, prog="python -m experiments.bench_highlights")
+    return carry_out(lambda: run(arguments))
+
+
+if __name__ == "__main__":  # spawned processes import this module too
+    sys.exit(main())

@@ -1,0 +1,679 @@
+"""How fast the Tensor-Train engine trains, beside what it replaces.
+
+    python -m experiments.bench_tt
+
+One training step (forward, backward, Adam) of a TT-GRU with UCF11's modes, 11 classes, on uint8
+frames of 160x120, by each of these, in turn, in one run:
+
+- stepwise: the published code's order of work, `keras.layers.RNN` over the plain cell with its
+  cores contracted one by one inside the time loop, every clip padded to the maximum length;
+- dense: `keras.layers.GRU(256)` on the same 57,600-wide input, padded likewise;
+- engine float32, engine bfloat16: `FrameRNN` over `TTGRU` under each policy.
+
+Each runs in a process of its own, waiting while the others work. Writes a table, results.json and
+speed.png.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import multiprocessing
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+from common.command_line import parse_arguments
+from common.errors import InputError
+from experiments.benchmarks import Remote, carry_out
+from experiments.process import runtime
+from experiments.runs import environment, formatting
+from experiments.runs.directory import write_atomically
+from experiments.runs.plots import DOTS_PER_INCH, LIGHT, Theme
+from experiments.runs.run import require_place
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """How fast the Tensor-Train engine trains, beside the published order of work and dense layers.
+
+    Ratios come from one run: the systems take turns, each in its own process.
+    """
+
+    maxlen: tuple[int, ...] = (200, 450, 900, 1492)
+    """Maximum lengths of clips."""
+    batch_size: tuple[int, ...] = (16, 64)
+    """Clips a batch."""
+    rounds: int = 3
+    """How often each is measured; the median counts."""
+    num_batches: int = 5
+    """Batches of an epoch that are timed, from small to large, with UCF11's lengths."""
+    threads: Annotated[str, tyro.conf.arg(metavar="auto|INTRA,INTER")] = "auto"
+    """Thread pools of the engine. The padded systems always get one intra-op thread a core."""
+    layers: bool = True
+    """Also compare layers of many sizes with Keras's dense ones."""
+    out: Path = Path("runs/bench_tt")
+    """Folder for results.json, table.md and speed.png."""
+
+
+def run(arguments: Arguments) -> None:
+    """Measure and write everything.
+
+    Raises:
+        ValueError, OSError: for a flag or folder that cannot be.
+    """
+    counts = (*arguments.maxlen, *arguments.batch_size, arguments.rounds, arguments.num_batches)
+    if min(counts) < 1:
+        raise InputError("--maxlen, --batch-size, --rounds and --num-batches must be at least 1.")
+    threads = runtime.choose_threads(arguments.threads, workload="tt-train")
+    padded_threads = runtime.choose_threads("auto")
+    require_place(arguments.out)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+
+    cases = [
+        Case(lengths, maxlen, batch_size)
+        for lengths in ("full", "ucf11")
+        for batch_size in arguments.batch_size
+        for maxlen in arguments.maxlen
+    ]
+    workers = start_workers(threads, padded_threads)
+    try:
+        rows = measure(workers, cases, rounds=arguments.rounds, num_batches=arguments.num_batches)
+    finally:
+        for worker in workers.values():
+            worker.close()
+    layer_rows = measure_layers(padded_threads, rounds=arguments.rounds) if arguments.layers else []
+    startup = {system: worker.startup_seconds for system, worker in workers.items()}
+    lines = [
+        f"Engine: {threads}; padded: {padded_threads}. Medians of {arguments.rounds}.",
+        "",
+        table(rows),
+        "",
+        "Start of the process to the end of the first step: "
+        + ", ".join(f"{system} {seconds:.1f} s" for system, seconds in startup.items())
+        + ".",
+    ]
+    lines += ["", layer_table(layer_rows)] if layer_rows else []
+    text = "\n".join(lines) + "\n"
+    result = {
+        "command": sys.argv[1:],
+        "commit": environment.git_commit(),
+        **environment.describe_environment(),
+        "threads": asdict(threads),
+        "padded_threads": asdict(padded_threads),
+        "startup_seconds": startup,
+        "rows": [asdict(row) for row in rows],
+        "layers": [asdict(row) | {"ratio": row.ratio} for row in layer_rows],
+    }
+    write_atomically(arguments.out / "results.json", json.dumps(result, indent=1).encode())
+    write_atomically(arguments.out / "table.md", text.encode())
+    write_atomically(arguments.out / "speed.png", chart_png(rows))
+    print(f"\n{text}\nWritten to {arguments.out}/: results.json, table.md, speed.png")
+
+
+# What is timed: batches of clips, and a training step of each system on them.
+
+
+FRAME_SHAPE = (120, 160, 3)
+MODES = ((8, 20, 20, 18), (4, 4, 4, 4), 4)
+UNITS = 256
+NUM_CLASSES = 11
+TRAINING_CLIPS = 1280  # four fifths of UCF11
+SYSTEMS = ("stepwise", "dense", "engine float32", "engine bfloat16")
+# A loop takes the same time for every step, so that long batches can be counted up from shorter
+# ones: (steps, frames) timed at most. The stepwise loop keeps 0.4 MB a frame for its backward pass,
+# keras.layers.GRU a gradient of the whole kernel, 0.18 GB, for every step.
+_TIMED = {
+    "stepwise": (150, 2400),
+    "dense": (20, 1280),
+    "engine float32": (1492, 14400),
+    "engine bfloat16": (1492, 14400),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kind of batch."""
+
+    lengths: str
+    """"full": every clip is as long as the longest; "ucf11": UCF11's distribution."""
+    maxlen: int
+    batch_size: int
+
+
+def clip_lengths(case: Case, num_clips: int = TRAINING_CLIPS) -> np.ndarray:
+    """Frames of so many clips. UCF11's are about 200 on average, 900 at most: drawn from a gamma
+    distribution of that mean."""
+    if case.lengths == "full":
+        return np.full(num_clips, case.maxlen)
+    lengths = np.random.default_rng(0).gamma(3.2, 62.0, num_clips)
+    return np.minimum(np.clip(lengths, 30, 900).astype(int), case.maxlen)
+
+
+def sample_batches(case: Case, num_batches: int) -> list[np.ndarray]:
+    """Lengths of the clips of a few batches, as training would see them."""
+    from preprocess.batches.pipeline import plan_batches
+
+    lengths = clip_lengths(case)
+    rng = np.random.default_rng(1)
+    plan = plan_batches(lengths, np.arange(len(lengths)), case.batch_size, rng=rng)
+    plan = sorted(plan, key=lambda batch: lengths[batch].sum())
+    middles = (np.arange(num_batches) + 0.5) * len(plan) / num_batches
+    return [lengths[plan[int(middle)]] for middle in middles]
+
+
+def timed_lengths(system: str, case: Case, lengths: np.ndarray) -> np.ndarray:
+    """The lengths a system really computes on: padded ones all alike, and no more than timed."""
+    if not system.startswith("engine"):
+        lengths = np.full(len(lengths), case.maxlen)
+    steps, frames = _TIMED[system]
+    return np.minimum(lengths, min(steps, frames // len(lengths)))
+
+
+def build_step(system: str) -> Callable:
+    """A function (frames uint8 (N, 120, 160, 3), lengths int32 (B,)) -> loss that trains once."""
+    import keras
+    import tensorflow as tf
+
+    policy = "mixed_bfloat16" if system.endswith("bfloat16") else "float32"
+    state_of = _engine(policy) if system.startswith("engine") else _padded(system)
+    head = keras.layers.Dense(NUM_CLASSES, dtype="float32")
+    head.build((None, UNITS))
+    optimizer = keras.optimizers.Adam(1e-4)
+    variables = [*state_of.layer.trainable_variables, *head.trainable_variables]
+    optimizer.build(variables)
+
+    @tf.function(reduce_retracing=True)
+    def step(frames, lengths):
+        labels = tf.range(tf.size(lengths)) % NUM_CLASSES
+        with tf.GradientTape() as tape:
+            scores = head(state_of(frames, lengths))
+            loss = tf.reduce_mean(
+                keras.losses.sparse_categorical_crossentropy(labels, scores, from_logits=True)
+            )
+        optimizer.apply(tape.gradient(loss, variables), variables)
+        return loss
+
+    return step
+
+
+class _State:
+    """(frames, lengths) -> the last state of every clip, and the layer that gives it."""
+
+    def __init__(self, layer, call: Callable) -> None:
+        self.layer = layer
+        self._call = call
+
+    def __call__(self, frames, lengths):
+        return self._call(frames, lengths)
+
+
+def _engine(policy: str) -> _State:
+    from ttrnn import TTGRU
+    from ttrnn.frames import FrameRNN
+
+    layer = FrameRNN(TTGRU(*MODES, recurrent_dropout=0.25, dtype=policy), dtype=policy)
+    layer.build((None, *FRAME_SHAPE))
+    return _State(layer, lambda frames, lengths: layer(frames, lengths, training=True))
+
+
+def _padded(system: str) -> _State:
+    import keras
+    import tensorflow as tf
+
+    from ttrnn import TTGRUCell
+
+    if system == "dense":
+        layer = keras.layers.GRU(UNITS, reset_after=False, recurrent_dropout=0.25)
+    else:
+        layer = keras.layers.RNN(published_cell(TTGRUCell)(*MODES, recurrent_dropout=0.25))
+    features = int(np.prod(FRAME_SHAPE))
+    layer.build((None, None, features))
+
+    def call(frames, lengths):  # all lengths are alike
+        pixels = tf.reshape(tf.cast(frames, tf.float32) - 128, (tf.size(lengths), -1, features))
+        return layer(pixels, training=True)
+
+    return _State(layer, call)
+
+
+def published_cell(cell_class: type) -> type:
+    """A cell that contracts its cores as the published code does: one by one, last to first."""
+    from keras import ops
+
+    class PublishedCell(cell_class):
+        def project(self, inputs, *, training=False):
+            state, after = inputs, 1
+            for core in reversed(self.cores):
+                rank, m, n, rank_next = core.shape
+                kernel = ops.reshape(ops.transpose(core, (1, 3, 0, 2)), (m * rank_next, rank * n))
+                state = ops.reshape(state, (-1, m * rank_next, after))
+                state = ops.reshape(ops.transpose(state, (0, 2, 1)), (-1, m * rank_next))
+                state = ops.reshape(ops.matmul(state, kernel), (-1, after, rank * n))
+                state = ops.transpose(state, (0, 2, 1))
+                after *= n
+            return ops.reshape(state, (-1, after)) + self.bias
+
+    return PublishedCell
+
+
+# A process that holds one system and times it when asked.
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One training step."""
+
+    seconds: float
+    num_frames: int
+    """Frames computed on, padding included."""
+    peak_rss_bytes: int
+    """Of the process so far."""
+
+
+class Worker(Remote):
+    """A system in its own process; its methods wait for the answer.
+
+    Args:
+        system: one of `SYSTEMS`.
+        threads: TensorFlow's pools there.
+    """
+
+    def __init__(self, system: str, threads: runtime.Threads) -> None:
+        started = time.perf_counter()
+        super().__init__(_Bench, system, threads=threads)
+        self.ask("time", Case("full", 200, 16), np.full(16, 200))
+        self.startup_seconds = time.perf_counter() - started
+        """From starting the process to the end of its first step, imports included."""
+
+
+class _Bench:
+    """What a worker can be asked."""
+
+    def __init__(self, system: str) -> None:
+        self._system = system
+        self._step = build_step(system)
+        self._frames: Any = None
+
+    def time(self, case: Case, lengths: np.ndarray) -> Timing:
+        """A training step on a batch of these lengths."""
+        import tensorflow as tf
+
+        lengths = timed_lengths(self._system, case, lengths).astype(np.int32)
+        num_frames = int(lengths.sum())
+        if self._frames is None or len(self._frames) < num_frames:
+            self._frames = None  # freed before the next is made
+            some = np.random.default_rng(0).integers(0, 256, (100, *FRAME_SHAPE), np.uint8)
+            self._frames = tf.tile(some, (math.ceil(num_frames / 100), 1, 1, 1))
+        batch = self._frames[:num_frames], tf.constant(lengths)
+        started = time.perf_counter()
+        float(self._step(*batch))
+        seconds = time.perf_counter() - started
+        return Timing(seconds, int(lengths.sum()), environment.peak_rss_bytes())
+
+    def batches(self, case: Case, num_batches: int) -> list[np.ndarray]:
+        """Lengths of the clips of a few batches of an epoch."""
+        return sample_batches(case, num_batches)
+
+    def matmul_flops(self, dtype: str, size: int = 2048) -> float:
+        """Operations a second of one large matrix product: the peak to compare with."""
+        import tensorflow as tf
+
+        matrix = tf.cast(tf.random.stateless_normal((size, size), (0, 0)), dtype)
+        tf.matmul(matrix, matrix)
+        started = time.perf_counter()
+        for _ in range(5):
+            float(tf.cast(tf.matmul(matrix, matrix)[0, 0], tf.float32))
+        return 5 * 2 * size**3 / (time.perf_counter() - started)
+
+    def projection_flops(self, dtype: str, num_frames: int = 3200) -> float:
+        """Operations a second of the product with the tensor train, forward and backward.
+
+        The time includes making pixels of bytes, twice; the operations are the matrix products'.
+        """
+        import tensorflow as tf
+
+        from ttrnn import TTGRUCell
+        from ttrnn.engine.contraction import core_shapes_of, plan
+        from ttrnn.engine.projection import project
+
+        cell = TTGRUCell(*MODES)
+        size = int(np.prod(FRAME_SHAPE))
+        cell.build((None, size))
+        frames = np.random.default_rng(0).integers(0, 256, (num_frames, size), np.uint8)
+        upstream = tf.cast(tf.random.stateless_normal((num_frames, 3 * cell.units), (0, 0)), dtype)
+
+        @tf.function
+        def gradients(frames):
+            with tf.GradientTape() as tape:
+                product = project(frames, cell.cores, dtype=dtype)
+            return tape.gradient(product, cell.cores, output_gradients=upstream)
+
+        frames = tf.constant(frames)
+        gradients(frames)
+        started = time.perf_counter()
+        gradients(frames)[0].numpy()
+        seconds = time.perf_counter() - started
+        chosen = plan(core_shapes_of(cell.cores), num_frames, dtype)
+        return num_frames * chosen.training_flops / seconds
+
+
+# The measurements: every system in turn, several times, medians.
+
+
+@dataclass(frozen=True)
+class Row:
+    """One system on one case."""
+
+    system: str
+    lengths: str
+    maxlen: int
+    batch_size: int
+    frames_per_second: float | None
+    """Frames of clips, padding not counted; None where it failed."""
+    ratio: float | None
+    """To the stepwise reference."""
+    spread: float | None
+    """(Slowest - fastest round) / median."""
+    epoch_seconds: float | None
+    """Of 1,280 training clips."""
+    peak_rss_bytes: int | None
+    """Of the process up to here."""
+    projection_gflops: float | None
+    """Of the product with the tensor train, forward and backward."""
+    peak_share: float | None
+    """Of a 2048 x 2048 x 2048 product in the same type."""
+    failure: str = ""
+
+
+def start_workers(threads: runtime.Threads, padded_threads: runtime.Threads) -> dict[str, Worker]:
+    """One process a system."""
+    runtime.hush()  # before the processes unpickle anything
+    return {
+        system: Worker(system, threads if system.startswith("engine") else padded_threads)
+        for system in SYSTEMS
+    }
+
+
+def measure(
+    workers: dict[str, Worker], cases: list[Case], *, rounds: int, num_batches: int
+) -> list[Row]:
+    """Every system on every case."""
+    products = _products(workers, rounds)
+    rows = []
+    for case in tqdm(cases, unit="case", desc="training steps"):
+        batches = next(iter(workers.values())).ask(
+            "batches", case, 1 if case.lengths == "full" else num_batches
+        )
+        epochs: dict[str, list[float]] = {system: [] for system in workers}
+        peaks, failures = {}, {}
+        for round_number in range(rounds + 1):  # the first one compiles
+            for system, worker in workers.items():
+                if system in failures:
+                    continue
+                try:
+                    seconds, peaks[system] = _epoch_seconds(worker, system, case, batches)
+                except RuntimeError as error:
+                    failures[system] = str(error)
+                    continue
+                if round_number:
+                    epochs[system].append(seconds)
+        reference = median(epochs["stepwise"]) if epochs.get("stepwise") else None
+        for system in workers:
+            rows.append(_row(system, case, epochs[system], reference, peaks, products, failures))
+    return rows
+
+
+def _epoch_seconds(
+    worker: Worker, system: str, case: Case, batches: list[np.ndarray]
+) -> tuple[float, int]:
+    """What an epoch takes by these batches, and the process's peak memory."""
+    if not system.startswith("engine"):  # every padded batch is like every other
+        timing = worker.ask("time", case, batches[0])
+        frames = TRAINING_CLIPS * case.maxlen
+        return timing.seconds / timing.num_frames * frames, timing.peak_rss_bytes
+    timings = [worker.ask("time", case, batch) for batch in batches]
+    seconds = sum(timing.seconds for timing in timings)
+    frames = clip_lengths(case).sum() / sum(timing.num_frames for timing in timings)
+    return seconds * frames, timings[-1].peak_rss_bytes
+
+
+def _products(workers: dict[str, Worker], rounds: int) -> dict[str, tuple[float, float]]:
+    """GFLOP/s of each engine's projection, and its share of the peak."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for _ in range(rounds):
+        for system, worker in workers.items():
+            if system.startswith("engine"):
+                dtype = system.split()[1]
+                # the peak with threads that share one product
+                peak = workers["stepwise"].ask("matmul_flops", dtype)
+                pair = worker.ask("projection_flops", dtype), peak
+                found.setdefault(system, []).append(pair)
+    return {
+        system: (
+            median(mine for mine, _ in pairs) / 1e9,
+            median(mine / peak for mine, peak in pairs),
+        )
+        for system, pairs in found.items()
+    }
+
+
+def _row(system, case: Case, epochs, reference, peaks, products, failures) -> Row:
+    gflops, share = products.get(system, (None, None))
+    seconds = median(epochs) if epochs else None
+    return Row(
+        system=system,
+        lengths=case.lengths,
+        maxlen=case.maxlen,
+        batch_size=case.batch_size,
+        frames_per_second=None if seconds is None else float(clip_lengths(case).sum()) / seconds,
+        ratio=None if seconds is None or reference is None else reference / seconds,
+        spread=None if seconds is None else (max(epochs) - min(epochs)) / seconds,
+        epoch_seconds=seconds,
+        peak_rss_bytes=peaks.get(system),
+        projection_gflops=gflops,
+        peak_share=share,
+        failure=failures.get(system, ""),
+    )
+
+
+# Layers of many sizes beside Keras's dense ones: is a tensor train ever the slower?
+
+
+# (features, units), with the modes of each and the rank
+_SIZES = {
+    (256, 256): ((4, 8, 8), (4, 8, 8), 4),
+    (512, 512): ((8, 8, 8), (8, 8, 8), 4),
+    (1024, 1024): ((8, 8, 16), (8, 8, 16), 4),
+    (4096, 1024): ((16, 16, 16), (8, 8, 16), 4),
+    (4096, 4096): ((16, 16, 16), (16, 16, 16), 4),
+    (57600, 256): ((8, 20, 20, 18), (4, 4, 4, 4), 4),
+}
+_STEPS = 50
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """A training step of two layers on the same input."""
+
+    layer: str
+    features: int
+    units: int
+    batch: str
+    dense_milliseconds: float
+    tt_milliseconds: float
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster the tensor train is."""
+        return self.dense_milliseconds / self.tt_milliseconds
+
+
+def measure_layers(threads: runtime.Threads, *, rounds: int) -> list[LayerRow]:
+    """Both layers in turn, in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(_measure, (threads, rounds))
+
+
+def _measure(threads: runtime.Threads, rounds: int) -> list[LayerRow]:
+    runtime.configure(threads, seed=0)
+    rows = []
+    for (features, units), modes in _SIZES.items():
+        for layer, shape, batch in (
+            ("TTGRU", (16, _STEPS, features), f"16 x {_STEPS} steps"),
+            ("TTDense", (16, features), "16"),
+            ("TTDense", (1024, features), "1,024"),
+        ):
+            dense, ours = _steps(layer, shape, units, modes)
+            times: tuple[list[float], list[float]] = ([], [])
+            for _ in range(rounds):
+                for step, taken in zip((dense, ours), times, strict=True):
+                    taken.append(_milliseconds(step))
+            rows.append(LayerRow(layer, features, units, batch, *map(median, times)))
+    return rows
+
+
+def _milliseconds(step) -> float:
+    repeats, started = 0, time.perf_counter()
+    while time.perf_counter() - started < 0.2:
+        step()
+        repeats += 1
+    return 1e3 * (time.perf_counter() - started) / repeats
+
+
+def _steps(layer: str, shape: tuple[int, ...], units: int, modes: tuple):
+    """A compiled training step with Adam of the dense layer and of ours, both run once."""
+    import keras
+    import tensorflow as tf
+
+    import ttrnn
+
+    pairs: dict[str, tuple[Callable[[], Any], ...]] = {
+        "TTGRU": (lambda: keras.layers.GRU(units, reset_after=False), lambda: ttrnn.TTGRU(*modes)),
+        "TTDense": (lambda: keras.layers.Dense(units), lambda: ttrnn.TTDense(*modes)),
+    }
+    inputs = tf.random.stateless_normal(shape, (0, 0))
+    steps = []
+    for make in pairs[layer]:
+        made = make()
+        made.build(shape)
+        optimizer = keras.optimizers.Adam(1e-4)
+        optimizer.build(made.trainable_variables)
+
+        def step(made=made, optimizer=optimizer):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean(made(inputs) ** 2)
+            optimizer.apply(tape.gradient(loss, made.trainable_variables), made.trainable_variables)
+            return loss
+
+        compiled = tf.function(step)
+        compiled()
+        compiled()
+        steps.append(lambda compiled=compiled: float(compiled()))
+    return steps
+
+
+# The benchmark's table and chart.
+
+
+_COLUMNS = (
+    "lengths", "maxlen", "batch", "system", "frames/s", "ratio", "spread", "epoch s", "peak RSS",
+    "GFLOP/s", "of peak",
+)  # fmt: skip
+
+
+def table(rows: list[Row]) -> str:
+    """Markdown; the ratio is to the stepwise reference on the same batch."""
+    lines = [f"| {' | '.join(_COLUMNS)} |", "|---|--:|--:|---|" + "--:|" * (len(_COLUMNS) - 4)]
+    for row in rows:
+        cells = [
+            row.lengths,
+            formatting.count(row.maxlen),
+            str(row.batch_size),
+            row.system + (f" (failed: {row.failure})" if row.failure else ""),
+            formatting.or_absent(row.frames_per_second, formatting.count),
+            formatting.or_absent(row.ratio, lambda x: f"{x:.2f}x"),
+            formatting.or_absent(row.spread, lambda x: f"{x:.0%}"),
+            formatting.or_absent(row.epoch_seconds, lambda x: f"{x:,.1f}"),
+            formatting.or_absent(row.peak_rss_bytes, lambda x: f"{x / 1e9:.2f} GB"),
+            formatting.or_absent(row.projection_gflops, formatting.count),
+            formatting.or_absent(row.peak_share, lambda x: f"{x:.0%}"),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def layer_table(rows: list[LayerRow]) -> str:
+    """Markdown; milliseconds of a training step."""
+    lines = [
+        "| layer | features | units | batch | dense ms | tensor train ms | times faster |",
+        "|---|--:|--:|---|--:|--:|--:|",
+    ]
+    lines += [
+        f"| {row.layer} | {row.features:,} | {row.units:,} | {row.batch} | "
+        f"{row.dense_milliseconds:,.2f} | {row.tt_milliseconds:,.2f} | {row.ratio:.2f} |"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def chart_png(rows: list[Row], *, theme: Theme = LIGHT) -> bytes:
+    """Seconds an epoch by maximum length, a panel a batch size, UCF11's lengths; logarithmic."""
+    from matplotlib.figure import Figure
+
+    rows = [row for row in rows if row.lengths == "ucf11"] or rows
+    sizes = sorted({row.batch_size for row in rows})
+    figure = Figure(figsize=(5 * len(sizes), 4), dpi=DOTS_PER_INCH, layout="constrained")
+    figure.set_facecolor(theme.background)
+    colours = (theme.validation, theme.grid, theme.train, theme.accent)
+    for axes, size in zip(
+        figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0], sizes, strict=True
+    ):
+        lengths = sorted({row.maxlen for row in rows})
+        for k, system in enumerate(SYSTEMS):
+            for place, maxlen in enumerate(lengths):
+                seconds = next(
+                    row.epoch_seconds
+                    for row in rows
+                    if (row.system, row.maxlen, row.batch_size) == (system, maxlen, size)
+                )
+                if seconds is None:
+                    continue
+                bar = axes.bar(
+                    place + (k - 1.5) * 0.21,
+                    seconds,
+                    width=0.2,
+                    color=colours[k],
+                    label=system if place == 0 else None,
+                )
+                axes.bar_label(bar, fmt="{:,.0f}", fontsize=6, padding=1, color=theme.text)
+        axes.set_yscale("log")
+        axes.set_xticks(range(len(lengths)), [f"L{maxlen}" for maxlen in lengths])
+        axes.set_title(f"batch {size}", color=theme.text)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("seconds an epoch of 1,280 clips")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center",
+                  ncols=len(SYSTEMS), frameon=False, fontsize=8)  # fmt: skip
+    content = io.BytesIO()
+    figure.savefig(content, format="png", facecolor=theme.background)
+    return content.getvalue()
+
+
+def main() -> int:
+    """Run the command; returns the exit code."""
+    arguments = parse_arguments(Arguments, prog="python -m experiments.bench_tt")
+    return carry_out(lambda: run(arguments))
+
+
+if __name__ == "__main__":  # spawned processes import this module too
+    sys.exit(main())

@@ -1,0 +1,412 @@
+"""UCF101's models: stored features against computing them anew, the input's share, PyTorch.
+
+    python -m experiments.bench_ucf101
+
+In one run, on clips of the built-in set:
+
+- epochs of the head of resnet-crnn on stored features, and of the whole model that runs its frozen
+  ResNet over the frames again;
+- epochs of crnn and conv3d with the recipe `tuned`, and how long of them is spent waiting for data;
+- steps of training and inference of crnn and conv3d on a batch in memory, at the original's sizes
+  and at ours, and of the same networks in PyTorch.
+
+Each system lives in a process of its own; they take turns, round by round, and medians count.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from common.command_line import parse_arguments
+from common.errors import InputError
+from experiments.benchmarks import Remote, carry_out, keep_results, with_peers
+from experiments.process import runtime
+from experiments.process.runtime import Threads
+from experiments.runs import environment, formatting
+from experiments.runs.run import require_place
+from experiments.ucf101 import arguments as ucf101
+from experiments.ucf101.recipes import ModelName, Recipe, recipe_for
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Clips a second of the UCF101 models."""
+
+    clips: int = 48
+    """Clips of an epoch."""
+    depth: Literal[18, 34, 50, 101, 152] = 152
+    """Of the frozen ResNet."""
+    rounds: int = 3
+    """How often each is timed; the median counts."""
+    threads: str = "auto"
+    """TensorFlow's pools: auto, or INTRA,INTER. PyTorch has as many threads as cores."""
+    torch: bool = True
+    """Whether to run PyTorch; pip install -e '.[benchmark]' first."""
+    out: Path = Path("runs/bench_ucf101")
+    """Folder for table.md and results.json."""
+
+
+def run(arguments: Arguments) -> None:
+    """Measure, print and keep the table.
+
+    Raises:
+        ValueError, OSError, RuntimeError: for a flag or folder that cannot be, or a system that
+            failed.
+    """
+    if arguments.clips < 2 or arguments.rounds < 1:
+        raise InputError("--clips must be at least 2, and --rounds at least 1.")
+    threads = runtime.choose_threads(arguments.threads)
+    require_place(arguments.out)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    runtime.hush()
+
+    with tempfile.TemporaryDirectory(prefix="bench-ucf101-") as scratch:
+        rows = measure(
+            Path(scratch),
+            threads,
+            num_clips=arguments.clips,
+            depth=arguments.depth,
+            rounds=arguments.rounds,
+            torch=with_peers(arguments.torch, "torch"),
+        )
+    keep_results(
+        arguments.out,
+        rows,
+        table=table(rows),
+        circumstances=f"{arguments.clips} clips an epoch; medians of {arguments.rounds} rounds",
+        threads=threads,
+    )
+
+
+# The systems in turn, and the table of what they gave.
+
+
+System = Callable[[], Remote]
+
+# frames, height and width, and the batch: the original's, and those of the recipe `tuned`
+_SIZES = {"original": ((28, 256, 342), 4), "tuned": ((16, 112, 112), 16)}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One system at one work."""
+
+    work: str
+    system: str
+    clips_per_second: float
+    """Median of the rounds."""
+    spread: float | None
+    """(Fastest - slowest round) / median; None for one round."""
+    ratio: float | None
+    """To the first system of the work."""
+    waiting_share: float | None
+    """Of an epoch, waiting for data."""
+    peak_rss_bytes: int
+
+
+def measure(
+    scratch: Path, threads: Threads, *, num_clips: int, depth: int, rounds: int, torch: bool
+) -> list[Row]:
+    """Time all, one kind of work after the other; the systems of a kind take turns."""
+    epochs = partial(_epochs, scratch, threads, num_clips=num_clips)
+    work = {
+        f"epoch of resnet{depth}-crnn, original recipe": epochs(
+            "resnet-crnn", "original", depth=depth
+        ),
+        "epoch of crnn, tuned recipe": epochs("crnn", "tuned"),
+        "epoch of conv3d, tuned recipe": epochs("conv3d", "tuned"),
+    }
+    for model, training, size in product(("crnn", "conv3d"), (True, False), _SIZES):
+        shape, batch_size = _SIZES[size]
+        fits = (model, training, size) != ("conv3d", True, "original")  # 11 GB more
+        what = "training" if training else "inference"
+        name = f"{what} of {model}, {size} sizes, batch {batch_size}"
+        work[name] = _steps(
+            (model, shape, batch_size, training), threads, bfloat16=fits, torch=torch
+        )
+    return [row for name, systems in work.items() for row in _in_turn(name, systems, rounds)]
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Markdown."""
+    lines = [
+        "| work | system | clips/s | spread | of the first | waiting for data | peak RSS |",
+        "|---|---|--:|--:|--:|--:|--:|",
+    ]
+    for row in rows:
+        cells = [
+            *(row.work, row.system, f"{row.clips_per_second:.2f}"),
+            formatting.or_absent(row.spread, lambda value: f"{value:.0%}"),
+            formatting.or_absent(row.ratio, lambda value: f"{value:.2f}"),
+            formatting.or_absent(row.waiting_share, lambda value: f"{value:.0%}"),
+            formatting.size(row.peak_rss_bytes),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _in_turn(work: str, systems: dict[str, System], rounds: int) -> list[Row]:
+    """Time the systems of one work, round by round."""
+    made = {name: make() for name, make in systems.items()}
+    taken: dict[str, list[Measured]] = {name: [] for name in systems}
+    try:
+        for _ in tqdm(range(rounds), unit=" rounds", desc=work):
+            for name, system in made.items():
+                taken[name].append(system.ask("measure"))
+    finally:
+        for system in made.values():
+            system.close()
+    reference = median(rate for rate, *_ in taken[next(iter(systems))])
+    return [_row(work, name, found, reference) for name, found in taken.items()]
+
+
+def _row(work: str, system: str, found: list[Measured], reference: float) -> Row:
+    rates = [rate for rate, *_ in found]
+    middle, waiting = median(rates), median(share for *_, share in found)
+    return Row(
+        work,
+        system,
+        middle,
+        (max(rates) - min(rates)) / middle if len(rates) > 1 else None,
+        middle / reference,
+        waiting if work.startswith("epoch") else None,
+        max(peak for _, peak, _ in found),
+    )
+
+
+def _steps(arguments: tuple, threads: Threads, *, bfloat16: bool, torch: bool) -> dict[str, System]:
+    """Ours and PyTorch on a batch in memory."""
+    ours = partial(Remote, KerasSteps, *arguments)
+    systems: dict[str, System] = {"ours": partial(ours, threads=threads)}
+    if bfloat16:
+        systems["ours, bfloat16"] = partial(ours, "mixed_bfloat16", threads=threads)
+    if torch:
+        systems["PyTorch"] = partial(Remote, TorchSteps, *arguments, threads=threads)
+    return systems
+
+
+def _epochs(
+    scratch: Path,
+    threads: Threads,
+    model: ModelName,
+    recipe_name: str,
+    *,
+    num_clips: int,
+    depth: int | None = None,
+) -> dict[str, System]:
+    """Epochs of a model of the job; of one with a ResNet also without stored features."""
+    recipe = recipe_for(recipe_name, model, varlen=False)
+    shards = _extract(scratch, recipe, num_clips)
+    arguments = ucf101.Arguments(
+        model=model,
+        shards=shards,
+        depth=depth,  # type: ignore[arg-type]
+        weights=ucf101.RANDOM_WEIGHTS if depth else None,
+    )
+    make = partial(Remote, Epochs, arguments, recipe, scratch, threads=threads)
+    if depth is None:
+        return {"ours": make}
+    anew = partial(Remote, Epochs, arguments, recipe, scratch, True, threads=threads)
+    return {"features stored": make, "features computed anew": anew}
+
+
+def _extract(scratch: Path, recipe: Recipe, num_clips: int) -> Path:
+    """Shards of so many clips of the built-in set, as the recipe wants them."""
+    from preprocess.extraction.extract import extract
+    from preprocess.sources.synthetic import render_dataset
+
+    videos = scratch / "videos"
+    if not videos.exists():
+        render_dataset(videos, groups_per_class=1, clips_per_group=math.ceil(num_clips / 11))
+        clips = sorted(videos.rglob("*.mpg"))
+        for surplus in clips[num_clips:]:
+            surplus.unlink()
+    settings = recipe.settings()
+    shards = scratch / "-".join(map(str, (*settings.size, settings.stride, settings.max_frames)))
+    if not shards.exists():
+        extract(videos, shards, settings)
+    return shards
+
+
+# What is measured. Each system lives in a process of its own, and says how fast it is.
+
+
+NUM_CLASSES = 101
+NUM_STEPS = 3
+_SEED = 0
+
+Measured = tuple[float, int, float]
+"""Clips a second, the process's peak memory in bytes, share of the time spent waiting for data."""
+
+
+class Epochs:
+    """Training epochs of a model of the UCF101 job, from shards to weights.
+
+    Args:
+        arguments: of the job, with shards.
+        recipe: of the job.
+        scratch: takes the features that are computed; they are, before anything is timed.
+        recomputed: put the frozen ResNet into the model, which then sees pixels.
+    """
+
+    def __init__(
+        self, arguments: ucf101.Arguments, recipe: Recipe, scratch: Path, recomputed: bool = False
+    ) -> None:
+        from experiments.ucf101.models import Ucf101Model
+        from preprocess import open_shards
+        from preprocess.sources.splits import Split
+
+        assert arguments.shards is not None
+        shards = open_shards(arguments.shards.resolve())
+        os.chdir(scratch)
+        self._clips = np.arange(len(shards))
+        split = Split(self._clips, self._clips, self._clips)
+        made = Ucf101Model(arguments, recipe, shards, split, store_features=not recomputed)
+        self._classifier, self._batches = made.classifier(), made.batches()
+        self._epoch = 0
+        for inputs, labels in self._batches.shuffled(self._clips[: recipe.batch_size], 0):
+            self._classifier.train_batch(inputs, labels)  # compiles
+
+    def measure(self) -> Measured:
+        """One epoch."""
+        self._epoch += 1
+        started = asked = time.perf_counter()
+        waited = 0.0
+        for inputs, labels in self._batches.shuffled(self._clips, self._epoch):
+            waited += time.perf_counter() - asked
+            self._classifier.train_batch(inputs, labels)
+            asked = time.perf_counter()
+        seconds = time.perf_counter() - started
+        return len(self._clips) / seconds, environment.peak_rss_bytes(), waited / seconds
+
+
+class KerasSteps:
+    """Training or inference of our model on one batch that lies in memory.
+
+    Args:
+        model: conv3d or crnn.
+        shape: frames, height and width of a clip.
+        batch_size: clips.
+        training: steps of Adam, or predictions.
+        policy: of the layers.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        shape: tuple[int, int, int],
+        batch_size: int,
+        training: bool,
+        policy: str = "float32",
+    ) -> None:
+        import keras
+        import tensorflow as tf
+
+        from experiments.training.step import Classifier
+        from ttrnn.models import build_conv3d, build_crnn
+
+        num_frames, height, width = shape
+        size: dict[str, Any] = {"height": height, "width": width, "dtype": policy}
+        if model == "conv3d":
+            built = build_conv3d(NUM_CLASSES, num_frames=num_frames, **size)
+        else:
+            built = build_crnn(NUM_CLASSES, **size)
+        self._classifier = Classifier(built, keras.optimizers.Adam(1e-4) if training else None)
+        frames, labels = batch(shape, batch_size)
+        lengths = tf.fill((batch_size,), num_frames)
+        self._inputs = {"frames": tf.constant(frames), "num_frames": lengths}
+        self._labels = tf.constant(labels)
+        self._num_clips = batch_size
+        self._step()
+
+    def measure(self) -> Measured:
+        """Some steps."""
+        started = time.perf_counter()
+        for _ in range(NUM_STEPS):
+            self._step()
+        rate = NUM_STEPS * self._num_clips / (time.perf_counter() - started)
+        return rate, environment.peak_rss_bytes(), 0.0
+
+    def _step(self) -> None:
+        if self._classifier.optimizer is None:
+            self._classifier.predict([(self._inputs, self._labels)])
+        else:
+            self._classifier.train_batch(self._inputs, self._labels)
+
+
+class TorchSteps:
+    """The same in PyTorch, with the arguments of `KerasSteps`, less the policy."""
+
+    def __init__(
+        self, model: str, shape: tuple[int, int, int], batch_size: int, training: bool
+    ) -> None:
+        import torch
+
+        from experiments import bench_ucf101_torch as torch_models
+
+        torch.manual_seed(_SEED)
+        self._torch = torch
+        if model == "conv3d":
+            self._net: Any = torch_models.Conv3D(*shape, NUM_CLASSES)
+        else:
+            self._net = torch_models.Crnn(*shape[1:], NUM_CLASSES)
+        self._net.train(training)
+        self._optimizer = torch.optim.Adam(self._net.parameters(), 1e-4) if training else None
+        frames, labels = batch(shape, batch_size)
+        clips = torch.from_numpy(frames).reshape(batch_size, *shape[:1], *frames.shape[1:])
+        channels = 1 if model == "conv3d" else 3
+        self._pixels = clips[..., :channels].permute(0, 1, 4, 2, 3).contiguous()  # (B, T, C, H, W)
+        self._is_conv3d = model == "conv3d"
+        self._labels = torch.from_numpy(labels).long()
+        self._step()
+
+    def measure(self) -> Measured:
+        """Some steps."""
+        started = time.perf_counter()
+        for _ in range(NUM_STEPS):
+            self._step()
+        rate = NUM_STEPS * len(self._labels) / (time.perf_counter() - started)
+        return rate, environment.peak_rss_bytes(), 0.0
+
+    def _step(self) -> None:
+        clips = (self._pixels.float() / 255 - 0.45) / 0.225
+        if self._is_conv3d:
+            clips = clips.transpose(1, 2)  # (B, C, T, H, W)
+        if self._optimizer is None:
+            with self._torch.inference_mode():
+                self._net(clips).softmax(dim=1).numpy()
+            return
+        self._optimizer.zero_grad()
+        self._torch.nn.functional.cross_entropy(self._net(clips), self._labels).backward()
+        self._optimizer.step()
+
+
+def batch(shape: tuple[int, int, int], batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Frames uint8 (batch * frames, height, width, 3) and labels int32 (batch,)."""
+    rng = np.random.default_rng(_SEED)
+    frames = rng.integers(0, 256, (batch_size * shape[0], *shape[1:], 3), np.uint8)
+    return frames, rng.integers(0, NUM_CLASSES, batch_size).astype(np.int32)
+
+
+def main() -> int:
+    """Run the command; returns the exit code."""
+    arguments = parse_arguments(Arguments, prog="python -m experiments.bench_ucf101")
+    return carry_out(lambda: run(arguments))
+
+
+if __name__ == "__main__":  # spawned processes import this module too
+    sys.exit(main())
