@@ -14,8 +14,8 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
-from experiments.results.markdown import table, text
 from experiments.runs.environment import describe_environment, git_commit
+from experiments.runs.formatting import markdown_table, text
 
 DOCS = Path(__file__).parents[1] / "docs"
 FIELDS = ("date", "commit", "machine", "command", "kind", "subject", "seconds", "figures", "note")
@@ -83,7 +83,7 @@ def _table(rows: Sequence[Mapping[str, str]]) -> str:
         ]
         for row, found in zip(rows, figures, strict=True)
     ]
-    return table(["", *heads, "took", "command", "commit", "note"], body)
+    return markdown_table(["", *heads, "took", "command", "commit", "note"], body)
 
 
 def main() -> int:

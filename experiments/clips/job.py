@@ -18,9 +18,9 @@ from numpy.typing import ArrayLike
 from experiments.clips.evaluation import load_classifier, predict_clips, scores
 from experiments.clips.model import keep_model
 from experiments.clips.viewed_model import Seen
-from experiments.results import append_record, write_result
 from experiments.runs.directory import write_predictions
 from experiments.runs.history import History
+from experiments.runs.records import append_record, write_result
 from experiments.runs.report import write_report
 from experiments.runs.run import RECORDS
 from experiments.training.loop import NextRate, Stop, train

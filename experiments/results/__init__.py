@@ -1,4 +1,4 @@
-"""A run's result.json, and the pages made from all recorded results.
+"""The pages made from all recorded results.
 
 python -m experiments.results           # docs/results.md and README.md's block, from the CSV
 python -m experiments.results --check   # exit 1 if either is stale
@@ -6,28 +6,15 @@ python -m experiments.results --check   # exit 1 if either is stale
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from common.command_line import parse_arguments
 from experiments.process.command import run_command
 from experiments.runs.directory import write_atomically
-from experiments.runs.environment import describe_environment, git_commit, peak_rss_bytes
-from experiments.runs.records import FIELDS, append_record, plain, read_records, refuse_unknown
-
-__all__ = [
-    "append_record",
-    "describe_environment",
-    "git_commit",
-    "peak_rss_bytes",
-    "read_records",
-    "write_result",
-]
+from experiments.runs.records import read_records
 
 
 @dataclass
@@ -42,26 +29,6 @@ class Arguments:
     """The page to write."""
     readme: Path = Path("README.md")
     """Its block between <!-- results:begin --> and <!-- results:end --> is filled, if it exists."""
-
-
-def write_result(run_dir: Path, result: dict[str, Any]) -> dict[str, Any]:
-    """Write `run_dir/result.json` with every field, missing ones as null; return what was written.
-
-    Args:
-        run_dir: an existing run directory.
-        result: values by field name (see `FIELDS`); `accuracy_interval` is {"low", "high"}. Date,
-            commit, machine, versions, peak_rss_bytes and the status "ok" are filled in where
-            they are not given.
-
-    Raises:
-        InputError: for a field that the records do not have.
-    """
-    refuse_unknown(result, FIELDS)
-    result = {**_circumstances(), **result}
-    complete = {field: plain(result.get(field)) for field in FIELDS}
-    text = json.dumps(complete, indent=2) + "\n"
-    write_atomically(run_dir / "result.json", text.encode())
-    return complete
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -93,16 +60,6 @@ def _write_pages(arguments: Arguments) -> int:
             write_atomically(page, pages[page].encode())
             print(f"wrote {page} from {len(rows)} rows")
     return 1 if arguments.check and stale else 0
-
-
-def _circumstances() -> dict[str, Any]:
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": git_commit(),
-        "peak_rss_bytes": peak_rss_bytes(),
-        "status": "ok",
-        **describe_environment(),
-    }
 
 
 def _holds(page: Path, text: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from common.errors import InputError
 from experiments.results.groups import (
@@ -13,12 +14,10 @@ from experiments.results.groups import (
     group_rows,
     told_apart,
 )
-from experiments.results.markdown import code, table, text
-from experiments.results.published import UCF11_ACCURACIES
-from experiments.results.ucf11_section import NOT_RUN, ucf11_section
 from experiments.runs import formatting
-from experiments.runs.formatting import ABSENT, or_absent
+from experiments.runs.formatting import ABSENT, code, markdown_table, or_absent, text
 
+NOT_RUN = "not yet run"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 _INTRODUCTION = f"""\
@@ -38,6 +37,52 @@ _UCF11_INPUT = {"maxlen": 450, "stride": 1}  # README's command
 _ABOUT_DEMO = """\
 The built-in demo set: rendered clips, 11 classes that differ by motion alone. These rows show that
 the suite works; they compare with no published figure."""
+
+
+# Published figures on UCF11, to set beside ours. `None` is what a source does not give.
+
+
+@dataclass(frozen=True)
+class PublishedAccuracy:
+    """An accuracy on UCF11 as printed by its authors."""
+
+    system: str
+    accuracy: str
+    source: str
+    our_model: str | None = None  # the `model` of the rows that repeat it
+
+
+@dataclass(frozen=True)
+class PublishedCost:
+    """One line of the UCF11 reproduction's write-up (Keras on TensorFlow, a Linux server)."""
+
+    maxlen: int  # frames
+    stride: int | None
+    accuracy: float
+    at_epoch: int
+    memory_gigabytes: int
+    seconds_per_epoch: int
+    time_for_100_epochs: str
+
+
+PAPER = "Yang et al. 2017"
+
+UCF11_ACCURACIES = (
+    PublishedAccuracy("GRU", "0.488 (unverified)", PAPER, "gru"),
+    PublishedAccuracy("LSTM", "0.492 (unverified)", PAPER, "lstm"),
+    PublishedAccuracy("TT-MLP", "0.427 (unverified)", PAPER),
+    PublishedAccuracy("TT-GRU", "0.813 (unverified)", PAPER, "tt-gru"),
+    PublishedAccuracy("TT-LSTM", "0.796 (unverified)", PAPER, "tt-lstm"),
+    PublishedAccuracy("BT-LSTM", "0.853", "later work"),
+    PublishedAccuracy("TR-LSTM", "0.869", "later work"),
+    PublishedAccuracy("HT-LSTM", "0.872 to 0.879", "later work; two sources differ"),
+)
+
+UCF11_COSTS = (
+    PublishedCost(200, 2, 0.40, 99, 30, 120, "4 h"),
+    PublishedCost(450, None, 0.38, 77, 60, 400, "12 h"),
+    PublishedCost(900, None, 0.25, 14, 130, 1700, "2 days"),
+)
 
 
 def results_page(rows: Sequence[Record]) -> str:
@@ -88,7 +133,7 @@ def results_table_markdown(rows: Sequence[Record]) -> str:
         *("Data", "Model", "Recipe", "Clips", "Classes", "Epochs", "Split"),
         *("Published", "Ours", "Chance"),
     )
-    return table(header, body)
+    return markdown_table(header, body)
 
 
 def fill_block(page: str, block: str) -> str:
@@ -115,7 +160,7 @@ def _dataset(groups: Sequence[Group]) -> list[str]:
     ordered = sorted(groups, key=lambda g: (g["model"] or "", g["recipe"] or "", g.numbers))
     differences = told_apart(ordered, lambda group: _configuration(group)[:7])
     body = [_configuration(group, told) for group, told in zip(ordered, differences, strict=True)]
-    return [f"Data: {'; '.join(sizes)}.", table(header, body)]
+    return [f"Data: {'; '.join(sizes)}.", markdown_table(header, body)]
 
 
 def _of(groups: Iterable[Group], dataset: str) -> list[Group]:
@@ -168,7 +213,7 @@ def _details(rows: Sequence[Record]) -> str:
         )
         for number, row in enumerate(rows, start=1)
     ]
-    return table((*header, "Machine"), body)
+    return markdown_table((*header, "Machine"), body)
 
 
 def _short_row(data: str, model: str, published: str, group: Group, told: str) -> Sequence[str]:
@@ -213,3 +258,83 @@ def _machine(row: Record) -> str:
 
 def _ok(row: Record) -> bool:
     return row["status"] in (None, "ok")
+
+
+def ucf11_section(groups: Sequence[Group]) -> list[str]:
+    """The paper's accuracies and the reproduction's costs, each beside our rows."""
+    return [
+        "## UCF11",
+        "Published accuracies beside ours. The paper splits single clips at random, so scenes are "
+        "shared by training and test, and its validation clips are the test fold. Ours are of "
+        "recipes as they are, with their own epochs, on all clips; other rows are in the table "
+        "that follows.",
+        _accuracies(groups),
+        "The reproduction's costs (Keras on TensorFlow, a Linux server) beside those of our TT-GRU "
+        "at the same length. Our seconds an epoch are the whole run's, extraction and tests too.",
+        _costs(groups),
+    ]
+
+
+def _accuracies(groups: Sequence[Group]) -> str:
+    body = []
+    for published in UCF11_ACCURACIES:
+        ours = [ABSENT, ABSENT]
+        if published.our_model is not None:
+            same = [group for group in groups if group["model"] == published.our_model]
+            ours = [_ours(same, recipe) for recipe in ("paper", "tuned")]
+        body.append((published.system, published.source, published.accuracy, *ours))
+    header = ("System", "Source", "Published", "Ours, recipe `paper`", "Ours, recipe `tuned`")
+    return markdown_table(header, body)
+
+
+def _ours(groups: Iterable[Group], recipe: str) -> str:
+    found = [
+        f"{accuracy_cell(group)}, {group['split']} split, maxlen {group['maxlen']}"
+        for group in groups
+        if group["recipe"] == recipe and group.is_whole
+    ]
+    return "<br>".join(found) or NOT_RUN
+
+
+def _costs(groups: Sequence[Group]) -> str:
+    body: list[Sequence[str]] = []
+    for cost in UCF11_COSTS:
+        body.append(_published_cost(cost))
+        ours = [
+            group
+            for group in groups
+            if group["model"] == "tt-gru"
+            and group.has_whole_data
+            and group["maxlen"] == cost.maxlen
+            and cost.stride in (None, group["stride"])
+        ]
+        body += [_our_cost(group) for group in ours] or [("", "ours", NOT_RUN, *[ABSENT] * 4)]
+    header = ("Input", "Who", "Accuracy", "Epochs", "Memory", "Seconds an epoch", "Time")
+    return markdown_table(header, body)
+
+
+def _published_cost(cost: PublishedCost) -> Sequence[str]:
+    every = f", every {cost.stride}nd frame" if cost.stride else ""
+    return (
+        f"at most {cost.maxlen} frames{every}",
+        "reproduction",
+        f"{cost.accuracy:.2f}",
+        f"at {cost.at_epoch}",
+        f"{cost.memory_gigabytes} GB",
+        f"{cost.seconds_per_epoch:,}",
+        f"{cost.time_for_100_epochs} for 100",
+    )
+
+
+def _our_cost(group: Group) -> Sequence[str]:
+    wall, epochs = group.mean("wall_seconds"), group["epochs"]
+    per_epoch = wall / epochs if wall and epochs else None
+    return (
+        "",
+        f"ours, {group['recipe']}, {group['split']} split, stride {group['stride']}",
+        accuracy_cell(group),
+        text(epochs),
+        or_absent(group.mean("peak_rss_bytes"), formatting.size),
+        or_absent(per_epoch, lambda seconds: f"{seconds:.1f}"),
+        or_absent(wall, formatting.duration),
+    )

@@ -1,8 +1,8 @@
-"""Numbers as people read them, for the report and the results page. Absence is an en dash."""
+"""Numbers and Markdown tables as people read them. Absence is an en dash."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 ABSENT = "\N{EN DASH}"
@@ -55,3 +55,23 @@ def size(num_bytes: float) -> str:
         if num_bytes >= scale:
             return f"{num_bytes / scale:.1f} {unit}"
     return f"{num_bytes:.0f} B"
+
+
+def text(value: Any) -> str:
+    """A value as it is; a dash for None."""
+    return ABSENT if value is None else str(value)
+
+
+def code(command: str) -> str:
+    """A command set as Markdown code; nothing for an empty one."""
+    return f"`{command.replace('`', chr(39))}`" if command else ""
+
+
+def markdown_table(header: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; what would break its cells is escaped."""
+    lines = [header, ["---"] * len(header), *body]
+    return "\n".join(f"| {' | '.join(map(_escape, cells))} |" for cells in lines)
+
+
+def _escape(cell: str) -> str:
+    return " ".join(cell.split()).replace("|", "\\|")

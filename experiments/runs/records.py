@@ -13,11 +13,13 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
 from experiments.runs.directory import write_atomically
+from experiments.runs.environment import describe_environment, git_commit, peak_rss_bytes
 
 FIELDS: dict[str, tuple[str, ...]] = dict.fromkeys(  # field of result.json -> its parts in the CSV
     (
@@ -51,6 +53,36 @@ TEXT_COLUMNS = {
 ADDED_COLUMNS = ("epochs_run", "recipe_epochs", "versions.av")
 
 Record = dict[str, Any]  # column -> text, number or None
+
+
+def write_result(run_dir: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """Write `run_dir/result.json` with every field, missing ones as null; return what was written.
+
+    Args:
+        run_dir: an existing run directory.
+        result: values by field name (see `FIELDS`); `accuracy_interval` is {"low", "high"}. Date,
+            commit, machine, versions, peak_rss_bytes and the status "ok" are filled in where
+            they are not given.
+
+    Raises:
+        InputError: for a field that the records do not have.
+    """
+    refuse_unknown(result, FIELDS)
+    result = {**_circumstances(), **result}
+    complete = {field: plain(result.get(field)) for field in FIELDS}
+    text = json.dumps(complete, indent=2) + "\n"
+    write_atomically(run_dir / "result.json", text.encode())
+    return complete
+
+
+def _circumstances() -> dict[str, Any]:
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": git_commit(),
+        "peak_rss_bytes": peak_rss_bytes(),
+        "status": "ok",
+        **describe_environment(),
+    }
 
 
 def append_record(result: dict[str, Any], records: Path) -> None:

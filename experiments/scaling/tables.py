@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 
 from common.errors import InputError
-from experiments.results.markdown import table
-from experiments.runs.formatting import count, duration, percent
+from experiments.runs.formatting import count, duration, markdown_table, percent
 from experiments.scaling.cells import MACHINES, Cell, Change
 
 _COST_MACHINES = (1, 10, 100, 1000)
@@ -75,7 +74,7 @@ def _job(cells: Sequence[Cell]) -> str:
         [count(machines), *(_place(by_place[(*curve, machines)]) for curve in curves)]
         for machines in MACHINES
     ]
-    return table(["machines", *(f"{clips}: {storage}" for clips, storage in curves)], body)
+    return markdown_table(["machines", *(f"{clips}: {storage}" for clips, storage in curves)], body)
 
 
 def _place(cell: Cell) -> str:
@@ -97,7 +96,7 @@ def _costs(cells: Sequence[Cell]) -> str:
             body.append([job, clips, gigabytes, *(_dollars(cell.dollars) for cell in shown)])
             body[-1].append(_dollars(shown[0].dollars_a_month))
     machines = [f"{count(number)} machine{'s' * (number > 1)}" for number in _COST_MACHINES]
-    return table(["job", "clips", "moved", *machines, "a month for the frames"], body)
+    return markdown_table(["job", "clips", "moved", *machines, "a month for the frames"], body)
 
 
 def _dollars(value: float) -> str:
@@ -115,4 +114,4 @@ def _changes(changes: Sequence[Change]) -> str:
         ]
         for change in changes
     ]
-    return table(["change", "clips", "machines", "before", "after"], body)
+    return markdown_table(["change", "clips", "machines", "before", "after"], body)

@@ -15,6 +15,7 @@ import pytest
 from experiments import results
 from experiments.results.groups import accuracy_cell, epochs_cell, group_rows, other_flags
 from experiments.results.page import fill_block, results_page, results_table_markdown
+from experiments.runs import records
 from experiments.runs.records import ADDED_COLUMNS, COLUMNS, FIELDS, flatten
 from tests.processes import PATIENCE_SECONDS
 
@@ -51,8 +52,8 @@ def record(tmp_path):
 
     def append_and_read(*rows):
         for result in rows:
-            results.append_record(result, tmp_path / "results.csv")
-        return results.read_records(tmp_path / "results.csv")
+            records.append_record(result, tmp_path / "results.csv")
+        return records.read_records(tmp_path / "results.csv")
 
     return append_and_read
 
@@ -65,7 +66,7 @@ def table_rows(page, first_cell):
 
 def test_result_json_has_every_field_and_null_where_nothing_is_known(tmp_path):
     given = {"accuracy": np.float32(0.5), "accuracy_last": float("nan"), "dataset": "demo"}
-    written = results.write_result(tmp_path, {**given, "machine": MACHINE, "status": "failed: x"})
+    written = records.write_result(tmp_path, {**given, "machine": MACHINE, "status": "failed: x"})
     found = json.loads((tmp_path / "result.json").read_text())
     assert found == written
     assert list(found) == list(FIELDS)
@@ -79,7 +80,7 @@ def test_result_json_has_every_field_and_null_where_nothing_is_known(tmp_path):
 
 def test_the_circumstances_of_a_run_are_filled_in(tmp_path):
     began = datetime.now(UTC).replace(microsecond=0)
-    found = results.write_result(tmp_path, {"dataset": "demo"})
+    found = records.write_result(tmp_path, {"dataset": "demo"})
     assert began <= datetime.fromisoformat(found["date"]) <= datetime.now(UTC)
     assert found["status"] == "ok"
     assert found["versions"]["numpy"] == np.__version__
@@ -88,9 +89,9 @@ def test_the_circumstances_of_a_run_are_filled_in(tmp_path):
 
 def test_an_unknown_field_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(ValueError, match=r"\['acuracy'\]"):
-        results.write_result(tmp_path, {"acuracy": 0.5})
+        records.write_result(tmp_path, {"acuracy": 0.5})
     with pytest.raises(ValueError, match=r"\['machine.gpu'\]"):
-        results.append_record({"machine": {"gpu": "none"}}, tmp_path / "results.csv")
+        records.append_record({"machine": {"gpu": "none"}}, tmp_path / "results.csv")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -129,9 +130,9 @@ def test_a_file_with_other_columns_is_refused_and_left_alone(tmp_path):
     path = tmp_path / "results.csv"
     path.write_text("date,score\n1,2\n")
     with pytest.raises(ValueError, match=r"not known: \['score'\]"):
-        results.append_record(row(), path)
+        records.append_record(row(), path)
     with pytest.raises(ValueError, match=r"Missing: .*'accuracy'"):
-        results.read_records(path)
+        records.read_records(path)
     assert path.read_text() == "date,score\n1,2\n"
 
 
@@ -140,13 +141,13 @@ def test_a_damaged_row_is_named_by_its_line(record, tmp_path):
     with (tmp_path / "results.csv").open("a") as file:
         file.write("<<<<<<< HEAD\n")
     with pytest.raises(ValueError, match=r"Received 1 in .*line 3"):
-        results.read_records(tmp_path / "results.csv")
+        records.read_records(tmp_path / "results.csv")
 
 
 def append_many(path, start, fold):
     start.wait()
     for seed in range(50):
-        results.append_record(row(fold=fold, seed=seed), path)
+        records.append_record(row(fold=fold, seed=seed), path)
 
 
 def test_two_processes_append_at_once_without_loss(tmp_path):
@@ -158,7 +159,7 @@ def test_two_processes_append_at_once_without_loss(tmp_path):
         writer.start()
     for writer in writers:
         writer.join()
-    found = sorted((each["fold"], each["seed"]) for each in results.read_records(path))
+    found = sorted((each["fold"], each["seed"]) for each in records.read_records(path))
     assert found == [(fold, seed) for fold in (0, 1) for seed in range(50)]
 
 
@@ -169,7 +170,7 @@ def test_appending_waits_for_whoever_holds_the_file(tmp_path, monkeypatch):
         fcntl.flock(held, fcntl.LOCK_EX)
         asks = context.Event()
         monkeypatch.setattr("fcntl.flock", lambda *words: (asks.set(), lock(*words)))
-        writer = context.Process(target=results.append_record, args=(row(), path))
+        writer = context.Process(target=records.append_record, args=(row(), path))
         writer.start()
         assert asks.wait(PATIENCE_SECONDS)
         writer.join(0.1)
@@ -177,7 +178,7 @@ def test_appending_waits_for_whoever_holds_the_file(tmp_path, monkeypatch):
         fcntl.flock(held, fcntl.LOCK_UN)  # closing would not do: the fork holds the file as well
     writer.join()
     assert waited
-    assert len(results.read_records(path)) == 1
+    assert len(records.read_records(path)) == 1
 
 
 def test_folds_are_put_together_and_a_fold_run_twice_counts_by_its_latest(record):
@@ -316,18 +317,18 @@ def test_a_file_of_before_is_read_and_gets_the_added_columns(tmp_path):
     """Red when old rows are refused, lost, or shifted by the added columns."""
     path = tmp_path / "results.csv"
     write_old(path, row(recipe="paper", epochs=15, commit="0123"), row(accuracy=0.25))
-    before = results.read_records(path)
+    before = records.read_records(path)
     assert [each["recipe_epochs"] for each in before] == [None, None]
     (paper, tuned) = group_rows(before)
     assert (epochs_cell(paper), paper.is_whole) == ("15 of 100", False)
     assert (epochs_cell(tuned), tuned.is_whole) == ("20 of 20", True)
-    results.append_record(row(epochs_run=7), path)
-    after = results.read_records(path)
+    records.append_record(row(epochs_run=7), path)
+    after = records.read_records(path)
     assert after[:2] == before
     assert (after[2]["epochs_run"], after[2]["recipe_epochs"]) == (7, 20)
     assert path.read_text().splitlines()[0] == ",".join(COLUMNS)
-    results.append_record(row(), path)
-    assert len(results.read_records(path)) == 4
+    records.append_record(row(), path)
+    assert len(records.read_records(path)) == 4
     assert [each.name for each in tmp_path.iterdir()] == ["results.csv"]
 
 
@@ -342,7 +343,7 @@ def test_two_processes_append_to_a_file_of_before(tmp_path):
         writer.start()
     for writer in writers:
         writer.join()
-    assert len(results.read_records(path)) == 101
+    assert len(records.read_records(path)) == 101
 
 
 def test_a_failed_attempt_stays_as_a_row_of_its_own(record):

@@ -19,7 +19,7 @@ from pathlib import Path
 import tyro
 from tqdm import tqdm
 
-from experiments.results.markdown import table
+from experiments.runs.formatting import markdown_table
 from tests.fuzzing.campaign import Keeper, Tally, total, try_reader, try_videos
 from tests.fuzzing.corpus import CLIPS, Specimen, real, rendered
 from tests.fuzzing.jobs import Limits
@@ -119,7 +119,7 @@ def main() -> int:
     figures = {one.name: one.figures() for one in tallies}
     heads = list(next(iter(figures.values())))
     rows = [[name, *map(str, found.values())] for name, found in figures.items()]
-    print(table(["", *heads], rows))
+    print(markdown_table(["", *heads], rows))
     if arguments.record:
         words = shlex.join(sys.argv[1:])
         for one in tallies:

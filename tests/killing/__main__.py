@@ -13,7 +13,7 @@ from typing import Literal
 import tyro
 from tqdm import tqdm
 
-from experiments.results.markdown import table, text
+from experiments.runs.formatting import markdown_table, text
 from tests.killing.harness import Killed, kill_often
 from tests.killing.subjects import SUBJECTS
 from tests.robustness import record
@@ -40,7 +40,7 @@ def main() -> int:
     arguments = tyro.cli(Arguments, prog="python -m tests.killing", description=__doc__)
     found = {name: _kill(name, arguments) for name in arguments.subject}
     rows = [[name, *map(text, killed.figures().values())] for name, killed in found.items()]
-    print(table(["", *next(iter(found.values())).figures()], rows))
+    print(markdown_table(["", *next(iter(found.values())).figures()], rows))
     return int(any(killed.differences for killed in found.values()))
 
 

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 
-from experiments.results import write_result
+from experiments.runs.records import write_result
 from experiments.runs.directory import Predictions, write_predictions
 
 HOSTILE = '<b>&"x'

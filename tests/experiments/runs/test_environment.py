@@ -11,14 +11,14 @@ import h5py
 import numpy as np
 import pytest
 
-from experiments import results
+from experiments.runs import environment
 from experiments.runs.records import flatten
 
 ROOT = Path(__file__).parents[3]
 
 
 def test_the_environment_is_described_in_the_fields_that_rows_have():
-    found = flatten(results.describe_environment())
+    found = flatten(environment.describe_environment())
     assert found["versions.opencv"].startswith(cv2.__version__)
     assert found["versions.av"] == av.__version__
     assert found["versions.h5py"] == h5py.__version__
@@ -47,9 +47,9 @@ def git(folder, *arguments):
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="there is no git on this machine")
 def test_commit_is_none_outside_a_checkout_and_says_when_code_differs(tmp_path, monkeypatch):
-    assert results.git_commit(tmp_path) is None
+    assert environment.git_commit(tmp_path) is None
     git(tmp_path, "init", "-q")
-    assert results.git_commit(tmp_path) is None  # no commit yet
+    assert environment.git_commit(tmp_path) is None  # no commit yet
     (tmp_path / "experiments").mkdir()
     (tmp_path / "docs").mkdir()
     written = ("experiments/results.csv", "docs/results.md", "README.md")
@@ -57,13 +57,13 @@ def test_commit_is_none_outside_a_checkout_and_says_when_code_differs(tmp_path, 
         (tmp_path / name).write_text("1")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-qm", "x")
-    clean = results.git_commit(tmp_path)
+    clean = environment.git_commit(tmp_path)
     assert clean
     assert "dirty" not in clean
     for name in written:  # recording a result changes no code
         (tmp_path / name).write_text("2")
-    assert results.git_commit(tmp_path) == clean
+    assert environment.git_commit(tmp_path) == clean
     (tmp_path / "code.py").write_text("2")
-    assert results.git_commit(tmp_path) == f"{clean}+dirty"
+    assert environment.git_commit(tmp_path) == f"{clean}+dirty"
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert results.git_commit(tmp_path) is None  # no git
+    assert environment.git_commit(tmp_path) is None  # no git

@@ -12,7 +12,7 @@ import pytest
 from experiments.runs import plots
 from experiments.runs.report import PAGE, main, write_report
 from experiments.runs.report.markup import element
-from experiments.results import write_result
+from experiments.runs.records import write_result
 from experiments.runs.directory import read_predictions
 from experiments.runs.run import finished_result
 
