@@ -37,7 +37,6 @@ COMMANDS = (
     "experiments.report",
     "experiments.results",
     "experiments.predict",
-    "experiments.weights_command",
     "weights.__main__",
     "preprocess.__main__",
 )

@@ -56,7 +56,7 @@ def test_commands_are_understood(command):
 def parser_and_arguments(name, arguments):
     homes = {
         "preprocess": "preprocess.__main__",
-        "weights": "experiments.weights_command",
+        "weights": "weights.__main__",
         "experiments.highlights": "experiments.highlights.commands",
     }
     others = {

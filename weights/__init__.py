@@ -11,8 +11,7 @@ from weights.imagenet import ImageNetClass, imagenet_classes
 from weights.legacy_tt import load_legacy_tt
 from weights.registry import ENTRIES, Entry
 from weights.resnet import resnet_arrays
-from weights.timesformer import timesformer_arrays
-from weights.timesformer_fit import fit_timesformer, load_timesformer
+from weights.timesformer import fit_timesformer, load_timesformer, timesformer_arrays
 from weights.torch_reader.torch_files import read_state_dict, read_torch_file
 from weights.torch_reader.unpickle import read_object_npy
 from weights.ucf101_models import conv3d_arrays, crnn_arrays, resnet_crnn_arrays

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
 import os
+import shutil
+import tempfile
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from weights.errors import WeightsError
-from weights.files import replacing
 from weights.torch_reader.pickle_machine import shown
 from weights.torch_reader.torch_files import SUFFIXES, read_state_dict
 from weights.torch_reader.zip_members import Member, read_members
@@ -28,6 +31,7 @@ _BROKEN_ZIP = (
     *(*_BROKEN, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
     tokenize.TokenError,  # of numpy's, for a header that breaks off
 )
+_FULL = os.strerror(errno.ENOSPC)
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -147,3 +151,49 @@ def arrays_digest(arrays: Mapping[str, np.ndarray]) -> str:
         digest.update(f"{name} {array.dtype} {array.shape} ".encode())
         digest.update(array.data)
     return digest.hexdigest()[:16]
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, which takes its name when the block ends well.
+
+    Its name ends like `path`'s, for those who write by suffix (Keras: `.weights.h5`).
+
+    Raises:
+        WeightsError: if the disk does not take it. There is then no file, or the one of before.
+    """
+    temporary = None
+    try:
+        handle, name = tempfile.mkstemp(prefix=".weights-", suffix=f".{path.name}", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        _give_usual_permissions(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except Exception as error:  # some libraries tell of a full disk by errors of their own
+        if not isinstance(error, OSError) and _FULL not in str(error):
+            raise
+        raise WeightsError(not_written(path, error)) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def not_written(path: Path, error: Exception) -> str:
+    """What could not be written, why, how much room is left there, and what to do."""
+    place = path.absolute()
+    there = next(folder for folder in (place, *place.parents) if folder.is_dir())
+    free = shutil.disk_usage(there).free / 2**20
+    reason = _FULL if _FULL in str(error) else getattr(error, "strerror", None) or error
+    return (
+        f"{path} cannot be written: {reason} ({free:.0f} MiB free there). Make room or name "
+        "another, then run the same command again."
+    )
+
+
+def _give_usual_permissions(path: Path) -> None:
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)

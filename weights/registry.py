@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 
-from weights.alexnet import ALEXNET_SHAPES
+from weights.alexnet import ALEXNET_SHAPES, read_alexnet_npy
 from weights.errors import WeightsError
 
 _KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
 _KERAS_LICENCE = "Keras is Apache-2.0; for the weights see https://keras.io/api/applications"
 _KERAS_NOTE = "url and checksum as in keras.applications of Keras 3.15"
+FLOAT_BYTES = 4
+SIGNATURES = {".npy": b"\x93NUMPY", ".h5": b"\x89HDF\r\n\x1a\n"}  # how such files start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,3 +134,45 @@ def find_entry(name: str) -> Entry:
     near = get_close_matches(name.lower(), known, n=1)
     meant = f" Did you mean {near[0]}?" if near else ""
     raise WeightsError(f"Known weights are {', '.join(ENTRIES)}. Received {name}.{meant}")
+
+
+def verify(path: str | os.PathLike[str], entry: Entry) -> None:
+    """Check a file by its size, its first bytes, and its checksum or else its content.
+
+    Raises:
+        WeightsError: if it is not what the entry describes.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror}.") from error
+    least = 1 if entry.checksum else FLOAT_BYTES * entry.num_parameters
+    if not least <= size <= entry.max_bytes:
+        raise WeightsError(
+            f"{entry.file_name} must have {least:,} to {entry.max_bytes:,} bytes. "
+            f"{path} has {size:,}; fetch it again."
+        )
+    signature = SIGNATURES.get(Path(entry.file_name).suffix, b"")
+    if not start.startswith(signature):
+        raise WeightsError(
+            f"{entry.file_name} must start with {signature!r}. {path} starts with {start!r}; it is "
+            "another kind of file."
+        )
+    if entry.checksum is not None:
+        _check_sum(path, entry.checksum)
+    elif entry.shapes is not None:
+        read_alexnet_npy(path, shapes=entry.shapes)
+
+
+def _check_sum(path: Path, checksum: str) -> None:
+    algorithm, _, wanted = checksum.partition(":")
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, algorithm).hexdigest()
+    if found != wanted:
+        raise WeightsError(
+            f"{path} must have the {algorithm} checksum {wanted}. It has {found}; "
+            "it is damaged, or another file: fetch it again."
+        )

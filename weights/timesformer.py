@@ -1,12 +1,18 @@
-"""Names and layouts of a TimeSformer's weights, or a plain ViT's, as four projects have them."""
+"""Read a TimeSformer's weights, or a plain ViT's, from four projects' files into any size."""
 
 from __future__ import annotations
 
+import math
+import os
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from weights.arrays import read_arrays
+from weights.assign import _variables, assign_arrays
 from weights.errors import WeightsError
 from weights.torch_layers import CONVOLUTION_2D, DENSE, NORM, Place, in_layer, placed
 from weights.torch_reader.pickle_machine import shown
@@ -42,6 +48,10 @@ _LAYER = re.compile(
 )
 _NORM = {word: NORM[word] for word in ("weight", "bias")}
 _EMBEDDING = (0, 1, 2)  # axes
+NUM_FRAMES = 8  # where the arrays do not say
+Shapes = Mapping[str, tuple[int, ...]]
+MAX_NAMED = 3
+_Arrays = dict[str, np.ndarray]
 
 
 def timesformer_arrays(
@@ -94,3 +104,317 @@ def _without(state: Mapping[str, np.ndarray], ignore: Collection[str]) -> dict[s
             raise WeightsError(f"What is to be ignored must be in the file. {shown(word)} is not.")
         state = kept
     return dict(state)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimesformerSize:
+    """What the shapes of a TimeSformer's arrays follow from; its number of heads is not.
+
+    Args:
+        num_classes, num_frames, image_size, patch_size, dim, depth: as of
+            `ttrnn.models.build_timesformer`.
+        hidden: units of a block's first dense layer.
+        attention: "divided", "space" or "joint".
+    """
+
+    num_classes: int
+    num_frames: int
+    image_size: int
+    patch_size: int
+    dim: int
+    depth: int
+    hidden: int
+    attention: str
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every array, by layer/variable."""
+        dim, patch = self.dim, self.patch_size
+        shapes: dict[str, tuple[int, ...]] = {
+            "embed/cls_token": (1, 1, dim),
+            "embed/pos_embed": (1, 1 + (self.image_size // patch) ** 2, dim),
+            "embed/proj/kernel": (patch, patch, 3, dim),
+            "embed/proj/bias": (dim,),
+        }
+        if self.attention != "space":
+            shapes["embed/time_embed"] = (1, self.num_frames, dim)
+        for block in range(self.depth):
+            shapes |= {f"blocks_{block}/{name}": shape for name, shape in self._block().items()}
+        return shapes | _norm("norm", dim) | _dense("head", dim, self.num_classes)
+
+    def _block(self) -> dict[str, tuple[int, ...]]:
+        dim = self.dim
+        shapes = _norm("norm1", dim) | _dense("attn/qkv", dim, 3 * dim)
+        shapes |= _dense("attn/proj", dim, dim)
+        if self.attention == "divided":
+            shapes |= {f"temporal_{name}": shape for name, shape in shapes.items()}
+            shapes |= _dense("temporal_fc", dim, dim)
+        shapes |= _norm("norm2", dim) | _dense("fc1", dim, self.hidden)
+        return shapes | _dense("fc2", self.hidden, dim)
+
+
+def size_of(
+    arrays: Mapping[str, np.ndarray],
+    *,
+    attention: str = "divided",
+    num_classes: int | None = None,
+    num_frames: int | None = None,
+    image_size: int | None = None,
+) -> TimesformerSize:
+    """The size of the model that arrays are for.
+
+    Args:
+        arrays: by layer/variable, such as `timesformer_arrays` gives.
+        attention: of the model.
+        num_classes, num_frames, image_size: of the model; None for what the arrays have. Of frames
+            a plain ViT has none: then 8.
+
+    Raises:
+        WeightsError: if the arrays are not those of such a model, if the number of classes is
+            neither given nor in the arrays, or if what is given makes no model.
+    """
+    _, num_tokens, dim = _shape(arrays, "embed/pos_embed", 3)
+    patch_size, *_ = _shape(arrays, "embed/proj/kernel", 4)
+    (hidden,) = _shape(arrays, "blocks_0/fc1/bias", 1)
+    if num_frames is None and "embed/time_embed" in arrays:
+        _, num_frames, _ = _shape(arrays, "embed/time_embed", 3)
+    size = TimesformerSize(
+        num_classes=_num_classes(arrays) if num_classes is None else num_classes,
+        num_frames=NUM_FRAMES if num_frames is None else num_frames,
+        image_size=side_of(num_tokens) * patch_size if image_size is None else image_size,
+        patch_size=patch_size,
+        dim=dim,
+        depth=len({name.partition("/")[0] for name in arrays if name.startswith("blocks_")}),
+        hidden=hidden,
+        attention=attention,
+    )
+    _check(size)
+    return size
+
+
+def side_of(num_tokens: int) -> int:
+    """How many patches a side has, of the tokens of a frame, the class token among them.
+
+    Raises:
+        WeightsError: if they make no square.
+    """
+    side = math.isqrt(max(num_tokens - 1, 0))
+    if side < 1 or side**2 != num_tokens - 1:
+        raise WeightsError(
+            "pos_embed must be of one class token and a square of patches. Received "
+            f"{num_tokens} tokens; is it another model's file?"
+        )
+    return side
+
+
+def _num_classes(arrays: Mapping[str, np.ndarray]) -> int:
+    if "head/bias" not in arrays:
+        raise WeightsError(
+            "The number of classes must be known. The file has no head; say how many classes the "
+            "model is to have."
+        )
+    return _shape(arrays, "head/bias", 1)[0]
+
+
+def _shape(arrays: Mapping[str, np.ndarray], name: str, num_axes: int) -> tuple[int, ...]:
+    if name not in arrays:
+        raise WeightsError(
+            f"A TimeSformer or ViT must have {name}. It is missing; is it another model's file?"
+        )
+    if arrays[name].ndim != num_axes:
+        raise WeightsError(
+            f"{name} must have {num_axes} axes. Received shape {arrays[name].shape}; is it another "
+            "model's file?"
+        )
+    return arrays[name].shape
+
+
+def _check(size: TimesformerSize) -> None:
+    for name in ("num_classes", "num_frames", "image_size", "patch_size", "dim", "hidden"):
+        if getattr(size, name) < 1:
+            raise WeightsError(f"{name} must be 1 or more. It is {getattr(size, name)}.")
+    if size.image_size % size.patch_size:
+        raise WeightsError(
+            f"image_size must be a multiple of the patch size {size.patch_size}. It is "
+            f"{size.image_size}; give {size.image_size // size.patch_size * size.patch_size}."
+        )
+
+
+def _norm(name: str, dim: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}/gamma": (dim,), f"{name}/beta": (dim,)}
+
+
+def _dense(name: str, inputs: int, units: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}/kernel": (inputs, units), f"{name}/bias": (units,)}
+
+
+def load_timesformer(
+    model: Any, path: str | os.PathLike[str], *, ignore: Collection[str] = ()
+) -> list[str]:
+    """Set the weights of a TimeSformer from a file, or none of them.
+
+    Args:
+        model: of `ttrnn.models.build_timesformer`.
+        path: of a file for `read_arrays`, with a state dict for `timesformer_arrays`, or with
+            arrays that have their names already.
+        ignore: its keys that are not wanted.
+
+    Returns:
+        What was done to the arrays, as by `fit_timesformer`. A head that is left out keeps the
+        values that the model has.
+
+    Raises:
+        WeightsError: if the file is refused, or does not fit. The model is then unchanged.
+    """
+    arrays = read_timesformer(path, ignore=ignore)
+    shapes = {name: tuple(variable.shape) for name, variable in _variables(model).items()}
+    arrays, notes = fit_timesformer(arrays, shapes)
+    assign_arrays(model, arrays, ignore=[] if has_head(arrays) else ["head"])
+    return notes
+
+
+def read_timesformer(path: str | os.PathLike[str], *, ignore: Collection[str] = ()) -> _Arrays:
+    """A TimeSformer's or a ViT's arrays by layer/variable, as they are in a file.
+
+    Args:
+        path, ignore: as for `load_timesformer`.
+
+    Raises:
+        WeightsError: if the file is refused.
+    """
+    arrays = read_arrays(path)
+    if any("/" in name for name in arrays):
+        return arrays
+    return timesformer_arrays(arrays, ignore=ignore)
+
+
+def fit_timesformer(arrays: Mapping[str, np.ndarray], shapes: Shapes) -> tuple[_Arrays, list[str]]:
+    """Arrays for a model, from those of another size, or from those of a plain ViT.
+
+    pos_embed takes the nearest of the file's patches in each direction, time_embed the nearest of
+    its frames: index floor(i * in / out), as the original does when it runs; on loading, the
+    original takes the nearest in the list of all patches, which shears the picture. Without any
+    temporal weights temporal_attn and temporal_norm1 start as attn and norm1, temporal_fc and
+    time_embed at zero. A head of another number of classes is left out.
+
+    Args:
+        arrays: by layer/variable, such as `timesformer_arrays` gives.
+        shapes: of the model's arrays.
+
+    Returns:
+        The arrays, one for every shape but the head's where that is left out, and a sentence for
+        each thing that was done.
+
+    Raises:
+        WeightsError: for arrays that are missing, that the model has not, or of another shape.
+    """
+    arrays, notes = dict(arrays), []
+    notes += _leave_out_head(arrays, shapes)
+    notes += _start_temporal(arrays, shapes)
+    notes += _resize(arrays, shapes)
+    if not has_head(arrays):
+        shapes = {name: shape for name, shape in shapes.items() if not _of_head(name)}
+    _refuse(arrays, shapes)
+    return arrays, notes
+
+
+def has_head(arrays: Collection[str]) -> bool:
+    """Whether the last layer is among the arrays."""
+    return any(_of_head(name) for name in arrays)
+
+
+def _of_head(name: str) -> bool:
+    return name.startswith("head/")
+
+
+def _leave_out_head(arrays: _Arrays, shapes: Shapes) -> list[str]:
+    head = {name: array.shape for name, array in arrays.items() if _of_head(name)}
+    wanted = shapes["head/bias"][0]
+    if not head:
+        return [f"The file has no head: that of {wanted} classes starts anew."]
+    found = head.get("head/bias", ())
+    if len(found) != 1 or found[0] == wanted or head.get("head/kernel", ())[1:] != found:
+        return []  # it fits, or is none: what is wrong is told with the rest
+    for name in head:
+        del arrays[name]
+    return [f"The file's head of {found[0]} classes is left out: that of {wanted} starts anew."]
+
+
+def _start_temporal(arrays: _Arrays, shapes: Shapes) -> list[str]:
+    wanted = [name for name in shapes if "/temporal_" in name]
+    if not wanted or any("/temporal_" in name for name in arrays):
+        return []
+    for name in wanted:
+        twin = name.replace("/temporal_", "/")
+        if "/temporal_fc/" in name:
+            arrays[name] = _zeros(shapes[name])
+        elif twin in arrays:
+            arrays[name] = arrays[twin]
+    arrays.setdefault("embed/time_embed", _zeros(shapes["embed/time_embed"]))
+    return [
+        "The file has no temporal weights: temporal_attn and temporal_norm1 start as attn and "
+        "norm1, temporal_fc at zero."
+    ]
+
+
+def _zeros(shape: tuple[int, ...]) -> np.ndarray:
+    """Zeros that take no memory: the shape may be a hostile file's."""
+    return np.broadcast_to(np.float32(0), shape)
+
+
+def _resize(arrays: _Arrays, shapes: Shapes) -> list[str]:
+    notes = []
+    old, new = (_num_tokens(of, "embed/pos_embed") for of in (_shapes_of(arrays), shapes))
+    if old and new and old != new:
+        before, after = side_of(old), side_of(new)
+        arrays["embed/pos_embed"] = _resized_grid(arrays["embed/pos_embed"], before, after)
+        notes.append(f"pos_embed: {before} x {before} patches became {after} x {after}, nearest.")
+    old, new = (_num_tokens(of, "embed/time_embed") for of in (_shapes_of(arrays), shapes))
+    if old and new and old != new:
+        arrays["embed/time_embed"] = arrays["embed/time_embed"][:, _nearest(old, new)]
+        notes.append(f"time_embed: {old} frames became {new}, nearest.")
+    return notes
+
+
+def _shapes_of(arrays: _Arrays) -> Shapes:
+    return {name: array.shape for name, array in arrays.items()}
+
+
+def _num_tokens(shapes: Shapes, name: str) -> int | None:
+    """Of an embedding, if there is such."""
+    shape = shapes.get(name, ())
+    return shape[1] if len(shape) == 3 else None
+
+
+def _resized_grid(pos_embed: np.ndarray, before: int, after: int) -> np.ndarray:
+    """(1, 1 + before^2, D) to (1, 1 + after^2, D)."""
+    index = _nearest(before, after)
+    grid = pos_embed[:, 1:].reshape(len(pos_embed), before, before, -1)
+    patches = grid[:, index][:, :, index].reshape(len(pos_embed), after**2, -1)
+    return np.concatenate([pos_embed[:, :1], patches], axis=1)
+
+
+def _nearest(before: int, after: int) -> np.ndarray:
+    return np.arange(after) * before // after
+
+
+def _refuse(arrays: _Arrays, shapes: Shapes) -> None:
+    misshapen = [
+        f"{name} {array.shape} for {shapes[name]}"
+        for name, array in arrays.items()
+        if name in shapes and array.shape != tuple(shapes[name])
+    ]
+    problems = {
+        "are missing": shapes.keys() - arrays.keys(),
+        "are not of the model": arrays.keys() - shapes.keys(),
+        "are of another shape": misshapen,
+    }
+    told = [f"{len(names)} {what}: {_few(names)}" for what, names in problems.items() if names]
+    if told:
+        raise WeightsError(
+            f"Arrays must be those of the model. {'; '.join(told)}. Is it another model's file?"
+        )
+
+
+def _few(names: Collection[str]) -> str:
+    named = ", ".join(shown(name) for name in sorted(names)[:MAX_NAMED])
+    return f"{named} and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else named

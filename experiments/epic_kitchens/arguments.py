@@ -108,8 +108,7 @@ class Arguments(ClipArguments):
         """Raise WeightsError for a file of weights that does not fit; it is read, without Keras."""
         if self.weights is None:
             return
-        from weights.timesformer_fit import fit_timesformer, read_timesformer
-        from weights.timesformer_size import TimesformerSize
+        from weights.timesformer import TimesformerSize, fit_timesformer, read_timesformer
 
         size = SIZES[self.size_name]
         wanted = TimesformerSize(

@@ -16,7 +16,7 @@ from experiments.training.optimizers import cosine_schedule
 from experiments.training.step import Classifier
 from ttrnn.models.conv3d import EqualClips
 from ttrnn.models.timesformer import build_timesformer
-from weights.timesformer_fit import load_timesformer
+from weights.timesformer import load_timesformer
 
 _FROM_NOTHING_STDDEV = 0.5  # of the embeddings of places and times
 

@@ -6,13 +6,17 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from common.errors import InputError
 from experiments.models.keras_files import KerasFileError, load_keras_weights
+from weights.arrays import read_arrays
+from weights.assign import assign_arrays, model_arrays
 from weights.errors import WeightsError
+from weights.resnet import resnet_arrays
 
 if TYPE_CHECKING:
     import keras
-    import numpy as np
 
 _KERAS_WEIGHTS = ".weights.h5"
 _IMAGENET_CLASSES = 1000
@@ -31,9 +35,6 @@ def read_resnet(file: Path, depth: int, *, last_layer: bool = False) -> dict[str
     Raises:
         WeightsError: if the file cannot be read, or is that of another network.
     """
-    from weights.arrays import read_arrays
-    from weights.resnet import resnet_arrays
-
     if file.name.endswith(_KERAS_WEIGHTS):
         arrays = _keras_arrays(file, depth)
     else:
@@ -85,7 +86,6 @@ def load_resnet(
         InputError: if the file does not fit.
     """
     from ttrnn.models.resnet import build_resnet
-    from weights.assign import assign_arrays
 
     model = build_resnet(depth, None, input_shape=input_shape, normalize=True, dtype=policy)
     if file is None:
@@ -99,7 +99,6 @@ def load_resnet(
 
 def _keras_arrays(file: Path, depth: int) -> dict[str, np.ndarray]:
     from ttrnn.models.resnet import build_resnet
-    from weights.assign import model_arrays
 
     model: Any = build_resnet(depth, _IMAGENET_CLASSES)
     try:

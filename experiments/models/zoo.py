@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+import numpy as np
 
 from experiments.process import runtime
+from weights.assign import assign_arrays
 from weights.errors import WeightsError
-
-if TYPE_CHECKING:
-    import numpy as np
+from weights.timesformer import has_head, size_of
 
 _Attention = Literal["divided", "joint", "space"]
 # Models to convert for: a builder of keras.applications and its arguments; None is our AlexNet.
@@ -44,7 +45,7 @@ def filled_model(
     clip_shape: tuple[int, int, int],
     num_classes: int | None = None,
 ) -> Any:
-    """A model with weights.
+    """Build a model of the size that the arrays have, with these as its weights.
 
     Args:
         name: of `NAMES`.
@@ -56,71 +57,51 @@ def filled_model(
         WeightsError: if the arrays do not fit it.
     """
     runtime.configure(runtime.choose_threads("auto"), seed=0)
+    # Not at the top: the table of names must be readable, for --help, without TensorFlow, and
+    # `configure` must come before its first import.
     import keras
 
-    from weights.assign import assign_arrays
+    from ttrnn import models
 
+    ignored: list[str] = []
     if name in TIMESFORMERS:
-        return _timesformer(TIMESFORMERS[name], arrays, num_classes)
-    if name in RESNETS:
-        model = _resnet(RESNETS[name], arrays)
-    elif name in UCF101:
-        model = _ucf101(name, arrays, clip_shape)
+        size = size_of(arrays, attention=TIMESFORMERS[name], num_classes=num_classes)
+        model = models.build_timesformer(
+            size.num_classes,
+            num_frames=size.num_frames,
+            image_size=size.image_size,
+            patch_size=size.patch_size,
+            dim=size.dim,
+            depth=size.depth,
+            heads=1,  # the number of heads is in no array's shape, and no weight depends on it
+            mlp_ratio=size.hidden / size.dim,
+            attention=TIMESFORMERS[name],
+        )
+        ignored = [] if has_head(arrays) else ["head"]
+    elif name in RESNETS:
+        head = arrays.get("fc/bias")
+        model = models.build_resnet(RESNETS[name], None if head is None else len(head))
+    elif name == "ucf101_resnet_crnn":
+        model = models.build_resnet_crnn(_ucf101_classes(arrays, "decoder_fc2/bias"))
+    elif name == "ucf101_crnn":
+        _, height, width = clip_shape
+        classes = _ucf101_classes(arrays, "decoder_fc2/bias")
+        model = models.build_crnn(classes, height=height, width=width)
+    elif name == "ucf101_conv3d":
+        num_frames, height, width = clip_shape
+        classes = _ucf101_classes(arrays, "fc3/bias")
+        model = models.build_conv3d(classes, num_frames=num_frames, height=height, width=width)
     elif (builder := MODELS[name]) is None:
-        from ttrnn.models.alexnet import build_alexnet
-
-        model = build_alexnet()
+        model = models.build_alexnet()
     else:
         function, arguments = builder
         model = getattr(keras.applications, function)(weights=None, **arguments)
-    assign_arrays(model, arrays)
+    assign_arrays(model, arrays, ignore=ignored)
     return model
 
 
-def _resnet(depth: int, arrays: dict[str, np.ndarray]) -> Any:
-    """A ResNet of as many classes as the arrays have."""
-    from ttrnn.models.resnet import build_resnet
-
-    head = arrays.get("fc/bias")
-    return build_resnet(depth, None if head is None else len(head))
-
-
-def _ucf101(name: str, arrays: dict[str, np.ndarray], clip_shape: tuple[int, int, int]) -> Any:
-    """A UCF101 model of as many classes as the arrays have."""
-    from ttrnn.models import build_conv3d, build_crnn, build_resnet_crnn
-
-    last = "fc3/bias" if name == "ucf101_conv3d" else "decoder_fc2/bias"
+def _ucf101_classes(arrays: dict[str, np.ndarray], last: str) -> int:
+    """The number of classes, which is that of the last layer's biases."""
     if last not in arrays:
         raise WeightsError(f"The number of classes is {last}'s. The file lacks it; is it whole?")
-    num_classes = len(arrays[last])
-    if name == "ucf101_resnet_crnn":
-        return build_resnet_crnn(num_classes)
-    num_frames, height, width = clip_shape
-    if name == "ucf101_crnn":
-        return build_crnn(num_classes, height=height, width=width)
-    return build_conv3d(num_classes, num_frames=num_frames, height=height, width=width)
-
-
-def _timesformer(
-    attention: _Attention, arrays: dict[str, np.ndarray], num_classes: int | None
-) -> Any:
-    """A TimeSformer as large as the arrays; its number of heads is in none of them."""
-    from ttrnn.models import build_timesformer
-    from weights.assign import assign_arrays
-    from weights.timesformer_fit import has_head
-    from weights.timesformer_size import size_of
-
-    size = size_of(arrays, attention=attention, num_classes=num_classes)
-    model = build_timesformer(
-        size.num_classes,
-        num_frames=size.num_frames,
-        image_size=size.image_size,
-        patch_size=size.patch_size,
-        dim=size.dim,
-        depth=size.depth,
-        heads=1,
-        mlp_ratio=size.hidden / size.dim,
-        attention=attention,
-    )
-    assign_arrays(model, arrays, ignore=[] if has_head(arrays) else ["head"])
-    return model
+    return len(arrays[last])

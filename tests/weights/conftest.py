@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "ttrnn"))
 @pytest.fixture
 def command(monkeypatch, capsys):
     """Run the command in this process: its exit code, output and errors."""
-    from experiments import weights_command
+    from weights import __main__ as weights_command
 
     monkeypatch.setattr("experiments.process.runtime.configure", lambda threads, seed: None)
     monkeypatch.setattr("experiments.process.runtime.answer_signals", lambda going_on: None)

@@ -20,10 +20,8 @@ import requests
 from tests.processes import PATIENCE_SECONDS, wait_until
 from weights import ENTRIES, Entry, WeightsError
 from weights.alexnet import ALEXNET_SHAPES
-from weights.fetch import _stay_encrypted, fetch
-from weights.partial import CHUNK_BYTES, Partial
-from weights.registry import find_entry
-from weights.verify import verify
+from weights.fetch import CHUNK_BYTES, Partial, _stay_encrypted, fetch
+from weights.registry import find_entry, verify
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPES = {"fc6/kernel": (300, 381), "fc6/bias": (381,)}  # their file ends soon after a piece
@@ -569,7 +567,7 @@ def small_file_like(entry):
 def test_every_known_address_can_be_fetched(server, asked, tmp_path, monkeypatch, name):
     """Red for an address that the fetcher itself refuses, whatever its demands are."""
     entry = ENTRIES[name]
-    monkeypatch.setattr("weights.verify.SIGNATURES", {})  # the content here is always an .npy
+    monkeypatch.setattr("weights.registry.SIGNATURES", {})  # the content here is always an .npy
     path = fetch(small_file_like(entry), tmp_path, progress=False)
     assert (path.name, path.read_bytes()) == (entry.file_name, CONTENT)
     assert asked == [entry.url]

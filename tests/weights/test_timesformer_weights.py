@@ -20,7 +20,7 @@ from weights import (
     timesformer_arrays,
     write_safetensors,
 )
-from weights.timesformer_size import TimesformerSize, size_of
+from weights.timesformer import TimesformerSize, size_of
 
 FRESH = "The file has no temporal weights: temporal_attn and temporal_norm1 start as attn and norm1"
 

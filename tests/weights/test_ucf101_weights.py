@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from ucf101_golden import LENGTHS, check, clips, logits, small_state
 
-from experiments import weights_command
 from tests.weights.torch_pickles import state_dict, zip_file
 from ttrnn import models
 from weights import (
@@ -18,6 +17,7 @@ from weights import (
     read_state_dict,
     resnet_crnn_arrays,
 )
+from weights import __main__ as weights_command
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def test_fetch_and_verify(command, monkeypatch, tmp_path):
         return folder / entry.file_name
 
     monkeypatch.setattr("weights.fetch.fetch", fetch)
-    monkeypatch.setattr("weights.verify.verify", lambda path, entry: calls.append(entry.name))
+    monkeypatch.setattr("weights.registry.verify", lambda path, entry: calls.append(entry.name))
     code, out, _ = command("fetch", "alexnet", "--folder", tmp_path, "--url", "http://a")
     assert (code, calls) == (0, [("alexnet", tmp_path, "http://a")])
     assert "bvlc_alexnet.npy is there and verified" in out
@@ -195,7 +195,7 @@ def test_models_are_keras_own(name):
 
 def test_importing_weights_starts_nothing_heavy():
     program = (
-        "import sys, weights, experiments.weights_command\n"
+        "import sys, weights, weights.__main__\n"
         "print([name for name in ('tensorflow', 'keras', 'h5py', 'requests', 'safetensors') "
         "if name in sys.modules])"
     )

@@ -1,7 +1,8 @@
-"""PyTorch's checkpoint files, read without torch, and without running anything of theirs."""
+"""Read PyTorch's checkpoint files without torch, and without running anything of theirs."""
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,11 +13,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from weights.errors import WeightsError
-from weights.torch_reader.pickle_machine import shown
-from weights.torch_reader.torch_legacy import read_legacy
-from weights.torch_reader.torch_values import Values
-from weights.torch_reader.torch_zip import read_zip
-from weights.torch_reader.zip_members import SIGNATURE
+from weights.torch_reader.pickle_machine import read_pickle, shown
+from weights.torch_reader.torch_values import Values, read_object
+from weights.torch_reader.zip_members import SIGNATURE, Member, read_members, read_stored
 
 SUFFIXES = (".pth", ".pt", ".pyth", ".bin", ".tar", ".ckpt")
 """Names that torch.save's users give to its files; .tar as in model_best.pth.tar."""
@@ -25,6 +24,9 @@ REMEDY = (
     "Get the file from its source again, or save the state dict alone, where torch and the "
     "model's own code are: torch.save(model.state_dict(), FILE)."
 )
+MAGIC = 0x1950A86A20F9469CFC6C
+VERSION = 1001
+_LENGTH_BYTES = 8  # before the numbers of each storage
 
 
 class _NotFoundError(WeightsError):
@@ -116,3 +118,92 @@ def _find(values: Values, root: Any, keys: Sequence[str]) -> dict[str, Any]:
         what = f"{shown(str(foreign[0]))} there is no tensor" if foreign else "nothing is there"
         raise _NotFoundError(f"has no state dict at {place}: {what}. {remedy}")
     return items
+
+
+def read_zip(file: BinaryIO) -> Any:
+    """The object of a zip file of torch.save; its storages can be read while the file is open."""
+    members = read_members(file)
+    prefix = _prefix(members)
+    byte_order = _content(file, members.get(f"{prefix}byteorder"))
+    if byte_order not in (b"", b"little"):
+        raise WeightsError(f"its numbers are not little-endian, but {shown(ascii(byte_order))}")
+    root, storages = read_object(io.BytesIO(_content(file, members[f"{prefix}data.pkl"])))
+    for key, storage in storages:
+        member = members.get(f"{prefix}data/{key}")
+        if member is None:
+            raise WeightsError(f"its storage {key} is missing")
+        if member.num_bytes != storage.num_bytes:
+            raise WeightsError(
+                f"its storage {key} is to have {storage.num_bytes:,} bytes, "
+                f"but has {member.num_bytes:,}"
+            )
+        storage.place(file, member.start, member.checksum)
+    return root
+
+
+def _prefix(members: dict[str, Member]) -> str:
+    """What comes before the names of torch's members, such as archive/."""
+    found = [name for name in members if name.rpartition("/")[2] == "data.pkl"]
+    if len(found) != 1:
+        raise WeightsError(
+            f"it has {len(found)} members data.pkl in place of one; it is a zip file, but not of "
+            "torch.save, or has one inside"
+        )
+    prefix = found[0].removesuffix("data.pkl")
+    if f"{prefix}constants.pkl" in members:
+        raise WeightsError("it is a program of TorchScript")
+    return prefix
+
+
+def _content(file: BinaryIO, member: Member | None) -> bytes:
+    return b"" if member is None else read_stored(file, member)
+
+
+def read_legacy(file: BinaryIO) -> Any:
+    """The object of such a file; its storages can be read while the file is open."""
+    _read_magic(file)
+    version = read_pickle(file, admitted=())
+    if type(version) is not int or version != VERSION:
+        raise WeightsError("it is of an unknown version of torch's format before 1.6")
+    system = read_pickle(file, admitted=())
+    if type(system) is not dict or system.get("little_endian") is not True:
+        raise WeightsError("its numbers are not little-endian")
+    root, storages = read_object(file)
+    keys = read_pickle(file, admitted=())
+    by_key = dict(storages)
+    if type(keys) is not list or not all(type(key) is str for key in keys):
+        raise WeightsError("it has no list of its storages")
+    if sorted(keys) != sorted(by_key):
+        raise WeightsError("its storages are not those that its tensors ask for")
+    _place(file, [by_key[key] for key in keys])
+    return root
+
+
+def _read_magic(file: BinaryIO) -> None:
+    start = file.read(16)
+    file.seek(0)
+    try:
+        magic = read_pickle(file, admitted=()) if start.startswith(b"\x80") else None
+    except WeightsError:
+        magic = None
+    if type(magic) is not int or magic != MAGIC:
+        raise WeightsError(f"it is no file of torch.save: it starts with {start!r}")
+
+
+def _place(file: BinaryIO, storages: list[Any]) -> None:
+    """Go along the storages, each of which starts with its length."""
+    position = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    for storage in storages:
+        file.seek(position)
+        length = int.from_bytes(file.read(_LENGTH_BYTES), "little", signed=True)
+        position += _LENGTH_BYTES
+        if length != storage.num_items:
+            raise WeightsError(
+                f"it has a storage of {length:,} numbers where its pickle asks for "
+                f"{storage.num_items:,}"
+            )
+        storage.place(file, position)
+        position += storage.num_bytes
+    if position != size:
+        raise WeightsError(f"it has {size:,} bytes, but its storages end at {position:,}")

@@ -21,9 +21,7 @@ from ttrnn.models.space_time_block import SpaceTimeBlock
 from ttrnn.models.space_time_embedding import SpaceTimeEmbedding
 from ttrnn.models.timesformer import ClassToken
 from weights.assign import assign_arrays, model_arrays
-from weights.timesformer import timesformer_arrays
-from weights.timesformer_fit import fit_timesformer
-from weights.timesformer_size import TimesformerSize
+from weights.timesformer import TimesformerSize, fit_timesformer, timesformer_arrays
 
 ROOT = Path(__file__).parents[3]
 KINDS = ("divided", "joint", "space")
