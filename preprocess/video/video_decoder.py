@@ -11,7 +11,6 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-from av.format import Flags as ContainerFlags
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
@@ -19,11 +18,13 @@ from numpy.typing import NDArray
 from preprocess.errors import DecodeError
 from preprocess.video.transforms import Picture
 from preprocess.video.video_file import (
+    LONGEST_GAP_SECONDS,
     check_file,
-    duration_seconds,
+    clock_ending,
     explained,
     find_video_stream,
     has_loose_clock,
+    is_leap,
     joined_at,
     open_container,
     other_video_streams,
@@ -33,7 +34,6 @@ from preprocess.video.video_file import (
 USUAL_FPS = 25.0
 """Assumed where a file does not tell its rate."""
 _SEEKABLE = {"mov", "mp4", "matroska", "webm"}  # an index, and one clock for the whole file
-_LONGEST_GAP_SECONDS = 10.0  # FFmpeg's dts_delta_threshold: a longer one is a new clock
 # Of a file: indexes, attachments, sound and padding may follow the last picture.
 _TAIL_SHARE, _TAIL_BYTES = 0.25, 2**18
 _DOUBT_FRAMES = 8  # after which a new clock is believed
@@ -63,9 +63,7 @@ class StreamClock:
 
     Args:
         step: seconds from one picture to the next, where timestamps do not tell.
-        ending: when the file ends by its header, in seconds: a leap beyond it is a wrong timestamp.
-            None in formats of broadcasts, where any leap by more than 10 s is taken for a new
-            clock, as the ffmpeg program does.
+        ending: as `clock_ending` gives it.
     """
 
     def __init__(self, step: float, ending: float | None = None) -> None:
@@ -102,7 +100,9 @@ class StreamClock:
             assert self._earlier_offset is not None
             self._offset, self._earlier_offset = self._earlier_offset, None
         seconds = stamp + self._offset
-        if self._latest < seconds and not self._is_leap(seconds):
+        if self._latest < seconds and not is_leap(
+            seconds - self._latest - self._step, seconds, self._ending
+        ):
             return seconds
         self.is_odd = True
         tolerance = max(2.5 * self._step, 0.1)
@@ -122,12 +122,7 @@ class StreamClock:
         if self._num_since > _DOUBT_FRAMES:
             self._earlier_offset = None
             return False
-        return 0 < stamp + self._earlier_offset - self._latest <= _LONGEST_GAP_SECONDS
-
-    def _is_leap(self, seconds: float) -> bool:
-        if seconds - self._latest <= _LONGEST_GAP_SECONDS + self._step:
-            return False
-        return self._ending is None or seconds > self._ending + _LONGEST_GAP_SECONDS
+        return 0 < stamp + self._earlier_offset - self._latest <= LONGEST_GAP_SECONDS
 
 
 class VideoDecoder:
@@ -163,8 +158,7 @@ class VideoDecoder:
             self._ahead: VideoFrame | None = next(self._pictures, None)
             self.info = read_info(self._container, self._stream, self._shown_size(), file)
             fps = self.info.fps or USUAL_FPS
-            self._ending = duration_seconds(self._container, self._stream) or math.inf
-            self._clock = StreamClock(1 / fps, None if self._is_broadcast() else self._ending)
+            self._clock = StreamClock(1 / fps, clock_ending(self._container, self._stream))
             formats = set(self._container.format.name.split(","))
             self.can_seek = bool(_SEEKABLE & formats) and not has_loose_clock(self._container)
             if "mov" in formats and (place := joined_at(path)) is not None:
@@ -241,11 +235,6 @@ class VideoDecoder:
         self._frame = self._ahead = None
         self._pictures.close()
         self._container.close()
-
-    def _is_broadcast(self) -> bool:
-        """Whether leaps of the clock are usual in files of this format, by FFmpeg's account."""
-        discontinuous: Any = ContainerFlags.ts_discont
-        return bool(self._container.format.flags & discontinuous.value)
 
     def _open_codec(self, threads: int) -> None:
         codec = self._stream.codec_context

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +11,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.format import Flags as ContainerFlags
+from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
@@ -24,6 +27,8 @@ from preprocess.video.messages import captured_stderr
 
 RESTART_SECONDS = Fraction(1)
 """By which a clock that begins again goes back at least; less is the order of pictures."""
+LONGEST_GAP_SECONDS = 10.0
+"""By which a clock leaps at most; more is a new clock, by FFmpeg's dts_delta_threshold."""
 UNKNOWN_CODEC = "unknown"
 """Codec of an audio track that FFmpeg cannot decode."""
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
@@ -195,11 +200,11 @@ def _audio_track(stream: AudioStream, number: int) -> AudioTrack:
 
 
 def clock_restarts(path: str | os.PathLike[str]) -> bool:
-    """Whether the timestamps of a file's video begin again on the way.
+    """Whether the timestamps of a file's video or sound begin again, or leap, on the way.
 
     They do where two files were joined byte by byte, and in a recorded stream after a reconnect.
     All packets are read, none is decoded; files that have one clock by design (MP4, AVI, and
-    Matroska but for joined ones) are not read at all.
+    Matroska but for joined ones) are not read at all. Sound that only pauses has one clock.
 
     Raises:
         DecodeError: if the file cannot be opened or has no video.
@@ -211,22 +216,84 @@ def clock_restarts(path: str | os.PathLike[str]) -> bool:
 @lru_cache(maxsize=64)  # a recording's sound is asked for piece by piece, and the file may be large
 def _clock_restarts(path: Path, size_bytes: int, mtime_ns: int) -> bool:
     with open_container(path) as container:
-        stream = find_video_stream(container)
+        video = find_video_stream(container)
         if not has_loose_clock(container):
             return False
-        latest: Fraction | None = None
+        streams: list[VideoStream | AudioStream] = [video, *container.streams.audio]
+        clocks = {stream.index: PacketClock(container, stream) for stream in streams}
+        pictures = clocks[video.index]
         try:
-            for packet in container.demux(stream):
-                stamp = packet.dts if packet.dts is not None else packet.pts
-                if stamp is None or packet.time_base is None:
-                    continue
-                seconds = stamp * packet.time_base
-                if latest is not None and seconds < latest - RESTART_SECONDS:
+            for packet in container.demux(streams):
+                clock = clocks[packet.stream_index]
+                if clock.begins_again(packet) and not clock.came_to(pictures):
                     return True
-                latest = seconds
         except av.error.FFmpegError:  # damaged from here on; what was read had one clock
             return False
     return False
+
+
+class PacketClock:
+    """Finds where the timestamps of a stream's packets begin again, or leap to a new clock.
+
+    Args:
+        container: an open file.
+        stream: one of its streams.
+    """
+
+    def __init__(self, container: InputContainer, stream: VideoStream | AudioStream) -> None:
+        self.seconds: Fraction | None = None
+        """Timestamp of the latest packet."""
+        self._before: Fraction | None = None
+        self._ending = clock_ending(container, stream)
+        rate = stream.guessed_rate if isinstance(stream, VideoStream) else None
+        self._step = float(1 / rate) if rate else 0.0
+        self._origin = (stream.start_time or 0) * Fraction(stream.time_base or 0)
+
+    def begins_again(self, packet: Packet) -> bool:
+        """Take the next packet: whether it is the first of a new clock."""
+        stamp = packet.dts if packet.dts is not None else packet.pts
+        if stamp is None or packet.time_base is None:
+            return False
+        self._before, self.seconds = self.seconds, stamp * packet.time_base
+        if self._before is None:
+            return False
+        step = self.seconds - self._before
+        after_begin = float(self.seconds - self._origin)
+        gap = float(step) - self._step
+        return step < -RESTART_SECONDS or is_leap(gap, after_begin, self._ending)
+
+    def came_to(self, other: PacketClock) -> bool:
+        """Whether the latest step led towards another stream's clock: it goes by that one then."""
+        if self is other or self.seconds is None or self._before is None:
+            return False
+        if other.seconds is None:
+            return False
+        return abs(self.seconds - other.seconds) < abs(self._before - other.seconds)
+
+
+def is_leap(gap: float, seconds: float, ending: float | None) -> bool:
+    """Whether timestamps with a gap between two pictures have a new clock behind it.
+
+    Args:
+        gap: in seconds, beyond the usual distance of pictures.
+        seconds: the time that is reached, after the stream's beginning.
+        ending: as `clock_ending` gives it.
+    """
+    if gap <= LONGEST_GAP_SECONDS:
+        return False
+    return ending is None or seconds > ending + LONGEST_GAP_SECONDS
+
+
+def clock_ending(container: InputContainer, stream: VideoStream | AudioStream) -> float | None:
+    """When a stream ends by its header, in seconds: a leap beyond it is to a new clock.
+
+    None in formats of broadcasts, where by FFmpeg's account leaps are usual: any leap by more than
+    10 s is taken for a new clock, as the ffmpeg program does.
+    """
+    discontinuous: Any = ContainerFlags.ts_discont
+    if container.format.flags & discontinuous.value:
+        return None
+    return duration_seconds(container, stream) or math.inf
 
 
 def has_loose_clock(container: InputContainer) -> bool:
@@ -315,8 +382,8 @@ def read_info(
     )
 
 
-def duration_seconds(container: InputContainer, stream: VideoStream) -> float:
-    """Duration of a video by its header; 0.0 where it says nothing."""
+def duration_seconds(container: InputContainer, stream: VideoStream | AudioStream) -> float:
+    """Duration of a stream by its header; 0.0 where it says nothing."""
     if stream.duration is not None and stream.time_base is not None:
         return max(float(stream.duration * stream.time_base), 0.0)
     return max((container.duration or 0) / av.time_base, 0.0)

@@ -8,6 +8,7 @@ copy: the scores, the sound, the changes of shot and the reel agree on when a pi
 from __future__ import annotations
 
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -35,7 +36,8 @@ from experiments.media.recording import (
 from experiments.runs import formatting
 from preprocess.errors import DecodeError
 from preprocess.video.video_file import (
-    RESTART_SECONDS,
+    LONGEST_GAP_SECONDS,
+    PacketClock,
     audio_tracks,
     clock_restarts,
     find_video_stream,
@@ -44,6 +46,7 @@ from preprocess.video.video_file import (
 
 _NOTICED_PAUSE_SECONDS = 5.0
 _LONGEST_SEAM_SECONDS = 60  # of sound that is kept in memory until its pictures come
+_SOUND_AHEAD_SECONDS = Fraction(1, 2)  # of the pictures in a file; more waits for them
 _TOLD_SECONDS = 1.0  # of sound left out; at a seam some packets always are
 _ROOM = 1.05  # of a copy, by the size of its file
 
@@ -132,8 +135,8 @@ def copy_with_one_clock(
         ) from error
     if left_out >= _TOLD_SECONDS:
         say(
-            f"{file}: {left_out:.1f} s of its sound belong to no picture, since the timestamps of "
-            "the sound begin again where those of the pictures do not. They are left out."
+            f"{file}: {left_out:.1f} s of sound belong to no picture by their timestamps. They "
+            "are left out."
         )
 
 
@@ -142,7 +145,8 @@ def _remux(file: Path, copy: Path) -> float:
 
     The pictures' clock counts: what begins again is joined where the last picture ends. Sound
     keeps its distance from the pictures of its own part, though at the seam the two streams come
-    to the new clock at different places of the file.
+    to the new clock at different places of the file. Where the sound's clock alone begins again,
+    it is joined where the sound before ends, as when the file is played on.
 
     Returns:
         How much sound was left out, in seconds; of several tracks, the most.
@@ -150,91 +154,150 @@ def _remux(file: Path, copy: Path) -> float:
     with open_container(file) as source, av.open(str(copy), "w", format="matroska") as target:
         source.flags |= Flags.gen_pts.value  # type: ignore[operator]  # PyAV's stub is wrong
         video = find_video_stream(source)
-        streams = {
-            stream.index: _Shifted(target.add_stream_from_template(stream))
-            for stream in (video, *source.streams.audio)
+        for name, value in {**video.metadata, **source.metadata}.items():
+            if name.lower() == "timecode":
+                target.metadata["timecode"] = value
+        pictures = _Copied(PacketClock(source, video), target, video)
+        tracks = {
+            stream.index: _CopiedSound(PacketClock(source, stream), target, stream, pictures)
+            for stream in source.streams.audio
         }
-        pictures = streams[video.index]
-        begins = [Fraction(0)]  # seconds added to the clock of each part
-        waiting: list[tuple[_Shifted, Packet]] = []  # sound that is before its pictures
         for packet in source.demux([video, *source.streams.audio]):
-            shifted = streams[packet.stream_index]
-            shifted.take(packet)
-            if shifted is pictures and pictures.part == len(begins):
-                begins.append(pictures.end - pictures.begin)
-                for stream, held in waiting:
-                    stream.write(target, held, begins[stream.part])
-                waiting.clear()
-            if shifted.part < len(begins):
-                shifted.write(target, packet, begins[shifted.part])
-            else:
-                waiting.append((shifted, packet))
-                if shifted.since_restart > _LONGEST_SEAM_SECONDS:
-                    _leave_out(waiting)
-        _leave_out(waiting)
-        tracks = [streams[track.index] for track in source.streams.audio]
-        return float(max((track.left_out for track in tracks), default=0))
+            if packet.dts is None:
+                continue
+            if packet.stream_index in tracks:
+                tracks[packet.stream_index].take(packet)
+                continue
+            before = pictures.clock.seconds
+            if pictures.clock.begins_again(packet):
+                pictures.join(packet)
+                for track in tracks.values():
+                    track.follow(before)
+            pictures.write(packet)
+            for track in tracks.values():
+                track.write_what_is_due()
+        for track in tracks.values():
+            track.finish()
+        return float(max((track.left_out for track in tracks.values()), default=0))
 
 
-def _leave_out(waiting: list[tuple[_Shifted, Packet]]) -> None:
-    """Give up packets whose pictures do not come."""
-    for stream, packet in waiting:
-        stream.leave_out(packet)
-    waiting.clear()
-
-
-class _Shifted:
+class _Copied:
     """A stream on its way into a copy."""
 
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
-        self._latest: Fraction | None = None  # by the file's clock
-        self._written: int | None = None
-        self.part = 0
-        """How often its clock has begun again."""
-        self.begin = Fraction(0)
-        """What the clock showed then."""
+    def __init__(self, clock: PacketClock, target: OutputContainer, stream: Stream) -> None:
+        self.clock = clock
+        """Of the file."""
+        self.offset = Fraction(0)
+        """Seconds from the file's clock to that of the copy."""
         self.end = Fraction(0)
         """When the last packet that was written ends, by the clock of the copy."""
         self.left_out = Fraction(0)
         """How many seconds of it were not written."""
+        self._target = target
+        self._stream = target.add_stream_from_template(stream)
+        self._written: int | None = None
 
-    @property
-    def since_restart(self) -> Fraction:
-        """How many seconds its clock has gone on since it began again last."""
-        return Fraction(0) if self._latest is None else self._latest - self.begin
+    def join(self, packet: Packet) -> None:
+        """Let a packet begin where the one before ends."""
+        self.offset = self.end - _seconds(packet)
 
-    def take(self, packet: Packet) -> None:
-        """See whether the clock begins again with a packet."""
-        if packet.dts is None:
-            return
-        seconds = packet.dts * packet.time_base
-        if self._latest is not None and seconds < self._latest - RESTART_SECONDS:
-            self.part += 1
-            self.begin = seconds
-        self._latest = seconds
-
-    def write(self, target: OutputContainer, packet: Packet, offset: Fraction) -> None:
+    def write(self, packet: Packet) -> None:
         """Write a packet; one that lies before what is written already is left out."""
-        if packet.dts is None:
-            return
+        assert packet.dts is not None
         tick = packet.time_base
-        shift = round(offset / tick)
+        shift = round(self.offset / tick)
         packet.dts += shift
         packet.pts = packet.dts if packet.pts is None else packet.pts + shift
+        if abs(packet.pts - packet.dts) * tick > LONGEST_GAP_SECONDS:
+            # FFmpeg made it up from the next packet's, which has the new clock.
+            packet.pts = packet.dts + (packet.duration or 0)
         if self._written is None or packet.dts > self._written:
             before = packet.dts - 1 if self._written is None else self._written
             lasts = packet.duration or packet.dts - before  # some streams do not say
             self._written = packet.dts
             self.end = (packet.dts + lasts) * tick
             packet.stream = self._stream
-            target.mux(packet)
+            self._target.mux(packet)
         else:
             self.leave_out(packet)
 
     def leave_out(self, packet: Packet) -> None:
         """Count a packet that is not written."""
         self.left_out += (packet.duration or 0) * packet.time_base
+
+
+def _seconds(packet: Packet) -> Fraction:
+    """Of a packet that has a timestamp, by the file's clock."""
+    assert packet.dts is not None
+    return packet.dts * packet.time_base
+
+
+class _CopiedSound(_Copied):
+    """Sound on its way into a copy, which waits for its pictures."""
+
+    def __init__(
+        self, clock: PacketClock, target: OutputContainer, stream: Stream, pictures: _Copied
+    ) -> None:
+        super().__init__(clock, target, stream)
+        self._pictures = pictures
+        self._waiting: deque[Packet] = deque()
+        self._is_lost = False  # whether its clock began again and that of the pictures did not yet
+
+    def take(self, packet: Packet) -> None:
+        """Write a packet, or keep it until its pictures are written."""
+        if self.clock.begins_again(packet):
+            self._write_all()
+            self._is_lost = not self.clock.came_to(self._pictures.clock)
+            if not self._is_lost:
+                self.offset = self._pictures.offset
+        self._waiting.append(packet)
+        self.write_what_is_due()
+
+    def follow(self, before: Fraction | None) -> None:
+        """Go by the pictures' new clock, if what is heard now belongs to that.
+
+        Args:
+            before: what the pictures' clock showed last, before it began again.
+        """
+        heard, shown = self.clock.seconds, self._pictures.clock.seconds
+        if heard is None or shown is None or before is None:
+            return
+        if self._is_lost:
+            is_near = abs(heard - shown) <= LONGEST_GAP_SECONDS
+        else:
+            is_near = abs(heard - shown) < abs(heard - before)
+        if is_near:
+            self.offset, self._is_lost = self._pictures.offset, False
+
+    def write_what_is_due(self) -> None:
+        """Write what is heard until the last picture that is written, and a little more."""
+        if self._is_lost:
+            if self._waited() > _LONGEST_SEAM_SECONDS:
+                self._write_all()
+            return
+        while self._waiting and self._is_due(self._waiting[0]):
+            self.write(self._waiting.popleft())
+        while self._waited() > _LONGEST_SEAM_SECONDS:
+            self.leave_out(self._waiting.popleft())
+
+    def finish(self) -> None:
+        """Write what is heard after the last picture."""
+        self._write_all()
+
+    def _is_due(self, packet: Packet) -> bool:
+        return _seconds(packet) + self.offset <= self._pictures.end + _SOUND_AHEAD_SECONDS
+
+    def _waited(self) -> Fraction:
+        if not self._waiting or self.clock.seconds is None:
+            return Fraction(0)
+        return self.clock.seconds - _seconds(self._waiting[0])
+
+    def _write_all(self) -> None:
+        if self._is_lost and self._waiting:
+            self.join(self._waiting[0])
+            self._is_lost = False
+        while self._waiting:
+            self.write(self._waiting.popleft())
 
 
 def notices(chunks: Sequence[Chunk]) -> Iterator[str]:

@@ -21,6 +21,8 @@ from experiments.highlights.selection.segments import Segment
 from experiments.media.chunk_files import recording_chunks, recording_files
 from experiments.media.ffmpeg import RenderError
 from experiments.media.recording import read_recording
+from preprocess.video.decode import VideoReader
+from preprocess.video.transforms import FrameFit
 
 sys.path.insert(0, str(Path(__file__).parent))
 import counters
@@ -314,15 +316,117 @@ def without_pictures(stream):
 
 @pytest.mark.parametrize("longest", [60, 1])
 def test_sound_whose_clock_alone_begins_again(longest, tmp_path, monkeypatch):
-    """Red if such sound is left out without a word, or kept in memory for as long as it lasts."""
+    """Red if such sound is lost, as heard by the ffmpeg program, or kept in memory without end."""
     monkeypatch.setattr(opening, "_LONGEST_SEAM_SECONDS", longest)
     source, said = joined(tmp_path, ".ts"), []
     halves = source.read_bytes()
     source.write_bytes(halves + without_pictures((tmp_path / "100.ts").read_bytes()))
     with opened_recording([source], beside=tmp_path / "r.mp4", say=said.append) as chunks:
         assert chunks[0].duration - chunks[0].first_picture == pytest.approx(8.0, abs=0.1)
-    (line,) = [line for line in said if "belong to no picture" in line]
-    assert float(line.split(": ")[-1].split()[0]) == pytest.approx(4.0, abs=0.2)
+        heard = counters.onsets(counters.read_sound(chunks[0].file))
+    lines = [line for line in said if "belong to no picture" in line]
+    if longest == 1:  # no picture comes for it any more
+        assert 1 < float(lines[0].split(": ")[-1].split()[0]) < 4
+    else:
+        assert not lines
+        played = counters.onsets(counters.read_sound(source))
+        assert len(heard) == len(played) == 12
+        np.testing.assert_allclose(np.diff(heard), np.diff(played), atol=0.1)
+
+
+def spread(pictures, sound):
+    """Packets of two transport streams in one, each evenly."""
+    ends = [188 * (len(sound) // 188 * n // (len(pictures) // 188)) for n in range(10**6)]
+    parts = []
+    for number in range(len(pictures) // 188):
+        parts.append(pictures[188 * number : 188 * number + 188])
+        parts.append(sound[ends[number] : ends[number + 1]])
+    return b"".join(parts)
+
+
+def only_pictures(stream):
+    """The packets of a transport stream's pictures and tables."""
+    packets = [stream[place : place + 188] for place in range(0, len(stream), 188)]
+    return b"".join(packet for packet in packets if (packet[1] & 31) << 8 | packet[2] != 257)
+
+
+def reel_of(source, folder, *segments):
+    """A reel's pictures' numbers, when they flash and it bursts; the recording's first picture."""
+    with opened_recording([source], beside=folder / "r.mp4") as chunks:
+        render_reel(chunks, segments, folder / "r.mp4")
+        first = chunks[0].first_picture
+    pictures, fps = counters.read_pictures(folder / "r.mp4")
+    numbers = [counters.number_of(one) for one in pictures]
+    heard = counters.onsets(counters.read_sound(folder / "r.mp4"))
+    return numbers, counters.flashes(pictures, fps), heard, first
+
+
+def test_sound_that_begins_again_under_pictures_that_go_on(tmp_path):
+    """Red if a reel is silent where the sound's clock alone began again."""
+    whole = render_counter(tmp_path / "whole.ts", 25, 8, "-g", "25", "-bf", "0")
+    half = render_counter(tmp_path / "half.ts", 25, 4).read_bytes()
+    source, sound = tmp_path / "s.ts", without_pictures(half)
+    source.write_bytes(spread(only_pictures(whole.read_bytes()), 2 * sound))
+    numbers, seen, heard, _ = reel_of(source, tmp_path, (1.6, 3.4), (5.6, 7.4))
+    assert numbers == [*range(40, 85), *range(140, 185)]
+    assert len(seen) == len(heard) == 4
+    assert np.abs(seen - heard).max() < 0.1
+
+
+def read_all_numbers(path):
+    """Numbers of a file's pictures as they are read, and when each is shown."""
+    fit, rows = FrameFit(counters.SIZE), []
+    with VideoReader(path, fit=fit) as video:
+        frame = np.empty(fit.frame_shape, np.uint8)
+        while video.read_into(frame):
+            rows.append((counters.number_of(frame[..., 0]), video.time_seconds))
+    return rows
+
+
+LEAPS = {
+    "ts": (".ts", []),
+    "mpg": (".mpg", ["-c:v", "mpeg2video", "-q:v", "2", "-c:a", "mp2"]),
+    "flv": (".flv", ["-bf", "0"]),
+}
+
+
+@pytest.mark.parametrize("kind", LEAPS)
+def test_a_clock_that_leaps(kind, tmp_path):
+    """Red if the reel has a hole, or other pictures than are read, where a clock leaps ahead."""
+    suffix, words = LEAPS[kind]
+    words = ["-g", "25", *words]
+    early = render_counter(tmp_path / f"0{suffix}", 25, 4, *words)
+    later = [*words, "-output_ts_offset", "1000"]
+    late = render_counter(tmp_path / f"1{suffix}", 25, 4, *later, first=100)
+    skip = FLV_HEADER if kind == "flv" else 0
+    source = tmp_path / f"joined{suffix}"
+    source.write_bytes(early.read_bytes() + late.read_bytes()[skip:])
+    segments = [(1.6, 3.4), (3.6, 4.4), (5.6, 7.4)]
+    numbers, seen, heard, first = reel_of(source, tmp_path, *segments)
+    assert numbers == [
+        number
+        for start, end in segments
+        for number, time in read_all_numbers(source)
+        if start - 0.02 <= time + first < end - 0.02
+    ]
+    assert {98, 99, 100, 101} < set(numbers)
+    assert len(seen) == len(heard) == 5
+    assert np.abs(seen - heard).max() < 0.07
+
+
+def test_sound_that_goes_on_where_the_pictures_leap(tmp_path):
+    """Red if the sound of a time without pictures takes the place of what belongs to the next.
+
+    For 16 s, from 4 s on, the pictures of a stream are lost.
+    """
+    words = ["-g", "25", "-bf", "0"]
+    whole, source = render_counter(tmp_path / "whole.ts", 25, 24, *words), tmp_path / "lost.ts"
+    lost = "noise=drop='between(n,100,499)'"
+    ffmpeg("-i", str(whole), "-c", "copy", "-bsf:v", lost, str(source))
+    numbers, seen, heard, _ = reel_of(source, tmp_path, (1.6, 3.4), (5.6, 7.4))
+    assert np.abs(np.subtract(numbers, [*range(40, 85), *range(540, 585)])).max() <= 2
+    assert len(seen) == len(heard) == 4
+    assert np.abs(seen - heard).max() < 0.07
 
 
 def test_the_second_half_is_scored(model, scorer, tmp_path, capsys):
