@@ -30,7 +30,7 @@ from tqdm import tqdm
 from common.command_line import parse_arguments
 from common.errors import InputError
 from experiments.benchmarks import Remote, carry_out, keep_results
-from experiments.highlights.scoring.pictures import PictureSettings
+from experiments.clips.pictures import PictureSettings
 from experiments.media import ffmpeg
 from experiments.process import runtime
 from experiments.process.runtime import Threads
@@ -324,7 +324,7 @@ class Ours:
 
 def warm_scorer(settings: PictureSettings) -> Any:
     """A scorer of random weights that has seen a batch."""
-    from experiments.highlights.scoring.scorer import Scorer
+    from experiments.clips.scorer import Scorer
     from experiments.highlights.scoring.scorer_network import build_scorer
 
     scorer = Scorer(build_scorer(DEPTH, settings), settings)

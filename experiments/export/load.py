@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from common.errors import InputError
+from experiments.clips import scorer
 from experiments.clips.model import read_model
+from experiments.clips.pictures import PictureSettings
 from experiments.export.about import About
 from experiments.export.subjects import ClipSubject, PictureSubject, Subject
-from experiments.highlights.scoring import scorer
-from experiments.highlights.scoring.pictures import PictureSettings
 from experiments.models.keras_files import load_keras_model
 from experiments.runs.run import MODEL, MODEL_SETTINGS
 

@@ -99,9 +99,8 @@ def _impossible_prediction(value: Any) -> str:
 
 def _scorer(folder: Path) -> None:
     keras = _keras()
-    from experiments.highlights.labels.types import Box
-    from experiments.highlights.scoring.pictures import PictureSettings
-    from experiments.highlights.scoring.scorer import write_scorer
+    from experiments.clips.pictures import Box, PictureSettings
+    from experiments.clips.scorer import write_scorer
 
     settings = PictureSettings(parts=("box",), side=_SIDE, fps=5.0)
     pixels = keras.Input(settings.frame_shape, dtype="uint8")
@@ -113,7 +112,7 @@ def _scorer(folder: Path) -> None:
 
 def _read_scorer(folder: Path) -> Any:
     _keras()
-    from experiments.highlights.scoring.scorer import load_scorer
+    from experiments.clips.scorer import load_scorer
 
     scorer = load_scorer(folder)
     return scorer.settings, scorer.box, scorer.threshold, scorer.predict(_PICTURE)

@@ -83,7 +83,7 @@ _REVIEW = {
 
 
 def _labels(folder: Path) -> Any:
-    from experiments.highlights.labels.labels import read_labels
+    from experiments.highlights.labels import read_labels
 
     return read_labels(folder / "labels.csv")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tyro.conf import Positional
 
-from experiments.highlights.scoring.pictures import Interpolation, Part, PictureSettings
+from experiments.clips.pictures import Interpolation, Part, PictureSettings
 from preprocess.shards.settings import Compression
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Extract:
 
     def run(self) -> int:
         """Extract and say what was done; the exit code."""
-        from experiments.highlights.labels.labels import read_labels
+        from experiments.highlights.labels import read_labels
         from experiments.highlights.scoring.extraction import extract_pictures
         from preprocess.system.progress import TerminalProgress
 

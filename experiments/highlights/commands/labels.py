@@ -25,7 +25,7 @@ class Labels:
 
     def run(self) -> int:
         """Convert; the exit code."""
-        from experiments.highlights.labels.labels import convert_labels
+        from experiments.highlights.labels import convert_labels
 
         if self.target.exists():
             raise InputError(f"{self.target} exists; give another name, or remove it.")

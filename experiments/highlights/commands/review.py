@@ -11,7 +11,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from common.errors import InputError
-from experiments.highlights.labels.types import parse_box
+from experiments.clips.pictures import parse_box
 from experiments.highlights.reel_options import check_crossfade, check_sound_track
 from experiments.highlights.selection.segments import SelectionOptions
 

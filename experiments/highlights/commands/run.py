@@ -80,7 +80,7 @@ class Run(ReelOptions):
         scoring = self._scoring()
         options = self._with_sound_track()
         with options.opened(recording_files(self.recording, print)) as chunks:
-            with KeptScores(self.out, scoring.made_of(chunks)) as kept:
+            with KeptScores(self.out, scoring.fingerprint(chunks)) as kept:
                 options = options._score(chunks, kept, scoring)
                 scores = kept.read()
             code = options.make(chunks, scores)
@@ -105,7 +105,7 @@ class Run(ReelOptions):
 
     def _with_sound_track(self) -> Run:
         """The options, with the sound track of the model's training where none was given."""
-        from experiments.highlights.scoring.scorer import trained_sound_track
+        from experiments.clips.scorer import trained_sound_track
 
         if self.sound_track is not None:
             return self
@@ -118,8 +118,8 @@ class Run(ReelOptions):
         return replace(self, sound_track=track)
 
     def _scoring(self) -> ScoringOptions:
-        from experiments.highlights.labels.types import parse_box
-        from experiments.highlights.scoring.scorer import require_scorer
+        from experiments.clips.pictures import parse_box
+        from experiments.clips.scorer import require_scorer
         from experiments.highlights.scoring.scoring_job import ScoringOptions
         from experiments.process import runtime
         from preprocess.video.sampling import check_sampling

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import cv2
 
+from experiments.clips.pictures import Box
 from experiments.highlights.demo import face, game
 from experiments.highlights.demo.plan import StreamPlan
-from experiments.highlights.labels.types import Box
 
 SIZE = game.WIDTH, game.HEIGHT
 _LEFT = game.WIDTH - face.WIDTH

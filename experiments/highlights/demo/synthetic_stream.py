@@ -22,8 +22,7 @@ from experiments.highlights.demo.picture import FACE_BOX, SIZE, pictures
 from experiments.highlights.demo.plan import Kind, StreamPlan, plan_clips, plan_recording
 from experiments.highlights.demo.sound import SAMPLE_RATE, stream_sound
 from experiments.highlights.demo.video import write_video
-from experiments.highlights.labels.labels import write_labels
-from experiments.highlights.labels.types import Interval, LabelledClip
+from experiments.highlights.labels import Interval, LabelledClip, write_labels
 from preprocess.errors import PreprocessError
 from preprocess.system.machine import available_cpus
 

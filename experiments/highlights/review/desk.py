@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import InputError
-from experiments.highlights.labels.labels import Box
+from experiments.clips.pictures import Box
 from experiments.highlights.review.reel_job import ReelJob
 from experiments.highlights.review.session import Session
 from experiments.highlights.review.training_rows import add_to_labels

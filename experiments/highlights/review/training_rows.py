@@ -10,15 +10,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from experiments.highlights.labels.labels import (
-    Box,
+from experiments.clips.pictures import Box
+from experiments.highlights.labels import (
     Interval,
     LabelError,
     LabelledClip,
+    is_ours,
     read_labels,
     write_labels,
 )
-from experiments.highlights.labels.rows import is_ours
 from experiments.highlights.review.decisions import Decisions, Span, without
 from experiments.media.recording import Chunk
 from preprocess.video.times import format_time

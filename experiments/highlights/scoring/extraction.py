@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.highlights.labels.labels import LabelledClip
-from experiments.highlights.scoring.pictures import WHOLE, LabelledVideo, PictureSettings, Stretch
+from experiments.clips.pictures import WHOLE, LabelledVideo, PictureSettings, Stretch
+from experiments.highlights.labels import LabelledClip
 from preprocess.extraction.extract import ExtractionSummary, extract_clips
 from preprocess.shards.reader import Shards, open_shards
 

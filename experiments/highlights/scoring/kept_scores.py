@@ -35,13 +35,13 @@ class KeptScores:
 
     Args:
         out: the reel.
-        made_of: all that the scores depend on, as plain values.
+        fingerprint: all that the scores depend on, as plain values.
     """
 
-    def __init__(self, out: Path, made_of: dict[str, Any]) -> None:
+    def __init__(self, out: Path, fingerprint: dict[str, Any]) -> None:
         self._stem = out.with_suffix("").name
         self._folder = out.parent
-        self._made_of = json.loads(json.dumps(made_of))
+        self._fingerprint = json.loads(json.dumps(fingerprint))
         self._file: FileIO | None = None
         self._synced = time.monotonic()
         self.num_rows = 0
@@ -55,7 +55,7 @@ class KeptScores:
 
     def is_complete(self) -> bool:
         """Whether all scores are there."""
-        return self.path.exists() and _content(self._path(".json")) == self._made_of
+        return self.path.exists() and _content(self._path(".json")) == self._fingerprint
 
     def difference(self) -> str:
         """In what the scores that are there were made of something else; empty if there are none.
@@ -71,8 +71,8 @@ class KeptScores:
                 f"{self.path} exists, and was not made here; give another --out, or "
                 "--overwrite-scores."
             )
-        names = {**before, **self._made_of}
-        return ", ".join(name for name in names if before.get(name) != self._made_of.get(name))
+        names = {**before, **self._fingerprint}
+        return ", ".join(name for name in names if before.get(name) != self._fingerprint.get(name))
 
     def read(self) -> tuple[Floats, Floats]:
         """Times in seconds of the recording and probabilities, (N,) each."""
@@ -93,10 +93,10 @@ class KeptScores:
                 self.close()
                 raise WriteError("another run is at it") from None
             num_bytes = 0
-            if _content(self._path(".json.part")) == self._made_of:
+            if _content(self._path(".json.part")) == self._fingerprint:
                 num_bytes = self._find_earlier_rows(part)
             else:
-                write_text(self._path(".json.part"), json.dumps(self._made_of, indent=2) + "\n")
+                write_text(self._path(".json.part"), json.dumps(self._fingerprint, indent=2) + "\n")
             if part.stat().st_size > num_bytes:
                 self._file.truncate(num_bytes)
             if num_bytes == 0:

@@ -1,27 +1,32 @@
-"""The pictures of a recording in batches, read ahead while the batches before are scored."""
+"""The pictures of a recording in batches, read ahead while the batches before are scored.
+
+Each chunk is read by a process of its own, which may die without harm to its owner.
+"""
 
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.highlights.scoring.batch_process import Progress, batches_of, serve_batches
-from experiments.highlights.scoring.pictures import WHOLE, PictureReader, PictureSettings, Stretch
+from experiments.clips.pictures import WHOLE, PictureReader, PictureSettings, Stretch
 from experiments.media.recording import Chunk
 from preprocess.errors import DecodeError
+from preprocess.system.limits import STALL_SECONDS, ended_if_stalled, refusals_named
 from preprocess.video.times import format_time
-from preprocess.workers.child_process import ChildProcess
+from preprocess.workers.child_process import ChildProcess, death_told
 
 if TYPE_CHECKING:
-    from experiments.highlights.labels.types import Box
+    from experiments.clips.pictures import Box
 
 STRETCH_SECONDS = 300
 """About so far from each other lie the places from which scoring can go on where it stopped."""
@@ -249,3 +254,48 @@ def _stretches(chunk: Chunk, settings: PictureSettings, after: float) -> tuple[S
 
 def _nothing(settings: PictureSettings, until: float, notice: str) -> Batch:
     return Batch(np.empty(0), np.empty((0, *settings.frame_shape), np.uint8), until, (notice,))
+
+
+class Progress:
+    """Progress of a reading process for the stall watch; waiting for its owner counts too."""
+
+    def __init__(self) -> None:
+        self.reader: PictureReader | None = None
+        self.is_sending = False
+
+    def __call__(self) -> float:
+        if self.is_sending or self.reader is None:
+            return time.monotonic()
+        return self.reader.num_decoded
+
+
+def batches_of(process: ChildProcess) -> Iterator[Batch]:
+    """Batches that a reading process sends.
+
+    Raises:
+        DecodeError: if it dies, or for the error that it sends.
+    """
+    try:
+        while (message := process.receive()) is not None:
+            if isinstance(message, Exception):
+                raise message
+            yield message
+    except EOFError as error:
+        raise DecodeError(death_told(process.cause_of_death(), STALL_SECONDS)) from error
+
+
+def serve_batches(pipe: Connection) -> None:
+    """Send all batches of a chunk; runs in the reading process."""
+    reader, progress = pipe.recv(), Progress()
+    try:
+        with refusals_named(), ended_if_stalled(STALL_SECONDS) as watch:
+            watch.follow(progress)
+            for batch in reader.read_here(progress):
+                progress.is_sending = True
+                pipe.send(batch)
+                progress.is_sending = False
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        raise
+    except Exception as error:
+        pipe.send(error)
+    pipe.send(None)

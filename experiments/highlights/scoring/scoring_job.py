@@ -1,29 +1,43 @@
-"""The job of `run`: a recording to scores that are kept, with a bar and a clean stop."""
+"""A recording to scores over time, on this machine or on a Dask cluster.
+
+The scores are kept as they come, with a progress bar and a clean stop. Here, the recording is
+decoded in one thread while others run the model. On a cluster each task scores some minutes, in
+processes that keep the model.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from common.errors import InputError
+from experiments.clips.pictures import Box
+from experiments.clips.scorer import FILE, MODEL, Scorer, load_scorer
+from experiments.highlights.scoring.kept_scores import KeptScores
+from experiments.highlights.scoring.picture_batches import Batch, BatchReader
+from experiments.media.recording import Chunk, recording_duration
 from experiments.process import runtime
 from experiments.runs import formatting
+from preprocess.errors import DecodeError, PreprocessError
+from preprocess.extraction.cluster import cluster_servants
 from preprocess.system.machine import read_machine
 
-if TYPE_CHECKING:
-    from experiments.highlights.labels.types import Box
-    from experiments.highlights.scoring.cluster import ScoredPart
-    from experiments.highlights.scoring.kept_scores import KeptScores
-    from experiments.highlights.scoring.picture_batches import Batch
-    from experiments.highlights.scoring.scorer import Scorer
-    from experiments.media.recording import Chunk
-
-_VERSION = 1  # of the way in which scores are made
+_VERSION = 1  # changes when the same inputs would give other scores
 _BAR = "{desc} {percentage:3.0f}% |{bar}|{postfix}, {remaining} left"
-_MOST_DECODER_THREADS = 16  # FFmpeg takes no more
+_MAX_DECODER_THREADS = 16  # FFmpeg takes no more
 
 
 @dataclass(frozen=True)
@@ -53,18 +67,16 @@ class ScoringOptions:
     worker_threads: str = "auto"
 
     def load(self) -> Scorer:
-        """The model; TensorFlow is imported with the pools.
+        """Load the model, with TensorFlow's thread pools set before it starts.
 
         Raises:
             ScorerError: if there is none.
         """
-        runtime.configure(self.threads, seed=0)
-        from experiments.highlights.scoring.scorer import load_scorer
-
+        runtime.configure(self.threads, seed=0)  # before anything imports TensorFlow
         return load_scorer(self.model)
 
-    def made_of(self, chunks: Sequence[Chunk]) -> dict[str, Any]:
-        """All that the scores of a recording depend on, as plain values."""
+    def fingerprint(self, chunks: Sequence[Chunk]) -> dict[str, Any]:
+        """Everything that the scores of a recording depend on, as plain values."""
         files = [chunk.path.stat() for chunk in chunks]
         tracks = [chunk.track for chunk in chunks]
         return {
@@ -98,13 +110,6 @@ def score_into(
     Raises:
         PreprocessError: if a chunk cannot be read or the scores cannot be written.
     """
-    from tqdm import tqdm
-
-    from experiments.highlights.scoring.cluster import score_on_cluster
-    from experiments.highlights.scoring.picture_batches import BatchReader
-    from experiments.highlights.scoring.scoring import score_recording
-    from experiments.media.recording import recording_duration
-
     kept.begin()
     if kept.num_rows:
         say(f"Going on after {kept.num_rows:,} scores that are there.")
@@ -112,7 +117,9 @@ def score_into(
     if options.fps is not None or options.every is not None:
         settings = replace(settings, fps=options.fps, every=options.every)
     reader = BatchReader(
-        *(chunks, settings, options.box or scorer.box),
+        chunks,
+        settings,
+        options.box or scorer.box,
         after=kept.last_time,
         batch_size=options.batch_size,
         threads=decoder_threads(),
@@ -128,14 +135,14 @@ def score_into(
         dynamic_ncols=True,
         disable=None,
     )
-    told: set[str] = set()
+    shown: set[str] = set()
     with bar:
 
         def take(batch: Batch | ScoredPart, probabilities: Any) -> None:
             kept.append(batch.times, probabilities)
             for notice in batch.notices:
-                if notice not in told:  # some are those of the file, and each part has them
-                    told.add(notice)
+                if notice not in shown:  # some are those of the file, and each part has them
+                    shown.add(notice)
                     bar.write(notice)
             speed = (batch.until - first) / (time.monotonic() - begun)
             bar.set_postfix_str(f"{speed:.0f} times as fast as it plays", refresh=False)
@@ -151,16 +158,182 @@ def score_into(
 
 
 def decoder_threads() -> int:
-    """As many as the machine has processors for, and FFmpeg takes."""
-    return min(read_machine().num_cpus, _MOST_DECODER_THREADS)
+    """Number of decoder threads: one a processor, up to FFmpeg's limit."""
+    return min(read_machine().num_cpus, _MAX_DECODER_THREADS)
 
 
 def model_digest(model: Path) -> str:
-    """Of all that a scorer is; what is missing is told when it is loaded."""
-    from experiments.highlights.scoring.scorer import FILE, MODEL
-
+    """SHA-256 of a scorer's files; a missing one is reported when the scorer is loaded."""
     digest = hashlib.sha256()
     for name in (FILE, MODEL):
         path = model / name
         digest.update(path.read_bytes() if path.is_file() else b"")
     return digest.hexdigest()
+
+
+class PictureModel(Protocol):
+    """Model that gives the probability of a highlight for each picture, as `Scorer` does."""
+
+    def predict(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities (N,) of pictures uint8 (N, H, W, 3)."""
+
+
+OnScores = Callable[[Batch, NDArray[np.float32]], None]
+
+
+def score_recording(
+    model: PictureModel, reader: BatchReader, on_scores: OnScores, *, at_once: int = 1
+) -> None:
+    """Score all pictures of a recording.
+
+    Args:
+        model: of the pictures.
+        reader: of the recording.
+        on_scores: is given each batch and its probabilities (N,), in order.
+        at_once: batches that the model works on at the same time.
+
+    Raises:
+        DecodeError: if a chunk cannot be read, unless the reader allows for it.
+        InputError: if the model gives no probabilities.
+    """
+    waiting: deque[tuple[Batch, Future[NDArray[np.float32]]]] = deque()
+    with ThreadPoolExecutor(at_once) as threads, closing(iter(reader)) as batches:
+        try:
+            for batch in batches:
+                waiting.append((batch, threads.submit(model.predict, batch.pictures)))
+                if len(waiting) > at_once:  # one waits for its turn
+                    _hand_over(*waiting.popleft(), on_scores)
+            while waiting:
+                _hand_over(*waiting.popleft(), on_scores)
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def _hand_over(batch: Batch, future: Future[NDArray[np.float32]], on_scores: OnScores) -> None:
+    probabilities = future.result()
+    if not ((probabilities >= 0) & (probabilities <= 1)).all():
+        raise InputError(
+            "A model must give probabilities from 0 to 1. This one gave "
+            f"{probabilities.min()} to {probabilities.max()}; train it again."
+        )
+    on_scores(batch, probabilities)
+
+
+@dataclass(frozen=True)
+class ScoredPart:
+    """Scores of one part of a recording, some minutes long.
+
+    Args:
+        times: of the pictures, in seconds of the recording, (N,).
+        probabilities: (N,).
+        until: end of what was read, in seconds of the recording.
+        notices: what went wrong on the way.
+    """
+
+    times: NDArray[np.float64]
+    probabilities: NDArray[np.float32]
+    until: float
+    notices: tuple[str, ...]
+
+
+OnPart = Callable[[ScoredPart, NDArray[np.float32]], None]
+
+
+@dataclass(frozen=True)
+class PartScorer:
+    """Loads a scorer on a worker of the cluster.
+
+    Args:
+        model: directory of a run of `train`, an absolute path.
+        digest: of what it held when the command was given.
+        threads: auto, by the worker's machine, or INTRA,INTER.
+    """
+
+    model: Path
+    digest: str
+    threads: str
+
+    def open(self) -> Callable[[BatchReader], ScoredPart]:
+        """Load the model.
+
+        Raises:
+            PreprocessError: if it is another here.
+            ScorerError, OSError: for the reasons of `load_scorer`.
+        """
+        if model_digest(self.model) != self.digest:
+            raise PreprocessError(
+                f"A worker finds another model than this machine in {self.model}. All machines "
+                "must see the same."
+            )
+        threads = runtime.choose_threads(self.threads, workload="resnet")
+        runtime.configure(threads, seed=0)
+        return partial(_score_part, load_scorer(self.model), threads.inter_op)
+
+
+def score_on_cluster(
+    options: ScoringOptions,
+    reader: BatchReader,
+    on_scores: OnPart,
+    *,
+    folder: Path,
+) -> None:
+    """Score all pictures of a recording on a cluster, some minutes a task.
+
+    Args:
+        options: the cluster, the model, and the workers' threads.
+        reader: of the recording.
+        on_scores: is given each part and its probabilities (N,), in order.
+        folder: where the scores are kept, which all workers must see.
+
+    Raises:
+        PreprocessError: if the cluster cannot do it, or a chunk cannot be read, unless the reader
+            allows for that. Parts before it are handed over.
+        InputError: if the model gives no probabilities.
+    """
+    assert options.scheduler is not None
+    model = options.model.absolute()
+    chunks = [
+        replace(chunk, path=chunk.path.absolute(), copy=chunk.copy and chunk.copy.absolute())
+        for chunk in reader.chunks
+    ]
+    parts = replace(reader, chunks=chunks).parts()
+    needs = [model / FILE, model / MODEL, *(chunk.file for chunk in chunks)]
+    service = PartScorer(model, model_digest(model), options.worker_threads)
+    with cluster_servants(options.scheduler, folder, service, needs) as submit:
+        waiting = [(part, submit(part)) for part in parts]
+        for _, of_chunk in groupby(waiting, key=lambda pair: pair[0].chunks):
+            _hand_over_parts(list(of_chunk), on_scores)
+
+
+def _hand_over_parts(
+    waiting: Sequence[tuple[BatchReader, Future[ScoredPart]]], on_scores: OnPart
+) -> None:
+    """Pass on the scores of one chunk's parts, in order."""
+    num_pictures = 0
+    for _, future in waiting:
+        scored = future.result()
+        num_pictures += len(scored.times)
+        on_scores(scored, scored.probabilities)
+    first = waiting[0][0]
+    begins = first.stretch is not None and first.stretch[0] == 0
+    if begins and not num_pictures and not first.allow_failures:
+        raise DecodeError(f"{first.chunks[0].path}: no picture could be decoded")
+
+
+def _score_part(scorer: Scorer, at_once: int, reader: BatchReader) -> ScoredPart:
+    """Score all pictures of a part; runs on a worker."""
+    batches: list[Batch] = []
+    scores = [np.empty(0, np.float32)]
+
+    def take(batch: Batch, probabilities: NDArray[np.float32]) -> None:
+        batches.append(replace(batch, pictures=np.empty(0, np.uint8)))
+        scores.append(probabilities)
+
+    score_recording(scorer, replace(reader, threads=decoder_threads()), take, at_once=at_once)
+    return ScoredPart(
+        times=np.concatenate([np.empty(0), *(batch.times for batch in batches)]),
+        probabilities=np.concatenate(scores),
+        until=batches[-1].until,
+        notices=tuple(notice for batch in batches for notice in batch.notices),
+    )

@@ -1,27 +1,35 @@
-"""Changes to a training picture that leave its meaning: of light, framing, loudness and pitch.
+"""Random changes to training pictures: ours, and those of eqy/autotosis.
 
-What is seen and what is heard are changed apart, each within its own square.
+They leave a picture's meaning: of light, framing, loudness and pitch. What is seen and what is
+heard are changed apart, each within its own square.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import InputError
+from experiments.highlights.training.batches import Change
+from experiments.highlights.training.recipes import Recipe
+from preprocess.video.transforms import pillow_resize
 
 if TYPE_CHECKING:
-    from experiments.highlights.scoring.pictures import PictureSettings
+    from experiments.clips.pictures import PictureSettings
 
 Picture = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What may happen to a picture. Nothing is mirrored: time in a spectrogram has a direction.
+    """Random changes of light, framing, loudness and pitch.
+
+    Nothing is mirrored: time in a spectrogram has a direction.
 
     Args:
         settings: of the pictures.
@@ -70,8 +78,6 @@ class Augmentation:
         return np.concatenate(changed)
 
     def _seen(self, part: Picture, rng: np.random.Generator) -> Picture:
-        import cv2
-
         side = len(part)
         scale = 1 + self.zoom * rng.uniform(-1, 1)
         right, down = self.shift * side * rng.uniform(-1, 1, size=2)
@@ -83,8 +89,6 @@ class Augmentation:
         return self._relit(moved, rng)
 
     def _relit(self, part: Picture, rng: np.random.Generator) -> Picture:
-        import cv2
-
         contrast = 1 + self.contrast * rng.uniform(-1, 1)
         offsets = self.brightness * rng.uniform(-1, 1) + self.colour * rng.uniform(-1, 1, size=3)
         levels = 128 + contrast * (np.arange(256)[:, None] - 128) + offsets  # (256, 3)
@@ -122,3 +126,110 @@ def _moved(part: Picture, steps: int, *, axis: int) -> Picture:
     """Moved along an axis; what comes in is the edge, repeated."""
     places = np.clip(np.arange(part.shape[axis]) - steps, 0, part.shape[axis] - 1)
     return np.take(part, places, axis=axis)
+
+
+Range = tuple[float, float]
+_CROP_TRIES, _ERASE_TRIES, _SOUND_TRIES = 10, 10, 1000
+
+
+@dataclass(frozen=True)
+class OriginalAugmentation:
+    """Crop and erase what is seen; erase some of the spectrogram, always.
+
+    Each part that is seen is cropped at random and brought back to its size (torchvision's
+    RandomResizedCrop, which has Pillow scale it), then, half the time, a rectangle of it is
+    blackened (RandomErasing). In the spectrogram a rectangle of 0.1 to 1.0 of its area is
+    blackened every time, so that it is not relied on alone. Nothing is mirrored.
+
+    Args:
+        settings: of the pictures.
+        crop_scale: share of a part's area that is kept.
+        crop_ratio: width to height of the crop.
+        erase_probability: how often a part that is seen has a rectangle blackened.
+        erase_scale: share of its area that is blackened.
+        erase_ratio: height to width of the rectangle.
+        sound_scale: share of the spectrogram's area that is blackened.
+        sound_ratio: height to width of the rectangle there.
+    """
+
+    settings: PictureSettings
+    crop_scale: Range = (0.5, 1.0)
+    crop_ratio: Range = (3 / 4, 4 / 3)
+    erase_probability: float = 0.5
+    erase_scale: Range = (0.02, 0.33)
+    erase_ratio: Range = (0.3, 3.3)
+    sound_scale: Range = (0.1, 1.0)
+    sound_ratio: Range = (0.001, 100.0)
+
+    def __call__(self, picture: Picture, rng: np.random.Generator) -> Picture:
+        """A changed copy of a picture, uint8 (parts * side, side, 3)."""
+        side = self.settings.side
+        changed = picture.copy()
+        for number, part in enumerate(self.settings.parts):
+            rows = slice(number * side, (number + 1) * side)
+            if part == "sound":
+                _erase(changed[rows], self._sound_rectangle(side, rng), rng)
+                continue
+            changed[rows] = self._cropped(changed[rows], rng)
+            if rng.uniform() < self.erase_probability:
+                _erase(changed[rows], self._seen_rectangle(side, rng), rng)
+        return changed
+
+    def _cropped(self, part: Picture, rng: np.random.Generator) -> Picture:
+        side = len(part)
+        height, width = side, side  # where no crop fits: all of it, which is square
+        for _ in range(_CROP_TRIES):
+            area = side**2 * rng.uniform(*self.crop_scale)
+            ratio = math.exp(rng.uniform(*np.log(self.crop_ratio)))
+            tried = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+            if max(tried) <= side:
+                height, width = tried
+                break
+        top, left = rng.integers(side - height + 1), rng.integers(side - width + 1)
+        crop = part[top : top + height, left : left + width]
+        return pillow_resize(crop, (side, side))
+
+    def _seen_rectangle(self, side: int, rng: np.random.Generator) -> tuple[int, int] | None:
+        """Height and width; the ratio is drawn by its logarithm, and a few tries must do."""
+        for _ in range(_ERASE_TRIES):
+            ratio = math.exp(rng.uniform(*np.log(self.erase_ratio)))
+            size = _sides(side**2 * rng.uniform(*self.erase_scale), ratio)
+            if max(size) < side:
+                return size
+        return None
+
+    def _sound_rectangle(self, side: int, rng: np.random.Generator) -> tuple[int, int] | None:
+        """The original drew this ratio as it is, so that most rectangles are high and narrow."""
+        for _ in range(_SOUND_TRIES):
+            area = side**2 * rng.uniform(*self.sound_scale)
+            size = _sides(area, rng.uniform(*self.sound_ratio))
+            if max(size) < side:
+                return size
+        return None
+
+
+def _sides(area: float, ratio: float) -> tuple[int, int]:
+    return round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+
+
+def _erase(part: Picture, size: tuple[int, int] | None, rng: np.random.Generator) -> None:
+    """Blacken a rectangle of a size somewhere in a part."""
+    if size is None:
+        return
+    height, width = size
+    top = rng.integers(len(part) - height + 1)
+    left = rng.integers(part.shape[1] - width + 1)
+    part[top : top + height, left : left + width] = 0
+
+
+def build_change(recipe: Recipe, settings: PictureSettings) -> Change:
+    """Build the random change that a recipe makes to each training picture.
+
+    Raises:
+        InputError: if one of its values is out of its range.
+    """
+    if recipe.augmentation == "original":
+        return OriginalAugmentation(settings)
+    names = ("shift", "zoom", "contrast", "brightness", "colour", "gain", "time_shift", "mask")
+    values = {name: getattr(recipe, name) for name in (*names, "pitch_shift")}
+    return Augmentation(settings, **values)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from common.errors import InputError
-from experiments.highlights.labels.labels import read_labels
-from experiments.highlights.labels.splits import ClassBalance, class_balance, split_clips
-from experiments.highlights.labels.types import Box
+from experiments.clips.pictures import Box, PictureSettings
+from experiments.highlights.labels import Interval, LabelledClip, read_labels
 from experiments.highlights.scoring.extraction import open_pictures
-from experiments.highlights.scoring.pictures import PictureSettings
 from experiments.highlights.training.examples import (
     Examples,
     PictureClip,
@@ -128,3 +130,119 @@ def _require_both(examples: Examples, name: str, labels: Path) -> None:
             f"{positive:,} of highlights; label more clips in {labels} that have {what}, in more "
             "groups, or choose another --seed or --validation-share."
         )
+
+
+Totals = dict[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class ClassBalance:
+    """How many of the seconds that are labelled are highlights."""
+
+    positive_seconds: float
+    total_seconds: float
+
+    @property
+    def share(self) -> float:
+        """Positive seconds of each second."""
+        return self.positive_seconds / self.total_seconds if self.total_seconds else 0.0
+
+
+def class_balance(clips: Sequence[LabelledClip], durations: Sequence[float]) -> ClassBalance:
+    """Highlights against all that is labelled, in seconds.
+
+    Args:
+        clips: labelled clips. Of one whose rest is unknown, its stretches alone count.
+        durations: length of each, in seconds; a stretch beyond it counts up to it.
+    """
+    positive = total = 0.0
+    for clip, duration in zip(clips, durations, strict=True):
+        positive += _covered(clip.highlights, duration)
+        stretches = (*clip.highlights, *clip.negatives)
+        total += duration if clip.rest_known else _covered(stretches, duration)
+    return ClassBalance(positive, total)
+
+
+def _covered(stretches: Iterable[Interval], duration: float) -> float:
+    """Seconds of [0, duration) that lie in any of them; negatives may overlap each other."""
+    covered = reached = 0.0
+    for one in sorted(stretches):
+        end = min(one.end, duration)
+        covered += max(0.0, end - max(one.start, reached))
+        reached = max(reached, end)
+    return covered
+
+
+def split_clips(
+    clips: Sequence[LabelledClip], *, validation_share: float, seed: int = 0
+) -> tuple[list[LabelledClip], list[LabelledClip]]:
+    """Training and validation clips, each in the order given.
+
+    Groups stay whole. Groups are taken in a random order into the validation part as long as
+    that brings its share of the clips and its share of the highlights' seconds closer to what
+    is asked. Both parts have highlights if two groups have any; with one, training has it. A
+    clip of which nothing is known counts for nothing. The order of the clips does not matter.
+
+    Args:
+        clips: labelled clips.
+        validation_share: wanted share of the validation part, in (0, 1).
+        seed: of the order.
+
+    Raises:
+        InputError: if the share is out of its range, or all clips are of one group.
+    """
+    if not 0 < validation_share < 1:
+        raise InputError(f"validation_share must be between 0 and 1. Received {validation_share}.")
+    known = [clip for clip in clips if not clip.is_blank]
+    totals = _totals(known)
+    if len(totals) < 2:
+        raise InputError(
+            f"A split needs labelled clips of at least 2 groups. Received {len(known)} clips of "
+            f"{len(totals)}; label more clips, or give them different groups."
+        )
+    chosen = _choose(totals, validation_share, seed)
+    train = [clip for clip in clips if clip.group not in chosen]
+    return train, [clip for clip in clips if clip.group in chosen]
+
+
+def _totals(clips: Sequence[LabelledClip]) -> Totals:
+    """Clips and seconds of highlights of each group."""
+    totals: Totals = {}
+    for clip in clips:
+        positive = sum(interval.end - interval.start for interval in clip.highlights)
+        totals[clip.group] = totals.get(clip.group, np.zeros(2)) + np.array([1, positive])
+    return totals
+
+
+def _choose(totals: Totals, share: float, seed: int) -> set[str]:
+    names = sorted(totals)
+    order = [names[place] for place in np.random.default_rng(seed).permutation(len(names))]
+    positive = {name for name in names if totals[name][1] > 0}
+    chosen: set[str] = set()
+    for name in order:
+        closer = _distance(totals, {*chosen, name}, share) < _distance(totals, chosen, share)
+        if closer and _may_leave(name, chosen, names, positive):
+            chosen.add(name)
+    lacks_highlights = len(positive) > 1 and not chosen & positive
+    if lacks_highlights or not chosen:
+        wanted = positive if lacks_highlights else set(names)
+        able = [name for name in order if name in wanted - chosen]
+        able = [name for name in able if _may_leave(name, chosen, names, positive)]
+        chosen.add(min(able, key=lambda name: _distance(totals, {*chosen, name}, share)))
+    return chosen
+
+
+def _may_leave(
+    name: str, chosen: Collection[str], names: Collection[str], positive: Collection[str]
+) -> bool:
+    """Whether training keeps a group, and one with highlights if there is any."""
+    rest = set(names) - {*chosen, name}
+    return bool(rest) and (not positive or bool(rest & set(positive)))
+
+
+def _distance(totals: Totals, chosen: Collection[str], share: float) -> float:
+    """How far the shares of clips and of highlights are from the wanted one."""
+    everything = sum(totals.values(), np.zeros(2))
+    part = sum((totals[name] for name in chosen), np.zeros(2))
+    shares = part / np.where(everything > 0, everything, 1)
+    return float(np.abs(shares - share)[everything > 0].sum())

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import InputError
-from experiments.highlights.labels.labels import LabelledClip, is_highlight
+from experiments.highlights.labels import LabelledClip, is_highlight
 from experiments.highlights.scoring.extraction import labelled_video, source_of
 from preprocess.shards.reader import ShardClip, Shards
 

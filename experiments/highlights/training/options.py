@@ -1,24 +1,75 @@
-"""What the flags of `train` come to: a recipe, a name, and the settings that a run keeps."""
+"""The options of `train`, and what they come to: a recipe, a name, and the settings of a run."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tyro.conf import Positional
 
 from common.errors import InputError
 from experiments.highlights.training.recipes import RECIPES, Recipe
 
 if TYPE_CHECKING:
-    from experiments.highlights.commands.train import Train
     from experiments.highlights.training.data import TrainingData
 
 
-def check_options(options: Train) -> None:
-    """See to all flags that can be seen to by themselves.
+@dataclass(frozen=True)
+class TrainOptions:
+    """Options of the training of a scorer; the command `train` adds how it is run."""
+
+    labels: Positional[Path]
+    """The original's data.csv, or ours: path,x1,y1,x2,y2,start,end,label,group."""
+    shards: Positional[Path]
+    """What `extract` made of it."""
+    recipe: Literal["tuned", "original"] = "tuned"
+    """tuned: ours; original: that of eqy/autotosis."""
+    depth: Literal[18, 34, 50, 101, 152] = 18
+    """Of the ResNet."""
+    layout: Literal["stacked", "two-inputs"] = "stacked"
+    """stacked: one ResNet sees face and spectrogram as one tall picture, as the original's;
+    two-inputs: one sees the face, another the spectrogram."""
+    weights: Path | None = None
+    """Begin from a ResNet of ImageNet: torchvision's .pth or .safetensors, or what `python -m
+    weights convert` made of it; or from the original's model_best.pth.tar. By default from
+    scratch."""
+    select: Literal["ap", "precision", "recall-at-precision", "accuracy"] | None = None
+    """What the best epoch is chosen by, on the validation clips; by default the recipe's: ap,
+    the average precision, or accuracy in the original's."""
+    precision: float | None = None
+    """Precision that the suggested threshold has to reach, such as 0.9; by default the threshold
+    is that of the best F1. Also of --select recall-at-precision, where it is 0.9 by default."""
+    epochs: int | None = None
+    """Passes over the training pictures; by default the recipe's."""
+    batch_size: int | None = None
+    """Pictures a step; by default the recipe's."""
+    lr: float | None = None
+    """Learning rate; by default the recipe's."""
+    set: tuple[str, ...] = ()
+    """Changes to the recipe, NAME=VALUE, such as mask=0; see highlights/training/recipes.py."""
+    seed: int = 0
+    """Of the split, the initial weights, the order of pictures and their changes."""
+    validation_share: float = 0.25
+    """Of the clips, by whole groups; they choose the best epoch and the threshold."""
+    threads: str = "auto"
+    """TensorFlow's thread pools: INTRA,INTER such as 4,2; or auto."""
+    policy: Literal["float32", "mixed_bfloat16"] = "float32"
+    """Arithmetic of the layers; mixed_bfloat16 is faster where the processor knows it."""
+    out: Path | None = None
+    """The run's directory; by default runs/ and a name made of the settings."""
+    resume: bool = False
+    """Continue a run that was stopped, to the same numbers."""
+    allow_failures: bool = False
+    """Go on without labelled clips that have no pictures."""
+
+
+def check_options(options: TrainOptions) -> None:
+    """Check the flags that need nothing else to be checked.
 
     Raises:
-        InputError: for one that is out of its range; it is named.
+        InputError: if one is out of its range; the message names it.
     """
     for name in ("precision", "validation_share"):
         value = getattr(options, name)
@@ -31,8 +82,8 @@ def check_options(options: Train) -> None:
         raise InputError(f"--weights must be a file. There is none at {options.weights}.")
 
 
-def recipe_of(options: Train) -> Recipe:
-    """The recipe with the flags that override it.
+def recipe_of(options: TrainOptions) -> Recipe:
+    """Recipe of a run: the named one, with the flags that override it.
 
     Raises:
         InputError: for a value that no recipe can have.
@@ -47,15 +98,15 @@ def recipe_of(options: Train) -> Recipe:
     return replace(RECIPES[options.recipe].override(options.set), **given)
 
 
-def run_name(options: Train) -> str:
-    """Of the run's directory, where none is given."""
+def run_name(options: TrainOptions) -> str:
+    """Default name of the run's directory, made of the settings."""
     network = f"resnet{options.depth}-{options.layout}"
     recipe = "-".join([options.recipe, *options.set])
     return f"highlights-{options.labels.stem}-{network}-{recipe}-seed{options.seed}"
 
 
-def config_of(options: Train, recipe: Recipe, data: TrainingData) -> dict[str, Any]:
-    """All settings, and what pictures, labels and weights were."""
+def config_of(options: TrainOptions, recipe: Recipe, data: TrainingData) -> dict[str, Any]:
+    """Every setting of a run, with hashes of its labels and weights, for `--resume` to compare."""
     files = {"labels": options.labels, "weights": options.weights}
     hashes = {
         f"{name}_sha256": hashlib.sha256(path.read_bytes()).hexdigest()

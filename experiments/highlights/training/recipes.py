@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from common.errors import InputError
 from experiments.training.recipes import override
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import keras
-
-    from experiments.highlights.scoring.pictures import PictureSettings
-    from experiments.highlights.training.batches import Change
 
 _LEAST = 1e-12
 Select = Literal["ap", "precision", "recall-at-precision", "accuracy"]
@@ -148,39 +143,3 @@ TUNED = Recipe(
 )
 
 RECIPES = {recipe.name: recipe for recipe in (TUNED, ORIGINAL)}
-
-
-def build_change(recipe: Recipe, settings: PictureSettings) -> Change:
-    """What the recipe does to a training picture.
-
-    Raises:
-        InputError: if one of its values is out of its range.
-    """
-    if recipe.augmentation == "original":
-        from experiments.highlights.training.augmentation_original import OriginalAugmentation
-
-        return OriginalAugmentation(settings)
-    from experiments.highlights.training.augmentation import Augmentation
-
-    names = ("shift", "zoom", "contrast", "brightness", "colour", "gain", "time_shift", "mask")
-    values = {name: getattr(recipe, name) for name in (*names, "pitch_shift")}
-    return Augmentation(settings, **values)
-
-
-def build_optimizer(recipe: Recipe, num_pictures: int) -> keras.Optimizer:
-    """The recipe's optimizer, for so many pictures an epoch; SGD without its weight decay."""
-    import keras
-
-    from experiments.training.optimizers import cosine_schedule
-
-    steps_an_epoch = math.ceil(num_pictures / recipe.batch_size)
-    rate: Any = recipe.learning_rate
-    if recipe.schedule == "cosine":
-        num_steps = recipe.epochs * steps_an_epoch
-        rate = cosine_schedule(rate, num_steps, warmup_share=recipe.warmup_share)
-    else:
-        decay_steps = recipe.epochs_a_step * steps_an_epoch
-        rate = keras.optimizers.schedules.ExponentialDecay(rate, decay_steps, 0.1, staircase=True)
-    if recipe.optimizer == "sgd":
-        return keras.optimizers.SGD(rate, momentum=recipe.momentum)
-    return keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay)

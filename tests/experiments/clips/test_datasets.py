@@ -75,7 +75,7 @@ def test_a_cluster_is_asked_where_one_is_named(monkeypatch, tmp_path, small_shar
         raise Asked
 
     monkeypatch.setattr(Extract, "run", ask)
-    monkeypatch.setattr("experiments.highlights.labels.labels.read_labels", lambda path: [])
+    monkeypatch.setattr("experiments.highlights.labels.read_labels", lambda path: [])
     extraction = "experiments.highlights.scoring.extraction.extract_pictures"
     monkeypatch.setattr(extraction, ask_pictures)
     arguments = ClipArguments(videos=tmp_path, shards=small_shards, scheduler="tcp://b:1")

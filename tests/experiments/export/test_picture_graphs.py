@@ -5,10 +5,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from experiments.clips.pictures import PictureSettings
 from experiments.export.about import About
 from experiments.export.load import load_subject
 from experiments.export.subjects import PictureSubject
-from experiments.highlights.scoring.pictures import PictureSettings
 from experiments.highlights.scoring.scorer_network import build_scorer
 from tests.experiments.export.small_models import lively
 from ttrnn import TTDense

@@ -7,15 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from common.files import publish
-from experiments.highlights.labels.labels import (
-    Box,
-    Interval,
-    LabelledClip,
-    is_highlight,
-    write_labels,
-)
+from experiments.clips.pictures import Box, PictureSettings
+from experiments.highlights.labels import Interval, LabelledClip, is_highlight, write_labels
 from experiments.highlights.scoring.extraction import labelled_video, open_pictures
-from experiments.highlights.scoring.pictures import PictureSettings
 from preprocess.shards.index import DatasetIndex, write_index
 from preprocess.shards.schema import ClipRecord
 from preprocess.shards.writer import ShardWriter, chunk_frames

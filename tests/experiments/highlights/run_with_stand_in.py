@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from experiments.highlights.scoring.pictures import PictureSettings
+from experiments.clips.pictures import PictureSettings
 from experiments.highlights.scoring.scoring_job import ScoringOptions
 
 

@@ -13,13 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.clips.pictures import PictureSettings
 from experiments.highlights.commands import main
-from experiments.highlights.scoring import cluster, picture_batches
-from experiments.highlights.scoring.batch_process import Progress
-from experiments.highlights.scoring.cluster import ScoredPart, score_on_cluster
+from experiments.highlights.scoring import picture_batches, scoring_job
 from experiments.highlights.scoring.kept_scores import KeptScores
-from experiments.highlights.scoring.picture_batches import BatchReader
-from experiments.highlights.scoring.pictures import PictureSettings
+from experiments.highlights.scoring.picture_batches import BatchReader, Progress
+from experiments.highlights.scoring.scoring_job import ScoredPart, score_on_cluster
 from experiments.media.recording import read_recording
 from preprocess.errors import DecodeError
 from tests.experiments.highlights.counters import render_counter
@@ -59,7 +58,7 @@ def model(tmp_path_factory):
     """A scorer of random weights."""
     import keras
 
-    from experiments.highlights.scoring.scorer import write_scorer
+    from experiments.clips.scorer import write_scorer
 
     folder = tmp_path_factory.mktemp("model")
     keras.utils.set_random_seed(0)
@@ -141,7 +140,7 @@ def test_a_chunk_without_a_picture(recording, tmp_path, monkeypatch, short_stret
     from experiments.highlights.scoring.scoring_job import ScoringOptions
     from experiments.process.runtime import Threads
 
-    monkeypatch.setattr(cluster, "cluster_servants", InPlaceOfACluster(empty))
+    monkeypatch.setattr(scoring_job, "cluster_servants", InPlaceOfACluster(empty))
     chunks = read_recording(sorted(recording.glob("*.mp4")))
     options = ScoringOptions(tmp_path, None, None, None, 8, Threads(1, 1), False, "tcp://x:1")
     reader = BatchReader(chunks, SEEN)

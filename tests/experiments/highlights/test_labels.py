@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.highlights.labels.labels import (
-    Box,
+from experiments.clips.pictures import Box
+from experiments.highlights.labels import (
     Interval,
     LabelError,
     LabelledClip,
@@ -24,7 +24,7 @@ from experiments.highlights.labels.labels import (
     read_labels,
     write_labels,
 )
-from experiments.highlights.labels.splits import class_balance, split_clips
+from experiments.highlights.training.data import class_balance, split_clips
 from preprocess.video.times import format_time, parse_time
 
 BOX = Box(0.25, 0.125, 0.75, 0.5)

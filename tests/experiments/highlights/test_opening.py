@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.clips.pictures import PictureReader, PictureSettings
 from experiments.highlights.commands import main
 from experiments.highlights.rendering import opening
 from experiments.highlights.rendering.opening import opened_recording
 from experiments.highlights.rendering.render import render_reel
-from experiments.highlights.scoring.pictures import PictureReader, PictureSettings
 from experiments.highlights.scoring.scoring_job import ScoringOptions
 from experiments.highlights.selection.quiet import quiet_near
 from experiments.highlights.selection.segments import Segment

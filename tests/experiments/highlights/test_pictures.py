@@ -11,16 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.clips.pictures import Box, PictureReader, PictureSettings
 from experiments.highlights.commands import main
-from experiments.highlights.labels.labels import (
-    Box,
-    Interval,
-    LabelledClip,
-    read_labels,
-    write_labels,
-)
+from experiments.highlights.labels import Interval, LabelledClip, read_labels, write_labels
 from experiments.highlights.scoring.extraction import extract_pictures, open_pictures
-from experiments.highlights.scoring.pictures import PictureReader, PictureSettings
 from preprocess.errors import PreprocessError
 from preprocess.video.decode import iter_frames, probe
 from preprocess.video.sound import read_sound

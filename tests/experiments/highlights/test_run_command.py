@@ -355,9 +355,8 @@ def test_a_real_scorer(run, model, scorer, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("experiments.process.runtime.configure", lambda threads, seed: None)
     import keras
 
-    from experiments.highlights.labels.types import Box
-    from experiments.highlights.scoring.pictures import PictureSettings
-    from experiments.highlights.scoring.scorer import write_scorer
+    from experiments.clips.pictures import Box, PictureSettings
+    from experiments.clips.scorer import write_scorer
 
     settings = PictureSettings(parts=("box",), side=16, fps=5.0)
     pixels = keras.Input(settings.frame_shape, dtype="uint8")

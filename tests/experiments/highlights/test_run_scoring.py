@@ -12,11 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
+from experiments.clips.pictures import PictureSettings
 from experiments.highlights.scoring import picture_batches
-from experiments.highlights.scoring.batch_process import Progress
-from experiments.highlights.scoring.picture_batches import BatchReader
-from experiments.highlights.scoring.pictures import PictureSettings
-from experiments.highlights.scoring.scoring import score_recording
+from experiments.highlights.scoring.picture_batches import BatchReader, Progress
+from experiments.highlights.scoring.scoring_job import score_recording
 from experiments.media.chunk_files import recording_chunks
 from experiments.media.recording import read_recording, recording_duration
 from preprocess.errors import DecodeError

@@ -23,7 +23,7 @@ from experiments.highlights.demo.reel_quality import read_truth
 from experiments.highlights.demo.sound import SAMPLE_RATE, stream_sound
 from experiments.highlights.demo.synthetic_stream import render_stream
 from experiments.highlights.demo.voice import syllables
-from experiments.highlights.labels.labels import read_labels
+from experiments.highlights.labels import read_labels
 from experiments.media.chunk_files import recording_chunks
 from experiments.media.recording import read_recording, recording_duration
 from preprocess.errors import PreprocessError

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.highlights.scoring.pictures import PictureSettings
-from experiments.highlights.training.augmentation import Augmentation
-from experiments.highlights.training.augmentation_original import OriginalAugmentation
-from experiments.highlights.training.recipes import ORIGINAL, TUNED, build_change
+from experiments.clips.pictures import PictureSettings
+from experiments.highlights.training.augmentation import (
+    Augmentation,
+    OriginalAugmentation,
+    build_change,
+)
+from experiments.highlights.training.recipes import ORIGINAL, TUNED
 
 SIDE = 40
 SETTINGS = PictureSettings(parts=("box", "frame", "sound"), side=SIDE)

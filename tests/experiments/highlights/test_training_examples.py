@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.highlights.labels.labels import Box, Interval
+from experiments.clips.pictures import Box
+from experiments.highlights.labels import Interval
 from experiments.highlights.training.batches import PictureBatches, draw, drawing_weights
 from experiments.highlights.training.data import describe, read_training_data
 from experiments.highlights.training.examples import join_labels, make_examples

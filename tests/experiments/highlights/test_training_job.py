@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
+from experiments.clips.pictures import PictureSettings
+from experiments.clips.scorer import load_scorer
 from experiments.highlights.commands import main
-from experiments.highlights.scoring.pictures import PictureSettings
-from experiments.highlights.scoring.scorer import load_scorer
-from experiments.highlights.training import picture_metrics
+from experiments.highlights.training import fit
 from experiments.process import runtime
 from experiments.runs.directory import read_history
 from experiments.runs.plots import best_epoch
@@ -171,7 +171,7 @@ def test_the_best_epochs_model_is_evaluated(data, tmp_path, monkeypatch):
         chosen.update(select=select, precision=precision)
         return lambda probabilities, labels: next(scores)
 
-    monkeypatch.setattr(picture_metrics, "score_of", score_of)
+    monkeypatch.setattr(fit, "score_of", score_of)
     flags = ["--select", "recall-at-precision", "--precision", 0.8]
     assert train(data, tmp_path / "run", "--epochs", 2, "--lr", 0.05, *flags) == 0
     assert chosen == {"select": "recall-at-precision", "precision": 0.8}

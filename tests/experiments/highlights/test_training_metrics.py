@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, precision_recall_curve
 
 from experiments.highlights.training import picture_metrics as metrics
+from experiments.highlights.training.evaluation import smoothed_by_clip, suggest_threshold
 from experiments.highlights.training.examples import Examples
-from experiments.highlights.training.thresholds import smoothed_by_clip, suggest_threshold
 
 LABELS = np.array([0, 0, 1, 0, 1, 1, 0, 1])
 SAID = np.array([0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9])

@@ -7,11 +7,9 @@ import keras
 import numpy as np
 import pytest
 
-from experiments.highlights.labels.labels import Box
-from experiments.highlights.scoring.pictures import PictureSettings
-from experiments.highlights.scoring.scorer import Scorer, ScorerError, load_scorer, write_scorer
-from experiments.highlights.scoring.scorer_network import build_scorer
-from experiments.highlights.training.setup import begin_from
+from experiments.clips.pictures import Box, PictureSettings
+from experiments.clips.scorer import Scorer, ScorerError, load_scorer, write_scorer
+from experiments.highlights.scoring.scorer_network import begin_from, build_scorer
 from tests.weights import torch_pickles
 from ttrnn.models.resnet import build_resnet
 from weights.arrays import write_safetensors

@@ -7,7 +7,8 @@ from itertools import combinations
 
 import pytest
 
-from experiments.highlights.labels.labels import Box, Interval, read_labels
+from experiments.clips.pictures import Box
+from experiments.highlights.labels import Interval, read_labels
 from tests.experiments.highlights.counters import ffmpeg, read_pictures
 from tests.experiments.highlights.review.conftest import SECONDS, reviewing, write_scores
 from tests.processes import PATIENCE_SECONDS

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.highlights.labels.labels import (
-    Box,
+from experiments.clips.pictures import Box
+from experiments.highlights.labels import (
     Interval,
     LabelError,
     LabelledClip,

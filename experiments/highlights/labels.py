@@ -1,27 +1,195 @@
-"""The lines of a label file to clips: both kinds, and what each line may not say."""
+"""Labels: which stretches of which clips are highlights.
+
+Two kinds of file are read. The original's `data.csv` has a clip a line, fields parted by spaces:
+
+    clips/a.mp4 "[0.78, 0.13, 0.97, 0.37]" "(2.5, 9.0)" "(24.2, 31.8)"
+
+Ours has a header and a stretch a line, with times as seconds, mm:ss or hh:mm:ss:
+
+    path,x1,y1,x2,y2,start,end,label,group
+    clips/a.mp4,0.78,0.13,0.97,0.37,2.5,9.0,highlight,monday
+    clips/a.mp4,0.78,0.13,0.97,0.37,00:00:12,00:00:15.5,none,monday
+    clips/b.mp4,0.78,0.13,0.97,0.37,,,none,monday
+    clips/c.mp4,0.78,0.13,0.97,0.37,7.5,9.0,highlight,monday
+    clips/c.mp4,0.78,0.13,0.97,0.37,,,unknown,monday
+
+The second row is a hard negative: a stretch that was mistaken for a highlight. The third is a
+clip without highlights. Of the last clip, no more is known than what its other rows say; where
+no row says `unknown`, what no row speaks of is no highlight. `group` may be left out; a clip is
+then a group of its own. Paths are relative to the folder of the label file.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
+import math
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.errors import InputError
-from experiments.highlights.labels.types import (
-    COLUMNS,
-    GROUP,
-    HIGHLIGHT,
-    NONE,
-    UNKNOWN,
-    Box,
-    Interval,
-    LabelError,
-    LabelledClip,
-)
+from common.files import write_text
+from experiments.clips.pictures import Box
 from preprocess.video.times import parse_time
+
+HIGHLIGHT = "highlight"
+NONE = "none"
+UNKNOWN = "unknown"
+COLUMNS = ("path", "x1", "y1", "x2", "y2", "start", "end", "label")
+GROUP = "group"
+
+
+class LabelError(InputError):
+    """A label file says something that cannot be; the message names the file and the line."""
+
+
+@dataclass(frozen=True, order=True)
+class Interval:
+    """A stretch of a clip, [start, end) in seconds.
+
+    Raises:
+        InputError: unless 0 <= start < end, both finite.
+    """
+
+    start: float
+    end: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < self.end < math.inf:
+            raise InputError(
+                "A stretch must start at 0 or later and end after its start. "
+                f"Received {self.start} to {self.end} seconds."
+            )
+
+    def overlaps(self, other: Interval) -> bool:
+        """Whether they share time; touching is none."""
+        return self.start < other.end and other.start < self.end
+
+
+@dataclass(frozen=True)
+class LabelledClip:
+    """One clip and what is known of it.
+
+    Args:
+        path: the video file.
+        box: the part of its picture that shows the excitement, such as a face camera.
+        highlights: positive stretches, sorted, without overlap.
+        group: clips of one group never come apart in a split.
+        negatives: stretches that were mistaken for highlights, sorted.
+        rest_known: whether what no stretch speaks of is no highlight; if not, it is unknown, and
+            nothing is learnt from it.
+
+    Raises:
+        InputError: if the stretches contradict each other.
+    """
+
+    path: Path
+    box: Box
+    highlights: tuple[Interval, ...]
+    group: str
+    negatives: tuple[Interval, ...] = ()
+    rest_known: bool = True
+
+    def __post_init__(self) -> None:
+        for this, following in zip(self.highlights, self.highlights[1:], strict=False):
+            if following.start < this.end:
+                raise InputError(
+                    f"Highlights of a clip must be sorted and not overlap. {self.path} has "
+                    f"{this} before {following}."
+                )
+        if any(one.overlaps(other) for one in self.highlights for other in self.negatives):
+            raise InputError(f"A stretch of {self.path} is a highlight and a negative at once.")
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether nothing at all is known of it."""
+        return not (self.rest_known or self.highlights or self.negatives)
+
+
+def is_highlight(clip: LabelledClip, time: float) -> bool:
+    """Whether a moment of the clip, in seconds, lies in a highlight: start <= time < end."""
+    return any(interval.start <= time < interval.end for interval in clip.highlights)
+
+
+def read_labels(file: Path) -> list[LabelledClip]:
+    """The clips of a label file of either kind, in the order of their first rows.
+
+    Whether the videos exist is not looked at.
+
+    Raises:
+        LabelError: if a line breaks a rule; it names the file and the line.
+        OSError: if the file cannot be read.
+    """
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise Place(file, line).error(
+            f"A label file must be UTF-8. Received the byte 0x{error.object[error.start]:02x}; "
+            "save it as UTF-8 text."
+        ) from error
+    drafts = _ours(file, text) if _is_ours(text) else _originals(file, text)
+    if not drafts:
+        raise Place(file, 1).error(f"A label file must name at least one clip. {_KINDS}")
+    return [draft.finished(source) for source, draft in drafts.items()]
+
+
+def write_labels(file: Path, clips: Iterable[LabelledClip]) -> None:
+    """Write clips as a file of our kind, in one step.
+
+    `read_labels` gives the same clips back; a relative path outside the file's folder is
+    written with `..`.
+
+    Raises:
+        LabelError: if a clip comes twice, or a path is no UTF-8.
+        WriteError: if the disk does not take it.
+    """
+    clips = list(clips)
+    paths = [clip.path for clip in clips]
+    if twice := {str(path) for path in paths if paths.count(path) > 1}:
+        raise LabelError(f"A clip may be written once. Received {min(twice)} more than once.")
+    rows = [row for clip in clips for row in _rows(clip, file.parent)]
+    returns = any("\r" in field for row in rows for field in row)
+    text = io.StringIO(newline="")
+    ending = "\r\n" if returns else "\n"  # what is in the ending is quoted in a name
+    writer = csv.writer(text, lineterminator=ending)
+    writer.writerows([(*COLUMNS, GROUP), *rows])
+    try:
+        text.getvalue().encode("utf-8")
+    except UnicodeEncodeError as error:
+        name = text.getvalue()[error.start - 40 : error.end + 40]
+        raise LabelError(f"Paths must be UTF-8. Rename the file near {name!r}.") from error
+    write_text(file, text.getvalue())
+
+
+def convert_labels(source: Path, target: Path) -> int:
+    """Write a label file of either kind as one of ours. Returns the number of clips."""
+    clips = read_labels(source)
+    write_labels(target, clips)
+    return len(clips)
+
+
+def _rows(clip: LabelledClip, folder: Path) -> list[tuple[str, ...]]:
+    box = (repr(float(value)) for value in (clip.box.x1, clip.box.y1, clip.box.x2, clip.box.y2))
+    head = (_path_text(clip.path, folder), *box)
+    labelled = [(interval, HIGHLIGHT) for interval in clip.highlights]
+    labelled += [(interval, NONE) for interval in clip.negatives]
+    stretches = [(repr(float(one.start)), repr(float(one.end)), label) for one, label in labelled]
+    if not clip.rest_known:
+        stretches.append(("", "", UNKNOWN))
+    return [(*head, *stretch, clip.group) for stretch in stretches or [("", "", NONE)]]
+
+
+def _path_text(path: Path, folder: Path) -> str:
+    if path.is_relative_to(folder):
+        return path.relative_to(folder).as_posix()
+    if path.is_absolute():
+        return path.as_posix()
+    return Path(os.path.relpath(path, folder)).as_posix()
+
 
 _KINDS = (
     f"Expected a header {','.join(COLUMNS)}[,{GROUP}], or lines such as "
@@ -89,22 +257,6 @@ class Draft:
             negatives=tuple(sorted(self.negatives)),
             rest_known=UNKNOWN not in self.rest,
         )
-
-
-def read(file: Path) -> list[LabelledClip]:
-    """See `labels.read_labels`."""
-    try:
-        text = file.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise Place(file, line).error(
-            f"A label file must be UTF-8. Received the byte 0x{error.object[error.start]:02x}; "
-            "save it as UTF-8 text."
-        ) from error
-    drafts = _ours(file, text) if _is_ours(text) else _originals(file, text)
-    if not drafts:
-        raise Place(file, 1).error(f"A label file must name at least one clip. {_KINDS}")
-    return [draft.finished(source) for source, draft in drafts.items()]
 
 
 def is_ours(file: Path) -> bool:

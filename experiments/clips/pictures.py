@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
+from common.errors import InputError
 from preprocess.errors import DecodeError, PreprocessError
 from preprocess.shards.settings import Compression
 from preprocess.sources.clips import Clip
 
 if TYPE_CHECKING:
-    from experiments.highlights.labels.types import Box
     from preprocess.video.decode import Frame
     from preprocess.video.sound import Sound
     from preprocess.video.spectrogram import Spectrogram, SpectrogramTrack
@@ -26,6 +26,43 @@ Interpolation = Literal["smooth", "pillow-bicubic"]
 Stretch = tuple[float, float]
 WHOLE: tuple[Stretch, ...] = ((0.0, math.inf),)
 _FFT_SECONDS = 0.128
+
+
+@dataclass(frozen=True)
+class Box:
+    """A part of the picture, in fractions of its width and height.
+
+    Raises:
+        InputError: unless 0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1.
+    """
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.x1 < self.x2 <= 1 and 0 <= self.y1 < self.y2 <= 1):
+            raise InputError(
+                "A box must be fractions of the picture with 0 <= x1 < x2 <= 1 and "
+                f"0 <= y1 < y2 <= 1. Received [{self.x1}, {self.y1}, {self.x2}, {self.y2}]; "
+                "divide pixels by the width and the height."
+            )
+
+
+def parse_box(text: str) -> Box:
+    """'0.7,0.1,0.95,0.4' to a box.
+
+    Raises:
+        InputError: for anything else.
+    """
+    try:
+        x1, y1, x2, y2 = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(
+            f"--box must be x1,y1,x2,y2, as 0.7,0.1,0.95,0.4. Received {text!r}."
+        ) from error
+    return Box(x1, y1, x2, y2)
 
 
 @dataclass(frozen=True)

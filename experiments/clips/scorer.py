@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import InputError
-from experiments.highlights.labels.types import Box
-from experiments.highlights.scoring.pictures import PictureSettings
+from experiments.clips.pictures import Box, PictureSettings
 from experiments.models.keras_files import KerasFileError, load_keras_model
 from experiments.runs.directory import write_atomically
 from preprocess.errors import PreprocessError

@@ -1,1 +1,0 @@
-"""Which stretches of which clips are highlights."""

@@ -1,0 +1,209 @@
+"""The training of a scorer once its data are read: epochs, evaluation, and what a run keeps.
+
+It imports TensorFlow, so `training.job` imports it after the thread pools are set.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from experiments.clips.evaluation import load_classifier
+from experiments.clips.scorer import MODEL, write_scorer
+from experiments.highlights.scoring.scorer_network import begin_from, build_scorer
+from experiments.highlights.training.augmentation import build_change
+from experiments.highlights.training.batches import PictureBatches, drawing_weights
+from experiments.highlights.training.data import TrainingData
+from experiments.highlights.training.evaluation import Evaluation, write_predictions
+from experiments.highlights.training.options import TrainOptions, config_of
+from experiments.highlights.training.picture_metrics import SCORE_NAMES, score_of
+from experiments.highlights.training.recipes import Recipe
+from experiments.highlights.training.report import Report
+from experiments.runs.directory import write_atomically
+from experiments.runs.environment import describe_environment, git_commit
+from experiments.runs.history import History
+from experiments.runs.run import write_config
+from experiments.training.loop import train
+from experiments.training.optimizers import cosine_schedule
+from experiments.training.step import Classifier
+
+DEFAULT_PRECISION = 0.9
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training whose data are read and whose settings are known."""
+
+    options: TrainOptions
+    recipe: Recipe
+    data: TrainingData
+    run_dir: Path
+
+
+def fit(job: Job, config: dict[str, Any], started: float) -> dict[str, Any]:
+    """Train a scorer, evaluate its best epoch and write the report.
+
+    Args:
+        job: what is trained on what.
+        config: kept as config.json once the network and its weights are known to fit.
+        started: `time.perf_counter` at the start of the command.
+
+    Returns:
+        What result.json holds.
+    """
+    classifier = _classifier(job)
+    write_config(job.run_dir, config)
+    options, recipe, data = job.options, job.recipe, job.data
+    train_batches, validation_batches = _batches(job)
+    history = train(
+        classifier,
+        train_batches.shuffled,
+        validation_batches.in_order,
+        epochs=recipe.epochs,
+        clips_per_epoch=len(data.train) + len(data.validation),
+        run_dir=job.run_dir,
+        resume=options.resume,
+        started=started,
+        score=score_of(recipe.select, precision=options.precision or DEFAULT_PRECISION),
+        score_name=SCORE_NAMES[recipe.select],
+        unit="picture",
+    )
+    return _finish(job, classifier, history, validation_batches)
+
+
+def _batches(job: Job) -> tuple[PictureBatches, PictureBatches]:
+    """Batches of the training and of the validation pictures."""
+    recipe, data = job.recipe, job.data
+    same: dict[str, Any] = {"batch_size": recipe.batch_size, "seed": job.options.seed}
+    weights = drawing_weights(
+        data.train,
+        least_share=recipe.least_positive_share,
+        hard_negative_weight=recipe.hard_negative_weight,
+    )
+    shape = data.settings.frame_shape
+    change = build_change(recipe, data.settings)
+    return (
+        PictureBatches(data.train, shape, weights=weights, change=change, **same),
+        PictureBatches(data.validation, shape, **same),
+    )
+
+
+def _classifier(job: Job) -> Classifier:
+    options, recipe = job.options, job.recipe
+    model = build_scorer(
+        options.depth,
+        job.data.settings,
+        layout=options.layout,
+        dropout=recipe.dropout,
+        dtype=options.policy,
+    )
+    if options.weights is not None:
+        print(begin_from(model, options.weights, options.depth))
+    return Classifier(
+        model,
+        build_optimizer(recipe, len(job.data.train)),
+        label_smoothing=recipe.label_smoothing,
+        coupled_weight_decay=recipe.weight_decay if recipe.optimizer == "sgd" else 0.0,
+    )
+
+
+def _finish(
+    job: Job, classifier: Classifier, history: History, batches: PictureBatches
+) -> dict[str, Any]:
+    """Evaluate the best epoch's model, and write the files of a finished run."""
+    trained = time.perf_counter()
+    probabilities, _ = load_classifier(job.run_dir / MODEL).predict(batches.in_order())
+    evaluation = Evaluation(
+        job.data.validation, probabilities[:, 1].astype(float), job.options.precision
+    )
+    write_predictions(job.run_dir / "predictions.csv", evaluation)
+    write_scorer(
+        job.run_dir,
+        job.data.settings,
+        box=job.data.box,
+        threshold=evaluation.suggestion.threshold,
+    )
+    result = {
+        **_circumstances(job),
+        "params": classifier.model.count_params(),
+        "best_epoch": history.best.epoch,
+        **evaluation.figures(),
+        "pictures_per_second": history.frames_per_second,
+        "wall_seconds": history.elapsed_seconds + time.perf_counter() - trained,
+    }
+    Report(
+        job.run_dir,
+        result,
+        config_of(job.options, job.recipe, job.data),
+        job.data,
+        evaluation,
+        batches,
+        score_name=SCORE_NAMES[job.recipe.select],
+    ).write()
+    write_atomically(
+        job.run_dir / "result.json", (json.dumps(result, indent=2, default=str) + "\n").encode()
+    )
+    return result
+
+
+def _circumstances(job: Job) -> dict[str, Any]:
+    """Fields of a result that say what was run on what, where and when."""
+    options, data = job.options, job.data
+    counts = {
+        f"num_{name}_{what}": number
+        for name, part in data.parts.items()
+        for what, number in (
+            ("clips", len(part.clips)),
+            ("groups", len(part.groups)),
+            ("pictures", len(part)),
+            ("highlight_pictures", part.num_positive),
+        )
+    }
+    return {
+        "experiment": "highlights",
+        "command": command(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": git_commit(),
+        "model": f"ResNet-{options.depth}, {options.layout}",
+        "recipe": " ".join([options.recipe, *options.set]),
+        "select": job.recipe.select,
+        "epochs": job.recipe.epochs,
+        "batch_size": job.recipe.batch_size,
+        "seed": options.seed,
+        "policy": options.policy,
+        "num_steps": job.recipe.epochs * math.ceil(len(data.train) / job.recipe.batch_size),
+        **counts,
+        **describe_environment(),
+    }
+
+
+def command() -> str:
+    """The command as it was typed."""
+    return shlex.join(["python", "-m", "experiments.highlights", *sys.argv[1:]])
+
+
+def build_optimizer(recipe: Recipe, num_pictures: int) -> keras.Optimizer:
+    """Build a recipe's optimizer for `num_pictures` an epoch.
+
+    SGD comes without its weight decay, which the training step couples to the gradient.
+    """
+    steps_an_epoch = math.ceil(num_pictures / recipe.batch_size)
+    rate: Any = recipe.learning_rate
+    if recipe.schedule == "cosine":
+        num_steps = recipe.epochs * steps_an_epoch
+        rate = cosine_schedule(rate, num_steps, warmup_share=recipe.warmup_share)
+    else:
+        decay_steps = recipe.epochs_a_step * steps_an_epoch
+        rate = keras.optimizers.schedules.ExponentialDecay(rate, decay_steps, 0.1, staircase=True)
+    if recipe.optimizer == "sgd":
+        return keras.optimizers.SGD(rate, momentum=recipe.momentum)
+    return keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
