@@ -9,8 +9,6 @@ take turns, round by round, and medians are compared.
 from __future__ import annotations
 
 import csv
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,14 +23,13 @@ from tqdm import tqdm
 from tyro.conf import arg
 
 from common.command_line import parse_arguments
-from common.errors import UserError
 from experiments.benchmarks import Remote, carry_out, keep_results, with_peers
 from experiments.media.videos import Video, find_videos
 from experiments.models.image_models import inference_dtype
 from experiments.process import runtime
-from experiments.process.runtime import Threads
 from experiments.runs import environment
 from experiments.runs.run import require_place, require_positive
+from experiments.threads.workloads import EndToEnd, random_weights, render_videos
 
 
 @dataclass(frozen=True)
@@ -256,17 +253,6 @@ NUM_BATCHES = 10
 _SEED = 0
 
 
-def random_weights(model: Any) -> None:
-    """Give a Keras AlexNet weights that keep the spread of its values from layer to layer."""
-    random = np.random.default_rng(_SEED)
-    for layer in model.layers:
-        if layer.weights:
-            shape = tuple(layer.kernel.shape)
-            scale = (2 / np.prod(shape[:-1])) ** 0.5
-            kernel = scale * random.standard_normal(shape, np.float32)
-            layer.set_weights([kernel, np.zeros(shape[-1], np.float32)])
-
-
 class BareKeras:
     """The Keras model alone, on batches that lie in memory.
 
@@ -298,70 +284,6 @@ class BareKeras:
             list(pool.map(lambda _: self._model(self._frames).numpy(), range(NUM_BATCHES)))
         seconds = time.perf_counter() - started
         return NUM_BATCHES * len(self._frames) / seconds, environment.peak_rss_bytes()
-
-
-class EndToEnd:
-    """`experiments.classify` on a folder: decoding, preprocessing, model, CSV, JSON and PNG.
-
-    Args:
-        policy: of the model.
-        batch_size: of the model.
-        videos: to classify.
-        out: folder of results; the last round's stay.
-        jobs: videos decoded at the same time.
-        threads: TensorFlow's pools.
-    """
-
-    def __init__(
-        self,
-        policy: str,
-        batch_size: int,
-        videos: list[Video],
-        out: Path,
-        jobs: int,
-        threads: Threads,
-    ) -> None:
-        from experiments.classify.job import JobOptions
-        from experiments.models.image_models import ALEXNET_FITS, ImageModel, class_names
-        from experiments.models.keras_image_models import compile_model
-        from ttrnn.models import build_alexnet
-
-        model = build_alexnet(fused=True, dtype=inference_dtype(policy))
-        random_weights(model)
-        fit = ALEXNET_FITS["caffe"]
-        self._model = ImageModel(
-            name="alexnet",
-            fit=fit,
-            class_names=class_names(None, 1000),
-            predict=compile_model(model, batch_size, fit),
-            settings={"policy": policy},
-        )
-        self._videos = videos
-        self._out = out
-        self._options = JobOptions(batch_size=batch_size, jobs=jobs, threads=threads)
-
-    def frames_per_second(self) -> tuple[float, int]:
-        """The rate from the first video's first byte to the last video's last file."""
-        started = time.perf_counter()
-        num_frames = self.classify()
-        return num_frames / (time.perf_counter() - started), environment.peak_rss_bytes()
-
-    def warm_up(self) -> None:
-        """Let the model work on one batch."""
-        shape = (self._options.batch_size, *self._model.fit.frame_shape)
-        self._model.predict(np.zeros(shape, self._model.fit.dtype))
-
-    def classify(self) -> int:
-        """Classify all videos anew; returns how many frames they have."""
-        from experiments.classify.job import ClassificationJob
-
-        shutil.rmtree(self._out, ignore_errors=True)
-        self._out.mkdir(parents=True)
-        ClassificationJob(self._model, self._videos, self._out, self._options).run()
-        return sum(
-            len((self._out / f"{video.results}.csv").read_text("utf-8").splitlines()) - 1
-            for video in self._videos
-        )
 
 
 class TorchLoop:
@@ -444,49 +366,6 @@ def build_torch_alexnet(num_classes: int = 1000) -> Any:
         nn.ReLU(),
         nn.Linear(4096, num_classes),
     )
-
-
-# Videos to measure on: moving shapes with the noise of a camera, 640x360 H.264.
-
-
-SIZE = (640, 360)
-FPS = 30
-
-
-def render_videos(folder: Path, *, num_videos: int = 2, num_frames: int = 1500) -> Path:
-    """Render some videos; returns the folder.
-
-    Args:
-        folder: made if need be.
-        num_videos: how many.
-        num_frames: of each.
-    """
-    import cv2
-    import imageio_ffmpeg
-
-    folder.mkdir(parents=True, exist_ok=True)
-    args = [
-        *(imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", "-nostdin"),
-        *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{SIZE[0]}x{SIZE[1]}", "-r", str(FPS)),
-        *("-i", "-", "-c:v", "libx264", "-preset", "fast", "-pix_fmt", "yuv420p"),
-    ]
-    for number in range(num_videos):
-        random = np.random.default_rng(number)
-        coarse = random.integers(0, 256, (9, 16, 3), np.uint8)
-        scene = cv2.resize(coarse, SIZE, interpolation=cv2.INTER_CUBIC)
-        encoder = subprocess.Popen(
-            [*args, f"file:{folder.absolute()}/{number}.mp4"], stdin=subprocess.PIPE
-        )
-        assert encoder.stdin is not None
-        for frame in range(num_frames):
-            picture = np.roll(scene, 3 * frame, axis=1)
-            cv2.circle(picture, (5 * frame % SIZE[0], 180), 60, (230, 60, 40), -1)
-            noise = random.integers(-4, 5, picture.shape, np.int16)
-            encoder.stdin.write(np.clip(picture + noise, 0, 255).astype(np.uint8).tobytes())
-        encoder.stdin.close()
-        if encoder.wait() != 0:
-            raise UserError("ffmpeg could not render the videos")
-    return folder
 
 
 def main() -> int:

@@ -16,8 +16,6 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from common.command_line import parse_arguments
-from experiments.process.command import run_command
 from experiments.threads.workloads import WorkloadName
 
 
@@ -52,16 +50,3 @@ class Arguments:
     """Say what is seen of the machine and what is kept for it, and stop."""
     out: Path = Path("runs/threads")
     """Folder for results.json, report.md and a picture a kind of work."""
-
-
-def main(args: list[str] | None = None) -> int:
-    """The command line. Returns the exit code."""
-    arguments = parse_arguments(Arguments, prog="python -m experiments.threads", args=args)
-    from experiments.threads.job import run, show
-
-    return run_command(
-        lambda: show() if arguments.show else run(arguments),
-        going_on=lambda: (
-            "Nothing is kept of the work that was being measured; the same command begins anew."
-        ),
-    )

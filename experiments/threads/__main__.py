@@ -1,7 +1,26 @@
-"""`python -m experiments.threads`."""
+"""The command `python -m experiments.threads`."""
+
+from __future__ import annotations
 
 import sys
 
-from experiments.threads import main
+from common.command_line import parse_arguments
+from experiments.process.command import run_command
+from experiments.threads import Arguments
 
-sys.exit(main())
+
+def main(args: list[str] | None = None) -> int:
+    """The command line. Returns the exit code."""
+    arguments = parse_arguments(Arguments, prog="python -m experiments.threads", args=args)
+    from experiments.threads.job import run, show
+
+    return run_command(
+        lambda: show() if arguments.show else run(arguments),
+        going_on=lambda: (
+            "Nothing is kept of the work that was being measured; the same command begins anew."
+        ),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

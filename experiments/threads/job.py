@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
+import subprocess
 import sys
 import tempfile
+import threading
 import time
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
+from statistics import mean
+from typing import Any
 
-from common.errors import InputError
+from tqdm import tqdm
+
+from common.errors import InputError, UserError
 from experiments.process.recommendations import (
     Recommendation,
     find_recommendation,
@@ -22,9 +32,9 @@ from experiments.runs import environment
 from experiments.runs.directory import write_atomically
 from experiments.runs.run import require_place
 from experiments.threads import Arguments, report
-from experiments.threads.measuring import Measured, measure_work
-from experiments.threads.progress import BudgetProgress
-from experiments.threads.space import WORKLOADS, Space, parse_settings
+from experiments.threads.search import Comparison, MeasureError, Outcome, Point, compare, search
+from experiments.threads.space import WORKLOADS, Space, Variant, parse_settings, variants_of
+from experiments.threads.workloads import BATCH_SIZES, EXIT_TOLD, Task, WorkloadName, prepare
 from preprocess.shards.reader import open_shards
 from preprocess.sources.clips import holds_videos
 from preprocess.system.machine import Machine, read_machine
@@ -185,3 +195,264 @@ def _pictures(done: list[Measured]) -> str:
 
 def _telling(done: list[Measured]) -> list[Measured]:
     return [each for each in done if report.says_something(each.outcome)]
+
+
+# One kind of work, measured: the search, then what else might help.
+
+
+_SHARE_OF_SEARCH = 0.7  # of a workload's time where variants are tried too
+
+VariantRow = tuple[Variant, Comparison | None, str]
+
+
+@dataclass
+class Measured:
+    """One kind of work, measured."""
+
+    space: Space
+    outcome: Outcome
+    variants: list[VariantRow]
+    runs: list[dict[str, Any]]
+
+
+def measure_work(
+    arguments: Arguments,
+    workload: WorkloadName,
+    machine: Machine,
+    scratch: Path,
+    deadline: float,
+    say: Callable[[str], None],
+) -> Measured:
+    """Search the settings of one kind of work, then try the variants.
+
+    Args:
+        arguments: of the command, checked.
+        workload: the kind of work.
+        machine: what it runs on.
+        scratch: private folder.
+        deadline: until when runs may be begun, by time.monotonic().
+        say: told what is being done.
+
+    Raises:
+        PreprocessError, RuntimeError: if the work cannot be prepared, or fails at the default.
+    """
+    say(f"{workload}: preparing")
+    space = Space(workload, machine, only=parse_settings(arguments.settings))
+    runs: list[dict[str, Any]] = []
+    runner = Runner(scratch, deadline=deadline, note=runs.append)
+    task = _task(arguments, workload, scratch, machine.num_cores)
+
+    def measure(point: Point) -> float:
+        say(f"{workload}: {report.in_words(space, point)}")
+        return runner.measure(replace(task, setting=space.setting(point)))
+
+    say(f"{workload}: warming up")
+    try:
+        runner.measure(replace(task, setting=space.setting(space.default)))
+    except MeasureError as error:
+        raise UserError(f"{workload} cannot be measured: {error}") from error
+    left = deadline - time.monotonic()
+    runner.deadline = deadline - (1 - _SHARE_OF_SEARCH) * left * arguments.variants
+    outcome = search(
+        space.axes,
+        space.default,
+        measure,
+        starts=space.starts(),
+        rounds=arguments.rounds,
+        confirmations=arguments.confirmations,
+        runs_left=runner.runs_left,
+        is_allowed=space.is_allowed,
+    )
+    runner.deadline = deadline
+    best = replace(task, setting=space.setting(outcome.best))
+    variants = _try_variants(best, runner, arguments.rounds, say) if arguments.variants else []
+    return Measured(space, outcome, variants, runs)
+
+
+def _task(arguments: Arguments, workload: WorkloadName, scratch: Path, num_cores: int) -> Task:
+    """The work, on the user's own files or on rendered ones; its setting is yet to be chosen."""
+    own = {"tt-train": arguments.shards, "extract": arguments.videos, "classify": arguments.videos}
+    inputs = own.get(workload) or prepare(workload, scratch, num_cores=num_cores)
+    return Task(
+        workload=workload,
+        setting={},
+        inputs=str(Path(inputs).resolve()),
+        scratch=str(scratch / "work"),
+        seconds=arguments.seconds,
+        batch_size=BATCH_SIZES.get(workload, 0),
+    )
+
+
+def _try_variants(
+    best: Task, runner: Runner, rounds: int, say: Callable[[str], None]
+) -> list[VariantRow]:
+    """Each variant beside the recommended setting, in turn, as often as time allows."""
+    variants = variants_of(best.workload)
+    failures: dict[str, str] = {}
+    rates: dict[str, list[tuple[float, float]]] = {variant.name: [] for variant in variants}
+    for _ in range(rounds):
+        if not variants or runner.runs_left() < 1 + len(variants) - len(failures):
+            break
+        say(f"{best.workload}: as recommended")
+        try:
+            base = runner.measure(best)
+        except MeasureError:  # it worked before; the machine is in trouble
+            break
+        for variant in variants:
+            if variant.name in failures:
+                continue
+            say(f"{best.workload}: {variant.name}")
+            try:
+                rate = runner.measure(replace(best, **variant.changes), variant.environment)
+            except MeasureError as error:
+                failures[variant.name] = str(error)
+                continue
+            rates[variant.name].append((base, rate))
+    return [
+        (
+            variant,
+            None if variant.name in failures else _compare_pairs(rates[variant.name]),
+            failures.get(variant.name, ""),
+        )
+        for variant in variants
+        if rates[variant.name] or variant.name in failures
+    ]
+
+
+def _compare_pairs(pairs: list[tuple[float, float]]) -> Comparison:
+    return compare([rate for _, rate in pairs], [base for base, _ in pairs])
+
+
+# Runs of the work, each in a fresh process, within a budget of time.
+
+
+_HANGING = 6  # times as long as a usual run, and at least a minute more
+_FIRST_RUN_SECONDS = 600.0
+_MESSAGE_LENGTH = 300
+
+
+class Runner:
+    """Measures one setting after another, and keeps a list of what came of it.
+
+    Args:
+        scratch: private folder for results and the work's own files.
+        deadline: until when runs may be begun, by time.monotonic().
+        note: told the record of each run.
+    """
+
+    def __init__(
+        self, scratch: Path, *, deadline: float, note: Callable[[dict[str, Any]], None]
+    ) -> None:
+        self._scratch = scratch
+        self._note = note
+        self._durations: list[float] = []
+        self.deadline = deadline
+
+    def runs_left(self) -> int:
+        """How many more runs there is time for, by those so far; one before the first."""
+        left = self.deadline - time.monotonic()
+        if not self._durations:
+            return int(left > 0)
+        last = self._durations[-10:]
+        if left < max(last):  # the next one may take as long
+            return 0
+        return int(left / mean(last))
+
+    def measure(self, task: Task, extra_environment: Mapping[str, str] | None = None) -> float:
+        """The rate of a task, in frames a second.
+
+        Args:
+            task: what to time.
+            extra_environment: variables of the process on top of this one's.
+
+        Raises:
+            MeasureError: if the process failed, or hung; the message says why.
+        """
+        environment = extra_environment or {}
+        started = time.monotonic()
+        record = {**asdict(task), "environment": dict(environment)}
+        try:
+            result = self._run(task, environment)
+        except MeasureError as error:
+            self._note({**record, "failure": str(error)})
+            raise
+        finally:
+            self._durations.append(time.monotonic() - started)
+            shutil.rmtree(task.scratch, ignore_errors=True)
+        self._note({**record, **result})
+        return result["rate"]
+
+    def _run(self, task: Task, environment: Mapping[str, str]) -> dict[str, Any]:
+        path = self._scratch / "result.json"
+        path.unlink(missing_ok=True)
+        limit = 60 + _HANGING * mean(self._durations) if self._durations else _FIRST_RUN_SECONDS
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "experiments.threads.workloads", str(path)],
+                input=json.dumps(asdict(task)),
+                env={**os.environ, **environment},
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=limit,
+            )
+        except subprocess.TimeoutExpired:
+            raise MeasureError(f"did not end within {limit:.0f} s") from None
+        if done.returncode != 0 or not path.exists():
+            raise MeasureError(_reason(done.returncode, done.stderr))
+        return json.loads(path.read_text())
+
+
+def _reason(code: int, errors: str) -> str:
+    """Why a process failed: its last line, or how it was ended."""
+    if code == -signal.SIGKILL:
+        return "the system ended it, of too little memory most likely"
+    if code < 0:
+        return f"it crashed ({signal.Signals(-code).name})"
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    last = lines[-1][:_MESSAGE_LENGTH] if lines else "it said nothing"
+    return last if code == EXIT_TOLD else f"exit code {code}: {last}"
+
+
+# How far the budget of time is used up, for people who wait.
+
+
+class BudgetProgress:
+    """A bar of time, with what is being done; it moves by itself.
+
+    Args:
+        seconds: the budget.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._bar = tqdm(
+            total=round(seconds),
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}, at most {remaining} more",
+            leave=False,
+        )
+        self._started = time.monotonic()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._move, daemon=True)
+
+    def say(self, text: str) -> None:
+        """What is being done now."""
+        self._bar.set_description_str(text)
+
+    def print(self, text: str) -> None:
+        """A text above the bar."""
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()
+
+    def __enter__(self) -> BudgetProgress:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+        self._bar.close()
+
+    def _move(self) -> None:
+        while not self._stopped.wait(1.0):
+            self._bar.n = min(self._bar.total, int(time.monotonic() - self._started))
+            self._bar.refresh()

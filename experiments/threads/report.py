@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments.runs.plots import LIGHT, Theme, dress, new_figure, png_bytes
-from experiments.threads.comparison import Comparison
-from experiments.threads.search import Axis, Outcome, Point
-from experiments.threads.space import Space
-from experiments.threads.variants import Variant
+from experiments.threads.search import Axis, Comparison, Outcome, Point
+from experiments.threads.space import Space, Variant
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -154,7 +152,8 @@ def _mark(
     left, low = columns.values.index(point[0]) - 0.5, rows.values.index(point[1]) - 0.5
     frame = Rectangle(
         (left + inset, low + inset),
-        *(1 - 2 * inset, 1 - 2 * inset),
+        width=1 - 2 * inset,
+        height=1 - 2 * inset,
         fill=False,
         edgecolor=colour,
         linestyle=line,

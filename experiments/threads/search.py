@@ -1,7 +1,7 @@
 """The fastest of many settings, found by measuring few of them in noise and drift.
 
 Where the whole grid is affordable it is measured, in rounds: A B C, A B C, so that a machine that
-becomes slower does not decide. Elsewhere a part of it is, chosen run by run (`exploration.py`).
+becomes slower does not decide. Elsewhere a part of it is, chosen run by run (`Exploration`).
 Either way, fresh runs in pairs then decide between the winner and the default: those that chose it
 flatter it. Nothing is random, so the same rates give the same search.
 """
@@ -11,12 +11,14 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from common.errors import InputError
-from experiments.threads.comparison import Comparison, compare
 
 Point = tuple[Any, ...]
 """One value for each axis."""
@@ -127,8 +129,6 @@ def search(
         through = machine.run_all(rounds, kept=2 * pairs)
         ranking = machine.by_median()
     else:
-        from experiments.threads.exploration import Exploration
-
         on_stage(f"a part of {len(points)} settings")
         pairs = max(0, min(pairs, runs_left() // _RUNS_A_PAIR))
         places = [[a.values.index(v) for a, v in zip(axes, p, strict=True)] for p in points]
@@ -256,3 +256,266 @@ class _Machine:
             rates.append(self.trials[index].rates[-1])
             base_rates.append(self.trials[base].rates[-1])
         return compare(rates, base_rates)
+
+
+# Whether one setting is faster than another, from runs made in pairs.
+
+
+_SMALLEST_GAIN = 0.01  # a smaller one is not worth a setting of its own
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """By how much one setting's rate is above another's; 0.08 is 8 % more.
+
+    Args:
+        gain: the estimate, of the geometric mean.
+        low: lower end of the 95 % interval; -1 where too few pairs give one.
+        high: its upper end; infinite where too few pairs give one.
+        num_pairs: on which it rests.
+    """
+
+    gain: float
+    low: float
+    high: float
+    num_pairs: int
+
+    @property
+    def better(self) -> bool:
+        """Whether the gain is beyond the noise, and worth having."""
+        return self.low > 0 and self.gain >= _SMALLEST_GAIN
+
+    def __str__(self) -> str:
+        if self.num_pairs == 0:
+            return "not compared"
+        gain = f"{100 * self.gain:+.1f} %"
+        if math.isinf(self.high):
+            return f"{gain} (one pair, no interval)"
+        return f"{gain} (95 % interval {100 * self.low:+.1f} to {100 * self.high:+.1f} %)"
+
+
+def compare(rates: Sequence[float], base_rates: Sequence[float]) -> Comparison:
+    """How far `rates` are above `base_rates`, with Student's interval over the log ratios.
+
+    Args:
+        rates: of one setting, all positive.
+        base_rates: of the other; those at the same place were measured one after the other.
+
+    Raises:
+        InputError: if a rate has no partner.
+    """
+    if len(rates) != len(base_rates):
+        raise InputError(
+            f"Rates are compared in pairs. Received {len(rates)} and {len(base_rates)} of them; "
+            "drop those without a partner."
+        )
+    ratios = [math.log(a / b) for a, b in zip(rates, base_rates, strict=True)]
+    count = len(ratios)
+    if count == 0:
+        return Comparison(0.0, -1.0, math.inf, 0)
+    mean = math.fsum(ratios) / count
+    half = _half_width(ratios, mean)
+    return Comparison(math.expm1(mean), math.expm1(mean - half), math.expm1(mean + half), count)
+
+
+def _half_width(ratios: Sequence[float], mean: float) -> float:
+    """Of the 95 % interval of a mean whose variance is estimated from the same few values."""
+    count = len(ratios)
+    if count < 2:
+        return math.inf
+    from scipy.special import stdtrit  # not scipy.stats, which takes a second to import
+
+    variance = math.fsum((ratio - mean) ** 2 for ratio in ratios) / (count - 1)
+    return float(stdtrit(count - 1, 0.975)) * math.sqrt(variance / count)
+
+
+# A search through part of a grid: run what promises most, then let the finalists race.
+
+
+_NEW_A_ROUND = 5  # points between two runs of the best so far
+_NUM_FINALISTS = 3
+_SMALL_GAIN = 0.003  # in log rate; where less is expected of any point, the search is over
+
+
+class Machine(Protocol):
+    """What runs points, and knows what may still be spent."""
+
+    tried: list[int]
+    """The number of the point of each run, in order."""
+    log_rates: list[float | None]
+    """What each run gave; None if it failed."""
+
+    def run(self, index: int, *, kept: int = 0) -> bool:
+        """Run a point; False if that would leave less than `kept` runs."""
+
+    def runs_left(self) -> int:
+        """How many runs are still affordable."""
+
+    def new_round(self) -> None:
+        """What follows is to be compared with each other rather than with what came before."""
+
+
+class Exploration:
+    """Looks for the fastest point of a grid.
+
+    Args:
+        places: (N, number of axes) the index of each point's value on each axis.
+        ordered: which axes have an order.
+        machine: to run points.
+    """
+
+    def __init__(
+        self, places: Sequence[Sequence[int]], ordered: Sequence[bool], machine: Machine
+    ) -> None:
+        self._surrogate = Surrogate(places, ordered)
+        self._machine = machine
+
+    def explore(self, starts: Sequence[int], *, race_rounds: int, kept: int) -> bool:
+        """From some points on; returns whether the search came to its own end.
+
+        Args:
+            starts: numbers of the points to run first.
+            race_rounds: how often each finalist is run in the end.
+            kept: runs that the race must leave.
+        """
+        budget = self._machine.runs_left() - kept
+        self._machine.new_round()
+        for index in starts:
+            if not self._machine.run(index, kept=kept):
+                return False
+        race = min(race_rounds * _NUM_FINALISTS, max(budget, 0) // 4)
+        through = self._seek(kept + race)
+        return self._race(race_rounds, kept) and through
+
+    def ranking(self) -> list[int]:
+        """The points that were run and never failed, the fastest by estimate first."""
+        return self._ranking(self._estimate()[0]) if self._machine.tried else []
+
+    def _seek(self, kept: int) -> bool:
+        """Run ever the most promising new point, and the best so far once a round."""
+        while True:
+            self._machine.new_round()
+            for number in range(_NEW_A_ROUND + 1):
+                mean, deviation = self._estimate()
+                works = self._ranking(mean)
+                new = self._most_promising(mean, deviation, works)
+                if new is None:
+                    return True
+                index = works[0] if number == 0 and works else new
+                if not self._machine.run(index, kept=kept):
+                    return False
+
+    def _most_promising(self, mean: Values, deviation: Values, works: Sequence[int]) -> int | None:
+        """The new point of the highest expected gain; None if there is no gain to expect."""
+        best = mean[works[0]] if works else mean.max()
+        gain = expected_gain(mean, deviation, best)
+        gain[self._machine.tried] = -np.inf
+        index = int(gain.argmax())
+        return index if gain[index] > (_SMALL_GAIN if works else -np.inf) else None
+
+    def _race(self, rounds: int, kept: int) -> bool:
+        """Run the finalists in turn; in each round they are chosen anew."""
+        for _ in range(rounds):
+            self._machine.new_round()
+            for index in self.ranking()[:_NUM_FINALISTS]:
+                if not self._machine.run(index, kept=kept):
+                    return False
+        return True
+
+    def _estimate(self) -> tuple[Values, Values]:
+        return self._surrogate.estimate(self._machine.tried, self._machine.log_rates)
+
+    def _ranking(self, mean: Values) -> list[int]:
+        rates = zip(self._machine.tried, self._machine.log_rates, strict=True)
+        failed = {index for index, rate in rates if rate is None}
+        works = sorted(set(self._machine.tried) - failed)
+        return sorted(works, key=lambda index: -mean[index])
+
+
+# What the runs so far tell about a whole grid of settings: a Gaussian process over log rates.
+
+
+Values = NDArray[np.float64]
+
+# Standard deviations of the parts, in log rate; 0.1 is about 10 %.
+_AXIS, _PAIR, _TOGETHER = 0.5, 0.3, 0.5
+_DRIFT = 0.008  # from one run to the next
+_NOISE = 0.04
+_LEVEL = 1.0  # of all rates
+_LENGTH = 3.5  # places on an axis over which rates are alike
+_OTHER = 4.0  # distance of two values that have no order
+_FLOOR = -1.0  # how far below the best makes no difference
+_FAILED = -0.7  # what a failure counts as: its neighbours may fail too
+
+
+class Surrogate:
+    """Estimates the log rate at every place of a grid.
+
+    Args:
+        places: (N, number of axes) the index of each point's value on each axis.
+        ordered: which axes have an order.
+    """
+
+    def __init__(self, places: Sequence[Sequence[int]], ordered: Sequence[bool]) -> None:
+        self._places = np.asarray(places, dtype=np.float64).reshape(len(places), -1)
+        self._ordered = list(ordered)
+        self._columns: dict[int, Values] = {}
+        pairs = sum(ordered) * (sum(ordered) - 1) // 2
+        self._variance = len(self._ordered) * _AXIS**2 + pairs * _PAIR**2 + _TOGETHER**2
+
+    def estimate(
+        self, tried: Sequence[int], log_rates: Sequence[float | None]
+    ) -> tuple[Values, Values]:
+        """(mean, standard deviation) of each point's log rate, from runs in order of time.
+
+        Args:
+            tried: the number of each run's point; at least one.
+            log_rates: what each run gave, None if it failed.
+        """
+        best = max((rate for rate in log_rates if rate is not None), default=0.0)
+        below = np.array(
+            [_FAILED if rate is None else max(rate - best, _FLOOR) for rate in log_rates]
+        )
+        columns = np.stack([self._column(index) for index in tried], axis=1)  # (N, runs)
+        times = np.arange(len(tried), dtype=np.float64)
+        shared = columns[list(tried)] + _LEVEL**2 + _DRIFT**2 * np.minimum.outer(times, times)
+        inverse = np.linalg.inv(shared + _NOISE**2 * np.eye(len(tried)))
+        weights = columns @ inverse  # (N, runs)
+        variance = self._variance - (weights * columns).sum(axis=1)
+        return weights @ below + best, np.sqrt(np.maximum(variance, 1e-12))
+
+    def _column(self, index: int) -> Values:
+        """(N,) the covariance of each point with one."""
+        if index not in self._columns:
+            self._columns[index] = sum(
+                (weight**2 * _alike(distance) for weight, distance in self._distances(index)),
+                start=np.zeros(len(self._places)),
+            )
+        return self._columns[index]
+
+    def _distances(self, index: int) -> Iterator[tuple[float, Values]]:
+        """(weight, (N,) distance of each point to one) of each part of the sum."""
+        steps = self._places - self._places[index]
+        far = [
+            np.abs(step) if ordered else _OTHER * (step != 0)
+            for step, ordered in zip(steps.T, self._ordered, strict=True)
+        ]
+        yield from ((_AXIS, distance) for distance in far)
+        columns = [step for step, ordered in zip(steps.T, self._ordered, strict=True) if ordered]
+        yield from ((_PAIR, np.abs(a + b)) for a, b in itertools.combinations(columns, 2))
+        yield _TOGETHER, np.sqrt(sum(distance**2 for distance in far))
+
+
+def _alike(distance: Values) -> Values:
+    """Correlation at a distance: Matern 3/2, of functions that have kinks."""
+    scaled = np.sqrt(3) * distance / _LENGTH
+    return (1 + scaled) * np.exp(-scaled)
+
+
+def expected_gain(mean: Values, deviation: Values, best: float) -> Values:
+    """By how much each point is expected to exceed the best, counting nothing where it does not."""
+    from scipy.special import ndtr
+
+    score = (mean - best) / deviation
+    density = np.exp(-(score**2) / 2) / np.sqrt(2 * np.pi)
+    return deviation * (score * ndtr(score) + density)

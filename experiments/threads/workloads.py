@@ -1,11 +1,16 @@
 """The suite's own work, in a form that can be timed for some seconds.
 
-It is done in a fresh process, once its thread pools are set: `experiments.threads.trial`.
+It is done in a fresh process, once its thread pools are set: `experiments.threads.workloads`.
 """
 
 from __future__ import annotations
 
+import json
+import math
+import os
 import shutil
+import subprocess
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -17,11 +22,18 @@ from typing import Any, Literal
 
 import numpy as np
 
+from common.errors import UserError
+from experiments.media.videos import Video, find_videos
+from experiments.models.image_models import inference_dtype
+from experiments.process import runtime
 from experiments.process.runtime import Threads
+from experiments.runs import environment
+from experiments.runs.directory import write_atomically
 
 WorkloadName = Literal["tt-train", "alexnet", "resnet", "extract", "classify"]
 BATCH_SIZES = {"tt-train": 16, "alexnet": 64, "resnet": 32, "classify": 64}
 _SEED = 0
+_CLASSIFY_JOBS = 2  # decoders; `experiments.classify` has as many unless told otherwise
 _STEPS_TO_WARM_UP = 8  # the first compiles; memory grows for some more
 
 
@@ -69,8 +81,6 @@ def prepare(workload: WorkloadName, scratch: Path, *, num_cores: int) -> Path:
     if workload in ("alexnet", "resnet"):
         return scratch
     if workload == "classify":
-        from experiments.bench_classify import render_videos
-
         return render_videos(scratch / "h264", num_videos=max(2, num_cores), num_frames=500)
     from preprocess.sources.synthetic import render_dataset
 
@@ -103,15 +113,41 @@ def frames_per_second(task: Task) -> float:
 
 def _train(task: Task) -> Iterator[int]:
     """Training steps of the UCF11 job, reading its shards; frames of clips, padding not counted."""
+    from experiments.training.optimizers import build_model, build_optimizer
     from experiments.training.recipes import RECIPES
-    from experiments.ucf11 import Arguments, make_batches, make_classifier
-    from preprocess import open_shards
+    from experiments.training.step import Classifier
+    from preprocess.batches.augment import Augmentation
+    from preprocess.batches.pipeline import ClipBatches
+    from preprocess.shards.reader import open_shards
 
-    arguments = Arguments(shards=Path(task.inputs), policy=task.policy)
-    recipe = RECIPES[arguments.recipe].override([f"batch_size={task.batch_size}"])
+    # The job's own settings: a TT-GRU, the recipe `tuned`, clips of at most 450 frames.
+    recipe = RECIPES["tuned"].override([f"batch_size={task.batch_size}"])
     shards = open_shards(task.inputs)
-    batches = make_batches(arguments, recipe, shards)
-    classifier = make_classifier(arguments, recipe, shards, num_train_clips=len(shards))
+    batches = ClipBatches(
+        shards,
+        batch_size=recipe.batch_size,
+        maxlen=450,
+        stride=1,
+        seed=_SEED,
+        augment=Augmentation(
+            recipe.shortest_share, recipe.largest_shift, recipe.contrast, recipe.brightness
+        ),
+    )
+    width, height = shards.frame_size
+    model = build_model(
+        recipe,
+        (height, width, 3),
+        len(shards.class_names),
+        cell="gru",
+        tensor_train=True,
+        policy=task.policy,
+        seed=_SEED,
+    )
+    classifier = Classifier(
+        model,
+        build_optimizer(recipe, recipe.epochs * math.ceil(len(shards) / recipe.batch_size)),
+        label_smoothing=recipe.label_smoothing,
+    )
     for epoch in count():
         stream = batches.shuffled(np.arange(len(shards)), epoch)
         for number, (inputs, labels) in enumerate(stream):
@@ -139,7 +175,6 @@ def _predict_pictures(task: Task) -> Iterator[int]:
 
 
 def _model(task: Task) -> tuple[Any, Any]:
-    from experiments.bench_classify import random_weights
     from experiments.models.image_models import ALEXNET_FITS, ModelOptions, inference_dtype
     from experiments.models.keras_image_models import keras_application
     from preprocess.video.transforms import FrameFit
@@ -171,11 +206,8 @@ def _extract(task: Task) -> Iterator[int]:
 
 def _classify(task: Task) -> Iterator[int]:
     """Whole folders through `experiments.classify` with AlexNet."""
-    from experiments.bench_classify import EndToEnd
-    from experiments.classify import DEFAULT_JOBS
-    from experiments.media.videos import find_videos
 
-    jobs = task.setting.get("jobs", DEFAULT_JOBS)
+    jobs = task.setting.get("jobs", _CLASSIFY_JOBS)
     scratch = Path(task.scratch)
     videos = find_videos([task.inputs], scratch).videos
     system = EndToEnd(task.policy, task.batch_size, videos, scratch, jobs, task.threads)
@@ -183,3 +215,159 @@ def _classify(task: Task) -> Iterator[int]:
     yield 0
     while True:
         yield system.classify()
+
+
+def random_weights(model: Any) -> None:
+    """Give a Keras AlexNet weights that keep the spread of its values from layer to layer."""
+    random = np.random.default_rng(_SEED)
+    for layer in model.layers:
+        if layer.weights:
+            shape = tuple(layer.kernel.shape)
+            scale = (2 / np.prod(shape[:-1])) ** 0.5
+            kernel = scale * random.standard_normal(shape, np.float32)
+            layer.set_weights([kernel, np.zeros(shape[-1], np.float32)])
+
+
+class EndToEnd:
+    """`experiments.classify` on a folder: decoding, preprocessing, model, CSV, JSON and PNG.
+
+    Args:
+        policy: of the model.
+        batch_size: of the model.
+        videos: to classify.
+        out: folder of results; the last round's stay.
+        jobs: videos decoded at the same time.
+        threads: TensorFlow's pools.
+    """
+
+    def __init__(
+        self,
+        policy: str,
+        batch_size: int,
+        videos: list[Video],
+        out: Path,
+        jobs: int,
+        threads: Threads,
+    ) -> None:
+        from experiments.classify.job import JobOptions
+        from experiments.models.image_models import ALEXNET_FITS, ImageModel, class_names
+        from experiments.models.keras_image_models import compile_model
+        from ttrnn.models import build_alexnet
+
+        model = build_alexnet(fused=True, dtype=inference_dtype(policy))
+        random_weights(model)
+        fit = ALEXNET_FITS["caffe"]
+        self._model = ImageModel(
+            name="alexnet",
+            fit=fit,
+            class_names=class_names(None, 1000),
+            predict=compile_model(model, batch_size, fit),
+            settings={"policy": policy},
+        )
+        self._videos = videos
+        self._out = out
+        self._options = JobOptions(batch_size=batch_size, jobs=jobs, threads=threads)
+
+    def frames_per_second(self) -> tuple[float, int]:
+        """The rate from the first video's first byte to the last video's last file."""
+        started = time.perf_counter()
+        num_frames = self.classify()
+        return num_frames / (time.perf_counter() - started), environment.peak_rss_bytes()
+
+    def warm_up(self) -> None:
+        """Let the model work on one batch."""
+        shape = (self._options.batch_size, *self._model.fit.frame_shape)
+        self._model.predict(np.zeros(shape, self._model.fit.dtype))
+
+    def classify(self) -> int:
+        """Classify all videos anew; returns how many frames they have."""
+        from experiments.classify.job import ClassificationJob
+
+        shutil.rmtree(self._out, ignore_errors=True)
+        self._out.mkdir(parents=True)
+        ClassificationJob(self._model, self._videos, self._out, self._options).run()
+        return sum(
+            len((self._out / f"{video.results}.csv").read_text("utf-8").splitlines()) - 1
+            for video in self._videos
+        )
+
+
+_VIDEO_SIZE = (640, 360)
+_VIDEO_FPS = 30
+
+
+def render_videos(folder: Path, *, num_videos: int = 2, num_frames: int = 1500) -> Path:
+    """Render moving shapes with the noise of a camera, 640x360 H.264; returns the folder.
+
+    Args:
+        folder: made if need be.
+        num_videos: how many.
+        num_frames: of each.
+    """
+    import cv2
+    import imageio_ffmpeg
+
+    folder.mkdir(parents=True, exist_ok=True)
+    args = [
+        *(imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", "-nostdin"),
+        *(
+            "-f",
+            "rawvideo",
+            "-pix_fmt",
+            "rgb24",
+            "-s",
+            f"{_VIDEO_SIZE[0]}x{_VIDEO_SIZE[1]}",
+            "-r",
+            str(_VIDEO_FPS),
+        ),
+        *("-i", "-", "-c:v", "libx264", "-preset", "fast", "-pix_fmt", "yuv420p"),
+    ]
+    for number in range(num_videos):
+        random = np.random.default_rng(number)
+        coarse = random.integers(0, 256, (9, 16, 3), np.uint8)
+        scene = cv2.resize(coarse, _VIDEO_SIZE, interpolation=cv2.INTER_CUBIC)
+        encoder = subprocess.Popen(
+            [*args, f"file:{folder.absolute()}/{number}.mp4"], stdin=subprocess.PIPE
+        )
+        assert encoder.stdin is not None
+        for frame in range(num_frames):
+            image = np.roll(scene, 3 * frame, axis=1)
+            cv2.circle(image, (5 * frame % _VIDEO_SIZE[0], 180), 60, (230, 60, 40), -1)
+            noise = random.integers(-4, 5, image.shape, np.int16)
+            encoder.stdin.write(np.clip(image + noise, 0, 255).astype(np.uint8).tobytes())
+        encoder.stdin.close()
+        if encoder.wait() != 0:
+            raise UserError("ffmpeg could not render the videos")
+    return folder
+
+
+# One measurement, in the process it is made in: `python -m experiments.threads.workloads FILE`.
+
+
+EXIT_TOLD = 2  # the last line on standard error says what is wrong
+
+
+def main(path: Path) -> None:
+    """Do the task and write what came of it, with the threads that it really had."""
+    task = Task(**json.load(sys.stdin))
+    if task.workload == "extract":
+        runtime.stay_on(task.threads.cpus)
+    else:
+        runtime.configure(task.threads, seed=0)
+    result = {
+        "rate": frames_per_second(task),
+        **runtime.pools_in_force(),
+        "num_threads": len(os.listdir("/proc/self/task")),
+        "cpus": sorted(os.sched_getaffinity(0)),
+        "peak_rss_bytes": environment.peak_rss_bytes(),
+    }
+    write_atomically(path, json.dumps(result).encode())
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]))
+    except (UserError, OSError) as error:
+        print(error, file=sys.stderr)
+        sys.exit(EXIT_TOLD)
+    os._exit(0)  # threads of the work may still run

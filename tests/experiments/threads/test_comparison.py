@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.threads.comparison import compare
+from experiments.threads.search import compare
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 20])

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from experiments.threads import runner as runner_module
-from experiments.threads.runner import Runner
+from experiments.threads import job
+from experiments.threads.job import Runner
 from experiments.threads.search import MeasureError
-from experiments.threads.variants import find_mallocs, variants_of
+from experiments.threads.space import find_mallocs, variants_of
 from experiments.threads.workloads import Task
 from tests.processes import PATIENCE_SECONDS
 
@@ -22,7 +22,7 @@ def records():
 
 @pytest.fixture
 def runner(tmp_path, records, monkeypatch):
-    monkeypatch.setattr(runner_module, "_FIRST_RUN_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(job, "_FIRST_RUN_SECONDS", PATIENCE_SECONDS)
     return Runner(tmp_path, deadline=math.inf, note=records.append)
 
 
@@ -61,12 +61,12 @@ def test_a_process_that_fails_says_why(runner, records, task):
 
 def instead(monkeypatch, code):
     """Let the runs be another program's."""
-    real = runner_module.subprocess.run
+    real = job.subprocess.run
 
     def run(command, **options):
         return real([sys.executable, "-c", code, command[-1]], **options)
 
-    monkeypatch.setattr(runner_module.subprocess, "run", run)
+    monkeypatch.setattr(job.subprocess, "run", run)
 
 
 @pytest.mark.parametrize(
@@ -87,14 +87,14 @@ def test_a_process_that_dies_is_told_apart(runner, task, monkeypatch, code, reas
 
 def test_a_process_that_hangs_is_ended(runner, task, monkeypatch):
     instead(monkeypatch, "import signal; signal.pause()")
-    monkeypatch.setattr(runner_module, "_FIRST_RUN_SECONDS", 0.5)
+    monkeypatch.setattr(job, "_FIRST_RUN_SECONDS", 0.5)
     with pytest.raises(MeasureError, match="did not end"):
         runner.measure(task)
 
 
 def test_runs_left_follow_their_duration(runner, monkeypatch):
     """Red when the budget is overrun because runs take longer than thought."""
-    monkeypatch.setattr(runner_module, "time", SimpleNamespace(monotonic=lambda: 1000.0))
+    monkeypatch.setattr(job, "time", SimpleNamespace(monotonic=lambda: 1000.0))
     runner.deadline = 1600.0
     assert runner.runs_left() == 1  # nothing is known before the first
     runner._durations += [10.0, 10.0, 40.0]
@@ -113,7 +113,7 @@ def test_variants_fit_their_task(task, workload):
 
 
 def test_mallocs_are_found_where_they_are(monkeypatch, tmp_path):
-    monkeypatch.setattr("experiments.threads.variants._LIBRARY_FOLDERS", (str(tmp_path),))
+    monkeypatch.setattr("experiments.threads.space._LIBRARY_FOLDERS", (str(tmp_path),))
     assert find_mallocs() == {}
     for name in ("libtcmalloc_minimal.so.4", "libtcmalloc.so.4", "libjemalloc.so.2"):
         (tmp_path / name).touch()
