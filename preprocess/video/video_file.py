@@ -245,13 +245,15 @@ class PacketClock:
         """Timestamp of the latest packet."""
         self._before: Fraction | None = None
         self._ending = clock_ending(container, stream)
+        self.by_pts = holds_no_dts(container)
+        """Whether it goes by times of presentation, which lie in another order than packets."""
         rate = stream.guessed_rate if isinstance(stream, VideoStream) else None
         self._step = float(1 / rate) if rate else 0.0
         self._origin = (stream.start_time or 0) * Fraction(stream.time_base or 0)
 
     def begins_again(self, packet: Packet) -> bool:
         """Take the next packet: whether it is the first of a new clock."""
-        stamp = packet.dts if packet.dts is not None else packet.pts
+        stamp = packet.pts if self.by_pts or packet.dts is None else packet.dts
         if stamp is None or packet.time_base is None:
             return False
         self._before, self.seconds = self.seconds, stamp * packet.time_base
@@ -269,6 +271,14 @@ class PacketClock:
         if other.seconds is None:
             return False
         return abs(self.seconds - other.seconds) < abs(self._before - other.seconds)
+
+
+def holds_no_dts(container: InputContainer) -> bool:
+    """Whether a format has times of presentation alone, so that FFmpeg makes up those of decoding.
+
+    Behind a seam of two files it makes them up wrongly: they go back and forth as pictures do.
+    """
+    return bool({"matroska", "webm", "nut"} & set(container.format.name.split(",")))
 
 
 def is_leap(gap: float, seconds: float, ending: float | None) -> bool:

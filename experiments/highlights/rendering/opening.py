@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from fractions import Fraction
@@ -37,16 +37,19 @@ from experiments.runs import formatting
 from preprocess.errors import DecodeError
 from preprocess.video.video_file import (
     LONGEST_GAP_SECONDS,
+    RESTART_SECONDS,
     PacketClock,
     audio_tracks,
     clock_restarts,
     find_video_stream,
+    holds_no_dts,
     open_container,
 )
 
 _NOTICED_PAUSE_SECONDS = 5.0
 _LONGEST_SEAM_SECONDS = 60  # of sound that is kept in memory until its pictures come
 _SOUND_AHEAD_SECONDS = Fraction(1, 2)  # of the pictures in a file; more waits for them
+_MAX_REORDERED = 32  # pictures; H.264 and HEVC allow 16
 _TOLD_SECONDS = 1.0  # of sound left out; at a seam some packets always are
 _ROOM = 1.05  # of a copy, by the size of its file
 
@@ -162,7 +165,8 @@ def _remux(file: Path, copy: Path) -> float:
             stream.index: _CopiedSound(PacketClock(source, stream), target, stream, pictures)
             for stream in source.streams.audio
         }
-        for packet in source.demux([video, *source.streams.audio]):
+        packets = source.demux([video, *source.streams.audio])
+        for packet in _timed(packets, video.index) if holds_no_dts(source) else packets:
             if packet.dts is None:
                 continue
             if packet.stream_index in tracks:
@@ -179,6 +183,40 @@ def _remux(file: Path, copy: Path) -> float:
         for track in tracks.values():
             track.finish()
         return float(max((track.left_out for track in tracks.values()), default=0))
+
+
+def _timed(packets: Iterable[Packet], video: int) -> Iterator[Packet]:
+    """Packets of a format that holds times of presentation alone, with times of decoding.
+
+    Those that FFmpeg makes up are missing at the beginning, and wrong behind a seam. A picture is
+    decoded before any that follows it is shown; the Matroska format keeps no more than that order.
+    """
+    held: deque[Packet] = deque()
+    for packet in packets:
+        if packet.pts is None:
+            continue
+        if packet.stream_index != video:
+            packet.dts = packet.pts
+            yield packet
+            continue
+        if held and abs(_shown(packet) - _shown(held[-1])) > RESTART_SECONDS:
+            yield from _in_order(held, 0)
+        held.append(packet)
+        yield from _in_order(held, _MAX_REORDERED)
+    yield from _in_order(held, 0)
+
+
+def _in_order(held: deque[Packet], num_kept: int) -> Iterator[Packet]:
+    while len(held) > num_kept:
+        earliest = min(packet.pts for packet in held if packet.pts is not None)
+        packet = held.popleft()
+        packet.dts = earliest
+        yield packet
+
+
+def _shown(packet: Packet) -> Fraction:
+    assert packet.pts is not None
+    return packet.pts * packet.time_base
 
 
 class _Copied:
@@ -211,11 +249,13 @@ class _Copied:
         if abs(packet.pts - packet.dts) * tick > LONGEST_GAP_SECONDS:
             # FFmpeg made it up from the next packet's, which has the new clock.
             packet.pts = packet.dts + (packet.duration or 0)
-        if self._written is None or packet.dts > self._written:
+        if self._written is None or packet.dts >= self._written:
             before = packet.dts - 1 if self._written is None else self._written
             lasts = packet.duration or packet.dts - before  # some streams do not say
             self._written = packet.dts
-            self.end = (packet.dts + lasts) * tick
+            # Parts are joined by the times that the format has, for those the clock tells apart.
+            stamp = packet.pts if self.clock.by_pts else packet.dts
+            self.end = max(self.end, (stamp + lasts) * tick)
             packet.stream = self._stream
             self._target.mux(packet)
         else:
