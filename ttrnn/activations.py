@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 from keras import ops
+from keras.src import activations
 
 
 @keras.saving.register_keras_serializable(package="ttrnn")
@@ -21,8 +22,6 @@ def _register_by_name() -> None:
 
     Keras 3 looks activation strings up in this table alone, never among registered objects.
     """
-    from keras.src import activations
-
     activations.ALL_OBJECTS_DICT.setdefault(keras2_hard_sigmoid.__name__, keras2_hard_sigmoid)
 
 

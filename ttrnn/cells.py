@@ -21,9 +21,9 @@ import keras
 from keras import ops
 
 from ttrnn import activations as _activations  # noqa: F401  (registers keras2_hard_sigmoid)
-from ttrnn.engine.contraction import tt_matmul
+from ttrnn.engine.contraction import full_kernel, tt_matmul
 from ttrnn.formats.tensor_train import Compression, TTShape
-from ttrnn.kernel import add_cores, full_kernel
+from ttrnn.initializers import add_cores
 from ttrnn.shapes import check_states
 
 _ARGUMENTS = """
@@ -61,6 +61,8 @@ class _TTCell(_KerasCell):
     """What the three cells share; mixed in before the Keras cell that it completes."""
 
     num_gates = 1
+    # Which recurrence of `ttrnn.engine.recurrence` computes the same as `step_function`.
+    recurrence: ClassVar[str | None] = None
     # Arguments of the Keras cell that are not the user's to choose.
     _fixed_arguments: ClassVar[dict] = {}
 
@@ -183,6 +185,7 @@ class TTSimpleRNNCell(_TTCell, keras.layers.SimpleRNNCell):
 """ + _ARGUMENTS.format(keras_cell="SimpleRNNCell", cell="TTSimpleRNNCell", others=_COMMON)
 
     num_gates = 1
+    recurrence = "simple_rnn"
 
     def step_function(self, *, training: bool = False) -> Callable:
         recurrent_kernel = ops.convert_to_tensor(self.recurrent_kernel)
@@ -211,6 +214,7 @@ class TTGRUCell(_TTCell, keras.layers.GRUCell):
     )
 
     num_gates = 3
+    recurrence = "gru"
     _fixed_arguments: ClassVar[dict] = {"reset_after": False}
 
     def step_function(self, *, training: bool = False) -> Callable:
@@ -254,6 +258,7 @@ class TTLSTMCell(_TTCell, keras.layers.LSTMCell):
     )
 
     num_gates = 4
+    recurrence = "lstm"
 
     def _draw_bias(self, shape, dtype=None):
         bias = super()._draw_bias(shape, dtype=dtype)

@@ -10,8 +10,13 @@ import keras
 from keras import ops
 
 from ttrnn import activations as _activations  # noqa: F401  (registers keras2_hard_sigmoid)
+from ttrnn.engine.contraction import DEFAULT_MAX_ACTIVATION_BYTES, full_kernel, tt_matmul
+from ttrnn.engine.exporting import is_exporting
 from ttrnn.formats.tensor_train import Compression, TTShape, factorize, tt_svd
-from ttrnn.kernel import add_cores, full_kernel, tt_product
+from ttrnn.initializers import add_cores
+
+if keras.backend.backend() == "tensorflow":
+    from ttrnn.engine.projection import project
 
 _MOST_MODES = 4  # that `from_dense` chooses: more need larger ranks for the same error
 
@@ -248,3 +253,29 @@ def _modes(
         factorize(features, number) if input_modes is None else input_modes,
         factorize(units, number) if output_modes is None else output_modes,
     )
+
+
+def tt_product(
+    inputs, cores: list, dtype: str, max_activation_bytes: int = DEFAULT_MAX_ACTIVATION_BYTES
+):
+    """Multiply (..., M) by the kernel: in chunks on TensorFlow, else and for export by `tt_matmul`.
+
+    Args:
+        inputs: tensor of shape (..., M).
+        cores: the kernel's, in float32 or wider.
+        dtype: to compute in.
+        max_activation_bytes: see `ttrnn.engine.projection.project`.
+
+    Returns:
+        Tensor of shape (..., N) in `dtype`.
+    """
+    if keras.backend.backend() != "tensorflow" or is_exporting():
+        return tt_matmul(ops.cast(inputs, dtype), [ops.cast(core, dtype) for core in cores])
+    lead, features = ops.shape(inputs)[:-1], inputs.shape[-1]
+    product = project(
+        ops.reshape(ops.convert_to_tensor(inputs), (-1, features)),
+        cores,
+        dtype=dtype,
+        max_activation_bytes=max_activation_bytes,
+    )
+    return ops.reshape(product, (*lead, product.shape[-1]))

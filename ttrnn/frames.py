@@ -11,50 +11,12 @@ import math
 import keras
 from keras import ops
 
+from ttrnn.engine.clips import centred_pixels, pad_clips, seen_pixels
 from ttrnn.engine.exporting import is_exporting
 from ttrnn.shapes import check_frames, checked_frames, is_compatible
 
-
-def centred_pixels(frames, scale: float):
-    """uint8 frames (n, height, width, 3) to float32 (n, height * width * 3): (frame - 128) / scale.
-
-    A scale of 1 gives the published code's -128 to 127.
-    """
-    flat = ops.reshape(ops.cast(frames, "float32"), (-1, math.prod(frames.shape[1:])))
-    return (flat - 128) * (1 / scale)
-
-
-def pad_clips(rows, num_frames):
-    """Clips end to end, as rows of one length and a mask of what is a frame.
-
-    Args:
-        rows: (sum of num_frames, ...).
-        num_frames: int32 (batch,).
-
-    Returns:
-        (batch, longest, ...), with any rows in the padding, and booleans (batch, longest).
-    """
-    step = ops.arange(ops.max(num_frames), dtype="int32")
-    is_frame = step < num_frames[:, None]  # (B, T)
-    first = ops.cumsum(num_frames) - num_frames
-    row = ops.where(is_frame, first[:, None] + step, 0)
-    return ops.take(rows, row, axis=0), is_frame
-
-
-def seen_pixels(frames, mean, *, inputs: str, scale: float):
-    """What a FrameRNN sees of frames (n, ...), float32 (n, features).
-
-    Args:
-        frames: uint8.
-        mean: (n, features), the mean pixels of each frame's clip; not looked at for "raw".
-        inputs: "raw", x; "motion", x - mean; "foreground", |x - mean|.
-        scale: of the pixels.
-    """
-    pixels = centred_pixels(frames, scale)
-    if inputs == "raw":
-        return pixels
-    motion = pixels - ops.cast(mean, "float32")
-    return ops.abs(motion) if inputs == "foreground" else motion
+if keras.backend.backend() == "tensorflow":
+    from ttrnn.engine.compiled import mean_pixels, pooled_state
 
 
 @keras.saving.register_keras_serializable(package="ttrnn")
@@ -83,8 +45,6 @@ class MeanFrame(keras.layers.Layer):
         num_frames = ops.cast(num_frames, "int32")
         frames = checked_frames(frames, num_frames)
         if keras.backend.backend() == "tensorflow" and not is_exporting():
-            from ttrnn.engine.compiled_frames import mean_pixels
-
             mean = mean_pixels(frames, num_frames, self.scale)
         else:
             pixels = centred_pixels(frames, self.scale)
@@ -148,8 +108,6 @@ class FrameRNN(keras.layers.Layer):
         num_frames = ops.cast(num_frames, "int32")
         frames = checked_frames(frames, num_frames)
         if self.rnn.is_compiled:
-            from ttrnn.engine.compiled_frames import pooled_state
-
             return pooled_state(self, frames, num_frames, mean, training=training)
         padded, is_frame = pad_clips(frames, num_frames)  # (B, T, H, W, 3)
         time = ops.shape(padded)[1]

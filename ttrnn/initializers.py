@@ -17,7 +17,9 @@ from collections.abc import Sequence
 import keras
 from keras import initializers
 
-__all__ = ["Keras2FlatGlorotUniform", "core_initializers", "kernel_variance"]
+from ttrnn.formats.tensor_train import TTShape
+
+__all__ = ["Keras2FlatGlorotUniform", "add_cores", "core_initializers", "kernel_variance"]
 
 
 @keras.saving.register_keras_serializable(package="ttrnn")
@@ -48,6 +50,30 @@ class Keras2FlatGlorotUniform(initializers.Initializer):
 
     def get_config(self) -> dict:
         return {"seed": self.seed}
+
+
+def add_cores(layer: keras.layers.Layer, shape: TTShape) -> list:
+    """Give `layer` one weight a core, drawn, regularized and constrained as its kernel is.
+
+    Args:
+        layer: has `kernel_initializer`, `kernel_regularizer` and `kernel_constraint`.
+        shape: modes and ranks of the kernel, gates included.
+
+    Returns:
+        Variables of shape (r_k, m_k, n_k, r_{k+1}).
+    """
+    drawn = core_initializers(layer.kernel_initializer, shape.core_shapes)
+    return [
+        layer.add_weight(
+            shape=core_shape,
+            name=f"core_{k}",
+            initializer=initializer,
+            regularizer=layer.kernel_regularizer,
+            constraint=layer.kernel_constraint,
+            autocast=False,  # merged in their own dtype, then cast once: fewer roundings
+        )
+        for k, (core_shape, initializer) in enumerate(zip(shape.core_shapes, drawn, strict=True))
+    ]
 
 
 def core_initializers(

@@ -18,6 +18,9 @@ from ttrnn.engine.time_loop import exported_time_loop, time_loop
 from ttrnn.formats.tensor_train import Compression
 from ttrnn.shapes import check_mask, check_sequences, check_states, full_mask, full_states
 
+if keras.backend.backend() == "tensorflow":
+    from ttrnn.engine.compiled import can_run, run_sequences
+
 _ARGUMENTS = """
     Args:
         tt_input_shape: input modes m_1..m_d; their product is the number of features.
@@ -113,8 +116,6 @@ class _TTRNN(keras.layers.RNN):
         """
         if keras.backend.backend() != "tensorflow" or self.unroll or is_exporting():
             return False
-        from ttrnn.engine.compiled import can_run
-
         return can_run(self.cell)
 
     @property
@@ -168,8 +169,6 @@ class _TTRNN(keras.layers.RNN):
             "return_all_outputs": self.return_sequences,
         }
         if self.is_compiled:
-            from ttrnn.engine.compiled import run_sequences
-
             return run_sequences(
                 self.cell,
                 sequences,

@@ -14,6 +14,11 @@ from keras import ops
 
 from ttrnn.engine.exporting import is_exporting
 
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+elif keras.backend.backend() == "jax":
+    import jax
+
 _MASK_RULE = (
     "mask must have the shape (batch, time) of the sequences, or (1, time) for one mask of all of "
     "them."
@@ -138,8 +143,6 @@ def checked_frames(frames, num_frames, length: int | None = None):
     if length is not None:
         rule = f"Every clip must have {length} frames; cut them to that, or leave out."
     if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
         if is_exporting():
             return frames
         if length is not None:
@@ -147,11 +150,8 @@ def checked_frames(frames, num_frames, length: int | None = None):
         frames = _assert_equal(tf.reduce_sum(num_frames), tf.shape(frames)[0], _CLIPS_RULE, frames)
         least = tf.minimum(tf.reduce_min(num_frames), 0)
         return _assert_equal(least, 0, _CLIPS_RULE, frames)
-    if keras.backend.backend() == "jax":
-        import jax
-
-        if isinstance(num_frames, jax.core.Tracer):
-            return frames
+    if keras.backend.backend() == "jax" and isinstance(num_frames, jax.core.Tracer):
+        return frames
     found = [int(number) for number in ops.convert_to_numpy(num_frames)]
     is_other = length is not None and any(number != length for number in found)
     if is_other or sum(found) != frames.shape[0] or min(found, default=0) < 0:
@@ -164,8 +164,6 @@ def checked_frames(frames, num_frames, length: int | None = None):
 
 def _assert_equal(found, wanted, rule: str, then):
     """`then`, on TensorFlow, if two values prove equal when the graph runs."""
-    import tensorflow as tf
-
     with tf.control_dependencies([tf.debugging.assert_equal(found, wanted, message=rule)]):
         return tf.identity(then)
 

@@ -13,11 +13,12 @@ import keras
 from keras import ops
 
 from ttrnn.dense import TTDense
+from ttrnn.engine.clips import centred_pixels, seen_pixels
 from ttrnn.engine.contraction import tt_matmul
 from ttrnn.engine.time_loop import time_loop
-from ttrnn.frames import FrameRNN, MeanFrame, centred_pixels, seen_pixels
+from ttrnn.frames import FrameRNN, MeanFrame
 from ttrnn.models.conv3d import EqualClips
-from ttrnn.models.lstm_decoder import PadClips
+from ttrnn.models.crnn import PadClips
 
 
 def for_equal_clips(model: keras.Model) -> keras.Model:

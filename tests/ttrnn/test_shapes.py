@@ -9,11 +9,9 @@ from layer_check import CELLS, FEATURES, KINDS, MODES, UNITS, dense_twin, inputs
 import ttrnn
 from ttrnn.frames import FrameRNN, MeanFrame
 from ttrnn.models.alexnet import GroupedConv2D
-from ttrnn.models.attention import SelfAttention
 from ttrnn.models.conv3d import EqualClips, Grey
-from ttrnn.models.lstm_decoder import PadClips
-from ttrnn.models.space_time_block import SpaceTimeBlock
-from ttrnn.models.space_time_embedding import SpaceTimeEmbedding
+from ttrnn.models.crnn import PadClips
+from ttrnn.models.space_time import SelfAttention, SpaceTimeBlock, SpaceTimeEmbedding
 
 BATCH, TIME = 3, 7
 X = inputs(BATCH, TIME, FEATURES)

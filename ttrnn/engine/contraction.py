@@ -274,6 +274,12 @@ def merge_cores(cores: Sequence):
     return merged
 
 
+def full_kernel(cores: list):
+    """The dense (M, N) kernel that the cores stand for, as a backend tensor."""
+    merged = merge_cores(cores)
+    return ops.reshape(merged, merged.shape[1:3])
+
+
 def step_kernels(plan: Plan, cores: Sequence) -> list:
     """Each step's (inner, outer) matrix, merged from its cores."""
     # Where the ranks to its left and right go: with the input if contracted already, or the output.

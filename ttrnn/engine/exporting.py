@@ -15,6 +15,9 @@ from types import FrameType
 
 import keras
 
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+
 # Modules that trace a model in order to write it to a file. None of them has a public flag that
 # says so, hence the look at the call stack; it happens only where a graph is traced.
 _EXPORTERS = ("keras.src.export.", "tf2onnx.", "tensorflow.lite.", "tensorflow.python.saved_model.")
@@ -49,8 +52,6 @@ def is_exporting() -> bool:
         return False
     if _is_requested.get():
         return True
-    import tensorflow as tf
-
     return not tf.executing_eagerly() and _is_called_from(_EXPORTERS)
 
 

@@ -9,6 +9,9 @@ from keras import ops
 
 from ttrnn.engine.exporting import is_exporting
 
+if keras.backend.backend() == "tensorflow":
+    from ttrnn.engine.compiled import normalise
+
 INPUT_SIZE = 227
 CAFFE_MEAN_RGB = (122.7, 116.7, 104.0)  # of ImageNet's training pixels, as Caffe's model takes it
 Variant = Literal["caffe", "seed"]
@@ -255,8 +258,6 @@ class LocalResponseNormalization(keras.layers.Layer):
 
     def call(self, x):
         if self.fused and keras.backend.backend() == "tensorflow" and not is_exporting():
-            from ttrnn.engine.compiled_normalization import normalise
-
             return normalise(x, self.radius, self.alpha, self.bias)
         position = ops.arange(x.shape[-1])
         near = ops.abs(position[:, None] - position[None, :]) <= self.radius

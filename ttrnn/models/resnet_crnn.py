@@ -6,8 +6,7 @@ from typing import Literal
 
 import keras
 
-from ttrnn.models.crnn import NORM_MOMENTUM
-from ttrnn.models.lstm_decoder import decoded
+from ttrnn.models.crnn import NORM_MOMENTUM, decoded
 from ttrnn.models.resnet import BLOCKS, BOTTLENECK_DEPTH, build_resnet
 from ttrnn.models.torch_layers import TorchLayers
 
@@ -30,7 +29,7 @@ def build_resnet_crnn(
     """Build the ResNetCRNN of HHTseng/video-classification, layer for layer.
 
     A ResNet's features of each frame go through 1024 and 768 units, both batch-normalised, with
-    ReLU, and 512 units: encoder_fc1 to 3, encoder_bn1 and 2. `ttrnn.models.lstm_decoder` makes
+    ReLU, and 512 units: encoder_fc1 to 3, encoder_bn1 and 2. `ttrnn.models.crnn` makes
     classes of them. With 101 classes 9,737,573 parameters are trained; torch counts 6,144 more, for
     its LSTMs have two biases, which here are one. Batches are normalised as in `build_crnn`.
 

@@ -8,9 +8,7 @@ from collections.abc import Iterator
 import keras
 from keras import ops
 
-from ttrnn.models.attention import normal
-from ttrnn.models.space_time_block import EPSILON, Attention, SpaceTimeBlock
-from ttrnn.models.space_time_embedding import SpaceTimeEmbedding
+from ttrnn.models.space_time import EPSILON, Attention, SpaceTimeBlock, SpaceTimeEmbedding, normal
 
 MEAN, STD = 0.45, 0.225  # of pixels from 0 to 1, of each colour
 
@@ -38,7 +36,7 @@ def build_timesformer(
 
     The defaults are the published base model: 121.57 million weights with 400 classes. The
     published HR is num_frames=16, image_size=448; L is num_frames=96. What a block computes is in
-    `ttrnn.models.space_time_block.SpaceTimeBlock`.
+    `ttrnn.models.space_time.SpaceTimeBlock`.
 
     An array's name follows the original's: blocks.3.attn.qkv.weight is blocks_3/attn/qkv/kernel;
     `weights.timesformer` has the whole rule.

@@ -17,7 +17,7 @@ from ucf101_golden import (
 )
 
 from ttrnn.models import build_crnn
-from ttrnn.models.lstm_decoder import PadClips
+from ttrnn.models.crnn import PadClips
 from weights.assign import model_arrays
 from weights.ucf101_models import crnn_arrays
 

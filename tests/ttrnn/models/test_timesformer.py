@@ -16,9 +16,7 @@ from timesformer_golden import GOLDEN, SMALL, check, clips, logits, torch_state,
 
 from tests.processes import PATIENCE_SECONDS
 from ttrnn.models import build_timesformer
-from ttrnn.models.attention import SelfAttention, normal
-from ttrnn.models.space_time_block import SpaceTimeBlock
-from ttrnn.models.space_time_embedding import SpaceTimeEmbedding
+from ttrnn.models.space_time import SelfAttention, SpaceTimeBlock, SpaceTimeEmbedding, normal
 from ttrnn.models.timesformer import ClassToken
 from weights.assign import assign_arrays, model_arrays
 from weights.timesformer import TimesformerSize, fit_timesformer, timesformer_arrays
