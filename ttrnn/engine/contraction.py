@@ -1,4 +1,4 @@
-"""Planning: in which steps a batch of vectors is multiplied by a tensor-train matrix.
+"""Plans of the steps in which a batch of vectors is multiplied by a tensor-train matrix.
 
 A vector of M values is a tensor with axes m_1..m_d. A step takes a group of neighbouring cores
 from the left or from the right end of those not yet contracted, merges them into one matrix and
@@ -45,7 +45,7 @@ _ROWS_TO_KERNELS = 16
 
 @dataclass(frozen=True)
 class Step:
-    """Contract the cores [start, stop): (before, inner, after) -> (before, outer, after)."""
+    """Contraction of the cores [start, stop): (before, inner, after) -> (before, outer, after)."""
 
     start: int
     stop: int
@@ -75,7 +75,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps of a product, and what they cost."""
+    """Steps of a product, and what they cost."""
 
     core_shapes: tuple[Core, ...]
     steps: tuple[Step, ...]
@@ -93,6 +93,7 @@ class Plan:
     @property
     def training_flops(self) -> int:
         """Operations a vector with the gradients of all cores, but not of the input."""
+        # Forward, the kernels' gradients and the states'; of the first step no state's.
         return 3 * self.flops - self.steps[0].flops
 
     @property
@@ -107,6 +108,7 @@ class Plan:
         row = self.steps[0].size_in * _itemsize(self.dtype)
         kernels = sum(step.inner * step.outer for step in self.steps) * _itemsize(self.dtype)
         rows = max(_CHUNK_BYTES // row, _ROWS_TO_KERNELS * kernels // row)
+        # rounded down to a power of two, 16 at least
         return 1 << (max(rows, 16).bit_length() - 1)
 
     def describe(self) -> str:
@@ -138,7 +140,7 @@ class Plan:
 
 @functools.lru_cache(maxsize=256)
 def plan(core_shapes: tuple[Core, ...], rows: int | None = None, dtype: str = "float32") -> Plan:
-    """The cheapest plan.
+    """Find the cheapest plan.
 
     Args:
         core_shapes: (r_k, m_k, n_k, r_{k+1}) of each core.
@@ -165,7 +167,7 @@ def plan(core_shapes: tuple[Core, ...], rows: int | None = None, dtype: str = "f
 
 
 def all_plans(core_shapes: tuple[Core, ...]) -> Iterator[tuple[Step, ...]]:
-    """Every sequence of steps there is, for tests and comparisons: 3^(d-1) of them."""
+    """Yield every sequence of steps there is, for tests and comparisons: 3^(d-1) of them."""
 
     def below(left: int, right: int) -> Iterator[tuple[Step, ...]]:
         if left == right:
@@ -181,7 +183,7 @@ def all_plans(core_shapes: tuple[Core, ...]) -> Iterator[tuple[Step, ...]]:
 def step_seconds(
     core_shapes: tuple[Core, ...], step: Step, rows: int, dtype: str, *, first: bool
 ) -> float:
-    """Estimated time of a step for all vectors: forward, kernel gradient, and merging.
+    """Estimate a step's time for all vectors: forward, kernel gradient, and merging.
 
     Args:
         core_shapes: of all cores.
@@ -210,7 +212,7 @@ def step_seconds(
 def _next_steps(
     core_shapes: tuple[Core, ...], left: int, right: int
 ) -> Iterator[tuple[Step, tuple[int, int]]]:
-    """The steps possible while the cores [left, right) remain, and what remains after each."""
+    """Yield the steps possible while the cores [left, right) remain, and what each leaves."""
     modes_in, modes_out = ([shape[axis] for shape in core_shapes] for axis in (1, 2))
     ranks = [shape[0] for shape in core_shapes] + [1]
     done_left, done_right = math.prod(modes_out[:left]), math.prod(modes_out[right:])
@@ -261,7 +263,7 @@ def _itemsize(dtype: str) -> int:
 
 
 def merge_cores(cores: Sequence):
-    """One core (r, m_a m_b.., n_a n_b.., s) that stands for several neighbours."""
+    """Merge neighbouring cores into one, (r, m_a m_b.., n_a n_b.., s)."""
     merged = ops.convert_to_tensor(cores[0])
     for core in cores[1:]:
         rank, m, n, _ = merged.shape
@@ -269,7 +271,7 @@ def merge_cores(cores: Sequence):
         inner = merged.shape[3]
         merged = ops.matmul(ops.reshape(merged, (-1, inner)), ops.reshape(core, (inner, -1)))
         merged = ops.reshape(merged, (rank, m, n, m_next, n_next, rank_next))
-        merged = ops.transpose(merged, (0, 1, 3, 2, 4, 5))
+        merged = ops.transpose(merged, (0, 1, 3, 2, 4, 5))  # input modes together, then output
         merged = ops.reshape(merged, (rank, m * m_next, n * n_next, rank_next))
     return merged
 
@@ -281,7 +283,7 @@ def full_kernel(cores: list):
 
 
 def step_kernels(plan: Plan, cores: Sequence) -> list:
-    """Each step's (inner, outer) matrix, merged from its cores."""
+    """Merge the cores of each step into its (inner, outer) matrix."""
     # Where the ranks to its left and right go: with the input if contracted already, or the output.
     axes = {"left": (0, 1, 2, 3), "right": (1, 3, 0, 2), "all": (0, 1, 3, 2)}
     kernels = []
@@ -292,7 +294,7 @@ def step_kernels(plan: Plan, cores: Sequence) -> list:
 
 
 def core_shapes_of(cores: Sequence) -> tuple[Core, ...]:
-    """The shapes of some cores, as `plan` takes them."""
+    """Shapes of cores, as `plan` takes them."""
     return tuple(tuple(int(size) for size in core.shape) for core in cores)  # type: ignore[misc]
 
 

@@ -1,4 +1,4 @@
-"""Packing the valid steps of a batch of sequences: what is padding takes part in nothing.
+"""Packing of the valid steps of a batch of sequences, so that padding takes part in nothing.
 
 A masked step carries state and output over, so it can be left out of the recurrence. The valid
 steps of all sequences are laid end to end in order of time: first the first valid step of every
@@ -15,7 +15,7 @@ import tensorflow as tf
 
 @dataclass(frozen=True)
 class Packing:
-    """Where the valid steps of B sequences are. N is the number of all valid steps."""
+    """Places of the N valid steps of B sequences, in order of time."""
 
     order: tf.Tensor
     """(B,): the sequences by falling number of valid steps."""
@@ -34,26 +34,27 @@ class Packing:
 
     @property
     def sequence(self) -> tf.Tensor:
-        """(N,): sequence of each packed row."""
+        """Sequence of each packed row, (N,)."""
         return tf.gather(self.order, self.position)
 
     def row_of(self, position: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-        """Rows, in [initial states in `order` (B rows); packed rows], of the state after steps.
+        """Row of the state after `count` steps, in [initial states in `order`; packed rows].
 
         Args:
             position: place of the sequence in `order`.
             count: how many valid steps were taken; 0 for the initial state.
         """
+        # Where count is 0 the block is not looked at, but the index must be one that exists.
         start = tf.gather(self.block_start, tf.maximum(count - 1, 0))
         return tf.where(count > 0, tf.shape(self.order)[0] + start + position, position)
 
     @property
     def previous(self) -> tf.Tensor:
-        """(N,): rows, as in `row_of`, of the state that each packed row starts from."""
+        """Row of the state that each packed row starts from, as in `row_of`, (N,)."""
         return self.row_of(self.position, self.step)
 
     def unpack(self, states: tf.Tensor, taken: tf.Tensor) -> tf.Tensor:
-        """The outputs after so many valid steps; after none, zeros, as Keras puts out.
+        """Outputs after so many valid steps; after none, zeros, as Keras gives.
 
         Args:
             states: packed (N, units).
@@ -68,17 +69,17 @@ class Packing:
 
     @property
     def last(self) -> tf.Tensor:
-        """(B,): rows, as in `row_of`, of the state that each sequence ends with."""
+        """Row of the state that each sequence ends with, as in `row_of`, (B,)."""
         return tf.gather(self.row_of(tf.range(tf.size(self.order)), self.lengths), self.place)
 
 
 def pack(lengths: tf.Tensor) -> Packing:
-    """Packing of sequences with so many valid steps, int32 (B,)."""
+    """Pack sequences of `lengths` valid steps, int32 (B,)."""
     order = tf.argsort(lengths, direction="DESCENDING", stable=True)
-    place = tf.argsort(order)
+    place = tf.argsort(order)  # the inverse permutation
     lengths = tf.gather(lengths, order)
     valid = tf.sequence_mask(lengths, tf.maximum(tf.reduce_max(lengths), 1))  # (B, L)
-    valid = tf.transpose(valid)
+    valid = tf.transpose(valid)  # (L, B): tf.where then counts in order of time
     num_active = tf.reduce_sum(tf.cast(valid, tf.int32), axis=1)
     where = tf.cast(tf.where(valid), tf.int32)
     return Packing(
@@ -93,7 +94,11 @@ def pack(lengths: tf.Tensor) -> Packing:
 
 
 def take(tensor: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-    """Rows of a matrix, as `tf.gather` takes them, with a dense gradient."""
+    """Take rows of a matrix, with a dense gradient.
+
+    TensorFlow's own gradient of a gather is IndexedSlices, which the products behind it would
+    have to make dense.
+    """
 
     @tf.custom_gradient
     def gather(tensor):
@@ -106,7 +111,7 @@ def take(tensor: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
 
 
 def permute(tensor: tf.Tensor, order: tf.Tensor) -> tf.Tensor:
-    """All rows of a matrix in another order."""
+    """Put all rows of a matrix into another order; the gradient is a gather too, not a scatter."""
 
     @tf.custom_gradient
     def gather(tensor):
@@ -120,7 +125,7 @@ def permute(tensor: tf.Tensor, order: tf.Tensor) -> tf.Tensor:
 
 @dataclass(frozen=True)
 class MaskedSteps:
-    """The packed steps of a (batch, time) mask."""
+    """Packed steps of a (batch, time) mask."""
 
     packing: Packing
     rows: tf.Tensor

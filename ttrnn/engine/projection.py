@@ -1,4 +1,4 @@
-"""Many vectors times a tensor train, in chunks, in bounded memory: TensorFlow's fast path.
+"""Products of many vectors and a tensor train, in chunks and bounded memory, on TensorFlow.
 
 Rows are read, prepared (pixels from bytes, say) and multiplied a chunk at a time, one chunk a core;
 a chunk fits the cache. What the backward pass needs besides the rows themselves is kept up to
@@ -52,6 +52,7 @@ def project(
     Returns:
         (num_rows, prod(n)) in `dtype`.
     """
+    # The plan is made when the graph is traced; None where the number of rows is not known then.
     rows_known = source.shape[0] if rows is None else rows.shape[0]
     chosen = plan(core_shapes_of(cores), rows_known, dtype)
     if prepare is None and not source.dtype.is_floating:
@@ -64,7 +65,7 @@ def project(
 
 
 def _is_one_chunk(source: tf.Tensor, chosen: Plan, max_activation_bytes: int) -> bool:
-    """Whether the rows are known to be so few, or the plan so short, that a loop is no use."""
+    """Whether one product serves: few rows, or a plan of one step, which keeps nothing."""
     rows, bytes_a_row = source.shape[0], chosen.kept_size * tf.as_dtype(chosen.dtype).size
     if len(chosen.steps) == 1:
         return True
@@ -92,7 +93,7 @@ def _product_at_once(source: tf.Tensor, kernels: list[tf.Tensor], chosen: Plan) 
 
 
 class _ChunkedProduct:
-    """One product: reads chunks, multiplies them, and knows the gradient."""
+    """A product of chunks of rows, with its gradient."""
 
     def __init__(
         self,
@@ -118,16 +119,22 @@ class _ChunkedProduct:
         self._num_kept = tf.minimum(
             self._num_chunks, max_activation_bytes // kept_bytes // self._chunk
         )
+        # As many chunks at once as there are cores, each of which runs one in its own cache; fewer
+        # where that would take more memory than allowed.
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         self._parallel = max(1, min(cores, max_activation_bytes // self._chunk_bytes()))
 
     def _chunk_bytes(self) -> int:
-        """Roughly what a chunk under way takes."""
+        """Estimated bytes of a chunk under way: its rows, its states and their gradients."""
         elements = self._plan.steps[0].size_in + 2 * self._plan.kept_size
         return self._plan.chunk_rows * elements * self._dtype.size
 
     def _chunks(self, max_activation_bytes: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Rows a chunk and number of chunks: all alike, but for a last smaller one."""
+        """Rows a chunk and number of chunks: all alike, but for a last smaller one.
+
+        `prepare` is compiled by XLA for one size of chunk, so there the size does not depend on
+        the number of rows; else the rows are shared out evenly.
+        """
         row_bytes = self._plan.steps[0].size_in * self._dtype.size
         most = max(1, min(self._plan.chunk_rows, max_activation_bytes // row_bytes))
         num_chunks = tf.maximum(1, -(-self._num_rows // most))
@@ -178,6 +185,7 @@ class _ChunkedProduct:
         if self._prepare is None:
             return tf.cast(part, self._dtype)
         if self._rows is None:
+            # Rows of zeros, whose products are cut off at the end and whose gradients are zeros.
             part = self._filled_up(part)
             rows = tf.minimum(rows, self._num_rows - 1)
         return self._prepare(part, rows, *self._context)
@@ -189,7 +197,8 @@ class _ChunkedProduct:
         return tf.cond(missing > 0, lambda: tf.pad(part, padding), lambda: part)
 
     def _forward(self, kernels: Sequence[tf.Tensor]) -> tuple[tf.Tensor, list[tf.TensorArray]]:
-        """The product, and of the first chunks what each step but the first was given."""
+        """Product of all rows, and the inputs of each step but the first, for the kept chunks."""
+        # Two loops in place of a condition in each turn: the chunks that are kept, then the others.
         steps = self._plan.steps
         result = self._array(self._num_chunks, (None, steps[-1].size_out))
         kept = [self._array(self._num_kept, (None, step.size_in)) for step in steps[1:]]
@@ -214,7 +223,9 @@ class _ChunkedProduct:
         self, kernels: Sequence[tf.Tensor], kept: list[tf.TensorArray], upstream: tf.Tensor
     ) -> list[tf.Tensor]:
         cast = self._cast(kernels)
-        totals = [tf.zeros_like(kernel) for kernel in kernels]
+        totals = [
+            tf.zeros_like(kernel) for kernel in kernels
+        ]  # in the cores' type: a bfloat16 sum loses small terms
 
         def body(chunk, *totals, keep: bool):
             if keep:
@@ -245,6 +256,7 @@ class _ChunkedProduct:
         gradient = tf.cast(result.concat(), self._source.dtype)
         if self._rows is None:
             return gradient
+        # Each row is multiplied at most once, so nothing is added up here.
         return tf.scatter_nd(self._rows[:, None], gradient, tf.shape(self._source))
 
     def _upstream(self, upstream: tf.Tensor, chunk: tf.Tensor) -> tf.Tensor:
@@ -272,7 +284,7 @@ def _cast_to(dtype: str) -> Prepare:
 
 
 def _states(x: tf.Tensor, kernels: Sequence[tf.Tensor], chosen: Plan) -> list[tf.Tensor]:
-    """What each step is given, and what the last one gives."""
+    """Inputs of each step, and the output of the last."""
     states = [x]
     for step, kernel in zip(chosen.steps, kernels, strict=True):
         states.append(_contract(states[-1], kernel, step))
@@ -282,24 +294,25 @@ def _states(x: tf.Tensor, kernels: Sequence[tf.Tensor], chosen: Plan) -> list[tf
 def _kernel_gradients(
     states: Sequence[tf.Tensor], kernels: Sequence[tf.Tensor], gradient: tf.Tensor, chosen: Plan
 ) -> list[tf.Tensor]:
-    """From what each step was given and the gradient of the product: of each step's kernel."""
+    """Gradient of each step's kernel, from the inputs of the steps and the product's gradient."""
     steps, gradients = chosen.steps, []
     for step, kernel, state in reversed(list(zip(steps, kernels, states, strict=True))):
         gradients.append(_kernel_gradient(state, gradient, step))
-        if step is not steps[0]:
+        if step is not steps[0]:  # the gradient of the rows themselves is `_input_gradient`'s
             gradient = _state_gradient(gradient, kernel, step)
     return gradients[::-1]
 
 
 def _input_gradient(kernels: Sequence[tf.Tensor], gradient: tf.Tensor, chosen: Plan) -> tf.Tensor:
-    """From the gradient of the product: of what was multiplied, (C, M)."""
+    """Gradient of the rows, (C, M), from the product's."""
     for step, kernel in reversed(list(zip(chosen.steps, kernels, strict=True))):
         gradient = _state_gradient(gradient, kernel, step)
     return tf.reshape(gradient, (-1, chosen.steps[0].size_in))
 
 
 def _contract(state: tf.Tensor, kernel: tf.Tensor, step: Step) -> tf.Tensor:
-    if step.after == 1:
+    """One step: (C * before, inner, after) to (C * before, outer, after)."""
+    if step.after == 1:  # one large product in place of many of a single column
         return tf.matmul(tf.reshape(state, (-1, step.inner)), kernel)
     state = tf.reshape(state, (-1, step.inner, step.after))
     return tf.matmul(tf.transpose(kernel)[None], state)
@@ -314,7 +327,9 @@ def _state_gradient(gradient: tf.Tensor, kernel: tf.Tensor, step: Step) -> tf.Te
 def _kernel_gradient(state: tf.Tensor, gradient: tf.Tensor, step: Step) -> tf.Tensor:
     state = tf.reshape(state, (-1, step.inner, step.after))
     gradient = tf.reshape(gradient, (-1, step.outer, step.after))
-    if step.after > 1:
+    if (
+        step.after > 1
+    ):  # (C * before * after, inner) and (.., outer): one product sums over all rows
         state, gradient = (tf.transpose(tensor, (0, 2, 1)) for tensor in (state, gradient))
     state, gradient = tf.reshape(state, (-1, step.inner)), tf.reshape(gradient, (-1, step.outer))
     return tf.matmul(state, gradient, transpose_a=True)

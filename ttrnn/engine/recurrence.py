@@ -1,4 +1,4 @@
-"""The recurrence over packed steps with its own gradient: TensorFlow's fast path.
+"""Recurrences over packed steps, with a gradient of their own: TensorFlow's fast path.
 
 Inside the time loop are only the products that depend on the step before. The backward pass
 computes the gates of all steps again in a few large products, and with them everything by which
@@ -18,7 +18,8 @@ import tensorflow as tf
 from ttrnn.activations import keras2_hard_sigmoid
 from ttrnn.engine.packing import Packing
 
-# Of these the derivative at an element follows from that element alone.
+# Of these the derivative at an element follows from that element alone, so one GradientTape over
+# all packed rows gives every slope. A softmax, say, or a user's own function has no place here.
 _ELEMENTWISE = {
     getattr(keras.activations, name)
     for name in [
@@ -58,7 +59,7 @@ def is_elementwise(*activations: Callable) -> bool:
 
 @dataclass(frozen=True)
 class Steps:
-    """What stays the same over a run of a recurrence."""
+    """Packing, activations and dropout mask: what every step of a run shares."""
 
     packing: Packing
     dtype: str
@@ -92,24 +93,28 @@ class SimpleRNN:
 
     @staticmethod
     def kernels(kernel: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """The recurrent matrices that are multiplied one after the other in a step."""
+        """Recurrent matrices, in the order in which a step multiplies by them."""
         return (kernel,)
 
     @staticmethod
     def step(steps: Steps, x, states, kernels) -> tuple[tf.Tensor, ...]:
-        """The states after a step."""
+        """States after one step."""
         return (steps.activation(x + tf.matmul(steps.drop(states[0]), kernels[0])),)
 
     @staticmethod
     def factors(steps: Steps, x, before, after, kernels):
-        """Of all packed rows: what the loop multiplies by, and what entered the products."""
+        """Factors of the backward loop, and what entered the products, for all packed rows.
+
+        They are computed anew from the states, all that the forward loop keeps, in products over
+        all steps at once.
+        """
         entered = before[0] * steps.dropped_rows
         pre = x + steps.product(entered, kernels[0])
         return (_derivative(steps.activation, pre)[1],), (entered,)
 
     @staticmethod
     def step_back(steps: Steps, gradients, factors, kernels):
-        """From gradients of the states after a step: of x, and of the states before."""
+        """Gradients of x and of the states before a step, from those of the states after it."""
         (slope,) = factors
         g_x = gradients[0] * slope
         return (g_x,), (steps.drop(tf.matmul(g_x, kernels[0], transpose_b=True)),)
@@ -132,6 +137,7 @@ class GRU:
         opened = steps.recurrent_activation(x[:, : 2 * units] + tf.matmul(dropped, kernels[0]))
         update, reset = opened[:, :units], opened[:, units:]
         candidate = steps.activation(x[:, 2 * units :] + tf.matmul(reset * dropped, kernels[1]))
+        # z * h + (1 - z) * c with one multiplication less
         return (candidate + update * (state - candidate),)
 
     @staticmethod
@@ -160,6 +166,7 @@ class GRU:
         by_candidate, by_state, by_update, by_reset, reset = factors
         g_candidate = gradient * by_candidate
         g_gated = tf.matmul(g_candidate, kernels[1], transpose_b=True)
+        # update and reset share one kernel, hence one product (B, 2 * units)
         g_opened = tf.concat([gradient * by_update, g_gated * by_reset], axis=1)
         g_entered = g_gated * reset + tf.matmul(g_opened, kernels[0], transpose_b=True)
         return (g_opened, g_candidate), (gradient * by_state + steps.drop(g_entered),)
@@ -236,6 +243,7 @@ def run(
     Returns:
         Each state after every packed step, (N, units); float32 or wider.
     """
+    # Rounding to bfloat16 at every step would add up over a clip of hundreds of frames.
     dtype = inputs.dtype if inputs.dtype.size >= 4 else tf.float32
 
     @tf.custom_gradient
@@ -259,11 +267,13 @@ def _forward(kind: Kind, steps: Steps, inputs, kernels, initial) -> list[tf.Tens
 
     def body(t, states, arrays):
         here = _block(packing, t)
+        # The longest sequences come first, so those that go on are the leading rows.
         before = tuple(state[: packing.num_active[t]] for state in states)
         after = list(kind.step(steps, inputs[here], before, kernels))
         arrays = [array.write(t, state) for array, state in zip(arrays, after, strict=True)]
         return t + 1, after, arrays
 
+    # The number of rows shrinks from step to step: the loop must not take it for fixed.
     free = [tf.TensorShape((None, state.shape[1])) for state in initial]
     _, _, arrays = tf.while_loop(
         lambda t, *_: t < tf.size(packing.num_active),
@@ -288,6 +298,7 @@ def _backward(kind: Kind, steps: Steps, inputs, kernels, initial, states, upstre
 
     def body(t, gradients, arrays):
         here, rows = _block(packing, t), packing.num_active[t]
+        # Sequences that end at this step join the loop here, without gradient from a later one.
         gradients = [
             tf.pad(gradient, [[0, rows - tf.shape(gradient)[0]], [0, 0]]) + outside[here]
             for gradient, outside in zip(gradients, upstream, strict=True)
@@ -309,10 +320,12 @@ def _backward(kind: Kind, steps: Steps, inputs, kernels, initial, states, upstre
         tf.ensure_shape(array.concat(), (None, kernel.shape[1]))
         for array, kernel in zip(arrays, kernels, strict=True)
     ]
+    # All steps in one product (units, N) x (N, ...): the loop would make L small ones and add them.
     by_kernel = [
         steps.product(state, gradient, transpose_a=True)
         for state, gradient in zip(entered, by_input, strict=True)
     ]
+    # Sequences without any valid step never entered the loop; their states have no gradient.
     missing = tf.shape(initial[0])[0] - tf.shape(gradients[0])[0]
     by_initial = [tf.pad(gradient, [[0, missing], [0, 0]]) for gradient in gradients]
     return tf.concat(by_input, axis=1), tf.concat(by_kernel, axis=1), *by_initial
@@ -324,12 +337,12 @@ def _block(packing: Packing, t: tf.Tensor) -> slice:
 
 
 def _array(like: tf.Tensor, size: tf.Tensor) -> tf.TensorArray:
-    """For blocks of rows as wide as `like`."""
+    """Array of `size` blocks, each of any number of rows as wide as `like`."""
     return tf.TensorArray(like.dtype, size, element_shape=(None, like.shape[1]), infer_shape=False)
 
 
 def _derivative(activation: Callable, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """An elementwise function and its derivative."""
+    """Value and derivative of an elementwise function, each of the shape of `x`."""
     with tf.GradientTape() as tape:
         tape.watch(x)
         y = activation(x)
