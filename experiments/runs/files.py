@@ -7,8 +7,9 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from common.errors import InputError
 from typing import Any
+
+from common.errors import InputError
 
 _REMEDY = "Take it from the run again, or remove it."
 

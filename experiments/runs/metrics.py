@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from common.errors import InputError
 import numpy.typing as npt
+
+from common.errors import InputError
 
 Z_95 = 1.959963984540054  # the standard normal's 97.5 % point
 

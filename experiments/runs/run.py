@@ -12,12 +12,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from experiments.process import runtime
-from experiments.runs.report import PAGE, rebuild_report
-from experiments.runs.records import read_records
-from experiments.runs.directory import CLIP_MODEL, remove_partials, write_atomically
-from experiments.process.runtime import Threads
 from common.errors import InputError
+from experiments.process import runtime
+from experiments.process.runtime import Threads
+from experiments.runs.directory import CLIP_MODEL, remove_partials, write_atomically
+from experiments.runs.records import read_records
+from experiments.runs.report import PAGE, rebuild_report
 from preprocess.errors import PreprocessError
 
 RECORDS = Path("experiments/results.csv")

@@ -1,6 +1,9 @@
-"""A tiny data set in shards, for the training tests; a cache of the tests' own."""
+"""A tiny data set in shards, a model that knows red, green and blue, a cache of the tests' own."""
 
+import numpy as np
 import pytest
+
+NAMES = ["red", "green", "blue", "white"]  # classes of `model`
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,3 +39,33 @@ def small_shards(videos, tmp_path_factory):
     folder = tmp_path_factory.mktemp("shards") / "demo"
     extract(videos, folder, FrameSettings(size=(16, 12)), jobs=2, dataset="demo")
     return folder
+
+
+@pytest.fixture(scope="session")
+def model_file(tmp_path_factory):
+    """A .keras file: 32x32 pictures, 0 to 1, to the softmax of their mean colour's distance."""
+    import keras
+
+    inputs = keras.Input((32, 32, 3))
+    mean = keras.layers.GlobalAveragePooling2D()(inputs)
+    layer = keras.layers.Dense(4, activation="softmax", name="colour")
+    model = keras.Model(inputs, layer(mean))
+    kernel = 6 * np.array([[1, -1, -1, 0.2], [-1, 1, -1, 0.2], [-1, -1, 1, 0.2]], np.float32)
+    layer.set_weights([kernel, np.zeros(4, np.float32)])
+    path = tmp_path_factory.mktemp("model") / "colours.keras"
+    model.save(path)
+    (path.parent / "labels.txt").write_text("\n".join(NAMES) + "\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def model(model_file):
+    """The same, as classification loads it."""
+    from experiments.models.image_loading import load_model
+
+    from experiments.models.image_models import ModelOptions
+
+    options = ModelOptions(
+        model=str(model_file), labels=model_file.parent / "labels.txt", scaling="unit"
+    )
+    return load_model(options, batch_size=8)

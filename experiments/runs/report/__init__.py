@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
+from common.command_line import parse_arguments
+from common.errors import InputError
 from experiments.process.command import run_command
 from experiments.runs.directory import Run, read_run, write_atomically
 from experiments.runs.files import RunFileError
-from common.errors import InputError
-from common.command_line import parse_arguments
 
 if TYPE_CHECKING:
     from experiments.runs.report.clips import Sampling, Shards
@@ -93,8 +93,8 @@ def _report_html(run: Run, shards: Shards | None, sampling: Sampling) -> str:
 
 def _sampling(run: Run, shards: Shards | None) -> Sampling:
     from experiments.runs.report.clips import Sampling
-    from preprocess.errors import PreprocessError
     from preprocess.batches.views import FrameChoice, Views
+    from preprocess.errors import PreprocessError
 
     flags, choice = {**run.result, **run.config}, run.model.get("choice")
     try:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from experiments.runs import formatting
-
-from experiments.runs import plots
+from experiments.runs import formatting, plots
+from experiments.runs.directory import Predictions
 from experiments.runs.report.markup import (
     Markup,
     data_uri,
@@ -21,7 +20,6 @@ from experiments.runs.report.markup import (
     table,
     to_predictions,
 )
-from experiments.runs.directory import Predictions
 
 if TYPE_CHECKING:
     from preprocess.batches.views import FrameChoice

@@ -6,12 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments.runs import formatting
-
-from experiments.runs import metrics
+from experiments.runs import formatting, metrics
+from experiments.runs.directory import Predictions, Run
 from experiments.runs.formatting import or_absent
 from experiments.runs.report.markup import Markup, card, element, join, navigation, to_predictions
-from experiments.runs.directory import Predictions, Run
 
 ON_PREDICTIONS = ("Confusion matrix", "Most confused pairs", "Accuracy by class", "Worst mistakes")
 SECTIONS = ("Curves", *ON_PREDICTIONS, "Clip lengths", "Configuration", "Environment")

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.runs import formatting
+from experiments.runs.directory import Predictions, write_atomically
 from experiments.runs.report import page_html, strips
 from experiments.runs.report.clips import Sampling, Shards, strip_note
 from experiments.runs.report.markup import PREDICTIONS_PAGE, Markup, element, join
 from experiments.runs.report.strips import Strip
-from experiments.runs.directory import Predictions, write_atomically
 
 VERDICTS = (("", "right and wrong"), ("right", "right"), ("wrong", "wrong"))
 ORDERS = (

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.runs.records import FIELDS, TEXT_COLUMNS
 from experiments.runs.files import RunFileError
+from experiments.runs.records import FIELDS, TEXT_COLUMNS
 
 
 def check_result(result: Mapping[str, Any], path: Path) -> None:

@@ -8,13 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from experiments.runs import formatting
-
-from experiments.runs import metrics
-
-from experiments.runs import plots
-from experiments.runs.report.markup import Markup, element, picture, section, table, to_predictions
+from experiments.runs import formatting, metrics, plots
 from experiments.runs.directory import History, Predictions
+from experiments.runs.report.markup import Markup, element, picture, section, table, to_predictions
 
 MATRIX = "confusion_matrix.png"  # beside the page
 NUM_PAIRS = 10

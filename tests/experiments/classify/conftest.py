@@ -1,4 +1,4 @@
-"""Videos of one colour, and a model that knows red, green and blue."""
+"""Videos of one colour, and the rows that were written of them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.experiments.conftest import NAMES as NAMES
+
 COLOURS = {"red": (220, 30, 30), "green": (30, 220, 30), "blue": (30, 30, 220)}
-NAMES = ["red", "green", "blue", "white"]
 
 
 def write_colours(path: Path, colours: list[str], *, size=(64, 48), fps=25.0) -> Path:
@@ -32,34 +33,6 @@ def write_colours(path: Path, colours: list[str], *, size=(64, 48), fps=25.0) ->
 def read_rows(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
-
-
-@pytest.fixture(scope="session")
-def model_file(tmp_path_factory):
-    """A .keras file: 32x32 pictures, 0 to 1, to the softmax of their mean colour's distance."""
-    import keras
-
-    inputs = keras.Input((32, 32, 3))
-    mean = keras.layers.GlobalAveragePooling2D()(inputs)
-    layer = keras.layers.Dense(4, activation="softmax", name="colour")
-    model = keras.Model(inputs, layer(mean))
-    kernel = 6 * np.array([[1, -1, -1, 0.2], [-1, 1, -1, 0.2], [-1, -1, 1, 0.2]], np.float32)
-    layer.set_weights([kernel, np.zeros(4, np.float32)])
-    path = tmp_path_factory.mktemp("model") / "colours.keras"
-    model.save(path)
-    (path.parent / "labels.txt").write_text("\n".join(NAMES) + "\n")
-    return path
-
-
-@pytest.fixture(scope="session")
-def model(model_file):
-    """The same, as classification loads it."""
-    from experiments.models.image_models import ModelOptions, load_model
-
-    options = ModelOptions(
-        model=str(model_file), labels=model_file.parent / "labels.txt", scaling="unit"
-    )
-    return load_model(options, batch_size=8)
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 
 import numpy as np
 
-from experiments.runs.records import write_result
 from experiments.runs.directory import Predictions, write_predictions
+from experiments.runs.records import write_result
 
 HOSTILE = '<b>&"x'
 NAMES = ["walking", HOSTILE, "swing"]

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 
 from experiments.runs import plots
+from experiments.runs.directory import read_predictions
+from experiments.runs.records import write_result
 from experiments.runs.report import PAGE, main, write_report
 from experiments.runs.report.markup import element
-from experiments.runs.records import write_result
-from experiments.runs.directory import read_predictions
 from experiments.runs.run import finished_result
-
 from tests.experiments.runs.report_runs import (
     CLIPS,
     HOSTILE,

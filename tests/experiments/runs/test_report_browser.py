@@ -6,11 +6,10 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from experiments.runs.report import write_report
 from experiments.runs.directory import Predictions, write_predictions
-from tests.processes import PATIENCE_SECONDS
-
+from experiments.runs.report import write_report
 from tests.experiments.runs.report_runs import FakeShards, make_run
+from tests.processes import PATIENCE_SECONDS
 
 BROWSER = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="there is no chromium on this machine")

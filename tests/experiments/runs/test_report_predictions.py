@@ -14,15 +14,24 @@ from hypothesis import strategies as st
 from sklearn.metrics import top_k_accuracy_score
 
 from experiments.runs import plots
+from experiments.runs.directory import Predictions, write_predictions
 from experiments.runs.formatting import ABSENT
 from experiments.runs.metrics import top_k_accuracy
 from experiments.runs.report import write_report
 from experiments.runs.report.clips import Sampling
 from experiments.runs.report.strips import strip_picture, write_strips
-from experiments.runs.directory import Predictions, write_predictions
 from preprocess.batches.views import FrameChoice
-
-from tests.experiments.runs.report_runs import BLUE, CLIPS, HOSTILE, LABELS, NAMES, RED, FakeShards, Page, make_run
+from tests.experiments.runs.report_runs import (
+    BLUE,
+    CLIPS,
+    HOSTILE,
+    LABELS,
+    NAMES,
+    RED,
+    FakeShards,
+    Page,
+    make_run,
+)
 
 NASTY = "<script>alert(\"1\")</script>\n&amp;'x'"
 
