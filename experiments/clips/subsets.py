@@ -73,8 +73,9 @@ def _own_size(clips: Sequence[Clip]) -> Size:
         num_others = sum(count for _, count in others)
         print(
             f"{num_others} of {num_others + number} clips have pictures of another size than "
-            f"{width}x{height}, which are stretched to it. For the original's answers give clips "
-            "of one size.",
+            f"{width}x{height}. They are stored stretched to it and seen in their own shape: "
+            "scaled twice, their pixels differ from the original's. For its answers give clips of "
+            "one size.",
             file=sys.stderr,
         )
     return width, height

@@ -87,29 +87,40 @@ class ViewedModel(ABC):
         choice = self.seen.choice
         return choice.num_frames if choice.sampling == "window" else self.seen.usual_frames
 
-    def predict(self, windows: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Probabilities of windows of a video.
+    def predict(
+        self, windows: list[NDArray[np.uint8]], original_size: tuple[int, int]
+    ) -> NDArray[np.float32]:
+        """Return probabilities of windows of a video, float32 (len(windows), classes).
 
         Args:
             windows: of each its frames, uint8 (T, H, W, 3), as `frame_settings` make them.
-
-        Returns:
-            float32 (len(windows), classes).
+            original_size: width and height of the video's own pictures.
         """
-        found = self.probabilities(self.views(windows))  # (windows * views, classes)
+        views = self.views(windows, original_size)
+        found = self.probabilities(views)  # (windows * views, classes)
         return found.reshape(len(windows), -1, found.shape[-1]).mean(axis=1)
 
-    def views(self, windows: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
-        """What the model sees of windows, each uint8 RGB (T, H, W, 3); a window's together."""
+    def views(
+        self, windows: list[NDArray[np.uint8]], original_size: tuple[int, int]
+    ) -> list[NDArray[np.uint8]]:
+        """Return what the model sees of windows, each uint8 RGB (T, H, W, 3); a window's together.
+
+        Args:
+            windows: as in `predict`.
+            original_size: as in `predict`.
+        """
         if self.seen.inputs == "foreground":
             windows = [foreground(frames) for frames in windows]
-        return [self._view(frames, *place) for frames in windows for place in self._views]
+        crops = self.seen.crops
+        size = crops.size_to_cut(stored=self.seen.frames.size, original=original_size)
+        views = []
+        for frames in windows:
+            for place, number in self._views:
+                chosen = frames[self.seen.choice.tested(len(frames), place, self._views.temporal)]
+                crop = crops.tested(size, number, self._views.spatial)
+                views.append(cut(chosen, crop, crops.size))
+        return views
 
     @abstractmethod
     def probabilities(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Of views, each uint8 (T, H, W, 3); (len(views), classes)."""
-
-    def _view(self, frames: NDArray[np.uint8], place: int, crop: int) -> NDArray[np.uint8]:
-        chosen = frames[self.seen.choice.tested(len(frames), place, self._views.temporal)]
-        part = self.seen.crops.tested(self.seen.frames.size, crop, self._views.spatial)
-        return cut(chosen, part, self.seen.crops.size)

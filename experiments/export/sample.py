@@ -87,7 +87,7 @@ def _video_rows(subject: Subject, video: Path) -> Iterator[NDArray[Any]]:
             reader, settings.frame_shape, window=window, hop=max(window // 2, 1)
         )
         for found in islice(windows, _WINDOWS_OF_A_VIDEO):
-            yield subject.seen(found.frames)
+            yield subject.seen(found.frames, (reader.info.width, reader.info.height))
 
 
 def _of_run(subject: Subject, run_dir: Path) -> Sample | None:
@@ -139,9 +139,10 @@ def _row(subject: Subject, shards: Shards, clip: ShardClip) -> NDArray[Any]:
             f"frames of {settings.size} are needed. {shards.folder} has {shards.settings.size}."
         )
     if subject.about.kind != "clips":
-        return subject.seen(clip.read(max_frames=1))
+        return subject.seen(clip.read(max_frames=1), clip.original_size)
     stride = max(settings.stride // shards.stride, 1)
-    return subject.seen(clip.read(stride=stride, max_frames=settings.max_frames))
+    frames = clip.read(stride=stride, max_frames=settings.max_frames)
+    return subject.seen(frames, clip.original_size)
 
 
 def _at_least_three(rows: list[NDArray[Any]]) -> list[NDArray[Any]]:

@@ -45,8 +45,13 @@ class Subject(Protocol):
     def graph(self) -> Any:
         """An onnx.ModelProto."""
 
-    def seen(self, frames: NDArray[np.uint8]) -> NDArray[Any]:
-        """A window of frames (T, H, W, 3) as a row of the graph's input."""
+    def seen(self, frames: NDArray[np.uint8], original_size: tuple[int, int]) -> NDArray[Any]:
+        """Return a window of frames as a row of the graph's input.
+
+        Args:
+            frames: uint8 (T, H, W, 3).
+            original_size: width and height of the video's own pictures.
+        """
 
     def predict(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
         """What Keras says of the graph's input, (batch, classes)."""
@@ -91,9 +96,9 @@ class ClipSubject:
             proto.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "frames"
         return proto
 
-    def seen(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The view, uint8 (T, H, W, 3)."""
-        (view,) = self._keras.views([frames])
+    def seen(self, frames: NDArray[np.uint8], original_size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Return the view, uint8 (T, H, W, 3)."""
+        (view,) = self._keras.views([frames], original_size)
         return view
 
     def predict(self, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -141,8 +146,8 @@ class PictureSubject:
         """From "frames", (batch, height, width, 3), to "probabilities"."""
         return to_onnx(self.model, names=("frames", "probabilities"))
 
-    def seen(self, frames: NDArray[np.uint8]) -> NDArray[Any]:
-        """The first picture, of the model's type."""
+    def seen(self, frames: NDArray[np.uint8], original_size: tuple[int, int]) -> NDArray[Any]:
+        """Return the first picture, of the model's type."""
         return frames[0].astype(self._dtype)
 
     def predict(self, inputs: NDArray[Any]) -> NDArray[np.float32]:

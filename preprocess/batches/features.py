@@ -128,12 +128,12 @@ class FeatureViews:
         self.num_frames = shards.num_frames
         self.labels = shards.labels
 
-    def drawn(self, rng: np.random.Generator) -> Sequence[int]:
-        """The middle crop."""
+    def drawn(self, clip: int, rng: np.random.Generator) -> Sequence[int]:
+        """Return the middle crop, whatever the clip."""
         return (len(self._stores) // 2,)
 
-    def tested(self, crop: int, num_crops: int) -> Sequence[int]:
-        """That crop; the middle one where there is one."""
+    def tested(self, clip: int, crop: int, num_crops: int) -> Sequence[int]:
+        """Return that crop; the middle one where there is one."""
         return (crop if num_crops > 1 else len(self._stores) // 2,)
 
     def load(self, clip: int, frames: Words, words: Words) -> Features:
@@ -227,12 +227,15 @@ def _read_ahead(
     shards: Shards, part: Words, settings: FeatureSettings
 ) -> Iterator[NDArray[np.uint8]]:
     """Frames of each clip, as the network sees them; the next is read while one is computed."""
-    crop = settings.crops.tested(shards.frame_size, settings.crop, settings.num_crops)
+    crops = settings.crops
 
     def read(position: int) -> NDArray[np.uint8]:
-        frames = shards[position].read()
+        clip = shards[position]
+        frames = clip.read()
         frames = foreground(frames) if settings.inputs == "foreground" else frames
-        return cut(frames, crop, settings.crops.size)
+        size = crops.size_to_cut(stored=shards.frame_size, original=clip.original_size)
+        crop = crops.tested(size, settings.crop, settings.num_crops)
+        return cut(frames, crop, crops.size)
 
     with ThreadPoolExecutor(1) as thread:
         clips = part.tolist()
@@ -255,7 +258,8 @@ def _depends_on(shards: Shards, positions: Words, settings: FeatureSettings) -> 
         "inputs": settings.inputs,
         "seen": [
             *(*settings.crops.size, settings.crop, settings.num_crops),
-            *(settings.crops.short_sides or ()),
+            # Features made before scaled pictures kept their clips' own shape must not be taken.
+            *((*settings.crops.short_sides, "own shape") if settings.crops.short_sides else ()),
         ],
         "clips": hashlib.sha256(json.dumps(clips).encode()).hexdigest(),
     }

@@ -52,11 +52,11 @@ class ViewSource(Protocol):
     def labels(self) -> Words:
         """Class of each clip, (num_clips,)."""
 
-    def drawn(self, rng: np.random.Generator) -> Sequence[int]:
-        """The words of a training view."""
+    def drawn(self, clip: int, rng: np.random.Generator) -> Sequence[int]:
+        """Draw the words of a training view of a clip."""
 
-    def tested(self, crop: int, num_crops: int) -> Sequence[int]:
-        """The words of a test view."""
+    def tested(self, clip: int, crop: int, num_crops: int) -> Sequence[int]:
+        """Return the words of a test view of a clip."""
 
     def load(self, clip: int, frames: Words, words: Words) -> NDArray:
         """The view, (len(frames), *row_shape)."""
@@ -96,14 +96,14 @@ class PixelViews:
         self.num_frames = shards.num_frames
         self.labels = shards.labels
 
-    def drawn(self, rng: np.random.Generator) -> Sequence[int]:
-        """A crop, and the seed of the changes."""
-        crop = self._crops.drawn(self._shards.frame_size, rng)
+    def drawn(self, clip: int, rng: np.random.Generator) -> Sequence[int]:
+        """Draw a crop, and the seed of the changes."""
+        crop = self._crops.drawn(self._size_to_cut(clip), rng)
         return (*crop, int(rng.integers(2**31)) if self._changes else -1)
 
-    def tested(self, crop: int, num_crops: int) -> Sequence[int]:
-        """A crop, and no changes."""
-        return (*self._crops.tested(self._shards.frame_size, crop, num_crops), -1)
+    def tested(self, clip: int, crop: int, num_crops: int) -> Sequence[int]:
+        """Return a crop, and no changes."""
+        return (*self._crops.tested(self._size_to_cut(clip), crop, num_crops), -1)
 
     def load(self, clip: int, frames: Words, words: Words) -> NDArray[np.uint8]:
         """The view, uint8 (len(frames), height, width, 3), RGB."""
@@ -113,6 +113,12 @@ class PixelViews:
         for change in self._changes if seed >= 0 else ():
             pixels = change(pixels, rng)
         return pixels
+
+    def _size_to_cut(self, clip: int) -> tuple[int, int]:
+        shards = self._shards
+        return self._crops.size_to_cut(
+            stored=shards.frame_size, original=shards[clip].original_size
+        )
 
     def _read(self, clip: int, frames: Words) -> NDArray[np.uint8]:
         if self._inputs == "frames":
@@ -171,7 +177,7 @@ class ViewBatches:
         stored, source = self._source.num_frames, self._source
         drawn = self._rows(
             [
-                (clip, source.drawn(rng), self._choice.drawn(int(stored[clip]), rng))
+                (clip, source.drawn(clip, rng), self._choice.drawn(int(stored[clip]), rng))
                 for clip in batch.tolist()
             ]
             for batch in batches
@@ -200,7 +206,7 @@ class ViewBatches:
     def _tested(self, clip: int, place: int, crop: int) -> tuple[int, Sequence[int], Words]:
         num_stored = int(self._source.num_frames[clip])
         frames = self._choice.tested(num_stored, place, self._views.temporal)
-        return clip, self._source.tested(crop, self._views.spatial), frames
+        return clip, self._source.tested(clip, crop, self._views.spatial), frames
 
     def _rows(self, batches: Iterable[Sequence[tuple[int, Sequence[int], Words]]]) -> list[Words]:
         """Rows (clip, length, words..., frames...) of each batch."""

@@ -218,8 +218,18 @@ class CropChoice:
                 f"Received {self.size[0]}x{self.size[1]}; store larger frames or crop less."
             )
 
+    def size_to_cut(self, *, stored: tuple[int, int], original: tuple[int, int]) -> tuple[int, int]:
+        """Return the width and height for which `drawn` and `tested` choose a clip's crops.
+
+        Args:
+            stored: width and height of the frames, to which clips of all sizes are stretched.
+            original: width and height of the clip's own pictures. Scaled pictures get their shape
+                back, as the original never stretches them.
+        """
+        return stored if self.short_sides is None else original
+
     def drawn(self, stored: tuple[int, int], rng: np.random.Generator) -> Crop:
-        """Of a training view, from stored frames of a width and height."""
+        """Draw the crop of a training view, of frames of a width and height."""
         if self.short_sides is not None:
             return self._drawn_of_scaled(stored, self.short_sides, rng)
         zoom, mirrored = rng.uniform(1, self.largest_zoom), self.mirror and rng.random() < 0.5
@@ -229,7 +239,7 @@ class CropChoice:
         return Crop(top, left, height, width, mirrored)
 
     def tested(self, stored: tuple[int, int], number: int, num_crops: int) -> Crop:
-        """The crop of a number, from 0: along the way on which most is cut off."""
+        """Return the crop of a number, from 0: along the way on which most is cut off."""
         width, height = self.size
         if self.short_sides is not None:
             return self._tested_of_scaled(stored, number if num_crops > 1 else 1)

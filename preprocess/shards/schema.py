@@ -202,4 +202,8 @@ def _record(values: dict[str, Any]) -> ClipRecord:
             raise ValueError(f"{field.name} of a clip is {value!r}")
     if not record.source or record.num_frames < 1:
         raise ValueError(f"it is to hold {record.num_frames} frames of {record.source!r}")
+    if min(record.original_width, record.original_height) < 1:
+        raise ValueError(
+            f"{record.source!r} is to be {record.original_width}x{record.original_height}"
+        )
     return record

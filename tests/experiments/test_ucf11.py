@@ -76,7 +76,8 @@ def test_the_kept_model_repeats_the_predictions(finished, small_shards):
     assert (model.frame_settings.stride, model.window) == (4, 20)
     row = next(csv.DictReader((cwd / "out" / "predictions.csv").open()))
     with open_shards(small_shards) as shards:
-        (found,) = model.predict([shards[shards.sources.index(row["clip"])].read(stride=4)])
+        clip = shards[shards.sources.index(row["clip"])]
+        (found,) = model.predict([clip.read(stride=4)], clip.original_size)
     expected = [float(row[f"p_{name}"]) for name in model.class_names]
     np.testing.assert_allclose(found, expected, atol=1e-5)
 

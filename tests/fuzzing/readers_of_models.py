@@ -87,7 +87,8 @@ def _read_clip_model(folder: Path) -> Any:
 
     model = load_clip_model(folder)
     frames = np.repeat(_PICTURE, 8, axis=0)
-    return model.seen, model.predict([frames])
+    size = (_SIDE, _SIDE)
+    return model.seen, model.predict([frames], size)
 
 
 def _impossible_prediction(value: Any) -> str:

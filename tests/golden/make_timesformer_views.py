@@ -14,6 +14,8 @@ without loss. Crops are of 16 pixels, of short sides 19 to 24 in training.
   that training draws from, and the one that tests take; for views of 8 and 16 frames.
 - `test_<width>x<height>` (3, 3, 4, 16, 16): the three crops of a clip of 11 pictures, of 4 frames,
   channels first, BGR, normalised.
+- `smooth_<width>x<height>` (3, 3, 4, 16, 16): the same of pictures by `smooth_picture`, which can
+  be scaled twice and hardly differ: clips of another size than the stored one are compared so.
 - `train_<width>x<height>` (3, 4, 16, 16): the same of training, at a short side of 22, the second
   row, the fourth column, mirrored. `offsets_<width>x<height>` (2,): how many rows and columns such
   a crop is drawn from.
@@ -41,6 +43,13 @@ def picture(number, width, height):
     return np.random.default_rng([2021, number]).integers(0, 256, (height, width, 3), np.uint8)
 
 
+def smooth_picture(number, width, height):
+    """BGR, uint8 (height, width, 3): rising to the right, downwards, and with the number."""
+    across, down = (np.arange(width) + 0.5) / width, (np.arange(height)[:, None] + 0.5) / height
+    channels = np.broadcast_arrays(255 * across, 255 * down, np.float64(20 * number))
+    return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
+
+
 def epic_kitchens():
     """The module of EPIC's data set."""
     timesformer, epic = sys.argv[1:]
@@ -55,11 +64,11 @@ def epic_kitchens():
     return original(epic, "project/datasets.py")
 
 
-def write_clip(root, width, height):
+def write_clip(root, make, width, height):
     folder = root / "val" / "P01" / "P01_01"
     folder.mkdir(parents=True)
     for number in range(NUM_PICTURES):
-        content = cv2.imencode(".png", picture(number, width, height))[1]
+        content = cv2.imencode(".png", make(number, width, height))[1]
         (folder / f"frame_{number:010d}.jpg").write_bytes(content)
     (root / "class_names.json").write_text(json.dumps({"open": 0}))
     for part in ("train", "val"):
@@ -140,13 +149,18 @@ def main():
     for width, height in SIZES:
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
-            write_clip(root, width, height)
+            write_clip(root, picture, width, height)
             name = f"{width}x{height}"
             test = data_set(epic, root, "test")
             arrays[f"test_{name}"] = np.stack([test[i][0].numpy() for i in range(3)])
             arrays[f"train_{name}"], arrays[f"offsets_{name}"] = training_view(epic, root)
             for num_frames in (8, 16):
                 arrays[f"segments_{num_frames}"] = segments(epic, root, num_frames)
+    for width, height in SIZES:
+        with tempfile.TemporaryDirectory() as folder:
+            write_clip(Path(folder), smooth_picture, width, height)
+            test = data_set(epic, Path(folder), "test")
+            arrays[f"smooth_{width}x{height}"] = np.stack([test[i][0].numpy() for i in range(3)])
     np.savez_compressed(Path(__file__).with_name("timesformer_views.npz"), **arrays)
 
 

@@ -156,7 +156,9 @@ class CellModel:
         self.frame_settings = FrameSettings(_SIZE)
         self.cells: list[NDArray[np.float64]] = []
 
-    def predict(self, windows: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def predict(
+        self, windows: Sequence[NDArray[np.uint8]], original_size: tuple[int, int]
+    ) -> NDArray[np.float32]:
         """Probabilities (N, 1)."""
         self.cells += [cells_of(window) for window in windows]
         return np.ones((len(windows), 1), np.float32)

@@ -25,5 +25,12 @@ class WindowModel(Protocol):
     def window(self) -> int:
         """Frames that it looks at at once."""
 
-    def predict(self, windows: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Probabilities (len(windows), classes) of windows, each uint8 RGB (T, H, W, 3)."""
+    def predict(
+        self, windows: list[NDArray[np.uint8]], original_size: tuple[int, int]
+    ) -> NDArray[np.float32]:
+        """Return probabilities (len(windows), classes) of windows of a video.
+
+        Args:
+            windows: of each its frames, uint8 RGB (T, H, W, 3).
+            original_size: width and height of the video's own pictures.
+        """

@@ -47,11 +47,12 @@ def predict_video(
     times, found = [], []
     clip = Clip(path, source=path.name, class_name="", group="")
     with settings.open(clip, threads=_DECODER_THREADS) as reader:
+        original_size = (reader.info.width, reader.info.height)
         windows = sliding_windows(
             reader, settings.frame_shape, window=model.window, hop=hop or usual_hop(model)
         )
         while batch := list(islice(windows, _WINDOWS_AT_ONCE)):
-            found.append(model.predict([window.frames for window in batch]))
+            found.append(model.predict([window.frames for window in batch], original_size))
             times += [(window.start_seconds, window.end_seconds) for window in batch]
             on_progress(reader.num_decoded / (reader.info.claimed_frames or np.inf))
         if not found:

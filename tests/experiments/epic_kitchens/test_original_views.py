@@ -5,6 +5,7 @@ golden/make_timesformer_views.py says how its arrays were made.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.clips.prediction.predict import predict_video
+from experiments.clips.recipe import Size
 from experiments.clips.subsets import open_clips, with_frame_size
+from experiments.clips.viewed_model import Seen, ViewedModel
 from experiments.epic_kitchens.arguments import DATASET, Arguments
 from experiments.epic_kitchens.job import make_batches
+from experiments.epic_kitchens.recipes import Recipe
+from preprocess.batches.features import FeatureSettings, compute_features
+from preprocess.batches.view_batches import PixelViews
+from preprocess.batches.views import Crop
+from preprocess.shards.reader import Shards
 from preprocess.shards.settings import FrameSettings
 from preprocess.sources.clips import Clip
 
@@ -23,14 +32,33 @@ GOLDEN = np.load(Path(__file__).parents[2] / "golden" / "timesformer_views.npz")
 SMALL = ("crop_size=[16,16]", "short_sides=[19,24]", "num_frames=4")
 
 
-def write_clip(folder: Path, size: tuple[int, int]) -> None:
-    """11 pictures by the script's rule, without loss."""
+def noise(number: int, size: Size) -> np.ndarray:
+    """The script's `picture`, BGR."""
+    rng = np.random.default_rng([2021, number])
+    return rng.integers(0, 256, (size[1], size[0], 3), np.uint8)
+
+
+def smooth(number: int, size: Size) -> np.ndarray:
+    """The script's `smooth_picture`, BGR."""
+    (width, height), bgr = size, np.empty((size[1], size[0], 3))
+    bgr[..., 0] = 255 * (np.arange(width) + 0.5) / width
+    bgr[..., 1] = 255 * (np.arange(height)[:, None] + 0.5) / height
+    bgr[..., 2] = 20 * number
+    return np.rint(bgr).astype(np.uint8)
+
+
+def write_clip(folder: Path, size: Size, make: Callable[[int, Size], np.ndarray] = noise) -> None:
+    """11 pictures, without loss."""
     folder.mkdir(parents=True)
     for number in range(11):
-        rng = np.random.default_rng([2021, number])
-        bgr = rng.integers(0, 256, (size[1], size[0], 3), np.uint8)
-        picture = Image.fromarray(np.ascontiguousarray(bgr[..., ::-1]))
+        picture = Image.fromarray(np.ascontiguousarray(make(number, size)[..., ::-1]))
         picture.save(folder / f"frame_{number + 1:010d}.png")
+
+
+def golden_levels(name: str) -> np.ndarray:
+    """Test views of the script, (3, 4, 16, 16, 3), in RGB levels."""
+    golden = GOLDEN[name]  # (3, 3, 4, 16, 16), BGR, normalised
+    return (golden[:, ::-1].transpose(0, 2, 3, 4, 1) * 0.225 + 0.45) * 255
 
 
 def arguments(root: Path, *changes: str) -> Arguments:
@@ -45,7 +73,7 @@ def arguments(root: Path, *changes: str) -> Arguments:
 
 
 @pytest.mark.parametrize("size", [(57, 32), (32, 57), (40, 40)])
-def test_tested_views_are_the_originals(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_tested_views_are_the_originals(tmp_path: Path, size: Size) -> None:
     """Red when frames are stored in another shape than their own, when the short side is not that
     of the crop, or when a frame is that of another segment."""
     write_clip(tmp_path / "videos" / "open" / "clip", size)
@@ -56,13 +84,106 @@ def test_tested_views_are_the_originals(tmp_path: Path, size: tuple[int, int]) -
     batches = make_batches(given, recipe, shards).with_views(recipe.places)
     _, stream = batches.by_length([0])
     views = np.concatenate([np.asarray(inputs["frames"]) for inputs, _ in stream])
-    golden = GOLDEN[f"test_{size[0]}x{size[1]}"]  # (3, 3, 4, 16, 16), BGR, normalised
-    levels = (golden[:, ::-1].transpose(0, 2, 3, 4, 1) * 0.225 + 0.45) * 255
+    levels = golden_levels(f"test_{size[0]}x{size[1]}")
     assert np.abs(views - levels.reshape(views.shape)).max() <= 0.51
 
 
+MIXED: dict[str, Size] = {"a": (57, 32), "b": (57, 32), "c": (32, 57), "d": (40, 40), "e": (45, 17)}
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Arguments, Recipe, Shards]:
+    """Smooth clips of four sizes, stored as 57x32."""
+    root = tmp_path_factory.mktemp("mixed")
+    for name, size in MIXED.items():
+        write_clip(root / "videos" / "open" / name, size, smooth)
+    given = arguments(root)
+    recipe = with_frame_size(DATASET, given, given.made_recipe())
+    shards = open_clips(DATASET, given, recipe)
+    assert shards.frame_size == (57, 32)
+    return given, recipe, shards
+
+
+def sizes(shards: Shards) -> list[Size]:
+    return [MIXED[Path(source).name] for source in shards.sources]
+
+
+def test_clips_of_several_sizes_are_tested_in_their_own_shape(
+    mixed: tuple[Arguments, Recipe, Shards],
+) -> None:
+    """Red when a clip is seen in the shape of the stored frames, or in another clip's.
+
+    What was scaled twice is up to 3 levels off at the edges; a stretched picture, 30 or more.
+    """
+    given, recipe, shards = mixed
+    batches = make_batches(given, recipe, shards).with_views(recipe.places)
+    order, stream = batches.by_length(range(len(shards)))
+    views = np.concatenate([np.asarray(inputs["frames"]) for inputs, _ in stream])
+    views = views.reshape(len(order), 4, 16, 16, 3)
+    for clip, (width, height) in enumerate(sizes(shards)):
+        levels = golden_levels(f"smooth_{width}x{height}")
+        assert np.abs(views[order == clip] - levels).max() <= 3
+    wide, high = (golden_levels(f"smooth_{name}") for name in ("57x32", "32x57"))
+    assert np.abs(wide - high).max() > 30
+
+
+def test_clips_of_several_sizes_are_trained_on_in_their_own_shape(
+    mixed: tuple[Arguments, Recipe, Shards],
+) -> None:
+    """Red when a training crop is drawn from the shape of the stored frames."""
+    _, recipe, shards = mixed
+    source, rng = PixelViews(shards, recipe.crops), np.random.default_rng(0)
+    for clip, (width, height) in enumerate(sizes(shards)):
+        crops = [Crop(*source.drawn(clip, rng)[:-1]) for _ in range(1500)]
+        of_22 = [crop for crop in crops if min(crop.scaled_width, crop.scaled_height) == 22]
+        drawn_from = (max(crop.top for crop in of_22) + 1, max(crop.left for crop in of_22) + 1)
+        assert drawn_from == tuple(GOLDEN[f"offsets_{width}x{height}"])
+
+
+def test_a_model_sees_videos_of_several_sizes_in_their_own_shape(
+    mixed: tuple[Arguments, Recipe, Shards],
+) -> None:
+    """Red when predictions stretch a video to the shape of the frames that were trained on."""
+
+    class Shown(ViewedModel):
+        """A model whose answer is what it was shown."""
+
+        def probabilities(self, views: list[np.ndarray]) -> np.ndarray:
+            shown.extend(views)
+            return np.ones((len(views), 1), np.float32)
+
+    shown: list[np.ndarray] = []
+    given, recipe, _ = mixed
+    seen = Seen(("open",), recipe.settings(), recipe.choice(), recipe.crops, usual_frames=11)
+    model = Shown(seen, recipe.places)
+    assert given.videos is not None
+    for name, (width, height) in MIXED.items():
+        shown.clear()
+        predict_video(model, given.videos / "open" / name)
+        assert np.abs(shown - golden_levels(f"smooth_{width}x{height}")).max() <= 3
+
+
+def test_features_are_of_clips_in_their_own_shape(
+    mixed: tuple[Arguments, Recipe, Shards], tmp_path: Path
+) -> None:
+    """Red when features are computed of stretched pictures, or those of a crop of the first clip's
+    shape are taken for all."""
+    _, recipe, shards = mixed
+
+    def middle_column(frames: np.ndarray) -> np.ndarray:
+        return frames[:, :, 8].reshape(len(frames), -1).astype(np.float32)
+
+    clips = range(len(shards))
+    settings = FeatureSettings("middle column", 48, recipe.crops, crop=0, num_crops=3)
+    store = compute_features(tmp_path, shards, clips, settings, middle_column)
+    frames = recipe.choice().tested(11, 0, 1)
+    for clip, (width, height) in enumerate(sizes(shards)):
+        levels = golden_levels(f"smooth_{width}x{height}")[0, :, :, 8]
+        assert np.abs(store[clip].read()[frames].reshape(levels.shape) - levels).max() <= 3
+
+
 def test_other_shapes_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Red when the first clip's size is taken, or clips are stretched without a word."""
+    """Red when the first clip's size is taken, or clips are scaled twice without a word."""
     for name, size in (("a", (40, 40)), ("b", (57, 32)), ("c", (57, 32))):
         write_clip(tmp_path / "videos" / "open" / name, size)
     given = arguments(tmp_path)

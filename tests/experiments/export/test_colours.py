@@ -44,10 +44,10 @@ def test_training_keras_and_onnx_agree_on_real_clips(models, demo_videos, tmp_pa
         trained = [rows[order == clip].mean(axis=0) for clip in range(3)]
         windows = [decoded(demo_videos / shards.sources[clip], settings) for clip in range(3)]
     by_keras, by_onnx = ClipModel(model, about, views=views), OnnxClipModel(path, views=views)
-    np.testing.assert_allclose(by_keras.predict(windows), trained, atol=1e-5)
-    np.testing.assert_allclose(by_onnx.predict(windows), trained, atol=1e-5)
+    np.testing.assert_allclose(by_keras.predict(windows, (24, 18)), trained, atol=1e-5)
+    np.testing.assert_allclose(by_onnx.predict(windows, (24, 18)), trained, atol=1e-5)
     for one in (by_keras, by_onnx):
-        swapped = one.predict([frames[..., ::-1] for frames in windows])
+        swapped = one.predict([frames[..., ::-1] for frames in windows], (24, 18))
         assert np.abs(swapped - trained).max() > 0.01
 
 
@@ -66,8 +66,8 @@ def test_clips_of_different_lengths(models):
     model, about, path = models
     random = np.random.default_rng(0)
     windows = [random.integers(0, 256, (n, 18, 24, 3), np.uint8) for n in (7, 3, 12, 3, 7)]
-    expected = ClipModel(model, about).predict(windows)
-    np.testing.assert_allclose(OnnxClipModel(path).predict(windows), expected, atol=1e-5)
+    expected = ClipModel(model, about).predict(windows, (24, 18))
+    np.testing.assert_allclose(OnnxClipModel(path).predict(windows, (24, 18)), expected, atol=1e-5)
     assert np.ptp(expected, axis=0).max() > 0.01
 
 

@@ -106,7 +106,7 @@ def test_the_model_kept_says_what_the_run_said(
     rows = list(csv.DictReader((place / "resnet" / "predictions.csv").open()))[:3]
     windows = [shards[shards.sources.index(row["clip"])].frames for row in rows]
     told = [[float(row[f"p_{name}"]) for name in model.class_names] for row in rows]
-    np.testing.assert_allclose(model.predict(windows), told, atol=1e-4)
+    np.testing.assert_allclose(model.predict(windows, shards[0].original_size), told, atol=1e-4)
 
 
 def test_a_frozen_resnet_does_not_move(place: Path, resnet_run: tuple[dict[str, Any], str]) -> None:

@@ -111,9 +111,9 @@ def test_features_are_those_of_the_frames(shards: Shards, tmp_path: Path) -> Non
     frames = np.array([5, 2, 7])
     for crop, left in enumerate((0, 4, 8)):
         seen = shards[3].frames[frames][:, 2:10, left : left + 8]
-        found = source.load(3, frames, np.array(source.tested(crop, 3)))
+        found = source.load(3, frames, np.array(source.tested(3, crop, 3)))
         np.testing.assert_allclose(found, Means()(seen))
-    assert source.drawn(np.random.default_rng(0)) == source.tested(0, 1) == (1,)
+    assert source.drawn(3, np.random.default_rng(0)) == source.tested(3, 0, 1) == (1,)
 
 
 def test_features_are_computed_once(shards: Shards, tmp_path: Path) -> None:

@@ -334,6 +334,8 @@ def test_another_record_is_noticed(copy: Path) -> None:
         ({"num_frames": 0}, r"shard-.* is damaged \(it is to hold 0 frames"),
         ({"num_frames": 10.0}, r"shard-.* is damaged \(num_frames of a clip is 10\.0"),
         ({"mtime_ns": True}, r"shard-.* is damaged \(mtime_ns of a clip is True"),
+        ({"original_width": 0}, r"shard-.* is damaged \(.* is to be 0x\d+\)"),
+        ({"original_height": -2}, r"shard-.* is damaged \(.* is to be \d+x-2\)"),
         ({"fps": "25"}, r"shard-.* is damaged \(fps of a clip is '25'"),
         ({"source": ""}, r"shard-.* is damaged"),
         ({"source": None}, r"shard-.* is damaged"),

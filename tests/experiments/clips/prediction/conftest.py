@@ -24,7 +24,7 @@ class Colours:
         self.frame_settings = FrameSettings((20, 16), stride, max_frames)
         self.seen: list[np.ndarray] = []
 
-    def predict(self, windows):
+    def predict(self, windows, original_size):
         self.seen += windows
         sums = np.array([frames.mean(axis=(0, 1, 2)) for frames in windows])
         return (sums / sums.sum(axis=1, keepdims=True)).astype(np.float32)

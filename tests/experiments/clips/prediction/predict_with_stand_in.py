@@ -13,7 +13,9 @@ MODEL = SimpleNamespace(
     class_names=("dark", "bright"),
     frame_settings=FrameSettings((20, 16)),
     window=8,
-    predict=lambda windows: np.array([[1 - w.mean() / 255, w.mean() / 255] for w in windows]),
+    predict=lambda windows, original_size: np.array(
+        [[1 - w.mean() / 255, w.mean() / 255] for w in windows]
+    ),
 )
 
 if __name__ == "__main__":

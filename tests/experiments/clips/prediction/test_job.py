@@ -167,10 +167,10 @@ def test_a_cut_video_is_predicted_and_told(tmp_path, model):
 
 def test_an_interruption_leaves_whole_files(tmp_path):
     class Interrupted(Colours):
-        def predict(self, windows):
+        def predict(self, windows, original_size):
             if len(self.seen) > 6:
                 raise KeyboardInterrupt
-            return super().predict(windows)
+            return super().predict(windows, original_size)
 
     for name in "ab":
         write_colours(tmp_path / "v" / f"{name}.mp4", ["red"] * 12)
