@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.errors import UserError
 from experiments.highlights.cut_lists.cut_lists import (
     SUFFIXES,
     Media,
@@ -378,7 +379,7 @@ def test_files_of_different_rates():
 
 def test_without_the_package_otio_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "opentimelineio", None)
-    with pytest.raises(ModuleNotFoundError, match="pip install opentimelineio"):
+    with pytest.raises(UserError, match="pip install opentimelineio"):
         cut_list("otio", segments_at((1, 2)), [media()], title="x")
 
 

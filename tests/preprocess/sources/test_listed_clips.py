@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from common.errors import InputError
 from preprocess import FrameSettings, open_shards
-from preprocess.errors import DecodeError
+from preprocess.errors import DecodeError, PreprocessError
 from preprocess.extraction.extract import ExtractionSummary, extract
 from preprocess.sources.listed_clips import ListedClip, read_list
 from preprocess.sources.listed_subsets import read_parts, split_by_parts
@@ -366,11 +366,11 @@ def test_parts_of_a_list(listed: Path) -> None:
         ["a.mp4 [0.40-0.80]"],
         ["a.mp4 [0.80-end]"],
     ]
-    with pytest.raises(InputError, match=r"lacks 1 of 6, strange\.mp4"):
+    with pytest.raises(PreprocessError, match=r"lacks 1 of 6, strange\.mp4"):
         split_by_parts(read_parts(listed), [*sources, "strange.mp4"])
-    with pytest.raises(InputError, match="none of it"):
+    with pytest.raises(PreprocessError, match="none of it"):
         split_by_parts(read_parts(listed), ["a.mp4 [0.80-end]"])
-    with pytest.raises(InputError, match="a list with a column part"):
+    with pytest.raises(PreprocessError, match="a list with a column part"):
         read_parts(write_list(listed.parent, "video,label", "a.mp4,x", name="other.csv"))
 
 
