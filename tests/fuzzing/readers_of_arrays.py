@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from preprocess.errors import PreprocessError
+from common.errors import UserError
 from tests.fuzzing.readers import Reader
 from tests.preprocess.conftest import write_video
 from weights.errors import WeightsError
@@ -97,7 +97,7 @@ def _table(folder: Path) -> Any:
     found = []
     for name in ("done", "half"):
         table = Table(folder / name, {"model": "x", "size": [3, 4]}, top=2, kept=3, every=1)
-        if table.is_complete():
+        if table.finished() is not None:
             found.append(list(table.rows()))
             continue
         table.begin()
@@ -124,7 +124,7 @@ ARRAYS = (
             f"shards {kind}",
             _shards(kind),
             _clips,
-            (PreprocessError,),
+            (UserError,),
             wrong=_impossible_clips,
             checksummed=True,
         )
@@ -134,5 +134,5 @@ ARRAYS = (
     Reader("safetensors", _golden("timesformer_hf.safetensors"), _arrays, (WeightsError,)),
     Reader("legacy torch", _golden("torch_legacy.pth"), _torch, (WeightsError,)),
     Reader("object npy", _alexnet, _objects, (WeightsError,)),
-    Reader("tables", _tables, _table, (PreprocessError,)),
+    Reader("tables", _tables, _table, (UserError,)),
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from preprocess.errors import PreprocessError
+from common.errors import UserError
 from tests.fuzzing.readers import Reader
 
 _SIDE = 16
@@ -154,7 +154,7 @@ def _read_onnx(folder: Path) -> Any:
     return model.class_names, model.predict(pixels)
 
 
-_REFUSALS = (ValueError, OSError, PreprocessError)  # that the commands turn into a line
+_REFUSALS = (UserError, OSError)  # that the commands turn into a line
 MODELS = (
     Reader("keras file", _keras_file, _read_keras, _REFUSALS, checksummed=True),
     Reader("keras weights", _weights_file, _read_weights, _REFUSALS),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from preprocess.errors import PreprocessError
+from common.errors import UserError
 from tests.fuzzing.readers import Reader
 
 
@@ -189,15 +189,15 @@ def _impossible_labels(clips: Any) -> str:
     return "" if all(0 <= one.start < one.end < math.inf for one in stretches) else f"{stretches}"
 
 
-_REFUSALS = (ValueError, OSError)  # that the commands of highlights turn into a line
+_REFUSALS = (UserError, OSError)  # that the commands turn into a line
 TABLES = (
     Reader("labels", _texts({"labels.csv": _OURS}), _labels, _REFUSALS, wrong=_impossible_labels),
     Reader("original labels", _texts({"labels.csv": _ORIGINALS}), _labels, _REFUSALS),
     Reader("scores", _texts({"scores.csv": _SCORES}), _scores, _REFUSALS),
     Reader("review", _texts({"scores.review.json": json.dumps(_REVIEW)}), _review, _REFUSALS),
-    Reader("stretches", _texts({"list.csv": _STRETCHES}), _stretches, (PreprocessError,)),
-    Reader("epic kitchens", _texts(_KITCHENS), _kitchens, (PreprocessError,)),
-    Reader("official lists", _texts(_OFFICIAL), _official, (PreprocessError,)),
+    Reader("stretches", _texts({"list.csv": _STRETCHES}), _stretches, (UserError,)),
+    Reader("epic kitchens", _texts(_KITCHENS), _kitchens, (UserError,)),
+    Reader("official lists", _texts(_OFFICIAL), _official, (UserError,)),
     Reader("report", _run_directory, _report, (RefusedError,)),
     Reader("records", _recorded, _records, (RefusedError,)),
     Reader("threads", _recommended, _threads, ()),

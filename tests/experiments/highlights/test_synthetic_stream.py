@@ -25,6 +25,7 @@ from experiments.highlights.demo.synthetic_stream import render_stream
 from experiments.highlights.demo.voice import syllables
 from experiments.highlights.labels import read_labels
 from experiments.media.chunk_files import recording_chunks
+from experiments.media.ffmpeg import RenderError
 from experiments.media.recording import read_recording, recording_duration
 from preprocess.errors import PreprocessError
 from preprocess.video.decode import iter_frames, probe
@@ -332,7 +333,7 @@ def test_arguments_out_of_range_are_named(tmp_path, option, value):
 def test_an_encoder_that_fails_is_told(tmp_path, monkeypatch):
     """Red when half a video gets its name, or ffmpeg's words are lost."""
     monkeypatch.setattr(synthetic_stream, "SIZE", (1, 1))
-    with pytest.raises(RuntimeError, match=r"ffmpeg failed: .+"):
+    with pytest.raises(RenderError, match=r"ffmpeg failed: .+"):
         render_stream(tmp_path / "demo", **TINY, jobs=1, progress=False)
     left = [path for path in Path(tmp_path).rglob("*") if path.is_file()]
     assert [path.name for path in left] == ["stream.json"]

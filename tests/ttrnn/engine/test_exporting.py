@@ -198,13 +198,11 @@ def test_a_layer_compiled_by_xla(tmp_path):
 
 def test_only_an_export_leaves_the_fast_path(tmp_path, monkeypatch):
     """Red where training or prediction, traced as well, would lose it."""
-    from ttrnn.engine import compiled
+    from ttrnn import rnn
 
     calls = []
-    fast = compiled.run_sequences
-    monkeypatch.setattr(
-        compiled, "run_sequences", lambda *a, **k: (calls.append(1), fast(*a, **k))[1]
-    )
+    fast = rnn.run_sequences
+    monkeypatch.setattr(rnn, "run_sequences", lambda *a, **k: (calls.append(1), fast(*a, **k))[1])
     model, x = MODELS["gru"](), sequences(3, 5)
     model(x)
     calls.clear()

@@ -233,7 +233,7 @@ def test_a_prefix_does_not_matter():
     ("state", "message"),
     [
         ({"features.0.weight": (3, 3, 3, 3)}, "others: features.0.weight"),
-        ({"layer5.0.conv1.weight": (3, 3, 3, 3)}, "others: layer5"),
+        ({"layer5.0.conv1.weight": (3, 3, 3, 3), "fc.bias": (9,)}, "others: layer5"),
         ({"layer1.0.conv1.bias": (64,)}, "others: layer1.0.conv1.bias"),
         ({"fc.running_mean": (64,)}, "others: fc.running_mean"),
         ({f"a{number}": () for number in range(5)}, "5 others: a0, a1, a2 and 2 more"),
