@@ -62,8 +62,8 @@ def run(arguments: Arguments) -> None:
     Raises:
         ValueError, OSError: for a flag or folder that cannot be.
     """
-    if not (arguments.minutes >= 1 and arguments.rounds >= 1 and arguments.fps > 0):
-        raise InputError("--minutes and --rounds must be at least 1, and --fps above 0.")
+    if not (arguments.minutes >= 2 and arguments.rounds >= 1 and arguments.fps > 0):
+        raise InputError("--minutes must be at least 2, --rounds at least 1, and --fps above 0.")
     threads = runtime.choose_threads(arguments.threads, workload="resnet")
     require_place(arguments.out)
     arguments.out.mkdir(parents=True, exist_ok=True)
