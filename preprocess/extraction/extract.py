@@ -186,7 +186,7 @@ def extract_clips(
             )
         except WriteError as error:
             free = shutil.disk_usage(folder).free / 2**20
-            raise WriteError(
+            raise PreprocessError(
                 f"Cannot write to {folder}: {error} ({free:.0f} MiB free there). Finished shards "
                 "are kept: make room, then run the same command again."
             ) from error

@@ -160,7 +160,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_shard(
     full = command(*words, "--compression", "none", preexec_fn=limit)
     assert full.returncode == 2
     message = full.stderr.strip().splitlines()[-1]
-    assert message.startswith(f"Cannot write to {tmp_path / 'shards'}: File too large")
+    assert message.startswith(f"error: Cannot write to {tmp_path / 'shards'}: File too large")
     assert "MiB free" in message
     assert "run the same command again" in message
     assert "Traceback" not in full.stderr
