@@ -1,1 +1,1 @@
-"""What every package here may use, and what knows none of them: errors, files, CSV rows, flags."""
+"""Helpers that all packages may use: errors, atomic files, typed CSV rows, command lines."""

@@ -15,7 +15,7 @@ _DELIMITERS = ",;\t"
 
 @dataclass(frozen=True)
 class Row:
-    """What stands on one line.
+    """One row of a CSV file, by column name.
 
     Args:
         file: that it is of.
@@ -28,7 +28,7 @@ class Row:
     cells: dict[str, str]
 
     def error(self, message: object) -> InputError:
-        """What is wrong there."""
+        """Error that names the file and line of this row."""
         return InputError(f"{self.file}, line {self.line}: {message}")
 
 

@@ -80,7 +80,7 @@ def _leave_page_cache(file: int) -> None:
 
 
 def not_written(path: Path, reason: object) -> str:
-    """What could not be written, why, and how much room is left there; a sentence."""
+    """Sentence that says what could not be written, why, and how much room is left."""
     place = path.absolute()
     there = next(folder for folder in (place, *place.parents) if folder.is_dir())
     free = shutil.disk_usage(there).free / 2**20

@@ -170,7 +170,7 @@ def highlights(duration: float) -> list[Span]:
 
 
 def render_ours(recording: Path, spans: Sequence[Span], folder: Path) -> Path:
-    """As the command renders them."""
+    """Render the highlights as the command does."""
     from experiments.highlights.rendering.render import render_reel
 
     render_reel([recording], spans, folder / "ours.mp4")
@@ -257,7 +257,7 @@ class BareDecoding:
         self._settings = settings
 
     def seconds(self) -> tuple[float, int]:
-        """What it takes, and the process's peak memory."""
+        """Time in seconds and peak memory of one run in its own process."""
         import cv2
 
         assert self._settings.fps is not None
@@ -285,7 +285,7 @@ class BareModel:
         self._pictures = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
     def seconds(self) -> tuple[float, int]:
-        """What it takes, and the process's peak memory."""
+        """Time in seconds and peak memory of one run in its own process."""
         started = time.perf_counter()
         for _ in range(self._num_batches):
             self._scorer.predict(self._pictures)
@@ -293,7 +293,7 @@ class BareModel:
 
 
 class Ours:
-    """What `python -m experiments.highlights run` does until all scores are there."""
+    """Score a recording as `python -m experiments.highlights run` does."""
 
     def __init__(self, recording: Path, settings: PictureSettings, threads: Threads) -> None:
         self._recording = recording
@@ -301,7 +301,7 @@ class Ours:
         self._threads = threads
 
     def seconds(self) -> tuple[float, int]:
-        """What it takes, and the process's peak memory."""
+        """Time in seconds and peak memory of one run in its own process."""
         from experiments.highlights.scoring.kept_scores import KeptScores
         from experiments.highlights.scoring.scoring_job import ScoringOptions, score_into
         from experiments.media.recording import read_recording

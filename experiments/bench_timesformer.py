@@ -246,7 +246,7 @@ def _random_run(folder: Path) -> Path:
 
 
 def _torch_size(run: Path) -> dict[str, Any]:
-    """Of the run's TimeSformer, in `transformers`' words."""
+    """Configuration of the run's TimeSformer for `transformers`."""
     from experiments.clips.model import read_model
 
     model, seen = read_model(run)
@@ -289,11 +289,11 @@ class Clips:
         self.probabilities(self._batch)  # compiles
 
     def probabilities(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Of views; (len(views), classes)."""
+        """Predicted probabilities of views, shape (len(views), classes)."""
         raise NotImplementedError
 
     def answers(self) -> NDArray[np.float32]:
-        """Of all views."""
+        """Predicted probabilities of all views."""
         return np.concatenate([self.probabilities([view]) for view in self._views])
 
     def measure(self) -> tuple[float, int]:
@@ -317,7 +317,7 @@ class KerasClips(Clips):
         super().__init__(file, batch)
 
     def probabilities(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Of views; (len(views), classes)."""
+        """Predicted probabilities of views, shape (len(views), classes)."""
         return self._model.probabilities(views)
 
 
@@ -331,7 +331,7 @@ class OnnxClips(Clips):
         super().__init__(file, batch)
 
     def probabilities(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Of views; (len(views), classes)."""
+        """Predicted probabilities of views, shape (len(views), classes)."""
         return self._model.probabilities(views)
 
 
@@ -354,7 +354,7 @@ class TorchClips(Clips):
         super().__init__(file, batch)
 
     def probabilities(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Of views; (len(views), classes)."""
+        """Predicted probabilities of views, shape (len(views), classes)."""
         pixels = self._torch.from_numpy(np.stack(views)).movedim(-1, -3)  # (B, T, 3, H, W)
         with self._torch.inference_mode():
             logits = self._net((pixels.float() / 255 - 0.45) / 0.225).logits
