@@ -14,6 +14,7 @@ from pathlib import Path
 
 from common.errors import WriteError
 
+_PARTIAL = ".partial-"  # then the writing process's number, and the name it is to have
 TEMPORARY_GLOB = ".shard-*.tmp"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -104,3 +105,53 @@ def write_errors() -> Iterator[None]:
         found = re.search(r"error message = '([^']*)'", str(error))
         strerror = error.strerror if isinstance(error, OSError) else None
         raise WriteError(found[1] if found else strerror or str(error)) from error
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write beside `path` and rename, so that a reader never meets half a file.
+
+    Raises:
+        OSError: if the disk does not take it; it names `path`.
+    """
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path`, whose name it takes when the block ends well.
+
+    It ends like `path`, for those who write by suffix.
+
+    Raises:
+        OSError: if the disk does not take it; it names `path`. There is then no file, or the one
+            of before.
+    """
+    partial = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
+    try:
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def remove_partials(folder: Path) -> None:
+    """Remove what processes that were killed have left half written in a folder."""
+    for path in folder.glob(f"{_PARTIAL}*-*"):
+        process = path.name.removeprefix(_PARTIAL).partition("-")[0]
+        if process.isdecimal() and not _is_alive(int(process)):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another person's
+        return True
+    return True

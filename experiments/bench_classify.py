@@ -26,8 +26,7 @@ from common.command_line import parse_arguments
 from experiments.benchmarks import Remote, carry_out, keep_results, with_peers
 from experiments.media.videos import Video, find_videos
 from experiments.models.image_models import inference_dtype
-from experiments.process import runtime
-from experiments.runs import environment
+from experiments.process import environment, runtime
 from experiments.runs.run import require_place, require_positive
 from experiments.threads.workloads import EndToEnd, random_weights, render_videos
 

@@ -32,9 +32,9 @@ from common.errors import InputError
 from experiments.benchmarks import Remote, carry_out, keep_results
 from experiments.clips.pictures import PictureSettings
 from experiments.media import ffmpeg
-from experiments.process import runtime
+from experiments.process import environment, runtime
 from experiments.process.runtime import Threads
-from experiments.runs import environment, formatting
+from experiments.runs import formatting
 from experiments.runs.run import require_place
 
 

@@ -34,10 +34,10 @@ from tqdm import tqdm
 
 from common.command_line import parse_arguments
 from common.errors import InputError
+from common.files import write_atomically
 from experiments.benchmarks import Remote, carry_out
-from experiments.process import runtime
-from experiments.runs import environment, formatting
-from experiments.runs.directory import write_atomically
+from experiments.process import environment, runtime
+from experiments.runs import formatting
 from experiments.runs.plots import DOTS_PER_INCH, LIGHT, Theme
 from experiments.runs.run import require_place
 

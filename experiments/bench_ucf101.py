@@ -34,9 +34,9 @@ from tqdm import tqdm
 from common.command_line import parse_arguments
 from common.errors import InputError
 from experiments.benchmarks import Remote, carry_out, keep_results, with_peers
-from experiments.process import runtime
+from experiments.process import environment, runtime
 from experiments.process.runtime import Threads
-from experiments.runs import environment, formatting
+from experiments.runs import formatting
 from experiments.runs.run import require_place
 from experiments.ucf101 import arguments as ucf101
 from experiments.ucf101.recipes import ModelName, Recipe, recipe_for
@@ -316,7 +316,7 @@ class KerasSteps:
         import keras
         import tensorflow as tf
 
-        from experiments.training.step import Classifier
+        from experiments.training.loop import Classifier
         from ttrnn.models import build_conv3d, build_crnn
 
         num_frames, height, width = shape

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from experiments.process import runtime
+from common.files import write_atomically
+from experiments.process import environment, runtime
 from experiments.process.command import run_command
 from experiments.process.runtime import Threads
-from experiments.runs import environment
-from experiments.runs.directory import write_atomically
 
 
 def keep_results(

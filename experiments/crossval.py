@@ -25,9 +25,9 @@ from tqdm import tqdm
 
 from common.command_line import parse_arguments
 from common.errors import InputError
-from experiments import ucf11
+from common.files import write_atomically
+from experiments.clips import ucf11
 from experiments.process.command import run_command
-from experiments.runs.directory import write_atomically
 from experiments.runs.formatting import share
 from experiments.runs.metrics import Spread, mean_and_spread
 from experiments.runs.run import CONFIG, RESULT, require_place, require_positive
@@ -141,8 +141,8 @@ def _check(arguments: Arguments, runs: Sequence[tuple[Setting, int, int]]) -> No
     for setting, seed, fold in runs:
         out = setting.run_dir(arguments, fold, seed)
         if not (out / RESULT).exists():
-            words = setting.command(arguments, fold, seed, out)
-            ucf11.checked(ucf11.parse(words[words.index(ucf11.MODULE) + 1 :]))
+            args = setting.command(arguments, fold, seed, out)
+            ucf11.check(ucf11.parse(args[args.index(ucf11.MODULE) + 1 :]))
 
 
 def _run(arguments: Arguments, setting: Setting, seed: int, fold: int) -> dict | None:

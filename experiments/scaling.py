@@ -27,8 +27,8 @@ from tyro.conf import arg
 
 from common.command_line import parse_arguments
 from common.errors import InputError
+from common.files import write_atomically
 from experiments.process.command import run_command
-from experiments.runs.directory import write_atomically
 from experiments.runs.formatting import count, duration, markdown_table, percent
 from experiments.runs.plots import LIGHT, dress, new_figure, png_bytes
 from experiments.runs.run import require_place

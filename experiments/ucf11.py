@@ -7,144 +7,62 @@ Yang, Krompass, Tresp, "Tensor-Train Recurrent Neural Networks for Video Classif
 GRU .488, LSTM .492. Ours, with hardware and wall time: docs/results.md, made of recorded runs.
 
 Two recipes (`experiments/training/recipes.py`): `paper` repeats the published script, `tuned` is
-ours.
+ours. The flags are in `experiments/clips/ucf11.py`.
 Without videos the built-in demo set runs through the same path.
 """
 
 from __future__ import annotations
 
-import math
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import asdict
+from functools import partial
+from typing import Any
 
-from common.command_line import parse_arguments
-from common.errors import InputError
-from experiments.clips.command import carry_out, described, split_fields
-from experiments.process import runtime
-from experiments.runs.run import (
-    begin_run,
-    check_run,
-    require_fold,
-    require_positive,
-    require_records,
-    require_seed,
-    typed_command,
+from experiments.clips.command import described, outcome
+from experiments.clips.ucf11 import (
+    HELP,
+    MODULE,
+    Arguments,
+    check,
+    make_batches,
+    make_classifier,
+    result_fields,
+    run_name,
+    stored_stride,
 )
-from experiments.training.distribution import Task, open_distribution, read_task, scope_of
-from experiments.training.recipes import RECIPES, Recipe, check_values
+from experiments.process.command import command
+from experiments.runs.run import begin_run
+from experiments.training.distribution import open_distribution
+from preprocess.batches.views import CropChoice, FrameChoice
 from preprocess.sources.catalog import UCF11
-
-if TYPE_CHECKING:
-    from experiments.clips.subsets import Parts
-    from experiments.training.distribution import Distribution
-    from experiments.training.step import Classifier
-    from preprocess.batches.pipeline import ClipBatches
-    from preprocess.shards.reader import Shards
-    from preprocess.sources.splits import Split
-
-MODULE = "experiments.ucf11"
-_HELP = """Train and evaluate a recurrent network on the raw pixels of UCF11's videos.
-
-`python -m experiments.ucf11 predict runs/NAME VIDEO` says what videos show; --help after predict
-tells more.
-"""
-NUM_FOLDS = 5
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """Train and evaluate a recurrent network on the raw pixels of UCF11's videos."""
-
-    tt: bool = True
-    """Tensor-train input kernel; --no-tt for the dense one."""
-    cell: Literal["gru", "lstm", "rnn"] = "gru"
-    """Kind of recurrent layer."""
-    maxlen: int = 450
-    """Frames of a clip that are used at most: its first ones, after --stride."""
-    stride: int | None = None
-    """Use every STRIDE-th frame of the videos; by default every frame of the shards."""
-    videos: Path | None = None
-    """Folder of videos, class/v_name_NN/v_name_NN_MM.mpg or class/clip.ext."""
-    shards: Path | None = None
-    """Directory of extracted frames; made from --videos where it is not there yet."""
-    split: Literal["group", "random"] = "group"
-    """group: the clips of a scene stay together; random: over clips, as published."""
-    fold: int = 0
-    """Which of the 5 folds is tested, 0 to 4."""
-    recipe: Literal["paper", "tuned"] = "tuned"
-    """paper: as published; tuned: ours."""
-    epochs: int | None = None
-    """Passes over the training clips; by default the recipe's."""
-    batch_size: int | None = None
-    """Clips a step; by default the recipe's."""
-    lr: float | None = None
-    """Learning rate; by default the recipe's."""
-    set: tuple[str, ...] = ()
-    """Changes to the recipe, NAME=VALUE, such as inputs=raw; experiments/training/recipes.py has
-    the names."""
-    seed: int = 0
-    """Of the split, the initial weights, the order of clips and the dropout."""
-    threads: str = "auto"
-    """TensorFlow's thread pools: INTRA,INTER such as 18,36; or auto: what python -m
-    experiments.threads has found best on this machine, else a default for its cores."""
-    policy: Literal["float32", "mixed_bfloat16"] = "float32"
-    """Arithmetic of the layers."""
-    jobs: int | None = None
-    """Worker processes that read videos; by default one a core."""
-    deterministic: bool = True
-    """The same seed and threads give the same weights, bit for bit. On a GPU it costs time."""
-    distribute: Literal["workers", "gpus"] | None = None
-    """workers: the machines of the variable TF_CONFIG share each step, with --out for all; gpus:
-    those of this machine do. See docs/cluster.md."""
-    scheduler: str | None = None
-    """tcp://HOST:8786 of a Dask cluster whose workers read the videos; see docs/cluster.md."""
-    allow_failures: bool = False
-    """Go on without the clips that cannot be read."""
-    out: Path | None = None
-    """The run's directory; by default runs/ and a name made of the settings."""
-    resume: bool = False
-    """Continue a run that was stopped, to the same numbers."""
-    record: bool = False
-    """Append the result to experiments/results.csv."""
 
 
 def main() -> int:
-    """The command line. Returns the exit code."""
+    """Run the command line; returns the exit code."""
     if sys.argv[1:2] == ["predict"]:
         from experiments.clips.prediction.command import main as predict
 
         return predict(f"python -m {MODULE} predict", sys.argv[2:])
-    arguments = parse(sys.argv[1:])
-    return carry_out(lambda: run(arguments), MODULE)
-
-
-def parse(words: Sequence[str]) -> Arguments:
-    """The flags of a training run. Raises SystemExit for --help, and for what cannot be."""
-    return parse_arguments(
-        Arguments,
-        prog=f"python -m {MODULE}",
-        description=_HELP,
-        args=words,
-        commands=["predict"],
+    return command(
+        Arguments, run, module=MODULE, outcome=outcome, description=HELP, commands=["predict"]
     )
 
 
 def run(arguments: Arguments) -> dict[str, Any] | None:
-    """The whole experiment. Returns what result.json holds, and the run's directory.
+    """Run the whole experiment: data, model, training, test.
 
-    Of several workers, only the first one returns anything.
+    Returns:
+        What result.json holds, and the run's directory; None in a worker that is not the chief.
 
     Raises:
         PreprocessError, RunError, ValueError, OSError: if clips, directory or a flag are not
             what they should be; the message says what to do.
     """
     started = time.perf_counter()
-    recipe, task, parts = checked(arguments)
+    recipe, task, subsets = check(arguments)
 
+    # Data. Clips are extracted before TensorFlow is imported: the workers that do it are forked.
     from experiments.clips.datasets import open_dataset
 
     shards = open_dataset(
@@ -155,11 +73,18 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
         scheduler=arguments.scheduler,
         allow_failures=arguments.allow_failures,
     )
-    split = parts.split(shards)
-    resolved = {"shards": shards.folder, "stride": _stride(arguments, shards)}
-    settings = {**asdict(arguments), **asdict(recipe), **resolved}
+    split = subsets.split(shards)
+    stride = stored_stride(arguments, shards)
+    settings = {
+        **asdict(arguments),
+        **asdict(recipe),
+        "shards": shards.folder,
+        "stride": stride,
+    }
     run_dir, finished = begin_run(
-        *(_run_name(arguments, shards.dataset), arguments, settings),
+        run_name(arguments, shards.dataset),
+        arguments,
+        settings,
         workload="tt-train" if arguments.tt else None,
         is_chief=task.is_chief,
     )
@@ -167,164 +92,54 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
         return finished
     print(described(shards, split))
 
-    from experiments.clips.evaluation import model_sizes
-    from experiments.clips.job import ClipJob
-    from preprocess.batches.views import CropChoice, FrameChoice
+    from experiments.clips.evaluation import (
+        describe_input,
+        epoch_batches,
+        finish_run,
+        model_sizes,
+    )
+    from experiments.training.loop import train_and_test
 
     distribution = open_distribution(arguments.distribute, task, settings)
     batches = make_batches(arguments, recipe, shards)
+    train_batches, validation_batches = epoch_batches(batches, split, distribution)
+
+    # Model
     classifier = make_classifier(
-        *(arguments, recipe, shards),
-        num_train_clips=len(split.train),
-        distribution=distribution,
+        arguments, recipe, shards, num_train_clips=len(split.train), distribution=distribution
     )
-    fields = {
-        **_settings(arguments, recipe, shards, split),
-        **model_sizes(classifier.model, arguments.cell, tensor_train=arguments.tt),
-    }
-    job = ClipJob.of(arguments, recipe, run_dir, shards, split, fields=fields, started=started)
-    history = job.train(classifier, batches)
-    if not task.is_chief:
-        return None
-    choice = FrameChoice(arguments.maxlen, start="first", exact=False)
-    every = _stride(arguments, shards) // shards.stride
-    job.keep(choice, CropChoice(shards.frame_size), every=every)
-    return job.test(history, batches)
 
-
-def checked(arguments: Arguments) -> tuple[Recipe, Task, Parts]:
-    """What the flags make, once all that can be refused has been: extraction may take hours.
-
-    Raises:
-        PreprocessError, RunError, ValueError: as `run` does.
-    """
-    require_positive(arguments, ("maxlen", "stride", "epochs", "batch_size", "lr", "jobs"))
-    require_fold(arguments.fold, NUM_FOLDS)
-    require_seed(arguments.seed)
-    require_records(arguments.record)
-    recipe = _recipe(arguments)
-    runtime.choose_threads(arguments.threads)
-    task = read_task(arguments.distribute, arguments.out)
-
-    from experiments.clips.subsets import Parts
-
-    parts = Parts(UCF11, arguments.split, arguments, recipe.validation, NUM_FOLDS)
-    check_run(
-        _run_name(arguments, parts.check()),
-        arguments,
-        {**asdict(arguments), **asdict(recipe)},
-        unknown=["shards", "stride"],
-        is_chief=task.is_chief,
-    )
-    return recipe, task, parts
-
-
-def _recipe(arguments: Arguments) -> Recipe:
-    """The recipe with the flags that override it."""
-    flags = {
-        "epochs": arguments.epochs,
-        "batch_size": arguments.batch_size,
-        "learning_rate": arguments.lr,
-    }
-    given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
-    recipe = replace(RECIPES[arguments.recipe].override(arguments.set), **given)
-    check_values(recipe)
-    return recipe
-
-
-def _stride(arguments: Arguments, shards: Shards) -> int:
-    """Every how many frames of the videos one is used.
-
-    Raises:
-        InputError: if the shards have not kept those frames.
-    """
-    stride = arguments.stride or shards.stride
-    if stride % shards.stride:
-        raise InputError(
-            f"--stride must be a multiple of {shards.stride}, for {shards.folder} holds every "
-            f"{shards.stride}. frame. Received {stride}; extract again with another stride."
-        )
-    return stride
-
-
-def make_batches(arguments: Arguments, recipe: Recipe, shards: Shards) -> ClipBatches:
-    """The clips as the recipe wants them."""
-    from preprocess.batches.augment import Augmentation
-    from preprocess.batches.pipeline import ClipBatches
-
-    return ClipBatches(
-        shards,
-        batch_size=recipe.batch_size,
-        maxlen=arguments.maxlen,
-        stride=_stride(arguments, shards) // shards.stride,
-        seed=arguments.seed,
-        augment=Augmentation(
-            recipe.shortest_share, recipe.largest_shift, recipe.contrast, recipe.brightness
+    # Test, once training has ended
+    test = partial(
+        finish_run,
+        run_dir=run_dir,
+        shards=shards,
+        batches=batches,
+        clips=split.test,
+        selection=recipe.selection,
+        seen=describe_input(
+            shards,
+            FrameChoice(arguments.maxlen, start="first", exact=False),
+            CropChoice(shards.frame_size),
+            stride=stride // shards.stride,
         ),
+        fields={
+            **result_fields(arguments, recipe, shards, split),
+            **model_sizes(classifier.model, arguments.cell, tensor_train=arguments.tt),
+        },
+        record=arguments.record,
     )
-
-
-def make_classifier(
-    arguments: Arguments,
-    recipe: Recipe,
-    shards: Shards,
-    *,
-    num_train_clips: int,
-    distribution: Distribution | None = None,
-) -> Classifier:
-    """The recipe's model and optimizer, for so many clips an epoch."""
-    from experiments.training.optimizers import build_model, build_optimizer
-    from experiments.training.step import Classifier
-
-    width, height = shards.frame_size
-    num_steps = recipe.epochs * math.ceil(num_train_clips / recipe.batch_size)
-    with scope_of(distribution):
-        model = build_model(
-            recipe,
-            (height, width, 3),
-            len(shards.class_names),
-            cell=arguments.cell,
-            tensor_train=arguments.tt,
-            policy=arguments.policy,
-            seed=arguments.seed,
-        )
-        return Classifier(
-            model,
-            build_optimizer(recipe, num_steps),
-            label_smoothing=recipe.label_smoothing,
-            distribution=distribution,
-        )
-
-
-def _model_name(arguments: Arguments) -> str:
-    return f"tt-{arguments.cell}" if arguments.tt else arguments.cell
-
-
-def _run_name(arguments: Arguments, dataset: str) -> str:
-    recipe = "-".join([arguments.recipe, *arguments.set])
-    fold = f"fold{arguments.fold}-seed{arguments.seed}"
-    model = _model_name(arguments)
-    return f"ucf11-{dataset}-{model}-{recipe}-{arguments.split}-{fold}"
-
-
-def _settings(arguments: Arguments, recipe: Recipe, shards: Shards, split: Split) -> dict[str, Any]:
-    return {
-        "experiment": "ucf11",
-        "command": typed_command(MODULE),
-        **split_fields(shards, split),
-        "split": arguments.split,
-        "fold": arguments.fold,
-        "num_folds": NUM_FOLDS,
-        "seed": arguments.seed,
-        "recipe": " ".join([arguments.recipe, *arguments.set]),
-        "model": _model_name(arguments),
-        "maxlen": arguments.maxlen,
-        "stride": _stride(arguments, shards),
-        "policy": arguments.policy,
-        "epochs": recipe.epochs,
-        "recipe_epochs": RECIPES[arguments.recipe].epochs,
-        "batch_size": recipe.batch_size,
-    }
+    return train_and_test(
+        classifier,
+        train_batches,
+        validation_batches,
+        test,
+        epochs=recipe.epochs,
+        clips_per_epoch=len(split.train) + len(split.validation),
+        run_dir=run_dir,
+        resume=arguments.resume,
+        started=started,
+    )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
-from experiments.runs.environment import describe_environment, git_commit
+from experiments.process.environment import describe_environment, git_commit
 from experiments.runs.formatting import markdown_table, text
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from common.files import is_disk_full
+from common.files import is_disk_full, write_atomically
 from experiments.classify.annotate import draw_video
 from experiments.classify.outcome import Outcome
 from experiments.classify.progress import Notes, Progress
@@ -31,7 +31,6 @@ from experiments.classify.timeline import timeline_png
 from experiments.media.videos import Video
 from experiments.models.image_models import SEED_TOP, Columns, ImageModel
 from experiments.process.runtime import Threads
-from experiments.runs.directory import write_atomically
 from preprocess.extraction.feed import FrameBlock, VideoEnded, VideoOpened, feed_frames
 from preprocess.extraction.feed_worker import Task
 from preprocess.video.decode import VideoInfo

@@ -1,40 +1,17 @@
-"""The command line of a job on clips: what it tells of its data, its outcome and its failures."""
+"""What a job on clips prints about its data and its outcome."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from experiments.process.command import run_command
-from experiments.runs.run import typed_command
 
 if TYPE_CHECKING:
     from preprocess.shards.reader import Shards
     from preprocess.sources.splits import Split
 
 
-def carry_out(run: Callable[[], dict[str, Any] | None], module: str) -> int:
-    """Run a job and tell how it ended; returns the exit code.
-
-    Args:
-        run: gives the result, and the run's directory; None where there is nothing to sum up.
-        module: whose command it is.
-    """
-
-    def told() -> int:
-        result = run()
-        if result is not None:
-            print(outcome(result))
-        return 0
-
-    return run_command(
-        told, going_on=lambda: f"Continue with: {typed_command(module, resume=True)}"
-    )
-
-
 def split_fields(shards: Shards, split: Split) -> dict[str, Any]:
-    """Fields of a result: the clips and their parts."""
+    """Fields of a result about the clips and how they are split."""
     from preprocess.sources.splits import num_with_sibling
 
     return {
@@ -48,7 +25,7 @@ def split_fields(shards: Shards, split: Split) -> dict[str, Any]:
 
 
 def described(shards: Shards, split: Split) -> str:
-    """The parts, before training."""
+    """Sentence about the subsets of a split, printed before training."""
     from experiments.runs.formatting import percent
     from preprocess.sources.splits import num_with_sibling
 
@@ -61,7 +38,7 @@ def described(shards: Shards, split: Split) -> str:
 
 
 def outcome(result: dict[str, Any]) -> str:
-    """The accuracy, with what it has to be measured against, and where the report is."""
+    """Sum up a result: its accuracy, what that is measured against, and where the report is."""
     low, high = result["accuracy_interval"].values()
     return (
         f"{result['dataset']}: test accuracy {result['accuracy']:.3f} (95 % interval {low:.3f} to "

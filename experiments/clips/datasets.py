@@ -61,7 +61,11 @@ def open_dataset(
     if videos is not None:
         shards = shards or _shards_of(videos, settings, classes)
         extract = Extract(
-            *(videos, shards, settings.size, settings.stride, settings.max_frames),
+            videos,
+            shards,
+            settings.size,
+            settings.stride,
+            settings.max_frames,
             interpolation=settings.interpolation,
             grey=settings.grey,
             classes=None if classes is None else tuple(classes),

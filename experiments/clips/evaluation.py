@@ -1,29 +1,163 @@
-"""What a trained classifier says of the test clips, and the figures of a result."""
+"""What jobs on clips share once clips and model are there: batches of a split, test, result.
+
+Each job brings its own data, model and recipe; `experiments.training.loop` trains.
+"""
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
+from experiments.clips.model import keep_model
+from experiments.clips.viewed_model import Seen
 from experiments.models.keras_files import load_keras_model
-from experiments.runs.directory import Predictions
-from experiments.runs.history import History
+from experiments.runs.directory import Predictions, write_predictions
 from experiments.runs.metrics import accuracy, top_k_accuracy, wilson_interval
-from experiments.training.step import Classifier
+from experiments.runs.records import append_record, write_result
+from experiments.runs.report import write_report
+from experiments.runs.run import RECORDS
+from experiments.training.distribution import Distribution
+from experiments.training.history import History
+from experiments.training.loop import Classifier
+from preprocess.batches.background import Stream
+from preprocess.batches.replicas import ALL, Share
+from preprocess.batches.views import CropChoice, FrameChoice, Inputs
 from preprocess.shards.reader import Shards
+from preprocess.shards.settings import FrameSettings
+from preprocess.sources.splits import Split
 
-if TYPE_CHECKING:
-    import keras
 
-    from experiments.clips.job import Batches
+class Batches(Protocol):
+    """Source of batches: the clips as a model sees them."""
+
+    def shuffled(self, clips: ArrayLike, epoch: int, share: Share = ALL) -> Stream:
+        """Batches of an epoch of training."""
+
+    def by_length(self, clips: ArrayLike, share: Share = ALL) -> tuple[np.ndarray, Stream]:
+        """Batches for evaluation, and the position of the clip that each of their rows shows."""
+
+
+def epoch_batches(
+    batches: Batches,
+    split: Split,
+    distribution: Distribution | None,
+    clips: Callable[[int], ArrayLike] | None = None,
+) -> tuple[Callable[[int], Iterable[Any]], Callable[[], Iterable[Any]]]:
+    """Batches of each epoch's training and of its validation, as `train_and_test` takes them.
+
+    Args:
+        batches: source of batches.
+        split: which clips are trained on, and which validate.
+        distribution: replicas among which each batch is dealt out; None for this process alone.
+        clips: positions of the clips of an epoch (from 0); None for all training clips.
+    """
+
+    def train_batches(epoch: int) -> Iterable[Any]:
+        chosen = clips(epoch) if clips else split.train
+        if distribution is None:
+            return batches.shuffled(chosen, epoch)
+        return distribution.dealt(lambda share: batches.shuffled(chosen, epoch, share))
+
+    def validation_batches() -> Iterable[Any]:
+        share = distribution.process_share if distribution else ALL
+        return batches.by_length(split.validation, share)[1]
+
+    return train_batches, validation_batches
+
+
+def finish_run(
+    history: History,
+    *,
+    run_dir: Path,
+    shards: Shards,
+    batches: Batches,
+    clips: np.ndarray,
+    selection: str,
+    seen: Seen,
+    fields: dict[str, Any],
+    record: bool,
+    whole: Callable[[keras.Model], keras.Model] | None = None,
+) -> dict[str, Any]:
+    """Keep the chosen weights as a model of frames, test the best and the last, and report.
+
+    Args:
+        history: epochs of the training.
+        run_dir: takes the model, the predictions, the result and the report.
+        shards: all clips.
+        batches: views of the clips to test with.
+        clips: positions of the test clips.
+        selection: which weights are chosen: "last", or "best" on the validation clips.
+        seen: what the model saw of videos.
+        fields: fields of the result that are known before training.
+        record: append the result to the recorded ones.
+        whole: builds the model from frames to classes of the trained one; None if it is that.
+
+    Returns:
+        What result.json holds, and the run's directory.
+    """
+    # The model is kept first: a run with a result counts as finished, and is never resumed.
+    chosen = load_classifier(run_dir / f"{selection}.keras").model
+    keep_model(run_dir, whole(chosen) if whole else chosen, seen)
+    begun = time.perf_counter()
+    predictions = {
+        name: predict_clips(load_classifier(run_dir / f"{name}.keras"), shards, batches, clips)
+        for name in ("best", "last")
+    }
+    write_predictions(run_dir / "predictions.csv", predictions[selection])
+    result = {
+        **fields,
+        **scores(history, predictions, selection=selection),
+        "wall_seconds": history.elapsed_seconds + time.perf_counter() - begun,
+    }
+    result = write_result(run_dir, result)
+    write_report(run_dir, shards)
+    if record:
+        append_record(result, RECORDS)
+    return result | {"run_dir": run_dir}
+
+
+def describe_input(
+    shards: Shards,
+    choice: FrameChoice,
+    crops: CropChoice,
+    *,
+    inputs: Inputs = "frames",
+    stride: int = 1,
+) -> Seen:
+    """Describe what a model trained on shards sees of a video.
+
+    Args:
+        shards: the clips.
+        choice: which frames it sees.
+        crops: which part of them.
+        inputs: the frames, or their foreground.
+        stride: of the stored frames, every how many it sees.
+    """
+    settings = shards.settings
+    assert isinstance(settings, FrameSettings)
+    max_frames = settings.max_frames and math.ceil(settings.max_frames / stride)
+    return Seen(
+        tuple(shards.class_names),
+        replace(settings, stride=settings.stride * stride, max_frames=max_frames),
+        choice,
+        crops,
+        usual_frames=int(np.median(-(-shards.num_frames // stride))),
+        inputs=inputs,
+    )
 
 
 def predict_clips(
     classifier: Classifier, shards: Shards, batches: Batches, clips: np.ndarray
 ) -> Predictions:
-    """Predictions for some clips, in the order of the shards.
+    """Predict some clips, in the order of the shards.
 
     Where a clip is seen several times, its probabilities are the mean of those of its views.
     """
@@ -43,12 +177,12 @@ def predict_clips(
 
 
 def load_classifier(path: Path) -> Classifier:
-    """A saved model, to predict with."""
+    """Load a saved model to predict with."""
     return Classifier(load_keras_model(path))
 
 
 def model_sizes(model: keras.Model, layer_name: str, *, tensor_train: bool) -> dict[str, Any]:
-    """Fields of a result: parameters of the model, and what the tensor train saves of its layer."""
+    """Fields of a result about a model's parameters, and what the tensor train saves of them."""
     sizes: dict[str, Any] = {"params": model.count_params()}
     if tensor_train:
         layer = model.get_layer(layer_name).rnn
@@ -60,7 +194,7 @@ def model_sizes(model: keras.Model, layer_name: str, *, tensor_train: bool) -> d
 def scores(
     history: History, predictions: dict[str, Predictions], *, selection: str
 ) -> dict[str, Any]:
-    """Fields of a result: the accuracies of the chosen model, and those of the best and the last.
+    """Fields of a result about accuracy: of the chosen model, of the best and of the last.
 
     Args:
         history: of the training.

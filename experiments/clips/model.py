@@ -13,9 +13,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from common.files import replacing, write_atomically
 from experiments.clips.viewed_model import Seen, ViewedModel
 from experiments.models.keras_files import load_keras_model
-from experiments.runs.directory import replacing, write_atomically
 from experiments.runs.run import MODEL, MODEL_SETTINGS, ClipModelError, require_model
 from preprocess.batches.views import Views
 from preprocess.errors import PreprocessError

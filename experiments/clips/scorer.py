@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import InputError
+from common.files import write_atomically
 from experiments.clips.pictures import Box, PictureSettings
 from experiments.models.keras_files import KerasFileError, load_keras_model
-from experiments.runs.directory import write_atomically
 from preprocess.errors import PreprocessError
 
 if TYPE_CHECKING:

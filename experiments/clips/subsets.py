@@ -128,7 +128,7 @@ def _tell_of_other_frames(shards: Shards, wanted: FrameSettings) -> None:
 
 
 @dataclass(frozen=True)
-class Parts:
+class Subsets:
     """How the clips of a job are split.
 
     Args:

@@ -70,7 +70,7 @@ class Arguments(ClipArguments):
 
     @property
     def frozen(self) -> Literal["none", "head"] | int:
-        """See `experiments.training.finetuning.freezing`."""
+        """See `experiments.training.finetuning`."""
         if self.freeze in ("none", "head"):
             return self.freeze  # type: ignore[return-value]
         if self.freeze.isdecimal():

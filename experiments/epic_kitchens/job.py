@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import time
-from dataclasses import asdict
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from common.errors import InputError
+from common.files import write_atomically
 from experiments.clips.command import described, split_fields
 from experiments.epic_kitchens.arguments import DATASET, Arguments
 from experiments.epic_kitchens.recipes import Recipe
 from experiments.process import runtime
-from experiments.runs.run import begin_run, check_run, typed_command
+from experiments.process.command import typed_command
+from experiments.runs.metrics import mean_and_spread
+from experiments.runs.run import CONFIG, begin_run, check_run
 
 if TYPE_CHECKING:
-    from experiments.clips.subsets import Parts
-    from experiments.training.step import Classifier
+    from experiments.clips.subsets import Subsets
+    from experiments.training.loop import Classifier
     from preprocess.batches.view_batches import ViewBatches
     from preprocess.shards.reader import Shards
     from preprocess.sources.splits import Split
@@ -25,8 +33,16 @@ if TYPE_CHECKING:
 MODULE = "experiments.epic_kitchens"
 
 
+def train(arguments: Arguments) -> dict[str, Any] | None:
+    """Run the experiment once, or with `--folds` on each fold in turn; as `run` otherwise."""
+    if arguments.folds is None:
+        return run(arguments)
+    _train_folds(arguments)
+    return None
+
+
 def run(arguments: Arguments) -> dict[str, Any] | None:
-    """The whole experiment.
+    """Run the whole experiment: data, model, training, test.
 
     Returns:
         What result.json holds, and the run's directory; None where learning rates were tried.
@@ -36,13 +52,13 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
             or a flag are not what they should be; the message says what to do.
     """
     started = time.perf_counter()
-    recipe, parts = checked(arguments)
+    recipe, subsets = check(arguments)
 
     from experiments.clips.subsets import open_clips, with_frame_size
 
     recipe = with_frame_size(DATASET, arguments, recipe)
     shards = open_clips(DATASET, arguments, recipe)
-    strategy, split = parts.strategy, parts.split(shards)
+    strategy, split = subsets.strategy, subsets.split(shards)
     resolved = {"shards": shards.folder, "maxlen": recipe.num_frames, "split": strategy}
     settings = {**asdict(arguments), **asdict(recipe), **resolved}
     name = _run_name(arguments, shards.dataset, strategy)
@@ -51,32 +67,96 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
         return finished
     print(described(shards, split))
 
-    from experiments.clips.job import ClipJob
+    from experiments.clips.evaluation import describe_input, epoch_batches, finish_run
     from experiments.epic_kitchens.models import build_classifier
-    from experiments.training.schedules import next_rate, stop
+    from experiments.training.history import next_rate, stop
+    from experiments.training.loop import train_and_test
 
+    # Model
     classifier = build_classifier(
         arguments, recipe, len(shards.class_names), num_train_clips=len(split.train)
     )
     batches = make_batches(arguments, recipe, shards)
-    clips = _Clips(shards, split, recipe, arguments.seed)
-    if arguments.find_rate:
-        _find_rate(classifier, batches, clips, run_dir)
-        return None
-    fields = {
-        **_settings(arguments, recipe, shards, split, strategy),
-        "params": classifier.model.count_params(),
-    }
-    job = ClipJob.of(arguments, recipe, run_dir, shards, split, fields=fields, started=started)
-    history = job.train(
-        classifier, batches, clips=clips, stop=stop(recipe), next_rate=next_rate(recipe)
+    train_batches, validation_batches = epoch_batches(
+        batches, split, None, _epoch_clips(shards, split, recipe, arguments.seed)
     )
-    job.keep(recipe.choice(), recipe.crops, inputs=recipe.inputs)
-    return job.test(history, batches.with_views(recipe.places))
+    if arguments.find_rate:
+        _find_rate(classifier, train_batches, run_dir)
+        return None
+
+    # Test, once training has ended
+    test = partial(
+        finish_run,
+        run_dir=run_dir,
+        shards=shards,
+        batches=batches.with_views(recipe.places),
+        clips=split.test,
+        selection=recipe.selection,
+        seen=describe_input(shards, recipe.choice(), recipe.crops, inputs=recipe.inputs),
+        fields={
+            **_result_fields(arguments, recipe, shards, split, strategy),
+            "params": classifier.model.count_params(),
+        },
+        record=arguments.record,
+    )
+    return train_and_test(
+        classifier,
+        train_batches,
+        validation_batches,
+        test,
+        epochs=recipe.epochs,
+        clips_per_epoch=len(split.train) + len(split.validation),
+        run_dir=run_dir,
+        resume=arguments.resume,
+        started=started,
+        stop=stop(recipe),
+        next_rate=next_rate(recipe),
+    )
 
 
-def checked(arguments: Arguments) -> tuple[Recipe, Parts]:
-    """What the flags make, once all that can be refused has been: extraction may take hours.
+def _train_folds(arguments: Arguments) -> None:
+    """Train and test on each fold in turn, and print what they gave with mean and spread.
+
+    The figures go to folds.json beside the folds' directories.
+    """
+
+    arguments.check()
+    if arguments.fold:
+        raise InputError(f"--folds tests every fold. Leave out --fold {arguments.fold}.")
+    num_folds = arguments.num_folds
+    name = f"epic_kitchens-{arguments.recipe}-{num_folds}folds-seed{arguments.seed}"
+    out = arguments.out or Path("runs") / name
+    folds = [replace(arguments, fold=fold, out=out / f"fold-{fold}") for fold in range(num_folds)]
+    for each in folds:  # the last one may be what cannot be, after hours on the others
+        can_resume = (out / f"fold-{each.fold}" / CONFIG).exists()
+        check(replace(each, resume=each.resume and can_resume))
+    results = []
+    for number, each in enumerate(folds, 1):
+        print(f"\nfold {number} of {num_folds}")
+        result = run(each)
+        assert result is not None
+        results.append(result)
+        _forget_models()
+    values = {
+        name: [result[name] for result in results] for name in ("validation_accuracy", "accuracy")
+    }
+    write_atomically(out / "folds.json", (json.dumps(values, indent=1) + "\n").encode())
+    print(f"\n{num_folds} folds in {out}:")
+    for name, of_folds in values.items():
+        spread = mean_and_spread(of_folds)
+        listed = ", ".join(f"{value:.3f}" for value in of_folds)
+        print(f"{name.replace('_', ' ')}: {spread.mean:.3f} ± {spread.deviation:.3f} ({listed})")
+
+
+def _forget_models() -> None:
+    """Free the names and the memory of this fold's layers for the next fold."""
+    import keras
+
+    keras.backend.clear_session()
+
+
+def check(arguments: Arguments) -> tuple[Recipe, Subsets]:
+    """Check the flags, and return what they stand for; extraction may take hours afterwards.
 
     Raises:
         PreprocessError, RunError, WeightsError, ValueError: as `run` does.
@@ -86,21 +166,21 @@ def checked(arguments: Arguments) -> tuple[Recipe, Parts]:
     runtime.choose_threads(arguments.threads)
     arguments.check_weights(recipe)
 
-    from experiments.clips.subsets import Parts
+    from experiments.clips.subsets import Subsets
 
     strategy = arguments.split or _usual_split(arguments)
-    parts = Parts(DATASET, strategy, arguments, recipe.validation, arguments.num_folds)
+    subsets = Subsets(DATASET, strategy, arguments, recipe.validation, arguments.num_folds)
     check_run(
-        _run_name(arguments, parts.check(), strategy),
+        _run_name(arguments, subsets.check(), strategy),
         arguments,
         {**asdict(arguments), **asdict(recipe), "split": strategy},
         unknown=["shards", *(["frame_size"] if recipe.frame_size is None else [])],
     )
-    return recipe, parts
+    return recipe, subsets
 
 
 def make_batches(arguments: Arguments, recipe: Recipe, shards: Shards) -> ViewBatches:
-    """The clips as the recipe wants them."""
+    """Batches of clips, cut and changed as the recipe says."""
     from preprocess.batches.rand_augment import RandAugment
     from preprocess.batches.view_batches import PixelViews, ViewBatches
 
@@ -115,27 +195,26 @@ def make_batches(arguments: Arguments, recipe: Recipe, shards: Shards) -> ViewBa
     )
 
 
-class _Clips:
-    """The training clips of each epoch."""
+def _epoch_clips(
+    shards: Shards, split: Split, recipe: Recipe, seed: int
+) -> Callable[[int], NDArray[np.int64]] | None:
+    """Balanced training clips of each epoch; None where the recipe takes all alike."""
+    from experiments.training.finetuning import balanced
 
-    def __init__(self, shards: Shards, split: Split, recipe: Recipe, seed: int) -> None:
-        self._labels, self._train = shards.labels, split.train
-        self._is_balanced, self._seed = recipe.balanced, seed
-
-    def __call__(self, epoch: int) -> np.ndarray:
-        from experiments.training.finetuning.balance import balanced
-
-        if not self._is_balanced:
-            return self._train
-        return balanced(self._labels, self._train, np.random.default_rng([self._seed, epoch, 1]))
+    if not recipe.balanced:
+        return None
+    return lambda epoch: balanced(
+        shards.labels, split.train, np.random.default_rng([seed, epoch, 1])
+    )
 
 
-def _find_rate(classifier: Classifier, batches: ViewBatches, clips: _Clips, run_dir: Path) -> None:
-    from experiments.runs.directory import write_atomically
-    from experiments.training.finetuning.rate_finder import find_rate
-    from experiments.training.finetuning.rate_plot import rate_finder_png
+def _find_rate(
+    classifier: Classifier, train_batches: Callable[[int], Iterable[Any]], run_dir: Path
+) -> None:
+    """Try rising learning rates, print the best, and draw them."""
+    from experiments.training.rate_finder import find_rate, rate_finder_png
 
-    curve = find_rate(classifier, lambda epoch: batches.shuffled(clips(epoch), epoch))
+    curve = find_rate(classifier, train_batches)
     write_atomically(run_dir / "rate_finder.png", rate_finder_png(curve))
     print(f"{curve}\nPicture: {run_dir / 'rate_finder.png'}")
 
@@ -163,7 +242,7 @@ def _model_name(arguments: Arguments) -> str:
     return f"timesformer-{arguments.size_name}-{arguments.attention}"
 
 
-def _settings(
+def _result_fields(
     arguments: Arguments, recipe: Recipe, shards: Shards, split: Split, strategy: str
 ) -> dict[str, Any]:
     return {

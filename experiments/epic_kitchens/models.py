@@ -9,11 +9,9 @@ import keras
 
 from experiments.epic_kitchens.arguments import Arguments
 from experiments.epic_kitchens.recipes import SIZES, Recipe
-from experiments.training.finetuning.freezing import freeze
-from experiments.training.finetuning.layer_decay import ScaledAdamW, rate_multipliers
-from experiments.training.finetuning.mixup import Mixup
+from experiments.training.finetuning import Mixup, ScaledAdamW, freeze, rate_multipliers
+from experiments.training.loop import Classifier
 from experiments.training.optimizers import cosine_schedule
-from experiments.training.step import Classifier
 from ttrnn.models.conv3d import EqualClips
 from ttrnn.models.timesformer import build_timesformer
 from weights.timesformer import load_timesformer

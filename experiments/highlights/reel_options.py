@@ -148,9 +148,9 @@ class ReelOptions(SelectionOptions):
             chunks: the recording.
             scores: times (N,), in seconds of the recording, and probabilities (N,).
         """
+        from common.files import write_atomically
         from experiments.highlights.cut_lists.cut_lists import csv_text
         from experiments.media.recording import recording_duration
-        from experiments.runs.directory import write_atomically
 
         selection = self._select(*scores, chunks, recording_duration(chunks))
         for note in selection.notes:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
-from experiments.runs.directory import write_atomically
-from experiments.runs.environment import describe_environment
+from common.files import write_atomically
+from experiments.process.environment import describe_environment
 from preprocess.system.machine import Machine
 
 _VERSIONS = ("tensorflow", "keras", "numpy", "opencv", "av")

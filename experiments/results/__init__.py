@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.command_line import parse_arguments
+from common.files import write_atomically
 from experiments.process.command import run_command
-from experiments.runs.directory import write_atomically
 from experiments.runs.records import read_records
 
 

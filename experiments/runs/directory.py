@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from common.files import write_atomically
 from experiments.runs.files import RunFileError, read_object, read_table
 
 _FIXED_COLUMNS = {  # and their types in Arrow's words
@@ -32,7 +31,6 @@ _FIXED_COLUMNS = {  # and their types in Arrow's words
 _PROBABILITY = "p_"
 CLIP_MODEL = "model.json"
 """Beside a trained model: what it is made of. A run that has it is finished."""
-_PARTIAL = ".partial-"  # then the writing process's number, and the name it is to have
 _RUN_FILES = ("config.json", "metrics.csv", "predictions.csv", "result.json")
 
 History = dict[str, npt.NDArray[np.float64]]  # column of metrics.csv -> (epochs,)
@@ -167,56 +165,6 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     writer.writerows(zip(*(map(_csv_cell, column) for column in columns.values()), strict=True))
     write_atomically(path, text.getvalue().encode())
     write_atomically(path.with_suffix(".parquet"), _parquet(columns))
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside `path` and rename, so that a reader never meets half a file.
-
-    Raises:
-        OSError: if the disk does not take it; it names `path`.
-    """
-    with replacing(path) as partial:
-        partial.write_bytes(content)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path`, whose name it takes when the block ends well.
-
-    It ends like `path`, for those who write by suffix.
-
-    Raises:
-        OSError: if the disk does not take it; it names `path`. There is then no file, or the one
-            of before.
-    """
-    partial = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
-    try:
-        yield partial
-        partial.replace(path)
-    except OSError as error:
-        if error.errno is None:
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def remove_partials(folder: Path) -> None:
-    """Remove what processes that were killed have left half written in a folder."""
-    for path in folder.glob(f"{_PARTIAL}*-*"):
-        process = path.name.removeprefix(_PARTIAL).partition("-")[0]
-        if process.isdecimal() and not _is_alive(int(process)):
-            path.unlink(missing_ok=True)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another person's
-        return True
-    return True
 
 
 def _columns(predictions: Predictions) -> dict[str, Sequence[Any] | npt.NDArray[Any]]:

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
-from experiments.runs.directory import write_atomically
-from experiments.runs.environment import describe_environment, git_commit, peak_rss_bytes
+from common.files import write_atomically
+from experiments.process.environment import describe_environment, git_commit, peak_rss_bytes
 
 FIELDS: dict[str, tuple[str, ...]] = dict.fromkeys(  # field of result.json -> its parts in the CSV
     (

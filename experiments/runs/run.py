@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -13,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
+from common.files import remove_partials, write_atomically
 from experiments.process import runtime
 from experiments.process.runtime import Threads
-from experiments.runs.directory import CLIP_MODEL, remove_partials, write_atomically
+from experiments.runs.directory import CLIP_MODEL
 from experiments.runs.records import read_records
 from experiments.runs.report import PAGE, rebuild_report
 from preprocess.errors import PreprocessError
@@ -132,13 +132,6 @@ def require_place(path: Path, *, flag: str = "--out") -> None:
         raise RunError(f"{flag} must be a directory. Received {path}, but {there} is a file.")
     if not os.access(there, os.W_OK | os.X_OK):
         raise RunError(f"{there} may not be written to. Choose another {flag} than {path}.")
-
-
-def typed_command(module: str, *, resume: bool = False) -> str:
-    """What was typed; or, to resume it, with the flag if that is not there."""
-    words = sys.argv[1:]
-    added = ["--resume"] if resume and "--resume" not in words else []
-    return shlex.join(["python", "-m", module, *words, *added])
 
 
 def choose_run_dir(name: str, *, out: Path | None, resume: bool) -> Path:

@@ -21,6 +21,8 @@ from typing import Any
 from tqdm import tqdm
 
 from common.errors import InputError, UserError
+from common.files import write_atomically
+from experiments.process import environment
 from experiments.process.recommendations import (
     Recommendation,
     find_recommendation,
@@ -28,8 +30,6 @@ from experiments.process.recommendations import (
     recommendations_path,
 )
 from experiments.process.runtime import choose_threads
-from experiments.runs import environment
-from experiments.runs.directory import write_atomically
 from experiments.runs.run import require_place
 from experiments.threads import Arguments, report
 from experiments.threads.search import Comparison, MeasureError, Outcome, Point, compare, search

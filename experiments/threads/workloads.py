@@ -23,12 +23,11 @@ from typing import Any, Literal
 import numpy as np
 
 from common.errors import UserError
+from common.files import write_atomically
 from experiments.media.videos import Video, find_videos
 from experiments.models.image_models import inference_dtype
-from experiments.process import runtime
+from experiments.process import environment, runtime
 from experiments.process.runtime import Threads
-from experiments.runs import environment
-from experiments.runs.directory import write_atomically
 
 WorkloadName = Literal["tt-train", "alexnet", "resnet", "extract", "classify"]
 BATCH_SIZES = {"tt-train": 16, "alexnet": 64, "resnet": 32, "classify": 64}
@@ -113,9 +112,9 @@ def frames_per_second(task: Task) -> float:
 
 def _train(task: Task) -> Iterator[int]:
     """Training steps of the UCF11 job, reading its shards; frames of clips, padding not counted."""
+    from experiments.training.loop import Classifier
     from experiments.training.optimizers import build_model, build_optimizer
     from experiments.training.recipes import RECIPES
-    from experiments.training.step import Classifier
     from preprocess.batches.augment import Augmentation
     from preprocess.batches.pipeline import ClipBatches
     from preprocess.shards.reader import open_shards

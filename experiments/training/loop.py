@@ -1,4 +1,4 @@
-"""The training loop: epochs, metrics, resuming, progress.
+"""The training loop and its step: epochs, batches, gradients, metrics, resuming, progress.
 
 A run that is killed and resumed ends with the same numbers as one that was not: every epoch's
 batches follow from (seed, epoch) alone, and the checkpoint holds all the rest.
@@ -6,35 +6,38 @@ batches follow from (seed, epoch) alone, and the checkpoint holds all the rest.
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+import keras
 import numpy as np
+import tensorflow as tf
 from tqdm import tqdm
 
-from experiments.runs.history import Epoch, History
 from experiments.runs.metrics import argmax_accuracy
-from experiments.training.checkpoints import Keeper, restore
-from experiments.training.step import Classifier
+from experiments.training.checkpoints import CheckpointWriter, restore
+from experiments.training.history import Epoch, History, NextRate, Stop
+
+if TYPE_CHECKING:
+    from experiments.training.distribution import Distribution
+    from experiments.training.finetuning import Mixup
 
 Score = Callable[[np.ndarray, np.ndarray], float]
-"""Of probabilities (N, classes) and labels (N,); the higher, the better."""
-
-Stop = Callable[[History], bool]
-"""Whether training ends after the epochs so far."""
-NextRate = Callable[[History], float]
-"""The learning rate of the next epoch."""
+"""Score of probabilities (N, classes) and labels (N,); the higher, the better."""
+Result = TypeVar("Result")
 
 
-def train(
+def train_and_test(
     classifier: Classifier,
     train_batches: Callable[[int], Iterable[Any]],
     validation_batches: Callable[[], Iterable[Any]],
+    test: Callable[[History], Result],
     *,
     epochs: int,
     clips_per_epoch: int,
@@ -46,37 +49,40 @@ def train(
     unit: str = "clip",
     stop: Stop | None = None,
     next_rate: NextRate | None = None,
-) -> History:
-    """Train, keeping the best and the last model and a checkpoint to resume from.
+) -> Result | None:
+    """Train epoch by epoch, keeping the best and the last model, then test.
 
     Args:
-        classifier: what is trained; if distributed, only the chief writes anything.
+        classifier: model and optimizer; if distributed, only the chief writes anything.
         train_batches: batches of epoch e (from 0), the same each time it is asked.
         validation_batches: batches to evaluate on after each epoch.
+        test: called with all epochs once training has ended; gives the result of the run.
         epochs: how many in all, those before a resumption included.
         clips_per_epoch: training and validation clips together, for the progress bar.
         run_dir: takes metrics.csv, best.keras, last.keras and, until the end, checkpoint.npz.
         resume: continue from the checkpoint, if there is one.
         started: `time.perf_counter()` when this part of the run began; None for now.
-        score: what the best epoch is chosen by, of the validation part.
-        score_name: in words; shown beside the accuracy where it is another.
+        score: of the validation clips; the best epoch is the one with the highest.
+        score_name: name of the score; shown beside the accuracy where it is another.
         unit: what a batch is counted in, for the progress bar.
-        stop: asked after each epoch; None for never.
-        next_rate: of the epochs so far; None leaves the rate to the optimizer's schedule.
+        stop: whether training ends, asked after each epoch; None for never.
+        next_rate: learning rate of the next epoch; None leaves it to the optimizer's schedule.
 
     Returns:
-        All epochs.
+        What `test` returns; None in a worker that is not the chief.
 
     Raises:
         RunError: if the checkpoint is damaged, or another worker is gone, or would go on from
             another epoch.
     """
-    history = restore(classifier, run_dir) if resume else History()
-    distribution = classifier.distribution
+    distribution, optimizer = classifier.distribution, classifier.optimizer
+    assert optimizer is not None
+    history = restore(classifier.variables, run_dir) if resume else History()
     if distribution is not None:
         distribution.require_same(f"{len(history.epochs)} epochs", "checkpoint to go on from")
+    is_chief = distribution is None or distribution.is_chief
     began = (time.perf_counter() if started is None else started) - history.elapsed_seconds
-    keeper = Keeper(classifier, run_dir) if distribution is None or distribution.is_chief else None
+    writer = CheckpointWriter(classifier.model, classifier.variables, run_dir)
     with tqdm(
         total=epochs * clips_per_epoch,
         initial=len(history.epochs) * clips_per_epoch,
@@ -92,50 +98,79 @@ def train(
             if next_rate and history.epochs:
                 classifier.set_learning_rate(next_rate(history))
             with distribution.failures_told() if distribution else nullcontext():
-                row = _train_epoch(
-                    *(classifier, train_batches(epoch), validation_batches(), epoch, score, bar)
-                )
-            history.epochs.append(replace(row, elapsed_seconds=time.perf_counter() - began))
-            if keeper is not None:
-                keeper.keep(history, is_last=epoch == epochs - 1 or bool(stop and stop(history)))
+                batches = train_batches(epoch)
+                totals = _Totals(time.perf_counter())
+                for batch in totals.timed(batches):
+                    step = classifier.train_parts(batch if distribution else (batch,))
+                    totals.add(step)
+                    bar.update(step.num_clips)
+                    bar.set_postfix_str(f"epoch {epoch + 1}, loss {totals.loss:.3f}", refresh=False)
+                totals.seconds = time.perf_counter() - totals.started
+                probabilities, labels = _validate(classifier, validation_batches(), bar)
+            true = probabilities[np.arange(len(labels)), labels]
+            row = Epoch(
+                epoch=epoch + 1,
+                learning_rate=float(optimizer.learning_rate),
+                train_loss=totals.loss,
+                train_accuracy=totals.num_correct / totals.num_clips,
+                validation_loss=float(-np.log(np.maximum(true, 1e-7)).mean()),
+                validation_accuracy=argmax_accuracy(probabilities, labels),
+                validation_score=score(probabilities, labels),
+                seconds=totals.seconds,
+                frames_per_second=totals.num_frames / totals.seconds,
+                data_wait_share=totals.wait_seconds / totals.seconds,
+                elapsed_seconds=time.perf_counter() - began,
+            )
+            history.epochs.append(row)
+            if is_chief:
+                is_last = epoch == epochs - 1 or bool(stop and stop(history))
+                writer.write(history, is_last=is_last)
                 tqdm.write(_line(row, epochs, score_name))
-    return history
+    return test(history) if is_chief else None
 
 
-def _train_epoch(classifier, batches, validation, epoch: int, score: Score, bar: tqdm) -> Epoch:
-    started = time.perf_counter()
-    loss_sum, num_correct, num_clips, num_frames, waited = 0.0, 0, 0, 0, 0.0
-    asked = started
-    for batch in batches:
-        waited += time.perf_counter() - asked
-        step = classifier.train_parts(batch if classifier.distribution else (batch,))
-        num_clips += step.num_clips
-        loss_sum += step.loss * step.num_clips
-        num_correct += step.num_correct
-        num_frames += step.num_frames
-        bar.update(step.num_clips)
-        bar.set_postfix_str(f"epoch {epoch + 1}, loss {loss_sum / num_clips:.3f}", refresh=False)
-        asked = time.perf_counter()
-    seconds = time.perf_counter() - started
-    probabilities, labels = _validated(classifier, validation, bar)
-    true = probabilities[np.arange(len(labels)), labels]
-    return Epoch(
-        epoch=epoch + 1,
-        learning_rate=float(classifier.optimizer.learning_rate),
-        train_loss=loss_sum / num_clips,
-        train_accuracy=num_correct / num_clips,
-        validation_loss=float(-np.log(np.maximum(true, 1e-7)).mean()),
-        validation_accuracy=argmax_accuracy(probabilities, labels),
-        validation_score=score(probabilities, labels),
-        seconds=seconds,
-        frames_per_second=num_frames / seconds,
-        data_wait_share=waited / seconds,
-        elapsed_seconds=0.0,
-    )
+@dataclass
+class _Totals:
+    """Sums over the steps of one epoch.
+
+    Args:
+        started: `time.perf_counter()` when the epoch began.
+    """
+
+    started: float
+    loss_sum: float = 0.0
+    num_correct: int = 0
+    num_clips: int = 0
+    num_frames: int = 0
+    wait_seconds: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def loss(self) -> float:
+        """Mean loss of the clips so far."""
+        return self.loss_sum / self.num_clips
+
+    def timed(self, batches: Iterable[Any]) -> Iterable[Any]:
+        """Pass batches on, counting the time in which the next one is awaited."""
+        # Making the iterator counts too: it is what waits for the first batch.
+        asked = self.started
+        for batch in batches:
+            self.wait_seconds += time.perf_counter() - asked
+            yield batch
+            asked = time.perf_counter()
+
+    def add(self, step: Step) -> None:
+        """Add one step."""
+        self.num_clips += step.num_clips
+        self.loss_sum += step.loss * step.num_clips
+        self.num_correct += step.num_correct
+        self.num_frames += step.num_frames
 
 
-def _validated(classifier: Classifier, batches: Iterable[Any], bar: tqdm):
-    """Probabilities and labels of all validation clips, those of other processes included."""
+def _validate(
+    classifier: Classifier, batches: Iterable[Any], bar: tqdm
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return probabilities and labels of all validation clips, those of other processes too."""
     if classifier.distribution is None:
         return classifier.predict(batches, on_batch=bar.update)
     probabilities, labels = classifier.predict(batches)
@@ -155,3 +190,178 @@ def _line(row: Epoch, epochs: int, score_name: str) -> str:
         f"{score}  {row.seconds:.1f} s  {row.frames_per_second:,.0f} frames/s  "
         f"{row.data_wait_share:.0%} waiting for data"
     )
+
+
+class Step(NamedTuple):
+    """Figures of one training step, over all replicas."""
+
+    loss: float
+    """Mean loss of the clips."""
+    num_correct: int
+    num_clips: int
+    num_frames: int
+    """Frames trained on, padding not counted; an image is one."""
+
+
+class Classifier:
+    """Model with its optimizer: one training step and one inference step, both compiled once.
+
+    Args:
+        model: clips, or {"frames", "num_frames"} where they vary in length, to probabilities.
+        optimizer: a Keras optimizer; None for a model that only predicts.
+        label_smoothing: share of the target spread over all classes, in training only.
+        coupled_weight_decay: times each weight, added to its gradient, as torch's optimizers do;
+            Keras's own `weight_decay` is apart from the gradient.
+        mixup: of the clips of a batch and their targets, in training only.
+        distribution: the replicas of the model, made in their scope; None for this process alone.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        optimizer: keras.Optimizer | None = None,
+        *,
+        label_smoothing: float = 0.0,
+        coupled_weight_decay: float = 0.0,
+        mixup: Mixup | None = None,
+        distribution: Distribution | None = None,
+    ) -> None:
+        self.model = model if distribution is None else distribution.prepare(model)
+        self.distribution = distribution
+        self._strategy = distribution.strategy if distribution else tf.distribute.get_strategy()
+        self.optimizer = optimizer
+        if optimizer is not None:
+            optimizer.build(model.trainable_variables)
+        self._num_classes = model.output_shape[-1]
+        self._smoothing = label_smoothing
+        self._decay = coupled_weight_decay
+        self._mixup = mixup
+        self._train: Callable | None = None
+        self._predict: Callable | None = None
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """Everything that training changes: weights, generator states, optimizer state."""
+        others = [part.variables for part in (self.optimizer, self._mixup) if part is not None]
+        return [*self.model.variables, *itertools.chain(*others)]
+
+    def set_learning_rate(self, rate: float) -> None:
+        """Set the learning rate from the next step on; the optimizer must have no schedule."""
+        assert self.optimizer is not None
+        self.optimizer.learning_rate = rate
+
+    def train_batch(self, inputs, labels) -> tuple[float, int]:
+        """Train on one batch, in this process alone.
+
+        Returns the mean loss and the number of clips classified right. Of a mixed clip the class of
+        its larger share is the right one.
+
+        Raises:
+            InputError: with mixup, if the clips are not equally long.
+        """
+        step = self.train_parts(((inputs, labels),))
+        return step.loss, step.num_correct
+
+    def train_parts(self, parts: tuple[tuple[Any, tf.Tensor], ...]) -> Step:
+        """Train on the parts of one batch, one for each replica of this process.
+
+        Clips with a negative label do not count.
+
+        Raises:
+            InputError: with mixup, if the clips are not equally long.
+        """
+        if self._mixup is not None:
+            for inputs, _ in parts:
+                self._mixup.check(inputs)
+        if self._train is None:
+            spec = tf.nest.map_structure(_any_batch, parts)
+            self._train = tf.function(self._train_step, input_signature=[spec])
+        loss, correct, clips, frames = self._train(parts).numpy().tolist()
+        return Step(loss, round(correct), round(clips), round(frames))
+
+    def predict(self, batches: Iterable[Any], *, on_batch: Callable = lambda clips: None):
+        """Return probabilities (N, classes) and labels (N,), in the order of the batches.
+
+        Only the batches of this process count.
+        """
+        probabilities, labels = [], []
+        for inputs, batch_labels in batches:
+            if self._predict is None:
+                spec = tf.nest.map_structure(_any_batch, (inputs,))
+                self._predict = tf.function(
+                    lambda x: self.model(x, training=False), input_signature=spec
+                )
+            probabilities.append(self._predict(inputs).numpy())
+            labels.append(batch_labels.numpy())
+            on_batch(len(batch_labels))
+        return np.concatenate(probabilities), np.concatenate(labels)
+
+    def _train_step(self, parts):
+        """Sum the gradients of all replicas, and update the weights with the sum."""
+        strategy = self._strategy
+
+        def part_of(context) -> Any:
+            return parts[context.replica_id_in_sync_group % len(parts)]
+
+        dealt = parts[0]
+        if len(parts) > 1:
+            dealt = strategy.experimental_distribute_values_from_function(part_of)
+        sums = strategy.run(self._gradients, args=(dealt,))
+        *gradients, figures = [strategy.experimental_local_results(value)[0] for value in sums]
+        weights = self.model.trainable_variables
+        if self._decay:
+            pairs = zip(gradients, weights, strict=True)
+            gradients = [gradient + self._decay * weight for gradient, weight in pairs]
+        assert self.optimizer is not None
+        self.optimizer.apply(gradients, weights)
+        return figures
+
+    def _gradients(self, part):
+        """Gradients and figures of a replica's part of the batch, summed over all replicas."""
+        inputs, labels = part
+        add = tf.distribute.get_replica_context().all_reduce
+        counted = tf.cast(labels >= 0, tf.float32)
+        num_here = tf.reduce_sum(counted)
+        num_clips = add(tf.distribute.ReduceOp.SUM, num_here)
+        targets = tf.one_hot(labels, self._num_classes)
+        if self._mixup is not None:
+            inputs, targets = self._mixup(inputs, targets)
+            labels = tf.argmax(targets, axis=-1, output_type=labels.dtype)
+        with tf.GradientTape() as tape:
+            probabilities = self.model(inputs, training=True)
+            losses = keras.losses.categorical_crossentropy(
+                targets, probabilities, label_smoothing=self._smoothing
+            )
+            loss = tf.reduce_sum(losses * tf.cast(counted, losses.dtype)) / num_clips
+            if self.model.losses:
+                loss += tf.add_n(self.model.losses) * num_here / num_clips
+        gradients = tape.gradient(
+            loss,
+            self.model.trainable_variables,
+            # A clip without frames of some kind leaves its layers out; all_reduce takes no None.
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+        is_right = tf.argmax(probabilities, axis=-1, output_type=labels.dtype) == labels
+        num_right = tf.reduce_sum(tf.cast(is_right, tf.float32) * counted)
+        num_frames = tf.cast(_num_frames(inputs, labels), tf.float32)
+        figures = tf.stack([tf.cast(loss, tf.float32), num_right, num_here, num_frames])
+        return add(tf.distribute.ReduceOp.SUM, [*map(tf.convert_to_tensor, gradients), figures])
+
+
+def compiled(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    """Compile a model's inference for batches of one array, of any size."""
+    spec = tf.TensorSpec([None, *model.input_shape[1:]], model.input_dtype)
+    forward = tf.function(lambda inputs: model(inputs, training=False), input_signature=[spec])
+    return lambda inputs: forward(inputs).numpy().astype(np.float32, copy=False)
+
+
+def _num_frames(inputs, labels) -> tf.Tensor:
+    """Number of frames in a batch, padding not counted; an image is one."""
+    if isinstance(inputs, dict):
+        return tf.reduce_sum(inputs["num_frames"] * tf.cast(labels >= 0, tf.int32))
+    return tf.reduce_sum(tf.cast(labels >= 0, tf.int32))
+
+
+def _any_batch(tensor: tf.Tensor) -> tf.TensorSpec:
+    """Spec of a tensor with any number of clips or frames, so that nothing is traced again."""
+    return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)

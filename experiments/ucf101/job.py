@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from common.errors import InputError
 from experiments.clips.command import described, split_fields
 from experiments.process import runtime
-from experiments.runs.run import begin_run, check_run, typed_command
+from experiments.process.command import typed_command
+from experiments.runs import formatting
+from experiments.runs.run import begin_run, check_run
 from experiments.training.distribution import Task, open_distribution, read_task
 from experiments.ucf101.arguments import RANDOM_WEIGHTS, Arguments
-from experiments.ucf101.memory import require_memory
 from experiments.ucf101.recipes import Recipe
 from preprocess.sources.catalog import UCF101
+from preprocess.system.machine import read_machine
 
 if TYPE_CHECKING:
-    from experiments.clips.subsets import Parts
+    from experiments.clips.subsets import Subsets
     from preprocess.shards.reader import Shards
     from preprocess.sources.splits import Split
 
@@ -24,55 +28,83 @@ MODULE = "experiments.ucf101"
 
 
 def run(arguments: Arguments) -> dict[str, Any] | None:
-    """The whole experiment. Returns what result.json holds, and the run's directory.
+    """Run the whole experiment: data, model, training, test.
 
-    Of several workers, only the first one returns anything.
+    Returns:
+        What result.json holds, and the run's directory; None in a worker that is not the chief.
 
     Raises:
         PreprocessError, RunError, ValueError, OSError: if clips, directory or a flag are not
             what they should be; the message says what to do.
     """
     started = time.perf_counter()
-    recipe, task, parts = _checked(arguments)
+    recipe, task, subsets = _check(arguments)
 
     from experiments.clips.subsets import open_clips, with_frame_size
 
     recipe = with_frame_size(UCF101, arguments, recipe)
     shards = open_clips(UCF101, arguments, recipe)
-    split = parts.split(shards)
+    split = subsets.split(shards)
     resolved = {"shards": shards.folder, "maxlen": recipe.num_frames}
     settings = {**asdict(arguments), **asdict(recipe), **resolved}
     run_dir, finished = begin_run(
-        *(_run_name(arguments, shards.dataset), arguments, settings), is_chief=task.is_chief
+        _run_name(arguments, shards.dataset), arguments, settings, is_chief=task.is_chief
     )
     if finished:
         return finished
-    for line in _told(arguments, recipe, shards, split):
+    for line in _notes(arguments, recipe, shards, split):
         print(line)
 
-    from experiments.clips.job import ClipJob
-    from experiments.training.schedules import next_rate, stop
+    from experiments.clips.evaluation import describe_input, epoch_batches, finish_run
+    from experiments.training.history import next_rate, stop
+    from experiments.training.loop import train_and_test
     from experiments.ucf101.models import Ucf101Model
 
+    # Model, and what it sees: pixels, or the features of a frozen ResNet
     distribution = open_distribution(arguments.distribute, task, settings)
-    made = Ucf101Model(arguments, recipe, shards, split, distribution=distribution)
-    classifier = made.classifier()
-    fields = {
-        **_settings(arguments, recipe, shards, split),
-        "params": classifier.model.count_params(),
-    }
-    job = ClipJob.of(arguments, recipe, run_dir, shards, split, fields=fields, started=started)
-    batches = made.batches()
-    history = job.train(classifier, batches, stop=stop(recipe), next_rate=next_rate(recipe))
-    if not task.is_chief:
-        return None
-    choice = recipe.choice(varlen=arguments.varlen)
-    job.keep(choice, recipe.crops, inputs=recipe.inputs, whole=made.whole)
-    return job.test(history, batches.with_views(recipe.places))
+    built = Ucf101Model(arguments, recipe, shards, split, distribution=distribution)
+    classifier = built.classifier()
+    batches = built.batches()
+    train_batches, validation_batches = epoch_batches(batches, split, distribution)
+
+    # Test, once training has ended
+    test = partial(
+        finish_run,
+        run_dir=run_dir,
+        shards=shards,
+        batches=batches.with_views(recipe.places),
+        clips=split.test,
+        selection=recipe.selection,
+        seen=describe_input(
+            shards,
+            recipe.choice(varlen=arguments.varlen),
+            recipe.crops,
+            inputs=recipe.inputs,
+        ),
+        fields={
+            **_result_fields(arguments, recipe, shards, split),
+            "params": classifier.model.count_params(),
+        },
+        record=arguments.record,
+        whole=built.whole,
+    )
+    return train_and_test(
+        classifier,
+        train_batches,
+        validation_batches,
+        test,
+        epochs=recipe.epochs,
+        clips_per_epoch=len(split.train) + len(split.validation),
+        run_dir=run_dir,
+        resume=arguments.resume,
+        started=started,
+        stop=stop(recipe),
+        next_rate=next_rate(recipe),
+    )
 
 
-def _checked(arguments: Arguments) -> tuple[Recipe, Task, Parts]:
-    """What the flags make, once all that can be refused has been: extraction may take hours."""
+def _check(arguments: Arguments) -> tuple[Recipe, Task, Subsets]:
+    """Check the flags, and return what they stand for; extraction may take hours afterwards."""
     arguments.check()
     recipe = arguments.made_recipe()
     runtime.choose_threads(arguments.threads)
@@ -80,9 +112,9 @@ def _checked(arguments: Arguments) -> tuple[Recipe, Task, Parts]:
     require_memory(arguments, recipe, len(arguments.classes or UCF101.class_names))
     arguments.check_weights()
 
-    from experiments.clips.subsets import Parts
+    from experiments.clips.subsets import Subsets
 
-    parts = Parts(
+    subsets = Subsets(
         UCF101,
         arguments.split,
         arguments,
@@ -91,17 +123,53 @@ def _checked(arguments: Arguments) -> tuple[Recipe, Task, Parts]:
         lists=(arguments.lists, arguments.list),
     )
     check_run(
-        _run_name(arguments, parts.check()),
+        _run_name(arguments, subsets.check()),
         arguments,
         {**asdict(arguments), **asdict(recipe)},
         unknown=["shards", *(["frame_size"] if recipe.frame_size is None else [])],
         is_chief=task.is_chief,
     )
-    return recipe, task, parts
+    return recipe, task, subsets
 
 
-def _told(arguments: Arguments, recipe: Recipe, shards: Shards, split: Split) -> list[str]:
-    """What is told before training."""
+def require_memory(arguments: Arguments, recipe: Recipe, num_classes: int) -> str:
+    """Check that conv3d's dense layer fits into memory, before anything is extracted or allocated.
+
+    Returns:
+        What it needs, as a sentence; an empty text for other models.
+
+    Raises:
+        InputError: if the machine does not have it.
+    """
+    if arguments.model != "conv3d" or recipe.head != "dense":
+        return ""
+    from ttrnn.models.conv3d import conv3d_sizes
+
+    width, height = recipe.crop_size
+    sizes = conv3d_sizes(
+        num_classes,
+        num_frames=recipe.num_frames,
+        height=height,
+        width=width,
+        channels=recipe.channels,
+        head=recipe.head,
+    )
+    needed, there = sizes.training_bytes(recipe.batch_size), read_machine().memory_bytes
+    line = (
+        f"conv3d with {sizes.num_parameters:,} parameters needs about {formatting.size(needed)} at "
+        f"batch {recipe.batch_size}"
+    )
+    if there and needed > there:
+        raise InputError(
+            f"{line}; this machine grants {formatting.size(there)}. Use a smaller --batch-size (1 "
+            f"needs {formatting.size(sizes.training_bytes(1))}), --head gap, which does without "
+            "the large layer, or smaller frames: --set frame_size=[171,128] crop_size=[112,112]."
+        )
+    return f"{line}."
+
+
+def _notes(arguments: Arguments, recipe: Recipe, shards: Shards, split: Split) -> list[str]:
+    """Lines to print before training."""
     lines = [described(shards, split)]
     if needed := require_memory(arguments, recipe, len(shards.class_names)):
         lines.append(needed)
@@ -131,7 +199,9 @@ def _run_name(arguments: Arguments, dataset: str) -> str:
     return "-".join(["ucf101", dataset, _model_name(arguments), recipe, _part_name(arguments)])
 
 
-def _settings(arguments: Arguments, recipe: Recipe, shards: Shards, split: Split) -> dict[str, Any]:
+def _result_fields(
+    arguments: Arguments, recipe: Recipe, shards: Shards, split: Split
+) -> dict[str, Any]:
     is_official = arguments.split == "official"
     return {
         "experiment": "ucf101",

@@ -11,8 +11,8 @@ import keras
 
 from experiments.models.resnet_weights import load_resnet
 from experiments.training.distribution import Distribution, scope_of
+from experiments.training.loop import Classifier, compiled
 from experiments.training.optimizers import build_optimizer
-from experiments.training.step import Classifier, compiled
 from experiments.ucf101.arguments import RANDOM_WEIGHTS, Arguments
 from experiments.ucf101.recipes import Recipe
 from preprocess.batches.features import (
@@ -72,7 +72,8 @@ class Ucf101Model:
             file = None if weights == RANDOM_WEIGHTS else Path(weights)
             width, height = recipe.crop_size
             self._resnet = load_resnet(
-                *(arguments.resnet_depth, file),
+                arguments.resnet_depth,
+                file,
                 input_shape=(height, width, 3),
                 policy=arguments.policy,
             )
@@ -167,10 +168,17 @@ class Ucf101Model:
         place = (0, 1) if crop == num_crops // 2 else (crop, num_crops)
         settings = FeatureSettings(
             f"resnet{depth} {digest} {self._arguments.policy}",
-            *(self._num_features, self._recipe.crops, *place, self._recipe.inputs),
+            self._num_features,
+            self._recipe.crops,
+            *place,
+            self._recipe.inputs,
         )
         with TerminalProgress() as progress:
             return compute_features(
-                *(FEATURES, self._shards, clips, settings, compiled(self._resnet)),
+                FEATURES,
+                self._shards,
+                clips,
+                settings,
+                compiled(self._resnet),
                 progress=progress,
             )

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from common.files import write_atomically
 from experiments.process import runtime
 from experiments.process.command import run_command
-from experiments.runs.directory import write_atomically
 from preprocess.system.stopping import EXIT_INTERRUPTED
 from tests.endurance.report import Trends, figures, picture, samples_csv, trends
 from tests.endurance.subjects import SUBJECTS

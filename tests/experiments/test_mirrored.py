@@ -18,7 +18,7 @@ halves = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(processor, halves)
 
 from experiments.training.distribution import Distribution, scope_of
-from experiments.training.step import Classifier
+from experiments.training.loop import Classifier
 
 def trained(distribution):
     keras.utils.set_random_seed(0)

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from common.files import write_atomically
 from experiments.classify.failures import write_failures
 from experiments.clips.prediction.video_prediction import VideoPrediction
 from experiments.media.videos import ANNOTATED, Video
-from experiments.runs.directory import write_atomically
 from preprocess.errors import PreprocessError
 
 _TOP = 5

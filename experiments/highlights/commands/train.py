@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from experiments.highlights.training.options import TrainOptions
-from experiments.runs.run import typed_command
+from experiments.process.command import typed_command
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import InputError, UserError
+from common.files import write_atomically
 from experiments.highlights.cut_lists.cut_lists import SUFFIXES, Media, csv_text
 from experiments.highlights.rendering.render import render_reel
 from experiments.highlights.review.free_cuts import BY_HAND, Moments, snapped_between
@@ -19,7 +20,6 @@ from experiments.highlights.selection.segments import Segment, SelectionOptions
 from experiments.highlights.selection.shots import shots_near
 from experiments.highlights.selection.snapping import NOWHERE, Candidates, snap_note
 from experiments.media.recording import Chunk, recording_duration
-from experiments.runs.directory import write_atomically
 
 _SNAPPING = 0.1  # share of the work
 

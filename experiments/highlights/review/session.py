@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common.errors import InputError
+from common.files import write_atomically
 from experiments.highlights.review.decisions import Decisions, Span, State
 from experiments.highlights.review.session_file import Saved, parse_saved, saved_bytes
 from experiments.highlights.review.undecided import undecided
@@ -13,7 +14,6 @@ from experiments.highlights.selection.limits import rated
 from experiments.highlights.selection.scores import Floats, ScoreTrack
 from experiments.highlights.selection.segments import Segment, Selection, SelectionOptions
 from experiments.highlights.selection.selection import HYSTERESIS
-from experiments.runs.directory import write_atomically
 
 
 @dataclass(frozen=True)

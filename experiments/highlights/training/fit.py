@@ -17,6 +17,7 @@ from typing import Any
 
 import keras
 
+from common.files import write_atomically
 from experiments.clips.evaluation import load_classifier
 from experiments.clips.scorer import MODEL, write_scorer
 from experiments.highlights.scoring.scorer_network import begin_from, build_scorer
@@ -28,13 +29,11 @@ from experiments.highlights.training.options import TrainOptions, config_of
 from experiments.highlights.training.picture_metrics import SCORE_NAMES, score_of
 from experiments.highlights.training.recipes import Recipe
 from experiments.highlights.training.report import Report
-from experiments.runs.directory import write_atomically
-from experiments.runs.environment import describe_environment, git_commit
-from experiments.runs.history import History
+from experiments.process.environment import describe_environment, git_commit
 from experiments.runs.run import write_config
-from experiments.training.loop import train
+from experiments.training.history import History
+from experiments.training.loop import Classifier, train_and_test
 from experiments.training.optimizers import cosine_schedule
-from experiments.training.step import Classifier
 
 DEFAULT_PRECISION = 0.9
 
@@ -64,10 +63,11 @@ def fit(job: Job, config: dict[str, Any], started: float) -> dict[str, Any]:
     write_config(job.run_dir, config)
     options, recipe, data = job.options, job.recipe, job.data
     train_batches, validation_batches = _batches(job)
-    history = train(
+    result = train_and_test(
         classifier,
         train_batches.shuffled,
         validation_batches.in_order,
+        lambda history: _finish(job, classifier, history, validation_batches),
         epochs=recipe.epochs,
         clips_per_epoch=len(data.train) + len(data.validation),
         run_dir=job.run_dir,
@@ -77,7 +77,8 @@ def fit(job: Job, config: dict[str, Any], started: float) -> dict[str, Any]:
         score_name=SCORE_NAMES[recipe.select],
         unit="picture",
     )
-    return _finish(job, classifier, history, validation_batches)
+    assert result is not None  # there is one process alone
+    return result
 
 
 def _batches(job: Job) -> tuple[PictureBatches, PictureBatches]:

@@ -7,6 +7,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
+from common.files import remove_partials
 from experiments.highlights.training.augmentation import build_change
 from experiments.highlights.training.data import describe, read_training_data
 from experiments.highlights.training.options import (
@@ -17,7 +18,6 @@ from experiments.highlights.training.options import (
     run_name,
 )
 from experiments.process import runtime
-from experiments.runs.directory import remove_partials
 from experiments.runs.run import choose_run_dir, threads_of_run, write_config
 
 

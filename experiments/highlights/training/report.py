@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from common.files import write_atomically
 from experiments.highlights.training.batches import PictureBatches
 from experiments.highlights.training.data import TrainingData, balance_of
 from experiments.highlights.training.evaluation import WINDOW_SECONDS, Evaluation, Suggestion, worst
 from experiments.highlights.training.examples import Examples
 from experiments.highlights.training.picture_metrics import NUM_BINS, Calibration, TradeOff
 from experiments.runs import formatting, plots
-from experiments.runs.directory import read_history, write_atomically
+from experiments.runs.directory import read_history
 from experiments.runs.plots import LIGHT, Theme, dress, new_figure, png_bytes
 from experiments.runs.report import environment, page_html, sections
 from experiments.runs.report.clips import thumbnail

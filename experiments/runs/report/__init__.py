@@ -19,8 +19,9 @@ from tyro.conf import Positional
 
 from common.command_line import parse_arguments
 from common.errors import InputError
+from common.files import write_atomically
 from experiments.process.command import run_command
-from experiments.runs.directory import Run, read_run, write_atomically
+from experiments.runs.directory import Run, read_run
 from experiments.runs.files import RunFileError
 
 if TYPE_CHECKING:

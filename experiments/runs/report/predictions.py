@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from common.files import write_atomically
 from experiments.runs import formatting
-from experiments.runs.directory import Predictions, write_atomically
+from experiments.runs.directory import Predictions
 from experiments.runs.report import page_html, strips
 from experiments.runs.report.clips import Sampling, Shards, strip_note
 from experiments.runs.report.markup import PREDICTIONS_PAGE, Markup, element, join

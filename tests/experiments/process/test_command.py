@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from common.errors import InputError
+from common.files import remove_partials, replacing, write_atomically
 from experiments.media.ffmpeg import RenderError
 from experiments.process import runtime
 from experiments.process.command import run_command
-from experiments.runs.directory import remove_partials, replacing, write_atomically
 from preprocess.errors import PreprocessError
 from weights.errors import WeightsError
 

@@ -5,12 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments.runs.history import Epoch, History
 from experiments.runs.run import RunError
-from experiments.training.loop import train
+from experiments.training.history import Epoch, History
+from experiments.training.loop import Classifier, train_and_test
 from experiments.training.optimizers import build_model, build_optimizer
 from experiments.training.recipes import PAPER, TUNED
-from experiments.training.step import Classifier
 from preprocess import open_shards
 from preprocess.batches.pipeline import ClipBatches
 
@@ -35,10 +34,11 @@ def run(batches, run_dir, *, epochs, on_epoch=lambda epoch: None, **options):
         on_epoch(epoch)
         return batches.shuffled(np.arange(30), epoch)
 
-    return train(
+    return train_and_test(
         classifier(),
         train_batches,
         lambda: batches.by_length(np.arange(30, 40))[1],
+        lambda history: history,
         epochs=epochs,
         clips_per_epoch=40,
         run_dir=run_dir,

@@ -19,22 +19,22 @@ _PROGRAM = """
 import sys
 from importlib import import_module
 import numpy as np
-from experiments.clips import job as clip_job
+from experiments.training import loop
 
 module, kept = sys.argv[1:3]
 sys.argv = [module, *sys.argv[3:]]
-train = clip_job.ClipJob.train
+train_and_test = loop.train_and_test
 
-def train_and_keep(job, classifier, batches, **options):
+def train_and_keep(classifier, train_batches, validation_batches, test, **options):
     before = [variable.numpy() for variable in classifier.model.trainable_variables]
-    history = train(job, classifier, batches, **options)
+    result = train_and_test(classifier, train_batches, validation_batches, test, **options)
     after = classifier.model.trainable_variables
     pairs = zip(before, after, strict=True)
     arrays = {f"moved {i}": weight.numpy() - start for i, (start, weight) in enumerate(pairs)}
     np.savez(kept, *[variable.numpy() for variable in classifier.variables], **arrays)
-    return history
+    return result
 
-clip_job.ClipJob.train = train_and_keep
+loop.train_and_test = train_and_keep
 sys.exit(import_module(module).main())
 """
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from experiments.runs.history import Epoch, History
+from experiments.training.history import Epoch, History
 from experiments.ucf101.arguments import Arguments
 from experiments.ucf101.recipes import recipe_for
 from preprocess import PreprocessError
@@ -90,7 +90,7 @@ def history(losses: list[float]) -> History:
 def test_the_plateau_is_torchs() -> None:
     """Red when the rate falls an epoch early, or never again. torch counts as ours:
     ReduceLROnPlateau(patience=15) lowers the rate after the 16th epoch without a lower loss."""
-    schedules = pytest.importorskip("experiments.training.schedules")
+    schedules = pytest.importorskip("experiments.training.history")
     rate = schedules.next_rate(recipe_for("original", "resnet-crnn", varlen=True))
     falling = [1 - n / 100 for n in range(10)]
     assert rate(history(falling)) == 1e-3
@@ -102,7 +102,7 @@ def test_the_plateau_is_torchs() -> None:
 
 
 def test_patience_ends_training() -> None:
-    schedules = pytest.importorskip("experiments.training.schedules")
+    schedules = pytest.importorskip("experiments.training.history")
     stop = schedules.stop(made(model="crnn", set=("patience=2",)))
     assert not stop(history([3, 2, 2.5]))
     assert stop(history([3, 2, 2.5, 2.6]))

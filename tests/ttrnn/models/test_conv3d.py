@@ -182,7 +182,7 @@ def test_training_at_the_originals_sizes_takes_less_than_12_gb():
 TRAIN = """
 import resource
 import keras, numpy as np, tensorflow as tf
-from experiments.training.step import Classifier
+from experiments.training.loop import Classifier
 from ttrnn.models import build_conv3d
 classifier = Classifier(build_conv3d(101), keras.optimizers.Adam(1e-4))
 frames = tf.zeros((4 * 28, 256, 342, 3), tf.uint8)

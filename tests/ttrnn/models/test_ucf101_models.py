@@ -76,7 +76,7 @@ def test_a_batch_of_one_trains_every_weight(name):
 @pytest.mark.parametrize("name", ["conv3d", "crnn"])
 def test_a_compiled_step(name):
     """As experiments/training/loop.py does it: clips of any number and length through one graph."""
-    from experiments.training.step import Classifier
+    from experiments.training.loop import Classifier
 
     classifier = Classifier(SMALL[name](seed=0), keras.optimizers.Adam(1e-3))
     tf = pytest.importorskip("tensorflow")

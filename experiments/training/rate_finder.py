@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from common.errors import InputError
+from experiments.runs.plots import LIGHT, Theme, dress, new_figure, png_bytes
 
 if TYPE_CHECKING:
-    from experiments.training.step import Classifier
+    from experiments.training.loop import Classifier
 
 DIVERGED = 4.0
 """Times the lowest smoothed loss at which the loss has diverged."""
@@ -69,7 +70,8 @@ def find_rate(
 
     Args:
         classifier: with an optimizer without a schedule.
-        train_batches: batches of epoch e (from 0), as `experiments.training.loop.train` takes them.
+        train_batches: batches of epoch e (from 0), as `experiments.training.loop.train_and_test`
+            takes them.
         lowest: rate of the first step.
         highest: of the last one; between them each is a set number of times the one before.
         num_steps: how many.
@@ -179,3 +181,31 @@ def _smoothed(values: NDArray[np.float64], smoothing: float) -> NDArray[np.float
     places = np.arange(len(values))
     weights = smoothing ** np.abs(places[:, None] - places)  # (N, N)
     return weights @ values / weights.sum(axis=1)
+
+
+def rate_finder_png(curve: RateCurve, *, theme: Theme = LIGHT) -> bytes:
+    """Plot of the loss against the learning rate, the suggested one marked; 1200 x 600 px."""
+    figure = new_figure(8, 4, theme)
+    axes = figure.subplots()
+    axes.set_xscale("log")
+    axes.plot(curve.rates, curve.losses, "o", color=theme.grid, markersize=3.5, label="of a batch")
+    axes.plot(curve.rates, curve.smoothed, "-", color=theme.train, linewidth=1.8, label="smoothed")
+    if curve.suggested is not None:
+        axes.axvline(
+            curve.suggested,
+            color=theme.validation,
+            linestyle="--",
+            linewidth=1.6,
+            label=f"falls fastest: {curve.suggested:.1e}",
+        )
+    # What diverges after the lowest loss would press all before it flat.
+    lowest = int(curve.losses.argmin())
+    low, high = float(curve.losses[lowest]), float(curve.losses[: lowest + 1].max())
+    margin = 0.1 * (high - low) or 0.1
+    axes.set_ylim(low - margin, high + margin)
+    axes.set_xlabel("learning rate")
+    axes.set_title("Loss", fontsize=11, loc="left", fontweight="bold")
+    dress(axes, theme)
+    axes.grid(axis="y", color=theme.grid, linewidth=0.8)
+    axes.legend(fontsize=9, frameon=False, labelcolor=theme.text)
+    return png_bytes(figure)

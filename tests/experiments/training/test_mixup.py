@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments.training.finetuning.mixup import Mixup
-from experiments.training.loop import train
-from experiments.training.step import Classifier
+from experiments.training.finetuning import Mixup
+from experiments.training.loop import Classifier, train_and_test
 
 NUM_CLIPS, LENGTH = 6, 3
 ROWS = np.random.default_rng(0).integers(0, 256, (NUM_CLIPS, LENGTH, 4, 5, 3)).astype(np.uint8)
@@ -118,8 +117,11 @@ def run(run_dir, *, epochs, stop_before=None, **options):
 
     run_dir.mkdir(exist_ok=True)
     trained = Classifier(linear(), keras.optimizers.Adam(1e-2), mixup=Mixup(0.5, seed=7))
-    train(
-        *(trained, train_batches, lambda: batches(99)),
+    train_and_test(
+        trained,
+        train_batches,
+        lambda: batches(99),
+        lambda history: history,
         epochs=epochs,
         clips_per_epoch=16,
         run_dir=run_dir,

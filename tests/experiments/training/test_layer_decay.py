@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments.training.finetuning.freezing import freeze
-from experiments.training.finetuning.layer_decay import ScaledAdamW, rate_multipliers
+from experiments.training.finetuning import ScaledAdamW, freeze, rate_multipliers
+from experiments.training.loop import Classifier
 from experiments.training.optimizers import cosine_schedule
-from experiments.training.step import Classifier
 
 RATE, DECAY, STEPS = 0.1, 0.05, 5
 MULTIPLIERS = (1.0, 0.5, 0.01)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.training.finetuning.balance import balanced
+from experiments.training.finetuning import balanced
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=60), st.integers(0, 10**6))

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from experiments.runs import environment
+from experiments.process import environment
 from experiments.runs.records import flatten
 
 ROOT = Path(__file__).parents[3]
@@ -31,7 +31,7 @@ def test_the_environment_is_described_in_the_fields_that_rows_have():
 
 def test_peak_memory_is_in_bytes_and_this_processs_own():
     code = (
-        "from experiments.runs.environment import peak_rss_bytes\n"
+        "from experiments.process.environment import peak_rss_bytes\n"
         "held = bytearray(b'1') * 200_000_000; del held\n"
         "print(peak_rss_bytes())"
     )

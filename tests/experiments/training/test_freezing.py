@@ -4,9 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from experiments.training.finetuning.freezing import Trained, freeze
-from experiments.training.finetuning.layer_groups import layer_groups
-from experiments.training.step import Classifier
+from experiments.training.finetuning import Trained, freeze, layer_groups
+from experiments.training.loop import Classifier
 
 
 def moved(model, clips, steps=2):

@@ -9,11 +9,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from experiments.training.finetuning.mixup import Mixup
-from experiments.training.finetuning.rate_finder import find_rate
-from experiments.training.finetuning.rate_plot import rate_finder_png
+from experiments.training.finetuning import Mixup
+from experiments.training.loop import Classifier
 from experiments.training.optimizers import cosine_schedule
-from experiments.training.step import Classifier
+from experiments.training.rate_finder import find_rate, rate_finder_png
 
 
 class Stand:

@@ -1,0 +1,252 @@
+"""UCF11's job: its flags, and the clips, batches and classifier that they stand for.
+
+`experiments.ucf11` runs it; `experiments.crossval` checks the flags of many runs before the first
+one, and `experiments.threads` measures its training steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from common.command_line import parse_arguments
+from common.errors import InputError
+from experiments.clips.command import split_fields
+from experiments.process import runtime
+from experiments.process.command import typed_command
+from experiments.runs.run import (
+    check_run,
+    require_fold,
+    require_positive,
+    require_records,
+    require_seed,
+)
+from experiments.training.distribution import Task, read_task, scope_of
+from experiments.training.recipes import RECIPES, Recipe, check_values
+from preprocess.sources.catalog import UCF11
+
+if TYPE_CHECKING:
+    from experiments.clips.subsets import Subsets
+    from experiments.training.distribution import Distribution
+    from experiments.training.loop import Classifier
+    from preprocess.batches.pipeline import ClipBatches
+    from preprocess.shards.reader import Shards
+    from preprocess.sources.splits import Split
+
+MODULE = "experiments.ucf11"
+HELP = """Train and evaluate a recurrent network on the raw pixels of UCF11's videos.
+
+`python -m experiments.ucf11 predict runs/NAME VIDEO` says what videos show; --help after predict
+tells more.
+"""
+NUM_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Train and evaluate a recurrent network on the raw pixels of UCF11's videos."""
+
+    tt: bool = True
+    """Tensor-train input kernel; --no-tt for the dense one."""
+    cell: Literal["gru", "lstm", "rnn"] = "gru"
+    """Kind of recurrent layer."""
+    maxlen: int = 450
+    """Frames of a clip that are used at most: its first ones, after --stride."""
+    stride: int | None = None
+    """Use every STRIDE-th frame of the videos; by default every frame of the shards."""
+    videos: Path | None = None
+    """Folder of videos, class/v_name_NN/v_name_NN_MM.mpg or class/clip.ext."""
+    shards: Path | None = None
+    """Directory of extracted frames; made from --videos where it is not there yet."""
+    split: Literal["group", "random"] = "group"
+    """group: the clips of a scene stay together; random: over clips, as published."""
+    fold: int = 0
+    """Which of the 5 folds is tested, 0 to 4."""
+    recipe: Literal["paper", "tuned"] = "tuned"
+    """paper: as published; tuned: ours."""
+    epochs: int | None = None
+    """Passes over the training clips; by default the recipe's."""
+    batch_size: int | None = None
+    """Clips a step; by default the recipe's."""
+    lr: float | None = None
+    """Learning rate; by default the recipe's."""
+    set: tuple[str, ...] = ()
+    """Changes to the recipe, NAME=VALUE, such as inputs=raw; experiments/training/recipes.py has
+    the names."""
+    seed: int = 0
+    """Of the split, the initial weights, the order of clips and the dropout."""
+    threads: str = "auto"
+    """TensorFlow's thread pools: INTRA,INTER such as 18,36; or auto: what python -m
+    experiments.threads has found best on this machine, else a default for its cores."""
+    policy: Literal["float32", "mixed_bfloat16"] = "float32"
+    """Arithmetic of the layers."""
+    jobs: int | None = None
+    """Worker processes that read videos; by default one a core."""
+    deterministic: bool = True
+    """The same seed and threads give the same weights, bit for bit. On a GPU it costs time."""
+    distribute: Literal["workers", "gpus"] | None = None
+    """workers: the machines of the variable TF_CONFIG share each step, with --out for all; gpus:
+    those of this machine do. See docs/cluster.md."""
+    scheduler: str | None = None
+    """tcp://HOST:8786 of a Dask cluster whose workers read the videos; see docs/cluster.md."""
+    allow_failures: bool = False
+    """Go on without the clips that cannot be read."""
+    out: Path | None = None
+    """The run's directory; by default runs/ and a name made of the settings."""
+    resume: bool = False
+    """Continue a run that was stopped, to the same numbers."""
+    record: bool = False
+    """Append the result to experiments/results.csv."""
+
+
+def parse(args: Sequence[str]) -> Arguments:
+    """Parse the flags of a training run; raises SystemExit for --help and for wrong flags."""
+    return parse_arguments(
+        Arguments,
+        prog=f"python -m {MODULE}",
+        description=HELP,
+        args=args,
+        commands=["predict"],
+    )
+
+
+def check(arguments: Arguments) -> tuple[Recipe, Task, Subsets]:
+    """Check the flags, and return what they stand for; extraction may take hours afterwards.
+
+    Raises:
+        PreprocessError, RunError, ValueError: as `run` does.
+    """
+    require_positive(arguments, ("maxlen", "stride", "epochs", "batch_size", "lr", "jobs"))
+    require_fold(arguments.fold, NUM_FOLDS)
+    require_seed(arguments.seed)
+    require_records(arguments.record)
+    recipe = _recipe(arguments)
+    runtime.choose_threads(arguments.threads)
+    task = read_task(arguments.distribute, arguments.out)
+
+    from experiments.clips.subsets import Subsets
+
+    subsets = Subsets(UCF11, arguments.split, arguments, recipe.validation, NUM_FOLDS)
+    check_run(
+        run_name(arguments, subsets.check()),
+        arguments,
+        {**asdict(arguments), **asdict(recipe)},
+        unknown=["shards", "stride"],
+        is_chief=task.is_chief,
+    )
+    return recipe, task, subsets
+
+
+def _recipe(arguments: Arguments) -> Recipe:
+    """Recipe with the flags that override it."""
+    flags = {
+        "epochs": arguments.epochs,
+        "batch_size": arguments.batch_size,
+        "learning_rate": arguments.lr,
+    }
+    given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
+    recipe = replace(RECIPES[arguments.recipe].override(arguments.set), **given)
+    check_values(recipe)
+    return recipe
+
+
+def stored_stride(arguments: Arguments, shards: Shards) -> int:
+    """Stride between the frames that are used, in frames of the videos.
+
+    Raises:
+        InputError: if the shards have not kept those frames.
+    """
+    stride = arguments.stride or shards.stride
+    if stride % shards.stride:
+        raise InputError(
+            f"--stride must be a multiple of {shards.stride}, for {shards.folder} holds every "
+            f"{shards.stride}. frame. Received {stride}; extract again with another stride."
+        )
+    return stride
+
+
+def make_batches(arguments: Arguments, recipe: Recipe, shards: Shards) -> ClipBatches:
+    """Batches of clips, cut and changed as the recipe says."""
+    from preprocess.batches.augment import Augmentation
+    from preprocess.batches.pipeline import ClipBatches
+
+    return ClipBatches(
+        shards,
+        batch_size=recipe.batch_size,
+        maxlen=arguments.maxlen,
+        stride=stored_stride(arguments, shards) // shards.stride,
+        seed=arguments.seed,
+        augment=Augmentation(
+            recipe.shortest_share, recipe.largest_shift, recipe.contrast, recipe.brightness
+        ),
+    )
+
+
+def make_classifier(
+    arguments: Arguments,
+    recipe: Recipe,
+    shards: Shards,
+    *,
+    num_train_clips: int,
+    distribution: Distribution | None = None,
+) -> Classifier:
+    """Build the recipe's model and optimizer, for `num_train_clips` clips an epoch."""
+    from experiments.training.loop import Classifier
+    from experiments.training.optimizers import build_model, build_optimizer
+
+    width, height = shards.frame_size
+    num_steps = recipe.epochs * math.ceil(num_train_clips / recipe.batch_size)
+    with scope_of(distribution):
+        model = build_model(
+            recipe,
+            (height, width, 3),
+            len(shards.class_names),
+            cell=arguments.cell,
+            tensor_train=arguments.tt,
+            policy=arguments.policy,
+            seed=arguments.seed,
+        )
+        return Classifier(
+            model,
+            build_optimizer(recipe, num_steps),
+            label_smoothing=recipe.label_smoothing,
+            distribution=distribution,
+        )
+
+
+def _model_name(arguments: Arguments) -> str:
+    return f"tt-{arguments.cell}" if arguments.tt else arguments.cell
+
+
+def run_name(arguments: Arguments, dataset: str) -> str:
+    """Name of a run, made of its settings."""
+    recipe = "-".join([arguments.recipe, *arguments.set])
+    fold = f"fold{arguments.fold}-seed{arguments.seed}"
+    model = _model_name(arguments)
+    return f"ucf11-{dataset}-{model}-{recipe}-{arguments.split}-{fold}"
+
+
+def result_fields(
+    arguments: Arguments, recipe: Recipe, shards: Shards, split: Split
+) -> dict[str, Any]:
+    """Fields of a result that are known before training."""
+    return {
+        "experiment": "ucf11",
+        "command": typed_command(MODULE),
+        **split_fields(shards, split),
+        "split": arguments.split,
+        "fold": arguments.fold,
+        "num_folds": NUM_FOLDS,
+        "seed": arguments.seed,
+        "recipe": " ".join([arguments.recipe, *arguments.set]),
+        "model": _model_name(arguments),
+        "maxlen": arguments.maxlen,
+        "stride": stored_stride(arguments, shards),
+        "policy": arguments.policy,
+        "epochs": recipe.epochs,
+        "recipe_epochs": RECIPES[arguments.recipe].epochs,
+        "batch_size": recipe.batch_size,
+    }
