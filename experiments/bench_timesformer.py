@@ -36,7 +36,7 @@ from preprocess.batches.views import CropChoice, FrameChoice
 from preprocess.shards.settings import FrameSettings
 
 if TYPE_CHECKING:
-    from experiments.export.sample import Sample
+    from experiments.clips.export.sample import Sample
 
 
 @dataclass(frozen=True)
@@ -137,10 +137,9 @@ def measure(
     torch: bool,
 ) -> tuple[list[Row], str]:
     """Time all; gives the rows, and where the clips come from, in words."""
-    from experiments.export.int8 import write_int8
-    from experiments.export.load import load_subject
-    from experiments.export.sample import find_sample
-    from experiments.export.write import write_onnx
+    from experiments.clips.export.sample import find_sample
+    from experiments.clips.export.subjects import load_subject
+    from experiments.clips.export.write import write_int8, write_onnx
 
     run = run or _random_run(scratch / "run")
     subject = load_subject(run)
@@ -325,7 +324,7 @@ class OnnxClips(Clips):
     """An exported file in ONNX Runtime."""
 
     def __init__(self, file: Path, batch: int, model: Path) -> None:
-        from experiments.export.onnx_clip_model import OnnxClipModel
+        from experiments.clips.prediction.onnx_model import OnnxClipModel
 
         self._model: ViewedModel = OnnxClipModel(model)
         super().__init__(file, batch)

@@ -61,12 +61,10 @@ def parser_and_arguments(name, arguments):
     }
     others = {
         "predict": "experiments.clips.prediction.command.PredictArguments",
-        "export": "experiments.export.command.ExportArguments",
+        "export": "experiments.clips.export.command.ExportArguments",
     }
     if name in homes:
         return importlib.import_module(homes[name])._commands(), arguments
-    if name == "experiments.export":
-        return importlib.import_module(f"{name}.command").ExportArguments, arguments
     if name.startswith("tests."):
         return importlib.import_module(f"{name}.__main__").Arguments, arguments
     if name not in ("experiments.ucf101", "experiments.epic_kitchens"):

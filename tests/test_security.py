@@ -21,7 +21,7 @@ FORBIDDEN_METHODS = {"extractall", "extract_all"}
 HOMES = {  # calls that one module makes for all
     "load_model": {"experiments/models/keras_files.py"},
     "load_weights": {"experiments/models/keras_files.py"},
-    "InferenceSession": {"experiments/models/onnx_session.py", "experiments/export/int8.py"},
+    "InferenceSession": {"experiments/models/onnx_files.py", "experiments/clips/export/write.py"},
     "av.open": {
         "preprocess/video/video_file.py",
         "experiments/media/annotation.py",  # to write, into a pipe

@@ -22,8 +22,9 @@ from tyro.conf import Positional, arg
 from common.command_line import parse_arguments
 from common.errors import InputError, WriteError
 from common.files import not_written
-from experiments.classify.outcome import Outcome, conclude
-from experiments.classify.tables import (
+from experiments.classify.results import (
+    Outcome,
+    conclude,
     is_unreadable,
     read_finished,
     result_settings,
@@ -36,12 +37,12 @@ from experiments.models.image_models import (
     check_num_classes,
     check_options,
     lines_of,
-    load_model,
     model_settings,
     require_classes,
 )
 from experiments.process import runtime
 from experiments.process.command import run_command
+from experiments.runs.formatting import plural
 from experiments.runs.run import require_writable
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ if TYPE_CHECKING:
 
 EXIT_FAILED_VIDEOS = 1
 DEFAULT_JOBS = 2
-_GOING_ON = "The rows so far are kept: the same command{} goes on from there."
-_EXPORT_GOING_ON = "Nothing is kept; the same command exports anew."
+_RESUME_HINT = "The rows so far are kept: the same command{} goes on from there."
+_EXPORT_RESUME_HINT = "Nothing is kept; the same command exports anew."
 
 
 @dataclass(frozen=True)
@@ -101,12 +102,12 @@ def main(args: list[str] | None = None) -> int:
     arguments = parse_arguments(Arguments, prog="python -m experiments.classify", args=args)
     export = arguments.export
     if export is not None:
-        return run_command(lambda: _export(arguments, export), going_on=lambda: _EXPORT_GOING_ON)
-    return run_command(lambda: run(arguments), going_on=lambda: _going_on(arguments))
+        return run_command(lambda: _export(arguments, export), going_on=lambda: _EXPORT_RESUME_HINT)
+    return run_command(lambda: run(arguments), going_on=lambda: _resume_hint(arguments))
 
 
-def _going_on(arguments: Arguments) -> str:
-    return _GOING_ON.format(", without --overwrite," if arguments.overwrite else "")
+def _resume_hint(arguments: Arguments) -> str:
+    return _RESUME_HINT.format(", without --overwrite," if arguments.overwrite else "")
 
 
 def run(arguments: Arguments) -> int:
@@ -128,8 +129,8 @@ def run(arguments: Arguments) -> int:
             results = ((video.source, video.results) for video in videos)
             print(f"All videos: {write_one_table(arguments.out, results)}")
     except WriteError as error:
-        told = not_written(arguments.out, error)
-        raise WriteError(f"{told} Make room, then go on. {_going_on(arguments)}") from error
+        message = not_written(arguments.out, error)
+        raise WriteError(f"{message} Make room, then go on. {_resume_hint(arguments)}") from error
     if failures:
         print(
             f"{len(failures)} of {len(videos)} videos failed or are incomplete; see "
@@ -167,14 +168,17 @@ def _finished(arguments: Arguments, videos: list[Video]) -> Outcome | None:
 
 def _classify_here(arguments: Arguments, videos: list[Video]) -> dict[str, str]:
     """With the model in this process; returns why videos failed."""
-    from experiments.classify.folder import classify_folder
+    from experiments.classify.job import classify_folder
 
     threads = runtime.choose_threads(arguments.threads, workload="classify")
     runtime.configure(threads, seed=0)
+
+    from experiments.models.image_loading import load_model
+
     model = load_model(arguments, batch_size=arguments.batch_size, threads_a_batch=threads.intra_op)
     require_classes(model, arguments.top, arguments.columns)
     jobs = arguments.jobs or threads.jobs or DEFAULT_JOBS
-    print(f"{model.name}: {threads}; {jobs} decoder{'s' * (jobs > 1)}")
+    print(f"{model.name}: {threads}; {plural(jobs, 'decoder')}")
     options = replace(_options(arguments), jobs=jobs, threads=threads)
     return classify_folder(model, videos, arguments.out, options)
 
@@ -279,9 +283,11 @@ def _export(arguments: Arguments, path: Path) -> int:
     if arguments.model.endswith(".onnx"):
         raise InputError(f"{arguments.model} is an ONNX file already.")
     check_options(arguments)
-    from experiments.models.onnx_image_models import ExportError, export_onnx
-
     runtime.configure(runtime.choose_threads(arguments.threads), seed=0)
+
+    from experiments.models.image_loading import load_model
+    from experiments.models.onnx_export import ExportError, export_onnx
+
     model = load_model(arguments, batch_size=arguments.batch_size, fused=False)
     try:
         difference = export_onnx(model, path, batch_size=arguments.batch_size)

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
-from experiments.classify.tables import Row
+from experiments.classify.results import Row
 from experiments.media.annotation import FOLDER_RATE, annotate
 from experiments.media.lettering import fitted
 from preprocess.video.decode import VideoReader
@@ -94,8 +95,6 @@ class ClassPanel:
 
     def draw(self, row: Row) -> NDArray[np.uint8]:
         """The panel of one row, RGBA (height, width, 4)."""
-        from PIL import Image, ImageDraw
-
         width, height = self.size
         line = self._line
         image = Image.new("RGBA", (width, self._num_lines * line + line // 2), _colour(16, 20, 26))

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from experiments.classify.job import ClassificationJob, JobOptions
-from experiments.classify.outcome import Outcome, conclude
 from experiments.classify.progress import FolderProgress, Notes
+from experiments.classify.results import Outcome, conclude
 from experiments.media.videos import Video
 from experiments.models.image_models import (
     ImageModel,
     ModelOptions,
     is_model_file,
-    load_model,
     model_files,
     model_settings,
     require_classes,
@@ -36,7 +35,7 @@ _WORKLOAD = "classify"
 
 @dataclass(frozen=True)
 class VideoClassifier:
-    """A model on a worker.
+    """Classifies videos with a model that it loads on a worker.
 
     Args:
         options: of the model, with absolute paths.
@@ -59,6 +58,9 @@ class VideoClassifier:
         """
         threads = runtime.choose_threads(self.threads, workload=_WORKLOAD)
         runtime.configure(threads, seed=0)
+
+        from experiments.models.image_loading import load_model  # imports TensorFlow
+
         model = load_model(
             self.options, batch_size=self.batch_size, threads_a_batch=threads.intra_op
         )
@@ -81,11 +83,11 @@ class VideoTask:
 
 @dataclass(frozen=True)
 class VideoReport:
-    """What came of it, and what is to be said of it."""
+    """Outcome of one video, with the messages to print."""
 
     outcome: Outcome
     num_rows: int = 0
-    said: tuple[str, ...] = ()
+    messages: tuple[str, ...] = ()
 
 
 def classify_on_cluster(
@@ -134,7 +136,7 @@ def classify_on_cluster(
 
 
 def _absolute(model: ModelOptions) -> ModelOptions:
-    """The model's options alone, with paths that are the same for all machines."""
+    """Options of the model with absolute paths, which mean the same on all machines."""
     options: dict[str, Any] = {one.name: getattr(model, one.name) for one in fields(ModelOptions)}
     for name, value in options.items():
         if isinstance(value, Path):
@@ -145,23 +147,26 @@ def _absolute(model: ModelOptions) -> ModelOptions:
 
 
 def _report(done: Future[VideoReport], video: Video) -> VideoReport:
-    """What a task gave; a video at which processes die fails alone, and keeps its rows."""
+    """Report of a finished task; a video at which processes die fails alone and keeps its rows."""
     try:
         return done.result()
     except ServantDiedError as error:
-        said = f"{video.source}: {error}"
-        return VideoReport(Outcome({video.source: str(error)}), said=(said,))
+        message = f"{video.source}: {error}"
+        return VideoReport(Outcome({video.source: str(error)}), messages=(message,))
 
 
 def _tell(progress: FolderProgress, video: Video, report: VideoReport, options: JobOptions) -> None:
-    for line in report.said:
+    for line in report.messages:
         progress.say(line)
     progress.advance(video.path, report.num_rows, options.every, None)
     progress.finish(video.path)
 
 
 def _classify(model: ImageModel, threads: runtime.Threads, task: VideoTask) -> VideoReport:
-    """On a worker. One that is taken for dead, and lives, must have ended its work on the video."""
+    """Classify one video on a worker, under a lock.
+
+    A worker that was taken for dead and still lives must end its work on the video first.
+    """
     require_classes(model, task.options.top, task.options.columns)
     notes = Notes()
     options = replace(task.options, jobs=1, threads=threads)
@@ -170,4 +175,4 @@ def _classify(model: ImageModel, threads: runtime.Threads, task: VideoTask) -> V
     lock.mkdir(parents=True, exist_ok=True)
     with exclusive(lock, on_wait=lambda: None):
         outcome = job.run()
-    return VideoReport(outcome, notes.num_rows, tuple(notes.said))
+    return VideoReport(outcome, notes.num_rows, tuple(notes.messages))

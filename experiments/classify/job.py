@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 from common.errors import UserError
 from common.files import is_disk_full, write_atomically
 from experiments.classify.annotate import draw_video
-from experiments.classify.outcome import Outcome
-from experiments.classify.progress import Notes, Progress
-from experiments.classify.summary import summarize
-from experiments.classify.tables import (
+from experiments.classify.progress import FolderProgress, Notes, Progress
+from experiments.classify.results import (
+    Outcome,
     Row,
     Table,
+    conclude,
     is_unreadable,
     result_settings,
 )
-from experiments.classify.timeline import timeline_png
+from experiments.classify.summary import summarize, timeline_png
 from experiments.media.videos import Video
 from experiments.models.image_models import SEED_TOP, Columns, ImageModel
 from experiments.process.runtime import Threads
@@ -40,7 +40,7 @@ KEPT_CLASSES = 10  # a row, for summary and timeline, whatever --top shows
 
 @dataclass(frozen=True)
 class JobOptions:
-    """What is written, and how the work is shared out."""
+    """What is written of each video, and how the work is shared out."""
 
     top: int | None = None
     """Classes a row; None for five, or as many as the model has."""
@@ -64,7 +64,7 @@ class JobOptions:
 
 @dataclass
 class _Work:
-    """A video on its way."""
+    """Video that is being classified, with its table."""
 
     video: Video
     table: Table
@@ -124,7 +124,7 @@ class ClassificationJob:
         self._pending: deque[tuple[_Batch, Future]] = deque()
 
     def run(self) -> Outcome:
-        """Do what is not done yet.
+        """Classify the videos that are not done yet.
 
         Raises:
             WriteError: if the disk does not take the results.
@@ -197,7 +197,7 @@ class ClassificationJob:
         return batch.frames
 
     def _append(self, work: _Work, origins: Sequence[_Origin], probabilities: NDArray) -> None:
-        """Rows of consecutive frames of one video."""
+        """Append rows of consecutive frames of one video."""
         best = top_classes(probabilities, self._kept)
         names = self._model.class_names
         work.table.append(
@@ -216,7 +216,7 @@ class ClassificationJob:
         self._progress.advance(work.video.path, len(origins), self._options.every, work.info)
 
     def _tasks(self) -> Iterator[Task]:
-        """The videos that are not done, each begun when its turn comes."""
+        """Videos that are not done, each begun when its turn comes."""
         for video in self._videos:
             table = self._table(video)
             summary = None if self._options.overwrite else table.finished()
@@ -239,7 +239,7 @@ class ClassificationJob:
             yield Task(video.path, skip=table.num_rows)
 
     def _table(self, video: Video) -> Table:
-        """The results of a video, and what they depend on."""
+        """Table of a video, with the settings that its rows depend on."""
         options = self._options
         settings = result_settings(
             video.path,
@@ -257,7 +257,7 @@ class ClassificationJob:
         )
 
     def _note_complete(self, video: Video, table: Table, summary: dict[str, Any]) -> None:
-        """A video that an earlier run has finished, or could not read."""
+        """Count a video that an earlier run has finished, or could not read."""
         self._outcome.add_earlier(video, summary)
         self._progress.finish(video.path)
         wants_copy = self._options.annotate and not is_unreadable(summary)
@@ -265,7 +265,7 @@ class ClassificationJob:
             self._draw(video, table)
 
     def _finish(self, ended: VideoEnded) -> None:
-        """All rows of a video are written: the rest of its results."""
+        """Write the rest of a video's results, once all its rows are written."""
         work = self._works.pop(ended.video)
         video, table = work.video, work.table
         self._progress.finish(video.path)
@@ -316,3 +316,16 @@ def top_classes(probabilities: NDArray, top: int) -> NDArray[np.intp]:
     best = np.argpartition(-probabilities, top - 1, axis=1)[:, :top]
     order = np.argsort(-np.take_along_axis(probabilities, best, axis=1), axis=1, kind="stable")
     return np.take_along_axis(best, order, axis=1)
+
+
+def classify_folder(
+    model: ImageModel, videos: Sequence[Video], out: Path, options: JobOptions
+) -> dict[str, str]:
+    """Classify the videos that are not done yet; returns why some failed, by source.
+
+    Raises:
+        WriteError: if the disk does not take the results.
+    """
+    with FolderProgress([video.path for video in videos]) as progress:
+        outcome = ClassificationJob(model, videos, out, options, progress).run()
+    return conclude(outcome, videos, out)

@@ -1,4 +1,4 @@
-"""Two progress bars: the folder, and the video at hand. Or notes, where nobody looks."""
+"""Progress of classification: bars for the folder and the current video, or notes on a worker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAME_LENGTH = 30
 
 
 class Progress(Protocol):
-    """Is told how the work gets on."""
+    """Receiver of the progress of classification."""
 
     def advance(self, path: Path, num_rows: int, every: int, info: VideoInfo | None) -> None:
         """Rows of a video were written."""
@@ -31,11 +31,11 @@ class Progress(Protocol):
 
 
 class Notes:
-    """Keeps what it is told, for another place or for none."""
+    """Keeps rows and messages, to be reported elsewhere or not at all."""
 
     def __init__(self) -> None:
         self.num_rows = 0
-        self.said: list[str] = []
+        self.messages: list[str] = []
 
     def advance(self, path: Path, num_rows: int, every: int, info: VideoInfo | None) -> None:
         """Rows of a video were written."""
@@ -46,7 +46,7 @@ class Notes:
 
     def say(self, text: str) -> None:
         """Something a person should know."""
-        self.said.append(text)
+        self.messages.append(text)
 
 
 class FolderProgress:

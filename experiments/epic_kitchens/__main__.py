@@ -43,7 +43,7 @@ def main() -> int:
         from experiments.clips.prediction.command import main as predict
 
         return predict(prog, args[1:])
-    from experiments.export.command import main as export
+    from experiments.clips.export.command import main as export
 
     return export(prog, args[1:])
 

@@ -13,12 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+import av
 import numpy as np
 
 from common.errors import InputError
-from experiments.media.ffmpeg import SAME_BYTES, DiskFullError, RenderError, run
+from experiments.media.ffmpeg import SAME_BYTES, DiskFullError, RenderError, private_folder, run
 from experiments.media.piece_args import fit_filters
-from experiments.media.private_folder import private_folder
 from experiments.media.recording import read_recording
 from preprocess.video.containers import input_words
 from preprocess.video.frame_reader import FrameFolderReader
@@ -186,8 +186,6 @@ def _args(pictures: list[str], chain: str, sound: list[str], *, delay_seconds: f
 
 def _write_panels(panel: Panel, pipe: BinaryIO) -> None:
     """A stream of images with their times; those of a raw stream would be equally far apart."""
-    import av
-
     width, height = panel.size
     sink, last = _Sink(pipe), -1
     with av.open(sink, "w", format="nut") as container:

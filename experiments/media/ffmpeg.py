@@ -1,14 +1,17 @@
-"""Runs the ffmpeg program: its words as a list, its complaints as an error, no child left."""
+"""Run the ffmpeg program: complaints become an error, no child and no folder is left behind."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 import subprocess
+import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from common.errors import UserError
@@ -45,15 +48,15 @@ def url(path: Path) -> str:
 
 
 def run(
-    words: Sequence[str],
+    args: Sequence[str],
     folder: Path | None = None,
     on_line: Callable[[str], None] = lambda line: None,
 ) -> list[str]:
     """Run ffmpeg and wait for it; returns the lines that it said on its standard error.
 
     Args:
-        words: its arguments.
-        folder: where it runs; names without a folder in `words` lie there.
+        args: its arguments.
+        folder: where it runs; names without a folder in `args` lie there.
         on_line: is given each line of its standard output. If it raises, or the person
             presses Ctrl-C, ffmpeg is killed.
 
@@ -61,7 +64,7 @@ def run(
         RenderError: if it cannot be started or fails, with its own last complaint.
     """
     said: deque[str] = deque(maxlen=_MOST_LINES)
-    child = _start(words, folder)
+    child = _start(args, folder)
     assert child.stdout is not None
     listener = threading.Thread(target=_listen, args=(child, said), daemon=True)
     try:
@@ -90,10 +93,10 @@ def complaints(said: Iterable[str]) -> list[str]:
     return [line for line in lines if line and not _BOILERPLATE.match(line)]
 
 
-def _start(words: Sequence[str], folder: Path | None) -> subprocess.Popen[bytes]:
+def _start(args: Sequence[str], folder: Path | None) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
-            [_program(), "-hide_banner", "-nostdin", "-y", *words],
+            [_program(), "-hide_banner", "-nostdin", "-y", *args],
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -130,3 +133,51 @@ def _failure(code: int, said: Iterable[str]) -> str:
         reason = f"signal {-code}" if code < 0 else f"exit code {code}"
         return f"ffmpeg failed without a word ({reason})."
     return f"ffmpeg failed: {in_plain_words(refusal or lines[-1])}"
+
+
+@contextmanager
+def private_folder(parent: Path, *, prefix: str) -> Iterator[Path]:
+    """A new folder in a folder, gone afterwards whatever happens.
+
+    Args:
+        parent: where it is made.
+        prefix: what its name begins with, and those of the same kind that killed runs have left.
+
+    Raises:
+        OSError: if it cannot be made.
+    """
+    for left_over in sorted(parent.glob(f"{prefix}*")):
+        _remove_if_left(left_over)
+    folder, lock = _new_locked(parent, prefix)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _new_locked(parent: Path, prefix: str) -> tuple[Path, int]:
+    """A folder and the descriptor that locks it."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        lock = os.open(folder, os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.exists():
+            return folder, lock
+        os.close(lock)  # another run took it for a left one before it was locked
+
+
+def _remove_if_left(folder: Path) -> None:
+    """One that is in use, or another person's, stays."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(descriptor)

@@ -5,6 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+from matplotlib import get_data_path
+from matplotlib.font_manager import fontManager
+from matplotlib.ft2font import FT2Font
+from PIL import ImageFont
+
 _ELLIPSIS = "…"
 _SMALLEST_SHARE, _SMALLEST_PIXELS = 0.7, 9
 _NO_LETTERS = "Last Resort"  # a font of boxes for all there is
@@ -39,13 +44,9 @@ def fitted(text: str, size: int, width: float) -> tuple[str, Any]:
 @lru_cache(maxsize=256)
 def _font_file(letters: str) -> str:
     """Matplotlib's own sans-serif; if it lacks a letter, an installed font that has all, if any."""
-    from matplotlib import get_data_path
-
     usual = f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf"
     if _has_all(usual, letters):
         return usual
-    from matplotlib.font_manager import fontManager
-
     installed = [font for font in fontManager.ttflist if not font.name.startswith(_NO_LETTERS)]
     others = sorted({font.fname for font in installed if font.style == "normal"})
     return next((file for file in others if _has_all(file, letters)), usual)
@@ -58,8 +59,6 @@ def _has_all(file: str, letters: str) -> bool:
 @lru_cache(maxsize=256)
 def _letters(file: str) -> frozenset[int]:
     """Code points that a font has."""
-    from matplotlib.ft2font import FT2Font
-
     try:
         return frozenset(FT2Font(file).get_charmap())
     except (OSError, RuntimeError):  # no longer there, or none that can be read
@@ -68,8 +67,6 @@ def _letters(file: str) -> frozenset[int]:
 
 @lru_cache(maxsize=64)
 def _font(file: str, size: int) -> Any:
-    from PIL import ImageFont
-
     return ImageFont.truetype(file, size)
 
 

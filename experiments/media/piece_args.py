@@ -6,13 +6,21 @@ whole reel: the padding of AAC at each join would push it behind the picture.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
-from experiments.media.ffmpeg import SAME_BYTES
+import av
+from av.video.frame import VideoFrame
+
+from experiments.media.ffmpeg import SAME_BYTES, RenderError, run
 from experiments.media.pieces import Form, Piece, Stretch
 from experiments.media.recording import Chunk
-from experiments.media.seeking import find_preroll, input_words, shift
+from preprocess.errors import DecodeError
+from preprocess.video import containers
+from preprocess.video.video_file import find_video_stream, open_container
 
 STRIP_RATE = 5
 UPRIGHT_LEAD_SECONDS = 10
@@ -22,12 +30,106 @@ _PICTURE = (
     *SAME_BYTES,
 )
 _SOUND = ("-c:a", "pcm_f32le")
+_PREROLL_SECONDS = (0.1, 10.0, 60.0)  # a decoder of sound needs a little of what is before
+
+_TURNING_CODECS = {"h264", "hevc"}  # with messages on how to turn a picture (SEI, type 47)
 
 
-def piece_words(
+def find_preroll(stretch: Stretch, rate: Fraction) -> int:
+    """Number of pictures before a stretch at which reading begins.
+
+    A file without an index, or a damaged one, may be read on behind the cut. So it is tried
+    where the first picture comes from; if nothing else helps, reading begins with the file.
+    """
+    most = math.ceil(stretch.seconds(0, rate) * rate)
+    for seconds in _PREROLL_SECONDS:
+        preroll = math.ceil(seconds * rate)
+        if preroll < most and _lands_before(stretch, preroll, rate):
+            return preroll
+    return most
+
+
+def input_args(stretch: Stretch, preroll: int, rate: Fraction, *, turns: bool = False) -> list[str]:
+    """Arguments with which ffmpeg opens a stretch's file at a preroll.
+
+    A seek goes to the keyframe before; that all pictures from there are kept lets one that
+    began before the cut, and lasts, be shown. Where the pictures' size changes on the way, ffmpeg
+    would start its filters anew, and with them all that they have counted; it must not. Only
+    so does it turn each picture as it says, which `turns` asks for; see `find_turning_preroll`.
+    """
+    start = stretch.seconds(0, rate) - float(preroll / rate)
+    seek = ["-noaccurate_seek", "-ss", f"{start:.6f}"] if start > 0 else []
+    anew = [] if turns else ["-reinit_filter", "0"]
+    return [*seek, *anew, *containers.input_words(stretch.chunk.file)]
+
+
+def find_turning_preroll(stretch: Stretch, rate: Fraction) -> int | None:
+    """Preroll of a stretch whose pictures change their orientation on the way, else None.
+
+    Streams of some codecs say with a picture how it and those after it are turned, until another
+    one says otherwise. Where one on the way may have said it, reading begins with the file. Only
+    keyframes are looked at, of the last seconds and the file's first, since all would take long.
+
+    Returns:
+        None if all that is read is turned in one way, which each keyframe tells.
+    """
+    start = stretch.seconds(0, rate)
+    stop = start + float(stretch.count / rate)
+    before = max(start - _PREROLL_SECONDS[1], 0.0)
+    first: bytes | None = None
+    seen: list[bytes | None] = []
+    try:
+        with open_container(stretch.chunk.file) as container:
+            stream = find_video_stream(container)
+            codec = stream.codec_context
+            if codec is None or codec.name not in _TURNING_CODECS:
+                return None
+            codec.skip_frame = "NONKEY"
+            begin = (container.start_time or 0) / av.time_base
+            if before:
+                first = next(map(_matrix, container.decode(stream)), None)
+                container.seek(round((before + begin) * av.time_base), backward=True)
+            for frame in container.decode(stream):
+                if frame.time is not None and frame.time - begin >= stop:
+                    break
+                seen.append(_matrix(frame))
+    except (av.error.FFmpegError, DecodeError):  # damaged; rendering says how
+        pass
+    changes = len(set(seen)) > 1 or (first is not None and None in seen)
+    return math.ceil(start * rate) if changes else None
+
+
+def _matrix(frame: VideoFrame) -> bytes | None:
+    """Display matrix of a picture, by which it asks to be turned; None if it has none."""
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+    return None if matrix is None else bytes(matrix)
+
+
+def shift(stretch: Stretch, preroll: int, rate: Fraction) -> int:
+    """Microseconds from ffmpeg's time 0 to the start of the stretch."""
+    return round(min(stretch.seconds(0, rate), float(preroll / rate)) * 10**6)
+
+
+def _lands_before(stretch: Stretch, preroll: int, rate: Fraction) -> bool:
+    lines: list[str] = []
+    args = [
+        *("-loglevel", "info", *input_args(stretch, preroll, rate)),
+        *("-map", f"0:{stretch.chunk.picture}", "-vf", "settb=AVTB,showinfo"),
+        *("-frames:v", "1", "-f", "null", "-"),
+    ]
+    try:
+        lines = run(args)
+    except RenderError:
+        return False
+    shown = (re.match(r"\[Parsed_showinfo_1 @ \w+\] n: *0 pts: *(-?\d+)", line) for line in lines)
+    first = next((int(found[1]) for found in shown if found), None)
+    return first is not None and first <= shift(stretch, preroll, rate) + 10**6 / 2 / rate
+
+
+def piece_args(
     piece: Piece, form: Form, num_samples: int, name: str, strip: tuple[str, int, int] | None
 ) -> list[str]:
-    """The arguments of ffmpeg that render a piece.
+    """Arguments of ffmpeg that render a piece.
 
     Args:
         piece: what it shows.
@@ -40,7 +142,7 @@ def piece_words(
     prerolls = [find_preroll(stretch, form.rate) for stretch in stretches]
     inputs: list[str] = []
     for stretch, preroll in zip(stretches, prerolls, strict=True):
-        inputs += input_words(stretch, preroll, form.rate)
+        inputs += input_args(stretch, preroll, form.rate)
     if strip is not None:
         size = f"{strip[1]}x{strip[2]}"
         inputs += ["-f", "rawvideo", "-pix_fmt", "rgba", "-s", size, "-r", str(STRIP_RATE)]
@@ -81,7 +183,7 @@ def _picture_graph(piece: Piece, form: Form, prerolls: Sequence[int], has_strip:
 
 
 def _picture_chain(stretch: Stretch, number: int, preroll: int, form: Form) -> str:
-    """Pictures at the reel's rate from the cut on, in the reel's size."""
+    """Filters that give pictures from the cut on, at the reel's rate and size."""
     chunk, before = stretch.chunk, shift(stretch, preroll, form.rate)
     filters = [
         *("settb=AVTB", f"setpts=PTS-{before}", f"fps={form.rate}:start_time=0"),
@@ -105,11 +207,11 @@ def _fitted(chunk: Chunk, form: Form) -> list[str]:
     return [*filters, f"crop={form.width}:{form.height}:0:0"]
 
 
-def upright_words(stretch: Stretch, preroll: int, form: Form, name: str) -> list[str]:
+def upright_args(stretch: Stretch, preroll: int, form: Form, name: str) -> list[str]:
     """The arguments of ffmpeg that write a stretch, and what is before it, fitted and upright.
 
     Where the turn of the pictures changes on the way, ffmpeg must start its filters anew, and so
-    they may keep nothing from one picture to the next; see `input_words`.
+    they may keep nothing from one picture to the next; see `input_args`.
 
     Args:
         stretch: which pictures.
@@ -130,7 +232,7 @@ def upright_words(stretch: Stretch, preroll: int, form: Form, name: str) -> list
     seconds = lead + float((stretch.count + 1) / form.rate) + 1
     return [
         *("-loglevel", "error", "-max_error_rate", "1"),
-        *input_words(stretch, preroll, form.rate, turns=True),
+        *input_args(stretch, preroll, form.rate, turns=True),
         *(*outputs, "-t", f"{seconds:.6f}", "-f", "nut", name),
     ]
 
@@ -163,7 +265,7 @@ def fit_filters(
 
 
 def _sound_graph(piece: Piece, form: Form, prerolls: Sequence[int], num_samples: int) -> list[str]:
-    """Each stretch's sound is as long as its pictures; the last filter mends roundings."""
+    """Filters of the sound: each stretch as long as its pictures, roundings mended at the end."""
     graph, number, ends = [], 0, []
     for place, side in enumerate(piece.sides):
         labels = ""
@@ -180,7 +282,7 @@ def _sound_graph(piece: Piece, form: Form, prerolls: Sequence[int], num_samples:
 
 
 def _sound_fade(place: int, num_samples: int) -> str:
-    """Of equal power, so that the sum is as loud as either."""
+    """Cross-fade filter of equal power, so that the sum is as loud as either side."""
     return f",afade=t={'in' if place else 'out'}:ss=0:ns={num_samples}:curve=qsin"
 
 

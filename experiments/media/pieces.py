@@ -40,7 +40,7 @@ class Form:
     layout: str
 
     def samples(self, num_frames: int) -> int:
-        """How many samples last as long as some pictures, to the nearest."""
+        """Number of samples, rounded, that last as long as `num_frames` pictures."""
         return round(num_frames * self.sample_rate / self.rate)
 
 
@@ -65,7 +65,7 @@ class Stretch:
     count: int
 
     def seconds(self, picture: int, rate: Fraction) -> float:
-        """When one of the pictures is shown, in seconds of the chunk."""
+        """Time at which one of the pictures is shown, in seconds of the chunk."""
         return max(0.0, self.chunk.first_picture + float((self.first + picture) / rate))
 
 
@@ -80,11 +80,11 @@ class Piece:
 
     @property
     def num_frames(self) -> int:
-        """How many pictures it has."""
+        """Number of pictures."""
         return num_frames(self.sides[0])
 
     def time(self, picture: int, rate: Fraction) -> float:
-        """What a picture mainly shows, in seconds of the recording."""
+        """Time of the recording, in seconds, that a picture mainly shows."""
         late = 2 * picture >= self.num_frames
         for stretch in self.sides[-1 if late else 0]:
             if picture < stretch.count:
@@ -94,7 +94,7 @@ class Piece:
 
 
 def num_frames(side: Side) -> int:
-    """How many pictures some stretches have."""
+    """Number of pictures in some stretches."""
     return sum(stretch.count for stretch in side)
 
 
@@ -104,7 +104,7 @@ def plan(
     crossfade: float,
     rate: Fraction,
 ) -> list[Piece]:
-    """Segments to pieces: what is shown alone, and between two of them what fades.
+    """Pieces of some segments: what is shown alone, and what fades between two of them.
 
     Raises:
         InputError: if a segment is shorter than a picture or than its cross-fades.

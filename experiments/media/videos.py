@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import glob
+import io
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from common.files import write_text
 from preprocess.errors import PreprocessError
 from preprocess.sources.clips import FolderListing, is_video_name, list_videos
 
@@ -210,3 +213,22 @@ def _stem(path: Path, source: str) -> str:
 def _encodable(source: str) -> str:
     """A name that is not valid UTF-8 with codes for what is wrong in it."""
     return os.fsencode(source).decode(errors="backslashreplace")
+
+
+def write_failures(path: Path, failures: Mapping[str, str], videos: Sequence[Video]) -> None:
+    """Write the reasons as CSV, and keep those that other runs in this folder left of other videos.
+
+    Without a failure there is no file.
+    """
+    rows = dict(failures)
+    if path.exists():
+        with path.open(encoding="utf-8", newline="") as file:
+            earlier = {row["video"]: row["reason"] for row in csv.DictReader(file)}
+        own = {video.source for video in videos}
+        rows |= {source: reason for source, reason in earlier.items() if source not in own}
+    if not rows:
+        path.unlink(missing_ok=True)
+        return
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("video", "reason"), *sorted(rows.items())])
+    write_text(path, text.getvalue())

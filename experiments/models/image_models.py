@@ -1,4 +1,7 @@
-"""Image models by name or file, each with its own preprocessing, as one kind of thing."""
+"""Which image model is meant: its options and their checks, its class names, its settings.
+
+Light, for command lines; `experiments.models.image_loading` builds and reads the models.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ ALEXNET_FITS = {
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Which model, and how it sees pictures."""
+    """Image model of a command line, and how it sees pictures."""
 
     model: str = "alexnet"
     """alexnet, the name of a keras.applications model (mobilenet, resnet50, ...), or a .keras or
@@ -90,7 +93,7 @@ class ImageModel:
 
 
 def check_options(options: ModelOptions) -> None:
-    """See that the model is known and its files are there, before anything heavy is imported.
+    """Check that the model is known and its files exist, before anything heavy is imported.
 
     Raises:
         InputError: if not.
@@ -100,11 +103,11 @@ def check_options(options: ModelOptions) -> None:
     name = options.model.lower()
     if not is_file and name != "alexnet" and name not in APPLICATIONS:
         known = ", ".join(APPLICATIONS)
-        told = (
+        message = (
             f"--model must be alexnet, a .keras or .onnx file, or one of {known}. Received "
             f"{options.model!r}."
         )
-        raise InputError(f"{told} {did_you_mean(name, ('alexnet', *APPLICATIONS))}".strip())
+        raise InputError(f"{message} {did_you_mean(name, ('alexnet', *APPLICATIONS))}".strip())
     if options.alpha is not None and options.alpha <= 0:
         raise InputError(f"--alpha must be greater than 0. Received {options.alpha:g}.")
     if options.size is not None and options.size < 1:
@@ -135,68 +138,24 @@ def check_options(options: ModelOptions) -> None:
         raise InputError(f"--labels must hold a name a line. {options.labels} holds none.")
 
 
-def load_model(
-    options: ModelOptions, *, batch_size: int, fused: bool = True, threads_a_batch: int = 1
-) -> ImageModel:
-    """Build or read a model, with its weights and class names.
-
-    Args:
-        options: checked by `check_options`.
-        batch_size: of the frames that `predict` is given: always as many, so that a frame's
-            probabilities depend on no other frame.
-        fused: let AlexNet take short cuts that cannot be exported.
-        threads_a_batch: of ONNX Runtime; TensorFlow has its own by then.
-
-    Raises:
-        ValueError, WeightsError, OSError: if a file does not hold what it should.
-    """
-    if options.model.endswith(".onnx"):
-        from experiments.models.onnx_image_models import load_onnx
-
-        return load_onnx(options, batch_size, threads_a_batch)
-    from experiments.models.keras_image_models import (
-        alexnet,
-        compile_model,
-        keras_application,
-        keras_file,
-    )
-
-    if options.model == "alexnet":
-        model = alexnet(options, fused=fused)
-        fit = ALEXNET_FITS[options.variant]
-    else:
-        is_file = options.model.endswith(".keras")
-        model = keras_file(options) if is_file else keras_application(options)
-        fit = FrameFit(model.input_shape[2:0:-1], crop="aspect", interpolation="smooth")
-    num_classes = model.output_shape[-1]
-    return ImageModel(
-        name=model.name,
-        fit=fit,
-        class_names=class_names(options.labels, num_classes),
-        predict=compile_model(model, batch_size, fit),
-        settings=model_settings(options),
-        keras_model=model,
-    )
-
-
 def is_model_file(model: str) -> bool:
     """Whether `--model` names a file, rather than a network known here."""
     return Path(model).suffix in (".keras", ".onnx")
 
 
 def model_files(options: ModelOptions) -> list[Path]:
-    """The files that a model is read from."""
+    """Files that a model is read from."""
     own = Path(options.model) if is_model_file(options.model) else None
     return [path for path in (own, options.weights, options.labels) if path is not None]
 
 
 def model_settings(options: ModelOptions) -> dict[str, Any]:
-    """What probabilities depend on; files by their contents."""
+    """Settings that the probabilities depend on; files by their SHA-256."""
     settings: dict[str, Any] = {"model": options.model, "policy": options.policy}
     if options.model == "alexnet":
         settings["variant"] = options.variant
     files = {"model_sha256": Path(options.model), "weights_sha256": options.weights}
-    # A width that is not given is that of the weights, which are told by their contents.
+    # A width that is not given is that of the weights, which are message by their contents.
     settings |= {"alpha": options.alpha or 1.0, "size": options.size, "scaling": options.scaling}
     files |= {"labels_sha256": options.labels}
     for name, path in files.items():
@@ -207,7 +166,7 @@ def model_settings(options: ModelOptions) -> dict[str, Any]:
 
 
 def require_classes(model: ImageModel, top: int | None, columns: Columns) -> None:
-    """See that a model has as many classes as a row shows.
+    """Check that a model has as many classes as a row shows.
 
     Args:
         model: which one.
@@ -242,7 +201,7 @@ def check_num_classes(num_classes: int, name: str, top: int | None, columns: Col
 
 
 def class_names(labels: Path | None, num_classes: int) -> list[str]:
-    """One unique name a class.
+    """Unique class names, one for each class.
 
     Raises:
         InputError: if the file has another number of lines, or there is none for these classes.
@@ -265,8 +224,11 @@ def class_names(labels: Path | None, num_classes: int) -> list[str]:
 
 
 def inference_dtype(policy: str) -> str:
-    """The policy under which AlexNet is built: nothing is trained, so weights are kept in the
-    type they are multiplied in, which halves what is read of them."""
+    """Policy under which AlexNet is built.
+
+    Nothing is trained, so weights are kept in the type they are multiplied in, which halves what
+    is read of them.
+    """
     return "bfloat16" if policy == "mixed_bfloat16" else policy
 
 

@@ -1,12 +1,101 @@
-"""A Keras model as an ONNX graph."""
+"""Keras models as ONNX graphs, and as files that are there only if ONNX Runtime agrees."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
+import tensorflow as tf
+import tf2onnx
+import tf2onnx.optimizer
+from onnx import TensorProto, helper
+
+from common.errors import UserError
+from experiments.models.image_models import ImageModel
+from experiments.models.onnx_files import IMAGE_MODEL, OnnxSession
+
 OPSET = 17
+TOLERANCE = 1e-4  # between a probability of Keras and of ONNX Runtime
+
+
+class ExportError(UserError):
+    """An exported model is not there, or does not do what the Keras model does."""
+
+
+def export_onnx(model: ImageModel, path: Path, *, batch_size: int) -> float:
+    """Write an image model with preprocessing, class names and softmax inside; the batch may vary.
+
+    Args:
+        model: a Keras model, loaded without short cuts.
+        path: of the file; it appears only once ONNX Runtime agrees with Keras.
+        batch_size: of the comparison.
+
+    Returns:
+        The largest difference between a probability of Keras and of ONNX Runtime.
+
+    Raises:
+        ExportError: if it is above 1e-4.
+    """
+    fit = model.fit
+    frames = np.random.default_rng(0).integers(0, 256, (batch_size, *fit.frame_shape))
+    frames = frames.astype(fit.dtype)
+    expected = model.predict(frames)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    about = {"name": model.name, "fit": asdict(fit), "class_names": model.class_names}
+    return write_checked(
+        to_onnx(model.keras_model),
+        path,
+        {IMAGE_MODEL: json.dumps(about)},
+        compare=lambda written: float(np.abs(OnnxSession(written)(frames) - expected).max()),
+    )
+
+
+def write_checked(
+    proto: Any,
+    path: Path,
+    metadata: Mapping[str, str],
+    *,
+    compare: Callable[[Path], float],
+    compared_on: str = "",
+) -> float:
+    """Write a graph to a file that appears only once it was found to agree with Keras.
+
+    Args:
+        proto: an onnx.ModelProto.
+        path: of the file.
+        metadata: kept in the file.
+        compare: the largest difference between the probabilities of Keras and of the file at a
+            path.
+        compared_on: what they were compared on, for the message.
+
+    Returns:
+        The difference.
+
+    Raises:
+        ExportError: if it is above 1e-4, or no number.
+    """
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        helper.set_model_props(proto, dict(metadata))
+        onnx.save(proto, temporary)
+        del proto  # up to 2 GiB, of which ONNX Runtime now makes its own copy
+        difference = compare(temporary)
+        if not difference <= TOLERANCE:  # NaN included
+            place = f" on {compared_on}" if compared_on else ""
+            raise ExportError(
+                f"Keras and ONNX Runtime must agree to {TOLERANCE}. They differ by "
+                f"{difference:.2g}{place}; nothing was written."
+            )
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return difference
 
 
 def to_onnx(
@@ -16,7 +105,7 @@ def to_onnx(
     shape: Sequence[int | None] | None = None,
     prepare: Callable[[Any], Any] = lambda inputs: inputs,
 ) -> Any:
-    """The graph of a Keras model, with one input and one output; the batch may vary.
+    """Convert a Keras model to a graph of one input and one output; the batch may vary.
 
     Weights are inputs of the graph while tf2onnx works on it, and are put in at the end: it
     copies whatever constants it finds dozens of times (70 s for AlexNet's 244 MB, against 5).
@@ -31,9 +120,6 @@ def to_onnx(
     Returns:
         An onnx.ModelProto.
     """
-    import tensorflow as tf
-    import tf2onnx
-
     trainable, others = model.trainable_variables, model.non_trainable_variables
     variables = [*trainable, *others]
 
@@ -63,15 +149,13 @@ def to_onnx(
 
 @contextmanager
 def _without_optimizer(name: str) -> Iterator[None]:
-    """Let tf2onnx leave out one of its optimizers.
+    """Make tf2onnx leave out one of its optimizers.
 
     optimize_transpose orders the axes of some tensors anew and leaves their recorded shapes as
     they were; reshape_optimizer then trusts these. A product over channels after a convolution
     got another size by that, in some runs and not in others.
     """
-    from tf2onnx import optimizer
-
-    known = optimizer._optimizers
+    known = tf2onnx.optimizer._optimizers
     before = dict(known)
     known.pop(name, None)
     try:
@@ -82,9 +166,7 @@ def _without_optimizer(name: str) -> Iterator[None]:
 
 
 def _put_in(graph: Any, values: dict[str, Any]) -> None:
-    """Variables as constants in place of the inputs of their names, as far as they are used."""
-    import onnx
-
+    """Replace the inputs that stand for variables by constants, as far as they are used."""
     used = {name for node in graph.node for name in node.input}
     for known in list(graph.input):
         if known.name in values:
@@ -95,9 +177,7 @@ def _put_in(graph: Any, values: dict[str, Any]) -> None:
 
 
 def _spell_out_erfc(graph: Any) -> None:
-    """Erfc, of which GELU is made and which ONNX does not know, as 1 - Erf."""
-    from onnx import TensorProto, helper
-
+    """Replace Erfc, which GELU needs and ONNX lacks, by 1 - Erf."""
     one = "one_for_erfc"
     nodes = []
     for node in graph.node:
@@ -114,7 +194,7 @@ def _spell_out_erfc(graph: Any) -> None:
 
 
 def _rename_output(graph: Any, name: str) -> None:
-    """Give the output its name, wherever it is spoken of."""
+    """Rename the output of a graph wherever it is used."""
     (end,) = graph.output
     for node in graph.node:
         for names in (node.input, node.output):

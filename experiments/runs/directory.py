@@ -19,6 +19,8 @@ import numpy.typing as npt
 from common.files import write_atomically
 from experiments.runs.files import RunFileError, read_object, read_table
 
+PAGE = "report.html"
+"""Name of the report in a run's directory; it is written last."""
 _FIXED_COLUMNS = {  # and their types in Arrow's words
     "clip": "string",
     "group": "string",

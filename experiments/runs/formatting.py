@@ -18,6 +18,11 @@ def count(value: float) -> str:
     return f"{round(value):,}"
 
 
+def plural(number: int, noun: str) -> str:
+    """1, 'clip' -> '1 clip'; 2, 'clip' -> '2 clips'."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def share(value: float) -> str:
     """0.8134 -> '0.813'."""
     return f"{value:.3f}"

@@ -11,7 +11,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 from common.errors import InputError
 from common.files import write_atomically
 from experiments.process.environment import describe_environment, git_commit, peak_rss_bytes
+from experiments.runs.files import RunFileError
 
 FIELDS: dict[str, tuple[str, ...]] = dict.fromkeys(  # field of result.json -> its parts in the CSV
     (
@@ -239,3 +240,37 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value
+
+
+def check_result(result: Mapping[str, Any], path: Path) -> None:
+    """See that each field can be what its name says; a missing one, or null, always can.
+
+    Args:
+        result: what the file holds; fields besides the usual may hold anything.
+        path: of the file, for messages.
+
+    Raises:
+        RunFileError: if one cannot.
+    """
+    for field, parts in FIELDS.items():
+        value = result.get(field)
+        if parts and not isinstance(value, dict | None):
+            raise _kind_error(path, field, "an object", value)
+        named = {f"{field}.{part}": (value or {}).get(part) for part in parts} or {field: value}
+        for column, inner in named.items():
+            if inner is not None and column in TEXT_COLUMNS and not isinstance(inner, str):
+                raise _kind_error(path, column, "a text", inner)
+            if inner is not None and column not in TEXT_COLUMNS and not _is_shown_number(inner):
+                raise _kind_error(path, column, "a number", inner)
+
+
+def _is_shown_number(value: object) -> bool:
+    """Of a size that can be shown; neither NaN nor infinite."""
+    return isinstance(value, int | float) and type(value) is not bool and abs(value) < 2**63
+
+
+def _kind_error(path: Path, column: str, rule: str, value: object) -> RunFileError:
+    return RunFileError(
+        f"{path} is damaged: {column} must be {rule}. Received {str(value)[:80]!r}. Take it from "
+        "the run again, or remove it."
+    )

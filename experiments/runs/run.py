@@ -15,9 +15,8 @@ from common.errors import InputError
 from common.files import remove_partials, write_atomically
 from experiments.process import runtime
 from experiments.process.runtime import Threads
-from experiments.runs.directory import CLIP_MODEL
+from experiments.runs.directory import CLIP_MODEL, PAGE
 from experiments.runs.records import read_records
-from experiments.runs.report import PAGE, rebuild_report
 from preprocess.errors import PreprocessError
 
 RECORDS = Path("experiments/results.csv")
@@ -270,6 +269,8 @@ def finished_result(run_dir: Path) -> dict[str, Any] | None:
         return None
     print(f"{run_dir} is finished; nothing to resume.")
     if not (run_dir / PAGE).exists():  # the run was stopped between its result and its report
+        from experiments.runs.report.page import rebuild_report
+
         rebuild_report(run_dir)
     return json.loads(path.read_text()) | {"run_dir": run_dir}
 

@@ -157,7 +157,7 @@ def _train(task: Task) -> Iterator[int]:
 
 def _predict_pictures(task: Task) -> Iterator[int]:
     """A Keras model on batches in memory, `inter_op` of them at once, as classification does it."""
-    from experiments.models.keras_image_models import compile_model
+    from experiments.models.image_loading import compile_model
 
     model, fit = _model(task)
     predict = compile_model(model, task.batch_size, fit)
@@ -174,8 +174,8 @@ def _predict_pictures(task: Task) -> Iterator[int]:
 
 
 def _model(task: Task) -> tuple[Any, Any]:
+    from experiments.models.image_loading import keras_application
     from experiments.models.image_models import ALEXNET_FITS, ModelOptions, inference_dtype
-    from experiments.models.keras_image_models import keras_application
     from preprocess.video.transforms import FrameFit
 
     if task.workload == "resnet":
@@ -249,8 +249,8 @@ class EndToEnd:
         threads: Threads,
     ) -> None:
         from experiments.classify.job import JobOptions
+        from experiments.models.image_loading import compile_model
         from experiments.models.image_models import ALEXNET_FITS, ImageModel, class_names
-        from experiments.models.keras_image_models import compile_model
         from ttrnn.models import build_alexnet
 
         model = build_alexnet(fused=True, dtype=inference_dtype(policy))

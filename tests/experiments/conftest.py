@@ -61,8 +61,8 @@ def model_file(tmp_path_factory):
 @pytest.fixture(scope="session")
 def model(model_file):
     """The same, as classification loads it."""
-
-    from experiments.models.image_models import ModelOptions, load_model
+    from experiments.models.image_loading import load_model
+    from experiments.models.image_models import ModelOptions
 
     options = ModelOptions(
         model=str(model_file), labels=model_file.parent / "labels.txt", scaling="unit"

@@ -92,7 +92,7 @@ def _objects(folder: Path) -> Any:
 
 def _table(folder: Path) -> Any:
     """Of classification, as another run finds it: finished, and half finished."""
-    from experiments.classify.tables import Row, Table
+    from experiments.classify.results import Row, Table
 
     found = []
     for name in ("done", "half"):

@@ -144,8 +144,8 @@ def _onnx_file(folder: Path) -> None:
 
 def _read_onnx(folder: Path) -> Any:
     _keras()
+    from experiments.models.image_loading import load_onnx
     from experiments.models.image_models import ModelOptions
-    from experiments.models.onnx_image_models import load_onnx
 
     path, labels = str(folder / "model.onnx"), folder / "labels.txt"
     model = load_onnx(ModelOptions(model=path, labels=labels, scaling="unit"), batch_size=1)

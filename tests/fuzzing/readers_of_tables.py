@@ -137,8 +137,8 @@ def _run_directory(folder: Path) -> None:
 
 def _report(folder: Path) -> Any:
     """The pages, without the curves: to draw them takes a second."""
+    from experiments.report import main
     from experiments.runs import plots
-    from experiments.runs.report import main
 
     def nothing(*_: object, **__: object) -> bytes:
         return b"PNG"

@@ -1,1 +1,1 @@
-"""What a trained model of clips says of whole videos, for all jobs that train one."""
+"""Prediction of whole videos with a trained model of clips, for all jobs that train one."""

@@ -11,12 +11,13 @@ from tyro.conf import Positional
 
 from common.command_line import did_you_mean, parse_arguments
 from common.errors import InputError
+from experiments.media.videos import find_videos
 from experiments.process import runtime
 from experiments.process.command import run_command
 from experiments.runs.run import require_model, require_positive, require_writable
 
 if TYPE_CHECKING:
-    from experiments.clips.prediction.model import WindowModel
+    from experiments.clips.prediction.predict import WindowModel
     from preprocess.batches.views import Views
 
 
@@ -60,12 +61,11 @@ def main(prog: str, args: Sequence[str]) -> int:
     """
     arguments = parse_arguments(PredictArguments, prog=prog, args=list(args))
 
-    going_on = "The results so far are kept; the same command predicts all videos again."
-    return run_command(lambda: _predict(arguments), going_on=lambda: going_on)
+    resume_hint = "The results so far are kept; the same command predicts all videos again."
+    return run_command(lambda: _predict(arguments), going_on=lambda: resume_hint)
 
 
 def _predict(arguments: PredictArguments) -> int:
-    from experiments.media.videos import find_videos
     from preprocess.batches.views import Views
 
     require_positive(arguments, ("hop", "rolling"))
@@ -88,7 +88,9 @@ def _predict(arguments: PredictArguments) -> int:
 
     print(f"{len(model.class_names)} classes, from {run}; {threads}")
     code = predict_paths(
-        *(model, paths, out),
+        model,
+        paths,
+        out,
         hop=arguments.hop,
         rolling=arguments.rolling,
         annotate=arguments.annotate,
@@ -100,7 +102,7 @@ def _predict(arguments: PredictArguments) -> int:
 
 
 def _run_and_videos(arguments: PredictArguments) -> tuple[Path, tuple[Path, ...]]:
-    """The run, by --run or before the videos.
+    """Run and videos of the command line; the run by --run or before the videos.
 
     Raises:
         InputError: if either is missing.
@@ -132,7 +134,7 @@ def _similar(run: Path) -> str:
 def _load(run: Path, views: Views, threads: runtime.Threads) -> WindowModel:
     """A run's model; TensorFlow is only started for one that is no ONNX file."""
     if run.is_file():
-        from experiments.export.onnx_clip_model import OnnxClipModel
+        from experiments.clips.prediction.onnx_model import OnnxClipModel
 
         return OnnxClipModel(run, views=views, num_threads=threads.intra_op)
     runtime.configure(threads, seed=0)

@@ -1,25 +1,33 @@
-"""The job: a model through all videos that some paths name."""
+"""The job: a model through all videos that some paths name, with a bar over their bytes."""
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import Any
+
+from tqdm import tqdm
 
 from common.errors import UserError
 from common.files import is_disk_full
-from experiments.clips.prediction.model import WindowModel
 from experiments.clips.prediction.panel import Panel
-from experiments.clips.prediction.predict import predict_video, usual_hop
-from experiments.clips.prediction.progress import PredictionProgress
+from experiments.clips.prediction.predict import (
+    VideoPrediction,
+    WindowModel,
+    predict_video,
+    usual_hop,
+)
 from experiments.clips.prediction.results import Tables, VideoResults
-from experiments.clips.prediction.video_prediction import VideoPrediction
 from experiments.media.annotation import annotate as annotate_video
 from experiments.media.videos import ANNOTATED, Video, find_videos
+from experiments.runs.formatting import plural
 
 EXIT_FAILED_VIDEOS = 1
+_FORMAT = "{desc} {percentage:3.0f}% |{bar}| {remaining} left"
 
 
 def predict_paths(
@@ -86,7 +94,7 @@ class _Job:
         self._failures: dict[str, str] = {}
 
     def run(self, settings: Mapping[str, Any]) -> dict[str, str]:
-        """Go through all videos; returns why some failed, by source."""
+        """Predict all videos; returns why some failed, by source."""
         frames = self._model.frame_settings
         settings = {
             "window": self._model.window,
@@ -120,7 +128,8 @@ class _Job:
         results = VideoResults(self._out, video)
         results.begin()
         prediction = predict_video(
-            *(self._model, video.path),
+            self._model,
+            video.path,
             hop=self._hop,
             rolling=self._rolling,
             on_progress=progress.step(0),
@@ -147,15 +156,81 @@ class _Job:
 
 
 def _shown(text: str) -> str:
-    """A text as it can be printed in one line, whatever is in it."""
+    """Text with what cannot be printed in one line as escapes."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def _found(prediction: VideoPrediction) -> str:
-    """In words."""
+    """Summary of a prediction in one line."""
     best, vote, num_windows = prediction.ranking[0], prediction.vote, prediction.num_windows
     names = prediction.class_names
-    windows = f"{num_windows} window{'s' * (num_windows > 1)}"
+    windows = plural(num_windows, "window")
     votes = prediction.votes[vote]
     say = "says" if votes == 1 else "say"
     return f"{names[best]} {prediction.mean[best]:.2f}; {votes} of {windows} {say} {names[vote]}"
+
+
+class PredictionProgress:
+    """Videos done and the time left, on standard error where that is a terminal.
+
+    Args:
+        videos: all of them.
+        num_steps: through how many steps each goes.
+    """
+
+    def __init__(self, videos: Sequence[Video], num_steps: int) -> None:
+        self._sizes = [max(_num_bytes(video.path), 1) for video in videos]
+        self._num_steps = num_steps
+        self._number = 0
+        self._bytes_before = 0
+        self._bar = tqdm(
+            total=sum(self._sizes), bar_format=_FORMAT, dynamic_ncols=True, disable=None
+        )
+        self._tell()
+
+    def __enter__(self) -> PredictionProgress:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.close()
+
+    def step(self, number: int) -> Callable[[float], None]:
+        """Function to call with the share of a step, counted from 0, that is done."""
+
+        def tell(share: float) -> None:
+            self._reach((number + min(max(share, 0.0), 1.0)) / self._num_steps)
+
+        return tell
+
+    def finish(self) -> None:
+        """Count the current video as done."""
+        self._reach(1.0)
+        self._bytes_before += self._sizes[self._number]
+        self._number += 1
+        self._tell()
+
+    def say(self, text: str) -> None:
+        """Write a line above the bar."""
+        tqdm.write(text)
+
+    def _reach(self, share: float) -> None:
+        done = self._bytes_before + share * self._sizes[self._number]
+        self._bar.update(max(done - self._bar.n, 0))
+
+    def _tell(self) -> None:
+        self._bar.set_description_str(f"{self._number}/{len(self._sizes)} videos")
+
+
+def _num_bytes(path: Path) -> int:
+    """Size of a file, or of all files in a folder; 0 where it is not known."""
+    try:
+        if path.is_dir():
+            return sum(entry.stat().st_size for entry in os.scandir(path))
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -1,4 +1,4 @@
-"""What is drawn into an annotated video: the class of the moment, and the curve of all."""
+"""Panel of an annotated video: the classes of the moment, and curves over the whole video."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from functools import lru_cache
 from itertools import count
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
-from experiments.clips.prediction.video_prediction import VideoPrediction
+from experiments.clips.prediction.predict import VideoPrediction
 from experiments.media.lettering import fitted
 
 Colour = tuple[int, int, int]
@@ -48,7 +50,7 @@ class Layout:
 
     @property
     def height(self) -> int:
-        """Of all."""
+        """Height of the whole panel, in pixels."""
         return self.title + self.bars * self.line + self.heading + self.curves
 
 
@@ -92,9 +94,7 @@ class Panel:
         return self._layout.width, self._layout.height
 
     def picture(self, seconds: float) -> bytes:
-        """Raw RGBA, as at a time of the video, whose first picture is shown at 0."""
-        import cv2
-
+        """Panel as raw RGBA at a time of the video, whose first picture is shown at 0."""
         pixels = self._base(int(np.searchsorted(self._changes, seconds, side="right"))).copy()
         if self._layout.curves:
             x = int(self._across(seconds))
@@ -104,7 +104,7 @@ class Panel:
         return pixels.tobytes()
 
     def images(self) -> Iterator[tuple[float, bytes]]:
-        """Seconds and raw RGBA, ten a second, without end."""
+        """Times in seconds and panels as raw RGBA, ten a second, without end."""
         for number in count():
             yield number / _RATE, self.picture(number / _RATE)
 
@@ -117,9 +117,7 @@ class Panel:
         return _COLOURS[self._curved.index(index)] if index in self._curved else _OTHER
 
     def _draw_curves(self) -> NDArray[np.uint8]:
-        """The part that stays the same, (heading + curves, width, 4)."""
-        import cv2
-
+        """Draw the part that stays the same, (heading + curves, width, 4)."""
         layout, prediction = self._layout, self._prediction
         pixels = np.full((layout.heading + layout.curves, layout.width, 4), _GROUND, np.uint8)
         if not layout.curves:
@@ -133,7 +131,10 @@ class Panel:
             down = bottom - np.pad(curve, 1, mode="edge") * (bottom - top)
             points = np.stack([across, down], axis=1) * 2**_SUBPIXELS
             cv2.polylines(
-                *(pixels, [points.round().astype(np.int32)], False, (*self._colour(index), 255)),
+                pixels,
+                [points.round().astype(np.int32)],
+                isClosed=False,
+                color=(*self._colour(index), 255),
                 thickness=max(1, round(layout.line / 8)),
                 lineType=cv2.LINE_AA,
                 shift=_SUBPIXELS,
@@ -141,9 +142,7 @@ class Panel:
         return pixels
 
     def _draw_window(self, number: int) -> NDArray[np.uint8]:
-        """All but the cursor, (height, width, 4)."""
-        from PIL import Image, ImageDraw
-
+        """Draw all but the cursor for one window, (height, width, 4)."""
         layout, names = self._layout, self._prediction.class_names
         shares = self._prediction.rolling[number]
         best = np.argsort(-shares, kind="stable")[: max(layout.bars, 1)]
@@ -170,7 +169,7 @@ class Panel:
     def _write(
         self, draw: Any, top: int, height: int, text: str, colour: tuple[int, ...] = _TEXT
     ) -> None:
-        """A text in the middle of a line."""
+        """Draw a text in the middle of a line."""
         margin = self._layout.line // 3
         text, font = fitted(text, max(round(0.72 * height), 7), self._layout.width - 2 * margin)
         draw.text((margin, top + height / 2), text, colour, font, anchor="lm")

@@ -1,24 +1,179 @@
-"""One video through a model."""
+"""One video through a model of clips: its windows, their probabilities, and what follows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from experiments.clips.prediction.model import WindowModel
-from experiments.clips.prediction.video_prediction import VideoPrediction
-from experiments.clips.prediction.windows import sliding_windows
 from preprocess.errors import DecodeError
+from preprocess.shards.settings import FrameSettings
 from preprocess.sources.clips import Clip
-from preprocess.video.decode import FrameReader
+from preprocess.video.decode import Frame, FrameReader
 from preprocess.video.truncation import is_cut_short
 
+_USUAL_FPS = 25.0
 _WINDOWS_AT_ONCE = 4
 _DECODER_THREADS = 2
+
+
+class WindowModel(Protocol):
+    """Says what windows of frames show; `experiments.clips.model.ClipModel` is the usual one."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Class names, in the order of the probabilities."""
+
+    @property
+    def frame_settings(self) -> FrameSettings:
+        """Settings of the frames that the model was trained on."""
+
+    @property
+    def window(self) -> int:
+        """Number of frames that the model looks at at once."""
+
+    def predict(
+        self, windows: list[NDArray[np.uint8]], original_size: tuple[int, int]
+    ) -> NDArray[np.float32]:
+        """Probabilities of windows of a video, (len(windows), classes).
+
+        Args:
+            windows: of each its frames, uint8 RGB (T, H, W, 3).
+            original_size: width and height of the video's own pictures.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class VideoPrediction:
+    """The probabilities of a video's windows, W of them, and what follows from them.
+
+    Args:
+        class_names: C of them.
+        start_seconds: (W,) when each window begins.
+        end_seconds: (W,) when it ends; the last one with the video.
+        probabilities: float32 (W, C).
+        rolling_windows: over how many windows the rolling mean is taken.
+        complaint: what was wrong with the file, which could be read all the same; else empty.
+        is_cut_short: whether that means a part of the video is missing.
+    """
+
+    class_names: tuple[str, ...]
+    start_seconds: NDArray[np.float64]
+    end_seconds: NDArray[np.float64]
+    probabilities: NDArray[np.float32]
+    rolling_windows: int
+    complaint: str = ""
+    is_cut_short: bool = False
+
+    @property
+    def num_windows(self) -> int:
+        """Number of windows, W."""
+        return len(self.probabilities)
+
+    @property
+    def duration_seconds(self) -> float:
+        """Duration of the video, in seconds."""
+        return float(self.end_seconds[-1])
+
+    @cached_property
+    def rolling(self) -> NDArray[np.float64]:
+        """Rolling mean over each window and those before it, (W, C); see `rolling_mean`."""
+        return rolling_mean(self.probabilities, self.rolling_windows)
+
+    @cached_property
+    def mean(self) -> NDArray[np.float64]:
+        """Mean probabilities over all windows, (C,)."""
+        return self.probabilities.mean(axis=0, dtype=np.float64)
+
+    @property
+    def ranking(self) -> list[int]:
+        """Class indices by descending mean; of equals the first."""
+        return [int(index) for index in np.argsort(-self.mean, kind="stable")]
+
+    @property
+    def votes(self) -> NDArray[np.int64]:
+        """Number of windows in which each class is the most probable, (C,)."""
+        return np.bincount(self.probabilities.argmax(axis=1), minlength=len(self.class_names))
+
+    @property
+    def vote(self) -> int:
+        """Class that is the most probable in most windows; of equals that of the higher mean."""
+        votes = self.votes
+        return max(self.ranking, key=lambda index: votes[index])
+
+
+def rolling_mean(values: NDArray[np.floating], num_rows: int) -> NDArray[np.float64]:
+    """Mean of each row (W, C) and those before it, `num_rows` in all; the first have fewer.
+
+    Nothing that comes later changes it, as where a video is watched while it is recorded.
+    """
+    sums = np.cumsum(values, axis=0, dtype=np.float64)
+    sums = np.concatenate([np.zeros_like(sums[:1]), sums])  # (W + 1, C)
+    stops = np.arange(1, len(sums))
+    starts = np.maximum(stops - num_rows, 0)
+    means = (sums[stops] - sums[starts]) / (stops - starts)[:, None]
+    return np.maximum(means, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """Consecutive frames.
+
+    Args:
+        frames: uint8 RGB (T, H, W, 3).
+        start_seconds: when the first is shown.
+        end_seconds: when the frame after the last is shown; of the video's last, when it ends.
+    """
+
+    frames: NDArray[np.uint8]
+    start_seconds: float
+    end_seconds: float
+
+
+def sliding_windows(
+    reader: FrameReader, frame_shape: tuple[int, int, int], *, window: int, hop: int
+) -> Iterator[Window]:
+    """Windows of a clip, while it is read; in memory is one at a time.
+
+    They begin at frame 0, hop, 2 * hop, ... and the last ends with the clip. A clip shorter than
+    a window gives one, of all its frames; one without frames gives none.
+
+    Args:
+        reader: of the clip, at its start.
+        frame_shape: (H, W, 3), of its frames.
+        window: frames of each.
+        hop: frames from the start of one to that of the next.
+
+    Raises:
+        DecodeError: if a frame cannot be read.
+    """
+    recent: deque[tuple[Frame, float]] = deque(maxlen=window)
+    num_frames, start = 0, 0
+    while (frame := _next_frame(reader, frame_shape)) is not None:
+        if num_frames == start + window:
+            yield _joined(recent, end_seconds=reader.time_seconds)
+            start += hop
+        recent.append((frame, reader.time_seconds))
+        num_frames += 1
+    if recent:
+        end_seconds = reader.time_seconds + 1 / (reader.info.fps or _USUAL_FPS)
+        yield _joined(recent, end_seconds=end_seconds)
+
+
+def _next_frame(reader: FrameReader, frame_shape: tuple[int, int, int]) -> Frame | None:
+    frame = np.empty(frame_shape, np.uint8)
+    return frame if reader.read_into(frame) else None
+
+
+def _joined(recent: deque[tuple[Frame, float]], *, end_seconds: float) -> Window:
+    return Window(np.stack([frame for frame, _ in recent]), recent[0][1], end_seconds)
 
 
 def predict_video(
@@ -29,7 +184,7 @@ def predict_video(
     rolling: int = 5,
     on_progress: Callable[[float], None] = lambda share: None,
 ) -> VideoPrediction:
-    """What a model says of a video, which is decoded once.
+    """Predict a video with a model; the video is decoded once.
 
     Its frames are made in the way in which those were that the model was trained on.
 
@@ -60,19 +215,23 @@ def predict_video(
         missing = _what_is_missing(path, reader)
         starts, ends = np.array(times).T
         return VideoPrediction(
-            *(tuple(model.class_names), starts, ends, np.concatenate(found), rolling),
+            tuple(model.class_names),
+            starts,
+            ends,
+            np.concatenate(found),
+            rolling,
             complaint=missing or reader.complaint,
             is_cut_short=bool(missing),
         )
 
 
 def usual_hop(model: WindowModel) -> int:
-    """Half a window, in frames."""
+    """Default hop of a model: half a window, in frames."""
     return max(model.window // 2, 1)
 
 
 def _what_is_missing(path: Path, reader: FrameReader) -> str:
-    """Of a file that was read to its end; empty where nothing can be said."""
+    """Message that a file which was read to its end is cut short, else an empty text."""
     claimed = reader.info.claimed_frames
     if claimed is None or not path.is_file():
         return ""

@@ -1,4 +1,4 @@
-"""The files that tell of a video's prediction, and the tables of all.
+"""Result files of each video's prediction, and the tables of all.
 
 A video's JSON comes first: it says whose the other files are, so that only those are replaced.
 """
@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 
 from common.files import write_atomically
-from experiments.classify.failures import write_failures
-from experiments.clips.prediction.video_prediction import VideoPrediction
-from experiments.media.videos import ANNOTATED, Video
+from experiments.clips.prediction.predict import VideoPrediction
+from experiments.media.videos import ANNOTATED, Video, write_failures
 from preprocess.errors import PreprocessError
 
 _TOP = 5
@@ -39,11 +38,11 @@ class VideoResults:
         self._video = video
 
     def path(self, suffix: str) -> Path:
-        """Of a file: `.csv`, `.json` or `.annotated.mp4`."""
+        """Path of a result: `.csv`, `.json` or `.annotated.mp4`."""
         return self._base.with_name(self._base.name + suffix)
 
     def begin(self) -> None:
-        """Make the folder, and see that no file there is another's.
+        """Make the folder, and check that no file there is another video's.
 
         Raises:
             PreprocessError: if one is.
@@ -57,7 +56,7 @@ class VideoResults:
             )
 
     def write(self, prediction: VideoPrediction, settings: Mapping[str, Any]) -> None:
-        """Replace what an earlier run has left.
+        """Write the results of a video, in place of those of an earlier run.
 
         Args:
             prediction: of the video.
@@ -99,7 +98,7 @@ class Tables:
         self._new: dict[str, str] = {}
 
     def add(self, video: Video, prediction: VideoPrediction) -> None:
-        """A row.
+        """Add the row of a video.
 
         Raises:
             OSError: if the disk does not take it.
@@ -112,7 +111,7 @@ class Tables:
         write_atomically(self._predictions, _table([_COLUMNS, *rows]))
 
     def fail(self, failures: Mapping[str, str], videos: Sequence[Video]) -> None:
-        """The reasons why some of the videos of a run failed.
+        """Write why some of the videos of a run failed.
 
         Raises:
             WriteError: if the disk does not take them.
@@ -155,7 +154,7 @@ def _table(rows: Iterable[Sequence[str]]) -> bytes:
 
 
 def _read(path: Path, columns: Sequence[str]) -> list[list[str]]:
-    """The rows of a table, none where it is not there."""
+    """Rows of a table; none where there is no file."""
     if not path.exists():
         return []
     with path.open(encoding="utf-8", errors="replace", newline="") as file:
@@ -168,7 +167,7 @@ def _read(path: Path, columns: Sequence[str]) -> list[list[str]]:
 
 
 def _path_in(path: Path) -> str | None:
-    """Of the video that a JSON file tells of; None if it tells of none."""
+    """Path of the video that a JSON file describes; None if it describes none."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))["path"]
     except (OSError, ValueError, KeyError, TypeError):

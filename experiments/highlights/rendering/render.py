@@ -21,22 +21,21 @@ from common.errors import InputError
 from common.files import not_written
 from experiments.highlights.rendering.score_strip import strip_size, write_strip
 from experiments.media.chunk_files import recording_chunks
-from experiments.media.ffmpeg import DiskFullError, RenderError, complaints, run
+from experiments.media.ffmpeg import DiskFullError, RenderError, complaints, private_folder, run
 from experiments.media.piece_args import (
     STRIP_RATE,
     UPRIGHT_LEAD_SECONDS,
-    piece_words,
-    upright_words,
+    find_turning_preroll,
+    piece_args,
+    upright_args,
 )
 from experiments.media.pieces import Form, Piece, Stretch, plan, reel_form
-from experiments.media.private_folder import private_folder
 from experiments.media.recording import (
     Chunk,
     in_order,
     read_chunk,
     recording_duration,
 )
-from experiments.media.seeking import find_turning_preroll
 from preprocess.video.times import format_time
 from preprocess.video.video_file import open_container
 
@@ -211,7 +210,7 @@ class _Reel:
             num_samples = self._form.samples(stop) - self._form.samples(self._done)
             self._frames = 0
             shown = self._upright(piece)
-            words = piece_words(shown, self._form, num_samples, _name(number), strip)
+            words = piece_args(shown, self._form, num_samples, _name(number), strip)
             said = complaints(run(words, self._folder, self._on_line))
             self._check(piece, said)
             self._done = stop
@@ -225,7 +224,7 @@ class _Reel:
                 preroll = find_turning_preroll(stretch, self._form.rate)
                 if preroll is not None:
                     copy = self._folder / f"upright{number}.nut"
-                    run(upright_words(stretch, preroll, self._form, copy.name), self._folder)
+                    run(upright_args(stretch, preroll, self._form, copy.name), self._folder)
                     stretches.append(_copied(stretch, self._form, copy))
                 else:
                     stretches.append(stretch)

@@ -18,9 +18,9 @@ import numpy as np
 from experiments.highlights.selection.scores import Floats
 from experiments.highlights.selection.segments import Segment
 from experiments.media.ffmpeg import run
+from experiments.media.piece_args import find_preroll, input_args, shift
 from experiments.media.pieces import Stretch
 from experiments.media.recording import Chunk
-from experiments.media.seeking import find_preroll, input_words, shift
 
 _LEAST_DIFFERENCE = 5.0  # between two shots, above those about it; in percent of the full range
 _APART_SECONDS = 0.15  # changes less apart are a flash, a jerk or a pan, and not taken
@@ -102,7 +102,7 @@ def _differences(chunk: Chunk, start: float, end: float) -> tuple[Floats, Floats
     ]
     words = [
         *("-loglevel", "error", "-max_error_rate", "1"),  # damage stops nothing
-        *input_words(stretch, preroll, chunk.rate),
+        *input_args(stretch, preroll, chunk.rate),
         *("-map", f"0:{chunk.picture}", "-vf", ",".join(filters)),
         *("-fps_mode", "passthrough", "-f", "null", "-"),
     ]

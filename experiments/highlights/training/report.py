@@ -18,17 +18,19 @@ from experiments.highlights.training.picture_metrics import NUM_BINS, Calibratio
 from experiments.runs import formatting, plots
 from experiments.runs.directory import read_history
 from experiments.runs.plots import LIGHT, Theme, dress, new_figure, png_bytes
-from experiments.runs.report import environment, page_html, sections
+from experiments.runs.report import sections
 from experiments.runs.report.clips import thumbnail
 from experiments.runs.report.markup import (
     Markup,
     card,
     element,
     navigation,
+    page_html,
     picture,
     section,
     table,
 )
+from experiments.runs.report.page import environment
 from preprocess.video.times import format_time
 
 if TYPE_CHECKING:

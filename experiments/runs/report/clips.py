@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -56,7 +57,7 @@ class Shards(Protocol):
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which frames the model sees.
+    """Choice of the frames that the model sees.
 
     Args:
         stride: every how many frames of the video one is seen.
@@ -74,7 +75,7 @@ class Sampling:
 
     @property
     def step(self) -> int:
-        """Every how many stored frames one is seen."""
+        """Number of stored frames from one that is seen to the next."""
         return max(1, self.stride // self.stored_stride)
 
     def lengths(self, num_frames: npt.ArrayLike) -> npt.NDArray[np.int64]:
@@ -213,8 +214,6 @@ def thumbnail(frame: npt.NDArray[np.uint8], *, most_height: int = STRIP_FRAME_HE
 
 def scaled_down(frame: npt.NDArray[np.uint8], most_height: int) -> npt.NDArray[np.uint8]:
     """A frame (H, W, 3) at a height of so many pixels where it has more."""
-    import cv2
-
     height, width = frame.shape[:2]
     if height <= most_height:
         return frame
@@ -224,8 +223,6 @@ def scaled_down(frame: npt.NDArray[np.uint8], most_height: int) -> npt.NDArray[n
 
 def jpeg(frame: npt.NDArray[np.uint8], *, quality: int) -> bytes:
     """A frame (H, W, 3) RGB as the bytes of a JPEG; `quality` is 0 to 100."""
-    import cv2
-
     bgr = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
     return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 

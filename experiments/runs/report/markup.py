@@ -5,6 +5,8 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from html import escape
+from importlib import resources
+from string import Template
 from urllib.parse import urlencode
 
 VOID = {"img", "br", "source", "input"}
@@ -106,3 +108,9 @@ def _cell(content: object) -> Markup:
     text = str(content)
     is_number = not isinstance(content, Markup) and text[:1].isdigit()
     return element("td", content, class_="number" if is_number else None)
+
+
+def page_html(title: str, parts: Sequence[object]) -> str:
+    """A page of the report's style."""
+    text = resources.files(__package__).joinpath("template.html").read_text(encoding="utf-8")
+    return Template(text).substitute(title=join([title]), body=join(parts))

@@ -5,20 +5,21 @@ Without JavaScript it is one long table; with it, a hundred rows are shown at a 
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from common.files import write_atomically
 from experiments.runs import formatting
 from experiments.runs.directory import Predictions
-from experiments.runs.report import page_html, strips
-from experiments.runs.report.clips import Sampling, Shards, strip_note
-from experiments.runs.report.markup import PREDICTIONS_PAGE, Markup, element, join
-from experiments.runs.report.strips import Strip
+from experiments.runs.report.clips import Sampling, Shards, frames_at, jpeg, scaled_down, strip_note
+from experiments.runs.report.markup import PREDICTIONS_PAGE, Markup, element, join, page_html
 
 VERDICTS = (("", "right and wrong"), ("right", "right"), ("wrong", "wrong"))
 ORDERS = (
@@ -37,8 +38,8 @@ def write_predictions_page(
     run_dir: Path, predictions: Predictions, shards: Shards | None, sampling: Sampling
 ) -> None:
     """Write predictions.html and the folder strips/ into a run's directory."""
-    made = strips.write_strips(run_dir, predictions.clips, shards, sampling)
-    note = strip_note(shards, sampling, num_frames=strips.NUM_FRAMES)
+    made = write_strips(run_dir, predictions.clips, shards, sampling)
+    note = strip_note(shards, sampling, num_frames=NUM_FRAMES)
     title = f"Predictions of {run_dir.resolve().name}"
     body = [element("h1", title), _lead(predictions), note]
     if shards is not None and None in made:
@@ -134,3 +135,77 @@ def _more() -> Markup:
 
 def _script() -> str:
     return resources.files(__package__).joinpath("predictions.js").read_text(encoding="utf-8")
+
+
+FOLDER = "strips"
+NUM_FRAMES = 6
+HEIGHT = 64  # pixels
+GAP = 2  # pixels between two frames
+GAP_GREY = 128
+QUALITY = 75  # of the JPEG
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A picture of a clip: `path` is relative to the page; its size is in pixels."""
+
+    path: str
+    width: int
+    height: int
+
+
+def write_strips(
+    run_dir: Path, clips: Sequence[str], shards: Shards | None, sampling: Sampling
+) -> list[Strip | None]:
+    """Make the folder strips/ anew, all of it at once; without shards there is none.
+
+    Args:
+        run_dir: takes the folder.
+        clips: source paths; the file of clip i is called by i, for its own name is not trusted.
+        shards: the frames.
+        sampling: which of them the model sees.
+
+    Returns:
+        Of each clip its strip; None where the shards lack it, or have no frame of it.
+    """
+    target = run_dir / FOLDER
+    with tempfile.TemporaryDirectory(prefix=f".{FOLDER}-", dir=run_dir) as private:
+        made, old = Path(private, "made"), Path(private, "old")
+        made.mkdir()
+        strips: list[Strip | None] = [None] * len(clips)
+        if shards is not None:
+            strips = _write(made, clips, shards, sampling)
+        if target.exists():
+            target.rename(old)
+        if any(strips):
+            made.rename(target)
+    return strips
+
+
+def _write(
+    folder: Path, clips: Sequence[str], shards: Shards, sampling: Sampling
+) -> list[Strip | None]:
+    position = {source: index for index, source in enumerate(shards.sources)}
+    bar = tqdm(clips, "strips of frames", unit="clip", delay=2, dynamic_ncols=True, disable=None)
+    strips: list[Strip | None] = []
+    for number, source in enumerate(bar):
+        index = position.get(source)
+        picture = None if index is None else strip_picture(shards, index, sampling)
+        if picture is None:
+            strips.append(None)
+            continue
+        path = folder / f"{number:05}.jpg"
+        path.write_bytes(jpeg(picture, quality=QUALITY))
+        height, width = picture.shape[:2]
+        strips.append(Strip(f"{FOLDER}/{path.name}", width, height))
+    return strips
+
+
+def strip_picture(shards: Shards, index: int, sampling: Sampling) -> npt.NDArray[np.uint8] | None:
+    """Frames of a clip side by side, (H, W, 3) RGB with H <= HEIGHT; None if it has no frame."""
+    chosen = sampling.spread(int(shards.num_frames[index]), NUM_FRAMES)
+    frames = [scaled_down(frame, HEIGHT) for frame in frames_at(shards[index], chosen)]
+    if not frames:
+        return None
+    gap = np.full((len(frames[0]), GAP, 3), GAP_GREY, np.uint8)
+    return np.concatenate([part for frame in frames for part in (gap, frame)][1:], axis=1)

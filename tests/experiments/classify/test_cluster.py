@@ -20,9 +20,10 @@ from experiments.classify.cluster import (
     classify_on_cluster,
 )
 from experiments.classify.job import JobOptions
-from experiments.classify.outcome import Outcome
 from experiments.classify.progress import FolderProgress
+from experiments.classify.results import Outcome
 from experiments.media.videos import Video
+from experiments.models import image_loading
 from experiments.models.image_models import ImageModel, ModelOptions
 from preprocess.errors import PreprocessError
 from preprocess.video.transforms import FrameFit
@@ -142,7 +143,7 @@ def test_who_is_taken_for_dead_ends_its_video_first(tmp_path, monkeypatch):
         cluster, "exclusive", lambda lock, on_wait: exclusive(lock, on_wait=waits.set)
     )
     monkeypatch.setattr(cluster.runtime, "configure", lambda *arguments, **options: None)
-    monkeypatch.setattr(cluster, "load_model", lambda *_, **options: numpy_model(predict))
+    monkeypatch.setattr(image_loading, "load_model", lambda *_, **options: numpy_model(predict))
     options = JobOptions(top=2, batch_size=8, timeline=False)
     task = VideoTask(Video(path, "x.mp4", "x"), tmp_path, options)
     classify = VideoClassifier(ModelOptions(), {}, 8, "1,1").open()
@@ -162,7 +163,7 @@ def test_another_model_under_the_same_path(monkeypatch):
     """Red if machines that see different files classify with different models."""
     found = {"model": "/mnt/m.keras", "model_sha256": "b"}
     monkeypatch.setattr(cluster.runtime, "configure", lambda *arguments, **options: None)
-    monkeypatch.setattr(cluster, "load_model", lambda *_, **options: numpy_model(None, found))
+    monkeypatch.setattr(image_loading, "load_model", lambda *_, **options: numpy_model(None, found))
     options = ModelOptions("/mnt/m.keras")
     VideoClassifier(options, {"model": "m.keras", "model_sha256": "b"}, 8, "auto").open()
     with pytest.raises(PreprocessError, match="finds other files than this machine"):

@@ -235,7 +235,7 @@ def test_annotate_after_the_fact(tmp_path, words):
 def test_a_full_disk_is_told_in_a_line(tmp_path, words, capsys, monkeypatch):
     """Red when it ends in a traceback, or a second run does not go on."""
     from common.errors import WriteError
-    from experiments.classify.tables import Table
+    from experiments.classify.results import Table
 
     def full(table, rows):
         raise WriteError("No space left on device")
@@ -300,7 +300,7 @@ def test_wrong_commands_get_one_line(tmp_path, monkeypatch, capsys, words, wrong
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "no-ffmpeg"))
     late = lambda *_, **__: pytest.fail("refused too late")  # noqa: E731
-    monkeypatch.setattr("experiments.classify.load_model", late)
+    monkeypatch.setattr("experiments.models.image_loading.load_model", late)
     assert main([*words, *wrong]) == 2
     error = capsys.readouterr().err
     assert message in error

@@ -10,10 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from experiments.classify.failures import write_failures
-from experiments.classify.folder import classify_folder
-from experiments.classify.job import JobOptions, top_classes
-from experiments.media.videos import Video, find_videos
+from experiments.classify.job import JobOptions, classify_folder, top_classes
+from experiments.media.videos import Video, find_videos, write_failures
 from experiments.process.runtime import Threads
 from tests.experiments.classify.conftest import NAMES, read_rows, write_colours
 

@@ -12,17 +12,16 @@ import numpy as np
 import pytest
 from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 
+from experiments.models.image_loading import compile_model, find_application, load_model
 from experiments.models.image_models import (
     ALEXNET_FITS,
     APPLICATIONS,
     ModelOptions,
     check_options,
     class_names,
-    load_model,
 )
-from experiments.models.keras_image_models import compile_model, find_application
-from experiments.models.onnx_image_models import ExportError, export_onnx
-from tests.experiments.classify.conftest import NAMES
+from experiments.models.onnx_export import ExportError, export_onnx
+from tests.experiments.conftest import NAMES
 from weights import WeightsError, model_arrays
 
 SHARED = Path(__file__).resolve().parents[4] / "shared"

@@ -16,8 +16,12 @@ import numpy as np
 import pytest
 
 import ttrnn
-from experiments.models.keras_config import check_config
-from experiments.models.keras_files import KerasFileError, load_keras_model, load_keras_weights
+from experiments.models.keras_files import (
+    KerasFileError,
+    check_config,
+    load_keras_model,
+    load_keras_weights,
+)
 from ttrnn.activations import keras2_hard_sigmoid
 from weights.errors import WeightsError
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from experiments.report import main
 from experiments.runs.directory import read_history, read_predictions, read_run
 from experiments.runs.files import RunFileError, read_object, read_table
-from experiments.runs.report import main
 from tests.experiments.runs.report_runs import make_run
 
 

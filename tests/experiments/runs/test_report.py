@@ -9,11 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
+from experiments.report import main
 from experiments.runs import plots
-from experiments.runs.directory import read_predictions
+from experiments.runs.directory import PAGE, read_predictions
 from experiments.runs.records import write_result
-from experiments.runs.report import PAGE, main, write_report
 from experiments.runs.report.markup import element
+from experiments.runs.report.page import write_report
 from experiments.runs.run import finished_result
 from tests.experiments.runs.report_runs import (
     CLIPS,

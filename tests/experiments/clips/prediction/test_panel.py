@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.clips.prediction.panel import Panel, layout_for
-from experiments.clips.prediction.predict import predict_video
-from experiments.clips.prediction.video_prediction import VideoPrediction
+from experiments.clips.prediction.predict import VideoPrediction, predict_video
 from experiments.media.annotation import annotate
 from experiments.media.ffmpeg import RenderError
 from experiments.media.lettering import fitted

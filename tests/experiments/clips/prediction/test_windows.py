@@ -10,9 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.clips.prediction.predict import predict_video
-from experiments.clips.prediction.video_prediction import VideoPrediction, rolling_mean
-from experiments.clips.prediction.windows import sliding_windows
+from experiments.clips.prediction.predict import (
+    VideoPrediction,
+    predict_video,
+    rolling_mean,
+    sliding_windows,
+)
 from preprocess.errors import DecodeError
 from tests.experiments.clips.prediction.conftest import Colours, ffmpeg, write_colours
 

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.clips.prediction.windows import sliding_windows
-from experiments.export.subjects import Subject
+from experiments.clips.export.subjects import Subject
+from experiments.clips.prediction.predict import sliding_windows
 from preprocess.errors import PreprocessError
 from preprocess.shards.reader import ShardClip, Shards, open_shards
 from preprocess.sources.clips import Clip
+from preprocess.sources.synthetic import render_dataset
 
 _MOST, _MOST_BYTES = 64, 2**29
 _WINDOWS_OF_A_VIDEO = 8
@@ -49,7 +50,7 @@ class Sample:
 
 
 def find_sample(subject: Subject, *, run_dir: Path | None, video: Path | None) -> Sample:
-    """Frames for a model.
+    """Find real frames on which a model is tried.
 
     Args:
         subject: the model.
@@ -63,8 +64,6 @@ def find_sample(subject: Subject, *, run_dir: Path | None, video: Path | None) -
         return _of_videos(subject, [video], str(video))
     if run_dir is not None and (found := _of_run(subject, run_dir)):
         return found
-    from preprocess.sources.synthetic import render_dataset
-
     with tempfile.TemporaryDirectory(prefix="export-") as folder:
         options: Any = {"groups_per_class": 1, "clips_per_group": 1, "progress": False}
         render_dataset(Path(folder), **options)
@@ -115,7 +114,7 @@ def _tested(run_dir: Path, shards: Shards) -> list[ShardClip]:
 
 
 def _of_clips(subject: Subject, shards: Shards, clips: list[ShardClip]) -> Sample | None:
-    """Some of these clips, evenly spread."""
+    """Sample of some clips, evenly spread."""
     names = subject.about.class_names
     is_labelled = subject.about.kind == "clips"
     if is_labelled:
@@ -146,6 +145,6 @@ def _row(subject: Subject, shards: Shards, clip: ShardClip) -> NDArray[Any]:
 
 
 def _at_least_three(rows: list[NDArray[Any]]) -> list[NDArray[Any]]:
-    """Fewer with the first one mirrored, and upside down."""
+    """Add the first row mirrored, and upside down, where there are fewer than three."""
     more = [rows[0][..., ::-1, :], rows[0][..., ::-1, :, :]]
     return rows + [np.ascontiguousarray(row) for row in more] if len(rows) < 3 else rows

@@ -1,4 +1,4 @@
-"""The CSV of one video: rows as they are made, kept under another name until all are there.
+"""The results of each video: rows as they are made, its CSV and JSON; and what came of all videos.
 
 Beside `NAME.csv` lies `NAME.json`, which says what the rows were made with. While a video is
 worked on they are `NAME.csv.part` and `NAME.json.part`, from which a later run goes on. A video
@@ -14,12 +14,13 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from common.errors import InputError, WriteError
 from common.files import write_errors, write_text
+from experiments.media.videos import Video, write_failures
 from experiments.models.image_models import SEED_TOP, Columns
 from preprocess.errors import DecodeError, PreprocessError
 from preprocess.video.frame_folder import list_frames
@@ -29,7 +30,7 @@ ONE_TABLE = "all_videos.csv"
 
 @dataclass(frozen=True)
 class Row:
-    """What is known of one frame: k classes, most probable first."""
+    """Classes of one frame, k of them, most probable first."""
 
     frame: int
     time_seconds: float
@@ -40,7 +41,7 @@ class Row:
 def result_settings(
     path: Path, model: dict[str, Any], *, top: int | None, every: int, columns: Columns
 ) -> dict[str, Any]:
-    """What the rows of a video depend on, but for how its pictures are fitted.
+    """Settings that the rows of a video depend on, but for how its pictures are fitted.
 
     Args:
         path: the video, or the folder of its frames.
@@ -147,7 +148,7 @@ class Table:
         """Which setting made an earlier result void; empty if none did."""
 
     def path(self, suffix: str) -> Path:
-        """Of a result: `.csv`, `.json`, `.png` ..."""
+        """Path of a result: `.csv`, `.json`, `.png` ..."""
         return self._results.with_name(self._results.name + suffix)
 
     def finished(self) -> dict[str, Any] | None:
@@ -212,7 +213,7 @@ class Table:
             ) from error
 
     def discard(self) -> None:
-        """Forget a video that gave no rows, for another run to try."""
+        """Remove what is kept of a video that gave no rows, for another run to try."""
         self.close()
         for suffix in (".csv.part", ".json.part"):
             self.path(suffix).unlink(missing_ok=True)
@@ -251,7 +252,7 @@ class Table:
             self.path(suffix).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Stop for now."""
+        """Close the table; a later run goes on with it."""
         if self._file is not None:
             with suppress(OSError):  # of rows that a full disk did not take, and append told of
                 self._file.close()
@@ -282,7 +283,7 @@ class Table:
 
 
 def header(top: int) -> list[str]:
-    """Names of the columns."""
+    """Column names of a table with `top` classes a row."""
     numbers = range(1, top + 1)
     labels, probabilities = ([f"{name}_{n}" for n in numbers] for name in ("label", "prob"))
     return ["frame", "time_seconds", *labels, *probabilities]
@@ -344,3 +345,51 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
     """The first settings that differ, for a person."""
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     return ", ".join(names[:3])
+
+
+@dataclass
+class Outcome:
+    """Outcome of classifying some videos.
+
+    Args:
+        failures: why videos failed, by source.
+        num_complete: videos that were there already.
+        num_unreadable: videos that an earlier run could not read, and that are as they were.
+    """
+
+    failures: dict[str, str] = field(default_factory=dict)
+    num_complete: int = 0
+    num_unreadable: int = 0
+
+    def add_earlier(self, video: Video, summary: dict[str, Any]) -> None:
+        """Count in a video that an earlier run finished, or could not read, by its JSON."""
+        if is_unreadable(summary):
+            self.num_unreadable += 1
+        else:
+            self.num_complete += 1
+        if summary["failure"]:
+            self.failures[video.source] = summary["failure"]
+
+    def add(self, other: Outcome) -> None:
+        """Count in what came of other videos."""
+        self.failures |= other.failures
+        self.num_complete += other.num_complete
+        self.num_unreadable += other.num_unreadable
+
+
+def conclude(outcome: Outcome, videos: Sequence[Video], out: Path) -> dict[str, str]:
+    """Print what was there already and write the failures; returns these.
+
+    Raises:
+        WriteError: if the disk does not take them.
+    """
+    if outcome.num_complete:
+        print(f"{outcome.num_complete} of {len(videos)} videos were there already.")
+    if outcome.num_unreadable:
+        remain = "remains" if outcome.num_unreadable == 1 else "remain"
+        print(
+            f"{outcome.num_unreadable} of {len(videos)} videos {remain} unreadable and unchanged; "
+            "--overwrite tries again."
+        )
+    write_failures(out / "failures.csv", outcome.failures, videos)
+    return outcome.failures

@@ -3,23 +3,23 @@
 import numpy as np
 import pytest
 
+from experiments.clips.export.subjects import ClipSubject
+from experiments.clips.export.write import write_onnx
 from experiments.clips.model import ClipModel
-from experiments.export.onnx_clip_model import OnnxClipModel
-from experiments.export.subjects import ClipSubject
-from experiments.export.write import write_onnx
+from experiments.clips.prediction.onnx_model import OnnxClipModel
 from preprocess.batches.view_batches import PixelViews, ViewBatches
 from preprocess.batches.views import Views
 from preprocess.extraction.extract import extract
 from preprocess.shards.reader import open_shards
 from preprocess.shards.settings import FrameSettings
 from preprocess.sources.clips import Clip
-from tests.experiments.export.small_models import lively, recurrent, seen
+from tests.experiments.clips.export.small_models import lively, recurrent, seen
 
 
 @pytest.fixture(scope="module")
 def models(demo_videos, tmp_path_factory):
     """Keras's and ONNX's, which see the middle 16x12 of 24x18."""
-    from experiments.export.sample import find_sample
+    from experiments.clips.export.sample import find_sample
 
     model = lively(recurrent(), 1.7)
     about = seen((16, 12), 10, exact=False, stored=(24, 18))

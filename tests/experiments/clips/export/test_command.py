@@ -8,17 +8,17 @@ import numpy as np
 import onnx
 import pytest
 
+from experiments.clips.export import subjects
+from experiments.clips.export.command import main
+from experiments.clips.export.sample import find_sample
+from experiments.clips.export.subjects import ClipSubject
+from experiments.clips.export.write import require_small
 from experiments.clips.model import keep_model
-from experiments.export import subjects
-from experiments.export.about import About
-from experiments.export.command import main
-from experiments.export.onnx_clip_model import OnnxClipModel
-from experiments.export.sample import find_sample
-from experiments.export.subjects import ClipSubject
-from experiments.export.write import require_small
+from experiments.clips.prediction.onnx_model import OnnxClipModel
+from experiments.models.onnx_files import About
 from preprocess.extraction.extract import extract
 from preprocess.shards.settings import FrameSettings
-from tests.experiments.export.small_models import CLIP_MODELS, NAMES
+from tests.experiments.clips.export.small_models import CLIP_MODELS, NAMES
 
 pytestmark = pytest.mark.usefixtures("started")
 

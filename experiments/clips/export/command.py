@@ -43,14 +43,14 @@ class ExportArguments:
     best on this machine, else a default for its cores."""
 
 
-def main(prog: str, words: Sequence[str]) -> int:
+def main(prog: str, args: Sequence[str]) -> int:
     """The command line. Returns the exit code: 1 if the models differ, 2 for a wrong command.
 
     Args:
         prog: what is typed before the arguments, such as `python -m experiments.export`.
-        words: the arguments.
+        args: the arguments.
     """
-    arguments = parse_arguments(ExportArguments, prog=prog, args=list(words))
+    arguments = parse_arguments(ExportArguments, prog=prog, args=list(args))
 
     return run_command(
         lambda: _export(arguments),
@@ -65,10 +65,10 @@ def _export(arguments: ExportArguments) -> int:
     threads = runtime.choose_threads(arguments.threads)
     runtime.configure(threads, seed=0)
 
-    from experiments.export.int8 import write_int8
-    from experiments.export.load import load_subject
-    from experiments.export.sample import find_sample
-    from experiments.export.write import ExportError, write_onnx
+    from experiments.clips.export.sample import find_sample
+    from experiments.clips.export.subjects import load_subject
+    from experiments.clips.export.write import write_int8, write_onnx
+    from experiments.models.onnx_export import ExportError
 
     subject = load_subject(arguments.model)
     for note in subject.notes:
@@ -91,7 +91,7 @@ def _export(arguments: ExportArguments) -> int:
 
 
 def _check(arguments: ExportArguments, files: Sequence[Path]) -> None:
-    """Raise ValueError for what can be told before TensorFlow is there."""
+    """Raise InputError for what can be told before TensorFlow is there."""
     model, out, video = arguments.model, arguments.out, arguments.frames
     if not model.exists():
         raise InputError(f"A finished run's directory, or a .keras file, is needed. No {model}.")

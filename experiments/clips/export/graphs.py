@@ -1,11 +1,8 @@
-"""Models of clips of any lengths, as ONNX can have them: all clips of a batch of one length.
-
-What the layers for clips end to end compute on TensorFlow, in chunks and packed, ONNX has no
-operations for. Here the same weights go through plain ones.
-"""
+"""Models as ONNX can have them: clips of one length in a batch, float32, no layer fused by XLA."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -34,7 +31,7 @@ def for_equal_clips(model: keras.Model) -> keras.Model:
 
 
 def _call(layer: Any, *args: Any, **kwargs: Any) -> Any:
-    """What a layer gives, by plain operations."""
+    """Call a layer by plain operations that ONNX has."""
     if isinstance(layer, keras.layers.RNN):  # without padding, there is nothing to hide
         kwargs.pop("mask", None)
         return layer(*args, **kwargs)
@@ -61,7 +58,7 @@ class _Plain(keras.layers.Layer):
 
 
 def _by_clip(rows: Any, num_frames: Any) -> Any:
-    """(B * T, ...) as (B, T, ...)."""
+    """Reshape rows (B * T, ...) to (B, T, ...)."""
     return ops.reshape(rows, (ops.shape(num_frames)[0], -1, *rows.shape[1:]))
 
 
@@ -109,3 +106,26 @@ _PLAIN: dict[type, Callable[..., Any]] = {
     EqualClips: _equal_clips,
     PadClips: _pad_clips,
 }
+
+
+_POLICIES = {"mixed_bfloat16", "mixed_float16", "bfloat16", "float16"}
+
+
+def in_float32(model: keras.Model) -> keras.Model:
+    """The model with the same weights and float32 arithmetic; itself where that is so already."""
+    config = json.loads(model.to_json())
+    plain = _plain(config)
+    if plain == config:
+        return model
+    rebuilt = keras.models.model_from_json(json.dumps(plain))
+    rebuilt.set_weights(model.get_weights())
+    return rebuilt
+
+
+def _plain(value: Any) -> Any:
+    """A configuration without half precision, and without steps fused by XLA."""
+    if isinstance(value, dict):
+        return {key: key != "fused" and _plain(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    return "float32" if isinstance(value, str) and value in _POLICIES else value

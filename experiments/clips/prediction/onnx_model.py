@@ -1,4 +1,4 @@
-"""An exported model of clips, for those who have no TensorFlow."""
+"""Exported models of clips, run without TensorFlow."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from common.errors import InputError
 from experiments.clips.viewed_model import Seen, ViewedModel
-from experiments.export.about import About
-from experiments.models.onnx_session import OnnxSession
+from experiments.models.onnx_files import About, OnnxSession
 from preprocess.batches.views import Views
 
 

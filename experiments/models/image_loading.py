@@ -1,8 +1,9 @@
-"""Image models of Keras, from bytes to probabilities, and as graphs for batches of one size."""
+"""Image models from names or files: Keras's and ONNX's, each with its own preprocessing."""
 
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -10,28 +11,72 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import keras
 import numpy as np
+import tensorflow as tf
+from keras.applications.imagenet_utils import preprocess_input
+from numpy.typing import NDArray
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from common.errors import InputError
 from experiments.models.image_models import (
+    ALEXNET_FITS,
     WEIGHTS_SUFFIXES,
+    ImageModel,
     ModelOptions,
     Predict,
+    class_names,
     inference_dtype,
     lines_of,
+    model_settings,
 )
 from experiments.models.keras_files import KerasFileError, load_keras_model, load_keras_weights
-from experiments.models.onnx_image_models import are_probabilities
+from experiments.models.onnx_files import IMAGE_MODEL, OnnxSession
 from preprocess.video.transforms import FrameFit
+from ttrnn.models import build_alexnet
+from weights import WeightsError, assign_arrays, read_alexnet_npy, read_arrays
 
 # Of the MobileNets that Keras has weights of; the usual one first.
 _WIDTHS = {"mobilenet": (1.0, 0.75, 0.5, 0.25), "mobilenetv2": (1.0, 0.35, 0.5, 0.75, 1.3, 1.4)}
 
 
-def alexnet(options: ModelOptions, *, fused: bool) -> Any:
-    """AlexNet with its weights."""
-    from ttrnn.models import build_alexnet
+def load_model(
+    options: ModelOptions, *, batch_size: int, fused: bool = True, threads_a_batch: int = 1
+) -> ImageModel:
+    """Build or read a model, with its weights and class names.
 
+    Args:
+        options: checked by `check_options`.
+        batch_size: of the frames that `predict` is given: always as many, so that a frame's
+            probabilities depend on no other frame.
+        fused: let AlexNet take short cuts that cannot be exported.
+        threads_a_batch: of ONNX Runtime; TensorFlow has its own by then.
+
+    Raises:
+        ValueError, WeightsError, OSError: if a file does not hold what it should.
+    """
+    if options.model.endswith(".onnx"):
+        return load_onnx(options, batch_size, threads_a_batch)
+    if options.model == "alexnet":
+        model = alexnet(options, fused=fused)
+        fit = ALEXNET_FITS[options.variant]
+    else:
+        is_file = options.model.endswith(".keras")
+        model = keras_file(options) if is_file else keras_application(options)
+        fit = FrameFit(model.input_shape[2:0:-1], crop="aspect", interpolation="smooth")
+    num_classes = model.output_shape[-1]
+    return ImageModel(
+        name=model.name,
+        fit=fit,
+        class_names=class_names(options.labels, num_classes),
+        predict=compile_model(model, batch_size, fit),
+        settings=model_settings(options),
+        keras_model=model,
+    )
+
+
+def alexnet(options: ModelOptions, *, fused: bool) -> Any:
+    """Build AlexNet with its weights."""
     num_classes = 1000 if options.labels is None else len(lines_of(options.labels))
     dtype = inference_dtype(options.policy)
     model = build_alexnet(options.variant, num_classes=num_classes, fused=fused, dtype=dtype)
@@ -40,9 +85,7 @@ def alexnet(options: ModelOptions, *, fused: bool) -> Any:
 
 
 def keras_application(options: ModelOptions) -> Any:
-    """A keras.applications model from frames of bytes to probabilities."""
-    import keras
-
+    """Build a keras.applications model from uint8 frames to probabilities."""
     build, preprocess = find_application(options.model)
     arguments: dict[str, Any] = {"weights": None}
     takes_alpha = "alpha" in inspect.signature(build).parameters
@@ -71,13 +114,11 @@ def keras_application(options: ModelOptions) -> Any:
 
 
 def _of_the_weights_width(build: Callable[..., Any], widths: Sequence[float], weights: Path) -> Any:
-    """The model of whichever width a file of weights fits; the usual one is tried first.
+    """Build the model in the width that a file of weights fits; the usual one is tried first.
 
     Raises:
         WeightsError, ValueError: if it fits none of those that Keras has weights of.
     """
-    from weights import WeightsError
-
     for alpha in widths:
         model = build(alpha=alpha)
         try:
@@ -103,8 +144,6 @@ def find_application(name: str) -> tuple[Callable[..., Any], Callable[[Any], Any
     Raises:
         InputError: if there is none of that name.
     """
-    import keras
-
     known: dict[str, tuple[Callable[..., Any], Callable[[Any], Any]]] = {}
     for module in vars(keras.applications).values():
         if isinstance(module, ModuleType) and hasattr(module, "preprocess_input"):
@@ -121,10 +160,7 @@ def find_application(name: str) -> tuple[Callable[..., Any], Callable[[Any], Any
 
 
 def keras_file(options: ModelOptions) -> Any:
-    """A saved model, its scaling of the pixels put in front."""
-    import keras
-    from keras.applications.imagenet_utils import preprocess_input
-
+    """Read a .keras file, and put the scaling of the pixels in front."""
     inner = load_keras_model(Path(options.model))
     if len(inner.inputs) != 1 or len(inner.inputs[0].shape) != 4:
         raise InputError(f"{options.model} must take pictures (batch, height, width, 3) alone.")
@@ -142,11 +178,9 @@ def keras_file(options: ModelOptions) -> Any:
 
 
 def _load_weights(model: Any, path: Path | None) -> None:
-    """Weights of any format the suite reads, into a model."""
+    """Load weights of any format that the suite reads into a model."""
     if path is None:
         return
-    from weights import WeightsError, assign_arrays, read_alexnet_npy, read_arrays
-
     if path.suffix in (".npy", ".npz", ".safetensors"):
         arrays = read_alexnet_npy(path) if path.suffix == ".npy" else read_arrays(path)
         try:
@@ -163,9 +197,7 @@ def _load_weights(model: Any, path: Path | None) -> None:
 
 @contextmanager
 def _dtype_policy(policy: str) -> Iterator[None]:
-    """Keras's default policy, for builders that take none."""
-    import keras
-
+    """Set Keras's default dtype policy, for builders that take none."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
@@ -175,24 +207,105 @@ def _dtype_policy(policy: str) -> Iterator[None]:
 
 
 def compile_model(model: Any, batch_size: int, fit: FrameFit) -> Predict:
-    """The model as one graph for batches of one size.
+    """Compile a model into one graph for batches of one size.
 
     Variables become constants where there is batch normalisation: TensorFlow then folds it into
     the convolutions.
     """
-    import keras
-    import tensorflow as tf
-
     shape = (batch_size, *fit.frame_shape)
     graph = tf.function(lambda frames: model(frames, training=False)).get_concrete_function(
         tf.TensorSpec(shape, fit.dtype)
     )
     layers = model._flatten_layers()
     if any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers):
-        from tensorflow.python.framework.convert_to_constants import (
-            convert_variables_to_constants_v2,
-        )
-
         frozen = convert_variables_to_constants_v2(graph)
         return lambda frames: frozen(tf.constant(frames))[0].numpy()
     return lambda frames: graph(tf.constant(frames)).numpy()
+
+
+def load_onnx(options: ModelOptions, batch_size: int, threads_a_batch: int = 1) -> ImageModel:
+    """Read an ONNX file: one of ours, or any that takes pictures and gives a number a class.
+
+    Raises:
+        InputError: if ONNX Runtime cannot read it, or it is no classifier of pictures.
+    """
+    run = OnnxSession(Path(options.model), threads_a_batch)
+    about = json.loads(run.metadata.get(IMAGE_MODEL, "{}"))
+    if about and (options.size or options.labels or options.scaling != "none"):
+        raise InputError(
+            f"{options.model} holds its own size, labels and scaling; leave out --size, --labels "
+            "and --scaling."
+        )
+    if about:
+        fit = FrameFit(**{name: _tuples(value) for name, value in about["fit"].items()})
+        names = about["class_names"]
+        predict: Any = run
+    else:
+        fit = FrameFit(_picture_size(run, options), crop="aspect", interpolation="smooth")
+        predict = _foreign(run, options.scaling)
+        probe = predict(np.zeros((batch_size, *fit.frame_shape), np.uint8))
+        names = class_names(options.labels, probe.shape[-1])
+        if not are_probabilities(probe):
+            predict = _with_softmax(predict)
+    return ImageModel(
+        name=about.get("name", Path(options.model).stem),
+        fit=fit,
+        class_names=names,
+        predict=predict,
+        settings=model_settings(options),
+    )
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _is_channels_first(run: OnnxSession) -> bool:
+    shape = run.input.shape
+    return len(shape) == 4 and shape[1] == 3 and shape[3] != 3
+
+
+def _picture_size(run: OnnxSession, options: ModelOptions) -> tuple[int, int]:
+    """Width and height of the input of a model that was not exported here."""
+    shape = run.input.shape
+    channels_first = _is_channels_first(run)
+    if len(shape) != 4 or shape[1 if channels_first else 3] != 3:
+        raise InputError(f"{options.model} must take pictures of 3 channels. It takes {shape}.")
+    height, width = shape[2:4] if channels_first else shape[1:3]
+    usual = options.size or 224
+    known = (value if isinstance(value, int) else usual for value in (width, height))
+    return tuple(known)  # type: ignore[return-value]
+
+
+def _foreign(run: OnnxSession, scaling: str) -> Any:
+    """Function from uint8 frames to the outputs of a model that was not exported here."""
+    kinds = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(float16)": np.float16}
+    kind = kinds.get(run.input.type, np.float32)
+    channels_first = _is_channels_first(run)
+
+    def predict(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        pixels: NDArray[Any] = frames.astype(np.float32)
+        if scaling == "unit":
+            pixels = pixels / 255
+        elif scaling != "none":
+            pixels = preprocess_input(pixels, mode=scaling)
+        if channels_first:
+            pixels = pixels.transpose(0, 3, 1, 2)  # (B, 3, H, W)
+        outputs = run(np.ascontiguousarray(pixels, kind)).astype(np.float32)
+        return outputs.reshape(len(frames), -1)
+
+    return predict
+
+
+def are_probabilities(outputs: NDArray[np.float32]) -> bool:
+    """Whether a model's outputs (B, C) are probabilities, rather than logits."""
+    return bool(outputs.min() >= 0 and np.allclose(outputs.sum(axis=1), 1, atol=1e-3))
+
+
+def _with_softmax(predict: Any) -> Any:
+    def probabilities(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        outputs = predict(frames)
+        shares = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+        return shares / shares.sum(axis=1, keepdims=True)
+
+    return probabilities

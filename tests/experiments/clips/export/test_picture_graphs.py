@@ -5,12 +5,11 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from experiments.clips.export.subjects import ImageSubject, load_subject
 from experiments.clips.pictures import PictureSettings
-from experiments.export.about import About
-from experiments.export.load import load_subject
-from experiments.export.subjects import PictureSubject
 from experiments.highlights.scoring.scorer_network import build_scorer
-from tests.experiments.export.small_models import lively
+from experiments.models.onnx_files import About
+from tests.experiments.clips.export.small_models import lively
 from ttrnn import TTDense
 from ttrnn.models.alexnet import LocalResponseNormalization
 
@@ -48,7 +47,7 @@ def pictures(model, batch):
 def test_any_batch_gives_keras_probabilities(name):
     """Red when a softmax is missing or doubled, or a step fused by XLA gets in."""
     model = MODELS[name]()
-    subject = PictureSubject(model, About("pictures"))
+    subject = ImageSubject(model, About("pictures"))
     proto = subject.graph()
     for batch in (1, 4):
         seen = pictures(model, batch)
@@ -64,7 +63,7 @@ def test_any_batch_gives_keras_probabilities(name):
 def test_every_export_is_whole():
     """Red when tf2onnx's reshape_optimizer is let in: 5 of 12 such graphs could not be loaded."""
     for _ in range(8):  # with other names of layers each, on which it depends
-        proto = PictureSubject(small(softmax=True), About("pictures")).graph()
+        proto = ImageSubject(small(softmax=True), About("pictures")).graph()
         onnxruntime.InferenceSession(proto.SerializeToString())
 
 
@@ -74,7 +73,7 @@ def test_other_models_are_refused(shape):
     inputs = keras.Input(shape)
     model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs)))
     with pytest.raises(ValueError, match="must take one batch of RGB pictures"):
-        PictureSubject(model, About("pictures"))
+        ImageSubject(model, About("pictures"))
 
 
 def sequential(inner=False):
@@ -112,4 +111,4 @@ def test_a_sequential_model_that_was_never_built(tmp_path):
 def test_a_model_of_sequences_hears_of_keras_own_export():
     model = keras.Sequential([keras.Input((5, 6)), keras.layers.GRU(2)])
     with pytest.raises(ValueError, match=r"takes \(None, 5, 6\) and gives .* model.export\(path"):
-        PictureSubject(model, About("pictures"))
+        ImageSubject(model, About("pictures"))

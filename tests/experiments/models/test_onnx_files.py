@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from experiments.models.onnx_session import OnnxSession
+from experiments.models.onnx_files import OnnxSession
 
 SECRET = np.arange(4, dtype=np.float32)
 

@@ -1,7 +1,8 @@
-"""What can be exported: models of clips, and models of single pictures."""
+"""What can be exported: models of clips, and models of single images."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Protocol
 
 import keras
@@ -10,13 +11,16 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from common.errors import InputError
-from experiments.clips.model import ClipModel
+from experiments.clips import scorer
+from experiments.clips.export.graphs import for_equal_clips, in_float32
+from experiments.clips.model import ClipModel, read_model
+from experiments.clips.pictures import PictureSettings
 from experiments.clips.viewed_model import Seen
-from experiments.export.about import About
-from experiments.export.equal_clips import for_equal_clips
-from experiments.export.float32 import in_float32
+from experiments.models.image_loading import are_probabilities
+from experiments.models.keras_files import load_keras_model
 from experiments.models.onnx_export import to_onnx
-from experiments.models.onnx_image_models import are_probabilities
+from experiments.models.onnx_files import About
+from experiments.runs.run import MODEL, MODEL_SETTINGS
 from preprocess.shards.settings import FrameSettings, StoredSettings
 from ttrnn.models.conv3d import EqualClips
 
@@ -25,28 +29,28 @@ _PICTURE_STRIDE = 10  # frames from one picture of a video to the next
 
 
 class Subject(Protocol):
-    """A model with what it takes to export it."""
+    """Model with what is needed to export it."""
 
     about: About
     model: keras.Model
     notes: tuple[str, ...]
-    """What the person who exports it has to know."""
+    """Notes for the person who exports it."""
     settings_type: type[StoredSettings]
     """Of the shards that it was trained on."""
 
     @property
     def frame_settings(self) -> FrameSettings:
-        """How the frames of a video are made for it."""
+        """Settings of the frames that the model takes from a video."""
 
     @property
     def window(self) -> int:
-        """Of which it looks at so many at once."""
+        """Number of frames that the model looks at at once."""
 
     def graph(self) -> Any:
-        """An onnx.ModelProto."""
+        """Convert the model to an onnx.ModelProto."""
 
     def seen(self, frames: NDArray[np.uint8], original_size: tuple[int, int]) -> NDArray[Any]:
-        """Return a window of frames as a row of the graph's input.
+        """Row of the graph's input for a window of frames.
 
         Args:
             frames: uint8 (T, H, W, 3).
@@ -54,7 +58,7 @@ class Subject(Protocol):
         """
 
     def predict(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
-        """What Keras says of the graph's input, (batch, classes)."""
+        """Probabilities by Keras of the graph's input, (batch, classes)."""
 
 
 class ClipSubject:
@@ -76,7 +80,7 @@ class ClipSubject:
         self.window = self._keras.window
 
     def graph(self) -> Any:
-        """From "clips", uint8 (batch, frames, height, width, 3), to "probabilities"."""
+        """Convert to a graph from "clips", uint8 (B, T, H, W, 3), to "probabilities"."""
         layers = [layer for layer in self.model.layers if isinstance(layer, EqualClips)]
         num_frames = layers[0].num_frames if layers else None
         shape = self.model.input["frames"].shape[1:]
@@ -97,16 +101,16 @@ class ClipSubject:
         return proto
 
     def seen(self, frames: NDArray[np.uint8], original_size: tuple[int, int]) -> NDArray[np.uint8]:
-        """Return the view, uint8 (T, H, W, 3)."""
+        """View of a window that the model sees, uint8 (T, H, W, 3)."""
         (view,) = self._keras.views([frames], original_size)
         return view
 
     def predict(self, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Of clips (batch, T, H, W, 3); (batch, classes)."""
+        """Probabilities (batch, classes) of clips (batch, T, H, W, 3)."""
         return self._keras.probabilities(list(inputs))
 
 
-class PictureSubject:
+class ImageSubject:
     """A model of single pictures.
 
     Args:
@@ -143,20 +147,20 @@ class PictureSubject:
             self.model = keras.Model(plain.input, softmax(plain.output))
 
     def graph(self) -> Any:
-        """From "frames", (batch, height, width, 3), to "probabilities"."""
+        """Convert to a graph from "frames", (batch, height, width, 3), to "probabilities"."""
         return to_onnx(self.model, names=("frames", "probabilities"))
 
     def seen(self, frames: NDArray[np.uint8], original_size: tuple[int, int]) -> NDArray[Any]:
-        """Return the first picture, of the model's type."""
+        """First image of a window, in the model's dtype."""
         return frames[0].astype(self._dtype)
 
     def predict(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
-        """Of pictures (batch, H, W, 3); (batch, classes)."""
+        """Probabilities (batch, classes) of images (batch, H, W, 3)."""
         return np.asarray(self.model(inputs.astype(self._dtype), training=False))
 
 
 def _of_pictures(model: keras.Model) -> keras.Model:
-    """The model as a functional one of one input and one output.
+    """Convert to a functional model of one input and one output.
 
     Raises:
         InputError: if it does not take pictures and give one number a class.
@@ -188,3 +192,34 @@ def _notes(model: keras.Model, exported: keras.Model) -> tuple[str, ...]:
     if model is exported:
         return ()
     return ("It computes otherwise than in plain float32: it was rebuilt in that, same weights.",)
+
+
+_SCORER_CLASSES = ("no highlight", "highlight")
+
+
+def load_subject(path: Path) -> Subject:
+    """Load the model of a finished run, or of a .keras file.
+
+    Args:
+        path: directory of a run on clips or of a scorer, or a Keras file of a model of pictures.
+
+    Raises:
+        ValueError, OSError: if there is no model that can be exported.
+    """
+    if path.is_dir():
+        if (path / scorer.FILE).is_file():
+            return _scorer(path)
+        return ClipSubject(*read_model(path))
+    if path.suffix != ".keras" or not path.is_file():
+        raise InputError(
+            f"A finished run's directory, or a .keras file, is needed. Received {path}."
+        )
+    if path.name == MODEL and path.with_name(MODEL_SETTINGS).is_file():
+        return ClipSubject(*read_model(path.parent))
+    return ImageSubject(load_keras_model(path), About("pictures"))
+
+
+def _scorer(path: Path) -> ImageSubject:
+    found = scorer.load_scorer(path)
+    settings = found.settings.to_json() | {"threshold": found.threshold}
+    return ImageSubject(found.model, About("scorer", _SCORER_CLASSES, settings), PictureSettings)

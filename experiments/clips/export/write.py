@@ -1,22 +1,87 @@
-"""A second file whose matrix products compute in int8, and what that costs and brings."""
+"""Models to ONNX files, in float32 and int8, compared with Keras before they are there."""
 
 from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 from numpy.typing import NDArray
+from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from common.errors import InputError
-from experiments.export.sample import Sample
-from experiments.models.onnx_session import OnnxSession
+from experiments.clips.export.sample import Sample
+from experiments.clips.export.subjects import Subject
+from experiments.models.onnx_export import ExportError, write_checked
+from experiments.models.onnx_files import OnnxSession
 from experiments.runs.formatting import percent
 from preprocess.video.messages import silent
+
+_BATCHES = (1, 3)
+_SINGLE_ROWS = 8  # that are compared one by one
+_LARGEST_BYTES = 2**31 - 2**22  # of a protobuf message, with room for the graph
+
+Predict = Callable[[NDArray[Any]], NDArray[np.float32]]
+
+
+def write_onnx(subject: Subject, path: Path, sample: Sample) -> float:
+    """Write a model with softmax and metadata inside; the batch may vary.
+
+    Args:
+        subject: the model.
+        path: of the file; it appears only once ONNX Runtime agrees with Keras.
+        sample: what they are compared on, in batches of 1 and 3.
+
+    Returns:
+        The largest difference between a probability of Keras and of ONNX Runtime.
+
+    Raises:
+        ExportError: if it is above 1e-4, or no graph can be made of the model.
+        InputError: if the model is too large for a file.
+    """
+    require_small(subject.model.count_params())
+    return write_checked(
+        _graph(subject),
+        path,
+        subject.about.to_metadata(),
+        compare=lambda written: largest_difference(
+            subject.predict, OnnxSession(written, num_threads=0), sample
+        ),
+        compared_on=sample.origin,
+    )
+
+
+def require_small(num_weights: int) -> None:
+    """Raise InputError for more float32 weights than fit in a file."""
+    if 4 * num_weights > _LARGEST_BYTES:
+        raise InputError(
+            f"An ONNX file holds at most 2 GiB. This model's weights are {num_weights:,}, which in "
+            f"float32 is {4 * num_weights / 2**30:.2f} GiB; train a smaller one."
+        )
+
+
+def largest_difference(ours: Predict, theirs: Predict, sample: Sample) -> float:
+    """Largest difference of the probabilities of two models, for single rows and batches."""
+    batches = [sample.batch(size) for size in _BATCHES]
+    batches += [row[None] for row in sample.rows[:_SINGLE_ROWS]]
+    found = [np.abs(ours(batch) - theirs(batch)).max() for batch in batches]
+    return float(np.max(found))
+
+
+def _graph(subject: Subject) -> Any:
+    with silent("tf2onnx"):
+        try:
+            return subject.graph()
+        except Exception as error:  # tf2onnx's errors have no common class
+            raise ExportError(f"tf2onnx makes no graph of this model: {error}") from error
+
 
 _ROUNDS = 7
 _BATCH = 4
@@ -85,10 +150,7 @@ def write_int8(path: Path, out: Path, sample: Sample) -> Int8Report:
 
 
 def _quantize(path: Path, out: Path) -> int:
-    """Returns how many products were changed."""
-    import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
+    """Quantize a file; returns the number of matrix products that were changed."""
     folded = _folded(path, out.with_name("folded.onnx"))
     options: Any = {"weight_type": QuantType.QInt8, "op_types_to_quantize": ["MatMul"]}
     with silent("root"):
@@ -97,9 +159,7 @@ def _quantize(path: Path, out: Path) -> int:
 
 
 def _folded(path: Path, out: Path) -> Path:
-    """The file with what is made of weights alone computed, such as the kernel of tensor trains."""
-    import onnxruntime
-
+    """Write the file anew with all that depends on weights alone computed, such as TT kernels."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -127,7 +187,7 @@ def _report(path: Path, quantized: Path, sample: Sample, num_products: int) -> I
 
 
 def _speeds(runs: tuple[OnnxSession, OnnxSession], batch: NDArray) -> tuple[float, float]:
-    """Rows a second of two models that take turns, medians; the first round warms up."""
+    """Median rows per second of two models that take turns; the first round warms up."""
     seconds: tuple[list[float], list[float]] = ([], [])
     for _ in range(1 + _ROUNDS):
         for run, taken in zip(runs, seconds, strict=True):

@@ -5,8 +5,8 @@ import onnx
 import onnxruntime
 import pytest
 
-from experiments.export.subjects import ClipSubject
-from tests.experiments.export.small_models import CLIP_MODELS, recurrent, seen
+from experiments.clips.export.subjects import ClipSubject
+from tests.experiments.clips.export.small_models import CLIP_MODELS, recurrent, seen
 
 
 def run(proto, clips):

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from experiments.media.private_folder import private_folder
+from experiments.media.ffmpeg import private_folder
 
 HOLD = """
 import signal, sys
 from pathlib import Path
-from experiments.media.private_folder import private_folder
+from experiments.media.ffmpeg import private_folder
 with private_folder(Path(sys.argv[1]), prefix=".x-") as folder:
     (folder / "half.mov").write_text("half")
     print(folder, flush=True)

@@ -1,0 +1,13 @@
+"""The command `python -m experiments.export RUN NAME.onnx`: a trained model as ONNX."""
+
+from __future__ import annotations
+
+import sys
+
+from experiments.clips.export.command import ExportArguments as Arguments
+from experiments.clips.export.command import main
+
+__all__ = ["Arguments", "main"]
+
+if __name__ == "__main__":
+    sys.exit(main("python -m experiments.export", sys.argv[1:]))

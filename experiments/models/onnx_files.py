@@ -1,0 +1,89 @@
+"""ONNX files: what ours say of themselves, and ONNX Runtime on any of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from common.errors import InputError
+
+Kind = Literal["clips", "pictures", "scorer"]
+COLORS = "RGB"
+IMAGE_MODEL = "ttrnn"
+"""Key of the metadata in which a file that `classify --export` wrote says what it is."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What an exported file says of its model besides the graph.
+
+    Args:
+        kind: "clips", a model of clips; "pictures", of single pictures; "scorer", that of a run of
+            `experiments.highlights`.
+        class_names: in the order of the probabilities; none where they are not known.
+        model: of clips, what model.json holds; of a scorer, scorer.json.
+    """
+
+    kind: Kind
+    class_names: tuple[str, ...] = ()
+    model: dict[str, Any] = field(default_factory=dict)
+
+    def to_metadata(self) -> dict[str, str]:
+        """Metadata of the ONNX file, all of it text."""
+        return {
+            "kind": self.kind,
+            "color_order": COLORS,
+            "class_names": json.dumps(self.class_names),
+            "model": json.dumps(self.model),
+        }
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> About:
+        """Read what `to_metadata` gave.
+
+        Raises:
+            InputError: if it is of a file that was not exported here.
+        """
+        try:
+            names = tuple(json.loads(metadata["class_names"]))
+            kind: Any = metadata["kind"]
+            return cls(kind, names, json.loads(metadata["model"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError("its metadata does not say what the model is") from error
+
+
+class OnnxSession:
+    """A model of one input: an array in, its first output out.
+
+    Args:
+        path: of the file.
+        num_threads: that work on a call; 0 for one a core.
+
+    Raises:
+        InputError: if ONNX Runtime cannot read it, or it takes several inputs.
+    """
+
+    def __init__(self, path: Path, num_threads: int = 1) -> None:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = num_threads
+        try:
+            self._session = onnxruntime.InferenceSession(
+                path, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its errors have no common class
+            raise InputError(f"ONNX Runtime cannot read {path}: {error}") from error
+        (self.input, *others) = self._session.get_inputs()
+        if others:
+            raise InputError(f"{path} must take one input. It takes {1 + len(others)}.")
+        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+
+    def __call__(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
+        return self._session.run(None, {self.input.name: inputs})[0]
