@@ -1,13 +1,14 @@
-"""Files that appear whole or not at all, and what a disk says when it does not take them."""
+"""Files that appear whole or not at all, what a disk says when it does not take them, and locks."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,3 +156,20 @@ def _is_alive(process: int) -> bool:
     except PermissionError:  # another person's
         return True
     return True
+
+
+@contextmanager
+def exclusive(folder: Path, *, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Hold the folder's lock; the system lets go of it when the process ends, however it ends.
+
+    Args:
+        folder: the directory of shards.
+        on_wait: called once if another process holds the lock, before waiting for it.
+    """
+    with (folder / ".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            on_wait()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -161,7 +161,7 @@ def clip_lengths(case: Case, num_clips: int = TRAINING_CLIPS) -> np.ndarray:
 
 def sample_batches(case: Case, num_batches: int) -> list[np.ndarray]:
     """Lengths of the clips of a few batches, as training would see them."""
-    from preprocess.batches.pipeline import plan_batches
+    from preprocess.batches.planning import plan_batches
 
     lengths = clip_lengths(case)
     rng = np.random.default_rng(1)

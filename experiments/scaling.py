@@ -504,7 +504,7 @@ def extract_estimate(
 
 
 def unit_clips(clips: ClipSet, given: Assumptions) -> int:
-    """Clips in a unit; as `preprocess.extraction.plan.split_units` has it."""
+    """Clips in a unit; as `preprocess.extraction.plan.split_clips` has it."""
     return min(max(clips.num_clips // 64, 1), given.clips_per_unit)
 
 

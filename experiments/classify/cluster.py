@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from common.files import exclusive
 from experiments.classify.job import ClassificationJob, JobOptions
 from experiments.classify.progress import FolderProgress, Notes
 from experiments.classify.results import Outcome, conclude
@@ -25,9 +26,8 @@ from experiments.models.image_models import (
 )
 from experiments.process import runtime
 from preprocess.errors import PreprocessError
-from preprocess.extraction.cluster import cluster_servants
-from preprocess.system.lock import exclusive
-from preprocess.workers.model_workers import ServantDiedError
+from preprocess.workers.cluster import cluster_model_workers
+from preprocess.workers.model_workers import WorkerDiedError
 
 _LOCKS = ".locks"
 _WORKLOAD = "classify"
@@ -122,7 +122,7 @@ def classify_on_cluster(
     try:
         with (
             FolderProgress([video.path for video in videos]) as progress,
-            cluster_servants(scheduler, out, classifier, needs) as submit,
+            cluster_model_workers(scheduler, out, classifier, needs) as submit,
         ):
             tasks = [VideoTask(video, out.absolute(), options) for video in videos]
             waiting = {submit(task): task.video for task in tasks}
@@ -150,7 +150,7 @@ def _report(done: Future[VideoReport], video: Video) -> VideoReport:
     """Report of a finished task; a video at which processes die fails alone and keeps its rows."""
     try:
         return done.result()
-    except ServantDiedError as error:
+    except WorkerDiedError as error:
         message = f"{video.source}: {error}"
         return VideoReport(Outcome({video.source: str(error)}), messages=(message,))
 

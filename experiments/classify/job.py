@@ -31,8 +31,7 @@ from experiments.classify.summary import summarize, timeline_png
 from experiments.media.videos import Video
 from experiments.models.image_models import SEED_TOP, Columns, ImageModel
 from experiments.process.runtime import Threads
-from preprocess.extraction.feed import FrameBlock, VideoEnded, VideoOpened, feed_frames
-from preprocess.extraction.feed_worker import Task
+from preprocess.extraction.feed import FrameBlock, Task, VideoEnded, VideoOpened, feed_frames
 from preprocess.video.decode import VideoInfo
 
 KEPT_CLASSES = 10  # a row, for summary and timeline, whatever --top shows

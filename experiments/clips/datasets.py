@@ -13,8 +13,7 @@ from preprocess.errors import PreprocessError
 from preprocess.extraction.commands import Extract
 from preprocess.shards.reader import Shards
 from preprocess.shards.settings import FrameSettings
-from preprocess.sources.catalog import DEMO, Dataset
-from preprocess.sources.class_subset import choose_classes
+from preprocess.sources.catalog import DEMO, Dataset, choose_classes
 from preprocess.sources.clip_sets import ClipSet, choose_clip_set
 from preprocess.sources.clips import Clip
 from preprocess.system.machine import read_machine

@@ -27,8 +27,8 @@ from experiments.runs.run import RECORDS
 from experiments.training.distribution import Distribution
 from experiments.training.history import History
 from experiments.training.loop import Classifier
-from preprocess.batches.background import Stream
-from preprocess.batches.replicas import ALL, Share
+from preprocess.batches.pipeline import Stream
+from preprocess.batches.planning import ALL, ReplicaShard
 from preprocess.batches.views import CropChoice, FrameChoice, Inputs
 from preprocess.shards.reader import Shards
 from preprocess.shards.settings import FrameSettings
@@ -38,10 +38,10 @@ from preprocess.sources.splits import Split
 class Batches(Protocol):
     """Source of batches: the clips as a model sees them."""
 
-    def shuffled(self, clips: ArrayLike, epoch: int, share: Share = ALL) -> Stream:
+    def shuffled(self, clips: ArrayLike, epoch: int, share: ReplicaShard = ALL) -> Stream:
         """Batches of an epoch of training."""
 
-    def by_length(self, clips: ArrayLike, share: Share = ALL) -> tuple[np.ndarray, Stream]:
+    def by_length(self, clips: ArrayLike, share: ReplicaShard = ALL) -> tuple[np.ndarray, Stream]:
         """Batches for evaluation, and the position of the clip that each of their rows shows."""
 
 

@@ -21,9 +21,8 @@ from preprocess.errors import DecodeError
 from preprocess.shards.reader import Shards, open_shards
 from preprocess.shards.settings import FrameSettings
 from preprocess.sources.catalog import Dataset
-from preprocess.sources.clip_sets import choose_clip_set
+from preprocess.sources.clip_sets import choose_clip_set, read_parts, split_by_parts
 from preprocess.sources.clips import Clip
-from preprocess.sources.listed_subsets import read_parts, split_by_parts
 from preprocess.sources.official_lists import join_clips, read_official_split
 from preprocess.sources.splits import Split, make_split, split_as_listed, untrained_classes
 

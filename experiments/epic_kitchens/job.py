@@ -220,7 +220,7 @@ def _find_rate(
 
 
 def _usual_split(arguments: Arguments) -> Any:
-    from preprocess.sources.epic_kitchens import is_epic_kitchens
+    from preprocess.sources.listed_clips import is_epic_kitchens
 
     videos = arguments.videos
     if videos is None and not arguments.on_demo and arguments.shards is None:

@@ -33,7 +33,7 @@ from pathlib import Path
 from common.errors import InputError
 from common.files import write_text
 from experiments.clips.pictures import Box
-from preprocess.video.times import parse_time
+from preprocess.video.time_ranges import parse_time
 
 HIGHLIGHT = "highlight"
 NONE = "none"

@@ -20,7 +20,7 @@ from common.errors import InputError
 from experiments.media.ffmpeg import SAME_BYTES, DiskFullError, RenderError, private_folder, run
 from experiments.media.piece_args import fit_filters
 from experiments.media.recording import read_recording
-from preprocess.video.containers import input_words
+from preprocess.video.ffmpeg import input_words
 from preprocess.video.frame_reader import FrameFolderReader
 from preprocess.video.transforms import FrameFit
 from preprocess.video.video_file import UNKNOWN_CODEC, audio_tracks

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from common.errors import UserError
-from preprocess.video.containers import in_plain_words
+from preprocess.video.ffmpeg import in_plain_words
 
 # x264's lookahead in a thread of its own gives other bytes from one run to the next.
 SAME_BYTES = ("-x264-params", "sync-lookahead=0")

@@ -19,7 +19,7 @@ from experiments.media.ffmpeg import SAME_BYTES, RenderError, run
 from experiments.media.pieces import Form, Piece, Stretch
 from experiments.media.recording import Chunk
 from preprocess.errors import DecodeError
-from preprocess.video import containers
+from preprocess.video import ffmpeg
 from preprocess.video.video_file import find_video_stream, open_container
 
 STRIP_RATE = 5
@@ -60,7 +60,7 @@ def input_args(stretch: Stretch, preroll: int, rate: Fraction, *, turns: bool = 
     start = stretch.seconds(0, rate) - float(preroll / rate)
     seek = ["-noaccurate_seek", "-ss", f"{start:.6f}"] if start > 0 else []
     anew = [] if turns else ["-reinit_filter", "0"]
-    return [*seek, *anew, *containers.input_words(stretch.chunk.file)]
+    return [*seek, *anew, *ffmpeg.input_words(stretch.chunk.file)]
 
 
 def find_turning_preroll(stretch: Stretch, rate: Fraction) -> int | None:

@@ -16,7 +16,7 @@ from common.errors import InputError
 from experiments.media.ffmpeg import RenderError, complaints, run, url
 from experiments.media.start_timecode import group_timecode, numbers_a_second
 from preprocess.errors import DecodeError
-from preprocess.video.containers import input_words
+from preprocess.video.ffmpeg import input_words
 from preprocess.video.video_file import AudioTrack, audio_tracks, find_video_stream, open_container
 
 _USUAL_RATE = Fraction(30)

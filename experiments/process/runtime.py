@@ -18,7 +18,7 @@ from common.errors import InputError
 from experiments.process.recommendations import find_recommendation
 from preprocess.system.machine import Machine, read_machine
 from preprocess.system.stopping import answer_signals as answer_signals
-from preprocess.video.messages import captured_stderr
+from preprocess.video.ffmpeg import captured_stderr
 
 MANY = 2**16
 """Pieces of work, such as the chunks of a tensor train's product."""

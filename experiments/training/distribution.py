@@ -21,7 +21,7 @@ import numpy as np
 
 from common.errors import InputError
 from experiments.runs.run import FREE_TO_CHANGE, RunError
-from preprocess.batches.replicas import Share
+from preprocess.batches.planning import ReplicaShard
 from preprocess.system.stopping import ending_at_once
 
 if TYPE_CHECKING:
@@ -105,17 +105,17 @@ class Distribution:
         count = strategy.num_replicas_in_sync
         num_here = len(strategy.extended.worker_devices)
         first = _first_replica(strategy) if count > num_here else 0
-        self.shares = tuple(Share(first + number, count) for number in range(num_here))
+        self.shares = tuple(ReplicaShard(first + number, count) for number in range(num_here))
         """What the replicas of this process get of each batch."""
         self._sum: Callable | None = None
 
     @property
-    def process_share(self) -> Share:
+    def process_share(self) -> ReplicaShard:
         """What this process gets of the batches of an evaluation."""
         num_here = len(self.shares)
-        return Share(self.shares[0].index // num_here, self.shares[0].count // num_here)
+        return ReplicaShard(self.shares[0].index // num_here, self.shares[0].count // num_here)
 
-    def dealt(self, batches: Callable[[Share], Iterable[Any]]) -> Iterable[tuple[Any, ...]]:
+    def dealt(self, batches: Callable[[ReplicaShard], Iterable[Any]]) -> Iterable[tuple[Any, ...]]:
         """Batches as `Classifier` takes them: of each, the parts of the replicas here."""
         return zip(*(batches(share) for share in self.shares), strict=True)
 

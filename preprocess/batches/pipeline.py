@@ -1,30 +1,81 @@
-"""Shards to batches: clips of like length together, end to end, streamed through tf.data.
+"""Shards to batches: clips of like length together, end to end, loaded while others are worked on.
 
-At no time are more than
-a few batches in memory, however many clips there are.
+At no time are more than a few batches in memory, however many clips there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from preprocess.batches.augment import Augmentation
-from preprocess.batches.background import Background, Load, Stream
-from preprocess.batches.replicas import ALL, Share, positions_and_labels
+from preprocess.batches.planning import (
+    ALL,
+    PlannedBatch,
+    ReplicaShard,
+    plan_batches,
+    split_long_batch,
+)
 from preprocess.shards.reader import Shards
 
 Change = Callable[[np.ndarray, int], np.ndarray]
+Entry = TypeVar("Entry")
 
-# Clips are sorted by length within windows of this many batches: wide enough for the clips of a
-# batch to end together, narrow enough for batches to differ from epoch to epoch.
-_BATCHES_A_WINDOW = 8
-# Frames of a batch in evaluation, where its size is nobody's choice: 0.2 GB of 160x120.
-_FRAMES_TO_EVALUATE = 4096
+# Batches that are loaded ahead of the one in use: one that is ready, and one that is being made.
+# With one alone, loading would stand still whenever a batch is ready and not yet asked for.
+_BATCHES_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class Stream(Generic[Entry]):
+    """The batches of a plan, as often as they are gone through.
+
+    Args:
+        plan: what is in each batch.
+        load: makes a batch's arrays, in any nest of tuples and dicts.
+    """
+
+    plan: Sequence[Entry]
+    load: Callable[[Entry], Any]
+
+    def __iter__(self) -> Iterator[Any]:
+        """Batches of tensors in the processor's memory."""
+        return prefetched(self.plan, lambda entry: _as_tensors(self.load(entry)))
+
+    def as_numpy_iterator(self) -> Iterator[Any]:
+        """The same batches, of arrays."""
+        return prefetched(self.plan, self.load)
+
+
+def prefetched(plan: Sequence[Entry], load: Callable[[Entry], Any]) -> Iterator[Any]:
+    """What `load` makes of each entry in turn; a thread loads the next ones meanwhile.
+
+    An error of loading is raised where its batch is asked for. The thread is gone when the
+    iteration has ended, was left or was interrupted; it finishes the batch that it is at.
+    """
+    waiting: deque[Future[Any]] = deque()
+    with ThreadPoolExecutor(1, "load-batches") as thread:
+        try:
+            for entry in plan:
+                waiting.append(thread.submit(load, entry))
+                if len(waiting) > _BATCHES_AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _as_tensors(batch: Any) -> Any:
+    with tf.device("CPU:0"):  # a GPU's memory holds no batches ahead
+        return tf.nest.map_structure(tf.convert_to_tensor, batch)
 
 
 class ClipBatches:
@@ -55,12 +106,11 @@ class ClipBatches:
         self._stride = stride
         self._seed = seed
         self._augment = augment
-        self._background: Background | None = None
         lengths = -(-shards.num_frames // stride)
         self.lengths = lengths if maxlen is None else np.minimum(lengths, maxlen)
         """Frames of each clip in the shards that a model sees, (num_clips,)."""
 
-    def shuffled(self, clips: ArrayLike, epoch: int, share: Share = ALL) -> Stream:
+    def shuffled(self, clips: ArrayLike, epoch: int, share: ReplicaShard = ALL) -> Stream:
         """Batches for training: all in them follows from the seed and the epoch alone.
 
         Args:
@@ -70,7 +120,7 @@ class ClipBatches:
         """
         rng = np.random.default_rng([self._seed, epoch])
         batches = plan_batches(self.lengths, clips, self._batch_size, rng=rng)
-        plan = [share.of_batch(batch) for batch in batches]
+        plan = [share.of_batch(PlannedBatch(batch)) for batch in batches]
         if self._augment is None:
             return self._stream(plan)
         augment = self._augment
@@ -80,7 +130,7 @@ class ClipBatches:
 
         return self._stream(plan, change)
 
-    def by_length(self, clips: ArrayLike, share: Share = ALL) -> tuple[np.ndarray, Stream]:
+    def by_length(self, clips: ArrayLike, share: ReplicaShard = ALL) -> tuple[np.ndarray, Stream]:
         """Batches for evaluation, and the clips' positions in the order of the batches.
 
         Args:
@@ -88,73 +138,16 @@ class ClipBatches:
             share: which part of the batches.
         """
         batches = [
-            part
+            PlannedBatch(part)
             for batch in plan_batches(self.lengths, clips, self._batch_size)
-            for part in _of_few_frames(batch, self.lengths[batch])
+            for part in split_long_batch(batch, self.lengths[batch])
         ]
         plan = share.of_plan(batches)
-        return np.concatenate(plan), self._stream(plan)
+        return np.concatenate([batch.clips for batch in plan]), self._stream(plan)
 
-    def _stream(self, plan: Sequence[np.ndarray], change: Change | None = None) -> Stream:
-        if self._background is None:
-            self._background = clips_background(self._shards)
+    def _stream(self, plan: Sequence[PlannedBatch], change: Change | None = None) -> Stream:
         load = clip_loader(self._shards, maxlen=self._maxlen, stride=self._stride, change=change)
-        return Stream(self._background, plan, load)
-
-
-def plan_batches(
-    lengths: np.ndarray,
-    clips: ArrayLike,
-    batch_size: int,
-    *,
-    rng: np.random.Generator | None = None,
-) -> list[np.ndarray]:
-    """Cut clips into batches of like length.
-
-    Args:
-        lengths: frames of every clip in the shards.
-        clips: positions of the clips to use.
-        batch_size: clips a batch; the last one may be smaller.
-        rng: shuffles clips and batches; None sorts by length.
-
-    Returns:
-        Positions of the clips of each batch; together each of `clips` exactly once.
-    """
-    order = np.array(clips, dtype=np.int64)
-    window = len(order) if rng is None else _BATCHES_A_WINDOW * batch_size
-    if rng is not None:
-        rng.shuffle(order)
-    batches = []
-    for start in range(0, len(order), max(window, 1)):
-        part = order[start : start + window]
-        part = part[np.argsort(lengths[part], kind="stable")]
-        batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
-    if rng is not None:
-        rng.shuffle(batches)  # type: ignore[arg-type]
-    return batches
-
-
-def _of_few_frames(batch: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
-    """A batch in as many equal parts as keep its frames few."""
-    parts = min(len(batch), -(-int(lengths.sum()) // _FRAMES_TO_EVALUATE))
-    return np.array_split(batch, max(1, parts))
-
-
-def clips_background(shards: Shards, *, prefetch: int = 1) -> Background:
-    """Makes batches of clips that `clip_loader` loads.
-
-    Returns:
-        Of elements ({"frames": uint8 (sum of num_frames, H, W, 3), "num_frames": int32 (batch,)},
-        labels int32 (batch,)): the clips end to end.
-    """
-    width, height = shards.frame_size
-
-    def finish(frames: tf.Tensor, lengths: tf.Tensor, labels: tf.Tensor) -> Any:
-        frames = tf.ensure_shape(frames, (None, height, width, 3))
-        num_frames = tf.ensure_shape(lengths, (None,))
-        return {"frames": frames, "num_frames": num_frames}, tf.ensure_shape(labels, (None,))
-
-    return Background((), (tf.uint8, tf.int32, tf.int32), finish, prefetch=prefetch)
+        return Stream(plan, load)
 
 
 def clip_loader(
@@ -163,48 +156,37 @@ def clip_loader(
     maxlen: int | None = None,
     stride: int = 1,
     change: Change | None = None,
-) -> Load:
-    """Reads the clips of a batch.
+) -> Callable[[PlannedBatch], Any]:
+    """Return a function that loads the clips of a batch, end to end.
+
+    It gives ({"frames": uint8 (sum of num_frames, H, W, 3), "num_frames": int32 (batch,)}, labels
+    int32 (batch,)).
 
     Args:
-        shards: the clips; an entry has positions among them, which may be marked as idle.
+        shards: the clips.
         maxlen: keep this many frames at most, the first ones.
         stride: keep every `stride`-th stored frame.
         change: of a clip's frames and position, gives the frames to use in their place.
     """
     width, height = shards.frame_size
 
-    def load(entries: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        clips, labels = positions_and_labels(entries, shards.labels)
-        most = -(-shards.num_frames[clips] // stride)
-        most = most if maxlen is None else np.minimum(most, maxlen)
-        batch = np.empty((int(most.sum()), height, width, 3), np.uint8)
+    def load(batch: PlannedBatch) -> tuple[dict[str, np.ndarray], NDArray[np.int32]]:
+        max_lengths = -(-shards.num_frames[batch.clips] // stride)
+        if maxlen is not None:
+            max_lengths = np.minimum(max_lengths, maxlen)
+        # A change may shorten a clip: what is left of this is cut off below.
+        end_to_end = np.empty((int(max_lengths.sum()), height, width, 3), np.uint8)
         lengths, stop = [], 0
-        for i in clips:  # one clip at a time besides the batch
-            frames = shards[int(i)].read(stride=stride, max_frames=maxlen)
-            frames = frames if change is None else change(frames, int(i))
-            batch[stop : stop + len(frames)] = frames
+        for i in batch.clips.tolist():  # one clip at a time besides the batch
+            frames = shards[i].read(stride=stride, max_frames=maxlen)
+            frames = frames if change is None else change(frames, i)
+            end_to_end[stop : stop + len(frames)] = frames
             lengths.append(len(frames))
             stop += len(frames)
-        return batch[:stop], np.array(lengths, np.int32), labels
+        inputs: dict[str, NDArray] = {
+            "frames": end_to_end[:stop],
+            "num_frames": np.array(lengths, np.int32),
+        }
+        return inputs, batch.labels(shards.labels)
 
     return load
-
-
-def pictures_background(
-    picture_shape: tuple[int, int, int], row_shape: tuple[int, ...]
-) -> Background:
-    """Makes batches of single pictures.
-
-    Args:
-        picture_shape: (H, W, 3).
-        row_shape: of what says what is in a batch, without the first axis.
-
-    Returns:
-        Of elements (pictures uint8 (batch, H, W, 3), labels int32 (batch,)).
-    """
-
-    def finish(pictures: tf.Tensor, labels: tf.Tensor) -> Any:
-        return tf.ensure_shape(pictures, (None, *picture_shape)), tf.ensure_shape(labels, (None,))
-
-    return Background(row_shape, (tf.uint8, tf.int32), finish)

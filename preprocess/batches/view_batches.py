@@ -1,17 +1,16 @@
-"""Views of clips in batches, streamed through tf.data: random ones to train, set ones to test."""
+"""Views of clips in batches: random ones to train, set ones to test."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
-from preprocess.batches.background import Background, Load, Stream
-from preprocess.batches.pipeline import plan_batches
-from preprocess.batches.replicas import ALL, Share, positions_and_labels
+from preprocess.batches.pipeline import Stream
+from preprocess.batches.planning import ALL, PlannedBatch, ReplicaShard, plan_batches
 from preprocess.batches.views import (
     Crop,
     CropChoice,
@@ -27,6 +26,19 @@ from preprocess.shards.reader import Shards
 
 Change = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
 """Of frames (T, H, W, 3), such as `preprocess.batches.augment.Augmentation`."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What is seen of one clip.
+
+    Args:
+        words: the source's own account of it, such as a crop.
+        frames: positions of the frames among the stored ones, (T,).
+    """
+
+    words: Sequence[int]
+    frames: Words
 
 
 class ViewSource(Protocol):
@@ -151,20 +163,20 @@ class ViewBatches:
         self._batch_size = batch_size
         self._seed = seed
         self._views = views
-        self._background: Background | None = None
         self.lengths = np.array([choice.length(int(stored)) for stored in source.num_frames])
         """Frames of a view of each clip, (num_clips,)."""
 
     def with_views(self, views: Views) -> ViewBatches:
         """The same, but for how often `by_length` shows each clip."""
         return ViewBatches(
-            *(self._source, self._choice),
+            self._source,
+            self._choice,
             batch_size=self._batch_size,
             seed=self._seed,
             views=views,
         )
 
-    def shuffled(self, clips: ArrayLike, epoch: int, share: Share = ALL) -> Stream:
+    def shuffled(self, clips: ArrayLike, epoch: int, share: ReplicaShard = ALL) -> Stream:
         """Batches for training: all in them follows from the seed and the epoch alone.
 
         Args:
@@ -174,17 +186,13 @@ class ViewBatches:
         """
         rng = np.random.default_rng([self._seed, epoch])
         batches = plan_batches(self.lengths, clips, self._batch_size, rng=rng)
-        stored, source = self._source.num_frames, self._source
-        drawn = self._rows(
-            [
-                (clip, source.drawn(clip, rng), self._choice.drawn(int(stored[clip]), rng))
-                for clip in batch.tolist()
-            ]
-            for batch in batches
-        )
-        return self._stream([share.of_batch(rows) for rows in drawn])
+        plan = []
+        for batch in batches:  # in this order: all views are drawn from one generator
+            views = tuple(self._drawn(clip, rng) for clip in batch.tolist())
+            plan.append(share.of_batch(PlannedBatch(batch, views)))
+        return self._stream(plan)
 
-    def by_length(self, clips: ArrayLike, share: Share = ALL) -> tuple[Words, Stream]:
+    def by_length(self, clips: ArrayLike, share: ReplicaShard = ALL) -> tuple[Words, Stream]:
         """Batches for evaluation, and the position of the clip that each view shows.
 
         Args:
@@ -193,78 +201,47 @@ class ViewBatches:
         """
         views = list(self._views)
         plan = plan_batches(self.lengths, np.repeat(clips, len(views)), self._batch_size)
-        order, seen = np.concatenate(plan), np.zeros(len(self.lengths), np.int64)
-        entries = []
-        for clip in order.tolist():  # the views of a clip follow each other
-            entries.append(self._tested(clip, *views[seen[clip]]))
-            seen[clip] += 1
-        edges = np.cumsum([len(batch) for batch in plan])[:-1]
-        parts = np.split(np.arange(len(order)), edges)
-        rows = share.of_plan(self._rows([entries[i] for i in part] for part in parts))
-        return np.concatenate([batch[:, 0] for batch in rows]), self._stream(rows)
+        seen = np.zeros(len(self.lengths), np.int64)  # how often each clip has come so far
+        planned = []
+        for batch in plan:  # the views of a clip follow each other
+            shown = []
+            for clip in batch.tolist():
+                shown.append(self._tested(clip, *views[seen[clip]]))
+                seen[clip] += 1
+            planned.append(PlannedBatch(batch, tuple(shown)))
+        here = share.of_plan(planned)
+        return np.concatenate([batch.clips for batch in here]), self._stream(here)
 
-    def _tested(self, clip: int, place: int, crop: int) -> tuple[int, Sequence[int], Words]:
+    def _drawn(self, clip: int, rng: np.random.Generator) -> View:
+        words = self._source.drawn(clip, rng)
+        return View(words, self._choice.drawn(int(self._source.num_frames[clip]), rng))
+
+    def _tested(self, clip: int, place: int, crop: int) -> View:
         num_stored = int(self._source.num_frames[clip])
         frames = self._choice.tested(num_stored, place, self._views.temporal)
-        return clip, self._source.tested(clip, crop, self._views.spatial), frames
+        return View(self._source.tested(clip, crop, self._views.spatial), frames)
 
-    def _rows(self, batches: Iterable[Sequence[tuple[int, Sequence[int], Words]]]) -> list[Words]:
-        """Rows (clip, length, words..., frames...) of each batch."""
-        most = self._choice.num_frames
-        return [
-            np.array(
-                [
-                    (clip, len(frames), *words, *np.pad(frames, (0, most - len(frames))))
-                    for clip, words, frames in batch
-                ],
-                np.int64,
-            )
-            for batch in batches
-        ]
-
-    def _stream(self, plan: Sequence[Words]) -> Stream:
-        """What rows say, loaded in the background."""
-        num_words = plan[0].shape[1] - self._choice.num_frames - 2
-        if self._background is None:
-            self._background = views_background(self._source, plan[0].shape[1:])
-        return Stream(self._background, plan, view_loader(self._source, num_words=num_words))
+    def _stream(self, plan: Sequence[PlannedBatch]) -> Stream:
+        return Stream(plan, view_loader(self._source))
 
 
-def views_background(source: ViewSource, row_shape: tuple[int, ...]) -> Background:
-    """Makes batches of views that `view_loader` loads.
+def view_loader(source: ViewSource) -> Callable[[PlannedBatch], Any]:
+    """Return a function that loads the views of a batch, end to end.
 
-    Returns:
-        Of elements ({source.name: (sum of num_frames, *row_shape), "num_frames": int32 (batch,)},
-        labels int32 (batch,)), end to end.
+    It gives ({source.name: (sum of num_frames, *row_shape), "num_frames": int32 (batch,)}, labels
+    int32 (batch,)).
     """
 
-    def finish(batch: tf.Tensor, lengths: tf.Tensor, labels: tf.Tensor) -> Any:
-        batch = tf.ensure_shape(batch, (None, *source.row_shape))
-        num_frames = tf.ensure_shape(lengths, (None,))
-        return {source.name: batch, "num_frames": num_frames}, tf.ensure_shape(labels, (None,))
-
-    return Background(row_shape, (tf.as_dtype(source.dtype), tf.int32, tf.int32), finish)
-
-
-def view_loader(source: ViewSource, *, num_words: int) -> Load:
-    """Loads the views of a batch.
-
-    Args:
-        source: of the views; an entry has rows (clip, number of frames, the source's words,
-            frames), whose clip may be marked as idle.
-        num_words: how many words the source has.
-    """
-    first_frame = 2 + num_words
-
-    def load(rows: Words) -> tuple[NDArray, NDArray[np.int32], NDArray[np.int32]]:
-        lengths = rows[:, 1]
-        batch = np.empty((int(lengths.sum()), *source.row_shape), source.dtype)
+    def load(batch: PlannedBatch) -> tuple[dict[str, NDArray], NDArray[np.int32]]:
+        assert batch.views is not None
+        lengths = [len(view.frames) for view in batch.views]
+        rows = np.empty((sum(lengths), *source.row_shape), source.dtype)
         stop = 0
-        clips, labels = positions_and_labels(rows[:, 0], source.labels)
-        for clip, row, length in zip(clips.tolist(), rows, lengths.tolist(), strict=True):
-            frames, words = row[first_frame : first_frame + length], row[2:first_frame]
-            batch[stop : stop + length] = source.load(clip, frames, words)
-            stop += length
-        return batch, lengths.astype(np.int32), labels
+        for clip, view in zip(batch.clips.tolist(), batch.views, strict=True):
+            end = stop + len(view.frames)
+            rows[stop:end] = source.load(clip, view.frames, np.array(view.words, np.int64))
+            stop = end
+        inputs = {source.name: rows, "num_frames": np.array(lengths, np.int32)}
+        return inputs, batch.labels(source.labels)
 
     return load

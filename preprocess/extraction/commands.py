@@ -138,10 +138,10 @@ class Extract:
         return (self.shards / "statistics.json").exists()
 
     def _report(self) -> None:
-        from preprocess.extraction.length_plot import plot_lengths
         from preprocess.extraction.statistics import (
             format_statistics,
             length_statistics,
+            plot_lengths,
             write_statistics,
         )
         from preprocess.shards.reader import open_shards

@@ -7,16 +7,15 @@ import io
 import os
 import shutil
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from common.errors import WriteError
-from common.files import publish, write_text
+from common.files import exclusive, publish, write_text
 from preprocess.errors import PreprocessError, ShardError
-from preprocess.extraction.parallel import Crew, crew_of, run_units
+from preprocess.extraction.parallel import Submit, open_workers
 from preprocess.extraction.plan import (
     Plan,
     check_settings,
@@ -24,14 +23,13 @@ from preprocess.extraction.plan import (
     remove_all,
     remove_temporary_files,
     require_directory,
-    split_units,
+    split_clips,
 )
-from preprocess.extraction.worker import Unit, UnitResult
+from preprocess.extraction.worker import ClipTask, TaskResult
 from preprocess.shards.index import DatasetIndex, read_index, write_index
 from preprocess.shards.settings import FrameSettings, StoredSettings
 from preprocess.sources.clip_sets import choose_clip_set
 from preprocess.sources.clips import Clip
-from preprocess.system.lock import exclusive
 from preprocess.system.machine import available_cpus
 from preprocess.system.progress import Progress, Silent
 
@@ -180,9 +178,15 @@ def extract_clips(
         if overwrite:
             remove_all(folder)
         try:
-            return _extract(
-                *(clips, folder, index, jobs or available_cpus(), scheduler, opencv_threads),
-                *(max_shard_bytes, progress),
+            return _extract_locked(
+                clips,
+                folder,
+                index,
+                jobs=jobs or available_cpus(),
+                scheduler=scheduler,
+                opencv_threads=opencv_threads,
+                max_shard_bytes=max_shard_bytes,
+                progress=progress,
             )
         except WriteError as error:
             free = shutil.disk_usage(folder).free / 2**20
@@ -194,26 +198,27 @@ def extract_clips(
             remove_temporary_files(folder)
 
 
-def _extract(
+def _extract_locked(
     clips: Sequence[Clip],
     folder: Path,
     index: DatasetIndex,
+    *,
     jobs: int,
     scheduler: str | None,
     opencv_threads: int,
     max_shard_bytes: int,
     progress: Progress,
 ) -> ExtractionSummary:
-    """What `extract_clips` does once it has the directory to itself."""
+    """Extract into a directory that no other process writes to."""
     plan = _prepare(clips, folder, index)
     todo = [replace(clip, path=clip.path.absolute()) for clip in plan.todo]
-    units = [
-        Unit(unit, folder.absolute(), index.settings, max_shard_bytes, opencv_threads)
-        for unit in split_units(todo, len(clips))
+    tasks = [
+        ClipTask(run, folder.absolute(), index.settings, max_shard_bytes, opencv_threads)
+        for run in split_clips(todo, len(clips))
     ]
     progress.start(len(clips), len(plan.kept))
-    with crew_of(scheduler, jobs, folder) as crew:
-        result = _run(units, crew, progress)
+    with open_workers(scheduler, jobs, folder) as submit:
+        result = _run_tasks(tasks, submit, progress)
     failures = dict(sorted(result.failures.items()))
     _write_failures(folder, failures)
     summary = ExtractionSummary(
@@ -245,16 +250,21 @@ def _prepare(clips: Sequence[Clip], folder: Path, index: DatasetIndex) -> Plan:
     return plan
 
 
-def _run(units: Sequence[Unit], crew: Crew, progress: Progress) -> UnitResult:
-    """Work through the units; the sum of what came of them.
+def _run_tasks(tasks: Sequence[ClipTask], submit: Submit, progress: Progress) -> TaskResult:
+    """Have workers do the tasks; returns the sum of their results.
 
     The shards are published from here, beside the decoding: waiting for the disk costs no
     processor, and a worker that outlives this process cannot put anything among the shards.
+
+    Raises:
+        PreprocessError: if a task cannot be worked on.
+        WriteError: if a shard cannot be written.
     """
-    total = UnitResult()
-    with ThreadPoolExecutor(1) as publisher, closing(run_units(units, crew)) as results:
+    total = TaskResult()
+    with ThreadPoolExecutor(1) as publisher:
         published = []
-        for result in results:
+        for done in as_completed([submit(task) for task in tasks]):
+            result = done.result()
             published += [publisher.submit(publish, shard) for shard in result.shards]
             total.add(result)
             progress.advance(result.num_clips, result.num_frames)

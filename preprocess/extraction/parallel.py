@@ -1,64 +1,166 @@
-"""Units of work to those who do them, and what comes of them back."""
+"""Where tasks of clips are decoded: processes of this machine, or the workers of a Dask cluster.
+
+Each decoding process may crash, stall or ask for too much: that costs one clip, and not the job.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
+import functools
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from preprocess.extraction.isolation import Decoders
-from preprocess.extraction.worker import Unit, UnitResult
+from preprocess.errors import PreprocessError
+from preprocess.extraction.worker import Begun, ClipTask, Ended, TaskResult, serve_tasks
+from preprocess.sources.clips import Clip
+from preprocess.workers.child_process import STALLED, ChildProcess, ProcessPool, death_told
+from preprocess.workers.cluster import cluster_submit, require_mark
+
+Submit = Callable[[ClipTask], Future[TaskResult]]
+"""Has a task done by some worker."""
+_FALSE_STARTS = 3
 
 
 @dataclass(frozen=True)
-class Crew:
-    """Those who extract units.
+class _Death:
+    """How a decoding process ended, and at which clip; None if it had not begun one."""
 
-    Args:
-        executor: whose threads, here or on other machines, call `extract`.
-        extract: a unit to what came of it.
+    clip: Clip | None
+    cause: str
+
+
+class Decoders:
+    """Decoding processes, as many as tasks are worked on at the same time, used again and again.
+
+    One that has nothing to do for a while goes away by itself.
     """
 
-    executor: Executor
-    extract: Callable[[Unit], UnitResult]
+    def __init__(self) -> None:
+        self._pool = ProcessPool(lambda _: ChildProcess(serve_tasks))
+
+    def extract(self, task: ClipTask) -> TaskResult:
+        """Decode the clips of a task into shards. Threads may call it at the same time.
+
+        A clip at which the process dies is tried once more, in a fresh one, since memory may have
+        been short or an earlier clip to blame; a clip at which it stalls is not.
+
+        Raises:
+            PreprocessError: if no decoding process can be started, or these are closed.
+            WriteError: if the disk does not take the shards.
+        """
+        total, tried, false_starts = TaskResult(), set(), 0
+        while task.clips:
+            task, death = self._attempt(task, total)
+            if death is None:
+                break
+            clip, cause = death.clip, death.cause
+            if clip is None:
+                false_starts += 1
+                if false_starts == _FALSE_STARTS:
+                    raise PreprocessError(f"Decoding processes end as they start ({cause}).")
+            elif cause == STALLED or clip.source in tried:
+                total.add(
+                    TaskResult(
+                        num_clips=1, failures={clip.source: death_told(cause, task.stall_seconds)}
+                    )
+                )
+                task = replace(task, clips=tuple(other for other in task.clips if other != clip))
+            else:
+                tried.add(clip.source)
+        return total
+
+    def close(self) -> None:
+        """End all processes, those at work included."""
+        self._pool.close()
+
+    def _attempt(self, task: ClipTask, total: TaskResult) -> tuple[ClipTask, _Death | None]:
+        """Add the results of a task to the total; returns what is left of it and why."""
+        with self._pool.process() as process:
+            process.send(task)
+            begun = 0
+            while True:
+                try:
+                    event = process.receive()
+                except EOFError:
+                    clip = task.clips[begun - 1] if begun else None
+                    return task, _Death(clip, process.cause_of_death())
+                match event:
+                    case Ended():
+                        return task, None
+                    case Begun():
+                        begun += 1
+                    case TaskResult():
+                        total.add(event)
+                        task, begun = task.without(event.num_clips), 0
+                    case _:
+                        raise event
 
 
-@contextmanager
-def local_crew(jobs: int) -> Iterator[Crew]:
-    """So many decoding processes on this machine, each watched by a thread. All end with this."""
-    decoders = Decoders()
-    with ThreadPoolExecutor(jobs) as threads:
-        try:
-            yield Crew(threads, decoders.extract)
-        finally:
-            decoders.close()
-            threads.shutdown(cancel_futures=True)
-
-
-def crew_of(scheduler: str | None, jobs: int, folder: Path) -> AbstractContextManager[Crew]:
-    """A cluster's workers if a scheduler is named, else so many processes here.
+def open_workers(scheduler: str | None, jobs: int, folder: Path) -> AbstractContextManager[Submit]:
+    """Give a function that submits tasks: to a cluster if a scheduler is named, else to processes.
 
     Args:
         scheduler: address of a Dask cluster, or None.
         jobs: decoding processes on this machine.
         folder: where shards are to lie.
     """
-    if scheduler is None:
-        return local_crew(jobs)
-    from preprocess.extraction.cluster import cluster_crew
-
-    return cluster_crew(scheduler, folder)
+    return local_workers(jobs) if scheduler is None else cluster_workers(scheduler, folder)
 
 
-def run_units(units: Sequence[Unit], crew: Crew) -> Generator[UnitResult]:
-    """What comes of the units, in the order in which they end.
+@contextmanager
+def local_workers(jobs: int) -> Iterator[Submit]:
+    """Decoding processes on this machine, each watched by a thread. All end with the context."""
+    decoders = Decoders()
+    with ThreadPoolExecutor(jobs) as threads:
+        try:
+            yield lambda task: threads.submit(decoders.extract, task)
+        finally:
+            decoders.close()
+            threads.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def cluster_workers(scheduler: str, folder: Path) -> Iterator[Submit]:
+    """The threads of a cluster's workers, each with a decoding process of its own.
+
+    Args:
+        scheduler: its address, such as tcp://host:8786.
+        folder: of shards, which all workers must see.
 
     Raises:
-        PreprocessError: if a unit cannot be worked on.
-        WriteError: if a shard cannot be written.
+        PreprocessError: if there is no such cluster, or a worker does not see the folder.
     """
-    waiting = [crew.executor.submit(crew.extract, unit) for unit in units]
-    for future in as_completed(waiting):
-        yield future.result()
+    with cluster_submit(scheduler, folder, ClusterExtraction) as submit:
+        yield submit
+
+
+@dataclass(frozen=True)
+class ClusterExtraction:
+    """Extracts a task on a worker of a cluster.
+
+    Args:
+        mark: a file that is there as long as somebody waits for the result.
+    """
+
+    mark: Path
+
+    def __call__(self, task: ClipTask) -> TaskResult:
+        """Decode the clips of a task into shards, which are removed if nobody waits any more.
+
+        Raises:
+            PreprocessError: if this machine does not see the folder.
+        """
+        require_mark(self.mark)
+        result = _worker_decoders().extract(task)
+        if not self.mark.exists():
+            for shard in result.shards:
+                shard.temporary.unlink(missing_ok=True)
+        return result
+
+
+@functools.cache
+def _worker_decoders() -> Decoders:
+    """Decoding processes of this worker, as long as it lives; idle ones go away by themselves."""
+    return Decoders()

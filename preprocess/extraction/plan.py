@@ -90,7 +90,7 @@ def _stamp(path: Path) -> tuple[int, int]:
     return file.st_size, file.st_mtime_ns
 
 
-def split_units(clips: Sequence[Clip], num_clips: int) -> list[tuple[Clip, ...]]:
+def split_clips(clips: Sequence[Clip], num_clips: int) -> list[tuple[Clip, ...]]:
     """Clips in runs of consecutive ones, whose length depends on `num_clips` alone.
 
     A run is one task: long enough not to make a file of every clip, short enough that all

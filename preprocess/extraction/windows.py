@@ -16,7 +16,7 @@ from tqdm import tqdm
 from common.errors import WriteError
 from common.files import not_written, write_text
 from preprocess.errors import DecodeError, PreprocessError
-from preprocess.sources.clip_names import parse_clip_name
+from preprocess.sources.catalog import parse_clip_name
 from preprocess.sources.clips import Clip, clips_of, list_videos, require_folder
 from preprocess.sources.listed_clips import PARTS
 from preprocess.video.frame_folder import list_frames

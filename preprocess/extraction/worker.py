@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import IO
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from common.files import SealedFile
 from preprocess.errors import DecodeError
@@ -18,19 +16,18 @@ from preprocess.shards.schema import ClipRecord
 from preprocess.shards.settings import StoredSettings
 from preprocess.shards.writer import ShardWriter, chunk_frames
 from preprocess.sources.clips import Clip
-from preprocess.system.limits import STALL_SECONDS, Watch, ended_if_stalled, refusals_named
-from preprocess.video.decode import FrameReader
-from preprocess.video.messages import first_complaint
-from preprocess.video.truncation import shortfall, what_is_missing
+from preprocess.video.decode import FrameReader, refusals_named, shortfall, what_is_missing
+from preprocess.video.ffmpeg import first_complaint
 from preprocess.video.video_file import captured_messages
+from preprocess.workers.child_process import STALL_SECONDS, ended_if_stalled
 
 IDLE_SECONDS = 20
 """After which a process without work goes away."""
 
 
 @dataclass(frozen=True)
-class Unit:
-    """The work of one task.
+class ClipTask:
+    """Consecutive clips for one worker to decode into shards.
 
     Args:
         clips: consecutive clips.
@@ -48,14 +45,14 @@ class Unit:
     opencv_threads: int = 1
     stall_seconds: float = STALL_SECONDS
 
-    def without(self, num_clips: int) -> Unit:
-        """What is left of it after so many clips."""
+    def without(self, num_clips: int) -> ClipTask:
+        """The same task without its first clips."""
         return replace(self, clips=self.clips[num_clips:])
 
 
 @dataclass
-class UnitResult:
-    """What came of a unit.
+class TaskResult:
+    """Shards, counts and failures of a task, or of many together.
 
     Args:
         shards: written, and waiting to be published.
@@ -71,8 +68,8 @@ class UnitResult:
     failures: dict[str, str] = field(default_factory=dict)
     notices: dict[str, str] = field(default_factory=dict)
 
-    def add(self, other: UnitResult) -> None:
-        """Count in what came of other clips."""
+    def add(self, other: TaskResult) -> None:
+        """Add the result of other clips."""
         self.shards += other.shards
         self.num_clips += other.num_clips
         self.num_frames += other.num_frames
@@ -87,18 +84,18 @@ class Begun:
 
 @dataclass(frozen=True)
 class Ended:
-    """There is no more to do."""
+    """The task is done."""
 
 
-def serve_units(pipe: Connection) -> None:
-    """Extract units as they come, and report each clip and each shard; see `.isolation`.
+def serve_tasks(pipe: Connection) -> None:
+    """Extract tasks as they come, and report each clip and each shard; see `.parallel`.
 
-    An exception that is not the fault of a clip is sent, too, and ends the unit.
+    An exception that is not the fault of a clip is sent, too, and ends the task.
     """
     while pipe.poll(IDLE_SECONDS):
-        unit = pipe.recv()
+        task = pipe.recv()
         try:
-            for event in extract_unit(unit):
+            for event in extract_task(task):
                 pipe.send(event)
         except (EOFError, BrokenPipeError, ConnectionResetError):
             raise
@@ -108,108 +105,94 @@ def serve_units(pipe: Connection) -> None:
             pipe.send(Ended())
 
 
-def extract_unit(unit: Unit) -> Iterator[Begun | UnitResult]:
-    """Decode the clips of a unit into shards, and tell what came of each shard's clips.
+def extract_task(task: ClipTask) -> Iterator[Begun | TaskResult]:
+    """Decode the clips of a task into shards, and yield the result of each shard's clips.
 
     A clip is never whole in memory.
 
     Raises:
         WriteError: if the disk does not take them.
     """
-    cv2.setNumThreads(unit.opencv_threads)
-    waiting = list(unit.clips)
+    cv2.setNumThreads(task.opencv_threads)
+    waiting = list(task.clips)
     while waiting:
-        result = UnitResult()
-        yield from _write_shard(unit, waiting, result)
+        result = TaskResult()
+        with ShardWriter(task.folder, task.settings) as writer:
+            while waiting and (not writer.num_clips or writer.num_bytes < task.max_shard_bytes):
+                clip = waiting.pop(0)
+                yield Begun()  # first: should this process die, its owner knows at which clip
+                try:
+                    num_frames, notice = _write_clip(writer, clip, task)
+                    result.num_frames += num_frames
+                    result.notices |= {clip.source: notice} if notice else {}
+                except DecodeError as error:
+                    result.failures[clip.source] = str(error)
+                result.num_clips += 1
+            if writer.num_clips:
+                result.shards.append(writer.seal())
         yield result
 
 
-def _write_shard(unit: Unit, waiting: list[Clip], result: UnitResult) -> Iterator[Begun]:
-    """One shard of the clips that wait, as many as fit; they are taken from the list."""
-    with ShardWriter(unit.folder, unit.settings) as writer:
-        while waiting and (not writer.num_clips or writer.num_bytes < unit.max_shard_bytes):
-            clip = waiting.pop(0)
-            yield Begun()
-            try:
-                num_frames, notice = _write_clip(writer, clip, unit)
-                result.num_frames += num_frames
-                result.notices |= {clip.source: notice} if notice else {}
-            except DecodeError as error:
-                result.failures[clip.source] = str(error)
-            result.num_clips += 1
-        if writer.num_clips:
-            result.shards.append(writer.seal())
-
-
-def _write_clip(writer: ShardWriter, clip: Clip, unit: Unit) -> tuple[int, str]:
-    """Append one clip to the shard; returns the number of its frames and what was missing else.
+def _write_clip(writer: ShardWriter, clip: Clip, task: ClipTask) -> tuple[int, str]:
+    """Append one clip to the shard; returns its number of frames, and what was missing of it.
 
     Raises:
         DecodeError: with the true reason, if the clip cannot be read to its end.
     """
-    with captured_messages() as messages, ended_if_stalled(unit.stall_seconds) as watch:
+    settings = task.settings
+    with captured_messages() as messages, ended_if_stalled(task.stall_seconds) as watch:
         try:
-            with refusals_named():
-                return _decode_clip(writer, clip, unit, messages, watch)
+            with refusals_named(), settings.open(clip, threads=task.opencv_threads) as video:
+                watch.follow(lambda: video.num_decoded)
+                writer.begin_clip()
+                try:
+                    times = _append_frames(writer, video, settings)
+                    # Only now it is known whether the file was cut short.
+                    failure = what_is_missing(clip.path, video, messages)
+                    if failure:
+                        raise DecodeError(failure)
+                except BaseException:
+                    writer.drop_clip()
+                    raise
+                record = _record_of(clip, video)
+                writer.end_clip(record, times if settings.keeps_times else None)
+                return video.num_given, video.complaint or shortfall(video, messages)
         except DecodeError as error:
             complaint = first_complaint(messages)
             raise DecodeError(f"{error} ({complaint})" if complaint else str(error)) from error
 
 
-def _decode_clip(
-    writer: ShardWriter, clip: Clip, unit: Unit, messages: IO[bytes], watch: Watch
-) -> tuple[int, str]:
-    settings = unit.settings
-    with settings.open(clip, threads=unit.opencv_threads) as video:
-        watch.follow(lambda: video.num_decoded)
-        writer.begin_clip()
-        try:
-            times = _append_frames(writer, video, settings)
-            failure = what_is_missing(clip.path, video, messages)
-            if failure:
-                raise DecodeError(failure)
-        except BaseException:
-            writer.drop_clip()
-            raise
-        writer.end_clip(
-            ClipRecord(
-                source=clip.source,
-                class_name=clip.class_name,
-                group=clip.group,
-                size_bytes=video.info.size_bytes,
-                mtime_ns=video.info.mtime_ns,
-                num_frames=video.num_given,
-                fps=video.info.fps,
-                original_width=video.info.width,
-                original_height=video.info.height,
-                detail=clip.detail,
-            ),
-            times if settings.keeps_times else None,
-        )
-        return video.num_given, video.complaint or shortfall(video, messages)
-
-
 def _append_frames(
     writer: ShardWriter, video: FrameReader, settings: StoredSettings
 ) -> list[float]:
-    """All frames of the video, a chunk at a time; returns when each is shown."""
-    chunk = np.empty((chunk_frames(settings), *settings.frame_shape), np.uint8)
+    """Append all frames of a video, a chunk at a time; returns when each is shown."""
+    chunk = np.empty((chunk_frames(settings), *settings.frame_shape), np.uint8)  # (n, H, W, 3)
     times: list[float] = []
-    filled = len(chunk)
-    while filled == len(chunk):
-        before = len(times)
-        times += _fill(chunk, video)
-        filled = len(times) - before
+    more = True
+    while more:
+        filled = 0
+        for frame in chunk:
+            more = video.read_into(frame)
+            if not more:
+                break
+            times.append(video.time_seconds)
+            filled += 1
         if filled:
             writer.append(chunk, filled)
     return times
 
 
-def _fill(block: NDArray[np.uint8], video: FrameReader) -> list[float]:
-    """Decode as many frames as the block holds; returns when those that there were are shown."""
-    times: list[float] = []
-    for frame in block:
-        if not video.read_into(frame):
-            break
-        times.append(video.time_seconds)
-    return times
+def _record_of(clip: Clip, video: FrameReader) -> ClipRecord:
+    """What the shard's table says of a clip that was read."""
+    return ClipRecord(
+        source=clip.source,
+        class_name=clip.class_name,
+        group=clip.group,
+        size_bytes=video.info.size_bytes,
+        mtime_ns=video.info.mtime_ns,
+        num_frames=video.num_given,
+        fps=video.info.fps,
+        original_width=video.info.width,
+        original_height=video.info.height,
+        detail=clip.detail,
+    )

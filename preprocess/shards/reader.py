@@ -27,7 +27,7 @@ from preprocess.shards.schema import (
     read_rows,
 )
 from preprocess.shards.settings import FrameSettings, StoredSettings
-from preprocess.sources.class_subset import choose_classes, require_clips
+from preprocess.sources.catalog import choose_classes, require_clips
 from preprocess.sources.clips import holds_videos
 
 _MOST_OPEN_FILES = 16

@@ -115,8 +115,7 @@ class FrameSettings:
         """
         from preprocess.sources.listed_clips import ListedClip
         from preprocess.video.decode import VideoReader
-        from preprocess.video.frame_reader import FrameFolderReader
-        from preprocess.video.time_range_reader import open_stretch
+        from preprocess.video.frame_reader import FrameFolderReader, open_stretch
         from preprocess.video.transforms import FrameFit
 
         reader: Callable[..., FrameReader]

@@ -1,10 +1,39 @@
-"""The data sets this suite knows by name, as data. Any other folder needs no record."""
+"""The data sets this suite knows by name, as data, and the names of their classes and clips."""
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from common.command_line import did_you_mean
+from preprocess.errors import PreprocessError
+
+_UCF11_LAYOUT = "class/v_name_NN/v_name_NN_MM.mpg"
+_UCF101_CLASSES = """
+    ApplyEyeMakeup ApplyLipstick Archery BabyCrawling BalanceBeam BandMarching BaseballPitch
+    Basketball BasketballDunk BenchPress Biking Billiards BlowDryHair BlowingCandles
+    BodyWeightSquats Bowling BoxingPunchingBag BoxingSpeedBag BreastStroke BrushingTeeth
+    CleanAndJerk CliffDiving CricketBowling CricketShot CuttingInKitchen Diving Drumming Fencing
+    FieldHockeyPenalty FloorGymnastics FrisbeeCatch FrontCrawl GolfSwing Haircut Hammering
+    HammerThrow HandstandPushups HandstandWalking HeadMassage HighJump HorseRace HorseRiding
+    HulaHoop IceDancing JavelinThrow JugglingBalls JumpingJack JumpRope Kayaking Knitting LongJump
+    Lunges MilitaryParade Mixing MoppingFloor Nunchucks ParallelBars PizzaTossing PlayingCello
+    PlayingDaf PlayingDhol PlayingFlute PlayingGuitar PlayingPiano PlayingSitar PlayingTabla
+    PlayingViolin PoleVault PommelHorse PullUps Punch PushUps Rafting RockClimbingIndoor
+    RopeClimbing Rowing SalsaSpin ShavingBeard Shotput SkateBoarding Skiing Skijet SkyDiving
+    SoccerJuggling SoccerPenalty StillRings SumoWrestling Surfing Swing TableTennisShot TaiChi
+    TennisSwing ThrowDiscus TrampolineJumping Typing UnevenBars VolleyballSpiking WalkingWithDog
+    WallPushups WritingOnBoard YoYo
+"""  # in the order, and as spelled, in the official classInd.txt
+# The suffix is matched here, not cut off before: a folder of frames, which has none, may have a
+# dot in its class, v_St. John_g01_c02.
+_FORM = re.compile(
+    r"v_(?P<class_name>.+)_g(?P<group>[0-9]+)_c(?P<number>[0-9]+)(?:\.[^.\s]+)?", re.ASCII
+)
 
 
 @dataclass(frozen=True)
@@ -33,24 +62,6 @@ class Dataset:
     default_lists_dir: str | None = None
     other_spellings: tuple[tuple[str, str], ...] = ()
 
-
-_UCF11_LAYOUT = "class/v_name_NN/v_name_NN_MM.mpg"
-_UCF101_CLASSES = """
-    ApplyEyeMakeup ApplyLipstick Archery BabyCrawling BalanceBeam BandMarching BaseballPitch
-    Basketball BasketballDunk BenchPress Biking Billiards BlowDryHair BlowingCandles
-    BodyWeightSquats Bowling BoxingPunchingBag BoxingSpeedBag BreastStroke BrushingTeeth
-    CleanAndJerk CliffDiving CricketBowling CricketShot CuttingInKitchen Diving Drumming Fencing
-    FieldHockeyPenalty FloorGymnastics FrisbeeCatch FrontCrawl GolfSwing Haircut Hammering
-    HammerThrow HandstandPushups HandstandWalking HeadMassage HighJump HorseRace HorseRiding
-    HulaHoop IceDancing JavelinThrow JugglingBalls JumpingJack JumpRope Kayaking Knitting LongJump
-    Lunges MilitaryParade Mixing MoppingFloor Nunchucks ParallelBars PizzaTossing PlayingCello
-    PlayingDaf PlayingDhol PlayingFlute PlayingGuitar PlayingPiano PlayingSitar PlayingTabla
-    PlayingViolin PoleVault PommelHorse PullUps Punch PushUps Rafting RockClimbingIndoor
-    RopeClimbing Rowing SalsaSpin ShavingBeard Shotput SkateBoarding Skiing Skijet SkyDiving
-    SoccerJuggling SoccerPenalty StillRings SumoWrestling Surfing Swing TableTennisShot TaiChi
-    TennisSwing ThrowDiscus TrampolineJumping Typing UnevenBars VolleyballSpiking WalkingWithDog
-    WallPushups WritingOnBoard YoYo
-"""  # in the order, and as spelled, in the official classInd.txt
 
 UCF11 = Dataset(
     name="ucf11",
@@ -147,3 +158,75 @@ def resolve(
         if found == set(record.class_names):
             return record.name, record.class_names
     return (folder_name if called or name is None else name), tuple(sorted(found))
+
+
+class ClipName(NamedTuple):
+    """The parts of a name; two names of one clip, however spelled, are equal.
+
+    Args:
+        class_name: as the class is called, whichever way the name spells it.
+        group: digits of the scene, which is one within its class.
+        number: digits of the clip in its group.
+    """
+
+    class_name: str
+    group: str
+    number: str
+
+    def __str__(self) -> str:
+        return f"v_{self.class_name}_g{self.group}_c{self.number}"
+
+
+def parse_clip_name(name: str) -> ClipName | None:
+    """The parts of `v_Class_gNN_cNN`, with a suffix or without; None for any other name."""
+    found = _FORM.fullmatch(name)
+    if found is None:
+        return None
+    return ClipName(official_spelling(found["class_name"]), found["group"], found["number"])
+
+
+def choose_classes(wanted: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """The classes wanted, in the order of those known: positions here are the new labels.
+
+    Args:
+        wanted: names, in any order.
+        known: the classes there are, in label order.
+
+    Raises:
+        PreprocessError: if none is wanted, one is wanted twice or one is not known.
+    """
+    names = [official_spelling(name) for name in wanted]
+    if not names:
+        raise PreprocessError("classes must be at least one class. Received none.")
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise PreprocessError(
+            f"classes must be some of the {len(known)} classes here. Received {unknown[0]}. "
+            f"{_suggestion(unknown[0], known)}"
+        )
+    twice = [name for name in set(names) if names.count(name) > 1]
+    if twice:
+        raise PreprocessError(f"classes must name each class once. Received {min(twice)} twice.")
+    return tuple(name for name in known if name in names)
+
+
+def require_clips(class_names: Sequence[str], found: Collection[str], folder: Path) -> None:
+    """Refuse classes that no clip shows.
+
+    Args:
+        class_names: the classes chosen.
+        found: the classes of the clips at hand.
+        folder: where those lie.
+
+    Raises:
+        PreprocessError: if a class chosen is not found.
+    """
+    without = [name for name in class_names if name not in found]
+    if without:
+        raise PreprocessError(
+            f"No clips of {', '.join(without)} in {folder}; add some or leave the class out."
+        )
+
+
+def _suggestion(name: str, known: Sequence[str]) -> str:
+    return did_you_mean(name, known) or f"They are {', '.join(known)}."

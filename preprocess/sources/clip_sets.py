@@ -1,8 +1,9 @@
-"""What `videos` names, a folder, a list or Epic Kitchens, to clips with their classes."""
+"""The clips that a folder or a list holds, with their classes and subsets."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,16 +11,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess.sources.catalog import resolve
-from preprocess.sources.class_subset import choose_classes, require_clips
+from preprocess.errors import PreprocessError
+from preprocess.sources.catalog import choose_classes, require_clips, resolve
 from preprocess.sources.clips import Clip, clips_of, list_videos, require_folder
-from preprocess.sources.epic_kitchens import (
-    NAME,
+from preprocess.sources.listed_clips import (
+    EPIC_KITCHENS,
+    PARTS,
+    ListedClip,
     is_epic_kitchens,
     read_epic_kitchens,
+    read_list,
     unlisted_videos,
 )
-from preprocess.sources.listed_clips import read_list
+from preprocess.sources.splits import Split
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def find_clip_set(videos: Path) -> ClipSet:
         return ClipSet(read_list(videos), videos.stem)
     if is_epic_kitchens(videos):
         clips, class_names = read_epic_kitchens(videos)
-        return ClipSet(clips, NAME, class_names, notice=unlisted_videos(videos, clips))
+        return ClipSet(clips, EPIC_KITCHENS, class_names, notice=unlisted_videos(videos, clips))
     require_folder(videos)
     listing = list_videos(videos)
     return ClipSet(clips_of(videos, listing), videos.resolve().name, notice=listing.notice)
@@ -99,3 +103,49 @@ def choose_clip_set(
     clips = [clip for clip in clip_set.clips if clip.class_name in class_names]
     left_out = frozenset(found.difference(class_names))
     return replace(clip_set, clips=clips, class_names=class_names, left_out=left_out)
+
+
+def read_parts(videos: str | os.PathLike[str]) -> dict[str, str]:
+    """The part of each clip, by source; no video is opened.
+
+    Args:
+        videos: a list with a column `part`, or a folder in Epic Kitchens' layout.
+
+    Raises:
+        PreprocessError: if it cannot be read, or gives no parts.
+    """
+    clips = find_clip_set(Path(videos)).clips
+    parts = {clip.source: clip.part for clip in clips if isinstance(clip, ListedClip) and clip.part}
+    if not parts:
+        raise PreprocessError(
+            f"A split as listed needs a list with a column part: {', '.join(PARTS)}. {videos} has "
+            "none; add it, or choose another split."
+        )
+    return parts
+
+
+def split_by_parts(parts: Mapping[str, str], sources: Sequence[str]) -> Split:
+    """The clips at hand in their parts. A part that the list does not have is empty.
+
+    Args:
+        parts: from `read_parts`; clips that could not be extracted are left out.
+        sources: of the clips at hand.
+
+    Raises:
+        PreprocessError: if a clip at hand is not listed, or none is to be trained on.
+    """
+    strange = [source for source in sources if source not in parts]
+    if strange:
+        raise PreprocessError(
+            f"The list must name all clips at hand. It lacks {len(strange)} of {len(sources)}, "
+            f"{strange[0]} for instance; extract the list again."
+        )
+    places = {
+        name: np.array([n for n, one in enumerate(sources) if parts[one] == name], np.int64)
+        for name in PARTS
+    }
+    if not len(places["train"]):
+        raise PreprocessError(
+            f"A list must have clips of the part train. Received {len(sources)} clips, none of it."
+        )
+    return Split(**places)

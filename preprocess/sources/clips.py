@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from preprocess.errors import PreprocessError
-from preprocess.sources.catalog import official_spelling
-from preprocess.sources.clip_names import ClipName, parse_clip_name
+from preprocess.sources.catalog import ClipName, official_spelling, parse_clip_name
 from preprocess.video.frame_folder import holds_frames
 
-# One line for each of FFmpeg's demuxers, all of which containers.py allows. GIF is left out: beside
+# One line for each of FFmpeg's demuxers, all of which ffmpeg.py allows. GIF is left out: beside
 # videos it is a preview, and among the frames of a clip it would take their place.
 _SUFFIXES = """
     .mp4 .m4v .mov .qt .3gp .3g2 .f4v .mj2 .insv

@@ -10,8 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from preprocess.errors import PreprocessError
-from preprocess.sources.catalog import official_spelling
-from preprocess.sources.clip_names import ClipName, parse_clip_name
+from preprocess.sources.catalog import ClipName, official_spelling, parse_clip_name
 from preprocess.sources.splits import Indices
 
 NUMBERS = (1, 2, 3)

@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from common.errors import WriteError
-from common.files import TEMPORARY_GLOB, new_temporary, not_written
+from common.files import TEMPORARY_GLOB, exclusive, new_temporary, not_written
 from preprocess.errors import PreprocessError
 from preprocess.sources.catalog import DEMO
 from preprocess.sources.trajectories import (
@@ -30,9 +30,8 @@ from preprocess.sources.trajectories import (
     random_numbers,
     trajectory,
 )
-from preprocess.system.lock import exclusive
 from preprocess.system.machine import available_cpus
-from preprocess.video.messages import captured_stderr
+from preprocess.video.ffmpeg import captured_stderr
 
 CLASS_NAMES = DEMO.class_names
 GROUPS_PER_CLASS = CLIPS_PER_GROUP = 8

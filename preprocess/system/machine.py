@@ -2,6 +2,9 @@
 
 Read from Linux's /proc and /sys in some milliseconds. Nothing there is relied on: what is missing,
 unreadable or malformed counts as not said, and a machine that says nothing is plain.
+
+A process is in one control group of version 2's only tree, or in one of each of version 1's trees,
+one tree a controller, or in both. What a group is denied, the groups within it are denied too.
 """
 
 from __future__ import annotations
@@ -12,22 +15,27 @@ import platform
 import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from common.errors import InputError
-from preprocess.system.cgroups import read_limits
-from preprocess.system.kernel_files import (
-    format_cpu_list,
-    parse_cpu_list,
-    positive,
-    read_cpu_list,
-    read_text,
-)
 
 __all__ = ["Machine", "available_cpus", "format_cpu_list", "parse_cpu_list", "read_machine"]
 
 _SYSTEM = Path("sys/devices/system")
 _MODEL_KEYS = ("model name", "Model", "Hardware", "cpu model")  # of /proc/cpuinfo, best first
+_V2 = ""  # /proc/self/cgroup gives version 2's tree no controllers: "0::/path"
+_USUAL_MOUNTS = {
+    _V2: ("",),
+    "cpu": ("cpu", "cpu,cpuacct"),
+    "cpuset": ("cpuset",),
+    "memory": ("memory",),
+}
+_NO_LIMIT_BYTES = 2**60  # version 1 writes "no limit" as the largest whole number of pages
+Number = TypeVar("Number", int, float)
+MAX_CPUS = 2**16  # eight times what Linux can be built for: a larger number is no CPU's
+_RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9})(?::([0-9]{1,9}))?)?")
+_NUMBER = re.compile(r"[0-9]{1,20}")
 
 
 @dataclass(frozen=True)
@@ -206,3 +214,199 @@ def _count(number: int, noun: str) -> str:
 def _size(num_bytes: int) -> str:
     """In decimal units."""
     return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.1f} MB"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What control groups allow; None where they say nothing.
+
+    Args:
+        quota: CPUs' worth of time.
+        cpus: the logical CPUs to run on.
+        memory_bytes: the most memory.
+    """
+
+    quota: float | None
+    cpus: frozenset[int] | None
+    memory_bytes: int | None
+
+
+def read_limits(root: Path) -> Limits:
+    """Of this process, from the files below `root`."""
+    own, mounts = _own_groups(root), _read_mounts(root)
+    unified, cpu, cpuset, memory = (
+        _with_ancestors(own.get(controller, PurePosixPath("/")), controller, mounts, root)
+        for controller in (_V2, "cpu", "cpuset", "memory")
+    )
+    quotas = [*map(_quota_v2, unified), *map(_quota_v1, cpu)]
+    files = [group / "memory.max" for group in unified]
+    files += [group / "memory.limit_in_bytes" for group in memory]
+    cpusets = [
+        _nearest_cpuset(unified, ("cpuset.cpus.effective",)),
+        _nearest_cpuset(cpuset, ("cpuset.effective_cpus", "cpuset.cpus")),
+    ]
+    return Limits(
+        quota=_least(quotas),
+        cpus=next(filter(None, cpusets), None),
+        memory_bytes=_least(map(_memory_limit, files)),
+    )
+
+
+@dataclass(frozen=True)
+class _Mount:
+    """A tree of groups, or the part of it below the group `top`, seen at the folder `point`."""
+
+    point: Path
+    top: PurePosixPath
+    controllers: tuple[str, ...]
+
+
+def _own_groups(root: Path) -> dict[str, PurePosixPath]:
+    """The process's group by controller, from lines like "4:cpu,cpuacct:/docker/abc"."""
+    groups: dict[str, PurePosixPath] = {}
+    for line in read_text(root / "proc/self/cgroup").split("\n"):
+        _, _, rest = line.partition(":")
+        controllers, found, path = rest.partition(":")
+        if found:
+            groups |= dict.fromkeys(controllers.split(","), PurePosixPath(path))
+    return groups
+
+
+def _read_mounts(root: Path) -> list[_Mount]:
+    """Where trees are mounted, from lines like "31 23 0:28 TOP POINT rw - cgroup cgroup rw,cpu"."""
+    mounts = []
+    for line in read_text(root / "proc/self/mountinfo").split("\n"):
+        fields, _, rest = line.partition(" - ")
+        kind, *options = rest.split(" ")
+        columns = [_unescape(field) for field in fields.split(" ")]
+        if kind not in ("cgroup", "cgroup2") or len(columns) < 5 or not options:
+            continue
+        controllers = (_V2,) if kind == "cgroup2" else tuple(options[-1].split(","))
+        point = root / columns[4].lstrip("/")
+        mounts.append(_Mount(point, PurePosixPath(columns[3]), controllers))
+    return mounts
+
+
+def _unescape(field: str) -> str:
+    """Spaces and the like are octal in mountinfo: "\\040"."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
+
+
+def _with_ancestors(
+    group: PurePosixPath, controller: str, mounts: Iterable[_Mount], root: Path
+) -> list[Path]:
+    """Folders of a group and of those around it, innermost first, up to the mount point.
+
+    Of several mounts, the one that shows most of the groups around it. A container may see its
+    group under another name than the kernel tells it, or not at all: folders can be missing.
+    """
+    candidates = [mount for mount in mounts if controller in mount.controllers]
+    showing = [mount for mount in candidates if group.is_relative_to(mount.top)]
+    chosen = sorted(showing, key=lambda mount: len(mount.top.parts))[:1] or candidates[:1]
+    if not chosen:
+        usual = [root / "sys/fs/cgroup" / name for name in _USUAL_MOUNTS[controller]]
+        chosen = [_Mount(point, PurePosixPath("/"), (controller,)) for point in usual]
+    folders = []
+    for mount in chosen:
+        below = group.relative_to(mount.top) if group.is_relative_to(mount.top) else group
+        if below.is_absolute() or ".." in below.parts:  # out of what the mount shows
+            below = PurePosixPath()
+        folders += [mount.point / path for path in (below, *below.parents)]
+    return folders
+
+
+def _quota_v2(group: Path) -> float | None:
+    """From cpu.max, "200000 100000" or "max 100000": microseconds in a period of so many."""
+    columns = read_text(group / "cpu.max").split()
+    return _ratio(*columns) if len(columns) == 2 else None
+
+
+def _quota_v1(group: Path) -> float | None:
+    """From two files; a quota of -1 is none."""
+    quota, period = (read_text(group / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
+    return _ratio(quota, period)
+
+
+def _ratio(quota: str, period: str) -> float | None:
+    quota_us, period_us = positive(quota), positive(period)
+    return quota_us / period_us if quota_us and period_us else None
+
+
+def _memory_limit(file: Path) -> int | None:
+    num_bytes = positive(read_text(file))
+    return num_bytes if num_bytes and num_bytes < _NO_LIMIT_BYTES else None
+
+
+def _nearest_cpuset(groups: Iterable[Path], names: tuple[str, ...]) -> frozenset[int] | None:
+    """Of the innermost group that lists any CPUs: an empty list stands for the parent's."""
+    lists = (read_cpu_list(group / name) for group in groups for name in names)
+    return next(filter(None, lists), None)
+
+
+def _least(values: Iterable[Number | None]) -> Number | None:
+    return min((value for value in values if value is not None), default=None)
+
+
+def parse_cpu_list(text: str) -> tuple[int, ...]:
+    """The CPUs of a list as the kernel writes it: "0-3,8" and, every second one, "0-6:2".
+
+    Raises:
+        InputError: if the text is no such list, or a number is not below `MAX_CPUS`.
+    """
+    cpus: set[int] = set()
+    for part in text.strip().split(",") if text.strip() else ():
+        match = _RANGE.fullmatch(part)
+        start, last, stride = _numbers(match) if match else (0, -1, 0)
+        if not (start <= last < MAX_CPUS and stride):
+            raise InputError(
+                f"A CPU list must be rising ranges of numbers below {MAX_CPUS}. "
+                f"Received {text[:100]!r}; write it like '0-3,8' or '0-6:2'."
+            )
+        cpus.update(range(start, last + 1, stride))
+    return tuple(sorted(cpus))
+
+
+def _numbers(match: re.Match[str]) -> tuple[int, int, int]:
+    """First, last and stride of what `_RANGE` matched."""
+    return int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
+
+
+def format_cpu_list(cpus: Iterable[int]) -> str:
+    """The shortest list without strides: "0-3,8" of (0, 1, 2, 3, 8).
+
+    Raises:
+        InputError: if a number is below 0, or not below `MAX_CPUS`.
+    """
+    ranges: list[list[int]] = []
+    for cpu in sorted(set(cpus)):
+        if not 0 <= cpu < MAX_CPUS:
+            raise InputError(
+                f"A CPU's number must be in [0, {MAX_CPUS}). Received {cpu}; leave it out."
+            )
+        if ranges and cpu == ranges[-1][1] + 1:
+            ranges[-1][1] = cpu
+        else:
+            ranges.append([cpu, cpu])
+    return ",".join(str(start) if start == last else f"{start}-{last}" for start, last in ranges)
+
+
+def read_text(path: Path) -> str:
+    """What the file holds; nothing if it cannot be read."""
+    try:
+        return path.read_bytes().decode(errors="replace")
+    except (OSError, ValueError):  # ValueError: a path with a zero byte
+        return ""
+
+
+def read_cpu_list(path: Path) -> frozenset[int]:
+    """The CPUs that the file lists; none if it cannot be read or holds something else."""
+    try:
+        return frozenset(parse_cpu_list(read_text(path)))
+    except ValueError:
+        return frozenset()
+
+
+def positive(text: str) -> int | None:
+    """The number above 0 that the text is; None for "max", "-1" and all else."""
+    text = text.strip()
+    return (int(text) or None) if _NUMBER.fullmatch(text) else None

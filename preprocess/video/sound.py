@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocess.errors import DecodeError, PreprocessError
-from preprocess.video.containers import in_plain_words, input_words
+from preprocess.video.ffmpeg import in_plain_words, input_words
 from preprocess.video.video_file import clock_restarts, open_container, video_streams
 
 Samples = NDArray[np.float32]

@@ -22,8 +22,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from preprocess.errors import DecodeError
-from preprocess.video.containers import LIMITS, file_url, in_plain_words
-from preprocess.video.messages import captured_stderr
+from preprocess.video.ffmpeg import LIMITS, captured_stderr, file_url, in_plain_words
 
 RESTART_SECONDS = Fraction(1)
 """By which a clock that begins again goes back at least; less is the order of pictures."""
@@ -123,7 +122,7 @@ def check_file(path: Path) -> os.stat_result:
 def open_container(path: Path) -> InputContainer:
     """Open a media file for reading. Close it after use; it is a context manager.
 
-    Only formats that hold their streams themselves are opened, see `preprocess.video.containers`.
+    Only formats that hold their streams themselves are opened, see `preprocess.video.ffmpeg`.
 
     Raises:
         DecodeError: if the file is missing, empty or of no such format.

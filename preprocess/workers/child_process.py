@@ -1,20 +1,23 @@
-"""A fresh interpreter that works for this one over a pipe, and may die without harm to it."""
+"""Child processes that work over a pipe, may crash or stall without harm, and are used again."""
 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import IO, Any
 
-from preprocess.system.limits import MEMORY_BYTES, limit_memory
+from preprocess.errors import PreprocessError
 
 _PROGRAM = (
     "import sys; sys.path[:] = sys.argv[5:]; "
@@ -22,7 +25,11 @@ _PROGRAM = (
 )
 _GRACE_SECONDS = 30  # 5 were too few on a busy machine, where a dying process is slow to end
 STALLED = "SIGALRM"
-"""What a process that is ended by `preprocess.system.limits.ended_if_stalled` dies of."""
+"""What a process that is ended by `preprocess.workers.child_process.ended_if_stalled` dies of."""
+MEMORY_BYTES = 4 * 2**30
+"""More than the decoder of 8K video takes; a header with absurd sizes asks for more."""
+STALL_SECONDS = 60.0
+"""After which a decoder that gives nothing is ended."""
 
 
 class ChildProcess:
@@ -129,3 +136,116 @@ def serve(module: str, name: str, descriptor: str, memory_bytes: str) -> None:
         work(Connection(int(descriptor)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         os._exit(0)
+
+
+class ProcessPool:
+    """Processes that are used again and again, by several threads, each by one at a time.
+
+    Args:
+        start: a new process for a duty.
+    """
+
+    def __init__(self, start: Callable[[Any], ChildProcess]) -> None:
+        self._start = start
+        self._idle: list[tuple[Any, ChildProcess]] = []
+        self._busy: set[ChildProcess] = set()
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    @contextmanager
+    def process(self, duty: Any = None) -> Iterator[ChildProcess]:
+        """A process for some work; if it survives, it is there for the next of the same duty.
+
+        Raises:
+            PreprocessError: if the pool is closed.
+        """
+        with self._lock:
+            if self._is_closed:
+                raise PreprocessError("The processes are closed.")
+            process = self._idle_one(duty) or self._start(duty)
+            self._busy.add(process)
+        try:
+            yield process
+        finally:
+            with self._lock:
+                self._busy.discard(process)
+                if process.is_alive() and not self._is_closed:
+                    self._idle.append((duty, process))
+                else:
+                    process.close()
+
+    def close(self) -> None:
+        """End all processes, those at work included."""
+        with self._lock:
+            self._is_closed = True
+            for process in (*(process for _, process in self._idle), *self._busy):
+                process.kill()
+
+    def _idle_one(self, duty: Any) -> ChildProcess | None:
+        """The one used last; where there is none, one of another duty makes room."""
+        for entry in [entry for entry in self._idle if not entry[1].is_alive()]:
+            self._idle.remove(entry)
+            entry[1].close()
+        for entry in reversed(self._idle):
+            if entry[0] == duty:
+                self._idle.remove(entry)
+                return entry[1]
+        if self._idle:
+            self._idle.pop(0)[1].close()
+        return None
+
+
+def limit_memory(num_bytes: int = MEMORY_BYTES) -> None:
+    """Let memory of this process's own, shared blocks apart, not grow past a size.
+
+    What asks for more is refused, which decoders answer with an error. If the machine runs out
+    before, this process is among the first that the system ends.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    allowed = num_bytes if hard == resource.RLIM_INFINITY else min(num_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (allowed, hard))
+    with suppress(OSError):  # elsewhere than on Linux
+        Path("/proc/self/oom_score_adj").write_text("500")
+
+
+@contextmanager
+def ended_if_stalled(seconds: float) -> Iterator[Watch]:
+    """End this process by SIGALRM, even within a library, once it gets on no more.
+
+    Args:
+        seconds: without progress, until the end.
+    """
+    watch = Watch(seconds)
+    try:
+        yield watch
+    finally:
+        watch.end()
+
+
+class Watch:
+    """Puts off the end as long as there is progress; from `ended_if_stalled`."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    def follow(self, progress: Callable[[], object]) -> None:
+        """From now on, progress is whatever changes this value; it is asked for in a thread."""
+        self._thread = threading.Thread(target=self._look, args=(progress,), daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Call it off."""
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _look(self, progress: Callable[[], object]) -> None:
+        seen = progress()
+        while not self._over.wait(self._seconds / 60):
+            before, seen = seen, progress()
+            if seen != before:
+                signal.setitimer(signal.ITIMER_REAL, self._seconds)

@@ -12,8 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 from preprocess.errors import PreprocessError
-from preprocess.workers.child_process import ChildProcess
-from preprocess.workers.process_pool import ProcessPool
+from preprocess.workers.child_process import ChildProcess, ProcessPool
 
 IDLE_SECONDS = 60
 """After which a process without work goes away."""
@@ -21,14 +20,14 @@ _LOOK_SECONDS = 0.5
 _ATTEMPTS = 2
 
 
-class Service(Protocol):
-    """What a process is for. It is sent there; equal ones share a process, one after the other."""
+class ModelLoader(Protocol):
+    """Loads what answers items. It is sent to a process; equal ones share a process in turn."""
 
     def open(self) -> Callable[[Any], Any]:
         """Load what is needed; returns what answers an item. Called in the process, once."""
 
 
-class ServantDiedError(PreprocessError):
+class WorkerDiedError(PreprocessError):
     """Processes ended before they had answered an item."""
 
 
@@ -37,58 +36,58 @@ class _Answer:
     value: Any
 
 
-class Servants:
+class ModelWorkers:
     """Processes, as many as items are worked on at the same time.
 
-    One that has nothing to do for a while goes away by itself, and one of another service does
+    One that has nothing to do for a while goes away by itself, and one of another model does
     when its place is needed.
     """
 
     def __init__(self) -> None:
         self._pool = ProcessPool(_start)
 
-    def ask(self, service: Service, item: Any, *, is_wanted: Callable[[], bool]) -> Any:
+    def ask(self, loader: ModelLoader, item: Any, *, is_wanted: Callable[[], bool]) -> Any:
         """The answer to an item. Threads may call it at the same time.
 
         An item at which the process dies is given to a fresh one once more, since memory may have
         been short.
 
         Args:
-            service: what answers.
+            loader: of what answers.
             item: sent to it.
             is_wanted: asked now and then; if nobody waits any more, the process is ended.
 
         Raises:
-            ServantDiedError: if that dies, too.
+            WorkerDiedError: if that dies, too.
             PreprocessError: if the answer is not wanted any more.
-            Exception: what the service raises.
+            Exception: what the loader or the model raises.
         """
         for _ in range(_ATTEMPTS):
-            with self._pool.process(service) as process:
+            with self._pool.process(loader) as process:
                 process.send(item)
                 try:
-                    said = _next_word(process, is_wanted)
+                    reply = _next_reply(process, is_wanted)
                 except EOFError:
                     cause = process.cause_of_death()
                     continue
-            if isinstance(said, _Answer):
-                return said.value
-            raise said
-        raise ServantDiedError(f"the process that worked on it died ({cause})")
+            if isinstance(reply, _Answer):
+                return reply.value
+            raise reply
+        raise WorkerDiedError(f"the process that worked on it died ({cause})")
 
     def close(self) -> None:
         """End all processes, those at work included."""
         self._pool.close()
 
 
-def _start(service: Service) -> ChildProcess:
+def _start(loader: ModelLoader) -> ChildProcess:
     process = ChildProcess(serve_items, memory_bytes=None)
-    process.send(service)
+    process.send(loader)
     return process
 
 
-def _next_word(process: ChildProcess, is_wanted: Callable[[], bool]) -> Any:
-    """What comes of an item; a process that is left before it has answered is of no more use."""
+def _next_reply(process: ChildProcess, is_wanted: Callable[[], bool]) -> Any:
+    """Reply to an item; a process that is left before it has answered is of no more use."""
     try:
         while not process.pipe.poll(_LOOK_SECONDS):
             if not is_wanted():
@@ -100,18 +99,18 @@ def _next_word(process: ChildProcess, is_wanted: Callable[[], bool]) -> Any:
 
 
 def serve_items(pipe: Connection) -> None:
-    """The process's end: answer items until there is none for a while, or the owner is gone."""
+    """Answer items, at the process's end, until there is none for a while, or the owner is gone."""
     _end_with_owner(pipe)
-    service, answer = pipe.recv(), None
+    loader, answer = pipe.recv(), None
     while pipe.poll(IDLE_SECONDS):
         item = pipe.recv()
         try:
-            answer = answer or service.open()
-            said: Any = _Answer(answer(item))
+            answer = answer or loader.open()
+            reply: Any = _Answer(answer(item))
         except Exception as error:
             error.add_note(traceback.format_exc())
-            said = error
-        pipe.send(said)
+            reply = error
+        pipe.send(reply)
 
 
 def _end_with_owner(pipe: Connection) -> None:

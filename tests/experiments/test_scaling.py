@@ -33,7 +33,7 @@ from experiments.scaling import (
     speeds,
     unit_frames,
 )
-from preprocess.extraction.plan import split_units
+from preprocess.extraction.plan import split_clips
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "log.md"
 
@@ -248,9 +248,9 @@ def test_longest_first_ends_sooner():
 
 @pytest.mark.parametrize("num_clips", [1, 63, 130, 1600, 5000])
 def test_units_are_those_of_the_extraction(num_clips):
-    """Red when `split_units` cuts otherwise than the simulation."""
+    """Red when `split_clips` cuts otherwise than the simulation."""
     clips = ClipSet("", num_clips, 10, 100, 0.0)
-    cut = split_units([None] * num_clips, num_clips)  # type: ignore[list-item]
+    cut = split_clips([None] * num_clips, num_clips)  # type: ignore[list-item]
     frames = unit_frames(clips, len(cut), Assumptions(), np.random.default_rng(0))
     assert [len(unit) * 10 for unit in cut] == list(frames)
 

@@ -60,7 +60,7 @@ class Limits:
 
     file_seconds: float = 90.0
     job_seconds: float = 1800.0
-    num_bytes: int = 9 * 2**29  # half a gibibyte above preprocess.system.limits
+    num_bytes: int = 9 * 2**29  # half a gibibyte above preprocess.workers.child_process
 
 
 def watch(

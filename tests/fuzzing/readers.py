@@ -175,7 +175,7 @@ def undisturbed(reader: Reader) -> tuple[dict[str, bytes], str]:
 
 def main(name: str, first_seed: int, num_tries: int) -> None:
     """The child: a line of JSON for each seed, before it is tried and after."""
-    from preprocess.system.limits import limit_memory
+    from preprocess.workers.child_process import limit_memory
     from tests.fuzzing.reader_targets import READERS
 
     limit_memory()

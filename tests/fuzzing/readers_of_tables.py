@@ -106,8 +106,8 @@ def _review(folder: Path) -> Any:
 
 
 def _stretches(folder: Path) -> Any:
+    from preprocess.sources.clip_sets import read_parts
     from preprocess.sources.listed_clips import read_list
-    from preprocess.sources.listed_subsets import read_parts
 
     return read_list(folder / "list.csv"), read_parts(folder / "list.csv")
 

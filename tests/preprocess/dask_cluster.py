@@ -15,7 +15,7 @@ from tests.processes import PATIENCE_SECONDS, REPOSITORY, wait_until
 
 
 class InPlaceOfACluster:
-    """What `cluster_servants` gives: tasks are answered on the spot, by a function or its error."""
+    """Stands for `cluster_model_workers`: a function, or its error, answers tasks on the spot."""
 
     def __init__(self, answer: Callable[[Any], Any]) -> None:
         self._answer = answer

@@ -22,7 +22,7 @@ from experiments.clips.export.subjects import Subject
 from experiments.models.onnx_export import ExportError, write_checked
 from experiments.models.onnx_files import OnnxSession
 from experiments.runs.formatting import percent
-from preprocess.video.messages import silent
+from preprocess.video.ffmpeg import silent
 
 _BATCHES = (1, 3)
 _SINGLE_ROWS = 8  # that are compared one by one

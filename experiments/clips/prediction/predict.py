@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from preprocess.errors import DecodeError
 from preprocess.shards.settings import FrameSettings
 from preprocess.sources.clips import Clip
-from preprocess.video.decode import Frame, FrameReader
-from preprocess.video.truncation import is_cut_short
+from preprocess.video.decode import Frame, FrameReader, is_cut_short
 
 _USUAL_FPS = 25.0
 _WINDOWS_AT_ONCE = 4

@@ -101,7 +101,7 @@ def _run(words: list[str]) -> int:
 
 def _cuts(reel: Path) -> list[tuple[float, float]]:
     """Starts and ends of a reel's parts, from the cut list beside it."""
-    from preprocess.video.times import parse_time
+    from preprocess.video.time_ranges import parse_time
 
     with reel.with_suffix(".csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

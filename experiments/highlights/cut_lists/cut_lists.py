@@ -19,7 +19,7 @@ from experiments.highlights.cut_lists.edl import edl_text
 from experiments.highlights.cut_lists.fcpxml import fcpxml_text
 from experiments.highlights.cut_lists.otio_timeline import otio_text
 from experiments.highlights.selection.segments import Segment
-from preprocess.video.times import format_time
+from preprocess.video.time_ranges import format_time
 
 __all__ = [
     "SUFFIXES",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import InputError
-from preprocess.video.times import parse_time
+from preprocess.video.time_ranges import parse_time
 
 Span = tuple[float, float]
 COLUMNS = ("start", "end")

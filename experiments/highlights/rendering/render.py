@@ -36,7 +36,7 @@ from experiments.media.recording import (
     read_chunk,
     recording_duration,
 )
-from preprocess.video.times import format_time
+from preprocess.video.time_ranges import format_time
 from preprocess.video.video_file import open_container
 
 __all__ = ["RenderError", "check_output", "recording_chunks", "render_reel"]

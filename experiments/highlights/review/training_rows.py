@@ -21,7 +21,7 @@ from experiments.highlights.labels import (
 )
 from experiments.highlights.review.decisions import Decisions, Span, without
 from experiments.media.recording import Chunk
-from preprocess.video.times import format_time
+from preprocess.video.time_ranges import format_time
 
 WHOLE_PICTURE = Box(0.0, 0.0, 1.0, 1.0)
 _DIGITS = 3  # of a second in the labels

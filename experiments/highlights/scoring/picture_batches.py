@@ -21,9 +21,14 @@ from numpy.typing import NDArray
 from experiments.clips.pictures import WHOLE, PictureReader, PictureSettings, Stretch
 from experiments.media.recording import Chunk
 from preprocess.errors import DecodeError
-from preprocess.system.limits import STALL_SECONDS, ended_if_stalled, refusals_named
-from preprocess.video.times import format_time
-from preprocess.workers.child_process import ChildProcess, death_told
+from preprocess.video.decode import refusals_named
+from preprocess.video.time_ranges import format_time
+from preprocess.workers.child_process import (
+    STALL_SECONDS,
+    ChildProcess,
+    death_told,
+    ended_if_stalled,
+)
 
 if TYPE_CHECKING:
     from experiments.clips.pictures import Box

@@ -32,8 +32,8 @@ from experiments.media.recording import Chunk, recording_duration
 from experiments.process import runtime
 from experiments.runs import formatting
 from preprocess.errors import DecodeError, PreprocessError
-from preprocess.extraction.cluster import cluster_servants
 from preprocess.system.machine import read_machine
+from preprocess.workers.cluster import cluster_model_workers
 
 _VERSION = 1  # changes when the same inputs would give other scores
 _BAR = "{desc} {percentage:3.0f}% |{bar}|{postfix}, {remaining} left"
@@ -300,7 +300,7 @@ def score_on_cluster(
     parts = replace(reader, chunks=chunks).parts()
     needs = [model / FILE, model / MODEL, *(chunk.file for chunk in chunks)]
     service = PartScorer(model, model_digest(model), options.worker_threads)
-    with cluster_servants(options.scheduler, folder, service, needs) as submit:
+    with cluster_model_workers(options.scheduler, folder, service, needs) as submit:
         waiting = [(part, submit(part)) for part in parts]
         for _, of_chunk in groupby(waiting, key=lambda pair: pair[0].chunks):
             _hand_over_parts(list(of_chunk), on_scores)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from experiments.highlights.training.examples import Examples
 
 if TYPE_CHECKING:
-    from preprocess.batches.background import Background, Stream
+    from preprocess.batches.pipeline import Stream
 
 Picture = NDArray[np.uint8]
 Change = Callable[[Picture, np.random.Generator], Picture]
@@ -52,7 +52,6 @@ class PictureBatches:
         self._shape = picture_shape
         fits = len(examples) * int(np.prod(self._shape)) <= most_in_memory
         self._kept = _all_pictures(examples, self._shape) if fits else None
-        self._backgrounds: dict[tuple[int, ...], Background] = {}
 
     def shuffled(self, epoch: int) -> Stream:
         """Batches (pictures uint8 (B, H, W, 3), labels int32 (B,)) for training; N pictures."""
@@ -73,14 +72,10 @@ class PictureBatches:
         return clip.read(start=int(self._examples.frame[place]), max_frames=1)[0]
 
     def _stream(self, entries: NDArray, batch_size: int, load: Callable) -> Stream:
-        from preprocess.batches.background import Stream
-        from preprocess.batches.pipeline import pictures_background
+        from preprocess.batches.pipeline import Stream
 
         plan = [entries[i : i + batch_size] for i in range(0, len(entries), batch_size)]
-        row_shape = entries.shape[1:]
-        if row_shape not in self._backgrounds:
-            self._backgrounds[row_shape] = pictures_background(self._shape, row_shape)
-        return Stream(self._backgrounds[row_shape], plan, load)
+        return Stream(plan, load)
 
     def _plain(self, places: NDArray[np.int64]) -> tuple[NDArray, NDArray[np.int32]]:
         return np.stack([self.picture(i) for i in places]), self._examples.label[places]

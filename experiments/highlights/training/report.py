@@ -31,7 +31,7 @@ from experiments.runs.report.markup import (
     table,
 )
 from experiments.runs.report.page import environment
-from preprocess.video.times import format_time
+from preprocess.video.time_ranges import format_time
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

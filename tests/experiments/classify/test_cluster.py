@@ -27,7 +27,7 @@ from experiments.models import image_loading
 from experiments.models.image_models import ImageModel, ModelOptions
 from preprocess.errors import PreprocessError
 from preprocess.video.transforms import FrameFit
-from preprocess.workers.model_workers import ServantDiedError
+from preprocess.workers.model_workers import WorkerDiedError
 from tests.experiments.classify.conftest import NAMES, read_rows, write_colours
 from tests.preprocess.dask_cluster import DaskCluster, InPlaceOfACluster
 from tests.processes import PATIENCE_SECONDS, wait_until
@@ -173,12 +173,12 @@ def test_another_model_under_the_same_path(monkeypatch):
 def but_for_b(task):
     """Every video is done, but one at which processes die."""
     if task.video.source == "b.mp4":
-        raise ServantDiedError("the process died (SIGSEGV)")
+        raise WorkerDiedError("the process died (SIGSEGV)")
     return VideoReport(Outcome({}, 1))
 
 
 def test_a_video_at_which_processes_die_fails_alone(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cluster, "cluster_servants", InPlaceOfACluster(but_for_b))
+    monkeypatch.setattr(cluster, "cluster_model_workers", InPlaceOfACluster(but_for_b))
     videos = [Video(tmp_path / name, name, name[0]) for name in ("a.mp4", "b.mp4", "c.mp4")]
     failures = classify_on_cluster(
         *("tcp://x:1", ModelOptions(), videos, tmp_path, JobOptions()),

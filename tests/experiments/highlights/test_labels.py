@@ -25,7 +25,7 @@ from experiments.highlights.labels import (
     write_labels,
 )
 from experiments.highlights.training.data import class_balance, split_clips
-from preprocess.video.times import format_time, parse_time
+from preprocess.video.time_ranges import format_time, parse_time
 
 BOX = Box(0.25, 0.125, 0.75, 0.5)
 HEADER = "path,x1,y1,x2,y2,start,end,label"

@@ -269,8 +269,7 @@ def test_alexnet_sees_what_caffe_sees():
 )
 def test_real_weights_know_real_clips(clip, expected):
     """Red when colours, scaling, weights or the order of classes are off."""
-    from preprocess.extraction.feed import FrameBlock, feed_frames
-    from preprocess.extraction.feed_worker import Task
+    from preprocess.extraction.feed import FrameBlock, Task, feed_frames
 
     options = ModelOptions(model="mobilenet", alpha=0.25, weights=MOBILENET)
     model = load_model(options, batch_size=16)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from experiments.training.distribution import Task, read_task
 from preprocess import FrameSettings
-from preprocess.batches.replicas import Share, positions_and_labels
+from preprocess.batches.planning import IDLE_LABEL, PlannedBatch, ReplicaShard
 from preprocess.extraction.extract import extract
 from preprocess.sources.synthetic import render_dataset
 from tests.experiments.training.two_workers import free_ports, start, steps, variables
@@ -147,23 +147,29 @@ def test_gpus_are_asked_for_before_clips_are_extracted(monkeypatch) -> None:
 
 
 @given(st.integers(1, 20), st.integers(1, 8), st.booleans())
-def test_each_clip_goes_to_one_replica(num_clips, count, has_columns) -> None:
-    """Red if a clip counts twice or not at all; what is idle counts for nothing."""
+def test_each_clip_goes_to_one_replica(num_clips, count, has_views) -> None:
+    """Red if a clip counts twice or not at all, or goes without its view; what is idle counts for
+    nothing."""
     clips = np.random.default_rng(num_clips).permutation(num_clips)
-    batch = np.stack([clips, clips], axis=1) if has_columns else clips
-    parts = [Share(index, count).of_batch(batch) for index in range(count)]
+    batch = PlannedBatch(clips, tuple(map(str, clips)) if has_views else None)
+    parts = [ReplicaShard(index, count).of_batch(batch) for index in range(count)]
     assert all(len(part) for part in parts)
-    entries = np.concatenate([part[:, 0] if has_columns else part for part in parts])
-    positions, labels = positions_and_labels(entries, np.arange(num_clips) + 5)
-    counted = labels >= 0
+    positions = np.concatenate([part.clips for part in parts])
+    labels = np.concatenate([part.labels(np.arange(num_clips) + 5) for part in parts])
+    counted = labels != IDLE_LABEL
+    assert (labels[~counted] < 0).all()  # as losses and scores know them
     assert sorted(positions[counted]) == list(range(num_clips))
     np.testing.assert_array_equal(labels[counted], positions[counted] + 5)
     assert np.all((positions >= 0) & (positions < num_clips))
+    for part in parts:
+        assert part.views == (tuple(map(str, part.clips)) if has_views else None)
 
 
 @given(st.integers(1, 9), st.integers(1, 6))
 def test_each_batch_of_an_evaluation_goes_to_one_process(num_batches, count) -> None:
-    plan = [np.array([2 * number, 2 * number + 1]) for number in range(num_batches)]
-    dealt = [batch for index in range(count) for batch in Share(index, count).of_plan(plan)]
-    real = np.concatenate(dealt)
-    assert sorted(real[real >= 0]) == list(range(2 * num_batches))
+    """Red if a process evaluates another's batch, or one has none, for which all would wait."""
+    plan = [PlannedBatch(np.array([2 * number, 2 * number + 1])) for number in range(num_batches)]
+    dealt = [batch for index in range(count) for batch in ReplicaShard(index, count).of_plan(plan)]
+    real = np.concatenate([batch.clips for batch in dealt if not batch.is_idle])
+    assert sorted(real) == list(range(2 * num_batches))
+    assert all(len(ReplicaShard(index, count).of_plan(plan)) for index in range(count))

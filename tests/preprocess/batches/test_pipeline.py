@@ -1,13 +1,20 @@
 """Batches: every clip once, like lengths together, padding known by length, order from the seed."""
 
+import gc
+import threading
+from itertools import islice
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from preprocess import open_shards
+from preprocess.batches.planning import plan_batches
+from preprocess.errors import ShardError
 from preprocess.extraction.extract import extract
 from preprocess.shards.settings import FrameSettings
+from tests.processes import wait_until
 
 pipeline = pytest.importorskip("preprocess.batches.pipeline", reason="TensorFlow is not installed")
 
@@ -36,7 +43,7 @@ def test_a_plan_holds_every_clip_once(lengths, batch_size, seed):
     """Red when a window or the last, smaller batch is dropped or repeated."""
     rng = None if seed is None else np.random.default_rng(seed)
     clips = np.arange(len(lengths))
-    plan = pipeline.plan_batches(np.array(lengths), clips, batch_size, rng=rng)
+    plan = plan_batches(np.array(lengths), clips, batch_size, rng=rng)
     assert sorted(np.concatenate(plan)) == list(clips)
     assert all(1 <= len(batch) <= batch_size for batch in plan)
 
@@ -44,7 +51,7 @@ def test_a_plan_holds_every_clip_once(lengths, batch_size, seed):
 def test_clips_of_like_length_go_together():
     """Red when batches are cut before they are sorted: padding then grows several times."""
     lengths = np.random.default_rng(0).integers(20, 900, size=512)
-    plan = pipeline.plan_batches(lengths, np.arange(512), 16, rng=np.random.default_rng(1))
+    plan = plan_batches(lengths, np.arange(512), 16, rng=np.random.default_rng(1))
     padded = sum(len(batch) * lengths[batch].max() for batch in plan)
     assert padded / lengths.sum() < 1.15
 
@@ -81,10 +88,108 @@ def test_an_epoch_follows_from_seed_and_epoch_alone(shards):
 def test_frames_stay_uint8(shards):
     """Red when a batch is scaled or cast before the model: four times the memory."""
     _, stream = batches_of(shards).by_length(np.arange(2))
-    assert stream.background.dataset.element_spec[0]["frames"].dtype.name == "uint8"
+    (inputs, _), *_ = stream
+    assert inputs["frames"].dtype.name == "uint8"
 
 
-def test_nothing_keeps_an_epoch_from_ending(shards):
-    """Red when tf.data's tuning thread runs again, for which an iterator waits up to 20 s."""
-    batches = batches_of(shards).shuffled(np.arange(len(shards)), 0)
-    assert batches.background.dataset.options().autotune.enabled is False
+def stream_of(first: int, load=np.asarray) -> pipeline.Stream:
+    """Five batches of two numbers."""
+    return pipeline.Stream([np.array([first + i, first + i + 1]) for i in range(0, 10, 2)], load)
+
+
+def numbers(batches) -> list[int]:
+    return np.concatenate([np.asarray(batch) for batch in batches]).tolist()
+
+
+def loading_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if "load-batches" in thread.name]
+
+
+def test_runs_at_the_same_time_do_not_mix() -> None:
+    """Red if a run takes another's plan, or another's way to load."""
+    one, two = iter(stream_of(0)), iter(stream_of(100, np.negative))
+    mixed = [batch for pair in zip(one, two, strict=True) for batch in pair]
+    assert numbers(mixed[::2]) == list(range(10))
+    assert numbers(mixed[1::2]) == [-number for number in range(100, 110)]
+
+
+def test_a_run_can_be_left_and_begun_again() -> None:
+    """Red if a stream can be gone through once alone, or goes on where another was left."""
+    stream = stream_of(0)
+    assert numbers(islice(stream, 2)) == [0, 1, 2, 3]
+    assert numbers(stream) == numbers(stream) == list(range(10))
+    assert numbers(stream_of(50)) == list(range(50, 60))
+
+
+def test_an_error_of_loading_reaches_who_asks() -> None:
+    """Red if it is raised early, is another, which would not be printed as a line, or is lost."""
+
+    def load(entry: np.ndarray) -> np.ndarray:
+        if entry[0] == 4:
+            raise ShardError("no such clip")
+        return entry
+
+    batches, found = iter(stream_of(0, load)), []
+    with pytest.raises(ShardError, match="no such clip"):
+        found.extend(batch.numpy().tolist() for batch in batches)
+    assert found == [[0, 1], [2, 3]]
+    assert not loading_threads()
+
+
+def test_an_empty_plan_has_no_batches() -> None:
+    assert list(pipeline.Stream([], np.asarray)) == []
+
+
+def test_the_next_batches_are_loaded_while_one_is_worked_on() -> None:
+    """Red if the model waits for each batch, or if more than two wait in memory."""
+    begun = []
+
+    def load(entry: np.ndarray) -> np.ndarray:
+        begun.append(int(entry[0]))
+        return entry
+
+    batches = iter(stream_of(0, load))
+    next(batches)
+    wait_until(lambda: len(begun) == 3, "the batches ahead")
+    next(batches)
+    wait_until(lambda: len(begun) == 4, "the batch after them")
+    batches.close()
+    assert begun == [0, 2, 4, 6]
+
+
+@pytest.mark.parametrize("error", [GeneratorExit, KeyboardInterrupt, RuntimeError])
+def test_no_thread_is_left_behind(error) -> None:
+    """Red if an epoch that ends, is left or is interrupted leaves a thread that loads on."""
+    assert numbers(stream_of(0)) == list(range(10))
+    assert not loading_threads()
+    batches = iter(stream_of(0))
+    next(batches)
+    assert len(loading_threads()) == 1
+    with pytest.raises(error):
+        batches.throw(error)
+    assert not loading_threads()
+
+
+def test_an_interrupt_while_a_batch_is_waited_for() -> None:
+    """Red if it leaves a thread that loads on, or is lost."""
+
+    def load(entry: np.ndarray) -> np.ndarray:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(stream_of(0, load))
+    assert not loading_threads()
+
+
+def test_many_runs_take_no_more_than_few() -> None:
+    """Red if each epoch leaves its thread, or its plan, behind."""
+
+    def objects_after(runs: int) -> int:
+        for first in range(runs):
+            numbers(stream_of(first))
+        gc.collect()
+        return len(gc.get_objects())
+
+    objects_after(5)
+    before = objects_after(1)
+    assert objects_after(40) - before < 200

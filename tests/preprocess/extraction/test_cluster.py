@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from preprocess import FrameSettings, PreprocessError, open_shards
-from preprocess.extraction import cluster as cluster_module
-from preprocess.extraction.cluster import shared_mark
 from preprocess.extraction.extract import extract
 from preprocess.system.progress import Silent
+from preprocess.workers import cluster as cluster_module
+from preprocess.workers.cluster import shared_mark
 from tests.preprocess.conftest import preprocess_command, stored_frames, write_video
 from tests.preprocess.dask_cluster import DaskCluster
 from tests.processes import PATIENCE_SECONDS, REPOSITORY, wait_until
@@ -129,7 +129,7 @@ class Stale:
     """A client of a scheduler that was started with another version of this package."""
 
     def run_on_scheduler(self, function, work):
-        raise ImportError("cannot import name 'Unit'")
+        raise ImportError("cannot import name 'ClipTask'")
 
     def run(self, function, work):
         return {"tcp://one": function(work)}
@@ -137,5 +137,5 @@ class Stale:
 
 def test_another_version_is_one_line() -> None:
     """Red if a scheduler that cannot read the tasks ends the job in a traceback."""
-    with pytest.raises(PreprocessError, match=r"'Unit'.*Install the same version"):
+    with pytest.raises(PreprocessError, match=r"'ClipTask'.*Install the same version"):
         cluster_module._require_understood(Stale(), len)

@@ -13,7 +13,7 @@ from preprocess import FrameSettings, PreprocessError, open_shards
 from preprocess.extraction.extract import extract
 from preprocess.shards.schema import read_records
 from preprocess.system.progress import Silent
-from preprocess.video.truncation import is_cut_short
+from preprocess.video.decode import is_cut_short
 from tests.preprocess.conftest import decoding_processes, stored_frames, write_video
 from tests.processes import children_of
 
@@ -54,7 +54,7 @@ def test_stride_and_max_frames_reach_the_shards(videos: Path, tmp_path: Path) ->
 
 
 def test_shards_are_of_bounded_size(tmp_path: Path) -> None:
-    for number in range(130):  # so many that a unit has two clips
+    for number in range(130):  # so many that a task has two clips
         source = tmp_path / "videos" / "a" / f"{number:03d}.avi"
         source.parent.mkdir(parents=True, exist_ok=True)
         if number == 0:
@@ -248,7 +248,7 @@ def test_a_clip_that_fails_within_a_shard_takes_no_other_along(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "preprocess.extraction.extract.split_units", lambda clips, num_clips: [tuple(clips)]
+        "preprocess.extraction.extract.split_clips", lambda clips, num_clips: [tuple(clips)]
     )
     for name, seed in [("a", 1), ("b", 2), ("c", 3)]:
         write_video(tmp_path / "videos" / "x" / f"{name}.avi", 60, seed=seed)

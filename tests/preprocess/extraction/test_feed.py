@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from preprocess import iter_frames
-from preprocess.extraction.feed import FrameBlock, VideoEnded, VideoOpened, feed_frames
-from preprocess.extraction.feed_worker import Task
+from preprocess.extraction.feed import FrameBlock, Task, VideoEnded, VideoOpened, feed_frames
 from preprocess.video.transforms import FrameFit
 from tests.preprocess.conftest import decoding_processes, write_video
 from tests.processes import is_alive
@@ -132,7 +131,7 @@ def test_a_decoder_that_hangs_is_ended(videos, monkeypatch) -> None:
         return time.monotonic() + ahead
 
     monkeypatch.setattr("preprocess.extraction.feed._LOOK_SECONDS", 0.01)
-    for module in ("preprocess.extraction.feed", "preprocess.extraction.feed_worker"):
+    for module in ("preprocess.extraction.feed", "preprocess.extraction.feed"):
         monkeypatch.setattr(f"{module}.time", SimpleNamespace(monotonic=monotonic))
     for event in feed_frames(tasks, FIT, frames_ahead=1, stall_seconds=900):
         if isinstance(event, VideoOpened) and event.video == 0:

@@ -12,11 +12,10 @@ import pytest
 
 from preprocess import FrameSettings, PreprocessError
 from preprocess.extraction.extract import extract
-from preprocess.extraction.isolation import Decoders
-from preprocess.extraction.worker import Unit
+from preprocess.extraction.parallel import Decoders
+from preprocess.extraction.worker import ClipTask
 from preprocess.sources.clips import find_clips
-from preprocess.system.limits import MEMORY_BYTES
-from preprocess.workers.child_process import ChildProcess
+from preprocess.workers.child_process import MEMORY_BYTES, ChildProcess
 from tests.preprocess.conftest import decoding_processes, planted_module, stored_frames
 from tests.processes import wait_until
 
@@ -72,9 +71,9 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return planted_module(PLANTED, tmp_path, monkeypatch)
 
 
-def unit_of(videos: Path, folder: Path, settings: FrameSettings) -> Unit:
+def task_of(videos: Path, folder: Path, settings: FrameSettings) -> ClipTask:
     folder.mkdir()
-    return Unit(tuple(find_clips(videos)), folder, settings, 10**8, stall_seconds=900)
+    return ClipTask(tuple(find_clips(videos)), folder, settings, 10**8, stall_seconds=900)
 
 
 @pytest.mark.parametrize(
@@ -89,10 +88,10 @@ def test_an_end_costs_its_clip_alone(videos, tmp_path, planted, end, reason) -> 
     """Red if clips before or after the one at fault are lost, or stored twice."""
     clips = find_clips(videos)
     victim = clips[5].source
-    unit = unit_of(videos, tmp_path / "shards", planted.Planted(end=end, victim=victim))
+    task = task_of(videos, tmp_path / "shards", planted.Planted(end=end, victim=victim))
     decoders = Decoders()
     try:
-        result = decoders.extract(unit)
+        result = decoders.extract(task)
     finally:
         decoders.close()
     assert result.failures == {victim: reason}
@@ -114,10 +113,10 @@ def _frames(folder: Path, like: Path) -> dict[str, bytes]:
 
 def test_a_clip_is_not_blamed_for_one_crash(videos, tmp_path, planted) -> None:
     victim = find_clips(videos)[3].source
-    unit = unit_of(videos, tmp_path / "shards", planted.Planted(end="crash once", victim=victim))
+    task = task_of(videos, tmp_path / "shards", planted.Planted(end="crash once", victim=victim))
     decoders = Decoders()
     try:
-        result = decoders.extract(unit)
+        result = decoders.extract(task)
     finally:
         decoders.close()
     assert Path("crashed").exists()
@@ -127,23 +126,23 @@ def test_a_clip_is_not_blamed_for_one_crash(videos, tmp_path, planted) -> None:
 def test_a_bug_of_ours_is_no_clip_s_fault(videos, tmp_path, planted) -> None:
     """Red if an exception in the child becomes a failed clip, or is lost."""
     victim = find_clips(videos)[3].source
-    unit = unit_of(videos, tmp_path / "shards", planted.Planted(end="bug", victim=victim))
+    task = task_of(videos, tmp_path / "shards", planted.Planted(end="bug", victim=victim))
     decoders = Decoders()
     try:
         with pytest.raises(IndexError):
-            decoders.extract(unit)
+            decoders.extract(task)
     finally:
         decoders.close()
 
 
 def test_closing_ends_processes_at_work(videos, tmp_path, planted) -> None:
     """Red if Ctrl-C must wait for the clip that is being decoded."""
-    from preprocess.extraction.parallel import local_crew
+    from preprocess.extraction.parallel import local_workers
 
     victim = find_clips(videos)[0].source
-    unit = unit_of(videos, tmp_path / "shards", planted.Planted(end="hang", victim=victim))
-    with local_crew(2) as crew:
-        future = crew.executor.submit(crew.extract, unit)
+    task = task_of(videos, tmp_path / "shards", planted.Planted(end="hang", victim=victim))
+    with local_workers(2) as submit:
+        future = submit(task)
         wait_until(Path("hanging").exists, "the clip that hangs")
     with pytest.raises(PreprocessError, match="processes are closed"):  # not: it gave nothing
         future.result(timeout=0)

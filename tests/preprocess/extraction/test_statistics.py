@@ -10,10 +10,10 @@ import pytest
 
 from preprocess import FrameSettings, open_shards
 from preprocess.extraction.extract import extract
-from preprocess.extraction.length_plot import plot_lengths
 from preprocess.extraction.statistics import (
     format_statistics,
     length_statistics,
+    plot_lengths,
     summarize,
     truncate,
     write_statistics,

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from preprocess import FrameSettings, PreprocessError, make_split, open_shards
 from preprocess.extraction.extract import extract
-from preprocess.sources.catalog import UCF101
-from preprocess.sources.class_subset import choose_classes
+from preprocess.sources.catalog import UCF101, choose_classes
 from tests.preprocess.conftest import Run, stored_frames, write_video
 
 SMALL = FrameSettings(size=(32, 24))

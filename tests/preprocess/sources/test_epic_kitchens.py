@@ -11,8 +11,7 @@ import pytest
 from common.errors import InputError
 from preprocess import FrameSettings, PreprocessError, open_shards
 from preprocess.extraction.extract import extract
-from preprocess.sources.clip_sets import find_clip_set
-from preprocess.sources.listed_subsets import read_parts, split_by_parts
+from preprocess.sources.clip_sets import find_clip_set, read_parts, split_by_parts
 from tests.preprocess.video.test_frame_folders import write_frames
 
 TRAIN = (

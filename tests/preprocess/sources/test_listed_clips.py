@@ -16,10 +16,10 @@ from common.errors import InputError
 from preprocess import FrameSettings, open_shards
 from preprocess.errors import DecodeError, PreprocessError
 from preprocess.extraction.extract import ExtractionSummary, extract
+from preprocess.sources.clip_sets import read_parts, split_by_parts
 from preprocess.sources.listed_clips import ListedClip, read_list
-from preprocess.sources.listed_subsets import read_parts, split_by_parts
 from preprocess.video.decode import FrameReader
-from preprocess.video.time_range_reader import open_stretch
+from preprocess.video.frame_reader import open_stretch
 from preprocess.video.time_ranges import FrameNumbers, Seconds, Stretch
 from preprocess.video.transforms import FrameFit
 from tests.preprocess.conftest import Run, read_plainly, write_video

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preprocess import PreprocessError, find_clips
-from preprocess.sources.catalog import UCF101
-from preprocess.sources.clip_names import ClipName, parse_clip_name
+from preprocess.sources.catalog import UCF101, ClipName, parse_clip_name
 from preprocess.sources.official_lists import join_clips, read_official_split
 from preprocess.sources.splits import num_with_sibling, split_as_listed
 

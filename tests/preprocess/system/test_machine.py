@@ -17,8 +17,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from preprocess.system import machine as machine_module
-from preprocess.system.kernel_files import MAX_CPUS
-from preprocess.system.machine import Machine, format_cpu_list, parse_cpu_list, read_machine
+from preprocess.system.machine import (
+    MAX_CPUS,
+    Machine,
+    format_cpu_list,
+    parse_cpu_list,
+    read_machine,
+)
 
 GIB = 2**30
 HOST = {"sockets": 2, "cores": 32, "threads": 2}

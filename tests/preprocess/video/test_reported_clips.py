@@ -14,8 +14,8 @@ import pytest
 from preprocess import DecodeError, FrameSettings, open_shards
 from preprocess.extraction.extract import extract
 from preprocess.video.decode import VideoReader, probe
+from preprocess.video.frame_reader import open_stretch
 from preprocess.video.sampling import FrameSampler
-from preprocess.video.time_range_reader import open_stretch
 from preprocess.video.time_ranges import Seconds
 from preprocess.video.transforms import FrameFit
 from preprocess.video.video_file import audio_tracks, clock_restarts

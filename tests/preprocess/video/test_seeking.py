@@ -14,11 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from preprocess.video import seeking
-from preprocess.video.decode import FrameReader, VideoReader
+from preprocess.video import decode
+from preprocess.video.decode import FrameReader, VideoReader, what_is_missing
 from preprocess.video.sampling import FrameSampler
 from preprocess.video.transforms import FrameFit
-from preprocess.video.truncation import what_is_missing
 from preprocess.video.video_decoder import VideoDecoder
 from tests.preprocess.conftest import REPOSITORY
 
@@ -84,8 +83,8 @@ def read_both(
         expected, plain = read(path, **options)
     with pytest.MonkeyPatch.context() as patch:
         if eager:
-            patch.setattr(seeking, "_USUAL_KEYFRAME_SECONDS", 0.3)
-            patch.setattr(seeking, "_MARGIN_SECONDS", 0.0)
+            patch.setattr(decode, "_USUAL_KEYFRAME_SECONDS", 0.3)
+            patch.setattr(decode, "_MARGIN_SECONDS", 0.0)
         found, video = read(path, **options)
     assert [time for time, _ in found] == [time for time, _ in expected]
     for (time, found_frame), (_, expected_frame) in zip(found, expected, strict=True):

@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 from preprocess import PreprocessError
-from preprocess.workers.model_workers import ServantDiedError, Servants
+from preprocess.workers.model_workers import ModelWorkers, WorkerDiedError
 from tests.preprocess.conftest import decoding_processes, planted_module
 from tests.processes import is_alive, wait_until
 
@@ -49,8 +49,8 @@ class Adder:
 
 OWNER = """
 import planted
-from preprocess.workers.model_workers import Servants
-Servants().ask(planted.Adder(1), "sleep", is_wanted=lambda: True)
+from preprocess.workers.model_workers import ModelWorkers
+ModelWorkers().ask(planted.Adder(1), "sleep", is_wanted=lambda: True)
 """
 
 
@@ -62,7 +62,7 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def servants():
-    made = Servants()
+    made = ModelWorkers()
     yield made
     made.close()
 
@@ -104,7 +104,7 @@ def test_what_is_raised_comes_back(servants, planted) -> None:
 
 def test_an_item_is_not_blamed_for_one_death(servants, planted) -> None:
     assert ask(servants, planted.Adder(1), "die once") > 0
-    with pytest.raises(ServantDiedError, match=r"died \(SIGSEGV\)"):
+    with pytest.raises(WorkerDiedError, match=r"died \(SIGSEGV\)"):
         ask(servants, planted.Adder(1), "die")
     assert ask(servants, planted.Adder(1), 2) == 3
 

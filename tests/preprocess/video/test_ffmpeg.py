@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from preprocess.errors import DecodeError
-from preprocess.video.messages import captured_stderr, first_complaint
+from preprocess.video.ffmpeg import captured_stderr, first_complaint
 from preprocess.video.video_file import captured_messages, open_container
 
 WARNING = "[ WARN:0@1.121] global cap.cpp:212 open backend can't be used to capture by name"

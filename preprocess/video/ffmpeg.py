@@ -1,4 +1,4 @@
-"""Which kinds of file FFmpeg may take a video for: those that hold their streams themselves.
+"""What FFmpeg may open, and what it and other libraries write to file descriptor 2.
 
 FFmpeg goes by the content, not by the name. A playlist that is named clip.mp4 would have it open
 other files, or addresses of a network, as if they were the clip.
@@ -6,9 +6,15 @@ other files, or addresses of a network, as if they were the clip.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 # Demuxers by FFmpeg's names. None of these opens anything but the file it is given.
 _FORMATS = (
@@ -21,6 +27,8 @@ _FORMATS = (
 LIMITS = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
 """Options with which FFmpeg opens such files alone."""
 _REFUSAL = re.compile(r"Format not on whitelist '.*'")
+_LIBRARY_LINE = re.compile(r"^\[(?!\s*(?:WARN|INFO))[^\]]*\]\s*(?P<text>\S.*)$", re.MULTILINE)
+_ENOUGH_BYTES = 2**16
 
 
 def file_url(path: str | os.PathLike[str]) -> str:
@@ -40,3 +48,43 @@ def input_words(path: str | os.PathLike[str]) -> list[str]:
 def in_plain_words(complaint: str) -> str:
     """What FFmpeg says, without the list of all that it may open."""
     return _REFUSAL.sub("it is of a kind that is not opened, such as a playlist", complaint)
+
+
+@contextmanager
+def captured_stderr() -> Iterator[IO[bytes]]:
+    """All that this process writes to file descriptor 2 goes to the file given instead.
+
+    Only for a process without other threads that have something to say there.
+    """
+    sys.stderr.flush()
+    original = os.dup(2)
+    with tempfile.TemporaryFile() as messages:
+        os.dup2(messages.fileno(), 2)
+        try:
+            yield messages
+        finally:
+            os.dup2(original, 2)
+            os.close(original)
+
+
+@contextmanager
+def silent(name: str) -> Iterator[None]:
+    """Without the messages of a logger, "root" for those that say no name."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def first_complaint(messages: IO[bytes]) -> str:
+    """The first thing FFmpeg said, without its addresses; empty if it kept silent.
+
+    FFmpeg writes `[mov,mp4 @ 0x55d0] moov atom not found`; OpenCV's own warnings, which have
+    the same form, are passed over.
+    """
+    text = os.pread(messages.fileno(), _ENOUGH_BYTES, 0).decode(errors="replace")
+    found = _LIBRARY_LINE.search(text)
+    return in_plain_words(found["text"].strip()) if found else ""

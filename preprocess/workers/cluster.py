@@ -16,11 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from common.files import new_temporary, write_errors
 from preprocess.errors import PreprocessError
-from preprocess.extraction.isolation import Decoders
-from preprocess.extraction.parallel import Crew
-from preprocess.extraction.worker import Unit, UnitResult
-from preprocess.video.messages import silent
-from preprocess.workers.model_workers import Servants, Service
+from preprocess.video.ffmpeg import silent
+from preprocess.workers.model_workers import ModelLoader, ModelWorkers
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -147,66 +144,19 @@ def cluster_executor(client: Client) -> Iterator[Executor]:
 
 
 @contextmanager
-def cluster_crew(scheduler: str, folder: Path) -> Iterator[Crew]:
-    """The threads of a cluster's workers, each with a decoding process of its own.
-
-    Args:
-        scheduler: its address, such as tcp://host:8786.
-        folder: of shards, which all workers must see.
-
-    Raises:
-        PreprocessError: if there is no such cluster, or a worker does not see the folder.
-    """
-    with (
-        cluster(scheduler) as client,
-        shared_mark(client, folder) as mark,
-        cluster_executor(client) as executor,
-    ):
-        extraction = _Extraction(mark)
-        _require_understood(client, extraction)
-        yield Crew(executor, extraction)
-
-
-@dataclass(frozen=True)
-class _Extraction:
-    """What a worker does with a unit.
-
-    Args:
-        mark: there as long as somebody waits for what comes of it.
-    """
-
-    mark: Path
-
-    def __call__(self, unit: Unit) -> UnitResult:
-        """Decode the clips of a unit into shards, which are removed if nobody waits any more.
-
-        Raises:
-            PreprocessError: if this machine does not see the folder.
-        """
-        require_mark(self.mark)
-        result = _decoders().extract(unit)
-        if not self.mark.exists():
-            for shard in result.shards:
-                shard.temporary.unlink(missing_ok=True)
-        return result
-
-
-@functools.cache
-def _decoders() -> Decoders:
-    """Of this worker, as long as it lives; idle ones go away by themselves."""
-    return Decoders()
-
-
-@contextmanager
-def cluster_servants(
-    scheduler: str, folder: Path, service: Service, needs: Sequence[Path]
+def cluster_submit(
+    scheduler: str,
+    folder: Path,
+    make_work: Callable[[Path], Callable[[Any], Any]],
+    needs: Sequence[Path] = (),
 ) -> Iterator[Callable[[Any], Future]]:
-    """Gives a function that has a worker answer an item; see `preprocess.workers.model_workers`.
+    """Give a function that submits an item to the workers of a cluster.
 
     Args:
         scheduler: its address, such as tcp://host:8786.
         folder: of results, which all workers must see.
-        service: what answers; each thread of a worker has a process of its own for it.
+        make_work: of a mark, makes what a worker does with an item. The mark is a file in the
+            folder, there as long as somebody waits for the answer.
         needs: absolute paths of what must be there, too, on all workers.
 
     Raises:
@@ -216,22 +166,42 @@ def cluster_servants(
         for path in needs:
             _require_seen(client, path, told=path)
         with cluster_executor(client) as executor:
-            errand = _Errand(service, mark, tuple(needs))
-            _require_understood(client, errand)
-            yield lambda item: executor.submit(errand, item)
+            work = make_work(mark)
+            _require_understood(client, work)
+            yield lambda item: executor.submit(work, item)
+
+
+@contextmanager
+def cluster_model_workers(
+    scheduler: str, folder: Path, loader: ModelLoader, needs: Sequence[Path]
+) -> Iterator[Callable[[Any], Future]]:
+    """Give a function that has a worker answer an item; see `preprocess.workers.model_workers`.
+
+    Args:
+        scheduler: its address, such as tcp://host:8786.
+        folder: of results, which all workers must see.
+        loader: of what answers; each thread of a worker has a process of its own for it.
+        needs: absolute paths of what must be there, too, on all workers.
+
+    Raises:
+        PreprocessError: if there is no such cluster, or a worker does not see what it must.
+    """
+    work = functools.partial(_ModelTask, loader, needs=tuple(needs))
+    with cluster_submit(scheduler, folder, work, needs) as submit:
+        yield submit
 
 
 @dataclass(frozen=True)
-class _Errand:
-    """What a worker does with an item.
+class _ModelTask:
+    """Has an item answered on a worker of a cluster.
 
     Args:
-        service: what answers it.
+        loader: of what answers it.
         mark: there as long as somebody waits for the answer.
         needs: paths that must be there, too.
     """
 
-    service: Service
+    loader: ModelLoader
     mark: Path
     needs: tuple[Path, ...]
 
@@ -244,13 +214,13 @@ class _Errand:
         require_mark(self.mark)
         for path in self.needs:
             _require_here(path, told=path)
-        return _servants().ask(self.service, item, is_wanted=self.mark.exists)
+        return _worker_models().ask(self.loader, item, is_wanted=self.mark.exists)
 
 
 @functools.cache
-def _servants() -> Servants:
+def _worker_models() -> ModelWorkers:
     """Of this worker, as long as it lives; idle ones go away by themselves."""
-    return Servants()
+    return ModelWorkers()
 
 
 def require_mark(mark: Path) -> None:
