@@ -89,8 +89,7 @@ def _labels(folder: Path) -> Any:
 
 
 def _scores(folder: Path) -> Any:
-    from experiments.highlights.selection.scores import ScoreTrack
-    from experiments.highlights.selection.scores_file import read_scores
+    from experiments.highlights.selection.scores import ScoreTrack, read_scores
 
     times, probabilities = read_scores(folder / "scores.csv", duration=20.0)
     ScoreTrack(times, probabilities, 20.0, reach=0.5)
@@ -98,7 +97,7 @@ def _scores(folder: Path) -> Any:
 
 
 def _review(folder: Path) -> Any:
-    from experiments.highlights.review.session_file import parse_saved
+    from experiments.highlights.review.decisions import parse_saved
 
     path = folder / "scores.review.json"
     saved = parse_saved(path.read_bytes(), path, 20.0)

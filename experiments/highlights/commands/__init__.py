@@ -8,8 +8,7 @@ from tyro.conf import subcommand
 
 from common.command_line import parse_arguments
 from experiments.highlights.commands.demo import Demo
-from experiments.highlights.commands.extract import Extract
-from experiments.highlights.commands.labels import Labels
+from experiments.highlights.commands.labels import Extract, Labels
 from experiments.highlights.commands.reel import Reel
 from experiments.highlights.commands.review import Review
 from experiments.highlights.commands.run import Run

@@ -1,15 +1,265 @@
-"""`reel`: from scores that are there to a reel."""
+"""`reel`: from scores that are there to a reel; `run` shares its options."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
-from experiments.highlights.reel_options import ReelOptions
+from common.errors import InputError
+from experiments.highlights.cut_lists.cut_lists import SUFFIXES, Kind, Media, check_url
+from experiments.highlights.cut_lists.formats import check_edl, require_otio
+from experiments.highlights.selection.segments import SelectionOptions
+
+if TYPE_CHECKING:
+    from experiments.highlights.selection.scores import Floats
+    from experiments.highlights.selection.segments import Selection
+    from experiments.media.recording import Chunk
+
+Scores = tuple["Floats", "Floats"]
+
+
+@dataclass(frozen=True)
+class ReelOptions(SelectionOptions):
+    """What becomes of the scores of a recording: which highlights, rendered how, listed where."""
+
+    out: Annotated[Path, arg(aliases=["-o"])] = Path("reel.mp4")
+    """The reel; cut lists lie beside it."""
+    select_by: Literal["ours", "original"] = "ours"
+    """original: the rule of eqy/autotosis, of --threshold and --bin-size."""
+    snap: bool = True
+    """Move each cut to a quiet moment or a change of shot within a second, so that nothing is cut
+    mid-word."""
+    crossfade: float = 0.0
+    """Seconds by which highlights overlap."""
+    overlay: bool = False
+    """Draw the score into the picture."""
+    cut_lists: tuple[Kind, ...] = ("csv",)
+    """Lists for people and editing programs."""
+    url: str | None = None
+    """Where the recording can be seen, for links."""
+    dry_run: bool = False
+    """Print the cut list and stop."""
+    sound_track: int | None = None
+    """Of several sound tracks, the one that is taken, from 0, for the reel and all else that
+    listens; by default the first."""
+    overwrite: bool = False
+    """Replace what exists."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_crossfade(self.crossfade)
+        if self.crossfade and self._shortest < 2 * self.crossfade:
+            name = "bin_size" if self.select_by == "original" else "min_length"
+            raise InputError(
+                f"{name} must be twice the crossfade or more, for one at either end of a segment: "
+                f"{2 * self.crossfade:g}. Received {self._shortest:g}."
+            )
+        if self.select_by == "original" and (self.bin_size < 1 or self.bin_size % 1):
+            raise InputError(
+                "bin_size must be whole seconds, 1 or more, with select_by original. Received "
+                f"{self.bin_size:g}."
+            )
+        if self.url is not None or "links" in self.cut_lists:
+            check_url(self.url)
+        check_sound_track(self.sound_track)
+
+    @property
+    def _shortest(self) -> float:
+        """How long segments are at least, in seconds."""
+        return self.bin_size if self.select_by == "original" else self.min_length
+
+    @contextmanager
+    def opened(self, files: Sequence[Path], *kept: Path) -> Iterator[tuple[Chunk, ...]]:
+        """The recording, after all that could refuse the reel of it has been asked.
+
+        Args:
+            files: of the recording, in order.
+            kept: other files that the command reads, which nothing may replace.
+
+        Raises:
+            RenderError, ValueError: if the recording cannot be read, or the reel not be made.
+        """
+        from experiments.highlights.rendering.opening import opened_recording
+
+        self.check_outputs(files, kept)
+        with opened_recording(
+            files,
+            beside=self.out,
+            sound_track=self.sound_track or 0,
+            leave_out=self._leave_out(),
+        ) as chunks:
+            self.check_recording(chunks)
+            yield chunks
+
+    def _leave_out(self) -> Callable[[Exception], None] | None:
+        """What is done with the error of a file that cannot be read; None if it ends the work."""
+        return None
+
+    def check_outputs(self, files: Sequence[Path], kept: Sequence[Path] = ()) -> None:
+        """Whether the reel and its lists can be written where they are wanted.
+
+        Raises:
+            RenderError, ValueError, ModuleNotFoundError: if not.
+        """
+        from experiments.highlights.rendering.render import check_output, check_writable
+
+        if self.dry_run:
+            return
+        if "otio" in self.cut_lists:
+            require_otio()
+        check_output(self.out, files, self.overwrite)
+        for kind in self.cut_lists:
+            path = self.out.with_suffix(SUFFIXES[kind])
+            if any(path.absolute() == other.absolute() for other in (*files, *kept)):
+                raise InputError(f"{path} would be replaced by a cut list; give another --out.")
+            if path.exists() and not self.overwrite:
+                raise InputError(f"{path} exists; give another --out, or --overwrite.")
+            check_writable(path, self.overwrite)
+
+    def check_recording(self, chunks: Sequence[Chunk]) -> None:
+        """Whether a recording has the frame rates that the options need.
+
+        Raises:
+            InputError: if not.
+        """
+        if "edl" in self.cut_lists:
+            check_edl([Media.of(chunk) for chunk in chunks])
+        first = chunks[0]
+        if self._shortest * first.rate < 1:
+            picture = float(1 / first.rate)
+            name = "bin-size" if self.select_by == "original" else "min-length"
+            raise InputError(
+                f"{first.path} has a frame rate of {float(first.rate):g} per second. A picture "
+                f"lasts {picture:g} seconds, and a segment must last as long. Received "
+                f"--{name} {self._shortest:g}; give --{name} {math.ceil(picture)}."
+            )
+
+    def make(self, chunks: tuple[Chunk, ...], scores: Scores) -> int:
+        """Select, render and list; the exit code.
+
+        Args:
+            chunks: the recording.
+            scores: times (N,), in seconds of the recording, and probabilities (N,).
+        """
+        from common.files import write_atomically
+        from experiments.highlights.cut_lists.cut_lists import csv_text
+        from experiments.media.recording import recording_duration
+
+        selection = self._select(*scores, chunks, recording_duration(chunks))
+        for note in selection.notes:
+            print(note)
+        media = [Media.of(chunk) for chunk in chunks]
+        if self.dry_run or not selection.segments:
+            print(csv_text(selection.segments, media), end="")
+            return 0
+        lists = self._cut_lists(selection, media)
+        self._render(selection, chunks, scores)
+        for path, text in lists.items():
+            write_atomically(path, text.encode())
+        number = len(selection.segments)
+        written = ", ".join(map(str, (self.out, *lists)))
+        print(f"{number} highlight{'s' * (number != 1)} in {written}")
+        return 0
+
+    def _cut_lists(self, selection: Selection, media: list[Media]) -> dict[Path, str]:
+        """Their texts, by the files that they are for."""
+        from experiments.highlights.cut_lists.cut_lists import cut_list
+
+        same: dict[str, Any] = {
+            "title": self.out.stem,
+            "url": self.url,
+            "crossfade": self.crossfade,
+        }
+        return {
+            self.out.with_suffix(SUFFIXES[kind]): cut_list(kind, selection.segments, media, **same)
+            for kind in self.cut_lists
+        }
+
+    def _select(
+        self, times: Any, probabilities: Any, chunks: tuple[Chunk, ...], duration: float
+    ) -> Selection:
+        from dataclasses import replace
+
+        from experiments.highlights.selection.original import select_original
+        from experiments.highlights.selection.scores import ScoreTrack
+        from experiments.highlights.selection.selection import limited, select
+        from experiments.highlights.selection.shots import shots_near
+        from experiments.highlights.selection.snapping import quiet_near, snap_cuts, snap_note
+
+        if self.select_by == "original":
+            selection = select_original(
+                times,
+                probabilities,
+                duration,
+                threshold=self.threshold,
+                bin_size=int(self.bin_size),
+            )
+            track = ScoreTrack(times, probabilities, duration, reach=self.bin_size / 2)
+            return limited(selection, track, top=self.top, max_duration=self.max_duration)
+        selection = select(times, probabilities, duration, self)
+        if not self.snap:
+            return selection
+        shots = shots_near(chunks, selection.segments)
+        segments = snap_cuts(
+            selection.segments,
+            duration=duration,
+            quiet=quiet_near(chunks, selection.segments),
+            shots=shots,
+            min_length=self.min_length,
+            max_length=self.max_length,
+            max_duration=self.max_duration,
+        )
+        note = snap_note(selection.segments, segments, shots)
+        return replace(selection, segments=segments, notes=[*selection.notes, note])
+
+    def _render(self, selection: Selection, chunks: tuple[Chunk, ...], scores: Scores) -> None:
+        from tqdm import tqdm
+
+        from experiments.highlights.rendering.render import render_reel
+
+        with tqdm(total=100, desc=self.out.name, unit="%", leave=False) as bar:
+
+            def advance(share: float) -> None:
+                bar.update(round(100 * share, 1) - bar.n)
+
+            render_reel(
+                chunks,
+                [(one.start, one.end) for one in selection.segments],
+                self.out,
+                crossfade=self.crossfade,
+                scores=scores if self.overlay else None,
+                threshold=None if self.percentile else self.threshold,
+                on_progress=advance,
+                on_notice=bar.write,
+                overwrite=self.overwrite,
+            )
+
+
+def check_crossfade(seconds: float) -> None:
+    """Whether segments can overlap by so much.
+
+    Raises:
+        InputError: if not.
+    """
+    if not 0 <= seconds < math.inf:
+        raise InputError(f"crossfade must be 0 or more seconds. Received {seconds}.")
+
+
+def check_sound_track(number: int | None) -> None:
+    """Whether a sound track can have a number.
+
+    Raises:
+        InputError: if not.
+    """
+    if number is not None and number < 0:
+        raise InputError(f"sound_track must be 0 or more; 0 is the first. Received {number}.")
 
 
 @dataclass(frozen=True)
@@ -26,7 +276,7 @@ class Reel(ReelOptions):
 
     def run(self) -> int:
         """Select and render; the exit code."""
-        from experiments.highlights.selection.scores_file import read_scores
+        from experiments.highlights.selection.scores import read_scores
         from experiments.media.chunk_files import recording_files
         from experiments.media.recording import recording_duration
 

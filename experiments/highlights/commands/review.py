@@ -12,7 +12,7 @@ from tyro.conf import Positional, arg
 
 from common.errors import InputError
 from experiments.clips.pictures import parse_box
-from experiments.highlights.reel_options import check_crossfade, check_sound_track
+from experiments.highlights.commands.reel import check_crossfade, check_sound_track
 from experiments.highlights.selection.segments import SelectionOptions
 
 if TYPE_CHECKING:
@@ -75,11 +75,11 @@ class Review(SelectionOptions):
         return 0
 
     def _desk(self, chunks: tuple[Chunk, ...]) -> Desk:
+        from experiments.highlights.review.decisions import review_file
         from experiments.highlights.review.desk import Desk
         from experiments.highlights.review.reel_job import ReelJob
         from experiments.highlights.review.session import Session
-        from experiments.highlights.review.session_file import review_file
-        from experiments.highlights.selection.scores_file import read_scores
+        from experiments.highlights.selection.scores import read_scores
         from experiments.media.recording import recording_duration
 
         box = None if self.box is None else parse_box(self.box)
@@ -92,7 +92,10 @@ class Review(SelectionOptions):
         job = ReelJob(chunks, self.out, options, snap=self.snap, crossfade=self.crossfade)
         title = recording_name(self.recording[0])
         return Desk(
-            *(title, session, chunks, job),
+            title,
+            session,
+            chunks,
+            job,
             labels=self.labels,
             box=box,
             group=self.group or title,

@@ -14,7 +14,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from common.errors import InputError
-from experiments.highlights.reel_options import ReelOptions
+from experiments.highlights.commands.reel import ReelOptions
 
 if TYPE_CHECKING:
     from experiments.highlights.scoring.kept_scores import KeptScores

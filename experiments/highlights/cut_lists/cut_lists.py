@@ -15,9 +15,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from common.errors import InputError
 from experiments.highlights.cut_lists.cuts import Cut, Media, cuts_of
-from experiments.highlights.cut_lists.edl import edl_text
-from experiments.highlights.cut_lists.fcpxml import fcpxml_text
-from experiments.highlights.cut_lists.otio_timeline import otio_text
+from experiments.highlights.cut_lists.formats import edl_text, fcpxml_text, otio_text
 from experiments.highlights.selection.segments import Segment
 from preprocess.video.time_ranges import format_time
 

@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.highlights.demo.plan import Kind, Moment, StreamPlan, random_numbers
-from experiments.highlights.demo.voice import syllables
+from experiments.highlights.demo.plan import Kind, Moment, StreamPlan, random_numbers, syllables
 
 Floats = NDArray[np.float64]
 Picture = NDArray[np.uint8]

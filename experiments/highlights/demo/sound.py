@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.highlights.demo.plan import Kind, StreamPlan, random_numbers
-from experiments.highlights.demo.voice import syllables
+from experiments.highlights.demo.plan import Kind, StreamPlan, random_numbers, syllables
 
 Samples = NDArray[np.float32]
 Wave = NDArray[np.floating[Any]]  # a sound while it is made

@@ -2,18 +2,24 @@
 
 Everything is drawn and computed, from a seed: see `plan` for what happens. The colours of
 the game, of the face and of its room differ by group, and the recording is a group of its own,
-so what is learnt by heart there fails here.
+so what is learnt by heart there fails here. ffmpeg encodes images and samples to video files.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
 import joblib
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from common.errors import WriteError
@@ -21,8 +27,8 @@ from common.files import write_text
 from experiments.highlights.demo.picture import FACE_BOX, SIZE, pictures
 from experiments.highlights.demo.plan import Kind, StreamPlan, plan_clips, plan_recording
 from experiments.highlights.demo.sound import SAMPLE_RATE, stream_sound
-from experiments.highlights.demo.video import write_video
 from experiments.highlights.labels import Interval, LabelledClip, write_labels
+from experiments.media.ffmpeg import RenderError, complaints, url
 from preprocess.errors import PreprocessError
 from preprocess.system.machine import available_cpus
 
@@ -186,3 +192,82 @@ def _labelled(root: Path, plan: StreamPlan) -> LabelledClip:
 def _truth_text(plan: StreamPlan) -> str:
     rows = [f"{one.start},{one.end}" for one in plan.of(Kind.EXCITED)]
     return "\n".join(["start,end", *rows, ""])
+
+
+_KEYFRAME_SECONDS = 2  # as live streams have it
+
+
+def write_video(
+    path: Path,
+    pictures: Iterable[bytes],
+    *,
+    size: tuple[int, int],
+    rate: Fraction,
+    samples: NDArray[np.float32],
+    sample_rate: int,
+) -> None:
+    """Write an MP4 of H.264 and AAC; it appears when it is complete. One core is used.
+
+    Args:
+        path: the file, in a folder that exists.
+        pictures: planes of YUV 4:2:0.
+        size: their width and height, in pixels, even.
+        rate: pictures a second.
+        samples: the sound, (N,), mono, in [-1, 1].
+        sample_rate: samples a second.
+
+    Raises:
+        RenderError: if ffmpeg fails, with its own last complaint.
+        OSError: if the folder cannot be written.
+    """
+    with tempfile.TemporaryDirectory(
+        prefix=".video-", dir=path.parent, ignore_cleanup_errors=True
+    ) as name:
+        folder = Path(name)
+        pcm = np.rint(32767 * np.clip(samples, -1, 1)).astype("<i2")
+        (folder / "sound.s16").write_bytes(pcm.tobytes())
+        _encode([*_inputs(folder, size, rate, sample_rate), *_outputs(folder, rate)], pictures)
+        os.replace(folder / "video.mp4", path)
+
+
+def _inputs(folder: Path, size: tuple[int, int], rate: Fraction, sample_rate: int) -> list[str]:
+    return [
+        *("-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{size[0]}x{size[1]}"),
+        *("-r", str(rate), "-i", "pipe:0"),
+        *("-f", "s16le", "-ar", str(sample_rate), "-ac", "1", "-i", url(folder / "sound.s16")),
+    ]
+
+
+def _outputs(folder: Path, rate: Fraction) -> list[str]:
+    return [
+        *("-map", "0:v", "-c:v", "libx264", "-preset", "veryfast", "-crf", "24"),
+        *("-g", str(round(_KEYFRAME_SECONDS * rate)), "-threads", "1"),
+        *("-map", "1:a", "-c:a", "aac", "-b:a", "96k"),
+        *("-movflags", "+faststart", url(folder / "video.mp4")),
+    ]
+
+
+def _encode(words: list[str], pictures: Iterable[bytes]) -> None:
+    """Run ffmpeg, with the pictures as its standard input."""
+    import imageio_ffmpeg
+
+    program = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error"]
+    with tempfile.TemporaryFile() as messages:
+        encoder = subprocess.Popen(
+            [*program, *words], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=messages
+        )
+        assert encoder.stdin is not None
+        try:
+            for picture in pictures:
+                encoder.stdin.write(picture)
+            encoder.stdin.close()
+            code = encoder.wait()
+        except BrokenPipeError:  # it gave up, and says why
+            code = encoder.wait() or 1
+        finally:
+            encoder.kill()
+            encoder.wait()
+        if code != 0:
+            messages.seek(0)
+            said = complaints(messages.read().decode(errors="replace").splitlines())
+            raise RenderError(f"ffmpeg failed: {said[-1] if said else f'exit code {code}'}")

@@ -1,7 +1,8 @@
 """Segments of a recording to one reel file.
 
 Each piece is sought and rendered on its own, so the cost follows the reel's length and not the
-recording's; then all are joined without another encoding of the picture.
+recording's; then all are joined without another encoding of the picture. With an overlay, the
+score is drawn at the reel's lower left: a small strip of images holds a bar and its number.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,6 @@ from numpy.typing import ArrayLike
 
 from common.errors import InputError
 from common.files import not_written
-from experiments.highlights.rendering.score_strip import strip_size, write_strip
 from experiments.media.chunk_files import recording_chunks
 from experiments.media.ffmpeg import DiskFullError, RenderError, complaints, private_folder, run
 from experiments.media.piece_args import (
@@ -30,12 +31,7 @@ from experiments.media.piece_args import (
     upright_args,
 )
 from experiments.media.pieces import Form, Piece, Stretch, plan, reel_form
-from experiments.media.recording import (
-    Chunk,
-    in_order,
-    read_chunk,
-    recording_duration,
-)
+from experiments.media.recording import Chunk, in_order, read_chunk, recording_duration
 from preprocess.video.time_ranges import format_time
 from preprocess.video.video_file import open_container
 
@@ -318,3 +314,61 @@ def _copied(stretch: Stretch, form: Form, copy: Path) -> Stretch:
 
 def _name(number: int) -> str:
     return f"piece{number:06d}.mov"
+
+
+_GROUND = (16, 20, 26, 200)
+_BAR = (0, 92, 148, 230)
+_TEXT = (240, 244, 248, 255)
+_MARK = (255, 190, 60, 255)
+
+
+def strip_size(width: int, height: int) -> tuple[int, int]:
+    """Width and height of the strip for a picture, in pixels."""
+    return min(width, max(width // 4, 48)), min(height, max(height // 20, 14))
+
+
+def write_strip(
+    path: Path,
+    times: Iterable[float],
+    scores: tuple[ArrayLike, ArrayLike],
+    size: tuple[int, int],
+    threshold: float | None = None,
+) -> None:
+    """Raw RGBA pictures, one for each time, of the score at that time.
+
+    Args:
+        path: the file.
+        times: in seconds of the recording.
+        scores: times, ascending, and probabilities; between two the line is straight.
+        size: width and height, in pixels.
+        threshold: where the bar is marked, if anywhere.
+    """
+    shown = np.interp(list(times), np.asarray(scores[0], float), np.asarray(scores[1], float))
+    with path.open("wb") as file:
+        for score in shown:
+            file.write(_picture(round(100 * float(np.clip(score, 0, 1))), size, threshold))
+
+
+@lru_cache(maxsize=101)
+def _picture(percent: int, size: tuple[int, int], threshold: float | None) -> bytes:
+    import cv2
+
+    width, height = size
+    pixels = np.full((height, width, 4), _GROUND, np.uint8)
+    cv2.rectangle(pixels, (0, 1), (round((width - 1) * percent / 100), height - 2), _BAR, -1)
+    if threshold is not None:
+        mark = round((width - 1) * threshold)
+        cv2.line(pixels, (mark, 0), (mark, height - 1), _MARK, max(1, height // 16))
+    scale = height / 32
+    place = (round(6 * scale), round(height * 0.78))
+    cv2.putText(
+        pixels,
+        f"{percent}%",
+        place,
+        cv2.FONT_HERSHEY_SIMPLEX,
+        scale,
+        _TEXT,
+        thickness=max(1, round(2 * scale)),
+        lineType=cv2.LINE_AA,
+    )
+    return pixels.tobytes()

@@ -1,12 +1,18 @@
-"""What a person decided on stretches of a recording: kept, rejected, moved or added ones."""
+"""What a person decided on stretches of a recording, and the file that keeps it.
+
+Stretches are kept, rejected, moved or added. `scores.review.json` holds them, so that a review can
+go on later.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from common.errors import InputError
 from experiments.highlights.selection.segments import ROUNDING
@@ -20,7 +26,7 @@ SHORTEST = 0.2
 
 @dataclass(frozen=True)
 class Decision:
-    """What a person said of one stretch.
+    """Decision of a person on one stretch of a recording.
 
     Args:
         number: its own, for as long as it is there.
@@ -49,12 +55,12 @@ class Decision:
 
     @property
     def span(self) -> Span:
-        """Start and end."""
+        """Start and end, in seconds."""
         return self.start, self.end
 
     @property
     def state(self) -> State:
-        """In one word."""
+        """State of the stretch in one word."""
         if not self.kept:
             return "rejected"
         if self.origin is None:
@@ -69,7 +75,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Decisions:
-    """All decisions on one recording, by time. Each change makes a new one.
+    """Immutable set of all decisions on one recording, sorted by time.
 
     Raises:
         InputError: if two overlap or have the same number.
@@ -101,7 +107,7 @@ class Decisions:
 
     @property
     def next_number(self) -> int:
-        """Of the next one that is made."""
+        """Number of the next decision."""
         return max((one.number for one in self.items), default=0) + 1
 
     @property
@@ -197,3 +203,82 @@ def finite(value: object) -> float:
 def _check_length(start: float, end: float) -> None:
     if not end - start >= SHORTEST - ROUNDING:
         raise InputError(f"A segment must last {SHORTEST:g} seconds or more.")
+
+
+VERSION = 1
+_SAME_SECONDS = 0.5  # that two readings of one recording's length may differ
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What is kept of a review.
+
+    Args:
+        duration: of the recording, in seconds.
+        threshold: where the person left it.
+        started_from: where it stood before the person touched it.
+        decisions: made so far.
+    """
+
+    duration: float
+    threshold: float
+    started_from: float
+    decisions: Decisions
+
+
+def review_file(scores: Path) -> Path:
+    """Where the review of a scores file is kept."""
+    return scores.with_name(f"{scores.stem}.review.json")
+
+
+def saved_bytes(saved: Saved) -> bytes:
+    """As JSON; `parse_saved` gives the same back."""
+    entries = [asdict(one) for one in saved.decisions]
+    head = {"version": VERSION, **{name: getattr(saved, name) for name in _NUMBERS}}
+    return (json.dumps({**head, "decisions": entries}, indent=1) + "\n").encode()
+
+
+def parse_saved(content: bytes, path: Path, duration: float) -> Saved:
+    """The review in a file.
+
+    Args:
+        content: of the file.
+        path: of the file, for messages.
+        duration: of the recording that it has to be of, in seconds.
+
+    Raises:
+        InputError: if it is no such file, or of another recording.
+    """
+    try:
+        data = json.loads(content)
+        if not isinstance(data, dict) or data.get("version") != VERSION:
+            raise InputError(f"its version is not {VERSION}")
+        duration_then, threshold, started_from = (finite(data[name]) for name in _NUMBERS)
+        if not (0 < threshold <= 1 and 0 < started_from <= 1):
+            raise InputError("a threshold is not in (0, 1]")
+        decisions = Decisions(tuple(map(_decision, data["decisions"])))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
+        raise InputError(f"{path} is no review that can go on: {reason}. {_REMEDY}") from error
+    ends = [one.end for one in decisions]
+    if abs(duration_then - duration) > _SAME_SECONDS or max(ends, default=0) > duration + 1e-6:
+        raise InputError(
+            f"{path} is a review of a recording of {duration_then:.1f} s, and this one lasts "
+            f"{duration:.1f} s. {_REMEDY}"
+        )
+    return Saved(duration_then, threshold, started_from, decisions)
+
+
+_NUMBERS = ("duration", "threshold", "started_from")
+_REMEDY = "Move it away to begin anew."
+
+
+def _decision(entry: Any) -> Decision:
+    number, kept, origin = entry["number"], entry["kept"], entry["origin"]
+    if type(number) is not int or type(kept) is not bool:
+        raise InputError(f"{entry} has no whole number, or neither true nor false for kept")
+    start, end = finite(entry["start"]), finite(entry["end"])
+    if origin is not None:
+        low, high = origin
+        origin = finite(low), finite(high)
+    return Decision(number, start, end, kept, origin)

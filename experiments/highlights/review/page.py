@@ -10,8 +10,7 @@ from nicegui import ui
 from nicegui.element import Element
 
 from common.errors import UserError
-from experiments.highlights.review.actions import perform, view
-from experiments.highlights.review.desk import Desk
+from experiments.highlights.review.desk import Desk, perform, view
 
 WEB = Path(__file__).parent / "web"
 _KEYS = {

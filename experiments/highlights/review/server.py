@@ -1,4 +1,7 @@
-"""Serves a review to this machine's browsers, and to nobody else."""
+"""Serves a review to this machine's browsers, and to nobody else.
+
+A browser may speak to it from the page's own origin, with the token that the command printed.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,13 @@ import mimetypes
 import secrets
 import socket
 import webbrowser
+from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 
 from common.errors import InputError
-from experiments.highlights.review.actions import curve
-from experiments.highlights.review.desk import Desk
-from experiments.highlights.review.gate import Gate
+from experiments.highlights.review.desk import Desk, curve
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -142,3 +145,142 @@ def _open(address: str) -> None:
         return
     if type(browser) is not webbrowser.GenericBrowser:
         browser.open(address)
+
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+_DOOR = (
+    b'<!doctype html><meta http-equiv="refresh" content="0;url=/"><title>Review</title>'
+    b'<p><a href="/">Go on to the review</a>'
+)
+_SAFE_METHODS = ("GET", "HEAD")
+
+
+class Gate:
+    """An ASGI application before another, which it keeps for one person.
+
+    A request must name this server as its host, come from no other origin, and bring the token,
+    as a cookie. The address `/?token=...` sets the cookie. All else is refused with 403: a page
+    of another site, one of another port of this machine, and a name that was made to point at
+    127.0.0.1.
+
+    Args:
+        app: what is kept.
+        token: the secret.
+        port: that this server listens on.
+    """
+
+    def __init__(self, app: App, token: str, port: int) -> None:
+        self.app = app
+        self._token = token
+        place = "" if port == 80 else f":{port}"
+        self._hosts = (f"127.0.0.1{place}", f"localhost{place}")
+        self._cookie = f"review-{port}"  # cookies of all ports of a host are one heap
+        self._headers = [(name, value.encode()) for name, value in _headers(self._hosts)]
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Let pass, or refuse."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        headers = _Headers(scope)
+        if not self._is_for_us(headers):
+            await self._refuse(scope, send, b"This server answers at 127.0.0.1 only.")
+        elif self._has_token_in_address(scope):
+            await self._let_in(send)
+        elif not self._is_from_us(scope, headers):
+            await self._refuse(scope, send, b"This page answers its own origin only.")
+        elif not self._has_cookie(headers):
+            await self._refuse(scope, send, b"Open the address that the command printed.")
+        else:
+            await self.app(scope, receive, self._guarded(send))
+
+    def _is_for_us(self, headers: _Headers) -> bool:
+        return headers.all("host") in ([host] for host in self._hosts)
+
+    def _has_token_in_address(self, scope: Message) -> bool:
+        if scope["type"] != "http" or scope["method"] != "GET" or scope["path"] != "/":
+            return False
+        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [])
+        return len(given) == 1 and self._is_token(given[0])
+
+    def _is_from_us(self, scope: Message, headers: _Headers) -> bool:
+        """By the origin, which browsers always tell of web sockets and of what changes things."""
+        origins, sites = headers.all("origin"), headers.all("sec-fetch-site")
+        reads = scope["type"] == "http" and scope["method"] in _SAFE_METHODS
+        own = [f"http://{headers.all('host')[0]}"]
+        return (origins == own or (reads and not origins)) and sites in (
+            [],
+            ["same-origin"],
+            ["none"],
+        )
+
+    def _has_cookie(self, headers: _Headers) -> bool:
+        pairs = (pair.strip().partition("=") for pair in ";".join(headers.all("cookie")).split(";"))
+        return any(name == self._cookie and self._is_token(value) for name, _, value in pairs)
+
+    def _is_token(self, given: str) -> bool:
+        return secrets.compare_digest(given.encode(), self._token.encode())
+
+    async def _let_in(self, send: Send) -> None:
+        """A page that goes on by itself; a redirect would not carry a strict cookie.
+
+        Its address holds the token and does not stay in the browser's history.
+        """
+        cookie = f"{self._cookie}={self._token}; Path=/; HttpOnly; SameSite=Strict"
+        headers = [(b"content-type", b"text/html; charset=utf-8"), (b"cache-control", b"no-store")]
+        await _answer(
+            send, 200, [*headers, (b"set-cookie", cookie.encode()), *self._headers], _DOOR
+        )
+
+    async def _refuse(self, scope: Message, send: Send, reason: bytes) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})  # before it opened: a 403
+            return
+        headers = [(b"content-type", b"text/plain; charset=utf-8"), *self._headers]
+        await _answer(send, 403, headers, reason)
+
+    def _guarded(self, send: Send) -> Send:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), *self._headers]
+            await send(message)
+
+        return with_headers
+
+
+class _Headers:
+    """Of a request, by their names in small letters."""
+
+    def __init__(self, scope: Message) -> None:
+        self._pairs = [(name.lower(), value) for name, value in scope["headers"]]
+
+    def all(self, name: str) -> list[str]:
+        return [value.decode("latin-1") for key, value in self._pairs if key == name.encode()]
+
+
+def _headers(hosts: tuple[str, ...]) -> list[tuple[bytes, str]]:
+    """What a browser is told to keep to. NiceGUI's pages need inline scripts, and eval for Vue."""
+    sockets = " ".join(f"ws://{host}" for host in hosts)
+    policy = (
+        "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+        "style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+        f"connect-src 'self' {sockets}; object-src 'none'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'"
+    )
+    return [
+        (b"content-security-policy", policy),
+        (b"cross-origin-resource-policy", "same-origin"),
+        (b"cross-origin-opener-policy", "same-origin"),
+        (b"referrer-policy", "no-referrer"),
+        (b"x-content-type-options", "nosniff"),
+    ]
+
+
+async def _answer(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    length = (b"content-length", str(len(body)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+    await send({"type": "http.response.body", "body": body})

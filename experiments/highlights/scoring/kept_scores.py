@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 
 from common.errors import InputError, WriteError
 from common.files import write_errors, write_text
-from experiments.highlights.selection.scores import Floats
-from experiments.highlights.selection.scores_file import COLUMNS, read_scores
+from experiments.highlights.selection.scores import COLUMNS, Floats, read_scores
 
 _HEADER = f"{','.join(COLUMNS)}\n".encode()
 _SYNC_SECONDS = 5.0

@@ -149,7 +149,9 @@ def calibration(labels: ArrayLike, probabilities: ArrayLike) -> Calibration:
     said = np.bincount(step, weights=probabilities, minlength=NUM_BINS) / filled
     true = np.bincount(step, weights=labels, minlength=NUM_BINS) / filled
     return Calibration(
-        *(counts, said, true),
+        counts,
+        said,
+        true,
         expected_error=float(np.nansum(counts * np.abs(said - true)) / len(labels)),
         brier=float(np.mean((probabilities - labels) ** 2)),
     )

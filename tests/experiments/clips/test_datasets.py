@@ -58,7 +58,7 @@ def test_a_cluster_is_asked_where_one_is_named(monkeypatch, tmp_path, small_shar
 
     from experiments.clips.arguments import ClipArguments
     from experiments.clips.subsets import open_clips
-    from experiments.highlights.commands.extract import Extract as ExtractPictures
+    from experiments.highlights.commands.labels import Extract as ExtractPictures
     from preprocess.extraction.commands import Extract
 
     asked = []

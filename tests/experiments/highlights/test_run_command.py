@@ -303,7 +303,7 @@ def test_annotate_draws_the_whole_recording(run, source, tmp_path):
 
 
 def test_the_threshold_is_marked():
-    from experiments.highlights.rendering.score_strip import _picture
+    from experiments.highlights.rendering.render import _picture
 
     size = (80, 14)
     plain, marked = (

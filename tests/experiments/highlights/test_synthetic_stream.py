@@ -18,11 +18,10 @@ from scipy.signal import butter, sosfilt
 from common.errors import WriteError
 from experiments.highlights.demo import synthetic_stream
 from experiments.highlights.demo.face import face_look
-from experiments.highlights.demo.plan import Kind, plan_clips, plan_recording
+from experiments.highlights.demo.plan import Kind, plan_clips, plan_recording, syllables
 from experiments.highlights.demo.reel_quality import read_truth
 from experiments.highlights.demo.sound import SAMPLE_RATE, stream_sound
 from experiments.highlights.demo.synthetic_stream import render_stream
-from experiments.highlights.demo.voice import syllables
 from experiments.highlights.labels import read_labels
 from experiments.media.chunk_files import recording_chunks
 from experiments.media.ffmpeg import RenderError

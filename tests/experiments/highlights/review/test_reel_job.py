@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.highlights.review.free_cuts import Moments, snapped_between
-from experiments.highlights.review.reel_job import ReelJob
+from experiments.highlights.review.reel_job import Moments, ReelJob, snapped_between
 from experiments.highlights.review.session import Shown
 from experiments.highlights.selection.segments import Segment, SelectionOptions
 from experiments.highlights.selection.snapping import Candidates

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments.highlights.review.actions import curve, perform, view
+from experiments.highlights.review.desk import curve, perform, view
 from experiments.highlights.review.session import Session
 from experiments.highlights.selection.segments import SelectionOptions
 

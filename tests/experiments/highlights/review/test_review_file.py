@@ -8,9 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.highlights.review.decisions import Decision, Decisions
+from experiments.highlights.review.decisions import (
+    Decision,
+    Decisions,
+    Saved,
+    parse_saved,
+    review_file,
+    saved_bytes,
+)
 from experiments.highlights.review.session import Session
-from experiments.highlights.review.session_file import Saved, parse_saved, review_file, saved_bytes
 from experiments.highlights.selection.segments import SelectionOptions
 
 DURATION = 30.0
