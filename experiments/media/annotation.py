@@ -1,4 +1,4 @@
-"""A copy of a video with a panel drawn into its pictures, for every command that makes one."""
+"""Copies of videos with a panel drawn into their frames, for every command that makes one."""
 
 from __future__ import annotations
 
@@ -26,31 +26,37 @@ from preprocess.video.transforms import FrameFit
 from preprocess.video.video_file import UNKNOWN_CODEC, audio_tracks
 
 FOLDER_RATE = 25
-"""Pictures a second that a folder of frames is shown at."""
+"""Frames per second at which a folder of frames is shown."""
+# Named pipes in the private folder: raw frames of a folder, and panels with their times.
 _PICTURES, _PANELS = "pictures.rgb", "panels.nut"
+# Pause between two attempts to free a thread that waits for a reader of its pipe.
 _RELEASE_SECONDS = 0.05
+# Time base of the stream of panels.
 _MILLISECONDS = Fraction(1, 1000)
 _ENCODERS = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-pix_fmt", "yuv420p")
 _SOUND = ("-c:a", "aac")
 _OUTPUT = (
     *_ENCODERS,
     *SAME_BYTES,
+    # Each frame keeps its time. The encoder's own time base, one tick a frame, would round the
+    # times of a video whose rate varies.
     *("-fps_mode", "passthrough", "-enc_time_base", "filter"),
     *("-map_metadata", "-1", "-map_chapters", "-1", "-movflags", "+faststart", "-f", "mp4"),
 )
 
 
 class Panel(Protocol):
-    """What is drawn into the lower left of a video."""
+    """A picture for the lower left of a video, which may change with time."""
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height, in pixels."""
+        """Width and height of every image, in pixels."""
 
     def images(self) -> Iterator[tuple[float, bytes]]:
-        """Raw RGBA images and the seconds after the video's first picture from which each is shown.
+        """Yield raw RGBA images, each with the time in seconds from which it is shown.
 
-        Times ascend, from 0. There is no last one: an image is always ready for the last picture.
+        Times count from the video's first frame and ascend from 0. The iterator does not end by
+        itself, so that an image is ready for the last frame however long the video is.
         """
 
 
@@ -64,26 +70,28 @@ def annotate(
 ) -> None:
     """Write an H.264 copy of a video with a panel in its lower left.
 
-    Each picture is there at its time, upright, and so is the sound, as AAC: all tracks that FFmpeg
-    can decode, with their languages and titles. Pictures of another size than the first are fitted
-    into it. An odd width or height gets a black line more. A folder of frames is shown at 25 a
-    second.
+    Every frame keeps its time and is turned upright. The sound becomes AAC: all tracks that FFmpeg
+    can decode, with their languages and titles. Frames of another size than the first are fitted
+    into it. An odd width or height gets one more black line. A folder of frames is shown at 25
+    frames per second.
 
     Args:
         path: a video file, or a folder of frame000001.jpg and on.
-        make_panel: given width and height of the pictures, returns what is drawn.
+        make_panel: makes the panel for frames of the given width and height.
         out: the .mp4 file, which appears when it is complete.
-        duration_seconds: of the video, for the progress.
-        on_progress: is given the share of the work that is done.
+        duration_seconds: length of the video; used for the progress only.
+        on_progress: called with the fraction of the work that is done.
 
     Raises:
-        RenderError: if the video cannot be read, or the copy cannot be written.
-        DecodeError: if a folder's picture cannot be read.
-        OSError: if there is no room for it.
+        RenderError: if the video cannot be read or the copy cannot be written.
+        DecodeError: if a frame of a folder cannot be read.
+        OSError: if the disk is full.
     """
 
     def heard(line: str) -> None:
         name, _, value = line.partition("=")
+        # ffmpeg's `-progress` writes NAME=VALUE lines; this one counts microseconds of output, and
+        # is `N/A` until the first frame.
         if name == "out_time_us" and value.isdecimal():
             on_progress(min(int(value) / 1e6 / max(duration_seconds, 1e-9), 1.0))
 
@@ -98,12 +106,14 @@ def annotate(
 
 
 def require_encoders() -> None:
-    """See that ffmpeg is there and can write H.264 and AAC.
+    """Check that ffmpeg can be started and can write H.264 and AAC.
 
     Raises:
-        InputError: if not.
+        InputError: if it cannot.
     """
     sources = ["-f", "lavfi", "-i", "color=s=16x16:d=0.1", "-f", "lavfi", "-i", "anullsrc"]
+    # A tenth of a second of black and silence, really encoded: a build may list an encoder that
+    # does not start.
     args = ["-loglevel", "error", *sources, *_ENCODERS, *_SOUND, "-t", "0.1", "-f", "null", "-"]
     try:
         run(args)
@@ -138,7 +148,7 @@ def _file_args(
 
 
 def _sound_args(path: Path) -> list[str]:
-    """The arguments that bring all sound tracks into the copy."""
+    """Arguments of ffmpeg that copy all sound tracks that it can decode."""
     args: list[str] = []
     # One that is unknown, such as the spatial sound of a telephone, would end the whole copy.
     known = [track for track in audio_tracks(path) if track.codec != UNKNOWN_CODEC]
@@ -164,20 +174,24 @@ def _folder_args(
 
 
 def _args(pictures: list[str], chain: str, sound: list[str], *, delay_seconds: float) -> list[str]:
-    """The arguments of ffmpeg, less the output's name.
+    """Arguments of ffmpeg without the name of the output.
 
     Args:
-        pictures: of the input.
-        chain: the filters before the panel, which make even sides, as H.264 needs.
-        sound: of the output.
-        delay_seconds: when the first picture is shown.
+        pictures: arguments of the video input.
+        chain: filters before the panel. They make even sides, which H.264 needs.
+        sound: arguments of the output's sound.
+        delay_seconds: time at which the first frame is shown.
     """
     graph = [
         f"{chain}[shown]",
+        # Panels count from the first frame. Rounded down to their time base, none begins after its
+        # frame.
         f"[1:v]setpts=PTS+{math.floor(delay_seconds * 1000) / 1000}/TB[panel]",
+        # The stream of panels has no end, so the copy ends with the video's frames.
         "[shown][panel]overlay=x=0:y=H-h:shortest=1[picture]",
     ]
     return [
+        # An error rate of 1 lets ffmpeg go on past any number of damaged frames.
         *("-loglevel", "error", "-nostats", "-progress", "pipe:1", "-max_error_rate", "1"),
         *(*pictures, "-f", "nut", "-i", _PANELS),
         *("-filter_complex", ";".join(graph), "-map", "[picture]", *sound, *_OUTPUT),
@@ -185,7 +199,7 @@ def _args(pictures: list[str], chain: str, sound: list[str], *, delay_seconds: f
 
 
 def _write_panels(panel: Panel, pipe: BinaryIO) -> None:
-    """A stream of images with their times; those of a raw stream would be equally far apart."""
+    """Write the panel as a NUT stream, because a raw stream would show its images at one rate."""
     width, height = panel.size
     sink, last = _Sink(pipe), -1
     with av.open(sink, "w", format="nut") as container:
@@ -204,18 +218,18 @@ def _write_panels(panel: Panel, pipe: BinaryIO) -> None:
 
 
 class _Sink:
-    """A pipe that PyAV writes to.
+    """A file object for PyAV that writes to a pipe.
 
-    It raises no error that a reader who is gone causes, since PyAV would replace it by its own.
+    It raises no error when the reader is gone, since PyAV would replace that error by its own.
     """
 
     def __init__(self, pipe: BinaryIO) -> None:
         self._pipe = pipe
         self.is_closed = False
-        """Whether the reader of the pipe is gone."""
+        """Whether the pipe's reader has closed it."""
 
     def write(self, data: bytes) -> int:
-        """Pass bytes on; without a reader they are lost."""
+        """Write bytes to the pipe, or drop them if the reader is gone."""
         try:
             if not self.is_closed:
                 self._pipe.write(data)
@@ -235,10 +249,10 @@ def _write_pictures(path: Path, size: tuple[int, int], pipe: BinaryIO) -> None:
 
 @contextmanager
 def _fed(path: Path, write: Callable[[BinaryIO], None]) -> Iterator[None]:
-    """A named pipe, out of which ffmpeg takes what is written while it runs; nothing is stored.
+    """Write to a named pipe in a thread while ffmpeg reads it, so that nothing is stored on disk.
 
     Raises:
-        Exception: afterwards, what writing has raised.
+        Exception: on leaving, whatever the writing thread raised.
     """
     raised: list[Exception] = []
 
@@ -248,10 +262,11 @@ def _fed(path: Path, write: Callable[[BinaryIO], None]) -> Iterator[None]:
                 write(pipe)
         except BrokenPipeError:  # ffmpeg has seen enough, or is gone
             pass
-        except Exception as error:  # told by the thread that waits
+        except Exception as error:  # raised again by the thread that waits
             raised.append(error)
 
     os.mkfifo(path)
+    # Opening a pipe for writing blocks until it has a reader, so that must happen in a thread.
     feeder = threading.Thread(target=feed, daemon=True)
     feeder.start()
     try:
@@ -263,7 +278,9 @@ def _fed(path: Path, write: Callable[[BinaryIO], None]) -> Iterator[None]:
 
 
 def _release(path: Path, feeder: threading.Thread) -> None:
-    """End a thread that may wait for a reader of a pipe, where none has come or will come again."""
+    """End a thread that may wait for a reader of its pipe, although none will come any more."""
     while feeder.is_alive():
+        # A reader that comes and goes ends the thread's `open`; its next write is a broken pipe.
+        # Repeated, since the thread may not have reached its `open` yet.
         os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
         feeder.join(_RELEASE_SECONDS)

@@ -1,4 +1,4 @@
-"""The files of a recording that was written in parts, found by their names and put in order.
+"""Files of a recording that was written in parts, found by their names and put in order.
 
 Programs and cameras name the parts in three ways: by a number at the end (`part0.mp4 ...
 part10.mp4`, `MVI_0001.MP4`, `00000.MTS`), by the moment at which each begins (OBS:
@@ -21,6 +21,8 @@ from preprocess.sources.clips import VIDEO_SUFFIXES
 
 _GOPRO = re.compile(r"(G[A-Z])(\d\d)(\d{4})", re.ASCII | re.IGNORECASE)
 _OLD_GOPRO = re.compile(r"GOPR(\d{4})", re.ASCII | re.IGNORECASE)  # its next chapter is GP01...
+# A date and a time with or without separators, such as OBS's `2026-01-31 20-15-00`. What stands
+# before and after must be equal in all parts of a recording.
 _MOMENT = re.compile(
     r"(?P<before>.*?)(?<!\d)(?P<date>(?:19|20)\d\d[-_. ]?[01]\d[-_. ]?[0-3]\d)(?P<between>\D{0,4}?)"
     r"(?P<time>[0-2]\d[-_.:h]?[0-5]\d[-_.:m]?[0-5]\d)(?P<after>.*)",
@@ -28,19 +30,22 @@ _MOMENT = re.compile(
 )
 _NUMBER = re.compile(r"(.*?)(\d+)", re.ASCII | re.DOTALL)
 _CAMERA_DIGITS = 4  # counters of cameras have so many, and go on from one recording to the next
+# Two parts named for a time that begin further apart belong to two recordings.
 _LONGEST_PART = timedelta(hours=6)
+# How exactly the next part begins where one ends. Names count whole seconds.
 _ADJOINING_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class _Part:
-    """What the name of a file tells.
+    """One file of a recording, as its name describes it.
 
     Args:
         path: the file.
-        recording: what all parts of its recording have in common.
-        order: where it stands among them.
-        moment: when it begins, if the name says that.
+        recording: key that all parts of one recording share; its first item is the kind of name,
+            "gopro", "moment" or "number".
+        order: key that sorts the parts of a recording.
+        moment: when the file begins, if its name says that.
     """
 
     path: Path
@@ -52,36 +57,37 @@ class _Part:
 def recording_files(
     paths: Sequence[Path], say: Callable[[str], None] = lambda line: None
 ) -> list[Path]:
-    """The files of a recording that was named on a command line.
+    """List the files of a recording that was named on a command line.
 
     Args:
-        paths: files, in order; or what `recording_chunks` takes.
-        say: is given lines about files that were left out.
+        paths: files in order, or whatever `recording_chunks` takes.
+        say: called with lines about files that were left out.
 
     Raises:
-        RenderError: if there is none, or one is named twice.
+        RenderError: if there is no file, or one is named twice.
     """
     if not paths:
         raise RenderError("Name a recording: a video, several in order, or the folder they are in.")
     files = [file for path in paths for file in recording_chunks(path, say)]
     seen: dict[Path, Path] = {}
     for file in files:
+        # Links are followed, so that a file and a link to it count as one.
         if seen.setdefault(file.resolve(), file) is not file:
             raise RenderError(f"{file} is named twice; each file of a recording counts once.")
     return files
 
 
 def recording_chunks(path: Path, say: Callable[[str], None] = lambda line: None) -> list[Path]:
-    """The files of a recording, in order.
+    """List the files of one recording in order.
 
     Args:
         path: a file; or a folder that holds the parts of one recording; or what their names begin
-            with, as `folder/part`.
-        say: is given a line about videos of a folder that were left out.
+            with, such as `folder/part`.
+        say: called with a line about videos of a folder that were left out.
 
     Raises:
-        RenderError: if there is none, there are several recordings, or a part is missing or there
-            twice.
+        RenderError: if there is no file, there are several recordings, or a part is missing or
+            exists twice.
     """
     if path.is_file():
         return [path]
@@ -111,24 +117,25 @@ def recording_chunks(path: Path, say: Callable[[str], None] = lambda line: None)
 
 
 def was_split(path: Path) -> bool:
-    """Whether a name is one that OBS, a GoPro or a screen recorder gives to a part."""
+    """Return whether a name is one that OBS, a GoPro or a screen recorder gives to a part."""
     part = _part(path)
+    # A number at the end alone proves nothing: many videos that are whole have one.
     return part is not None and part.recording[0] != "number"
 
 
 def begins_at(path: Path) -> datetime | None:
-    """When a file begins, if its name says so."""
+    """Return the local time at which a file begins, or None if its name does not say so."""
     part = _part(path)
     return None if part is None else part.moment
 
 
 def other_parts(path: Path, duration: float) -> list[Path]:
-    """Files beside one that was named alone which seem to be parts of the same recording.
+    """Find files beside a given one that seem to be parts of the same recording.
 
     Those are chapters of a GoPro's recording, and a file that begins when this one ends.
 
     Args:
-        path: the file.
+        path: the file that was named alone.
         duration: its length in seconds.
     """
     this = _part(path)
@@ -155,19 +162,23 @@ def _videos(folder: Path, prefix: str) -> list[Path]:
         file
         for file in files
         if file.suffix.lower() in VIDEO_SUFFIXES
-        and file.name[0] != "."
+        and file.name[0] != "."  # such as macOS's `._part0.mp4`, which holds no video
         and file.name.startswith(prefix)
     ]
 
 
 def _part(path: Path) -> _Part | None:
-    """What a name tells; None if it has no number and no time."""
+    """Parse a file name. Returns None if it has neither a number nor a time."""
     stem = path.stem
+    # From the narrowest pattern to the widest: a GoPro's name and one with a time end with a number
+    # too.
     if named := _GOPRO.fullmatch(stem):
         return _Part(path, ("gopro", named[1].upper(), named[3]), (int(named[2]),))
     if named := _OLD_GOPRO.fullmatch(stem):
         return _Part(path, ("gopro", "GP", named[1]), (0,))
     if (named := _MOMENT.fullmatch(stem)) and (moment := _moment(named["date"], named["time"])):
+        # A counter after the time differs between the parts, so it belongs to their order and not
+        # to what they have in common.
         after = re.sub(r"\d+", "#", named["after"])
         counters = tuple(map(int, re.findall(r"\d+", named["after"])))
         order = (int(moment.strftime("%Y%m%d%H%M%S")), *counters)
@@ -186,7 +197,7 @@ def _moment(date: str, time: str) -> datetime | None:
 
 
 def _recordings(parts: Iterable[_Part]) -> list[list[_Part]]:
-    """Parts by recording, each in order; a pause longer than any part begins another one."""
+    """Group parts by recording and sort each; a pause longer than any part begins a new one."""
     groups: dict[tuple[str, ...], list[_Part]] = {}
     for part in sorted(parts, key=lambda part: (part.recording, part.order)):
         groups.setdefault(part.recording, []).append(part)
@@ -201,7 +212,7 @@ def _recordings(parts: Iterable[_Part]) -> list[list[_Part]]:
 
 
 def _several(path: Path, recordings: Sequence[Sequence[_Part]]) -> str:
-    """What to name instead."""
+    """Message for a folder of several recordings, with what to name instead."""
     shown = [
         f"{parts[0].path.name}" + f" to {parts[-1].path.name}" * (len(parts) > 1)
         for parts in recordings
@@ -217,10 +228,10 @@ def _several(path: Path, recordings: Sequence[Sequence[_Part]]) -> str:
 
 
 def _check_complete(path: Path, parts: Sequence[_Part]) -> None:
-    """Whether each number is there once.
+    """Check that each number exists once.
 
     Raises:
-        RenderError: if not.
+        RenderError: if one is missing or exists twice.
     """
     for before, part in pairwise(parts):
         if before.order == part.order:
@@ -228,9 +239,11 @@ def _check_complete(path: Path, parts: Sequence[_Part]) -> None:
                 f"{before.path} and {part.path} have the same number or time. Name the files of "
                 "the recording, in order."
             )
-    if parts[0].moment is not None:
+    if parts[0].moment is not None:  # times have gaps of any length
         return
     numbers = [part.order[0] for part in parts]
+    # A camera's counter may begin at any number; others begin at 0 or 1, so a later start means
+    # that the first parts are missing.
     counts_on = parts[0].recording[0] == "number" and all(
         len(_digits(part.path)) >= _CAMERA_DIGITS for part in parts
     )

@@ -1,4 +1,4 @@
-"""Run the ffmpeg program: complaints become an error, no child and no folder is left behind."""
+"""Run the ffmpeg program: a failure is an error, and no process and no folder is left behind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from preprocess.video.ffmpeg import in_plain_words
 
 # x264's lookahead in a thread of its own gives other bytes from one run to the next.
 SAME_BYTES = ("-x264-params", "sync-lookahead=0")
+# `[h264 @ 0x55d0] `, which may stand there several times.
 _ADDRESS = re.compile(r"^(\[[^\]]* @ 0x[0-9a-f]+\] ?)+")
+# Lines that follow any failure, or that come without one, and so hide the actual reason.
 _BOILERPLATE = re.compile(
     r"Conversion failed!|Task finished with error|Terminating thread with|Nothing was written"
     r"|Error opening (input|output) files?\b|Error parsing options|Failed to set value"
@@ -31,19 +33,19 @@ _BOILERPLATE = re.compile(
     r"|Element at 0x\w+ ending at 0x\w+ exceeds containing master"
 )
 _NO_SPACE = "No space left on device"
-_MOST_LINES = 5000  # a damaged file has a complaint for each of its frames
+_MOST_LINES = 5000  # a damaged file has a complaint for each of its frames; the last ones count
 
 
 class RenderError(UserError):
-    """A reel cannot be made; the message is for a person."""
+    """Error of reading or rendering a video; its message is for the user."""
 
 
 class DiskFullError(RenderError):
-    """ffmpeg could not write on; the message is the system's reason."""
+    """Error of a full disk while ffmpeg wrote; its message is the system's reason."""
 
 
 def url(path: Path) -> str:
-    """A path as ffmpeg takes it, whatever its characters: nothing in it is an option or a URL."""
+    """Return a path so that ffmpeg takes nothing in it for an option or another protocol."""
     return f"file:{path.absolute()}"
 
 
@@ -52,20 +54,23 @@ def run(
     folder: Path | None = None,
     on_line: Callable[[str], None] = lambda line: None,
 ) -> list[str]:
-    """Run ffmpeg and wait for it; returns the lines that it said on its standard error.
+    """Run ffmpeg, wait for it, and return the lines of its standard error.
 
     Args:
-        args: its arguments.
-        folder: where it runs; names without a folder in `args` lie there.
-        on_line: is given each line of its standard output. If it raises, or the person
-            presses Ctrl-C, ffmpeg is killed.
+        args: arguments after the program's name.
+        folder: working directory; names without a folder in `args` lie there.
+        on_line: called with each line of its standard output. If it raises, or the user presses
+            Ctrl-C, ffmpeg is killed.
 
     Raises:
+        DiskFullError: if the disk is full.
         RenderError: if it cannot be started or fails, with its own last complaint.
     """
     said: deque[str] = deque(maxlen=_MOST_LINES)
     child = _start(args, folder)
     assert child.stdout is not None
+    # Both outputs must be read at once: ffmpeg would wait for ever on a full pipe that nobody
+    # reads.
     listener = threading.Thread(target=_listen, args=(child, said), daemon=True)
     try:
         listener.start()
@@ -73,6 +78,7 @@ def run(
             on_line(line.decode(errors="replace").rstrip("\n"))
         code = child.wait()
     finally:
+        # After a regular end this does nothing; after an exception ffmpeg must not go on.
         child.kill()
         child.wait()
         child.stdout.close()
@@ -85,9 +91,9 @@ def run(
 
 
 def complaints(said: Iterable[str]) -> list[str]:
-    """What ffmpeg said, without its addresses and the lines that tell nothing.
+    """Lines of ffmpeg's standard error that tell a reason, without memory addresses.
 
-    It writes `[h264 @ 0x55d0] Invalid NAL unit size`, and `Conversion failed!` after all.
+    ffmpeg writes `[h264 @ 0x55d0] Invalid NAL unit size`, and `Conversion failed!` last.
     """
     lines = [_ADDRESS.sub("", line).strip() for line in said]
     return [line for line in lines if line and not _BOILERPLATE.match(line)]
@@ -96,6 +102,7 @@ def complaints(said: Iterable[str]) -> list[str]:
 def _start(args: Sequence[str], folder: Path | None) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
+            # Without `-nostdin` ffmpeg would take keys from the user's terminal as commands.
             [_program(), "-hide_banner", "-nostdin", "-y", *args],
             cwd=folder,
             stdin=subprocess.DEVNULL,
@@ -107,7 +114,7 @@ def _start(args: Sequence[str], folder: Path | None) -> subprocess.Popen[bytes]:
 
 
 def _program() -> str:
-    """The ffmpeg of imageio-ffmpeg, or the one that IMAGEIO_FFMPEG_EXE names."""
+    """Absolute path of imageio-ffmpeg's program, or of the one in IMAGEIO_FFMPEG_EXE."""
     import imageio_ffmpeg
 
     try:
@@ -128,6 +135,7 @@ def _listen(child: subprocess.Popen[bytes], said: deque[str]) -> None:
 
 def _failure(code: int, said: Iterable[str]) -> str:
     lines = complaints(said)
+    # A complaint of which a plain wording is known tells more than the last one.
     refusal = next((line for line in lines if in_plain_words(line) != line), None)
     if not lines:
         reason = f"signal {-code}" if code < 0 else f"exit code {code}"
@@ -137,11 +145,13 @@ def _failure(code: int, said: Iterable[str]) -> str:
 
 @contextmanager
 def private_folder(parent: Path, *, prefix: str) -> Iterator[Path]:
-    """A new folder in a folder, gone afterwards whatever happens.
+    """Make a temporary folder that is removed on leaving, whatever happens.
+
+    Folders of the same prefix that killed runs have left are removed as well.
 
     Args:
-        parent: where it is made.
-        prefix: what its name begins with, and those of the same kind that killed runs have left.
+        parent: folder in which it is made.
+        prefix: beginning of its name.
 
     Raises:
         OSError: if it cannot be made.
@@ -157,10 +167,12 @@ def private_folder(parent: Path, *, prefix: str) -> Iterator[Path]:
 
 
 def _new_locked(parent: Path, prefix: str) -> tuple[Path, int]:
-    """A folder and the descriptor that locks it."""
+    """Make a folder and lock it. Returns the folder and the descriptor that holds the lock."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         lock = os.open(folder, os.O_RDONLY)
+        # The system drops the lock with the process, so a folder without one was left by a killed
+        # run.
         fcntl.flock(lock, fcntl.LOCK_EX)
         if folder.exists():
             return folder, lock
@@ -168,7 +180,7 @@ def _new_locked(parent: Path, prefix: str) -> tuple[Path, int]:
 
 
 def _remove_if_left(folder: Path) -> None:
-    """One that is in use, or another person's, stays."""
+    """Remove a folder unless a running process, or another user, owns it."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:

@@ -1,4 +1,4 @@
-"""Text in pictures: any characters, in a given width."""
+"""Text drawn into images: any characters, fitted into a given width."""
 
 from __future__ import annotations
 
@@ -11,20 +11,24 @@ from matplotlib.ft2font import FT2Font
 from PIL import ImageFont
 
 _ELLIPSIS = "…"
+# A text is made smaller down to this fraction of its size and to this many pixels, then cut.
 _SMALLEST_SHARE, _SMALLEST_PIXELS = 0.7, 9
 _NO_LETTERS = "Last Resort"  # a font of boxes for all there is
 
 
 def fitted(text: str, size: int, width: float) -> tuple[str, Any]:
-    """A text in one line and the font to draw it with.
+    """Fit a text into one line of a given width, and choose the font to draw it with.
 
-    Where it has to be, the text is smaller than asked for, and then shortened. Characters that no
-    installed font has become their codes.
+    A text that is too wide is made smaller, and then shortened. Characters that no installed font
+    has are replaced by their codes.
 
     Args:
-        text: any.
-        size: of the letters, in pixels.
-        width: in pixels, that it has to fit in.
+        text: any text.
+        size: size of the letters, in pixels.
+        width: width that the text must fit into, in pixels.
+
+    Returns:
+        The text as it is to be drawn, and a Pillow font.
     """
     text = " ".join(text.split())
     file = _font_file("".join(sorted({letter for letter in text if not letter.isspace()})))
@@ -43,11 +47,12 @@ def fitted(text: str, size: int, width: float) -> tuple[str, Any]:
 
 @lru_cache(maxsize=256)
 def _font_file(letters: str) -> str:
-    """Matplotlib's own sans-serif; if it lacks a letter, an installed font that has all, if any."""
+    """Path of Matplotlib's own sans-serif, or of an installed font that has all letters."""
     usual = f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf"
     if _has_all(usual, letters):
         return usual
     installed = [font for font in fontManager.ttflist if not font.name.startswith(_NO_LETTERS)]
+    # Sorted, so that the same machine draws the same picture each time.
     others = sorted({font.fname for font in installed if font.style == "normal"})
     return next((file for file in others if _has_all(file, letters)), usual)
 
@@ -58,7 +63,7 @@ def _has_all(file: str, letters: str) -> bool:
 
 @lru_cache(maxsize=256)
 def _letters(file: str) -> frozenset[int]:
-    """Code points that a font has."""
+    """Code points for which a font has a glyph."""
     try:
         return frozenset(FT2Font(file).get_charmap())
     except (OSError, RuntimeError):  # no longer there, or none that can be read

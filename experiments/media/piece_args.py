@@ -1,7 +1,7 @@
-"""The arguments with which ffmpeg seeks to a piece of a reel and renders it.
+"""Arguments with which ffmpeg seeks to a piece of a reel and renders it.
 
-Sound stays PCM, of as many samples as the pictures last, so that it becomes AAC but once, in the
-whole reel: the padding of AAC at each join would push it behind the picture.
+Sound stays PCM, of exactly as many samples as the frames last, and becomes AAC only once, in the
+whole reel: the padding of AAC at each join would delay it against the frames.
 """
 
 from __future__ import annotations
@@ -22,24 +22,25 @@ from preprocess.errors import DecodeError
 from preprocess.video import ffmpeg
 from preprocess.video.video_file import find_video_stream, open_container
 
+# Images a second of the strip that shows the score, which changes slowly.
 STRIP_RATE = 5
 UPRIGHT_LEAD_SECONDS = 10
-"""What of a stretch's past is kept where it is made upright first; older pictures are not shown."""
+"""Seconds before a stretch that are kept where its frames are turned upright first."""
 _PICTURE = (
     *("-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-pix_fmt", "yuv420p"),
     *SAME_BYTES,
 )
 _SOUND = ("-c:a", "pcm_f32le")
-_PREROLL_SECONDS = (0.1, 10.0, 60.0)  # a decoder of sound needs a little of what is before
-
+# Tried in turn. Even the first is not 0, since a decoder of sound needs a little of what is before.
+_PREROLL_SECONDS = (0.1, 10.0, 60.0)
 _TURNING_CODECS = {"h264", "hevc"}  # with messages on how to turn a picture (SEI, type 47)
 
 
 def find_preroll(stretch: Stretch, rate: Fraction) -> int:
-    """Number of pictures before a stretch at which reading begins.
+    """Number of frames before a stretch at which reading must begin.
 
-    A file without an index, or a damaged one, may be read on behind the cut. So it is tried
-    where the first picture comes from; if nothing else helps, reading begins with the file.
+    In a file without an index, or a damaged one, a seek may land behind the cut. So each preroll
+    is tried out; if none lands before the cut, reading begins with the file.
     """
     most = math.ceil(stretch.seconds(0, rate) * rate)
     for seconds in _PREROLL_SECONDS:
@@ -52,10 +53,11 @@ def find_preroll(stretch: Stretch, rate: Fraction) -> int:
 def input_args(stretch: Stretch, preroll: int, rate: Fraction, *, turns: bool = False) -> list[str]:
     """Arguments with which ffmpeg opens a stretch's file at a preroll.
 
-    A seek goes to the keyframe before; that all pictures from there are kept lets one that
-    began before the cut, and lasts, be shown. Where the pictures' size changes on the way, ffmpeg
-    would start its filters anew, and with them all that they have counted; it must not. Only
-    so does it turn each picture as it says, which `turns` asks for; see `find_turning_preroll`.
+    A seek goes to the keyframe before. All frames from there are kept, so that one that began
+    before the cut and is still shown at the cut is there. Where the size of the frames changes on
+    the way, ffmpeg would restart its filters, which would then count from 0 again; that is turned
+    off. But only restarted filters turn each frame as it says, which `turns` asks for; see
+    `find_turning_preroll`.
     """
     start = stretch.seconds(0, rate) - float(preroll / rate)
     seek = ["-noaccurate_seek", "-ss", f"{start:.6f}"] if start > 0 else []
@@ -64,14 +66,16 @@ def input_args(stretch: Stretch, preroll: int, rate: Fraction, *, turns: bool = 
 
 
 def find_turning_preroll(stretch: Stretch, rate: Fraction) -> int | None:
-    """Preroll of a stretch whose pictures change their orientation on the way, else None.
+    """Preroll, in frames, of a stretch whose frames change their orientation on the way.
 
-    Streams of some codecs say with a picture how it and those after it are turned, until another
-    one says otherwise. Where one on the way may have said it, reading begins with the file. Only
-    keyframes are looked at, of the last seconds and the file's first, since all would take long.
+    In streams of some codecs a frame says how it and those after it are turned, until another
+    frame says otherwise. Where the orientation may have changed, reading begins with the file.
+    Only the keyframes of the last seconds and the file's first are read, since all would take
+    long.
 
     Returns:
-        None if all that is read is turned in one way, which each keyframe tells.
+        The number of frames from the file's beginning, or None if all keyframes that were read
+        are turned in the same way.
     """
     start = stretch.seconds(0, rate)
     stop = start + float(stretch.count / rate)
@@ -84,6 +88,7 @@ def find_turning_preroll(stretch: Stretch, rate: Fraction) -> int | None:
             codec = stream.codec_context
             if codec is None or codec.name not in _TURNING_CODECS:
                 return None
+            # Decoding keyframes alone is what makes this cheap.
             codec.skip_frame = "NONKEY"
             begin = (container.start_time or 0) / av.time_base
             if before:
@@ -95,18 +100,20 @@ def find_turning_preroll(stretch: Stretch, rate: Fraction) -> int | None:
                 seen.append(_matrix(frame))
     except (av.error.FFmpegError, DecodeError):  # damaged; rendering says how
         pass
+    # A keyframe without a message keeps the orientation that an earlier one has set, so it is
+    # uncertain where the file's first keyframe has a message.
     changes = len(set(seen)) > 1 or (first is not None and None in seen)
     return math.ceil(start * rate) if changes else None
 
 
 def _matrix(frame: VideoFrame) -> bytes | None:
-    """Display matrix of a picture, by which it asks to be turned; None if it has none."""
+    """Display matrix of a frame, by which it asks to be turned, or None."""
     matrix: Any = frame.side_data.get("DISPLAYMATRIX")
     return None if matrix is None else bytes(matrix)
 
 
 def shift(stretch: Stretch, preroll: int, rate: Fraction) -> int:
-    """Microseconds from ffmpeg's time 0 to the start of the stretch."""
+    """Microseconds from ffmpeg's time 0, which follows the seek, to the start of the stretch."""
     return round(min(stretch.seconds(0, rate), float(preroll / rate)) * 10**6)
 
 
@@ -122,6 +129,8 @@ def _lands_before(stretch: Stretch, preroll: int, rate: Fraction) -> bool:
     except RenderError:
         return False
     shown = (re.match(r"\[Parsed_showinfo_1 @ \w+\] n: *0 pts: *(-?\d+)", line) for line in lines)
+    # `showinfo` prints the time of the first frame after the seek, in microseconds (`AVTB`). Half a
+    # frame late is on the same place of the grid.
     first = next((int(found[1]) for found in shown if found), None)
     return first is not None and first <= shift(stretch, preroll, rate) + 10**6 / 2 / rate
 
@@ -129,14 +138,15 @@ def _lands_before(stretch: Stretch, preroll: int, rate: Fraction) -> bool:
 def piece_args(
     piece: Piece, form: Form, num_samples: int, name: str, strip: tuple[str, int, int] | None
 ) -> list[str]:
-    """Arguments of ffmpeg that render a piece.
+    """Arguments of ffmpeg that render one piece of a reel.
 
     Args:
-        piece: what it shows.
-        form: its form.
-        num_samples: how many samples of sound it has.
-        name: of the file, in the folder where ffmpeg runs.
-        strip: file of raw RGBA pictures to be laid over the lower left, width and height.
+        piece: which frames are shown.
+        form: rate, size and sound format of the reel.
+        num_samples: number of samples of its sound.
+        name: name of the output, in the folder where ffmpeg runs.
+        strip: file of raw RGBA images to be laid over the lower left, their width and height in
+            pixels; or None.
     """
     stretches = [stretch for side in piece.sides for stretch in side]
     prerolls = [find_preroll(stretch, form.rate) for stretch in stretches]
@@ -154,7 +164,7 @@ def piece_args(
         outputs += ["-map", "[sound]", *_SOUND]
     return [
         *("-loglevel", "error", "-nostats", "-progress", "pipe:1"),
-        *("-max_error_rate", "1", *inputs),  # damage is told of, but stops nothing
+        *("-max_error_rate", "1", *inputs),  # damage is reported, but stops nothing
         *("-filter_complex", ";".join(graph), *outputs, "-fps_mode", "passthrough"),
         *("-map_metadata", "-1", "-map_chapters", "-1", "-f", "mov", name),
     ]
@@ -168,6 +178,7 @@ def _picture_graph(piece: Piece, form: Form, prerolls: Sequence[int], has_strip:
             graph.append(f"{_picture_chain(stretch, number, prerolls[number], form)}[v{number}]")
             labels += f"[v{number}]"
             number += 1
+        # `concat` computes times of its own; `fps` puts them back on the grid of the reel.
         graph.append(f"{labels}concat=n={len(side)}:v=1:a=0,fps={form.rate}[side{place}]")
         ends.append(f"[side{place}]")
     last = ends[0]
@@ -176,6 +187,8 @@ def _picture_graph(piece: Piece, form: Form, prerolls: Sequence[int], has_strip:
         graph.append(f"[side0][side1]xfade=transition=fade:duration={seconds:.6f}:offset=0[faded]")
         last = "[faded]"
     if has_strip:
+        # The strip is one image every 1 / STRIP_RATE s and may end before the frames; its last
+        # image stays.
         graph.append(f"{last}[{number}:v]overlay=x=0:y=H-h:eof_action=repeat[drawn]")
         last = "[drawn]"
     graph.append(f"{last}fps={form.rate},trim=end_frame={piece.num_frames}[picture]")
@@ -183,10 +196,12 @@ def _picture_graph(piece: Piece, form: Form, prerolls: Sequence[int], has_strip:
 
 
 def _picture_chain(stretch: Stretch, number: int, preroll: int, form: Form) -> str:
-    """Filters that give pictures from the cut on, at the reel's rate and size."""
+    """Filters that give the frames of a stretch at the reel's rate and size."""
     chunk, before = stretch.chunk, shift(stretch, preroll, form.rate)
     filters = [
+        # Time 0 becomes the cut; `fps` drops what is before and repeats frames of a slower rate.
         *("settb=AVTB", f"setpts=PTS-{before}", f"fps={form.rate}:start_time=0"),
+        # A file may end before its last frame of the grid: that frame is repeated, then cut.
         *("tpad=stop=-1:stop_mode=clone", f"trim=end_frame={stretch.count}"),
         *_fitted(chunk, form),
         f"setsar={form.aspect.numerator}/{form.aspect.denominator}",
@@ -195,9 +210,9 @@ def _picture_chain(stretch: Stretch, number: int, preroll: int, form: Form) -> s
 
 
 def _fitted(chunk: Chunk, form: Form) -> list[str]:
-    """Fit each picture into the reel's size, between bars where its shape differs.
+    """Filters that fit each frame into the reel's size, between bars where its shape differs.
 
-    Pictures of the chunk's first size keep their pixels if the reel has that size: of an odd one,
+    Frames of the chunk's first size keep their pixels if the reel has that size. Of an odd size
     the last line is left out.
     """
     even = chunk.width // 2 * 2, chunk.height // 2 * 2
@@ -208,22 +223,23 @@ def _fitted(chunk: Chunk, form: Form) -> list[str]:
 
 
 def upright_args(stretch: Stretch, preroll: int, form: Form, name: str) -> list[str]:
-    """The arguments of ffmpeg that write a stretch, and what is before it, fitted and upright.
+    """Arguments of ffmpeg that write a stretch and what is before it, fitted and upright.
 
-    Where the turn of the pictures changes on the way, ffmpeg must start its filters anew, and so
-    they may keep nothing from one picture to the next; see `input_args`.
+    Where the orientation changes on the way, ffmpeg must restart its filters, so none of them may
+    keep anything from one frame to the next; see `input_args`.
 
     Args:
-        stretch: which pictures.
-        preroll: how many pictures before them reading begins.
-        form: that of the reel.
-        name: of the file, in the folder where ffmpeg runs. Its time 0 lies `UPRIGHT_LEAD_SECONDS`
-            before the stretch's first picture.
+        stretch: which frames.
+        preroll: number of frames before them at which reading begins.
+        form: rate, size and sound format of the reel.
+        name: name of the output, in the folder where ffmpeg runs. Its time 0 lies
+            `UPRIGHT_LEAD_SECONDS` before the stretch's first frame.
     """
     lead = UPRIGHT_LEAD_SECONDS
     moved = f"PTS+{lead}/TB-{shift(stretch, preroll, form.rate) / 10**6:.6f}/TB"
     aspect = f"setsar={form.aspect.numerator}/{form.aspect.denominator}"
     fitted = [*_fitted(stretch.chunk, form), aspect, "settb=AVTB", f"setpts={moved}"]
+    # FFV1 is lossless: these frames are encoded once more for the reel.
     outputs = ["-map", f"0:{stretch.chunk.picture}", "-c:v", "ffv1", "-fps_mode", "passthrough"]
     outputs += ["-vf", ",".join([*fitted, "select=gte(t\\,0)"])]
     if stretch.chunk.sound is not None:
@@ -240,19 +256,20 @@ def upright_args(stretch: Stretch, preroll: int, form: Form, name: str) -> list[
 def fit_filters(
     size: tuple[int, int], aspect: Fraction, *, kept_size: tuple[int, int]
 ) -> list[str]:
-    """Filters that fit each picture into one size, between bars where its shape differs.
+    """Filters that fit each frame into one size, between bars where its shape differs.
 
     A file may change its size, its pixels' shape and its format on the way, so the sizes are
-    expressions that ffmpeg evaluates anew for each picture.
+    expressions that ffmpeg evaluates for each frame.
 
     Args:
-        size: width and height to fit into.
-        aspect: width of a pixel by its height.
-        kept_size: pictures of this size keep their pixels. What comes out has this size, of which
-            an odd side is one longer.
+        size: width and height to fit into, in pixels.
+        aspect: width of a pixel divided by its height.
+        kept_size: frames of this size keep their pixels. The output has this size, an odd side
+            made one pixel longer.
     """
     canvas = [side + side % 2 for side in kept_size]  # pad knows even sizes only
     shape = f"iw*sar/ih/{float(aspect):.9g}"  # width by height, in pixels of that aspect
+    # Both sides are rounded to even numbers, since `yuv420p` has one colour sample for 2x2 pixels.
     width = f"2*max(1,round(min({size[0]},{size[1]}*{shape})/2))"
     height = f"2*max(1,round(min({size[1]},{size[0]}/({shape}))/2))"
     same_shape = f"lt(abs(sar-{float(aspect):.9g}),0.000001)"
@@ -265,7 +282,10 @@ def fit_filters(
 
 
 def _sound_graph(piece: Piece, form: Form, prerolls: Sequence[int], num_samples: int) -> list[str]:
-    """Filters of the sound: each stretch as long as its pictures, roundings mended at the end."""
+    """Filters of a piece's sound, exactly `num_samples` long.
+
+    Each stretch is as long as its frames. Their rounding errors are corrected at the end.
+    """
     graph, number, ends = [], 0, []
     for place, side in enumerate(piece.sides):
         labels = ""
@@ -276,13 +296,14 @@ def _sound_graph(piece: Piece, form: Form, prerolls: Sequence[int], num_samples:
         fade = _sound_fade(place, num_samples) if len(piece.sides) == 2 else ""
         graph.append(f"{labels}concat=n={len(side)}:v=0:a=1{fade}[sound{place}]")
         ends.append(f"[sound{place}]")
+    # `normalize` would halve both sides, which the fades have weighted already.
     mix = f"amix=inputs={len(ends)}:normalize=0," if len(ends) == 2 else ""
     graph.append(f"{''.join(ends)}{mix}apad,atrim=end_sample={num_samples}[sound]")
     return graph
 
 
 def _sound_fade(place: int, num_samples: int) -> str:
-    """Cross-fade filter of equal power, so that the sum is as loud as either side."""
+    """Fade of equal power (a quarter sine), so that the sum is as loud as either side."""
     return f",afade=t={'in' if place else 'out'}:ss=0:ns={num_samples}:curve=qsin"
 
 
@@ -294,6 +315,8 @@ def _sound_chain(stretch: Stretch, number: int, preroll: int, form: Form) -> str
     before = shift(stretch, preroll, form.rate)
     filters = [
         *("asettb=AVTB", f"asetpts=PTS-{before}", "atrim=start=0"),
+        # `async` fills gaps in the timestamps with silence and trims overlaps, so that the sound
+        # keeps its time.
         f"aresample={form.sample_rate}:async=1:first_pts=0",
         *(f"aformat=sample_fmts=fltp:{layout}", "apad", f"atrim=end_sample={num_samples}"),
         f"asetpts=N/{form.sample_rate}/TB",

@@ -1,8 +1,8 @@
-"""The pieces that a reel is joined of, counted in pictures.
+"""Pieces from which a reel is joined, counted in frames.
 
-A cut is moved to the nearest picture, so pictures and sound keep their distance. Pieces have a
-constant rate: players and editors agree on it, a cross-fade needs it, and no error of time can
-add up. A picture of a variable-rate source is shown again until the next.
+A cut is moved to the nearest frame, so frames and sound stay in step. Pieces have a constant
+rate: players and editors agree on it, a cross-fade needs it, and no error of time can add up. A
+frame of a variable-rate source is repeated until the next.
 """
 
 from __future__ import annotations
@@ -15,21 +15,23 @@ from fractions import Fraction
 from common.errors import InputError
 from experiments.media.recording import Chunk
 
+# Sample rates that AAC can have (ISO/IEC 14496-3); sound of any other rate is resampled.
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
+# Channel layouts that are kept; all others become stereo.
 _LAYOUTS = {"mono": "mono", "5.1": "5.1", "5.1(side)": "5.1", "7.1": "7.1"}
 
 
 @dataclass(frozen=True)
 class Form:
-    """What all pieces of a reel have in common.
+    """Rate, size and sound format that all pieces of a reel share.
 
     Args:
-        rate: pictures a second.
-        width: in pixels, even, as H.264 needs.
-        height: likewise.
-        aspect: width of a pixel by its height.
-        sample_rate: of the sound; 0 for a reel without.
-        layout: of the sound's channels.
+        rate: frames per second.
+        width: width in pixels; even, as H.264 needs.
+        height: height in pixels; even.
+        aspect: width of a pixel divided by its height.
+        sample_rate: samples of sound per second; 0 for a reel without sound.
+        layout: layout of the sound's channels, in ffmpeg's words.
     """
 
     rate: Fraction
@@ -40,12 +42,12 @@ class Form:
     layout: str
 
     def samples(self, num_frames: int) -> int:
-        """Number of samples, rounded, that last as long as `num_frames` pictures."""
+        """Number of samples of sound, rounded, that last as long as `num_frames` frames."""
         return round(num_frames * self.sample_rate / self.rate)
 
 
 def reel_form(chunks: Sequence[Chunk]) -> Form:
-    """The picture of the first chunk and the sound of the first that has any."""
+    """Form of a reel: size and rate of the first chunk, sound of the first that has any."""
     first = chunks[0]
     sounding = next((one for one in chunks if one.sound is not None), None)
     sample_rate, layout = 0, ""
@@ -58,14 +60,14 @@ def reel_form(chunks: Sequence[Chunk]) -> Form:
 
 @dataclass(frozen=True)
 class Stretch:
-    """Pictures of one chunk, [first, first + count), on a grid that holds its first picture."""
+    """Frames [first, first + count) of one chunk, on a grid that begins at its first frame."""
 
     chunk: Chunk
     first: int
     count: int
 
     def seconds(self, picture: int, rate: Fraction) -> float:
-        """Time at which one of the pictures is shown, in seconds of the chunk."""
+        """Time at which a frame of the stretch is shown, in seconds of the chunk."""
         return max(0.0, self.chunk.first_picture + float((self.first + picture) / rate))
 
 
@@ -74,17 +76,18 @@ Side = tuple[Stretch, ...]
 
 @dataclass(frozen=True)
 class Piece:
-    """One side; or two of the same length, of which the first fades into the second."""
+    """A piece of a reel: one side, or two of equal length that fade into each other."""
 
     sides: tuple[Side, ...]
 
     @property
     def num_frames(self) -> int:
-        """Number of pictures."""
+        """Number of frames of the piece."""
         return num_frames(self.sides[0])
 
     def time(self, picture: int, rate: Fraction) -> float:
-        """Time of the recording, in seconds, that a picture mainly shows."""
+        """Time of the recording, in seconds, that a frame of the piece mainly shows."""
+        # In a cross-fade the second side is the stronger one from the middle on.
         late = 2 * picture >= self.num_frames
         for stretch in self.sides[-1 if late else 0]:
             if picture < stretch.count:
@@ -94,7 +97,7 @@ class Piece:
 
 
 def num_frames(side: Side) -> int:
-    """Number of pictures in some stretches."""
+    """Number of frames of a side."""
     return sum(stretch.count for stretch in side)
 
 
@@ -104,7 +107,13 @@ def plan(
     crossfade: float,
     rate: Fraction,
 ) -> list[Piece]:
-    """Pieces of some segments: what is shown alone, and what fades between two of them.
+    """Divide segments into pieces: those shown alone, and the cross-fades between them.
+
+    Args:
+        chunks: the recording.
+        segments: start and end of each, in seconds of the recording, in order.
+        crossfade: length of a cross-fade, in seconds; 0 for hard cuts.
+        rate: frames per second of the reel.
 
     Raises:
         InputError: if a segment is shorter than a picture or than its cross-fades.
@@ -126,10 +135,10 @@ def plan(
 def _fades(
     sides: Sequence[Side], segments: Sequence[tuple[float, float]], fade: int, rate: Fraction
 ) -> list[int]:
-    """Frames that fade before each side, and after the last: 0 at both ends of the reel.
+    """Number of frames that fade before each side and after the last; 0 at the reel's ends.
 
-    Each cut is moved to a picture, so a segment of just the length that is needed may be a
-    picture short; the fade is then a picture shorter.
+    Each cut is moved to a frame, so a segment of just the length that is needed may be a frame
+    short; the fade is then a frame shorter.
 
     Raises:
         InputError: if a segment is shorter than a picture or than its cross-fades.
@@ -144,6 +153,7 @@ def _fades(
                 "leave it out, or make it longer."
             )
         lacking = fades[number] + fades[number + 1] - length
+        # Rounding can take one frame of each stretch of a side, and no more.
         if lacking > len(side):
             least = float((fades[number] + fades[number + 1]) / rate)
             raise InputError(
@@ -167,12 +177,17 @@ def _side(chunks: Sequence[Chunk], start: float, end: float, rate: Fraction) -> 
 
 
 def _nearest(seconds: float, rate: Fraction) -> int:
-    """The picture that begins nearest to a time; between two the later, so lengths are kept."""
+    """Number of the frame that begins nearest to a time.
+
+    Midway between two it is the later one at the start and at the end of a segment alike, so that
+    lengths are kept.
+    """
+    # A time midway may come out a little smaller in binary; the small term makes up for that.
     return math.floor(seconds * rate + 0.5 + 1e-6)
 
 
 def _part(side: Side, start: int, stop: int) -> Side:
-    """Pictures [start, stop) of a side."""
+    """Frames [start, stop) of a side."""
     kept, before = [], 0
     for one in side:
         low, high = max(start - before, 0), min(stop - before, one.count)

@@ -1,7 +1,7 @@
-"""A recording: one file or several chunks in order, on one timeline, and what each is made of.
+"""A recording: one file or several chunks in order, on one timeline, with their properties.
 
-A chunk's time 0 is the start of its file, as players count; it lasts until its last picture
-ends. That is read from the packets at the file's end, because headers guess or lie.
+A chunk's time 0 is the start of its file, as players count; it lasts until its last frame ends.
+That is read from the packets at the file's end, because headers guess or lie.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ from preprocess.errors import DecodeError
 from preprocess.video.ffmpeg import input_words
 from preprocess.video.video_file import AudioTrack, audio_tracks, find_video_stream, open_container
 
+# A rate above the fastest is the clock of a file of variable rate, and counts as the usual one.
 _USUAL_RATE = Fraction(30)
 _FASTEST_RATE = 120
+# How much of a file's end is read for its last frame.
 _TAIL_SECONDS = 10
+# Any file may say that it lasts as long; more must be plausible for its size.
 _ALWAYS_POSSIBLE_SECONDS = 3600.0
 
 
@@ -31,23 +34,24 @@ class Chunk:
 
     Args:
         path: the file.
-        offset: when it begins, in seconds of the recording.
-        duration: in seconds.
-        first_picture: when its first picture is shown, in seconds of the chunk.
-        rate: pictures a second; of a variable rate, the one whose grid its times lie on.
-        width: of the picture after rotation, in pixels.
-        height: likewise.
-        aspect: width of a pixel by its height.
-        picture: number of the video stream.
-        sound: number of the audio stream, or None.
-        sample_rate: of the sound; 0 without.
-        layout: of the sound's channels, such as "stereo"; empty without.
-        timecode: that its first picture has by what is embedded in the file, such as
-            "10:00:00:00"; empty without.
-        timecode_base: how many numbers a second the timecode has; None for one a picture.
-        timecode_lead: how many pictures before its first one the timecode is of.
-        track: which of the file's audio streams is taken, from 0.
-        copy: a copy of the file to be read in its place, because the file's own timestamps begin
+        offset: time at which it begins, in seconds of the recording.
+        duration: length in seconds.
+        first_picture: time at which its first frame is shown, in seconds of the chunk.
+        rate: frames per second; of a variable rate, the one on whose grid its times lie.
+        width: width of a frame after rotation, in pixels.
+        height: height of a frame after rotation, in pixels.
+        aspect: width of a pixel divided by its height.
+        picture: number of the video stream in the file.
+        sound: number of the audio stream in the file, or None.
+        sample_rate: samples of sound per second; 0 without sound.
+        layout: layout of the sound's channels, such as "stereo"; empty without sound.
+        timecode: timecode of the first frame that is embedded in the file, such as
+            "10:00:00:00"; empty without one.
+        timecode_base: numbers per second that the timecode counts; None for one per frame.
+        timecode_lead: number of frames between the one that the timecode belongs to and the
+            first one that can be decoded.
+        track: number of the audio stream among the file's audio streams, from 0.
+        copy: copy of the file to be read in its place, because the file's own timestamps begin
             again on the way; None for the file itself.
     """
 
@@ -71,16 +75,16 @@ class Chunk:
 
     @property
     def file(self) -> Path:
-        """What is read for its pictures and its sound."""
+        """File from which frames and sound are read: the copy if there is one."""
         return self.copy or self.path
 
 
 def read_recording(paths: Sequence[Path], *, sound_track: int = 0) -> tuple[Chunk, ...]:
-    """What a recording is made of; cheap, however long it is.
+    """Read the properties of a recording's files; cheap, however long they are.
 
     Args:
         paths: its files, in order.
-        sound_track: which audio stream is taken of those that have sound, from 0.
+        sound_track: number of the audio stream to take, from 0. Files without sound are allowed.
 
     Raises:
         RenderError: if a file cannot be read, or has sound but no such track.
@@ -90,10 +94,10 @@ def read_recording(paths: Sequence[Path], *, sound_track: int = 0) -> tuple[Chun
 
 
 def in_order(files: Iterable[Chunk]) -> tuple[Chunk, ...]:
-    """Files one after the other: each begins where the one before ends.
+    """Put files one after the other: each begins where the one before ends.
 
     Raises:
-        InputError: if there is none.
+        InputError: if there is no file.
     """
     chunks: list[Chunk] = []
     for file in files:
@@ -105,14 +109,14 @@ def in_order(files: Iterable[Chunk]) -> tuple[Chunk, ...]:
 
 
 def recording_duration(chunks: Sequence[Chunk]) -> float:
-    """Of the whole recording, in seconds."""
+    """Length of a whole recording, in seconds."""
     return chunks[-1].offset + chunks[-1].duration
 
 
 def read_chunk(path: Path, *, sound_track: int = 0) -> Chunk:
-    """A file as a recording of its own.
+    """Read the properties of one file, as a recording of its own.
 
-    One picture is decoded; its size, aspect and time are those after ffmpeg turned it upright.
+    One frame is decoded. Size, aspect and time are those after ffmpeg turned it upright.
 
     Raises:
         RenderError: if it cannot be read, or has sound but no such track.
@@ -122,6 +126,9 @@ def read_chunk(path: Path, *, sound_track: int = 0) -> Chunk:
     check_track(path, sound_track)
     header: list[str] = []
     words = [
+        # ffmpeg decodes one frame and no sound, and tells the rest: streams and rate on its
+        # standard error, `showinfo`'s time of the frame, and the headers of `framecrc` on standard
+        # output. `V` is a video stream that is no cover picture.
         *("-loglevel", "info", "-copyts", *input_words(path)),
         *("-map", "0:V:0", "-map", f"0:a:{sound_track}?", "-vf", "showinfo"),
         *("-frames:v", "1", "-c:a", "copy", "-frames:a", "0"),
@@ -141,12 +148,12 @@ def read_chunk(path: Path, *, sound_track: int = 0) -> Chunk:
 
 
 def check_track(path: Path, sound_track: int) -> None:
-    """Whether a file has a sound track, or no sound at all; the first one, all that have sound do.
+    """Check that a file has a given sound track, or no sound at all.
 
     Raises:
-        RenderError: if not.
+        RenderError: if it has sound but no such track.
     """
-    if not sound_track:
+    if not sound_track:  # every file with sound has the first track
         return
     try:
         tracks = audio_tracks(path)
@@ -160,13 +167,13 @@ def check_track(path: Path, sound_track: int) -> None:
 
 
 def tracks_told(tracks: Sequence[AudioTrack]) -> str:
-    """`2 sound tracks (0: aac, stereo, 48000 Hz; 1: aac, mono, 48000 Hz, 'Mic')`."""
+    """Describe tracks, as `2 sound tracks (0: aac, stereo, 48000 Hz; 1: aac, mono, 48000 Hz)`."""
     number = f"{len(tracks)} sound track{'s' * (len(tracks) != 1)}"
     return f"{number} ({'; '.join(map(str, tracks))})"
 
 
 def _why_no_video(path: Path) -> str:
-    """What a file holds in place of a video; empty if that is not known."""
+    """Sentence about what a file holds instead of a video; empty if that is not known."""
     try:
         with open_container(path) as container:
             try:
@@ -179,8 +186,9 @@ def _why_no_video(path: Path) -> str:
 
 
 def _parse_chunk(path: Path, said: str, header: str) -> Chunk:
-    """From `#dimensions 0: 160x120` and the like, and from ffmpeg's own words."""
+    """Parse `#dimensions 0: 160x120` and the like, and ffmpeg's own description of the file."""
     start = re.search(r"^  Duration: [^,]*, start: (-?[\d.]+)", said, re.MULTILINE)
+    # The file's clock may begin anywhere; all times of a chunk count from its start.
     begin = float(start[1]) if start else 0.0
     streams = re.findall(r"^  Stream #0:(\d+) -> #0:(\d+)", said, re.MULTILINE)
     sources = {int(output): int(source) for source, output in streams}
@@ -212,9 +220,9 @@ def _parse_chunk(path: Path, said: str, header: str) -> Chunk:
 
 
 def _timecode(path: Path, said: str, stream: int) -> tuple[str, int | None, int]:
-    """A file's start timecode, its numbers a second if known, and how much earlier its picture is.
+    """Find a file's start timecode, its numbers per second if known, and its lead in frames.
 
-    The container's counts, and only without one that of the pictures themselves.
+    The container's timecode has precedence over that of the video stream itself.
     """
     found = re.search(r"^ +timecode +: (\S+)$", said, re.MULTILINE | re.IGNORECASE)
     line = re.search(rf"^ +Stream #0:{stream}(?:\[0x([0-9a-f]+)\])?.*: Video: (\S+)", said, re.M)
@@ -228,10 +236,12 @@ def _timecode(path: Path, said: str, stream: int) -> tuple[str, int | None, int]
 
 
 def _check_duration(path: Path, seconds: float) -> None:
-    """Damaged headers have said -4e17 and 7e8 seconds; even a still picture takes a byte a second.
+    """Check that a file may last as long as its header says.
+
+    Damaged headers have said -4e17 and 7e8 seconds. Even a still picture takes a byte a second.
 
     Raises:
-        RenderError: for what cannot be.
+        RenderError: if it cannot.
     """
     if not 0 < seconds <= max(path.stat().st_size, _ALWAYS_POSSIBLE_SECONDS):
         raise RenderError(
@@ -259,22 +269,27 @@ def _header(
 
 
 def _rate(words: tuple[str, ...]) -> Fraction:
-    """A variable rate may come as a clock of 1000 or 90000 ticks a second."""
+    """Frames per second from ffmpeg's numerator and denominator.
+
+    A variable rate may come as a clock of 1,000 or 90,000 ticks a second.
+    """
     numerator, denominator = map(int, words)
     rate = Fraction(numerator, denominator) if denominator else Fraction(0)
     return rate if 0 < rate <= _FASTEST_RATE else _USUAL_RATE
 
 
 def _end_seconds(path: Path, stream: int, rate: Fraction) -> float:
-    """When the last picture ends, by the file's clock.
+    """Time at which the last frame ends, in seconds of the file's clock.
 
-    The last seconds are read, without decoding. Where nothing can be found there, as in a file
-    that was cut off, all of it is read.
+    The last seconds are read, without decoding. Where nothing is found there, as in a file that
+    was cut off, all of it is read.
     """
     for seek in (["-sseof", f"-{_TAIL_SECONDS}"], []):
         tail = _Tail(rate)
         words = [
             *("-loglevel", "error", "-copyts", *seek, *input_words(path)),
+            # Without `-copyinkf` ffmpeg would drop all packets before the first keyframe, and the
+            # tail may have none.
             *("-map", f"0:{stream}", "-c", "copy", "-copyinkf"),
             *("-f", "framecrc", "-"),
         ]
@@ -289,7 +304,10 @@ def _end_seconds(path: Path, stream: int, rate: Fraction) -> float:
 
 
 class _Tail:
-    """Takes lines as `0, dts, pts, duration, size, checksum`, in ticks of `#tb 0: 1/12800`."""
+    """Latest end of the packets that ffmpeg's `framecrc` lists.
+
+    A line is `0, dts, pts, duration, size, checksum`, in ticks of `#tb 0: 1/12800`.
+    """
 
     def __init__(self, rate: Fraction) -> None:
         self.end: Fraction | None = None
@@ -302,8 +320,10 @@ class _Tail:
         fields = line.split(",")
         if line.startswith("#") or len(fields) < 5:
             return
+        # Either time may be missing (`NOPTS`); then the other counts.
         times = [int(text) for text in fields[1:3] if re.fullmatch(r"\s*-?\d+", text)]
         if times:
             length = int(fields[3]) * self._tick or 1 / self._rate
             end = times[-1] * self._tick + length
+            # Packets come in order of decoding, so the last one need not be shown last.
             self.end = end if self.end is None else max(self.end, end)

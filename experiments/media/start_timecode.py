@@ -1,8 +1,8 @@
-"""How a file counts its start timecode, where FFmpeg does not say: MOV, MP4, MXF and MPEG video.
+"""Start timecodes that FFmpeg does not tell in full: those of MOV, MP4, MXF and MPEG video.
 
-FFmpeg writes a timecode as text, such as "10:00:00:12", and keeps to itself how many numbers a
-second it has: of pictures at 50 or 60 a second, many cameras number every second one. The timecode
-that MPEG video has in the headers of its groups of pictures it does not write at all.
+FFmpeg writes a timecode as text, such as "10:00:00:12", but not how many numbers a second it has:
+of frames at 50 or 60 a second, many cameras number every second one. The timecode that MPEG video
+has in the headers of its groups of pictures it does not write at all.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from preprocess.errors import DecodeError
 from preprocess.video.video_file import find_video_stream, open_container
 
 _NO_TIMECODE = "00:00:00:00"  # what encoders of MPEG video write that know of none
+# Start codes of a group of pictures and of a picture in MPEG-1 and MPEG-2 video.
 _GROUP, _PICTURE = b"\x00\x00\x01\xb8", b"\x00\x00\x01\x00"
 _MAX_PACKETS = 1000  # of pictures before the first that can be decoded; a group has 12 to 300
+# SMPTE's keys: what those of all partitions begin with, and that of a Timecode Component.
 _MXF_PARTITION = bytes.fromhex("060e2b34020501010d010201")
 _MXF_TIMECODE = bytes.fromhex("060e2b34025301010d01010101011400")
 _MXF_HEADER_BYTES = 2**20  # there, and after a run-in of 64 KiB at most, is the header
@@ -29,12 +31,12 @@ _TRACK_IDS = {0: 12, 1: 20}  # where the number is in a tkhd box, by the box's v
 
 
 def numbers_a_second(path: Path, track_id: int, timecode: str) -> int | None:
-    """How many numbers a second a file's timecode track counts; None where that is not known.
+    """Numbers per second that a file's timecode counts, or None where that is not known.
 
     Args:
         path: the file.
-        track_id: of the video, by which a MOV or MP4 refers to its timecode.
-        timecode: of the file, by which one of several timecodes in an MXF is found.
+        track_id: number of the video track, by which a MOV or MP4 refers to its timecode.
+        timecode: the file's timecode, by which one of several in an MXF is found.
     """
     with path.open("rb") as file:
         head = file.read(_MXF_HEADER_BYTES)
@@ -49,9 +51,9 @@ def group_timecode(path: Path) -> tuple[str, int]:
     """Timecode in the header of the first group of pictures, ISO/IEC 13818-2, 6.2.2.6 and 6.3.8.
 
     Returns:
-        The timecode of the group's first picture, and how many pictures later the first one is
-        that can be decoded: those that build on the group before are missing in a file that was
-        cut out of a longer one. ("", 0) for a file without such a timecode.
+        The timecode of the group's first frame, and by how many frames the first one that can be
+        decoded comes later: frames that refer to the group before cannot be decoded in a file
+        that was cut out of a longer one. ("", 0) for a file without such a timecode.
     """
     try:
         with open_container(path) as container:
@@ -69,6 +71,8 @@ def _read_group(data: bytes) -> tuple[str, int]:
     if not 0 <= place < picture or len(data) < picture + 6:
         return "", 0
     bits = int.from_bytes(data[place + 4 : place + 8], "big")
+    # From the top: drop flag, hours (5 bits), minutes (6), a marker, seconds (6), pictures (6),
+    # closed GOP.
     hours, minutes, seconds, number = (
         bits >> 26 & 31,
         bits >> 20 & 63,
@@ -79,13 +83,14 @@ def _read_group(data: bytes) -> tuple[str, int]:
     timecode = f"{hours:02d}:{minutes:02d}:{seconds:02d}{mark}{number:02d}"
     if timecode == _NO_TIMECODE:
         return "", 0
+    # A closed group refers to no frame before it, so its first frame can be decoded.
     is_closed = bits >> 6 & 1
     temporal_reference = int.from_bytes(data[picture + 4 : picture + 6], "big") >> 6
     return timecode, 0 if is_closed else temporal_reference
 
 
 def _mov_numbers(file: IO[bytes], track_id: int) -> int | None:
-    """The number of frames in the sample description of a timecode track.
+    """Number of frames per second in the sample description of a timecode track, or None.
 
     See "Timecode sample description" in Apple's QuickTime File Format. The track is the one that
     the video refers to, or the first.
@@ -113,7 +118,7 @@ def _mov_numbers(file: IO[bytes], track_id: int) -> int | None:
 def _find(
     file: IO[bytes], start: int, stop: int | None, names: list[str]
 ) -> Iterator[tuple[int, int]]:
-    """Where the contents of boxes begin and end, by their names from the outermost inwards."""
+    """Yield where the contents of boxes begin and end, given their names from the outermost."""
     if stop is None:
         stop = file.seek(0, 2)
     while start + 8 <= stop:
@@ -121,7 +126,7 @@ def _find(
         name = file.read(4)
         if length == 1:  # the true length follows, in 64 bits
             length, head = int.from_bytes(file.read(8), "big"), 16
-        end = stop if length == 0 else start + length
+        end = stop if length == 0 else start + length  # 0: up to the end of what holds it
         if end < start + head or end > stop:  # damaged, or cut off
             return
         if name == names[0].encode():
@@ -138,11 +143,15 @@ def _read(file: IO[bytes], place: int, num_bytes: int) -> int:
 
 
 def _mxf_numbers(head: bytes, timecode: str) -> int | None:
-    """Rounded Timecode Base of the timecode that begins as the file does (SMPTE ST 377-1, B.17)."""
+    """Rounded Timecode Base of the component that begins with the file's timecode, or None.
+
+    See SMPTE ST 377-1, B.17.
+    """
     fields = [int(field) for field in re.findall(r"\d+", timecode)]
     place = head.find(_MXF_TIMECODE)
     while place >= 0 and len(fields) == 4:
         tags = _mxf_tags(head, place + len(_MXF_TIMECODE))
+        # Local tags of a Timecode Component: rounded base, start in frames, drop flag.
         base, start = tags.get(0x1502, 0), tags.get(0x1501)
         if base and start == _number(fields, base, is_drop=bool(tags.get(0x1503))):
             return base
@@ -151,7 +160,10 @@ def _mxf_numbers(head: bytes, timecode: str) -> int | None:
 
 
 def _mxf_tags(head: bytes, place: int) -> dict[int, int]:
-    """Numbers of a local set, by their tags; its length comes first, as BER writes lengths."""
+    """Read a local set as a dictionary of numbers by tags.
+
+    Its length comes first, in BER: one byte, or the number of bytes that hold it.
+    """
     size = head[place] if place < len(head) else 0
     place += 1
     if size & 128:
@@ -171,4 +183,5 @@ def _number(fields: list[int], base: int, *, is_drop: bool) -> int:
     hours, minutes, seconds, rest = fields
     minutes += 60 * hours
     number = (60 * minutes + seconds) * base + rest
+    # Drop-frame skips 2 numbers (of 30 a second; 4 of 60) each minute but every tenth.
     return number - (base // 15) * (minutes - minutes // 10) if is_drop else number

@@ -1,4 +1,4 @@
-"""Which videos are meant by some paths, and what their results are called."""
+"""Find the videos that paths, folders and patterns name, and name their results."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from preprocess.sources.clips import FolderListing, is_video_name, list_videos
 
 ANNOTATED = ".annotated.mp4"
 TABLES = ("predictions", "failures", "all_videos")
-"""Names, without suffix, that no video's results have."""
+"""Names without suffix that a command's tables have, so no video's results get them."""
 _RESULT_SUFFIXES = (".csv", ".json", ".png", ".part", ANNOTATED)
 
 
 @dataclass(frozen=True)
 class Video:
-    """One video to look at.
+    """One video of a job.
 
     Args:
         path: the file, or a folder of its frames.
-        source: the last parts of its path, with forward slashes, which name it.
-        results: path of its results without a suffix, below the folder of results.
+        source: last parts of its path, with forward slashes, which identify it.
+        results: path of its results without a suffix, relative to the folder of results.
     """
 
     path: Path
@@ -38,11 +38,11 @@ class Video:
 
 @dataclass(frozen=True)
 class FoundVideos:
-    """The videos that some paths name.
+    """Result of `find_videos`.
 
     Args:
-        videos: each once, those of a folder sorted by name.
-        notices: what was left out of each folder and why, for a person.
+        videos: each video once, those of a folder sorted by name.
+        notices: sentences for the user about what was left out of each folder and why.
     """
 
     videos: list[Video]
@@ -52,21 +52,21 @@ class FoundVideos:
 def find_videos(
     paths: Iterable[str | os.PathLike[str]], out: Path, *, recursive: bool = True
 ) -> FoundVideos:
-    """The videos that some paths name.
+    """Find the videos that some paths name.
 
     A file is taken whatever its name. A folder stands for all videos in it and in the folders
-    below, folders of frame000001.jpg and on among them. A path that is not there may be a pattern,
-    such as `videos/*_left.mp4`; `**` goes through all folders. Of what matches, files without a
-    video's name and folders without videos are left out. Annotated videos that lie in `out`
-    are none.
+    below, including folders of frames (frame000001.jpg, ...). A path that does not exist may be a
+    pattern, such as `videos/*_left.mp4`; `**` goes through all folders. Of what matches, files
+    without a video's name and folders without videos are left out. Annotated videos that lie in
+    `out` do not count as videos.
 
-    Results are called like the video, less its suffix, below the folder that was named. Where
-    two would have one name, they keep the suffix, or have the folders before them in theirs.
+    Results have the video's name without its suffix, below the folder that was named. Where two
+    would have one name, they keep the suffix, or get the names of the folders above.
 
     Args:
         paths: files, folders and patterns.
         out: folder of results.
-        recursive: whether folders below a folder count.
+        recursive: whether to search the folders below a folder.
 
     Raises:
         PreprocessError: if a path does not exist or holds no video.
@@ -88,7 +88,7 @@ def find_videos(
 
 @dataclass
 class _Search:
-    """Videos found so far, with how many of their last parts name them."""
+    """Videos found so far, each with the number of last parts of its path that name it."""
 
     out: Path
     recursive: bool
@@ -96,7 +96,7 @@ class _Search:
     notices: list[str] = field(default_factory=list)
 
     def add(self, path: Path) -> None:
-        """Take the videos of one path.
+        """Add the videos of one path.
 
         Raises:
             PreprocessError: if it does not exist or holds no video.
@@ -110,13 +110,14 @@ class _Search:
             self.found.setdefault(whole, 1)
         elif whole.exists():
             raise PreprocessError(f"{path} is neither a file nor a folder.")
+        # Only now, so that an existing file named like a pattern, `a[1].mp4`, is taken as it is.
         elif glob.has_magic(str(path)):
             self._add_matches(path)
         else:
             raise PreprocessError(f"There is no video or folder {path}.")
 
     def _add_matches(self, pattern: Path) -> None:
-        """Take the videos among what matches a pattern; what is none is left out.
+        """Add the videos among the matches of a pattern, and leave out other files.
 
         Raises:
             PreprocessError: if nothing is left, or a folder cannot be listed.
@@ -152,7 +153,7 @@ class _Search:
             self.add(match)
 
     def _list(self, whole: Path) -> tuple[list[str], list[str]]:
-        """The videos of a folder, relative to it, and what was left out and why."""
+        """Videos of a folder, relative to it, and sentences about what was left out."""
         listing = list_videos(whole, is_expected=lambda source: self._is_result(whole / source))
         sources = sorted([*listing.videos, *listing.frame_folders])
         sources = [source for source in sources if not self._is_annotated(whole / source)]
@@ -175,6 +176,7 @@ class _Search:
         if said:
             self.notices.append(f"{path}: {' '.join(said)}")
         for source in sources:
+            # The folder itself is a video: it holds frames.
             if source == ".":
                 self.found.setdefault(whole, 1)
             else:
@@ -188,12 +190,13 @@ class _Search:
 
 
 def _absolute(path: Path) -> Path:
-    """Without `..`, so that the last parts are names."""
+    """Absolute path without `..`, so that its last parts are names."""
+    # Not `resolve`: results are named for the link that a person gave, not for its target.
     return Path(os.path.abspath(path))
 
 
 def _told_apart(found: Sequence[tuple[Path, int]]) -> list[str]:
-    """The last parts of each path, as many as were asked for, or more until all differ."""
+    """Last parts of each path, as many as asked for, or more until all names differ."""
     lengths = [num_parts for _, num_parts in found]
     while True:
         names = [
@@ -211,19 +214,20 @@ def _stem(path: Path, source: str) -> str:
 
 
 def _encodable(source: str) -> str:
-    """A name that is not valid UTF-8 with codes for what is wrong in it."""
+    """Return a name with codes in place of bytes that are not valid UTF-8."""
     return os.fsencode(source).decode(errors="backslashreplace")
 
 
 def write_failures(path: Path, failures: Mapping[str, str], videos: Sequence[Video]) -> None:
-    """Write the reasons as CSV, and keep those that other runs in this folder left of other videos.
+    """Write the reasons of failures as CSV; without a failure there is no file.
 
-    Without a failure there is no file.
+    Rows that earlier runs in this folder left of other videos are kept.
     """
     rows = dict(failures)
     if path.exists():
         with path.open(encoding="utf-8", newline="") as file:
             earlier = {row["video"]: row["reason"] for row in csv.DictReader(file)}
+        # A video of this run that no longer fails loses its row.
         own = {video.source for video in videos}
         rows |= {source: reason for source, reason in earlier.items() if source not in own}
     if not rows:
