@@ -1,4 +1,4 @@
-"""The figures of the long tests: rows, and the tables that docs/robustness.md makes of them.
+"""The figures of the long tests: rows, and the tables that docs/log.md makes of them.
 
 python -m tests.robustness    # writes the tables anew
 """
@@ -87,15 +87,15 @@ def _table(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def main() -> int:
-    """Put the tables between the marks `<!-- KIND -->` and `<!-- end -->` of the page."""
+    """Fill docs/log.md between the marks `<!-- robustness: KIND -->` and `<!-- end -->`."""
     with (DOCS / "robustness.csv").open(newline="", encoding="utf-8") as file:
         made = tables(list(csv.DictReader(file)))
-    page = DOCS / "robustness.md"
+    page = DOCS / "log.md"
     page_text = page.read_text(encoding="utf-8")
     for kind, content in made.items():
-        before, mark, rest = page_text.partition(f"<!-- {kind} -->\n")
+        before, mark, rest = page_text.partition(f"<!-- robustness: {kind} -->\n")
         if not mark:
-            print(f"docs/robustness.md has no mark <!-- {kind} -->.", file=sys.stderr)
+            print(f"docs/log.md has no mark <!-- robustness: {kind} -->.", file=sys.stderr)
             return 2
         page_text = f"{before}{mark}{content}\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
     page.write_text(page_text, encoding="utf-8")
