@@ -1,8 +1,9 @@
-"""The layers' fast paths on TensorFlow.
+"""Fast paths of the layers on TensorFlow.
 
-Recurrent layers: valid steps packed, projected in chunks, run by our own loop; the result is that
-of `ttrnn.engine.time_loop` over the cell's `project` and `step_function`. Frame layers: pixels are
-made of bytes a few frames at a time, by XLA. AlexNet's normalisation: one pass over the values.
+Recurrent layers pack the valid steps, project them in chunks and run the loop of
+`ttrnn.engine.recurrence`; the result is that of `ttrnn.engine.time_loop` over the cell's `project`
+and `step_function`. Frame layers convert bytes to floats a few frames at a time, by XLA. AlexNet's
+normalisation is one pass over the values.
 """
 
 from __future__ import annotations
@@ -24,17 +25,20 @@ _KINDS: dict[str, recurrence.Kind] = {
     "gru": recurrence.GRU,
     "lstm": recurrence.LSTM,
 }
+# Frames of a clip that are summed at a time: one shape for XLA, and a bound on the float pixels
+# (7 MB of 160x120 RGB).
 _FRAMES_AT_A_TIME = 32
 
 
 def can_run(cell) -> bool:
-    """Whether a cell is one of ours, not a subclass, with activations of known derivative."""
+    """Return True for a cell of `ttrnn.cells` itself with activations of known derivative."""
     activations = [cell.activation, getattr(cell, "recurrent_activation", cell.activation)]
     return _kind_of(cell) is not None and recurrence.is_elementwise(*activations)
 
 
 def _kind_of(cell) -> recurrence.Kind | None:
-    """The recurrence that a cell's own class names; None for subclasses, whose step may differ."""
+    """Recurrence of a cell's class, or None for a subclass, whose step may differ."""
+    # vars() and not getattr(): an inherited `recurrence` would hide an overridden step.
     return _KINDS.get(vars(type(cell)).get("recurrence", ""))
 
 
@@ -50,16 +54,28 @@ def run_sequences(
     training: bool,
     max_activation_bytes: int,
 ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-    """A layer over sequences (batch, time, features), as `ttrnn.engine.time_loop` would run it.
+    """Run a recurrent layer over sequences, with the results of `ttrnn.engine.time_loop`.
+
+    Args:
+        cell: a cell for which `can_run` is true.
+        sequences: (batch, time, features).
+        initial_state: states of shape (batch, units).
+        mask: booleans (batch, time), False where a step is to be skipped, or None.
+        go_backwards: run from the last step to the first.
+        zero_output_for_mask: output zeros at masked steps instead of the output before.
+        return_all_outputs: return the outputs of all steps instead of the last one's alone.
+        training: apply dropout.
+        max_activation_bytes: see `ttrnn.engine.projection.project`.
 
     Returns:
-        Last output (batch, units); outputs (batch, time, units), or (batch, 1, units) where not
-        all are wanted; final states.
+        Last output (batch, units); outputs (batch, time, units), or (batch, 1, units) without
+        `return_all_outputs`; final states.
     """
     cell.tt_shape.check_input_size(sequences.shape[-1])
     batch, time = tf.shape(sequences)[0], tf.shape(sequences)[1]
     if training and cell.dropout > 0:
-        dropped = cell.get_dropout_mask(sequences[:, 0])[:, None]
+        # One mask a sequence, the same at every step.
+        dropped = cell.get_dropout_mask(sequences[:, 0])[:, None]  # (B, 1, features)
         sequences = tf.cast(sequences, cell.compute_dtype) * dropped
     all_valid = mask is None
     mask = tf.ones((batch, time), bool) if all_valid else tf.cast(mask, bool)
@@ -71,13 +87,15 @@ def run_sequences(
         rows=None if all_valid else masked.rows,
         max_activation_bytes=max_activation_bytes,
     )
-    if all_valid:  # to read the inputs where they are and order the products is less to move
+    # Without a mask the inputs are read in place and their products ordered afterwards: a product
+    # has far fewer columns than an input.
+    if all_valid:
         projected = permute(projected, masked.rows)
     initial, states = run_packed(cell, projected, masked.packing, initial_state, training=training)
     taken, valid = masked.taken, tf.reverse(mask, [1]) if go_backwards else mask
     if not return_all_outputs:
         taken, valid = taken[:, -1:], valid[:, -1:]
-    outputs = masked.packing.unpack(states[0], taken)
+    outputs = masked.packing.unpack(states[0], taken)  # (B, T or 1, units)
     if zero_output_for_mask:
         outputs = tf.where(valid[:, :, None], outputs, tf.zeros_like(outputs))
     final = [
@@ -98,21 +116,22 @@ def run_frames(
     training: bool,
     max_activation_bytes: int,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """A layer over clips laid end to end, (sum(num_frames), ...), starting from zero states.
+    """Run a recurrent layer over clips laid end to end, starting from zero states.
 
     Args:
-        cell: of the layer.
-        frames: of all clips.
-        num_frames: int32 (batch,), of each clip.
-        prepare: as in `ttrnn.engine.projection.project`.
-        context: what `prepare` needs.
-        return_all_outputs: whether the output of every frame is wanted, or each clip's last.
-        training: whether recurrent dropout applies.
+        cell: a cell for which `can_run` is true.
+        frames: frames of all clips, (sum(num_frames), ...).
+        num_frames: number of frames of each clip, int32 (batch,).
+        prepare: function of `ttrnn.engine.projection.project` that makes features of frames.
+        context: tensors that `prepare` needs.
+        return_all_outputs: return the output of every frame instead of each clip's last one.
+        training: apply recurrent dropout.
         max_activation_bytes: see `ttrnn.engine.projection.project`.
 
     Returns:
-        Outputs of all frames in packed order (N, units) and the clip of each, or of the last
-        frame of each clip (batch, units) and 0 to batch - 1.
+        With `return_all_outputs`, the outputs of all frames in packed order, (N, units), and the
+        clip of each, (N,). Otherwise the last output of each clip, (batch, units), and the clips
+        0 to batch - 1.
     """
     packing = pack(num_frames)
     first = tf.cumsum(num_frames, exclusive=True)
@@ -124,6 +143,7 @@ def run_frames(
         context=context,
         max_activation_bytes=max_activation_bytes,
     )
+    # The frames stay where they are, clip after clip; only their products go into packed order.
     projected = permute(projected, tf.gather(first, packing.sequence) + packing.step)
     zeros = [tf.zeros((tf.size(num_frames), cell.units)) for _ in tf.nest.flatten(cell.state_size)]
     initial, states = run_packed(cell, projected, packing, zeros, training=training)
@@ -141,7 +161,13 @@ def run_packed(
     *,
     training: bool,
 ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-    """The recurrence over packed projections: initial states in packed order, and all states."""
+    """Run a cell's recurrence over packed projections (N, gates * units).
+
+    Returns:
+        Initial states in the packing's order, (batch, units) each, and the states after every
+        packed step, (N, units) each.
+    """
+    # The bias is added in float32 too: the sum of a bfloat16 product and bias is rounded once less.
     dtype = tf.float64 if projected.dtype == tf.float64 else tf.float32
     projected = tf.cast(projected, dtype)
     if cell.bias is not None:
@@ -165,13 +191,20 @@ def run_packed(
 
 
 def mean_pixels(frames: tf.Tensor, num_frames: tf.Tensor, scale: float) -> tf.Tensor:
-    """The mean pixels of each clip, float32 (batch, features); of no frames, zeros."""
+    """Mean pixels of each clip, float32 (batch, features); zeros for a clip without frames.
+
+    Args:
+        frames: uint8 frames of all clips, (sum(num_frames), height, width, 3).
+        num_frames: number of frames of each clip, int32 (batch,).
+        scale: divisor of the centred pixels.
+    """
     first = tf.cumsum(num_frames, exclusive=True)
     size = math.prod(frames.shape[1:])
     last_frame = tf.maximum(tf.shape(frames)[0] - 1, 0)
 
     def clip_mean(clip):
         def add(start, total):
+            # Rows beyond the clip are some other frame's; `_sum_of_first` leaves them out.
             rows = tf.minimum(first[clip] + start + tf.range(_FRAMES_AT_A_TIME), last_frame)
             some = tf.reshape(tf.gather(frames, rows), (_FRAMES_AT_A_TIME, size))
             return start + _FRAMES_AT_A_TIME, total + _sum_of_first(some, num_frames[clip] - start)
@@ -180,9 +213,12 @@ def mean_pixels(frames: tf.Tensor, num_frames: tf.Tensor, scale: float) -> tf.Te
             lambda start, _: start < num_frames[clip],
             add,
             (0, tf.zeros(size)),
+            # One group at a time: more would only hold more copies of frames in memory.
             parallel_iterations=1,
         )
         count = tf.cast(tf.maximum(num_frames[clip], 1), tf.float32)
+        # Centred and scaled once after the mean; the sum of bytes is exact in float32 up to
+        # 65,793 frames.
         mean = (total / count - 128) * (1 / scale)
         return tf.where(num_frames[clip] > 0, mean, 0.0)
 
@@ -191,12 +227,21 @@ def mean_pixels(frames: tf.Tensor, num_frames: tf.Tensor, scale: float) -> tf.Te
 
 @tf.function(jit_compile=True)
 def _sum_of_first(rows: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """Sum of the first `count` rows, in float32; XLA never writes the float rows to memory."""
     wanted = tf.cast(tf.range(rows.shape[0]) < count, tf.float32)
     return tf.reduce_sum(tf.cast(rows, tf.float32) * wanted[:, None], axis=0)
 
 
 def pooled_state(layer, frames, num_frames, mean, *, training: bool) -> tf.Tensor:
-    """What a FrameRNN gives, (batch, units)."""
+    """Output of a FrameRNN, (batch, units): the last state or the mean over a clip's frames.
+
+    Args:
+        layer: a `ttrnn.frames.FrameRNN`.
+        frames: uint8 frames of all clips, (sum(num_frames), height, width, 3).
+        num_frames: number of frames of each clip, int32 (batch,).
+        mean: mean pixels of each clip, (batch, features), or None for "raw" inputs.
+        training: apply dropout.
+    """
     cell, num_clips = layer.rnn.cell, tf.size(num_frames)
     dropped = None
     if training and cell.dropout > 0:
@@ -212,6 +257,8 @@ def pooled_state(layer, frames, num_frames, mean, *, training: bool) -> tf.Tenso
         training=training,
         max_activation_bytes=layer.rnn.max_activation_bytes,
     )
+    # Keras caches a cell's masks until they are reset; its RNN layer does that, which is not run
+    # here. Without this the next batch would get the same masks.
     cell.reset_dropout_mask()
     cell.reset_recurrent_dropout_mask()
     if layer.rnn.return_sequences:
@@ -222,7 +269,10 @@ def pooled_state(layer, frames, num_frames, mean, *, training: bool) -> tf.Tenso
 
 @functools.cache
 def _prepare(inputs: str, scale: float, dtype: str) -> Callable:
-    """Makes what the layer sees of a chunk's frames, as `projection.project` calls for."""
+    """Build the `prepare` function of `project` that makes a FrameRNN's features of frames.
+
+    It is cached so that XLA compiles it once for all layers and steps with the same arguments.
+    """
 
     @tf.function(jit_compile=True)
     def compiled(part, clips, mean, dropped):
@@ -240,7 +290,7 @@ def _prepare(inputs: str, scale: float, dtype: str) -> Callable:
 
 @partial(tf.function, jit_compile=True)
 def normalise(x, radius: int, alpha: float, bias: float):
-    """x / (bias + alpha * sum over neighbours of x^2) ^ 0.75, of x (..., channels).
+    """Normalise x (..., channels): x / (bias + alpha * sum of neighbours' x^2) ^ 0.75.
 
     The sum is made of shifted copies, which XLA never writes to memory; it is in float32.
     """
@@ -249,5 +299,6 @@ def normalise(x, radius: int, alpha: float, bias: float):
     edges = [[0, 0]] * (len(x.shape) - 1) + [[radius, radius]]
     squares = tf.pad(tf.square(values), edges)
     shifted = (squares[..., start : start + channels] for start in range(2 * radius + 1))
+    # s^-0.75 = s^-0.5 * sqrt(s^-0.5): two square roots are cheaper than a power.
     root = tf.math.rsqrt(bias + alpha * tf.add_n(list(shifted)))
     return tf.cast(values * root * tf.sqrt(root), x.dtype)

@@ -1,13 +1,13 @@
-"""Plans of the steps in which a batch of vectors is multiplied by a tensor-train matrix.
+"""Plans for multiplying a batch of vectors by a tensor-train matrix step by step.
 
 A vector of M values is a tensor with axes m_1..m_d. A step takes a group of neighbouring cores
-from the left or from the right end of those not yet contracted, merges them into one matrix and
-contracts it. Whichever end is taken, the running tensor can be seen as (before, inner, after) and
-the step is `kernel^T (outer, inner) @ state (inner, after)` for each of the `before` blocks: no
-transposition, in any order. One group of all cores is the product with the full matrix.
+from the left or the right end of those not yet contracted, merges them into one matrix and
+contracts it. At either end the running tensor has the shape (before, inner, after), and the step
+is `kernel^T (outer, inner) @ state (inner, after)` for each of the `before` blocks: no step needs
+a transposition. One group of all cores is the product with the full matrix.
 
 The cheapest plan follows by dynamic programming over the intervals of cores not yet contracted;
-the cost is an estimate of time from operations, bytes moved and steps taken.
+the cost is an estimate of time from operations, bytes moved and number of steps.
 
 Reference: Novikov et al., "Tensorizing Neural Networks", NIPS 2015, arXiv 1509.06569, section 3;
 merging and order are ours.
@@ -29,17 +29,17 @@ Core = tuple[int, int, int, int]
 """Shape (r_k, m_k, n_k, r_{k+1}) of a core."""
 
 DEFAULT_MAX_ACTIVATION_BYTES = 256 * 2**20
-"""Memory that a product may keep for its backward pass, where nothing else is said."""
+"""Default bound on the memory that a product keeps for its backward pass."""
 
-# Rates of 2 Zen 5 cores with TensorFlow 2.21 (`python -m experiments.bench_tt`): only their ratios
-# matter. What is neither float32 nor smaller is taken for float32.
+# Rates of 2 Zen 5 cores with TensorFlow 2.21 (`python -m experiments.bench_tt`). Only their ratios
+# decide between plans. float64 is planned at float32's rate.
 _FLOPS_PER_SECOND = {"float32": 3.5e11, "bfloat16": 6e11, "float16": 6e11}
 _BYTES_PER_SECOND = 5e10
 _SECONDS_PER_TRANSPOSED_ELEMENT = 4e-10
 _SECONDS_PER_OPERATION = 5e-6
-# Vectors multiplied at a time, so that a core's cache holds what a chunk needs.
+# Size of a chunk's vectors, so that the chunk stays in a CPU core's cache.
 _CHUNK_BYTES = 4 * 2**20
-# A chunk's rows weigh at least this many times its kernels, which every chunk reads anew.
+# Every chunk reads the kernels again, so its rows take at least this many times their bytes.
 _ROWS_TO_KERNELS = 16
 
 
@@ -50,69 +50,75 @@ class Step:
     start: int
     stop: int
     side: str
-    """"left", "right", or "all" for the last step: which end of the remaining cores it takes."""
+    """End of the remaining cores that the step takes: "left", "right", or "all" (last step)."""
     before: int
-    """Blocks a vector."""
+    """Number of blocks per vector."""
     inner: int
+    """Rows of the merged kernel: input modes times the ranks that are already contracted."""
     outer: int
+    """Columns of the merged kernel: output modes times the ranks that are still to come."""
     after: int
+    """Number of columns of a block."""
 
     @property
     def flops(self) -> int:
-        """Operations a vector, forward."""
+        """Forward operations per vector."""
         return 2 * self.before * self.inner * self.outer * self.after
 
     @property
     def size_in(self) -> int:
-        """Elements of the running tensor before this step, a vector."""
+        """Elements per vector of the running tensor before this step."""
         return self.before * self.inner * self.after
 
     @property
     def size_out(self) -> int:
-        """Elements of the running tensor after this step, a vector."""
+        """Elements per vector of the running tensor after this step."""
         return self.before * self.outer * self.after
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps of a product, and what they cost."""
+    """Steps of a product, with their estimated cost."""
 
     core_shapes: tuple[Core, ...]
     steps: tuple[Step, ...]
     rows: int
-    """Vectors it was planned for."""
+    """Number of vectors that the plan was made for."""
     dtype: str
     seconds: float
-    """Estimated: all vectors, forward and the gradients of the cores."""
+    """Estimated time of forward and core gradients for all vectors."""
 
     @property
     def flops(self) -> int:
-        """Operations a vector, forward."""
+        """Forward operations per vector."""
         return sum(step.flops for step in self.steps)
 
     @property
     def training_flops(self) -> int:
-        """Operations a vector with the gradients of all cores, but not of the input."""
-        # Forward, the kernels' gradients and the states'; of the first step no state's.
+        """Operations per vector, forward and gradients of all cores, without the input's."""
+        # Forward, kernel gradients and state gradients cost the same; the first step's state is
+        # the input, whose gradient is left out.
         return 3 * self.flops - self.steps[0].flops
 
     @property
     def kept_size(self) -> int:
-        """Elements a vector that the backward pass needs besides the input."""
+        """Elements per vector that the backward pass needs besides the input."""
         return sum(step.size_in for step in self.steps[1:])
 
     @property
     def chunk_rows(self) -> int:
-        """Vectors to multiply at a time: as many as stay in a core's cache, yet enough to be worth
-        the reading of the kernels."""
+        """Number of vectors per chunk.
+
+        A chunk stays in a CPU core's cache, yet is large enough to outweigh reading the kernels.
+        """
         row = self.steps[0].size_in * _itemsize(self.dtype)
         kernels = sum(step.inner * step.outer for step in self.steps) * _itemsize(self.dtype)
         rows = max(_CHUNK_BYTES // row, _ROWS_TO_KERNELS * kernels // row)
-        # rounded down to a power of two, 16 at least
+        # Rounded down to a power of two, at least 16.
         return 1 << (max(rows, 16).bit_length() - 1)
 
     def describe(self) -> str:
-        """The steps with their shapes, operations and bytes, in a table."""
+        """Format the steps with their shapes, operations and bytes as a table."""
         size_in, size_out = self.steps[0].size_in, self.steps[-1].size_out
         ranks = "-".join(map(str, [shape[0] for shape in self.core_shapes] + [1]))
         dense = 2 * size_in * size_out
@@ -143,17 +149,19 @@ def plan(core_shapes: tuple[Core, ...], rows: int | None = None, dtype: str = "f
     """Find the cheapest plan.
 
     Args:
-        core_shapes: (r_k, m_k, n_k, r_{k+1}) of each core.
-        rows: number of vectors; None where it is known only at run time (taken for many).
-        dtype: of the vectors and the kernels.
+        core_shapes: shape (r_k, m_k, n_k, r_{k+1}) of each core.
+        rows: number of vectors; None where it is known only at run time, planned as 4096.
+        dtype: dtype of the vectors and the kernels.
     """
     rows = rows or 4096
 
     @functools.cache
     def best(left: int, right: int) -> tuple[float, tuple[Step, ...]]:
-        """Cost and steps of contracting the cores [left, right), the others being done."""
+        """Cost and steps of contracting the cores [left, right) after all others."""
         if left == right:
             return 0.0, ()
+        # The interval alone determines the state's shape, so the best rest does not depend on how
+        # the interval was reached: dynamic programming over O(d^2) intervals.
         costs = []
         for step, rest in _next_steps(core_shapes, left, right):
             seconds, steps = best(*rest)
@@ -167,7 +175,7 @@ def plan(core_shapes: tuple[Core, ...], rows: int | None = None, dtype: str = "f
 
 
 def all_plans(core_shapes: tuple[Core, ...]) -> Iterator[tuple[Step, ...]]:
-    """Yield every sequence of steps there is, for tests and comparisons: 3^(d-1) of them."""
+    """Yield all 3^(d-1) sequences of steps, for tests and comparisons."""
 
     def below(left: int, right: int) -> Iterator[tuple[Step, ...]]:
         if left == right:
@@ -183,14 +191,17 @@ def all_plans(core_shapes: tuple[Core, ...]) -> Iterator[tuple[Step, ...]]:
 def step_seconds(
     core_shapes: tuple[Core, ...], step: Step, rows: int, dtype: str, *, first: bool
 ) -> float:
-    """Estimate a step's time for all vectors: forward, kernel gradient, and merging.
+    """Estimate a step's time for all vectors: forward, gradients and merging of cores.
 
     Args:
-        core_shapes: of all cores.
-        step: the step.
+        core_shapes: shapes of all cores.
+        step: the step to estimate.
         rows: number of vectors.
-        dtype: of vectors and kernels.
-        first: whether it is the first one, whose input needs no gradient.
+        dtype: dtype of vectors and kernels.
+        first: True for the first step, whose input needs no gradient.
+
+    Returns:
+        Estimated seconds.
     """
     elements = rows * (step.size_in + step.size_out)
     one_pass = rows * step.flops / _FLOPS_PER_SECOND.get(dtype, _FLOPS_PER_SECOND["float32"])
@@ -212,7 +223,7 @@ def step_seconds(
 def _next_steps(
     core_shapes: tuple[Core, ...], left: int, right: int
 ) -> Iterator[tuple[Step, tuple[int, int]]]:
-    """Yield the steps possible while the cores [left, right) remain, and what each leaves."""
+    """Yield each step that is possible while the cores [left, right) remain, and its remainder."""
     modes_in, modes_out = ([shape[axis] for shape in core_shapes] for axis in (1, 2))
     ranks = [shape[0] for shape in core_shapes] + [1]
     done_left, done_right = math.prod(modes_out[:left]), math.prod(modes_out[right:])
@@ -263,7 +274,7 @@ def _itemsize(dtype: str) -> int:
 
 
 def merge_cores(cores: Sequence):
-    """Merge neighbouring cores into one, (r, m_a m_b.., n_a n_b.., s)."""
+    """Merge neighbouring cores into one of shape (r, m_a m_b.., n_a n_b.., s)."""
     merged = ops.convert_to_tensor(cores[0])
     for core in cores[1:]:
         rank, m, n, _ = merged.shape
@@ -277,14 +288,15 @@ def merge_cores(cores: Sequence):
 
 
 def full_kernel(cores: list):
-    """The dense (M, N) kernel that the cores stand for, as a backend tensor."""
+    """Compute the dense (M, N) kernel that the cores stand for, as a backend tensor."""
     merged = merge_cores(cores)
     return ops.reshape(merged, merged.shape[1:3])
 
 
 def step_kernels(plan: Plan, cores: Sequence) -> list:
     """Merge the cores of each step into its (inner, outer) matrix."""
-    # Where the ranks to its left and right go: with the input if contracted already, or the output.
+    # A rank shared with cores that are already contracted belongs to the inner axes, any other to
+    # the outer axes.
     axes = {"left": (0, 1, 2, 3), "right": (1, 3, 0, 2), "all": (0, 1, 3, 2)}
     kernels = []
     for step in plan.steps:
@@ -294,14 +306,15 @@ def step_kernels(plan: Plan, cores: Sequence) -> list:
 
 
 def core_shapes_of(cores: Sequence) -> tuple[Core, ...]:
-    """Shapes of cores, as `plan` takes them."""
+    """Shapes of cores as a hashable tuple, as `plan` takes them."""
     return tuple(tuple(int(size) for size in core.shape) for core in cores)  # type: ignore[misc]
 
 
 def tt_matmul(inputs, cores: Sequence):
     """Multiply (..., M) by the (M, N) matrix that the cores stand for.
 
-    Runs on every backend, and is the reference of what `ttrnn.engine.projection` does in chunks.
+    It runs on every backend and is the reference for `ttrnn.engine.projection`, which works in
+    chunks.
 
     Args:
         inputs: tensor of shape (..., prod(m)).
@@ -316,7 +329,7 @@ def tt_matmul(inputs, cores: Sequence):
     chosen = plan(core_shapes_of(cores), rows)
     state = inputs
     for step, kernel in zip(chosen.steps, step_kernels(chosen, cores), strict=True):
-        # Transposed, not kernel^T @ state: the gradient of that would hold one kernel a block.
+        # Transposed instead of kernel^T @ state, whose gradient would hold one kernel per block.
         state = ops.reshape(state, (-1, step.inner, step.after))
         state = ops.reshape(ops.transpose(state, (0, 2, 1)), (-1, step.inner))
         state = ops.reshape(ops.matmul(state, kernel), (-1, step.after, step.outer))

@@ -1,8 +1,8 @@
-"""Whether a graph is being made for another runtime, which has few of TensorFlow's operations.
+"""Detection of export to another runtime, which lacks some of TensorFlow's operations.
 
 On TensorFlow the layers multiply in chunks, pack the valid steps and compile by XLA. ONNX and
-LiteRT have no such operations: neither arrays of tensors of different sizes nor functions compiled
-by XLA. While a model is exported, every layer therefore computes the same values by plain ones.
+LiteRT have neither arrays of tensors of different sizes nor functions compiled by XLA. While a
+model is exported, every layer therefore computes the same values by plain operations.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if keras.backend.backend() == "tensorflow":
 # says so, hence the look at the call stack; it happens only where a graph is traced.
 _EXPORTERS = ("keras.src.export.", "tf2onnx.", "tensorflow.lite.", "tensorflow.python.saved_model.")
 
+# The subset that ends in ONNX, whose runtime has limits of its own (bfloat16, sequence lengths).
 _ONNX_EXPORTERS = ("keras.src.export.onnx", "tf2onnx.")
 
 _is_requested = contextvars.ContextVar("portable_operations", default=False)
@@ -29,10 +30,11 @@ _is_requested = contextvars.ContextVar("portable_operations", default=False)
 
 @contextlib.contextmanager
 def portable_operations() -> Iterator[None]:
-    """Trace the layers of this package with operations that other runtimes have.
+    """Trace the layers of this package with operations that other runtimes support.
 
-    `model.export(...)`, tf2onnx and LiteRT's converter get these without being asked. The context
-    is for a graph that is traced elsewhere and converted later.
+    `model.export(...)`, tf2onnx and LiteRT's converter are detected without it. Use this context
+    manager for a graph that is traced elsewhere and converted later. Layers compute the same values
+    inside it, without the fast path of `ttrnn.engine.compiled`.
 
     Example:
         >>> with ttrnn.portable_operations():
@@ -47,7 +49,7 @@ def portable_operations() -> Iterator[None]:
 
 
 def is_exporting() -> bool:
-    """Whether the caller should use portable operations only. Always False off TensorFlow."""
+    """Return True if the caller should use portable operations only; False off TensorFlow."""
     if keras.backend.backend() != "tensorflow":
         return False
     if _is_requested.get():
@@ -56,9 +58,9 @@ def is_exporting() -> bool:
 
 
 def check_onnx_dtype(dtype: str) -> None:
-    """Raise ValueError where a product in bfloat16 would be written as ONNX.
+    """Raise ValueError if a product in bfloat16 is being exported to ONNX.
 
-    tf2onnx writes such files, Keras's own layers' included, and ONNX Runtime loads none of them.
+    tf2onnx writes such files, also for Keras's own layers, but ONNX Runtime loads none of them.
     """
     if dtype == "bfloat16" and _is_called_from(_ONNX_EXPORTERS):
         raise ValueError(
@@ -69,14 +71,14 @@ def check_onnx_dtype(dtype: str) -> None:
 
 
 def check_onnx_sequences(shape: Sequence, *, is_length_fixed: bool) -> None:
-    """Raise ValueError where a file would hold for other sequences than the model takes.
+    """Raise ValueError if an ONNX file would not accept the sequences that the model accepts.
 
-    PyTorch's exporter follows one call, of one step where the number of steps is not fixed: the
-    file then fails for any other. JAX's ends in errors of its own.
+    PyTorch's exporter records one call, with a single step where the number of steps is not fixed;
+    the file then fails for any other number. JAX's exporter fails with errors of its own.
 
     Args:
-        shape: of the sequences in the call that is exported, (batch, time, features).
-        is_length_fixed: whether the layer was built for one number of steps.
+        shape: shape (batch, time, features) of the sequences in the call that is exported.
+        is_length_fixed: True if the layer was built for one number of steps.
     """
     backend = keras.backend.backend()
     if backend == "torch" and not is_length_fixed and _is_called_from(_ONNX_EXPORTERS):
@@ -94,7 +96,7 @@ def check_onnx_sequences(shape: Sequence, *, is_length_fixed: bool) -> None:
 
 
 def _is_called_from(modules: tuple[str, ...]) -> bool:
-    """Whether a module whose name begins with one of these is on the call stack."""
+    """Return True if a module whose name begins with one of these is on the call stack."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_globals.get("__name__", "").startswith(modules):

@@ -1,9 +1,9 @@
-"""Packing of the valid steps of a batch of sequences, so that padding takes part in nothing.
+"""Packing of the valid steps of a batch of sequences, so that padding costs nothing.
 
-A masked step carries state and output over, so it can be left out of the recurrence. The valid
-steps of all sequences are laid end to end in order of time: first the first valid step of every
-sequence, then the second of all that have one, and so on, the longest sequence first. Step t of
-the loop is then one block of rows, and each block has at most as many as the one before.
+A masked step carries state and output over, so the recurrence can leave it out. The valid steps
+of all sequences are laid end to end in order of time: the first valid step of every sequence, then
+the second of all that have one, and so on, the longest sequence first. Step t of the loop is then
+one block of rows, and no block has more rows than the one before.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ import tensorflow as tf
 
 @dataclass(frozen=True)
 class Packing:
-    """Places of the N valid steps of B sequences, in order of time."""
+    """Positions of the N valid steps of B sequences, in order of time."""
 
     order: tf.Tensor
-    """(B,): the sequences by falling number of valid steps."""
+    """Sequences by falling number of valid steps, (B,)."""
     place: tf.Tensor
-    """(B,): the place of each sequence in that order."""
+    """Place of each sequence in `order`, (B,)."""
     lengths: tf.Tensor
-    """(B,): valid steps of each sequence, in that order."""
+    """Number of valid steps of each sequence, (B,), in `order`."""
     num_active: tf.Tensor
-    """(L,): rows of each block; L is the largest number of valid steps."""
+    """Number of rows of each block, (L,); L is the largest number of valid steps."""
     block_start: tf.Tensor
-    """(L,): packed row at which each block starts."""
+    """First packed row of each block, (L,)."""
     step: tf.Tensor
-    """(N,): block of each packed row."""
+    """Block of each packed row, (N,)."""
     position: tf.Tensor
-    """(N,): place in `order` of each packed row's sequence."""
+    """Place in `order` of each packed row's sequence, (N,)."""
 
     @property
     def sequence(self) -> tf.Tensor:
@@ -42,9 +42,9 @@ class Packing:
 
         Args:
             position: place of the sequence in `order`.
-            count: how many valid steps were taken; 0 for the initial state.
+            count: number of valid steps taken; 0 for the initial state.
         """
-        # Where count is 0 the block is not looked at, but the index must be one that exists.
+        # Where count is 0 the block is not used, but the index must exist.
         start = tf.gather(self.block_start, tf.maximum(count - 1, 0))
         return tf.where(count > 0, tf.shape(self.order)[0] + start + position, position)
 
@@ -54,14 +54,14 @@ class Packing:
         return self.row_of(self.position, self.step)
 
     def unpack(self, states: tf.Tensor, taken: tf.Tensor) -> tf.Tensor:
-        """Outputs after so many valid steps; after none, zeros, as Keras gives.
+        """Look up each sequence's output after given numbers of valid steps.
 
         Args:
-            states: packed (N, units).
-            taken: (B, S), counts of valid steps taken by each sequence.
+            states: packed states, (N, units).
+            taken: numbers of valid steps of each sequence, (B, S).
 
         Returns:
-            (B, S, units).
+            Outputs (B, S, units); zeros after no valid step, as in Keras.
         """
         rows = self.row_of(self.place[:, None] + tf.zeros_like(taken), taken)
         nothing = tf.zeros((tf.size(self.order), states.shape[1]), states.dtype)
@@ -69,17 +69,18 @@ class Packing:
 
     @property
     def last(self) -> tf.Tensor:
-        """Row of the state that each sequence ends with, as in `row_of`, (B,)."""
+        """Row of each sequence's final state, as in `row_of`, (B,)."""
         return tf.gather(self.row_of(tf.range(tf.size(self.order)), self.lengths), self.place)
 
 
 def pack(lengths: tf.Tensor) -> Packing:
     """Pack sequences of `lengths` valid steps, int32 (B,)."""
+    # Stable, so that equal lengths keep their order and a run can be repeated bit for bit.
     order = tf.argsort(lengths, direction="DESCENDING", stable=True)
     place = tf.argsort(order)  # the inverse permutation
     lengths = tf.gather(lengths, order)
     valid = tf.sequence_mask(lengths, tf.maximum(tf.reduce_max(lengths), 1))  # (B, L)
-    valid = tf.transpose(valid)  # (L, B): tf.where then counts in order of time
+    valid = tf.transpose(valid)  # (L, B): tf.where then lists the steps in order of time
     num_active = tf.reduce_sum(tf.cast(valid, tf.int32), axis=1)
     where = tf.cast(tf.where(valid), tf.int32)
     return Packing(
@@ -96,8 +97,8 @@ def pack(lengths: tf.Tensor) -> Packing:
 def take(tensor: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
     """Take rows of a matrix, with a dense gradient.
 
-    TensorFlow's own gradient of a gather is IndexedSlices, which the products behind it would
-    have to make dense.
+    TensorFlow's own gradient of a gather is IndexedSlices, which the products that follow would
+    have to convert to a dense tensor.
     """
 
     @tf.custom_gradient
@@ -111,7 +112,7 @@ def take(tensor: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
 
 
 def permute(tensor: tf.Tensor, order: tf.Tensor) -> tf.Tensor:
-    """Put all rows of a matrix into another order; the gradient is a gather too, not a scatter."""
+    """Reorder all rows of a matrix; the gradient is a gather too, not a scatter."""
 
     @tf.custom_gradient
     def gather(tensor):
@@ -129,19 +130,19 @@ class MaskedSteps:
 
     packing: Packing
     rows: tf.Tensor
-    """(N,): row of (batch * time) of each packed row."""
+    """Row of (batch * time) of each packed row, (N,)."""
     taken: tf.Tensor
-    """(batch, time): valid steps taken up to and with each step, in running order."""
+    """Number of valid steps up to and including each step, (batch, time), in running order."""
 
 
 def pack_mask(mask: tf.Tensor, *, go_backwards: bool) -> MaskedSteps:
-    """Pack the steps that a boolean (batch, time) mask leaves valid, in running order."""
+    """Pack the steps where a boolean (batch, time) mask is True, in running order."""
     time = tf.shape(mask)[1]
     if go_backwards:
         mask = tf.reverse(mask, [1])
     counts = tf.cast(mask, tf.int32)
     packing = pack(tf.reduce_sum(counts, axis=1))
-    # valid steps first, each kind in running order
+    # A stable sort puts the valid steps first and keeps them in running order. (B, T)
     steps = tf.argsort(1 - counts, axis=1, stable=True)
     steps = tf.gather_nd(steps, tf.stack([packing.sequence, packing.step], axis=1))
     if go_backwards:

@@ -1,9 +1,9 @@
-"""Products of many vectors and a tensor train, in chunks and bounded memory, on TensorFlow.
+"""Products of many vectors with a tensor train, in chunks and bounded memory, on TensorFlow.
 
-Rows are read, prepared (pixels from bytes, say) and multiplied a chunk at a time, one chunk a core;
-a chunk fits the cache. What the backward pass needs besides the rows themselves is kept up to
-`max_activation_bytes` and computed again beyond it, so that memory does not grow with the number
-of rows but by the result.
+Rows are read, prepared (converted from bytes to pixels, for example) and multiplied a chunk at a
+time, one chunk per CPU core; a chunk fits the core's cache. The intermediate results that the
+backward pass needs are kept up to `max_activation_bytes` and recomputed beyond it, so that memory
+grows with the result alone.
 """
 
 from __future__ import annotations
@@ -41,18 +41,19 @@ def project(
     Args:
         source: (num_sources, ...). Floats get a gradient, integers none.
         cores: tensors of shape (r_k, m_k, n_k, r_{k+1}).
-        dtype: of the product, such as "bfloat16"; the cores' gradients are summed in float32.
-        rows: int32 (num_rows,), which rows to multiply, each at most once; None for all in order.
-        prepare: (source rows (C, ...), row numbers (C,), *context) -> (C, prod(m)) in `dtype`;
-            applied to each chunk, without gradient. C is the same for all chunks, as suits a
-            function compiled by XLA. None casts.
+        dtype: dtype of the product, such as "bfloat16"; the cores' gradients are summed in their
+            own dtype.
+        rows: rows to multiply, int32 (num_rows,), each at most once; None for all in order.
+        prepare: function of source rows (C, ...), row numbers (C,) and `*context` to vectors (C,
+            prod(m)) in `dtype`, applied to each chunk, without gradient. C is the same for all
+            chunks, as suits a function compiled by XLA. None casts.
         context: tensors that `prepare` needs.
-        max_activation_bytes: most memory kept from the forward for the backward pass.
+        max_activation_bytes: largest memory kept by the forward for the backward pass.
 
     Returns:
         (num_rows, prod(n)) in `dtype`.
     """
-    # The plan is made when the graph is traced; None where the number of rows is not known then.
+    # The plan is made when the graph is traced, when the number of rows may still be unknown.
     rows_known = source.shape[0] if rows is None else rows.shape[0]
     chosen = plan(core_shapes_of(cores), rows_known, dtype)
     if prepare is None and not source.dtype.is_floating:
@@ -65,7 +66,7 @@ def project(
 
 
 def _is_one_chunk(source: tf.Tensor, chosen: Plan, max_activation_bytes: int) -> bool:
-    """Whether one product serves: few rows, or a plan of one step, which keeps nothing."""
+    """Return True if no chunks are needed: few rows, or a one-step plan, which keeps nothing."""
     rows, bytes_a_row = source.shape[0], chosen.kept_size * tf.as_dtype(chosen.dtype).size
     if len(chosen.steps) == 1:
         return True
@@ -73,6 +74,7 @@ def _is_one_chunk(source: tf.Tensor, chosen: Plan, max_activation_bytes: int) ->
 
 
 def _product_at_once(source: tf.Tensor, kernels: list[tf.Tensor], chosen: Plan) -> tf.Tensor:
+    """Multiply all rows in one go, keeping the inputs of every step for the backward pass."""
     dtype = tf.as_dtype(chosen.dtype)
 
     @tf.custom_gradient
@@ -93,7 +95,7 @@ def _product_at_once(source: tf.Tensor, kernels: list[tf.Tensor], chosen: Plan) 
 
 
 class _ChunkedProduct:
-    """A product of chunks of rows, with its gradient."""
+    """Product of a matrix and rows, chunk by chunk, with its gradient."""
 
     def __init__(
         self,
@@ -112,32 +114,33 @@ class _ChunkedProduct:
         self._num_rows = tf.shape(source if rows is None else rows)[0]
         self._chunk, self._num_chunks = self._chunks(max_activation_bytes)
         self._rows = rows
-        if rows is not None and prepare is not None:  # filled up: `prepare` sees one shape only
+        # `prepare` is compiled for one shape only, so the last chunk is filled up with row 0.
+        if rows is not None and prepare is not None:
             missing = self._num_chunks * self._chunk - self._num_rows
             self._rows = tf.pad(rows, [[0, missing]])
         kept_bytes = max(1, chosen.kept_size * self._dtype.size)
         self._num_kept = tf.minimum(
             self._num_chunks, max_activation_bytes // kept_bytes // self._chunk
         )
-        # As many chunks at once as there are cores, each of which runs one in its own cache; fewer
-        # where that would take more memory than allowed.
+        # One chunk per CPU core at a time, each in its own cache; fewer where that would take more
+        # memory than allowed.
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         self._parallel = max(1, min(cores, max_activation_bytes // self._chunk_bytes()))
 
     def _chunk_bytes(self) -> int:
-        """Estimated bytes of a chunk under way: its rows, its states and their gradients."""
+        """Estimated bytes of a chunk in work: its rows, its states and their gradients."""
         elements = self._plan.steps[0].size_in + 2 * self._plan.kept_size
         return self._plan.chunk_rows * elements * self._dtype.size
 
     def _chunks(self, max_activation_bytes: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Rows a chunk and number of chunks: all alike, but for a last smaller one.
+        """Number of rows per chunk and number of chunks; the last chunk may be smaller.
 
-        `prepare` is compiled by XLA for one size of chunk, so there the size does not depend on
-        the number of rows; else the rows are shared out evenly.
+        `prepare` is compiled by XLA for one chunk size, which therefore does not depend on the
+        number of rows. Without `prepare` the rows are divided evenly.
         """
         row_bytes = self._plan.steps[0].size_in * self._dtype.size
         most = max(1, min(self._plan.chunk_rows, max_activation_bytes // row_bytes))
-        num_chunks = tf.maximum(1, -(-self._num_rows // most))
+        num_chunks = tf.maximum(1, -(-self._num_rows // most))  # rounded up
         if self._prepare is not None:
             return tf.minimum(most, tf.maximum(self._num_rows, 1)), num_chunks
         return tf.maximum(1, -(-self._num_rows // num_chunks)), num_chunks
@@ -161,7 +164,7 @@ class _ChunkedProduct:
             result, kept = self._forward(self._cast(kernels))
 
             def backward(upstream):
-                # Two loops: where one of the gradients is not wanted, its loop is never run.
+                # Two loops: TensorFlow prunes the one whose gradient nobody asks for.
                 return (
                     self._source_gradient(kernels, upstream),
                     *self._kernel_gradients(kernels, kept, upstream),
@@ -175,9 +178,9 @@ class _ChunkedProduct:
         return [tf.cast(kernel, self._dtype) for kernel in kernels]
 
     def _read(self, chunk: tf.Tensor) -> tf.Tensor:
-        """The chunk's vectors, (C, M)."""
+        """Vectors of one chunk, (C, M)."""
         where = slice(chunk * self._chunk, (chunk + 1) * self._chunk)
-        if self._rows is None:  # a slice is no copy
+        if self._rows is None:  # a slice along the first axis copies nothing, unlike a gather
             part, rows = self._source[where], chunk * self._chunk + tf.range(self._chunk)
         else:
             rows = self._rows[where]
@@ -185,20 +188,22 @@ class _ChunkedProduct:
         if self._prepare is None:
             return tf.cast(part, self._dtype)
         if self._rows is None:
-            # Rows of zeros, whose products are cut off at the end and whose gradients are zeros.
+            # The products of these rows of zeros are cut off at the end; their upstream gradients
+            # are zeros too.
             part = self._filled_up(part)
             rows = tf.minimum(rows, self._num_rows - 1)
         return self._prepare(part, rows, *self._context)
 
     def _filled_up(self, part: tf.Tensor) -> tf.Tensor:
-        """A last, smaller chunk with zeros behind it; any other as it is."""
+        """Pad a last, smaller chunk with rows of zeros; return any other unchanged."""
         missing = self._chunk - tf.shape(part)[0]
         padding = [[0, missing]] + [[0, 0]] * (len(part.shape) - 1)
         return tf.cond(missing > 0, lambda: tf.pad(part, padding), lambda: part)
 
     def _forward(self, kernels: Sequence[tf.Tensor]) -> tuple[tf.Tensor, list[tf.TensorArray]]:
-        """Product of all rows, and the inputs of each step but the first, for the kept chunks."""
-        # Two loops in place of a condition in each turn: the chunks that are kept, then the others.
+        """Multiply all rows; also return the inputs of the later steps, for the kept chunks."""
+        # Two loops instead of a condition in each iteration: first the chunks that are kept, then
+        # the others.
         steps = self._plan.steps
         result = self._array(self._num_chunks, (None, steps[-1].size_out))
         kept = [self._array(self._num_kept, (None, step.size_in)) for step in steps[1:]]
@@ -222,12 +227,13 @@ class _ChunkedProduct:
     def _kernel_gradients(
         self, kernels: Sequence[tf.Tensor], kept: list[tf.TensorArray], upstream: tf.Tensor
     ) -> list[tf.Tensor]:
+        """Sum the chunks' gradients of each step's kernel."""
         cast = self._cast(kernels)
-        totals = [
-            tf.zeros_like(kernel) for kernel in kernels
-        ]  # in the cores' type: a bfloat16 sum loses small terms
+        # In the cores' dtype: a bfloat16 sum over hundreds of chunks would lose small terms.
+        totals = [tf.zeros_like(kernel) for kernel in kernels]
 
         def body(chunk, *totals, keep: bool):
+            # The rows are read and prepared a second time, which is cheaper than keeping them.
             if keep:
                 states = [self._read(chunk), *(array.read(chunk) for array in kept)]
             else:
@@ -245,6 +251,7 @@ class _ChunkedProduct:
     def _source_gradient(
         self, kernels: Sequence[tf.Tensor], upstream: tf.Tensor
     ) -> tf.Tensor | tf.IndexedSlices:
+        """Gradient of `source`, in its own dtype."""
         cast = self._cast(kernels)
 
         def body(chunk, result):
@@ -256,14 +263,16 @@ class _ChunkedProduct:
         gradient = tf.cast(result.concat(), self._source.dtype)
         if self._rows is None:
             return gradient
-        # Each row is multiplied at most once, so nothing is added up here.
+        # Each row is multiplied at most once, so no two gradients meet here.
         return tf.scatter_nd(self._rows[:, None], gradient, tf.shape(self._source))
 
     def _upstream(self, upstream: tf.Tensor, chunk: tf.Tensor) -> tf.Tensor:
+        """Upstream gradient of one chunk, filled up as the chunk itself is."""
         part = upstream[chunk * self._chunk : (chunk + 1) * self._chunk]
         return part if self._prepare is None else self._filled_up(part)
 
     def _array(self, size: tf.Tensor, shape: tuple) -> tf.TensorArray:
+        # Both loops of the backward pass may read an element, so reading must not clear it.
         return tf.TensorArray(
             self._dtype, size, element_shape=shape, infer_shape=False, clear_after_read=False
         )
@@ -280,11 +289,12 @@ class _ChunkedProduct:
 
 @functools.cache
 def _cast_to(dtype: str) -> Prepare:
+    """Build a `prepare` function that only casts."""
     return tf.function(lambda part, rows: tf.cast(part, dtype), jit_compile=True)
 
 
 def _states(x: tf.Tensor, kernels: Sequence[tf.Tensor], chosen: Plan) -> list[tf.Tensor]:
-    """Inputs of each step, and the output of the last."""
+    """Inputs of each step, followed by the output of the last step."""
     states = [x]
     for step, kernel in zip(chosen.steps, kernels, strict=True):
         states.append(_contract(states[-1], kernel, step))
@@ -294,7 +304,14 @@ def _states(x: tf.Tensor, kernels: Sequence[tf.Tensor], chosen: Plan) -> list[tf
 def _kernel_gradients(
     states: Sequence[tf.Tensor], kernels: Sequence[tf.Tensor], gradient: tf.Tensor, chosen: Plan
 ) -> list[tf.Tensor]:
-    """Gradient of each step's kernel, from the inputs of the steps and the product's gradient."""
+    """Gradient of each step's kernel, (inner, outer) each.
+
+    Args:
+        states: inputs of the steps, as `_states` returns them without the last.
+        kernels: the steps' kernels.
+        gradient: gradient of the product, (C, N).
+        chosen: the plan.
+    """
     steps, gradients = chosen.steps, []
     for step, kernel, state in reversed(list(zip(steps, kernels, states, strict=True))):
         gradients.append(_kernel_gradient(state, gradient, step))
@@ -304,32 +321,34 @@ def _kernel_gradients(
 
 
 def _input_gradient(kernels: Sequence[tf.Tensor], gradient: tf.Tensor, chosen: Plan) -> tf.Tensor:
-    """Gradient of the rows, (C, M), from the product's."""
+    """Gradient of the rows, (C, M), from the gradient of the product, (C, N)."""
     for step, kernel in reversed(list(zip(chosen.steps, kernels, strict=True))):
         gradient = _state_gradient(gradient, kernel, step)
     return tf.reshape(gradient, (-1, chosen.steps[0].size_in))
 
 
 def _contract(state: tf.Tensor, kernel: tf.Tensor, step: Step) -> tf.Tensor:
-    """One step: (C * before, inner, after) to (C * before, outer, after)."""
-    if step.after == 1:  # one large product in place of many of a single column
+    """Contract one step: (C * before, inner, after) to (C * before, outer, after)."""
+    # Without trailing axes one large product replaces a batch of matrix-vector products.
+    if step.after == 1:
         return tf.matmul(tf.reshape(state, (-1, step.inner)), kernel)
     state = tf.reshape(state, (-1, step.inner, step.after))
     return tf.matmul(tf.transpose(kernel)[None], state)
 
 
 def _state_gradient(gradient: tf.Tensor, kernel: tf.Tensor, step: Step) -> tf.Tensor:
+    """Gradient of a step's input from that of its output."""
     if step.after == 1:
         return tf.matmul(tf.reshape(gradient, (-1, step.outer)), kernel, transpose_b=True)
     return tf.matmul(kernel[None], tf.reshape(gradient, (-1, step.outer, step.after)))
 
 
 def _kernel_gradient(state: tf.Tensor, gradient: tf.Tensor, step: Step) -> tf.Tensor:
+    """Gradient (inner, outer) of a step's kernel from the step's input and output gradient."""
     state = tf.reshape(state, (-1, step.inner, step.after))
     gradient = tf.reshape(gradient, (-1, step.outer, step.after))
-    if (
-        step.after > 1
-    ):  # (C * before * after, inner) and (.., outer): one product sums over all rows
+    # (C * before * after, inner) and (.., outer): one product then sums over all rows.
+    if step.after > 1:
         state, gradient = (tf.transpose(tensor, (0, 2, 1)) for tensor in (state, gradient))
     state, gradient = tf.reshape(state, (-1, step.inner)), tf.reshape(gradient, (-1, step.outer))
     return tf.matmul(state, gradient, transpose_a=True)

@@ -1,10 +1,10 @@
-"""Recurrences over packed steps, with a gradient of their own: TensorFlow's fast path.
+"""Recurrences over packed steps with a hand-written gradient: the fast path on TensorFlow.
 
-Inside the time loop are only the products that depend on the step before. The backward pass
-computes the gates of all steps again in a few large products, and with them everything by which
-the gradient of a state is multiplied; its loop then does one small product a kernel, and the
-gradient of the recurrent kernel is one large product after it. States and sums are at least
-float32, whatever the layer computes in.
+The time loop holds only the products that depend on the step before. The backward pass first
+recomputes the gates of all steps in a few large products and derives from them every factor that
+multiplies a state's gradient. Its loop then needs one small product per kernel and step, and the
+gradient of the recurrent kernel is one large product after the loop. States and sums are float32
+or wider, whatever dtype the layer computes in.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import tensorflow as tf
 from ttrnn.activations import keras2_hard_sigmoid
 from ttrnn.engine.packing import Packing
 
-# Of these the derivative at an element follows from that element alone, so one GradientTape over
-# all packed rows gives every slope. A softmax, say, or a user's own function has no place here.
+# Activations whose derivative at an element depends on that element alone, so that one
+# GradientTape over all packed rows gives every slope. A softmax mixes elements, and of a user's
+# own function nothing is known: layers with those run the portable time loop.
 _ELEMENTWISE = {
     getattr(keras.activations, name)
     for name in [
@@ -53,60 +54,75 @@ _ELEMENTWISE = {
 
 
 def is_elementwise(*activations: Callable) -> bool:
-    """Whether the derivatives of all these can be taken element by element."""
+    """Return True if the derivative of every activation is taken element by element."""
     return all(activation in _ELEMENTWISE for activation in activations)
 
 
 @dataclass(frozen=True)
 class Steps:
-    """Packing, activations and dropout mask: what every step of a run shares."""
+    """Packing, activations and dropout mask that all steps of a run share."""
 
     packing: Packing
     dtype: str
-    """Of the large products of the backward pass; sums are at least float32."""
+    """Dtype of the large products of the backward pass; their results are float32 or wider."""
     activation: Callable
     recurrent_activation: Callable
-    """Of the gates; not looked at where there are none."""
+    """Activation of the gates; unused by a recurrence without gates."""
     dropped: tf.Tensor | None
-    """(B, units) recurrent-dropout mask, in the packing's order."""
+    """Recurrent-dropout mask (B, units) in the packing's order, or None."""
 
     def drop(self, state: tf.Tensor) -> tf.Tensor:
-        """A block's state (n, units) as it enters the recurrent products."""
+        """Apply the dropout mask to a block's state (n, units), for the recurrent products."""
+        # The rows of a block are the first n sequences of the packing's order, as are the mask's.
         return state if self.dropped is None else state * self.dropped[: tf.shape(state)[0]]
 
     def product(self, a: tf.Tensor, b: tf.Tensor, **transpose: bool) -> tf.Tensor:
-        """A product over all packed rows."""
+        """Multiply matrices that span all packed rows, in `dtype`; the result has `a`'s dtype."""
         return tf.cast(
             tf.matmul(tf.cast(a, self.dtype), tf.cast(b, self.dtype), **transpose), a.dtype
         )
 
     @property
     def dropped_rows(self) -> tf.Tensor | float:
-        """(N, units): the dropout mask of each packed row."""
+        """Dropout mask of each packed row, (N, units), or 1.0 without dropout."""
         return 1.0 if self.dropped is None else tf.gather(self.dropped, self.packing.position)
 
 
+# The three classes below have the same four functions. In them x is the projected input, h the
+# state before a step, h' the state after it and M the dropout mask. A name "by_z" in `step_back` is
+# one of the `factors`: the derivative of a step's result by z or, for a gate, by its argument.
 class SimpleRNN:
-    """h' = activation(x + (h * M) U)."""
+    """Simple recurrence h' = activation(x + (h * M) U)."""
 
     num_states = 1
 
     @staticmethod
     def kernels(kernel: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """Recurrent matrices, in the order in which a step multiplies by them."""
+        """Split the recurrent kernel into matrices, in the order in which a step uses them."""
         return (kernel,)
 
     @staticmethod
     def step(steps: Steps, x, states, kernels) -> tuple[tf.Tensor, ...]:
-        """States after one step."""
+        """Compute the states after one step from x (n, gates * units) and states (n, units)."""
         return (steps.activation(x + tf.matmul(steps.drop(states[0]), kernels[0])),)
 
     @staticmethod
     def factors(steps: Steps, x, before, after, kernels):
-        """Factors of the backward loop, and what entered the products, for all packed rows.
+        """Compute the factors of the backward loop for all packed rows.
 
-        They are computed anew from the states, all that the forward loop keeps, in products over
-        all steps at once.
+        The forward loop keeps the states only. The gates are recomputed from them here, in products
+        over all steps at once.
+
+        Args:
+            steps: the run's packing, activations and mask.
+            x: projected inputs (N, gates * units).
+            before: states before each packed step, (N, units) each.
+            after: states after each packed step, (N, units) each.
+            kernels: as `kernels` returns them.
+
+        Returns:
+            The factors that `step_back` takes, (N, ...) each, and the left operand (N, units) of
+            each recurrent product, from which the kernels' gradients follow.
         """
         entered = before[0] * steps.dropped_rows
         pre = x + steps.product(entered, kernels[0])
@@ -114,20 +130,25 @@ class SimpleRNN:
 
     @staticmethod
     def step_back(steps: Steps, gradients, factors, kernels):
-        """Gradients of x and of the states before a step, from those of the states after it."""
+        """Turn the gradients of the states after a step into those of x and the states before."""
         (slope,) = factors
         g_x = gradients[0] * slope
         return (g_x,), (steps.drop(tf.matmul(g_x, kernels[0], transpose_b=True)),)
 
 
 class GRU:
-    """z, r = s(x_zr + (h * M) U_zr); c = a(x_h + (r * h * M) U_h); h' = z * h + (1 - z) * c."""
+    """Gated recurrence, reset before the product (`reset_after=False`), gates in order z, r, h.
+
+    z, r = s(x_zr + (h * M) U_zr); c = a(x_h + (r * h * M) U_h); h' = z * h + (1 - z) * c, where s
+    is the recurrent activation and a the activation.
+    """
 
     num_states = 1
 
     @staticmethod
     def kernels(kernel: tf.Tensor) -> tuple[tf.Tensor, ...]:
         units = kernel.shape[0]
+        # Two matrices, for the candidate's product has to wait for the reset gate.
         return kernel[:, : 2 * units], kernel[:, 2 * units :]
 
     @staticmethod
@@ -137,7 +158,7 @@ class GRU:
         opened = steps.recurrent_activation(x[:, : 2 * units] + tf.matmul(dropped, kernels[0]))
         update, reset = opened[:, :units], opened[:, units:]
         candidate = steps.activation(x[:, 2 * units :] + tf.matmul(reset * dropped, kernels[1]))
-        # z * h + (1 - z) * c with one multiplication less
+        # z * h + (1 - z) * c with one multiplication less.
         return (candidate + update * (state - candidate),)
 
     @staticmethod
@@ -166,14 +187,17 @@ class GRU:
         by_candidate, by_state, by_update, by_reset, reset = factors
         g_candidate = gradient * by_candidate
         g_gated = tf.matmul(g_candidate, kernels[1], transpose_b=True)
-        # update and reset share one kernel, hence one product (B, 2 * units)
+        # Update and reset gate share one kernel, hence one product (n, 2 * units).
         g_opened = tf.concat([gradient * by_update, g_gated * by_reset], axis=1)
         g_entered = g_gated * reset + tf.matmul(g_opened, kernels[0], transpose_b=True)
         return (g_opened, g_candidate), (gradient * by_state + steps.drop(g_entered),)
 
 
 class LSTM:
-    """i, f, c, o from x + (h * M) U; c' = f * c + i * g; h' = o * activation(c')."""
+    """Long short-term memory, gates in order i, f, c, o; the states are h and the carry c.
+
+    i, f, o = s(x + (h * M) U); g = a(x + (h * M) U); c' = f * c + i * g; h' = o * a(c').
+    """
 
     num_states = 2
 
@@ -214,6 +238,7 @@ class LSTM:
     def step_back(steps: Steps, gradients, factors, kernels):
         gradient, g_carry = gradients
         by_carry, by_out, by_input, by_forget, by_candidate, kept = factors
+        # The carry reaches the loss by the next step and by this step's output.
         g_carry = g_carry + gradient * by_carry
         parts = [g_carry * by_input, g_carry * by_forget, g_carry * by_candidate, gradient * by_out]
         g_x = tf.concat(parts, axis=1)
@@ -235,23 +260,26 @@ def run(
 
     Args:
         kind: SimpleRNN, GRU or LSTM of this module.
-        steps: the packing, the activations, the dropout mask.
-        inputs: (N, gates * units), the projected inputs of the packed steps.
-        kernel: (units, gates * units), recurrent.
-        initial: each state at the beginning, (B, units), in the packing's order.
+        steps: packing, activations and dropout mask.
+        inputs: projected inputs of the packed steps, (N, gates * units).
+        kernel: recurrent kernel, (units, gates * units).
+        initial: initial states, (B, units) each, in the packing's order.
 
     Returns:
-        Each state after every packed step, (N, units); float32 or wider.
+        Each state after every packed step, (N, units), in float32 or wider.
     """
     # Rounding to bfloat16 at every step would add up over a clip of hundreds of frames.
     dtype = inputs.dtype if inputs.dtype.size >= 4 else tf.float32
 
+    # TensorFlow's own gradient of a while loop stores every tensor of every step and multiplies
+    # out the recurrent kernel's gradient inside the loop.
     @tf.custom_gradient
     def recurrence(inputs, kernel, *initial):
         kernels = kind.kernels(kernel)
         states = _forward(kind, steps, inputs, kernels, initial)
 
         def backward(*upstream):
+            # The gradient of a gather on the states arrives as IndexedSlices.
             dense = [tf.convert_to_tensor(gradient) for gradient in upstream]
             return _backward(kind, steps, inputs, kernels, initial, states, dense)
 
@@ -267,13 +295,13 @@ def _forward(kind: Kind, steps: Steps, inputs, kernels, initial) -> list[tf.Tens
 
     def body(t, states, arrays):
         here = _block(packing, t)
-        # The longest sequences come first, so those that go on are the leading rows.
+        # The longest sequences come first, so those with a step t are the leading rows.
         before = tuple(state[: packing.num_active[t]] for state in states)
         after = list(kind.step(steps, inputs[here], before, kernels))
         arrays = [array.write(t, state) for array, state in zip(arrays, after, strict=True)]
         return t + 1, after, arrays
 
-    # The number of rows shrinks from step to step: the loop must not take it for fixed.
+    # The number of rows shrinks from step to step, so the loop must not take it for fixed.
     free = [tf.TensorShape((None, state.shape[1])) for state in initial]
     _, _, arrays = tf.while_loop(
         lambda t, *_: t < tf.size(packing.num_active),
@@ -289,6 +317,7 @@ def _forward(kind: Kind, steps: Steps, inputs, kernels, initial) -> list[tf.Tens
 
 def _backward(kind: Kind, steps: Steps, inputs, kernels, initial, states, upstream) -> tuple:
     packing = steps.packing
+    # The state before a packed row is an initial state or the row of the step before. (N, units)
     before = [
         tf.gather(tf.concat([first, after], axis=0), packing.previous)
         for first, after in zip(initial, states, strict=True)
@@ -298,7 +327,8 @@ def _backward(kind: Kind, steps: Steps, inputs, kernels, initial, states, upstre
 
     def body(t, gradients, arrays):
         here, rows = _block(packing, t), packing.num_active[t]
-        # Sequences that end at this step join the loop here, without gradient from a later one.
+        # Time runs backwards: sequences that end at this step join the loop here, as further rows
+        # without a gradient from a later step.
         gradients = [
             tf.pad(gradient, [[0, rows - tf.shape(gradient)[0]], [0, 0]]) + outside[here]
             for gradient, outside in zip(gradients, upstream, strict=True)
@@ -309,6 +339,7 @@ def _backward(kind: Kind, steps: Steps, inputs, kernels, initial, states, upstre
 
     free = [tf.TensorShape((None, state.shape[1])) for state in initial]
     arrays = [_array(kernel, num_steps) for kernel in kernels]
+    # Before the last step no sequence takes part yet.
     nothing = [tf.zeros((0, state.shape[1]), state.dtype) for state in initial]
     _, gradients, arrays = tf.while_loop(
         lambda t, *_: t >= 0,
@@ -320,24 +351,26 @@ def _backward(kind: Kind, steps: Steps, inputs, kernels, initial, states, upstre
         tf.ensure_shape(array.concat(), (None, kernel.shape[1]))
         for array, kernel in zip(arrays, kernels, strict=True)
     ]
-    # All steps in one product (units, N) x (N, ...): the loop would make L small ones and add them.
+    # One product (units, N) x (N, ...) over all steps. Inside the loop it would be L small ones
+    # and as many additions.
     by_kernel = [
         steps.product(state, gradient, transpose_a=True)
         for state, gradient in zip(entered, by_input, strict=True)
     ]
-    # Sequences without any valid step never entered the loop; their states have no gradient.
+    # Sequences without a valid step never entered the loop; their initial states get zeros.
     missing = tf.shape(initial[0])[0] - tf.shape(gradients[0])[0]
     by_initial = [tf.pad(gradient, [[0, missing], [0, 0]]) for gradient in gradients]
     return tf.concat(by_input, axis=1), tf.concat(by_kernel, axis=1), *by_initial
 
 
 def _block(packing: Packing, t: tf.Tensor) -> slice:
+    """Packed rows of step t."""
     start = packing.block_start[t]
     return slice(start, start + packing.num_active[t])
 
 
 def _array(like: tf.Tensor, size: tf.Tensor) -> tf.TensorArray:
-    """Array of `size` blocks, each of any number of rows as wide as `like`."""
+    """Create an array of `size` blocks, each of any number of rows as wide as `like`."""
     return tf.TensorArray(like.dtype, size, element_shape=(None, like.shape[1]), infer_shape=False)
 
 

@@ -1,4 +1,4 @@
-"""The portable time loops: on every backend, and the reference of `ttrnn.engine.recurrence`."""
+"""Portable time loops for every backend; the reference that `ttrnn.engine.recurrence` equals."""
 
 from __future__ import annotations
 
@@ -25,19 +25,21 @@ def time_loop(
     """Run `step` over the time axis; a masked step carries output and state over.
 
     Args:
-        step: (x (batch, features), states) -> (output (batch, units), states).
+        step: function of x (batch, features) and the states to the output (batch, units) and the
+            new states.
         sequences: (batch, time, features).
         initial_state: tensors of shape (batch, units).
-        mask: boolean (batch, time), False where a step is to be skipped, or None.
+        mask: booleans (batch, time), False where a step is to be skipped, or None.
         go_backwards: run from the last step to the first; outputs come in running order.
         unroll: unroll the loop into the graph; the number of steps must be static.
-        zero_output_for_mask: put zeros out for masked steps in place of the carried output.
-        return_all_outputs: whether the outputs of all steps are wanted.
+        zero_output_for_mask: output zeros at masked steps instead of the carried output.
+        return_all_outputs: return the outputs of all steps instead of the last one's alone.
 
     Returns:
-        (last output (batch, units), outputs (batch, time, units), states).
+        Last output (batch, units), outputs (batch, time, units) and final states.
     """
-    if unroll and go_backwards:  # Keras 3.15 on torch turns no mask round in an unrolled loop
+    # Keras 3.15 on torch does not reverse the mask of an unrolled loop, so both are reversed here.
+    if unroll and go_backwards:
         sequences, go_backwards = ops.flip(sequences, axis=1), False
         mask = None if mask is None else ops.flip(mask, axis=1)
     last, outputs, states = _keras_time_loop(
@@ -51,7 +53,8 @@ def time_loop(
         zero_output_for_mask=zero_output_for_mask,
         return_all_outputs=return_all_outputs,
     )
-    if unroll and zero_output_for_mask and mask is not None:  # which it forgets so on JAX
+    # An unrolled loop of Keras 3.15 on JAX ignores zero_output_for_mask.
+    if unroll and zero_output_for_mask and mask is not None:
         is_valid = ops.expand_dims(mask if return_all_outputs else mask[:, -1:], -1)
         outputs = ops.where(is_valid, outputs, ops.zeros_like(outputs))
         last = outputs[:, -1]
@@ -68,20 +71,22 @@ def exported_time_loop(
     zero_output_for_mask: bool = False,
     return_all_outputs: bool = True,
 ):
-    """The results of `time_loop` without arrays of tensors.
+    """Run `step` over the time axis without arrays of tensors, for export.
 
-    LiteRT has those for static shapes only. Arguments are those of `time_loop`.
+    LiteRT has arrays of tensors for static shapes only. Arguments and results are those of
+    `time_loop`.
     """
     steps = ops.transpose(sequences, (1, 0, 2))  # (T, B, gates * units)
     length = ops.shape(steps)[0]
     zeros = ops.zeros_like(initial_state[0])
-    # A loop cannot carry nothing: one row is left where only the last output is wanted.
+    # A loop cannot carry an empty tensor: where only the last output is wanted, one row is kept.
     outputs = ops.repeat(zeros[None], length if return_all_outputs else 1, axis=0)  # (T, B, units)
 
     def body(t, output, outputs, *states):
         now = length - 1 - t if go_backwards else t
         new_output, new_states = step(steps[now], list(states))
         if mask is not None:
+            # A masked step carries output and states over, as Keras's loop does.
             is_valid = ops.expand_dims(mask[:, now], -1)  # (B, 1)
             skipped = zeros if zero_output_for_mask else output
             new_output = ops.where(is_valid, new_output, skipped)
