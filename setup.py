@@ -4,7 +4,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-# Where a hole of older versions is known, the bound leaves them out: docs/security.md names it.
+# Where a hole of older versions is known, the bound leaves them out: docs/log.md names it.
 DEPENDENCIES = [
     "tensorflow>=2.20",
     "keras>=3.15.1",
