@@ -41,6 +41,7 @@ from preprocess.sources.catalog import UCF11
 def main() -> int:
     """Run the command line; returns the exit code."""
     if sys.argv[1:2] == ["predict"]:
+        # Imported here, so that --help of a training does not load what predictions need.
         from experiments.clips.prediction.command import main as predict
 
         return predict(f"python -m {MODULE} predict", sys.argv[2:])
@@ -92,6 +93,7 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
         return finished
     print(described(shards, split))
 
+    # Imported now: these load TensorFlow, whose threads `begin_run` has set.
     from experiments.clips.evaluation import (
         describe_input,
         epoch_batches,
@@ -109,7 +111,8 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
         arguments, recipe, shards, num_train_clips=len(split.train), distribution=distribution
     )
 
-    # Test, once training has ended
+    # Test, once training has ended. The description of the model's input goes with it, so that
+    # predictions make new videos into the same input.
     test = partial(
         finish_run,
         run_dir=run_dir,

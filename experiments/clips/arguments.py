@@ -1,4 +1,4 @@
-"""The flags that jobs on views of clips have in common."""
+"""Common flags of the jobs on views of clips."""
 
 from __future__ import annotations
 
@@ -62,17 +62,17 @@ class ClipArguments:
     """Append the result to experiments/results.csv."""
 
     def check_common(self) -> None:
-        """Raise ValueError for flags that cannot be, before anything is read."""
+        """Raise UserError for impossible flags, before anything is read."""
         require_positive(self, ("epochs", "batch_size", "lr", "jobs"))
         require_seed(self.seed)
         require_records(self.record)
 
     def overridden(self, recipe: RecipeType, flags: Mapping[str, Any]) -> RecipeType:
-        """A recipe with the flags that override it.
+        """Return a recipe with the flags that override it.
 
         Args:
-            recipe: what is changed.
-            flags: values by the recipe's names, those besides the common ones; None for none.
+            recipe: the recipe to change.
+            flags: values of further flags by the recipe's names; None for a flag that is not given.
 
         Raises:
             ValueError, PreprocessError: if a value does not fit.
@@ -86,6 +86,7 @@ class ClipArguments:
         given: dict[str, Any] = {
             name: value for name, value in {**common, **flags}.items() if value is not None
         }
+        # A flag of its own wins over --set.
         recipe = replace(override(recipe, self.set), **given)
         recipe.check()
         return recipe

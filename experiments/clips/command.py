@@ -1,4 +1,4 @@
-"""What a job on clips prints about its data and its outcome."""
+"""Texts that a job on clips prints about its data and its outcome."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def described(shards: Shards, split: Split) -> str:
 
 
 def outcome(result: dict[str, Any]) -> str:
-    """Sum up a result: its accuracy, what that is measured against, and where the report is."""
+    """Summarize a result: its accuracy, the interval and chance beside it, and the report."""
     low, high = result["accuracy_interval"].values()
     return (
         f"{result['dataset']}: test accuracy {result['accuracy']:.3f} (95 % interval {low:.3f} to "

@@ -1,4 +1,4 @@
-"""Which clips an experiment runs on: shards, videos, a data set in its usual place, or the demo."""
+"""Find the clips of an experiment: shards, videos, a data set in its usual place, or the demo."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from preprocess.sources.clips import Clip
 from preprocess.system.machine import read_machine
 
 DATA = Path("data")
-Clips = Shards | ClipSet  # what a split is made of: clips that are extracted, or will be
+# A split can be made of clips that are extracted, or of those that will be.
+Clips = Shards | ClipSet
 
 
 def open_dataset(
@@ -33,14 +34,14 @@ def open_dataset(
     scheduler: str | None = None,
     allow_failures: bool = False,
 ) -> Shards:
-    """Open the clips to work on, rendering and extracting what is not there yet.
+    """Open the clips to work on; render and extract first what is missing.
 
     Args:
-        dataset: looked for in its usual place where neither folder is named; where it is not
+        dataset: data set to look for in its usual place if neither folder is named; if it is not
             there either, the built-in demo set takes its place, and a line says so.
         videos: a folder of videos, or None.
         shards: a directory of shards, or None; with `videos` too, it is brought up to date.
-        settings: of frames that are extracted; a directory given alone is opened as it is.
+        settings: settings of the extraction; a directory given alone is opened as it is.
         classes: only these; None for all.
         jobs: worker processes; None for what `python -m experiments.threads` has found best, else
             one a core.
@@ -56,6 +57,7 @@ def open_dataset(
             _render_demo(dataset, jobs)
             dataset = DEMO
         videos, name = Path(dataset.default_videos_dir), dataset.name
+        # A directory for each way to extract: a run with other settings never overwrites shards.
         shards = DATA / "shards" / f"{name}{_suffix(settings, classes)}"
     if videos is not None:
         shards = shards or _shards_of(videos, settings, classes)
@@ -72,6 +74,7 @@ def open_dataset(
             scheduler=scheduler,
             allow_failures=allow_failures,
         )
+        # Clips that are in the shards already are skipped.
         _extract(extract, jobs)
     assert shards is not None
     opened = open_shards(shards)
@@ -85,7 +88,7 @@ def clips_to_open(
     shards: Path | None,
     classes: Sequence[str] | None = None,
 ) -> Clips:
-    """The clips that `open_dataset` will open, before any is rendered or extracted.
+    """List the clips that `open_dataset` will open, before any is rendered or extracted.
 
     A split made of them is the one of the shards, unless clips turn out to be unreadable.
 
@@ -106,7 +109,7 @@ def clips_to_open(
 
 
 def _demo_clips(classes: Sequence[str] | None) -> ClipSet:
-    """The clips of the built-in set, which need not be rendered yet."""
+    """List the clips of the built-in set, which need not be rendered yet."""
     from preprocess.sources.synthetic import CLIPS_PER_GROUP, GROUPS_PER_CLASS, clip_path
 
     root = Path(DEMO.default_videos_dir)
@@ -124,13 +127,13 @@ def _demo_clips(classes: Sequence[str] | None) -> ClipSet:
 
 
 def takes_demo(dataset: Dataset, *, videos: Path | None, shards: Path | None) -> bool:
-    """Whether `open_dataset` would run on the built-in set."""
+    """Whether `open_dataset` would take the built-in set."""
     is_named = videos is not None or shards is not None
     return not is_named and not Path(dataset.default_videos_dir).is_dir()
 
 
 def _render_demo(missing: Dataset, jobs: int | None) -> None:
-    """The built-in videos, where they are not there yet."""
+    """Render the built-in videos where they are missing, and say that the demo set is used."""
     from preprocess.sources.synthetic import render_dataset
 
     print(
@@ -141,13 +144,14 @@ def _render_demo(missing: Dataset, jobs: int | None) -> None:
 
 
 def _shards_of(videos: Path, settings: FrameSettings, classes: Sequence[str] | None) -> Path:
-    """A directory of its own for each folder of videos, and each way to extract it."""
+    """Directory for the shards of a folder of videos, one for each way to extract it."""
+    # The digest keeps folders apart that have the same name in different places.
     name = f"{videos.resolve().name}-{_digest(str(videos.resolve()))}"
     return DATA / "shards" / f"{name}{_suffix(settings, classes)}"
 
 
 def _suffix(settings: FrameSettings, classes: Sequence[str] | None) -> str:
-    """What is not as usual, in a directory's name."""
+    """Suffix of a directory's name that states the settings that are not the defaults."""
     usual = FrameSettings()
     parts = []
     if settings.size != usual.size:
@@ -170,10 +174,11 @@ def _digest(text: str) -> str:
 
 
 def _extract(extract: Extract, jobs: int | None) -> None:
-    """`python -m preprocess`, in this process."""
+    """Run the command `python -m preprocess` in this process."""
     kept = None if jobs else find_recommendation("extract", read_machine())
     measured = kept.setting if kept else {"jobs": jobs}
     extract = replace(extract, **measured)
+    # Shards record the command that would make them again.
     if replace(extract, command=extract.as_typed()).run():
         raise PreprocessError(
             f"Some clips of {extract.videos} could not be read: see "

@@ -1,4 +1,4 @@
-"""What jobs on clips share once clips and model are there: batches of a split, test, result.
+"""Shared last part of the jobs on clips: batches of a split, test, result and report.
 
 Each job brings its own data, model and recipe; `experiments.training.loop` trains.
 """
@@ -36,10 +36,10 @@ from preprocess.sources.splits import Split
 
 
 class Batches(Protocol):
-    """Source of batches: the clips as a model sees them."""
+    """Source of batches, with the clips as a model sees them."""
 
     def shuffled(self, clips: ArrayLike, epoch: int, share: ReplicaShard = ALL) -> Stream:
-        """Batches of an epoch of training."""
+        """Batches of one epoch of training."""
 
     def by_length(self, clips: ArrayLike, share: ReplicaShard = ALL) -> tuple[np.ndarray, Stream]:
         """Batches for evaluation, and the position of the clip that each of their rows shows."""
@@ -51,13 +51,13 @@ def epoch_batches(
     distribution: Distribution | None,
     clips: Callable[[int], ArrayLike] | None = None,
 ) -> tuple[Callable[[int], Iterable[Any]], Callable[[], Iterable[Any]]]:
-    """Batches of each epoch's training and of its validation, as `train_and_test` takes them.
+    """Make the sources of training and validation batches that `train_and_test` takes.
 
     Args:
         batches: source of batches.
-        split: which clips are trained on, and which validate.
+        split: clips to train on and to validate with.
         distribution: replicas among which each batch is dealt out; None for this process alone.
-        clips: positions of the clips of an epoch (from 0); None for all training clips.
+        clips: gives the positions of an epoch's clips (from 0); None for all training clips.
     """
 
     def train_batches(epoch: int) -> Iterable[Any]:
@@ -67,6 +67,8 @@ def epoch_batches(
         return distribution.dealt(lambda share: batches.shuffled(chosen, epoch, share))
 
     def validation_batches() -> Iterable[Any]:
+        # Predictions need no replicas: each process evaluates its part of the clips with one of
+        # them.
         share = distribution.process_share if distribution else ALL
         return batches.by_length(split.validation, share)[1]
 
@@ -86,27 +88,29 @@ def finish_run(
     record: bool,
     whole: Callable[[keras.Model], keras.Model] | None = None,
 ) -> dict[str, Any]:
-    """Keep the chosen weights as a model of frames, test the best and the last, and report.
+    """Test the best and the last model, save the chosen one for predictions, and report.
 
     Args:
         history: epochs of the training.
-        run_dir: takes the model, the predictions, the result and the report.
+        run_dir: directory of the model, the predictions, the result and the report.
         shards: all clips.
         batches: views of the clips to test with.
         clips: positions of the test clips.
-        selection: which weights are chosen: "last", or "best" on the validation clips.
-        seen: what the model saw of videos.
+        selection: weights that are chosen: "last", or "best" on the validation clips.
+        seen: how frames of videos are made into the model's input.
         fields: fields of the result that are known before training.
         record: append the result to the recorded ones.
-        whole: builds the model from frames to classes of the trained one; None if it is that.
+        whole: completes the trained model to one from frames to classes; None if it is complete.
 
     Returns:
-        What result.json holds, and the run's directory.
+        The content of result.json, and the run's directory as "run_dir".
     """
     # The model is kept first: a run with a result counts as finished, and is never resumed.
     chosen = load_classifier(run_dir / f"{selection}.keras").model
     keep_model(run_dir, whole(chosen) if whole else chosen, seen)
     begun = time.perf_counter()
+    # Both are tested whatever the selection: their difference shows what choosing by the
+    # validation clips is worth.
     predictions = {
         name: predict_clips(load_classifier(run_dir / f"{name}.keras"), shards, batches, clips)
         for name in ("best", "last")
@@ -132,23 +136,25 @@ def describe_input(
     inputs: Inputs = "frames",
     stride: int = 1,
 ) -> Seen:
-    """Describe what a model trained on shards sees of a video.
+    """Describe the input of a model that is trained on shards.
 
     Args:
         shards: the clips.
-        choice: which frames it sees.
-        crops: which part of them.
+        choice: frames that the model sees.
+        crops: part of each frame that it sees.
         inputs: the frames, or their foreground.
-        stride: of the stored frames, every how many it sees.
+        stride: step between the frames that it sees, counted in stored frames.
     """
     settings = shards.settings
     assert isinstance(settings, FrameSettings)
+    # `max_frames` counts frames after the stride, of which there are fewer now.
     max_frames = settings.max_frames and math.ceil(settings.max_frames / stride)
     return Seen(
         tuple(shards.class_names),
         replace(settings, stride=settings.stride * stride, max_frames=max_frames),
         choice,
         crops,
+        # Rounded up: the first frame counts whatever follows.
         usual_frames=int(np.median(-(-shards.num_frames // stride))),
         inputs=inputs,
     )
@@ -157,14 +163,17 @@ def describe_input(
 def predict_clips(
     classifier: Classifier, shards: Shards, batches: Batches, clips: np.ndarray
 ) -> Predictions:
-    """Predict some clips, in the order of the shards.
+    """Predict some clips, and return them in the order of the shards.
 
-    Where a clip is seen several times, its probabilities are the mean of those of its views.
+    The probabilities of a clip with several views are the mean over its views.
     """
     order, stream = batches.by_length(clips)
     probabilities, labels = classifier.predict(stream)
+    # Batches are sorted by length, and each clip has one row for each of its views. `order` (rows,)
+    # names the clip of each row.
     positions, first, row_of = np.unique(order, return_index=True, return_inverse=True)
     sums = np.zeros((len(positions), probabilities.shape[1]))
+    # Unlike `sums[row_of] += ...`, it adds every row of a clip that occurs more than once.
     np.add.at(sums, row_of, probabilities)
     return Predictions(
         class_names=shards.class_names,
@@ -177,12 +186,18 @@ def predict_clips(
 
 
 def load_classifier(path: Path) -> Classifier:
-    """Load a saved model to predict with."""
+    """Load a saved model for predictions."""
     return Classifier(load_keras_model(path))
 
 
 def model_sizes(model: keras.Model, layer_name: str, *, tensor_train: bool) -> dict[str, Any]:
-    """Fields of a result about a model's parameters, and what the tensor train saves of them."""
+    """Fields of a result about a model's parameters, and how far the tensor train compresses them.
+
+    Args:
+        model: the classifier.
+        layer_name: name of its recurrent layer.
+        tensor_train: whether that layer's kernel is a tensor train.
+    """
     sizes: dict[str, Any] = {"params": model.count_params()}
     if tensor_train:
         layer = model.get_layer(layer_name).rnn
@@ -194,12 +209,12 @@ def model_sizes(model: keras.Model, layer_name: str, *, tensor_train: bool) -> d
 def scores(
     history: History, predictions: dict[str, Predictions], *, selection: str
 ) -> dict[str, Any]:
-    """Fields of a result about accuracy: of the chosen model, of the best and of the last.
+    """Fields of a result about accuracy, for the chosen, the best and the last model.
 
     Args:
-        history: of the training.
-        predictions: of the test clips, by the "best" and the "last" model.
-        selection: which of them was chosen.
+        history: epochs of the training.
+        predictions: predictions of the test clips, by the "best" and the "last" model.
+        selection: name of the chosen model.
     """
     accuracies = {name: accuracy(p.labels, p.predicted) for name, p in predictions.items()}
     tested = predictions[selection]

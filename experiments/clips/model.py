@@ -1,6 +1,7 @@
-"""A trained model of clips, kept in a run's directory: what it is made of, and how it is used.
+"""Trained models of clips in the directories of their runs: saving, loading, predicting.
 
-A run leaves `model.keras`, from frames to class probabilities, and `model.json`.
+A run leaves `model.keras`, from frames to class probabilities, and `model.json`, which describes
+its input.
 """
 
 from __future__ import annotations
@@ -22,26 +23,28 @@ from preprocess.errors import PreprocessError
 
 
 def keep_model(run_dir: Path, model: keras.Model, seen: Seen) -> None:
-    """Leave a model in a run's directory; `model.json`, which comes last, makes it complete."""
+    """Save a model in a run's directory, and `model.json` beside it."""
     with replacing(run_dir / MODEL) as partial:
         model.save(partial)
+    # Written last: a directory with this file holds a whole model.
     text = json.dumps(seen.to_json(), indent=1) + "\n"
     write_atomically(run_dir / MODEL_SETTINGS, text.encode())
 
 
 class ClipModel(ViewedModel):
-    """Says what windows of frames show, by Keras.
+    """A Keras model that predicts windows of frames.
 
     Args:
-        model: {"frames", "num_frames"} to probabilities.
-        seen: what it saw in training.
-        views: crops and places in each window; their mean counts.
+        model: maps {"frames", "num_frames"} to probabilities.
+        seen: description of its input.
+        views: crops and places in each window; their probabilities are averaged.
     """
 
     def __init__(self, model: keras.Model, seen: Seen, *, views: Views = Views()) -> None:  # noqa: B008 - frozen
         super().__init__(seen, views)
         self._model = model
         width, height = seen.crops.size
+        # Clips lie end to end, (sum of num_frames, H, W, 3): one trace serves all lengths.
         spec = {
             "frames": tf.TensorSpec((None, height, width, 3), tf.uint8),
             "num_frames": tf.TensorSpec((None,), tf.int32),
@@ -49,7 +52,14 @@ class ClipModel(ViewedModel):
         self._forward = tf.function(lambda x: model(x, training=False), input_signature=[spec])
 
     def probabilities(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Of views, each uint8 (T, H, W, 3); (len(views), classes)."""
+        """Predict views.
+
+        Args:
+            views: frames of each view, uint8 (T, H, W, 3).
+
+        Returns:
+            Probabilities, float32 (len(views), classes).
+        """
         inputs = {
             "frames": np.concatenate(views),
             "num_frames": np.array([len(view) for view in views], np.int32),
@@ -58,7 +68,7 @@ class ClipModel(ViewedModel):
 
 
 def load_clip_model(run_dir: Path, *, views: Views = Views()) -> ClipModel:  # noqa: B008 - frozen
-    """The model of a finished run.
+    """Load the model of a finished run.
 
     Raises:
         ClipModelError: if there is none, or it cannot be read.
@@ -67,7 +77,7 @@ def load_clip_model(run_dir: Path, *, views: Views = Views()) -> ClipModel:  # n
 
 
 def read_model(run_dir: Path) -> tuple[keras.Model, Seen]:
-    """What `keep_model` left in a run's directory.
+    """Load the model, and the description of its input, that `keep_model` left in a directory.
 
     Raises:
         ClipModelError: if there is nothing, or it cannot be read.

@@ -1,6 +1,6 @@
-"""What a model sees of a moment: face, frame and sound, one above the other in one picture.
+"""Pictures of a moment for a scorer: face, frame and sound, one above the other.
 
-Extraction and scoring make their pictures here, so that a model meets what it was trained on.
+Extraction and scoring both make their pictures here, so that a model sees what it was trained on.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ Part = Literal["box", "frame", "sound"]
 Interpolation = Literal["smooth", "pillow-bicubic"]
 Stretch = tuple[float, float]
 WHOLE: tuple[Stretch, ...] = ((0.0, math.inf),)
+# Shortest window of a Fourier transform.
 _FFT_SECONDS = 0.128
 
 
 @dataclass(frozen=True)
 class Box:
-    """A part of the picture, in fractions of its width and height.
+    """A rectangle in a video's frames, in fractions of their width and height.
 
     Raises:
         InputError: unless 0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1.
@@ -51,7 +52,7 @@ class Box:
 
 
 def parse_box(text: str) -> Box:
-    """'0.7,0.1,0.95,0.4' to a box.
+    """Parse a box such as '0.7,0.1,0.95,0.4'.
 
     Raises:
         InputError: for anything else.
@@ -67,21 +68,21 @@ def parse_box(text: str) -> Box:
 
 @dataclass(frozen=True)
 class PictureSettings:
-    """How the pictures of a set of clips are made.
+    """Settings by which the pictures of a set of clips are made.
 
     Args:
-        parts: squares, from top to bottom. "box": the labelled part of the picture, cut out at
-            full resolution, then scaled. "frame": all of it. "sound": the spectrogram of the
+        parts: squares, from top to bottom. "box": the labelled part of the frame, cut out at full
+            resolution, then scaled. "frame": the whole frame. "sound": the spectrogram of the
             last `window_seconds`; black where there is no sound.
-        side: of each square, in pixels.
-        fps: pictures a second, by real timestamps. Either this or `every`.
-        every: every how many frames one is taken.
+        side: side of each square, in pixels.
+        fps: pictures per second, by real timestamps. Either this or `every`.
+        every: step between the frames that are taken.
         audio_cutoff: highest frequency of the spectrogram, in Hz.
-        window_seconds: how much sound a picture shows.
-        sound_track: which audio stream of a clip is heard, from 0.
+        window_seconds: length of the sound that a picture shows.
+        sound_track: number of the audio stream of a clip, from 0.
         compression: of the stored bytes; it never changes a pixel.
-        interpolation: how box and frame are scaled; see `preprocess.video.transforms.FrameFit`.
-            "pillow-bicubic" is eqy/autotosis's way, with its rounding of the box.
+        interpolation: scaling of box and frame; see `preprocess.video.transforms.FrameFit`.
+            "pillow-bicubic" is that of eqy/autotosis, with its rounding of the box.
 
     Raises:
         PreprocessError: if a setting is out of its range.
@@ -104,6 +105,7 @@ class PictureSettings:
     def __post_init__(self) -> None:
         from preprocess.video.sampling import check_sampling
 
+        # JSON gives a list; the class is frozen, hence the call of `object`.
         object.__setattr__(self, "parts", tuple(self.parts))
         known = get_args(Part)
         if not self.parts or self.parts != tuple(one for one in known if one in self.parts):
@@ -126,7 +128,7 @@ class PictureSettings:
 
     @property
     def frame_shape(self) -> tuple[int, int, int]:
-        """(number of parts * side, side, 3)."""
+        """Shape of a picture, (number of parts * side, side, 3)."""
         return (len(self.parts) * self.side, self.side, 3)
 
     @property
@@ -136,21 +138,23 @@ class PictureSettings:
 
     @property
     def spectrogram(self) -> Spectrogram:
-        """How the sound's part is made."""
+        """Settings of the spectrogram in the part "sound"."""
         from preprocess.video.spectrogram import Spectrogram
 
+        # The lowest rate that holds frequencies up to the cut-off (Nyquist).
         sample_rate = 2 * math.ceil(self.audio_cutoff)
         return Spectrogram(
             cutoff_hz=self.audio_cutoff,
             num_bins=self.side,
             columns=self.side,
             window_seconds=self.window_seconds,
+            # Windows that overlap by half at least, however wide a column is in time.
             fft_seconds=max(_FFT_SECONDS, 2 * self.window_seconds / self.side),
             sample_rate=sample_rate,
         )
 
     def open(self, clip: Clip, *, threads: int) -> PictureReader:
-        """A reader of a `LabelledVideo`'s pictures.
+        """Open a reader of a `LabelledVideo`'s pictures.
 
         Raises:
             DecodeError: if the file cannot be opened.
@@ -166,10 +170,10 @@ class PictureSettings:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as plain values; `from_json` makes them again.
+        """Return the settings as plain values; `from_json` reads them.
 
-        Settings that came later are left out where they have their default, so that older shards
-        and newer ones are the same.
+        Settings that were added later are left out at their defaults, so that those of older shards
+        and of newer ones are equal.
         """
         values = asdict(self) | {"parts": list(self.parts)}
         later = {"interpolation": "smooth", "sound_track": 0}
@@ -181,17 +185,17 @@ class PictureSettings:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> PictureSettings:
-        """Settings from what `to_json` gave."""
+        """Make settings from the values that `to_json` returned."""
         return cls(**values)
 
 
 @dataclass(frozen=True)
 class LabelledVideo(Clip):
-    """A clip whose pictures are wanted.
+    """A clip with the box and the time ranges of which pictures are wanted.
 
     Args:
-        box: the part of its picture that shows the excitement.
-        stretches: what of it is wanted, [start, end) in seconds.
+        box: part of its frames that shows the excitement; None for the whole.
+        stretches: time ranges that are wanted, [start, end) in seconds.
     """
 
     box: Box | None = None
@@ -199,15 +203,15 @@ class LabelledVideo(Clip):
 
 
 class PictureReader:
-    """Gives the pictures of one video, one after the other.
+    """Reads the pictures of one video in order.
 
     Args:
-        path: the video file; without sound, that part is black.
-        settings: of the pictures.
-        box: the part of the picture that shows the excitement; None for the whole.
-        stretches: what of it is wanted, [start, end) in seconds after the first picture.
-        sound_track: which audio stream is heard, from 0.
-        threads: of the decoder.
+        path: the video file; if it has no sound, that part is black.
+        settings: settings of the pictures.
+        box: part of the frames that shows the excitement; None for the whole.
+        stretches: time ranges that are wanted, [start, end) in seconds after the first frame.
+        sound_track: number of the audio stream, from 0.
+        threads: number of threads of the decoder.
 
     Raises:
         DecodeError: if the file cannot be opened, or has sound but no such track.
@@ -227,6 +231,7 @@ class PictureReader:
         from preprocess.video.transforms import FrameFit, StackedFits
 
         hears = "sound" in settings.parts
+        # Track 0 is what a file without any number has, and may be missing.
         if hears and sound_track:
             _check_track(path, sound_track)
 
@@ -246,37 +251,38 @@ class PictureReader:
             threads=threads,
         )
         self.info = self._video.info
+        # Rows above it show box and frame, rows below the sound.
         self._seen_height = len(fits) * settings.side
         self._sounds = _Sounds(path, settings, stretches, sound_track) if hears else None
 
     @property
     def num_decoded(self) -> int:
-        """Frames of the file gone through so far."""
+        """Number of frames of the file that were decoded so far."""
         return self._video.num_decoded
 
     @property
     def num_given(self) -> int:
-        """Pictures given so far."""
+        """Number of pictures read so far."""
         return self._video.num_given
 
     @property
     def reached_end(self) -> bool:
-        """Whether the file had no more frames."""
+        """Whether the end of the file was reached."""
         return self._video.reached_end
 
     @property
     def time_seconds(self) -> float:
-        """When the picture given last is shown, in seconds after the first."""
+        """Time of the last picture, in seconds after the first frame."""
         return self._video.time_seconds
 
     @property
     def complaint(self) -> str:
-        """What of the file could not be read so far; empty if all could."""
+        """Description of what could not be read so far; empty if everything could."""
         return "; ".join(self.complaints)
 
     @property
     def complaints(self) -> tuple[str, ...]:
-        """What could not be read so far, of the pictures and of the sound, each if there is any."""
+        """Descriptions of what could not be read so far, of the pictures and of the sound."""
         sound = self._sounds.complaint if self._sounds else ""
         told = f"of the sound, not all could be decoded: {sound}" if sound else ""
         return tuple(text for text in (self._video.complaint, told) if text)
@@ -303,11 +309,7 @@ class PictureReader:
 
 
 def _check_track(path: Path, sound_track: int) -> None:
-    """Whether a file has a sound track, or no sound at all.
-
-    Raises:
-        DecodeError: if not.
-    """
+    """Raise DecodeError if a file has sound, but not this track."""
     from preprocess.video.video_file import audio_tracks
 
     tracks = audio_tracks(path)
@@ -318,7 +320,7 @@ def _check_track(path: Path, sound_track: int) -> None:
 
 
 class _Sounds:
-    """Spectrograms of a file's stretches, each of which is decoded when it is reached."""
+    """Spectrograms of a file's time ranges, each of which is decoded when it is reached."""
 
     def __init__(
         self, path: Path, settings: PictureSettings, stretches: Sequence[Stretch], track: int
@@ -333,7 +335,7 @@ class _Sounds:
         self.complaint = ""
 
     def picture(self, time: float) -> Frame:
-        """At a time, which never lies before the one asked for last."""
+        """Return the picture at a time, which must not lie before that of the last call."""
         while self._waiting and time >= self._end:
             self._begin(*self._waiting.pop(0))
         assert self._track is not None
@@ -348,13 +350,14 @@ class _Sounds:
         from preprocess.video.spectrogram import SpectrogramTrack
 
         self.close()
+        # The picture at the start of a range shows the sound before it, too.
         first = max(start - self._spectrogram.reach_seconds, 0.0)
         self._end = end
         self._blocks = self._decoded(first, None if end == math.inf else end - first)
         self._track = SpectrogramTrack(self._spectrogram, self._blocks)
 
     def _decoded(self, start: float, duration: float | None) -> Generator[Sound]:
-        """The sound as far as it can be decoded; silence after that."""
+        """Yield the sound as far as it can be decoded; pictures show silence after that."""
         from preprocess.video.sound import iter_sound
 
         sample_rate = self._spectrogram.sample_rate

@@ -1,4 +1,4 @@
-"""What training recipes of jobs on views of clips have in common."""
+"""Common fields of the training recipes of jobs on views of clips."""
 
 from __future__ import annotations
 
@@ -18,57 +18,59 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class ClipRecipe:
-    """Everything that is chosen besides the data, the split and the model."""
+    """Settings of a run besides the data, the split and the model."""
 
     name: str
     epochs: int
     batch_size: int
     learning_rate: float
     schedule: Literal["constant", "cosine", "plateau"]
-    """plateau: a tenth after more than 15 epochs without a lower validation loss."""
+    """Schedule of the learning rate; plateau divides it by 10 after more than 15 epochs without a
+    lower validation loss."""
     warmup_share: float
-    """Share of all steps over which a cosine's learning rate rises from 0."""
+    """Fraction of all steps over which a cosine's learning rate rises from 0."""
     weight_decay: float
     clip_norm: float | None
     epsilon: float
-    """Of Adam, added to the root of the second moment."""
+    """Adam's epsilon, added to the root of the second moment."""
     label_smoothing: float
     dropout: float
     frame_size: Size | None
     """Width and height of the stored frames; None for those of the clips' own pictures."""
     interpolation: Interpolation
-    """How pictures are scaled to it; see `preprocess.video.transforms.FrameFit`."""
+    """Interpolation that scales frames; see `preprocess.video.transforms.FrameFit`."""
     grey: bool
-    """Whether pictures are made grey before they are scaled."""
+    """Make frames grey before they are scaled."""
     crop_size: Size
-    """Width and height of what the model sees of them."""
+    """Width and height of the part of a frame that the model sees."""
     inputs: Inputs
-    """What is seen: frames, or the difference of each to the clip's mean frame."""
+    """Input of the model: frames, or the difference of each to the clip's mean frame."""
     num_frames: int
-    """Of a view, at most."""
+    """Largest number of frames in a view."""
     stride: int
-    """Every how many frames of a video one is stored."""
+    """Step between the stored frames, counted in frames of the video."""
     sampling: Sampling
     start: Start
-    """See `preprocess.batches.views.FrameChoice`, both."""
+    """Start of a view; see `preprocess.batches.views.FrameChoice`, also for `sampling`."""
     largest_zoom: float
     mirror: bool
     short_sides: Size | None
-    """See `preprocess.batches.views.CropChoice`, all three."""
+    """Sides to which frames are scaled; see `preprocess.batches.views.CropChoice`, also for
+    `largest_zoom` and `mirror`."""
     contrast: float
     brightness: float
-    """By how much a training clip's light is changed at most; see `preprocess.batches.augment`."""
+    """Largest change of a training clip's brightness; see `preprocess.batches.augment`."""
     validation: Literal["held out", "test"]
-    """What validates: a part of the training clips held out, or, as published, the test clips."""
+    """Validation clips: a part of the training clips held out, or, as published, the test clips."""
     selection: Literal["last", "best"]
-    """Which weights are tested: the last ones, or the best on the validation part."""
+    """Weights that are tested: the last ones, or the best on the validation part."""
     patience: int | None
-    """Training stops after so many epochs without a better one; None never stops."""
+    """Number of epochs without improvement after which training stops; None never stops."""
     views: str
-    """How often a clip is tested: places in time x crops."""
+    """Views of a clip in a test: places in time x crops, such as "10x3"."""
 
     def check(self) -> None:
-        """Raise ValueError or PreprocessError for what would fail once frames are extracted."""
+        """Raise UserError for values that would fail only once frames are extracted."""
         check_values(self)
         if self.frame_size is not None:
             self.crops.require_fit(self.frame_size)
@@ -80,28 +82,33 @@ class ClipRecipe:
         self.places  # noqa: B018 - is read
 
     def settings(self) -> FrameSettings:
-        """Of the frames to extract: of clips of which only the start is ever seen, only that.
+        """Settings of the extraction, only of a clip's start where views show nothing else.
 
-        The size must be known; `experiments.clips.subsets.with_frame_size` finds it out.
+        The frame size must be known; `experiments.clips.subsets.with_frame_size` finds it.
         """
         assert self.frame_size is not None
+        # With several places in time, later frames are tested, too.
         seen = self.num_frames if self.start == "first" and self.places.temporal == 1 else None
         return FrameSettings(
             self.frame_size, self.stride, seen, interpolation=self.interpolation, grey=self.grey
         )
 
     def choice(self, *, varlen: bool = False) -> FrameChoice:
-        """Which frames make a view."""
+        """Choice of the frames of a view.
+
+        Args:
+            varlen: allow views with fewer than `num_frames` frames.
+        """
         return FrameChoice(self.num_frames, self.sampling, self.start, exact=not varlen)
 
     @property
     def crops(self) -> CropChoice:
-        """Which part of a picture makes a view."""
+        """Choice of the part of a frame that a view shows."""
         return CropChoice(self.crop_size, self.largest_zoom, self.mirror, self.short_sides)
 
     @property
     def relighting(self) -> Augmentation | None:
-        """How the light of a training view is changed."""
+        """Augmentation that changes the light of a training view; None for none."""
         from preprocess.batches.augment import Augmentation
 
         if not (self.contrast or self.brightness):
@@ -110,5 +117,5 @@ class ClipRecipe:
 
     @property
     def places(self) -> Views:
-        """How often a clip is tested. Raises PreprocessError for what is no such number."""
+        """Views of a clip in a test. Raises PreprocessError if `views` cannot be parsed."""
         return Views.parse(self.views)

@@ -1,6 +1,6 @@
-"""A trained scorer: pictures in, probabilities of a highlight out; kept in a run's directory.
+"""A trained scorer: pictures in, probabilities of a highlight out; stored in a run's directory.
 
-A run holds the model, `best.keras`, and beside it `scorer.json`: how its pictures are made, the
+A run holds the model, `best.keras`, and beside it `scorer.json`: the settings of its pictures, the
 box that shows the excitement and the suggested threshold.
 """
 
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
 FILE = "scorer.json"
 MODEL = "best.keras"
 VERSION = 1
-_PICTURES_AT_ONCE = 64  # some 0.3 GB of activations at 112 pixels a side
+# Some 0.3 GB of activations at 112 pixels a side.
+_PICTURES_AT_ONCE = 64
 
 
 class ScorerError(InputError):
-    """A directory holds no scorer that can be used; the message says what to do."""
+    """Error for a directory without a usable scorer; the message says what to do."""
 
 
 class Scorer:
-    """A model that says how likely a picture shows a highlight.
+    """A model that predicts how likely a picture shows a highlight.
 
     Args:
-        model: pixels uint8 (B, H, W, 3) to probabilities (B, 2), highlight last.
-        settings: how its pictures are made; (H, W, 3) is their `frame_shape`.
-        box: the part of the picture that all clips it was trained on were labelled with; None
-            where they differed.
-        threshold: probability from which a picture is best called a highlight.
+        model: maps pixels, uint8 (B, H, W, 3), to probabilities (B, 2), highlight last.
+        settings: settings of its pictures; (H, W, 3) is their `frame_shape`.
+        box: box that all training clips were labelled with; None if they differed.
+        threshold: probability from which a picture counts as a highlight.
     """
 
     def __init__(
@@ -64,10 +64,16 @@ class Scorer:
         )
 
     def predict(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probabilities (N,) of pictures uint8 (N, H, W, 3); compiled once, for any N.
+        """Predict pictures.
+
+        Args:
+            pictures: uint8 (N, H, W, 3).
+
+        Returns:
+            Probabilities of a highlight, float32 (N,).
 
         Raises:
-            InputError: if the pictures are others than the model was trained on.
+            InputError: if the pictures have another shape or dtype than those of the training.
         """
         expected = self.settings.frame_shape
         if pictures.dtype != np.uint8 or pictures.shape[1:] != expected:
@@ -79,16 +85,18 @@ class Scorer:
             self._predict(pictures[start : start + _PICTURES_AT_ONCE]).numpy()
             for start in range(0, len(pictures), _PICTURES_AT_ONCE)
         ]
+        # The empty array makes N = 0 work.
         return np.concatenate([np.empty(0, np.float32), *parts])
 
 
 def write_scorer(
     run_dir: Path, settings: PictureSettings, *, box: Box | None, threshold: float
 ) -> None:
-    """Say what a run's `best.keras` is; `load_scorer` then finds it."""
+    """Write `scorer.json` for a run's `best.keras`, so that `load_scorer` finds it."""
     content = {
         "version": VERSION,
         "model": MODEL,
+        # Ties the settings to one model: a file that is copied alone from another run is refused.
         "sha256": _sha256(run_dir / MODEL),
         "settings": settings.to_json(),
         "box": None if box is None else list(astuple(box)),
@@ -98,7 +106,7 @@ def write_scorer(
 
 
 def load_scorer(run_dir: Path) -> Scorer:
-    """The scorer that `python -m experiments.highlights train` left in a directory.
+    """Load the scorer that `python -m experiments.highlights train` left in a directory.
 
     Raises:
         ScorerError: if there is none, or it is damaged.
@@ -118,19 +126,23 @@ def load_scorer(run_dir: Path) -> Scorer:
 
 
 def require_scorer(run_dir: Path) -> None:
-    """Whether a directory looks like a run of `train`; nothing of it is loaded.
+    """Check that a directory looks like a run of `train`, without loading it.
 
     Raises:
         ScorerError: if it does not.
     """
     if not (run_dir / FILE).is_file():
+        # Raises the error that says why there is no such file.
         _content(run_dir)
     if not (run_dir / MODEL).is_file():
         raise _no_model(run_dir / MODEL)
 
 
 def trained_sound_track(run_dir: Path) -> int:
-    """Which sound track a scorer was trained on, from 0; `load_scorer` says if there is none."""
+    """Read the number of the sound track that a scorer was trained on, from 0.
+
+    A directory without a scorer gives 0: `load_scorer` says later what is wrong with it.
+    """
     try:
         settings = json.loads((run_dir / FILE).read_bytes())["settings"]
         return int(settings.get("sound_track", 0))
@@ -139,9 +151,10 @@ def trained_sound_track(run_dir: Path) -> int:
 
 
 def _content(run_dir: Path) -> dict[str, Any]:
-    """What scorer.json says."""
+    """Read scorer.json, and check its version."""
     path = run_dir / FILE
     if not path.is_file():
+        # A run begins with config.json and ends with scorer.json.
         if (run_dir / "config.json").is_file():
             raise ScorerError(
                 f"The training in {run_dir} did not come to its end: it has no {FILE}. Give its "
@@ -166,7 +179,7 @@ def _content(run_dir: Path) -> dict[str, Any]:
 
 
 def _model(path: Path, sha256: str, settings: PictureSettings) -> keras.Model:
-    """The model, read without running any code of its file's."""
+    """Load the model without running any code from its file."""
     if not path.is_file():
         raise _no_model(path)
     if _sha256(path) != sha256:

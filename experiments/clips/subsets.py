@@ -1,4 +1,4 @@
-"""The parts of a set of clips, and the shards that hold them, as flags and recipe want them."""
+"""Open the clips of a job as its flags and recipe ask, and split them into subsets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from preprocess.sources.splits import Split, make_split, split_as_listed, untrai
 
 
 def with_frame_size(dataset: Dataset, arguments: ClipArguments, recipe: RecipeType) -> RecipeType:
-    """A recipe that says how large frames are stored, where it left that to the clips.
+    """Complete a recipe with the size of stored frames, where it leaves that to the clips.
 
     Raises:
         PreprocessError: if there are no clips.
@@ -46,13 +46,11 @@ def with_frame_size(dataset: Dataset, arguments: ClipArguments, recipe: RecipeTy
 
 
 def _own_size(clips: Sequence[Clip]) -> Size:
-    """Return the commonest size of the clips' pictures, and print it and what differs.
-
-    A video that several clips are stretches of is opened once.
-    """
+    """Return the commonest frame size of the clips; print it, and how many clips differ."""
     size_of: dict[Path, Size] = {}
     sizes: Counter[Size] = Counter()
     for clip in tqdm(clips, "picture sizes", unit="clip", delay=3, leave=False, disable=None):
+        # Several clips may be time ranges of one video, which is opened once.
         if clip.path not in size_of:
             try:
                 with FrameSettings().open(clip, threads=1) as reader:
@@ -81,10 +79,10 @@ def _own_size(clips: Sequence[Clip]) -> Size:
 
 
 def open_clips(dataset: Dataset, arguments: ClipArguments, recipe: ClipRecipe) -> Shards:
-    """The clips, extracted as the recipe wants them.
+    """Open the shards of the clips; extract them first where they are missing.
 
     Raises:
-        PreprocessError, ValueError: if they are not there, or otherwise.
+        PreprocessError, ValueError: if there are no clips, or the shards do not fit the recipe.
     """
     settings = recipe.settings()
     shards = open_dataset(
@@ -98,6 +96,7 @@ def open_clips(dataset: Dataset, arguments: ClipArguments, recipe: ClipRecipe) -
         allow_failures=arguments.allow_failures,
     )
     recipe.crops.require_fit(shards.frame_size)
+    # Unlike the interpolation, this cannot be passed over: a view would span another time.
     if shards.stride != recipe.stride:
         raise InputError(
             f"The recipe looks at every {formatting.ordinal(recipe.stride)} frame, and "
@@ -109,7 +108,10 @@ def open_clips(dataset: Dataset, arguments: ClipArguments, recipe: ClipRecipe) -
 
 
 def _tell_of_other_frames(shards: Shards, wanted: FrameSettings) -> None:
-    """Shards that were made otherwise than the recipe would have made them are still used."""
+    """Print a note if the shards were extracted with other settings than the recipe's.
+
+    They are used all the same: shards may have been made for another recipe.
+    """
     there = shards.settings
     assert isinstance(there, FrameSettings)
     names = ("interpolation", "grey")
@@ -128,16 +130,16 @@ def _tell_of_other_frames(shards: Shards, wanted: FrameSettings) -> None:
 
 @dataclass(frozen=True)
 class Subsets:
-    """How the clips of a job are split.
+    """Rule that splits the clips of a job into training, validation and test clips.
 
     Args:
-        dataset: the job's own, whose usual place counts where no folder is named.
-        strategy: "group" and "random" deal them out; "official" and "listed" take what somebody
-            has written down, beside the clips or in the list that `videos` names.
+        dataset: the job's own data set, whose usual place is taken where no folder is named.
+        strategy: "group" and "random" make folds; "official" and "listed" follow written lists,
+            beside the clips or in the file that `videos` names.
         arguments: flags of the job: `videos`, `shards`, `fold`, `seed`, and `classes` if any.
-        validation: the recipe's: "held out", or "test" where the test part validates too.
-        num_folds: of which one is tested, and one of the rest validates.
-        lists: of "official", their folder and number.
+        validation: of the recipe: "held out", or "test" where the test clips validate too.
+        num_folds: number of folds; one is tested, and one of the rest validates.
+        lists: folder and number of the "official" lists.
     """
 
     dataset: Dataset
@@ -151,12 +153,14 @@ class Subsets:
         """Split the clips that will be opened, before any is rendered or extracted.
 
         Returns:
-            What their data set is called.
+            Name of their data set.
 
         Raises:
             PreprocessError, ValueError: if the clips, or the lists, do not allow it.
         """
         arguments = self.arguments
+        # The split depends on names and labels alone, so that it can be tried before the hours of
+        # extraction.
         clips = clips_to_open(
             self.dataset,
             videos=arguments.videos,
@@ -167,7 +171,7 @@ class Subsets:
         return clips.dataset
 
     def split(self, clips: Clips) -> Split:
-        """Split clips into parts to train on, to validate and to test.
+        """Split clips into subsets to train on, to validate and to test.
 
         Notes on the split are printed to the standard error.
 
@@ -205,6 +209,7 @@ class Subsets:
                 fold=self.arguments.fold,
                 **common,
             )
+        # As published: the test clips validate too, and the clips held out are trained on.
         if self.validation != "held out":
             split = split.validated_by_test()
         if untrained := untrained_classes(split, clips.labels):
@@ -216,7 +221,11 @@ class Subsets:
         return split, notes
 
     def _as_listed(self, sources: Sequence[str]) -> tuple[Split, list[str]]:
-        """A list without a part to test, or to validate, has the other one do both."""
+        """Split as a list says; a missing test or validation part is replaced by the other one.
+
+        Returns:
+            The split, and notes for the reader of the report.
+        """
         videos = self.arguments.videos
         if videos is None and self.arguments.shards is None:
             videos = Path(self.dataset.default_videos_dir)
@@ -240,7 +249,11 @@ class Subsets:
 
 
 def _shared_videos(split: Split, sources: Sequence[str]) -> list[str]:
-    """Stretches of a video, `NAME [1.00-2.00]`, look alike, whatever the list says of groups."""
+    """Return a note if test clips come from videos that training sees, else nothing.
+
+    Time ranges of one video look alike, whatever the list says about groups.
+    """
+    # A source is the video's name, followed by " [1.00-2.00]" for a time range of it.
     videos = [source.rpartition(" [")[0] or source for source in sources]
     trained = {videos[i] for i in split.train}
     number = sum(videos[i] in trained for i in split.test)

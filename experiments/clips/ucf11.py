@@ -1,4 +1,4 @@
-"""UCF11's job: its flags, and the clips, batches and classifier that they stand for.
+"""The job on UCF11: its flags, and the clips, batches and classifier that they stand for.
 
 `experiments.ucf11` runs it; `experiments.crossval` checks the flags of many runs before the first
 one, and `experiments.threads` measures its training steps.
@@ -103,7 +103,7 @@ class Arguments:
 
 
 def parse(args: Sequence[str]) -> Arguments:
-    """Parse the flags of a training run; raises SystemExit for --help and for wrong flags."""
+    """Parse the flags of a training run; exits by SystemExit for --help and for wrong flags."""
     return parse_arguments(
         Arguments,
         prog=f"python -m {MODULE}",
@@ -114,7 +114,10 @@ def parse(args: Sequence[str]) -> Arguments:
 
 
 def check(arguments: Arguments) -> tuple[Recipe, Task, Subsets]:
-    """Check the flags, and return what they stand for; extraction may take hours afterwards.
+    """Check all flags before extraction, which may take hours.
+
+    Returns:
+        The recipe, this process's place among the workers, and the rule of the split.
 
     Raises:
         PreprocessError, RunError, ValueError: as `run` does.
@@ -127,6 +130,7 @@ def check(arguments: Arguments) -> tuple[Recipe, Task, Subsets]:
     runtime.choose_threads(arguments.threads)
     task = read_task(arguments.distribute, arguments.out)
 
+    # Imported once the plain checks have passed, so that a wrong flag is answered at once.
     from experiments.clips.subsets import Subsets
 
     subsets = Subsets(UCF11, arguments.split, arguments, recipe.validation, NUM_FOLDS)
@@ -134,6 +138,7 @@ def check(arguments: Arguments) -> tuple[Recipe, Task, Subsets]:
         run_name(arguments, subsets.check()),
         arguments,
         {**asdict(arguments), **asdict(recipe)},
+        # Settled only when the shards are open.
         unknown=["shards", "stride"],
         is_chief=task.is_chief,
     )
@@ -147,6 +152,7 @@ def _recipe(arguments: Arguments) -> Recipe:
         "batch_size": arguments.batch_size,
         "learning_rate": arguments.lr,
     }
+    # --epochs, --batch-size and --lr win over --set, which wins over the recipe.
     given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
     recipe = replace(RECIPES[arguments.recipe].override(arguments.set), **given)
     check_values(recipe)
@@ -154,7 +160,9 @@ def _recipe(arguments: Arguments) -> Recipe:
 
 
 def stored_stride(arguments: Arguments, shards: Shards) -> int:
-    """Stride between the frames that are used, in frames of the videos.
+    """Stride between the frames that are used, counted in frames of the videos.
+
+    The shards may hold only every n-th frame already.
 
     Raises:
         InputError: if the shards have not kept those frames.
@@ -177,6 +185,7 @@ def make_batches(arguments: Arguments, recipe: Recipe, shards: Shards) -> ClipBa
         shards,
         batch_size=recipe.batch_size,
         maxlen=arguments.maxlen,
+        # `ClipBatches` counts in stored frames.
         stride=stored_stride(arguments, shards) // shards.stride,
         seed=arguments.seed,
         augment=Augmentation(
@@ -198,7 +207,9 @@ def make_classifier(
     from experiments.training.optimizers import build_model, build_optimizer
 
     width, height = shards.frame_size
+    # A last batch of fewer clips is a step, too.
     num_steps = recipe.epochs * math.ceil(num_train_clips / recipe.batch_size)
+    # Variables that are made in the scope of a strategy have a copy on each replica.
     with scope_of(distribution):
         model = build_model(
             recipe,
@@ -247,6 +258,7 @@ def result_fields(
         "stride": stored_stride(arguments, shards),
         "policy": arguments.policy,
         "epochs": recipe.epochs,
+        # README's table leaves out runs of other lengths than their recipe's.
         "recipe_epochs": RECIPES[arguments.recipe].epochs,
         "batch_size": recipe.batch_size,
     }

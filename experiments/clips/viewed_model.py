@@ -1,4 +1,4 @@
-"""What a model of clips saw in training, and how videos are made into that for it."""
+"""Description of a clip model's input, and how windows of a video are made into it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from common.errors import InputError
 from preprocess.batches.views import CropChoice, FrameChoice, Inputs, Views, cut, foreground
 from preprocess.shards.settings import FrameSettings
 
-_MOST = 10**6  # frames of a clip, pixels of a side
+# Most frames of a clip and pixels of a side. A damaged model.json must not ask for terabytes.
+_MOST = 10**6
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a model saw of videos, and its classes.
+    """Description of a clip model's input, and its classes.
 
     Args:
-        class_names: in label order.
-        frames: how a video's frames are made.
-        choice: which of them it sees.
-        crops: which part of them.
-        usual_frames: that the clips have, as `frames` makes them: their median.
+        class_names: names of the classes in label order.
+        frames: settings by which frames of a video are made.
+        choice: choice of the frames that the model sees.
+        crops: choice of the part of each frame.
+        usual_frames: median number of frames of the training clips, made by `frames`.
         inputs: the frames, or their foreground.
     """
 
@@ -37,12 +38,12 @@ class Seen:
     inputs: Inputs = "frames"
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return plain values for JSON."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Seen:
-        """From what `to_json` gave.
+        """Make the description from the values that `to_json` returned.
 
         Raises:
             ValueError, KeyError, TypeError, PreprocessError: for anything else.
@@ -53,6 +54,7 @@ class Seen:
             *(*frames["size"], *crops["size"], frames["stride"], *optional),
             *(choice["num_frames"], values["usual_frames"]),
         ):
+            # `isinstance` would let JSON's true pass as 1.
             if type(number) is not int or not 1 <= number <= _MOST:
                 raise InputError(f"counts must be whole, from 1 to {_MOST:,}. Received {number!r}.")
         seen = cls(
@@ -68,11 +70,13 @@ class Seen:
 
 
 class ViewedModel(ABC):
-    """Says what windows of frames show. How views are made of them is here alone.
+    """A model that predicts windows of frames, on any runtime.
+
+    Views are made of windows here only, so that all runtimes see the same.
 
     Args:
-        seen: what the model saw in training.
-        views: crops and places in each window; their mean counts.
+        seen: description of the model's input.
+        views: crops and places in each window; their probabilities are averaged.
     """
 
     def __init__(self, seen: Seen, views: Views) -> None:
@@ -83,18 +87,22 @@ class ViewedModel(ABC):
 
     @property
     def window(self) -> int:
-        """Frames of a video, as `frame_settings` makes them, that it looks at at once."""
+        """Number of frames, as `frame_settings` makes them, that the model looks at together."""
+        # A model that saw clips whole gets windows as long as a usual clip.
         choice = self.seen.choice
         return choice.num_frames if choice.sampling == "window" else self.seen.usual_frames
 
     def predict(
         self, windows: list[NDArray[np.uint8]], original_size: tuple[int, int]
     ) -> NDArray[np.float32]:
-        """Return probabilities of windows of a video, float32 (len(windows), classes).
+        """Predict windows of a video.
 
         Args:
-            windows: of each its frames, uint8 (T, H, W, 3), as `frame_settings` make them.
-            original_size: width and height of the video's own pictures.
+            windows: frames of each window, uint8 (T, H, W, 3), as `frame_settings` make them.
+            original_size: width and height of the video's own frames.
+
+            Returns:
+                Probabilities, float32 (len(windows), classes).
         """
         views = self.views(windows, original_size)
         found = self.probabilities(views)  # (windows * views, classes)
@@ -103,15 +111,18 @@ class ViewedModel(ABC):
     def views(
         self, windows: list[NDArray[np.uint8]], original_size: tuple[int, int]
     ) -> list[NDArray[np.uint8]]:
-        """Return what the model sees of windows, each uint8 RGB (T, H, W, 3); a window's together.
+        """Cut the views of windows, all views of a window in a row, each uint8 RGB (T, H, W, 3).
 
         Args:
             windows: as in `predict`.
             original_size: as in `predict`.
         """
         if self.seen.inputs == "foreground":
+            # Before the choice of frames: the mean frame is that of the whole window.
             windows = [foreground(frames) for frames in windows]
         crops = self.seen.crops
+        # Stored frames are stretched to one size. Where `short_sides` scales them, crops are
+        # measured in the video's own shape.
         size = crops.size_to_cut(stored=self.seen.frames.size, original=original_size)
         views = []
         for frames in windows:
@@ -123,4 +134,11 @@ class ViewedModel(ABC):
 
     @abstractmethod
     def probabilities(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Of views, each uint8 (T, H, W, 3); (len(views), classes)."""
+        """Predict views.
+
+        Args:
+            views: frames of each view, uint8 (T, H, W, 3).
+
+        Returns:
+            Probabilities, float32 (len(views), classes).
+        """

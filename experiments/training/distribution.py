@@ -1,7 +1,7 @@
-"""Training on several machines, or GPUs: each step's clips are dealt out, the gradients summed.
+"""Training on several machines or GPUs: clips of a step are dealt out, gradients summed.
 
-What is learned is what one process learns from the same batches, but for rounding, and for
-dropout, whose masks are the same on all replicas.
+The weights become those that one process learns from the same batches, except for rounding, and
+for dropout, whose masks are the same on all replicas.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ _EXAMPLE = (
 
 @dataclass(frozen=True)
 class Task:
-    """Which worker of how many this process is; the first one writes what a run leaves."""
+    """Place of this process among the workers; the first worker writes the files of a run."""
 
     index: int = 0
     count: int = 1
 
     @property
     def is_chief(self) -> bool:
-        """Whether it is the first."""
+        """Whether this process is the first worker."""
         return self.index == 0
 
 
 def read_task(kind: Kind | None, out: Path | None) -> Task:
-    """This process's place among the workers, as the variable TF_CONFIG says.
+    """Read this process's place among the workers from the environment variable TF_CONFIG.
 
     Args:
-        kind: of distribution; without workers, this process is all there is.
-        out: the run's directory, if named; workers must name it.
+        kind: kind of distribution; without workers, this process is the only one.
+        out: the run's directory, or None if it is not named; workers must name it.
 
     Raises:
         InputError: if there is no GPU, or workers are asked for, but TF_CONFIG does not say where,
@@ -82,8 +82,11 @@ def read_task(kind: Kind | None, out: Path | None) -> Task:
 
 
 def _require_gpus() -> None:
-    """Raise ValueError without GPUs. TensorFlow is asked in a process of its own, for this one has
-    clips to extract first, without it."""
+    """Raise InputError if TensorFlow finds no GPU.
+
+    A process of its own asks, because this one may have clips to extract first, and does that
+    without TensorFlow.
+    """
     program = (
         "import sys; from experiments.process.runtime import has_gpus; sys.exit(not has_gpus())"
     )
@@ -92,11 +95,11 @@ def _require_gpus() -> None:
 
 
 class Distribution:
-    """The replicas of a model, and what they have in common.
+    """The replicas of a model, and the exchange of values between their processes.
 
     Args:
-        strategy: TensorFlow's; each machine, or GPU, holds a replica.
-        is_chief: whether this process writes what a run leaves.
+        strategy: TensorFlow's strategy; each machine, or GPU, holds a replica.
+        is_chief: whether this process writes the files of a run.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy, *, is_chief: bool = True) -> None:
@@ -104,47 +107,69 @@ class Distribution:
         self.is_chief = is_chief
         count = strategy.num_replicas_in_sync
         num_here = len(strategy.extended.worker_devices)
+        # Replicas are numbered over all processes, those of one process in a row.
         first = _first_replica(strategy) if count > num_here else 0
         self.shares = tuple(ReplicaShard(first + number, count) for number in range(num_here))
-        """What the replicas of this process get of each batch."""
+        """Parts of each batch that the replicas of this process take."""
+        # Compiled when it is first needed, see `_summed`.
         self._sum: Callable | None = None
 
     @property
     def process_share(self) -> ReplicaShard:
-        """What this process gets of the batches of an evaluation."""
+        """Part of the evaluation batches that this process takes, all its replicas together."""
         num_here = len(self.shares)
         return ReplicaShard(self.shares[0].index // num_here, self.shares[0].count // num_here)
 
     def dealt(self, batches: Callable[[ReplicaShard], Iterable[Any]]) -> Iterable[tuple[Any, ...]]:
-        """Batches as `Classifier` takes them: of each, the parts of the replicas here."""
+        """Deal out batches as `Classifier.train_parts` takes them.
+
+        Args:
+            batches: makes the batches of one replica.
+
+        Returns:
+            For each step a tuple with one part for each replica of this process.
+        """
         return zip(*(batches(share) for share in self.shares), strict=True)
 
     def gathered(self, value: float) -> list[float]:
-        """A number of each process, known to all; waits for all."""
+        """Gather one number from each process, in their order; waits for all of them."""
         share = self.process_share
+        # Each process fills its own place, so that the sum over processes is the list of all
+        # numbers.
         placed = np.zeros(share.count, np.float64)
         placed[share.index] = value
         return self._summed(placed).tolist()
 
     def require_same(self, words: str, what: str) -> None:
-        """Raise RunError unless all workers have been given the same."""
+        """Raise RunError unless `words` is the same text in all workers.
+
+        Args:
+            words: the text to compare.
+            what: what the text stands for, for the message.
+        """
+        # Only numbers are exchanged, hence a checksum. float64 holds its 32 bits exactly.
         if len(set(self.gathered(zlib.crc32(words.encode())))) > 1:
             raise RunError(f"All workers must have the same {what}; here it is: {words}")
 
     def joined(self, rows: np.ndarray) -> np.ndarray:
-        """Rows (N, C) of all processes, one after the other, known to all.
+        """Join the rows of all processes, one process after the other.
 
         Args:
-            rows: float32 (n, C) of this process.
+            rows: rows of this process, float32 (n, C).
+
+            Returns:
+                The rows of all, float32 (N, C), the same in each process.
         """
         counts = np.array(self.gathered(len(rows)), int)
+        # As in `gathered`: each process fills its rows of an array of zeros, and the sum joins
+        # them.
         start = int(counts[: self.process_share.index].sum())
         placed = np.zeros((counts.sum(), rows.shape[1]), np.float64)
         placed[start : start + len(rows)] = rows
         return self._summed(placed).astype(np.float32)
 
     def _summed(self, placed: np.ndarray) -> np.ndarray:
-        """The sum over all processes."""
+        """Sum arrays of one shape over all processes."""
         import tensorflow as tf
 
         if self._sum is None:
@@ -153,22 +178,27 @@ class Distribution:
                 context = tf.distribute.get_replica_context()
                 return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(value))
 
+            # Arrays come in several lengths; without relaxed shapes each would be traced anew.
             self._sum = tf.function(
                 lambda value: self.strategy.run(add, args=(value,)), reduce_retracing=True
             )
         summed = self._sum(tf.constant(placed))
         first = self.strategy.experimental_local_results(summed)[0]
+        # Each replica of a process adds the same array once, so that the sum counts it as often as
+        # the process has replicas.
         return first.numpy() / len(self.shares)
 
     def prepare(self, model: keras.Model) -> keras.Model:
-        """Let the batch normalisations see the whole batch, and not only their replica's part."""
+        """Let batch normalisations take their statistics from the batch of all replicas."""
         for layer in _normalizations(model):
             layer.synchronized = True
         return model
 
     @contextmanager
     def chief_first(self) -> Iterator[None]:
-        """What the chief leaves for all, the others find."""
+        """Run a block in the chief first, and in the other workers once it is done there."""
+        # `gathered` waits for all processes, and so serves as a barrier. The others wait in front
+        # of the block until the chief arrives behind its own.
         if not self.is_chief:
             self.gathered(0)
         yield
@@ -177,10 +207,10 @@ class Distribution:
 
     @contextmanager
     def failures_told(self) -> Iterator[None]:
-        """A worker that is gone, as an error in words.
+        """Turn TensorFlow's errors about a lost worker into a message that says what to do.
 
         Raises:
-            RunError: if the others cannot be reached.
+            RunError: if another worker cannot be reached.
         """
         import tensorflow as tf
 
@@ -196,12 +226,15 @@ class Distribution:
 def open_distribution(
     kind: Kind | None, task: Task, settings: Mapping[str, Any]
 ) -> Distribution | None:
-    """Join the other workers, or take all GPUs. Call it before TensorFlow has computed anything.
+    """Join the other workers, or take all GPUs; to be called before TensorFlow computes anything.
 
     Args:
-        kind: workers, those of TF_CONFIG; gpus, all of this machine; or None.
+        kind: "workers" for those of TF_CONFIG, "gpus" for all of this machine, or None.
         task: from `read_task`.
-        settings: of the run, which must be those of all workers.
+        settings: settings of the run, which must be the same in all workers.
+
+        Returns:
+            The distribution; None without a kind.
 
     Raises:
         RunError: if workers differ in their settings.
@@ -217,19 +250,21 @@ def open_distribution(
         print(f"{place}, waiting for the others; Ctrl-C ends it at once", flush=True)
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
     distribution = Distribution(strategy, is_chief=task.is_chief)
+    # Workers may differ in what does not change the result, such as their threads.
     shared = {name: value for name, value in settings.items() if name not in FREE_TO_CHANGE}
     distribution.require_same(json.dumps(shared, default=str, sort_keys=True), "settings")
     return distribution
 
 
 def scope_of(distribution: Distribution | None) -> AbstractContextManager[Any]:
-    """Where a model and its optimizer are made."""
+    """Scope in which a model and its optimizer must be built."""
     return nullcontext() if distribution is None else distribution.strategy.scope()
 
 
 @contextmanager
 def saved_alone(model: keras.Model) -> Iterator[None]:
-    """What is saved meanwhile needs no other replicas when it is loaded."""
+    """Save a model in this block so that it loads without other replicas."""
+    # `synchronized` is part of a layer's saved configuration.
     layers = [layer for layer in _normalizations(model) if layer.synchronized]
     for layer in layers:
         layer.synchronized = False
@@ -243,6 +278,7 @@ def saved_alone(model: keras.Model) -> Iterator[None]:
 def _normalizations(model: keras.Model) -> Sequence[Any]:
     import keras
 
+    # Models inside the model included, which `model.layers` does not open.
     layers = model._flatten_layers()
     return [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
 

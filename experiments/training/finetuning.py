@@ -1,7 +1,4 @@
-"""What fits a trained model to a small data set: freezing, layer decay, mixup, balanced classes.
-
-Nothing here knows of a job.
-"""
+"""Fine-tuning on a small data set: frozen layers, layer decay, mixup, balanced classes."""
 
 from __future__ import annotations
 
@@ -24,12 +21,12 @@ _BLOCK = re.compile(r"blocks_\d+")
 
 
 def layer_groups(model: keras.Model) -> list[list[keras.layers.Layer]]:
-    """The layers that have weights, of models in the model too.
+    """Group the layers that have weights, those of nested models included.
 
     Returns:
-        Of a transformer, whose blocks are called blocks_0 and so on, the embedding, each block,
-        and what comes after, which are the norm and the head. Of another model, each layer by
-        itself.
+        For a transformer, whose blocks are called blocks_0 and so on: the embedding, each block,
+        and the layers after them, which are the norm and the head. For another model, each layer
+        by itself.
     """
     layers = [layer for layer in _layers(model) if layer.weights]
     blocks = [place for place, layer in enumerate(layers) if _BLOCK.fullmatch(layer.name)]
@@ -48,7 +45,7 @@ def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
 
 
 class Trained(NamedTuple):
-    """How many parameters are trained, and how many there are."""
+    """Number of trained parameters, and of all."""
 
     trained: int
     total: int
@@ -59,40 +56,42 @@ class Trained(NamedTuple):
 
 
 def freeze(model: keras.Model, frozen: Frozen) -> Trained:
-    """Choose the layers that are trained; what was chosen before is forgotten.
+    """Choose the layers that are trained; an earlier choice is replaced.
 
     To be called before an optimizer is built. Frozen weights and moving statistics stay as they
-    are, without weight decay too. Dropout and stochastic depth go on in frozen layers: the head
-    then sees each clip otherwise every time. A model built with rates of 0 has features that
-    stand still.
+    are, and are not decayed either. Dropout and stochastic depth stay active in frozen layers, so
+    that the head sees other features of a clip each time. A model built with rates of 0 has
+    constant features.
 
     Args:
-        model: any; it is changed. A loaded copy of it has the same layers frozen.
-        frozen: "none"; "head", all but the last layer; or a number of blocks, from 0: these, and
-            the embedding before them. See `layer_groups`.
+        model: the model to change. A copy that is saved and loaded has the same layers frozen.
+        frozen: "none"; "head", for all but the last layer; or a number of blocks, from 0, for these
+            and the embedding before them. See `layer_groups`.
 
     Returns:
-        What is left to train.
+        Number of parameters that are left to train.
 
     Raises:
-        InputError: if there are not so many blocks.
+        InputError: if the model has fewer blocks.
     """
     groups = layer_groups(model)
     layers = [layer for group in groups for layer in group]
     num_frozen = _num_frozen(groups, frozen)
     for place, layer in enumerate(layers):
+        # Set on every layer, also to True: another call may have frozen it.
         layer.trainable = place >= num_frozen
     trained = sum(math.prod(weight.shape) for weight in model.trainable_weights)
     return Trained(trained, model.count_params())
 
 
 def _num_frozen(groups: list[list[keras.layers.Layer]], frozen: Frozen) -> int:
-    """Layers, from the first."""
+    """Number of layers to freeze, counted from the first."""
     sizes = [len(group) for group in groups]
     if frozen == "none":
         return 0
     if frozen == "head":
         return sum(sizes) - 1
+    # Without the embedding's group and that of norm and head.
     num_blocks = len(groups) - 2
     if not isinstance(frozen, int) or not 0 <= frozen <= num_blocks:
         raise InputError(
@@ -103,16 +102,16 @@ def _num_frozen(groups: list[list[keras.layers.Layer]], frozen: Frozen) -> int:
 
 
 def rate_multipliers(model: keras.Model, decay: float) -> list[float]:
-    """How many times the learning rate each weight is trained with.
+    """Learning rate multiplier of each weight, by the group of its layer.
 
-    decay^(num_groups - 1 - group): 1 in the last group, which holds the head.
+    multiplier = decay^(num_groups - 1 - group): 1 in the last group, which holds the head.
 
     Args:
-        model: its layers frozen already, where some are to be.
-        decay: above 0, at most 1, such as 0.75; 1 trains all alike.
+        model: the model, its layers already frozen where some are to be.
+        decay: decay from one group to the one before, in (0, 1]; 1 trains all groups alike.
 
     Returns:
-        One for each of `model.trainable_variables`.
+        One multiplier for each of `model.trainable_variables`.
 
     Raises:
         InputError: if `decay` is out of its range.
@@ -122,6 +121,7 @@ def rate_multipliers(model: keras.Model, decay: float) -> list[float]:
     if not 0 < decay <= 1:
         raise InputError(f"A decay of the learning rate must be in (0, 1]. Received {decay}.")
     groups = layer_groups(model)
+    # By identity: names of variables need not be unique in a model.
     multipliers = {
         id(weight): decay ** (len(groups) - 1 - number)
         for number, group in enumerate(groups)
@@ -132,17 +132,18 @@ def rate_multipliers(model: keras.Model, decay: float) -> list[float]:
 
 
 class ScaledAdamW(keras.optimizers.Adam):
-    """AdamW with a learning rate of its own for each weight.
+    """AdamW with a separate learning rate for each weight.
 
-    The update is scaled, and the weight decay with it. A scaled gradient would change nothing:
-    Adam divides by its size. A schedule, and the norm that gradients are clipped to, hold for all
-    weights together. The state is AdamW's.
+    The update is scaled, and the weight decay with it. Scaling the gradient instead would change
+    nothing, because Adam divides by its size. The schedule and the clipping of gradients apply to
+    all weights together. The state is that of AdamW.
 
     Args:
         learning_rate: a number or a schedule.
-        multipliers: of it, one for each weight that the optimizer is built with.
-        weight_decay: apart from the gradient.
-        options: of `keras.optimizers.Adam`.
+        multipliers: factors of the learning rate, one for each weight that the optimizer is built
+            with.
+        weight_decay: decoupled weight decay, times the learning rate of the weight.
+        options: further arguments of `keras.optimizers.Adam`.
 
     Raises:
         InputError: in `build`, if there are not as many multipliers as weights.
@@ -162,7 +163,7 @@ class ScaledAdamW(keras.optimizers.Adam):
         self.scaled_weight_decay = weight_decay
 
     def build(self, variables) -> None:
-        """Make the state of so many weights."""
+        """Create the state, after checking that each weight has a multiplier."""
         if len(variables) != len(self.multipliers):
             raise InputError(
                 "There must be as many multipliers as weights; freeze layers first. Received "
@@ -171,24 +172,25 @@ class ScaledAdamW(keras.optimizers.Adam):
         super().build(variables)
 
     def update_step(self, gradient, variable, learning_rate) -> None:
-        """One weight's."""
+        """Update one weight with its own learning rate."""
         multiplier = self.multipliers[self._get_variable_index(variable)]
         rate = keras.ops.cast(learning_rate, variable.dtype) * multiplier
         if self.scaled_weight_decay:
+            # Decoupled decay, before the update and from the old weight, as in Keras's AdamW.
             self.assign_sub(variable, variable * self.scaled_weight_decay * rate)
         super().update_step(gradient, variable, rate)
 
 
 class Mixup:
-    """Mixes each clip of a batch with another of it, drawn anew for every batch.
+    """Mixup: mixes each clip of a batch with another one, drawn anew for every batch.
 
-    clip = w a + (1 - w) b and target = w target(a) + (1 - w) target(b), with one w of
-    Beta(alpha, alpha) a batch, as in the authors' code. Pixels that came as whole numbers are
-    rounded to such: models take uint8, and would cut a fraction off.
+    clip = w a + (1 - w) b and target = w target(a) + (1 - w) target(b), with one w from
+    Beta(alpha, alpha) for a batch, as in the authors' code.
 
     Args:
-        alpha: above 0; 0.2 mixes most clips a little, 1 draws every w alike.
-        seed: of all that is drawn.
+        alpha: parameter of the Beta distribution, above 0; 0.2 mixes most clips a little, 1 draws w
+            uniformly.
+        seed: seed of the weights and of the partners.
 
     Raises:
         InputError: if `alpha` is not above 0.
@@ -204,12 +206,12 @@ class Mixup:
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """What a checkpoint must hold for a resumed run to draw the same."""
+        """State of the generator; a resumed run draws the same if the checkpoint holds it."""
         return [self._seeds.state]
 
     @staticmethod
     def check(inputs: Any) -> None:
-        """Raise ValueError unless all clips of a batch are equally long."""
+        """Raise InputError unless all clips of a batch are equally long."""
         if not isinstance(inputs, dict):
             return
         lengths = inputs["num_frames"].numpy()
@@ -220,22 +222,25 @@ class Mixup:
             )
 
     def __call__(self, inputs: Any, targets: tf.Tensor) -> tuple[Any, tf.Tensor]:
-        """A batch mixed, in a compiled step too.
+        """Mix a batch; works in a compiled step, too.
 
         Args:
-            inputs: (batch, ...), or {"frames": (batch * T, ...), "num_frames": (batch,)}; what is
-                there of frames may have another name.
-            targets: shares of the classes, (batch, classes).
+            inputs: (batch, ...), or {"frames": (batch * T, ...), "num_frames": (batch,)}; the entry
+                of frames may have another name.
+            targets: weights of the classes, (batch, classes).
 
         Returns:
-            Both, of the same shapes and kinds.
+            Mixed inputs and targets, with the same shapes and dtypes.
         """
-        # Of a small alpha both gammas that make the Beta may be below float32's least number.
+        # float64, because a Beta variate is made of two gamma variates: with a small alpha both may
+        # be below the smallest float32, and their quotient would be 0 / 0. (The weight is cast to
+        # float32 where it is used.)
         weight = keras.random.beta((), self._alpha, self._alpha, dtype="float64", seed=self._seeds)
         partners = keras.random.shuffle(tf.range(tf.shape(targets)[0]), seed=self._seeds)
         mixed = _mixed(targets, partners, weight)
         if not isinstance(inputs, dict):
             return _mixed(inputs, partners, weight), mixed
+        # Lengths are equal, so that a mixed clip is as long as both of its parts.
         changed = {
             name: rows if name == "num_frames" else _mixed_clips(rows, partners, weight)
             for name, rows in inputs.items()
@@ -244,32 +249,36 @@ class Mixup:
 
 
 def _mixed_clips(frames: tf.Tensor, partners: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
-    """Frames of equally long clips, end to end, (batch * T, ...), with those of their partners."""
+    """Mix frames of equally long clips, laid end to end, (batch * T, ...), with their partners'."""
     shape = tf.shape(frames)
+    # (batch * T, ...) to (batch, T, ...), so that whole clips can be gathered.
     clips = tf.reshape(frames, tf.concat([tf.shape(partners), [-1], shape[1:]], axis=0))
+    # The reshape loses the static shape of a frame, which the model needs.
     return tf.ensure_shape(tf.reshape(_mixed(clips, partners, weight), shape), frames.shape)
 
 
 def _mixed(rows: tf.Tensor, partners: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
-    """Rows (batch, ...) with those of their partners."""
+    """Mix rows (batch, ...) with the rows of their partners, in float32."""
     own = tf.cast(rows, tf.float32)
     weight = tf.cast(weight, tf.float32)
     mixed = weight * own + (1 - weight) * tf.gather(own, partners)
+    # Models take uint8 pixels; the cast alone would cut fractions off and darken the picture.
     return tf.cast(tf.round(mixed) if rows.dtype.is_integer else mixed, rows.dtype)
 
 
 def balanced(
     labels: NDArray[np.integer], clips: ArrayLike, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Clips of an epoch in which all classes come equally often, give or take one.
+    """Draw the clips of an epoch so that all classes come equally often, give or take one.
 
-    A small class's clips come again, each as often as another of the class, give or take one; of
-    a large class some are left out, others in the next epoch.
+    Clips of a small class are repeated, each as often as the others of its class, give or take one.
+    Of a large class some clips are left out, and others in the next epoch.
 
     Args:
         labels: class of every clip of the data set, (num_clips,).
-        clips: positions of those to train on.
-        rng: decides; made from the seed and the epoch, it gives a resumed run the same clips.
+        clips: positions of the clips to train on.
+        rng: generator of all draws; made from the seed and the epoch, it gives a resumed run the
+            same clips.
 
     Returns:
         As many positions as `clips`, in a random order.
@@ -283,6 +292,7 @@ def balanced(
     of_clips = np.asarray(labels)[clips]
     classes = np.unique(of_clips)
     quotas = np.full(len(classes), len(clips) // len(classes))
+    # The remainder goes to classes drawn at random: no class gains over many epochs.
     quotas[rng.permutation(len(classes))[: len(clips) % len(classes)]] += 1
     drawn = [
         _drawn(clips[of_clips == label], quota, rng)
@@ -292,6 +302,7 @@ def balanced(
 
 
 def _drawn(members: NDArray[np.int64], number: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """So many of a class: all of them, again and again, then some of them."""
+    """Draw `number` clips of a class: all of them as often as they fit, then some of them."""
+    # Rounded up; the last round is cut to what is still needed.
     rounds = -(-number // len(members))
     return np.concatenate([rng.permutation(members) for _ in range(rounds)])[:number]

@@ -1,6 +1,6 @@
-"""The epochs of a training run, one row each, and what follows from them.
+"""The epochs of a training run, one row each, and the rules that read them.
 
-Which was the best, the learning rate of the next epoch, and whether training ends early.
+The rules tell the best epoch, the learning rate of the next one, and whether training ends early.
 """
 
 from __future__ import annotations
@@ -32,44 +32,46 @@ class Epoch:
     validation_loss: float
     validation_accuracy: float
     validation_score: float
-    """What the best epoch is chosen by: the accuracy, unless the experiment has another score."""
+    """Score that chooses the best epoch: the accuracy, unless the experiment has another one."""
     seconds: float
-    """Of the training part alone."""
+    """Duration of the training part, without validation."""
     frames_per_second: float
-    """Frames trained on, padding not counted."""
+    """Training speed, padding not counted."""
     data_wait_share: float
-    """Share of the training time spent waiting for a batch."""
+    """Fraction of the training time spent waiting for a batch."""
     elapsed_seconds: float
-    """Since the run began, the parts before a resumption included."""
+    """Seconds since the run began, the parts before a resumption included."""
 
 
 @dataclass
 class History:
-    """The epochs so far."""
+    """The finished epochs of a run, in order."""
 
     epochs: list[Epoch] = field(default_factory=list)
 
     @property
     def best(self) -> Epoch:
-        """The epoch of the highest validation score; of equals, that of the lowest loss."""
+        """Epoch with the highest validation score; among equals, the one with the lowest loss."""
+        # `max` returns the first of equals, so that a later epoch must be better to replace it.
         return max(self.epochs, key=lambda row: (row.validation_score, -row.validation_loss))
 
     @property
     def elapsed_seconds(self) -> float:
-        """From the beginning of the run to the end of its last epoch."""
+        """Seconds from the beginning of the run to the end of its last epoch."""
         return self.epochs[-1].elapsed_seconds if self.epochs else 0.0
 
     @property
     def frames_per_second(self) -> float:
-        """Median over the epochs but the first, which also compiles."""
+        """Median training speed, without the first epoch, which also compiles."""
         return float(np.median([row.frames_per_second for row in self.epochs[1:] or self.epochs]))
 
     def write(self, path: Path) -> None:
-        """All rows, as CSV."""
+        """Write all rows as CSV."""
         text = io.StringIO()
         writer = csv.DictWriter(text, [field.name for field in fields(Epoch)], lineterminator="\n")
         writer.writeheader()
         for row in self.epochs:
+            # Nine significant digits tell any two float32 values apart.
             writer.writerow(
                 {k: f"{v:.9g}" if isinstance(v, float) else v for k, v in asdict(row).items()}
             )
@@ -77,13 +79,13 @@ class History:
 
 
 Stop = Callable[[History], bool]
-"""Whether training ends after the epochs so far."""
+"""Rule that tells whether training ends after the epochs so far."""
 NextRate = Callable[[History], float]
-"""The learning rate of the next epoch."""
+"""Rule that computes the learning rate of the next epoch."""
 
 
 class EpochRules(Protocol):
-    """Fields of a recipe that decide about the next epoch by those before it."""
+    """Fields of a recipe that the rules about the next epoch read."""
 
     @property
     def learning_rate(self) -> float:
@@ -91,29 +93,32 @@ class EpochRules(Protocol):
 
     @property
     def schedule(self) -> str:
-        """Name of the schedule; only `plateau` goes by the epochs so far."""
+        """Name of the schedule; only `plateau` depends on the epochs so far."""
 
     @property
     def patience(self) -> int | None:
-        """Epochs without a better one after which training ends; None for never."""
+        """Number of epochs without improvement after which training ends; None for never."""
 
 
 def next_rate(recipe: EpochRules) -> NextRate | None:
-    """Learning rate of the next epoch by the plateau schedule; None for any other schedule.
+    """Rule of the plateau schedule for the next learning rate; None for any other schedule.
 
-    torch's ReduceLROnPlateau, as a function of the epochs so far: a resumed run needs no state.
+    It is torch's ReduceLROnPlateau as a function of the epochs so far.
     """
     if recipe.schedule != "plateau":
         return None
 
     def rate(history: History) -> float:
+        # Replayed from the first epoch on, so that a resumed run needs no state of a scheduler.
         lowest, waited, found = math.inf, 0, recipe.learning_rate
         for row in history.epochs:
+            # torch's relative threshold: a smaller fall of the loss does not count as progress.
             if row.validation_loss < lowest * (1 - _PLATEAU_SHARE):
                 lowest, waited = row.validation_loss, 0
             else:
                 waited += 1
             if waited > _PLATEAU_EPOCHS:
+                # `lowest` stays: after a drop the loss must still beat the best so far.
                 found, waited = found * _PLATEAU_FACTOR, 0
         return found
 
@@ -121,7 +126,7 @@ def next_rate(recipe: EpochRules) -> NextRate | None:
 
 
 def stop(recipe: EpochRules) -> Stop | None:
-    """Rule that ends training after `patience` epochs without a better one; None for no end."""
+    """Rule that ends training after `patience` epochs without improvement; None for no rule."""
     if recipe.patience is None:
         return None
     patience = recipe.patience

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from experiments.training.finetuning import Mixup
 
 Score = Callable[[np.ndarray, np.ndarray], float]
-"""Score of probabilities (N, classes) and labels (N,); the higher, the better."""
+"""Function of probabilities (N, classes) and labels (N,); higher results are better."""
 Result = TypeVar("Result")
 
 
@@ -54,33 +54,36 @@ def train_and_test(
 
     Args:
         classifier: model and optimizer; if distributed, only the chief writes anything.
-        train_batches: batches of epoch e (from 0), the same each time it is asked.
+        train_batches: batches of epoch e (from 0), the same each time it is called.
         validation_batches: batches to evaluate on after each epoch.
-        test: called with all epochs once training has ended; gives the result of the run.
-        epochs: how many in all, those before a resumption included.
+        test: called with all epochs once training has ended; returns the result of the run.
+        epochs: number of epochs in all, those before a resumption included.
         clips_per_epoch: training and validation clips together, for the progress bar.
         run_dir: takes metrics.csv, best.keras, last.keras and, until the end, checkpoint.npz.
         resume: continue from the checkpoint, if there is one.
-        started: `time.perf_counter()` when this part of the run began; None for now.
-        score: of the validation clips; the best epoch is the one with the highest.
-        score_name: name of the score; shown beside the accuracy where it is another.
-        unit: what a batch is counted in, for the progress bar.
-        stop: whether training ends, asked after each epoch; None for never.
+        started: `time.perf_counter()` at the start of this part of the run; None for now.
+        score: scores the validation clips; the best epoch is the one with the highest score.
+        score_name: name of the score, shown beside the accuracy unless it is "accuracy".
+        unit: unit of the progress bar.
+        stop: called after each epoch; True ends the training. None for never.
         next_rate: learning rate of the next epoch; None leaves it to the optimizer's schedule.
 
     Returns:
         What `test` returns; None in a worker that is not the chief.
 
     Raises:
-        RunError: if the checkpoint is damaged, or another worker is gone, or would go on from
+        RunError: if the checkpoint is damaged, or another worker has ended or would resume from
             another epoch.
     """
     distribution, optimizer = classifier.distribution, classifier.optimizer
     assert optimizer is not None
+    # Every worker reads the checkpoint that the chief wrote into the shared directory. A worker
+    # with an older view of that directory would train on other batches than the rest.
     history = restore(classifier.variables, run_dir) if resume else History()
     if distribution is not None:
         distribution.require_same(f"{len(history.epochs)} epochs", "checkpoint to go on from")
     is_chief = distribution is None or distribution.is_chief
+    # Moved back by the time of the earlier parts, so that wall times add up over resumptions.
     began = (time.perf_counter() if started is None else started) - history.elapsed_seconds
     writer = CheckpointWriter(classifier.model, classifier.variables, run_dir)
     with tqdm(
@@ -89,30 +92,38 @@ def train_and_test(
         unit=unit,
         desc="training",
         smoothing=0.05,
+        # A log file gets a line every 30 seconds instead of thousands.
         mininterval=0.1 if sys.stderr.isatty() else 30,
     ) as bar:
         for epoch in range(len(history.epochs), epochs):
+            # Asked before the epoch: a run that is resumed after its last epoch must not train on.
             if stop and history.epochs and stop(history):
                 tqdm.write(f"Stopped after epoch {epoch}: no better since {history.best.epoch}.")
                 break
+            # Computed from the epochs so far, hence the same after a resumption. The first epoch
+            # keeps the rate that the optimizer was built with.
             if next_rate and history.epochs:
                 classifier.set_learning_rate(next_rate(history))
             with distribution.failures_told() if distribution else nullcontext():
                 batches = train_batches(epoch)
                 totals = _Totals(time.perf_counter())
                 for batch in totals.timed(batches):
+                    # A distributed batch is a tuple of parts already, one for each replica here.
                     step = classifier.train_parts(batch if distribution else (batch,))
                     totals.add(step)
                     bar.update(step.num_clips)
                     bar.set_postfix_str(f"epoch {epoch + 1}, loss {totals.loss:.3f}", refresh=False)
+                # Before the validation: speeds and waiting times are those of training alone.
                 totals.seconds = time.perf_counter() - totals.started
                 probabilities, labels = _validate(classifier, validation_batches(), bar)
+            # Probability of each clip's own class, (num_clips,).
             true = probabilities[np.arange(len(labels)), labels]
             row = Epoch(
                 epoch=epoch + 1,
                 learning_rate=float(optimizer.learning_rate),
                 train_loss=totals.loss,
                 train_accuracy=totals.num_correct / totals.num_clips,
+                # Clipped as Keras clips in its cross-entropy: one confident mistake stays finite.
                 validation_loss=float(-np.log(np.maximum(true, 1e-7)).mean()),
                 validation_accuracy=argmax_accuracy(probabilities, labels),
                 validation_score=score(probabilities, labels),
@@ -123,6 +134,7 @@ def train_and_test(
             )
             history.epochs.append(row)
             if is_chief:
+                # The weights of the last epoch are always written, however soon they follow others.
                 is_last = epoch == epochs - 1 or bool(stop and stop(history))
                 writer.write(history, is_last=is_last)
                 tqdm.write(_line(row, epochs, score_name))
@@ -151,7 +163,8 @@ class _Totals:
         return self.loss_sum / self.num_clips
 
     def timed(self, batches: Iterable[Any]) -> Iterable[Any]:
-        """Pass batches on, counting the time in which the next one is awaited."""
+        """Yield the batches, adding up the time that is spent waiting for each."""
+        # From the start of the epoch, and not from the first `next`.
         # Making the iterator counts too: it is what waits for the first batch.
         asked = self.started
         for batch in batches:
@@ -160,8 +173,9 @@ class _Totals:
             asked = time.perf_counter()
 
     def add(self, step: Step) -> None:
-        """Add one step."""
+        """Add the figures of one step."""
         self.num_clips += step.num_clips
+        # Batches differ in size; weighted by clips, the mean is that over all clips.
         self.loss_sum += step.loss * step.num_clips
         self.num_correct += step.num_correct
         self.num_frames += step.num_frames
@@ -170,10 +184,17 @@ class _Totals:
 def _validate(
     classifier: Classifier, batches: Iterable[Any], bar: tqdm
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return probabilities and labels of all validation clips, those of other processes too."""
+    """Predict all validation clips, in all processes together.
+
+    Returns:
+        Probabilities, float32 (num_clips, classes), and labels, (num_clips,), the same in each
+        process.
+    """
     if classifier.distribution is None:
         return classifier.predict(batches, on_batch=bar.update)
     probabilities, labels = classifier.predict(batches)
+    # Clips that only fill a replica's batch have negative labels. Each row carries its label as
+    # a last column, (n, classes + 1), so that one exchange is enough.
     counted = labels >= 0
     rows = np.column_stack([probabilities, labels]).astype(np.float32)[counted]
     joined = classifier.distribution.joined(rows)
@@ -196,24 +217,25 @@ class Step(NamedTuple):
     """Figures of one training step, over all replicas."""
 
     loss: float
-    """Mean loss of the clips."""
+    """Mean loss of the clips, regularization included."""
     num_correct: int
     num_clips: int
     num_frames: int
-    """Frames trained on, padding not counted; an image is one."""
+    """Number of frames trained on, without padding; an image counts as one frame."""
 
 
 class Classifier:
-    """Model with its optimizer: one training step and one inference step, both compiled once.
+    """A model with its optimizer: one training step and one inference step, each compiled once.
 
     Args:
-        model: clips, or {"frames", "num_frames"} where they vary in length, to probabilities.
+        model: maps clips, or {"frames", "num_frames"} where they vary in length, to probabilities.
         optimizer: a Keras optimizer; None for a model that only predicts.
         label_smoothing: share of the target spread over all classes, in training only.
-        coupled_weight_decay: times each weight, added to its gradient, as torch's optimizers do;
-            Keras's own `weight_decay` is apart from the gradient.
-        mixup: of the clips of a batch and their targets, in training only.
-        distribution: the replicas of the model, made in their scope; None for this process alone.
+        coupled_weight_decay: factor of each weight that is added to its gradient, as torch's
+            optimizers do; Keras's own `weight_decay` does not pass through the gradient.
+        mixup: mixes the clips of a batch and their targets, in training only.
+        distribution: replicas of the model, which must be built in their scope; None for this
+            process alone.
     """
 
     def __init__(
@@ -228,9 +250,13 @@ class Classifier:
     ) -> None:
         self.model = model if distribution is None else distribution.prepare(model)
         self.distribution = distribution
+        # The default strategy has one replica: `run` just calls, and a sum over replicas is no
+        # work.
         self._strategy = distribution.strategy if distribution else tf.distribute.get_strategy()
         self.optimizer = optimizer
         if optimizer is not None:
+            # Now and not in the first step: a checkpoint must find the optimizer's state to
+            # restore.
             optimizer.build(model.trainable_variables)
         self._num_classes = model.output_shape[-1]
         self._smoothing = label_smoothing
@@ -241,7 +267,7 @@ class Classifier:
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """Everything that training changes: weights, generator states, optimizer state."""
+        """All variables that training changes: weights, generator states, optimizer state."""
         others = [part.variables for part in (self.optimizer, self._mixup) if part is not None]
         return [*self.model.variables, *itertools.chain(*others)]
 
@@ -253,8 +279,9 @@ class Classifier:
     def train_batch(self, inputs, labels) -> tuple[float, int]:
         """Train on one batch, in this process alone.
 
-        Returns the mean loss and the number of clips classified right. Of a mixed clip the class of
-        its larger share is the right one.
+        Returns:
+            The mean loss, and the number of clips classified correctly. The correct class of a
+            mixed clip is that of its larger part.
 
         Raises:
             InputError: with mixup, if the clips are not equally long.
@@ -263,7 +290,7 @@ class Classifier:
         return step.loss, step.num_correct
 
     def train_parts(self, parts: tuple[tuple[Any, tf.Tensor], ...]) -> Step:
-        """Train on the parts of one batch, one for each replica of this process.
+        """Train on the parts of one batch, one part for each replica of this process.
 
         Clips with a negative label do not count.
 
@@ -272,17 +299,22 @@ class Classifier:
         """
         if self._mixup is not None:
             for inputs, _ in parts:
+                # Outside the compiled step, where the lengths are still plain numbers.
                 self._mixup.check(inputs)
         if self._train is None:
+            # One trace for batches of any size: without a signature TensorFlow would compile anew
+            # for every number of frames.
             spec = tf.nest.map_structure(_any_batch, parts)
             self._train = tf.function(self._train_step, input_signature=[spec])
+        # The figures come as one tensor (4,), so that a step waits for a single transfer.
         loss, correct, clips, frames = self._train(parts).numpy().tolist()
         return Step(loss, round(correct), round(clips), round(frames))
 
     def predict(self, batches: Iterable[Any], *, on_batch: Callable = lambda clips: None):
-        """Return probabilities (N, classes) and labels (N,), in the order of the batches.
+        """Predict batches in their order, those of this process only.
 
-        Only the batches of this process count.
+        Returns:
+            Probabilities (N, classes) and labels (N,).
         """
         probabilities, labels = [], []
         for inputs, batch_labels in batches:
@@ -301,28 +333,46 @@ class Classifier:
         strategy = self._strategy
 
         def part_of(context) -> Any:
+            # Replicas are numbered over all processes, and those of a process are neighbours: the
+            # remainder is the place among the replicas here.
             return parts[context.replica_id_in_sync_group % len(parts)]
 
         dealt = parts[0]
         if len(parts) > 1:
             dealt = strategy.experimental_distribute_values_from_function(part_of)
+        # Every replica returns the same sums, so that the first one here speaks for all.
         sums = strategy.run(self._gradients, args=(dealt,))
         *gradients, figures = [strategy.experimental_local_results(value)[0] for value in sums]
         weights = self.model.trainable_variables
+        # Added once, after the sum: inside the replicas it would count as often as there are
+        # replicas.
         if self._decay:
             pairs = zip(gradients, weights, strict=True)
             gradients = [gradient + self._decay * weight for gradient, weight in pairs]
         assert self.optimizer is not None
+        # The optimizer sees the gradient of the whole batch, so that clipping by the global norm
+        # does not depend on the number of replicas.
         self.optimizer.apply(gradients, weights)
         return figures
 
     def _gradients(self, part):
-        """Gradients and figures of a replica's part of the batch, summed over all replicas."""
+        """Return gradients and figures of one replica's part of a batch, summed over all replicas.
+
+        With n clips in the whole batch, a replica's loss is the sum over its clips divided by n.
+        The sum over replicas is then the mean over the batch, however unequal the parts are.
+
+        Args:
+            part: inputs, and labels (clips,), negative for clips that do not count.
+
+        Returns:
+            A gradient for each trainable weight, then the figures of `Step` as float32 (4,).
+        """
         inputs, labels = part
         add = tf.distribute.get_replica_context().all_reduce
         counted = tf.cast(labels >= 0, tf.float32)
         num_here = tf.reduce_sum(counted)
         num_clips = add(tf.distribute.ReduceOp.SUM, num_here)
+        # A negative label becomes a row of zeros, (clips, classes).
         targets = tf.one_hot(labels, self._num_classes)
         if self._mixup is not None:
             inputs, targets = self._mixup(inputs, targets)
@@ -332,7 +382,10 @@ class Classifier:
             losses = keras.losses.categorical_crossentropy(
                 targets, probabilities, label_smoothing=self._smoothing
             )
+            # The divisor is the number of clips on all replicas, not only here.
             loss = tf.reduce_sum(losses * tf.cast(counted, losses.dtype)) / num_clips
+            # Regularization is the same on every replica. Weighted by its part of the clips, it
+            # enters the summed loss exactly once.
             if self.model.losses:
                 loss += tf.add_n(self.model.losses) * num_here / num_clips
         gradients = tape.gradient(
@@ -349,19 +402,26 @@ class Classifier:
 
 
 def compiled(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
-    """Compile a model's inference for batches of one array, of any size."""
+    """Compile a model's inference for batches of any size.
+
+    Args:
+        model: takes one array.
+
+    Returns:
+        Function from an array to the model's float32 output.
+    """
     spec = tf.TensorSpec([None, *model.input_shape[1:]], model.input_dtype)
     forward = tf.function(lambda inputs: model(inputs, training=False), input_signature=[spec])
     return lambda inputs: forward(inputs).numpy().astype(np.float32, copy=False)
 
 
 def _num_frames(inputs, labels) -> tf.Tensor:
-    """Number of frames in a batch, padding not counted; an image is one."""
+    """Number of frames in a batch, without padding; an image counts as one frame."""
     if isinstance(inputs, dict):
         return tf.reduce_sum(inputs["num_frames"] * tf.cast(labels >= 0, tf.int32))
     return tf.reduce_sum(tf.cast(labels >= 0, tf.int32))
 
 
 def _any_batch(tensor: tf.Tensor) -> tf.TensorSpec:
-    """Spec of a tensor with any number of clips or frames, so that nothing is traced again."""
+    """Spec of a tensor with any length of the first axis, to avoid retracing."""
     return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)

@@ -1,4 +1,4 @@
-"""A recipe's model and optimizer."""
+"""Build the model and the optimizer of a recipe."""
 
 from __future__ import annotations
 
@@ -25,15 +25,24 @@ def build_model(
     policy: str,
     seed: int,
 ) -> keras.Model:
-    """The recipe's classifier for frames of shape (height, width, 3).
+    """Build the recipe's classifier for frames of shape (height, width, 3).
 
-    The dense baseline is the same layer with a single mode: one core of rank 1, which is the
-    dense kernel itself.
+    Args:
+        recipe: everything about the model that has no flag of its own.
+        frame_shape: height, width and channels of a frame.
+        num_classes: number of outputs.
+        cell: "gru", "lstm" or "rnn".
+        tensor_train: factorize the input kernel; otherwise it is dense.
+        policy: Keras dtype policy.
+        seed: seed of the initial weights and of dropout.
     """
+    # The dense baseline is the same layer with a single mode: one core of rank 1, which is the
+    # dense kernel itself.
     size = math.prod(frame_shape)
     num_modes = len(recipe.tt_output_shape)
     modes = _PUBLISHED_MODES.get((size, num_modes)) or factorize(size, num_modes)
     units = math.prod(recipe.tt_output_shape)
+    # A simple RNN has no gates.
     activation = {} if cell == "rnn" else {"recurrent_activation": recipe.recurrent_activation}
     return build_video_rnn(
         frame_shape,
@@ -50,6 +59,7 @@ def build_model(
         head_l2=recipe.head_l2,
         scene_dropout=recipe.scene_dropout,
         kernel_initializer=_kernel_initializer(recipe, tensor_train),
+        # The published TT layers ignore their input dropout, the dense baselines apply it.
         dropout=0.0 if tensor_train else recipe.dense_input_dropout,
         recurrent_dropout=recipe.recurrent_dropout,
         dtype=policy,
@@ -59,35 +69,35 @@ def build_model(
 
 
 class OptimizerSettings(Protocol):
-    """What a recipe says of the optimizer."""
+    """Fields of a recipe that `build_optimizer` reads."""
 
     @property
     def learning_rate(self) -> float:
-        """The highest."""
+        """Highest learning rate of the schedule."""
 
     @property
     def schedule(self) -> str:
-        """`cosine`, or any other for a constant rate."""
+        """Name of the schedule: `cosine`, or any other for a constant rate."""
 
     @property
     def warmup_share(self) -> float:
-        """Share of all steps over which the rate of a cosine rises from 0."""
+        """Fraction of all steps over which the rate rises from 0, before the cosine."""
 
     @property
     def weight_decay(self) -> float:
-        """Apart from the gradient; 0 for Adam."""
+        """Decoupled weight decay of AdamW; 0 for Adam."""
 
     @property
     def clip_norm(self) -> float | None:
-        """Largest norm of all gradients together."""
+        """Largest norm of all gradients together; None for no clipping."""
 
     @property
     def epsilon(self) -> float:
-        """Of Adam, added to the root of the second moment."""
+        """Adam's epsilon, added to the root of the second moment."""
 
 
 def build_optimizer(recipe: OptimizerSettings, num_steps: int) -> keras.Optimizer:
-    """Adam, or AdamW with weight decay, over `num_steps` steps of the recipe's schedule."""
+    """Build Adam, or AdamW if there is weight decay, with the recipe's schedule."""
     rate: Any = recipe.learning_rate
     if recipe.schedule == "cosine":
         rate = cosine_schedule(rate, num_steps, warmup_share=recipe.warmup_share)
@@ -100,7 +110,14 @@ def build_optimizer(recipe: OptimizerSettings, num_steps: int) -> keras.Optimize
 def cosine_schedule(
     learning_rate: float, num_steps: int, *, warmup_share: float
 ) -> keras.optimizers.schedules.LearningRateSchedule:
-    """From 0 up to a rate over a share of the steps, then down to 0 as a cosine."""
+    """Schedule that rises linearly from 0 to a rate, then falls to 0 as a cosine.
+
+    Args:
+        learning_rate: the highest rate.
+        num_steps: steps in all.
+        warmup_share: fraction of the steps in which the rate rises.
+    """
+    # Keras counts the steps of the warm-up apart from those of the decay.
     warmup_steps = math.ceil(warmup_share * num_steps)
     return keras.optimizers.schedules.CosineDecay(
         0.0 if warmup_steps else learning_rate,
@@ -111,6 +128,8 @@ def cosine_schedule(
 
 
 def _kernel_initializer(recipe: Recipe, tensor_train: bool) -> Any:
+    # Keras 2 drew the cores as one flat kernel, with fans of the square root of its length. The
+    # dense baseline had an ordinary kernel.
     if recipe.kernel_initializer != "keras2_flat_glorot":
         return recipe.kernel_initializer
     return Keras2FlatGlorotUniform() if tensor_train else "glorot_uniform"

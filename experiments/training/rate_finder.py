@@ -1,4 +1,4 @@
-"""The learning rate at which a model learns fastest, by trying rising ones."""
+"""Find the learning rate at which a model learns fastest, by trying rising rates."""
 
 from __future__ import annotations
 
@@ -21,19 +21,21 @@ if TYPE_CHECKING:
     from experiments.training.loop import Classifier
 
 DIVERGED = 4.0
-"""Times the lowest smoothed loss at which the loss has diverged."""
+"""Factor of the lowest smoothed loss above which the loss counts as diverged."""
+# With fewer steps there is no slope to speak of.
 _SHORTEST = 10
-_LEAST_FALL = 2.0  # times the scatter of the losses
+# Standard deviations of the losses about their mean: a smaller fall may be chance.
+_LEAST_FALL = 2.0
 
 
 @dataclass(frozen=True)
 class RateCurve:
-    """What a learning rate did to the loss.
+    """Losses at rising learning rates, and the rate that they suggest.
 
     Args:
-        rates: of each step, rising, (num_steps,).
-        losses: of each step, before its update, (num_steps,).
-        smoothed: the losses, each with its neighbours on both sides, (num_steps,).
+        rates: learning rate of each step, rising, (num_steps,).
+        losses: loss of each step, before its update, (num_steps,).
+        smoothed: means of each loss with its neighbours on both sides, (num_steps,).
         suggested: the rate at which the smoothed loss falls most steeply with the logarithm of
             the rate, before its lowest point; None where it falls by less than twice the
             standard deviation of the losses about it.
@@ -63,20 +65,20 @@ def find_rate(
     num_steps: int = 100,
     smoothing: float = 0.8,
 ) -> RateCurve:
-    """Train with rising rates, and leave the classifier as it was, to the last bit.
+    """Train with rising learning rates, then restore the classifier bit for bit.
 
-    Its weights, the optimizer's state and the generators' are copied before and set again after,
-    whatever happens: for a while they are there twice.
+    Weights, optimizer state and generator states are copied before and set again afterwards, also
+    after an error. Meanwhile they take twice the memory.
 
     Args:
-        classifier: with an optimizer without a schedule.
+        classifier: the model and an optimizer without a schedule.
         train_batches: batches of epoch e (from 0), as `experiments.training.loop.train_and_test`
             takes them.
-        lowest: rate of the first step.
-        highest: of the last one; between them each is a set number of times the one before.
-        num_steps: how many.
-        smoothing: how many times as heavy each further step is in a mean: of the steps so far, by
-            which the loss has diverged, and of all steps, which is the smoothed loss.
+        lowest: learning rate of the first step.
+        highest: learning rate of the last step; the rates form a geometric sequence.
+        num_steps: number of steps.
+        smoothing: decay of the weight in a mean for each step of distance. It applies to the mean
+            of the steps so far, which tells divergence, and to the smoothed loss.
 
     Raises:
         InputError: if an option is out of its range, the optimizer has a schedule, or the loss is
@@ -90,6 +92,7 @@ def find_rate(
             f"find_rate needs 0 < lowest < highest, num_steps of {_SHORTEST} or more and smoothing "
             f"in [0, 1). Received {lowest}, {highest}, {num_steps} and {smoothing}."
         )
+    # Geometric: what matters is the magnitude of a rate.
     rates = np.geomspace(lowest, highest, num_steps)
     losses: list[float] = []
     with _restored(classifier):
@@ -98,6 +101,7 @@ def find_rate(
             if _has_diverged(losses, smoothing):
                 break
     if not math.isfinite(losses[-1]):
+        # A last loss of NaN or infinity says that the rate is too high, and has no place in a mean.
         losses.pop()
     if len(losses) < 2:
         raise InputError(
@@ -122,7 +126,8 @@ def _losses(
     train_batches: Callable[[int], Iterable[Any]],
     rates: NDArray[np.float64],
 ) -> Iterator[float]:
-    """Of a step at each rate."""
+    """Yield the loss of one training step at each rate."""
+    # Epoch after epoch, for as many steps as there are rates.
     batches = itertools.chain.from_iterable(map(train_batches, itertools.count()))
     every = 0.1 if sys.stderr.isatty() else 30
     with tqdm(rates, desc="learning rates", unit="step", mininterval=every) as bar:
@@ -150,9 +155,10 @@ def _has_diverged(losses: list[float], smoothing: float) -> bool:
 
 
 def _exponential_mean(values: NDArray[np.float64], smoothing: float) -> NDArray[np.float64]:
-    """Of the values so far, each `smoothing` times as heavy as the next, (N,)."""
+    """Means of the values so far, each `smoothing` times as heavy as the next one, (N,)."""
     total, weight, means = 0.0, 0.0, np.empty(len(values))
     for place, value in enumerate(values.tolist()):
+        # Divided by the sum of weights, the mean is unbiased from the first value on.
         total, weight = smoothing * total + value, smoothing * weight + 1
         means[place] = total / weight
     return means
@@ -161,6 +167,7 @@ def _exponential_mean(values: NDArray[np.float64], smoothing: float) -> NDArray[
 def _curve(
     rates: NDArray[np.float64], losses: NDArray[np.float64], smoothing: float, diverged: bool
 ) -> RateCurve:
+    # Losses after the lowest one are cut to the highest before it.
     # What diverges after the lowest loss would hide the fall before it.
     ordinary = np.minimum(losses, losses[: losses.argmin() + 1].max())
     smoothed = _smoothed(ordinary, smoothing)
@@ -174,9 +181,9 @@ def _curve(
 
 
 def _smoothed(values: NDArray[np.float64], smoothing: float) -> NDArray[np.float64]:
-    """The means of all values, each `smoothing` times as heavy as its neighbour that is nearer.
+    """Means of all values, whose weights fall by `smoothing` for each step of distance, (N,).
 
-    It moves nothing to the right, as the mean of the values so far does.
+    Unlike a mean of the values so far, it does not shift the curve to the right.
     """
     places = np.arange(len(values))
     weights = smoothing ** np.abs(places[:, None] - places)  # (N, N)

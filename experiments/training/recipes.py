@@ -1,4 +1,4 @@
-"""Training recipes of the UCF11 job, as data: `paper` as published, `tuned` as found better."""
+"""Training recipes of the UCF11 job, as data: `paper` as published, `tuned` our own."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KernelInitializer = Literal[
 RecurrentActivation = Literal[
     "sigmoid", "hard_sigmoid", "keras2_hard_sigmoid", "tanh", "relu", "softsign", "linear"
 ]
-# Of all recipes' numbers; of a tuple, each.
+# Ranges of the numbers of all jobs' recipes; each number of a tuple must lie in its range.
 _RANGES = {
     "epochs": "[1, inf)",
     "batch_size": "[1, inf)",
@@ -68,22 +68,23 @@ _RANGES = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that is chosen besides the data, the split and the cell."""
+    """Settings of a run of UCF11 besides the data, the split and the cell."""
 
     name: str
     epochs: int
     batch_size: int
     learning_rate: float
     inputs: Literal["raw", "motion", "foreground"]
-    """What the recurrent layer sees; see `ttrnn.models.video_rnn.build_video_rnn`."""
+    """Input of the recurrent layer; see `ttrnn.models.video_rnn.build_video_rnn`."""
     scene: bool
-    """Whether the classifier also sees the clip's mean frame."""
+    """Let the classifier see the clip's mean frame, too."""
     pooling: Literal["last", "mean"]
-    """Whether the classifier sees the last state or the mean of all."""
+    """Input of the classifier: the last state, or the mean of all states."""
     pixel_scale: float
     """Divisor of the centred pixels."""
     kernel_initializer: KernelInitializer
-    """Of the input kernel: a Keras name (variance of the FULL kernel), or `keras2_flat_glorot`."""
+    """Initializer of the input kernel: a Keras name, which sets the variance of the FULL kernel, or
+    `keras2_flat_glorot`."""
     recurrent_activation: RecurrentActivation
     recurrent_dropout: float
     dense_input_dropout: float
@@ -91,40 +92,40 @@ class Recipe:
     head_dropout: float
     head_l2: float
     scene_dropout: float
-    """How often a training clip's mean frame is hidden, where the classifier sees it."""
+    """Probability of hiding a training clip's mean frame, where the classifier sees it."""
     weight_decay: float
     clip_norm: float | None
     epsilon: float
-    """Of Adam, added to the root of the second moment."""
+    """Adam's epsilon, added to the root of the second moment."""
     schedule: Literal["constant", "cosine"]
     warmup_share: float
-    """Share of all steps over which the learning rate rises from 0."""
+    """Fraction of all steps over which the learning rate rises from 0."""
     label_smoothing: float
     shortest_share: float
-    """Of a training clip, at least this share is shown: another stretch in each epoch."""
+    """Least fraction of a training clip that is shown; the part shown is drawn in each epoch."""
     largest_shift: int
-    """Pixels by which a training clip's picture is moved at most."""
+    """Largest shift of a training clip's frames, in pixels."""
     contrast: float
     brightness: float
-    """By how much a training clip's light is changed at most; see `preprocess.batches.augment`."""
+    """Largest change of a training clip's brightness; see `preprocess.batches.augment`."""
     validation: Literal["held out", "test"]
     """What validates: a part of the training clips held out, or, as published, the test clips."""
     selection: Literal["last", "best"]
-    """Which weights are tested: the last ones, or the best on the validation part."""
+    """Weights that are tested: the last ones, or the best on the validation part."""
     tt_output_shape: tuple[int, ...] = (4, 4, 4, 4)
     tt_rank: int = 4
 
     def override(self, changes: Sequence[str]) -> Recipe:
-        """This recipe with some values changed; see `override`."""
+        """Return this recipe with some values changed; see the function `override`."""
         return override(self, changes)
 
 
 def override(recipe: RecipeType, changes: Sequence[str]) -> RecipeType:
-    """A recipe, of any dataclass with a `name`, with some values changed.
+    """Return a recipe, of any dataclass with a `name`, with some values changed.
 
     Args:
-        recipe: what is changed.
-        changes: NAME=VALUE, the value as in JSON; a bare word is text.
+        recipe: the recipe to change.
+        changes: NAME=VALUE, with the value as in JSON; a bare word is text.
 
     Raises:
         InputError: for a name that no recipe has, or a value of the wrong kind.
@@ -151,10 +152,10 @@ def override(recipe: RecipeType, changes: Sequence[str]) -> RecipeType:
 
 
 def check_values(recipe: Any) -> None:
-    """Raise ValueError for a number of a recipe that is out of its range.
+    """Raise InputError for a number of a recipe that is out of its range.
 
     Args:
-        recipe: any dataclass; fields without a range here are passed over.
+        recipe: any dataclass; fields without a range are skipped.
     """
     for name, interval in _RANGES.items():
         value = getattr(recipe, name, None)
@@ -163,6 +164,7 @@ def check_values(recipe: Any) -> None:
         numbers = value if isinstance(value, tuple) else (value,)
         low, high = map(float, interval[1:-1].split(", "))
         for number in numbers:
+            # JSON's true is an int to Python and is refused; NaN compares as outside of any range.
             is_number = type(number) is int or (type(number) is float and value is number)
             above = is_number and (number > low or (number == low and interval[0] == "["))
             if not above or not (number < high or (number == high and interval[-1] == "]")):
@@ -180,7 +182,7 @@ def _value(text: str) -> Any:
 
 
 def _fits(value: Any, default: Any, kind: Any) -> bool:
-    """Whether a value may take the place of a recipe's, of that kind."""
+    """Whether a value may replace a recipe's value of that kind."""
     if _is_choice(kind):
         return value in get_args(kind)
     if value is None or isinstance(value, bool):
