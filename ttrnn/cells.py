@@ -1,9 +1,9 @@
 """Recurrent cells whose input kernel is a tensor train.
 
 A cell is Keras's own cell (its activations, initializers, regularizers, constraints, dropout and
-seed) with the dense input kernel replaced by cores. Every cell has two parts: `project`, the input
-times the tensor train plus bias, which knows nothing of time and can be computed for all steps at
-once, and `step_function`, what is left for the time loop.
+seed) with the dense input kernel replaced by cores. Every cell has two parts: `project` multiplies
+the input by the tensor train and adds the bias, which needs no time loop and is done for all steps
+at once; `step_function` is the recurrent part that remains inside the loop.
 
 The gates multiply the FIRST output mode, so gate g of a projected input is the contiguous slice
 [g * units, (g + 1) * units).
@@ -31,18 +31,27 @@ _ARGUMENTS = """
         tt_input_shape: input modes m_1..m_d; their product is the number of features.
         tt_output_shape: output modes n_1..n_d; their product is the number of units.
         tt_ranks: one integer for every inner rank, or r_0..r_d with ones at both ends.
-        kernel_initializer: what the FULL input kernel should look like; the cores are drawn so
-            that it has the variance this initializer would give it (`ttrnn.initializers`).
+        kernel_initializer: initializer of the FULL input kernel; the cores are drawn so that the
+            full kernel has the variance that this initializer gives (`ttrnn.initializers`).
         kernel_regularizer, kernel_constraint: applied to each core.
         **kwargs: every other argument of `keras.layers.{keras_cell}`: {others}.
 
+    Input shape:
+        One step, (batch, prod(tt_input_shape)), and the states, each (batch, units).
+
+    Output shape:
+        The output (batch, units) and the new states, each (batch, units).
+
     Raises:
-        ValueError: if modes and ranks do not fit each other or the number of features.
+        ValueError: if modes and ranks do not fit each other or the number of features, or the
+            inputs are not one step.
 
     Example:
         >>> rnn = keras.layers.RNN({cell}((8, 20, 20, 18), (4, 4, 4, 4), 4))
         >>> rnn(keras.ops.zeros((2, 7, 57600))).shape
         (2, 256)
+
+    Reference: Yang, Krompass, Tresp, ICML 2017, arXiv 1707.01786, equations 12 to 17.
 """
 _COMMON = (
     "activation, use_bias, recurrent_initializer, bias_initializer, recurrent_regularizer, "
@@ -50,7 +59,8 @@ _COMMON = (
 )
 
 
-# Mixed in before a Keras cell, whose attributes it uses.
+# `_TTCell` is mixed in before a Keras cell and uses its attributes. Type checkers get Any as base
+# class, so that they do not miss those; at run time there must be none between it and the cell.
 if TYPE_CHECKING:
     _KerasCell: TypeAlias = Any
 else:
@@ -58,12 +68,12 @@ else:
 
 
 class _TTCell(_KerasCell):
-    """What the three cells share; mixed in before the Keras cell that it completes."""
+    """Common base of the three cells, mixed in before the Keras cell that it completes."""
 
     num_gates = 1
-    # Which recurrence of `ttrnn.engine.recurrence` computes the same as `step_function`.
+    # Name of the class in `ttrnn.engine.recurrence` that computes the same as `step_function`.
     recurrence: ClassVar[str | None] = None
-    # Arguments of the Keras cell that are not the user's to choose.
+    # Arguments of the Keras cell that the equations fix, so that users cannot give them.
     _fixed_arguments: ClassVar[dict] = {}
 
     def __init__(
@@ -77,11 +87,14 @@ class _TTCell(_KerasCell):
         super().__init__(shape.output_size, **self._fixed_arguments, **kwargs)
         self.tt_input_shape = shape.input_modes
         self.tt_output_shape = shape.output_modes
+        # An integer stays one, so that get_config returns what the constructor was given.
         self.tt_ranks = tt_ranks if isinstance(tt_ranks, int) else shape.ranks
         self.tt_shape = shape.with_gates(self.num_gates)
-        self.dropout_mask_count = None  # one mask, shared by the gates
+        # Keras draws one mask per gate by default; the paper's code shares one among the gates.
+        self.dropout_mask_count = None
 
     def build(self, input_shape) -> None:
+        # Keras's own build, which would add the dense input kernel, is not called.
         self.tt_shape.check_input_size(input_shape[-1])
         self.cores = add_cores(self, self.tt_shape)
         self.recurrent_kernel = self.add_weight(
@@ -103,29 +116,30 @@ class _TTCell(_KerasCell):
         self.built = True
 
     def _draw_bias(self, shape, dtype=None):
+        """Initial bias, (gates * units,); the LSTM's forget gate may differ."""
         return self.bias_initializer(shape, dtype=dtype)
 
     @property
     def num_tt_params(self) -> int:
-        """Weights in the tensor-train kernel alone."""
+        """Number of weights in the tensor-train kernel alone."""
         return self.tt_shape.num_params
 
     @property
     def compression(self) -> Compression:
-        """How many times fewer weights than the dense cell: of the kernel and of the whole."""
+        """Weights of the dense equivalent over this cell's, for the kernel and the whole cell."""
         gates = self.tt_shape.output_size
         return self.tt_shape.compression(self.units * gates + (gates if self.use_bias else 0))
 
     def full_kernel(self):
-        """The dense (features, gates * units) input kernel that the cores stand for."""
+        """Compute the dense (features, gates * units) input kernel that the cores stand for."""
         return full_kernel(self.cores)
 
     def project(self, inputs, *, training: bool = False):
-        """Input times tensor train, plus bias: the part of the cell that needs no time loop.
+        """Multiply the input by the tensor train and add the bias, for one step or all steps.
 
         Args:
             inputs: (batch, features) or (batch, time, features).
-            training: whether input dropout applies; one mask a sequence, fixed over time.
+            training: apply input dropout, with one mask per sequence, fixed over time.
 
         Returns:
             (batch, gates * units) or (batch, time, gates * units).
@@ -140,10 +154,19 @@ class _TTCell(_KerasCell):
         return projected if self.bias is None else projected + self.bias
 
     def step_function(self, *, training: bool = False) -> Callable:
-        """The recurrent part: (projected (batch, gates * units), states) -> (output, states)."""
+        """Build the recurrent part of a step, for the time loop.
+
+        Args:
+            training: apply recurrent dropout.
+
+        Returns:
+            Function of a projected input (batch, gates * units) and a list of states (batch,
+            units) to the output (batch, units) and the list of new states.
+        """
         raise NotImplementedError
 
     def call(self, inputs, states, training=False):
+        # A Keras cell takes and returns a single state with or without a list around it.
         nested = isinstance(states, (list, tuple))
         if len(inputs.shape) != 2:
             raise ValueError(
@@ -160,7 +183,7 @@ class _TTCell(_KerasCell):
         return output, new_states if nested else new_states[0]
 
     def _drop_state(self, state, training: bool):
-        """The state as it enters the recurrent products: the carried one is never masked."""
+        """Apply recurrent dropout to a state for the products; the carried state stays whole."""
         if not (training and self.recurrent_dropout > 0):
             return state
         return state * self.get_recurrent_dropout_mask(state)
@@ -226,10 +249,12 @@ class TTGRUCell(_TTCell, keras.layers.GRUCell):
         def step(projected, states):
             (state,) = states
             dropped = self._drop_state(state, training)
+            # Gate order z, r, h: the first two slices are activated in one go. (B, 2 * units)
             gates = self.recurrent_activation(
                 projected[:, : 2 * units] + ops.matmul(dropped, gates_kernel)
             )
             update, reset = ops.split(gates, 2, axis=-1)
+            # Reset before the product (`reset_after=False`), as in the paper's code.
             candidate = self.activation(
                 projected[:, 2 * units :] + ops.matmul(reset * dropped, candidate_kernel)
             )
@@ -265,6 +290,7 @@ class TTLSTMCell(_TTCell, keras.layers.LSTMCell):
         if not self.unit_forget_bias:
             return bias
         units = self.units
+        # Gate order i, f, c, o: the second slice is the forget gate's.
         ones = ops.ones((units,), dtype=bias.dtype)
         return ops.concatenate([bias[:units], ones, bias[2 * units :]])
 
@@ -275,6 +301,7 @@ class TTLSTMCell(_TTCell, keras.layers.LSTMCell):
         def step(projected, states):
             state, carry = states
             gates = projected + ops.matmul(self._drop_state(state, training), recurrent_kernel)
+            # Gate order i, f, c, o. (B, 4 * units)
             opened = self.recurrent_activation(gates[:, : 2 * units])
             candidate = self.activation(gates[:, 2 * units : 3 * units])
             carry = opened[:, units:] * carry + opened[:, :units] * candidate

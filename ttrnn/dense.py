@@ -18,7 +18,8 @@ from ttrnn.initializers import add_cores
 if keras.backend.backend() == "tensorflow":
     from ttrnn.engine.projection import project
 
-_MOST_MODES = 4  # that `from_dense` chooses: more need larger ranks for the same error
+# Largest number of modes that `from_dense` chooses: more need larger ranks for the same error.
+_MOST_MODES = 4
 
 
 @keras.saving.register_keras_serializable(package="ttrnn")
@@ -31,8 +32,8 @@ class TTDense(keras.layers.Layer):
         tt_ranks: one integer for every inner rank, or r_0..r_d with ones at both ends.
         activation: as in `keras.layers.Dense`.
         use_bias: whether to add a bias of shape (units,).
-        kernel_initializer: what the FULL kernel should look like; the cores are drawn so that it
-            has the variance this initializer would give it (`ttrnn.initializers`).
+        kernel_initializer: initializer of the FULL kernel; the cores are drawn so that the full
+            kernel has the variance that this initializer gives (`ttrnn.initializers`).
         bias_initializer, bias_regularizer, bias_constraint: as in `keras.layers.Dense`.
         kernel_regularizer, kernel_constraint: applied to each core.
 
@@ -71,6 +72,7 @@ class TTDense(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.tt_shape = TTShape(tt_input_shape, tt_output_shape, tt_ranks)
+        # An integer stays one, so that get_config returns what the constructor was given.
         self.tt_ranks = tt_ranks if isinstance(tt_ranks, int) else self.tt_shape.ranks
         self.activation = keras.activations.get(activation)
         self.use_bias = use_bias
@@ -90,12 +92,12 @@ class TTDense(keras.layers.Layer):
 
     @property
     def num_tt_params(self) -> int:
-        """Weights in the tensor-train kernel alone."""
+        """Number of weights in the tensor-train kernel alone."""
         return self.tt_shape.num_params
 
     @property
     def compression(self) -> Compression:
-        """How many times fewer weights than the dense layer: of the kernel and of the whole."""
+        """Weights of the dense equivalent over this layer's, for the kernel and the whole layer."""
         return self.tt_shape.compression(self.units if self.use_bias else 0)
 
     def build(self, input_shape) -> None:
@@ -113,7 +115,7 @@ class TTDense(keras.layers.Layer):
         self.built = True
 
     def full_kernel(self):
-        """The dense (features, units) kernel that the cores stand for."""
+        """Compute the dense (features, units) kernel that the cores stand for."""
         return full_kernel(self.cores)
 
     @classmethod
@@ -129,27 +131,28 @@ class TTDense(keras.layers.Layer):
     ) -> TTDense:
         """Compress a trained dense layer by TT-SVD; its bias and activation stay as they are.
 
-        The result computes nearly what `layer` does; train it on to win back what is lost. It warns
-        where it has more weights than `layer`.
+        The result approximates `layer`; train it further to regain accuracy. A warning is given if
+        it has more weights than `layer`.
 
         Args:
             layer: a built `keras.layers.Dense`. It is not changed.
             tt_ranks: largest ranks, one integer for every inner rank or r_0..r_d with ones at both
                 ends.
             relative_error: choose the smallest ranks for which the kernel's Frobenius error is at
-                most this share of its norm. With `tt_ranks` too, those win where they are smaller.
+                most this fraction of its norm. If `tt_ranks` is given too, no rank exceeds it.
             tt_input_shape: input modes; their product is the number of features. By default up to
-                four, as equal as can be (`ttrnn.factorize`).
-            tt_output_shape: output modes; their product is the number of units. By default as many.
-            **kwargs: arguments of TTDense that replace what is taken from `layer`. Its kernel's
-                regularizer and constraint are not: TTDense applies those to each core.
+                four modes of similar size (`ttrnn.factorize`).
+            tt_output_shape: output modes; their product is the number of units. By default as many
+                as input modes.
+            **kwargs: arguments of TTDense that replace those taken from `layer`. Regularizer and
+                constraint of the dense kernel are not taken, for TTDense applies them to each core.
 
         Returns:
-            A built TTDense. Its `tt_ranks` are those found, at most those asked for.
+            A built TTDense. Its `tt_ranks` are the ranks found, at most those asked for.
 
         Raises:
-            ValueError: if `layer` is no built dense layer of floats, its kernel is not finite, or
-                neither ranks nor an error are given.
+            ValueError: if `layer` is not a built dense layer of floats, its kernel is not finite,
+                or neither ranks nor an error are given.
 
         Example:
             >>> dense = keras.layers.Dense(64, activation="relu")
@@ -164,6 +167,7 @@ class TTDense(keras.layers.Layer):
                 f"from_dense needs a built keras.layers.Dense. Received {layer!r}; call "
                 "layer.build((None, num_features)) first, or take the layer out of its model."
             )
+        # A quantized layer keeps integers and a scale where a plain one keeps its kernel.
         if layer.quantization_mode is not None:
             raise ValueError(
                 "from_dense needs a kernel of floats. Received a layer quantized to "
@@ -171,6 +175,7 @@ class TTDense(keras.layers.Layer):
             )
         if tt_ranks is None and relative_error is None:
             raise ValueError("Give tt_ranks or relative_error: how far is the layer to shrink?")
+        # The likely slip: an error given in the place of the ranks.
         if isinstance(tt_ranks, float):
             raise ValueError(
                 f"tt_ranks must be integers. Received {tt_ranks}; for a largest error give "
@@ -190,9 +195,11 @@ class TTDense(keras.layers.Layer):
             "trainable": layer.trainable,
         }
         compressed = cls(*modes, (1, *(core.shape[3] for core in cores)), **(options | kwargs))
+        # Building draws initial cores, which the decomposition then replaces.
         compressed.build((None, len(kernel)))
         for variable, core in zip(compressed.cores, cores, strict=True):
             variable.assign(core)
+        # `kwargs` may have added or removed the bias.
         if compressed.bias is not None and layer.bias is not None:
             compressed.bias.assign(layer.bias)
         if compressed.num_tt_params > kernel.size:
@@ -235,12 +242,14 @@ def _modes(
     input_modes: Sequence[int] | None,
     output_modes: Sequence[int] | None,
 ) -> tuple[Sequence[int], Sequence[int]]:
-    """Modes of a dense kernel; those not given are factored to as many as the others."""
+    """Choose the modes of a dense kernel; missing ones are factored to as many as the others."""
     features, units = kernel_shape
     given = output_modes if input_modes is None else input_modes
     if given is not None:
         number = len(given)
     else:
+        # The largest number of modes for which both sides factor without a mode of 1; a prime side
+        # leaves two modes, one of them 1.
         number = next(
             (
                 number
@@ -258,12 +267,14 @@ def _modes(
 def tt_product(
     inputs, cores: list, dtype: str, max_activation_bytes: int = DEFAULT_MAX_ACTIVATION_BYTES
 ):
-    """Multiply (..., M) by the kernel: in chunks on TensorFlow, else and for export by `tt_matmul`.
+    """Multiply (..., M) by a tensor-train kernel, in chunks on TensorFlow.
+
+    Other backends, and graphs that are exported, use `ttrnn.engine.contraction.tt_matmul`.
 
     Args:
         inputs: tensor of shape (..., M).
-        cores: the kernel's, in float32 or wider.
-        dtype: to compute in.
+        cores: cores of the kernel, in float32 or wider.
+        dtype: dtype of the computation.
         max_activation_bytes: see `ttrnn.engine.projection.project`.
 
     Returns:
@@ -271,6 +282,7 @@ def tt_product(
     """
     if keras.backend.backend() != "tensorflow" or is_exporting():
         return tt_matmul(ops.cast(inputs, dtype), [ops.cast(core, dtype) for core in cores])
+    # `project` takes a matrix: (..., M) to (rows, M) and back.
     lead, features = ops.shape(inputs)[:-1], inputs.shape[-1]
     product = project(
         ops.reshape(ops.convert_to_tensor(inputs), (-1, features)),

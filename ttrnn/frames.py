@@ -21,20 +21,25 @@ if keras.backend.backend() == "tensorflow":
 
 @keras.saving.register_keras_serializable(package="ttrnn")
 class MeanFrame(keras.layers.Layer):
-    """The mean pixels of each clip.
+    """Mean pixels of each clip: mean over its frames of (frame - 128) / scale.
 
     Args:
-        scale: of the pixels.
+        scale: divisor of the centred pixels.
 
     Input shape:
-        frames and num_frames.
+        frames, uint8 (sum of num_frames, height, width, 3), and num_frames, integers (batch,).
 
     Output shape:
-        (batch, height * width * 3); of a clip without frames, zeros.
+        (batch, height * width * 3); zeros for a clip without frames.
 
     Raises:
-        ValueError: if the frames are not as many as `num_frames` says; on TensorFlow
+        ValueError: if the number of frames is not the sum of `num_frames`; on TensorFlow
             InvalidArgumentError.
+
+    Example:
+        >>> frames = keras.ops.zeros((5, 4, 6, 3), "uint8")  # clips of 2 and 3 frames
+        >>> MeanFrame()(frames, keras.ops.array([2, 3])).shape
+        (2, 72)
     """
 
     def __init__(self, scale: float = 1.0, **kwargs) -> None:
@@ -48,6 +53,7 @@ class MeanFrame(keras.layers.Layer):
             mean = mean_pixels(frames, num_frames, self.scale)
         else:
             pixels = centred_pixels(frames, self.scale)
+            # The portable way holds all pixels as floats; `mean_pixels` never does.
             batch = ops.shape(num_frames)[0]
             clip = ops.repeat(ops.arange(batch, dtype="int32"), num_frames)
             total = ops.segment_sum(pixels, clip, batch)
@@ -65,25 +71,36 @@ class MeanFrame(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="ttrnn")
 class FrameRNN(keras.layers.Layer):
-    """A tensor-train recurrent layer over the pixels of clips.
+    """Tensor-train recurrent layer over the pixels of clips of any lengths.
 
-    What comes out of a clip is its last output, or with `return_sequences` of the recurrent layer
-    the mean over its frames.
+    The output of a clip is the recurrent layer's last one or, if that layer has
+    `return_sequences`, the mean over the clip's frames. With x = (frame - 128) / scale the
+    recurrent layer reads
+
+        raw         x
+        motion      x - mean of x over the clip
+        foreground  |x - mean of x over the clip|
 
     Args:
         rnn: a TTSimpleRNN, TTGRU or TTLSTM.
-        inputs: what it sees: "raw", the pixels; "motion", the pixels less their clip's mean;
-            "foreground", the absolute values of that.
-        scale: of the pixels.
+        inputs: "raw", "motion" or "foreground".
+        scale: divisor of the centred pixels.
 
     Input shape:
-        frames, num_frames and, but for "raw", what `MeanFrame` gives.
+        frames, uint8 (sum of num_frames, height, width, 3); num_frames, integers (batch,); and,
+        except for "raw", the output of `MeanFrame` for the same frames and scale.
 
     Output shape:
         (batch, units).
 
     Raises:
-        ValueError: for unknown `inputs`, or a recurrent layer that goes backwards.
+        ValueError: for unknown `inputs`, a recurrent layer that goes backwards, or missing or
+            wrongly shaped mean pixels.
+
+    Example:
+        >>> frames = keras.ops.zeros((5, 4, 6, 3), "uint8")  # clips of 2 and 3 frames
+        >>> FrameRNN(TTGRU((8, 9), (4, 4), 3))(frames, keras.ops.array([2, 3])).shape
+        (2, 16)
     """
 
     def __init__(self, rnn, *, inputs: str = "raw", scale: float = 1.0, **kwargs) -> None:
@@ -109,16 +126,18 @@ class FrameRNN(keras.layers.Layer):
         frames = checked_frames(frames, num_frames)
         if self.rnn.is_compiled:
             return pooled_state(self, frames, num_frames, mean, training=training)
+        # The portable way pads the clips to the longest one and masks the padding.
         padded, is_frame = pad_clips(frames, num_frames)  # (B, T, H, W, 3)
         time = ops.shape(padded)[1]
         if mean is not None:
-            mean = ops.repeat(mean, time, axis=0)
+            mean = ops.repeat(mean, time, axis=0)  # (B*T, H*W*3)
         flat = ops.reshape(padded, (-1, *frames.shape[1:]))
         seen = seen_pixels(flat, mean, inputs=self.inputs, scale=self.scale)
         seen = ops.reshape(seen, (-1, time, seen.shape[-1]))  # (B, T, H*W*3)
         outputs = self.rnn(seen, mask=is_frame, training=training)
         if not self.rnn.return_sequences:
             return outputs
+        # At masked steps the outputs are carried over, so they are left out of the mean.
         total = ops.sum(outputs * ops.cast(is_frame, outputs.dtype)[:, :, None], axis=1)
         return total / ops.cast(ops.maximum(num_frames, 1), outputs.dtype)[:, None]
 

@@ -1,4 +1,4 @@
-"""Initial values of tensor-train cores, from what is wanted of the full kernel.
+"""Initial values of tensor-train cores, derived from the initializer of the full kernel.
 
 An entry of the full kernel is a sum over prod(r) paths of a product of d core entries. With
 independent core entries of mean zero its variance is
@@ -24,14 +24,25 @@ __all__ = ["Keras2FlatGlorotUniform", "add_cores", "core_initializers", "kernel_
 
 @keras.saving.register_keras_serializable(package="ttrnn")
 class Keras2FlatGlorotUniform(initializers.Initializer):
-    """The published code's initial kernel: Glorot uniform on ONE flat vector, as Keras 2 drew it.
+    """Glorot uniform on ONE flat vector of all cores, as the published code had it in Keras 2.
 
-    Keras 2 takes both fans of a vector of L weights as sqrt(L), so the limit is
-    sqrt(3 / sqrt(L)); Keras 3 takes L and draws cores that are far too small (for the UCF11
-    TT-GRU a full kernel of standard deviation 7.7e-7 instead of 2.5e-3).
+    Every core entry is uniform in [-limit, limit] with
+
+        limit = sqrt(3 / sqrt(L)),  L = sum of m_k n_k r_k r_{k+1}
+
+    because Keras 2 takes both fans of a vector of L weights as sqrt(L). Keras 3 takes L and draws
+    cores that are far too small (for the UCF11 TT-GRU a full kernel of standard deviation 7.7e-7
+    instead of 2.5e-3).
 
     Args:
         seed: integer, or None for a seed drawn from Keras's global generator.
+
+    Example:
+        >>> layer = TTGRU(
+        ...     (8, 20, 20, 18), (4, 4, 4, 4), 4, kernel_initializer=Keras2FlatGlorotUniform()
+        ... )
+
+    Reference: Yang, Krompass, Tresp, ICML 2017, arXiv 1707.01786; code Tuyki/TT_RNN.
     """
 
     def __init__(self, seed: int | None = None) -> None:
@@ -40,7 +51,7 @@ class Keras2FlatGlorotUniform(initializers.Initializer):
     def core_initializers(
         self, core_shapes: Sequence[tuple[int, ...]]
     ) -> list[initializers.Initializer]:
-        """One uniform initializer a core, all with the limit of the flat vector."""
+        """Build one uniform initializer per core, all with the limit of the flat vector."""
         length = sum(math.prod(shape) for shape in core_shapes)
         limit = math.sqrt(3.0 / math.sqrt(length))
         return [
@@ -53,10 +64,10 @@ class Keras2FlatGlorotUniform(initializers.Initializer):
 
 
 def add_cores(layer: keras.layers.Layer, shape: TTShape) -> list:
-    """Give `layer` one weight a core, drawn, regularized and constrained as its kernel is.
+    """Add one weight per core to `layer`, with the kernel's regularizer and constraint.
 
     Args:
-        layer: has `kernel_initializer`, `kernel_regularizer` and `kernel_constraint`.
+        layer: a layer with `kernel_initializer`, `kernel_regularizer` and `kernel_constraint`.
         shape: modes and ranks of the kernel, gates included.
 
     Returns:
@@ -70,7 +81,8 @@ def add_cores(layer: keras.layers.Layer, shape: TTShape) -> list:
             initializer=initializer,
             regularizer=layer.kernel_regularizer,
             constraint=layer.kernel_constraint,
-            autocast=False,  # merged in their own dtype, then cast once: fewer roundings
+            # Cores are merged in their own dtype and cast once: fewer roundings in bfloat16.
+            autocast=False,
         )
         for k, (core_shape, initializer) in enumerate(zip(shape.core_shapes, drawn, strict=True))
     ]
@@ -79,7 +91,7 @@ def add_cores(layer: keras.layers.Layer, shape: TTShape) -> list:
 def core_initializers(
     kernel_initializer: initializers.Initializer, core_shapes: Sequence[tuple[int, ...]]
 ) -> list[initializers.Initializer]:
-    """One initializer a core, such that the full kernel is as `kernel_initializer` would draw it.
+    """Build one initializer per core that give the full kernel the variance asked for.
 
     Args:
         kernel_initializer: any of Keras's variance-scaling (Glorot, He, LeCun), normal, uniform or
@@ -87,14 +99,15 @@ def core_initializers(
         core_shapes: shape (r_k, m_k, n_k, r_{k+1}) of each core.
 
     Raises:
-        ValueError: if the initializer gives no variance to aim at (a constant, say).
+        ValueError: if the initializer has no known variance (a constant, for example).
     """
     if hasattr(kernel_initializer, "core_initializers"):
         return kernel_initializer.core_initializers(core_shapes)
     input_size = math.prod(shape[1] for shape in core_shapes)
     output_size = math.prod(shape[2] for shape in core_shapes)
-    num_paths = math.prod(shape[3] for shape in core_shapes)
+    num_paths = math.prod(shape[3] for shape in core_shapes)  # the last rank is 1
     variance = kernel_variance(kernel_initializer, input_size, output_size)
+    # (Var(W) / prod(r)) ** (1 / d) of the module's docstring, as a standard deviation.
     stddev = (variance / num_paths) ** (0.5 / len(core_shapes))
     seed = getattr(kernel_initializer, "seed", None)
     return [
@@ -114,10 +127,12 @@ def kernel_variance(
             "fan_avg": (input_size + output_size) / 2,
         }
         return initializer.scale / fans[initializer.mode]
+    # The smaller side's vectors are orthonormal, so each entry has 1 / max(M, N) on average.
     if isinstance(initializer, initializers.OrthogonalInitializer):
         return initializer.gain**2 / max(input_size, output_size)
     if isinstance(initializer, initializers.TruncatedNormal) and initializer.mean == 0:
-        return 0.77374130 * initializer.stddev**2  # cut at two standard deviations
+        # Variance of a standard normal that is cut off at two standard deviations.
+        return 0.77374130 * initializer.stddev**2
     if isinstance(initializer, initializers.RandomNormal) and initializer.mean == 0:
         return initializer.stddev**2
     if isinstance(initializer, initializers.RandomUniform):
@@ -132,4 +147,5 @@ def kernel_variance(
 
 
 def _seed_of_core(seed: int | None, index: int) -> int | None:
+    """Seed of one core: the same seed for all would make cores of one shape equal."""
     return seed + index if isinstance(seed, int) else None

@@ -1,7 +1,7 @@
 """Recurrent layers whose input kernel is a tensor train.
 
 The inputs of all steps are multiplied by the tensor train before the time loop; only the recurrent
-part runs inside it. The result is that of `keras.layers.RNN` over the layer's cell.
+part runs inside the loop. The result equals that of `keras.layers.RNN` over the layer's cell.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _ARGUMENTS = """
         tt_ranks: one integer for every inner rank, or r_0..r_d with ones at both ends.
         return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask:
             as in `keras.layers.RNN`.
-        max_activation_bytes: on TensorFlow, the most memory that the product of inputs and tensor
-            train keeps for its backward pass; what it keeps no room for it computes again.
+        max_activation_bytes: on TensorFlow, the largest memory that the product of inputs and
+            tensor train keeps for its backward pass; results beyond it are computed again.
         activity_regularizer, name, dtype, trainable: as in any Keras layer.
         **cell_kwargs: every argument of `ttrnn.{cell}`: kernel_initializer,
             recurrent_activation, dropout, recurrent_dropout, seed and so on.
 
     Input shape:
         (batch, time, prod(tt_input_shape)), with an optional boolean mask (batch, time): a masked
-        step carries the state over, so padding at either end changes nothing. A mask (1, time) and
-        initial states (1, units) are those of every sequence.
+        step carries the state over, so padding at either end changes nothing. A mask (1, time) or
+        initial states (1, units) apply to every sequence.
 
     Output shape:
         (batch, units), or (batch, time, units) with `return_sequences`; with `return_state`
@@ -45,7 +45,7 @@ _ARGUMENTS = """
 
     Raises:
         ValueError: if modes and ranks do not fit each other or the number of features, or a mask or
-            an initial state does not fit the sequences. On TensorFlow InvalidArgumentError, where
+            an initial state does not fit the sequences. On TensorFlow InvalidArgumentError where
             the sizes are known only when the graph runs.
 
     Example:
@@ -58,7 +58,7 @@ _ARGUMENTS = """
 
 
 class _TTRNN(keras.layers.RNN):
-    """What the three layers share: a Keras RNN that projects all steps before its loop."""
+    """Common base of the three layers: a Keras RNN that projects all steps before its loop."""
 
     cell_class: type
 
@@ -104,15 +104,15 @@ class _TTRNN(keras.layers.RNN):
         )
         self.input_spec = keras.layers.InputSpec(ndim=3)
         self.max_activation_bytes = max_activation_bytes
-        self.supports_jit = False  # the number of valid steps is not known to XLA
+        # XLA needs fixed sizes, and the number of valid steps of a batch is not one.
+        self.supports_jit = False
 
     @property
     def is_compiled(self) -> bool:
-        """Whether the layer runs on TensorFlow's fast path (`ttrnn.engine.compiled`).
+        """True if the layer runs on TensorFlow's fast path (`ttrnn.engine.compiled`).
 
-        It does unless the time loop is unrolled or the cell has an activation whose derivative is
-        not known to be elementwise, or the graph is made for export; other backends run
-        `ttrnn.engine.time_loop`.
+        It runs `ttrnn.engine.time_loop` instead on other backends, with `unroll`, during export,
+        and with an activation whose derivative is not known to be elementwise.
         """
         if keras.backend.backend() != "tensorflow" or self.unroll or is_exporting():
             return False
@@ -125,12 +125,12 @@ class _TTRNN(keras.layers.RNN):
 
     @property
     def num_tt_params(self) -> int:
-        """Weights in the tensor-train kernel alone."""
+        """Number of weights in the tensor-train kernel alone."""
         return self.cell.num_tt_params
 
     @property
     def compression(self) -> Compression:
-        """How many times fewer weights than the dense layer: of the kernel and of the whole."""
+        """Weights of the dense equivalent over this layer's, for the kernel and the whole layer."""
         return self.cell.compression
 
     def compute_output_spec(self, sequences, initial_state=None, mask=None, training=False):
@@ -146,6 +146,7 @@ class _TTRNN(keras.layers.RNN):
 
     def build(self, sequences_shape, initial_state_shape=None) -> None:
         super().build(sequences_shape, initial_state_shape=initial_state_shape)
+        # PyTorch's ONNX exporter records one number of steps; `check_onnx_sequences` asks for this.
         self._is_length_fixed = sequences_shape[1] is not None
 
     def call(self, sequences, initial_state=None, mask=None, training=False):
@@ -159,6 +160,8 @@ class _TTRNN(keras.layers.RNN):
         return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
+        # The method that `keras.layers.RNN.call` delegates the time loop to. The base class keeps
+        # state handling, dropout masks and the shape of the result.
         states = (
             list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
         )
@@ -178,7 +181,7 @@ class _TTRNN(keras.layers.RNN):
                 **options,
             )
         if self.stateful and keras.backend.backend() == "torch":
-            # `call` writes the new states into the old ones' memory, which backpropagation needs.
+            # Keras's `call` then overwrites the old states in place, which backpropagation needs.
             states = [ops.copy(state) for state in states]
         projected = self.cell.project(sequences, training=training)  # (B, T, gates * units)
         step = self.cell.step_function(training=training)
@@ -187,6 +190,8 @@ class _TTRNN(keras.layers.RNN):
         return time_loop(step, projected, states, unroll=self.unroll, **options)
 
     def get_config(self) -> dict:
+        # Flat, as the constructor takes them: the cell's arguments stand beside the layer's, and
+        # where both have one of a name (name, dtype, trainable) the layer's counts.
         config = super().get_config()
         del config["cell"]
         cell_config = self.cell.get_config()

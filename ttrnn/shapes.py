@@ -1,8 +1,8 @@
-"""Checks that the arguments of a call fit each other.
+"""Checks that the arguments of a layer's call fit each other.
 
-Sizes that are known when a layer is called are compared at once: ValueError. On TensorFlow what
-is known only when the graph runs, and the numbers of frames, are compared then:
-InvalidArgumentError with the same message.
+Sizes that are known when a layer is called are compared at once and raise ValueError. On
+TensorFlow, sizes that are known only when the graph runs, and the numbers of frames, are compared
+then and raise InvalidArgumentError with the same message.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CLIPS_RULE = (
 
 
 def is_compatible(found: Sequence[int | None], wanted: Sequence[int | None]) -> bool:
-    """Whether two shapes may be the same: sizes that are not known yet may be anything."""
+    """Return True if two shapes may be equal; a size that is not known yet fits any other."""
     return len(found) == len(wanted) and all(
         a == b
         for a, b in zip(found, wanted, strict=True)
@@ -39,7 +39,7 @@ def is_compatible(found: Sequence[int | None], wanted: Sequence[int | None]) -> 
 
 
 def check_sequences(shape: Sequence[int | None]) -> None:
-    """Raise ValueError for sequences without steps, which have no last output."""
+    """Raise ValueError for sequences of zero steps, which have no last output."""
     if shape[1] == 0:
         raise ValueError(
             f"sequences must have at least one step. Received shape {_text(shape)}; leave such "
@@ -48,8 +48,9 @@ def check_sequences(shape: Sequence[int | None]) -> None:
 
 
 def check_mask(mask_shape: Sequence[int | None], sequences_shape: Sequence[int | None]) -> None:
-    """Raise ValueError unless a mask fits sequences (batch, time, ...), as far as is known."""
+    """Raise ValueError if a mask is known not to fit sequences (batch, time, ...)."""
     shape = tuple(mask_shape)
+    # Keras's RNN also takes masks with a last axis of 1.
     flat = shape[:-1] if len(shape) == 3 and shape[-1] == 1 else shape
     batch, time = sequences_shape[:2]
     if not (is_compatible(flat, (batch, time)) or is_compatible(flat, (1, time))):
@@ -60,7 +61,7 @@ def check_mask(mask_shape: Sequence[int | None], sequences_shape: Sequence[int |
 
 
 def full_mask(mask, sequences):
-    """A mask as booleans (batch, time), once it is known to fit sequences (batch, time, ...)."""
+    """Check a mask against sequences (batch, time, ...); return booleans (batch, time)."""
     mask = ops.convert_to_tensor(mask)
     check_mask(mask.shape, sequences.shape)
     mask = ops.cast(mask, "bool")
@@ -69,11 +70,13 @@ def full_mask(mask, sequences):
     if mask.shape[0] == 1 and sequences.shape[0] != 1:
         # No broadcast_to: torch would need the size of a batch that is being traced.
         mask = ops.repeat(mask, ops.shape(sequences)[0], axis=0)
+    # A size of None occurs on TensorFlow only. Assertions are left out of exported graphs, whose
+    # runtimes do not have them.
     if None in (*mask.shape, *sequences.shape[:2]) and not is_exporting():
         mask = _assert_equal(
             list(ops.shape(mask)), list(ops.shape(sequences)[:2]), _MASK_RULE, mask
         )
-        mask.set_shape(sequences.shape[:2])  # to unroll, the number of steps must be known
+        mask.set_shape(sequences.shape[:2])  # unrolling needs the static number of steps
     return mask
 
 
@@ -84,13 +87,13 @@ def check_states(
     *,
     name: str = "initial_state",
 ) -> None:
-    """Raise ValueError unless states are of shape (batch, units) or (1, units), as far as is known.
+    """Raise ValueError if states are known not to be of shape (batch, units) or (1, units).
 
     Args:
-        state_shapes: of the states that were given.
+        state_shapes: shapes of the states that were given.
         state_sizes: units of the states that are needed.
-        batch: number of sequences.
-        name: of the argument.
+        batch: number of sequences, or None where it is not known yet.
+        name: name of the argument, for the message.
     """
     fits = len(state_shapes) == len(state_sizes) and all(
         is_compatible(shape, (batch, size)) or is_compatible(shape, (1, size))
@@ -106,7 +109,7 @@ def check_states(
 
 
 def full_states(states: Sequence, state_sizes: Sequence[int], sequences) -> list:
-    """States of shape (batch, units), one of them for each sequence."""
+    """Check states against sequences; repeat states (1, units) to (batch, units)."""
     states = [ops.convert_to_tensor(state) for state in states]
     batch = sequences.shape[0]
     check_states([state.shape for state in states], state_sizes, batch)
@@ -119,7 +122,7 @@ def full_states(states: Sequence, state_sizes: Sequence[int], sequences) -> list
 
 
 def check_frames(frames_shape: Sequence[int | None], num_frames_shape: Sequence) -> None:
-    """Raise ValueError unless these are clips end to end and a vector, as far as is known."""
+    """Raise ValueError if frames and num_frames are not shaped as clips laid end to end."""
     if len(num_frames_shape) != 1 or len(frames_shape) < 2:
         raise ValueError(
             "Clips laid end to end need frames of shape (sum of num_frames, ...) and num_frames of "
@@ -129,19 +132,24 @@ def check_frames(frames_shape: Sequence[int | None], num_frames_shape: Sequence)
 
 
 def checked_frames(frames, num_frames, length: int | None = None):
-    """`frames` (sum of num_frames, ...), once they are known to be as many as num_frames says.
+    """Check that the number of frames is the sum of num_frames; return the frames.
 
-    Under jit on JAX the numbers are not known to anybody, and nothing is compared.
+    Under jit on JAX the numbers are not known, and nothing is compared.
 
     Args:
-        frames: of all clips, end to end.
-        num_frames: integers (batch,).
-        length: what `num_frames` must all be, or None.
+        frames: frames of all clips end to end, (sum of num_frames, ...).
+        num_frames: number of frames of each clip, integers (batch,).
+        length: number of frames that every clip must have, or None for any.
+
+    Raises:
+        ValueError: if the numbers differ; on TensorFlow InvalidArgumentError when the graph runs.
     """
     check_frames(frames.shape, num_frames.shape)
     rule = _CLIPS_RULE
     if length is not None:
         rule = f"Every clip must have {length} frames; cut them to that, or leave out."
+    # On TensorFlow each check is an operation that the returned frames depend on, for an assertion
+    # without a dependent would never run in a graph.
     if keras.backend.backend() == "tensorflow":
         if is_exporting():
             return frames
@@ -163,7 +171,7 @@ def checked_frames(frames, num_frames, length: int | None = None):
 
 
 def _assert_equal(found, wanted, rule: str, then):
-    """`then`, on TensorFlow, if two values prove equal when the graph runs."""
+    """Return `then`, on TensorFlow, with an assertion that two values are equal."""
     with tf.control_dependencies([tf.debugging.assert_equal(found, wanted, message=rule)]):
         return tf.identity(then)
 

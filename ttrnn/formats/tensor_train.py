@@ -34,7 +34,12 @@ __all__ = [
 
 
 class Compression(NamedTuple):
-    """How many times fewer weights a layer has than its dense equivalent."""
+    """Ratios of a dense layer's number of weights to that of its tensor-train layer.
+
+    Example:
+        >>> TTGRU((8, 20, 20, 18), (4, 4, 4, 4), 4).compression
+        Compression(kernel=13687.128712871287, layer=221.4975275163503)
+    """
 
     kernel: float
     """Weights of the dense input kernel over those of the tensor train."""
@@ -44,7 +49,7 @@ class Compression(NamedTuple):
 
 @dataclass(frozen=True)
 class TTShape:
-    """Modes and ranks of a tensor-train matrix, checked once.
+    """Modes and ranks of a tensor-train matrix, checked on construction.
 
     Args:
         input_modes: m_1..m_d, whose product is the input size M.
@@ -53,6 +58,10 @@ class TTShape:
 
     Raises:
         ValueError: if the lengths differ or an entry is not a positive integer.
+
+    Example:
+        >>> TTShape((8, 20, 20, 18), (4, 4, 4, 4), 4).num_params
+        2976
     """
 
     input_modes: tuple[int, ...]
@@ -70,18 +79,19 @@ class TTShape:
                 f"Received {inputs} ({len(inputs)}) and {outputs} ({len(outputs)}); "
                 "append modes of 1 to the shorter one."
             )
+        # The dataclass is frozen, so its own __init__ has to set the fields this way.
         object.__setattr__(self, "input_modes", inputs)
         object.__setattr__(self, "output_modes", outputs)
         object.__setattr__(self, "ranks", normalize_ranks(ranks, len(inputs)))
 
     @property
     def input_size(self) -> int:
-        """M, the product of the input modes."""
+        """Number of inputs M, the product of the input modes."""
         return math.prod(self.input_modes)
 
     @property
     def output_size(self) -> int:
-        """N, the product of the output modes."""
+        """Number of outputs N, the product of the output modes."""
         return math.prod(self.output_modes)
 
     @property
@@ -93,11 +103,15 @@ class TTShape:
 
     @property
     def num_params(self) -> int:
-        """Weights in all cores together: sum of m_k n_k r_k r_{k+1}."""
+        """Number of weights in all cores: sum of m_k n_k r_k r_{k+1}."""
         return sum(math.prod(shape) for shape in self.core_shapes)
 
     def compression(self, num_other_params: int) -> Compression:
-        """Against the dense kernel, alone and together with weights that stay as they are."""
+        """Compression against the dense layer.
+
+        Args:
+            num_other_params: weights outside the input kernel, which both layers have.
+        """
         dense = self.input_size * self.output_size
         return Compression(
             kernel=dense / self.num_params,
@@ -105,12 +119,12 @@ class TTShape:
         )
 
     def with_gates(self, num_gates: int) -> TTShape:
-        """The shape whose FIRST output mode is multiplied, so that gates are contiguous slices."""
+        """Multiply the FIRST output mode by the gates, so that each gate is a contiguous slice."""
         first, *rest = self.output_modes
         return TTShape(self.input_modes, (num_gates * first, *rest), self.ranks)
 
     def check_input_size(self, size: int | None) -> None:
-        """Raise ValueError unless `size` features are what the input modes multiply to."""
+        """Raise ValueError unless the input modes multiply to `size` features."""
         if size == self.input_size:
             return
         if size is None:
@@ -130,7 +144,7 @@ class TTShape:
 
 
 def normalize_ranks(ranks: int | Sequence[int], num_modes: int) -> tuple[int, ...]:
-    """Ranks r_0..r_d from one integer (every inner rank) or from all d + 1 of them.
+    """Expand ranks to r_0..r_d, from one integer (every inner rank) or from all d + 1 of them.
 
     Raises:
         ValueError: if the number of ranks is not d + 1 or either end is not 1.
@@ -150,18 +164,39 @@ def normalize_ranks(ranks: int | Sequence[int], num_modes: int) -> tuple[int, ..
 def num_tt_params(
     input_modes: Sequence[int], output_modes: Sequence[int], ranks: int | Sequence[int]
 ) -> int:
-    """Number of weights in the cores: sum of m_k n_k r_k r_{k+1}."""
+    """Count the weights of a tensor-train kernel: sum of m_k n_k r_k r_{k+1}.
+
+    Args:
+        input_modes: m_1..m_d.
+        output_modes: n_1..n_d.
+        ranks: r_0..r_d with ones at both ends, or one integer for every inner rank.
+
+    Raises:
+        ValueError: if modes and ranks do not fit each other.
+
+    Example:
+        >>> num_tt_params((8, 20, 20, 18), (4, 4, 4, 4), 4)
+        2976
+    """
     return TTShape(input_modes, output_modes, ranks).num_params
 
 
 def factorize(size: int, num_modes: int) -> tuple[int, ...]:
-    """Split `size` into `num_modes` factors of the smallest sum: the most balanced, ascending.
+    """Split `size` into `num_modes` ascending factors of the smallest sum, the most balanced.
 
-    >>> factorize(57600, 4)
-    (15, 15, 16, 16)
+    Args:
+        size: number to factor, such as the number of features.
+        num_modes: number of factors. Factors of 1 occur where `size` has too few of its own.
+
+    Returns:
+        The factors, in ascending order.
 
     Raises:
         ValueError: if either argument is not a positive integer.
+
+    Example:
+        >>> factorize(57600, 4)
+        (15, 15, 16, 16)
     """
     (size,) = _positive_integers([size], "size")
     (num_modes,) = _positive_integers([num_modes], "num_modes")
@@ -169,16 +204,26 @@ def factorize(size: int, num_modes: int) -> tuple[int, ...]:
 
 
 def cores_to_matrix(cores: Sequence[np.ndarray]) -> np.ndarray:
-    """The full (M, N) matrix that the cores stand for.
+    """Compute the full matrix that the cores stand for.
+
+    W[(i_1..i_d), (j_1..j_d)] = sum over ranks of prod_k core_k[r_k, i_k, j_k, r_{k+1}].
 
     Args:
         cores: arrays of shape (r_k, m_k, n_k, r_{k+1}), with r_0 = r_d = 1.
 
     Returns:
-        In the dtype of the cores; float64 for cores of integers, whose products would overflow.
+        Array (M, N) in the dtype of the cores; float64 for cores of integers, whose products could
+        overflow.
 
     Raises:
         ValueError: if the cores do not hold real numbers, or their shapes do not fit each other.
+
+    Example:
+        >>> cores = tt_svd(np.eye(16), (4, 4), (4, 4))
+        >>> np.allclose(cores_to_matrix(cores), np.eye(16))
+        True
+
+    Reference: Novikov et al., arXiv 1509.06569, equation 5.
     """
     arrays = [_real(core, f"core {k}") for k, core in enumerate(cores)]
     shapes = [array.shape for array in arrays]
@@ -218,15 +263,19 @@ def tt_svd(
         tt_ranks: largest rank at each place (d + 1 integers, ones at both ends) or everywhere.
         max_rank: largest rank anywhere; an alternative to `tt_ranks`.
         relative_error: choose the smallest ranks for which the Frobenius error is at most this
-            share of the Frobenius norm. With ranks given too, the ranks win where they are smaller.
+            fraction of the Frobenius norm. If ranks are given too, no rank exceeds them.
 
     Returns:
         Cores of shape (r_k, m_k, n_k, r_{k+1}), in the dtype of `matrix`; float64 for integers. A
-        rank never exceeds what the matrix has, so ranks can be smaller than those asked for.
+        rank never exceeds that of the matrix, so ranks can be smaller than those asked for.
 
     Raises:
         ValueError: if the matrix does not hold finite real numbers, the shapes do not multiply to
             the matrix's, or both kinds of rank are given.
+
+    Example:
+        >>> [core.shape for core in tt_svd(np.ones((16, 16)), (4, 4), (4, 4))]
+        [(1, 4, 4, 1), (1, 4, 4, 1)]
 
     Reference: Oseledets 2011, algorithm 1; the error bound is its theorem 2.2.
     """
@@ -253,14 +302,15 @@ def tt_svd(
         )
     num_modes = len(shape.input_modes)
     largest = shape.ranks if bound is not None else (max(matrix.shape) ** 2,) * (num_modes + 1)
-    # In float64: rounding in float32 alone can be larger than the error asked for. Of magnitude 1:
-    # squares of very large or small numbers would overflow, or vanish.
+    # In float64, for rounding in float32 alone can exceed the error asked for. Scaled to a
+    # magnitude of 1, for squares of very large or small numbers would overflow or vanish.
     scale = float(np.abs(matrix).max()) or 1.0
     scaled = matrix.astype(np.float64) / scale
     norm = float(np.linalg.norm(scaled))
+    # Theorem 2.2 of Oseledets 2011: the errors of the d - 1 truncations add up in squares.
     tolerance = (relative_error or 0.0) * norm / math.sqrt(max(1, num_modes - 1))
     cores = _successive_svds(_interleave(scaled, shape), shape, largest, tolerance)
-    with np.errstate(over="ignore"):  # told below
+    with np.errstate(over="ignore"):  # reported below as ValueError
         cores[-1] = cores[-1] * scale
         cores = [core.astype(matrix.dtype) for core in cores]
     if not np.isfinite(cores[-1]).all():
@@ -272,7 +322,7 @@ def tt_svd(
 
 
 def _real(array: np.ndarray, name: str) -> np.ndarray:
-    """An array of NumPy's floats; integers as float64.
+    """Convert to an array of NumPy's floats; integers become float64.
 
     Raises:
         ValueError: if it does not hold real numbers.
@@ -293,7 +343,7 @@ def _real(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def _interleave(matrix: np.ndarray, shape: TTShape) -> np.ndarray:
-    """(M, N) to (m_1 n_1, ..., m_d n_d)."""
+    """Reorder a matrix (M, N) to a tensor (m_1 n_1, ..., m_d n_d)."""
     num_modes = len(shape.input_modes)
     axes = [axis for k in range(num_modes) for axis in (k, num_modes + k)]
     tensor = matrix.reshape(*shape.input_modes, *shape.output_modes).transpose(axes)
@@ -305,6 +355,7 @@ def _interleave(matrix: np.ndarray, shape: TTShape) -> np.ndarray:
 def _successive_svds(
     tensor: np.ndarray, shape: TTShape, largest_ranks: Sequence[int], tolerance: float
 ) -> list[np.ndarray]:
+    """Split off one core after another by truncated SVDs (Oseledets 2011, algorithm 1)."""
     cores = []
     rank = 1
     modes = list(zip(shape.input_modes, shape.output_modes, strict=True))
@@ -312,6 +363,7 @@ def _successive_svds(
     for k, (m, n) in enumerate(modes[:-1]):
         left, singular, right = np.linalg.svd(rest.reshape(rank * m * n, -1), full_matrices=False)
         new_rank = min(_smallest_rank(singular, tolerance), largest_ranks[k + 1])
+        # The left factor is orthonormal, so later truncations do not amplify this one's error.
         cores.append(left[:, :new_rank].reshape(rank, m, n, new_rank))
         rest = singular[:new_rank, None] * right[:new_rank]
         rank = new_rank
@@ -320,18 +372,20 @@ def _successive_svds(
 
 
 def _smallest_rank(singular: np.ndarray, tolerance: float) -> int:
-    """Fewest singular values whose neglected tail has a norm of at most `tolerance`."""
+    """Smallest rank whose neglected singular values have a norm of at most `tolerance`."""
     tail = np.sqrt(np.cumsum(singular[::-1] ** 2))[::-1]  # tail[r]: norm of singular[r:]
+    # Singular values below this are rounding errors of the SVD itself, not rank of the matrix.
     rounding = singular[0] * singular.size * np.finfo(singular.dtype).eps
     return max(1, int(np.count_nonzero(tail > max(tolerance, rounding))))
 
 
 @functools.lru_cache(maxsize=4096)
 def _most_balanced(size: int, num_modes: int, smallest: int) -> tuple[int, ...]:
-    """Ascending factors, none below `smallest`; empty where there are none."""
+    """Find ascending factors of the smallest sum, none below `smallest`; empty if none exist."""
     if num_modes == 1:
         return (size,) if size >= smallest else ()
     best: tuple[int, ...] = ()
+    # In ascending order the first factor is at most the num_modes-th root.
     for divisor in range(smallest, round(size ** (1 / num_modes)) + 1):
         if size % divisor == 0:
             rest = _most_balanced(size // divisor, num_modes - 1, divisor)
@@ -341,11 +395,13 @@ def _most_balanced(size: int, num_modes: int, smallest: int) -> tuple[int, ...]:
 
 
 def _positive_integers(values: Sequence[int], name: str) -> tuple[int, ...]:
+    """Check for positive integers, at least one; `name` is the argument's, for the message."""
     try:
         checked = tuple(values)
     except TypeError:
         raise ValueError(f"{name} must be a sequence of integers. Received {values!r}.") from None
     for value in checked:
+        # bool is a subclass of int, yet True as a mode is a slip.
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
             raise ValueError(f"{name} must hold positive integers. Received {checked}.")
     if not checked:
