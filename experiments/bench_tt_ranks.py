@@ -5,7 +5,7 @@
 A network 64 -> 256 -> 256 -> 10 learns scikit-learn's handwritten digits, 1,797 images of 8 x 8,
 every fourth of them for the test. Its middle layer, a 256 x 256 kernel, becomes a `TTDense` by
 `TTDense.from_dense`; the table says what is left of it, before and after 20 more epochs of the
-whole network. Prints Markdown; the rows in docs/tensor_train.md are its.
+whole network. Prints Markdown; the rows in docs/log.md are its.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _HIDDEN = 256
 class Arguments:
     """What ranks cost and keep: a trained dense layer compressed by TT-SVD, then trained on.
 
-    Prints a Markdown table; docs/tensor_train.md explains it. It takes some minutes.
+    Prints a Markdown table; docs/log.md explains it. It takes some minutes.
     """
 
     threads: Annotated[str, tyro.conf.arg(metavar="auto|INTRA,INTER")] = "auto"
