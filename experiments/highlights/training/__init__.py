@@ -1,1 +1,1 @@
-"""Labelled pictures to a scorer."""
+"""Training of a scorer from labelled pictures."""

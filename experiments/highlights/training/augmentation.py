@@ -1,7 +1,7 @@
 """Random changes to training pictures: ours, and those of eqy/autotosis.
 
-They leave a picture's meaning: of light, framing, loudness and pitch. What is seen and what is
-heard are changed apart, each within its own square.
+They keep a picture's meaning: light, framing, loudness and pitch change. Images and spectrograms
+are changed separately, each within its own square of the tall picture.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ class Augmentation:
     Nothing is mirrored: time in a spectrogram has a direction.
 
     Args:
-        settings: of the pictures.
-        shift: what is seen moves by up to this share of its side, each way.
-        zoom: it is scaled by up to 1 +- this. What comes in at the edges is the edge, repeated.
-        contrast: its pixels' distance from mid-grey is scaled by up to 1 +- this.
-        brightness: up to this many grey levels are added or taken.
-        colour: grey levels by which red, green and blue are moved apart at most.
-        gain: decibels by which the sound is louder or softer at most; silence stays black.
-        time_shift: seconds by which it comes sooner or later at most.
-        pitch_shift: semitones by which it is higher or lower at most.
-        mask: largest share of the columns, and of the rows, that is blackened in one block each;
-            after Park et al., SpecAugment, Interspeech 2019.
+        settings: how the pictures are made.
+        shift: largest shift of an image each way, as a fraction of its side.
+        zoom: images are scaled by up to 1 +- this. At the edges the outermost pixels are repeated.
+        contrast: the pixels' distance from mid-grey is scaled by up to 1 +- this.
+        brightness: largest number of grey levels that are added or subtracted.
+        colour: largest number of grey levels by which red, green and blue are moved apart.
+        gain: largest change of the sound's loudness, in decibels; silence stays black.
+        time_shift: largest shift of the sound in time, in seconds.
+        pitch_shift: largest shift of the sound's pitch, in semitones.
+        mask: largest fraction of the columns, and of the rows, that is blackened in one block
+            each; after Park et al., SpecAugment, Interspeech 2019.
 
     Raises:
         InputError: if a value is out of its range.
@@ -67,7 +67,7 @@ class Augmentation:
                 raise InputError(f"{name} must be in [0, {most:g}). Received {value}.")
 
     def __call__(self, picture: Picture, rng: np.random.Generator) -> Picture:
-        """A changed copy of a picture, uint8 (parts * side, side, 3)."""
+        """Return a changed copy of a picture, uint8 (parts * side, side, 3)."""
         side = self.settings.side
         changed = [
             (self._heard if part == "sound" else self._seen)(
@@ -91,16 +91,20 @@ class Augmentation:
     def _relit(self, part: Picture, rng: np.random.Generator) -> Picture:
         contrast = 1 + self.contrast * rng.uniform(-1, 1)
         offsets = self.brightness * rng.uniform(-1, 1) + self.colour * rng.uniform(-1, 1, size=3)
+        # One look-up table for each colour instead of arithmetic on all pixels.
         levels = 128 + contrast * (np.arange(256)[:, None] - 128) + offsets  # (256, 3)
         table = np.clip(np.round(levels), 0, 255).astype(np.uint8)
         return cv2.LUT(part, table[None])
 
     def _heard(self, part: Picture, rng: np.random.Generator) -> Picture:
         spectrogram = self.settings.spectrogram
+        # Seconds to columns, and semitones to rows: frequency is logarithmic, 12 semitones an
+        # octave.
         columns = _steps(self.time_shift, spectrogram.columns / spectrogram.window_seconds, rng)
         octaves = np.log2(spectrogram.cutoff_hz / spectrogram.low_hz)
         rows = _steps(self.pitch_shift, spectrogram.num_bins / (12 * octaves), rng)
         part = _moved(_moved(part, columns, axis=1), rows, axis=0)
+        # `floor_db`, which is negative, is level 0 and 0 dB is level 255.
         part = self._amplified(part, -255 / spectrogram.floor_db * rng.uniform(-1, 1))
         return self._masked(part, rng)
 
@@ -123,33 +127,34 @@ def _steps(most: float, steps_a_unit: float, rng: np.random.Generator) -> int:
 
 
 def _moved(part: Picture, steps: int, *, axis: int) -> Picture:
-    """Moved along an axis; what comes in is the edge, repeated."""
+    """Move a picture along an axis; at the edge the outermost pixels are repeated."""
     places = np.clip(np.arange(part.shape[axis]) - steps, 0, part.shape[axis] - 1)
     return np.take(part, places, axis=axis)
 
 
 Range = tuple[float, float]
+# Draws until a crop or a rectangle fits: torchvision's 10. Most of the sound's do not fit.
 _CROP_TRIES, _ERASE_TRIES, _SOUND_TRIES = 10, 10, 1000
 
 
 @dataclass(frozen=True)
 class OriginalAugmentation:
-    """Crop and erase what is seen; erase some of the spectrogram, always.
+    """Random crops and erased rectangles, as eqy/autotosis trained.
 
-    Each part that is seen is cropped at random and brought back to its size (torchvision's
-    RandomResizedCrop, which has Pillow scale it), then, half the time, a rectangle of it is
-    blackened (RandomErasing). In the spectrogram a rectangle of 0.1 to 1.0 of its area is
-    blackened every time, so that it is not relied on alone. Nothing is mirrored.
+    Each image is cropped at random and scaled back to its size (torchvision's RandomResizedCrop,
+    which lets Pillow scale it). Then, half the time, a rectangle of it is blackened
+    (RandomErasing). In the spectrogram a rectangle of 0.1 to 1.0 of its area is blackened every
+    time, so that the network does not rely on it alone. Nothing is mirrored.
 
     Args:
-        settings: of the pictures.
-        crop_scale: share of a part's area that is kept.
-        crop_ratio: width to height of the crop.
-        erase_probability: how often a part that is seen has a rectangle blackened.
-        erase_scale: share of its area that is blackened.
-        erase_ratio: height to width of the rectangle.
-        sound_scale: share of the spectrogram's area that is blackened.
-        sound_ratio: height to width of the rectangle there.
+        settings: how the pictures are made.
+        crop_scale: range of the fraction of an image's area that is kept.
+        crop_ratio: range of the crop's width divided by its height.
+        erase_probability: probability that a rectangle of an image is blackened.
+        erase_scale: range of the fraction of its area that is blackened.
+        erase_ratio: range of the rectangle's height divided by its width.
+        sound_scale: range of the fraction of the spectrogram's area that is blackened.
+        sound_ratio: range of that rectangle's height divided by its width.
     """
 
     settings: PictureSettings
@@ -162,7 +167,7 @@ class OriginalAugmentation:
     sound_ratio: Range = (0.001, 100.0)
 
     def __call__(self, picture: Picture, rng: np.random.Generator) -> Picture:
-        """A changed copy of a picture, uint8 (parts * side, side, 3)."""
+        """Return a changed copy of a picture, uint8 (parts * side, side, 3)."""
         side = self.settings.side
         changed = picture.copy()
         for number, part in enumerate(self.settings.parts):
@@ -180,6 +185,7 @@ class OriginalAugmentation:
         height, width = side, side  # where no crop fits: all of it, which is square
         for _ in range(_CROP_TRIES):
             area = side**2 * rng.uniform(*self.crop_scale)
+            # The logarithm is uniform, so that 3:4 is as likely as 4:3.
             ratio = math.exp(rng.uniform(*np.log(self.crop_ratio)))
             tried = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
             if max(tried) <= side:
@@ -190,7 +196,10 @@ class OriginalAugmentation:
         return pillow_resize(crop, (side, side))
 
     def _seen_rectangle(self, side: int, rng: np.random.Generator) -> tuple[int, int] | None:
-        """Height and width; the ratio is drawn by its logarithm, and a few tries must do."""
+        """Draw height and width of a rectangle in an image; None if no draw fits.
+
+        The logarithm of the ratio is uniform.
+        """
         for _ in range(_ERASE_TRIES):
             ratio = math.exp(rng.uniform(*np.log(self.erase_ratio)))
             size = _sides(side**2 * rng.uniform(*self.erase_scale), ratio)
@@ -199,7 +208,10 @@ class OriginalAugmentation:
         return None
 
     def _sound_rectangle(self, side: int, rng: np.random.Generator) -> tuple[int, int] | None:
-        """The original drew this ratio as it is, so that most rectangles are high and narrow."""
+        """Draw height and width of a rectangle in the spectrogram; None if no draw fits.
+
+        The ratio itself is uniform, as in the original, so most rectangles are high and narrow.
+        """
         for _ in range(_SOUND_TRIES):
             area = side**2 * rng.uniform(*self.sound_scale)
             size = _sides(area, rng.uniform(*self.sound_ratio))
@@ -213,7 +225,7 @@ def _sides(area: float, ratio: float) -> tuple[int, int]:
 
 
 def _erase(part: Picture, size: tuple[int, int] | None, rng: np.random.Generator) -> None:
-    """Blacken a rectangle of a size somewhere in a part."""
+    """Blacken a rectangle of the given height and width at a random place."""
     if size is None:
         return
     height, width = size

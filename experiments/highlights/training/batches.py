@@ -1,4 +1,4 @@
-"""Batches of labelled pictures, in an order that follows from the seed and the epoch alone."""
+"""Batches of labelled pictures, in an order that depends on the seed and the epoch alone."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ if TYPE_CHECKING:
 Picture = NDArray[np.uint8]
 Change = Callable[[Picture, np.random.Generator], Picture]
 MOST_IN_MEMORY = 2**30
-"""Bytes of pictures that are kept in memory; of more, each is read when its turn comes."""
+"""Bytes of pictures that are kept in memory; more are read from the shards in each epoch."""
 _BATCH_TO_EVALUATE = 64
 
 
 class PictureBatches:
-    """The batches of some examples, as often as they are wanted.
+    """Batches of some examples, for any number of epochs.
 
     Args:
-        examples: what is in them.
+        examples: the labelled pictures.
         picture_shape: (H, W, 3).
-        batch_size: pictures a batch in training; the last one of an epoch may be smaller.
-        seed: of the order in training and of the changes.
-        weights: how often each is drawn in an epoch, on average, (N,) with mean 1; None for once.
-        change: what is done to a picture, uint8 (H, W, 3), in training; None leaves it as it is.
-        most_in_memory: bytes of pictures that are kept in memory.
+        batch_size: pictures per batch in training; the last batch of an epoch may be smaller.
+        seed: seed of the order in training and of the random changes.
+        weights: how often each picture is drawn in an epoch, on average, (N,) with mean 1; None
+            for once.
+        change: random change of a training picture, uint8 (H, W, 3); None for no change.
+        most_in_memory: largest number of bytes of pictures that are kept in memory.
     """
 
     def __init__(
@@ -54,18 +55,23 @@ class PictureBatches:
         self._kept = _all_pictures(examples, self._shape) if fits else None
 
     def shuffled(self, epoch: int) -> Stream:
-        """Batches (pictures uint8 (B, H, W, 3), labels int32 (B,)) for training; N pictures."""
+        """Batches for training, N pictures in all.
+
+        A batch is (pictures uint8 (B, H, W, 3), labels int32 (B,)).
+        """
+        # A generator of its own for each epoch: a resumed run draws as one that was not stopped.
         rng = np.random.default_rng([self._seed, epoch])
         order = draw(self._weights, rng)
+        # Rows (epoch, number of the draw, index of the example), (N, 3).
         entries = np.stack([np.full_like(order, epoch), np.arange(len(order)), order], axis=1)
         return self._stream(entries, self._batch_size, self._changed)
 
     def in_order(self) -> Stream:
-        """Batches for evaluation: each picture once, unchanged, in the order of the examples."""
+        """Batches for evaluation: every picture once, unchanged, in the order of the examples."""
         return self._stream(np.arange(len(self._examples)), _BATCH_TO_EVALUATE, self._plain)
 
     def picture(self, place: int) -> Picture:
-        """One of the examples' pictures, uint8 (H, W, 3), unchanged."""
+        """Picture of one example, uint8 (H, W, 3), unchanged."""
         if self._kept is not None:
             return self._kept[place]
         clip = self._examples.clips[self._examples.clip[place]].pictures
@@ -81,28 +87,32 @@ class PictureBatches:
         return np.stack([self.picture(i) for i in places]), self._examples.label[places]
 
     def _changed(self, entries: NDArray[np.int64]) -> tuple[NDArray, NDArray[np.int32]]:
-        """Entries are epochs, numbers of the draw in it and places, (B, 3)."""
+        """Load and change the pictures of entries (epoch, number of the draw, index), (B, 3)."""
         pictures, labels = self._plain(entries[:, 2])
         if self._change is not None:
             for picture, (epoch, number, _) in zip(pictures, entries, strict=True):
+                # By the number of the draw and not by the picture, so that one that is drawn twice
+                # is changed in two ways; and batches may be loaded in any order.
                 rng = np.random.default_rng([self._seed, int(epoch), int(number)])
                 picture[:] = self._change(picture, rng)
         return pictures, labels
 
 
 def draw(weights: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """As many places as there are weights, in a random order, each by its weight.
+    """Draw as many indices as there are weights, each by its weight, in a random order.
 
     Systematic resampling: of weights with mean 1, one of weight 2.3 comes twice or three times,
-    2.3 times on average; where all are alike, each comes once.
+    2.3 times on average. If all are equal, each index comes once.
 
     Args:
-        weights: (N,), none negative.
-        rng: decides.
+        weights: weights, (N,), none negative.
+        rng: random generator.
     """
     number = len(weights)
     order = rng.permutation(number)
     reached = np.cumsum(weights[order]) * (number / weights.sum())
+    # Equally spaced points with one random offset. It stays away from 0 and 1, so that rounding of
+    # the sum does not matter where all weights are equal.
     points = np.arange(number) + rng.uniform(0.25, 0.75)
     drawn = np.minimum(np.searchsorted(reached, points, side="right"), number - 1)
     return order[rng.permutation(drawn)]
@@ -111,25 +121,26 @@ def draw(weights: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.i
 def drawing_weights(
     examples: Examples, *, least_share: float, hard_negative_weight: float
 ) -> NDArray[np.float64]:
-    """How often each picture is drawn in an epoch, on average, (N,) with mean 1.
+    """Mean number of times that each picture is drawn in an epoch, (N,) with mean 1.
 
     Args:
-        examples: with pictures of both classes.
-        least_share: share of highlights among those drawn; where they are more, nothing is done.
-        hard_negative_weight: how many times as often as another picture without a highlight one
-            is drawn that was mistaken for one.
+        examples: examples with pictures of both classes.
+        least_share: smallest fraction of highlights among the pictures drawn.
+        hard_negative_weight: factor by which a picture that was mistaken for a highlight is drawn
+            more often than others without one.
     """
     weights = np.where(examples.hard, hard_negative_weight, 1.0)
     positive = examples.label == 1
     share = positive.mean()
     wanted = max(least_share, share)
+    # Each class is scaled to its share; within a class the ratios of the weights stay.
     weights[positive] *= wanted / weights[positive].sum()
     weights[~positive] *= (1 - wanted) / weights[~positive].sum()
     return weights * len(examples)
 
 
 def _all_pictures(examples: Examples, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """(N, H, W, 3), read clip by clip."""
+    """Pictures of all examples, uint8 (N, H, W, 3), read clip by clip."""
     pictures = np.empty((len(examples), *shape), np.uint8)
     for number, clip in enumerate(examples.clips):
         of_clip = examples.clip == number

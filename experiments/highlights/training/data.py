@@ -1,4 +1,4 @@
-"""What a scorer is trained and validated on: labels and shards, joined and split by group."""
+"""Training and validation data of a scorer: labels and shards, joined and split by group."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class TrainingData:
 
     Args:
         settings: how the pictures are made.
-        train: to learn from.
-        validation: to choose the best epoch and the threshold by.
-        box: that all clips are labelled with; None where they differ.
-        notes: what was passed over, in words.
+        train: pictures to learn from.
+        validation: pictures that choose the best epoch and the threshold.
+        box: box that all clips are labelled with; None where they differ.
+        notes: sentences for the user about clips that were left out.
     """
 
     settings: PictureSettings
@@ -41,7 +41,7 @@ class TrainingData:
 
     @property
     def parts(self) -> dict[str, Examples]:
-        """Both, by their names."""
+        """Training and validation examples by the names of the parts."""
         return {"training": self.train, "validation": self.validation}
 
 
@@ -51,11 +51,11 @@ def read_training_data(
     """Join a label file and its shards, and split them.
 
     Args:
-        labels: of either kind.
-        shards: what `extract` made of it.
-        validation_share: wanted share of the validation part, in (0, 1).
-        seed: of the split.
-        allow_failures: go on without labelled clips that the shards lack.
+        labels: label file of either kind.
+        shards: folder that `extract` made from it.
+        validation_share: wanted fraction of clips in the validation part, in (0, 1).
+        seed: seed of the split.
+        allow_failures: whether to leave out labelled clips that the shards lack.
 
     Raises:
         ValueError, ShardError, OSError: if one of them is not what it should be, or a part of
@@ -64,6 +64,7 @@ def read_training_data(
     clips = read_labels(labels)
     pictures = open_pictures(shards)
     joined = join_labels(clips, pictures, labels=labels, allow_missing=allow_failures)
+    # Split only now: a group whose clips have no pictures must not take up a part.
     known = [clip.labels for clip in joined.clips]
     everything = make_examples(joined.clips)
     parts = split_clips(known, validation_share=validation_share, seed=seed)
@@ -91,13 +92,13 @@ def read_training_data(
 
 
 def balance_of(examples: Examples) -> ClassBalance:
-    """Seconds of highlights among those that are labelled."""
+    """Class balance of the clips of some examples, in seconds."""
     durations = [_duration(clip) for clip in examples.clips]
     return class_balance([clip.labels for clip in examples.clips], durations)
 
 
 def describe(name: str, examples: Examples) -> str:
-    """A part in one line: clips, groups, pictures and the balance of the classes."""
+    """Describe a part in one line: clips, groups, pictures and the balance of the classes."""
     balance = balance_of(examples)
     groups = len(examples.groups)
     hard = f", {examples.hard.sum():,} of them hard negatives" if examples.hard.any() else ""
@@ -114,10 +115,11 @@ def _number(count: int, noun: str) -> str:
 
 
 def _duration(clip: PictureClip) -> float:
-    """To the end of the step that the last picture stands for, in seconds."""
+    """Length of a clip in seconds, up to the end of the step that its last picture stands for."""
     times = clip.pictures.times
     if len(times) < 2:
         return float(times[-1]) + 1.0 if len(times) else 0.0
+    # The last picture stands for one more step, of the mean length.
     return float(times[-1] + (times[-1] - times[0]) / (len(times) - 1))
 
 
@@ -137,23 +139,23 @@ Totals = dict[str, NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class ClassBalance:
-    """How many of the seconds that are labelled are highlights."""
+    """Seconds of highlights and of all that is labelled."""
 
     positive_seconds: float
     total_seconds: float
 
     @property
     def share(self) -> float:
-        """Positive seconds of each second."""
+        """Fraction of the labelled time that is highlights; 0 where nothing is labelled."""
         return self.positive_seconds / self.total_seconds if self.total_seconds else 0.0
 
 
 def class_balance(clips: Sequence[LabelledClip], durations: Sequence[float]) -> ClassBalance:
-    """Highlights against all that is labelled, in seconds.
+    """Count the seconds of highlights and of all that is labelled.
 
     Args:
-        clips: labelled clips. Of one whose rest is unknown, its stretches alone count.
-        durations: length of each, in seconds; a stretch beyond it counts up to it.
+        clips: labelled clips. Of a clip whose rest is unknown only its stretches count.
+        durations: length of each clip in seconds; a stretch counts up to its end.
     """
     positive = total = 0.0
     for clip, duration in zip(clips, durations, strict=True):
@@ -164,7 +166,7 @@ def class_balance(clips: Sequence[LabelledClip], durations: Sequence[float]) -> 
 
 
 def _covered(stretches: Iterable[Interval], duration: float) -> float:
-    """Seconds of [0, duration) that lie in any of them; negatives may overlap each other."""
+    """Seconds of [0, duration) that lie in any stretch; stretches may overlap each other."""
     covered = reached = 0.0
     for one in sorted(stretches):
         end = min(one.end, duration)
@@ -176,17 +178,21 @@ def _covered(stretches: Iterable[Interval], duration: float) -> float:
 def split_clips(
     clips: Sequence[LabelledClip], *, validation_share: float, seed: int = 0
 ) -> tuple[list[LabelledClip], list[LabelledClip]]:
-    """Training and validation clips, each in the order given.
+    """Split clips into training and validation clips, each in the order given.
 
     Groups stay whole. Groups are taken in a random order into the validation part as long as
-    that brings its share of the clips and its share of the highlights' seconds closer to what
-    is asked. Both parts have highlights if two groups have any; with one, training has it. A
-    clip of which nothing is known counts for nothing. The order of the clips does not matter.
+    that brings its share of the clips and its share of the highlights' seconds closer to the
+    wanted one. Both parts have highlights if two groups have any; with one, training has it. A
+    clip of which nothing is known counts for nothing. The split does not depend on the order of
+    the clips.
 
     Args:
         clips: labelled clips.
-        validation_share: wanted share of the validation part, in (0, 1).
-        seed: of the order.
+        validation_share: wanted fraction of the validation part, in (0, 1).
+        seed: seed of the order in which groups are taken.
+
+    Returns:
+        Training clips and validation clips.
 
     Raises:
         InputError: if the share is out of its range, or all clips are of one group.
@@ -206,7 +212,7 @@ def split_clips(
 
 
 def _totals(clips: Sequence[LabelledClip]) -> Totals:
-    """Clips and seconds of highlights of each group."""
+    """Number of clips and seconds of highlights of each group, shape (2,) each."""
     totals: Totals = {}
     for clip in clips:
         positive = sum(interval.end - interval.start for interval in clip.highlights)
@@ -216,6 +222,8 @@ def _totals(clips: Sequence[LabelledClip]) -> Totals:
 
 def _choose(totals: Totals, share: float, seed: int) -> set[str]:
     names = sorted(totals)
+    # Sorted before it is shuffled, so that rows of the label file may be moved without another
+    # split.
     order = [names[place] for place in np.random.default_rng(seed).permutation(len(names))]
     positive = {name for name in names if totals[name][1] > 0}
     chosen: set[str] = set()
@@ -223,6 +231,8 @@ def _choose(totals: Totals, share: float, seed: int) -> set[str]:
         closer = _distance(totals, {*chosen, name}, share) < _distance(totals, chosen, share)
         if closer and _may_leave(name, chosen, names, positive):
             chosen.add(name)
+    # Where no group came closer, the one that misses the wanted share least is taken, so that
+    # neither part is empty or without highlights.
     lacks_highlights = len(positive) > 1 and not chosen & positive
     if lacks_highlights or not chosen:
         wanted = positive if lacks_highlights else set(names)
@@ -235,14 +245,15 @@ def _choose(totals: Totals, share: float, seed: int) -> set[str]:
 def _may_leave(
     name: str, chosen: Collection[str], names: Collection[str], positive: Collection[str]
 ) -> bool:
-    """Whether training keeps a group, and one with highlights if there is any."""
+    """Return whether training keeps a group without this one, with highlights if there are any."""
     rest = set(names) - {*chosen, name}
     return bool(rest) and (not positive or bool(rest & set(positive)))
 
 
 def _distance(totals: Totals, chosen: Collection[str], share: float) -> float:
-    """How far the shares of clips and of highlights are from the wanted one."""
+    """Distance of the shares of clips and of highlights from the wanted one, summed."""
     everything = sum(totals.values(), np.zeros(2))
     part = sum((totals[name] for name in chosen), np.zeros(2))
+    # Without any highlights only the share of the clips counts.
     shares = part / np.where(everything > 0, everything, 1)
     return float(np.abs(shares - share)[everything > 0].sum())

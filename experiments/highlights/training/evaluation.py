@@ -1,7 +1,7 @@
-"""What a trained scorer says of the validation clips, how good that is, and a threshold to suggest.
+"""Evaluation of a trained scorer on validation clips, with a suggested threshold.
 
-`reel` compares smoothed probabilities with its threshold, so the suggestion is made of smoothed
-ones too: each clip's by itself, with the window that `reel` has by default.
+`reel` compares smoothed probabilities with its threshold, so the suggestion is computed from
+smoothed ones too: those of each clip alone, with the window that `reel` has by default.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ COLUMNS = ("clip", "group", "time_seconds", "label", "probability")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Probabilities of pictures whose labels are known.
+    """Probabilities of labelled pictures, and the figures that follow from them.
 
     Args:
         examples: the pictures.
-        probabilities: of a highlight, (N,).
-        precision: that the suggested threshold has to reach; None for the best F1.
+        probabilities: probabilities of a highlight, (N,).
+        precision: precision that the suggested threshold has to reach; None for the best F1.
     """
 
     examples: Examples
@@ -41,7 +41,7 @@ class Evaluation:
 
     @cached_property
     def smoothed(self) -> Floats:
-        """(N,) as `reel` smooths them."""
+        """Probabilities as `reel` smooths them, (N,)."""
         return smoothed_by_clip(self.examples, self.probabilities)
 
     @cached_property
@@ -56,34 +56,34 @@ class Evaluation:
 
     @cached_property
     def suggestion(self) -> Suggestion:
-        """The threshold for `reel`."""
+        """Suggested threshold for `reel`."""
         return suggest_threshold(self.smoothed_curve, precision=self.precision)
 
     @cached_property
     def calibration(self) -> Calibration:
-        """Of single pictures."""
+        """Calibration of single pictures."""
         return metrics.calibration(self.examples.label, self.probabilities)
 
     @cached_property
     def average_precision(self) -> float:
-        """Of single pictures."""
+        """Average precision of single pictures."""
         return metrics.average_precision(self.examples.label, self.probabilities)
 
     @cached_property
     def smoothed_average_precision(self) -> float:
-        """Of smoothed probabilities."""
+        """Average precision of smoothed probabilities."""
         return metrics.average_precision(self.examples.label, self.smoothed)
 
     @cached_property
     def interval(self) -> tuple[float, float] | None:
-        """Of the average precision of single pictures, over other draws of clips; 95 %."""
+        """95 % interval of the average precision of single pictures, over other draws of clips."""
         return metrics.average_precision_interval(
             self.examples.label, self.probabilities, self.examples.clip
         )
 
     @property
     def accuracy(self) -> float:
-        """Of single pictures, at a probability of a half."""
+        """Accuracy of single pictures, at a probability of 0.5."""
         return float(((self.probabilities > 0.5) == self.examples.label).mean())
 
     def figures(self) -> dict[str, Any]:
@@ -106,7 +106,7 @@ class Evaluation:
 
 
 def write_predictions(path: Path, evaluation: Evaluation) -> None:
-    """One row a picture: clip, group, time_seconds, label (1 for a highlight), probability."""
+    """Write a CSV of one row per picture, with the columns `COLUMNS`; label 1 is a highlight."""
     examples = evaluation.examples
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -120,13 +120,13 @@ def write_predictions(path: Path, evaluation: Evaluation) -> None:
 
 
 def worst(evaluation: Evaluation, *, label: int, most: int, apart_seconds: float) -> list[np.int64]:
-    """Places of the pictures of a label that are most confidently taken for the other.
+    """Indices of the pictures of one label that are most confidently taken for the other.
 
     Args:
-        evaluation: of the pictures.
-        label: theirs: 0 for false alarms, 1 for misses.
-        most: how many at most.
-        apart_seconds: of two pictures of a clip so close, the worse one is taken alone.
+        evaluation: the evaluation of the pictures.
+        label: 0 for false alarms, 1 for misses.
+        most: largest number of indices.
+        apart_seconds: of two pictures of a clip that are closer, only the worse one is taken.
     """
     examples = evaluation.examples
     doubt = np.abs(evaluation.probabilities - examples.label)
@@ -147,19 +147,19 @@ def worst(evaluation: Evaluation, *, label: int, most: int, apart_seconds: float
 
 
 WINDOW_SECONDS = SelectionOptions.bin_size
-_LOWEST = 1e-3  # a threshold that lets everything through, but is none
+_LOWEST = 1e-3  # a threshold above 0 that lets nearly everything through
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A threshold and what it gives.
+    """A suggested threshold with its precision and recall on the validation clips.
 
     Args:
-        threshold: of smoothed probabilities.
-        precision: at it.
-        recall: at it.
-        f1: at it.
-        wanted: the precision that was asked for; None for the best F1.
+        threshold: threshold of smoothed probabilities.
+        precision: precision at the threshold.
+        recall: recall at the threshold.
+        f1: F1 at the threshold.
+        wanted: precision that was asked for; None for the best F1.
     """
 
     threshold: float
@@ -170,19 +170,20 @@ class Suggestion:
 
     @property
     def reached(self) -> bool:
-        """Whether it has the precision that was asked for."""
+        """Whether the threshold has the precision that was asked for."""
         return self.wanted is None or self.precision >= self.wanted
 
 
 def suggest_threshold(curve: TradeOff, *, precision: float | None = None) -> Suggestion:
-    """The threshold of the best F1, or that of the best recall at a wanted precision.
+    """Choose the threshold of the best F1, or of the best recall at a wanted precision.
 
-    It lies halfway between the two probabilities that it parts. Of equally good ones, that is
-    taken which parts the most distant two. A precision that is never reached is approached.
+    It lies halfway between the two probabilities that it separates. Of equally good ones, the one
+    that separates the most distant two is taken. If no threshold reaches the wanted precision,
+    the one of the highest precision is taken.
 
     Args:
         curve: precision and recall of smoothed probabilities.
-        precision: to be reached; None for the best F1.
+        precision: precision to be reached; None for the best F1.
     """
     if precision is None:
         worth = curve.f1
@@ -190,6 +191,7 @@ def suggest_threshold(curve: TradeOff, *, precision: float | None = None) -> Sug
         worth = np.where(curve.precision >= precision, curve.recall, -1)
     else:
         worth = curve.precision
+    # Rounded, so that values that differ by an error of arithmetic alone count as equally good.
     best = int(np.lexsort((curve.margins, np.round(worth, 12)))[-1])
     return Suggestion(
         threshold=max(float(curve.thresholds[best]), _LOWEST),
@@ -203,11 +205,12 @@ def suggest_threshold(curve: TradeOff, *, precision: float | None = None) -> Sug
 def smoothed_by_clip(
     examples: Examples, probabilities: Floats, *, width: float = WINDOW_SECONDS
 ) -> Floats:
-    """Probabilities (N,), each the mean over `width` seconds of its clip, as `reel` takes it."""
+    """Smooth probabilities (N,) over `width` seconds, each clip alone, as `reel` does."""
     smoothed = np.empty(len(examples))
     for number in np.unique(examples.clip):
         of_clip = examples.clip == number
         times = examples.time[of_clip]
+        # The clip ends behind its last window, so that no mean is cut short by the end of the file.
         track = ScoreTrack(times, probabilities[of_clip], times[-1] + width, reach=width / 2)
         smoothed[of_clip] = track.smoothed(width)
     return smoothed

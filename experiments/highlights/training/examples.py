@@ -1,4 +1,4 @@
-"""Labels and shards joined: every picture that something is known of, with its label."""
+"""Labelled pictures: labels and shards joined, with a label for every picture that has one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from experiments.highlights.labels import LabelledClip, is_highlight
 from experiments.highlights.scoring.extraction import labelled_video, source_of
 from preprocess.shards.reader import ShardClip, Shards
 
-_MAX_NAMED = 3
+_MAX_NAMED = 3  # clips that an error names
 
 
 @dataclass(frozen=True)
@@ -26,23 +26,23 @@ class PictureClip:
 
     @property
     def source(self) -> str:
-        """What it is called in the shards."""
+        """Name of the clip in the shards."""
         return self.pictures.source
 
     @property
     def group(self) -> str:
-        """Clips of one group never come apart in a split."""
+        """Group of the clip; a split never separates clips of one group."""
         return self.labels.group
 
 
 @dataclass(frozen=True)
 class Joined:
-    """The labelled clips that have pictures, and what was passed over.
+    """Labelled clips that have pictures, and what was left out.
 
     Args:
-        clips: in the order of the labels.
-        missing: labelled clips that the shards lack, by their name there.
-        unlabelled: how many clips of the shards no label speaks of.
+        clips: clips in the order of the labels.
+        missing: names of labelled clips that the shards lack.
+        unlabelled: number of clips in the shards that have no labels.
     """
 
     clips: list[PictureClip]
@@ -52,13 +52,13 @@ class Joined:
 
 @dataclass(frozen=True)
 class Examples:
-    """Pictures of which it is known whether they show a highlight; N in all, clip by clip.
+    """Labelled pictures, N in all, clip by clip.
 
     Args:
-        clips: that they are of.
-        clip: number of each one's clip, (N,).
-        frame: its number among the clip's pictures, (N,).
-        time: when it is shown, in seconds of the clip, (N,).
+        clips: clips that the pictures are of.
+        clip: index of each picture's clip, (N,).
+        frame: index of the picture within its clip, (N,).
+        time: time at which it is shown, in seconds of the clip, (N,).
         label: 1 in a highlight, else 0, (N,).
         hard: whether it lies in a stretch that was mistaken for a highlight, (N,).
     """
@@ -75,16 +75,16 @@ class Examples:
 
     @property
     def num_positive(self) -> int:
-        """Pictures in highlights."""
+        """Number of pictures in highlights."""
         return int(self.label.sum())
 
     @property
     def groups(self) -> list[str]:
-        """Of the clips, sorted, each once."""
+        """Names of the clips' groups, sorted, each once."""
         return sorted({clip.group for clip in self.clips})
 
     def of(self, clips: Collection[LabelledClip]) -> Examples:
-        """Those of some of the clips, in the same order."""
+        """Examples of some of the clips, in the same order."""
         wanted = {clip.path for clip in clips}
         return make_examples([clip for clip in self.clips if clip.labels.path in wanted])
 
@@ -99,10 +99,10 @@ def join_labels(
     """Find the pictures of labelled clips.
 
     Args:
-        clips: from `read_labels`; those of which nothing is known are left out.
-        shards: from `open_pictures`.
-        labels: the file that the clips were read from.
-        allow_missing: go on without clips that the shards lack, as long as there are others.
+        clips: clips from `read_labels`; those of which nothing is known are left out.
+        shards: shards from `open_pictures`.
+        labels: file from which the clips were read.
+        allow_missing: whether to leave out clips that the shards lack, if there are others.
 
     Raises:
         InputError: if a clip is not in the shards, or they hold pictures of another part of it.
@@ -115,6 +115,7 @@ def join_labels(
     if not found or (missing and not allow_missing):
         raise InputError(_missing(missing, len(told), shards, labels))
     joined = [PictureClip(sources[source], shards[places[source]]) for source in found]
+    # A box or stretch that was changed after `extract` would put labels on the wrong pictures.
     changed = [clip.source for clip in joined if not _is_current(clip, labels.parent)]
     if changed:
         raise InputError(
@@ -125,9 +126,10 @@ def join_labels(
 
 
 def make_examples(clips: Sequence[PictureClip]) -> Examples:
-    """All pictures of some clips that something is known of."""
+    """Collect the labelled pictures of some clips."""
     columns = [_of_clip(number, clip) for number, clip in enumerate(clips)]
     clip, frame, time, label, hard = (
+        # The empty array gives the type where there are no clips.
         np.concatenate([np.empty(0, kind), *(column[place] for column in columns)])
         for place, kind in enumerate((np.int64, np.int64, np.float64, np.int32, np.bool_))
     )
@@ -135,7 +137,7 @@ def make_examples(clips: Sequence[PictureClip]) -> Examples:
 
 
 def _of_clip(number: int, clip: PictureClip) -> tuple[NDArray, ...]:
-    """Columns of a clip's known pictures."""
+    """Columns of `Examples` for the labelled pictures of one clip."""
     times = clip.pictures.times
     label = np.array([is_highlight(clip.labels, time) for time in times], bool)
     hard = np.array([_is_hard(clip.labels, time) for time in times], bool)
@@ -149,7 +151,7 @@ def _is_hard(clip: LabelledClip, time: float) -> bool:
 
 
 def _is_current(clip: PictureClip, labels_folder: Path) -> bool:
-    """Whether its pictures are of the box and the stretches that the labels name today."""
+    """Return whether the pictures show the box and the stretches that the labels name now."""
     return clip.pictures.detail == labelled_video(clip.labels, labels_folder).detail
 
 

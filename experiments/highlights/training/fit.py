@@ -1,4 +1,4 @@
-"""The training of a scorer once its data are read: epochs, evaluation, and what a run keeps.
+"""Training of a scorer once its data are read: epochs, evaluation and the files of a run.
 
 It imports TensorFlow, so `training.job` imports it after the thread pools are set.
 """
@@ -35,12 +35,12 @@ from experiments.training.history import History
 from experiments.training.loop import Classifier, train_and_test
 from experiments.training.optimizers import cosine_schedule
 
-DEFAULT_PRECISION = 0.9
+DEFAULT_PRECISION = 0.9  # of `--select recall-at-precision` without `--precision`
 
 
 @dataclass(frozen=True)
 class Job:
-    """A training whose data are read and whose settings are known."""
+    """One training: its options, recipe, data and directory."""
 
     options: TrainOptions
     recipe: Recipe
@@ -52,14 +52,15 @@ def fit(job: Job, config: dict[str, Any], started: float) -> dict[str, Any]:
     """Train a scorer, evaluate its best epoch and write the report.
 
     Args:
-        job: what is trained on what.
-        config: kept as config.json once the network and its weights are known to fit.
-        started: `time.perf_counter` at the start of the command.
+        job: the training.
+        config: contents of config.json.
+        started: `time.perf_counter()` at the start of the command.
 
     Returns:
-        What result.json holds.
+        The contents of result.json.
     """
     classifier = _classifier(job)
+    # Only now: weights that do not fit the network end the command without a run behind it.
     write_config(job.run_dir, config)
     options, recipe, data = job.options, job.recipe, job.data
     train_batches, validation_batches = _batches(job)
@@ -77,12 +78,12 @@ def fit(job: Job, config: dict[str, Any], started: float) -> dict[str, Any]:
         score_name=SCORE_NAMES[recipe.select],
         unit="picture",
     )
-    assert result is not None  # there is one process alone
+    assert result is not None  # None is for the other processes of a distributed training
     return result
 
 
 def _batches(job: Job) -> tuple[PictureBatches, PictureBatches]:
-    """Batches of the training and of the validation pictures."""
+    """Make the batches of the training and of the validation pictures."""
     recipe, data = job.recipe, job.data
     same: dict[str, Any] = {"batch_size": recipe.batch_size, "seed": job.options.seed}
     weights = drawing_weights(
@@ -122,6 +123,7 @@ def _finish(
 ) -> dict[str, Any]:
     """Evaluate the best epoch's model, and write the files of a finished run."""
     trained = time.perf_counter()
+    # The kept file and not the model in memory, which is that of the last epoch.
     probabilities, _ = load_classifier(job.run_dir / MODEL).predict(batches.in_order())
     evaluation = Evaluation(
         job.data.validation, probabilities[:, 1].astype(float), job.options.precision
@@ -157,7 +159,7 @@ def _finish(
 
 
 def _circumstances(job: Job) -> dict[str, Any]:
-    """Fields of a result that say what was run on what, where and when."""
+    """Fields of a result that say what was run on which data, where and when."""
     options, data = job.options, job.data
     counts = {
         f"num_{name}_{what}": number
@@ -188,14 +190,14 @@ def _circumstances(job: Job) -> dict[str, Any]:
 
 
 def command() -> str:
-    """The command as it was typed."""
+    """Command line as it was typed, for a shell."""
     return shlex.join(["python", "-m", "experiments.highlights", *sys.argv[1:]])
 
 
 def build_optimizer(recipe: Recipe, num_pictures: int) -> keras.Optimizer:
-    """Build a recipe's optimizer for `num_pictures` an epoch.
+    """Build a recipe's optimizer for `num_pictures` per epoch.
 
-    SGD comes without its weight decay, which the training step couples to the gradient.
+    SGD comes without weight decay, which the training step adds to the gradient, as torch does.
     """
     steps_an_epoch = math.ceil(num_pictures / recipe.batch_size)
     rate: Any = recipe.learning_rate
@@ -204,6 +206,7 @@ def build_optimizer(recipe: Recipe, num_pictures: int) -> keras.Optimizer:
         rate = cosine_schedule(rate, num_steps, warmup_share=recipe.warmup_share)
     else:
         decay_steps = recipe.epochs_a_step * steps_an_epoch
+        # A staircase of tenths, as torch's `StepLR` of the original.
         rate = keras.optimizers.schedules.ExponentialDecay(rate, decay_steps, 0.1, staircase=True)
     if recipe.optimizer == "sgd":
         return keras.optimizers.SGD(rate, momentum=recipe.momentum)

@@ -1,4 +1,4 @@
-"""The training of a scorer, from labels and shards to a run's directory with its report."""
+"""Training of a scorer, from labels and shards to a run's directory with its report."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from experiments.runs.run import choose_run_dir, threads_of_run, write_config
 
 
 def train_scorer(options: TrainOptions) -> dict[str, Any]:
-    """Train, choose the best epoch, evaluate it and write the report.
+    """Train a scorer, choose the best epoch, evaluate it and write the report.
 
     Returns:
-        What result.json holds, and the run's directory.
+        The contents of result.json, and the run's directory as `run_dir`.
 
     Raises:
         PreprocessError, ValueError, OSError: if labels, shards, directory or a flag are not what
@@ -50,7 +50,7 @@ def train_scorer(options: TrainOptions) -> dict[str, Any]:
     config = config_of(options, recipe, data) | {"threads_used": asdict(threads)}
     finished = run_dir / "result.json"
     if finished.exists():
-        write_config(run_dir, config)  # sees that it is the same run
+        write_config(run_dir, config)  # refuses a directory of another run
         print(f"{run_dir} is finished; nothing to resume.")
         return json.loads(finished.read_text()) | {"run_dir": run_dir}
     for line in (*data.notes, *(describe(name, part) for name, part in data.parts.items())):

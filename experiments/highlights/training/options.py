@@ -1,4 +1,4 @@
-"""The options of `train`, and what they come to: a recipe, a name, and the settings of a run."""
+"""Options of `train`, and what follows from them: a recipe, a name, and a run's settings."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def check_options(options: TrainOptions) -> None:
 
 
 def recipe_of(options: TrainOptions) -> Recipe:
-    """Recipe of a run: the named one, with the flags that override it.
+    """Recipe of a run: the named one with `--set` applied, and then the flags of their own.
 
     Raises:
         InputError: for a value that no recipe can have.
@@ -99,7 +99,7 @@ def recipe_of(options: TrainOptions) -> Recipe:
 
 
 def run_name(options: TrainOptions) -> str:
-    """Default name of the run's directory, made of the settings."""
+    """Default name of a run's directory, made from its settings."""
     network = f"resnet{options.depth}-{options.layout}"
     recipe = "-".join([options.recipe, *options.set])
     return f"highlights-{options.labels.stem}-{network}-{recipe}-seed{options.seed}"
@@ -107,13 +107,15 @@ def run_name(options: TrainOptions) -> str:
 
 def config_of(options: TrainOptions, recipe: Recipe, data: TrainingData) -> dict[str, Any]:
     """Every setting of a run, with hashes of its labels and weights, for `--resume` to compare."""
+    # Paths may be the same and their contents not, so the contents are compared.
     files = {"labels": options.labels, "weights": options.weights}
     hashes = {
         f"{name}_sha256": hashlib.sha256(path.read_bytes()).hexdigest()
         for name, path in files.items()
         if path is not None
     }
-    # In full: what to_json leaves out would not be compared with the run that is resumed.
+    # `to_json` leaves these two out at their defaults, which keeps the keys of older shards. Here
+    # they must stand, or they would not be compared with the run that is resumed.
     settings = data.settings
     later = {"interpolation": settings.interpolation, "sound_track": settings.sound_track}
     stored = settings.to_json() | later

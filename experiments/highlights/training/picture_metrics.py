@@ -1,6 +1,6 @@
-"""How good probabilities of a highlight are: average precision, precision and recall, calibration.
+"""Metrics of probabilities of a highlight: average precision, precision and recall, calibration.
 
-Labels are 0 or 1, probabilities those of 1, (N,) each, with pictures of both labels among them.
+Labels are 0 or 1 and probabilities those of label 1, (N,) each. Both labels must occur.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SCORE_NAMES: dict[Select, str] = {
     "recall-at-precision": "recall at precision",
     "accuracy": "accuracy",
 }
-_NUM_DRAWS = 500
+_NUM_DRAWS = 500  # bootstrap draws of an interval
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class TradeOff:
     """Precision and recall at every threshold that makes a difference, (T,) each, ascending.
 
     Args:
-        thresholds: each halfway between two probabilities; the first is below all of them.
-        margins: how far it could be moved either way.
-        precision: of the pictures at or above it, the share that are highlights.
-        recall: of the highlights, the share at or above it.
+        thresholds: thresholds halfway between two probabilities; the first is below all of them.
+        margins: distance by which a threshold could be moved either way without effect.
+        precision: fraction of highlights among the pictures at or above the threshold.
+        recall: fraction of the highlights that are at or above the threshold.
     """
 
     thresholds: Floats
@@ -50,14 +50,14 @@ class TradeOff:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How often what is given a probability is a highlight, by ten equal steps of probability.
+    """Predicted against observed frequency of highlights, in ten equal bins of probability.
 
     Args:
-        counts: pictures in each, (10,).
-        said: their mean probability, NaN where there are none, (10,).
-        true: share of highlights among them, likewise.
-        expected_error: mean distance of the two, weighted by the pictures.
-        brier: mean squared distance of probability and label.
+        counts: number of pictures in each bin, (10,).
+        said: mean predicted probability in each bin, NaN where it is empty, (10,).
+        true: fraction of highlights in each bin, NaN where it is empty, (10,).
+        expected_error: mean of |said - true|, weighted by the counts.
+        brier: mean squared difference of probability and label.
     """
 
     counts: NDArray[np.int64]
@@ -68,7 +68,7 @@ class Calibration:
 
 
 def average_precision(labels: ArrayLike, probabilities: ArrayLike) -> float:
-    """Mean precision over the recall, without interpolation."""
+    """Average precision: mean of the precision over the recall, without interpolation."""
     from sklearn.metrics import average_precision_score
 
     return float(average_precision_score(np.asarray(labels), np.asarray(probabilities)))
@@ -79,8 +79,8 @@ def average_precision_interval(
 ) -> tuple[float, float] | None:
     """95 % interval (low, high) of the average precision over other draws of clips.
 
-    Whole clips are drawn with replacement, for the pictures of one are alike. None where there
-    are fewer than 2 clips with highlights.
+    Whole clips are drawn with replacement, because pictures of one clip are alike. None if fewer
+    than 2 clips have highlights.
     """
     numbers = np.unique(clips)
     if len({number for number in numbers if labels[clips == number].any()}) < 2:
@@ -90,6 +90,7 @@ def average_precision_interval(
     values = []
     for _ in range(_NUM_DRAWS):
         drawn = np.concatenate([places[i] for i in rng.integers(len(places), size=len(places))])
+        # A draw of clips of one label alone has no average precision.
         if 0 < labels[drawn].sum() < len(drawn):
             values.append(average_precision(labels[drawn], probabilities[drawn]))
     low, high = np.percentile(values, (2.5, 97.5))
@@ -97,9 +98,10 @@ def average_precision_interval(
 
 
 def trade_off(labels: ArrayLike, probabilities: ArrayLike) -> TradeOff:
-    """Precision and recall at every threshold."""
+    """Compute precision and recall at every threshold that makes a difference."""
     labels, probabilities = np.asarray(labels), np.asarray(probabilities, np.float64)
     values, place = np.unique(probabilities, return_inverse=True)  # ascending
+    # Sums from the highest probability down: what is called a highlight, and what of it is one.
     positive = np.bincount(place, weights=labels, minlength=len(values))
     above = np.cumsum(np.bincount(place, minlength=len(values))[::-1])[::-1]
     right = np.cumsum(positive[::-1])[::-1]
@@ -113,23 +115,23 @@ def trade_off(labels: ArrayLike, probabilities: ArrayLike) -> TradeOff:
 
 
 def recall_at_precision(labels: ArrayLike, probabilities: ArrayLike, precision: float) -> float:
-    """The highest recall at which a precision is reached; 0 where it is never."""
+    """Highest recall at which a precision is reached; 0 if it is never reached."""
     curve = trade_off(labels, probabilities)
     return float(np.max(curve.recall, where=curve.precision >= precision, initial=0.0))
 
 
 def precision_at_half(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
-    """Of the pictures called highlights, the share that are; 0 where none is called one."""
+    """Precision at a probability of 0.5; 0 if no picture is called a highlight."""
     called = probabilities.argmax(axis=1) == 1
     return float(labels[called].mean()) if called.any() else 0.0
 
 
 def score_of(select: Select, *, precision: float) -> Callable[[NDArray, NDArray], float]:
-    """What an epoch is judged by, of probabilities (N, 2) and labels (N,); higher is better.
+    """Function of probabilities (N, 2) and labels (N,) that scores an epoch; higher is better.
 
     Args:
-        select: which.
-        precision: that has to be reached, for "recall-at-precision".
+        select: name of the score.
+        precision: precision that has to be reached, for "recall-at-precision".
     """
     scores: dict[Select, Callable[[NDArray, NDArray], float]] = {
         "ap": lambda p, labels: average_precision(labels, p[:, 1]),
@@ -141,9 +143,9 @@ def score_of(select: Select, *, precision: float) -> Callable[[NDArray, NDArray]
 
 
 def calibration(labels: ArrayLike, probabilities: ArrayLike) -> Calibration:
-    """Said against true probabilities."""
+    """Compare predicted probabilities with observed frequencies, bin by bin."""
     labels, probabilities = np.asarray(labels), np.asarray(probabilities, np.float64)
-    step = np.minimum((probabilities * NUM_BINS).astype(int), NUM_BINS - 1)
+    step = np.minimum((probabilities * NUM_BINS).astype(int), NUM_BINS - 1)  # 1.0 is in the last
     counts = np.bincount(step, minlength=NUM_BINS)
     filled = np.where(counts > 0, counts, np.nan)
     said = np.bincount(step, weights=probabilities, minlength=NUM_BINS) / filled

@@ -1,4 +1,4 @@
-"""Recipes of a scorer's training, as data: `original` as eqy/autotosis trained, `tuned` as ours."""
+"""Recipes of a scorer's training, as data: `original` of eqy/autotosis, and `tuned`, ours."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from experiments.training.recipes import override
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_LEAST = 1e-12
+_LEAST = 1e-12  # stands for "above 0" in ranges that include their lower end
 Select = Literal["ap", "precision", "recall-at-precision", "accuracy"]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that is chosen besides the labels, the pictures, the split and the network.
+    """Settings of a training besides its labels, pictures, split and network.
 
     Raises:
         InputError: if a value is out of its range.
@@ -26,29 +26,29 @@ class Recipe:
 
     name: str
     select: Select
-    """What the best epoch is chosen by."""
+    """Score by which the best epoch is chosen."""
     epochs: int
     batch_size: int
     learning_rate: float
     optimizer: Literal["sgd", "adamw"]
     momentum: float
-    """Of SGD."""
+    """Momentum of SGD."""
     weight_decay: float
-    """Coupled to the gradient in SGD, as torch's; apart from it in AdamW."""
+    """Weight decay: added to the gradient in SGD, as in torch; decoupled in AdamW."""
     schedule: Literal["steps", "cosine"]
     epochs_a_step: int
-    """After so many the rate is a tenth, where the schedule is of steps."""
+    """Epochs after which the learning rate falls to a tenth, in a schedule of steps."""
     warmup_share: float
-    """Share of all steps over which the rate rises from 0, where it is a cosine."""
+    """Fraction of all steps over which the learning rate rises from 0, in a cosine schedule."""
     label_smoothing: float
     dropout: float
-    """Of the features that are classified."""
+    """Dropout rate of the features that are classified."""
     least_positive_share: float
-    """Where fewer of the pictures show highlights, these are drawn as often as makes it so many."""
+    """Smallest fraction of highlights among the pictures drawn; rarer ones are drawn more often."""
     hard_negative_weight: float
-    """How many times as often a picture is drawn that was mistaken for a highlight."""
+    """Factor by which pictures that were mistaken for a highlight are drawn more often."""
     augmentation: Literal["original", "tuned"]
-    """The values below are of tuned: see `augmentation.Augmentation` for them."""
+    """Kind of random changes. The values below are those of tuned; see `Augmentation`."""
     shift: float
     zoom: float
     contrast: float
@@ -75,7 +75,7 @@ class Recipe:
                 raise InputError(f"{name} must be {least}{most}. Received {value}.")
 
     def override(self, changes: Sequence[str]) -> Recipe:
-        """This recipe with some values changed; see `experiments.training.recipes.override`."""
+        """Return a copy with some values changed; see `experiments.training.recipes.override`."""
         return override(self, changes)
 
 

@@ -36,27 +36,28 @@ from preprocess.video.time_ranges import format_time
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+# Sections of the page in their order; the navigation links to them by these titles.
 TITLES = (
     *("Trade-off", "Calibration", "Curves", "Class balance", "Worst mistakes"),
     *("Configuration", "Environment"),
 )
-FEW_GROUPS = 5
-NUM_WORST = 12
+FEW_GROUPS = 5  # with fewer the page warns that the figures say little of another group
+NUM_WORST = 12  # mistakes shown of each kind
 PICTURE_HEIGHT = 320  # pixels
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a page is made of.
+    """Report page of one run.
 
     Args:
-        run_dir: takes report.html and the PNGs; holds metrics.csv.
-        result: what result.json says.
-        config: what config.json says.
-        data: the pictures trained on and validated with.
-        evaluation: of the validation pictures.
-        batches: those pictures themselves.
-        score_name: of what the best epoch was chosen by.
+        run_dir: folder that holds metrics.csv and gets report.html and the PNGs.
+        result: contents of result.json.
+        config: contents of config.json.
+        data: pictures trained on and validated with.
+        evaluation: evaluation of the validation pictures.
+        batches: batches that give the validation pictures themselves.
+        score_name: name of the score by which the best epoch was chosen.
     """
 
     run_dir: Path
@@ -68,7 +69,7 @@ class Report:
     score_name: str
 
     def write(self) -> Path:
-        """Write the page and its pictures; returns the page."""
+        """Write the page and its plots, and return the path of the page."""
         parts = [
             *_head(self),
             self._trade_off(),
@@ -84,7 +85,7 @@ class Report:
         return page
 
     def _picture(self, name: str, draw: Callable[[plots.Theme], bytes], alt: str) -> Markup:
-        """A picture in both colour schemes, the light one kept as NAME.png too."""
+        """Draw a plot in both colour schemes, and keep the light one as NAME.png too."""
         light, dark = draw(plots.LIGHT), draw(plots.DARK)
         write_atomically(self.run_dir / f"{name}.png", light)
         return picture(light, dark, alt=alt)
@@ -121,6 +122,7 @@ class Report:
     def _curves(self) -> Markup:
         history = read_history(self.run_dir / "metrics.csv")
         assert history is not None
+        # The accuracy has a plot in any case.
         name = None if self.score_name == "accuracy" else self.score_name
         image = self._picture(
             "curves",
@@ -161,7 +163,7 @@ class Report:
 
 
 def _head(report: Report) -> list[Markup]:
-    """Everything above the first section."""
+    """Make everything above the first section."""
     result, data = report.result, report.data
     how = (
         f"{result['model']} with the {result['recipe']} recipe: {len(data.train):,} pictures of "
@@ -182,6 +184,7 @@ def _head(report: Report) -> list[Markup]:
 def _cards(evaluation: Evaluation, result: dict[str, Any]) -> list[Markup]:
     interval = evaluation.interval
     more = "of single validation pictures"
+    # An interval of no width, of a perfect scorer, would promise too much.
     if interval is not None and interval[0] < interval[1]:
         more += f"; 95 % interval {interval[0]:.2f} to {interval[1]:.2f} over other clips"
     more += f"; chance {np.mean(evaluation.examples.label):.2f}"
@@ -204,7 +207,7 @@ def _cards(evaluation: Evaluation, result: dict[str, Any]) -> list[Markup]:
 
 
 def _trust(validation: Examples) -> str:
-    """How far the figures can be trusted."""
+    """Text on how far the figures can be trusted."""
     highlights = sum(len(clip.labels.highlights) for clip in validation.clips)
     groups = len(validation.groups)
     words = (
@@ -257,12 +260,12 @@ def _balance_row(name: str, part: Examples) -> list[object]:
     ]
 
 
-_LIMITS = (-0.02, 1.02)
+_LIMITS = (-0.02, 1.02)  # of axes from 0 to 1, so that lines at 0 and 1 are not cut
 _SMOOTHED = f"mean over {WINDOW_SECONDS:g} s"
 
 
 def trade_off_png(evaluation: Evaluation, *, theme: Theme = LIGHT) -> bytes:
-    """Precision against recall, and both against the threshold; 1500 x 660 px."""
+    """Plot precision against recall, and both against the threshold; PNG of 1500 x 660 px."""
     figure = new_figure(10, 4.4, theme)
     curves, thresholds = figure.subplots(1, 2)
     _draw_precision_recall(curves, evaluation, theme)
@@ -271,7 +274,7 @@ def trade_off_png(evaluation: Evaluation, *, theme: Theme = LIGHT) -> bytes:
 
 
 def calibration_png(calibration: Calibration, *, theme: Theme = LIGHT) -> bytes:
-    """True against said probabilities, and how many pictures there are of each; 1500 x 600 px."""
+    """Plot observed against predicted probabilities, and the counts; PNG of 1500 x 600 px."""
     figure = new_figure(10, 4, theme)
     reliability, counts = figure.subplots(1, 2)
     filled = calibration.counts > 0
@@ -317,6 +320,7 @@ def _draw_precision_recall(axes: Axes, evaluation: Evaluation, theme: Theme) -> 
     )
     for curve, average, name, colour, dashes in drawn:
         label = f"{name}: AP {average:.3f}"
+        # The curve ends at its highest threshold; it is drawn on to recall 0 at the same precision.
         recall = np.append(curve.recall, 0.0)
         precision = np.append(curve.precision, curve.precision[-1])
         axes.step(recall, precision, dashes, where="post", color=colour, linewidth=1.8, label=label)
