@@ -5,7 +5,7 @@
 
 Every run is a fresh process, for TensorFlow fixes its pools at the first operation; settings take
 turns, round by round. What is found best beyond the noise is kept for this machine, and `--threads
-auto` takes it from then on. In words, with our own figures: docs/threads.md.
+auto` takes it from then on. In words: docs/threads.md; our own figures: docs/log.md.
 """
 
 from __future__ import annotations
