@@ -63,7 +63,7 @@ class Assumptions:
     gru_weights: int = 203435
     """The layer's 200,608 (docs/tensor_train.md) and a softmax of 11 classes over 256 units."""
     conv3d_clips_per_second: float = 3.08
-    """Of training conv3d on 28 frames of 342x256. Measured: docs/ucf101.md."""
+    """Of training conv3d on 28 frames of 342x256. Measured: docs/log.md."""
     conv3d_weights: int = 320117237
     """Read from docs/ucf101.md."""
     client_seconds_per_clip: float = 21e-6
