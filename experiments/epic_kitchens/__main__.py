@@ -19,6 +19,7 @@ Each tells more with --help.
 
 def main() -> int:
     """Run the command line; returns the exit code."""
+    # Imported here and below, so that each command loads only what its own --help needs.
     from experiments.epic_kitchens.job import MODULE
     from experiments.process.command import command
 

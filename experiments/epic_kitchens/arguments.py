@@ -1,4 +1,4 @@
-"""The flags of `python -m experiments.epic_kitchens train`, and the recipe that they make."""
+"""Flags of `python -m experiments.epic_kitchens train`, and the recipe that they make."""
 
 from __future__ import annotations
 
@@ -60,17 +60,17 @@ class Arguments(ClipArguments):
 
     @property
     def num_folds(self) -> int:
-        """Of the split."""
+        """Number of folds of the split."""
         return self.folds or 5
 
     @property
     def size_name(self) -> SizeName:
-        """Of the model."""
+        """Name of the model's size, by default base, or small on the built-in set."""
         return self.size or ("small" if self.on_demo else "base")
 
     @property
     def frozen(self) -> Literal["none", "head"] | int:
-        """See `experiments.training.finetuning`."""
+        """Value of --freeze as `experiments.training.finetuning.freeze` takes it."""
         if self.freeze in ("none", "head"):
             return self.freeze  # type: ignore[return-value]
         if self.freeze.isdecimal():
@@ -79,7 +79,7 @@ class Arguments(ClipArguments):
         raise InputError(f"{told} {did_you_mean(self.freeze, ['none', 'head'])}".strip())
 
     def check(self) -> None:
-        """Raise ValueError for flags that cannot be, before anything is read."""
+        """Raise UserError for impossible flags, before anything is read."""
         self.check_common()
         self.frozen  # noqa: B018 - is read
         if self.folds is not None and self.folds < 2:
@@ -105,14 +105,15 @@ class Arguments(ClipArguments):
             )
 
     def check_weights(self, recipe: Recipe) -> None:
-        """Raise WeightsError for a file of weights that does not fit; it is read, without Keras."""
+        """Raise WeightsError for a file of weights that does not fit; reads it without Keras."""
         if self.weights is None:
             return
         from weights.timesformer import TimesformerSize, fit_timesformer, read_timesformer
 
         size = SIZES[self.size_name]
         wanted = TimesformerSize(
-            num_classes=2,  # any number: a head of another is left out
+            # Any number does: a head for other classes is left out when weights are loaded.
+            num_classes=2,
             num_frames=recipe.num_frames,
             image_size=recipe.crop_size[0],
             patch_size=size.patch_size,
@@ -124,18 +125,19 @@ class Arguments(ClipArguments):
         fit_timesformer(read_timesformer(self.weights), wanted.shapes())
 
     def plain_recipe(self) -> Recipe:
-        """The recipe as it is, without flags that override it."""
+        """Return the recipe without the flags that override it."""
         recipe = RECIPES[self.recipe]
         return for_demo(recipe) if self.on_demo else sized(recipe, self.size_name)
 
     def made_recipe(self) -> Recipe:
-        """The recipe with the flags that override it.
+        """Return the recipe with the flags that override it.
 
         Raises:
-            ValueError, PreprocessError: if they do not fit.
+            ValueError, PreprocessError: if a flag does not fit.
         """
         recipe = self.overridden(self.plain_recipe(), {"mixup": self.mixup})
         side, patch = recipe.crop_size[0], SIZES[self.size_name].patch_size
+        # Frames are cut into square patches that must cover them.
         if recipe.crop_size != (side, side) or side % patch:
             raise InputError(
                 f"crop_size must be square for TimeSformer, and a multiple of {patch}. Received "

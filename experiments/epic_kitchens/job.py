@@ -1,4 +1,4 @@
-"""The TimeSformer job: from flags to a run that is trained, tested and reported."""
+"""The TimeSformer job, from flags to a run that is trained, tested and reported."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MODULE = "experiments.epic_kitchens"
 
 
 def train(arguments: Arguments) -> dict[str, Any] | None:
-    """Run the experiment once, or with `--folds` on each fold in turn; as `run` otherwise."""
+    """Run the experiment once, or with --folds on each fold in turn; see `run`."""
     if arguments.folds is None:
         return run(arguments)
     _train_folds(arguments)
@@ -45,7 +45,7 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
     """Run the whole experiment: data, model, training, test.
 
     Returns:
-        What result.json holds, and the run's directory; None where learning rates were tried.
+        The content of result.json, with the run's directory; None if learning rates were tried.
 
     Raises:
         PreprocessError, RunError, WeightsError, ValueError, OSError: if clips, weights, directory
@@ -54,6 +54,7 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
     started = time.perf_counter()
     recipe, subsets = check(arguments)
 
+    # Data. Clips are extracted before TensorFlow is imported: the workers that do it are forked.
     from experiments.clips.subsets import open_clips, with_frame_size
 
     recipe = with_frame_size(DATASET, arguments, recipe)
@@ -67,6 +68,7 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
         return finished
     print(described(shards, split))
 
+    # Imported now: these load TensorFlow, whose threads `begin_run` has set.
     from experiments.clips.evaluation import describe_input, epoch_batches, finish_run
     from experiments.epic_kitchens.models import build_classifier
     from experiments.training.history import next_rate, stop
@@ -89,6 +91,7 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
         finish_run,
         run_dir=run_dir,
         shards=shards,
+        # Several views of each test clip, where validation takes one.
         batches=batches.with_views(recipe.places),
         clips=split.test,
         selection=recipe.selection,
@@ -115,9 +118,9 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
 
 
 def _train_folds(arguments: Arguments) -> None:
-    """Train and test on each fold in turn, and print what they gave with mean and spread.
+    """Train and test on each fold in turn, and print the accuracies with mean and spread.
 
-    The figures go to folds.json beside the folds' directories.
+    The figures are written to folds.json, beside the folds' directories.
     """
 
     arguments.check()
@@ -127,7 +130,9 @@ def _train_folds(arguments: Arguments) -> None:
     name = f"epic_kitchens-{arguments.recipe}-{num_folds}folds-seed{arguments.seed}"
     out = arguments.out or Path("runs") / name
     folds = [replace(arguments, fold=fold, out=out / f"fold-{fold}") for fold in range(num_folds)]
-    for each in folds:  # the last one may be what cannot be, after hours on the others
+    # All folds are checked first: the last one might be refused after hours on the others.
+    for each in folds:
+        # A job that was stopped in its second fold has no third one to resume.
         can_resume = (out / f"fold-{each.fold}" / CONFIG).exists()
         check(replace(each, resume=each.resume and can_resume))
     results = []
@@ -149,14 +154,17 @@ def _train_folds(arguments: Arguments) -> None:
 
 
 def _forget_models() -> None:
-    """Free the names and the memory of this fold's layers for the next fold."""
+    """Free the names and the memory of a fold's layers for the next fold."""
     import keras
 
     keras.backend.clear_session()
 
 
 def check(arguments: Arguments) -> tuple[Recipe, Subsets]:
-    """Check the flags, and return what they stand for; extraction may take hours afterwards.
+    """Check all flags before extraction, which may take hours.
+
+    Returns:
+        The recipe, and the rule of the split.
 
     Raises:
         PreprocessError, RunError, WeightsError, ValueError: as `run` does.
@@ -180,7 +188,7 @@ def check(arguments: Arguments) -> tuple[Recipe, Subsets]:
 
 
 def make_batches(arguments: Arguments, recipe: Recipe, shards: Shards) -> ViewBatches:
-    """Batches of clips, cut and changed as the recipe says."""
+    """Make the batches of clips, cut and augmented as the recipe says."""
     from preprocess.batches.rand_augment import RandAugment
     from preprocess.batches.view_batches import PixelViews, ViewBatches
 
@@ -198,11 +206,13 @@ def make_batches(arguments: Arguments, recipe: Recipe, shards: Shards) -> ViewBa
 def _epoch_clips(
     shards: Shards, split: Split, recipe: Recipe, seed: int
 ) -> Callable[[int], NDArray[np.int64]] | None:
-    """Balanced training clips of each epoch; None where the recipe takes all alike."""
+    """Return a function that draws an epoch's balanced clips; None to take all alike."""
     from experiments.training.finetuning import balanced
 
     if not recipe.balanced:
         return None
+    # Drawn from the seed and the epoch, so that a resumed run draws the same. The last number keeps
+    # this stream apart from the one that shuffles the clips.
     return lambda epoch: balanced(
         shards.labels, split.train, np.random.default_rng([seed, epoch, 1])
     )
@@ -211,7 +221,7 @@ def _epoch_clips(
 def _find_rate(
     classifier: Classifier, train_batches: Callable[[int], Iterable[Any]], run_dir: Path
 ) -> None:
-    """Try rising learning rates, print the best, and draw them."""
+    """Try rising learning rates, print the best one, and draw the curve."""
     from experiments.training.rate_finder import find_rate, rate_finder_png
 
     curve = find_rate(classifier, train_batches)
@@ -224,6 +234,7 @@ def _usual_split(arguments: Arguments) -> Any:
 
     videos = arguments.videos
     if videos is None and not arguments.on_demo and arguments.shards is None:
+        # Only Epic Kitchens and lists say which clips test; a folder of videos does not.
         videos = Path(DATASET.default_videos_dir)
     is_list = videos is not None and (videos.suffix == ".csv" or is_epic_kitchens(videos))
     return "listed" if is_list and arguments.folds is None else "group"

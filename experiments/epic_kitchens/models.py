@@ -1,4 +1,4 @@
-"""TimeSformer for batches of clips, and how it is fine-tuned."""
+"""Build the TimeSformer for batches of clips, and the optimizer that fine-tunes it."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from ttrnn.models.conv3d import EqualClips
 from ttrnn.models.timesformer import build_timesformer
 from weights.timesformer import load_timesformer
 
-_FROM_NOTHING_STDDEV = 0.5  # of the embeddings of places and times
+# Standard deviation of the embeddings of places and times, for training from nothing.
+_FROM_NOTHING_STDDEV = 0.5
 
 
 def build_model(arguments: Arguments, recipe: Recipe, num_classes: int) -> keras.Model:
-    """A TimeSformer of frames end to end, with the weights to begin with, partly frozen.
+    """Build a TimeSformer for frames laid end to end, load its first weights, and freeze layers.
 
     Returns:
         A model of {"frames": uint8 (batch * num_frames, size, size, 3), "num_frames": int32
         (batch,)} to probabilities (batch, num_classes), in which the TimeSformer is a layer.
 
     Raises:
-        WeightsError, ValueError: if the weights do not fit, or what is frozen.
+        WeightsError, ValueError: if the weights do not fit, or the layers to freeze.
     """
     size = SIZES[arguments.size_name]
     side = recipe.crop_size[0]
@@ -50,9 +51,11 @@ def build_model(arguments: Arguments, recipe: Recipe, num_classes: int) -> keras
     if arguments.weights is not None:
         for note in load_timesformer(timesformer, arguments.weights):
             print(note)
+    # Before the optimizer is built: it makes its state for trainable weights only.
     print(freeze(timesformer, arguments.frozen))
     frames = keras.Input((side, side, 3), dtype="uint8", name="frames")
     num_frames = keras.Input((), dtype="int32", name="num_frames")
+    # (batch * T, H, W, 3) to (batch, T, H, W, 3).
     clips = EqualClips(recipe.num_frames, name="clips")(frames, num_frames)
     return keras.Model({"frames": frames, "num_frames": num_frames}, timesformer(clips))
 
@@ -60,10 +63,15 @@ def build_model(arguments: Arguments, recipe: Recipe, num_classes: int) -> keras
 def build_classifier(
     arguments: Arguments, recipe: Recipe, num_classes: int, *, num_train_clips: int
 ) -> Classifier:
-    """The model with its optimizer, for so many clips an epoch."""
+    """Build the model with its optimizer.
+
+    Args:
+        num_train_clips: number of clips in an epoch, which sets the length of the schedule.
+    """
     model = build_model(arguments, recipe, num_classes)
     num_steps = recipe.epochs * math.ceil(num_train_clips / recipe.batch_size)
     rate: Any = recipe.learning_rate
+    # The search for a rate sets one rate after the other, which a schedule would not allow.
     if recipe.schedule == "cosine" and not arguments.find_rate:
         rate = cosine_schedule(rate, num_steps, warmup_share=recipe.warmup_share)
     optimizer = ScaledAdamW(

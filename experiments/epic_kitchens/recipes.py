@@ -18,24 +18,25 @@ SizeName = Literal["base", "hr", "large", "small"]
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(ClipRecipe):
-    """A recipe of fine-tuning."""
+    """Training recipe of fine-tuning."""
 
     drop_path: float
-    """Stochastic depth of the last block, from 0 in the first."""
+    """Rate of stochastic depth in the last block; it rises linearly from 0 in the first."""
     layer_decay: float
-    """Each block is trained with so many times the learning rate of the one after it."""
+    """Learning rate of a block relative to that of the block after it."""
     mixup: float
     """Alpha of mixup; 0 for none."""
     num_operations: int
     magnitude: float
-    """Of RandAugment, from 0 to 10, both; see `preprocess.batches.rand_augment`."""
+    """Magnitude of RandAugment, from 0 to 10, for `num_operations` operations; see
+    `preprocess.batches.rand_augment`."""
     balanced: bool
-    """Whether an epoch has as many clips of each class."""
+    """Draw equally many clips of each class for an epoch."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large a TimeSformer is."""
+    """Dimensions of a TimeSformer and of its input."""
 
     num_frames: int
     image_size: int
@@ -44,9 +45,10 @@ class Size:
     depth: int = 12
     heads: int = 12
     short_sides: tuple[int, int] = (256, 320)
-    """Between which the original scales its training pictures."""
+    """Range of short sides to which the original scales its training frames."""
 
 
+# The three sizes of facebookresearch/TimeSformer, and one that trains from nothing on a CPU.
 SIZES: dict[SizeName, Size] = {
     "base": Size(8, 224),
     "hr": Size(16, 448, short_sides=(448, 512)),
@@ -126,13 +128,17 @@ def sized(recipe: Recipe, size: SizeName) -> Recipe:
     )
     if recipe.short_sides is not None:
         return replace(recipe, short_sides=wanted.short_sides)
+    # A short side of 256 for a crop of 224, as the original has it, and frames of 4:3.
     short = round(wanted.image_size * 256 / 224)
     return replace(recipe, frame_size=(round(short * 4 / 3), short))
 
 
 def for_demo(recipe: Recipe) -> Recipe:
-    """For the built-in set, and a model that begins with nothing: what does not move is taken away,
-    nothing is mirrored, which changes a class, and whole small pictures are seen."""
+    """Adapt a recipe to the built-in set and to training from nothing.
+
+    The input is the foreground, because models learn the backgrounds by heart. Nothing is mirrored,
+    which would change a class, and the model sees whole small frames.
+    """
     return replace(
         sized(recipe, "small"),
         epochs=min(recipe.epochs, 20),

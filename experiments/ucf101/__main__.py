@@ -13,6 +13,7 @@ tells more.
 
 def main() -> int:
     """Run the command line; returns the exit code."""
+    # Imported here, so that each command loads only what it needs for --help.
     from experiments.clips.command import outcome
     from experiments.process.command import command
     from experiments.ucf101.arguments import Arguments

@@ -1,4 +1,4 @@
-"""The flags of the UCF101 job, and the recipe that they make."""
+"""Flags of the UCF101 job, and the recipe that they make."""
 
 from __future__ import annotations
 
@@ -54,16 +54,16 @@ class Arguments(ClipArguments):
 
     @property
     def num_folds(self) -> int:
-        """Of the split; the original tests a quarter."""
+        """Number of folds of the split; the original tests a quarter of the clips."""
         return 4 if self.split == "random" and self.recipe == "original" else 5
 
     @property
     def resnet_depth(self) -> int:
-        """Of the ResNet."""
+        """Depth of the ResNet, by default 152, or 18 on the built-in set."""
         return self.depth or (18 if self.on_demo else 152)
 
     def check(self) -> None:
-        """Raise ValueError for flags that cannot be, before anything is read."""
+        """Raise UserError for impossible flags, before anything is read."""
         self.check_common()
         if self.split in ("group", "random"):
             require_fold(self.fold, self.num_folds)
@@ -80,7 +80,7 @@ class Arguments(ClipArguments):
             )
 
     def check_weights(self) -> None:
-        """Raise ValueError for a file of weights that does not fit; it is read, without Keras."""
+        """Raise UserError for a file of weights that does not fit; reads it without Keras."""
         if self.weights in (None, RANDOM_WEIGHTS):
             return
         from experiments.models.resnet_weights import require_resnet
@@ -93,15 +93,15 @@ class Arguments(ClipArguments):
         require_resnet(file, self.resnet_depth)
 
     def plain_recipe(self) -> Recipe:
-        """The recipe as it is, without flags that override it."""
+        """Return the recipe without the flags that override it."""
         recipe = recipe_for(self.recipe, self.model, varlen=self.varlen)
         return reduced(recipe, self.model) if self.on_demo else recipe
 
     def made_recipe(self) -> Recipe:
-        """The recipe with the flags that override it.
+        """Return the recipe with the flags that override it.
 
         Raises:
-            ValueError, PreprocessError: if they do not fit.
+            ValueError, PreprocessError: if a flag does not fit.
         """
         recipe = self.overridden(self.plain_recipe(), {"head": self.head})
         if self.model == "conv3d" and recipe.grey and recipe.channels == 3:
@@ -109,6 +109,8 @@ class Arguments(ClipArguments):
                 "channels=3 needs frames in colour, and the recipe stores grey ones. Add --set "
                 "grey=false."
             )
+        # Stored features are those of one crop of unchanged frames; only the choice of frames can
+        # still be drawn.
         moved = recipe.mirror or recipe.largest_zoom > 1 or recipe.relighting
         if self.model == "resnet-crnn" and moved:
             raise InputError(

@@ -1,4 +1,4 @@
-"""The UCF101 job: from flags to a run that is trained, tested and reported."""
+"""The UCF101 job, from flags to a run that is trained, tested and reported."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
     """Run the whole experiment: data, model, training, test.
 
     Returns:
-        What result.json holds, and the run's directory; None in a worker that is not the chief.
+        The content of result.json, with the run's directory; None in a worker that is not the
+        chief.
 
     Raises:
         PreprocessError, RunError, ValueError, OSError: if clips, directory or a flag are not
@@ -40,6 +41,7 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
     started = time.perf_counter()
     recipe, task, subsets = _check(arguments)
 
+    # Data. Clips are extracted before TensorFlow is imported: the workers that do it are forked.
     from experiments.clips.subsets import open_clips, with_frame_size
 
     recipe = with_frame_size(UCF101, arguments, recipe)
@@ -55,6 +57,7 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
     for line in _notes(arguments, recipe, shards, split):
         print(line)
 
+    # Imported now: these load TensorFlow, whose threads `begin_run` has set.
     from experiments.clips.evaluation import describe_input, epoch_batches, finish_run
     from experiments.training.history import next_rate, stop
     from experiments.training.loop import train_and_test
@@ -72,6 +75,7 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
         finish_run,
         run_dir=run_dir,
         shards=shards,
+        # Several views of each test clip, where validation takes one.
         batches=batches.with_views(recipe.places),
         clips=split.test,
         selection=recipe.selection,
@@ -86,6 +90,7 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
             "params": classifier.model.count_params(),
         },
         record=arguments.record,
+        # Where only the part above a ResNet is trained, the two are joined for predictions.
         whole=built.whole,
     )
     return train_and_test(
@@ -104,7 +109,11 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
 
 
 def _check(arguments: Arguments) -> tuple[Recipe, Task, Subsets]:
-    """Check the flags, and return what they stand for; extraction may take hours afterwards."""
+    """Check all flags before extraction, which may take hours.
+
+    Returns:
+        The recipe, this process's place among the workers, and the rule of the split.
+    """
     arguments.check()
     recipe = arguments.made_recipe()
     runtime.choose_threads(arguments.threads)
@@ -126,6 +135,7 @@ def _check(arguments: Arguments) -> tuple[Recipe, Task, Subsets]:
         _run_name(arguments, subsets.check()),
         arguments,
         {**asdict(arguments), **asdict(recipe)},
+        # Settled only when the shards are open.
         unknown=["shards", *(["frame_size"] if recipe.frame_size is None else [])],
         is_chief=task.is_chief,
     )
@@ -136,13 +146,14 @@ def require_memory(arguments: Arguments, recipe: Recipe, num_classes: int) -> st
     """Check that conv3d's dense layer fits into memory, before anything is extracted or allocated.
 
     Returns:
-        What it needs, as a sentence; an empty text for other models.
+        Sentence about the memory that it needs; an empty text for other models.
 
     Raises:
         InputError: if the machine does not have it.
     """
     if arguments.model != "conv3d" or recipe.head != "dense":
         return ""
+    # With the dense head, one layer has 320 million weights at the original's frame size.
     from ttrnn.models.conv3d import conv3d_sizes
 
     width, height = recipe.crop_size
@@ -208,6 +219,7 @@ def _result_fields(
         "command": typed_command(MODULE),
         **split_fields(shards, split),
         "split": arguments.split,
+        # The three official lists count as folds.
         "fold": arguments.list - 1 if is_official else arguments.fold,
         "num_folds": 3 if is_official else arguments.num_folds,
         "seed": arguments.seed,

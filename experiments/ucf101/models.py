@@ -1,4 +1,4 @@
-"""The models of the UCF101 job, and what they are trained on."""
+"""The models of the UCF101 job, and the batches that they are trained on."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ FEATURES = Path("data/features")
 
 
 class Ucf101Model:
-    """A model with its data, by the flags and the recipe.
+    """A model with its data, as the flags and the recipe ask.
 
     Args:
-        arguments: the flags.
-        recipe: of training.
+        arguments: flags of the job.
+        recipe: recipe of the training.
         shards: the clips.
-        split: their parts.
-        distribution: the replicas of the model; None for this process alone.
+        split: subsets of the clips.
+        distribution: replicas of the model; None for this process alone.
         store_features: compute a frozen ResNet's features once; otherwise it is in the model, and
             computes them in every epoch.
     """
@@ -71,6 +71,7 @@ class Ucf101Model:
             weights = arguments.weights or RANDOM_WEIGHTS
             file = None if weights == RANDOM_WEIGHTS else Path(weights)
             width, height = recipe.crop_size
+            # Outside the distribution's scope: it only computes features, and is not trained.
             self._resnet = load_resnet(
                 arguments.resnet_depth,
                 file,
@@ -79,7 +80,8 @@ class Ucf101Model:
             )
 
     def batches(self) -> ViewBatches:
-        """Views of the clips; a ResNet's features are computed first, where that was not done."""
+        """Make the batches of views; a ResNet's features are computed first if they are missing."""
+        # Workers share the folder of features: the chief computes them, the others find them there.
         with self._distribution.chief_first() if self._distribution else nullcontext():
             source = self._features() if self._store_features else self._pixels()
         return ViewBatches(
@@ -90,7 +92,7 @@ class Ucf101Model:
         )
 
     def classifier(self) -> Classifier:
-        """What is trained."""
+        """Build the part of the model that is trained, with its optimizer."""
         recipe = self._recipe
         num_steps = recipe.epochs * math.ceil(len(self._split.train) / recipe.batch_size)
         with scope_of(self._distribution):
@@ -102,7 +104,7 @@ class Ucf101Model:
             )
 
     def whole(self, trained: keras.Model) -> keras.Model:
-        """The model from frames to classes, of which `trained` may be the part above a ResNet."""
+        """Return the model from frames to classes, of which `trained` may be only the head."""
         if self._resnet is None:
             return trained
         width, height = self._recipe.crop_size
@@ -149,9 +151,11 @@ class Ucf101Model:
         return PixelViews(self._shards, recipe.crops, changes=changes, inputs=recipe.inputs)
 
     def _features(self) -> ViewSource:
-        """The middle crop of all clips; where there are three, the others of the test clips."""
+        """Return views of stored features: middle crops of all clips, others of the test clips."""
         num_crops = self._recipe.places.spatial
         everything = range(len(self._shards))
+        # Training and validation see the middle crop only, so that the others need no features of
+        # their clips.
         stores = [
             self._store(everything if crop == num_crops // 2 else self._split.test, crop, num_crops)
             for crop in range(num_crops)
@@ -165,8 +169,10 @@ class Ucf101Model:
     def _store(self, clips: Any, crop: int, num_crops: int) -> FeatureStore:
         depth = self._arguments.resnet_depth
         digest = arrays_digest(model_arrays(self._resnet))
+        # The middle of three crops is the only one of one: it is stored once for both.
         place = (0, 1) if crop == num_crops // 2 else (crop, num_crops)
         settings = FeatureSettings(
+            # The digest of all weights tells features of other weights apart.
             f"resnet{depth} {digest} {self._arguments.policy}",
             self._num_features,
             self._recipe.crops,

@@ -18,16 +18,17 @@ ModelName = Literal["conv3d", "crnn", "resnet-crnn"]
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(ClipRecipe):
-    """A recipe of the job's three models."""
+    """Training recipe of the job's three models."""
 
     channels: Literal[1, 3]
-    """Of conv3d: grey or RGB."""
+    """Channels of conv3d's input: grey or RGB."""
     head: Literal["dense", "gap"]
-    """Of conv3d: of all values, or of each channel's mean."""
+    """Head of conv3d: dense layers over all values, or over each channel's mean."""
     normalization: Literal["half", "imagenet"]
-    """Of conv3d's pixels; see `ttrnn.models.build_conv3d`."""
+    """Normalization of conv3d's pixels; see `ttrnn.models.build_conv3d`."""
 
 
+# HHTseng/video-classification's CRNN; `_original` states where the other models differ.
 _ORIGINAL = Recipe(
     name="original",
     epochs=120,
@@ -62,6 +63,7 @@ _ORIGINAL = Recipe(
     patience=None,
     views="1x1",
 )
+# Smaller frames spread over the whole clip, augmentation and a validation of held-out clips.
 _TUNED = replace(
     _ORIGINAL,
     name="tuned",
@@ -95,11 +97,11 @@ _TUNED = replace(
 
 
 def recipe_for(name: str, model: ModelName, *, varlen: bool) -> Recipe:
-    """The recipe of a model.
+    """Return the recipe of a model.
 
     Args:
         name: "original" or "tuned".
-        model: which one.
+        model: name of the model.
         varlen: clips of their own lengths, for the recurrent models.
 
     Raises:
@@ -114,8 +116,11 @@ def recipe_for(name: str, model: ModelName, *, varlen: bool) -> Recipe:
 
 
 def reduced(recipe: Recipe, model: ModelName) -> Recipe:
-    """For the built-in set: small frames, fewer epochs, and nothing mirrored, which changes its
-    classes. What does not move is taken away, or models learn the backgrounds by heart."""
+    """Adapt a recipe to the built-in set: small frames, fewer epochs, no mirroring.
+
+    Mirroring would change the classes, which are directions of motion. Without the foreground as
+    input, models learn the backgrounds by heart.
+    """
     small: Size = (64, 48) if model == "resnet-crnn" else (80, 60)
     return replace(
         recipe,
@@ -143,13 +148,15 @@ def reduced(recipe: Recipe, model: ModelName) -> Recipe:
 
 def _original(model: ModelName, varlen: bool) -> Recipe:
     if model == "conv3d":
+        # Grey before they are scaled, as in the original.
         return replace(_ORIGINAL, epochs=15, grey=True)
     if model == "crnn" and not varlen:
         return _ORIGINAL
     recipe = replace(_ORIGINAL, batch_size=40, learning_rate=1e-3)
     if model == "resnet-crnn":
         recipe = replace(recipe, frame_size=(224, 224), crop_size=(224, 224))
-    if varlen:  # frames 1 to 100, every second one
+    if varlen:
+        # Frames 1 to 100, every second one.
         recipe = replace(
             recipe, epochs=150, batch_size=120, num_frames=50, stride=2, schedule="plateau"
         )
@@ -160,7 +167,8 @@ def _tuned(model: ModelName, varlen: bool) -> Recipe:
     recipe = _TUNED
     if model == "conv3d":
         recipe = replace(recipe, stride=2, sampling="window")
-    if model == "resnet-crnn":  # its features are stored: all that can be drawn is their time
+    if model == "resnet-crnn":
+        # Its features are stored, so that only the choice of frames can be drawn in training.
         recipe = replace(
             recipe,
             batch_size=32,

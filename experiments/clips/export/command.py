@@ -44,10 +44,10 @@ class ExportArguments:
 
 
 def main(prog: str, args: Sequence[str]) -> int:
-    """The command line. Returns the exit code: 1 if the models differ, 2 for a wrong command.
+    """Run the command line; returns 1 if the models differ, 2 for a wrong command.
 
     Args:
-        prog: what is typed before the arguments, such as `python -m experiments.export`.
+        prog: words before the arguments, such as `python -m experiments.export`.
         args: the arguments.
     """
     arguments = parse_arguments(ExportArguments, prog=prog, args=list(args))
@@ -91,7 +91,7 @@ def _export(arguments: ExportArguments) -> int:
 
 
 def _check(arguments: ExportArguments, files: Sequence[Path]) -> None:
-    """Raise InputError for what can be told before TensorFlow is there."""
+    """Raise InputError for wrong arguments, before TensorFlow is loaded."""
     model, out, video = arguments.model, arguments.out, arguments.frames
     if not model.exists():
         raise InputError(f"A finished run's directory, or a .keras file, is needed. No {model}.")
@@ -110,6 +110,7 @@ def _check(arguments: ExportArguments, files: Sequence[Path]) -> None:
             raise InputError(f"{file} is a directory; name a file.")
         if file.exists() and not arguments.overwrite:
             raise InputError(f"{file} is there already; name another, or say --overwrite.")
+    # Folders that are missing are made later, in the nearest one that exists.
     parent = next(folder for folder in out.absolute().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise InputError(f"{out} cannot be written: {parent} is no folder that may be written to.")

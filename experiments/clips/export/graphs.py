@@ -1,4 +1,4 @@
-"""Models as ONNX can have them: clips of one length in a batch, float32, no layer fused by XLA."""
+"""Rebuild models for ONNX: clips of one length in a batch, float32, no layers fused by XLA."""
 
 from __future__ import annotations
 
@@ -19,20 +19,23 @@ from ttrnn.models.crnn import PadClips
 
 
 def for_equal_clips(model: keras.Model) -> keras.Model:
-    """A model of the same inputs, outputs and weights, for clips of one length.
+    """Rebuild a model with the same inputs, outputs and weights, for clips of one length.
 
     Args:
-        model: functional, {"frames", "num_frames"} to probabilities; its layers are shared.
+        model: functional model from {"frames", "num_frames"} to probabilities; its layers are
+            shared.
 
     Returns:
-        The model; for clips of different lengths it is wrong.
+        The model; its results for clips of different lengths are wrong.
     """
+    # Layers are taken as they are, with their weights; only the way they are called changes.
     return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=_call)
 
 
 def _call(layer: Any, *args: Any, **kwargs: Any) -> Any:
     """Call a layer by plain operations that ONNX has."""
-    if isinstance(layer, keras.layers.RNN):  # without padding, there is nothing to hide
+    if isinstance(layer, keras.layers.RNN):
+        # Without padding there is nothing to mask.
         kwargs.pop("mask", None)
         return layer(*args, **kwargs)
     for kind, function in _PLAIN.items():
@@ -42,12 +45,13 @@ def _call(layer: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 class _Plain(keras.layers.Layer):
-    """A layer whose values a function computes."""
+    """Stand-in for a layer whose output a function computes."""
 
     def __init__(self, layer: Any, function: Callable[..., Any]) -> None:
         super().__init__(dtype=layer.dtype_policy, autocast=layer.autocast, name=layer.name)
         self._layer = layer
         self._function = function
+        # The weights are those of the other layer, which has them.
         self.built = True
 
     def call(self, *args: Any) -> Any:
@@ -71,6 +75,8 @@ def _frame_rnn(layer: FrameRNN, frames: Any, num_frames: Any, mean: Any = None) 
     rnn, by_clip = layer.rnn, _by_clip(frames, num_frames)  # (B, T, H, W, 3)
     if mean is not None:
         mean = ops.repeat(mean, ops.shape(by_clip)[1], axis=0)
+    # The engine's chunks and packing are operations that ONNX does not have; the plain loop
+    # computes the same.
     seen = seen_pixels(frames, mean, inputs=layer.inputs, scale=layer.scale)
     projected = _by_clip(rnn.cell.project(seen), num_frames)
     initial = list(rnn.cell.get_initial_state(batch_size=ops.shape(num_frames)[0]))
@@ -81,6 +87,7 @@ def _frame_rnn(layer: FrameRNN, frames: Any, num_frames: Any, mean: Any = None) 
         go_backwards=rnn.go_backwards,
         return_all_outputs=rnn.return_sequences,
     )
+    # `return_sequences` stands for the mean over the frames as in `FrameRNN`.
     return ops.mean(outputs, axis=1) if rnn.return_sequences else last
 
 
@@ -108,11 +115,12 @@ _PLAIN: dict[type, Callable[..., Any]] = {
 }
 
 
+# Policies whose names are replaced by float32 wherever they stand in a configuration.
 _POLICIES = {"mixed_bfloat16", "mixed_float16", "bfloat16", "float16"}
 
 
 def in_float32(model: keras.Model) -> keras.Model:
-    """The model with the same weights and float32 arithmetic; itself where that is so already."""
+    """Rebuild a model in float32 with the same weights; returns it unchanged if it is float32."""
     config = json.loads(model.to_json())
     plain = _plain(config)
     if plain == config:
@@ -123,8 +131,9 @@ def in_float32(model: keras.Model) -> keras.Model:
 
 
 def _plain(value: Any) -> Any:
-    """A configuration without half precision, and without steps fused by XLA."""
+    """Copy a configuration without half precision and without steps fused by XLA."""
     if isinstance(value, dict):
+        # The entry "fused" becomes False wherever it stands, all others are kept.
         return {key: key != "fused" and _plain(part) for key, part in value.items()}
     if isinstance(value, list):
         return [_plain(part) for part in value]

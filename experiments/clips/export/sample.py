@@ -1,4 +1,4 @@
-"""Real frames to try a model on: of a video, of its run's clips, or of the built-in demo set."""
+"""Find real frames to try a model on: a video, the run's clips, or the built-in demo set."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from preprocess.shards.reader import ShardClip, Shards, open_shards
 from preprocess.sources.clips import Clip
 from preprocess.sources.synthetic import render_dataset
 
+# Most rows of a sample, and the memory that they take at most.
 _MOST, _MOST_BYTES = 64, 2**29
 _WINDOWS_OF_A_VIDEO = 8
 _DEMO_CLIPS = 3
@@ -28,12 +29,12 @@ _DEMO_CLIPS = 3
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Rows of a graph's input.
+    """Rows of a graph's input, with their labels and origin.
 
     Args:
-        rows: views (T, H, W, 3) or pictures (H, W, 3), three or more.
-        labels: what they show, (len(rows),); None where nobody knows.
-        origin: where they come from, in words.
+        rows: views (T, H, W, 3) or images (H, W, 3), three or more.
+        labels: their classes, (len(rows),); None if unknown.
+        origin: description of where they come from.
     """
 
     rows: list[NDArray[Any]]
@@ -41,7 +42,7 @@ class Sample:
     origin: str
 
     def batch(self, size: int) -> NDArray[Any]:
-        """The first rows as a batch, clips cut to the shortest."""
+        """Stack the first rows to a batch, with clips cut to the shortest one."""
         rows = self.rows[:size]
         if rows[0].ndim == 3:
             return np.stack(rows)
@@ -54,8 +55,8 @@ def find_sample(subject: Subject, *, run_dir: Path | None, video: Path | None) -
 
     Args:
         subject: the model.
-        run_dir: whose clips are taken, its test clips where it has said which those are.
-        video: taken in place of them.
+        run_dir: run whose clips are taken, only its test clips if it has named them.
+        video: video that is taken in place of them.
 
     Raises:
         PreprocessError, OSError: if the video cannot be read.
@@ -90,7 +91,7 @@ def _video_rows(subject: Subject, video: Path) -> Iterator[NDArray[Any]]:
 
 
 def _of_run(subject: Subject, run_dir: Path) -> Sample | None:
-    """Clips of the shards that a run has used; None where these are gone, or have changed."""
+    """Take clips from the shards that a run has used; None if these are gone or have changed."""
     config = run_dir / "config.json"
     folder = json.loads(config.read_text()).get("shards") if config.is_file() else None
     if not folder:
@@ -104,7 +105,7 @@ def _of_run(subject: Subject, run_dir: Path) -> Sample | None:
 
 
 def _tested(run_dir: Path, shards: Shards) -> list[ShardClip]:
-    """The clips that the run was tested on, where it says so, else all."""
+    """List the clips that the run was tested on; all clips if it does not name them."""
     clips, table = list(shards), run_dir / "predictions.csv"
     if not table.is_file():
         return clips
@@ -114,13 +115,14 @@ def _tested(run_dir: Path, shards: Shards) -> list[ShardClip]:
 
 
 def _of_clips(subject: Subject, shards: Shards, clips: list[ShardClip]) -> Sample | None:
-    """Sample of some clips, evenly spread."""
+    """Make a sample of clips that are evenly spread over all."""
     names = subject.about.class_names
     is_labelled = subject.about.kind == "clips"
     if is_labelled:
         clips = [clip for clip in clips if clip.class_name in names]
     if not clips:
         return None
+    # Its size tells how many rows fit into the memory.
     first = _row(subject, shards, clips[0])
     number = min(max(3, min(_MOST, _MOST_BYTES // first.nbytes)), len(clips))
     chosen = [clips[i] for i in np.linspace(0, len(clips) - 1, number).astype(int)]
@@ -131,7 +133,7 @@ def _of_clips(subject: Subject, shards: Shards, clips: list[ShardClip]) -> Sampl
 
 
 def _row(subject: Subject, shards: Shards, clip: ShardClip) -> NDArray[Any]:
-    """A clip as the model sees it; of a model of pictures, the first one."""
+    """Read a clip as the model sees it; for a model of images, its first frame."""
     settings = subject.frame_settings
     if shards.settings.frame_shape != settings.frame_shape:
         raise PreprocessError(
@@ -145,6 +147,7 @@ def _row(subject: Subject, shards: Shards, clip: ShardClip) -> NDArray[Any]:
 
 
 def _at_least_three(rows: list[NDArray[Any]]) -> list[NDArray[Any]]:
-    """Add the first row mirrored, and upside down, where there are fewer than three."""
+    """Add the first row mirrored, and upside down, if there are fewer than three rows."""
+    # A batch of three is compared in any case. Axes count from the end: (..., H, W, 3).
     more = [rows[0][..., ::-1, :], rows[0][..., ::-1, :, :]]
     return rows + [np.ascontiguousarray(row) for row in more] if len(rows) < 3 else rows

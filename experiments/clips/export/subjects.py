@@ -1,4 +1,4 @@
-"""What can be exported: models of clips, and models of single images."""
+"""Models that can be exported: models of clips, and models of single images."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ from experiments.runs.run import MODEL, MODEL_SETTINGS
 from preprocess.shards.settings import FrameSettings, StoredSettings
 from ttrnn.models.conv3d import EqualClips
 
-_USUAL_SIDE = 224  # of pictures, for a model that takes any
-_PICTURE_STRIDE = 10  # frames from one picture of a video to the next
+# Side of the frames for a model that takes any size.
+_USUAL_SIDE = 224
+# Frames of a video from one image to the next: neighbours look too much alike to test with.
+_PICTURE_STRIDE = 10
 
 
 class Subject(Protocol):
@@ -36,7 +38,7 @@ class Subject(Protocol):
     notes: tuple[str, ...]
     """Notes for the person who exports it."""
     settings_type: type[StoredSettings]
-    """Of the shards that it was trained on."""
+    """Type of the settings of the shards that the model was trained on."""
 
     @property
     def frame_settings(self) -> FrameSettings:
@@ -50,23 +52,23 @@ class Subject(Protocol):
         """Convert the model to an onnx.ModelProto."""
 
     def seen(self, frames: NDArray[np.uint8], original_size: tuple[int, int]) -> NDArray[Any]:
-        """Row of the graph's input for a window of frames.
+        """Make a row of the graph's input from a window of frames.
 
         Args:
             frames: uint8 (T, H, W, 3).
-            original_size: width and height of the video's own pictures.
+            original_size: width and height of the video's own frames.
         """
 
     def predict(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
-        """Probabilities by Keras of the graph's input, (batch, classes)."""
+        """Predict the graph's input by Keras; probabilities (batch, classes)."""
 
 
 class ClipSubject:
-    """A model of clips.
+    """A model of clips, to be exported.
 
     Args:
-        model: {"frames", "num_frames"} to probabilities.
-        seen: what it saw in training.
+        model: maps {"frames", "num_frames"} to probabilities.
+        seen: description of its input.
     """
 
     settings_type: type[StoredSettings] = FrameSettings
@@ -81,12 +83,14 @@ class ClipSubject:
 
     def graph(self) -> Any:
         """Convert to a graph from "clips", uint8 (B, T, H, W, 3), to "probabilities"."""
+        # A 3D CNN only takes clips of the length it was built for.
         layers = [layer for layer in self.model.layers if isinstance(layer, EqualClips)]
         num_frames = layers[0].num_frames if layers else None
         shape = self.model.input["frames"].shape[1:]
 
         def prepare(clips: Any) -> dict[str, Any]:
             batch, length = tf.shape(clips)[0], tf.shape(clips)[1]
+            # (B, T, H, W, 3) to clips laid end to end, (B * T, H, W, 3), as the model takes them.
             frames = tf.reshape(clips, (-1, *shape))
             return {"frames": frames, "num_frames": tf.fill([batch], length)}
 
@@ -97,6 +101,7 @@ class ClipSubject:
             prepare=prepare,
         )
         if num_frames is None:
+            # A readable name for the axis of any length.
             proto.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "frames"
         return proto
 
@@ -111,13 +116,12 @@ class ClipSubject:
 
 
 class ImageSubject:
-    """A model of single pictures.
+    """A model of single images, to be exported.
 
     Args:
-        model: pictures (batch, height, width, 3) to probabilities, or to what a softmax makes
-            into such.
-        about: what is known of it.
-        settings_type: of the shards that it was trained on.
+        model: maps images (batch, height, width, 3) to probabilities, or to logits.
+        about: description of the model.
+        settings_type: type of the settings of the shards that it was trained on.
 
     Raises:
         InputError: if it is no such model.
@@ -139,6 +143,7 @@ class ImageSubject:
         plain = in_float32(model)
         self.notes = _notes(model, plain)
         self._dtype = np.dtype(plain.input.dtype)
+        # Outputs tell logits from probabilities; a model's last layer may have any form.
         noise = np.random.default_rng(0).integers(0, 256, (4, height, width, 3))
         self.model = plain
         if not are_probabilities(self.predict(noise)):
@@ -163,7 +168,7 @@ def _of_pictures(model: keras.Model) -> keras.Model:
     """Convert to a functional model of one input and one output.
 
     Raises:
-        InputError: if it does not take pictures and give one number a class.
+        InputError: if it does not take images and give one number for each class.
     """
     try:
         inputs, outputs = keras.tree.flatten(model.inputs), keras.tree.flatten(model.outputs)
@@ -214,6 +219,7 @@ def load_subject(path: Path) -> Subject:
         raise InputError(
             f"A finished run's directory, or a .keras file, is needed. Received {path}."
         )
+    # The file of a run on clips, named by itself.
     if path.name == MODEL and path.with_name(MODEL_SETTINGS).is_file():
         return ClipSubject(*read_model(path.parent))
     return ImageSubject(load_keras_model(path), About("pictures"))

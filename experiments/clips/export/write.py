@@ -1,4 +1,4 @@
-"""Models to ONNX files, in float32 and int8, compared with Keras before they are there."""
+"""Write ONNX files, in float32 and int8; a file appears only after a comparison with Keras."""
 
 from __future__ import annotations
 
@@ -25,19 +25,21 @@ from experiments.runs.formatting import percent
 from preprocess.video.ffmpeg import silent
 
 _BATCHES = (1, 3)
-_SINGLE_ROWS = 8  # that are compared one by one
-_LARGEST_BYTES = 2**31 - 2**22  # of a protobuf message, with room for the graph
+# Number of rows that are compared one by one.
+_SINGLE_ROWS = 8
+# A protobuf message holds less than 2 GiB; the difference leaves room for the graph.
+_LARGEST_BYTES = 2**31 - 2**22
 
 Predict = Callable[[NDArray[Any]], NDArray[np.float32]]
 
 
 def write_onnx(subject: Subject, path: Path, sample: Sample) -> float:
-    """Write a model with softmax and metadata inside; the batch may vary.
+    """Write a model with softmax and metadata inside, for batches of any size.
 
     Args:
         subject: the model.
-        path: of the file; it appears only once ONNX Runtime agrees with Keras.
-        sample: what they are compared on, in batches of 1 and 3.
+        path: path of the file, which appears only once ONNX Runtime agrees with Keras.
+        sample: rows that both are compared on, in batches of 1 and 3.
 
     Returns:
         The largest difference between a probability of Keras and of ONNX Runtime.
@@ -89,16 +91,16 @@ _BATCH = 4
 
 @dataclass(frozen=True)
 class Int8Report:
-    """The file in int8 beside the one in float32.
+    """Comparison of the file in int8 with the one in float32; pairs are (float32, int8).
 
     Args:
-        num_products: matrix products that compute in int8.
-        num_bytes: of the files: float32, int8.
-        same_class: share of the rows whose best class is the same.
-        mean_difference: of the probabilities, absolute.
-        accuracy: float32, int8; None where no labels are known.
-        rows_per_second: float32, int8; medians.
-        num_rows: that were compared.
+        num_products: number of matrix products that compute in int8.
+        num_bytes: sizes of the files.
+        same_class: fraction of the rows whose best class is the same.
+        mean_difference: mean absolute difference of the probabilities.
+        accuracy: accuracies; None if no labels are known.
+        rows_per_second: median speeds.
+        num_rows: number of rows that were compared.
     """
 
     num_products: int
@@ -124,18 +126,19 @@ class Int8Report:
 
 
 def write_int8(path: Path, out: Path, sample: Sample) -> Int8Report:
-    """Quantise a file dynamically: weights once, what they are multiplied by at each call.
+    """Quantize a file dynamically: weights once, their inputs at each call.
 
     Only products with constant matrices change: convolutions and the loops over time stay.
 
     Args:
-        path: of the float32 file.
-        out: of the other one; it appears once it is complete.
-        sample: what both are tried on.
+        path: path of the float32 file.
+        out: path of the int8 file, which appears once it is complete.
+        sample: rows that both are tried on.
 
     Raises:
         InputError: if there is no such product.
     """
+    # In the same folder, so that the finished file can be renamed into its place.
     with tempfile.TemporaryDirectory(prefix=".int8-", dir=out.parent) as folder:
         partial = Path(folder) / "model.onnx"
         num_products = _quantize(path, partial)
@@ -159,8 +162,10 @@ def _quantize(path: Path, out: Path) -> int:
 
 
 def _folded(path: Path, out: Path) -> Path:
-    """Write the file anew with all that depends on weights alone computed, such as TT kernels."""
+    """Write a file in which all that depends on weights alone is computed, such as TT kernels."""
+    # A TT kernel is a product of cores, and no constant for the quantizer until it is folded.
     options = onnxruntime.SessionOptions()
+    # Errors only.
     options.log_severity_level = 3
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(out)
@@ -170,6 +175,7 @@ def _folded(path: Path, out: Path) -> Path:
 
 def _report(path: Path, quantized: Path, sample: Sample, num_products: int) -> Int8Report:
     runs = (OnnxSession(path, 0), OnnxSession(quantized, 0))
+    # Row by row, because clips may differ in length.
     before, after = (np.concatenate([run(row[None]) for row in sample.rows]) for run in runs)
     accuracy = None
     if sample.labels is not None:

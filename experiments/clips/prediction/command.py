@@ -53,10 +53,10 @@ class PredictArguments:
 
 
 def main(prog: str, args: Sequence[str]) -> int:
-    """The command line. Returns the exit code.
+    """Run the command line and return the exit code.
 
     Args:
-        prog: what is typed before the arguments, such as `python -m experiments.ucf101 predict`.
+        prog: words before the arguments, such as `python -m experiments.ucf101 predict`.
         args: the arguments.
     """
     arguments = parse_arguments(PredictArguments, prog=prog, args=list(args))
@@ -74,6 +74,7 @@ def _predict(arguments: PredictArguments) -> int:
     run, paths = _run_and_videos(arguments)
     usual = run / "predictions" if run.is_dir() else run.with_suffix(".predictions")
     out = arguments.out or usual
+    # All that can be refused is refused before the model is loaded, which takes seconds.
     find_videos(paths, out)
     if run.is_dir():
         require_model(run)
@@ -102,7 +103,7 @@ def _predict(arguments: PredictArguments) -> int:
 
 
 def _run_and_videos(arguments: PredictArguments) -> tuple[Path, tuple[Path, ...]]:
-    """Run and videos of the command line; the run by --run or before the videos.
+    """Find the run and the videos of the command line; the run by --run or before the videos.
 
     Raises:
         InputError: if either is missing.
@@ -124,7 +125,7 @@ def _run_and_videos(arguments: PredictArguments) -> tuple[Path, tuple[Path, ...]
 
 
 def _similar(run: Path) -> str:
-    """A directory beside a missing one that has nearly its name, as a sentence."""
+    """Suggest a directory with nearly the name of a missing one, as a sentence."""
     if run.exists() or not run.parent.is_dir():
         return ""
     meant = did_you_mean(run.name, [path.name for path in run.parent.iterdir()])
@@ -132,7 +133,7 @@ def _similar(run: Path) -> str:
 
 
 def _load(run: Path, views: Views, threads: runtime.Threads) -> WindowModel:
-    """A run's model; TensorFlow is only started for one that is no ONNX file."""
+    """Load a run's model; TensorFlow is started only if it is not an ONNX file."""
     if run.is_file():
         from experiments.clips.prediction.onnx_model import OnnxClipModel
 

@@ -1,4 +1,4 @@
-"""The job: a model through all videos that some paths name, with a bar over their bytes."""
+"""Job that predicts all videos that some paths name, with a progress bar over their bytes."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ def predict_paths(
     allow_failures: bool = False,
     settings: Mapping[str, Any] | None = None,
 ) -> int:
-    """Predict videos, and write what was found; returns the exit code, 1 if a video failed.
+    """Predict videos and write the results; returns the exit code, 1 if a video failed.
 
     Args:
-        model: which one.
+        model: the model.
         paths: videos and folders; see `find_videos`.
         out: folder of results.
         hop, rolling: those of `predict_video`.
-        annotate: write the annotated videos too.
-        allow_failures: whether 0 is returned though some, but not all, videos failed.
-        settings: what else the results depend on, to be kept with them.
+        annotate: write the annotated videos, too.
+        allow_failures: return 0 even if some, but not all, videos failed.
+        settings: further settings that the results depend on, to be stored with them.
 
     Raises:
         PreprocessError: if a path names no video, or `out` holds other files of the same names.
@@ -94,7 +94,7 @@ class _Job:
         self._failures: dict[str, str] = {}
 
     def run(self, settings: Mapping[str, Any]) -> dict[str, str]:
-        """Predict all videos; returns why some failed, by source."""
+        """Predict all videos; returns the reasons of failures by the video's source."""
         frames = self._model.frame_settings
         settings = {
             "window": self._model.window,
@@ -104,6 +104,7 @@ class _Job:
             "stride": frames.stride,
             **settings,
         }
+        # A file that cannot be read costs itself alone. A full disk would fail all that follow.
         with PredictionProgress(self._videos, 1 + self._annotate) as progress:
             for video in self._videos:
                 try:
@@ -126,6 +127,7 @@ class _Job:
         self, video: Video, settings: Mapping[str, Any], progress: PredictionProgress
     ) -> None:
         results = VideoResults(self._out, video)
+        # Before the decoding: a name that is taken is found out in a moment.
         results.begin()
         prediction = predict_video(
             self._model,
@@ -134,6 +136,7 @@ class _Job:
             rolling=self._rolling,
             on_progress=progress.step(0),
         )
+        # Before the annotated copy, which takes the longest and may be interrupted.
         results.write(prediction, settings)
         self._tables.add(video, prediction)
         progress.say(_shown(f"{video.source}: {_found(prediction)}"))
@@ -156,7 +159,7 @@ class _Job:
 
 
 def _shown(text: str) -> str:
-    """Text with what cannot be printed in one line as escapes."""
+    """Replace characters that do not print in one line by escapes."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
@@ -171,14 +174,15 @@ def _found(prediction: VideoPrediction) -> str:
 
 
 class PredictionProgress:
-    """Videos done and the time left, on standard error where that is a terminal.
+    """Progress bar over videos, with the time left; on standard error if that is a terminal.
 
     Args:
-        videos: all of them.
-        num_steps: through how many steps each goes.
+        videos: all videos of the job.
+        num_steps: number of steps for each video, such as predicting and annotating.
     """
 
     def __init__(self, videos: Sequence[Video], num_steps: int) -> None:
+        # Weighted by bytes, since durations are only known once a file is open.
         self._sizes = [max(_num_bytes(video.path), 1) for video in videos]
         self._num_steps = num_steps
         self._number = 0
@@ -200,7 +204,7 @@ class PredictionProgress:
         self._bar.close()
 
     def step(self, number: int) -> Callable[[float], None]:
-        """Function to call with the share of a step, counted from 0, that is done."""
+        """Return a function to be called with the finished fraction of a step, counted from 0."""
 
         def tell(share: float) -> None:
             self._reach((number + min(max(share, 0.0), 1.0)) / self._num_steps)
@@ -220,6 +224,7 @@ class PredictionProgress:
 
     def _reach(self, share: float) -> None:
         done = self._bytes_before + share * self._sizes[self._number]
+        # tqdm counts by differences. An estimate that was too high must not move the bar back.
         self._bar.update(max(done - self._bar.n, 0))
 
     def _tell(self) -> None:
@@ -227,7 +232,7 @@ class PredictionProgress:
 
 
 def _num_bytes(path: Path) -> int:
-    """Size of a file, or of all files in a folder; 0 where it is not known."""
+    """Size of a file, or of all files in a folder, in bytes; 0 if it is unknown."""
     try:
         if path.is_dir():
             return sum(entry.stat().st_size for entry in os.scandir(path))

@@ -14,12 +14,12 @@ from preprocess.batches.views import Views
 
 
 class OnnxClipModel(ViewedModel):
-    """Says what windows of frames show, by ONNX Runtime; a `ClipModel` in all else.
+    """Model that predicts windows of frames by ONNX Runtime; otherwise like `ClipModel`.
 
     Args:
-        path: of a file that `python -m experiments.export` wrote of a model of clips.
-        views: crops and places in each window; their mean counts.
-        num_threads: that work on a batch; 0 for one a core.
+        path: file that `python -m experiments.export` wrote from a model of clips.
+        views: crops and places in each window; their probabilities are averaged.
+        num_threads: number of threads for a batch; 0 for one a core.
 
     Raises:
         InputError: if it is no such file.
@@ -32,9 +32,17 @@ class OnnxClipModel(ViewedModel):
         super().__init__(_seen(path, self._run), views)
 
     def probabilities(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Of views, each uint8 (T, H, W, 3), those of a length at once; (len(views), classes)."""
+        """Predict views.
+
+        Args:
+            views: frames of each view, uint8 (T, H, W, 3).
+
+        Returns:
+            Probabilities, float32 (len(views), classes).
+        """
         found = np.empty((len(views), len(self.class_names)), np.float32)
         lengths = np.array([len(view) for view in views])
+        # The exported graph takes (B, T, H, W, 3), clips of one length in a batch.
         for length in np.unique(lengths):
             rows = np.flatnonzero(lengths == length)
             found[rows] = self._run(np.stack([views[row] for row in rows]))

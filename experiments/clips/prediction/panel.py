@@ -18,27 +18,31 @@ from experiments.media.lettering import fitted
 
 Colour = tuple[int, int, int]
 _NUM_BARS, _NUM_CURVES = 3, 3
-_RATE = 10  # images a second
+# Images per second. Only the cursor moves between the changes from window to window.
+_RATE = 10
 _GROUND, _TEXT, _CURSOR = (16, 20, 26, 220), (240, 244, 248, 255), (255, 255, 255, 255)
 _GRID = (90, 98, 108, 255)
-# Okabe and Ito's, by the rank of a class in the whole video, and of all classes without a curve.
+# After the palette of Okabe and Ito, whose colours colour-blind people tell apart; by the rank of a
+# class in the whole video. All classes without a curve share the last one.
 _COLOURS: tuple[Colour, ...] = ((86, 180, 233), (230, 159, 0), (47, 199, 155))
 _OTHER: Colour = (150, 158, 168)
-_BAR_SHARE = 0.55  # of a colour's brightness, so that text on it can be read
-_SUBPIXELS = 4  # bits
+# Brightness of a bar relative to its colour, so that text on it can be read.
+_BAR_SHARE = 0.55
+# Fractional bits of OpenCV's coordinates, so that curves are smooth.
+_SUBPIXELS = 4
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Sizes of a panel's parts, from top to bottom, in pixels; 0 for what has no room.
+    """Sizes of a panel's parts, from top to bottom, in pixels; 0 for a part without room.
 
     Args:
-        width: of all.
-        line: of a line of text, with the space around it.
-        title: the class of the moment.
-        bars: how many of a line each.
-        heading: of the curves.
-        curves: their height.
+        width: width of the panel.
+        line: height of a line of text, with the space around it.
+        title: height of the title, the class of the moment.
+        bars: number of bars, a line each.
+        heading: height of the heading of the curves.
+        curves: height of the curves.
     """
 
     width: int
@@ -55,12 +59,14 @@ class Layout:
 
 
 def layout_for(size: tuple[int, int], num_classes: int) -> Layout:
-    """A panel for a picture of a width and height: at most half as high, where that can be read."""
+    """Lay out a panel for a frame of a width and height, half as high at most if legible."""
     line = max(round(min(size) / 27), 12)
     width = min(size[0], 22 * line)
+    # The title is given room first, then the curves, then as many bars as fit.
     room = max(size[1] // 2, min(size[1], line))
     title = min(round(1.4 * line), room)
     curves = min(round(2.5 * line), room - title)
+    # Less than 6 pixels would show nothing but the grid.
     curves = curves if curves >= 6 else 0
     room -= title + curves
     bars = min(_NUM_BARS, num_classes, room // line)
@@ -69,13 +75,13 @@ def layout_for(size: tuple[int, int], num_classes: int) -> Layout:
 
 
 class Panel:
-    """Draws the panel of one video, for its lower left.
+    """Draws the panel of one video, which is laid over its lower left.
 
-    The rolling mean is shown. A window stands for the moments that are nearest to its middle.
+    It shows the rolling mean. A window is shown at the moments that are nearest to its middle.
 
     Args:
-        prediction: of the video.
-        size: width and height of its picture, in pixels.
+        prediction: prediction of the video.
+        size: width and height of its frames, in pixels.
     """
 
     def __init__(self, prediction: VideoPrediction, size: tuple[int, int]) -> None:
@@ -83,9 +89,11 @@ class Panel:
         self._layout = layout_for(size, len(prediction.class_names))
         middles = (prediction.start_seconds + prediction.end_seconds) / 2
         self._middles = middles
+        # Times at which the panel changes from one window to the next, (W - 1,).
         self._changes = (middles[1:] + middles[:-1]) / 2
         self._curved = prediction.ranking[:_NUM_CURVES]
         self._curves = self._draw_curves()
+        # Times only go forward, so that a window is drawn once and copied for each image.
         self._base = lru_cache(maxsize=2)(self._draw_window)
 
     @property
@@ -94,7 +102,7 @@ class Panel:
         return self._layout.width, self._layout.height
 
     def picture(self, seconds: float) -> bytes:
-        """Panel as raw RGBA at a time of the video, whose first picture is shown at 0."""
+        """Draw the panel at a time of the video as raw RGBA; the first frame is shown at 0."""
         pixels = self._base(int(np.searchsorted(self._changes, seconds, side="right"))).copy()
         if self._layout.curves:
             x = int(self._across(seconds))
@@ -104,12 +112,12 @@ class Panel:
         return pixels.tobytes()
 
     def images(self) -> Iterator[tuple[float, bytes]]:
-        """Times in seconds and panels as raw RGBA, ten a second, without end."""
+        """Yield times in seconds and panels as raw RGBA, ten per second, without end."""
         for number in count():
             yield number / _RATE, self.picture(number / _RATE)
 
     def _across(self, seconds: Any) -> Any:
-        """Place of a time on the panel, in pixels from its left."""
+        """Horizontal position of a time on the panel, in pixels from its left."""
         share = np.clip(seconds / max(self._prediction.duration_seconds, 1e-9), 0, 1)
         return share * (self._layout.width - 1)
 
@@ -126,8 +134,10 @@ class Panel:
         for height in (top, (top + bottom) // 2, bottom):
             cv2.line(pixels, (0, height), (layout.width - 1, height), _GRID, 1)
         across = self._across(np.concatenate([[0], self._middles, [prediction.duration_seconds]]))
+        # The best class last, on top of the others.
         for index in reversed(self._curved):
             curve = prediction.rolling[:, index]
+            # The first and the last value are drawn on to the ends of the video.
             down = bottom - np.pad(curve, 1, mode="edge") * (bottom - top)
             points = np.stack([across, down], axis=1) * 2**_SUBPIXELS
             cv2.polylines(

@@ -18,13 +18,15 @@ from preprocess.shards.settings import FrameSettings
 from preprocess.sources.clips import Clip
 from preprocess.video.decode import Frame, FrameReader, is_cut_short
 
+# For files that state no frame rate; it only sets the end of the last window.
 _USUAL_FPS = 25.0
+# Windows that the model sees in one batch; so many are in memory.
 _WINDOWS_AT_ONCE = 4
 _DECODER_THREADS = 2
 
 
 class WindowModel(Protocol):
-    """Says what windows of frames show; `experiments.clips.model.ClipModel` is the usual one."""
+    """Model that predicts windows of frames, such as `experiments.clips.model.ClipModel`."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -41,26 +43,26 @@ class WindowModel(Protocol):
     def predict(
         self, windows: list[NDArray[np.uint8]], original_size: tuple[int, int]
     ) -> NDArray[np.float32]:
-        """Probabilities of windows of a video, (len(windows), classes).
+        """Predict windows of a video; probabilities (len(windows), classes).
 
         Args:
-            windows: of each its frames, uint8 RGB (T, H, W, 3).
-            original_size: width and height of the video's own pictures.
+            windows: frames of each window, uint8 RGB (T, H, W, 3).
+            original_size: width and height of the video's own frames.
         """
 
 
 @dataclass(frozen=True, eq=False)
 class VideoPrediction:
-    """The probabilities of a video's windows, W of them, and what follows from them.
+    """Probabilities of a video's windows, W of them, and the summaries of them.
 
     Args:
-        class_names: C of them.
-        start_seconds: (W,) when each window begins.
-        end_seconds: (W,) when it ends; the last one with the video.
-        probabilities: float32 (W, C).
-        rolling_windows: over how many windows the rolling mean is taken.
-        complaint: what was wrong with the file, which could be read all the same; else empty.
-        is_cut_short: whether that means a part of the video is missing.
+        class_names: names of the C classes.
+        start_seconds: start of each window, (W,).
+        end_seconds: end of each window, (W,); the last one ends with the video.
+        probabilities: probabilities of each window, float32 (W, C).
+        rolling_windows: number of windows in the rolling mean.
+        complaint: damage of a file that could be read all the same; else empty.
+        is_cut_short: whether a part of the video is missing.
     """
 
     class_names: tuple[str, ...]
@@ -93,7 +95,7 @@ class VideoPrediction:
 
     @property
     def ranking(self) -> list[int]:
-        """Class indices by descending mean; of equals the first."""
+        """Class indices by descending mean; among equals in label order."""
         return [int(index) for index in np.argsort(-self.mean, kind="stable")]
 
     @property
@@ -103,32 +105,34 @@ class VideoPrediction:
 
     @property
     def vote(self) -> int:
-        """Class that is the most probable in most windows; of equals that of the higher mean."""
+        """Class that is most probable in most windows; among equals that with the higher mean."""
         votes = self.votes
         return max(self.ranking, key=lambda index: votes[index])
 
 
 def rolling_mean(values: NDArray[np.floating], num_rows: int) -> NDArray[np.float64]:
-    """Mean of each row (W, C) and those before it, `num_rows` in all; the first have fewer.
+    """Mean of each row of (W, C) and those before it, `num_rows` in all; the first have fewer.
 
-    Nothing that comes later changes it, as where a video is watched while it is recorded.
+    Later rows do not change it, as if the video were watched while it is recorded.
     """
+    # A mean over rows [start, stop) is the difference of two running sums.
     sums = np.cumsum(values, axis=0, dtype=np.float64)
     sums = np.concatenate([np.zeros_like(sums[:1]), sums])  # (W + 1, C)
     stops = np.arange(1, len(sums))
     starts = np.maximum(stops - num_rows, 0)
     means = (sums[stops] - sums[starts]) / (stops - starts)[:, None]
+    # The difference of two sums may be a rounding error below 0.
     return np.maximum(means, 0)
 
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """Consecutive frames.
+    """Consecutive frames of a video, with their time range.
 
     Args:
         frames: uint8 RGB (T, H, W, 3).
-        start_seconds: when the first is shown.
-        end_seconds: when the frame after the last is shown; of the video's last, when it ends.
+        start_seconds: time of the first frame.
+        end_seconds: time of the frame after the last one, or the end of the video.
     """
 
     frames: NDArray[np.uint8]
@@ -139,23 +143,25 @@ class Window:
 def sliding_windows(
     reader: FrameReader, frame_shape: tuple[int, int, int], *, window: int, hop: int
 ) -> Iterator[Window]:
-    """Windows of a clip, while it is read; in memory is one at a time.
+    """Yield the windows of a clip while it is read, with one of them in memory at a time.
 
     They begin at frame 0, hop, 2 * hop, ... and the last ends with the clip. A clip shorter than
-    a window gives one, of all its frames; one without frames gives none.
+    a window gives one window of all its frames; a clip without frames gives none.
 
     Args:
-        reader: of the clip, at its start.
-        frame_shape: (H, W, 3), of its frames.
-        window: frames of each.
-        hop: frames from the start of one to that of the next.
+        reader: reader of the clip, at its start.
+        frame_shape: shape of its frames, (H, W, 3).
+        window: number of frames in a window.
+        hop: number of frames from the start of a window to that of the next.
 
     Raises:
         DecodeError: if a frame cannot be read.
     """
+    # The last `window` frames; older ones fall out by themselves.
     recent: deque[tuple[Frame, float]] = deque(maxlen=window)
     num_frames, start = 0, 0
     while (frame := _next_frame(reader, frame_shape)) is not None:
+        # A window is complete only once the next frame is there, whose time is the window's end.
         if num_frames == start + window:
             yield _joined(recent, end_seconds=reader.time_seconds)
             start += hop
@@ -163,6 +169,7 @@ def sliding_windows(
         num_frames += 1
     if recent:
         end_seconds = reader.time_seconds + 1 / (reader.info.fps or _USUAL_FPS)
+        # The last window is moved back to end with the clip, so that no frame is left out.
         yield _joined(recent, end_seconds=end_seconds)
 
 
@@ -183,20 +190,21 @@ def predict_video(
     rolling: int = 5,
     on_progress: Callable[[float], None] = lambda share: None,
 ) -> VideoPrediction:
-    """Predict a video with a model; the video is decoded once.
+    """Predict a video with a model, decoding it once.
 
-    Its frames are made in the way in which those were that the model was trained on.
+    Frames are made by the settings of the frames that the model was trained on.
 
     Args:
-        model: which one.
-        path: a video file, or a folder of frame000001.jpg and on.
+        model: the model.
+        path: a video file, or a folder of frame000001.jpg and so on.
         hop: frames, of those the model sees, from one window to the next; None for half a window.
-        rolling: windows in the rolling mean.
-        on_progress: is given the share of the video that is done, where its file tells.
+        rolling: number of windows in the rolling mean.
+        on_progress: called with the finished fraction of the video, if its file states a length.
 
     Raises:
-        DecodeError: if it cannot be read.
+        DecodeError: if the video cannot be read.
     """
+    # A limit on the training clips does not hold for a whole video.
     settings = replace(model.frame_settings, max_frames=None)
     times, found = [], []
     clip = Clip(path, source=path.name, class_name="", group="")
@@ -230,7 +238,7 @@ def usual_hop(model: WindowModel) -> int:
 
 
 def _what_is_missing(path: Path, reader: FrameReader) -> str:
-    """Message that a file which was read to its end is cut short, else an empty text."""
+    """Describe that a file ended before its stated length; an empty text if it did not."""
     claimed = reader.info.claimed_frames
     if claimed is None or not path.is_file():
         return ""

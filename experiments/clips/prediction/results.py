@@ -1,6 +1,7 @@
-"""Result files of each video's prediction, and the tables of all.
+"""Result files of each video's prediction, and the tables of all videos.
 
-A video's JSON comes first: it says whose the other files are, so that only those are replaced.
+A video's JSON is written first. It names the video of the files beside it, so that only files of
+the same video are replaced.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ _WINDOW_COLUMNS = ("start_seconds", "end_seconds", "label", "confidence", "rolli
 
 
 class VideoResults:
-    """The files of one video.
+    """Result files of one video.
 
     Args:
         out: folder of results.
-        video: which one.
+        video: the video.
     """
 
     def __init__(self, out: Path, video: Video) -> None:
@@ -42,10 +43,10 @@ class VideoResults:
         return self._base.with_name(self._base.name + suffix)
 
     def begin(self) -> None:
-        """Make the folder, and check that no file there is another video's.
+        """Make the folder, and check that no file there belongs to another video.
 
         Raises:
-            PreprocessError: if one is.
+            PreprocessError: if one does.
             OSError: if the folder cannot be made.
         """
         self._base.parent.mkdir(parents=True, exist_ok=True)
@@ -59,12 +60,13 @@ class VideoResults:
         """Write the results of a video, in place of those of an earlier run.
 
         Args:
-            prediction: of the video.
-            settings: what it was made with, as plain values.
+            prediction: prediction of the video.
+            settings: settings of the prediction, as plain values.
 
         Raises:
             OSError: if the disk does not take it.
         """
+        # An older copy would show other probabilities than the new tables.
         self.path(ANNOTATED).unlink(missing_ok=True)
         summary = {
             "video": self._video.source,
@@ -79,9 +81,9 @@ class VideoResults:
 
 
 class Tables:
-    """`predictions.csv`, a row a video, and `failures.csv`, where any failed.
+    """Tables of all videos: `predictions.csv`, a row a video, and `failures.csv`, if any failed.
 
-    What other runs have put there of other videos stays.
+    Rows that earlier runs wrote for other videos stay.
 
     Args:
         out: folder of results.
@@ -94,6 +96,7 @@ class Tables:
         self._predictions = out / "predictions.csv"
         self._failures = out / "failures.csv"
         self._rows = {row[0]: row for row in _read(self._predictions, _COLUMNS)}
+        # Only to refuse another file of this name before the work, and not after it.
         _read(self._failures, _FAILURE_COLUMNS)
         self._new: dict[str, str] = {}
 
@@ -107,11 +110,12 @@ class Tables:
         row = [video.source, names[best], f"{prediction.mean[best]:.6f}", names[prediction.vote]]
         row += [str(prediction.num_windows), f"{prediction.duration_seconds:.3f}"]
         self._rows[video.source] = row
+        # The whole table is written after each video, so that an interruption loses nothing.
         rows = [self._rows[source] for source in sorted(self._rows)]
         write_atomically(self._predictions, _table([_COLUMNS, *rows]))
 
     def fail(self, failures: Mapping[str, str], videos: Sequence[Video]) -> None:
-        """Write why some of the videos of a run failed.
+        """Write the reasons why videos of a run failed.
 
         Raises:
             WriteError: if the disk does not take them.
@@ -154,7 +158,7 @@ def _table(rows: Iterable[Sequence[str]]) -> bytes:
 
 
 def _read(path: Path, columns: Sequence[str]) -> list[list[str]]:
-    """Rows of a table; none where there is no file."""
+    """Read the rows of a table; none if there is no file."""
     if not path.exists():
         return []
     with path.open(encoding="utf-8", errors="replace", newline="") as file:
