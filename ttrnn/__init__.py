@@ -1,4 +1,4 @@
-"""Tensor-Train layers for Keras 3: a kernel of millions of weights kept as a few thousand.
+"""Tensor-Train layers for Keras 3: a kernel of millions of weights stored as a few thousand.
 
 >>> from ttrnn import TTGRU
 >>> layer = TTGRU((8, 20, 20, 18), (4, 4, 4, 4), 4)  # 57,600 features to 256 units

@@ -1,4 +1,4 @@
-"""Whole architectures, one a file."""
+"""Complete architectures, one per file."""
 
 from ttrnn.models.alexnet import build_alexnet
 from ttrnn.models.conv3d import build_conv3d

@@ -1,4 +1,4 @@
-"""AlexNet as Caffe's reference model has it: frames in, 1,000 class probabilities out."""
+"""AlexNet in the form of Caffe's reference model: frames in, 1,000 class probabilities out."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def build_alexnet(
     fused: bool = False,
     dtype: str | None = None,
 ) -> keras.Model:
-    """Build AlexNet, its subtraction of the mean included.
+    """Build AlexNet, including the subtraction of the mean colour.
 
     Weight names and shapes are those of the published `bvlc_alexnet.npy`: conv1 (11, 11, 3, 96),
     conv2 (5, 5, 48, 256), conv3 (3, 3, 256, 384), conv4 (3, 3, 192, 384), conv5 (3, 3, 192, 256),
     fc6 (9216, 4096), fc7 (4096, 4096), fc8 (4096, 1000) and a bias each: 60,965,224 parameters.
 
     Args:
-        variant: "caffe", the Caffe model: conv1 without padding, pixels less the mean colour of
-            ImageNet. "seed", the dyelax/NVIDIA_Challenge script: conv1 padded as guerzhoy's code
-            does, pixels taken as they come, for there each frame loses its own mean before it
-            is scaled. Both see BGR and reach 6 x 6 x 256, so that one's weights fit the other.
-        num_classes: of the last layer.
+        variant: "caffe", the Caffe model: conv1 without padding, pixels minus the mean colour of
+            ImageNet. "seed", the dyelax/NVIDIA_Challenge script: conv1 padded as in guerzhoy's
+            code, pixels taken as they come, for that script subtracts each frame's own mean before
+            resizing. Both work on BGR and reach 6 x 6 x 256, so that weights of one fit the other.
+        num_classes: number of classes.
         fused: compile each normalisation by XLA into one pass over its values: the model is a tenth
             faster, on TensorFlow only, and cannot be exported to ONNX.
         dtype: policy of every layer, such as "mixed_bfloat16"; the softmax is float32.
@@ -88,16 +88,16 @@ def build_alexnet(
 
 @keras.saving.register_keras_serializable(package="ttrnn")
 class GroupedConv2D(keras.layers.Layer):
-    """A convolution in groups with ReLU, as `groups` convolutions and a concatenation.
+    """Grouped convolution with ReLU, as `groups` convolutions and a concatenation.
 
     `keras.layers.Conv2D(groups=2)` on TensorFlow's CPU backend does not survive export to ONNX.
 
     Args:
         filters: output channels, over all groups.
         kernel_size: height and width.
-        strides: of both axes.
+        strides: stride of both axes.
         padding: "same" or "valid".
-        groups: number of equal parts of the channels that do not see each other.
+        groups: number of equal parts of the channels, each convolved on its own.
 
     Input shape:
         (batch, height, width, channels).
@@ -166,15 +166,15 @@ class GroupedConv2D(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="ttrnn")
 class PixelConv2D(GroupedConv2D):
-    """A first convolution that takes RGB pixels where its kernel was made for BGR less a mean.
+    """First convolution on RGB pixels whose kernel was trained for BGR pixels minus a mean.
 
-    The kernel is turned around, and the mean's difference from 128 goes into the bias; what is
-    left of a pixel is exact in bfloat16, where x - m is not:
+    The kernel's channels are reversed, and the mean's difference from 128 moves into the bias,
+    because x - 128 is exact in bfloat16 and x - m is not:
     conv(BGR(x) - m, K) + b = conv(x - 128, RGB(K)) + b - sum((m - 128) K).
 
     Args:
-        mean_rgb: the mean colour, or None for none. With one, there must be no padding: a padded
-            zero stands for the mean, not for black.
+        mean_rgb: the mean colour, or None for none. It needs padding="valid": a padded zero should
+            stand for the mean and would stand for 128.
         filters, kernel_size, strides, padding: see `GroupedConv2D`.
 
     Input shape:
@@ -222,21 +222,21 @@ class PixelConv2D(GroupedConv2D):
 
 @keras.saving.register_keras_serializable(package="ttrnn")
 class LocalResponseNormalization(keras.layers.Layer):
-    """Divide each value by what its neighbours in the channel axis amount to.
+    """Local response normalisation over neighbouring channels.
 
     y_c = x_c / (bias + alpha * sum of x_k^2 over |k - c| <= radius) ^ 0.75
 
     Args:
-        radius: neighbours on each side.
+        radius: number of neighbours on each side.
         alpha: weight of the sum. Caffe's alpha of 1e-4 is divided by its 5 values: 2e-5.
-        bias: added to it.
-        fused: one operation, compiled by XLA; see `build_alexnet`.
+        bias: constant added to the sum.
+        fused: use one operation, compiled by XLA; see `build_alexnet`.
 
     Input shape:
         (batch, height, width, channels).
 
     Output shape:
-        The same.
+        Same as the input.
 
     Reference: Krizhevsky, Sutskever, Hinton, NIPS 2012, section 3.3.
     """
@@ -259,6 +259,8 @@ class LocalResponseNormalization(keras.layers.Layer):
     def call(self, x):
         if self.fused and keras.backend.backend() == "tensorflow" and not is_exporting():
             return normalise(x, self.radius, self.alpha, self.bias)
+        # The sum over neighbours as a product with a band matrix: one matmul on every backend, and
+        # an operation that ONNX has.
         position = ops.arange(x.shape[-1])
         near = ops.abs(position[:, None] - position[None, :]) <= self.radius
         weights = ops.cast(near, x.dtype) * self.alpha  # (C, C), a band

@@ -1,4 +1,4 @@
-"""A 3D convolutional network over clips of one length: frames in, class probabilities out."""
+"""3D convolutional network over clips of one length: frames in, class probabilities out."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ NORMALIZATIONS = {
     "half": ((0.5,) * 3, (0.5,) * 3),
     "imagenet": (IMAGENET_MEAN_RGB, IMAGENET_STD_RGB),
 }
-"""Mean and deviation of pixels from 0 to 1, of each colour; grey takes the first of each."""
+"""Mean and deviation of pixels from 0 to 1 for each colour; grey takes the first of each."""
 CONVOLUTIONS = ((32, 5), (48, 3))  # filters and size of each; both of stride 2
-SMALLEST_SIDE = 9  # whose last convolution leaves one value
+SMALLEST_SIDE = 9  # shortest side that the two convolutions reduce to one value
 HIDDEN_UNITS = 256
-NORM_MOMENTUM = 0.9
+NORM_MOMENTUM = 0.9  # torch's default of 0.1, counted the other way
 PROCESS_BYTES = 800_000_000  # of Python and TensorFlow themselves
 
 
@@ -44,34 +44,35 @@ def build_conv3d(
 ) -> keras.Model:
     """Build the Conv3D network of HHTseng/video-classification, layer for layer.
 
-    Grey frames, less 0.5 and divided by 0.5 on a scale from 0 to 1, go through two convolutions
-    with batch normalisation, ReLU and dropout of channels: conv1, bn1, conv2, bn2. All that is
-    left goes to 256 units with ReLU, 256 with ReLU and dropout, and the classes: fc1 to fc3. At 28
-    frames of 256 x 342 fc1 has 320 million weights: `conv3d_sizes` says what that takes before
+    Grey frames, minus 0.5 and divided by 0.5 on a scale from 0 to 1, go through two convolutions
+    with batch normalisation, ReLU and dropout of channels: conv1, bn1, conv2, bn2. Their flattened
+    output goes through 256 units with ReLU, 256 with ReLU and dropout, and the classes: fc1 to fc3.
+    At 28 frames of 256 x 342 fc1 has 320 million weights; `conv3d_sizes` computes the memory before
     anything is allocated. `weights.ucf101_models` converts the original's files; those trained
     before 2019-05-30 need `normalization="imagenet"`.
 
     Args:
-        num_classes: of the last layer.
-        num_frames: of every clip, 9 or more.
-        height, width: of the frames, 9 or more.
-        channels: 1, grey as the original reads frames; 3, RGB, normalised each by its own.
-        head: "dense", the original's; "gap", fc1 of each channel's mean in place of its values.
+        num_classes: number of classes.
+        num_frames: number of frames of every clip, 9 or more.
+        height, width: size of the frames in pixels, 9 or more.
+        channels: 1 for grey, as the original reads frames; 3 for RGB, normalised by colour.
+        head: "dense", the original's; "gap", with fc1 on each channel's mean instead of all its
+            values.
         normalization: "half", a mean and a deviation of 0.5, the original's since 2019-05-30;
             "imagenet", ImageNet's, of which grey frames take red's 0.485 and 0.229, as the original
             did before. None for "half" of grey frames and "imagenet" of RGB ones.
-        dropout: share of what training drops; the original's script sets 0.
+        dropout: fraction of the values that training drops; the original's script sets 0.
         dtype: policy of every layer, such as "mixed_bfloat16"; the softmax is float32.
-        seed: of initial weights and dropout.
-        name: of the model, or None for "conv3d".
+        seed: seed of initial weights and dropout.
+        name: name of the model, or None for "conv3d".
 
     Returns:
         A model of {"frames": uint8 (batch * num_frames, height, width, 3), "num_frames": int32
-        (batch,), each the same} to probabilities (batch, num_classes): RGB clips end to end. On
+        (batch,), all equal} to probabilities (batch, num_classes): RGB clips end to end. On
         TensorFlow a clip of another length raises InvalidArgumentError.
 
     Raises:
-        ValueError: for sides that are too small, unknown `channels`, `head` or `normalization`.
+        ValueError: for sides that are too small or unknown `channels`, `head` or `normalization`.
     """
     _shapes(num_frames, height, width)
     _check(channels, head)
@@ -99,22 +100,22 @@ def build_conv3d(
 
 @dataclass(frozen=True)
 class Conv3DSizes:
-    """What a Conv3D network needs in float32; nothing is allocated to know it."""
+    """Sizes of a Conv3D network in float32, computed without allocating anything."""
 
     num_parameters: int
-    """Trainable ones."""
+    """Number of trainable parameters."""
     largest_kernel: int
-    """Of these, how many are in one array: fc1's."""
+    """Number of parameters in the largest array, fc1's kernel."""
     values_per_clip: int
-    """Of the layers in a training step, forward and back."""
+    """Values per clip that the layers keep in a training step, forward and backward."""
 
     def training_bytes(self, batch_size: int) -> int:
-        """Bytes of a process that trains with Adam, at its peak: a cautious estimate.
+        """Cautious estimate of the peak bytes of a process that trains with Adam.
 
-        Each parameter has a value, a gradient and two moments, and Adam makes up to three arrays
-        of the largest one's size on the way. At the original's sizes and batch 4 that is 10.7 GB;
-        8.3 to 8.5 were seen.
+        At the original's sizes and batch 4 it is 10.7 GB, where 8.3 to 8.5 GB were measured.
         """
+        # Each parameter has a value, a gradient and two moments, and Adam's update makes up to
+        # three temporary arrays of the largest one's size.
         parameters = 4 * self.num_parameters + 3 * self.largest_kernel
         return PROCESS_BYTES + 4 * (parameters + batch_size * self.values_per_clip)
 
@@ -128,10 +129,10 @@ def conv3d_sizes(
     channels: int = 1,
     head: Head = "dense",
 ) -> Conv3DSizes:
-    """What the network of `build_conv3d` with these arguments needs.
+    """Compute the sizes of the network that `build_conv3d` builds from the same arguments.
 
     Raises:
-        ValueError: as `build_conv3d`.
+        ValueError: for the same arguments as `build_conv3d`.
     """
     _check(channels, head)
     shapes = _shapes(num_frames, height, width)
@@ -147,7 +148,7 @@ def conv3d_sizes(
 
 
 def _shapes(num_frames: int, height: int, width: int) -> list[tuple[int, ...]]:
-    """Frames, height and width after each convolution."""
+    """Number of frames, height and width after each convolution."""
     shape: tuple[int, ...] = (num_frames, height, width)
     if min(shape) < SMALLEST_SIDE:
         raise ValueError(
@@ -184,7 +185,9 @@ def _check(channels: int, head: str) -> None:
 
 @keras.saving.register_keras_serializable(package="ttrnn")
 class Grey(keras.layers.Layer):
-    """RGB pixels to grey ones, whole numbers: Pillow's convert("L"), bit for bit.
+    """Convert RGB pixels to grey integers, bit for bit as Pillow's convert("L").
+
+    grey = floor((19595 R + 38470 G + 7471 B + 32768) / 65536)
 
     Input shape:
         (..., 3), 0 to 255, of any type.
@@ -199,7 +202,7 @@ class Grey(keras.layers.Layer):
 
     def call(self, pixels):
         red, green, blue = ops.split(ops.cast(pixels, "float32"), 3, axis=-1)
-        # exact, for no sum reaches 2^24
+        # Exact in float32, for no sum reaches 2^24.
         return ops.floor((19595 * red + 38470 * green + 7471 * blue + 32768) / 65536)
 
     def compute_output_shape(self, input_shape) -> tuple:
@@ -208,16 +211,16 @@ class Grey(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="ttrnn")
 class EqualClips(keras.layers.Layer):
-    """Clips of one known length, end to end, with an axis of their own.
+    """Give clips of one known length, laid end to end, an axis of their own.
 
     Args:
-        num_frames: of every clip.
+        num_frames: number of frames of every clip.
 
     Input shape:
         (batch * num_frames, height, width, channels) and num_frames, integers (batch,).
 
     Output shape:
-        (batch, num_frames, height, width, channels); whole numbers stay such.
+        (batch, num_frames, height, width, channels); integers stay integers.
 
     Raises:
         ValueError: for clips of another length; on TensorFlow InvalidArgumentError.

@@ -1,4 +1,4 @@
-"""A convolutional network for each frame and an LSTM over them: frames in, probabilities out."""
+"""CRNN: a convolutional network for each frame and an LSTM over the frames of a clip."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from ttrnn.models.torch_layers import TorchLayers
 from ttrnn.shapes import check_frames, checked_frames
 
 CONVOLUTIONS = ((32, 5), (64, 3), (128, 3), (256, 3))  # filters and size of each; all of stride 2
-SMALLEST_SIDE = 33  # whose last convolution leaves one value
-# Of the moving statistics, this is kept a batch. The original keeps 0.99 at each of a clip's 28
-# frames, for it takes one frame of every clip at a time; here all frames are taken together.
+SMALLEST_SIDE = 33  # shortest side that the four convolutions reduce to one value
+# The original updates the moving statistics once for each of a clip's 28 frames, for it takes one
+# frame of every clip at a time, and keeps 0.99 each time. Here all frames are one batch, so that
+# one update has to move the statistics as far as those 28.
 NORM_MOMENTUM = 0.99**28
 LSTM_LAYERS = 3
 LSTM_UNITS = 512
@@ -35,25 +36,26 @@ def build_crnn(
 
     Each frame, normalised by ImageNet's mean and deviation, goes through four convolutions with
     batch normalisation and ReLU, 1024 and 768 units with ReLU, and 512 without: encoder_conv1 to
-    4, encoder_bn1 to 4, encoder_fc1 to 3. `ttrnn.models.crnn` makes classes of them. At
-    256 x 342 and 101 classes 81,428,069 parameters; torch counts 6,144 more, for its LSTMs have
-    two biases, which here are one. `weights.ucf101_models` converts the original's files.
+    4, encoder_bn1 to 4, encoder_fc1 to 3. The LSTMs of `decoded` turn these embeddings into class
+    probabilities. At 256 x 342 and 101 classes the model has 81,428,069 parameters; torch counts
+    6,144 more, for its LSTMs have two biases instead of one. `weights.ucf101_models` converts the
+    original's files.
 
-    On a CPU a training step at those sizes takes 0.7 GB a clip of 28 frames, and 1.6 GB besides.
-    In training a batch's frames are normalised together, whatever their place in the clip, so
-    that one clip alone is a batch too. The original normalises the first frames of all clips,
-    then the second ones, and so on; in inference both do the same.
+    On a CPU a training step at those sizes takes 0.7 GB per clip of 28 frames, and 1.6 GB besides.
+    In training all frames of a batch are normalised together, so that one clip alone is a batch
+    too. The original normalises the first frames of all clips, then the second ones, and so on; in
+    inference both do the same.
 
     Args:
-        num_classes: of the last layer.
-        height, width: of the frames, 33 or more.
-        dropout: share of the values that training drops before the last layers of the encoder and
-            of the decoder; the original's scripts set 0.
-        norm_momentum: share of the moving statistics that one batch leaves. The default moves
+        num_classes: number of classes.
+        height, width: size of the frames in pixels, 33 or more.
+        dropout: fraction of the values that training drops before the last layers of the encoder
+            and of the decoder; the original's scripts set 0.
+        norm_momentum: fraction of the moving statistics that one batch leaves. The default moves
             them as fast as the original does with clips of 28 frames.
         dtype: policy of every layer, such as "mixed_bfloat16"; the softmax is float32.
-        seed: of initial weights and dropout.
-        name: of the model, or None for "crnn".
+        seed: seed of initial weights and dropout.
+        name: name of the model, or None for "crnn".
 
     Returns:
         A model of {"frames": uint8 (sum of num_frames, height, width, 3), "num_frames": int32
@@ -86,17 +88,18 @@ def build_crnn(
 
 
 def decoded(layers: TorchLayers, embeddings, num_frames, num_classes: int, *, dropout: float):
-    """Class probabilities of clips: DecoderRNN of HHTseng/video-classification.
+    """Classify clips by their frames' embeddings: DecoderRNN of HHTseng/video-classification.
 
-    Three LSTM layers of 512 units, the last one's output at each clip's own last frame, 256 units
-    with ReLU and dropout, the classes. Layers are decoder_lstm1 to 3, decoder_fc1, decoder_fc2.
+    Three LSTM layers of 512 units, of which the last gives its output at each clip's own last
+    frame, 256 units with ReLU and dropout, and the classes. Layers are decoder_lstm1 to 3,
+    decoder_fc1 and decoder_fc2.
 
     Args:
-        layers: makes the layers.
-        embeddings: (sum of num_frames, features), the clips end to end.
-        num_frames: int32 (batch,).
-        num_classes: of the last layer.
-        dropout: share of the 256 values that training drops.
+        layers: factory of the layers.
+        embeddings: clips end to end, (sum of num_frames, features).
+        num_frames: number of frames of each clip, int32 (batch,).
+        num_classes: number of classes.
+        dropout: fraction of the 256 values that training drops.
 
     Returns:
         Symbolic float32 (batch, num_classes).
@@ -113,18 +116,19 @@ def decoded(layers: TorchLayers, embeddings, num_frames, num_classes: int, *, dr
 
 @keras.saving.register_keras_serializable(package="ttrnn")
 class PadClips(keras.layers.Layer):
-    """Clips end to end, as rows of one length and a mask of what is a frame.
+    """Pad clips that lie end to end to the longest one, with a mask.
 
-    What stands in the padding is of no meaning: only the mask says what it is.
+    The values in the padding are arbitrary.
 
     Input shape:
         (sum of num_frames, features) and num_frames, integers (batch,).
 
     Output shape:
-        (batch, longest, features), and booleans (batch, longest).
+        (batch, longest, features), and booleans (batch, longest), True at frames.
     """
 
     def __init__(self, **kwargs) -> None:
+        # Without autocast, which would cast the rows to the compute dtype.
         super().__init__(autocast=False, **kwargs)
 
     def call(self, rows, num_frames):

@@ -1,4 +1,4 @@
-"""ResNet-18 to 152 as torchvision has them (v1.5): pixels in, class scores or features out."""
+"""ResNet-18 to 152 in torchvision's form (v1.5): pixels in, class scores or features out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BLOCKS = {
     101: (3, 4, 23, 3),
     152: (3, 8, 36, 3),
 }  # depth -> blocks of layer1 to layer4
-BOTTLENECK_DEPTH = 50  # from here on three convolutions a block in place of two
+BOTTLENECK_DEPTH = 50  # from this depth on a block has three convolutions instead of two
 IMAGENET_MEAN_RGB = (0.485, 0.456, 0.406)  # of pixels from 0 to 1
 IMAGENET_STD_RGB = (0.229, 0.224, 0.225)
 Convolutions = list[tuple[int, int, int]]  # filters, size and stride of each
@@ -35,20 +35,21 @@ def build_resnet(
     each batch-normalised; x goes through a strided 1 x 1 convolution where F changes its shape.
     The stride of a bottleneck is in its 3 x 3 convolution, not in the first as in the paper.
 
-    An array's name is torchvision's with "_" for ".": layer1.0.downsample.0.weight is the kernel of
+    Layer names are torchvision's with "_" for ".": layer1.0.downsample.0.weight is the kernel of
     layer1_0_downsample_0; `weights.resnet` has the whole rule. In training the moving variances
     take the batch's variance over n, where torch takes that over n - 1.
 
     Args:
         depth: 18, 34, 50, 101 or 152.
-        num_classes: of the last layer; None for the pooled features alone.
-        input_shape: (height, width, channels); None for a side that varies. Sides of 32 and more
-            make sense, for layer4 is 32 times smaller.
+        num_classes: number of classes; None for the pooled features alone.
+        input_shape: (height, width, channels); None for a side that varies. Sides should be 32 or
+            more, for layer4 is 32 times smaller.
         normalize: take pixels from 0 to 255, of any type, and normalise them in the model by
-            ImageNet's mean and deviation. Otherwise they come normalised.
-        zero_init_residual: start the last gamma of each block at zero, so that it starts as x.
+            ImageNet's mean and deviation. Otherwise pixels are normalised already.
+        zero_init_residual: start the last gamma of each block at zero, so that the block starts as
+            the identity, up to ReLU.
         dtype: policy of every layer, such as "mixed_bfloat16"; the scores are then float32.
-        name: of the model, or None for "resnet18" and the like.
+        name: name of the model, or None for "resnet18" and the like.
 
     Returns:
         A model of RGB pixels (batch, height, width, 3) to logits (batch, num_classes), or to
@@ -87,20 +88,21 @@ def _check(depth: int, input_shape: tuple[int | None, ...], normalize: bool) -> 
 
 
 def _convolutions(depth: int, filters: int, stride: int) -> Convolutions:
+    """Convolutions of one block; the stride of a bottleneck is in its 3 x 3 one (v1.5)."""
     if depth < BOTTLENECK_DEPTH:
         return [(filters, 3, stride), (filters, 3, 1)]
     return [(filters, 1, 1), (filters, 3, stride), (4 * filters, 1, 1)]
 
 
 def _normalized(pixels, dtype):
-    """(pixels / 255 - mean) / deviation, as one multiplication and one addition."""
+    """Compute (pixels / 255 - mean) / deviation as one multiplication and one addition."""
     scale = [1 / (255 * std) for std in IMAGENET_STD_RGB]
     offset = [-mean / std for mean, std in zip(IMAGENET_MEAN_RGB, IMAGENET_STD_RGB, strict=True)]
     return keras.layers.Rescaling(scale, offset, dtype=dtype, name="normalize")(pixels)
 
 
 def _classifier(num_features: int, num_classes: int, dtype: str) -> keras.layers.Dense:
-    """The last layer, with torch's start: uniform up to 1 / sqrt(num_features)."""
+    """Create the last layer with torch's initial weights, uniform up to 1 / sqrt(num_features)."""
     limit = 1 / math.sqrt(num_features)
     return keras.layers.Dense(
         num_classes,
@@ -112,11 +114,11 @@ def _classifier(num_features: int, num_classes: int, dtype: str) -> keras.layers
 
 
 class _Layers:
-    """The layers of one network, with what they have in common.
+    """Layers of one network with a common dtype and initial scale.
 
     Args:
         dtype: policy of every layer.
-        last_gamma: initializer of the scale at the end of a block.
+        last_gamma: initializer of the last gamma of a block.
     """
 
     def __init__(self, dtype: str | None, *, last_gamma: str) -> None:
@@ -124,17 +126,15 @@ class _Layers:
         self._last_gamma = last_gamma
 
     def stem(self, x):
-        """A quarter of each side.
-
-        torch pads for the maximum with minus infinity. After ReLU zeros do the same: each window
-        has a value of its own, and none is below zero.
-        """
+        """Apply the first convolution and max-pooling, which leave a quarter of each side."""
         x = self.relu(self.norm(self.conv(x, 64, 7, 2, "conv1"), "bn1"), "relu")  # (B, H/2, ..)
+        # torch pads the maximum with minus infinity. After ReLU zeros do the same, for every window
+        # has a value of its own and none is below zero.
         x = self.pad(x, 1, "maxpool_pad")
         return keras.layers.MaxPooling2D(3, 2, dtype=self._dtype, name="maxpool")(x)
 
     def residual(self, x, convolutions: Convolutions, name: str):
-        """relu(F(x) + x), with x brought to F's shape where it has another."""
+        """Compute relu(F(x) + x), where a strided 1 x 1 convolution fits x to F's shape."""
         shortcut = x
         for number, (filters, size, stride) in enumerate(convolutions, 1):
             last = number == len(convolutions)
@@ -149,7 +149,8 @@ class _Layers:
         return self.relu(x, f"{name}_relu")
 
     def conv(self, x, filters: int, size: int, stride: int, name: str):
-        """A convolution padded alike on both sides; "same" is that at stride 1 alone."""
+        """Apply a convolution with torch's padding, the same on both sides."""
+        # Keras's "same" pads both sides equally at stride 1 alone.
         if stride > 1 and size > 1:
             x = self.pad(x, size // 2, f"{name}_pad")
         return keras.layers.Conv2D(
@@ -166,7 +167,8 @@ class _Layers:
         )(x)
 
     def norm(self, x, name: str, gamma: str = "ones"):
-        """momentum is what is kept: torch's 0.1 is what is taken."""
+        """Apply batch normalisation with torch's defaults."""
+        # Keras's momentum is the part that is kept, torch's 0.1 the part that is replaced.
         return keras.layers.BatchNormalization(
             momentum=0.9, epsilon=1e-5, gamma_initializer=gamma, dtype=self._dtype, name=name
         )(x)

@@ -1,4 +1,4 @@
-"""A frozen ResNet for each frame and an LSTM over them: frames or features in, classes out."""
+"""ResNetCRNN: a frozen ResNet for each frame and an LSTM over the frames of a clip."""
 
 from __future__ import annotations
 
@@ -29,27 +29,28 @@ def build_resnet_crnn(
     """Build the ResNetCRNN of HHTseng/video-classification, layer for layer.
 
     A ResNet's features of each frame go through 1024 and 768 units, both batch-normalised, with
-    ReLU, and 512 units: encoder_fc1 to 3, encoder_bn1 and 2. `ttrnn.models.crnn` makes
-    classes of them. With 101 classes 9,737,573 parameters are trained; torch counts 6,144 more, for
-    its LSTMs have two biases, which here are one. Batches are normalised as in `build_crnn`.
+    ReLU, and 512 units: encoder_fc1 to 3, encoder_bn1 and 2. The LSTMs of `ttrnn.models.crnn`
+    classify the clips by them. With 101 classes 9,737,573 parameters are trained; torch counts
+    6,144 more, for its LSTMs have two biases instead of one. Batches are normalised as in
+    `build_crnn`.
 
     The ResNet is frozen: neither its weights nor its statistics move, where the original's
-    statistics did. So its features of a clip are always the same, and can be computed once.
+    statistics did. Its features of a clip are therefore always the same and can be computed once.
     Train on `inputs="features"`; `weights.model_arrays` of that model and of the ResNet are
-    together the weights of the one on frames.
+    together the weights of the model on frames.
 
     Args:
-        num_classes: of the last layer.
-        depth: of the ResNet, see `build_resnet`.
-        inputs: "frames", pixels; the model contains the ResNet as a layer resnet<depth>.
-            "features", what `build_resnet(depth, None, normalize=True)` makes of them.
-        height, width: of the frames.
-        dropout: share of the values that training drops before the last layers of the encoder and
-            of the decoder; the original's scripts set 0.
+        num_classes: number of classes.
+        depth: depth of the ResNet, see `build_resnet`.
+        inputs: "frames" for pixels; the model then contains the ResNet as a layer resnet<depth>.
+            "features" for the outputs of `build_resnet(depth, None, normalize=True)`.
+        height, width: size of the frames in pixels.
+        dropout: fraction of the values that training drops before the last layers of the encoder
+            and of the decoder; the original's scripts set 0.
         norm_momentum: see `build_crnn`.
         dtype: policy of every layer, such as "mixed_bfloat16"; the softmax is float32.
-        seed: of initial weights and dropout, but for the ResNet's.
-        name: of the model, or None for "resnet152_crnn" and the like.
+        seed: seed of initial weights and dropout, except for the ResNet's.
+        name: name of the model, or None for "resnet152_crnn" and the like.
 
     Returns:
         A model of {"frames": uint8 (sum of num_frames, height, width, 3), "num_frames": int32
@@ -69,11 +70,13 @@ def build_resnet_crnn(
         resnet = build_resnet(
             depth, None, input_shape=(height, width, 3), normalize=True, dtype=dtype
         )
+        # In Keras this also makes batch normalisation use its moving statistics in training.
         resnet.trainable = False
         features = resnet(seen)
     else:
         size = 2048 if depth >= BOTTLENECK_DEPTH else 512
         seen = features = keras.Input((size,), dtype="float32", name="features")
+    # From here on both kinds of model have the same layers, so that weights of one fit the other.
     layers = TorchLayers(dtype, seed=seed)
     embeddings = _embedded(layers, features, dropout, norm_momentum)
     outputs = decoded(layers, embeddings, num_frames, num_classes, dropout=dropout)
@@ -83,8 +86,9 @@ def build_resnet_crnn(
 
 
 def _embedded(layers: TorchLayers, features, dropout: float, norm_momentum: float):
-    """(sum of num_frames, 512) of the ResNet's features."""
+    """Reduce the ResNet's features of each frame to embeddings (sum of num_frames, 512)."""
     x = features
+    # Unlike the CRNN's encoder, dense layers are batch-normalised here, and the last one is not.
     for number, units in enumerate((1024, 768), 1):
         x = layers.dense(x, units, f"encoder_fc{number}")
         x = layers.norm(x, norm_momentum, f"encoder_bn{number}")

@@ -7,27 +7,27 @@ from typing import Literal, get_args
 import keras
 from keras import ops
 
-EPSILON = 1e-6  # of the layer normalisations
+EPSILON = 1e-6  # of the layer normalisations, as in the original; Keras's default is 1e-3
 Attention = Literal["divided", "space", "joint"]
 
 
 @keras.saving.register_keras_serializable(package="ttrnn")
 class SelfAttention(keras.layers.Layer):
-    """The tokens of a group look at each other, in several heads.
+    """Multi-head self-attention among the tokens of each group.
 
     y = concat over heads of softmax(q k' / sqrt(d)) v, times a kernel. q, k and v are the thirds of
-    x times one kernel, and d = features / heads. The softmax is float32 at least. In training it is
-    not kept but computed anew for backpropagation: of 4 blocks at 8 x 448 x 448 a step then takes
-    4.6 GB in place of 5.8, and 4 % more time.
+    x times one kernel, and d = features / heads. The softmax is float32 or wider. In training it is
+    recomputed for backpropagation instead of kept: a step of 4 blocks at 8 x 448 x 448 then takes
+    4.6 GB instead of 5.8, and 4 % more time.
 
     Args:
-        heads: how many; they share the features out evenly.
+        heads: number of heads, which divide the features evenly.
 
     Input shape:
-        (batch, groups, tokens, features). Tokens of different groups do not see each other.
+        (batch, groups, tokens, features). Tokens of different groups do not attend to each other.
 
     Output shape:
-        The same.
+        Same as the input.
 
     Raises:
         ValueError: if `heads` does not divide the features.
@@ -55,7 +55,7 @@ class SelfAttention(keras.layers.Layer):
         return over_tokens(self.proj, attend(over_tokens(self.qkv, x)))
 
     def _attend(self, qkv):
-        """(B, G, tokens, 3 * features) to (B, G, tokens, features)."""
+        """Attend by q, k and v (B, G, tokens, 3 * features) to (B, G, tokens, features)."""
         groups, tokens, width = qkv.shape[1:]
         depth = width // (3 * self.heads)
         qkv = ops.reshape(qkv, (-1, tokens, 3, self.heads, depth))
@@ -75,31 +75,31 @@ class SelfAttention(keras.layers.Layer):
 
 
 def normal(features: int) -> keras.initializers.Initializer:
-    """How weights start where tokens have so many features: with a deviation of 0.02 at 768.
+    """Build the initializer of a model with `features` per token: a deviation of 0.02 at 768.
 
-    The original's is 0.02 at any width; narrow models then hardly learn.
+    The original uses 0.02 at any width, with which narrow models hardly learn.
     """
     return keras.initializers.RandomNormal(stddev=0.02 * (768 / features) ** 0.5)
 
 
 def token_dense(features: int, inputs: int, units: int, **kwargs) -> keras.layers.Dense:
-    """A dense layer, built, in a transformer whose tokens have so many features."""
+    """Create and build a dense layer of a transformer with `features` per token."""
     dense = keras.layers.Dense(units, kernel_initializer=normal(features), **kwargs)
     dense.build((None, inputs))
     return dense
 
 
 def over_tokens(dense: keras.layers.Dense, x):
-    """A dense layer over the tokens of x (batch, ..., features), all in one matrix.
+    """Apply a dense layer to the tokens of x (batch, ..., features) as one matrix.
 
-    On TensorFlow bias and activation are then done within the product.
+    TensorFlow then fuses bias and activation into the product.
     """
     flat = dense(ops.reshape(x, (-1, x.shape[-1])))  # (B * ..., units)
     return ops.reshape(flat, (-1, *x.shape[1:-1], dense.units))
 
 
 def check_attention(attention: str) -> None:
-    """Raise ValueError for a kind that there is not."""
+    """Raise ValueError for an unknown kind of attention."""
     if attention not in get_args(Attention):
         raise ValueError(
             f"attention must be one of {', '.join(get_args(Attention))}. Received {attention!r}."
@@ -107,46 +107,48 @@ def check_attention(attention: str) -> None:
 
 
 def by_patch(x):
-    """(B, T, N, D) to (B, N, T, D), and back."""
+    """Exchange frames and patches: (B, T, N, D) to (B, N, T, D), and back."""
     return ops.transpose(x, (0, 2, 1, 3))
 
 
 def gelu(x):
-    """x P(X <= x) of a standard normal X, exactly. Keras's own, by erfc, takes twice as long."""
+    """Exact GELU, x P(X <= x) of a standard normal X; Keras's, by erfc, takes twice as long."""
     return 0.5 * x * (1 + ops.erf(x * 0.5**0.5))
 
 
 @keras.saving.register_keras_serializable(package="ttrnn")
 class SpaceTimeBlock(keras.layers.Layer):
-    """A block of a TimeSformer: attention, then a dense layer of each token, each with a residual.
+    """Block of a TimeSformer: attention, then dense layers for each token, both with residuals.
 
-    "divided": a patch looks at itself in all frames, then at all patches of its frame,
+    "divided": a patch attends to itself in all frames, then to all patches of its frame,
 
         x = x + temporal_fc(temporal_attn(temporal_norm1(x)))    patches alone
         x = x + attn(norm1([class token; x]))                    frame by frame
         x = x + fc2(gelu(fc1(norm2(x))))
 
-    where the class token takes the mean of what it gets in each frame. temporal_fc starts at zero.
-    "space" and "joint" have no first line: the tokens of a group look at each other.
+    where the class token's residual is the mean of its residuals in all frames. temporal_fc starts
+    at zero. "space" and "joint" leave out the first line: the tokens of a group attend to each
+    other.
 
     Args:
-        heads: of each attention.
+        heads: heads of each attention.
         hidden: units of fc1.
         attention: "divided", "space" or "joint".
-        num_frames: of a clip; what "divided" finds the patches by.
-        dropout: of what is added, and of the hidden units.
-        drop_path: how often nothing is added in training (stochastic depth): to a group of tokens
-            in attention, in its first line a patch's in all frames, and to a clip by fc2.
-        seed: of both.
+        num_frames: number of frames of a clip, by which "divided" separates the patches.
+        dropout: dropout of the residual branches and of the hidden units.
+        drop_path: probability of leaving out a residual in training (stochastic depth): for a group
+            of tokens in attention, where a patch in all frames is a group of the first line, and
+            for a clip in fc2.
+        seed: seed of both.
 
     Input shape:
         (batch, groups, tokens, features), as `SpaceTimeEmbedding` gives them.
 
     Output shape:
-        The same.
+        Same as the input.
 
     Raises:
-        ValueError: for "divided", if the patches are not as many in each of the frames.
+        ValueError: for "divided", if the patches do not divide evenly into `num_frames` frames.
 
     Reference: Bertasius, Wang, Torresani, ICML 2021, section 3.
     """
@@ -189,7 +191,7 @@ class SpaceTimeBlock(keras.layers.Layer):
                 f"A clip must have a class token and as many patches in each of its "
                 f"{self.num_frames} frames. Received {tokens} tokens; give num_frames of the clips."
             )
-        # "divided" tells the patches of a clip apart by their number alone.
+        # "divided" tells frames apart by the number of tokens alone, so that number is fixed.
         axes = {-1: features} | ({2: tokens} if self.attention == "divided" else {})
         self.input_spec = keras.layers.InputSpec(ndim=4, axes=axes)
         if self.attention == "divided":
@@ -223,11 +225,12 @@ class SpaceTimeBlock(keras.layers.Layer):
         return x + self._dropped(self._feed_forward(self.norm2(x), training))
 
     def _divided(self, x):
-        """The first two lines: (B, 1, 1 + N*T, D) to the same."""
+        """Compute the first two lines of the equation; (B, 1, 1 + N*T, D) in and out."""
         shape = (-1, (x.shape[2] - 1) // self.num_frames, self.num_frames, x.shape[3])
         cls, patches = x[:, :, :1], ops.reshape(x[:, :, 1:], shape)  # (B, N, T, D)
         change = self._dropped(self.temporal_attn(self.temporal_norm1(patches)))
         patches = patches + over_tokens(self.temporal_fc, change)
+        # Each frame attends with a copy of the class token.
         frames = [ops.repeat(cls, self.num_frames, axis=1), by_patch(patches)]
         frames = ops.concatenate(frames, axis=2)  # (B, T, 1 + N, D)
         change = self._dropped(self.attn(self.norm1(frames)))
@@ -237,13 +240,15 @@ class SpaceTimeBlock(keras.layers.Layer):
         return ops.concatenate([cls, patches], axis=2)
 
     def _feed_forward(self, x, training):
-        """Of all tokens in one matrix: TensorFlow does bias and GELU within the product."""
-        activate = keras.remat(gelu) if training else gelu  # three arrays less to keep
+        """Compute fc2(gelu(fc1(x))) over all tokens as one matrix."""
+        # Recomputing GELU for backpropagation saves three arrays of the hidden units' size.
+        activate = keras.remat(gelu) if training else gelu
         flat = ops.reshape(x, (-1, x.shape[-1]))  # (B * tokens, D)
         flat = self.fc2(self.drop(activate(self.fc1(flat))))
         return ops.reshape(flat, (-1, *x.shape[1:]))
 
     def _dropped(self, change):
+        """Apply dropout and stochastic depth to a residual branch."""
         return self.drop_group(self.drop(change))
 
     def compute_output_shape(self, input_shape) -> tuple:
@@ -256,26 +261,26 @@ class SpaceTimeBlock(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="ttrnn")
 class SpaceTimeEmbedding(keras.layers.Layer):
-    """Patches of frames as tokens, with where and when they are, and a class token before them.
+    """Patches of frames as tokens, with position and time embeddings and a class token in front.
 
-    token(p, t) = patch(p, t) K + b + pos_embed(p) + time_embed(t), of the class token
+    token(p, t) = patch(p, t) K + b + pos_embed(p) + time_embed(t); the class token is
     cls_token + pos_embed(0).
 
     Args:
-        features: of a token.
+        features: features of a token.
         patch_size: side of a patch, in pixels.
-        attention: "space" for tokens of each frame by itself, without time_embed; otherwise the
-            tokens of a clip.
-        position_stddev: what pos_embed and time_embed start with; None for the original's start,
-            where time_embed is zero. See `build_timesformer`.
-        dropout: of the tokens.
-        seed: of the dropout.
+        attention: "space" for groups of one frame's tokens, without time_embed; otherwise one
+            group of all tokens of a clip.
+        position_stddev: initial deviation of pos_embed and time_embed; None for the original's
+            start, where time_embed is zero. See `build_timesformer`.
+        dropout: dropout of the tokens.
+        seed: seed of the dropout.
 
     Input shape:
         (batch, num_frames, height, width, channels).
 
     Output shape:
-        (batch, 1, 1 + patches * num_frames, features): patch after patch, each frame after frame.
+        (batch, 1, 1 + patches * num_frames, features), where the frames of a patch are neighbours.
         For "space" (batch, num_frames, 1 + patches, features).
 
     Raises:
@@ -305,7 +310,8 @@ class SpaceTimeEmbedding(keras.layers.Layer):
 
     def build(self, input_shape) -> None:
         num_frames, height, width, channels = input_shape[1:]
-        # The weights belong to places and times: other sizes would be taken for more clips.
+        # The embeddings belong to places and times. Without this check other sizes would pass: the
+        # reshapes of `call` would take them for another number of clips.
         axes = {1: num_frames, 2: height, 3: width, 4: channels}
         self.input_spec = keras.layers.InputSpec(ndim=5, axes=axes)
         if height % self.patch_size or width % self.patch_size:
@@ -337,6 +343,7 @@ class SpaceTimeEmbedding(keras.layers.Layer):
             )
 
     def _start(self, originals):
+        """Choose the initializer of an embedding, the original's unless a deviation is given."""
         if self.position_stddev is None:
             return originals
         return keras.initializers.RandomNormal(stddev=self.position_stddev)

@@ -10,7 +10,8 @@ from keras import ops
 
 from ttrnn.models.space_time import EPSILON, Attention, SpaceTimeBlock, SpaceTimeEmbedding, normal
 
-MEAN, STD = 0.45, 0.225  # of pixels from 0 to 1, of each colour
+# Mean and deviation of pixels from 0 to 1, the same for each colour, as the original normalises.
+MEAN, STD = 0.45, 0.225
 
 
 def build_timesformer(
@@ -32,36 +33,37 @@ def build_timesformer(
     seed: int | None = None,
     name: str | None = None,
 ) -> keras.Model:
-    """Build a TimeSformer, its normalisation of pixels included.
+    """Build a TimeSformer, including the normalisation of its pixels.
 
     The defaults are the published base model: 121.57 million weights with 400 classes. The
-    published HR is num_frames=16, image_size=448; L is num_frames=96. What a block computes is in
-    `ttrnn.models.space_time.SpaceTimeBlock`.
+    published HR is num_frames=16, image_size=448; L is num_frames=96. The equations of a block are
+    those of `ttrnn.models.space_time.SpaceTimeBlock`.
 
-    An array's name follows the original's: blocks.3.attn.qkv.weight is blocks_3/attn/qkv/kernel;
+    Weight names follow the original's: blocks.3.attn.qkv.weight is blocks_3/attn/qkv/kernel;
     `weights.timesformer` has the whole rule.
 
     Args:
-        num_classes: of the last layer.
-        num_frames: of a clip.
+        num_classes: number of classes.
+        num_frames: number of frames of a clip.
         image_size: height and width of a frame, in pixels.
-        patch_size: height and width of a patch.
+        patch_size: height and width of a patch, in pixels.
         dim: features of a token.
         depth: number of blocks.
-        heads: of each attention.
-        mlp_ratio: hidden units of a block's dense layers to `dim`.
+        heads: heads of each attention.
+        mlp_ratio: hidden units of a block's dense layers over `dim`.
         attention: "divided", over time, then over space; "joint", over all patches of a clip at
-            once; "space", over each frame by itself, of which the mean is taken at the end.
-        drop_path: stochastic depth of the last block in training, from 0 in the first.
-        dropout: of tokens, of hidden units and of what a block adds.
-        position_stddev: deviation that the embeddings of places and times start with. None for the
-            original's start, 0.02 and 0, which is for weights of an image model: a small model that
-            begins with nothing hardly learns from it. For that 0.5 does well.
+            once; "space", over each frame alone, with the mean over frames at the end.
+        drop_path: stochastic depth of the last block in training; it rises linearly from 0 in the
+            first.
+        dropout: dropout of tokens, of hidden units and of the residual branches.
+        position_stddev: initial deviation of the position and time embeddings. None for the
+            original's 0.02 and 0, which suit weights of an image model; a small model trained from
+            scratch hardly learns from those, and 0.5 does well.
         normalize: take uint8 pixels, 0 to 255, and normalise them in the model by a mean of 0.45
-            and a deviation of 0.225. Otherwise they come normalised, as floats.
+            and a deviation of 0.225. Otherwise pixels are floats that are normalised already.
         dtype: policy of every layer, such as "mixed_bfloat16"; the last layers are float32.
-        seed: of dropout and stochastic depth.
-        name: of the model, or None for "timesformer".
+        seed: seed of dropout and stochastic depth.
+        name: name of the model, or None for "timesformer".
 
     Returns:
         A model of RGB clips (batch, num_frames, image_size, image_size, 3) to probabilities
@@ -98,11 +100,13 @@ def build_timesformer(
             attention=attention,
             num_frames=num_frames,
             dropout=dropout,
+            # Linear from 0 to drop_path, as the original's linspace(0, 0.1, 12).
             drop_path=drop_path * block / max(depth - 1, 1),
             seed=next(seeds),
             dtype=dtype,
             name=f"blocks_{block}",
         )(x)
+    # The head alone costs little, so it stays in float32 under mixed policies.
     x = ClassToken(dtype=stored, name="cls")(x)  # (B, dim)
     x = keras.layers.LayerNormalization(epsilon=EPSILON, dtype=stored, name="norm")(x)
     logits = keras.layers.Dense(
@@ -116,13 +120,13 @@ def build_timesformer(
 
 
 def _seeds(seed: int | None) -> Iterator[int | None]:
-    """One a layer; a block uses the next number too."""
+    """Yield one seed per layer, two apart, for a block uses the number after its own too."""
     return itertools.repeat(None) if seed is None else itertools.count(seed, 2)
 
 
 @keras.saving.register_keras_serializable(package="ttrnn")
 class ClassToken(keras.layers.Layer):
-    """The first token of each group, the mean over the groups.
+    """Class token of a clip: the mean over the groups of each group's first token.
 
     Input shape:
         (batch, groups, tokens, features).

@@ -1,4 +1,4 @@
-"""A recurrent network over the raw pixels of a video: frames in, class probabilities out."""
+"""Recurrent network over the raw pixels of a video: frames in, class probabilities out."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def build_video_rnn(
         tt_input_shape: modes of a frame's height * width * 3 values. One mode alone,
             `(height * width * 3,)`, is the dense layer.
         tt_output_shape, tt_ranks: see `ttrnn.TTGRU`.
-        inputs: what the recurrent layer sees: "raw", the pixels; "motion", the pixels less the
+        inputs: input of the recurrent layer: "raw", the pixels; "motion", the pixels minus the
             clip's mean frame; "foreground", the absolute values of that.
-        scene: whether the classifier also sees the mean frame, through a tensor-train layer.
-        scene_dropout: how often a training clip's mean frame is hidden.
-        pooling: what the classifier sees of the states: the "last" one, or their "mean" over time.
+        scene: also give the classifier the clip's mean frame, through a tensor-train layer.
+        pooling: input of the classifier: the "last" state, or the "mean" of the states over time.
         pixel_scale: divisor of the centred pixels (pixel - 128).
         head_l2: L2 penalty on the output kernel.
         head_dropout: dropout before the output layer.
+        scene_dropout: probability of hiding a training clip's mean frame.
         dtype: policy of every layer, such as "mixed_bfloat16"; the softmax is float32.
         seed: seed of initializers and dropout.
         **rnn_kwargs: further arguments of the recurrent layer.
@@ -60,6 +60,9 @@ def build_video_rnn(
 
     Raises:
         ValueError: for an unknown `cell`, `inputs` or `pooling`.
+
+    Reference: Yang, Krompass, Tresp, ICML 2017, arXiv 1707.01786; `inputs`, `scene` and `pooling`
+    are additions.
     """
     if cell not in CELLS:
         raise ValueError(f"cell must be one of {', '.join(CELLS)}. Received {cell!r}.")
@@ -68,6 +71,7 @@ def build_video_rnn(
     frames = keras.Input(frame_shape, dtype="uint8", name="frames")
     num_frames = keras.Input((), dtype="int32", name="num_frames")
     seen = [frames, num_frames]
+    # Both the scene and the motion need the clip's mean frame: one layer computes it for both.
     if scene or inputs != "raw":
         mean = MeanFrame(pixel_scale, dtype=dtype, name="mean_frame")(frames, num_frames)
     if inputs != "raw":
@@ -82,6 +86,7 @@ def build_video_rnn(
         **rnn_kwargs,
     )
     state = FrameRNN(layer, inputs=inputs, scale=pixel_scale, dtype=dtype, name=cell)(*seen)
+    # The time loop follows what moves, this branch the background that it may leave out.
     if scene:
         gist = TTDense(
             tt_input_shape,
@@ -92,6 +97,8 @@ def build_video_rnn(
             dtype=dtype,
             name="scene",
         )(mean)
+        # A noise shape of (batch, 1) hides the whole scene of a clip, so that the network cannot
+        # learn the training clips' backgrounds by heart.
         gist = keras.layers.Dropout(
             scene_dropout, noise_shape=(None, 1), seed=seed, dtype=dtype, name="scene_dropout"
         )(gist)
