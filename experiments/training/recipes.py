@@ -234,7 +234,7 @@ PAPER = Recipe(
     selection="last",
 )
 
-# Ours, chosen by the validation part over all folds; docs/ucf11.md tells what was tried. The last
+# Ours, chosen by the validation part over all folds; docs/log.md tells what was tried. The last
 # weights are tested: 15 validation clips choose an epoch no better than chance does.
 TUNED = Recipe(
     name="tuned",
