@@ -1,1 +1,1 @@
-"""A recording and the segments of it to a reel, with the ffmpeg program."""
+"""Rendering of a recording's segments to a reel, with the ffmpeg program."""

@@ -1,8 +1,8 @@
-"""The files of a recording opened for a command, and what is odd about them said.
+"""Open the files of a recording for a command, and report what is odd about them.
 
 A file whose timestamps begin again on the way, such as two streams joined byte by byte, is copied
-without encoding it anew into a private folder, with one clock. All that reads it then reads the
-copy: the scores, the sound, the changes of shot and the reel agree on when a picture is shown.
+into a private folder with one clock, without encoding it again. Everything then reads the copy, so
+that scores, sound, changes of shot and the reel agree on the time of each frame.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ from preprocess.video.video_file import (
     open_container,
 )
 
-_NOTICED_PAUSE_SECONDS = 5.0
-_LONGEST_SEAM_SECONDS = 60  # of sound that is kept in memory until its pictures come
-_SOUND_AHEAD_SECONDS = Fraction(1, 2)  # of the pictures in a file; more waits for them
-_MAX_REORDERED = 32  # pictures; H.264 and HEVC allow 16
-_TOLD_SECONDS = 1.0  # of sound left out; at a seam some packets always are
-_ROOM = 1.05  # of a copy, by the size of its file
+_NOTICED_PAUSE_SECONDS = 5.0  # between two files, by their names, that the user is told of
+_LONGEST_SEAM_SECONDS = 60  # of sound that is kept in memory until its frames come
+_SOUND_AHEAD_SECONDS = Fraction(1, 2)  # of the frames; sound that is farther ahead waits
+_MAX_REORDERED = 32  # frames; H.264 and HEVC allow 16
+_TOLD_SECONDS = 1.0  # of sound left out that is reported; at a seam some packets always are
+_ROOM = 1.05  # free space that a copy needs, by the size of its file
 
 
 @contextmanager
@@ -62,15 +62,15 @@ def opened_recording(
     say: Callable[[str], None] = print,
     leave_out: Callable[[Exception], None] | None = None,
 ) -> Iterator[tuple[Chunk, ...]]:
-    """Read what a recording is made of, for as long as it is worked on.
+    """Open a recording; copies that it needs are removed on leaving.
 
     Args:
-        files: of the recording, in order; see `recording_files`.
-        beside: a file in the folder where copies may lie meanwhile.
-        sound_track: which audio stream is taken, from 0.
-        say: is given lines about what was found.
-        leave_out: is given the error of a file that cannot be read, which then does not count;
-            None raises it.
+        files: files of the recording in order; see `recording_files`.
+        beside: a file in whose folder copies may lie meanwhile.
+        sound_track: number of the audio stream to take, from 0.
+        say: called with lines about what was found.
+        leave_out: called with the error of a file that cannot be read and is left out; None
+            raises the error.
 
     Raises:
         RenderError: if a file cannot be read, or there is no room for a copy.
@@ -106,7 +106,7 @@ def opened_recording(
 def copy_with_one_clock(
     file: Path, copy: Path, say: Callable[[str], None] = lambda line: None
 ) -> None:
-    """Copy a file's video and sound into Matroska, with timestamps that go on where they restart.
+    """Copy a file's video and sound into Matroska, with timestamps that never restart.
 
     Raises:
         RenderError: if there is no room for the copy, or it cannot be made.
@@ -117,6 +117,7 @@ def copy_with_one_clock(
         f"a reconnect. A copy with one clock, {num_bytes / 2**20:,.0f} MiB, is read in its place."
     )
     try:
+        # Before the copy, which may be of gigabytes and take minutes.
         free = shutil.disk_usage(copy.parent).free
     except OSError as error:
         raise RenderError(not_written(copy, error.strerror or error)) from error
@@ -143,19 +144,21 @@ def copy_with_one_clock(
 
 
 def _remux(file: Path, copy: Path) -> float:
-    """Copy packets, each with the time that has passed before its clock began again.
+    """Copy packets, and add to each the time that had passed before its clock began again.
 
-    The pictures' clock counts: what begins again is joined where the last picture ends. Sound
-    keeps its distance from the pictures of its own part, though at the seam the two streams come
-    to the new clock at different places of the file. Where the sound's clock alone begins again,
-    it is joined where the sound before ends, as when the file is played on.
+    The clock of the frames counts: a part that begins again is joined where the last frame ends.
+    Sound keeps its distance from the frames of its own part, although at the seam the two streams
+    come to the new clock at different places of the file. Where the sound's clock alone begins
+    again, it is joined where the sound before ends, as a player would.
 
     Returns:
-        How much sound was left out, in seconds; of several tracks, the most.
+        Seconds of sound that were left out; of several tracks, the most.
     """
     with open_container(file) as source, av.open(str(copy), "w", format="matroska") as target:
+        # FFmpeg computes times of presentation that a file lacks.
         source.flags |= Flags.gen_pts.value  # type: ignore[operator]  # PyAV's stub is wrong
         video = find_video_stream(source)
+        # The start timecode alone is taken over: the cut lists count from it.
         for name, value in {**video.metadata, **source.metadata}.items():
             if name.lower() == "timecode":
                 target.metadata["timecode"] = value
@@ -185,10 +188,10 @@ def _remux(file: Path, copy: Path) -> float:
 
 
 def _timed(packets: Iterable[Packet], video: int) -> Iterator[Packet]:
-    """Packets of a format that holds times of presentation alone, with times of decoding.
+    """Give packets of a format that holds only presentation times their decoding times.
 
-    Those that FFmpeg makes up are missing at the beginning, and wrong behind a seam. A picture is
-    decoded before any that follows it is shown; the Matroska format keeps no more than that order.
+    The decoding times that FFmpeg makes up are missing at the beginning, and wrong behind a seam.
+    A frame is decoded before any that follows it is shown; Matroska keeps no more than that order.
     """
     held: deque[Packet] = deque()
     for packet in packets:
@@ -198,6 +201,7 @@ def _timed(packets: Iterable[Packet], video: int) -> Iterator[Packet]:
             packet.dts = packet.pts
             yield packet
             continue
+        # A seam: frames of the new clock must not be sorted among those of the old.
         if held and abs(_shown(packet) - _shown(held[-1])) > RESTART_SECONDS:
             yield from _in_order(held, 0)
         held.append(packet)
@@ -207,6 +211,8 @@ def _timed(packets: Iterable[Packet], video: int) -> Iterator[Packet]:
 
 def _in_order(held: deque[Packet], num_kept: int) -> Iterator[Packet]:
     while len(held) > num_kept:
+        # The first frame that is still to be shown has this time, so this packet is decoded by
+        # then.
         earliest = min(packet.pts for packet in held if packet.pts is not None)
         packet = held.popleft()
         packet.dts = earliest
@@ -219,27 +225,27 @@ def _shown(packet: Packet) -> Fraction:
 
 
 class _Copied:
-    """A stream on its way into a copy."""
+    """One stream that is copied, with its offset between the two clocks."""
 
     def __init__(self, clock: PacketClock, target: OutputContainer, stream: Stream) -> None:
         self.clock = clock
-        """Of the file."""
+        """Clock of the stream in the file."""
         self.offset = Fraction(0)
-        """Seconds from the file's clock to that of the copy."""
+        """Seconds to be added to the file's clock for that of the copy."""
         self.end = Fraction(0)
-        """When the last packet that was written ends, by the clock of the copy."""
+        """End of the packets written so far, in seconds of the copy."""
         self.left_out = Fraction(0)
-        """How many seconds of it were not written."""
+        """Seconds of the stream that were not written."""
         self._target = target
         self._stream = target.add_stream_from_template(stream)
         self._written: int | None = None
 
     def join(self, packet: Packet) -> None:
-        """Let a packet begin where the one before ends."""
+        """Set the offset so that a packet begins where the one before ends."""
         self.offset = self.end - _seconds(packet)
 
     def write(self, packet: Packet) -> None:
-        """Write a packet; one that lies before what is written already is left out."""
+        """Write a packet, or leave it out if it lies before what is written already."""
         assert packet.dts is not None
         tick = packet.time_base
         shift = round(self.offset / tick)
@@ -248,6 +254,7 @@ class _Copied:
         if abs(packet.pts - packet.dts) * tick > LONGEST_GAP_SECONDS:
             # FFmpeg made it up from the next packet's, which has the new clock.
             packet.pts = packet.dts + (packet.duration or 0)
+        # A container takes packets only in ascending order of decoding.
         if self._written is None or packet.dts >= self._written:
             before = packet.dts - 1 if self._written is None else self._written
             lasts = packet.duration or packet.dts - before  # some streams do not say
@@ -261,18 +268,18 @@ class _Copied:
             self.leave_out(packet)
 
     def leave_out(self, packet: Packet) -> None:
-        """Count a packet that is not written."""
+        """Add the length of a packet that is not written to `left_out`."""
         self.left_out += (packet.duration or 0) * packet.time_base
 
 
 def _seconds(packet: Packet) -> Fraction:
-    """Of a packet that has a timestamp, by the file's clock."""
+    """Decoding time of a packet, in seconds of the file's clock."""
     assert packet.dts is not None
     return packet.dts * packet.time_base
 
 
 class _CopiedSound(_Copied):
-    """Sound on its way into a copy, which waits for its pictures."""
+    """One sound stream that is copied; its packets wait until their frames are written."""
 
     def __init__(
         self, clock: PacketClock, target: OutputContainer, stream: Stream, pictures: _Copied
@@ -280,10 +287,10 @@ class _CopiedSound(_Copied):
         super().__init__(clock, target, stream)
         self._pictures = pictures
         self._waiting: deque[Packet] = deque()
-        self._is_lost = False  # whether its clock began again and that of the pictures did not yet
+        self._is_lost = False  # whether its clock began again and that of the frames did not yet
 
     def take(self, packet: Packet) -> None:
-        """Write a packet, or keep it until its pictures are written."""
+        """Write a packet, or keep it until its frames are written."""
         if self.clock.begins_again(packet):
             self._write_all()
             self._is_lost = not self.clock.came_to(self._pictures.clock)
@@ -293,10 +300,10 @@ class _CopiedSound(_Copied):
         self.write_what_is_due()
 
     def follow(self, before: Fraction | None) -> None:
-        """Go by the pictures' new clock, if what is heard now belongs to that.
+        """Take over the new offset of the frames if the current sound belongs to it.
 
         Args:
-            before: what the pictures' clock showed last, before it began again.
+            before: last time of the frames' clock before it began again, in seconds.
         """
         heard, shown = self.clock.seconds, self._pictures.clock.seconds
         if heard is None or shown is None or before is None:
@@ -304,13 +311,16 @@ class _CopiedSound(_Copied):
         if self._is_lost:
             is_near = abs(heard - shown) <= LONGEST_GAP_SECONDS
         else:
+            # Sound that lags behind still has the old clock, and is then nearer to the frames
+            # before the seam.
             is_near = abs(heard - shown) < abs(heard - before)
         if is_near:
             self.offset, self._is_lost = self._pictures.offset, False
 
     def write_what_is_due(self) -> None:
-        """Write what is heard until the last picture that is written, and a little more."""
+        """Write sound up to a little after the end of the last frame written."""
         if self._is_lost:
+            # No frames of that clock came, so the sound goes on by itself; memory is bounded too.
             if self._waited() > _LONGEST_SEAM_SECONDS:
                 self._write_all()
             return
@@ -320,7 +330,7 @@ class _CopiedSound(_Copied):
             self.leave_out(self._waiting.popleft())
 
     def finish(self) -> None:
-        """Write what is heard after the last picture."""
+        """Write the sound after the last frame."""
         self._write_all()
 
     def _is_due(self, packet: Packet) -> bool:
@@ -340,7 +350,7 @@ class _CopiedSound(_Copied):
 
 
 def notices(chunks: Sequence[Chunk]) -> Iterator[str]:
-    """What a person may want to know of a recording before the work."""
+    """Yield what the user may want to know of a recording before the work begins."""
     if len(chunks) > 1 and was_split(chunks[0].path):
         first, last = chunks[0].path.name, chunks[-1].path.name
         yield f"{len(chunks)} files, {first} to {last}, are one recording."
@@ -371,7 +381,7 @@ def notices(chunks: Sequence[Chunk]) -> Iterator[str]:
 
 
 def _sound_notices(chunks: Sequence[Chunk]) -> Iterator[str]:
-    """Of each way in which files have several sound tracks, once."""
+    """Yield one notice for each combination of several sound tracks."""
     told = set()
     for chunk in chunks:
         tracks = audio_tracks(chunk.file)
@@ -385,9 +395,9 @@ def _sound_notices(chunks: Sequence[Chunk]) -> Iterator[str]:
 
 
 def _restarts(file: Path) -> bool:
-    """Whether the timestamps of a file begin again; False for a file that cannot be read.
+    """Return whether the timestamps of a file begin again.
 
-    Reading it later says why.
+    False for a file that cannot be read; reading it later says why.
     """
     try:
         return clock_restarts(file)

@@ -1,7 +1,7 @@
-"""Segments of a recording to one reel file.
+"""Rendering of a recording's segments to one reel file.
 
 Each piece is sought and rendered on its own, so the cost follows the reel's length and not the
-recording's; then all are joined without another encoding of the picture. With an overlay, the
+recording's; then all are joined without encoding the frames again. With an overlay, the
 score is drawn at the reel's lower left: a small strip of images holds a bar and its number.
 """
 
@@ -38,8 +38,8 @@ from preprocess.video.video_file import open_container
 __all__ = ["RenderError", "check_output", "recording_chunks", "render_reel"]
 
 Scores = tuple[ArrayLike, ArrayLike]
-_SHARE_OF_PIECES = 0.95  # of the work; the rest is joining
-_TOLERANCE_SECONDS = 0.1  # sound may end a little after the last picture
+_SHARE_OF_PIECES = 0.95  # of the progress; the rest is joining
+_TOLERANCE_SECONDS = 0.1  # sound may end a little after the last frame
 
 
 def render_reel(
@@ -56,24 +56,24 @@ def render_reel(
 ) -> None:
     """Render the segments of a recording, one after the other, into a file.
 
-    Cuts are moved to the nearest picture. The file is H.264 and AAC in MP4, of the first
-    chunk's picture size, aspect and rate; loudness is kept. All temporary files lie in one
-    folder beside `out`, which is gone afterwards; `out` appears when it is complete.
+    Cuts are moved to the nearest frame. The file is H.264 and AAC in MP4, with the frame size,
+    aspect and rate of the first chunk; loudness is kept. All temporary files lie in one folder
+    beside `out`, which is removed afterwards; `out` appears when it is complete.
 
     Args:
-        recording: its files, in order; see `recording_chunks`. Or what was read of them.
+        recording: files of the recording in order, see `recording_chunks`; or their chunks.
         segments: starts and ends in seconds of the recording, sorted, without overlap.
         out: the .mp4 file.
-        crossfade: how long two segments overlap, in seconds.
-        scores: times, ascending, and probabilities, to be drawn into the picture.
-        threshold: probability that is marked beside them.
-        on_progress: is given the share of the work that is done, up to 1.
-        on_notice: is given what went wrong without stopping the work.
+        crossfade: time by which two segments overlap, in seconds.
+        scores: times, ascending, and probabilities, (N,) each, to be drawn into the frames.
+        threshold: probability that is marked in the drawing.
+        on_progress: called with the fraction of the work that is done, up to 1.
+        on_notice: called with sentences about damage that did not stop the work.
         overwrite: whether `out` may exist.
 
     Raises:
-        InputError: if the segments, the crossfade or the scores are not such.
-        RenderError: if the recording cannot be read or the reel not written.
+        InputError: if the segments, the crossfade or the scores are invalid.
+        RenderError: if the recording cannot be read or the reel cannot be written.
     """
     paths = [one.path if isinstance(one, Chunk) else one for one in recording]
     check_output(out, paths, overwrite)
@@ -89,6 +89,7 @@ def render_reel(
         reel = _Reel(folder, form, pieces, (scores, threshold), on_progress, on_notice)
         reel.render()
         reel.join("reel.mp4")
+        # Rendering takes minutes, in which another program may have written a file of that name.
         if not overwrite and out.exists():
             raise RenderError(_exists(out))
         os.replace(folder / "reel.mp4", out)
@@ -96,10 +97,10 @@ def render_reel(
 
 
 def check_output(out: Path, recording: Sequence[Path], overwrite: bool) -> None:
-    """Whether a reel of a recording can be written.
+    """Check that a reel of a recording can be written.
 
     Raises:
-        RenderError: if not.
+        RenderError: if it cannot.
     """
     if out.suffix.lower() != ".mp4":
         raise RenderError(f"A reel is an .mp4 file. Received {out}.")
@@ -109,10 +110,10 @@ def check_output(out: Path, recording: Sequence[Path], overwrite: bool) -> None:
 
 
 def check_writable(out: Path, overwrite: bool) -> None:
-    """Whether a file can be written, before the work whose result it is.
+    """Check that a file can be written, before the work whose result it is.
 
     Raises:
-        RenderError: if not.
+        RenderError: if it cannot.
     """
     if out.is_dir() or (out.exists() and not overwrite):
         raise RenderError(_exists(out))
@@ -142,7 +143,7 @@ def _check_scores(scores: Scores) -> None:
 
 
 def _checked(segments: Sequence[tuple[float, float]], duration: float) -> list[tuple[float, float]]:
-    """Segments within the recording; a rounded end is moved to the recording's."""
+    """Check segments, and move an end that rounding put past the recording's end back to it."""
     if not segments:
         raise InputError("A reel must have at least one segment.")
     before = 0.0
@@ -165,10 +166,10 @@ def _checked(segments: Sequence[tuple[float, float]], duration: float) -> list[t
 
 @contextmanager
 def _told_in_words(out: Path) -> Iterator[None]:
-    """What keeps a reel from being written."""
+    """Turn errors of writing a reel into messages for the user."""
     try:
         yield
-    except BrokenPipeError:  # of who is told of the progress
+    except BrokenPipeError:  # raised by `on_progress`, whose standard output is closed
         raise
     except DiskFullError as error:
         raise RenderError(f"{not_written(out, error)} Make room, and try again.") from error
@@ -177,7 +178,7 @@ def _told_in_words(out: Path) -> Iterator[None]:
 
 
 class _Reel:
-    """The pieces of one reel, in a private folder. Their names are ours alone."""
+    """One reel in the making: its pieces lie in a private folder, under names of our own."""
 
     def __init__(
         self,
@@ -203,6 +204,7 @@ class _Reel:
         for number, piece in enumerate(self._pieces):
             strip = self._strip(piece)
             stop = self._done + piece.num_frames
+            # The difference of two rounded sums: no rounding error adds up over the pieces.
             num_samples = self._form.samples(stop) - self._form.samples(self._done)
             self._frames = 0
             shown = self._upright(piece)
@@ -212,7 +214,7 @@ class _Reel:
             self._done = stop
 
     def _upright(self, piece: Piece) -> Piece:
-        """The piece, of whose stretches those that turn on the way are read from upright copies."""
+        """Return the piece with upright copies in place of stretches whose orientation changes."""
         sides, number = [], 0
         for side in piece.sides:
             stretches = []
@@ -229,13 +231,15 @@ class _Reel:
         return Piece(tuple(sides))
 
     def join(self, name: str) -> None:
-        """Join the pieces into one file of the folder; pictures are copied."""
+        """Join the pieces into one file of the folder, without encoding their frames again."""
         (self._folder / "list.txt").write_text("\n".join(self._list_lines()), "ascii")
         words = [
             *("-loglevel", "error", "-nostats", "-progress", "pipe:1"),
             *("-f", "concat", "-i", "list.txt", "-map", "0:v", "-c:v", "copy"),
         ]
         if self._form.sample_rate:
+            # Sound is encoded here for the first time, with times counted in samples, so that
+            # rounded durations of pieces leave no gaps.
             words += ["-map", "0:a", "-af", "asetpts=N/SR/TB", "-c:a", "aac", "-b:a", "192k"]
         words += ["-map_metadata", "-1", "-movflags", "+faststart", "-f", "mp4", name]
         self._frames = 0
@@ -246,7 +250,10 @@ class _Reel:
             )
 
     def _list_lines(self) -> Iterator[str]:
-        """Durations of which each sum is right to the microsecond."""
+        """Yield the lines of the list of pieces.
+
+        Each sum of durations is exact to the microsecond, so that no rounding error adds up.
+        """
         yield "ffconcat version 1.0"
         before, num_frames = 0, 0
         for number, piece in enumerate(self._pieces):
@@ -261,6 +268,7 @@ class _Reel:
             return None
         rate, size = self._form.rate, strip_size(self._form.width, self._form.height)
         count = math.ceil(piece.num_frames / rate * STRIP_RATE)
+        # For each image of the strip, the frame that is shown then.
         pictures = (min(int(n * rate / STRIP_RATE), piece.num_frames - 1) for n in range(count))
         times = [piece.time(picture, rate) for picture in pictures]
         write_strip(self._folder / "strip.rgba", times, self._scores, size, self._threshold)
@@ -286,7 +294,7 @@ class _Reel:
         self._heard(line, 0, _SHARE_OF_PIECES, 0.999 - _SHARE_OF_PIECES)
 
     def _heard(self, line: str, before: int, base: float, width: float) -> None:
-        """`frame=123`, other values, then `progress=continue`."""
+        """Take one line of ffmpeg's progress: `frame=123`, others, then `progress=continue`."""
         name, _, value = line.partition("=")
         if name == "frame":
             self._frames = int(value)
@@ -296,7 +304,7 @@ class _Reel:
 
 
 def _copied(stretch: Stretch, form: Form, copy: Path) -> Stretch:
-    """A stretch that is read from its upright copy, which has the reel's form."""
+    """Return a stretch that is read from its upright copy, which has the reel's form."""
     with open_container(copy) as container:
         begin = (container.start_time or 0) / 10**6
     chunk = replace(
@@ -316,6 +324,7 @@ def _name(number: int) -> str:
     return f"piece{number:06d}.mov"
 
 
+# Colours of the strip as RGBA.
 _GROUND = (16, 20, 26, 200)
 _BAR = (0, 92, 148, 230)
 _TEXT = (240, 244, 248, 255)
@@ -323,7 +332,7 @@ _MARK = (255, 190, 60, 255)
 
 
 def strip_size(width: int, height: int) -> tuple[int, int]:
-    """Width and height of the strip for a picture, in pixels."""
+    """Width and height of the strip for frames of the given size, in pixels."""
     return min(width, max(width // 4, 48)), min(height, max(height // 20, 14))
 
 
@@ -334,14 +343,14 @@ def write_strip(
     size: tuple[int, int],
     threshold: float | None = None,
 ) -> None:
-    """Raw RGBA pictures, one for each time, of the score at that time.
+    """Write raw RGBA images, one for each time, that show the score at that time.
 
     Args:
-        path: the file.
-        times: in seconds of the recording.
-        scores: times, ascending, and probabilities; between two the line is straight.
-        size: width and height, in pixels.
-        threshold: where the bar is marked, if anywhere.
+        path: file to write.
+        times: times in seconds of the recording.
+        scores: times, ascending, and probabilities; they are interpolated linearly.
+        size: width and height in pixels.
+        threshold: probability at which the bar is marked, or None.
     """
     shown = np.interp(list(times), np.asarray(scores[0], float), np.asarray(scores[1], float))
     with path.open("wb") as file:
@@ -349,7 +358,7 @@ def write_strip(
             file.write(_picture(round(100 * float(np.clip(score, 0, 1))), size, threshold))
 
 
-@lru_cache(maxsize=101)
+@lru_cache(maxsize=101)  # one for each whole percentage
 def _picture(percent: int, size: tuple[int, int], threshold: float | None) -> bytes:
     import cv2
 

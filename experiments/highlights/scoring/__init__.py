@@ -1,1 +1,1 @@
-"""What a scorer sees, what it is, and the scores of a recording."""
+"""Pictures for a scorer, its network, and the scores of a recording."""

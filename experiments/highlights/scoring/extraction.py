@@ -1,4 +1,4 @@
-"""Labelled clips to shards of the pictures that a model is trained on."""
+"""Extraction of labelled clips to shards of the pictures that a model is trained on."""
 
 from __future__ import annotations
 
@@ -24,23 +24,25 @@ def extract_pictures(
     command: str,
     **options: Any,
 ) -> ExtractionSummary:
-    """Write the pictures of labelled clips. What is there already is kept.
+    """Write the pictures of labelled clips to shards. Clips that are there already are kept.
 
     Of a clip of which only stretches are labelled, only these are read.
 
     Args:
-        clips: from `read_labels`.
-        shards: the directory to write to.
-        settings: of the pictures.
-        labels_folder: the clips' paths are stored relative to it.
-        command: the shell command that repeats this call, for messages.
-        options: those of `preprocess.extraction.extract.extract_clips`.
+        clips: clips from `read_labels`.
+        shards: directory to write to.
+        settings: how the pictures are made.
+        labels_folder: folder relative to which the clips' paths are stored.
+        command: shell command that repeats this call, for messages.
+        options: further arguments of `preprocess.extraction.extract.extract_clips`.
 
     Raises:
-        PreprocessError: for a reason of `extract_clips`.
+        PreprocessError: for the reasons of `extract_clips`.
     """
     videos = sorted(
-        (labelled_video(clip, labels_folder) for clip in clips), key=lambda one: one.source
+        # By name, so that rows of the label file may be moved without other shards.
+        (labelled_video(clip, labels_folder) for clip in clips),
+        key=lambda one: one.source,
     )
     return extract_clips(
         videos,
@@ -54,7 +56,7 @@ def extract_pictures(
 
 
 def open_pictures(shards: Path) -> Shards:
-    """The directory that `extract_pictures` wrote.
+    """Open the directory that `extract_pictures` wrote.
 
     Raises:
         ShardError: if there is none, or it is not complete.
@@ -64,15 +66,20 @@ def open_pictures(shards: Path) -> Shards:
 
 
 def source_of(clip: LabelledClip, labels_folder: Path) -> str:
-    """What a clip is called in the shards: its path, relative to the labels' folder."""
+    """Name of a clip in the shards: its path relative to the labels' folder."""
     return Path(os.path.relpath(clip.path, labels_folder)).as_posix()
 
 
 def labelled_video(clip: LabelledClip, labels_folder: Path) -> LabelledVideo:
-    """What of a clip is wanted in the shards; its `detail` tells whether they have that."""
+    """Describe what to extract of a clip.
+
+    Its `detail`, kept in the shards, tells later whether box and stretches are still the same.
+    """
     stretches = _wanted(clip)
     detail = f"{clip.box}"
     if stretches != WHOLE:
+        # Only where not all of the clip is wanted, so that most clips have the box alone as their
+        # detail.
         detail += " seconds " + ", ".join(f"{start:g} to {end:g}" for start, end in stretches)
     return LabelledVideo(
         path=clip.path,

@@ -1,7 +1,8 @@
-"""The scores of a recording, kept beside its reel, so that nothing is predicted twice.
+"""Scores of a recording, kept beside its reel, so that nothing is predicted twice.
 
-Beside `NAME.scores.csv` lies `NAME.scores.json`, which says what the scores were made of. While a
-recording is being scored they are `.csv.part` and `.json.part`, from which a later run goes on.
+Beside `NAME.scores.csv` lies `NAME.scores.json` with the fingerprint of the inputs. While a
+recording is being scored the files are `.csv.part` and `.json.part`, from which a later run
+continues.
 """
 
 from __future__ import annotations
@@ -26,41 +27,42 @@ from common.files import write_errors, write_text
 from experiments.highlights.selection.scores import COLUMNS, Floats, read_scores
 
 _HEADER = f"{','.join(COLUMNS)}\n".encode()
-_SYNC_SECONDS = 5.0
+_SYNC_SECONDS = 5.0  # a machine that fails loses the scores of so long at most
 
 
 class KeptScores:
-    """Scores on their way to a file, or there already. Close it, or use it as a context.
+    """File of scores that is being written or is complete. Close it, or use it as a context.
 
     Args:
-        out: the reel.
+        out: the reel, beside which the file lies.
         fingerprint: all that the scores depend on, as plain values.
     """
 
     def __init__(self, out: Path, fingerprint: dict[str, Any]) -> None:
         self._stem = out.with_suffix("").name
         self._folder = out.parent
+        # As it comes back from a file, where a tuple is a list, so that the two can be compared.
         self._fingerprint = json.loads(json.dumps(fingerprint))
         self._file: FileIO | None = None
         self._synced = time.monotonic()
         self.num_rows = 0
         self.last_time = -math.inf
-        """When the last picture scored is shown, in seconds of the recording."""
+        """Time of the last picture that has a score, in seconds of the recording."""
 
     @property
     def path(self) -> Path:
-        """The CSV: time_seconds,probability."""
+        """Path of the complete CSV, with the columns time_seconds and probability."""
         return self._path(".csv")
 
     def is_complete(self) -> bool:
-        """Whether all scores are there."""
+        """Return whether all scores of these inputs exist."""
         return self.path.exists() and _content(self._path(".json")) == self._fingerprint
 
     def difference(self) -> str:
-        """In what the scores that are there were made of something else; empty if there are none.
+        """Name the inputs in which existing scores differ from these; empty without scores.
 
         Raises:
-            InputError: if the file is there, but nothing says what it was made of.
+            InputError: if the file exists without its fingerprint.
         """
         before = _content(self._path(".json"))
         if not self.path.exists():
@@ -74,14 +76,14 @@ class KeptScores:
         return ", ".join(name for name in names if before.get(name) != self._fingerprint.get(name))
 
     def read(self) -> tuple[Floats, Floats]:
-        """Times in seconds of the recording and probabilities, (N,) each."""
+        """Read the times in seconds of the recording and the probabilities, (N,) each."""
         return read_scores(self.path)
 
     def begin(self) -> None:
-        """Go on where an earlier run stopped, or start anew.
+        """Open the file where an earlier run stopped, or start anew.
 
         Raises:
-            WriteError: if the disk does not take it, or another run scores the same.
+            WriteError: if the file cannot be written, or another run is writing it.
         """
         part = self._path(".csv.part")
         with self._write_errors():
@@ -91,6 +93,7 @@ class KeptScores:
             except BlockingIOError:
                 self.close()
                 raise WriteError("another run is at it") from None
+            # Rows of other inputs are dropped; so is what follows the last whole row.
             num_bytes = 0
             if _content(self._path(".json.part")) == self._fingerprint:
                 num_bytes = self._find_earlier_rows(part)
@@ -103,10 +106,10 @@ class KeptScores:
             self._sync()
 
     def append(self, times: Floats, probabilities: NDArray[np.float32]) -> None:
-        """Add scores, (N,) each; they are with the system when this returns.
+        """Add scores, (N,) each; the system has them when this returns.
 
         Raises:
-            WriteError: if the disk does not take them.
+            WriteError: if they cannot be written.
         """
         rows = [
             f"{when:.6f},{probability:.9g}\n"
@@ -119,19 +122,20 @@ class KeptScores:
         self.num_rows += len(times)
 
     def finish(self) -> None:
-        """Give the files their names: the CSV, then what it was made of, which makes it complete.
+        """Give the files their final names: the CSV first, then its fingerprint.
 
         Raises:
-            WriteError: if the disk does not take them.
+            WriteError: if they cannot be written.
         """
         with self._write_errors():
             self._sync()
             os.replace(self._path(".csv.part"), self.path)
+            # Last, since a CSV counts as complete only with the fingerprint beside it.
             os.replace(self._path(".json.part"), self._path(".json"))
         self.close()
 
     def close(self) -> None:
-        """Stop for now; what is there is kept."""
+        """Close the file and keep its rows for a later run."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -151,7 +155,7 @@ class KeptScores:
         return self._folder / f"{self._stem}.scores{suffix}"
 
     def _find_earlier_rows(self, part: Path) -> int:
-        """Count the rows that are as they should be; returns the bytes they end at."""
+        """Count the valid rows of an earlier run, and return the byte at which they end."""
         with part.open("rb") as file:
             num_bytes = len(file.readline())
             if num_bytes != len(_HEADER):
@@ -165,7 +169,7 @@ class KeptScores:
         return num_bytes
 
     def _write(self, content: bytes) -> None:
-        """Without a buffer, which would be written once more when a full disk's file is closed."""
+        """Write without a buffer, which would be written again on closing a full disk's file."""
         assert self._file is not None
         while content:
             content = content[self._file.write(content) :]
@@ -185,7 +189,7 @@ class KeptScores:
 
 
 def _time_in(line: bytes) -> float | None:
-    """Of a whole row."""
+    """Time of a row, or None if the row is cut off or invalid."""
     try:
         when, probability = map(float, line.split(b","))
     except ValueError:
@@ -194,7 +198,7 @@ def _time_in(line: bytes) -> float | None:
 
 
 def _content(path: Path) -> dict[str, Any] | None:
-    """What a JSON file holds; None if it is not there, or not whole."""
+    """Contents of a JSON file, or None if it is missing or not whole."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

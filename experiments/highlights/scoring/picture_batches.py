@@ -1,4 +1,4 @@
-"""The pictures of a recording in batches, read ahead while the batches before are scored.
+"""Pictures of a recording in batches, read ahead while earlier batches are scored.
 
 Each chunk is read by a process of its own, which may die without harm to its owner.
 """
@@ -34,20 +34,21 @@ if TYPE_CHECKING:
     from experiments.clips.pictures import Box
 
 STRETCH_SECONDS = 300
-"""About so far from each other lie the places from which scoring can go on where it stopped."""
+"""Approximate length of a stretch. Its sound is decoded on its own, and scoring resumes there."""
 _BATCHES_AHEAD = 3
+# Time without pictures, beyond the step between two, that is reported.
 _NOTICED_GAP_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures that follow each other.
+    """Consecutive pictures of a recording.
 
     Args:
-        times: when they are shown, in seconds of the recording, (N,), to the microsecond.
+        times: times of the pictures in seconds of the recording, (N,), to the microsecond.
         pictures: uint8 (N, H, W, 3).
-        until: how much of the recording is read, in seconds.
-        notices: what went wrong on the way here.
+        until: end of what has been read, in seconds of the recording.
+        notices: sentences about what went wrong since the last batch.
     """
 
     times: NDArray[np.float64]
@@ -58,21 +59,21 @@ class Batch:
 
 @dataclass(frozen=True)
 class BatchReader:
-    """Reads the pictures of a recording.
+    """Reader of the pictures of a recording; iterate over it for batches.
 
-    The sound of each stretch of some minutes is decoded on its own, wherever reading began. So
-    the pictures after a stop are those that there would have been without.
+    The sound of each stretch of some minutes is decoded on its own, wherever reading began. So a
+    run that is resumed sees the same pictures as one that was not stopped.
 
     Args:
         chunks: the recording.
-        settings: of the pictures.
-        box: the part of the picture that shows the excitement; None for all of it.
+        settings: how the pictures are made.
+        box: part of the frame that shows the face; None for all of it.
         after: pictures up to this time are left out, in seconds of the recording.
-        stretch: all that is read of a lone chunk, in seconds after its first picture; from
-            `parts`. None for all of the recording.
-        batch_size: pictures a batch; the last one of a chunk may be smaller.
-        threads: of the decoder.
-        allow_failures: whether a chunk that cannot be read is left out.
+        stretch: part of a lone chunk that is read, in seconds after its first frame, as `parts`
+            makes it. None for all of the recording.
+        batch_size: pictures per batch; the last batch of a chunk may be smaller.
+        threads: threads of the decoder.
+        allow_failures: whether to leave out a chunk that cannot be read.
     """
 
     chunks: Sequence[Chunk]
@@ -85,13 +86,14 @@ class BatchReader:
     allow_failures: bool = False
 
     def __iter__(self) -> Generator[Batch]:
-        """The batches; some are read ahead, by processes that may die.
+        """Yield all batches. Some are read ahead, by processes that may die.
 
         Raises:
             DecodeError: if a chunk cannot be read, unless that is allowed.
         """
         at_work: list[ChildProcess] = []
         batches = (batch for chunk in self.chunks for batch in self._elsewhere(chunk, at_work))
+        # One thread: a generator cannot be advanced by two at once, and batches stay in order.
         with ThreadPoolExecutor(1) as thread:
             waiting = deque(thread.submit(next, batches, None) for _ in range(_BATCHES_AHEAD))
             try:
@@ -101,11 +103,12 @@ class BatchReader:
             finally:
                 for future in waiting:
                     future.cancel()
+                # A killed process ends the thread's wait for its next batch.
                 for process in at_work:
                     process.kill()
 
     def parts(self) -> list[BatchReader]:
-        """Readers of some minutes each, in order, which together give the same pictures."""
+        """Split into readers of some minutes each, in order, that give the same pictures."""
         return [
             replace(self, chunks=(chunk,), stretch=stretch)
             for chunk in self.chunks
@@ -118,7 +121,7 @@ class BatchReader:
         return _stretches(chunk, self.settings, self.after - chunk.offset - chunk.first_picture)
 
     def _elsewhere(self, chunk: Chunk, at_work: list[ChildProcess]) -> Iterator[Batch]:
-        """All batches of a chunk, read by a process that is among those at work meanwhile."""
+        """Yield all batches of a chunk, read by a process that is listed in `at_work` meanwhile."""
         stretches = self._wanted(chunk)
         if not stretches:
             return
@@ -137,10 +140,10 @@ class BatchReader:
             process.close()
 
     def read_here(self, progress: Progress) -> Iterator[Batch]:
-        """All batches of a lone chunk; what is wrong with it comes with the last.
+        """Yield all batches of a lone chunk in this process; the last one has the notices.
 
         Raises:
-            DecodeError: if it cannot be read.
+            DecodeError: if the chunk cannot be read.
         """
         (chunk,) = self.chunks
         stretches = self._wanted(chunk)
@@ -166,20 +169,22 @@ class BatchReader:
     def _read(
         self, reader: PictureReader, zero: float, watch: _Watch
     ) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
-        """A batch; fewer than its size at the end of the chunk."""
+        """Read times and pictures of one batch, which is smaller at the end of the chunk."""
         pictures = np.empty((self.batch_size, *self.settings.frame_shape), np.uint8)
         times: list[float] = []
         while len(times) < self.batch_size:
             if not reader.read_into(pictures[len(times)]):
                 break
             shown = round(zero + reader.time_seconds, 6)
+            # What is not taken is overwritten by the next picture. Both are rounded to the
+            # microsecond, as in the file of scores, so that none is scored twice or never.
             if watch.sees(reader.time_seconds) and shown > self.after:
                 times.append(shown)
         return np.array(times), pictures[: len(times)]
 
 
 class _Watch:
-    """Looks for what is wrong with the pictures of a chunk, or of a stretch of it."""
+    """Record of what is wrong with the pictures of a chunk, or of a stretch of it."""
 
     def __init__(self, chunk: Chunk, settings: PictureSettings, stretch: Stretch) -> None:
         self._chunk = chunk
@@ -189,13 +194,14 @@ class _Watch:
         self._num_behind = 0
         self._lacks_sound = chunk.sound is None and "sound" in settings.parts
         self.end = min(chunk.first_picture + stretch[1], chunk.duration)
-        """Of what is read, in seconds of the chunk."""
+        """End of what is read, in seconds of the chunk."""
         self.last = chunk.first_picture + stretch[0]
-        """When the picture before was shown, likewise."""
+        """Time of the last picture seen, in seconds of the chunk."""
+        # Only a whole chunk can lack pictures; a stretch may lie in a gap.
         self._lacks_pictures = stretch[0] == 0 and self.end == chunk.duration
 
     def sees(self, seconds: float) -> bool:
-        """Whether a picture so long after the first lies in the chunk, before the next begins."""
+        """Record a picture by its seconds after the first one; False if it lies past the end."""
         time = self._chunk.first_picture + seconds
         if time >= self._chunk.duration:
             self._num_behind += 1
@@ -205,10 +211,10 @@ class _Watch:
         return True
 
     def notices(self, complaints: Sequence[str]) -> tuple[str, ...]:
-        """What was wrong, at the end.
+        """Sentences about what was wrong, to be asked for at the end.
 
         Raises:
-            DecodeError: if in all of the chunk there was no picture.
+            DecodeError: if the whole chunk had no picture.
         """
         if self._lacks_pictures:
             raise DecodeError("no picture could be decoded")
@@ -238,21 +244,23 @@ class _Watch:
 
 
 def _stretches(chunk: Chunk, settings: PictureSettings, after: float) -> tuple[Stretch, ...]:
-    """What is to be read of a chunk, in seconds after its first picture.
+    """Divide what is to be read of a chunk into stretches, in seconds after its first frame.
 
-    Samples at a rate are the same as without stretches, for each begins with a sample. Where
-    frames are counted there is one stretch.
+    Each stretch begins with a sample, so samples at a rate are the same as without stretches.
+    Where every n-th frame is taken there is one stretch.
 
     Args:
         chunk: the file.
-        settings: of the pictures.
-        after: what is read already.
+        settings: how the pictures are made.
+        after: end of what has been read already.
     """
     end = chunk.duration - chunk.first_picture
     if settings.fps is None:
         return WHOLE if after < end else ()
+    # A whole number of samples.
     length = math.ceil(STRETCH_SECONDS * settings.fps) / settings.fps
     number = max(math.ceil(end / length), 1)
+    # The last stretch goes on to the end of the file, wherever that is.
     edges = [*(place * length for place in range(number)), math.inf]
     return tuple((start, stop) for start, stop in pairwise(edges) if after < min(stop, end))
 
@@ -262,7 +270,10 @@ def _nothing(settings: PictureSettings, until: float, notice: str) -> Batch:
 
 
 class Progress:
-    """Progress of a reading process for the stall watch; waiting for its owner counts too."""
+    """Progress of a reading process for the stall watch.
+
+    A process that waits for its owner to take a batch is not stalled, so that counts as progress.
+    """
 
     def __init__(self) -> None:
         self.reader: PictureReader | None = None
@@ -275,10 +286,10 @@ class Progress:
 
 
 def batches_of(process: ChildProcess) -> Iterator[Batch]:
-    """Batches that a reading process sends.
+    """Yield the batches that a reading process sends.
 
     Raises:
-        DecodeError: if it dies, or for the error that it sends.
+        DecodeError: if the process dies, or sends this error.
     """
     try:
         while (message := process.receive()) is not None:
@@ -290,7 +301,7 @@ def batches_of(process: ChildProcess) -> Iterator[Batch]:
 
 
 def serve_batches(pipe: Connection) -> None:
-    """Send all batches of a chunk; runs in the reading process."""
+    """Send all batches of a chunk to the owner; runs in the reading process."""
     reader, progress = pipe.recv(), Progress()
     try:
         with refusals_named(), ended_if_stalled(STALL_SECONDS) as watch:
@@ -299,6 +310,7 @@ def serve_batches(pipe: Connection) -> None:
                 progress.is_sending = True
                 pipe.send(batch)
                 progress.is_sending = False
+    # The owner is gone, so there is nobody to send an error to.
     except (EOFError, BrokenPipeError, ConnectionResetError):
         raise
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The network that scores a picture: a ResNet of all of it, or one for each sense.
+"""Network that scores a picture: one ResNet, or one for images and one for sound.
 
 Normalisation is in the model, so that training, scoring and export take the same bytes. Training
 may begin from the weights of a ResNet of ImageNet, or of the original.
@@ -21,8 +21,8 @@ from weights.errors import WeightsError
 
 Layout = Literal["stacked", "two-inputs"]
 NUM_CLASSES = 2
-"""No highlight, and highlight, in this order."""
-SOUND_DEPTH = 18
+"""Number of classes: no highlight, and highlight, in this order."""
+SOUND_DEPTH = 18  # of the spectrogram's ResNet in "two-inputs", whatever the depth of the other
 
 
 def build_scorer(
@@ -36,13 +36,13 @@ def build_scorer(
     """Build the model of a picture's probabilities.
 
     Args:
-        depth: of the ResNet: 18, 34, 50, 101 or 152.
-        settings: of the pictures.
+        depth: depth of the ResNet: 18, 34, 50, 101 or 152.
+        settings: how the pictures are made.
         layout: "stacked": one ResNet sees the parts as one tall picture, as the original's does.
             "two-inputs": one sees the box and the frame, another, of depth 18, the spectrogram;
             the features of both are classified together.
-        dropout: share of the features that is hidden in training.
-        dtype: policy of every layer, such as "mixed_bfloat16"; the probabilities are float32.
+        dropout: dropout rate of the features.
+        dtype: dtype policy of every layer, such as "mixed_bfloat16"; probabilities are float32.
 
     Returns:
         A model of RGB pixels uint8 (B, parts * side, side, 3) to probabilities (B, 2).
@@ -54,6 +54,7 @@ def build_scorer(
     if layout == "stacked":
         features = _tower(depth, pixels, "all", dtype)
     elif layout == "two-inputs":
+        # From here on in float32: few operations, and the precision of the probabilities.
         features = keras.layers.Concatenate(dtype="float32", name="features")(
             [
                 _tower(depth, _cut(pixels, settings, sound=False), "seen", dtype),
@@ -71,7 +72,7 @@ def build_scorer(
 
 
 def _tower(depth: int, pixels, name: str, dtype: str | None):
-    """Features of a ResNet: (B, 512), or (B, 2048) from depth 50 on."""
+    """Apply a ResNet; its features are (B, 512), or (B, 2048) from depth 50 on."""
     shape = tuple(pixels.shape[1:])
     return build_resnet(depth, None, input_shape=shape, normalize=True, dtype=dtype, name=name)(
         pixels
@@ -86,28 +87,30 @@ def _cut(pixels, settings: PictureSettings, *, sound: bool):
             "two-inputs needs pictures of sound and of something seen. Received pictures of "
             f"{' '.join(settings.parts)}; extract --parts box sound, or choose stacked."
         )
+    # Rows cut off at the top and at the bottom; the spectrogram is the lowest square.
     rows = (height - side, 0) if sound else (0, side)
     name = "sound" if sound else "sight"
     return keras.layers.Cropping2D((rows, (0, 0)), dtype="uint8", name=name)(pixels)
 
 
 def begin_from(model: keras.Model, file: Path, depth: int) -> str:
-    """Give the ResNets of a scorer the weights of a ResNet that was trained on other pictures.
+    """Assign the weights of a trained ResNet to the ResNets of a scorer.
 
-    The last layer is taken too where the file's tells highlights as the scorer's does: it is of
-    two classes, and the scorer is one ResNet. eqy/autotosis's model_best.pth.tar is such a file.
+    The last layer is assigned too if the file's has the same shape: it has two classes, and the
+    scorer is one ResNet. eqy/autotosis's model_best.pth.tar is such a file.
 
     Args:
-        model: from `build_scorer`.
-        file: of its weights, as `read_resnet` takes it.
-        depth: of the ResNet in the file.
+        model: scorer from `build_scorer`.
+        file: file of weights that `read_resnet` can read.
+        depth: depth of the ResNet in the file.
 
     Returns:
-        In words, which ResNets were given them.
+        A sentence that names the layers that got weights.
 
     Raises:
         InputError: if the file cannot be read, or is that of another network.
     """
+    # A ResNet is a model within the model; the other layers have no layers of their own.
     towers = [layer for layer in model.layers if hasattr(layer, "layers")]
     fitting = [tower for tower in towers if tower.name != "heard" or depth == SOUND_DEPTH]
     try:

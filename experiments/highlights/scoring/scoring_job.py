@@ -1,8 +1,8 @@
-"""A recording to scores over time, on this machine or on a Dask cluster.
+"""Scoring of a recording, on this machine or on a Dask cluster.
 
-The scores are kept as they come, with a progress bar and a clean stop. Here, the recording is
-decoded in one thread while others run the model. On a cluster each task scores some minutes, in
-processes that keep the model.
+Scores are kept as they come, with a progress bar and a clean stop. On this machine the recording
+is decoded in one thread while others run the model. On a cluster each task scores some minutes,
+in processes that keep the model.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ _MAX_DECODER_THREADS = 16  # FFmpeg takes no more
 
 @dataclass(frozen=True)
 class ScoringOptions:
-    """How a recording is scored.
+    """Settings of the scoring of a recording.
 
     Args:
         model: directory of a run of `train`.
-        box: the part of the picture that shows the excitement; None for the model's own.
-        fps: pictures a second; None, as `every`, for those of training.
-        every: every how many frames a picture is taken.
-        batch_size: pictures the model sees at once.
-        threads: TensorFlow's pools; the model works on `inter_op` batches at the same time.
-        allow_failures: whether chunks that cannot be read are left out.
+        box: part of the frame that shows the face; None for the model's own.
+        fps: pictures per second; if this and `every` are None, those of the training.
+        every: number of frames from one picture to the next.
+        batch_size: pictures per batch.
+        threads: TensorFlow's thread pools; the model works on `inter_op` batches at a time.
+        allow_failures: whether to leave out chunks that cannot be read.
         scheduler: address of a Dask cluster whose workers score instead, or None.
-        worker_threads: their pools: auto, by each worker's machine, or INTRA,INTER.
+        worker_threads: thread pools of the workers: auto, by each machine, or INTRA,INTER.
     """
 
     model: Path
@@ -76,7 +76,8 @@ class ScoringOptions:
         return load_scorer(self.model)
 
     def fingerprint(self, chunks: Sequence[Chunk]) -> dict[str, Any]:
-        """Everything that the scores of a recording depend on, as plain values."""
+        """Return everything that the scores of a recording depend on, as plain values."""
+        # Size and time instead of a hash, which would take minutes for a recording of hours.
         files = [chunk.path.stat() for chunk in chunks]
         tracks = [chunk.track for chunk in chunks]
         return {
@@ -85,7 +86,7 @@ class ScoringOptions:
             "model": model_digest(self.model),
             "box": None if self.box is None else str(self.box),
             "rate": [self.fps, self.every],
-            # Scores without these are of the first track, and of files with one clock.
+            # Left out at their defaults, so that scores from before they existed stay valid.
             **({"sound track": tracks[0]} if any(tracks) else {}),
             **({"clock": "continued"} if any(chunk.copy for chunk in chunks) else {}),
         }
@@ -98,14 +99,14 @@ def score_into(
     options: ScoringOptions,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Score what is not scored yet.
+    """Score the pictures of a recording that have no scores yet.
 
     Args:
-        kept: where to; what an earlier run has left there is not predicted again.
+        kept: file of scores; pictures that have scores there are not predicted again.
         chunks: the recording.
         scorer: the model.
-        options: see there; its rate and box are taken before the scorer's.
-        say: is given lines about what went wrong, and how fast it was.
+        options: settings; their rate and box have precedence over the scorer's.
+        say: called with lines about what went wrong, and about the speed.
 
     Raises:
         PreprocessError: if a chunk cannot be read or the scores cannot be written.
@@ -125,6 +126,7 @@ def score_into(
         threads=decoder_threads(),
         allow_failures=options.allow_failures,
     )
+    # The bar counts seconds of the recording; its speed counts only what this run scored.
     begun, before = time.monotonic(), kept.num_rows
     first = max(kept.last_time, 0.0)
     bar = tqdm(
@@ -158,12 +160,12 @@ def score_into(
 
 
 def decoder_threads() -> int:
-    """Number of decoder threads: one a processor, up to FFmpeg's limit."""
+    """Number of decoder threads: one per processor, up to FFmpeg's limit."""
     return min(read_machine().num_cpus, _MAX_DECODER_THREADS)
 
 
 def model_digest(model: Path) -> str:
-    """SHA-256 of a scorer's files; a missing one is reported when the scorer is loaded."""
+    """SHA-256 of a scorer's files; a missing one counts as empty and is reported on loading."""
     digest = hashlib.sha256()
     for name in (FILE, MODEL):
         path = model / name
@@ -187,21 +189,23 @@ def score_recording(
     """Score all pictures of a recording.
 
     Args:
-        model: of the pictures.
-        reader: of the recording.
-        on_scores: is given each batch and its probabilities (N,), in order.
-        at_once: batches that the model works on at the same time.
+        model: model that predicts probabilities.
+        reader: reader of the recording.
+        on_scores: called with each batch and its probabilities (N,), in order.
+        at_once: number of batches that the model works on at the same time.
 
     Raises:
         DecodeError: if a chunk cannot be read, unless the reader allows for it.
         InputError: if the model gives no probabilities.
     """
+    # Bounded: with one batch more than threads, no thread idles while scores are written, and no
+    # more pictures are in memory.
     waiting: deque[tuple[Batch, Future[NDArray[np.float32]]]] = deque()
     with ThreadPoolExecutor(at_once) as threads, closing(iter(reader)) as batches:
         try:
             for batch in batches:
                 waiting.append((batch, threads.submit(model.predict, batch.pictures)))
-                if len(waiting) > at_once:  # one waits for its turn
+                if len(waiting) > at_once:
                     _hand_over(*waiting.popleft(), on_scores)
             while waiting:
                 _hand_over(*waiting.popleft(), on_scores)
@@ -225,10 +229,10 @@ class ScoredPart:
     """Scores of one part of a recording, some minutes long.
 
     Args:
-        times: of the pictures, in seconds of the recording, (N,).
-        probabilities: (N,).
+        times: times of the pictures in seconds of the recording, (N,).
+        probabilities: probabilities of a highlight, (N,).
         until: end of what was read, in seconds of the recording.
-        notices: what went wrong on the way.
+        notices: sentences about what went wrong.
     """
 
     times: NDArray[np.float64]
@@ -242,12 +246,12 @@ OnPart = Callable[[ScoredPart, NDArray[np.float32]], None]
 
 @dataclass(frozen=True)
 class PartScorer:
-    """Loads a scorer on a worker of the cluster.
+    """Loader of a scorer on a worker of the cluster.
 
     Args:
         model: directory of a run of `train`, an absolute path.
-        digest: of what it held when the command was given.
-        threads: auto, by the worker's machine, or INTRA,INTER.
+        digest: `model_digest` of it on the machine of the command.
+        threads: thread pools: auto, by the worker's machine, or INTRA,INTER.
     """
 
     model: Path
@@ -255,10 +259,10 @@ class PartScorer:
     threads: str
 
     def open(self) -> Callable[[BatchReader], ScoredPart]:
-        """Load the model.
+        """Load the model, and return the function that scores a part.
 
         Raises:
-            PreprocessError: if it is another here.
+            PreprocessError: if the worker finds another model.
             ScorerError, OSError: for the reasons of `load_scorer`.
         """
         if model_digest(self.model) != self.digest:
@@ -281,18 +285,19 @@ def score_on_cluster(
     """Score all pictures of a recording on a cluster, some minutes a task.
 
     Args:
-        options: the cluster, the model, and the workers' threads.
-        reader: of the recording.
-        on_scores: is given each part and its probabilities (N,), in order.
-        folder: where the scores are kept, which all workers must see.
+        options: settings, among them the cluster, the model and the workers' threads.
+        reader: reader of the recording.
+        on_scores: called with each part and its probabilities (N,), in order.
+        folder: folder of the scores, which all workers must see.
 
     Raises:
         PreprocessError: if the cluster cannot do it, or a chunk cannot be read, unless the reader
-            allows for that. Parts before it are handed over.
+            allows for that. Parts before it are passed on first.
         InputError: if the model gives no probabilities.
     """
     assert options.scheduler is not None
     model = options.model.absolute()
+    # Absolute, since workers run in other folders.
     chunks = [
         replace(chunk, path=chunk.path.absolute(), copy=chunk.copy and chunk.copy.absolute())
         for chunk in reader.chunks
@@ -309,13 +314,15 @@ def score_on_cluster(
 def _hand_over_parts(
     waiting: Sequence[tuple[BatchReader, Future[ScoredPart]]], on_scores: OnPart
 ) -> None:
-    """Pass on the scores of one chunk's parts, in order."""
+    """Pass the scores of one chunk's parts to `on_scores`, in order."""
     num_pictures = 0
     for _, future in waiting:
         scored = future.result()
         num_pictures += len(scored.times)
         on_scores(scored, scored.probabilities)
     first = waiting[0][0]
+    # A part may be without pictures, a whole chunk may not. After a resumption the earlier parts of
+    # the first chunk had some.
     begins = first.stretch is not None and first.stretch[0] == 0
     if begins and not num_pictures and not first.allow_failures:
         raise DecodeError(f"{first.chunks[0].path}: no picture could be decoded")
@@ -327,6 +334,7 @@ def _score_part(scorer: Scorer, at_once: int, reader: BatchReader) -> ScoredPart
     scores = [np.empty(0, np.float32)]
 
     def take(batch: Batch, probabilities: NDArray[np.float32]) -> None:
+        # Without the pixels, which nobody needs any more: minutes of them would fill the memory.
         batches.append(replace(batch, pictures=np.empty(0, np.uint8)))
         scores.append(probabilities)
 

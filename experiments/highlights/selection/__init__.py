@@ -1,1 +1,1 @@
-"""Scores to the segments of a reel."""
+"""Selection of a reel's segments from the scores of a recording."""

@@ -1,4 +1,4 @@
-"""The original's way from scores to segments (eqy/autotosis, `generate_highlights_flex`).
+"""Selection of segments by the rule of eqy/autotosis (`generate_highlights_flex`).
 
 Scores become one-second means. A window of `bin_size` seconds slides on by a second until its
 mean reaches the threshold; it then grows by a second at a time while the mean of all of it does.
@@ -23,7 +23,7 @@ from experiments.highlights.selection.scores import Floats, check
 from experiments.highlights.selection.segments import Segment, Selection
 
 SECONDS_PAST = 1
-"""How far a segment reaches beyond the second that broke its mean."""
+"""Seconds by which a segment reaches beyond the second that broke its mean."""
 
 
 def select_original(
@@ -34,19 +34,19 @@ def select_original(
     threshold: float = 0.7,
     bin_size: int = 5,
 ) -> Selection:
-    """The highlights of a recording as the original would find them.
+    """Select the highlights of a recording as the original would.
 
     A segment's score is its mean, its peak the middle of its best second.
 
     Args:
-        times: when each sample was taken, ascending, in [0, duration] seconds.
-        probabilities: of a highlight, in [0, 1].
+        times: time of each sample, ascending, in [0, duration] seconds, (N,).
+        probabilities: probability of a highlight at each, in [0, 1], (N,).
         duration: length of the recording in seconds.
         threshold: mean that a window has to reach.
         bin_size: length of the window in whole seconds.
 
     Raises:
-        InputError: if the samples or options are not such.
+        InputError: if the samples or options do not meet these conditions.
     """
     if bin_size < 1 or bin_size != int(bin_size):
         raise InputError(f"bin_size must be whole seconds, 1 or more. Received {bin_size}.")
@@ -63,14 +63,15 @@ def select_original(
 
 
 def second_means(times: ArrayLike, probabilities: ArrayLike, duration: float) -> Floats:
-    """Mean probability of each second, the last one cut short by the end: (ceil(duration),).
+    """Mean probability of each second, (ceil(duration),); the last second may be cut short.
 
-    A second without a sample has the mean of the one before it; the first ones, of the first
-    that has any.
+    A second without a sample has the mean of the one before it. Such seconds at the start have
+    the mean of the first second with a sample.
     """
     times, probabilities = np.asarray(times, np.float64), np.asarray(probabilities, np.float64)
     check(times, probabilities, float(duration))
     number = math.ceil(duration)
+    # A sample at the very end of a recording of whole seconds belongs to the last second.
     places = np.minimum(times.astype(np.int64), number - 1)
     counts = np.bincount(places, minlength=number)
     sums = np.bincount(places, weights=probabilities, minlength=number)
@@ -83,11 +84,12 @@ def second_means(times: ArrayLike, probabilities: ArrayLike, duration: float) ->
 
 
 def _spans(seconds: Floats, threshold: float, bin_size: int) -> list[tuple[int, int]]:
-    """[start, stop) in whole seconds."""
+    """Find spans [start, stop) of highlights, in whole seconds."""
     spans, start, number = [], 0, len(seconds)
     while start < number:
         stop = min(start + bin_size, number)
         if np.mean(seconds[start:stop]) >= threshold:
+            # Ends with the second that broke the mean as the span's last, or at the end.
             while stop < number and np.mean(seconds[start:stop]) >= threshold:
                 stop += 1
             ended = min(stop + SECONDS_PAST, number)

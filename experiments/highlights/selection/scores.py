@@ -1,4 +1,4 @@
-"""Scores over time, each of which stands for the stretch around it, and their CSV file.
+"""Scores over time, read as a step function, and their CSV file.
 
 The file's columns are time_seconds and probability.
 """
@@ -27,13 +27,13 @@ class ScoreTrack:
     that could not be decoded, nothing is known, and means are taken over the rest.
 
     Args:
-        times: when each sample was taken, ascending, in [0, duration] seconds.
-        probabilities: of a highlight, in [0, 1].
+        times: time of each sample, ascending, in [0, duration] seconds, (N,).
+        probabilities: probability of a highlight at each, in [0, 1], (N,).
         duration: length of the recording in seconds.
-        reach: how far a sample reaches at least, in seconds.
+        reach: smallest distance that a sample reaches before a gap, in seconds.
 
     Raises:
-        InputError: if the samples are not such.
+        InputError: if the samples do not meet these conditions.
     """
 
     def __init__(
@@ -45,6 +45,8 @@ class ScoreTrack:
         check(self.times, self.probabilities, self.duration)
         self.starts, self.stops = self._cells(reach)
         self.weights = self.stops - self.starts
+        # The integrals of a step function are straight between its edges, so values at the edges
+        # and a linear interpolation give them exactly.
         edges = np.stack([self.starts, self.stops], axis=1).ravel()  # (2 N,)
         self.knots, places = np.unique(edges, return_index=True)
         self._known = _cumulated(self.weights)[places]
@@ -54,14 +56,17 @@ class ScoreTrack:
         return len(self.times)
 
     def mass(self, points: ArrayLike) -> Floats:
-        """Integral of the probability from 0 to each point, in seconds."""
+        """Integral of the probability from time 0 to each point, in seconds."""
         return _interpolated(points, self.knots, self._mass)
 
     def smoothed(self, width: float) -> Floats:
-        """Mean probability in a window around each sample, (N,); of no width, the sample itself.
+        """Mean probability in a window around each sample, (N,).
 
-        The window is cut at both ends of the recording, and samples count by the time that
-        they stand for, so neither edges nor uneven sampling pull the mean.
+        The window is cut at both ends of the recording, and samples count by the time that they
+        stand for, so neither edges nor uneven sampling bias the mean.
+
+        Args:
+            width: width of the window in seconds; 0 returns the samples themselves.
         """
         if width == 0:
             return self.probabilities.copy()
@@ -71,21 +76,24 @@ class ScoreTrack:
         return np.clip((self.mass(right) - self.mass(left)) / known, 0, 1)
 
     def percentile(self, values: Floats, share: float) -> float:
-        """The value that `share` of the known time lies at or below."""
+        """Value at or below which a fraction `share` of the known time lies."""
         order = np.argsort(values, kind="stable")
         below = np.cumsum(self.weights[order]) / self.weights.sum()
+        # Less a little, so that the rounding of a sum does not skip the exact place.
         place = int(np.searchsorted(below, share - 1e-12))
         return float(values[order][min(place, len(order) - 1)])
 
     def best_stretch(self, start: float, end: float, length: float, peak: float) -> float:
-        """Where in [start, end] the stretch of a length begins whose mean is the highest.
+        """Start of the stretch in [start, end] of a given length that has the highest mean.
 
-        It holds the peak; among equals the one is taken whose middle is nearest to it. The
-        highest mean begins or ends at a step.
+        It contains the peak. Among equals, the one whose middle is nearest to the peak is taken.
         """
         low, high = max(start, peak - length), min(end - length, peak)
+        # The mean of a step function is the highest where the stretch begins or ends at a step. The
+        # stretch around the peak decides where the function is flat.
         candidates = np.concatenate([self.knots, self.knots - length, [peak - length / 2]])
         candidates = np.append(candidates[(candidates > low) & (candidates < high)], [low, high])
+        # Rounded, so that sums that are equal but for their last bits count as equal.
         mass = np.round(self.mass(candidates + length) - self.mass(candidates), 9)
         middle = np.abs(candidates + length / 2 - peak)
         return float(candidates[np.lexsort((candidates, middle, -mass))[0]])
@@ -94,6 +102,7 @@ class ScoreTrack:
         if len(self) < 2:  # one sample is all that is known of the recording
             return np.zeros(len(self)), np.full(len(self), self.duration)
         steps = np.diff(self.times)
+        # The median: a few long gaps do not change the usual step.
         farthest = max(2 * float(np.median(steps)), reach)
         halves = np.minimum(steps / 2, farthest)
         starts, stops = self.times.copy(), self.times.copy()
@@ -104,15 +113,15 @@ class ScoreTrack:
         return starts, stops
 
     def _middles(self) -> Floats:
-        """The same number as the end of one cell and the start of the next."""
+        """Middles between samples: one number for the end of a cell and the start of the next."""
         return (self.times[:-1] + self.times[1:]) / 2
 
 
 def check(times: Floats, probabilities: Floats, duration: float) -> None:
-    """Whether samples are what `ScoreTrack` says.
+    """Check that samples meet the conditions of `ScoreTrack`.
 
     Raises:
-        InputError: if not.
+        InputError: if they do not.
     """
     if times.ndim != 1 or times.shape != probabilities.shape:
         raise InputError(
@@ -133,7 +142,7 @@ def check(times: Floats, probabilities: Floats, duration: float) -> None:
 
 
 def _cumulated(amounts: Floats) -> Floats:
-    """What lies before each edge of cells, (N,) -> (2 N,): start, stop, start, stop ..."""
+    """Sum of the amounts before each edge of the cells, (N,) -> (2 N,): start, stop, start ..."""
     total = np.cumsum(amounts)
     before = np.concatenate([np.zeros(1), total[:-1]])[: len(total)]
     return np.stack([before, total], axis=1).ravel()
@@ -146,28 +155,30 @@ def _interpolated(points: ArrayLike, knots: Floats, values: Floats) -> Floats:
 
 
 COLUMNS = ("time_seconds", "probability")
-_PAST_END_SECONDS = 1.0
+_PAST_END_SECONDS = 1.0  # scores later than this past the end are those of another recording
 
 
 def read_scores(
     path: Path, *, duration: float = math.inf, say: Callable[[str], None] = print
 ) -> tuple[Floats, Floats]:
-    """Times in seconds and probabilities, (N,) each; other columns are passed over.
+    """Read times in seconds and probabilities, (N,) each, from a CSV file.
 
-    Programs disagree by a little on how long a recording lasts, as where sound goes on after the
-    last picture. So scores up to a second past its end are left out, and that is said.
+    Other columns are ignored. Programs disagree a little on how long a recording lasts, for
+    example where sound goes on after the last frame. So scores up to a second past its end are
+    left out, with a notice.
 
     Args:
-        path: the file, CSV.
-        duration: of the recording, in seconds, after which there must be no times.
-        say: is given a line about scores that were left out.
+        path: the CSV file.
+        duration: length of the recording, in seconds.
+        say: called with a line about scores that were left out.
 
     Raises:
-        InputError: if the columns are not there, or a line holds no such numbers; it is named.
+        InputError: if a column is missing, or a line holds invalid numbers; the line is named.
         OSError: if the file cannot be read.
     """
     rows: list[list[float]] = []
     try:
+        # Spreadsheets write a byte order mark before the first column's name.
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} must be text in UTF-8: {error.reason}.") from error

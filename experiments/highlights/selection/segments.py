@@ -1,4 +1,4 @@
-"""Segments of a reel, and the options that make them."""
+"""Segments of a reel, and the options of their selection."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import Literal
 from common.errors import InputError
 
 ROUNDING = 1e-9
-"""Seconds or probabilities that are no difference."""
+"""Difference of two times or probabilities below which they count as equal."""
 
 
 @dataclass(frozen=True)
 class SelectionOptions:
-    """What makes a highlight. Lengths are in seconds and count the padding.
+    """Options of the selection. Lengths are in seconds and include the padding.
 
     Args:
         threshold: smoothed probability that a segment has to reach.
-        low_threshold: what it has to stay above; by default 0.7 of the threshold.
-        percentile: share of the recording that lies below the threshold, such as 0.996, which
-            then takes the threshold's place.
+        low_threshold: probability that it has to stay above; by default 0.7 of the threshold.
+        percentile: fraction of the recording that lies below the threshold, such as 0.996; it
+            replaces the threshold.
         bin_size: width of the smoothing window; 0 for none.
-        min_length: shorter segments are dropped.
-        max_length: longer segments are shortened.
-        too_long: "cut" keeps the best stretch of them around their peak, "split" parts them
-            where their score is lowest and keeps all.
-        padding: added before and after each segment.
-        max_gap: segments so close are joined.
-        top: how many are kept, best first.
-        max_duration: of the reel; it is filled with the best segments first.
+        min_length: shortest segment that is kept.
+        max_length: longest segment; longer ones are shortened.
+        too_long: "cut" keeps their best stretch around the peak, "split" divides them where
+            their score is lowest and keeps everything.
+        padding: time added before and after each segment.
+        max_gap: largest gap between segments that are joined.
+        top: number of segments to keep, best first.
+        max_duration: longest reel; it is filled with the best segments first.
 
     Raises:
         InputError: if an option is out of its range.
@@ -49,6 +49,7 @@ class SelectionOptions:
 
     def __post_init__(self) -> None:
         low = self.threshold if self.low_threshold is None else self.low_threshold
+        # A length of 0 would allow no segment at all.
         least = max(self.min_length, ROUNDING)
         rules: list[tuple[str, str, bool]] = [
             ("threshold", "in (0, 1]", 0 < self.threshold <= 1),
@@ -70,13 +71,13 @@ class SelectionOptions:
 
 @dataclass(frozen=True)
 class Segment:
-    """A piece of the reel.
+    """One segment [start, end) of a reel.
 
     Args:
-        start: in seconds of the recording.
-        end: likewise, not included.
-        score: the highest smoothed probability in it.
-        peak: when that is, in seconds of the recording.
+        start: start in seconds of the recording.
+        end: end in seconds of the recording.
+        score: highest smoothed probability in the segment.
+        peak: time of that probability, in seconds of the recording.
     """
 
     start: float
@@ -86,13 +87,13 @@ class Segment:
 
     @property
     def length(self) -> float:
-        """In seconds."""
+        """Length of the segment in seconds."""
         return self.end - self.start
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Segments by time, and in words what each option did."""
+    """Segments in order of time, and a sentence on what each option did."""
 
     segments: list[Segment]
     notes: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Scores to the segments of a reel: smoothing, hysteresis, and limits that say what they did.
+"""Selection of segments from scores: smoothing, hysteresis, and limits that report their effect.
 
 In order: the scores are smoothed; a segment is a stretch that stays above the low threshold and
 somewhere reaches the threshold; its edges are moved to where the scores themselves rise and fall;
@@ -22,7 +22,7 @@ from experiments.highlights.selection.segments import ROUNDING, Segment, Selecti
 __all__ = ["Segment", "Selection", "SelectionOptions", "limited", "select"]
 
 HYSTERESIS = 0.7
-"""The low threshold as a part of the threshold: at 0.7, where a sharp event begins and ends."""
+"""Low threshold divided by the threshold; 0.7 finds where a sharp event begins and ends."""
 Span = tuple[float, float]
 
 
@@ -32,16 +32,16 @@ def select(
     duration: float,
     options: SelectionOptions | None = None,
 ) -> Selection:
-    """The highlights of a recording.
+    """Select the highlights of a recording.
 
     Args:
-        times: when each sample was taken, ascending, in [0, duration] seconds.
-        probabilities: of a highlight, in [0, 1].
+        times: time of each sample, ascending, in [0, duration] seconds, (N,).
+        probabilities: probability of a highlight at each, in [0, 1], (N,).
         duration: length of the recording in seconds.
-        options: what makes a highlight.
+        options: options of the selection.
 
     Raises:
-        InputError: if the samples are not such.
+        InputError: if the samples do not meet these conditions.
     """
     options = options or SelectionOptions()
     track = ScoreTrack(times, probabilities, duration, reach=options.bin_size / 2)
@@ -50,6 +50,7 @@ def select(
     smoothed = track.smoothed(options.bin_size)
     threshold, low, notes = _thresholds(track, smoothed, options)
     runs = _runs(track, smoothed, threshold, low)
+    # Joined twice: padding may make neighbours overlap, and what overlaps is one segment.
     spans = _joined(_padded(_joined(runs, options.max_gap), options.padding, duration), 0.0)
     segments = [rated(track, smoothed, *span) for span in spans]
     notes.append(_found(segments, len(runs), smoothed, threshold, low))
@@ -64,7 +65,7 @@ def limited(
     top: int | None = None,
     max_duration: float | None = None,
 ) -> Selection:
-    """The best of segments that were chosen in another way, with `--top` and `--max-duration`."""
+    """Apply `--top` and `--max-duration` to segments that were chosen in another way."""
     options = SelectionOptions(top=top, max_duration=max_duration, min_length=0.0)
     return _limited(selection, options, track, (keep_top, fill))
 
@@ -85,7 +86,7 @@ def _limited(
 def _thresholds(
     track: ScoreTrack, smoothed: Floats, options: SelectionOptions
 ) -> tuple[float, float, list[str]]:
-    """What a segment has to reach, what it has to stay above, and why."""
+    """Threshold, low threshold, and a note where `--percentile` determines them."""
     threshold, notes = options.threshold, []
     if options.percentile is not None:
         threshold = track.percentile(smoothed, options.percentile)
@@ -97,17 +98,19 @@ def _thresholds(
 
 
 def _runs(track: ScoreTrack, smoothed: Floats, threshold: float, low: float) -> list[Span]:
-    """Stretches without a hole that stay above the low threshold and reach the threshold.
+    """Find stretches without a gap that stay above the low threshold and reach the threshold.
 
-    Smoothing decides which there are. Where one begins and ends is decided by the scores
-    themselves, for smoothing washes edges out over half its window: a stretch loses what at its
-    ends is below the low threshold, and grows as far as the scores go on above it.
+    Smoothed scores decide which stretches there are. The scores themselves decide where one
+    begins and ends, because smoothing blurs edges over half its window: a stretch loses what is
+    below the low threshold at its ends, and grows as far as the scores go on above it.
     """
     run, firsts, lasts = _numbered(track, _above(smoothed, low))
     own, own_firsts, own_lasts = _numbered(track, _above(track.probabilities, low))
     spans = []
     for number in np.unique(run[_above(smoothed, max(threshold, low))]):
         inside = np.arange(firsts[number], lasts[number] + 1)
+        # Samples of the stretch whose own score is above the low threshold; the outermost become
+        # its ends. It grows only where it has lost nothing on that side.
         inside = inside[own[inside] >= 0]
         if len(inside):
             first, last = inside[0], inside[-1]
@@ -126,9 +129,14 @@ def _above(values: Floats, level: float) -> NDArray[np.bool_]:
 def _numbered(
     track: ScoreTrack, inside: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Stretches of neighbouring samples inside: of each sample the number of its stretch, -1
-    outside, and of each stretch its first and its last sample."""
+    """Number the stretches of neighbouring samples that are inside.
+
+    Returns:
+        The number of each sample's stretch, (N,), -1 outside; and the first and the last sample
+        of each stretch.
+    """
     begins = inside.copy()
+    # A stretch begins after a sample that is outside, or after a gap of which nothing is known.
     begins[1:] &= ~inside[:-1] | (track.starts[1:] > track.stops[:-1])
     firsts = np.flatnonzero(begins)
     numbers = np.where(inside, np.cumsum(begins) - 1, -1)
@@ -169,7 +177,7 @@ Step = tuple[list[Segment], str]
 
 
 def rated(track: ScoreTrack, smoothed: Floats, start: float, end: float) -> Segment:
-    """The segment [start, end] with its score and its peak, the middle one of equals."""
+    """Make the segment [start, end] with its score and its peak, the middle one of equals."""
     first = min(int(np.searchsorted(track.stops, start, "right")), len(track) - 1)
     stop = max(int(np.searchsorted(track.starts, end)), first + 1)
     inside = np.round(smoothed[first:stop], 9)
@@ -180,14 +188,14 @@ def rated(track: ScoreTrack, smoothed: Floats, start: float, end: float) -> Segm
 
 
 def drop_short(segments: list[Segment], options: SelectionOptions, track: ScoreTrack) -> Step:
-    """Those that are long enough."""
+    """Drop segments that are too short."""
     kept = [one for one in segments if one.length >= options.min_length - ROUNDING]
     note = _dropped(segments, kept, f"--min-length {options.min_length:g}")
     return kept, note if len(kept) < len(segments) else ""
 
 
 def shorten(segments: list[Segment], options: SelectionOptions, track: ScoreTrack) -> Step:
-    """Those that are too long, cut or split."""
+    """Cut or split segments that are too long."""
     longest = options.max_length
     if longest is None:
         return segments, ""
@@ -206,7 +214,7 @@ def shorten(segments: list[Segment], options: SelectionOptions, track: ScoreTrac
 
 
 def keep_top(segments: list[Segment], options: SelectionOptions, track: ScoreTrack) -> Step:
-    """The best few."""
+    """Keep the best few segments."""
     if options.top is None:
         return segments, ""
     kept = _ranked(segments)[: options.top]
@@ -214,7 +222,7 @@ def keep_top(segments: list[Segment], options: SelectionOptions, track: ScoreTra
 
 
 def fill(segments: list[Segment], options: SelectionOptions, track: ScoreTrack) -> Step:
-    """As many as the reel holds, best first; the very best is cut if it alone is too long."""
+    """Keep as many as the reel holds, best first; the very best is cut if it alone is too long."""
     if options.max_duration is None:
         return segments, ""
     kept: list[Segment] = []
@@ -230,7 +238,7 @@ def fill(segments: list[Segment], options: SelectionOptions, track: ScoreTrack) 
 
 
 def _ranked(segments: Sequence[Segment]) -> list[Segment]:
-    """Best first, the earlier of equals."""
+    """Sort segments by score, best first; of equals the earlier one first."""
     return sorted(segments, key=lambda one: (-round(one.score, 9), one.start))
 
 
@@ -249,12 +257,15 @@ def _cut(one: Segment, length: float, track: ScoreTrack) -> Segment:
 def _split(
     one: Segment, options: SelectionOptions, track: ScoreTrack, smoothed: Floats
 ) -> list[Segment]:
-    """As few pieces as can be; none if they would be shorter than the minimum."""
+    """Split into as few pieces as possible; none if they would be shorter than the minimum."""
     longest = options.max_length or one.length
     left = math.ceil(one.length / longest - ROUNDING)
+    # No piece is shorter than half of an even share, however low the score beside an edge is.
     least = max(options.min_length, one.length / left / 2)
     pieces, start = [], one.start
     for rest in range(left - 1, 0, -1):
+        # The cut leaves the piece long enough, and the rest short enough for the pieces that are
+        # left.
         low = max(start + least, one.end - rest * longest)
         high = min(start + longest, one.end - rest * least)
         if low > high + ROUNDING:
@@ -266,7 +277,7 @@ def _split(
 
 
 def _lowest(track: ScoreTrack, smoothed: Floats, low: float, high: float) -> float:
-    """The sample of the lowest score in [low, high]."""
+    """Time of the lowest score in [low, high]; the middle if there is no sample."""
     first, last = np.searchsorted(track.times, low), np.searchsorted(track.times, high, "right")
     if first == last:
         return (low + high) / 2

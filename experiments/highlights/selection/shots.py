@@ -1,10 +1,10 @@
-"""Changes of shot near the cuts of a reel, from the pictures about each of them alone.
+"""Changes of shot near the cuts of a reel; only the frames around each cut are read.
 
-How much a picture differs from the one before is measured by ffmpeg's `scdet`, on small pictures.
-Its own rule, a difference of 10 that is new, also finds a movement that jerks or begins, and
-misses changes between pictures that are alike. Here a difference counts by how far it exceeds
-all others about it. Of 99 changes between real clips this found 99 and no other; `scdet` found
-97 and 2 others.
+ffmpeg's `scdet` measures how much a frame differs from the one before, on small frames. Its own
+rule, a difference of 10 that is new, also finds a movement that jerks or begins, and misses
+changes between frames that are alike. Here a difference counts by how far it exceeds all others
+around it. Of 99 changes between real clips this found 99 and no other; `scdet` found 97 and 2
+others.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from experiments.media.recording import Chunk
 _LEAST_DIFFERENCE = 5.0  # between two shots, above those about it; in percent of the full range
 _APART_SECONDS = 0.15  # changes less apart are a flash, a jerk or a pan, and not taken
 _MARGIN_SECONDS = 0.25  # decoded beside a stretch, so that what is about a change is known
-_SIZE = "64:36"
+_SIZE = "64:36"  # pixels
 
 
 def shots_near(
     chunks: Sequence[Chunk], segments: Sequence[Segment], *, around: float = 1.5
 ) -> Floats:
-    """When the picture changes its shot near each start and end, sorted, (K,).
+    """Find changes of shot near each start and end; times in seconds, sorted, (K,).
 
-    A time is that of the first picture of the new shot, in seconds of the recording: a segment
-    that starts there has no picture of the old shot, one that ends there has none of the new.
-    Fades are no changes, and neither is a flash of less than 0.15 s; one that fades away more
-    slowly counts as a change. There is none from a file of the recording to the next, nor where
-    it cannot be decoded.
+    A time is that of the first frame of the new shot, in seconds of the recording: a segment that
+    starts there has no frame of the old shot, one that ends there has none of the new. Fades are
+    no changes, and neither is a flash of less than 0.15 s; one that fades away more slowly counts
+    as a change. None is found between two files of the recording, nor where a file cannot be
+    decoded.
 
     Args:
         chunks: the recording.
-        segments: those whose starts and ends count.
-        around: how far from them is looked, in seconds.
+        segments: segments whose starts and ends count.
+        around: distance from them within which to look, in seconds.
 
     Raises:
         RenderError: if a file cannot be opened.
@@ -58,7 +58,7 @@ def shots_near(
 
 
 def _stretches(chunk: Chunk, cuts: Iterable[float], around: float) -> list[tuple[float, float]]:
-    """What of a chunk is near a cut, in its own time; without overlap."""
+    """Stretches of a chunk near a cut, in seconds of the chunk, without overlap."""
     stretches: list[tuple[float, float]] = []
     for cut in cuts:
         start = max(cut - chunk.offset - around, 0.0)
@@ -73,7 +73,7 @@ def _stretches(chunk: Chunk, cuts: Iterable[float], around: float) -> list[tuple
 
 
 def _changes(chunk: Chunk, start: float, end: float) -> list[float]:
-    """First pictures of shots in [start, end], in seconds of the chunk."""
+    """Times of first frames of shots in [start, end], in seconds of the chunk."""
     times, differences = _differences(chunk, max(start - _MARGIN_SECONDS, 0.0), end)
     kept = []
     for place in np.flatnonzero(differences >= _LEAST_DIFFERENCE):
@@ -86,9 +86,9 @@ def _changes(chunk: Chunk, start: float, end: float) -> list[float]:
 
 
 def _differences(chunk: Chunk, start: float, end: float) -> tuple[Floats, Floats]:
-    """Times of pictures in seconds of the chunk, and how each differs from the one before, (N,).
+    """Times of frames in seconds of the chunk, and the difference of each to the one before, (N,).
 
-    That of the first picture decoded, which has none before it, is 0.
+    The difference of the first frame decoded is 0.
     """
     first = max(math.floor((start - chunk.first_picture) * chunk.rate), 0)
     stretch = Stretch(chunk, first, 1)
@@ -97,6 +97,7 @@ def _differences(chunk: Chunk, start: float, end: float) -> tuple[Floats, Floats
     shown = _Shown(zero)
     filters = [
         *("settb=AVTB", f"trim=end={end + _MARGIN_SECONDS - zero:.6f}"),
+        # The filter only measures: with a threshold of 100 it finds no change itself.
         *(f"scale={_SIZE}:flags=area", "format=yuv420p", "scdet=threshold=100"),
         "metadata=print:key=lavfi.scd.mafd:file=-",
     ]
@@ -111,7 +112,10 @@ def _differences(chunk: Chunk, start: float, end: float) -> tuple[Floats, Floats
 
 
 class _Shown:
-    """Takes `frame:3 pts:120000 pts_time:0.12`, in microseconds, then `lavfi.scd.mafd=1.5`."""
+    """Parser of ffmpeg's `metadata=print`: `frame:3 pts:120000 ...`, then `lavfi.scd.mafd=1.5`.
+
+    A `pts` is in microseconds.
+    """
 
     def __init__(self, zero: float) -> None:
         self.times: list[float] = []

@@ -1,6 +1,6 @@
-"""Cuts moved to where they do not hurt: a quiet moment, or a change of shot.
+"""Move cuts to where they are least noticed: a quiet moment, or a change of shot.
 
-Quiet moments are found in the sound near each cut alone.
+Only the sound near each cut is read for quiet moments.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ from experiments.media.recording import Chunk
 from preprocess.video.sound import read_sound
 
 INWARD = 2.0
-"""A second that shortens a segment weighs like so many that lengthen it."""
+"""Weight of a second that shortens a segment against one that lengthens it."""
 SILENCE_DB = -60.0
 BESIDE_SECONDS = 0.1
-"""How near a quiet moment a change of shot is quiet too."""
+"""Distance from a quiet moment within which a change of shot counts as quiet too."""
 _FLOOR_DB = -120.0  # of digital silence, whose loudness is minus infinity
-_WORST_COST = 0.5
+_WORST_COST = 0.5  # seconds, of a moment that is only just quiet; silence costs nothing
 
 
 class Candidates(NamedTuple):
     """Moments that are good to cut at.
 
     Args:
-        times: in seconds, (K,).
-        costs: how many seconds nearer a free one would have to be to be as good, (K,).
+        times: times in seconds, (K,).
+        costs: cost of each in seconds: a moment of cost c is as good as one of no cost that is
+            c seconds farther away, (K,).
     """
 
     times: Floats
@@ -53,23 +54,22 @@ def snap_cuts(
     max_length: float | None = None,
     max_duration: float | None = None,
 ) -> list[Segment]:
-    """Segments whose starts and ends moved to the best moment near them, if there is one.
+    """Move the starts and ends of segments to the best moment near them, if there is one.
 
-    The nearest moment is the best; one that shortens the segment counts as twice as far, and
-    a quiet moment as farther by its cost. A change of shot comes before the quiet moment that it
-    is beside; amid sound it is taken only where nothing near is quiet. A cut stays where it is
-    at either end of the recording, where two segments touch, and where nothing near fits the
-    limits.
+    The nearest moment is the best. One that shortens the segment counts as twice as far, and a
+    quiet moment as farther by its cost. A change of shot is preferred to the quiet moment beside
+    it; amid sound it is taken only where nothing near is quiet. A cut stays where it is at either
+    end of the recording, where two segments touch, and where nothing near fits the limits.
 
     Args:
-        segments: sorted, without overlap.
-        duration: of the recording, in seconds.
+        segments: segments, sorted, without overlap.
+        duration: length of the recording, in seconds.
         quiet: quiet moments, as `quiet_moments` gives them.
-        shots: times at which the picture changes.
-        max_shift: how far a cut may move, in seconds.
-        min_length: no segment becomes shorter, nor loses more than half of itself.
-        max_length: none becomes longer.
-        max_duration: nor do all together.
+        shots: times of changes of shot, in seconds.
+        max_shift: largest distance by which a cut may move, in seconds.
+        min_length: shortest length that a segment may get; none loses more than half of itself.
+        max_length: longest length that a segment may get.
+        max_duration: longest length that all segments together may get.
     """
     shot_times = np.asarray(shots, np.float64)
     moments = np.concatenate([shot_times, quiet.times])
@@ -77,9 +77,12 @@ def snap_cuts(
     near = _Nearby(moments, costs, max_shift)
     length = sum(one.length for one in segments)
     spare = np.inf if max_duration is None else max(0.0, max_duration - length)
+    # Start and end of all segments between those of the recording: the edge before a start is at `2
+    # * place`, that after an end at `2 * place + 3`.
     edges = [0.0, *(edge for one in segments for edge in (one.start, one.end)), duration]
     snapped: list[Segment] = []
     for place, one in enumerate(segments):
+        # A segment that breaks a limit already may stay as it is, but get no worse.
         least = max(min(min_length, one.length), one.length / 2)
         most = max(np.inf if max_length is None else max_length, one.length)
         start, end, after = one.start, one.end, edges[2 * place + 3]
@@ -87,6 +90,7 @@ def snap_cuts(
             before = snapped[-1].end if snapped else 0.0
             longest = min(most, one.length + spare)
             start = near.best(start, -1, max(before, end - longest), end - least)
+        # What a cut gives or takes is left for the cuts after it.
         spare -= one.start - start
         if after - end > ROUNDING:
             longest = min(most, end - start + spare)
@@ -97,12 +101,12 @@ def snap_cuts(
 
 
 def snap_note(before: Sequence[Segment], after: Sequence[Segment], shots: ArrayLike = ()) -> str:
-    """In words, how many cuts `snap_cuts` moved, and where to.
+    """Describe how many cuts `snap_cuts` moved, and to what.
 
     Args:
-        before: the segments as they were.
-        after: the same, moved.
-        shots: times at which the picture changes.
+        before: segments before the move.
+        after: the same segments after it.
+        shots: times of changes of shot.
     """
     moved = [
         new
@@ -118,11 +122,11 @@ def snap_note(before: Sequence[Segment], after: Sequence[Segment], shots: ArrayL
 
 
 def _shot_costs(shots: Floats, quiet: Candidates, max_shift: float) -> Floats:
-    """What changes of shot cost, (S,), so that none is chosen at the price of a cut word.
+    """Costs of changes of shot, (S,), such that none is chosen at the price of a cut word.
 
-    Beside a quiet moment, picture and sound both allow the cut: it wins against that moment, on
-    whichever side it lies. Amid sound it costs more than the farthest quiet moment. If there is
-    none, the cut was amid sound before, so the ear loses nothing and the eye gains.
+    Beside a quiet moment, picture and sound both allow the cut: the change of shot wins against
+    that moment, on whichever side it lies. Amid sound it costs more than the farthest quiet
+    moment. Without a quiet moment the cut was amid sound before, so nothing is lost.
     """
     apart = np.abs(shots[:, None] - quiet.times)  # (S, K)
     beside = np.where(apart <= BESIDE_SECONDS, quiet.costs - INWARD * BESIDE_SECONDS, np.inf)
@@ -132,20 +136,20 @@ def _shot_costs(shots: Floats, quiet: Candidates, max_shift: float) -> Floats:
 
 @dataclass(frozen=True)
 class _Nearby:
-    """Candidates (K,), their costs (K,), and how far a cut may move to one."""
+    """Candidates (K,), their costs (K,), and the largest distance of a move, in seconds."""
 
     moments: Floats
     costs: Floats
     max_shift: float
 
     def best(self, cut: float, outward: int, low: float, high: float) -> float:
-        """The best moment for a cut in [low, high]; the cut itself if there is none.
+        """Best moment for a cut in [low, high], or the cut itself if there is none.
 
         Args:
-            cut: where it is, in seconds.
-            outward: 1 if later lengthens the segment, -1 if earlier does.
-            low: the least moment.
-            high: the greatest.
+            cut: time of the cut, in seconds.
+            outward: 1 if a later cut lengthens the segment, -1 if an earlier one does.
+            low: earliest moment allowed.
+            high: latest moment allowed.
         """
         shifts = (self.moments - cut) * outward
         able = np.abs(shifts) <= self.max_shift
@@ -164,16 +168,16 @@ def quiet_moments(
     below: float = 6.0,
     context: float = 10.0,
 ) -> Candidates:
-    """The pauses of a recording: where its loudness has a minimum well below its surroundings.
+    """Find pauses: moments whose loudness is a minimum well below its surroundings.
 
-    Of a longer pause, both ends and the middle are given. Silence, below -60 dB, is quiet
+    Of a longer pause, both ends and the middle are returned. Silence, below -60 dB, is quiet
     whatever surrounds it.
 
     Args:
         envelope: loudness in dB, (M,); minus infinity is allowed.
         step: seconds from one value to the next.
         start: time of the first value, in seconds.
-        below: how far under the median of the surroundings a minimum has to be, in dB.
+        below: decibels by which a minimum must lie under the median of its surroundings.
         context: length of the surroundings, in seconds.
 
     Raises:
@@ -192,6 +196,8 @@ def quiet_moments(
     loudness = np.maximum(raw, _FLOOR_DB)
     width = min(len(loudness), max(3, round(context / step)))
     depth = median_filter(loudness, size=width, mode="nearest") - loudness
+    # `find_peaks` finds no peak at an end; with a wall there a pause may begin or end the sound.
+    # The walls are one value, hence the 1 that is subtracted below.
     walled = np.concatenate([[-np.inf], -loudness, [-np.inf]])
     pauses = find_peaks(walled, plateau_size=1)[1]
     edges = np.stack([pauses["left_edges"], pauses["right_edges"]]) - 1  # (2, pauses)
@@ -209,7 +215,7 @@ _SAMPLE_RATE = 16000
 
 
 def quiet_near(chunks: Sequence[Chunk], segments: Sequence[Segment]) -> Candidates:
-    """Quiet moments within some seconds of each start and end.
+    """Find quiet moments within some seconds of each start and end.
 
     Raises:
         DecodeError: if the sound of a chunk cannot be read.
@@ -224,7 +230,7 @@ def quiet_near(chunks: Sequence[Chunk], segments: Sequence[Segment]) -> Candidat
 
 
 def loudness_db(samples: np.ndarray, sample_rate: int) -> Floats:
-    """Of each 20 ms of sound (N,) in [-1, 1]; 0 is full scale, silence minus infinity."""
+    """Loudness of each 20 ms of sound (N,) in [-1, 1]; 0 dB is a constant 1, silence -inf."""
     length = round(STEP_SECONDS * sample_rate)
     whole = samples[: len(samples) // length * length].astype(np.float64)
     power = np.square(whole).reshape(-1, length).mean(axis=1)
@@ -237,7 +243,7 @@ def _holds(chunk: Chunk, time: float) -> bool:
 
 
 def _near(chunk: Chunk, cut: float) -> Candidates:
-    """In the time of the recording."""
+    """Find quiet moments near a cut, in seconds of the recording."""
     zero = chunk.offset + chunk.first_picture  # where the sound's clock stands at 0
     start = max(cut - zero - _AROUND_SECONDS, 0.0)
     sound = read_sound(
