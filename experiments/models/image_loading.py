@@ -1,4 +1,4 @@
-"""Image models from names or files: Keras's and ONNX's, each with its own preprocessing."""
+"""Load image models by name or file, of Keras or ONNX, each with its own preprocessing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from preprocess.video.transforms import FrameFit
 from ttrnn.models import build_alexnet
 from weights import WeightsError, assign_arrays, read_alexnet_npy, read_arrays
 
-# Of the MobileNets that Keras has weights of; the usual one first.
+# Widths of the MobileNets that Keras has weights for; the usual one first.
 _WIDTHS = {"mobilenet": (1.0, 0.75, 0.5, 0.25), "mobilenetv2": (1.0, 0.35, 0.5, 0.75, 1.3, 1.4)}
 
 
@@ -47,10 +47,10 @@ def load_model(
 
     Args:
         options: checked by `check_options`.
-        batch_size: of the frames that `predict` is given: always as many, so that a frame's
-            probabilities depend on no other frame.
+        batch_size: number of frames that `predict` takes, always the same, so that a frame's
+            probabilities do not depend on other frames.
         fused: let AlexNet take short cuts that cannot be exported.
-        threads_a_batch: of ONNX Runtime; TensorFlow has its own by then.
+        threads_a_batch: threads of ONNX Runtime for a batch; TensorFlow's are set by then.
 
     Raises:
         ValueError, WeightsError, OSError: if a file does not hold what it should.
@@ -63,6 +63,7 @@ def load_model(
     else:
         is_file = options.model.endswith(".keras")
         model = keras_file(options) if is_file else keras_application(options)
+        # (None, height, width, 3) to (width, height).
         fit = FrameFit(model.input_shape[2:0:-1], crop="aspect", interpolation="smooth")
     num_classes = model.output_shape[-1]
     return ImageModel(
@@ -107,6 +108,7 @@ def keras_application(options: ModelOptions) -> Any:
             model = _of_the_weights_width(partial(build, **arguments), widths, options.weights)
         frames = keras.Input(_input_shape(model, options), dtype="uint8", name="frames")
         pixels = preprocess(keras.ops.cast(frames, "float32"))
+        # Only a cast to float32, under any policy.
         outputs = keras.layers.Activation("linear", dtype="float32", name="probabilities")(
             model(pixels)
         )
@@ -114,16 +116,17 @@ def keras_application(options: ModelOptions) -> Any:
 
 
 def _of_the_weights_width(build: Callable[..., Any], widths: Sequence[float], weights: Path) -> Any:
-    """Build the model in the width that a file of weights fits; the usual one is tried first.
+    """Build a model in the width that a file of weights fits; the usual width is tried first.
 
     Raises:
-        WeightsError, ValueError: if it fits none of those that Keras has weights of.
+        WeightsError, ValueError: if it fits none of the widths that Keras has weights for.
     """
     for alpha in widths:
         model = build(alpha=alpha)
         try:
             _load_weights(model, weights)
         except (WeightsError, KerasFileError) as error:
+            # The error of the usual width says the most about a file that fits none.
             if alpha == widths[0]:
                 first_error = error
             continue
@@ -139,11 +142,12 @@ def _input_shape(model: Any, options: ModelOptions) -> tuple[int, int, int]:
 
 
 def find_application(name: str) -> tuple[Callable[..., Any], Callable[[Any], Any]]:
-    """The builder of a keras.applications model, and its preprocessing; case does not matter.
+    """Find the builder of a keras.applications model, and its preprocessing; case does not matter.
 
     Raises:
         InputError: if there is none of that name.
     """
+    # A builder's preprocessing is that of the submodule in which it is defined.
     known: dict[str, tuple[Callable[..., Any], Callable[[Any], Any]]] = {}
     for module in vars(keras.applications).values():
         if isinstance(module, ModuleType) and hasattr(module, "preprocess_input"):
@@ -171,6 +175,7 @@ def keras_file(options: ModelOptions) -> Any:
     elif options.scaling != "none":
         pixels = preprocess_input(pixels, mode=options.scaling)
     outputs = inner(pixels)
+    # A prediction tells whether the file ends with a softmax; its layers may not.
     grey = np.full((1, *frames.shape[1:]), 128, np.uint8)
     if not are_probabilities(np.array(keras.Model(frames, outputs)(grey), np.float32)):
         outputs = keras.layers.Softmax(dtype="float32")(outputs)
@@ -207,24 +212,22 @@ def _dtype_policy(policy: str) -> Iterator[None]:
 
 
 def compile_model(model: Any, batch_size: int, fit: FrameFit) -> Predict:
-    """Compile a model into one graph for batches of one size.
-
-    Variables become constants where there is batch normalisation: TensorFlow then folds it into
-    the convolutions.
-    """
+    """Compile a model into one graph for batches of one size."""
     shape = (batch_size, *fit.frame_shape)
     graph = tf.function(lambda frames: model(frames, training=False)).get_concrete_function(
         tf.TensorSpec(shape, fit.dtype)
     )
+    # Models inside the model included.
     layers = model._flatten_layers()
     if any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers):
+        # With constants TensorFlow folds the batch normalisation into the convolutions.
         frozen = convert_variables_to_constants_v2(graph)
         return lambda frames: frozen(tf.constant(frames))[0].numpy()
     return lambda frames: graph(tf.constant(frames)).numpy()
 
 
 def load_onnx(options: ModelOptions, batch_size: int, threads_a_batch: int = 1) -> ImageModel:
-    """Read an ONNX file: one of ours, or any that takes pictures and gives a number a class.
+    """Read an ONNX file: one of ours, or any that takes images and gives a number for each class.
 
     Raises:
         InputError: if ONNX Runtime cannot read it, or it is no classifier of pictures.
@@ -266,7 +269,7 @@ def _is_channels_first(run: OnnxSession) -> bool:
 
 
 def _picture_size(run: OnnxSession, options: ModelOptions) -> tuple[int, int]:
-    """Width and height of the input of a model that was not exported here."""
+    """Find the width and height of the input of a model that was not exported here."""
     shape = run.input.shape
     channels_first = _is_channels_first(run)
     if len(shape) != 4 or shape[1 if channels_first else 3] != 3:
@@ -278,7 +281,7 @@ def _picture_size(run: OnnxSession, options: ModelOptions) -> tuple[int, int]:
 
 
 def _foreign(run: OnnxSession, scaling: str) -> Any:
-    """Function from uint8 frames to the outputs of a model that was not exported here."""
+    """Return a function from uint8 frames to the outputs of a model that was not exported here."""
     kinds = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(float16)": np.float16}
     kind = kinds.get(run.input.type, np.float32)
     channels_first = _is_channels_first(run)
@@ -292,6 +295,7 @@ def _foreign(run: OnnxSession, scaling: str) -> Any:
         if channels_first:
             pixels = pixels.transpose(0, 3, 1, 2)  # (B, 3, H, W)
         outputs = run(np.ascontiguousarray(pixels, kind)).astype(np.float32)
+        # Some classifiers keep axes of size 1 after their last pooling.
         return outputs.reshape(len(frames), -1)
 
     return predict
@@ -305,6 +309,7 @@ def are_probabilities(outputs: NDArray[np.float32]) -> bool:
 def _with_softmax(predict: Any) -> Any:
     def probabilities(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         outputs = predict(frames)
+        # Less the largest, so that no exponential overflows.
         shares = np.exp(outputs - outputs.max(axis=1, keepdims=True))
         return shares / shares.sum(axis=1, keepdims=True)
 

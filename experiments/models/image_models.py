@@ -1,6 +1,7 @@
-"""Which image model is meant: its options and their checks, its class names, its settings.
+"""Options of image models with their checks, and the models' class names and settings.
 
-Light, for command lines; `experiments.models.image_loading` builds and reads the models.
+Command lines import this file, so it must stay light; `experiments.models.image_loading` builds
+and reads the models.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from common.errors import InputError
 from preprocess.video.transforms import FrameFit
 
 Columns = Literal["all", "seed"]
-SEED_TOP = 5  # labels a frame in the original's files
+# Labels of a frame in the original's files.
+SEED_TOP = 5
 
 Policy = Literal["float32", "mixed_bfloat16"]
 Scaling = Literal["none", "unit", "tf", "torch", "caffe"]
 Predict = Callable[[NDArray[Any]], NDArray[np.float32]]
 WEIGHTS_SUFFIXES = (".npy", ".npz", ".safetensors", ".h5")
-# keras.applications, whose import takes seconds.
+# Builders of keras.applications, listed here because its import takes seconds.
 APPLICATIONS = (
     *("convnextbase", "convnextlarge", "convnextsmall", "convnexttiny", "convnextxlarge"),
     *("densenet121", "densenet169", "densenet201"),
@@ -76,12 +78,12 @@ class ImageModel:
     """A classifier of frames.
 
     Args:
-        name: for people.
-        fit: what pictures are made into.
-        class_names: unique, one a class.
-        predict: frames (batch_size, H, W, 3) to probabilities (batch_size, classes).
-        settings: all that the probabilities depend on, as JSON.
-        keras_model: from frames to probabilities, where it is one of Keras's.
+        name: name for people.
+        fit: how frames are scaled and cut for the model.
+        class_names: unique names, one for each class.
+        predict: maps frames (batch_size, H, W, 3) to probabilities (batch_size, classes).
+        settings: all settings that the probabilities depend on, as JSON.
+        keras_model: model from frames to probabilities, if it is a Keras model; else None.
     """
 
     name: str
@@ -96,7 +98,7 @@ def check_options(options: ModelOptions) -> None:
     """Check that the model is known and its files exist, before anything heavy is imported.
 
     Raises:
-        InputError: if not.
+        InputError: if a check fails.
     """
     path = Path(options.model)
     is_file = is_model_file(options.model)
@@ -139,23 +141,23 @@ def check_options(options: ModelOptions) -> None:
 
 
 def is_model_file(model: str) -> bool:
-    """Whether `--model` names a file, rather than a network known here."""
+    """Whether `--model` names a file, and not a network known here."""
     return Path(model).suffix in (".keras", ".onnx")
 
 
 def model_files(options: ModelOptions) -> list[Path]:
-    """Files that a model is read from."""
+    """List the files that a model is read from."""
     own = Path(options.model) if is_model_file(options.model) else None
     return [path for path in (own, options.weights, options.labels) if path is not None]
 
 
 def model_settings(options: ModelOptions) -> dict[str, Any]:
-    """Settings that the probabilities depend on; files by their SHA-256."""
+    """Collect the settings that the probabilities depend on, with files by their SHA-256."""
     settings: dict[str, Any] = {"model": options.model, "policy": options.policy}
     if options.model == "alexnet":
         settings["variant"] = options.variant
     files = {"model_sha256": Path(options.model), "weights_sha256": options.weights}
-    # A width that is not given is that of the weights, which are message by their contents.
+    # A width that is not given is that of the weights, which their SHA-256 stands for.
     settings |= {"alpha": options.alpha or 1.0, "size": options.size, "scaling": options.scaling}
     files |= {"labels_sha256": options.labels}
     for name, path in files.items():
@@ -169,12 +171,12 @@ def require_classes(model: ImageModel, top: int | None, columns: Columns) -> Non
     """Check that a model has as many classes as a row shows.
 
     Args:
-        model: which one.
-        top: classes a row; None for five, or as many as there are.
-        columns: of the CSV; the original's are of five classes.
+        model: the model.
+        top: number of classes in a row; None for five, or as many as there are.
+        columns: columns of the CSV; the original's are for five classes.
 
-    Raises:
-        InputError: if not.
+        Raises:
+            InputError: if it has fewer.
     """
     check_num_classes(len(model.class_names), model.name, top, columns)
 
@@ -183,8 +185,8 @@ def check_num_classes(num_classes: int, name: str, top: int | None, columns: Col
     """Refuse more classes a row than a model has.
 
     Args:
-        num_classes: of the model.
-        name: of the model, for the message.
+        num_classes: number of classes of the model.
+        name: name of the model, for the message.
         top, columns: those of `require_classes`.
 
     Raises:
@@ -201,7 +203,7 @@ def check_num_classes(num_classes: int, name: str, top: int | None, columns: Col
 
 
 def class_names(labels: Path | None, num_classes: int) -> list[str]:
-    """Unique class names, one for each class.
+    """Read or look up the class names, and make them unique.
 
     Raises:
         InputError: if the file has another number of lines, or there is none for these classes.
@@ -219,21 +221,20 @@ def class_names(labels: Path | None, num_classes: int) -> list[str]:
         names = [known.name for known in imagenet_classes()]
     else:
         raise InputError(f"--labels is needed for a model of {num_classes} classes.")
+    # A file of labels may repeat a name; the columns of a table must tell the classes apart.
     count = Counter(names)
     return [f"{name} [{i}]" if count[name] > 1 else name for i, name in enumerate(names)]
 
 
 def inference_dtype(policy: str) -> str:
-    """Policy under which AlexNet is built.
-
-    Nothing is trained, so weights are kept in the type they are multiplied in, which halves what
-    is read of them.
-    """
+    """Dtype policy under which AlexNet is built for inference."""
+    # Nothing is trained, so weights are kept in the type they are multiplied in, which halves the
+    # memory that is read for them.
     return "bfloat16" if policy == "mixed_bfloat16" else policy
 
 
 def lines_of(labels: Path) -> list[str]:
-    """The class names of a file, less empty lines."""
+    """Read the class names of a file, without empty lines."""
     try:
         lines = labels.read_text("utf-8").splitlines()
     except UnicodeDecodeError:

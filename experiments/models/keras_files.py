@@ -1,4 +1,4 @@
-"""Keras files, from whomever they are: checked first, then read in safe mode."""
+"""Read Keras files of any origin: their content is checked first, then Keras's safe mode reads."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ _FUNCTION = re.compile(rf"({_OURS})?\w+", re.ASCII)
 
 
 def check_config(config: Any) -> None:
-    """Check that a model's configuration names only what is let through.
+    """Check that a model's configuration names only allowed classes and functions.
 
     Args:
-        config: what its config.json holds.
+        config: the content of its config.json.
 
     Raises:
         WeightsError: if it names a class or a function that is neither ours nor one of Keras's
@@ -56,7 +56,8 @@ def check_config(config: Any) -> None:
 
 
 def _parts(config: Any) -> Iterator[dict[str, Any]]:
-    """Parts of a configuration that name a class or a function, however deep."""
+    """Yield the parts of a configuration that name a class or a function, however deep."""
+    # A list and no recursion: a hostile file may be nested deeper than Python's stack.
     waiting = [config]
     while waiting:
         value = waiting.pop()
@@ -70,6 +71,7 @@ def _parts(config: Any) -> Iterator[dict[str, Any]]:
 
 def _is_known(part: dict[str, Any]) -> bool:
     name, module = part["class_name"], part.get("module") or ""
+    # Keras looks up the registered name first, so that both names must be allowed.
     registered = part.get("registered_name") or name
     if not all(isinstance(word, str) for word in (name, module, registered)):
         return False
@@ -77,6 +79,7 @@ def _is_known(part: dict[str, Any]) -> bool:
         config = part.get("config")
         is_plain = isinstance(config, str) and _FUNCTION.fullmatch(config) is not None
         return is_plain and module == "builtins" and registered in (name, config)
+    # Layers registered by this package, which must not claim another module.
     if registered.startswith(_OURS):
         return module.partition(".")[0] in ("", "ttrnn")
     if registered != name:
@@ -91,15 +94,15 @@ _MEMBERS = {_CONFIG, _WEIGHTS, "metadata.json"}
 
 
 class KerasFileError(InputError):
-    """A Keras file is missing, broken, of another model or hostile; the message is one line."""
+    """Error for a Keras file that is missing, damaged, of another model or hostile; one line."""
 
 
 def load_keras_model(path: Path) -> keras.Model:
-    """Read the model of a `.keras` file, not compiled.
+    """Read the model of a `.keras` file, without compiling it.
 
     Args:
-        path: of the file. SavedModels, and whole models in `.h5` files, are not read: safe mode
-            is not for them.
+        path: path of the file. SavedModels, and whole models in `.h5` files, are not read, because
+            Keras's safe mode does not cover them.
 
     Raises:
         KerasFileError: if there is none, it is broken, or it is hostile: if it has parts that
@@ -137,7 +140,8 @@ def load_keras_weights(model: keras.Model, path: Path) -> None:
         with path.open("rb") as file:
             _check_hdf5(file)
         with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # Keras only warns of what a file lacks
+            # Keras only warns about weights that a file lacks.
+            warnings.simplefilter("error", UserWarning)
             model.load_weights(path)
     except WeightsError as error:
         raise KerasFileError(f"{path} is refused: {error}.") from error
@@ -147,6 +151,7 @@ def load_keras_weights(model: keras.Model, path: Path) -> None:
 
 def _check_members(file: BinaryIO) -> None:
     members = read_members(file)
+    # Keras would also unpack assets, which layers may read as they like.
     if set(members) != _MEMBERS:
         raise WeightsError(f"it must hold {', '.join(sorted(_MEMBERS))} and nothing else")
     check_config(json.loads(read_stored(file, members[_CONFIG])))
@@ -163,7 +168,7 @@ def _check_hdf5(file: Any) -> None:
 
 
 class _Window(io.RawIOBase):
-    """The bytes of a member that is not compressed, as a file, without a copy in memory."""
+    """Read-only file over an uncompressed member of a zip file, without a copy in memory."""
 
     def __init__(self, file: BinaryIO, member: Member) -> None:
         self._file, self._start, self._size = file, member.start, member.num_bytes
@@ -192,5 +197,5 @@ class _Window(io.RawIOBase):
 
 
 def _line(error: Exception) -> str:
-    """The first line of a message, which Keras's have many of."""
+    """Return the first line of an error's message; those of Keras have many."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

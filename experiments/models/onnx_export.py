@@ -1,4 +1,4 @@
-"""Keras models as ONNX graphs, and as files that are there only if ONNX Runtime agrees."""
+"""Convert Keras models to ONNX graphs, and write those for which ONNX Runtime agrees."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ from experiments.models.image_models import ImageModel
 from experiments.models.onnx_files import IMAGE_MODEL, OnnxSession
 
 OPSET = 17
-TOLERANCE = 1e-4  # between a probability of Keras and of ONNX Runtime
+# Largest difference between a probability of Keras and of ONNX Runtime.
+TOLERANCE = 1e-4
 
 
 class ExportError(UserError):
-    """An exported model is not there, or does not do what the Keras model does."""
+    """Error for a model that cannot be exported, or whose export differs from the Keras model."""
 
 
 def export_onnx(model: ImageModel, path: Path, *, batch_size: int) -> float:
-    """Write an image model with preprocessing, class names and softmax inside; the batch may vary.
+    """Write an image model with preprocessing, class names and softmax inside, for any batch size.
 
     Args:
         model: a Keras model, loaded without short cuts.
-        path: of the file; it appears only once ONNX Runtime agrees with Keras.
-        batch_size: of the comparison.
+        path: path of the file, which appears only once ONNX Runtime agrees with Keras.
+        batch_size: batch size of the comparison.
 
     Returns:
         The largest difference between a probability of Keras and of ONNX Runtime.
@@ -64,29 +65,31 @@ def write_checked(
     compare: Callable[[Path], float],
     compared_on: str = "",
 ) -> float:
-    """Write a graph to a file that appears only once it was found to agree with Keras.
+    """Write a graph to a file, which appears only once it was found to agree with Keras.
 
     Args:
         proto: an onnx.ModelProto.
-        path: of the file.
-        metadata: kept in the file.
-        compare: the largest difference between the probabilities of Keras and of the file at a
-            path.
-        compared_on: what they were compared on, for the message.
+        path: path of the file.
+        metadata: texts to store in the file.
+        compare: returns the largest difference between the probabilities of Keras and of the file
+            at a path.
+        compared_on: description of the frames of the comparison, for the message.
 
     Returns:
         The difference.
 
     Raises:
-        ExportError: if it is above 1e-4, or no number.
+        ExportError: if it is above 1e-4, or not a number.
     """
     temporary = path.with_name(f".{path.name}.part")
     try:
         helper.set_model_props(proto, dict(metadata))
         onnx.save(proto, temporary)
-        del proto  # up to 2 GiB, of which ONNX Runtime now makes its own copy
+        # Up to 2 GiB, of which ONNX Runtime now makes its own copy.
+        del proto
         difference = compare(temporary)
-        if not difference <= TOLERANCE:  # NaN included
+        # Written so that NaN fails, too.
+        if not difference <= TOLERANCE:
             place = f" on {compared_on}" if compared_on else ""
             raise ExportError(
                 f"Keras and ONNX Runtime must agree to {TOLERANCE}. They differ by "
@@ -105,21 +108,20 @@ def to_onnx(
     shape: Sequence[int | None] | None = None,
     prepare: Callable[[Any], Any] = lambda inputs: inputs,
 ) -> Any:
-    """Convert a Keras model to a graph of one input and one output; the batch may vary.
-
-    Weights are inputs of the graph while tf2onnx works on it, and are put in at the end: it
-    copies whatever constants it finds dozens of times (70 s for AlexNet's 244 MB, against 5).
+    """Convert a Keras model to a graph with one input and one output, for any batch size.
 
     Args:
         model: a functional Keras model on TensorFlow.
-        names: of input and output.
-        shape: of the input, less the batch; None for that of the model's only input, whose type
-            is uint8 otherwise.
-        prepare: makes what the model takes of the input.
+        names: names of input and output.
+        shape: shape of the input, without the batch; its type is then uint8. None for shape and
+            type of the model's only input.
+        prepare: makes the model's inputs from the input of the graph.
 
     Returns:
         An onnx.ModelProto.
     """
+    # Weights are inputs of the graph while tf2onnx works on it, and become constants at the end:
+    # tf2onnx copies the constants it finds dozens of times (70 s for AlexNet's 244 MB, against 5).
     trainable, others = model.trainable_variables, model.non_trainable_variables
     variables = [*trainable, *others]
 
@@ -136,6 +138,9 @@ def to_onnx(
         for number, variable in enumerate(variables)
     ]
     function = tf.function(outputs, autograph=False)
+    # tf2onnx's optimize_transpose reorders the axes of some tensors and leaves their recorded
+    # shapes as they were; reshape_optimizer then trusts these. A product over channels after a
+    # convolution got another size by that, in some runs and not in others.
     with _without_optimizer("reshape_optimizer"):
         proto, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
     graph = proto.graph
@@ -149,12 +154,7 @@ def to_onnx(
 
 @contextmanager
 def _without_optimizer(name: str) -> Iterator[None]:
-    """Make tf2onnx leave out one of its optimizers.
-
-    optimize_transpose orders the axes of some tensors anew and leaves their recorded shapes as
-    they were; reshape_optimizer then trusts these. A product over channels after a convolution
-    got another size by that, in some runs and not in others.
-    """
+    """Make tf2onnx leave out one of its optimizers in this block."""
     known = tf2onnx.optimizer._optimizers
     before = dict(known)
     known.pop(name, None)
@@ -166,7 +166,7 @@ def _without_optimizer(name: str) -> Iterator[None]:
 
 
 def _put_in(graph: Any, values: dict[str, Any]) -> None:
-    """Replace the inputs that stand for variables by constants, as far as they are used."""
+    """Replace the inputs that stand for variables by constants; drop those that are not used."""
     used = {name for node in graph.node for name in node.input}
     for known in list(graph.input):
         if known.name in values:
@@ -184,6 +184,7 @@ def _spell_out_erfc(graph: Any) -> None:
         if node.op_type != "Erfc":
             nodes.append(node)
             continue
+        # erfc(x) = 1 - erf(x)
         (x,), (y,) = node.input, node.output
         nodes.append(helper.make_node("Erf", [x], [f"{y}/erf"]))
         nodes.append(helper.make_node("Sub", [one, f"{y}/erf"], [y]))

@@ -1,4 +1,4 @@
-"""ONNX files: what ours say of themselves, and ONNX Runtime on any of them."""
+"""Read and run ONNX files, and the description that files exported here carry."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from common.errors import InputError
 Kind = Literal["clips", "pictures", "scorer"]
 COLORS = "RGB"
 IMAGE_MODEL = "ttrnn"
-"""Key of the metadata in which a file that `classify --export` wrote says what it is."""
+"""Key of the metadata that describes the model in a file that `classify --export` wrote."""
 
 
 @dataclass(frozen=True)
 class About:
-    """What an exported file says of its model besides the graph.
+    """Description of a model that an exported file carries besides the graph.
 
     Args:
-        kind: "clips", a model of clips; "pictures", of single pictures; "scorer", that of a run of
-            `experiments.highlights`.
-        class_names: in the order of the probabilities; none where they are not known.
-        model: of clips, what model.json holds; of a scorer, scorer.json.
+        kind: "clips", a model of clips; "pictures", a model of single images; "scorer", that of a
+            run of `experiments.highlights`.
+        class_names: names in the order of the probabilities; empty if they are not known.
+        model: for clips the content of model.json, for a scorer that of scorer.json.
     """
 
     kind: Kind
@@ -36,7 +36,7 @@ class About:
     model: dict[str, Any] = field(default_factory=dict)
 
     def to_metadata(self) -> dict[str, str]:
-        """Metadata of the ONNX file, all of it text."""
+        """Return the metadata for the ONNX file, all of it text."""
         return {
             "kind": self.kind,
             "color_order": COLORS,
@@ -46,10 +46,10 @@ class About:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> About:
-        """Read what `to_metadata` gave.
+        """Make the description from the metadata that `to_metadata` returned.
 
         Raises:
-            InputError: if it is of a file that was not exported here.
+            InputError: if the file was not exported here.
         """
         try:
             names = tuple(json.loads(metadata["class_names"]))
@@ -60,11 +60,11 @@ class About:
 
 
 class OnnxSession:
-    """A model of one input: an array in, its first output out.
+    """ONNX Runtime session of a model with one input; a call maps an array to the first output.
 
     Args:
-        path: of the file.
-        num_threads: that work on a call; 0 for one a core.
+        path: path of the file.
+        num_threads: number of threads for a call; 0 for one a core.
 
     Raises:
         InputError: if ONNX Runtime cannot read it, or it takes several inputs.
@@ -72,6 +72,7 @@ class OnnxSession:
 
     def __init__(self, path: Path, num_threads: int = 1) -> None:
         options = onnxruntime.SessionOptions()
+        # Errors only.
         options.log_severity_level = 3
         options.intra_op_num_threads = num_threads
         try:

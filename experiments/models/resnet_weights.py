@@ -1,4 +1,4 @@
-"""A ResNet's features: the network without its last layer, with weights from a file."""
+"""Load a ResNet without its last layer, with weights from a file, to compute features."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _BLOCK_KERNEL = re.compile(r"layer[1-4]_[0-9]+_conv[1-3]/kernel")
 
 
 def read_resnet(file: Path, depth: int, *, last_layer: bool = False) -> dict[str, np.ndarray]:
-    """A ResNet's arrays by layer/variable, without those of its last layer.
+    """Read a ResNet's arrays by layer/variable, without those of its last layer.
 
     Args:
-        file: what `python -m weights convert` wrote (.weights.h5, .safetensors), torchvision's
+        file: file that `python -m weights convert` wrote (.weights.h5, .safetensors), torchvision's
             own file (.pth, .safetensors), or a checkpoint of such a network (.pth.tar).
-        depth: of the ResNet in the file.
-        last_layer: with those of its last layer, `fc/kernel` and `fc/bias`.
+        depth: depth of the ResNet in the file.
+        last_layer: include those of its last layer, `fc/kernel` and `fc/bias`.
 
     Raises:
         WeightsError: if the file cannot be read, or is that of another network.
@@ -39,6 +39,7 @@ def read_resnet(file: Path, depth: int, *, last_layer: bool = False) -> dict[str
         arrays = _keras_arrays(file, depth)
     else:
         arrays = read_arrays(file)
+        # torchvision's names have dots; ours, layer/variable, need no conversion.
         if not any("/" in name for name in arrays):
             arrays = resnet_arrays(arrays)
     if last_layer:
@@ -49,7 +50,7 @@ def read_resnet(file: Path, depth: int, *, last_layer: bool = False) -> dict[str
 def require_resnet(file: Path, depth: int) -> None:
     """Refuse a file that `load_resnet` would refuse, without TensorFlow, before long work.
 
-    Of a .weights.h5 file only that it is there is seen.
+    Of a .weights.h5 file only the existence is checked.
 
     Raises:
         InputError: if it cannot be read, or is not that of a ResNet of this depth.
@@ -63,7 +64,9 @@ def require_resnet(file: Path, depth: int) -> None:
     except WeightsError as error:
         raise InputError(f"--weights {file} do not fit a ResNet-{depth}: {error}") from error
     convolutions = [name for name in arrays if _BLOCK_KERNEL.fullmatch(name)]
-    found = len(convolutions) + 2  # a ResNet is called for its layers: conv1, those, and fc
+    # The number in a ResNet's name counts its layers: conv1, the convolutions of its blocks, and
+    # fc.
+    found = len(convolutions) + 2
     if found != depth:
         raise InputError(
             f"--weights {file} do not fit a ResNet-{depth}: they have {found} layers. Give --depth "
@@ -74,13 +77,13 @@ def require_resnet(file: Path, depth: int) -> None:
 def load_resnet(
     depth: int, file: Path | None, *, input_shape: tuple[int, int, int], policy: str
 ) -> keras.Model:
-    """A ResNet of pixels, uint8 (N, H, W, 3), to features, (N, 512 or 2048).
+    """Build a ResNet from pixels, uint8 (N, H, W, 3), to features, (N, 512 or 2048).
 
     Args:
         depth: 18, 34, 50, 101 or 152.
-        file: of its weights, as `read_resnet` takes it; None for random ones.
-        input_shape: (H, W, 3).
-        policy: of its layers.
+        file: file of its weights, as `read_resnet` takes it; None for random weights.
+        input_shape: shape of a frame, (H, W, 3).
+        policy: dtype policy of its layers.
 
     Raises:
         InputError: if the file does not fit.
@@ -100,6 +103,7 @@ def load_resnet(
 def _keras_arrays(file: Path, depth: int) -> dict[str, np.ndarray]:
     from ttrnn.models.resnet import build_resnet
 
+    # Keras reads weights only into a whole model, the last layer included.
     model: Any = build_resnet(depth, _IMAGENET_CLASSES)
     try:
         load_keras_weights(model, file)

@@ -1,4 +1,4 @@
-"""The models that other people's weights are converted for."""
+"""Models that other people's weights are converted for."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ MODELS: dict[str, tuple[str, dict[str, Any]] | None] = {
     "inceptionv3": ("InceptionV3", {}),
 }
 RESNETS = {f"torchvision_resnet{depth}": depth for depth in (18, 34, 50, 101, 152)}
-WITH_DECODER = ("ucf101_crnn", "ucf101_resnet_crnn")  # two files each
-UCF101 = ("ucf101_conv3d", *WITH_DECODER)  # HHTseng/video-classification
+# Models of HHTseng/video-classification; those with a decoder have two files each.
+WITH_DECODER = ("ucf101_crnn", "ucf101_resnet_crnn")
+UCF101 = ("ucf101_conv3d", *WITH_DECODER)
 TIMESFORMERS: dict[str, _Attention] = {
     "timesformer": "divided",
     "timesformer_joint": "joint",
@@ -45,13 +46,13 @@ def filled_model(
     clip_shape: tuple[int, int, int],
     num_classes: int | None = None,
 ) -> Any:
-    """Build a model of the size that the arrays have, with these as its weights.
+    """Build a model in the size of the arrays, and load them as its weights.
 
     Args:
-        name: of `NAMES`.
-        arrays: by layer/variable.
+        name: name of the model, one of `NAMES`.
+        arrays: arrays by layer/variable.
         clip_shape: frames, height and width of a UCF101 model's clips.
-        num_classes: of a TimeSformer whose head is not among the arrays.
+        num_classes: number of classes of a TimeSformer whose head is not among the arrays.
 
     Raises:
         WeightsError: if the arrays do not fit it.
@@ -73,7 +74,8 @@ def filled_model(
             patch_size=size.patch_size,
             dim=size.dim,
             depth=size.depth,
-            heads=1,  # the number of heads is in no array's shape, and no weight depends on it
+            # The number of heads is in no array's shape, and no weight depends on it.
+            heads=1,
             mlp_ratio=size.hidden / size.dim,
             attention=TIMESFORMERS[name],
         )
@@ -101,7 +103,7 @@ def filled_model(
 
 
 def _ucf101_classes(arrays: dict[str, np.ndarray], last: str) -> int:
-    """The number of classes, which is that of the last layer's biases."""
+    """Read the number of classes from the biases of the last layer."""
     if last not in arrays:
         raise WeightsError(f"The number of classes is {last}'s. The file lacks it; is it whole?")
     return len(arrays[last])

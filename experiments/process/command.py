@@ -1,4 +1,4 @@
-"""How every command ends: with its exit code, one line that says what is wrong, or how to go on."""
+"""The frame of every command: signals, its exit code, and the line that says why it ended."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from preprocess.system.stopping import is_stop, tell_stopped
 EXIT_ERROR = 2
 Arguments = TypeVar("Arguments")
 Result = TypeVar("Result")
+# Errors about permissions, which name the path that is refused.
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -37,13 +38,13 @@ def command(
 
     Args:
         arguments_type: dataclass of the flags.
-        run: the job; returns its result, or None where there is nothing to sum up.
-        module: module whose command it is, for the command that resumes it.
+        run: the job; returns its result, or None if there is nothing to sum up.
+        module: module of the command, for the command line that resumes it.
         outcome: sums up a result in words.
         prog: name in the help text; by default `python -m` and the module.
         description: head of the help text; by default the docstring of `arguments_type`.
         args: the flags; by default those of this process.
-        commands: words that may stand in place of the first flag.
+        commands: subcommands that may stand in place of the first flag.
 
     Returns:
         The exit code.
@@ -64,6 +65,7 @@ def command(
         result = run(arguments)
         if result is not None:
             print(outcome(result))
+    # Also KeyboardInterrupt and SystemExit: a stopped job says how to resume it.
     except BaseException as error:
         return _exit_code(error, resume_hint, EXIT_ERROR)
     return 0
@@ -75,14 +77,14 @@ def run_command(
     going_on: Callable[[], str],
     exit_error: int = EXIT_ERROR,
 ) -> int:
-    """Run what a command does, and print what stops it; returns the exit code.
+    """Run the work of a command, print what stops it, and return the exit code.
 
     Ctrl-C and SIGTERM stop it with a line that begins with "Interrupted.".
 
     Args:
         run: the work; returns its own exit code.
-        going_on: what is kept of a run that is stopped, and the command that goes on; a sentence.
-        exit_error: the exit code after an error.
+        going_on: returns a sentence about what is kept of a stopped run, and how to continue it.
+        exit_error: exit code after an error.
     """
     runtime.answer_signals(going_on)
     try:
@@ -92,20 +94,21 @@ def run_command(
 
 
 def typed_command(module: str, *, resume: bool = False) -> str:
-    """Command line as it was typed; with `resume`, the one that resumes it."""
+    """Return the command line as it was typed; with `resume`, the one that resumes it."""
     args = sys.argv[1:]
     added = ["--resume"] if resume and "--resume" not in args else []
     return shlex.join(["python", "-m", module, *args, *added])
 
 
 def _exit_code(error: BaseException, resume_hint: Callable[[], str], exit_error: int) -> int:
-    """Exit code of a command that was stopped, once a line has said why.
+    """Print why a command was stopped, and return its exit code.
 
     Raises:
-        BaseException: the error itself, if it is a defect and not what a person can mend.
+        BaseException: the error itself, if it is a defect that no user can mend.
     """
     if is_stop(error):
         return tell_stopped(resume_hint)
+    # Any other error is a defect and keeps its traceback.
     if not isinstance(error, UserError | OSError):
         raise error
     print(f"error: {_in_words(error, resume_hint)}", file=sys.stderr)
@@ -113,11 +116,12 @@ def _exit_code(error: BaseException, resume_hint: Callable[[], str], exit_error:
 
 
 def _in_words(error: Exception, going_on: Callable[[], str]) -> str:
-    """An error that the system raised gets a remedy; any other has one."""
+    """Describe an error; one that the system raised gets a remedy, any other states its own."""
     if not isinstance(error, OSError) or error.errno is None:
         return str(error)
     reason = _reason(error)
     if is_disk_full(error):
+        # A file name may also be a descriptor's number, or missing.
         named = isinstance(error.filename, str | Path)
         told = not_written(Path(error.filename), reason) if named else f"Cannot write: {reason}."
         return f"{told} Make room, then go on. {going_on()}"
@@ -127,6 +131,6 @@ def _in_words(error: Exception, going_on: Callable[[], str]) -> str:
 
 
 def _reason(error: OSError) -> str:
-    """HDF5's long messages as the system's words."""
+    """Return the system's words for an error, which HDF5 hides in a long message."""
     found = re.search(r"error message = '([^']*)'", str(error))
     return found[1] if found else error.strerror or str(error)

@@ -1,4 +1,4 @@
-"""What a row of results must carry about where it came from: machine, versions, commit, memory."""
+"""Circumstances that a row of results records: machine, versions, commit, peak memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 
 from preprocess.system.machine import read_machine
 
-PACKAGES = {  # column name: distributions that may provide it, first found wins
+# Distributions that may provide a package, by its column's name; the first one found counts.
+PACKAGES = {
     "tensorflow": ("tensorflow", "tensorflow-cpu"),
     "keras": ("keras",),
     "numpy": ("numpy",),
@@ -31,11 +32,12 @@ _CODE = (":/", *(f":(top,exclude){path}" for path in _WRITTEN))
 
 
 def describe_environment() -> dict[str, dict[str, Any]]:
-    """`{"machine": {cpu, cores, memory_bytes, os}, "versions": {python, tensorflow, ...}}`.
+    """Describe the machine and the versions of the packages.
 
-    `cores` counts the logical CPUs this process may use, `memory_bytes` what it may use of the
-    memory. Versions are read from the installed packages'
-    metadata, so nothing heavy is imported; a package that is missing is None.
+    Returns:
+        `{"machine": {cpu, cores, memory_bytes, os}, "versions": {python, tensorflow, ...}}`.
+        `cores` counts the logical CPUs that this process may use, `memory_bytes` the memory. A
+        package that is missing is None.
     """
     seen = read_machine()
     machine = {
@@ -44,18 +46,20 @@ def describe_environment() -> dict[str, dict[str, Any]]:
         "memory_bytes": seen.memory_bytes,
         "os": _os_name(),
     }
+    # From the installed packages' metadata, so that nothing heavy is imported.
     versions = {name: _version(candidates) for name, candidates in PACKAGES.items()}
     return {"machine": machine, "versions": {"python": platform.python_version(), **versions}}
 
 
 def git_commit(folder: Path | None = None) -> str | None:
-    """The commit of the checkout that holds this code, with "+dirty" if tracked files differ.
+    """Return the commit of the checkout that holds this code, with "+dirty" if files differ.
 
     None outside a checkout, before the first commit, or where git is missing.
     """
     here = Path(__file__).resolve()
     if folder is None and _git(here.parent, "ls-files", "--error-unmatch", here.name) is None:
-        return None  # installed somewhere below a checkout that is not this project's
+        # Installed somewhere below a checkout that is not this project's.
+        return None
     folder = folder or here.parent
     commit = _git(folder, "rev-parse", "--verify", "--short=12", "HEAD")
     if not commit:
@@ -65,11 +69,13 @@ def git_commit(folder: Path | None = None) -> str | None:
 
 
 def peak_rss_bytes() -> int:
-    """The most memory this process has held so far, in bytes (worker processes apart)."""
+    """Return the peak memory of this process in bytes, without its worker processes."""
     status = Path("/proc/self/status")
-    if status.exists():  # getrusage on Linux would include the peak of the process that started us
+    if status.exists():
+        # On Linux, getrusage would include the peak of the process that started this one.
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
         return int(lines["VmHWM"].removesuffix("kB")) * 1024
+    # In bytes on macOS, in KiB elsewhere.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if platform.system() == "Darwin" else peak * 1024
 

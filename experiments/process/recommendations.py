@@ -1,7 +1,8 @@
-"""Thread settings that `python -m experiments.threads` has found best, kept for this machine.
+"""Thread settings that `python -m experiments.threads` has found best on this machine.
 
-One JSON file a user, outside of the project: `$XDG_CACHE_HOME/ttrnn/threads.json`, by default in
-`~/.cache`. A recommendation counts for the very machine, quota and versions it was measured with.
+They are kept in one JSON file for each user, `$XDG_CACHE_HOME/ttrnn/threads.json`, by default in
+`~/.cache`. A recommendation counts only for the machine, quota and versions that it was measured
+with.
 """
 
 from __future__ import annotations
@@ -18,17 +19,18 @@ from common.files import write_atomically
 from experiments.process.environment import describe_environment
 from preprocess.system.machine import Machine
 
+# Packages whose versions change how fast the work goes.
 _VERSIONS = ("tensorflow", "keras", "numpy", "opencv", "av")
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What was found for one kind of work.
+    """Best thread setting for one kind of work.
 
     Args:
         workload: the work, as `python -m experiments.threads --workload` names it.
         setting: value by axis, such as {"intra_op": 2, "inter_op": 1}.
-        gain: speed over the default's, less 1; 0 where nothing was better.
+        gain: speed divided by that of the default, less 1; 0 if nothing was better.
         measured_on: date, as YYYY-MM-DD.
         report: folder of the measurements.
     """
@@ -41,13 +43,13 @@ class Recommendation:
 
 
 def recommendations_path() -> Path:
-    """The file that keeps them."""
+    """Path of the file that keeps the recommendations."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "ttrnn" / "threads.json"
 
 
 def find_recommendation(workload: str, machine: Machine) -> Recommendation | None:
-    """The one kept for this work on this machine with these versions; None if there is none."""
+    """Find the recommendation for a work on this machine with these versions; None if missing."""
     here = _key(machine)
     for entry in reversed(_read()):
         if entry["machine"] == here and entry["recommendation"]["workload"] == workload:
@@ -56,7 +58,7 @@ def find_recommendation(workload: str, machine: Machine) -> Recommendation | Non
 
 
 def keep_recommendation(recommendation: Recommendation, machine: Machine) -> Path:
-    """Keep it in place of an older one; returns the file.
+    """Write a recommendation in place of an older one; returns the path of the file.
 
     Raises:
         OSError: if the file cannot be written.
@@ -75,7 +77,7 @@ def keep_recommendation(recommendation: Recommendation, machine: Machine) -> Pat
 
 
 def _key(machine: Machine) -> dict[str, Any]:
-    """What must be the same for a measurement to count."""
+    """Properties of machine and software that must be equal for a measurement to count."""
     versions = describe_environment()["versions"]
     return {
         "cpu": machine.cpu,
@@ -87,7 +89,7 @@ def _key(machine: Machine) -> dict[str, Any]:
 
 
 def _read() -> list[dict[str, Any]]:
-    """All that is kept; a file that is not ours is told of, and counts as empty."""
+    """Read all recommendations; a file that is damaged is reported, and counts as empty."""
     path = recommendations_path()
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))["kept"]
@@ -106,16 +108,17 @@ def _read() -> list[dict[str, Any]]:
 
 
 def _check(entry: dict[str, Any]) -> None:
-    """See that an entry is one of ours.
+    """Check the form of an entry, since anybody can write the file.
 
     Raises:
-        KeyError, TypeError, ValueError: if not.
+        KeyError, TypeError, ValueError: if it has another form.
     """
     entry["machine"]["versions"]
     kept = Recommendation(**entry["recommendation"])
     setting = kept.setting
     if ("intra_op" in setting) != ("inter_op" in setting):
         raise InputError(f"intra_op and inter_op belong together. Received {setting}")
+    # A damaged file must not stop a training run: every error here means "no recommendation".
     if not all(type(text) is str for text in (kept.workload, kept.measured_on, kept.report)):
         raise TypeError(f"a name is no text. Received {kept}")
     numbers = [value for name, value in setting.items() if name != "cpus"]

@@ -1,6 +1,6 @@
-"""The process: thread pools, log noise, seeds and signals. Set before TensorFlow's first operation.
+"""Set up the process: thread pools, logging, seeds and signals.
 
-The only module that touches any of them.
+No other module touches any of them. They must be set before TensorFlow's first operation.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from preprocess.system.stopping import answer_signals as answer_signals
 from preprocess.video.ffmpeg import captured_stderr
 
 MANY = 2**16
-"""Pieces of work, such as the chunks of a tensor train's product."""
+"""Number of pieces of a work that can be cut at will, such as a tensor train's product."""
 # Independent pieces in which a kind of work comes. Batches of pictures: each takes memory, some
 # 0.3 GB of AlexNet's activations.
 _PIECES = {"tt-train": MANY, "alexnet": 8, "resnet": 8, "classify": 8}
+# See `_keep_freed_memory`.
 _THREADS_A_HEAP = 8
-_CORES_A_DECODER = 8  # AlexNet on so many takes fewer frames than one decoder gives
+# AlexNet on so many cores takes fewer frames than one decoder gives.
+_CORES_A_DECODER = 8
 ALL_CPUS = "all"
 
 
@@ -35,15 +37,16 @@ class Threads:
     """Sizes of TensorFlow's two thread pools, and where their threads run."""
 
     intra_op: int
-    """Threads that share one operation."""
+    """Number of threads that share one operation."""
     inter_op: int
-    """Operations that run at the same time."""
+    """Number of operations that run at the same time."""
     cpus: str = ALL_CPUS
-    """Logical CPUs: all, cores (one a physical core), or node0 and so on (a NUMA node's)."""
+    """Logical CPUs to run on: all, cores (one of each physical core), or node0 and so on (those of
+    a NUMA node)."""
     jobs: int | None = None
-    """Processes that decode videos beside it, where that was measured too."""
+    """Number of processes that decode videos beside it; None if that was not measured."""
     source: str = field(default="as given", compare=False)
-    """Where the numbers come from, in words."""
+    """Description of where the numbers come from."""
 
     def __str__(self) -> str:
         where = "" if self.cpus == ALL_CPUS else f" on CPUs: {self.cpus}"
@@ -51,12 +54,12 @@ class Threads:
 
 
 def choose_threads(text: str, *, workload: str | None = None) -> Threads:
-    """`auto` or `INTRA,INTER` to pool sizes.
+    """Parse `auto` or `INTRA,INTER` to the sizes of the thread pools.
 
     Args:
-        text: `auto` is what `python -m experiments.threads` has found best for this work on this
-            machine; where it has not been asked, `default_threads`.
-        workload: the kind of work, by its name there; None for any other.
+        text: `auto` stands for what `python -m experiments.threads` has found best for this work
+            on this machine, or else for `default_threads`.
+        workload: kind of work, by its name there; None for any other.
 
     Raises:
         InputError: for anything else.
@@ -71,27 +74,26 @@ def choose_threads(text: str, *, workload: str | None = None) -> Threads:
 
 
 def default_threads(machine: Machine, workload: str | None = None) -> Threads:
-    """What does well by what is known of the machine: as many threads as physical cores.
-
-    Work in independent pieces has the cores dealt out among the pieces, since pieces that do not
-    share their work never wait for one another.
+    """Default sizes of the thread pools: as many threads as physical cores.
 
     Args:
-        machine: its cores and its quota.
-        workload: the kind of work; None for any whose operations are large and come in turn.
+        machine: the machine, with its cores and its quota.
+        workload: kind of work; None for any whose operations are large and run one after another.
     """
     cores = machine.num_cores
     source = f"default for {cores} core{'s' * (cores > 1)}"
     pieces = _PIECES.get(workload or "")
     if pieces is None:
         return Threads(cores, min(2, cores), source=source)
+    # The cores are dealt out among independent pieces of work: pieces that do not share their
+    # threads never wait for one another.
     inter_op = min(cores, pieces)
     jobs = max(2, cores // _CORES_A_DECODER) if workload == "classify" else None
     return Threads(cores // inter_op, inter_op, jobs=jobs, source=source)
 
 
 def parse_pair(text: str, rule: str) -> tuple[int, int]:
-    """`18,36` to (18, 36).
+    """Parse a pair such as `18,36`.
 
     Raises:
         InputError: for anything else; the message begins with the rule.
@@ -104,7 +106,7 @@ def parse_pair(text: str, rule: str) -> tuple[int, int]:
 
 
 def choices_of_cpus(machine: Machine) -> dict[str, tuple[int, ...]]:
-    """Names and members of the sets of logical CPUs that a machine offers; equal ones once."""
+    """Names and members of the sets of logical CPUs that a machine offers; equal sets once."""
     found = {ALL_CPUS: machine.usable, "cores": tuple(core[0] for core in machine.cores)}
     found |= {f"node{number}": node for number, node in enumerate(machine.numa_nodes)}
     members = list(found.values())
@@ -112,15 +114,17 @@ def choices_of_cpus(machine: Machine) -> dict[str, tuple[int, ...]]:
 
 
 def configure(threads: Threads, *, seed: int, deterministic: bool = True) -> None:
-    """Import TensorFlow with these pools, quietly, and with one seed.
+    """Import TensorFlow quietly, with the given thread pools and seed.
 
     Call it once, before anything else imports TensorFlow or Keras.
 
     Args:
-        threads: sizes of the pools, and where they run.
-        seed: of all that is drawn.
-        deterministic: whether operations must give the same bits each time, with the same pools.
+        threads: sizes of the pools, and the CPUs that they run on.
+        seed: seed of Python's, NumPy's and Keras's generators.
+        deterministic: let operations give the same bits each time, with the same pools.
     """
+    # All four before the import: threads inherit the CPUs, allocations the settings of the heap,
+    # and TensorFlow and Keras read their variables once.
     stay_on(threads.cpus)
     _keep_freed_memory(threads)
     hush()
@@ -129,7 +133,9 @@ def configure(threads: Threads, *, seed: int, deterministic: bool = True) -> Non
         import keras
         import tensorflow as tf
 
-        tf.config.list_physical_devices()  # looks for a GPU, and complains where there is none
+        # Looks for a GPU, and complains where there is none.
+        tf.config.list_physical_devices()
+    # TensorFlow refuses to change its pools once it has run an operation.
     tf.config.threading.set_intra_op_parallelism_threads(threads.intra_op)
     tf.config.threading.set_inter_op_parallelism_threads(threads.inter_op)
     if deterministic:
@@ -138,14 +144,14 @@ def configure(threads: Threads, *, seed: int, deterministic: bool = True) -> Non
 
 
 def has_gpus() -> bool:
-    """Whether TensorFlow finds any."""
+    """Whether TensorFlow finds a GPU."""
     import tensorflow as tf
 
     return bool(tf.config.list_physical_devices("GPU"))
 
 
 def pools_in_force() -> dict[str, int]:
-    """What TensorFlow itself says of its pools; nothing where it is not in use."""
+    """Sizes that TensorFlow itself reports of its pools; empty if it is not in use."""
     if "tensorflow" not in sys.modules:
         return {}
     threading = sys.modules["tensorflow"].config.threading
@@ -156,7 +162,7 @@ def pools_in_force() -> dict[str, int]:
 
 
 def stay_on(cpus: str) -> None:
-    """Let this process, and what it starts, run on these logical CPUs alone.
+    """Restrict this process, and those that it starts, to some logical CPUs.
 
     Raises:
         InputError: if the machine does not have them.
@@ -170,27 +176,25 @@ def stay_on(cpus: str) -> None:
 
 
 def hush() -> None:
-    """Let TensorFlow say nothing but errors, here and in processes started from here."""
+    """Let TensorFlow log errors only, here and in processes started from here."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def _keep_freed_memory(threads: Threads) -> None:
     """Let glibc reuse freed memory instead of giving it back to the system each time.
 
-    A batch's buffers are hundreds of megabytes; mapped afresh for every batch, their page faults
-    took longer than reading the shards. Training on the demo set: 5,200 frames/s instead of
-    3,500 on 2 virtual cores.
-
-    Of itself glibc has up to eight heaps a core, and each keeps the most it ever held: training at
-    160x120 had 2.7 GiB after 280 epochs, and with one heap 1.5 GiB after 300 in the same time.
-    So threads share heaps, but not so many one that they would often wait for each other.
-
-    Elsewhere than on glibc nothing is done.
+    Training on the demo set ran at 5,200 frames/s instead of 3,500 on 2 virtual cores. Without
+    glibc nothing is done.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return
+    # A batch's buffers are hundreds of megabytes. Mapped afresh for every batch, their page faults
+    # took longer than reading the shards: hence no mmap, no trimming, and a large step of growth.
+    # By default glibc has up to eight heaps a core, and each keeps the most it ever held: training
+    # at 160x120 had 2.7 GiB after 280 epochs, and with one heap 1.5 GiB after 300 in the same time.
+    # So threads share heaps, but not so many that they would often wait for each other.
     # Parameters, as malloc.h numbers them.
     trim_threshold, top_pad, mmap_max, arena_max = -1, -2, -4, -8
     mallopt(arena_max, max(2, threads.intra_op * threads.inter_op // _THREADS_A_HEAP))
@@ -201,9 +205,9 @@ def _keep_freed_memory(threads: Threads) -> None:
 
 @contextmanager
 def _greetings_held_back() -> Iterator[None]:
-    """Keep back what TensorFlow writes to file descriptor 2 while it is imported.
+    """Hold back what TensorFlow writes to file descriptor 2 while it is imported.
 
-    Its log level is not yet in force then. Where the import fails, all of it is shown.
+    Its log level is not in force yet. If the import fails, all of it is shown.
     """
     with captured_stderr() as messages:
         try:
