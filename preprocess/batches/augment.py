@@ -1,4 +1,4 @@
-"""Random changes to a training clip that leave its class as it is."""
+"""Random changes to a training clip that do not change its class."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Frames = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What may happen to a clip, drawn anew each epoch; one draw holds for all its frames.
+    """Random crop in time, shift, contrast and brightness, the same for all frames of a clip.
 
-    Mirroring is not among it: it turns a class into another where direction tells them apart.
+    Mirroring is left out: it turns one class into another where direction tells them apart.
 
     Args:
-        shortest_share: a stretch of the clip is kept, at least this share of it. 1 keeps all.
-        largest_shift: pixels by which the picture moves at most, each way; the border is
-            repeated.
+        shortest_share: smallest fraction of the clip that is kept, as one run of frames. 1 keeps
+            all.
+        largest_shift: largest shift of the picture in pixels, each way; the border is repeated.
         contrast: the pixels' distance from mid-grey is scaled by up to 1 +- this.
-        brightness: up to this many grey levels are added or taken.
+        brightness: up to this many grey levels are added or subtracted.
 
     Raises:
         InputError: if a value is out of its range.
@@ -45,18 +45,20 @@ class Augmentation:
             )
 
     def __call__(self, frames: Frames, rng: np.random.Generator) -> Frames:
-        """A changed copy of a clip, uint8 (T, H, W, 3) to (T', H, W, 3) with 1 <= T' <= T."""
+        """Return a changed copy of a clip, uint8 (T, H, W, 3) to (T', H, W, 3), 1 <= T' <= T."""
         frames = self._stretch(frames, rng)
         frames = self._shifted(frames, rng)
         return self._relit(frames, rng)
 
     def _stretch(self, frames: Frames, rng: np.random.Generator) -> Frames:
+        """Keep a random run of frames."""
         share = rng.uniform(self.shortest_share, 1)
         length = max(1, round(share * len(frames)))
         start = int(rng.integers(len(frames) - length + 1))
         return frames[start : start + length]
 
     def _shifted(self, frames: Frames, rng: np.random.Generator) -> Frames:
+        """Shift all frames by the same random number of pixels, repeating the border."""
         most = self.largest_shift
         down, right = rng.integers(-most, most + 1, size=2)
         if down == right == 0:
@@ -68,7 +70,8 @@ class Augmentation:
         moved[:, rows, columns] = frames[
             :, max(0, -down) : height - max(0, down), max(0, -right) : width - max(0, right)
         ]
-        # what moved in is the edge, again and again: first beside the picture, then above and below
+        # The gap is filled with the edge pixels: first beside the picture, then above and below it,
+        # where the rows are complete by then.
         moved[:, rows, : columns.start] = moved[:, rows, columns.start : columns.start + 1]
         moved[:, rows, columns.stop :] = moved[:, rows, columns.stop - 1 : columns.stop]
         moved[:, : rows.start] = moved[:, rows.start : rows.start + 1]
@@ -76,10 +79,12 @@ class Augmentation:
         return moved
 
     def _relit(self, frames: Frames, rng: np.random.Generator) -> Frames:
+        """Change contrast and brightness of all frames alike."""
         scale = 1 + self.contrast * rng.uniform(-1, 1)
         offset = self.brightness * rng.uniform(-1, 1)
         if scale == 1 and offset == 0:
             return frames
+        # A table of the 256 levels replaces arithmetic on every pixel.
         levels = 128 + scale * (np.arange(256) - 128) + offset
         table = np.clip(np.round(levels), 0, 255).astype(np.uint8)
         flat = np.ascontiguousarray(frames).reshape(len(frames), -1)

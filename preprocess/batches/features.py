@@ -1,7 +1,7 @@
-"""What a frozen network makes of the frames of shards: computed once, then read like frames.
+"""Features that a frozen network computes of stored frames: computed once, then read like frames.
 
-Below a folder each store has one of its own, named by all that the features depend on. Files
-there hold the features of a few clips each; what an earlier run has finished is not computed again.
+Each store is a folder named by a digest of everything that the features depend on. Its files hold
+the features of a few clips each; files that an earlier run finished are not computed again.
 """
 
 from __future__ import annotations
@@ -34,22 +34,23 @@ from preprocess.system.progress import Progress, Silent
 
 Features = NDArray[np.float32]
 Network = Callable[[NDArray[np.uint8]], Features]
-"""uint8 (N, H, W, 3), RGB, to float32 (N, num_features), each row of its frame alone."""
+"""Function of uint8 (N, H, W, 3), RGB, to float32 (N, num_features), frame by frame."""
 
+# Clips of one file: few files for thousands of clips, yet little lost when a run is killed.
 _CLIPS_A_FILE = 16
 
 
 @dataclass(frozen=True)
 class FeatureSettings:
-    """What the features of a store depend on, besides the frames.
+    """Settings that the features of a store depend on, besides the frames.
 
     Args:
         network: name and digest of the weights.
-        num_features: of a frame.
-        crops: which part of the picture the network sees.
+        num_features: number of features of a frame.
+        crops: choice of the crops that the network is given.
         crop: number of the crop, from 0.
-        num_crops: how many there are, 1 or 3.
-        inputs: the clips' frames, or their foreground.
+        num_crops: number of crops, 1 or 3.
+        inputs: "frames" or "foreground", see `preprocess.batches.views.Inputs`.
     """
 
     network: str
@@ -61,16 +62,17 @@ class FeatureSettings:
 
 
 class FeatureStore:
-    """The features of some clips of shards; from `compute_features`.
+    """Stored features of some clips of shards, as `compute_features` returns them.
 
     Args:
-        folder: of the store.
-        positions: of the clips in the shards, in the order of the files.
-        num_frames: of each of them.
+        folder: folder of the store.
+        positions: positions of the clips in the shards, in the order of the files.
+        num_frames: number of frames of each of them.
     """
 
     def __init__(self, folder: Path, positions: Words, num_frames: Words) -> None:
         self._folder = folder
+        # Position of a clip -> number of its file, first row, and the row after its last.
         self._places: dict[int, tuple[int, int, int]] = {}
         for file, part in enumerate(_parts(np.arange(len(positions)))):
             stops = np.cumsum(num_frames[part])
@@ -78,17 +80,18 @@ class FeatureStore:
                 self._places[int(positions[i])] = (file, stop - int(num_frames[i]), stop)
 
     def __getitem__(self, position: int) -> StoredFeatures:
-        """Of the clip at a position in the shards; KeyError if it is none of the store's."""
+        """Features of the clip at a position in the shards; KeyError if the store lacks it."""
         return StoredFeatures(self, *self._places[position])
 
     def rows(self, file: int, start: int, stop: int) -> Features:
-        """Some rows of a file.
+        """Read the rows [start, stop) of a file.
 
         Raises:
-            ShardError: if it is damaged or gone.
+            ShardError: if the file is damaged or gone.
         """
         path = _file(self._folder, file)
         try:
+            # Mapped, so that only these rows are read. Without pickle a file cannot run code.
             return np.load(path, mmap_mode="r", allow_pickle=False)[start:stop]
         except (OSError, ValueError, EOFError) as error:
             raise ShardError(
@@ -97,13 +100,13 @@ class FeatureStore:
 
 
 class StoredFeatures:
-    """Those of one clip; they are read when asked for."""
+    """Stored features of one clip, read on demand."""
 
     def __init__(self, store: FeatureStore, file: int, start: int, stop: int) -> None:
         self._store, self._file, self._start, self._stop = store, file, start, stop
 
     def read(self, *, start: int = 0, max_frames: int | None = None) -> Features:
-        """Of so many frames from one on, float32 (T, num_features)."""
+        """Read the features of at most `max_frames` frames from `start` on, (T, num_features)."""
         stop = self._stop
         if max_frames is not None:
             stop = min(stop, self._start + start + max_frames)
@@ -115,8 +118,8 @@ class FeatureViews:
 
     Args:
         shards: the clips.
-        stores: of the crops: one, or three, of which the middle one is trained on.
-        num_features: of a frame.
+        stores: a store for each crop: one, or three, of which the middle one is trained on.
+        num_features: number of features of a frame.
     """
 
     name = "features"
@@ -129,15 +132,16 @@ class FeatureViews:
         self.labels = shards.labels
 
     def drawn(self, clip: int, rng: np.random.Generator) -> Sequence[int]:
-        """Return the middle crop, whatever the clip."""
+        """Return the middle crop of any clip."""
+        # Features are computed for fixed crops only, so nothing is drawn.
         return (len(self._stores) // 2,)
 
     def tested(self, clip: int, crop: int, num_crops: int) -> Sequence[int]:
-        """Return that crop; the middle one where there is one."""
+        """Return the crop asked for, or the middle one for a single crop."""
         return (crop if num_crops > 1 else len(self._stores) // 2,)
 
     def load(self, clip: int, frames: Words, words: Words) -> Features:
-        """The view, float32 (len(frames), num_features)."""
+        """Load a view, float32 (len(frames), num_features)."""
         return read_frames(self._stores[int(words[0])][clip], frames)
 
 
@@ -151,22 +155,24 @@ def compute_features(
     batch_size: int = 32,
     progress: Progress | None = None,
 ) -> FeatureStore:
-    """Run a frozen network over all stored frames of some clips, where that was not done yet.
+    """Run a frozen network over all stored frames of some clips that have no features yet.
 
     Args:
-        folder: below which the store lies.
+        folder: parent folder of the store.
         shards: the clips.
-        clips: positions of those wanted.
-        settings: what else the features depend on; the network must be what they say.
-        network: makes features of frames.
-        batch_size: frames the network sees at once.
-        progress: told of clips and frames.
+        clips: positions of the clips wanted.
+        settings: further settings that the features depend on; they must describe `network`.
+        network: function of frames to features.
+        batch_size: frames per call of the network.
+        progress: receives the numbers of clips and frames.
 
     Raises:
-        PreprocessError: if a frame cannot be read, or the disk does not take the features.
+        PreprocessError: if a frame cannot be read, or the disk is full.
     """
     progress = progress or Silent()
     positions = np.unique(np.asarray(clips, np.int64))
+    # Any change of frames, clips, crop or network gives another folder, so that stale features are
+    # never taken.
     depends_on = _depends_on(shards, positions, settings)
     digest = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
     store = folder / f"{shards.dataset}-{digest[:12]}"
@@ -187,7 +193,7 @@ def compute_features(
 
 
 def _begin_store(store: Path, depends_on: dict[str, Any]) -> None:
-    """A folder that says what it holds, without what a killed run has left half written."""
+    """Make the store's folder with a description, and remove a killed run's temporary files."""
     with write_errors():
         store.mkdir(parents=True, exist_ok=True)
         for left_over in store.glob(TEMPORARY_GLOB):
@@ -205,6 +211,7 @@ def _compute_file(
     batch_size: int,
     progress: Progress,
 ) -> None:
+    """Compute the features of one file's clips and publish the file when it is complete."""
     rows = np.empty((int(shards.num_frames[part].sum()), settings.num_features), np.float32)
     stop = 0
     for frames in _read_ahead(shards, part, settings):
@@ -214,6 +221,7 @@ def _compute_file(
             stop += len(batch)
         progress.advance(1, len(frames))
     with write_errors():
+        # Written under another name and renamed at the end: a file that exists is complete.
         temporary = new_temporary(store)
         try:
             with temporary.open("wb") as file:
@@ -226,7 +234,7 @@ def _compute_file(
 def _read_ahead(
     shards: Shards, part: Words, settings: FeatureSettings
 ) -> Iterator[NDArray[np.uint8]]:
-    """Frames of each clip, as the network sees them; the next is read while one is computed."""
+    """Yield each clip's frames as the network takes them, reading the next clip meanwhile."""
     crops = settings.crops
 
     def read(position: int) -> NDArray[np.uint8]:
@@ -240,6 +248,7 @@ def _read_ahead(
     with ThreadPoolExecutor(1) as thread:
         clips = part.tolist()
         following = thread.submit(read, clips[0])
+        # None stands for the end: after the last clip there is nothing more to submit.
         for position in [*clips[1:], None]:
             frames = following.result()
             if position is not None:
@@ -248,9 +257,9 @@ def _read_ahead(
 
 
 def _depends_on(shards: Shards, positions: Words, settings: FeatureSettings) -> dict[str, Any]:
-    """All that the features come from, as plain values."""
+    """Everything that the features depend on, as values for JSON."""
     stored = shards.settings.to_json()
-    stored.pop("compression", None)
+    stored.pop("compression", None)  # lossless: it does not change the frames
     clips = [shards[int(i)].identity for i in positions]
     return {
         "network": settings.network,
@@ -258,7 +267,7 @@ def _depends_on(shards: Shards, positions: Words, settings: FeatureSettings) -> 
         "inputs": settings.inputs,
         "seen": [
             *(*settings.crops.size, settings.crop, settings.num_crops),
-            # Features made before scaled pictures kept their clips' own shape must not be taken.
+            # A mark against features from before scaled pictures kept their clip's aspect ratio.
             *((*settings.crops.short_sides, "own shape") if settings.crops.short_sides else ()),
         ],
         "clips": hashlib.sha256(json.dumps(clips).encode()).hexdigest(),
@@ -266,7 +275,7 @@ def _depends_on(shards: Shards, positions: Words, settings: FeatureSettings) -> 
 
 
 def _parts(values: Words) -> Iterator[Words]:
-    """Those of each file."""
+    """Split values into those of each file."""
     return (values[i : i + _CLIPS_A_FILE] for i in range(0, len(values), _CLIPS_A_FILE))
 
 

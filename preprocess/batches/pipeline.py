@@ -1,4 +1,4 @@
-"""Shards to batches: clips of like length together, end to end, loaded while others are worked on.
+"""Batches of clips from shards: clips of similar length end to end, loaded ahead by a thread.
 
 At no time are more than a few batches in memory, however many clips there are.
 """
@@ -28,41 +28,43 @@ from preprocess.shards.reader import Shards
 Change = Callable[[np.ndarray, int], np.ndarray]
 Entry = TypeVar("Entry")
 
-# Batches that are loaded ahead of the one in use: one that is ready, and one that is being made.
-# With one alone, loading would stand still whenever a batch is ready and not yet asked for.
+# Batches that are loaded ahead of the one in use: one that is ready, and one in the making. With
+# one alone, loading would stand still whenever a batch is ready and not yet asked for.
 _BATCHES_AHEAD = 2
 
 
 @dataclass(frozen=True)
 class Stream(Generic[Entry]):
-    """The batches of a plan, as often as they are gone through.
+    """Batches of a plan, loaded anew each time the stream is iterated.
 
     Args:
-        plan: what is in each batch.
-        load: makes a batch's arrays, in any nest of tuples and dicts.
+        plan: an entry for each batch.
+        load: function of an entry to the batch's arrays, in any nest of tuples and dicts.
     """
 
     plan: Sequence[Entry]
     load: Callable[[Entry], Any]
 
     def __iter__(self) -> Iterator[Any]:
-        """Batches of tensors in the processor's memory."""
+        """Iterate over batches of TensorFlow tensors in CPU memory."""
         return prefetched(self.plan, lambda entry: _as_tensors(self.load(entry)))
 
     def as_numpy_iterator(self) -> Iterator[Any]:
-        """The same batches, of arrays."""
+        """Iterate over the same batches as NumPy arrays."""
         return prefetched(self.plan, self.load)
 
 
 def prefetched(plan: Sequence[Entry], load: Callable[[Entry], Any]) -> Iterator[Any]:
-    """What `load` makes of each entry in turn; a thread loads the next ones meanwhile.
+    """Yield `load(entry)` for each entry in turn, while a thread loads the next ones.
 
-    An error of loading is raised where its batch is asked for. The thread is gone when the
-    iteration has ended, was left or was interrupted; it finishes the batch that it is at.
+    An error of `load` is raised where its batch is asked for. The thread ends with the iteration,
+    also if that is left or interrupted; it finishes the batch that it is loading.
     """
     waiting: deque[Future[Any]] = deque()
     with ThreadPoolExecutor(1, "load-batches") as thread:
         try:
+            # One thread and a queue in the plan's order: batches come in the order of the plan, and
+            # memory is bounded by the number of batches ahead.
             for entry in plan:
                 waiting.append(thread.submit(load, entry))
                 if len(waiting) > _BATCHES_AHEAD:
@@ -70,24 +72,26 @@ def prefetched(plan: Sequence[Entry], load: Callable[[Entry], Any]) -> Iterator[
             while waiting:
                 yield waiting.popleft().result()
         finally:
+            # Reached by GeneratorExit too. Without the cancellation the `with` would wait until
+            # every batch in the queue was loaded.
             thread.shutdown(wait=False, cancel_futures=True)
 
 
 def _as_tensors(batch: Any) -> Any:
-    with tf.device("CPU:0"):  # a GPU's memory holds no batches ahead
+    with tf.device("CPU:0"):  # a GPU's memory should not hold batches ahead
         return tf.nest.map_structure(tf.convert_to_tensor, batch)
 
 
 class ClipBatches:
-    """The batches of some clips, as often as they are wanted.
+    """Batches of whole clips, for training and for evaluation.
 
     Args:
         shards: the clips.
-        batch_size: clips a batch; the last one of an epoch may be smaller.
-        maxlen: frames of a clip at most, the first ones; None for all.
-        stride: every how many stored frames one is taken.
-        seed: of the order of clips in training, and of their augmentation.
-        augment: how training clips are changed; None leaves them as they are.
+        batch_size: clips per batch; the last batch of an epoch may be smaller.
+        maxlen: largest number of frames of a clip, of which the first are kept; None for all.
+        stride: keep every `stride`-th stored frame.
+        seed: seed of the order of clips in training, and of their augmentation.
+        augment: random changes of training clips; None leaves them unchanged.
     """
 
     def __init__(
@@ -108,15 +112,15 @@ class ClipBatches:
         self._augment = augment
         lengths = -(-shards.num_frames // stride)
         self.lengths = lengths if maxlen is None else np.minimum(lengths, maxlen)
-        """Frames of each clip in the shards that a model sees, (num_clips,)."""
+        """Number of frames of each clip that a model is given, (num_clips,)."""
 
     def shuffled(self, clips: ArrayLike, epoch: int, share: ReplicaShard = ALL) -> Stream:
-        """Batches for training: all in them follows from the seed and the epoch alone.
+        """Plan one epoch of training batches, which depend on the seed and the epoch alone.
 
         Args:
-            clips: positions of those to use.
-            epoch: from 0.
-            share: which part of each batch.
+            clips: positions of the clips to use.
+            epoch: number of the epoch, from 0.
+            share: this replica's part of each batch.
         """
         rng = np.random.default_rng([self._seed, epoch])
         batches = plan_batches(self.lengths, clips, self._batch_size, rng=rng)
@@ -125,17 +129,19 @@ class ClipBatches:
             return self._stream(plan)
         augment = self._augment
 
+        # A generator for each clip, so that the changes do not depend on the order of loading or on
+        # the replica that loads the clip.
         def change(frames: np.ndarray, clip: int) -> np.ndarray:
             return augment(frames, np.random.default_rng([self._seed, epoch, clip]))
 
         return self._stream(plan, change)
 
     def by_length(self, clips: ArrayLike, share: ReplicaShard = ALL) -> tuple[np.ndarray, Stream]:
-        """Batches for evaluation, and the clips' positions in the order of the batches.
+        """Plan evaluation batches; also return the clips' positions in the batches' order.
 
         Args:
-            clips: positions of those to use.
-            share: which part of the batches.
+            clips: positions of the clips to use.
+            share: this replica's part of the batches.
         """
         batches = [
             PlannedBatch(part)
@@ -159,14 +165,14 @@ def clip_loader(
 ) -> Callable[[PlannedBatch], Any]:
     """Return a function that loads the clips of a batch, end to end.
 
-    It gives ({"frames": uint8 (sum of num_frames, H, W, 3), "num_frames": int32 (batch,)}, labels
-    int32 (batch,)).
+    The function returns ({"frames": uint8 (sum of num_frames, H, W, 3), "num_frames": int32
+    (batch,)}, labels int32 (batch,)).
 
     Args:
         shards: the clips.
-        maxlen: keep this many frames at most, the first ones.
+        maxlen: keep at most this many frames, the first ones.
         stride: keep every `stride`-th stored frame.
-        change: of a clip's frames and position, gives the frames to use in their place.
+        change: function of a clip's frames and position to the frames to use instead.
     """
     width, height = shards.frame_size
 
@@ -174,10 +180,10 @@ def clip_loader(
         max_lengths = -(-shards.num_frames[batch.clips] // stride)
         if maxlen is not None:
             max_lengths = np.minimum(max_lengths, maxlen)
-        # A change may shorten a clip: what is left of this is cut off below.
+        # A change may shorten a clip; the unused rest of this array is cut off below.
         end_to_end = np.empty((int(max_lengths.sum()), height, width, 3), np.uint8)
         lengths, stop = [], 0
-        for i in batch.clips.tolist():  # one clip at a time besides the batch
+        for i in batch.clips.tolist():  # besides the batch, one clip at a time is in memory
             frames = shards[i].read(stride=stride, max_frames=maxlen)
             frames = frames if change is None else change(frames, i)
             end_to_end[stop : stop + len(frames)] = frames

@@ -1,4 +1,4 @@
-"""Which clips come together in a batch, and which part of it a replica gets."""
+"""Plan of the batches: which clips come together, and which part of a batch a replica gets."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ IDLE_LABEL = -1
 # Clips are sorted by length within windows of this many batches: wide enough for the clips of a
 # batch to end together, narrow enough for batches to differ from epoch to epoch.
 _BATCHES_A_WINDOW = 8
-# Frames of a batch in evaluation, where its size is nobody's choice: 0.2 GB of 160x120.
+# Largest number of frames of a batch in evaluation, whose size nobody chose: 0.2 GB of 160x120.
 _FRAMES_TO_EVALUATE = 4096
 
 
 @dataclass(frozen=True)
 class PlannedBatch:
-    """What one batch shows.
+    """Clips or views of one batch.
 
     Args:
         clips: positions of its clips in the shards, int64 (batch,).
-        views: what is seen of each, for those who load views; None for whole clips.
-        is_idle: whether it is only there because a replica's batch must not be empty.
+        views: the view of each clip; None for whole clips.
+        is_idle: True for a batch that does not count, for a replica whose batch would be empty.
     """
 
     clips: NDArray[np.int64]
@@ -36,16 +36,16 @@ class PlannedBatch:
         return len(self.clips)
 
     def cut(self, part: slice) -> PlannedBatch:
-        """Some of its clips."""
+        """Batch of some of its clips."""
         views = None if self.views is None else self.views[part]
         return replace(self, clips=self.clips[part], views=views)
 
     def as_idle(self) -> PlannedBatch:
-        """Its first clip, to be shown without counting."""
+        """Batch of its first clip alone, which does not count."""
         return replace(self.cut(slice(1)), is_idle=True)
 
     def labels(self, labels: NDArray) -> NDArray[np.int32]:
-        """Labels of its clips, (batch,), from those of all clips in the shards."""
+        """Labels of its clips, int32 (batch,), from those of all clips in the shards."""
         if self.is_idle:
             return np.full(len(self), IDLE_LABEL, np.int32)
         return labels[self.clips].astype(np.int32)
@@ -53,26 +53,29 @@ class PlannedBatch:
 
 @dataclass(frozen=True)
 class ReplicaShard:
-    """One replica's part of the batches: each clip goes to one of the replicas.
+    """One replica's part of the batches.
 
-    A batch is that of a single replica, cut into parts of like length; so what is learned does not
-    depend on the number of replicas.
+    The batches are planned as for a single replica and then cut into parts of similar length, so
+    that training does not depend on the number of replicas.
 
     Args:
         index: number of the part, from 0.
-        count: how many parts there are.
+        count: number of parts.
     """
 
     index: int = 0
     count: int = 1
 
     def of_batch(self, batch: PlannedBatch) -> PlannedBatch:
-        """The part of a batch; where there are fewer clips than parts, an idle one."""
+        """This replica's part of a batch; an idle batch if there are fewer clips than parts."""
+        # Every count-th clip: the clips of a batch are sorted by length, so all parts get short and
+        # long ones.
         part = batch.cut(slice(self.index, None, self.count))
         return part if len(part) else batch.as_idle()
 
     def of_plan(self, plan: Sequence[PlannedBatch]) -> list[PlannedBatch]:
-        """The batches, whole ones, that are this part's; an idle one where there are too few."""
+        """This replica's whole batches of a plan; an idle batch if there are too few."""
+        # Never empty, so that every replica has a batch to run.
         return list(plan[self.index :: self.count]) or [plan[0].as_idle()]
 
 
@@ -86,13 +89,13 @@ def plan_batches(
     *,
     rng: np.random.Generator | None = None,
 ) -> list[np.ndarray]:
-    """Cut clips into batches of like length.
+    """Divide clips into batches of similar length.
 
     Args:
-        lengths: frames of every clip in the shards.
+        lengths: number of frames of every clip in the shards, (num_clips,).
         clips: positions of the clips to use.
-        batch_size: clips a batch; the last one may be smaller.
-        rng: shuffles clips and batches; None sorts by length.
+        batch_size: clips per batch; the last one may be smaller.
+        rng: generator that shuffles clips and batches; None sorts them by length.
 
     Returns:
         Positions of the clips of each batch; together each of `clips` exactly once.
@@ -106,12 +109,13 @@ def plan_batches(
         part = order[start : start + window]
         part = part[np.argsort(lengths[part], kind="stable")]
         batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
+    # Otherwise each window would begin with its short clips and end with its long ones.
     if rng is not None:
         rng.shuffle(batches)  # type: ignore[arg-type]
     return batches
 
 
 def split_long_batch(batch: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
-    """A batch in as many equal parts as keep its frames few."""
+    """Split a batch into as few equal parts as keep each one's frames in bounds."""
     parts = min(len(batch), -(-int(lengths.sum()) // _FRAMES_TO_EVALUATE))
     return np.array_split(batch, max(1, parts))

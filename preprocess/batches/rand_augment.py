@@ -1,4 +1,4 @@
-"""RandAugment of clips: a few changes out of a list, the same in all frames."""
+"""RandAugment for clips: a few random operations, the same in all frames."""
 
 from __future__ import annotations
 
@@ -13,34 +13,35 @@ from common.errors import InputError
 
 Frames = NDArray[np.uint8]
 Operation = Callable[[Frames, float], Frames]
-"""Of frames (T, H, W, 3) and a strength from -1 to 1; the sign is which way."""
+"""Function of frames (T, H, W, 3) and a strength from -1 to 1; the sign is the direction."""
 
 MOST = 10
-"""The largest magnitude."""
+"""Largest magnitude."""
+# Effects at the largest magnitude, as in AutoAugment (Cubuk et al., CVPR 2019).
 MOST_DEGREES = 30.0
 MOST_SHEAR = 0.3
 MOST_SHIFT = 0.45  # of the side
-MOST_FACTOR = 0.9  # more or less
+MOST_FACTOR = 0.9  # of colour, contrast, brightness, sharpness, added to or subtracted from 1
 FEWEST_BITS = 4
 FILL = (128, 128, 128)
-"""What comes in from outside of the picture."""
+"""Colour of pixels from outside of the picture."""
 
 
 @dataclass(frozen=True)
 class RandAugment:
-    """Changes a training clip, with one draw for all its frames.
+    """Random operations on a training clip, the same for all its frames.
 
-    Each change is one of 14, any as likely and any again: none, automatic contrast, equalization,
-    rotation, solarization, posterization; more or less colour, contrast, brightness or sharpness;
-    shear and translation along x or y. What looks at all pixels, such as equalization, looks at
-    those of all frames. Mirroring is not among them: it turns a class into another where
-    direction tells them apart.
+    Each operation is drawn from 14 with equal probability and replacement: identity, automatic
+    contrast, equalization, rotation, solarization, posterization; more or less colour, contrast,
+    brightness or sharpness; shear and translation along x or y. Operations on the distribution of
+    pixels, such as equalization, use the pixels of all frames. Mirroring is left out: it turns one
+    class into another where direction tells them apart.
 
     Args:
-        num_operations: changes, one after the other.
-        magnitude: of each, from 0 to 10, where 10 is 30 degrees, a shear of 0.3, 45 % of a side,
-            0.1 or 1.9 times as much colour and so on, all pixels inverted, or 4 bits of 8. 0
-            leaves the clip as it is but for automatic contrast and equalization, which have none.
+        num_operations: number of operations, one after the other.
+        magnitude: strength of each, from 0 to 10, where 10 is 30 degrees, a shear of 0.3, 45 % of a
+            side, 0.1 or 1.9 times the colour and so on, all pixels inverted, or 4 bits of 8. 0
+            changes nothing, except by automatic contrast and equalization, which have no strength.
 
     Raises:
         InputError: if a value is out of its range.
@@ -59,9 +60,11 @@ class RandAugment:
             )
 
     def __call__(self, frames: Frames, rng: np.random.Generator) -> Frames:
-        """A changed copy of a clip, uint8 RGB (T, H, W, 3), of the same shape."""
+        """Return a changed copy of a clip, uint8 RGB (T, H, W, 3), of the same shape."""
         strength = self.magnitude / MOST
         frames = np.array(frames, order="C")
+        # Signs are drawn for all operations, also those without a direction, so that the draws
+        # depend on the number of operations alone.
         chosen = rng.integers(len(OPERATIONS), size=self.num_operations)
         signs = rng.choice((-1, 1), size=self.num_operations)
         operations = list(OPERATIONS.values())
@@ -71,7 +74,7 @@ class RandAugment:
 
 
 def _autocontrast(frames: Frames) -> Frames:
-    """Of each colour the darkest becomes 0, the lightest 255."""
+    """Stretch each colour so that its darkest level becomes 0 and its lightest 255."""
     tables = [np.arange(256.0)] * 3
     for colour in range(3):
         low, high = int(frames[..., colour].min()), int(frames[..., colour].max())
@@ -82,10 +85,11 @@ def _autocontrast(frames: Frames) -> Frames:
 
 
 def _equalize(frames: Frames) -> Frames:
-    """Of each colour all levels become about as frequent, as Pillow does it."""
+    """Equalize each colour's histogram, with Pillow's arithmetic."""
     tables = []
     for colour in range(3):
         counts = np.bincount(frames[..., colour].ravel(), minlength=256)
+        # Pillow leaves the lightest level out of the step, and changes nothing if the step is 0.
         step = (counts.sum() - counts[counts > 0][-1]) // 255
         below = np.cumsum(counts) - counts
         tables.append((below + step // 2) // step if step else np.arange(256))
@@ -93,13 +97,13 @@ def _equalize(frames: Frames) -> Frames:
 
 
 def _solarize(frames: Frames, strength: float) -> Frames:
-    """The lightest levels, this share of all, are inverted."""
+    """Invert the lightest levels, a fraction `strength` of all 256."""
     levels = np.arange(256)
     return _looked_up(frames, np.where(levels < 256 * (1 - strength), levels, 255 - levels))
 
 
 def _posterize(frames: Frames, strength: float) -> Frames:
-    """Only the first bits of each level stay."""
+    """Keep only the highest bits of each level."""
     dropped = round((8 - FEWEST_BITS) * strength)
     return _looked_up(frames, np.arange(256) >> dropped << dropped)
 
@@ -118,7 +122,8 @@ def _brightness(frames: Frames, strength: float) -> Frames:
 
 
 def _sharpness(frames: Frames, strength: float) -> Frames:
-    """Away from the blurred frames, or towards them; the outermost pixels stay."""
+    """Blend with blurred frames, or away from them; the outermost pixels stay unchanged."""
+    # The kernel of Pillow's SMOOTH filter, which leaves the border as it is.
     kernel = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
     blurred = frames.copy()
     for frame, soft in zip(frames, blurred, strict=True):
@@ -127,14 +132,15 @@ def _sharpness(frames: Frames, strength: float) -> Frames:
 
 
 def _rotate(frames: Frames, strength: float) -> Frames:
-    """About the centre, against the clock."""
+    """Rotate about the centre, anticlockwise for a positive strength."""
     height, width = frames.shape[1:3]
     centre = ((width - 1) / 2, (height - 1) / 2)
     return _moved(frames, cv2.getRotationMatrix2D(centre, MOST_DEGREES * strength, 1))
 
 
 def _shear_x(frames: Frames, strength: float) -> Frames:
-    """The first row stays; it is to the left that each further one moves."""
+    """Shear along x: the first row stays, each further row moves to the left."""
+    # -shear / 2: OpenCV counts from the centre of the first pixel, not from its edge.
     shear = MOST_SHEAR * strength
     return _moved(frames, np.array([[1, -shear, -shear / 2], [0, 1, 0]]))
 
@@ -155,13 +161,19 @@ def _translate_y(frames: Frames, strength: float) -> Frames:
 
 
 def _looked_up(frames: Frames, table: NDArray) -> Frames:
-    """Each level by a table, (256,) or of each colour (256, 3); fractions are cut off."""
+    """Map each level by a table (256,), or by colour (256, 3); fractions are cut off."""
     table = np.broadcast_to(table.reshape(256, -1), (256, 3)).astype(np.uint8)
     return cv2.LUT(frames.reshape(1, -1, 3), table[None]).reshape(frames.shape)
 
 
 def _blended(without: NDArray | float, levels: NDArray, strength: float) -> NDArray[np.uint8]:
-    """From what has none of it, at 0, over the picture, at 1, beyond; fractions are cut off."""
+    """Blend between `without` (factor 0) and the picture (factor 1), or beyond it.
+
+    Args:
+        without: the picture without the property, such as its grey version for colour.
+        levels: the picture's levels.
+        strength: from -1 to 1; the factor is 1 + 0.9 * strength. Fractions are cut off.
+    """
     without = np.asarray(without, np.float32)
     factor = np.float32(1 + MOST_FACTOR * strength)
     mixed = without + factor * (levels.astype(np.float32) - without)
@@ -169,12 +181,12 @@ def _blended(without: NDArray | float, levels: NDArray, strength: float) -> NDAr
 
 
 def _grey(frames: Frames) -> NDArray[np.int64]:
-    """(T, H, W), by ITU-R 601, as Pillow rounds it."""
+    """Grey levels (T, H, W) by ITU-R 601, with Pillow's rounding."""
     return (frames @ np.array([19595, 38470, 7471]) + 0x8000) >> 16
 
 
 def _moved(frames: Frames, matrix: NDArray[np.float64]) -> Frames:
-    """By a matrix (2, 3) from old to new (x, y)."""
+    """Warp all frames by a matrix (2, 3) from old to new (x, y)."""
     size = (frames.shape[2], frames.shape[1])
     moved = np.empty_like(frames)
     for frame, new in zip(frames, moved, strict=True):
@@ -198,4 +210,5 @@ OPERATIONS: dict[str, Operation] = {
     "translate-x": _translate_x,
     "translate-y": _translate_y,
 }
-"""By the paper's names. A strength of 0 changes nothing but with the first two after identity."""
+"""Operations by the paper's names; a strength of 0 changes nothing except for the two after
+identity."""

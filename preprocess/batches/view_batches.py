@@ -1,4 +1,4 @@
-"""Views of clips in batches: random ones to train, set ones to test."""
+"""Batches of views of clips: random views for training, fixed views for testing."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from preprocess.batches.views import (
 from preprocess.shards.reader import Shards
 
 Change = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
-"""Of frames (T, H, W, 3), such as `preprocess.batches.augment.Augmentation`."""
+"""Random change of frames (T, H, W, 3), such as `preprocess.batches.augment.Augmentation`."""
 
 
 @dataclass(frozen=True)
 class View:
-    """What is seen of one clip.
+    """Frames and crop of one clip that a model is given.
 
     Args:
-        words: the source's own account of it, such as a crop.
+        words: integers that the source describes the view by, such as a crop.
         frames: positions of the frames among the stored ones, (T,).
     """
 
@@ -42,19 +42,23 @@ class View:
 
 
 class ViewSource(Protocol):
-    """Where views come from: pixels, or what a network made of them."""
+    """Source of views: pixels, or features that a frozen network computed of them.
+
+    The words of a view are drawn when a batch is planned; `load` follows them later, in another
+    thread.
+    """
 
     @property
     def name(self) -> str:
-        """Of the model's input."""
+        """Name of the model's input."""
 
     @property
     def row_shape(self) -> tuple[int, ...]:
-        """Of what is there of each frame."""
+        """Shape of one frame's row."""
 
     @property
     def dtype(self) -> type[np.generic]:
-        """Of the rows."""
+        """Dtype of the rows."""
 
     @property
     def num_frames(self) -> Words:
@@ -71,7 +75,7 @@ class ViewSource(Protocol):
         """Return the words of a test view of a clip."""
 
     def load(self, clip: int, frames: Words, words: Words) -> NDArray:
-        """The view, (len(frames), *row_shape)."""
+        """Load a view, (len(frames), *row_shape)."""
 
 
 class PixelViews:
@@ -79,10 +83,10 @@ class PixelViews:
 
     Args:
         shards: the clips.
-        crops: which part of the picture is seen.
-        changes: what happens to training views besides, one after the other; they must keep number
-            and size of frames.
-        inputs: the clips' frames, or their foreground.
+        crops: choice of the crops.
+        changes: random changes of training views, one after the other; they must keep number and
+            size of frames.
+        inputs: "frames", or "foreground" for the difference of each to the clip's mean frame.
 
     Raises:
         PreprocessError: if the stored frames are smaller than the crops.
@@ -110,15 +114,17 @@ class PixelViews:
 
     def drawn(self, clip: int, rng: np.random.Generator) -> Sequence[int]:
         """Draw a crop, and the seed of the changes."""
+        # A seed and not the changes themselves: `load` can then apply them in any thread and order,
+        # and a resumed run gets the same pixels.
         crop = self._crops.drawn(self._size_to_cut(clip), rng)
         return (*crop, int(rng.integers(2**31)) if self._changes else -1)
 
     def tested(self, clip: int, crop: int, num_crops: int) -> Sequence[int]:
-        """Return a crop, and no changes."""
+        """Return a crop, and -1, which stands for no changes."""
         return (*self._crops.tested(self._size_to_cut(clip), crop, num_crops), -1)
 
     def load(self, clip: int, frames: Words, words: Words) -> NDArray[np.uint8]:
-        """The view, uint8 (len(frames), height, width, 3), RGB."""
+        """Load a view, uint8 (len(frames), height, width, 3), RGB."""
         *crop, seed = words.tolist()
         pixels = cut(self._read(clip, frames), Crop(*crop), self._crops.size)
         rng = np.random.default_rng(max(seed, 0))
@@ -135,18 +141,20 @@ class PixelViews:
     def _read(self, clip: int, frames: Words) -> NDArray[np.uint8]:
         if self._inputs == "frames":
             return read_frames(self._shards[clip], frames)
+        # The mean is that of the whole clip, so that a frame's foreground does not depend on which
+        # other frames are in the view.
         return foreground(self._shards[clip].read())[frames]
 
 
 class ViewBatches:
-    """The batches of views of some clips, as often as they are wanted.
+    """Batches of views of clips, for training and for evaluation.
 
     Args:
-        source: of the views.
-        choice: which frames make one.
-        batch_size: views a batch; the last one may be smaller.
-        seed: of the order of clips in training, and of all that is drawn.
-        views: how often `by_length` shows each clip.
+        source: source of the views.
+        choice: choice of the frames of a view.
+        batch_size: views per batch; the last batch may be smaller.
+        seed: seed of the order of clips in training, and of everything that is drawn.
+        views: views of each clip in `by_length`.
     """
 
     def __init__(
@@ -167,7 +175,7 @@ class ViewBatches:
         """Frames of a view of each clip, (num_clips,)."""
 
     def with_views(self, views: Views) -> ViewBatches:
-        """The same, but for how often `by_length` shows each clip."""
+        """Copy with other views of each clip in `by_length`."""
         return ViewBatches(
             self._source,
             self._choice,
@@ -177,33 +185,41 @@ class ViewBatches:
         )
 
     def shuffled(self, clips: ArrayLike, epoch: int, share: ReplicaShard = ALL) -> Stream:
-        """Batches for training: all in them follows from the seed and the epoch alone.
+        """Plan one epoch of training batches, which depend on the seed and the epoch alone.
 
         Args:
-            clips: positions of those to use.
-            epoch: from 0.
-            share: which part of each batch.
+            clips: positions of the clips to use.
+            epoch: number of the epoch, from 0.
+            share: this replica's part of each batch.
         """
+        # A generator of its own for each epoch: a resumed run needs no history to continue.
         rng = np.random.default_rng([self._seed, epoch])
         batches = plan_batches(self.lengths, clips, self._batch_size, rng=rng)
         plan = []
-        for batch in batches:  # in this order: all views are drawn from one generator
+        # All views of a batch are drawn, also those of other replicas, before it is cut: every
+        # replica then draws the same numbers, whatever their count.
+        for batch in batches:
             views = tuple(self._drawn(clip, rng) for clip in batch.tolist())
             plan.append(share.of_batch(PlannedBatch(batch, views)))
         return self._stream(plan)
 
     def by_length(self, clips: ArrayLike, share: ReplicaShard = ALL) -> tuple[Words, Stream]:
-        """Batches for evaluation, and the position of the clip that each view shows.
+        """Plan evaluation batches; also return the position of the clip that each view shows.
 
         Args:
-            clips: positions of those to use.
-            share: which part of the batches.
+            clips: positions of the clips to use.
+            share: this replica's part of the batches.
+
+        Returns:
+            Positions (num_views,) of the views' clips in the order of the batches, and the batches.
         """
         views = list(self._views)
         plan = plan_batches(self.lengths, np.repeat(clips, len(views)), self._batch_size)
-        seen = np.zeros(len(self.lengths), np.int64)  # how often each clip has come so far
+        seen = np.zeros(len(self.lengths), np.int64)  # number of views of each clip planned so far
         planned = []
-        for batch in plan:  # the views of a clip follow each other
+        # A clip stands in the plan once for each view. Sorting by length is stable, so the copies
+        # follow each other, and counting them tells which view each one is.
+        for batch in plan:
             shown = []
             for clip in batch.tolist():
                 shown.append(self._tested(clip, *views[seen[clip]]))
@@ -213,10 +229,12 @@ class ViewBatches:
         return np.concatenate([batch.clips for batch in here]), self._stream(here)
 
     def _drawn(self, clip: int, rng: np.random.Generator) -> View:
+        """Draw a training view of a clip."""
         words = self._source.drawn(clip, rng)
         return View(words, self._choice.drawn(int(self._source.num_frames[clip]), rng))
 
     def _tested(self, clip: int, place: int, crop: int) -> View:
+        """Test view of a clip at a place in time and a crop."""
         num_stored = int(self._source.num_frames[clip])
         frames = self._choice.tested(num_stored, place, self._views.temporal)
         return View(self._source.tested(clip, crop, self._views.spatial), frames)
@@ -228,13 +246,14 @@ class ViewBatches:
 def view_loader(source: ViewSource) -> Callable[[PlannedBatch], Any]:
     """Return a function that loads the views of a batch, end to end.
 
-    It gives ({source.name: (sum of num_frames, *row_shape), "num_frames": int32 (batch,)}, labels
-    int32 (batch,)).
+    The function returns ({source.name: (sum of num_frames, *row_shape), "num_frames": int32
+    (batch,)}, labels int32 (batch,)).
     """
 
     def load(batch: PlannedBatch) -> tuple[dict[str, NDArray], NDArray[np.int32]]:
         assert batch.views is not None
         lengths = [len(view.frames) for view in batch.views]
+        # One array for the batch, filled view by view: only one view at a time is in memory twice.
         rows = np.empty((sum(lengths), *source.row_shape), source.dtype)
         stop = 0
         for clip, view in zip(batch.clips.tolist(), batch.views, strict=True):

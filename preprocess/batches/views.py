@@ -1,4 +1,4 @@
-"""Clips to views: some of a clip's frames and a part of their picture, as a model sees them."""
+"""Views of clips: the frames of a clip and the part of each picture that a model is given."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from preprocess.errors import PreprocessError
 Sampling = Literal["window", "segments", "rounded segments"]
 Start = Literal["first", "random"]
 Inputs = Literal["frames", "foreground"]
-"""What of a clip is seen: its frames, or the difference of each to their mean."""
+"""Input made of a clip: its frames, or the absolute difference of each to their mean."""
 Words = NDArray[np.int64]
-"""Whole numbers, such as positions of clips or frames, (N,)."""
+"""Integers, such as positions of clips or frames, (N,)."""
 
 
 class Crop(NamedTuple):
-    """A part of a picture, in pixels, and whether left and right change places.
+    """Part of a picture, in pixels, mirrored or not.
 
-    Where `scaled_width` and `scaled_height` are not 0, the whole picture is scaled to these first,
-    and the part is one of the scaled picture.
+    If `scaled_width` and `scaled_height` are not 0, the whole picture is first scaled to them, and
+    the part is cut out of the scaled picture.
     """
 
     top: int
@@ -38,11 +38,11 @@ class Crop(NamedTuple):
 
 @dataclass(frozen=True)
 class Views:
-    """How often a clip is tested, and where; `10x3` is ten places in time by three in space.
+    """Test views of a clip; `10x3` is ten places in time by three crops.
 
     Args:
-        temporal: windows, evenly spread over the clip.
-        spatial: crops: 1, the middle; 3, both ends of the longer way and the middle.
+        temporal: number of windows, evenly spread over the clip.
+        spatial: number of crops: 1, the middle; 3, also both ends of the longer side.
 
     Raises:
         PreprocessError: for another number.
@@ -60,7 +60,7 @@ class Views:
 
     @classmethod
     def parse(cls, text: str) -> Views:
-        """From `10x3`.
+        """Parse a text such as `10x3`.
 
         Raises:
             PreprocessError: for anything else.
@@ -74,26 +74,26 @@ class Views:
         return f"{self.temporal}x{self.spatial}"
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """(place in time, crop) of each view."""
+        """Iterate over the views as (place in time, crop), from 0."""
         return ((t, s) for t in range(self.temporal) for s in range(self.spatial))
 
 
 @dataclass(frozen=True)
 class FrameChoice:
-    """Which frames of a clip make a view. A step is one of the stored frames.
+    """Choice of the stored frames that make a view.
 
     Args:
-        num_frames: of a view, at most.
+        num_frames: largest number of frames of a view.
         sampling: "window", consecutive frames; "segments", one of each of `num_frames` equal
             parts of the clip (Wang et al. 2016, Temporal Segment Networks); "rounded segments", one
             of each part from round(i (T - 1) / num_frames) to round((i + 1) (T - 1) / num_frames),
             both included, of T stored frames, so that neighbours share a frame (TimeSformer's
             reader of frames; a half is rounded to the even number).
-        start: of windows, and of frames in their segments: "first" takes the first, in training
-            and where a clip is tested once; "random" takes any in training, and tests the middle
-            one. Where a clip is tested several times these are evenly spread.
-        exact: whether every window has `num_frames`; shorter clips then begin again at their end.
-            Otherwise a window of a short clip is short.
+        start: place of a window in the clip and of a frame in its segment: "first", in training
+            and where a clip is tested once; "random", any in training and the middle one in a
+            single test. Several tests of a clip are evenly spread.
+        exact: give every window `num_frames`, for which shorter clips are repeated from their
+            start. Otherwise a window of a short clip is short.
 
     Raises:
         PreprocessError: if a value is out of its range.
@@ -109,13 +109,14 @@ class FrameChoice:
             raise PreprocessError(f"num_frames must be at least 1. Received {self.num_frames}.")
 
     def length(self, num_stored: int) -> int:
-        """Frames of a view of a clip with so many."""
+        """Number of frames of a view of a clip with `num_stored` frames."""
         if self.exact or self.sampling != "window":
             return self.num_frames
         return min(num_stored, self.num_frames)
 
     def drawn(self, num_stored: int, rng: np.random.Generator) -> Words:
-        """Positions of the frames of a training view, (length,)."""
+        """Draw the positions of the frames of a training view, (length,)."""
+        # Drawn also where they are not used, so that later draws do not depend on `start`.
         shares = rng.random(self.num_frames)
         if self.start == "first":
             shares = 0 * shares
@@ -129,10 +130,12 @@ class FrameChoice:
 
         Args:
             num_stored: frames of the clip.
-            place: which of the views, from 0.
-            num_places: how many there are.
+            place: number of the view, from 0.
+            num_places: number of views.
         """
-        if self.sampling == "window" and num_places > 1:  # from the clip's start to its end
+        # Several windows span the clip from its start to its end; frames in segments, and a single
+        # window, lie in the middle of equal parts.
+        if self.sampling == "window" and num_places > 1:
             share = place / (num_places - 1)
         else:
             share = (place + 0.5) / num_places
@@ -146,16 +149,20 @@ class FrameChoice:
     def _rounded(self, num_stored: int) -> tuple[Words, Words]:
         """First and last frame of each segment of "rounded segments", (num_frames,) each."""
         size = (num_stored - 1) / self.num_frames
+        # np.round rounds a half to the even number, as the original does.
         edges = np.round(size * np.arange(self.num_frames + 1)).astype(np.int64)
         return edges[:-1], edges[1:]
 
     def _frames(self, num_stored: int, shares: NDArray[np.float64]) -> Words:
-        """Of numbers in [0, 1]: the first places a window, each places a frame in its segment."""
+        """Positions of frames from numbers in [0, 1].
+
+        The first number places a window in the clip; of segments, each places a frame in its own.
+        """
         if self.sampling == "window":
             room = max(num_stored - self.num_frames, 0)
             first = min(int(shares[0] * (room + 1)), room)
             frames = first + np.arange(self.length(num_stored))
-            return frames % num_stored
+            return frames % num_stored  # a short clip begins again
         edges = np.arange(self.num_frames + 1) * num_stored // self.num_frames
         sizes = np.maximum(np.diff(edges), 1)
         inside = np.minimum((shares * sizes).astype(np.int64), sizes - 1)
@@ -164,16 +171,16 @@ class FrameChoice:
 
 @dataclass(frozen=True)
 class CropChoice:
-    """Which part of the picture makes a view.
+    """Choice of the part of the picture that makes a view.
 
     Args:
         size: width and height of a view, in pixels.
-        largest_zoom: in training a part as much smaller than `size` as this, at most, is enlarged
+        largest_zoom: in training a part that is up to this factor smaller than `size` is enlarged
             to it. 1.25 is a short side of 256 to 320 pixels for crops of 224 of 256.
-        mirror: whether every second training view is mirrored.
-        short_sides: how TimeSformer's reader scales whole pictures, their shape kept, before it
-            cuts a square out: in training to a short side between these two, in tests to one of
-            `size`. None cuts stored frames as they are.
+        mirror: mirror a training view with probability 1/2.
+        short_sides: scale whole pictures, with their aspect ratio, before a square is cut out, as
+            TimeSformer's reader does: in training to a short side between these two, in tests to
+            one of `size`. None cuts stored frames as they are.
 
     Raises:
         PreprocessError: if a value is out of its range.
@@ -185,6 +192,7 @@ class CropChoice:
     short_sides: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
+        # Lists, as JSON gives them, become tuples: the settings are hashed and compared.
         object.__setattr__(self, "size", tuple(self.size))
         if self.short_sides is not None:
             object.__setattr__(self, "short_sides", tuple(self.short_sides))
@@ -209,7 +217,7 @@ class CropChoice:
             )
 
     def require_fit(self, stored: tuple[int, int]) -> None:
-        """Raise PreprocessError unless frames of a width and height are large enough."""
+        """Raise PreprocessError unless frames of this width and height hold the crops."""
         if self.short_sides is not None:
             return  # frames are scaled
         if self.size[0] > stored[0] or self.size[1] > stored[1]:
@@ -219,17 +227,17 @@ class CropChoice:
             )
 
     def size_to_cut(self, *, stored: tuple[int, int], original: tuple[int, int]) -> tuple[int, int]:
-        """Return the width and height for which `drawn` and `tested` choose a clip's crops.
+        """Width and height of the pictures in which `drawn` and `tested` choose a clip's crops.
 
         Args:
             stored: width and height of the frames, to which clips of all sizes are stretched.
-            original: width and height of the clip's own pictures. Scaled pictures get their shape
-                back, as the original never stretches them.
+            original: width and height of the clip's own pictures. Scaled pictures get their aspect
+                ratio back, for TimeSformer's reader never stretches them.
         """
         return stored if self.short_sides is None else original
 
     def drawn(self, stored: tuple[int, int], rng: np.random.Generator) -> Crop:
-        """Draw the crop of a training view, of frames of a width and height."""
+        """Draw the crop of a training view from frames of this width and height."""
         if self.short_sides is not None:
             return self._drawn_of_scaled(stored, self.short_sides, rng)
         zoom, mirrored = rng.uniform(1, self.largest_zoom), self.mirror and rng.random() < 0.5
@@ -239,7 +247,7 @@ class CropChoice:
         return Crop(top, left, height, width, mirrored)
 
     def tested(self, stored: tuple[int, int], number: int, num_crops: int) -> Crop:
-        """Return the crop of a number, from 0: along the way on which most is cut off."""
+        """Crop of a test view by its number, from 0, along the side of which most is cut off."""
         width, height = self.size
         if self.short_sides is not None:
             return self._tested_of_scaled(stored, number if num_crops > 1 else 1)
@@ -252,16 +260,17 @@ class CropChoice:
     def _drawn_of_scaled(
         self, stored: tuple[int, int], short_sides: tuple[int, int], rng: np.random.Generator
     ) -> Crop:
-        """The original never takes the crop that ends with the last row or column, unless no more
-        is there; nor does this."""
+        """Draw the crop of a training view from scaled frames."""
         side = self.size[0]
         scaled = _scaled_to(stored, round(rng.uniform(*short_sides)))
+        # Without `+ 1`: the original never takes the crop that ends with the last row or column,
+        # unless it is the only one.
         left, top = (int(rng.integers(max(length - side, 1))) for length in scaled)
         mirrored = self.mirror and rng.random() < 0.5
         return Crop(top, left, side, side, mirrored, *scaled)
 
     def _tested_of_scaled(self, stored: tuple[int, int], number: int) -> Crop:
-        """Left, middle or right part of a wide picture, upper, middle or lower of a high one."""
+        """Test crop of scaled frames: left, middle, right, or of high ones upper, middle, lower."""
         side = self.size[0]
         width, height = scaled = _scaled_to(stored, side)
         left, top = (math.ceil((length - side) / 2) for length in scaled)
@@ -273,7 +282,7 @@ class CropChoice:
 
 
 def _scaled_to(stored: tuple[int, int], short: int) -> tuple[int, int]:
-    """Width and height of a picture whose short side becomes `short`; the other is rounded down."""
+    """Width and height of a picture scaled to a short side; the other side is rounded down."""
     width, height = stored
     if width < height:
         return short, math.floor(height / width * short)
@@ -281,7 +290,7 @@ def _scaled_to(stored: tuple[int, int], short: int) -> tuple[int, int]:
 
 
 def cut(frames: NDArray[np.uint8], crop: Crop, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """A part of frames, uint8 (T, H, W, 3), as frames of a width and height."""
+    """Cut a part out of frames, uint8 (T, H, W, 3), and scale it to a width and height."""
     if crop.scaled_width:
         frames = _scaled(frames, (crop.scaled_width, crop.scaled_height))
     part = frames[:, crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
@@ -290,15 +299,14 @@ def cut(frames: NDArray[np.uint8], crop: Crop, size: tuple[int, int]) -> NDArray
     if (crop.width, crop.height) != size:
         import cv2
 
+        # OpenCV does not take the negative strides of a mirrored view.
         part = np.stack([cv2.resize(np.ascontiguousarray(frame), size) for frame in part])
     return part
 
 
 def _scaled(frames: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Whole frames, bilinear and not antialiased, as torch's interpolate scales floats.
-
-    In floats, and rounded once: OpenCV's own arithmetic for whole numbers is a level off at times.
-    """
+    """Scale whole frames bilinearly without antialiasing, as torch's interpolate does."""
+    # In floats, rounded once: OpenCV's integer arithmetic is a level off at times.
     import cv2
 
     if frames.shape[2:0:-1] == size:
@@ -308,19 +316,21 @@ def _scaled(frames: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
 
 
 def foreground(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """What moves: the absolute difference of each frame to the mean of all, uint8 (T, H, W, 3)."""
+    """Absolute difference of each frame to the mean of all, uint8 (T, H, W, 3)."""
+    # int16 holds the differences, from -255 to 255.
     mean = np.rint(frames.mean(axis=0, dtype=np.float32)).astype(np.int16)
     return np.abs(frames.astype(np.int16) - mean).astype(np.uint8)
 
 
 class StoredClip(Protocol):
-    """What is there of a clip's frames: pixels, or what a network made of them."""
+    """Stored rows of a clip's frames: pixels, or a network's features."""
 
     def read(self, *, start: int = 0, max_frames: int | None = None) -> NDArray[Any]:
-        """So many rows from a frame on."""
+        """Read at most `max_frames` consecutive rows from frame `start` on."""
 
 
 def read_frames(clip: StoredClip, frames: Words) -> NDArray[Any]:
-    """Some frames of a clip, in the order asked for; what lies between is read too."""
+    """Read frames of a clip by their positions, in the order asked for."""
+    # One read from the first to the last frame, which decompresses each chunk once.
     first = int(frames.min())
     return clip.read(start=first, max_frames=int(frames.max()) + 1 - first)[frames - first]
