@@ -17,6 +17,8 @@ from typing import Any
 
 import psutil
 
+from tests.fork_server import ForkedProcess
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 PATIENCE_SECONDS = 1800.0
 """Limit of every wait. Below pytest's own timeout, so that the message names what did not come."""
@@ -24,14 +26,25 @@ _LOOK_SECONDS = 0.01
 
 
 def start(words: Sequence[object], **options: Any) -> subprocess.Popen[str]:
-    """Start `python WORDS` from the root of the repository, in a session of its own."""
+    """Start `python WORDS` from the root of the repository, in a session of its own.
+
+    It is forked from a process that has TensorFlow: see tests/fork_server.py. A test of what is
+    imported, or of the memory that a process takes, needs one of its own.
+    """
     settings = {"cwd": REPOSITORY, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(
+    return ForkedProcess(
         [sys.executable, *map(str, words)],
         text=True,
         start_new_session=True,
         **(settings | options),
     )
+
+
+def run(words: Sequence[object], **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run `python WORDS` to its end, as `start` starts it."""
+    with start(words, **options) as process:
+        output, errors = process.communicate(timeout=PATIENCE_SECONDS)
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
 def wait_until(

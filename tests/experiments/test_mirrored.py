@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
-from tests.processes import PATIENCE_SECONDS
+from tests import processes
 
 _PROGRAM = """
 import keras
@@ -59,11 +55,5 @@ print("same")
 def test_two_replicas_learn_what_one_does() -> None:
     """Red if parts of unlike size weigh alike, an idle clip counts, weights are decayed twice, or
     batches are normalised, or gradients clipped, by the part."""
-    done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-    )
+    done = processes.run(["-c", _PROGRAM])
     assert done.stdout == "same\n", done.stderr

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 from experiments.process.runtime import default_threads
 from experiments.runs.run import threads_of_run
 from preprocess.system.machine import read_machine
+from tests import processes
 
 RUN_FILES = {
     *("best.keras", "last.keras", "checkpoint.npz", "config.json", "metrics.csv"),
@@ -21,13 +20,7 @@ RUN_FILES = {
 
 
 def ucf11(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.ucf11", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return processes.run(["-m", "experiments.ucf11", *arguments], cwd=cwd)
 
 
 @pytest.fixture(scope="module")
@@ -95,13 +88,7 @@ def test_new_videos_are_predicted_with_the_run(finished, videos, words, tmp_path
     cwd, _ = finished
     tested = next(csv.DictReader((cwd / "out" / "predictions.csv").open()))
     words = [word.format(video=videos / tested["clip"]) for word in words]
-    run = subprocess.run(
-        [sys.executable, "-m", *words, "--no-annotate", "--out", str(tmp_path)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run = processes.run(["-m", *words, "--no-annotate", "--out", tmp_path], cwd=cwd)
     assert run.returncode == 0, run.stderr
     window = next(csv.DictReader((tmp_path / f"{Path(tested['clip']).stem}.csv").open()))
     columns = [name for name in tested if name.startswith("p_")]

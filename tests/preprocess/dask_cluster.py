@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+from tests import processes
 from tests.processes import PATIENCE_SECONDS, REPOSITORY, wait_until
 
 
@@ -84,8 +84,8 @@ class DaskCluster:
 
     def _start(self, name: str, *words: object) -> subprocess.Popen:
         with (self._folder / f"{name}.log").open("w") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "dask", *map(str, words)],
+            return processes.start(
+                ["-m", "dask", *words],
                 cwd=self._folder,
                 env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
                 stdout=log,

@@ -1,14 +1,13 @@
 """Arrays into models: every one in its place, or none."""
 
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
 
+from tests.processes import REPOSITORY
 from weights import WeightsError, assign_arrays, model_arrays, read_arrays
 
-MOBILENET = Path(__file__).resolve().parents[3] / "shared/weights/mobilenet_v1_0.25_224_keras.npz"
+MOBILENET = REPOSITORY.parent / "shared/weights/mobilenet_v1_0.25_224_keras.npz"
 
 
 def small_model():

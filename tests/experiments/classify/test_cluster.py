@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,6 +26,7 @@ from experiments.models.image_models import ImageModel, ModelOptions
 from preprocess.errors import PreprocessError
 from preprocess.video.transforms import FrameFit
 from preprocess.workers.model_workers import WorkerDiedError
+from tests import processes
 from tests.experiments.classify.conftest import NAMES, read_rows, write_colours
 from tests.preprocess.dask_cluster import DaskCluster, InPlaceOfACluster
 from tests.processes import PATIENCE_SECONDS, wait_until
@@ -63,7 +62,7 @@ def words(model_file, videos):
 
 
 def command(*words):
-    return [sys.executable, "-m", "experiments.classify", *map(str, words)]
+    return ["-m", "experiments.classify", *words]
 
 
 def files(folder):
@@ -96,7 +95,7 @@ def test_a_worker_that_dies_changes_nothing(words, dask, tmp_path, monkeypatch, 
     assert "1 of 8 videos failed" in said.err
     monkeypatch.undo()
     serial = command(*words, "--out", tmp_path / "serial")
-    assert subprocess.run(serial, cwd=ROOT, capture_output=True).returncode == 1
+    assert processes.run(serial).returncode == 1
     assert files(out) == files(tmp_path / "serial")
     for name, length in LENGTHS.items():
         assert len(read_rows(out / f"{name}.csv")) == length
@@ -109,17 +108,17 @@ def test_ctrl_c_ends_what_workers_do(words, dask, tmp_path):
     out = tmp_path / "out"
     long = write_colours(tmp_path / "v" / "long.mp4", ["red", "green", "blue"] * 3000)
     cluster = command(*words, "-d", long.parent, "--out", out, "--scheduler", dask.address)
-    run = subprocess.Popen(cluster, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    run = processes.start(cluster)
     part = out / "long.csv.part"
     wait_until(lambda: part.exists() and part.stat().st_size > 2000, "rows", run)
     run.send_signal(signal.SIGINT)
     _, said = run.communicate(timeout=PATIENCE_SECONDS)
     assert run.returncode == 130, said
-    assert said.decode().strip().splitlines()[-1].startswith("Interrupted. The rows so far are")
-    assert "Traceback" not in said.decode()
+    assert said.strip().splitlines()[-1].startswith("Interrupted. The rows so far are")
+    assert "Traceback" not in said
     dask.wait_until_idle()
     assert sorted(path.name for path in out.iterdir()) == ["long.csv.part", "long.json.part"]
-    again = subprocess.run(cluster, cwd=ROOT, capture_output=True, text=True)
+    again = processes.run(cluster)
     assert "long.mp4: going on after" in again.stdout
     assert [int(row["frame"]) for row in read_rows(out / "long.csv")] == list(range(9000))
 

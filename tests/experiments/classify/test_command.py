@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from experiments.classify import main, select_range
 from experiments.media.videos import Video
 from experiments.process import runtime
+from tests import processes
 from tests.experiments.classify.conftest import ffmpeg, read_rows, write_colours
 from tests.processes import PATIENCE_SECONDS, wait_until
 
@@ -325,22 +326,19 @@ def test_export_then_classify(folder, words, tmp_path, capsys):
 def test_stopped_from_outside(tmp_path, words, stop):
     """Red when a signal leaves processes or half files, or the next run gives other rows."""
     write_colours(tmp_path / "v" / "x.mp4", ["red", "green", "blue"] * 1500)
-    command = [sys.executable, "-m", "experiments.classify", "-d", str(tmp_path / "v"), *words]
-    command += ["--no-timeline", "--out"]
+    command = ["-m", "experiments.classify", "-d", tmp_path / "v", *words, "--no-timeline", "--out"]
     part = tmp_path / "stopped" / "x.csv.part"
-    run = subprocess.Popen(
-        [*command, str(part.parent)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    run = processes.start([*command, part.parent])
     wait_until(lambda: part.exists() and part.stat().st_size > 2000, "rows", run)
     run.send_signal(stop)
     _, said = run.communicate(timeout=PATIENCE_SECONDS)
     if stop is not signal.SIGKILL:
         assert run.returncode == 130
-        assert said.decode().strip().endswith("the same command goes on from there.")
-        assert "Traceback" not in said.decode()
+        assert said.strip().endswith("the same command goes on from there.")
+        assert "Traceback" not in said
     assert not (part.parent / "x.csv").exists()
-    again = subprocess.run([*command, str(part.parent)], cwd=ROOT, capture_output=True, text=True)
+    again = processes.run([*command, part.parent])
     assert "going on after" in again.stdout
-    subprocess.run([*command, str(tmp_path / "whole")], cwd=ROOT, check=True, capture_output=True)
+    assert processes.run([*command, tmp_path / "whole"]).returncode == 0
     for name in ("x.csv", "x.json"):
         assert (part.parent / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

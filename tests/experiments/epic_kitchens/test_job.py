@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tests import processes
 
 SMALL = [
     *("--size", "small", "--epochs", 2, "--batch-size", 8, "--views", "1x1", "--set"),
@@ -18,13 +19,7 @@ SMALL = [
 
 
 def epic(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.epic_kitchens", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return processes.run(["-m", "experiments.epic_kitchens", *arguments], cwd=cwd)
 
 
 @pytest.fixture(scope="module")

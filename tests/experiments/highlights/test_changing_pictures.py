@@ -24,7 +24,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 import counters
 from counters import ffmpeg
 
-REPORTED = Path(__file__).resolve().parents[4] / "shared/clips/reported"
+from tests.processes import REPOSITORY
+
+REPORTED = REPOSITORY.parent / "shared/clips/reported"
 RATE = 25
 SIZE = (160, 120)
 GROUND = 60

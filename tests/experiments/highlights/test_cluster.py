@@ -5,8 +5,6 @@ from __future__ import annotations
 import pickle
 import shutil
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from experiments.highlights.scoring.picture_batches import BatchReader, Progress
 from experiments.highlights.scoring.scoring_job import ScoredPart, score_on_cluster
 from experiments.media.recording import read_recording
 from preprocess.errors import DecodeError
+from tests import processes
 from tests.experiments.highlights.counters import render_counter
 from tests.preprocess.dask_cluster import DaskCluster, InPlaceOfACluster
 
@@ -99,8 +98,8 @@ def test_a_worker_that_dies_changes_nothing(
     assert parts == sorted(parts)
     assert len(parts) == 8
     assert "110 pictures were scored" in capsys.readouterr().out
-    serial = [sys.executable, "-c", IN_SHORT_STRETCHES, *words, "-o", str(tmp_path / "serial.mp4")]
-    subprocess.run(serial, cwd=ROOT, check=True, capture_output=True)
+    serial = ["-c", IN_SHORT_STRETCHES, *words, "-o", tmp_path / "serial.mp4"]
+    assert processes.run(serial).returncode == 0
     for suffix in ("csv", "json"):
         texts = [tmp_path / f"{name}.scores.{suffix}" for name in ("cluster", "serial")]
         assert texts[0].read_bytes() == texts[1].read_bytes()

@@ -29,7 +29,9 @@ import counters
 from counters import ffmpeg, read_numbers, render_counter
 from run_with_stand_in import Brightness
 
-REPORTED = Path(__file__).resolve().parents[4] / "shared/clips/reported"
+from tests.processes import REPOSITORY
+
+REPORTED = REPOSITORY.parent / "shared/clips/reported"
 HEARD = PictureSettings(parts=("sound",), side=32, fps=2.0)
 
 

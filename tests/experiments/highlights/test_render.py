@@ -18,13 +18,13 @@ from experiments.highlights.rendering.render import render_reel
 from experiments.media.chunk_files import recording_chunks
 from experiments.media.ffmpeg import RenderError
 from experiments.media.recording import read_recording, recording_duration
-from tests.processes import PATIENCE_SECONDS, children_of, wait_until_gone
+from tests.processes import PATIENCE_SECONDS, REPOSITORY, children_of, wait_until_gone
 
 sys.path.insert(0, str(Path(__file__).parent))
 import counters
 from counters import NTSC, ffmpeg, has_sound, read_numbers, read_pictures, render_counter
 
-CLIPS = Path(__file__).resolve().parents[4] / "shared/clips"
+CLIPS = REPOSITORY.parent / "shared/clips"
 RATES = {"25": Fraction(25), "29.97": NTSC, "59.94": 2 * NTSC}
 VARIABLE = "(not(mod(n,5))+not(mod(n,7)))*not(between(n,301,419))"
 

@@ -6,8 +6,6 @@ import csv
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ import pytest
 
 from experiments.highlights.commands import main
 from experiments.highlights.scoring.scoring_job import ScoringOptions
+from tests import processes
 from tests.experiments.highlights import run_with_stand_in
 from tests.experiments.highlights.counters import ffmpeg, read_pictures
 from tests.experiments.highlights.run_with_stand_in import Brightness
@@ -315,16 +314,8 @@ def test_the_threshold_is_marked():
 
 
 def start(seconds, *words):
-    command = [sys.executable, str(SLOW), str(seconds), "run", *map(str, words)]
     environment = os.environ | {"PYTHONPATH": str(SLOW.parents[3])}
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        start_new_session=True,
-    )
+    return processes.start([SLOW, seconds, "run", *words], env=environment)
 
 
 def test_a_stop_leaves_nothing_but_scores(source, model, tmp_path):

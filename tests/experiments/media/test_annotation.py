@@ -19,8 +19,9 @@ from imageio_ffmpeg import get_ffmpeg_exe
 from experiments.media.annotation import annotate, require_encoders
 from preprocess.video.decode import VideoReader
 from preprocess.video.transforms import FrameFit
+from tests.processes import REPOSITORY
 
-REPORTED = Path(__file__).resolve().parents[4] / "shared/clips/reported"
+REPORTED = REPOSITORY.parent / "shared/clips/reported"
 SIZE = (160, 120)
 PANEL = (64, 8)
 

@@ -22,9 +22,10 @@ from experiments.models.image_models import (
 )
 from experiments.models.onnx_export import ExportError, export_onnx
 from tests.experiments.conftest import NAMES
+from tests.processes import REPOSITORY
 from weights import WeightsError, model_arrays
 
-SHARED = Path(__file__).resolve().parents[4] / "shared"
+SHARED = REPOSITORY.parent / "shared"
 MOBILENET = SHARED / "weights" / "mobilenet_v1_0.25_224_keras.npz"
 
 

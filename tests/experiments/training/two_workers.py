@@ -7,11 +7,12 @@ import os
 import random
 import socket
 import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+
+from tests import processes
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -58,14 +59,7 @@ def start(
         place = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": task}}
         environment["TF_CONFIG"] = json.dumps(place)
         flags += ["--distribute", "workers"]
-    return subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, module, str(kept), *flags],
-        cwd=kept.parent,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return processes.start(["-c", _PROGRAM, module, kept, *flags], cwd=kept.parent, env=environment)
 
 
 def free_ports(number: int) -> tuple[int, ...]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+from tests import processes
 
 SMALL = [
     *("--epochs", 2, "--batch-size", 8, "--seed", 1, "--set"),
@@ -19,13 +20,7 @@ SMALL = [
 
 
 def ucf101(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.ucf101", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return processes.run(["-m", "experiments.ucf101", *arguments], cwd=cwd)
 
 
 @pytest.fixture(scope="module")

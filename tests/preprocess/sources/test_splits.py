@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 
 from preprocess import PreprocessError, Split, make_split
 from preprocess.sources.splits import num_with_sibling, split_as_listed, untrained_classes
+from tests.processes import REPOSITORY
 
 NUM_FOLDS = 5
 
@@ -134,7 +134,7 @@ def test_listed_parts_that_cannot_be_validated(change: dict) -> None:
         split_as_listed(train=np.arange(4), test=np.arange(4, 6), **arguments)
 
 
-FIVE_SESSIONS = Path(__file__).parents[4] / "shared/clips/reported/five_sessions.csv"
+FIVE_SESSIONS = REPOSITORY.parent / "shared/clips/reported/five_sessions.csv"
 
 
 @pytest.mark.skipif(not FIVE_SESSIONS.is_file(), reason="the reported inputs are not here")

@@ -14,6 +14,7 @@ from preprocess.video.transforms import FrameFit
 from preprocess.video.video_decoder import StreamClock
 from preprocess.video.video_file import clock_restarts, joined_at
 from tests.preprocess.conftest import read_plainly, write_video
+from tests.processes import REPOSITORY
 
 
 def stack(path: Path, **options: object) -> np.ndarray:
@@ -250,7 +251,7 @@ def test_two_matroska_files_that_are_read_as_one(tmp_path: Path) -> None:
     np.testing.assert_allclose(times_of(twice), np.arange(100) / 25, atol=1e-3)
 
 
-CLIPS = Path(__file__).resolve().parents[4] / "shared" / "clips"
+CLIPS = REPOSITORY.parent / "shared" / "clips"
 UNLIKE_FFMPEG = {"h264-png.mkv"}  # its times go backwards
 
 

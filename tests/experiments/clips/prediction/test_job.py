@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ from experiments.clips.prediction.job import predict_paths
 from experiments.clips.prediction.predict import predict_video
 from experiments.process import runtime
 from preprocess.errors import PreprocessError
+from tests import processes
 from tests.experiments.clips.prediction import predict_with_stand_in
 from tests.experiments.clips.prediction.conftest import (
     Colours,
@@ -25,7 +24,7 @@ from tests.experiments.clips.prediction.conftest import (
     read_rows,
     write_colours,
 )
-from tests.processes import PATIENCE_SECONDS, wait_until
+from tests.processes import PATIENCE_SECONDS, REPOSITORY, wait_until
 
 ODD_NAMES = ("-dash", "a b'c\"d", "é,x;[1]", "new\nline", "%03d:\\'")
 
@@ -259,18 +258,18 @@ def test_stopped_from_outside(tmp_path):
     ffmpeg("-f", "lavfi", "-i", "testsrc=s=320x240:r=25:d=60", tmp_path / "x.mp4")
     for name in ("model.json", "model.keras"):  # looked for, and never read: a stand-in predicts
         (tmp_path / name).touch()
-    words = [sys.executable, predict_with_stand_in.__file__, "x.mp4", "--run", ".", "--out", "out"]
-    run = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    words = [predict_with_stand_in.__file__, "x.mp4", "--run", ".", "--out", "out"]
+    run = processes.start(words, cwd=tmp_path)
     wait_until(lambda: list(tmp_path.glob("out/.annotating-*/copy.mp4")), "half a copy", run)
     run.send_signal(signal.SIGINT)
     _, said = run.communicate(timeout=PATIENCE_SECONDS)
     assert run.returncode == 130
-    assert "Interrupted. The results so far are kept; the same command" in said.decode()
-    assert "Traceback" not in said.decode()
+    assert "Interrupted. The results so far are kept; the same command" in said
+    assert "Traceback" not in said
     assert files(tmp_path / "out") == {"x.csv", "x.json", "predictions.csv"}
 
 
-COVER = Path(__file__).resolve().parents[4] / "shared" / "clips" / "reported" / "audio_cover.mp4"
+COVER = REPOSITORY.parent / "shared" / "clips" / "reported" / "audio_cover.mp4"
 
 
 @pytest.mark.skipif(not COVER.exists(), reason="needs the clips in ../shared/clips/reported")
