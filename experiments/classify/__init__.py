@@ -1,4 +1,4 @@
-"""Every frame of videos to its most probable classes, one CSV a video.
+"""Classify every frame of videos: its most probable classes, one CSV a video.
 
     python -m experiments.classify videos/ -w weights/bvlc_alexnet.npy
 
@@ -98,7 +98,7 @@ class Arguments(ModelOptions):
 
 
 def main(args: list[str] | None = None) -> int:
-    """The command line. Returns the exit code."""
+    """Run the command line and return the exit code."""
     arguments = parse_arguments(Arguments, prog="python -m experiments.classify", args=args)
     export = arguments.export
     if export is not None:
@@ -111,7 +111,7 @@ def _resume_hint(arguments: Arguments) -> str:
 
 
 def run(arguments: Arguments) -> int:
-    """Classify the videos that are not done yet. Returns the exit code.
+    """Classify the videos that are not done yet, and return the exit code.
 
     Raises:
         PreprocessError, WeightsError, ValueError, OSError: if folder, model, weights or a flag are
@@ -141,12 +141,13 @@ def run(arguments: Arguments) -> int:
 
 
 def _finished(arguments: Arguments, videos: list[Video]) -> Outcome | None:
-    """What came of the videos where nothing is left to do, without a model; else None."""
+    """Outcome of the videos if nothing is left to do, found without a model; else None."""
     results = [arguments.out / video.results for video in videos]
     if arguments.overwrite:
         return None
     if not all(path.with_name(f"{path.name}.json").exists() for path in results):
-        return None  # before files of weights are read for nothing
+        # Before files of weights are read for nothing.
+        return None
     model, outcome = model_settings(arguments), Outcome()
     for video, path in zip(videos, results, strict=True):
         settings = result_settings(
@@ -167,7 +168,7 @@ def _finished(arguments: Arguments, videos: list[Video]) -> Outcome | None:
 
 
 def _classify_here(arguments: Arguments, videos: list[Video]) -> dict[str, str]:
-    """With the model in this process; returns why videos failed."""
+    """Classify with the model in this process; returns the reasons of failures."""
     from experiments.classify.job import classify_folder
 
     threads = runtime.choose_threads(arguments.threads, workload="classify")
@@ -176,6 +177,7 @@ def _classify_here(arguments: Arguments, videos: list[Video]) -> dict[str, str]:
     from experiments.models.image_loading import load_model
 
     model = load_model(arguments, batch_size=arguments.batch_size, threads_a_batch=threads.intra_op)
+    # Only the loaded model tells how many classes it has.
     require_classes(model, arguments.top, arguments.columns)
     jobs = arguments.jobs or threads.jobs or DEFAULT_JOBS
     print(f"{model.name}: {threads}; {plural(jobs, 'decoder')}")
@@ -184,7 +186,7 @@ def _classify_here(arguments: Arguments, videos: list[Video]) -> dict[str, str]:
 
 
 def _classify_on_cluster(arguments: Arguments, videos: list[Video]) -> dict[str, str]:
-    """With a model on each worker; returns why videos failed."""
+    """Classify with a model on each worker of a cluster; returns the reasons of failures."""
     from experiments.classify.cluster import classify_on_cluster
 
     assert arguments.scheduler is not None
@@ -199,7 +201,7 @@ def _classify_on_cluster(arguments: Arguments, videos: list[Video]) -> dict[str,
 
 
 def _options(arguments: Arguments) -> JobOptions:
-    """What is written of a video."""
+    """Options of the job, from the flags of the command line."""
     from experiments.classify.job import JobOptions
 
     names = ("top", "every", "columns", "timeline", "annotate", "overwrite", "batch_size")
@@ -207,7 +209,7 @@ def _options(arguments: Arguments) -> JobOptions:
 
 
 def _check(arguments: Arguments) -> list[Video]:
-    """See to all that can be seen to before TensorFlow is imported; returns the videos."""
+    """Check all flags before TensorFlow is imported, and return the videos."""
     named = [*arguments.paths, *([arguments.data_dir] if arguments.data_dir else [])]
     if not named:
         raise InputError(
@@ -232,6 +234,7 @@ def _check(arguments: Arguments) -> list[Video]:
         num_classes = len(lines_of(arguments.labels))
         check_num_classes(num_classes, arguments.model, arguments.top, arguments.columns)
     require_writable(arguments.out)
+    # On a cluster the workers draw, and may have other encoders.
     if arguments.annotate and arguments.scheduler is None:
         from experiments.media.annotation import require_encoders
 
@@ -242,12 +245,12 @@ def _check(arguments: Arguments) -> list[Video]:
 
 
 def select_range(videos: Sequence[Video], text: str) -> list[Video]:
-    """The videos from number `start` to before number `end`, counted from 0 as sorted.
+    """Select the videos with numbers [start, end), counted from 0 in sorted order.
 
-    Those called *.mp4 are counted and no others, as the original does.
+    Only files called *.mp4 are counted, as in the original.
 
     Args:
-        videos: all of them, sorted.
+        videos: all videos, sorted.
         text: "start end".
 
     Raises:
@@ -274,7 +277,7 @@ def _is_counted(video: Video) -> bool:
 
 
 def _export(arguments: Arguments, path: Path) -> int:
-    """Write the model as ONNX. Returns the exit code."""
+    """Write the model as ONNX, and return the exit code."""
     if path.suffix != ".onnx":
         raise InputError(f"--export must name a file that ends in .onnx. Received {path}.")
     if path.exists():

@@ -1,4 +1,4 @@
-"""`python -m experiments.classify`."""
+"""The command `python -m experiments.classify`."""
 
 import sys
 

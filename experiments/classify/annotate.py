@@ -1,4 +1,4 @@
-"""A copy of a video with its classes drawn into the picture."""
+"""Draw the classes of each frame into a copy of a video."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ from experiments.media.lettering import fitted
 from preprocess.video.decode import VideoReader
 from preprocess.video.transforms import FrameFit
 
-_OPACITY = 191  # of 255
+# Alpha of the panel, of 255: the picture shines through.
+_OPACITY = 191
 _REPEATS_PER_SECOND = 10
 
 
 def draw_video(path: Path, rows: Iterable[Row], out: Path) -> None:
-    """Write an H.264 copy of a video, with sound, each picture showing the classes of its row.
+    """Write an H.264 copy of a video, with sound, that shows the classes of each frame.
 
-    Those between two rows show the classes of the row before.
+    Frames between two rows show the classes of the row before.
 
     Args:
         path: the video, or a folder of its frames.
-        rows: its rows, in order, the first of frame 0. Where they have no times, NaN, the video is
-            decoded once more for these.
+        rows: its rows in order, from frame 0. If they have no times (NaN), the video is decoded
+            once more to find these.
         out: the .mp4 file, which appears when it is complete.
 
     Raises:
         RenderError: if the video cannot be read, or the copy cannot be written.
-        DecodeError: if a folder's picture cannot be read.
+        DecodeError: if an image of a folder cannot be read.
         OSError: if there is no room for it.
     """
     rows = iter(rows)
@@ -51,11 +52,12 @@ def _row_times(rows: Iterable[Row]) -> Iterator[tuple[float, Row]]:
 
 
 def _frame_times(path: Path, rows: Iterable[Row]) -> Iterator[tuple[float, Row]]:
-    """When the frame of each row is shown."""
+    """Yield each row with the time at which its frame is shown, in seconds."""
     if path.is_dir():
         for row in rows:
             yield row.frame / FOLDER_RATE, row
         return
+    # The smallest frames: only their times are wanted.
     with VideoReader(path, fit=FrameFit((1, 1))) as video:
         for row in rows:
             while video.num_given <= row.frame:
@@ -65,12 +67,12 @@ def _frame_times(path: Path, rows: Iterable[Row]) -> Iterator[tuple[float, Row]]
 
 
 class ClassPanel:
-    """The classes of the row of the moment and their probabilities, as bars.
+    """Panel that shows the classes of the current row and their probabilities as bars.
 
     Args:
-        rows: each with its time in the video, in seconds.
-        first: the first of them.
-        size: width and height of the video's pictures, in pixels.
+        rows: rows, each with its time in the video, in seconds.
+        first: the first row.
+        size: width and height of the video's frames, in pixels.
     """
 
     def __init__(
@@ -83,8 +85,10 @@ class ClassPanel:
         self.size = (min(size[0], 18 * self._line), min(size[1], height))
 
     def images(self) -> Iterator[tuple[float, bytes]]:
-        """Seconds since the first row and raw RGBA; the last row, or the first of none, is repeated
-        without end."""
+        """Yield seconds since the first row, and panels as raw RGBA.
+
+        The last panel is repeated without end, for a video that is longer than its rows.
+        """
         start, seconds, image = None, 0.0, self.draw(self._first).tobytes()
         for time_seconds, row in self._rows:
             start = time_seconds if start is None else start
@@ -94,7 +98,7 @@ class ClassPanel:
             yield seconds + number / _REPEATS_PER_SECOND, image
 
     def draw(self, row: Row) -> NDArray[np.uint8]:
-        """The panel of one row, RGBA (height, width, 4)."""
+        """Draw the panel of one row, RGBA (height, width, 4)."""
         width, height = self.size
         line = self._line
         image = Image.new("RGBA", (width, self._num_lines * line + line // 2), _colour(16, 20, 26))

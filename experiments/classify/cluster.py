@@ -1,4 +1,4 @@
-"""A folder of videos on a Dask cluster: a video a task, by processes that keep the model."""
+"""Classification on a Dask cluster: a video a task, in processes that keep the model loaded."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _WORKLOAD = "classify"
 
 @dataclass(frozen=True)
 class VideoClassifier:
-    """Classifies videos with a model that it loads on a worker.
+    """Classifier that is sent to a worker, and loads its model there.
 
     Args:
-        options: of the model, with absolute paths.
-        settings: what its probabilities depend on, as the command says it.
-        batch_size: frames the model sees at once.
+        options: options of the model, with absolute paths.
+        settings: settings that its probabilities depend on, as the client has read them.
+        batch_size: number of frames that the model sees at once.
         threads: auto, by the worker's machine, or INTRA,INTER.
     """
 
@@ -50,10 +50,10 @@ class VideoClassifier:
     threads: str
 
     def open(self) -> Callable[[VideoTask], VideoReport]:
-        """Load the model.
+        """Load the model on this worker.
 
         Raises:
-            PreprocessError: if its files are others here.
+            PreprocessError: if its files differ from those of the client.
             ValueError, WeightsError, OSError: for the reasons of `load_model`.
         """
         threads = runtime.choose_threads(self.threads, workload=_WORKLOAD)
@@ -64,6 +64,7 @@ class VideoClassifier:
         model = load_model(
             self.options, batch_size=self.batch_size, threads_a_batch=threads.intra_op
         )
+        # Paths may be written in several ways; the digests of all files are compared.
         if model.settings | {"model": ""} != self.settings | {"model": ""}:
             raise PreprocessError(
                 f"A worker finds other files than this machine under the paths of {model.name}, "
@@ -99,15 +100,15 @@ def classify_on_cluster(
     *,
     threads: str,
 ) -> dict[str, str]:
-    """Classify the videos that are not done yet; returns why some failed, by source.
+    """Classify the videos that are not done yet; returns the reasons of failures by source.
 
     Args:
         scheduler: address of a Dask cluster.
-        model: checked by `check_options`.
-        videos: what to classify; all workers must see their folders.
+        model: options of the model, checked by `check_options`.
+        videos: the videos to classify; all workers must see their folders.
         out: folder of results, which all workers must see.
-        options: what is written; jobs and threads are the workers' own.
-        threads: of the model: auto, by each worker's machine, or INTRA,INTER.
+        options: options of the results; jobs and threads are the workers' own.
+        threads: threads of the model: auto, by each worker's machine, or INTRA,INTER.
 
     Raises:
         PreprocessError: if the cluster cannot do it, or the disk does not take the results.
@@ -136,7 +137,7 @@ def classify_on_cluster(
 
 
 def _absolute(model: ModelOptions) -> ModelOptions:
-    """Options of the model with absolute paths, which mean the same on all machines."""
+    """Make the paths in the model's options absolute, so that they are the same on all machines."""
     options: dict[str, Any] = {one.name: getattr(model, one.name) for one in fields(ModelOptions)}
     for name, value in options.items():
         if isinstance(value, Path):
@@ -147,7 +148,7 @@ def _absolute(model: ModelOptions) -> ModelOptions:
 
 
 def _report(done: Future[VideoReport], video: Video) -> VideoReport:
-    """Report of a finished task; a video at which processes die fails alone and keeps its rows."""
+    """Report of a finished task; a video at which workers die fails alone and keeps its rows."""
     try:
         return done.result()
     except WorkerDiedError as error:
@@ -163,14 +164,13 @@ def _tell(progress: FolderProgress, video: Video, report: VideoReport, options: 
 
 
 def _classify(model: ImageModel, threads: runtime.Threads, task: VideoTask) -> VideoReport:
-    """Classify one video on a worker, under a lock.
-
-    A worker that was taken for dead and still lives must end its work on the video first.
-    """
+    """Classify one video on a worker, under a lock."""
     require_classes(model, task.options.top, task.options.columns)
     notes = Notes()
     options = replace(task.options, jobs=1, threads=threads)
     job = ClassificationJob(model, [task.video], task.out, options, notes)
+    # Dask gives a task to another worker if it takes the first one for dead. If that one still
+    # lives, the other must wait for it: two processes must not write the rows of one video.
     lock = task.out / _LOCKS / hashlib.sha256(task.video.results.encode()).hexdigest()[:16]
     lock.mkdir(parents=True, exist_ok=True)
     with exclusive(lock, on_wait=lambda: None):

@@ -1,4 +1,4 @@
-"""The job: decode, classify and write, all at the same time, over some videos."""
+"""Job that decodes, classifies and writes videos, all at the same time."""
 
 from __future__ import annotations
 
@@ -34,19 +34,20 @@ from experiments.process.runtime import Threads
 from preprocess.extraction.feed import FrameBlock, Task, VideoEnded, VideoOpened, feed_frames
 from preprocess.video.decode import VideoInfo
 
-KEPT_CLASSES = 10  # a row, for summary and timeline, whatever --top shows
+# Classes kept for each row, for summary and timeline, whatever --top shows.
+KEPT_CLASSES = 10
 
 
 @dataclass(frozen=True)
 class JobOptions:
-    """What is written of each video, and how the work is shared out."""
+    """Options of the results of each video, and of the work's distribution."""
 
     top: int | None = None
-    """Classes a row; None for five, or as many as the model has."""
+    """Number of classes in a row; None for five, or as many as the model has."""
     every: int = 1
-    """Classify every so many-th frame."""
+    """Step from one classified frame to the next."""
     columns: Columns = "all"
-    """Of the CSV."""
+    """Columns of the CSV."""
     timeline: bool = True
     """Draw the probabilities over time."""
     annotate: bool = False
@@ -54,11 +55,11 @@ class JobOptions:
     overwrite: bool = False
     """Classify anew what is there already."""
     batch_size: int = 64
-    """The model's."""
+    """Number of frames that the model sees at once."""
     jobs: int = 2
-    """Videos decoded at the same time."""
+    """Number of videos that are decoded at the same time."""
     threads: Threads = field(default_factory=lambda: Threads(1, 1))
-    """Of the model; it works on `inter_op` batches at the same time."""
+    """Threads of the model, which works on `inter_op` batches at the same time."""
 
 
 @dataclass
@@ -75,28 +76,28 @@ _Origin = tuple[_Work, int, float]
 
 @dataclass
 class _Batch:
-    """Frames of one or several videos that the model sees at once."""
+    """Batch of frames of one or several videos."""
 
     frames: NDArray[Any]
-    """(batch_size, H, W, 3)."""
+    """Frames, (batch_size, H, W, 3)."""
     origins: list[_Origin] = field(default_factory=list)
-    """Video, kept frame and time of each."""
+    """Video, number among the classified frames, and time of each frame."""
     ended: list[VideoEnded] = field(default_factory=list)
-    """Videos whose last row is in this batch or in one before."""
+    """Videos whose last row is in this batch or an earlier one."""
 
 
 class ClassificationJob:
-    """Classify videos into tables.
+    """Job that classifies videos into tables.
 
     The model works on some batches in threads while the next is being filled; frames of several
     videos may share a batch. Rows are written in the order in which batches were filled.
 
     Args:
         model: the classifier.
-        videos: what to classify.
+        videos: the videos to classify.
         out: folder of results.
-        options: see there.
-        progress: told how the work gets on.
+        options: options of results and work.
+        progress: receives the progress; None for nobody.
     """
 
     def __init__(
@@ -114,7 +115,8 @@ class ClassificationJob:
         num_classes = len(model.class_names)
         self._top = options.top or min(SEED_TOP, num_classes)
         self._kept = max(self._top, min(KEPT_CLASSES, num_classes))
-        self._works: dict[int, _Work] = {}  # those begun and not ended, by number
+        # Videos that have begun and not ended, by the number of their task.
+        self._works: dict[int, _Work] = {}
         self._num_begun = 0
         self._outcome = Outcome()
         self._progress = progress or Notes()
@@ -132,7 +134,8 @@ class ClassificationJob:
             with ThreadPoolExecutor(self._options.threads.inter_op) as model_threads:
                 try:
                     self._classify(model_threads)
-                finally:  # where it is stopped, the model finishes what it is at, and no more
+                finally:
+                    # A stopped job waits for the batches at work, and drops those that wait.
                     model_threads.shutdown(cancel_futures=True)
         finally:
             for work in self._works.values():
@@ -145,6 +148,7 @@ class ClassificationJob:
             self._model.fit,
             stride=self._options.every,
             jobs=self._options.jobs,
+            # A batch for each that the model works on, and one to fill next.
             frames_ahead=(1 + self._options.threads.inter_op) * self._options.batch_size,
         )
         with closing(events):
@@ -155,15 +159,17 @@ class ClassificationJob:
                     self._batch.ended.append(event)
                 else:
                     self._fill(event, model_threads)
+        # The last batch is not full; the rest of it holds old frames, whose results are dropped.
         if self._batch.origins:
             self._hand_over(model_threads)
         while self._pending:
             self._write_oldest()
+        # Videos that ended after the last batch was handed over.
         for ended in self._batch.ended:
             self._finish(ended)
 
     def _fill(self, block: FrameBlock, model_threads: ThreadPoolExecutor) -> None:
-        """Copy frames into the batch; a full one goes to the model."""
+        """Copy frames into the batch, and hand it over when it is full."""
         work = self._works[block.video]
         for position, (frame, time_seconds) in enumerate(
             zip(block.frames, block.times, strict=True)
@@ -174,19 +180,22 @@ class ClassificationJob:
                 self._hand_over(model_threads)
 
     def _hand_over(self, model_threads: ThreadPoolExecutor) -> None:
-        """Give the batch to the model, and begin another."""
+        """Give the batch to the model, and begin another one."""
         full = self._batch
         self._pending.append((full, model_threads.submit(self._model.predict, full.frames)))
-        if len(self._pending) > 1 + self._options.threads.inter_op:  # one waits for its turn
+        # As many batches as the model works on, and one that waits for its turn. Beyond these the
+        # memory of the oldest is used again, which also bounds how far decoding runs ahead.
+        if len(self._pending) > 1 + self._options.threads.inter_op:
             self._batch = _Batch(self._write_oldest())
         else:
             self._batch = _Batch(np.zeros_like(full.frames))
 
     def _write_oldest(self) -> NDArray[Any]:
-        """Write the rows of the batch that was handed over first; returns its memory."""
+        """Write the rows of the oldest batch, and return its memory for another one."""
         batch, future = self._pending.popleft()
         probabilities = future.result()
         start = 0
+        # Frames of one video come in a row, so that a batch has few groups.
         for work, group in groupby(batch.origins, key=itemgetter(0)):
             origins = list(group)
             self._append(work, origins, probabilities[start : start + len(origins)])
@@ -215,7 +224,7 @@ class ClassificationJob:
         self._progress.advance(work.video.path, len(origins), self._options.every, work.info)
 
     def _tasks(self) -> Iterator[Task]:
-        """Videos that are not done, each begun when its turn comes."""
+        """Yield the videos that are not done, each begun when its turn comes."""
         for video in self._videos:
             table = self._table(video)
             summary = None if self._options.overwrite else table.finished()
@@ -256,7 +265,7 @@ class ClassificationJob:
         )
 
     def _note_complete(self, video: Video, table: Table, summary: dict[str, Any]) -> None:
-        """Count a video that an earlier run has finished, or could not read."""
+        """Count a video that an earlier run has finished or could not read."""
         self._outcome.add_earlier(video, summary)
         self._progress.finish(video.path)
         wants_copy = self._options.annotate and not is_unreadable(summary)
@@ -272,6 +281,8 @@ class ClassificationJob:
             self._fail(video, ended.failure)
         elif ended.notice:
             self._progress.say(f"{video.source}: {ended.notice}")
+        # Failures of the decoder's process or of the system say nothing about the file: such a
+        # video is not marked as finished, so that the next run tries it again.
         may_be_read_later = ended.crashed or ended.refused
         if table.num_rows == 0:
             if may_be_read_later or not ended.failure:
@@ -280,7 +291,8 @@ class ClassificationJob:
                 table.give_up(video.source, ended.failure)
             return
         if may_be_read_later:
-            table.close()  # the rows stay for another try
+            # The rows stay for another try.
+            table.close()
             return
         assert work.info is not None
         summary = summarize(table.rows(), video.source, work.info, failure=ended.failure)
@@ -311,7 +323,8 @@ class ClassificationJob:
 
 
 def top_classes(probabilities: NDArray, top: int) -> NDArray[np.intp]:
-    """The `top` most probable classes (n, top) of probabilities (n, C), best first."""
+    """Find the `top` most probable classes (n, top) of probabilities (n, C), best first."""
+    # Only the best few are sorted: a partition first is linear in the number of classes.
     best = np.argpartition(-probabilities, top - 1, axis=1)[:, :top]
     order = np.argsort(-np.take_along_axis(probabilities, best, axis=1), axis=1, kind="stable")
     return np.take_along_axis(best, order, axis=1)
@@ -320,7 +333,7 @@ def top_classes(probabilities: NDArray, top: int) -> NDArray[np.intp]:
 def classify_folder(
     model: ImageModel, videos: Sequence[Video], out: Path, options: JobOptions
 ) -> dict[str, str]:
-    """Classify the videos that are not done yet; returns why some failed, by source.
+    """Classify the videos that are not done yet; returns the reasons of failures by source.
 
     Raises:
         WriteError: if the disk does not take the results.

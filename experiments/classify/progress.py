@@ -1,4 +1,4 @@
-"""Progress of classification: bars for the folder and the current video, or notes on a worker."""
+"""Progress of classification: bars for folder and video in a terminal, or notes on a worker."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Progress(Protocol):
     """Receiver of the progress of classification."""
 
     def advance(self, path: Path, num_rows: int, every: int, info: VideoInfo | None) -> None:
-        """Rows of a video were written."""
+        """Count rows of a video that were written."""
 
     def finish(self, path: Path) -> None:
-        """A video is done with."""
+        """Count a video as finished."""
 
     def say(self, text: str) -> None:
-        """Something a person should know."""
+        """Tell the user something."""
 
 
 class Notes:
@@ -38,14 +38,14 @@ class Notes:
         self.messages: list[str] = []
 
     def advance(self, path: Path, num_rows: int, every: int, info: VideoInfo | None) -> None:
-        """Rows of a video were written."""
+        """Count rows of a video that were written."""
         self.num_rows += num_rows
 
     def finish(self, path: Path) -> None:
-        """A video is done with."""
+        """Count a video as finished."""
 
     def say(self, text: str) -> None:
-        """Something a person should know."""
+        """Tell the user something."""
         self.messages.append(text)
 
 
@@ -87,19 +87,21 @@ class FolderProgress:
                 bar.close()
 
     def advance(self, path: Path, num_rows: int, every: int, info: VideoInfo | None) -> None:
-        """Rows of a video were written."""
+        """Count rows of a video that were written."""
         assert self._folder is not None
         self._num_frames += num_rows
         claimed = info.claimed_frames if info else None
         if claimed:
             self._show_video(path, num_rows * every, claimed)
+            # In bytes, by the frames that the file claims to have; what it claims too few or too
+            # many is made up for in `finish`.
             step = min(self._sizes[path] * num_rows * every // claimed, self._left[path])
             self._left[path] -= step
             self._folder.update(step)
         self._tell()
 
     def finish(self, path: Path) -> None:
-        """A video is done with."""
+        """Count a video as finished."""
         if self._folder is not None:
             self._folder.update(self._left.pop(path, 0))
         self._left[path] = 0

@@ -1,8 +1,8 @@
-"""The results of each video: rows as they are made, its CSV and JSON; and what came of all videos.
+"""Result files of each video, and the outcome of all videos.
 
-Beside `NAME.csv` lies `NAME.json`, which says what the rows were made with. While a video is
-worked on they are `NAME.csv.part` and `NAME.json.part`, from which a later run goes on. A video
-that cannot be read has a `NAME.json` alone, so that no later run tries the same file again.
+`NAME.json`, beside `NAME.csv`, records the settings of the rows. While a video is being classified
+they are called `NAME.csv.part` and `NAME.json.part`, from which a later run continues. A video that
+cannot be read has only a `NAME.json`, so that no later run tries the same file again.
 """
 
 from __future__ import annotations
@@ -41,18 +41,19 @@ class Row:
 def result_settings(
     path: Path, model: dict[str, Any], *, top: int | None, every: int, columns: Columns
 ) -> dict[str, Any]:
-    """Settings that the rows of a video depend on, but for how its pictures are fitted.
+    """Collect the settings that the rows of a video depend on, without the fit of its frames.
 
     Args:
         path: the video, or the folder of its frames.
-        model: what its probabilities depend on.
-        top: labels a row; None for five, or as many as there are.
+        model: settings of the model.
+        top: number of labels in a row; None for five, or as many as there are.
         every: frames from one row to the next.
-        columns: of the CSV.
+        columns: columns of the CSV.
     """
     settings = {**model, "top": top or SEED_TOP, "every": every, "columns": columns}
     if path.is_dir():
-        with suppress(DecodeError):  # one that cannot be listed fails alone, when it is read
+        # A folder that cannot be listed fails alone, when it is read.
+        with suppress(DecodeError):
             frames = list_frames(path)
             settings |= {"video_bytes": frames.size_bytes, "video_mtime_ns": frames.mtime_ns}
     elif path.exists():
@@ -62,15 +63,13 @@ def result_settings(
 
 
 def read_finished(results: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
-    """What the JSON of a video says that was finished with the same settings; None if none was.
+    """Read the JSON of a video that was finished with the same settings; None if it was not.
 
-    One that cannot be read is finished: its summary has a failure, and 0 for `num_rows`.
-
-    How pictures are fitted need not be known: it follows from the model, and is not compared.
+    A video that cannot be read is finished: its summary has a failure, and 0 as `num_rows`.
 
     Args:
         results: path of the results without a suffix.
-        settings: those of `result_settings`.
+        settings: settings from `result_settings`.
     """
     summary = _summary_in(results.with_name(f"{results.name}.json"))
     if summary is None:
@@ -78,22 +77,23 @@ def read_finished(results: Path, settings: dict[str, Any]) -> dict[str, Any] | N
     has_rows = results.with_name(f"{results.name}.csv").exists()
     if not has_rows and not is_unreadable(summary):
         return None
+    # The fit of frames follows from the model, which need not be loaded for this.
     same = json.loads(json.dumps(settings)) | {"fit": None}
     return summary if summary["settings"] | {"fit": None} == same else None
 
 
 def is_unreadable(summary: dict[str, Any]) -> bool:
-    """Whether a video gave no rows, by what its JSON holds."""
+    """Whether a video gave no rows, according to its JSON."""
     return summary.get("num_rows") == 0
 
 
 def write_one_table(out: Path, results: Iterable[tuple[str, str]]) -> Path:
-    """All rows of some videos as one CSV, with the video in front; returns its path.
+    """Write all rows of some videos to one CSV, with the video in front; returns its path.
 
     Args:
         out: folder of results.
-        results: of each video its name, and the path of its results without a suffix, below `out`.
-            Those without a table are left out.
+        results: name of each video, and the path of its results below `out`, without a suffix.
+            Videos without a table are left out.
 
     Raises:
         WriteError: if the disk does not take it.
@@ -123,14 +123,14 @@ def write_one_table(out: Path, results: Iterable[tuple[str, str]]) -> Path:
 
 
 class Table:
-    """The results of one video in a folder.
+    """Table of one video's rows, with its files in the folder of results.
 
     Args:
-        results: their path without a suffix.
-        settings: all that the rows depend on; rows made with others are thrown away.
-        top: labels a row in the finished file.
-        kept: labels a row until then, at least as many: summary and timeline see more than the
-            finished file shows.
+        results: path of the files, without a suffix.
+        settings: all settings of the rows; rows with other settings are thrown away.
+        top: number of labels in a row of the finished file.
+        kept: number of labels in a row until then, at least `top`: summary and timeline see more
+            than the finished file shows.
         every: frames from one row to the next.
     """
 
@@ -138,6 +138,7 @@ class Table:
         self, results: Path, settings: dict[str, Any], *, top: int, kept: int, every: int
     ) -> None:
         self._results = results
+        # As they will be read again: JSON makes lists of tuples.
         self._settings = json.loads(json.dumps(settings))
         self._top = top
         self._kept = kept
@@ -145,22 +146,22 @@ class Table:
         self._file: IO[str] | None = None
         self.num_rows = 0
         self.started_over = ""
-        """Which setting made an earlier result void; empty if none did."""
+        """Names of the settings that made an earlier result void; empty if none did."""
 
     def path(self, suffix: str) -> Path:
-        """Path of a result: `.csv`, `.json`, `.png` ..."""
+        """Path of a result with a suffix: `.csv`, `.json`, `.png` ..."""
         return self._results.with_name(self._results.name + suffix)
 
     def finished(self) -> dict[str, Any] | None:
-        """What the JSON of a video holds that was finished with the same settings, or None."""
+        """Read the JSON of a video that was finished with the same settings; None if it was not."""
         summary = read_finished(self._results, self._settings)
         return summary if summary and summary["settings"] == self._settings else None
 
     def begin(self, *, anew: bool = False) -> None:
-        """Go on where an earlier run stopped, or start anew.
+        """Continue where an earlier run stopped, or start anew.
 
         Args:
-            anew: throw away what an earlier run left, whatever its settings.
+            anew: throw away the results of an earlier run, whatever its settings.
 
         Raises:
             WriteError: if the disk does not take it, or another run works on this video.
@@ -170,6 +171,7 @@ class Table:
             self._results.parent.mkdir(parents=True, exist_ok=True)
             self._file = part.open("a", encoding="utf-8", newline="")
             try:
+                # Held until the table is closed, or the process ends however it may.
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 self.close()
@@ -177,13 +179,14 @@ class Table:
             self.num_rows, num_bytes = (
                 self._void_earlier_rows() if anew else self._find_earlier_rows()
             )
+            # A row that a killed run wrote only in part is cut off.
             os.truncate(part, num_bytes)
             if self.num_rows == 0:
                 self._file.write(_line(header(self._kept)))
             self._file.flush()
 
     def append(self, rows: Sequence[Row]) -> None:
-        """Add rows; they are with the system when this returns.
+        """Append rows, which are handed to the system when this returns.
 
         Raises:
             WriteError: if the disk does not take them.
@@ -195,13 +198,15 @@ class Table:
         self.num_rows += len(rows)
 
     def rows(self) -> Iterator[Row]:
-        """The rows so far, from the disk, one at a time; those of a complete video if it is one."""
+        """Read the rows from the disk, one at a time, of an unfinished or a finished video."""
         path, width = self.path(".csv.part"), self._kept
         if not path.exists():
             path, width = self.path(".csv"), self._top
         try:
             with path.open(encoding="utf-8", newline="") as file:
                 lines = csv.reader(file)
+                # The original's columns have no frame and no time: the frame follows from the row's
+                # number.
                 is_seed = next(lines, [""])[0] != "frame"
                 for number, cells in enumerate(lines):
                     unknown = [str(number * self._every), "nan"] if is_seed else []
@@ -213,13 +218,13 @@ class Table:
             ) from error
 
     def discard(self) -> None:
-        """Remove what is kept of a video that gave no rows, for another run to try."""
+        """Remove the files of a video without rows, so that another run tries it again."""
         self.close()
         for suffix in (".csv.part", ".json.part"):
             self.path(suffix).unlink(missing_ok=True)
 
     def give_up(self, source: str, failure: str) -> None:
-        """Keep in the JSON why a video gave no rows, so that it is not tried again as it is.
+        """Record in the JSON why a video gave no rows, so that the same file is not tried again.
 
         Raises:
             WriteError: if the disk does not take it.
@@ -228,7 +233,7 @@ class Table:
         self.discard()
 
     def finish(self, summary: dict[str, Any], columns: Columns) -> None:
-        """Give the files their names: the CSV, then the JSON, which makes the video complete.
+        """Give the files their final names: the CSV, then the JSON, which completes the video.
 
         Raises:
             WriteError: if the disk does not take them.
@@ -244,6 +249,7 @@ class Table:
                     labels, probabilities = cells[2 : 2 + self._kept], cells[2 + self._kept :]
                     shown = [*labels[: self._top], *probabilities[: self._top]]
                     whole.write(_line(shown if columns == "seed" else [*cells[:2], *shown]))
+                # On the disk before the JSON marks the video as complete, even after a power cut.
                 whole.flush()
                 os.fsync(whole.fileno())
             os.replace(temporary, self.path(".csv"))
@@ -252,14 +258,15 @@ class Table:
             self.path(suffix).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Close the table; a later run goes on with it."""
+        """Close the table; a later run can continue it."""
         if self._file is not None:
-            with suppress(OSError):  # of rows that a full disk did not take, and append told of
+            # Rows that a full disk did not take: `append` has raised for them.
+            with suppress(OSError):
                 self._file.close()
             self._file = None
 
     def _find_earlier_rows(self) -> tuple[int, int]:
-        """Rows and bytes of an earlier run with these settings; all other results are voided."""
+        """Count rows and bytes of an earlier run with these settings; remove any other results."""
         settings = _settings_in(self.path(".json.part"))
         if settings == self._settings:
             return _whole_rows(self.path(".csv.part"), self._kept, self._every)
@@ -277,7 +284,7 @@ class Table:
         return 0, 0
 
     def _write_summary(self, summary: dict[str, Any]) -> None:
-        """The JSON, which makes the video complete."""
+        """Write the JSON, which marks the video as complete."""
         text = json.dumps({"settings": self._settings, **summary}, indent=2, ensure_ascii=False)
         write_text(self.path(".json"), text + "\n")
 
@@ -308,11 +315,12 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _whole_rows(path: Path, top: int, every: int) -> tuple[int, int]:
-    """How many rows at the start of a file are as they should be, and the bytes they end at."""
+    """Count the intact rows at the start of a file, and the bytes up to their end."""
     num_rows, num_bytes = 0, 0
     with path.open("rb") as file:
         if file.readline() != _line(header(top)).encode():
             return 0, 0
+        # Each row must be whole and carry the frame number that its place demands.
         while _is_row(file.readline(), top, frame=num_rows * every):
             num_rows, num_bytes = num_rows + 1, file.tell()
     return num_rows, num_bytes
@@ -327,7 +335,7 @@ def _is_row(line: bytes, top: int, *, frame: int) -> bool:
 
 
 def _summary_in(path: Path) -> dict[str, Any] | None:
-    """What a JSON file with settings holds; None if it is not there, or not whole."""
+    """Read a JSON file with settings; None if it is missing or damaged."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         return found if isinstance(found["settings"], dict) else None
@@ -336,13 +344,13 @@ def _summary_in(path: Path) -> dict[str, Any] | None:
 
 
 def _settings_in(path: Path) -> dict[str, Any] | None:
-    """The settings of a JSON file; None if it is not there, or not whole."""
+    """Read the settings in a JSON file; None if it is missing or damaged."""
     summary = _summary_in(path)
     return summary["settings"] if summary else None
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """The first settings that differ, for a person."""
+    """Name the first three settings that differ, for a message."""
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     return ", ".join(names[:3])
 
@@ -352,9 +360,9 @@ class Outcome:
     """Outcome of classifying some videos.
 
     Args:
-        failures: why videos failed, by source.
-        num_complete: videos that were there already.
-        num_unreadable: videos that an earlier run could not read, and that are as they were.
+        failures: reasons why videos failed, by source.
+        num_complete: number of videos that earlier runs had finished.
+        num_unreadable: number of videos that an earlier run could not read, and that are unchanged.
     """
 
     failures: dict[str, str] = field(default_factory=dict)
@@ -362,7 +370,7 @@ class Outcome:
     num_unreadable: int = 0
 
     def add_earlier(self, video: Video, summary: dict[str, Any]) -> None:
-        """Count in a video that an earlier run finished, or could not read, by its JSON."""
+        """Count a video that an earlier run finished or could not read, according to its JSON."""
         if is_unreadable(summary):
             self.num_unreadable += 1
         else:
@@ -371,14 +379,14 @@ class Outcome:
             self.failures[video.source] = summary["failure"]
 
     def add(self, other: Outcome) -> None:
-        """Count in what came of other videos."""
+        """Add the outcome of other videos."""
         self.failures |= other.failures
         self.num_complete += other.num_complete
         self.num_unreadable += other.num_unreadable
 
 
 def conclude(outcome: Outcome, videos: Sequence[Video], out: Path) -> dict[str, str]:
-    """Print what was there already and write the failures; returns these.
+    """Print how many videos were finished before, write the failures, and return these.
 
     Raises:
         WriteError: if the disk does not take them.

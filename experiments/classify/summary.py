@@ -1,4 +1,4 @@
-"""What a video showed as a whole: its best classes as JSON, and as curves over time."""
+"""Summarize a whole video: its best classes as JSON, and as curves over time."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from experiments.classify.results import Row
 from experiments.runs.plots import LIGHT, Theme, dress, new_figure, png_bytes
 from preprocess.video.decode import VideoInfo
 
-NUM_CLASSES = 10  # named in the summary
-_MAX_CURVES = 6  # in the picture
-_MAX_POINTS = 600  # of a curve
+# Number of classes in the summary, of curves in the plot, and of points in a curve.
+NUM_CLASSES = 10
+_MAX_CURVES = 6
+_MAX_POINTS = 600
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 
 def summarize(rows: Iterable[Row], source: str, info: VideoInfo, *, failure: str) -> dict[str, Any]:
-    """Summarize a video: its classes by their probability averaged over its rows.
+    """Summarize a video: its classes by their probabilities, averaged over its rows.
 
     A class that is not among the ten best of a row counts as 0 there.
 
     Args:
-        rows: of the video, gone through once.
-        source: the video.
-        info: of its file.
-        failure: why it could not be read to its end; empty if it could.
+        rows: rows of the video, read once.
+        source: name of the video.
+        info: properties of its file.
+        failure: reason why it could not be read to its end; empty if it could.
     """
     total: Counter[str] = Counter()
     best: Counter[str] = Counter()
@@ -37,6 +38,7 @@ def summarize(rows: Iterable[Row], source: str, info: VideoInfo, *, failure: str
     for row in rows:
         num_rows += 1
         best[row.labels[0]] += 1
+        # The first and the last time; the rows themselves may be too many for the memory.
         times = [*times[:1], row.time_seconds]
         for label, probability in zip(row.labels, row.probabilities, strict=True):
             total[label] += probability  # type: ignore[assignment]
@@ -64,21 +66,23 @@ def summarize(rows: Iterable[Row], source: str, info: VideoInfo, *, failure: str
 def timeline_png(
     rows: Callable[[], Iterable[Row]], num_rows: int, *, title: str, theme: Theme = LIGHT
 ) -> bytes:
-    """Probabilities of the six classes that tell most of a video over time; 1500 x 600 px.
+    """Plot the probabilities of the six most telling classes over time; 1500 x 600 px.
 
-    A long video's rows are averaged over equal spans, 600 at most, so that memory does not grow
-    with it. A class that is not among the ten best of a row counts as 0 there.
+    Rows are averaged over at most 600 equal spans. A class that is not among the ten best of a row
+    counts as 0 there.
 
     Args:
-        rows: gives the rows anew each time it is called.
-        num_rows: how many there are.
-        title: of the picture.
+        rows: returns the rows each time it is called.
+        num_rows: number of rows.
+        title: title of the plot.
         theme: colours.
     """
     total: Counter[str] = Counter()
     for row in rows():
         total.update(dict(zip(row.labels, row.probabilities, strict=True)))  # type: ignore[arg-type]
     labels = sorted(total, key=lambda label: (-total[label], label))
+    # The rows are read twice, because the first pass has to find the classes. Averages keep the
+    # memory bounded for videos of any length.
     times, curves = _averages(rows(), num_rows, labels)
     chosen = most_telling(curves, _MAX_CURVES)
     labels, curves = [labels[number] for number in chosen], curves[chosen]
@@ -116,7 +120,7 @@ def timeline_png(
 def _averages(
     rows: Iterable[Row], num_rows: int, labels: list[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean times (points,) and probabilities (labels, points)."""
+    """Average the rows over spans: times (points,) and probabilities (labels, points)."""
     points = min(num_rows, _MAX_POINTS)
     count, times = np.zeros(points), np.zeros(points)
     sums = np.zeros((len(labels), points))
@@ -132,15 +136,16 @@ def _averages(
 
 
 def most_telling(curves: np.ndarray, number: int) -> list[int]:
-    """Which curves (curves, points) to draw, lowest number first.
+    """Choose the curves (curves, points) to draw; returns their indices in order.
 
-    One after the other that which lies most above those chosen, so that no stretch of the video
-    in which something is probable stays empty. Of equals the first.
+    They are chosen one after the other, each the one that lies most above those chosen before, so
+    that no part of the video in which something is probable stays empty. Among equals the first.
     """
     highest = np.zeros(curves.shape[1])
     chosen: list[int] = []
     for _ in range(min(number, len(curves))):
         gains = np.maximum(curves - highest, 0).sum(axis=1)
+        # Below any other gain, so that no curve is chosen twice.
         gains[chosen] = -1
         chosen.append(int(gains.argmax()))
         highest = np.maximum(highest, curves[chosen[-1]])
@@ -148,7 +153,7 @@ def most_telling(curves: np.ndarray, number: int) -> list[int]:
 
 
 def _clock(seconds: float, _position: object = None) -> str:
-    """75.5 -> '1:15.5'; whole seconds without the fraction."""
+    """Format a time: 75.5 -> '1:15.5'; whole seconds without the fraction."""
     minutes, rest = divmod(round(seconds, 2), 60)
     text = f"{rest:05.2f}".rstrip("0").rstrip(".") if rest % 1 else f"{rest:02.0f}"
     return f"{minutes:.0f}:{text}"

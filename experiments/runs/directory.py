@@ -1,6 +1,6 @@
-"""Read what a run leaves in `runs/<name>/`: config.json, metrics.csv, predictions.csv, result.json.
+"""Read the files of a run: config.json, metrics.csv, predictions.csv and result.json.
 
-A run that failed or was killed lacks some of them; what is missing is None, never invented.
+A run that failed or was killed lacks some of them; missing parts are None.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from experiments.runs.files import RunFileError, read_object, read_table
 
 PAGE = "report.html"
 """Name of the report in a run's directory; it is written last."""
-_FIXED_COLUMNS = {  # and their types in Arrow's words
+# Columns before those of the probabilities, with their Arrow types.
+_FIXED_COLUMNS = {
     "clip": "string",
     "group": "string",
     "num_frames": "int64",
@@ -32,7 +33,7 @@ _FIXED_COLUMNS = {  # and their types in Arrow's words
 }
 _PROBABILITY = "p_"
 CLIP_MODEL = "model.json"
-"""Beside a trained model: what it is made of. A run that has it is finished."""
+"""Name of the description beside a trained model; a run that has it is finished."""
 _RUN_FILES = ("config.json", "metrics.csv", "predictions.csv", "result.json")
 
 History = dict[str, npt.NDArray[np.float64]]  # column of metrics.csv -> (epochs,)
@@ -40,7 +41,7 @@ History = dict[str, npt.NDArray[np.float64]]  # column of metrics.csv -> (epochs
 
 @dataclass(frozen=True)
 class Predictions:
-    """The test clips and what the model said of them: one entry a clip, N in all."""
+    """Test clips with the model's predictions: one entry a clip, N in all."""
 
     class_names: list[str]  # C
     clips: list[str]  # source paths
@@ -51,34 +52,34 @@ class Predictions:
 
     @cached_property
     def predicted(self) -> npt.NDArray[np.int64]:
-        """(N,) the most probable class."""
+        """Most probable class of each clip, (N,)."""
         return self.probabilities.argmax(axis=1)
 
     @cached_property
     def confidence(self) -> npt.NDArray[np.float64]:
-        """(N,) the probability of the predicted class."""
+        """Probability of the predicted class, (N,)."""
         return self.probabilities.max(axis=1)
 
     @cached_property
     def correct(self) -> npt.NDArray[np.bool_]:
-        """(N,) whether the predicted class is the true one."""
+        """Whether the predicted class is the true one, (N,)."""
         return self.predicted == self.labels
 
     @cached_property
     def true_probability(self) -> npt.NDArray[np.float64]:
-        """(N,) the probability of the true class."""
+        """Probability of the true class, (N,)."""
         return np.take_along_axis(self.probabilities, self.labels[:, None], axis=1)[:, 0]
 
     @cached_property
     def true_rank(self) -> npt.NDArray[np.int64]:
-        """(N,) the true class's place by probability; 1 is the predicted class."""
+        """Rank of the true class by probability, (N,); 1 is the predicted class."""
         ranked = np.argsort(-self.probabilities, axis=1, kind="stable")  # (N, C)
         return (ranked == self.labels[:, None]).argmax(axis=1) + 1
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run directory, read."""
+    """Content of a run directory."""
 
     path: Path
     config: dict[str, Any]
@@ -89,10 +90,10 @@ class Run:
 
 
 def read_run(run_dir: Path) -> Run:
-    """Read every file of a run directory that is there.
+    """Read all files of a run directory that exist.
 
     Raises:
-        FileNotFoundError: if none is.
+        FileNotFoundError: if there is none.
         RunFileError: if one is damaged.
     """
     if not run_dir.is_dir():
@@ -113,7 +114,7 @@ def read_run(run_dir: Path) -> Run:
 
 
 def read_history(path: Path) -> History | None:
-    """metrics.csv as columns; an empty cell is NaN. None without the file or without an epoch."""
+    """Read metrics.csv as columns; an empty cell is NaN. None without the file or an epoch."""
     rows = read_table(path)
     if not rows:
         return None
@@ -127,7 +128,10 @@ def read_history(path: Path) -> History | None:
 
 
 def read_predictions(path: Path) -> Predictions | None:
-    """predictions.csv, classes in the order of its `p_` columns. None without the file or a row."""
+    """Read predictions.csv; None without the file or a row.
+
+    The classes are in the order of its `p_` columns.
+    """
     rows = read_table(path)
     if not rows:
         return None
@@ -152,13 +156,13 @@ def read_predictions(path: Path) -> Predictions | None:
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """The inverse of `read_predictions`; label and predicted are written as class names.
+    """Write predictions as CSV, and as a Parquet file beside it, typed and with all digits.
 
-    The same columns go into a Parquet file beside it, typed and with all digits.
+    It is the inverse of `read_predictions`; labels and predictions are written as class names.
 
     Args:
-        path: of the CSV.
-        predictions: one row each.
+        path: path of the CSV.
+        predictions: predictions of the test clips, one row each.
     """
     columns = _columns(predictions)
     text = io.StringIO()
@@ -170,7 +174,8 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 
 
 def _columns(predictions: Predictions) -> dict[str, Sequence[Any] | npt.NDArray[Any]]:
-    """Of either file, each (N,)."""
+    """Columns of either file, each (N,)."""
+    # Objects, not NumPy strings, so that an index array makes a column of Python texts.
     names = np.array(predictions.class_names, object)
     fixed = (
         *(predictions.clips, predictions.groups, predictions.num_frames),
@@ -201,7 +206,7 @@ def _parquet(columns: dict[str, Sequence[Any] | npt.NDArray[Any]]) -> bytes:
 
 
 def _class_index(text: str, names: Sequence[str], path: Path) -> int:
-    """A class by its name or, where no class has that name, by its index."""
+    """Find a class by its name or, if no class has that name, by its index."""
     if text in names:
         return names.index(text)
     if text.isdecimal() and int(text) < len(names):

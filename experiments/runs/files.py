@@ -1,4 +1,4 @@
-"""The JSON and CSV files of a run, read: a damaged one is named, with the line."""
+"""Read the JSON and CSV files of a run; errors name the damaged file and the line."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _REMEDY = "Take it from the run again, or remove it."
 
 
 class RunFileError(InputError):
-    """A file of a run is not what the run wrote; the message names it."""
+    """Error for a file that is not as the run wrote it; the message names the file."""
 
 
 @dataclass(frozen=True)
 class TableRow:
-    """A row of a table.
+    """Row of a CSV table, with its place for messages.
 
     Args:
-        path: of the table.
-        line: its number, from 1.
-        cells: by column.
+        path: path of the table.
+        line: line number, from 1.
+        cells: cells by column.
     """
 
     path: Path
@@ -33,10 +33,10 @@ class TableRow:
     cells: dict[str, str]
 
     def number(self, column: str, *, low: float = -math.inf, high: float = math.inf) -> float:
-        """A cell as a number in [low, high]; NaN where it is empty and there are no limits.
+        """Read a cell as a number in [low, high]; NaN if it is empty and there are no limits.
 
         Raises:
-            RunFileError: if it is none.
+            RunFileError: if it is no such number.
         """
         text = self.cells[column]
         try:
@@ -48,12 +48,14 @@ class TableRow:
         return value
 
     def whole(self, column: str) -> int:
-        """A cell as a whole number from 0.
+        """Read a cell as a whole number from 0.
 
         Raises:
-            RunFileError: if it is none.
+            RunFileError: if it is no such number.
         """
         text = self.cells[column]
+        # `int` would also take other scripts' digits, and refuse thousands of them by another
+        # error.
         if not (text.isascii() and text.isdecimal() and len(text) < 16):
             raise self._error(column, "a whole number")
         return int(text)
@@ -66,10 +68,10 @@ class TableRow:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """What a JSON file holds; nothing without the file.
+    """Read the object in a JSON file; empty if there is no file.
 
     Raises:
-        RunFileError: if it is no JSON, or no object.
+        RunFileError: if it is not JSON, or not an object.
     """
     if not path.exists():
         return {}
@@ -83,11 +85,11 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def read_table(path: Path) -> list[TableRow]:
-    """The rows below the header of a CSV file; none without the file.
+    """Read the rows below the header of a CSV file; none if there is no file.
 
     Raises:
-        RunFileError: if it is no CSV in UTF-8, a row has more or fewer cells than the header, or a
-            column is there twice.
+        RunFileError: if it is not CSV in UTF-8, a row has more or fewer cells than the header, or a
+            column occurs twice.
     """
     if not path.exists():
         return []

@@ -15,11 +15,12 @@ import numpy.typing as npt
 
 from common.errors import InputError
 
-Z_95 = 1.959963984540054  # the standard normal's 97.5 % point
+# 97.5 % quantile of the standard normal distribution.
+Z_95 = 1.959963984540054
 
 
 class Spread(NamedTuple):
-    """Mean and sample standard deviation of `num_values`; deviation is None for one value."""
+    """Mean and sample standard deviation of `num_values` values; no deviation for one value."""
 
     mean: float
     deviation: float | None
@@ -27,7 +28,7 @@ class Spread(NamedTuple):
 
 
 def accuracy(labels: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
-    """Share of clips whose predicted class is the true one, in [0, 1]."""
+    """Fraction of clips whose predicted class is the true one, in [0, 1]."""
     from sklearn.metrics import accuracy_score
 
     _require_some(labels)
@@ -37,7 +38,7 @@ def accuracy(labels: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
 def argmax_accuracy(
     probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]
 ) -> float:
-    """Share of clips whose most probable class is the true one, in [0, 1].
+    """Fraction of clips whose most probable class is the true one, in [0, 1].
 
     Args:
         probabilities: (N, C).
@@ -47,7 +48,7 @@ def argmax_accuracy(
 
 
 def top_k_accuracy(labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, k: int) -> float:
-    """Share of clips whose true class is among the `k` most probable, in [0, 1].
+    """Fraction of clips whose true class is among the `k` most probable, in [0, 1].
 
     Args:
         labels: (N,) class indices.
@@ -64,24 +65,24 @@ def top_k_accuracy(labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, k: in
 def confusion_matrix(
     labels: npt.ArrayLike, predicted: npt.ArrayLike, *, num_classes: int
 ) -> npt.NDArray[np.int64]:
-    """Counts (C, C): row = true class, column = predicted class. Absent classes keep their row."""
+    """Count clips (C, C) by true class (rows) and predicted class; absent classes keep a row."""
     from sklearn.metrics import confusion_matrix as counts
 
     return np.asarray(counts(labels, predicted, labels=np.arange(num_classes)), dtype=np.int64)
 
 
 def per_class_recall(confusion: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """(C,) share of each class's clips that were recognised; NaN for a class without clips."""
+    """Fraction of each class's clips that were recognised, (C,); NaN for a class without clips."""
     return _share(np.diag(confusion), confusion.sum(axis=1))
 
 
 def per_class_precision(confusion: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """(C,) share of each predicted class that was right; NaN for a class never predicted."""
+    """Fraction of each class's predictions that were right, (C,); NaN if it was never predicted."""
     return _share(np.diag(confusion), confusion.sum(axis=0))
 
 
 def wilson_interval(num_right: int, total: int, *, z: float = Z_95) -> tuple[float, float]:
-    """Wilson's score interval (low, high) for a share, 95 % by default.
+    """Wilson's score interval (low, high) for a fraction, 95 % by default.
 
     Unlike mean +- z * deviation it stays inside [0, 1] and keeps a width at 0 and at 1.
     """

@@ -1,8 +1,8 @@
-"""Pictures of a run as PNG: training curves, the confusion matrix, clip lengths.
+"""Plots of a run as PNG: training curves, the confusion matrix, clip lengths.
 
-Matplotlib's object API only: no pyplot, no global state, safe in threads. Each function returns
-the PNG's bytes. Colours are Okabe and Ito's (distinct to colour-blind eyes), and what colour says
-is also said by line style or by the numbers in the cells.
+Each function returns the bytes of the PNG. Only Matplotlib's object API is used: no pyplot and no
+global state, so that threads may draw at the same time. Colours are those of Okabe and Ito, which
+colour-blind people tell apart; line styles and numbers repeat what they say.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 MAX_CLASSES_WITH_COUNTS = 25
 MAX_NAME_LENGTH = 28
 DOTS_PER_INCH = 150
-HEAT_STOPS = (0, 0.1, 0.4, 0.7, 1)  # shares; the first step is steep, to show a single mistake
+# Shares at the colours of a heat map. The first step is steep, to show a single mistake.
+HEAT_STOPS = (0, 0.1, 0.4, 0.7, 1)
 
 
 @dataclass(frozen=True)
 class Theme:
-    """The colours of a picture, to sit on a light or on a dark page."""
+    """Colours of a plot for a light or a dark page."""
 
     background: str
     text: str
@@ -67,13 +68,13 @@ def curves_png(
     score_name: str | None = None,
     theme: Theme = LIGHT,
 ) -> bytes:
-    """Loss and accuracy an epoch, train and validation, the best epoch marked; 1500 x 600 px.
+    """Plot loss and accuracy of training and validation over the epochs; 1500 x 600 px.
 
     Args:
         history: columns of metrics.csv, each (epochs,); NaN where there was no value.
-        chance: drawn as a dotted line in the accuracy panel.
-        score_name: of the score that the best epoch was chosen by, which is then drawn beside the
-            accuracy; None where it is the accuracy.
+        chance: accuracy of guessing, drawn as a dotted line.
+        score_name: name of the score that chose the best epoch, which is drawn beside the
+            accuracy; None if it is the accuracy.
         theme: colours.
     """
     figure = new_figure(10, 4, theme)
@@ -95,7 +96,7 @@ def curves_png(
 
 
 def best_epoch(history: History) -> int | None:
-    """The epoch (1-based) of the highest validation score; of equals, of the lowest loss.
+    """Find the epoch, from 1, of the highest validation score; among equals the lowest loss.
 
     None without validation. The score is the accuracy unless the history has one of its own.
     """
@@ -103,6 +104,7 @@ def best_epoch(history: History) -> int | None:
     if score is None or np.all(np.isnan(score)):
         return None
     loss = np.nan_to_num(history["validation_loss"], nan=np.inf)
+    # The last key of `lexsort` counts first. Negated, for it sorts upwards.
     ranked = np.lexsort((loss, -np.nan_to_num(score, nan=-np.inf)))
     return int(history["epoch"][ranked[0]])
 
@@ -110,16 +112,17 @@ def best_epoch(history: History) -> int | None:
 def confusion_png(
     confusion: npt.NDArray[np.int64], class_names: Sequence[str], *, theme: Theme = LIGHT
 ) -> bytes:
-    """The confusion matrix (C, C): colour is the share of the true class, numbers are clips.
+    """Plot the confusion matrix (C, C): colours are shares of the true class, numbers are clips.
 
-    Counts are printed up to 25 classes; zeros are left blank. The picture grows with C so that
-    class names stay readable.
+    Counts are printed up to 25 classes; zeros are left blank. The plot grows with C so that class
+    names stay readable.
     """
     num_classes = len(class_names)
     side = max(4.2, 0.42 * num_classes) if num_classes <= MAX_CLASSES_WITH_COUNTS else 10.5
     side = max(side, 0.145 * num_classes)
     figure = new_figure(side + 2.6, side + 1.6, theme)
     axes = figure.subplots()
+    # At least 1, for a class without clips.
     totals = np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     share = confusion / totals  # (C, C), rows sum to one
     image = axes.imshow(share, cmap=_heat(theme), vmin=0, vmax=1, interpolation="nearest")
@@ -136,12 +139,13 @@ def confusion_png(
 def lengths_png(
     num_frames: npt.NDArray[np.int64], *, maxlen: int | None = None, theme: Theme = LIGHT
 ) -> bytes:
-    """Histogram of clip lengths in frames, with the truncation length marked; 1500 x 525 px."""
+    """Plot a histogram of clip lengths in frames, with `maxlen` marked; 1500 x 525 px."""
     from matplotlib.ticker import MaxNLocator
 
     figure = new_figure(10, 3.5, theme)
     axes = figure.subplots()
     axes.hist(num_frames, bins="auto", color=theme.train, edgecolor=theme.background)
+    # A limit far beyond all clips would press the histogram flat.
     if maxlen is not None and maxlen <= 1.5 * int(np.max(num_frames)):
         label = f"maxlen {maxlen}"
         axes.axvline(maxlen, color=theme.validation, linestyle="--", linewidth=1.6, label=label)
@@ -193,7 +197,8 @@ def _label_classes(axes: Axes, class_names: Sequence[str], theme: Theme) -> None
     )
     axes.set_yticks(range(num_classes), short, fontsize=size)
     for text in (*axes.get_xticklabels(), *axes.get_yticklabels()):
-        text.set_parse_math(False)  # a class may be called $x_1
+        # A class may be called $x_1, which Matplotlib would take for a formula.
+        text.set_parse_math(False)
     if num_classes <= 15:
         for text in axes.get_xticklabels():
             text.set(ha="right", rotation_mode="anchor")
@@ -209,7 +214,8 @@ def _label_classes(axes: Axes, class_names: Sequence[str], theme: Theme) -> None
 def _write_counts(
     axes: Axes, confusion: npt.NDArray[np.int64], share: npt.NDArray[np.float64], theme: Theme
 ) -> None:
-    dark_cell = 0.5  # beyond it the cell is nearer to the far end of the colours
+    # Beyond it the cell is nearer to the far end of the colours.
+    dark_cell = 0.5
     for row, column in np.argwhere(confusion > 0):
         colour = theme.background if share[row, column] > dark_cell else theme.text
         count = f"{confusion[row, column]}"
@@ -248,5 +254,6 @@ def _shorten(name: str) -> str:
 
 def png_bytes(figure: Figure) -> bytes:
     buffer = io.BytesIO()
+    # Without the version in its metadata, the same plot is the same bytes.
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

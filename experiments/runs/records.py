@@ -1,6 +1,6 @@
-"""Results as rows: the fields of result.json, and experiments/results.csv which gathers them.
+"""Results as rows: the fields of result.json, and experiments/results.csv, which collects them.
 
-Rows are only ever appended; a failed attempt is a row too.
+Rows are only appended, never changed; a failed attempt is a row, too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from common.files import write_atomically
 from experiments.process.environment import describe_environment, git_commit, peak_rss_bytes
 from experiments.runs.files import RunFileError
 
-FIELDS: dict[str, tuple[str, ...]] = dict.fromkeys(  # field of result.json -> its parts in the CSV
+# Parts of each field of result.json, which are columns of the CSV; none for a plain value.
+FIELDS: dict[str, tuple[str, ...]] = dict.fromkeys(
     (
         *("date", "commit", "command", "experiment", "dataset", "num_clips", "num_classes"),
         *("chance", "split", "num_test_clips", "num_test_clips_with_sibling", "fold", "num_folds"),
@@ -50,20 +51,20 @@ TEXT_COLUMNS = {
     *(column for column in COLUMNS if column.startswith("versions.")),
 }
 
-# Columns that files of before do not have; their rows have None there.
+# Columns that older files do not have; their rows have None there.
 ADDED_COLUMNS = ("epochs_run", "recipe_epochs", "versions.av")
 
 Record = dict[str, Any]  # column -> text, number or None
 
 
 def write_result(run_dir: Path, result: dict[str, Any]) -> dict[str, Any]:
-    """Write `run_dir/result.json` with every field, missing ones as null; return what was written.
+    """Write `run_dir/result.json` with every field, missing ones as null; returns its content.
 
     Args:
         run_dir: an existing run directory.
         result: values by field name (see `FIELDS`); `accuracy_interval` is {"low", "high"}. Date,
             commit, machine, versions, peak_rss_bytes and the status "ok" are filled in where
-            they are not given.
+            they are missing.
 
     Raises:
         InputError: for a field that the records do not have.
@@ -87,10 +88,9 @@ def _circumstances() -> dict[str, Any]:
 
 
 def append_record(result: dict[str, Any], records: Path) -> None:
-    """Append a result as one row; the header is written once.
+    """Append a result as one row; the first row of a file is preceded by the header.
 
-    Several processes may append at once: the file is locked, and a row is one write that is
-    taken back if it does not fit on the disk. A file that lacks added columns gets them first.
+    Several processes may append at once. A file that lacks columns added later gets them first.
 
     Raises:
         InputError: if the file has other columns, or the result other fields.
@@ -106,13 +106,14 @@ def append_record(result: dict[str, Any], records: Path) -> None:
             row = "".join([_csv_line(COLUMNS), *rows, row])
             write_atomically(records, row.encode())
             return
+        # An editor may have saved the file without its last line break.
         if content and not content.endswith(b"\n"):
             row = "\n" + row
         _append_or_take_back(file.fileno(), row.encode(), length=len(content))
 
 
 def read_records(records: Path) -> list[Record]:
-    """The rows in the order in which they were recorded; empty cells are None."""
+    """Read the rows in the order in which they were recorded; empty cells become None."""
     if not records.exists():
         raise FileNotFoundError(
             f"no {records} here: run this from the repository's root, or name it with --records."
@@ -129,7 +130,7 @@ def read_records(records: Path) -> list[Record]:
 
 
 def flatten(result: dict[str, Any]) -> Record:
-    """A result by column: `{"machine": {"cpu": ...}}` becomes `{"machine.cpu": ...}`."""
+    """Flatten a result to columns: `{"machine": {"cpu": ...}}` becomes `{"machine.cpu": ...}`."""
     refuse_unknown(result, FIELDS)
     flat: Record = {}
     for field, parts in FIELDS.items():
@@ -145,12 +146,15 @@ def flatten(result: dict[str, Any]) -> Record:
 
 @contextmanager
 def _locked(records: Path) -> Iterator[Any]:
-    """The file, open to read and to append, for this process alone; at its beginning."""
+    """Open the file to read and to append, locked for this process, at its beginning."""
     while True:
-        with records.open("a+b") as file:  # closing the file releases the lock
+        # Closing the file releases the lock.
+        with records.open("a+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             if not os.path.samestat(os.fstat(file.fileno()), records.stat()):
-                continue  # another process has put a file with more columns in its place
+                # Another process has put a file with more columns in its place, so that the lock is
+                # one of a file without a name.
+                continue
             file.seek(0)
             yield file
             return
@@ -158,6 +162,7 @@ def _locked(records: Path) -> Iterator[Any]:
 
 def _append_or_take_back(descriptor: int, row: bytes, *, length: int) -> None:
     try:
+        # One write, and cut off again if it does not fit on the disk: no reader sees half a row.
         written = os.write(descriptor, row)
     except OSError:
         os.ftruncate(descriptor, length)
@@ -168,7 +173,7 @@ def _append_or_take_back(descriptor: int, row: bytes, *, length: int) -> None:
 
 
 def _columns(found: Sequence[str], records: Path) -> tuple[str, ...]:
-    """The columns of a file, all or without added ones. Raises ValueError for any others."""
+    """Check the columns of a file, which may lack those added later; InputError for any others."""
     if tuple(found) == tuple(
         name for name in COLUMNS if name in found or name not in ADDED_COLUMNS
     ):
@@ -183,7 +188,7 @@ def _columns(found: Sequence[str], records: Path) -> tuple[str, ...]:
 
 
 def refuse_unknown(given: Iterable[str], known: Iterable[str], *, inside: str = "") -> None:
-    """Raise ValueError for a field that the records do not have."""
+    """Raise InputError for a field that the records do not have."""
     unknown = [inside + name for name in given if name not in known]
     if unknown:
         raise InputError(
@@ -199,7 +204,7 @@ def _csv_line(cells: Iterable[str]) -> str:
 
 
 def _cell(value: Any) -> str:
-    """One line of text; a number in its shortest exact form; nothing for None."""
+    """Format a cell: text in one line, a number in its shortest exact form, nothing for None."""
     if value is None:
         return ""
     return " ".join(value.split()) if isinstance(value, str) else json.dumps(value)
@@ -224,13 +229,14 @@ def _value(column: str, cell: str) -> Any:
     if column in TEXT_COLUMNS:
         return cell
     value = json.loads(cell)
+    # JSON's reader also takes true, NaN and integers of a thousand digits.
     if type(value) not in (int, float) or not abs(value) < 2**63:
         raise InputError(f"{cell[:80]} for {column}")
     return value
 
 
 def plain(value: Any) -> Any:
-    """What JSON knows: NumPy values and paths turned, a number that is not finite as None."""
+    """Convert a value to JSON's types: NumPy values and paths; NaN and infinity become None."""
     if isinstance(value, dict):
         return {str(name): plain(part) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
@@ -243,14 +249,14 @@ def plain(value: Any) -> Any:
 
 
 def check_result(result: Mapping[str, Any], path: Path) -> None:
-    """See that each field can be what its name says; a missing one, or null, always can.
+    """Check that each field has a value of its kind; a missing one, or null, always passes.
 
     Args:
-        result: what the file holds; fields besides the usual may hold anything.
-        path: of the file, for messages.
+        result: content of the file; further fields may hold anything.
+        path: path of the file, for messages.
 
     Raises:
-        RunFileError: if one cannot.
+        RunFileError: if a field has another kind of value.
     """
     for field, parts in FIELDS.items():
         value = result.get(field)
@@ -265,7 +271,7 @@ def check_result(result: Mapping[str, Any], path: Path) -> None:
 
 
 def _is_shown_number(value: object) -> bool:
-    """Of a size that can be shown; neither NaN nor infinite."""
+    """Whether a value is a number of a size that can be shown, neither NaN nor infinite."""
     return isinstance(value, int | float) and type(value) is not bool and abs(value) < 2**63
 
 

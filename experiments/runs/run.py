@@ -1,4 +1,4 @@
-"""Where a run is kept: a new directory, or the one of the run that is resumed."""
+"""Begin or resume a run: its directory, its settings, its threads, and checks before long work."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from preprocess.errors import PreprocessError
 
 RECORDS = Path("experiments/results.csv")
 CONFIG, RESULT = "config.json", "result.json"
-MODEL, MODEL_SETTINGS = "model.keras", CLIP_MODEL  # what a finished run on clips leaves
-SCORER = "scorer.json"  # what one of experiments.highlights leaves
+# Files that a finished run on clips leaves, and that of a run of experiments.highlights.
+MODEL, MODEL_SETTINGS = "model.keras", CLIP_MODEL
+SCORER = "scorer.json"
 
-# Settings that change how a run is carried out, not what comes out.
+# Settings that change how a run is carried out, but not its result.
 FREE_TO_CHANGE = {
     "scheduler",
     "resume",
@@ -39,7 +40,7 @@ FREE_TO_CHANGE = {
 }
 
 
-# What runs did before a recipe's field was there; their config.json lacks it.
+# Values by which older runs worked before these were settings; their config.json lacks them.
 _BEFORE_IT_WAS_A_SETTING = {
     "epsilon": 1e-7,  # Keras's
     "interpolation": "linear",
@@ -52,15 +53,15 @@ _BEFORE_IT_WAS_A_SETTING = {
 
 
 class RunError(InputError):
-    """A run cannot be started or resumed as asked."""
+    """Error for a run that cannot be started or resumed as asked."""
 
 
 class ClipModelError(RunError):
-    """A run has no model of clips that can be used."""
+    """Error for a run without a usable model of clips."""
 
 
 def require_positive(arguments: Any, names: Sequence[str]) -> None:
-    """Raise ValueError for a number among some flags that is not above 0; None is none."""
+    """Raise InputError for a flag among `names` that is a number not above 0; None passes."""
     for name in names:
         value = getattr(arguments, name)
         if value is not None and value <= 0:
@@ -79,7 +80,7 @@ def require_writable(folder: Path) -> None:
 
 
 def require_fold(fold: int, num_folds: int) -> None:
-    """Raise ValueError for a fold that is not among so many."""
+    """Raise InputError for a fold outside of [0, num_folds)."""
     if not 0 <= fold < num_folds:
         raise InputError(
             f"--fold must be one of the {num_folds} folds, 0 to {num_folds - 1}. Received {fold}."
@@ -87,13 +88,13 @@ def require_fold(fold: int, num_folds: int) -> None:
 
 
 def require_seed(seed: int) -> None:
-    """Raise ValueError for a seed that NumPy and scikit-learn do not take."""
+    """Raise InputError for a seed that NumPy and scikit-learn do not take."""
     if not 0 <= seed < 2**32:
         raise InputError(f"--seed must be 0 to {2**32 - 1}. Received {seed}.")
 
 
 def require_records(record: bool) -> None:
-    """Raise ValueError if a result is to be recorded, and there is no place for it here."""
+    """Raise InputError if a result is to be recorded but cannot be."""
     if not record:
         return
     if not RECORDS.parent.is_dir():
@@ -104,6 +105,7 @@ def require_records(record: bool) -> None:
     if not os.access(RECORDS if RECORDS.exists() else RECORDS.parent, os.W_OK):
         raise InputError(f"--record appends to {RECORDS}, which may not be written to.")
     if RECORDS.exists():
+        # A damaged table is found now, and not after hours of training.
         read_records(RECORDS)
 
 
@@ -124,8 +126,9 @@ def require_model(run_dir: Path) -> None:
 
 
 def require_place(path: Path, *, flag: str = "--out") -> None:
-    """Raise RunError for a folder that cannot be made, or written to, before long work."""
-    absolute = Path(os.path.abspath(path))  # so that the name of what is missing has no ".."
+    """Raise RunError for a folder that cannot be made or written to, before long work."""
+    # Absolute, so that the missing part of the name has no "..".
+    absolute = Path(os.path.abspath(path))
     there = next(place for place in (absolute, *absolute.parents) if place.exists())
     if not there.is_dir():
         raise RunError(f"{flag} must be a directory. Received {path}, but {there} is a file.")
@@ -134,12 +137,12 @@ def require_place(path: Path, *, flag: str = "--out") -> None:
 
 
 def choose_run_dir(name: str, *, out: Path | None, resume: bool) -> Path:
-    """The directory of a run, made if it is new.
+    """Choose the directory of a run, and make it if it is new.
 
     Args:
-        name: of the run, made of its settings.
-        out: the directory asked for; None for runs/NAME, or runs/NAME-2 and so on where taken.
-        resume: continue the latest such directory; where there is none yet, a run begins.
+        name: name of the run, made of its settings.
+        out: directory that was asked for; None for runs/NAME, or runs/NAME-2 and so on if taken.
+        resume: continue the latest such directory; if there is none yet, a run begins.
 
     Raises:
         RunError: if `out` is a file, or holds a run already.
@@ -150,7 +153,7 @@ def choose_run_dir(name: str, *, out: Path | None, resume: bool) -> Path:
 
 
 def _run_dir(name: str, *, out: Path | None, resume: bool) -> Path:
-    """What `choose_run_dir` chooses; nothing is made."""
+    """Choose as `choose_run_dir` does, without making anything."""
     if out is None:
         taken = _taken(Path("runs") / name)
         if resume and taken:
@@ -170,19 +173,20 @@ def check_run(
     unknown: Sequence[str] = (),
     is_chief: bool = True,
 ) -> None:
-    """Refuse, before long work, what `begin_run` would refuse after it.
+    """Raise before long work the errors that `begin_run` would raise after it.
 
-    Where there is nothing to resume, a line says so.
+    If there is nothing to resume, a line says so.
 
     Args:
         name, arguments, is_chief: those of `begin_run`.
-        settings: of the run.
-        unknown: names of those that only the clips will tell.
+        settings: settings of the run.
+        unknown: names of settings that are not known before the clips are open.
 
-    Raises:
-        RunError: if there is another run, this one was of other settings, or its directory cannot
-            be written.
+        Raises:
+            RunError: if there is another run, this one began with other settings, or its directory
+                cannot be written.
     """
+    # Another worker than the chief always finds the directory that the chief has begun.
     run_dir = _run_dir(name, out=arguments.out, resume=arguments.resume or not is_chief)
     if (run_dir / CONFIG).exists():
         known = {key: value for key, value in settings.items() if key not in unknown}
@@ -192,13 +196,14 @@ def check_run(
 
 
 def _require_same_settings(run_dir: Path, config: dict[str, Any]) -> None:
-    """Raise RunError if a setting that the result depends on is not what the run began with."""
+    """Raise RunError if a setting that the result depends on differs from the run's first one."""
     found = json.loads((run_dir / CONFIG).read_text())
     before = {**_BEFORE_IT_WAS_A_SETTING, **found}
     added = [key for key in _BEFORE_IT_WAS_A_SETTING if key not in found]
     differing = [
         f"{key} was {before.get(key)}{', before it was a setting' if key in added else ''}, "
         f"now {value}"
+        # Through JSON and back, as the other settings went: tuples are lists there, and paths text.
         for key, value in json.loads(json.dumps(config, default=str)).items()
         if key not in FREE_TO_CHANGE and before.get(key) != value
     ]
@@ -210,7 +215,7 @@ def _require_same_settings(run_dir: Path, config: dict[str, Any]) -> None:
 
 
 def write_config(run_dir: Path, config: dict[str, Any]) -> None:
-    """Keep the settings of a new run; of a resumed one, see that they are still the same.
+    """Write the settings of a new run; check that those of a resumed one are still the same.
 
     Raises:
         RunError: if a setting that the result depends on differs.
@@ -230,27 +235,29 @@ def begin_run(
     workload: str | None = None,
     is_chief: bool = True,
 ) -> tuple[Path, dict[str, Any] | None]:
-    """Choose a run's directory, keep its settings there, and set up TensorFlow.
+    """Choose a run's directory, write its settings there, and set up TensorFlow.
 
     Args:
-        name: of the run.
-        arguments: have `out`, `resume`, `threads` and `seed`.
-        settings: all that the run is made of, flags included.
-        workload: the kind of work, by its name among thread settings.
-        is_chief: whether this process writes what the run leaves; another worker of it only reads.
+        name: name of the run.
+        arguments: flags with `out`, `resume`, `threads` and `seed`.
+        settings: all settings of the run, flags included.
+        workload: kind of work, by its name among thread settings.
+        is_chief: whether this process writes the files of the run; other workers only read.
 
     Returns:
-        The directory; and the result, if the run is finished. TensorFlow is then left alone.
+        The directory, and the result if the run is finished; TensorFlow is then not set up.
 
     Raises:
-        RunError: if there is another run, or this one was of other settings.
+        RunError: if there is another run, or this one began with other settings.
         InputError: for unknown threads.
     """
     resume = arguments.resume or not is_chief
     run_dir = choose_run_dir(name, out=arguments.out, resume=resume)
+    # A resumed run keeps its threads: with others, sums are rounded otherwise.
     threads = threads_of_run(run_dir) if arguments.threads == "auto" else None
     threads = threads or runtime.choose_threads(arguments.threads, workload=workload)
     if is_chief:
+        # Files that a killed run was writing.
         remove_partials(run_dir)
         write_config(run_dir, {**settings, "threads_used": asdict(threads)})
     if finished := finished_result(run_dir):
@@ -263,12 +270,13 @@ def begin_run(
 
 
 def finished_result(run_dir: Path) -> dict[str, Any] | None:
-    """What a run that came to its end gave, with its directory; None for any other."""
+    """Return the result of a finished run, with its directory; None for any other."""
     path = run_dir / RESULT
     if not path.exists():
         return None
     print(f"{run_dir} is finished; nothing to resume.")
-    if not (run_dir / PAGE).exists():  # the run was stopped between its result and its report
+    # A run may be stopped between its result and its report.
+    if not (run_dir / PAGE).exists():
         from experiments.runs.report.page import rebuild_report
 
         rebuild_report(run_dir)
@@ -276,14 +284,14 @@ def finished_result(run_dir: Path) -> dict[str, Any] | None:
 
 
 def threads_of_run(run_dir: Path) -> Threads | None:
-    """Those a run began with, to go on with to the same numbers; None if it is new."""
+    """Return the threads that a run began with, which give the same numbers; None if it is new."""
     path = run_dir / CONFIG
     used = json.loads(path.read_text()).get("threads_used") if path.exists() else None
     return Threads(**(used | {"source": "as the run began"})) if used else None
 
 
 def _taken(path: Path) -> list[Path]:
-    """`path`, `path`-2, ... as far as they exist."""
+    """List `path`, `path`-2, ... as far as they exist."""
     taken: list[Path] = []
     while True:
         number = len(taken) + 1
