@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -49,6 +49,10 @@ _TOLD_FLAGS = {
         "--dataset",
         "--name",
     ),
+}
+# Flags in which the runs of one setting differ.
+_RUN_FLAGS = {
+    *("--fold", "--seed", "--out", "--record", "--no-record", "--resume", "--no-resume"),
 }
 
 
@@ -124,18 +128,31 @@ def group_rows(rows: Iterable[Record]) -> list[Group]:
 
 def other_flags(command: str) -> str:
     """The flags of a command that no column tells: "... --fold 1 --lr 3e-4" gives "--lr 3e-4"."""
+    _, flags = _split_command(command, without=_TOLD_FLAGS)
+    return flags
+
+
+def shared_command(command: str) -> str:
+    """The command of all folds and seeds of a setting: without the flags that tell runs apart."""
+    name, flags = _split_command(command, without=_RUN_FLAGS)
+    return f"{name} {flags}".strip()
+
+
+def _split_command(command: str, *, without: Collection[str]) -> tuple[str, str]:
+    """What stands before a command's flags, and those of its flags that are not left out."""
     try:
         words = shlex.split(command)
     except ValueError:  # an unbalanced quote: keep the command as it is
-        return command
+        return "", command
+    first = next((i for i, word in enumerate(words) if word.startswith("--")), len(words))
     kept: list[str] = []
-    keeping = False
-    for word in words:
+    keeping = True
+    for word in words[first:]:
         if word.startswith("--"):
-            keeping = word.partition("=")[0].replace("_", "-") not in _TOLD_FLAGS
+            keeping = word.partition("=")[0].replace("_", "-") not in without
         if keeping:
             kept.append(word)
-    return shlex.join(kept)
+    return shlex.join(words[:first]), shlex.join(kept)
 
 
 def epochs_cell(group: Group) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from common.errors import InputError
@@ -12,6 +12,7 @@ from experiments.results.groups import (
     accuracy_cell,
     epochs_cell,
     group_rows,
+    shared_command,
     told_apart,
 )
 from experiments.runs import formatting
@@ -25,12 +26,20 @@ _INTRODUCTION = f"""\
 
 Made by `python -m experiments.results` from `experiments/results.csv`: change rows, not this page.
 
-Accuracy is that of the test fold. Where several folds were run it is their mean ± standard
-deviation; with one fold the 95 % interval (Wilson) follows. A fold run twice with one seed counts
-once, by its latest row. Settings are chosen by validation accuracy: a part of the training clips
-held out, save in the recipe `paper`, which validates on the test fold. Chance is one over the
-number of classes. Rows are numbered as in the CSV. "(unverified)" marks a published figure that we
-could not confirm at its source; "{NOT_RUN}" means that no row exists."""
+- **Accuracy** is that of the test fold: the mean ± standard deviation of several folds, or with one
+  fold its 95 % interval (Wilson). A fold run twice with one seed counts once, by its latest row.
+- **Settings** are chosen by validation accuracy on a part of the training clips, save in the recipe
+  `paper`, which validates on the test fold. **Chance** is one over the number of classes.
+- "(unverified)" marks a published figure that we could not confirm at its source; "{NOT_RUN}"
+  means that no row exists. Rows are numbered as in the CSV."""
+
+_ABOUT_ROWS = """\
+A line is a command without `--fold`, `--seed`, `--out`, `--record` and `--resume`; the CSV has each
+command as it was typed."""
+_NO_ROW = "No row was recorded yet."
+
+# Columns that say what a configuration is, as opposed to what came of it.
+_SETTINGS = ("Model", "Recipe", "Clips", "Classes", "Epochs", "Split", "Frames", "Policy")
 
 _UCF11_INPUT = {"maxlen": 450, "stride": 1}  # README's command
 
@@ -96,7 +105,7 @@ def results_page(rows: Sequence[Record]) -> str:
         parts += [f"## {name}", *_dataset(_of(groups, name))]
     demo = _of(groups, "demo")
     parts += ["## demo", _ABOUT_DEMO, *(_dataset(demo) if demo else [f"{NOT_RUN.capitalize()}."])]
-    parts += ["## Every row", _details(rows) if rows else "No row was recorded yet."]
+    parts += ["## Every row", *([_ABOUT_ROWS, *_details(rows)] if rows else [_NO_ROW])]
     return "\n\n".join(parts) + "\n"
 
 
@@ -104,7 +113,7 @@ def results_table_markdown(rows: Sequence[Record]) -> str:
     """The short table of README.md: the paper's figures beside ours, then the other data sets.
 
     Only recipes as they are, with their own epochs, on whole data sets; the rest is left to
-    docs/results.md.
+    docs/results.md. Settings that gave the same figures share a row, which names both.
     """
     groups = [group for group in group_rows(rows) if group.is_whole]
     differences = told_apart(
@@ -113,22 +122,25 @@ def results_table_markdown(rows: Sequence[Record]) -> str:
         usual={"policy": "float32", **_UCF11_INPUT},
     )
     told = dict(zip(map(id, groups), differences, strict=True))
-    body: list[Sequence[str]] = []
+    found: dict[tuple[str, ...], list[str]] = {}  # rows of equal cells, with what tells them apart
     for published in UCF11_ACCURACIES:
         if published.our_model is None:
             continue
         ours = [g for g in _of(groups, "ucf11") if g["model"] == published.our_model]
-        body += [
-            _short_row("UCF11", published.system, published.accuracy, g, told[id(g)]) for g in ours
-        ]
+        for group in ours:
+            row = _short_row("UCF11", published.system, published.accuracy, group)
+            found.setdefault(row, []).append(told[id(group)])
         if not ours:
-            body.append(
-                ("UCF11", published.system, *[ABSENT] * 5, published.accuracy, NOT_RUN, ABSENT)
-            )
+            row = ("UCF11", published.system, *[ABSENT] * 5, published.accuracy, NOT_RUN, ABSENT)
+            found[row] = []
     for group in groups:
         if group["dataset"] != "ucf11":
-            model = (group["model"] or ABSENT).upper()
-            body.append(_short_row(group["dataset"], model, ABSENT, group, told[id(group)]))
+            row = _short_row(group["dataset"], (group["model"] or ABSENT).upper(), ABSENT, group)
+            found.setdefault(row, []).append(told[id(group)])
+    body = [
+        (data, model, recipe + _in_brackets("; ".join(filter(None, words))), *rest)
+        for (data, model, recipe, *rest), words in found.items()
+    ]
     header = (
         *("Data", "Model", "Recipe", "Clips", "Classes", "Epochs", "Split"),
         *("Published", "Ours", "Chance"),
@@ -149,79 +161,115 @@ def fill_block(page: str, block: str) -> str:
 
 
 def _dataset(groups: Sequence[Group]) -> list[str]:
-    """A sentence on the data and the table of all configurations, failed attempts included."""
-    sizes = dict.fromkeys(_size(group) for group in groups)
-    header = (
-        *("Model", "Recipe", "Clips", "Classes", "Epochs", "Split", "Input"),
-        *("Accuracy", "Chance", "Validation", "Train"),
-        *("Parameters", "Compression: layer", "Kernel", "Frames/s", "Memory", "Time"),
-        "Rows",
-    )
+    """A table of all configurations, failed attempts included; what all share stands before it."""
     ordered = sorted(groups, key=lambda g: (g["model"] or "", g["recipe"] or "", g.numbers))
-    differences = told_apart(ordered, lambda group: _configuration(group)[:7])
-    body = [_configuration(group, told) for group, told in zip(ordered, differences, strict=True)]
-    return [f"Data: {'; '.join(sizes)}.", markdown_table(header, body)]
+    differences = told_apart(ordered, lambda g: [_configuration(g)[name] for name in _SETTINGS])
+    rows = [_configuration(group, told) for group, told in zip(ordered, differences, strict=True)]
+    return _table(rows, may_be_shared=(*_SETTINGS[2:], "Chance"))
+
+
+def _table(rows: Sequence[Mapping[str, str]], *, may_be_shared: Iterable[str]) -> list[str]:
+    """A table of cells by the heads of their columns.
+
+    A column that may be shared, and says the same in all rows, becomes part of a sentence before
+    the table.
+    """
+    shared = {
+        name: rows[0][name] for name in may_be_shared if len({row[name] for row in rows}) == 1
+    }
+    header = [name for name in rows[0] if name not in shared]
+    table = markdown_table(header, [[row[name] for name in header] for row in rows])
+    facts = "; ".join(f"{name.lower()} {cell}" for name, cell in shared.items())
+    return [f"The same in all rows: {facts}.", table] if shared else [table]
+
+
+def _in_brackets(words: str) -> str:
+    return f" ({words})" if words else ""
 
 
 def _of(groups: Iterable[Group], dataset: str) -> list[Group]:
     return [group for group in groups if group["dataset"] == dataset]
 
 
-def _configuration(group: Group, told: str = "") -> Sequence[str]:
-    return (
-        (group["model"] or ABSENT).upper(),
-        f"{text(group['recipe'])} {code(group.other_flags)}".strip() + (told and f" ({told})"),
-        or_absent(group["num_clips"], formatting.count),
-        text(group["num_classes"]),
-        epochs_cell(group),
-        _split(group),
-        _input(group),
-        accuracy_cell(group),
-        or_absent(group["chance"], formatting.share),
-        or_absent(group.mean("validation_accuracy"), formatting.share),
-        or_absent(group.mean("train_accuracy"), formatting.share),
-        or_absent(group["params"], formatting.count),
-        or_absent(group["compression_layer"], formatting.times),
-        or_absent(group["compression_kernel"], formatting.times),
-        or_absent(group.mean("frames_per_second"), formatting.count),
-        or_absent(group.mean("peak_rss_bytes"), formatting.size),
-        or_absent(group.mean("wall_seconds"), formatting.duration),
-        ", ".join(map(str, group.numbers)),
-    )
+def _configuration(group: Group, told: str = "") -> dict[str, str]:
+    """Cells of a configuration by the heads of their columns; `told` follows the recipe."""
+    return {
+        "Model": (group["model"] or ABSENT).upper(),
+        "Recipe": f"{text(group['recipe'])} {code(group.other_flags)}".strip() + _in_brackets(told),
+        "Clips": or_absent(group["num_clips"], formatting.count),
+        "Classes": text(group["num_classes"]),
+        "Epochs": epochs_cell(group),
+        "Split": _split(group),
+        "Frames": _frames(group),
+        "Policy": text(group["policy"]),
+        "Accuracy": accuracy_cell(group),
+        "Chance": or_absent(group["chance"], formatting.share),
+        "Validation": or_absent(group.mean("validation_accuracy"), formatting.share),
+        "Train": or_absent(group.mean("train_accuracy"), formatting.share),
+        "Parameters": or_absent(group["params"], formatting.count),
+        "Compression: layer": or_absent(group["compression_layer"], formatting.times),
+        "Kernel": or_absent(group["compression_kernel"], formatting.times),
+        "Frames/s": or_absent(group.mean("frames_per_second"), formatting.count),
+        "Memory": or_absent(group.mean("peak_rss_bytes"), formatting.size),
+        "Time": or_absent(group.mean("wall_seconds"), formatting.duration),
+        "Rows": _ranges(group.numbers),
+    }
 
 
-def _details(rows: Sequence[Record]) -> str:
-    header = (
-        *("Row", "Date", "Data", "Clips", "Classes", "Model", "Epochs", "Fold", "Seed"),
-        *("Accuracy", "Commit", "Command"),
-    )
-    body = [
-        (
-            str(number),
+def _details(rows: Sequence[Record]) -> list[str]:
+    """A line a command, commit and day, with the accuracy of each of its runs."""
+    lines: dict[tuple[str, ...], list[tuple[int, Record]]] = {}
+    for number, row in enumerate(rows, start=1):
+        key = (
             text(row["date"])[:10],
-            text(row["dataset"]),
-            or_absent(row["num_clips"], formatting.count),
-            text(row["num_classes"]),
-            text(row["model"]),
-            epochs_cell(group_rows([row])[0]),
-            text(row["fold"]),
-            text(row["seed"]),
-            or_absent(row["accuracy"], formatting.share) if _ok(row) else row["status"],
             text(row["commit"]),
-            code(row["command"] or ""),
+            code(shared_command(row["command"] or "")),
             _machine(row),
         )
-        for number, row in enumerate(rows, start=1)
+        lines.setdefault(key, []).append((number, row))
+    body = [
+        {
+            "Rows": _ranges([number for number, _ in found]),
+            "Accuracy": _runs([row for _, row in found]),
+            "Date": date,
+            "Commit": commit,
+            "Command": command,
+            "Machine": machine,
+        }
+        for (date, commit, command, machine), found in lines.items()
     ]
-    return markdown_table((*header, "Machine"), body)
+    return _table(body, may_be_shared=("Date", "Machine"))
 
 
-def _short_row(data: str, model: str, published: str, group: Group, told: str) -> Sequence[str]:
+def _runs(rows: Sequence[Record]) -> str:
+    """ "fold 0: 0.300, fold 1: 0.150", with the seed where it is not 0."""
+    told = []
+    for row in sorted(rows, key=lambda row: (row["seed"] or 0, row["fold"] or 0)):
+        seed = f" seed {row['seed']}" if row["seed"] else ""
+        result = or_absent(row["accuracy"], formatting.share) if _ok(row) else row["status"]
+        told.append(f"fold {text(row['fold'])}{seed}: {result}")
+    return ", ".join(told)
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """ "51, 52, 64 to 66" for ascending numbers."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(
+        f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs
+    )
+
+
+def _short_row(data: str, model: str, published: str, group: Group) -> tuple[str, ...]:
     one_fold = f", 1 of {group['num_folds']} folds" if len(group.rows) == 1 else ""
     return (
         data,
         model,
-        text(group["recipe"]) + (told and f" ({told})"),
+        text(group["recipe"]),
         or_absent(group["num_clips"], formatting.count),
         text(group["num_classes"]),
         epochs_cell(group),
@@ -232,11 +280,6 @@ def _short_row(data: str, model: str, published: str, group: Group, told: str) -
     )
 
 
-def _size(group: Group) -> str:
-    clips, classes = group["num_clips"], group["num_classes"]
-    return f"{or_absent(clips, formatting.count)} clips of {text(classes)} classes"
-
-
 def _split(group: Group) -> str:
     clips, siblings = group["num_test_clips"], group["num_test_clips_with_sibling"]
     if not clips or siblings is None:
@@ -244,10 +287,10 @@ def _split(group: Group) -> str:
     return f"{text(group['split'])} ({formatting.percent(siblings / clips)} with a sibling)"
 
 
-def _input(group: Group) -> str:
+def _frames(group: Group) -> str:
     stride = group["stride"] or 1
     every = f", stride {stride}" if stride > 1 else ""
-    return f"maxlen {text(group['maxlen'])}{every}, {text(group['policy'])}"
+    return f"maxlen {text(group['maxlen'])}{every}"
 
 
 def _machine(row: Record) -> str:
@@ -264,13 +307,12 @@ def ucf11_section(groups: Sequence[Group]) -> list[str]:
     """The paper's accuracies and the reproduction's costs, each beside our rows."""
     return [
         "## UCF11",
-        "Published accuracies beside ours. The paper splits single clips at random, so scenes are "
-        "shared by training and test, and its validation clips are the test fold. Ours are of "
-        "recipes as they are, with their own epochs, on all clips; other rows are in the table "
-        "that follows.",
+        "The paper splits single clips at random, so that training and test share scenes, and "
+        "validates on the test fold. Ours are whole runs: a recipe as it is, with its own epochs, "
+        "on all clips.",
         _accuracies(groups),
-        "The reproduction's costs (Keras on TensorFlow, a Linux server) beside those of our TT-GRU "
-        "at the same length. Our seconds an epoch are the whole run's, extraction and tests too.",
+        "Costs of the reproduction (Keras on TensorFlow, a Linux server) and of our TT-GRU. Our "
+        "seconds an epoch are the whole run's, extraction and tests too.",
         _costs(groups),
     ]
 

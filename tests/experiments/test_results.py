@@ -20,6 +20,7 @@ from experiments.runs.records import ADDED_COLUMNS, COLUMNS, FIELDS, flatten
 from tests.processes import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
+SETTINGS = ("Model", "Recipe", "Clips", "Classes", "Epochs", "Split", "Frames", "Policy")
 MACHINE = {"cpu": "Test | CPU", "cores": 2, "memory_bytes": 8_000_000_000, "os": "Linux"}
 
 
@@ -62,6 +63,20 @@ def table_rows(page, first_cell):
     """The cells of a Markdown page's table rows that begin with `first_cell`."""
     lines = [line for line in page.splitlines() if line.startswith(f"| {first_cell} |")]
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def rows_by_head(page, head):
+    """The rows of those of a Markdown page's tables that have a column, each by its heads."""
+    found, heads = [], None
+    for line in page.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if not line.startswith("|"):
+            heads = None
+        elif heads is None:
+            heads = cells
+        elif set(line) != set("| -"):
+            found.append(dict(zip(heads, cells, strict=True)))
+    return [row for row in found if head in row]
 
 
 def test_result_json_has_every_field_and_null_where_nothing_is_known(tmp_path):
@@ -189,9 +204,10 @@ def test_folds_are_put_together_and_a_fold_run_twice_counts_by_its_latest(record
         row(fold=2, accuracy=0.7),
     )
     page = results_page(rows)
-    (cells,) = [cells for cells in table_rows(page, "TT-GRU") if len(cells) > 7]
-    assert cells[7:9] == ["0.600 ± 0.100 (3 of 5 folds)", "0.091"]
-    assert cells[-1] == "1, 2, 3, 4"
+    (found,) = rows_by_head(page, "Model")
+    assert found["Accuracy"] == "0.600 ± 0.100 (3 of 5 folds)"
+    assert "chance 0.091" in page
+    assert found["Rows"] == "1 to 4"
 
 
 def test_each_seed_deals_its_own_folds(record):
@@ -267,13 +283,10 @@ def test_a_whole_run_has_its_clips_classes_and_epochs_beside_it(record):
     assert gru[2:7] == ["tuned", "1,600", "11", "20 of 20", "group"]
     assert gru[8] == "0.700 (0.840 to 0.940), 1 of 5 folds"
     assert lstm[2:6] == ["tuned", "1,600", "11", "12 of 20"]
-    every = results_page(rows).partition("## Every row")[2]
-    details = [line.split(" | ") for line in every.splitlines() if " | ucf11 | " in line]
-    assert [[*cells[3:5], cells[6]] for cells in details] == [
-        ["1,600", "11", "20 of 20"],
-        ["30", "11", "2 of 20"],
-        ["1,600", "11", "12 of 20"],
-    ]
+    page = results_page(rows)
+    found = [(each["Rows"], each["Clips"], each["Epochs"]) for each in rows_by_head(page, "Model")]
+    assert found == [("1", "1,600", "20 of 20"), ("2", "30", "2 of 20"), ("3", "1,600", "12 of 20")]
+    assert "The same in all rows: classes 11;" in page
 
 
 @pytest.mark.parametrize(
@@ -288,12 +301,22 @@ def test_a_whole_run_has_its_clips_classes_and_epochs_beside_it(record):
     ],
 )
 def test_rows_that_look_alike_say_what_differs(record, change, told):
-    rows = record(row(), row(**change), row(model="gru"))
+    rows = record(row(), row(**change, accuracy=0.8), row(model="gru"))
     cells = table_rows(results_table_markdown(rows), "demo")
     assert all(f"tuned ({word}" in cells[number][2] for number, word in enumerate(told))
     assert cells[2][2] == "tuned"
-    configurations = [tuple(cells[:7]) for cells in table_rows(results_page(rows), "TT-GRU")]
-    assert len(set(configurations)) == len(configurations)
+    found = rows_by_head(results_page(rows), "Model")
+    configurations = [tuple(each.get(name) for name in SETTINGS) for each in found]
+    assert len(set(configurations)) == len(configurations) == 3
+
+
+def test_settings_that_gave_the_same_figures_share_a_row_of_the_readme(record):
+    rows = record(row(), row(policy="mixed_bfloat16"), row(policy="mixed_bfloat16", maxlen=200))
+    (cells,) = table_rows(results_table_markdown(rows), "demo")
+    assert cells[2] == (
+        "tuned (float32, maxlen 450; mixed_bfloat16, maxlen 450; mixed_bfloat16, maxlen 200)"
+    )
+    assert len(rows_by_head(results_page(rows), "Model")) == 3
 
 
 def test_a_row_of_other_input_than_the_readmes_says_so(record):
@@ -302,6 +325,45 @@ def test_a_row_of_other_input_than_the_readmes_says_so(record):
     readme = results_table_markdown(rows)
     assert ours(readme)[0][2] == "tuned"
     assert ours(readme, "TT-LSTM")[0][2] == "tuned (maxlen 20)"
+
+
+def test_a_column_that_is_the_same_in_all_rows_is_said_once(record):
+    """Red when a column is left out though a row differs in it."""
+    rows = record(row(maxlen=200), row(maxlen=200, model="gru"), row(maxlen=300))
+    page = results_page(rows[:2])
+    assert "frames maxlen 200" in page
+    assert all("Frames" not in each for each in rows_by_head(page, "Model"))
+    page = results_page(rows)
+    assert "frames maxlen" not in page
+    frames = [each["Frames"] for each in rows_by_head(page, "Model")]
+    assert frames == ["maxlen 200", "maxlen 200", "maxlen 300"]
+
+
+def test_runs_of_one_command_are_one_line_of_every_row(record):
+    """Red when runs of another flag, commit or machine are passed off as the same."""
+
+    def run(command, **changes):
+        return row(command=f"python -m experiments.ucf11 --tt {command}", **changes)
+
+    rows = record(
+        run("--fold 1 --out runs/a --record", fold=1, accuracy=0.5),
+        run("--lr 1", accuracy=0.1),
+        run("--fold=0 --resume", accuracy=0.4),
+        run("--fold 2 --seed 3", fold=2, seed=3, accuracy=None, status="failed: no memory"),
+        run("--fold 3", fold=3, accuracy=0.3),
+        run("--fold 4", fold=4, accuracy=0.2, commit="def"),
+        run("", accuracy=0.6, machine={**MACHINE, "cores": 4}),
+    )
+    plain, changed = (f"`python -m experiments.ucf11 --tt{flag}`" for flag in ("", " --lr 1"))
+    found = [list(each.values()) for each in rows_by_head(results_page(rows), "Command")]
+    here, there = (f"Test \\| CPU, {cores} cores, 8.0 GB" for cores in (2, 4))
+    told = "fold 0: 0.400, fold 1: 0.500, fold 3: 0.300, fold 2 seed 3: failed: no memory"
+    assert found == [
+        ["1, 3 to 5", told, "abc123", plain, here],
+        ["2", "fold 0: 0.100", "abc123", changed, here],
+        ["6", "fold 4: 0.200", "def", plain, here],
+        ["7", "fold 0: 0.600", "abc123", plain, there],
+    ]
 
 
 def write_old(path, *rows):
@@ -348,8 +410,8 @@ def test_two_processes_append_to_a_file_of_before(tmp_path):
 
 def test_a_failed_attempt_stays_as_a_row_of_its_own(record):
     page = results_page(record(row(), row(status="failed: out of memory", accuracy=None)))
-    cells = [cells[7] for cells in table_rows(page, "TT-GRU") if len(cells) > 7]
-    assert cells[-2:] == ["0.900 (0.840 to 0.940)", "failed: out of memory"]
+    cells = [each["Accuracy"] for each in rows_by_head(page, "Model")]
+    assert cells == ["0.900 (0.840 to 0.940)", "failed: out of memory"]
     assert "failed" not in results_table_markdown(record(row()))
 
 
@@ -440,22 +502,23 @@ GOLDEN = """\
 The built-in demo set: rendered clips, 11 classes that differ by motion alone. These rows show that
 the suite works; they compare with no published figure.
 
-Data: 704 clips of 11 classes.
+The same in all rows: clips 704; classes 11; epochs 20 of 20; split group \
+(0.0\N{NO-BREAK SPACE}% with a sibling); frames maxlen 450; policy float32; chance 0.091.
 
-| Model | Recipe | Clips | Classes | Epochs | Split | Input | Accuracy | Chance | Validation | \
-Train | Parameters | Compression: layer | Kernel | Frames/s | Memory | Time | Rows |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | \
---- | --- |
-| TT-GRU | tuned | 704 | 11 | 20 of 20 | group (0.0 % with a sibling) | maxlen 450, float32 | \
-0.900 (0.840 to 0.940) | 0.091 | 0.950 | 0.990 | 203,435 | 220x | 13,687x | 4,200 | 2.0 GB | \
-5 min 0 s | 1 |
+| Model | Recipe | Accuracy | Validation | Train | Parameters | Compression: layer | Kernel | \
+Frames/s | Memory | Time | Rows |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+| TT-GRU | tuned | 0.900 (0.840 to 0.940) | 0.950 | 0.990 | 203,435 | 220x | 13,687x | 4,200 | \
+2.0 GB | 5 min 0 s | 1 |
 
 ## Every row
 
-| Row | Date | Data | Clips | Classes | Model | Epochs | Fold | Seed | Accuracy | Commit | \
-Command | Machine |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
-| 1 | 2025-01-02 | demo | 704 | 11 | tt-gru | 20 of 20 | 0 | 0 | 0.900 | abc123 | \
-`python -m experiments.ucf11 --tt` | \
-Test \\| CPU, 2 cores, 8.0 GB |
+A line is a command without `--fold`, `--seed`, `--out`, `--record` and `--resume`; the CSV has each
+command as it was typed.
+
+The same in all rows: date 2025-01-02; machine Test | CPU, 2 cores, 8.0 GB.
+
+| Rows | Accuracy | Commit | Command |
+| --- | --- | --- | --- |
+| 1 | fold 0: 0.900 | abc123 | `python -m experiments.ucf11 --tt` |
 """
