@@ -52,14 +52,14 @@ class Assumptions:
     """Of a machine; decoding processes, too."""
     extraction_frames_per_second: float = 11147.0
     """Of a machine, 320x240 MPEG-1 to 160x120 in LZ4. Measured: README.md; on a machine with other
-    work besides 6,165, docs/data.md."""
+    work besides 6,165, docs/log.md."""
     frame_bytes: float = 46400.0
-    """Of a stored 160x120 frame. Measured: docs/data.md, UCF101's clips; with zstd 28,000."""
+    """Of a stored 160x120 frame. Measured: docs/log.md, UCF101's clips; with zstd 28,000."""
     gru_frames_per_second: float = 14132.0
-    """Of training the TT-GRU, float32, batch 16, at most 450 frames. Measured: docs/engine.md."""
+    """Of training the TT-GRU, float32, batch 16, at most 450 frames. Measured: docs/log.md."""
     gru_step_seconds: float = 147e-6
     """Of it, a step of the time loop, forward and back, batch 16: 59 + 88 us. Measured:
-    docs/engine.md."""
+    docs/log.md."""
     gru_weights: int = 203435
     """The layer's 200,608 (docs/tensor_train.md) and a softmax of 11 classes over 256 units."""
     conv3d_clips_per_second: float = 3.08
@@ -257,7 +257,7 @@ def _normal(z: float) -> float:
     return (1 + math.erf(z / math.sqrt(2))) / 2
 
 
-# UCF11: docs/engine.md and its benchmark (experiments/bench_tt.py), whose gamma
+# UCF11: docs/log.md and its benchmark (experiments/bench_tt.py), whose gamma
 # distribution has the spread of this log-normal one. UCF101: its authors' 7.21 s at 25 frames/s
 # (Soomro, Zamir, Shah, 2012); the number of clips is preprocess/sources/catalog.py's.
 UCF11 = ClipSet("UCF11, 1,600 clips", 1_600, 200, 900, 0.52)

@@ -4,7 +4,7 @@
 
 After dyelax/NVIDIA_Challenge, whose flags and columns still work, with AlexNet (Krizhevsky,
 Sutskever, Hinton, NIPS 2012) as Caffe's bvlc_alexnet, or any other image model. Its speed, 19
-frames/s read and 28 classified on a laptop's CPU; ours: docs/classify.md, from `python -m
+frames/s read and 28 classified on a laptop's CPU; ours: docs/log.md, from `python -m
 experiments.bench_classify`.
 """
 

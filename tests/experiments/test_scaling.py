@@ -347,7 +347,7 @@ GRU, CONV3D = models(EVEN)
 
 
 def test_a_machine_alone_trains_as_fast_as_measured():
-    """14,132 frames/s by docs/engine.md, 3.08 clips/s by docs/log.md."""
+    """14,132 frames/s and 3.08 clips/s by docs/log.md."""
     frames = TRAINING_SHARE * UCF101.num_clips * UCF101.expected_seen
     assert epoch_estimate(GRU, UCF101, 1, EVEN).seconds == pytest.approx(frames / 14132, rel=0.02)
     clips = TRAINING_SHARE * UCF101.num_clips
