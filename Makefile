@@ -23,7 +23,7 @@ sweep: $(VENV)/installed-test ## Videos of 90 kinds, and real ones, in every com
 fuzz: $(VENV)/installed-test ## Some thousand damaged videos and other files through everything that reads them (half an hour)
 	$(BIN)/python -m tests.fuzzing
 
-kill: $(VENV)/installed-test ## 50 SIGKILLs each in extraction, training, classification and rendering (half an hour)
+kill: $(VENV)/installed-test ## 50 SIGKILLs each in extraction, training, classification and rendering (an hour and a half)
 	$(BIN)/python -m tests.killing
 
 endurance: $(VENV)/installed-test ## An hour of classification and one of training: memory and open files

@@ -58,7 +58,6 @@ def main(args: list[str] | None = None) -> int:
     return run_command(
         lambda: _run(arguments),
         going_on=lambda: "Nothing is recorded; the same command watches anew.",
-        also=[RuntimeError],
     )
 
 

@@ -15,6 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.errors import UserError
+from tests.endurance import __main__ as endurance
 from tests.endurance.processes import members, take_sample
 from tests.endurance.report import figures, samples_csv, trends
 from tests.endurance.slope import trend
@@ -117,8 +119,20 @@ def test_a_sample_is_what_the_process_knows_of_itself():
 
 def test_a_command_that_does_not_begin_is_told(tmp_path):
     command = [sys.executable, "-c", "print('no such video')"]
-    with pytest.raises(RuntimeError, match="no such video"):
+    with pytest.raises(UserError, match="no such video"):
         watch(command, lambda: False, seconds=1, every=0.1, log=tmp_path / "log")
+
+
+def test_the_endurance_command_ends_with_a_line_where_nothing_begins(monkeypatch, capsys):
+    """Red when `python -m tests.endurance` ends with a traceback."""
+
+    def fail(arguments):
+        raise UserError("The command did not begin to work.")
+
+    monkeypatch.setattr(endurance.runtime, "answer_signals", lambda going_on: None)
+    monkeypatch.setattr(endurance, "_run", fail)
+    assert endurance.main([]) == 2
+    assert capsys.readouterr().err == "error: The command did not begin to work.\n"
 
 
 def test_a_process_that_outlives_its_command_is_told_and_ended(tmp_path, monkeypatch):

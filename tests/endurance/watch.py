@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from common.errors import UserError
 from tests.endurance.processes import Sample, members, take_sample
 from tests.processes import PATIENCE_SECONDS
 
@@ -55,7 +56,7 @@ def watch(
         log: file for what the command says.
 
     Raises:
-        RuntimeError: if it ends, or does nothing for half an hour, before it works.
+        UserError: if it ends, or does nothing for half an hour, before it works.
     """
     with _running(command, log) as process:
         _wait_until_working(process, is_working, log)
@@ -116,7 +117,7 @@ def _wait_until_working(
     while not is_working():
         if process.poll() is not None or time.monotonic() > deadline:
             ending = log.read_text(errors="replace")[-2000:]
-            raise RuntimeError(f"The command did not begin to work. It said:\n{ending}")
+            raise UserError(f"The command did not begin to work. It said:\n{ending}")
         time.sleep(POLL_SECONDS)
 
 
