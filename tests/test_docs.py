@@ -14,6 +14,8 @@ import tyro
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LONG_PAGES = ("README.md", "log.md", "results.md")  # the others have one job each
+MAX_WORDS = 800
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
@@ -91,6 +93,22 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name not in LONG_PAGES], ids=lambda page: page.name
+)
+def test_a_page_is_short(page):
+    """Red when a page grows beyond one job; what was measured or tried belongs in docs/log.md."""
+    num_words = len(page.read_text().split())  # as `wc -w` counts
+    assert num_words <= MAX_WORDS, f"{page.name} has {num_words} words"
+
+
+def test_the_readme_links_every_page():
+    """Red when a page is added that nobody is led to."""
+    readme = (ROOT / "README.md").read_text()
+    for page in PAGES[1:]:
+        assert f"(docs/{page.name})" in readme
 
 
 def test_the_readme_maps_every_folder():
