@@ -51,8 +51,8 @@ class Assumptions:
     cores: int = 2
     """Of a machine; decoding processes, too."""
     extraction_frames_per_second: float = 11147.0
-    """Of a machine, 320x240 MPEG-1 to 160x120 in LZ4. Measured: README.md; on a machine with other
-    work besides 6,165, docs/log.md."""
+    """Of a machine, 320x240 MPEG-1 to 160x120 in LZ4. Measured by `make demo`; on a machine with
+    other work besides 6,165. Both: docs/log.md."""
     frame_bytes: float = 46400.0
     """Of a stored 160x120 frame. Measured: docs/log.md, UCF101's clips; with zstd 28,000."""
     gru_frames_per_second: float = 14132.0

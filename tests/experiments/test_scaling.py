@@ -175,7 +175,7 @@ def test_one_command_publishes_all_shards():
 
 @pytest.mark.parametrize("clips", CLIP_SETS, ids=lambda clips: clips.name)
 def test_a_machine_alone_is_as_fast_as_measured(clips):
-    """11,147 frames/s by README.md; the lengths' mean is the set's within what cutting takes."""
+    """11,147 frames/s by docs/log.md; the lengths' mean is the set's within what cutting takes."""
     given = replace(Assumptions(), client_seconds_per_clip=0.0)
     frames = clips.num_clips * clips.mean_frames
     assert extract_estimate(clips, 1, given).seconds == pytest.approx(frames / 11147, rel=0.02)
