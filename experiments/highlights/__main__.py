@@ -1,4 +1,4 @@
-"""`python -m experiments.highlights`."""
+"""Entry point of `python -m experiments.highlights`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Labels: which stretches of which clips are highlights.
+"""Label files: which stretches of which clips are highlights.
 
 Two kinds of file are read. The original's `data.csv` has a clip a line, fields parted by spaces:
 
@@ -43,12 +43,12 @@ GROUP = "group"
 
 
 class LabelError(InputError):
-    """A label file says something that cannot be; the message names the file and the line."""
+    """Error in a label file; the message names the file and the line."""
 
 
 @dataclass(frozen=True, order=True)
 class Interval:
-    """A stretch of a clip, [start, end) in seconds.
+    """Stretch [start, end) of a clip, in seconds.
 
     Raises:
         InputError: unless 0 <= start < end, both finite.
@@ -65,21 +65,21 @@ class Interval:
             )
 
     def overlaps(self, other: Interval) -> bool:
-        """Whether they share time; touching is none."""
+        """Return whether two stretches share time; touching ones do not."""
         return self.start < other.end and other.start < self.end
 
 
 @dataclass(frozen=True)
 class LabelledClip:
-    """One clip and what is known of it.
+    """One clip with its labels.
 
     Args:
         path: the video file.
-        box: the part of its picture that shows the excitement, such as a face camera.
-        highlights: positive stretches, sorted, without overlap.
-        group: clips of one group never come apart in a split.
+        box: part of the frame that shows the excitement, such as a face camera.
+        highlights: stretches that are highlights, sorted, without overlap.
+        group: name of its group; a split never separates clips of one group.
         negatives: stretches that were mistaken for highlights, sorted.
-        rest_known: whether what no stretch speaks of is no highlight; if not, it is unknown, and
+        rest_known: whether the rest of the clip is no highlight; if not, it is unknown, and
             nothing is learnt from it.
 
     Raises:
@@ -105,25 +105,26 @@ class LabelledClip:
 
     @property
     def is_blank(self) -> bool:
-        """Whether nothing at all is known of it."""
+        """Whether nothing at all is known of the clip."""
         return not (self.rest_known or self.highlights or self.negatives)
 
 
 def is_highlight(clip: LabelledClip, time: float) -> bool:
-    """Whether a moment of the clip, in seconds, lies in a highlight: start <= time < end."""
+    """Return whether a time of the clip, in seconds, lies in a highlight: start <= time < end."""
     return any(interval.start <= time < interval.end for interval in clip.highlights)
 
 
 def read_labels(file: Path) -> list[LabelledClip]:
-    """The clips of a label file of either kind, in the order of their first rows.
+    """Read the clips of a label file of either kind, in the order of their first rows.
 
-    Whether the videos exist is not looked at.
+    Whether the videos exist is not checked.
 
     Raises:
         LabelError: if a line breaks a rule; it names the file and the line.
         OSError: if the file cannot be read.
     """
     try:
+        # Spreadsheets write a byte order mark, which must not become part of the first path.
         text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
@@ -138,23 +139,25 @@ def read_labels(file: Path) -> list[LabelledClip]:
 
 
 def write_labels(file: Path, clips: Iterable[LabelledClip]) -> None:
-    """Write clips as a file of our kind, in one step.
+    """Write clips as a file of our kind, which appears when it is complete.
 
-    `read_labels` gives the same clips back; a relative path outside the file's folder is
-    written with `..`.
+    `read_labels` gives the same clips back. A relative path outside the file's folder is written
+    with `..`.
 
     Raises:
-        LabelError: if a clip comes twice, or a path is no UTF-8.
-        WriteError: if the disk does not take it.
+        LabelError: if a clip comes twice, or a path is not UTF-8.
+        WriteError: if the file cannot be written.
     """
     clips = list(clips)
     paths = [clip.path for clip in clips]
     if twice := {str(path) for path in paths if paths.count(path) > 1}:
         raise LabelError(f"A clip may be written once. Received {min(twice)} more than once.")
     rows = [row for clip in clips for row in _rows(clip, file.parent)]
+    # Python's csv quotes a field that holds a character of the line ending. A path may hold a
+    # carriage return, so the ending must hold one too.
     returns = any("\r" in field for row in rows for field in row)
     text = io.StringIO(newline="")
-    ending = "\r\n" if returns else "\n"  # what is in the ending is quoted in a name
+    ending = "\r\n" if returns else "\n"
     writer = csv.writer(text, lineterminator=ending)
     writer.writerows([(*COLUMNS, GROUP), *rows])
     try:
@@ -166,13 +169,14 @@ def write_labels(file: Path, clips: Iterable[LabelledClip]) -> None:
 
 
 def convert_labels(source: Path, target: Path) -> int:
-    """Write a label file of either kind as one of ours. Returns the number of clips."""
+    """Convert a label file of either kind to one of ours. Returns the number of clips."""
     clips = read_labels(source)
     write_labels(target, clips)
     return len(clips)
 
 
 def _rows(clip: LabelledClip, folder: Path) -> list[tuple[str, ...]]:
+    # `repr` is the shortest text that reads as the very same number.
     box = (repr(float(value)) for value in (clip.box.x1, clip.box.y1, clip.box.x2, clip.box.y2))
     head = (_path_text(clip.path, folder), *box)
     labelled = [(interval, HIGHLIGHT) for interval in clip.highlights]
@@ -199,19 +203,19 @@ _KINDS = (
 
 @dataclass(frozen=True)
 class Place:
-    """A line of a file, for messages."""
+    """One line of a file, for messages."""
 
     file: Path
     line: int
 
     def error(self, message: object) -> LabelError:
-        """What is wrong there."""
+        """Make an error that names this line."""
         return LabelError(f"{self.file}, line {self.line}: {message}")
 
 
 @dataclass
 class Draft:
-    """A clip while its rows are read."""
+    """Clip whose rows are still being read."""
 
     path: Path
     box: Box
@@ -222,7 +226,12 @@ class Draft:
     rest: dict[str, Place] = field(default_factory=dict)  # rows without times, by their label
 
     def add(self, interval: Interval, label: str, place: Place) -> None:
-        """A stretch; the same row twice is one."""
+        """Add a stretch; the same row twice counts once.
+
+        Raises:
+            LabelError: if it overlaps a stretch that it must not overlap.
+        """
+        # A highlight and any other stretch must not overlap; negatives may overlap each other.
         others = dict(self.highlights)
         if label == HIGHLIGHT:
             others.pop(interval, None)
@@ -237,7 +246,11 @@ class Draft:
         (self.highlights if label == HIGHLIGHT else self.negatives)[interval] = place
 
     def finished(self, default_group: str) -> LabelledClip:
-        """The clip, once all rows are read."""
+        """Make the clip once all rows are read.
+
+        Raises:
+            LabelError: if its rows contradict each other.
+        """
         if len(self.rest) > 1:
             first, last = sorted(self.rest.values(), key=lambda place: place.line)
             raise last.error(
@@ -260,7 +273,7 @@ class Draft:
 
 
 def is_ours(file: Path) -> bool:
-    """Whether a label file is of our kind, by its first line.
+    """Return whether a label file is of our kind, by its first line.
 
     Raises:
         OSError: if the file cannot be read.
@@ -274,14 +287,14 @@ def _is_ours(text: str) -> bool:
 
 
 def _records(file: Path, text: str, delimiter: str) -> Iterator[tuple[Place, list[str]]]:
-    """Rows that are not blank, each with the line it begins on."""
+    """Yield rows that are not blank, each with the line on which it begins."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     place = Place(file, 1)
     try:
         for row in reader:
             if any(cell.strip() for cell in row):
                 yield place, row
-            place = Place(file, reader.line_num + 1)
+            place = Place(file, reader.line_num + 1)  # a quoted path may hold line breaks
     except csv.Error as error:
         raise place.error(f"The row cannot be parted into fields: {error}. {_KINDS}") from error
 
@@ -306,7 +319,7 @@ def _originals(file: Path, text: str) -> dict[str, Draft]:
 
 
 def _numbers(place: Place, cell: str, brackets: str, count: int) -> list[str]:
-    """'(2.5, 9.0)' -> ['2.5', '9.0']."""
+    """Split numbers in brackets: '(2.5, 9.0)' -> ['2.5', '9.0']."""
     inner = re.fullmatch(rf"\s*\{brackets[0]}(.*)\{brackets[1]}\s*", cell, re.DOTALL)
     parts = inner[1].split(",") if inner else []
     if len(parts) != count:
@@ -374,7 +387,7 @@ def _add_stretch(place: Place, cells: dict[str, str], draft: Draft) -> None:
 
 
 def _source(place: Place, text: str) -> str:
-    """The path as written, but './a.mp4' and 'a.mp4' are one."""
+    """Normalize a path: './a.mp4' and 'a.mp4' are the same clip."""
     if not text.strip() or "\0" in text:
         raise place.error(f"A row must name the path of a clip. Received {text!r}.")
     return Path(text).as_posix()

@@ -19,7 +19,7 @@ COMMANDS = (Demo, Extract, Train, Run, Review, Reel, Labels)
 
 
 def main(args: list[str] | None = None) -> int:
-    """The command line. Returns the exit code."""
+    """Run the command line. Returns the exit code."""
     command = parse_arguments(
         _commands(), prog="python -m experiments.highlights", description=__doc__, args=args
     )
@@ -27,6 +27,6 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _commands() -> Any:
-    """The sub-commands, for tyro."""
+    """Type of the subcommands, for tyro."""
     commands = [Annotated[command, subcommand(command.__name__.lower())] for command in COMMANDS]
     return Union[(*commands,)]

@@ -1,4 +1,4 @@
-"""`demo`: the whole way on a rendered stream, and how good its reel is."""
+"""`demo`: runs all steps on a rendered stream, and measures how good its reel is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import ClassVar
 from common.errors import InputError
 
 DATA = Path("data/highlights-demo")
-_WANTED = 0.9  # of the reel's seconds, and of the highlights'
+_WANTED = 0.9  # precision and recall in seconds below which the exit code is EXIT_MISSED
 EXIT_MISSED = 1
 
 
@@ -38,7 +38,7 @@ class Demo:
     going_on: ClassVar[str] = "What is finished is kept; the same command goes on from there."
 
     def run(self) -> int:
-        """All steps; the exit code says whether the reel holds the highlights."""
+        """Run all steps. Returns the exit code, which says whether the reel has the highlights."""
         from experiments.highlights.demo.synthetic_stream import (
             LABELS_NAME,
             RECORDING_NAME,
@@ -53,6 +53,7 @@ class Demo:
         render_stream(self.data, seed=self.seed, jobs=self.jobs)
         labels, shards = self.data / LABELS_NAME, self.data / "shards"
         recording, reel = self.data / RECORDING_NAME, self.out / "reel.mp4"
+        # `--resume` and kept shards make a second demo quick; the reel is always made anew.
         steps = [
             ["extract", labels, shards, "--side", 64],
             ["train", labels, shards, "--out", self.out, "--seed", self.seed, "--resume"],
@@ -65,10 +66,11 @@ class Demo:
         return self._judge(recording, reel)
 
     def _check_folders(self) -> None:
-        """Whether there can be the two directories, before minutes of rendering and training."""
+        """Check the two directories, before minutes of rendering and training."""
         if self.jobs is not None and self.jobs < 1:
             raise InputError(f"jobs must be at least 1. Received {self.jobs}.")
         for name, path in (("out", self.out), ("data", self.data)):
+            # The nearest folder that exists decides whether the others can be made in it.
             there = next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
             if not there.is_dir():
                 raise InputError(f"--{name} {path} must be a directory; {there} is a file.")
@@ -93,14 +95,14 @@ class Demo:
 
 
 def _run(words: list[str]) -> int:
-    """One command, as a user would type it, in a process of its own; its exit code."""
+    """Run one command in a process of its own, as a user would. Returns its exit code."""
     command = ["-m", "experiments.highlights", *words]
     print(f"\n$ {shlex.join(['python', *command])}", flush=True)
     return subprocess.run([sys.executable, *command], check=False).returncode
 
 
 def _cuts(reel: Path) -> list[tuple[float, float]]:
-    """Starts and ends of a reel's parts, from the cut list beside it."""
+    """Read starts and ends of a reel's parts, in seconds, from the cut list beside it."""
     from preprocess.video.time_ranges import parse_time
 
     with reel.with_suffix(".csv").open(newline="", encoding="utf-8") as file:

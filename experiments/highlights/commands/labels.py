@@ -31,7 +31,7 @@ class Labels:
     going_on: ClassVar[str] = "Nothing half-made is left; the same command begins anew."
 
     def run(self) -> int:
-        """Convert; the exit code."""
+        """Convert the labels. Returns the exit code."""
         from experiments.highlights.labels import convert_labels
 
         if self.target.exists():
@@ -87,7 +87,7 @@ class Extract:
     going_on: ClassVar[str] = "Finished shards are kept; the same command goes on from there."
 
     def run(self) -> int:
-        """Extract and say what was done; the exit code."""
+        """Extract and print what was done. Returns the exit code."""
         from experiments.highlights.labels import read_labels
         from experiments.highlights.scoring.extraction import extract_pictures
         from preprocess.system.progress import TerminalProgress
@@ -102,6 +102,7 @@ class Extract:
                 self.shards,
                 settings,
                 labels_folder=self.labels.parent,
+                # Messages of the shards name this command as the way to make what is missing.
                 command=f"python -m experiments.highlights extract {self.labels} {self.shards}",
                 jobs=self.jobs,
                 scheduler=self.scheduler,
@@ -111,7 +112,7 @@ class Extract:
         return self._report(summary)
 
     def settings(self) -> PictureSettings:
-        """Those that the flags ask for."""
+        """Settings of the pictures that the flags ask for."""
         return PictureSettings(
             parts=self.parts,
             side=self.side,
@@ -125,7 +126,7 @@ class Extract:
         )
 
     def _tell_tracks(self, videos: Sequence[Path]) -> None:
-        """Say which sound track is taken, if there is a choice."""
+        """Print which sound track is taken if there is a choice."""
         from experiments.media.recording import tracks_told
         from preprocess.errors import DecodeError
         from preprocess.video.video_file import audio_tracks
@@ -134,7 +135,7 @@ class Extract:
         for video in videos:
             try:
                 tracks = audio_tracks(video)
-            except DecodeError:  # the extraction says why
+            except DecodeError:  # the extraction reports it
                 continue
             if len(tracks) > 1:
                 several.append(f"{video} with {tracks_told(tracks)}")

@@ -1,4 +1,4 @@
-"""`reel`: from scores that are there to a reel; `run` shares its options."""
+"""`reel`: makes a reel from existing scores; `run` shares its options."""
 
 from __future__ import annotations
 
@@ -55,6 +55,7 @@ class ReelOptions(SelectionOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_crossfade(self.crossfade)
+        # Refused here and not by the renderer, which is asked only after hours of scoring.
         if self.crossfade and self._shortest < 2 * self.crossfade:
             name = "bin_size" if self.select_by == "original" else "min_length"
             raise InputError(
@@ -72,19 +73,19 @@ class ReelOptions(SelectionOptions):
 
     @property
     def _shortest(self) -> float:
-        """How long segments are at least, in seconds."""
+        """Shortest length of a segment, in seconds."""
         return self.bin_size if self.select_by == "original" else self.min_length
 
     @contextmanager
     def opened(self, files: Sequence[Path], *kept: Path) -> Iterator[tuple[Chunk, ...]]:
-        """The recording, after all that could refuse the reel of it has been asked.
+        """Open the recording, after checking everything that could prevent its reel.
 
         Args:
-            files: of the recording, in order.
+            files: files of the recording, in order.
             kept: other files that the command reads, which nothing may replace.
 
         Raises:
-            RenderError, ValueError: if the recording cannot be read, or the reel not be made.
+            RenderError, ValueError: if the recording cannot be read or the reel cannot be made.
         """
         from experiments.highlights.rendering.opening import opened_recording
 
@@ -99,14 +100,14 @@ class ReelOptions(SelectionOptions):
             yield chunks
 
     def _leave_out(self) -> Callable[[Exception], None] | None:
-        """What is done with the error of a file that cannot be read; None if it ends the work."""
+        """Function that takes the error of an unreadable file; None if that ends the work."""
         return None
 
     def check_outputs(self, files: Sequence[Path], kept: Sequence[Path] = ()) -> None:
-        """Whether the reel and its lists can be written where they are wanted.
+        """Check that the reel and its lists can be written.
 
         Raises:
-            RenderError, ValueError, ModuleNotFoundError: if not.
+            RenderError, UserError: if one cannot.
         """
         from experiments.highlights.rendering.render import check_output, check_writable
 
@@ -124,10 +125,10 @@ class ReelOptions(SelectionOptions):
             check_writable(path, self.overwrite)
 
     def check_recording(self, chunks: Sequence[Chunk]) -> None:
-        """Whether a recording has the frame rates that the options need.
+        """Check that a recording has the frame rates that the options need.
 
         Raises:
-            InputError: if not.
+            InputError: if it has not.
         """
         if "edl" in self.cut_lists:
             check_edl([Media.of(chunk) for chunk in chunks])
@@ -142,7 +143,7 @@ class ReelOptions(SelectionOptions):
             )
 
     def make(self, chunks: tuple[Chunk, ...], scores: Scores) -> int:
-        """Select, render and list; the exit code.
+        """Select, render and write cut lists. Returns the exit code.
 
         Args:
             chunks: the recording.
@@ -159,6 +160,8 @@ class ReelOptions(SelectionOptions):
         if self.dry_run or not selection.segments:
             print(csv_text(selection.segments, media), end="")
             return 0
+        # The texts before the rendering, the files after it: a list that cannot be made costs no
+        # time, and none names cuts of a reel that was not written.
         lists = self._cut_lists(selection, media)
         self._render(selection, chunks, scores)
         for path, text in lists.items():
@@ -169,7 +172,7 @@ class ReelOptions(SelectionOptions):
         return 0
 
     def _cut_lists(self, selection: Selection, media: list[Media]) -> dict[Path, str]:
-        """Their texts, by the files that they are for."""
+        """Make the texts of the cut lists, by the files that they are for."""
         from experiments.highlights.cut_lists.cut_lists import cut_list
 
         same: dict[str, Any] = {
@@ -201,6 +204,7 @@ class ReelOptions(SelectionOptions):
                 threshold=self.threshold,
                 bin_size=int(self.bin_size),
             )
+            # These two limits apply to segments of any rule.
             track = ScoreTrack(times, probabilities, duration, reach=self.bin_size / 2)
             return limited(selection, track, top=self.top, max_duration=self.max_duration)
         selection = select(times, probabilities, duration, self)
@@ -235,6 +239,7 @@ class ReelOptions(SelectionOptions):
                 self.out,
                 crossfade=self.crossfade,
                 scores=scores if self.overlay else None,
+                # With --percentile the threshold of the options is not the one that was used.
                 threshold=None if self.percentile else self.threshold,
                 on_progress=advance,
                 on_notice=bar.write,
@@ -243,20 +248,20 @@ class ReelOptions(SelectionOptions):
 
 
 def check_crossfade(seconds: float) -> None:
-    """Whether segments can overlap by so much.
+    """Check the seconds by which segments overlap.
 
     Raises:
-        InputError: if not.
+        InputError: if they are negative or not finite.
     """
     if not 0 <= seconds < math.inf:
         raise InputError(f"crossfade must be 0 or more seconds. Received {seconds}.")
 
 
 def check_sound_track(number: int | None) -> None:
-    """Whether a sound track can have a number.
+    """Check the number of a sound track.
 
     Raises:
-        InputError: if not.
+        InputError: if it is negative.
     """
     if number is not None and number < 0:
         raise InputError(f"sound_track must be 0 or more; 0 is the first. Received {number}.")
@@ -275,12 +280,12 @@ class Reel(ReelOptions):
     going_on: ClassVar[str] = "Nothing half-made is left; the same command begins anew."
 
     def run(self) -> int:
-        """Select and render; the exit code."""
+        """Select and render. Returns the exit code."""
         from experiments.highlights.selection.scores import read_scores
         from experiments.media.chunk_files import recording_files
         from experiments.media.recording import recording_duration
 
-        read_scores(self.scores)  # what is wrong with the file alone is said first
+        read_scores(self.scores)  # errors of the file alone come before those of the recording
         with self.opened(recording_files(self.recording, print), self.scores) as chunks:
             scores = read_scores(self.scores, duration=recording_duration(chunks))
             return self.make(chunks, scores)

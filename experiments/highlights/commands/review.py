@@ -1,4 +1,4 @@
-"""`review`: go through the chosen highlights in the browser."""
+"""`review`: opens a page in the browser to go through the chosen highlights."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Review(SelectionOptions):
         check_sound_track(self.sound_track)
 
     def run(self) -> int:
-        """Serve the page until Ctrl-C; the exit code."""
+        """Serve the page until Ctrl-C. Returns the exit code."""
         from experiments.highlights.rendering.opening import opened_recording
         from experiments.highlights.review.server import serve
         from experiments.media.chunk_files import recording_files
@@ -83,6 +83,7 @@ class Review(SelectionOptions):
         from experiments.media.recording import recording_duration
 
         box = None if self.box is None else parse_box(self.box)
+        # The session replaces options, so it gets them alone, without the flags of the command.
         options = SelectionOptions(
             **{one.name: getattr(self, one.name) for one in fields(SelectionOptions)}
         )
@@ -103,7 +104,10 @@ class Review(SelectionOptions):
         )
 
     def _check_files(self, files: Sequence[Path]) -> None:
-        """Now rather than after an hour of review; what exists, the page asks about."""
+        """Check that files can be written, now rather than after an hour of review.
+
+        The page asks before it replaces a reel that exists.
+        """
         from experiments.highlights.cut_lists.cut_lists import SUFFIXES
         from experiments.highlights.rendering.render import check_output, check_writable
         from experiments.highlights.review.training_rows import clips_there
@@ -120,7 +124,8 @@ class Review(SelectionOptions):
 
 
 def recording_name(recording: Path) -> str:
-    """The stem of a file, the name of a folder, or `folder/part` for what names begin with."""
+    """Name of a recording: a file's stem, a folder's name, or `folder/part` for a prefix."""
+    # Resolved, since `.` and `..` have no names.
     path = recording.resolve()
     if path.is_file():
         return path.stem

@@ -1,4 +1,4 @@
-"""`run`: a recording and a trained scorer to a reel."""
+"""`run`: makes a reel from a recording and a trained scorer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from experiments.highlights.selection.scores import Floats
     from experiments.media.recording import Chunk
 
-_PART_SECONDS = 60.0  # in which a whole recording is drawn
+_PART_SECONDS = 60.0  # length of the pieces in which --annotate renders a whole recording
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Run(ReelOptions):
             raise InputError(f"batch_size must be 1 or more. Received {self.batch_size}.")
 
     def run(self) -> int:
-        """Score, select, render; the exit code."""
+        """Score, select and render. Returns the exit code."""
         from experiments.highlights.scoring.kept_scores import KeptScores
         from experiments.media.chunk_files import recording_files
 
@@ -90,7 +90,7 @@ class Run(ReelOptions):
             return code
 
     def check_outputs(self, files: Sequence[Path], kept: Sequence[Path] = ()) -> None:
-        """Whether all that the command writes can be written."""
+        """Check that everything the command writes can be written."""
         from experiments.highlights.rendering.render import check_output, check_writable
 
         if self.annotate is not None and self.annotate.absolute() == self.out.absolute():
@@ -104,7 +104,7 @@ class Run(ReelOptions):
         return _left_out if self.allow_failures else None
 
     def _with_sound_track(self) -> Run:
-        """The options, with the sound track of the model's training where none was given."""
+        """Return the options with the sound track of the model's training if none was given."""
         from experiments.clips.scorer import trained_sound_track
 
         if self.sound_track is not None:
@@ -140,7 +140,7 @@ class Run(ReelOptions):
         )
 
     def _score(self, chunks: tuple[Chunk, ...], kept: KeptScores, scoring: ScoringOptions) -> Run:
-        """See that all scores are there; returns the options, complete."""
+        """Make the scores that are missing. Returns the options with their threshold."""
         from experiments.highlights.scoring.scoring_job import score_into
 
         is_there = kept.is_complete() and not self.overwrite_scores
@@ -162,7 +162,7 @@ class Run(ReelOptions):
         return options
 
     def _draw(self, chunks: tuple[Chunk, ...], scores: tuple[Floats, Floats]) -> None:
-        """The whole recording, with its score, where that is wanted."""
+        """Draw the score into the whole recording if --annotate asks for that."""
         from experiments.highlights.selection.segments import Segment, Selection
         from experiments.media.recording import recording_duration
         from experiments.runs import formatting
@@ -174,6 +174,7 @@ class Run(ReelOptions):
             f"Drawing all of its {formatting.duration(duration)} into {self.annotate}; the "
             "picture is encoded anew, which is what takes the time."
         )
+        # In pieces: the raw images of the strip lie on the disk for one piece at a time.
         number = max(round(duration / _PART_SECONDS), 1)
         edges = [duration * place / number for place in range(number)] + [duration]
         parts = [Segment(a, b, 0.0, a) for a, b in pairwise(edges)]

@@ -1,4 +1,4 @@
-"""`train`: labels and pictures to a scorer, with a report."""
+"""`train`: trains a scorer on labelled pictures and writes its report."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ class Train(TrainOptions):
 
     @property
     def going_on(self) -> str:
-        """How to continue a run that is stopped."""
+        """Sentence on how to continue a run that was stopped."""
         return f"Continue with: {typed_command('experiments.highlights', resume=True)}"
 
     def run(self) -> int:
-        """Train and say what came out; the exit code."""
+        """Train and print the result. Returns the exit code."""
         from experiments.highlights.training.job import train_scorer
 
         result = train_scorer(self)
+        # The average precision of a scorer that guesses: the share of highlights.
         chance = result["num_validation_highlight_pictures"] / result["num_validation_pictures"]
         wanted = result["wanted_precision"]
         if not result["wanted_precision_reached"]:

@@ -1,1 +1,1 @@
-"""Segments as lists for people and editing programs."""
+"""Lists of a reel's cuts, for people and for editing programs."""

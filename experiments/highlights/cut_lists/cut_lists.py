@@ -1,4 +1,4 @@
-"""Cut lists: a reel for people and for editing programs, as text.
+"""Cut lists: text files that describe a reel for people and for editing programs.
 
 `csv` and `links` are for people and scripts, `chapters` for the description of a video on
 YouTube; `edl` is CMX 3600, which every editing program reads; `fcpxml` is for Final Cut Pro and
@@ -54,8 +54,8 @@ CSV_COLUMNS = (
     "score",
     "peak_seconds",
 )
-SHORTEST_CHAPTER = 10  # seconds; YouTube shows none at all if one is shorter
-_FORMULA = ("-", "+", "=", "@")  # what a spreadsheet takes for a formula, and a shell for a flag
+SHORTEST_CHAPTER = 10  # seconds; YouTube shows no chapters at all if one is shorter
+_FORMULA = ("-", "+", "=", "@")  # first characters of a spreadsheet's formula or a shell's flag
 
 
 def cut_list(
@@ -67,19 +67,19 @@ def cut_list(
     url: str | None = None,
     crossfade: float = 0.0,
 ) -> str:
-    """A reel as a cut list.
+    """Make a cut list of a reel.
 
     Args:
-        kind: which.
-        segments: sorted, in seconds of the whole recording.
-        recording: its files, which follow each other.
-        title: of the reel.
-        url: where the recording can be seen, for links.
+        kind: kind of the list.
+        segments: segments, sorted, in seconds of the whole recording.
+        recording: files of the recording, one after the other.
+        title: title of the reel.
+        url: address where the recording can be seen, for links.
         crossfade: seconds by which segments overlap in the reel, for chapters.
 
     Raises:
         InputError: if the kind is unknown, or the reel cannot be written in it.
-        ModuleNotFoundError: for otio, without the package.
+        UserError: for otio, without its package.
     """
     if kind == "csv":
         return csv_text(segments, recording)
@@ -97,7 +97,7 @@ def cut_list(
 
 
 def csv_text(segments: Sequence[Segment], recording: Sequence[Media]) -> str:
-    """A row a cut: its file, its times in the file and in the recording, and its score.
+    """Make a CSV with one row per cut: file, times in the file and the recording, and score.
 
     A path that begins like a formula is written with './' before it.
     """
@@ -106,6 +106,7 @@ def csv_text(segments: Sequence[Segment], recording: Sequence[Media]) -> str:
     writer.writerow(CSV_COLUMNS)
     for cut in cuts_of(segments, recording):
         path, segment = str(cut.media.path), cut.segment
+        # Exact fractions of a second; only the text is rounded, to microseconds.
         times = (cut.start / cut.media.rate, cut.stop / cut.media.rate)
         writer.writerow(
             [
@@ -127,10 +128,10 @@ def chapters_text(
     of: Literal["reel", "recording"] = "reel",
     crossfade: float = 0.0,
 ) -> str:
-    """Chapters for a YouTube description, of the reel or of the whole recording.
+    """Make chapters for a YouTube description, of the reel or of the whole recording.
 
-    YouTube wants the first at 0:00 and each 10 s long, so shorter ones share a chapter; it
-    shows none if there are fewer than three.
+    YouTube wants the first at 0:00 and each at least 10 s long, so shorter ones share a chapter.
+    It shows no chapters if there are fewer than three.
     """
     position, marks = 0.0, []
     for number, segment in enumerate(segments, 1):
@@ -138,6 +139,8 @@ def chapters_text(
         position += segment.length - crossfade
     end = int(position + crossfade) if of == "reel" else None
     chapters = _long_chapters(marks, end)
+    # The first chapter must be at 0:00: one of its own before the first highlight if there is room,
+    # or else the first highlight's.
     if of == "recording" and chapters and chapters[0][0] >= SHORTEST_CHAPTER:
         chapters.insert(0, (0, []))
     elif chapters:
@@ -151,13 +154,13 @@ def chapters_text(
 
 
 def links_text(segments: Sequence[Segment], url: str | None) -> str:
-    """A link a line, to where each segment starts."""
+    """Make a list of links, one per line, to the starts of the segments."""
     address = check_url(url)
     return "".join(f"{moment_url(address, segment.start)}\n" for segment in segments)
 
 
 def check_url(url: str | None) -> str:
-    """The address of a recording, if links can be made of it.
+    """Return the address of a recording if links can be made from it.
 
     Raises:
         InputError: if there is none, or it is no http address.
@@ -171,7 +174,7 @@ def check_url(url: str | None) -> str:
 
 
 def moment_url(url: str, seconds: float) -> str:
-    """The address of a moment of a video, `?t=1h2m3s`; what else the address holds stays.
+    """Address of a moment of a video: the given one with `t=1h2m3s` in its query.
 
     Raises:
         InputError: if it is no http address.
@@ -184,7 +187,7 @@ def moment_url(url: str, seconds: float) -> str:
 
 
 def _long_chapters(marks: list[tuple[int, int]], end: int | None) -> list[tuple[int, list[int]]]:
-    """Marks that are too close to the one before share its chapter."""
+    """Group marks into chapters; one that is too close to the one before shares its chapter."""
     chapters: list[tuple[int, list[int]]] = []
     for time, number in marks:
         if chapters and time - chapters[-1][0] < SHORTEST_CHAPTER:
@@ -204,7 +207,7 @@ def _chapter_name(numbers: list[int]) -> str:
 
 
 def _clock(seconds: int) -> str:
-    """3723 -> '1:02:03', 63 -> '1:03'."""
+    """Format seconds as a clock: 3723 -> '1:02:03', 63 -> '1:03'."""
     minutes, rest = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

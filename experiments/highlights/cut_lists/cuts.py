@@ -1,4 +1,4 @@
-"""Segments of a recording to cuts in its files, in whole frames."""
+"""Cuts in the files of a recording, in whole frames, from its segments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from experiments.highlights.selection.segments import Segment
 if TYPE_CHECKING:
     from experiments.media.recording import Chunk
 
-_UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # line breaks, and what is no text in XML or UTF-8
+_UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # line breaks, and what XML or UTF-8 cannot hold
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,13 @@ class Media:
 
     Args:
         path: the file.
-        duration: in seconds.
-        rate: exact frames a second, as `timecode.exact_rate` gives it.
-        width: of the picture in pixels, if known.
-        height: likewise.
+        duration: length in seconds.
+        rate: exact frames per second, as `timecode.exact_rate` gives it.
+        width: width of a frame in pixels, if known.
+        height: height of a frame in pixels, if known.
         has_sound: whether it has a sound track.
-        start: number of its first frame, by the start timecode that is embedded in it.
-        drop: whether that timecode drops numbers; None for a file without one.
+        start: number of its first frame by the start timecode that is embedded in it.
+        drop: whether that timecode drops numbers; None for a file without a timecode.
     """
 
     path: Path
@@ -45,7 +45,7 @@ class Media:
 
     @classmethod
     def of(cls, chunk: Chunk) -> Media:
-        """A file of a recording that was read; a timecode that cannot be is left out."""
+        """Make it from a chunk; an invalid timecode is ignored."""
         rate = exact_rate(float(chunk.rate))
         start, drop = start_of(chunk) or (0, None)
         return cls(
@@ -61,17 +61,17 @@ class Media:
 
     @property
     def counter(self) -> Counter:
-        """How its frames are numbered; without a timecode, numbers are dropped where they can."""
+        """Numbering of its frames; without a timecode it drops numbers if the rate allows that."""
         return Counter(self.rate, can_drop(self.rate) if self.drop is None else self.drop)
 
     @property
     def num_frames(self) -> int:
-        """At a constant frame rate."""
+        """Number of frames at a constant rate, at least one."""
         return max(1, round(self.duration * self.rate))
 
     @property
     def url(self) -> str:
-        """file:///..., percent-encoded."""
+        """Address of the file: file:///..., percent-encoded."""
         return self.path.absolute().as_uri()
 
 
@@ -83,8 +83,8 @@ class Cut:
         media: the file.
         start: first frame, counted from 0 whatever the file's timecode.
         stop: the frame after the last.
-        number: of the segment, counted from 1.
-        segment: what the cut is of, or is a part of.
+        number: number of the segment, counted from 1.
+        segment: segment that the cut shows, or shows a part of.
     """
 
     media: Media
@@ -95,23 +95,23 @@ class Cut:
 
     @property
     def num_frames(self) -> int:
-        """At least one."""
+        """Number of frames of the cut, at least one."""
         return self.stop - self.start
 
     @property
     def name(self) -> str:
-        """'Highlight 3'."""
+        """Name of the cut, such as 'Highlight 3'."""
         return f"Highlight {self.number}"
 
 
 def cuts_of(segments: Sequence[Segment], recording: Sequence[Media]) -> list[Cut]:
-    """The cuts that show the segments, in order; two where a segment runs over a file's end.
+    """Make the cuts that show segments, in order; two where a segment runs over a file's end.
 
     A segment of less than half a frame has none.
 
     Args:
-        segments: sorted, in seconds of the whole recording.
-        recording: its files, which follow each other.
+        segments: segments, sorted, in seconds of the whole recording.
+        recording: files of the recording, one after the other.
 
     Raises:
         InputError: if there is no file.
@@ -122,6 +122,8 @@ def cuts_of(segments: Sequence[Segment], recording: Sequence[Media]) -> list[Cut
     for number, segment in enumerate(segments, 1):
         offset = 0.0
         for media in recording:
+            # The nearest frame, at the file's own exact rate: a rounded rate would drift over
+            # hours.
             start = round(max(segment.start - offset, 0.0) * media.rate)
             stop = min(round((segment.end - offset) * media.rate), media.num_frames)
             if start < stop:
@@ -131,7 +133,7 @@ def cuts_of(segments: Sequence[Segment], recording: Sequence[Media]) -> list[Cut
 
 
 def printable(text: str) -> str:
-    """Text on one line that every format can hold; what it cannot becomes '_'."""
+    """Replace characters that some format cannot hold by '_'."""
     return "".join(
         "_" if unicodedata.category(char) in _UNPRINTABLE or char in "\ufffe\uffff" else char
         for char in text

@@ -13,8 +13,8 @@ from experiments.highlights.cut_lists.cuts import Cut, Media, cuts_of, printable
 from experiments.highlights.cut_lists.timecode import Counter
 from experiments.highlights.selection.segments import Segment
 
-MOST_EVENTS = 999
-_TITLE_LENGTH = 70
+MOST_EVENTS = 999  # an event's number has three digits in CMX 3600
+_TITLE_LENGTH = 70  # characters of the format's title line
 
 
 def edl_text(
@@ -24,7 +24,7 @@ def edl_text(
     title: str,
     drop_frame: bool | None = None,
 ) -> str:
-    """The reel as an EDL: source times by each file's timecode, record times from one hour.
+    """Make an EDL: source times by each file's timecode, record times from one hour.
 
     A file without an embedded start timecode is counted from 0.
 
@@ -32,11 +32,11 @@ def edl_text(
     NAME, by which editing programs find it, with '_' for what is not printable.
 
     Args:
-        segments: sorted, in seconds of the whole recording.
-        recording: its files, which follow each other.
-        title: of the reel.
-        drop_frame: whether timecode drops numbers, where no file says so; by default where it
-            can, at 29.97 and 59.94.
+        segments: segments, sorted, in seconds of the whole recording.
+        recording: files of the recording, one after the other.
+        title: title of the reel.
+        drop_frame: whether timecode drops numbers in files without a timecode; by default at the
+            rates that allow it, 29.97 and 59.94.
 
     Raises:
         InputError: if there are more than 999 cuts or 99 frames a second, the files have different
@@ -56,6 +56,7 @@ def edl_text(
         )
     mode = "DROP FRAME" if counter.drop else "NON-DROP FRAME"
     lines = [f"TITLE: {printable(title)[:_TITLE_LENGTH]}", f"FCM: {mode}", ""]
+    # By custom a programme's record times begin at one hour.
     record = counter.frame("01:00:00;00" if counter.drop else "01:00:00:00")
     for event, cut in enumerate(cuts, 1):
         lines += _event(event, cut, record, counter)
@@ -64,10 +65,10 @@ def edl_text(
 
 
 def check_edl(recording: Sequence[Media]) -> None:
-    """Whether cuts of a recording can be written as an EDL.
+    """Check that cuts of a recording can be written as an EDL.
 
     Raises:
-        InputError: if not.
+        InputError: if they cannot.
     """
     rates = sorted({media.rate for media in recording})
     if len(rates) > 1:
@@ -113,14 +114,14 @@ _SOURCE_RATES = {
 
 
 def fcpxml_text(segments: Sequence[Segment], recording: Sequence[Media], *, title: str) -> str:
-    """The reel as a project with one sequence, at the first file's rate.
+    """Make a Final Cut Pro project with one sequence, at the first file's rate.
 
     Times in a file are counted from its embedded start timecode, at its own rate.
 
     Args:
-        segments: sorted, in seconds of the whole recording.
-        recording: its files, which follow each other.
-        title: of the reel.
+        segments: segments, sorted, in seconds of the whole recording.
+        recording: files of the recording, one after the other.
+        title: title of the reel.
 
     Raises:
         InputError: if there is no file.
@@ -142,7 +143,7 @@ def fcpxml_text(segments: Sequence[Segment], recording: Sequence[Media], *, titl
 
 
 def _time(frames: int, rate: Fraction) -> str:
-    """Frames in seconds, as a fraction: 30 at 29.97 -> '1001/1000s'."""
+    """Format frames as seconds in a fraction: 30 at 29.97 -> '1001/1000s'."""
     seconds = frames / rate
     if seconds.denominator == 1:
         return f"{seconds.numerator}s"
@@ -206,12 +207,13 @@ def _add_sequence(
         if media.rate != rate:
             source_rate = _SOURCE_RATES.get(media.rate)
             named = {} if source_rate is None else {"srcFrameRate": source_rate}
+            # With `scaleEnabled` 0 the clip keeps its speed.
             ElementTree.SubElement(clip, "conform-rate", attrib={"scaleEnabled": "0", **named})
         offset += length
 
 
 def _on_timeline(cut: Cut, rate: Fraction) -> int:
-    """Frames of the sequence that a cut lasts, at least one; no more than its file holds."""
+    """Length of a cut in frames of the sequence: at least one, and no more than its file holds."""
     media = cut.media
     if media.rate == rate:
         return cut.num_frames
@@ -224,18 +226,18 @@ def _tc_format(media: Media) -> str:
 
 
 def otio_text(segments: Sequence[Segment], recording: Sequence[Media], *, title: str) -> str:
-    """The reel as OTIO's JSON: a track of the pictures, and one of the sound if there is any.
+    """Make OpenTimelineIO's JSON: a video track, and an audio track if there is any sound.
 
     Times in a file are counted from its embedded start timecode, at its own rate.
 
     Args:
-        segments: sorted, in seconds of the whole recording.
-        recording: its files, which follow each other.
-        title: of the reel.
+        segments: segments, sorted, in seconds of the whole recording.
+        recording: files of the recording, one after the other.
+        title: title of the reel.
 
     Raises:
         InputError: if there is no file.
-        ModuleNotFoundError: if the package is missing.
+        UserError: if the package is missing.
     """
     otio = require_otio()
     cuts = cuts_of(segments, recording)
@@ -245,16 +247,17 @@ def otio_text(segments: Sequence[Segment], recording: Sequence[Media], *, title:
     timeline.tracks.append(video)
     if any(media.has_sound for media in recording):
         audio = otio.schema.Track(name="A1", kind=otio.schema.TrackKind.Audio)
+        # A silent file leaves a gap, so that the sound after it stays in step.
         audio.extend([_clip(otio, cut) if cut.media.has_sound else _gap(otio, cut) for cut in cuts])
         timeline.tracks.append(audio)
     return otio.adapters.write_to_string(timeline, "otio_json") + "\n"
 
 
 def require_otio() -> Any:
-    """The package opentimelineio.
+    """Import the package opentimelineio, which is optional.
 
     Raises:
-        ModuleNotFoundError: if it is missing; the message says how to get it.
+        UserError: if it is missing; the message says how to install it.
     """
     try:
         import opentimelineio

@@ -1,4 +1,4 @@
-"""Frames as editors count them: timecode, with and without dropped numbers."""
+"""Timecode, with and without dropped numbers."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ from common.errors import InputError
 if TYPE_CHECKING:
     from experiments.media.recording import Chunk
 
+# Rates that are in use, to which a measured one is rounded.
 _COMMON = tuple(
     Fraction(rate) for rate in (12, 15, 24, 25, 30, 48, 50, 60, 90, 100, 120, 144)
 ) + tuple(Fraction(rate * 1000, 1001) for rate in (24, 30, 48, 60, 120))
-_CLOSE = 0.0004  # 29.97 and 30 are 0.001 apart
+_CLOSE = 0.0004  # relative; 29.97 and 30 are 0.001 apart
 _TIMECODE = re.compile(r"(\d\d):([0-5]\d):([0-5]\d)([:;])(\d\d+)", re.ASCII)
+# Of a file, with any of the marks that cameras write before the frame's number.
 _EMBEDDED = re.compile(r"((?:[01]\d|2[0-3]):\d\d:\d\d)([:;.,])(\d\d+)", re.ASCII)
 
 
 def exact_rate(frames_per_second: float) -> Fraction:
-    """29.97 -> 30000/1001; a rate that nobody uses, to the nearest fraction.
+    """Return the exact rate for a rounded one: 29.97 -> 30000/1001.
+
+    An uncommon rate becomes the nearest fraction with a denominator of at most 1001.
 
     Raises:
-        InputError: if it is not positive.
+        InputError: if it is not in (0, 1000).
     """
     if not 0 < frames_per_second < 1000:
         raise InputError(f"A frame rate must be in (0, 1000). Received {frames_per_second}.")
@@ -35,12 +39,12 @@ def exact_rate(frames_per_second: float) -> Fraction:
 
 
 def can_drop(rate: Fraction) -> bool:
-    """Whether drop-frame timecode is defined for a rate: 29.97, 59.94 and 119.88."""
+    """Return whether drop-frame timecode is defined for a rate: 29.97, 59.94 and 119.88."""
     return rate.denominator == 1001 and rate.numerator % 30000 == 0
 
 
 def start_of(chunk: Chunk) -> tuple[int, bool] | None:
-    """`read_start` of a file that was read."""
+    """Apply `read_start` to a chunk."""
     rate = exact_rate(float(chunk.rate))
     start = read_start(chunk.timecode, rate, chunk.timecode_base)
     return start and (start[0] + chunk.timecode_lead, start[1])
@@ -50,20 +54,21 @@ def read_start(timecode: str, rate: Fraction, base: int | None = None) -> tuple[
     """Number of a file's first frame, and whether numbers are dropped, from its start timecode.
 
     Cameras write '10:00:00:00', and '10:00:00;00' or '10:00:00.00' where numbers are dropped.
-    At a rate for which dropping is not defined, none are.
+    At a rate for which dropping is not defined, none are dropped.
 
     Args:
-        timecode: as the file has it.
-        rate: exact frames a second.
-        base: numbers a second that the timecode has, where they are not those of the rate. A
-            camera with 60 frames a second may number every second one.
+        timecode: text of the timecode in the file.
+        rate: exact frames per second.
+        base: numbers per second of the timecode, where they are not those of the rate. A camera
+            with 60 frames per second may number every second frame.
 
     Returns:
-        None if it is no timecode at this rate.
+        Number and whether numbers are dropped; None for an invalid timecode at this rate.
     """
     match = _EMBEDDED.fullmatch(timecode.strip())
     if match is None:
         return None
+    # Two where every second frame has a number; the frames are then counted at half the rate.
     frames_a_number = Fraction(max(1, round(rate)), base) if base else Fraction(1)
     numbered = rate / frames_a_number
     counter = Counter(numbered, match[2] != ":" and can_drop(numbered))
@@ -76,14 +81,14 @@ def read_start(timecode: str, rate: Fraction, base: int | None = None) -> tuple[
 
 @dataclass(frozen=True)
 class Counter:
-    """Numbers frames.
+    """Conversion between frames and timecode.
 
-    Timecode counts `base` frames a second, a whole number. At 29.97 frames a second it falls
+    Timecode counts `base` frames per second, a whole number. At 29.97 frames per second it falls
     behind the clock by 3.6 s an hour; drop-frame counting leaves out 2 numbers (no frames) in
     each minute but every tenth, 4 at 59.94, and so keeps up with it.
 
     Args:
-        rate: exact frames a second.
+        rate: exact frames per second.
         drop: whether numbers are dropped.
 
     Raises:
@@ -102,21 +107,22 @@ class Counter:
 
     @property
     def base(self) -> int:
-        """Numbers a second."""
+        """Numbers per second."""
         return max(1, round(self.rate))
 
     @property
     def mark(self) -> str:
-        """What stands before the number of a frame in its second."""
+        """Mark before the number of a frame in its second."""
         return ";" if self.drop else ":"
 
     @property
     def frames_a_day(self) -> int:
-        """How many frames are numbered before timecode begins again."""
+        """Number of frames before timecode begins again, after 24 hours."""
+        # Numbers are dropped in all minutes of a day but every tenth, 6 an hour.
         return 24 * 3600 * self.base - self._dropped_a_minute() * (24 * 60 - 24 * 6)
 
     def timecode(self, frame: int) -> str:
-        """The number of a frame: 1800 -> '00:01:00;02' at 29.97 with drop.
+        """Timecode of a frame: 1800 -> '00:01:00;02' at 29.97 with drop.
 
         Like a clock, timecode is at 00:00:00:00 again after 24 hours.
         """
@@ -127,7 +133,7 @@ class Counter:
         return f"{hours:02d}:{minutes:02d}:{seconds % 60:02d}{self.mark}{rest:02d}"
 
     def frame(self, timecode: str) -> int:
-        """The frame of a number.
+        """Frame of a timecode.
 
         Raises:
             InputError: if it is no timecode of this kind, or a number that is dropped.
@@ -147,8 +153,10 @@ class Counter:
         return self.base // 15 if self.drop else 0
 
     def _left_out(self, frame: int) -> int:
-        """How many numbers were dropped before that of a frame."""
+        """Count the numbers that were dropped before that of a frame."""
         dropped = self._dropped_a_minute()
+        # Frames of a minute with dropped numbers. Ten minutes have nine of them and a full one,
+        # which comes first.
         minute = 60 * self.base - dropped
         tens, rest = divmod(frame, 10 * minute + dropped)
         return dropped * (9 * tens + max(0, (rest - dropped) // minute))

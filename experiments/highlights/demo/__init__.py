@@ -1,1 +1,1 @@
-"""A rendered stream, and how good its reel is."""
+"""Rendered stream of the demo, and measures of its reel."""

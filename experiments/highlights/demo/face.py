@@ -1,4 +1,4 @@
-"""The face in the corner of the demo stream: what it does at each moment, and how it is drawn."""
+"""Face in the corner of the demo stream: its pose at each moment, and its drawing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Point = tuple[float, float]
 Colour = tuple[float, float, float]  # blue, green, red, 0 to 255
 
 WIDTH, HEIGHT = 96, 72  # of the face camera, in pixels
-_SUBPIXEL_BITS = 4
+_SUBPIXEL_BITS = 4  # OpenCV draws at sixteenths of a pixel, so that slow movements do not jump
 _ATTACK_SECONDS = 0.1  # before and after its start, excitement grows; likewise at its end
 _SHAKE_HZ = 5.5
 _FLUSH: Colour = (70, 60, 235)
@@ -30,7 +30,7 @@ _SKINS = ((172, 205, 246), (140, 180, 232), (110, 150, 208), (84, 120, 176), (58
 
 @dataclass(frozen=True)
 class FaceLook:
-    """Colours of one group."""
+    """Colours of the face camera in one group."""
 
     skin: Colour
     hair: Colour
@@ -40,15 +40,15 @@ class FaceLook:
 
 
 class Pose(NamedTuple):
-    """What a face does in one picture.
+    """Pose of a face in one frame.
 
     Args:
-        x: to the right, in pixels.
-        y: downwards.
-        mouth: how far open, 0 to 1.
-        brows: how far up.
-        eyes: how far open.
-        flush: how red.
+        x: shift to the right, in pixels.
+        y: shift downwards, in pixels.
+        mouth: opening of the mouth, 0 to 1.
+        brows: height of the brows, 0 to 1.
+        eyes: opening of the eyes, 0 to 1.25.
+        flush: redness of the skin, 0 to 1.
     """
 
     x: float
@@ -60,9 +60,10 @@ class Pose(NamedTuple):
 
 
 def face_look(seed: int, group: int) -> FaceLook:
-    """The colours of a group, other than its neighbours'."""
+    """Draw the colours of a group, which differ from its neighbours'."""
     rng = random_numbers(seed, "look", group)
     blue, green, red = np.array(_SKINS[group % len(_SKINS)]) + rng.uniform(-8, 8, 3)
+    # About the golden ratio: hues of neighbouring groups lie far apart.
     hues = (rng.uniform() + 0.61 * group + np.array([0.0, 0.4, 0.2])) % 1
     return FaceLook(
         skin=(blue, green, red),
@@ -74,9 +75,11 @@ def face_look(seed: int, group: int) -> FaceLook:
 
 
 def face_poses(plan: StreamPlan, frames: range) -> list[Pose]:
-    """What the face does in some pictures of a stream."""
+    """Compute the poses of the face in some frames of a stream."""
     times = np.array(frames) / float(plan.rate)
     rng = plan.random("face")
+    # Each level is 0 to 1 for every frame, (N,). A yawn and a laugh open the mouth as excitement
+    # does, but nothing else of it shows.
     excited = _inside(times, plan.of(Kind.EXCITED), _ATTACK_SECONDS)
     yawning = _inside(times, plan.of(Kind.YAWN), 0.35)
     laughing = _inside(times, plan.of(Kind.LAUGH), 0.15)
@@ -98,7 +101,7 @@ def face_poses(plan: StreamPlan, frames: range) -> list[Pose]:
 
 
 def draw_wall(look: FaceLook) -> Picture:
-    """What is behind the face, BGR (72, 96, 3)."""
+    """Draw the room behind the face, BGR (72, 96, 3)."""
     light = np.linspace(1.1, 0.8, HEIGHT)[:, None, None] * np.ones((1, WIDTH, 1))
     wall = np.clip(light * np.array(look.wall), 0, 255).astype(np.uint8)
     cv2.rectangle(wall, (6, 8), (24, 34), look.shelf, -1)
@@ -108,8 +111,9 @@ def draw_wall(look: FaceLook) -> Picture:
 
 
 def draw_face(wall: Picture, look: FaceLook, pose: Pose) -> Picture:
-    """The face camera's picture, BGR (72, 96, 3)."""
+    """Draw a frame of the face camera, BGR (72, 96, 3)."""
     picture = wall.copy()
+    # From back to front; shoulders and neck follow the head by a part of its movement.
     x, y = 48 + pose.x, 35 + pose.y
     skin = _blend(look.skin, _FLUSH, 0.3 * pose.flush)
     _oval(picture, (48 + 0.4 * pose.x, 80 + 0.3 * pose.y), (32, 21), look.shirt)
@@ -163,12 +167,12 @@ def _line(picture: Picture, start: Point, end: Point, colour: Colour) -> None:
 
 
 def _fixed(pair: Point) -> tuple[int, int]:
-    """Pixels as OpenCV takes fractions of them."""
+    """Convert pixels to OpenCV's fixed-point numbers."""
     return round(pair[0] * 2**_SUBPIXEL_BITS), round(pair[1] * 2**_SUBPIXEL_BITS)
 
 
 def _inside(times: Floats, moments: list[Moment], ramp: float) -> Floats:
-    """1 inside the moments, 0 outside; within `ramp` seconds of an edge something between."""
+    """Level of each time: 1 inside the moments, 0 outside, rising within `ramp` s of an edge."""
     level: Floats = np.zeros(len(times))
     for one in moments:
         depth = np.minimum(times - one.start, one.end - times)
@@ -177,7 +181,7 @@ def _inside(times: Floats, moments: list[Moment], ramp: float) -> Floats:
 
 
 def _sway(times: Floats, rng: np.random.Generator) -> Floats:
-    """Three slow movements of about -1 to 1, in x twice as far, (3, N)."""
+    """Compute three slow random movements, (3, N): x and y in pixels, and one of -1 to 1."""
     slow = rng.uniform(0.15, 0.5, (3, 3, 1))
     waves = np.sin(2 * np.pi * slow * times + rng.uniform(0, 2 * np.pi, (3, 3, 1)))  # (3, 3, N)
     reach = np.array([3.5, 1.8, 1.0])[:, None, None]
@@ -185,7 +189,7 @@ def _sway(times: Floats, rng: np.random.Generator) -> Floats:
 
 
 def _talk(plan: StreamPlan, times: Floats) -> Floats:
-    """How far speech opens the mouth."""
+    """Opening of the mouth by speech, (N,)."""
     opened = np.full(len(times), 0.02)
     for one in syllables(plan):
         first, last = np.searchsorted(times, (one.start, one.end))
@@ -195,7 +199,7 @@ def _talk(plan: StreamPlan, times: Floats) -> Floats:
 
 
 def _blinks(plan: StreamPlan, times: Floats) -> Floats:
-    """0 while the eyes are shut for a blink, else 1."""
+    """Opening of the eyes, (N,): 0 during a blink, else 1."""
     rng = plan.random("blinks")
     gaps = rng.uniform(1.5, 5.0, round(plan.duration) + 1)
     since = times[:, None] - np.cumsum(gaps)

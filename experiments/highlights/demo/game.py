@@ -1,4 +1,4 @@
-"""The game of the demo stream: scrolling scenes, moving shapes, hard cuts, flashes and bangs."""
+"""Game of the demo stream: scrolling scenes, moving shapes, hard cuts, flashes and bangs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FIRE = (60, 150, 255)
 
 @dataclass(frozen=True)
 class _Shape:
-    """Something that moves to and fro."""
+    """Shape that moves to and fro."""
 
     corners: int  # 0 for a ball
     colour: tuple[float, float, float]
@@ -33,7 +33,7 @@ class _Shape:
     hertz: NDArray[np.float64]
 
     def draw(self, picture: Picture, time: float) -> None:
-        """Into a picture of the game."""
+        """Draw the shape into a frame of the game."""
         turn = 2 * np.pi * self.hertz * time
         x, y = self.place + self.reach * np.sin(turn)
         if not self.corners:
@@ -46,14 +46,14 @@ class _Shape:
 
 @dataclass(frozen=True)
 class _Scene:
-    """A place in the game: a ground that scrolls, and shapes."""
+    """Scene of the game: a background that scrolls, and shapes."""
 
     ground: Picture  # (180, 2 * 320, 3), a pattern twice side by side
     speed: float  # pixels a second
     shapes: tuple[_Shape, ...]
 
     def draw(self, time: float) -> Picture:
-        """BGR (180, 320, 3)."""
+        """Draw the scene, BGR (180, 320, 3)."""
         left = int(self.speed * time) % WIDTH
         picture = self.ground[:, left : left + WIDTH].copy()
         for shape in self.shapes:
@@ -62,7 +62,7 @@ class _Scene:
 
 
 class Game:
-    """The game as it is seen in one stream.
+    """Game of one stream.
 
     Args:
         plan: what happens when.
@@ -75,7 +75,7 @@ class Game:
         self._number, self._scene = 0, _new_scene(plan, 0)
 
     def draw(self, time: float) -> Picture:
-        """The game at a moment, BGR (180, 320, 3); quick if moments are asked for in order."""
+        """Draw the game at a time, BGR (180, 320, 3); fast if times are asked for in order."""
         picture = self._scene_at(time).draw(time)
         for one in self._plan.of(Kind.FLASH, Kind.BANG):
             age = time - one.start
@@ -91,7 +91,7 @@ class Game:
 
 
 def _flash(picture: Picture, strength: float, *, is_bang: bool) -> None:
-    """White over all of it; a bang is a growing ball of fire besides."""
+    """Brighten the whole frame; a bang also draws a growing ball of fire."""
     light = np.full_like(picture, 255)
     cv2.addWeighted(picture, 1 - 0.8 * strength, light, 0.8 * strength, 0, dst=picture)
     if is_bang:
@@ -100,7 +100,7 @@ def _flash(picture: Picture, strength: float, *, is_bang: bool) -> None:
 
 
 def _new_scene(plan: StreamPlan, number: int) -> _Scene:
-    """Scenes of a group share their hues; one is dark, the next bright, and so on."""
+    """Draw a new scene. Scenes of a group share their hues, and are dark and bright in turn."""
     hues = random_numbers(plan.seed, "palette", plan.group).uniform(0, 180, 3)
     rng = plan.random("scene", number)
     pattern = _PATTERNS[rng.integers(len(_PATTERNS))](rng)  # (180, 320), 0 to 1
@@ -131,7 +131,7 @@ def _new_shape(rng: np.random.Generator, hues: NDArray[np.float64]) -> _Shape:
 
 def _clouds(rng: np.random.Generator) -> NDArray[np.float64]:
     cells = rng.uniform(size=(5, 8))
-    grid = np.hstack([cells, cells[:, :1]])
+    grid = np.hstack([cells, cells[:, :1]])  # the ground scrolls, so its ends must fit
     return cv2.resize(grid, (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR).astype(np.float64)
 
 

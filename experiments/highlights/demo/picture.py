@@ -1,4 +1,4 @@
-"""The picture of the demo stream: the game, and the face camera in its corner."""
+"""Frames of the demo stream: the game, with the face camera in its corner."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from experiments.highlights.demo.plan import StreamPlan
 SIZE = game.WIDTH, game.HEIGHT
 _LEFT = game.WIDTH - face.WIDTH
 FACE_BOX = Box(_LEFT / SIZE[0], 0.0, 1.0, face.HEIGHT / SIZE[1])
-"""Where the face camera is, in all streams."""
+"""Box of the face camera, the same in all streams."""
 
 
 def pictures(plan: StreamPlan, frames: range) -> Iterator[bytes]:
-    """Some pictures of a stream, 320x180, each as the planes of YUV 4:2:0."""
+    """Yield some frames of a stream, 320x180, each as the planes of YUV 4:2:0."""
     played = game.Game(plan)
+    # What is the same in all frames is drawn once.
     look = face.face_look(plan.seed, plan.group)
     wall = face.draw_wall(look)
     for frame, pose in zip(frames, face.face_poses(plan, frames), strict=True):

@@ -1,4 +1,4 @@
-"""What happens when in the demo stream: drawn from the seed before anything is rendered.
+"""Plan of the demo stream: what happens when, drawn from the seed before anything is rendered.
 
 An excited moment is seen in the face and heard in the voice at once. The other moments show one
 sign of it without the rest, so that no single sign tells: a *bang*, a loud sound of the game,
@@ -21,6 +21,7 @@ from preprocess.errors import PreprocessError
 
 CLIPS_PER_GROUP = 3
 LEAST_SECONDS = 8.0  # of a clip, or of a chunk of the recording
+# Frame rates of the clips, in turn; they differ, as those of real clips do.
 _RATES = (Fraction(30), Fraction(30), Fraction(30000, 1001), Fraction(25))
 _RECORDING_RATE = Fraction(30)
 _RECORDING = 0  # its number; clips are numbered from 1
@@ -31,8 +32,9 @@ _MEAN_LENGTH = _SHORTEST + (_LONGEST - _SHORTEST) / (_SHORT_ONES + 1)
 _RECORDING_SHARE = 0.12
 _LEAST_GAP = 12.0  # between two of the recording, in seconds
 _MARGIN = 1.5  # between moments of a clip, and to its ends, in seconds
-_NUM_DRAWS = 50
+_NUM_DRAWS = 50  # of the recording's plan; the one with a moment deepest across a border is taken
 
+# The place of a purpose is part of its seed: new ones go to the end, or the stream changes.
 _PURPOSES = (
     *("lengths", "recording", "moments"),
     *("look", "palette", "pitch"),  # of a group
@@ -42,7 +44,7 @@ _PURPOSES = (
 
 
 class Kind(StrEnum):
-    """What a moment is."""
+    """Kind of a moment."""
 
     EXCITED = "excited"
     BANG = "bang"
@@ -52,14 +54,14 @@ class Kind(StrEnum):
 
 
 class Moment(NamedTuple):
-    """Something that happens in [start, end), in seconds."""
+    """Moment [start, end) of the stream, in seconds."""
 
     start: float
     end: float
     kind: Kind
 
 
-_DISTRACTORS = {  # how often, and the least and the greatest length in seconds
+_DISTRACTORS = {  # probability, shortest and longest length in seconds
     Kind.BANG: (0.35, 2.0, 4.5),
     Kind.YAWN: (0.2, 2.0, 3.5),
     Kind.LAUGH: (0.2, 2.0, 4.0),
@@ -69,15 +71,15 @@ _DISTRACTORS = {  # how often, and the least and the greatest length in seconds
 
 @dataclass(frozen=True)
 class StreamPlan:
-    """What happens in a clip, or in the recording.
+    """Plan of one clip, or of the recording.
 
     Args:
-        seed: of the whole stream.
-        number: of the clip, from 1; 0 for the recording.
-        group: clips of one group, from 1, look alike; the recording is a group of its own, 0.
-        rate: pictures a second.
-        num_frames: pictures in all.
-        moments: sorted, without overlap.
+        seed: seed of the whole stream.
+        number: number of the clip, from 1; 0 for the recording.
+        group: group whose clips look alike, from 1; the recording is a group of its own, 0.
+        rate: frames per second.
+        num_frames: number of frames.
+        moments: moments, sorted, without overlap.
     """
 
     seed: int
@@ -89,25 +91,25 @@ class StreamPlan:
 
     @property
     def duration(self) -> float:
-        """In seconds."""
+        """Length in seconds."""
         return float(self.num_frames / self.rate)
 
     def of(self, *kinds: Kind) -> list[Moment]:
-        """The moments of some kinds, in order."""
+        """Return the moments of some kinds, in order."""
         return [moment for moment in self.moments if moment.kind in kinds]
 
     def random(self, purpose: str, *numbers: int) -> np.random.Generator:
-        """Random numbers of their own for each purpose, which no other draw moves."""
+        """Generator of its own for a purpose, independent of all other draws."""
         return random_numbers(self.seed, purpose, self.number, *numbers)
 
 
 def random_numbers(seed: int, purpose: str, *numbers: int) -> np.random.Generator:
-    """Random numbers of their own for each purpose."""
+    """Generator of its own for a purpose and some numbers."""
     return np.random.default_rng((seed, _PURPOSES.index(purpose), *numbers))
 
 
 def plan_clips(num_clips: int, clip_seconds: float, seed: int) -> list[StreamPlan]:
-    """The labelled clips; two of three have one excited moment, about a fifth of their time.
+    """Plan the labelled clips; two of three have one excited moment, about a fifth of their time.
 
     Raises:
         PreprocessError: if an argument is out of its range.
@@ -125,7 +127,7 @@ def plan_clips(num_clips: int, clip_seconds: float, seed: int) -> list[StreamPla
 
 
 def plan_recording(num_chunks: int, chunk_seconds: float, seed: int) -> StreamPlan:
-    """The recording, of which about an eighth is excited; one moment crosses a chunk's end.
+    """Plan the recording: about an eighth is excited, and one moment crosses a chunk's end.
 
     Raises:
         PreprocessError: if an argument is out of its range.
@@ -139,6 +141,7 @@ def plan_recording(num_chunks: int, chunk_seconds: float, seed: int) -> StreamPl
     number = max(1, round(_RECORDING_SHARE * duration / _MEAN_LENGTH))
     lengths = _lengths(rng, number, min(_LONGEST, chunk_seconds / 2))
     borders = [float(chunk * chunk_frames / _RECORDING_RATE) for chunk in range(1, num_chunks)]
+    # A highlight in two files is the hard case for scoring and rendering, so one is sought.
     draws = [_spread(rng, lengths, duration) for _ in range(_NUM_DRAWS)]
     spans = max(draws, key=lambda spans: _deepest(spans, borders))
     moments = _moments(random_numbers(seed, "moments", _RECORDING), spans, duration)
@@ -170,7 +173,7 @@ def _plan_clip(number: int, seconds: float, length: float | None, seed: int) -> 
 
 
 def _lengths(rng: np.random.Generator, number: int, longest: float) -> list[float]:
-    """Of excited moments: drawn evenly from their distribution, so their sum hardly varies."""
+    """Draw lengths of excited moments, one from each quantile, so that their sum hardly varies."""
     shares = rng.permutation((np.arange(number) + rng.uniform(size=number)) / number)
     return [float(_SHORTEST + (longest - _SHORTEST) * share**_SHORT_ONES) for share in shares]
 
@@ -178,10 +181,11 @@ def _lengths(rng: np.random.Generator, number: int, longest: float) -> list[floa
 def _spread(
     rng: np.random.Generator, lengths: Sequence[float], duration: float
 ) -> list[tuple[float, float]]:
-    """Spans of these lengths somewhere in the recording, far enough from each other."""
+    """Place spans of these lengths in the recording, far enough from each other."""
     least = np.full(len(lengths) + 1, _LEAST_GAP)
     least[[0, -1]] = _MARGIN
     spare = duration - sum(lengths) - least.sum()
+    # A Dirichlet draw sums to 1: the time that is left is shared out among the gaps.
     gaps = least + spare * rng.dirichlet(np.full(len(least), 2.0))
     starts = np.cumsum(gaps[:-1]) + np.cumsum([0.0, *lengths[:-1]])
     return [
@@ -191,7 +195,7 @@ def _spread(
 
 
 def _deepest(spans: Sequence[tuple[float, float]], borders: Sequence[float]) -> float:
-    """How far a border lies inside a span, in seconds; negative if none does."""
+    """Largest depth of a border inside a span, in seconds; negative if none lies inside."""
     depths = [min(border - start, end - border) for start, end in spans for border in borders]
     return max(depths, default=0.0)
 
@@ -199,7 +203,7 @@ def _deepest(spans: Sequence[tuple[float, float]], borders: Sequence[float]) -> 
 def _moments(
     rng: np.random.Generator, spans: Sequence[tuple[float, float]], duration: float
 ) -> tuple[Moment, ...]:
-    """The excited moments, and distractors between them."""
+    """Make the excited moments, and distractors between them."""
     edges = [0.0, *(edge for span in spans for edge in span), duration]
     calm = zip(edges[::2], edges[1::2], strict=True)
     found = [Moment(*span, Kind.EXCITED) for span in spans]
@@ -220,7 +224,7 @@ def _distractors(rng: np.random.Generator, start: float, end: float) -> list[Mom
 
 
 Span = tuple[float, float]
-_BREATH_SHARE = 0.8  # of the starts and ends of excited moments that have a pause beside them
+_BREATH_SHARE = 0.8  # of the starts and ends of excited moments, which have a pause beside them
 _BREATH_SECONDS = (0.3, 0.5)
 _SHOUT_SECONDS = 0.6  # on average
 _SHOUT_GAP = 0.06
@@ -228,7 +232,7 @@ _LONG_PAUSE_SHARE = 0.2
 
 
 class Syllable(NamedTuple):
-    """One of speech or, louder and higher, of shouting; in seconds."""
+    """Syllable of speech or, louder and higher, of shouting; times in seconds."""
 
     start: float
     end: float
@@ -236,7 +240,7 @@ class Syllable(NamedTuple):
 
 
 def syllables(plan: StreamPlan) -> list[Syllable]:
-    """All that is said, in order.
+    """Plan all syllables, in order.
 
     An excited moment is shouted from its start to its end. Elsewhere there are phrases with
     pauses of 150 to 400 ms, or longer, between them; who yawns or laughs says nothing.
@@ -251,7 +255,7 @@ def syllables(plan: StreamPlan) -> list[Syllable]:
 
 
 def _breaths(rng: np.random.Generator, excited: Sequence[Moment]) -> list[Span]:
-    """Pauses that end where excitement begins, or begin where it ends."""
+    """Draw pauses that end where excitement begins, or begin where it ends."""
     spans = []
     for one in excited:
         before, after = rng.uniform(*_BREATH_SECONDS, 2)
@@ -262,7 +266,7 @@ def _breaths(rng: np.random.Generator, excited: Sequence[Moment]) -> list[Span]:
 
 
 def _speech(rng: np.random.Generator, duration: float) -> Iterator[Syllable]:
-    """Phrases of a few syllables, and pauses."""
+    """Yield phrases of a few syllables with pauses between them."""
     time = rng.uniform(0, 0.5)
     while True:
         for _ in range(rng.integers(3, 9)):
@@ -276,7 +280,7 @@ def _speech(rng: np.random.Generator, duration: float) -> Iterator[Syllable]:
 
 
 def _shouts(rng: np.random.Generator, one: Moment) -> list[Syllable]:
-    """Long syllables that fill a moment."""
+    """Make long syllables that fill a moment."""
     length = one.end - one.start
     parts = rng.dirichlet(np.full(round(length / _SHOUT_SECONDS), 8.0)) * (length + _SHOUT_GAP)
     ends = one.start + np.cumsum(parts) - _SHOUT_GAP

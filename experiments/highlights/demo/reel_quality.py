@@ -1,4 +1,4 @@
-"""How well a reel shows the highlights that are known."""
+"""Precision and recall of a reel against the known highlights, in seconds."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ COLUMNS = ("start", "end")
 
 @dataclass(frozen=True)
 class ReelQuality:
-    """A reel against the truth, in seconds.
+    """Quality of a reel against the truth, in seconds.
 
     Args:
-        precision: share of the reel's seconds that are highlights; None of an empty reel.
-        recall: share of the highlights' seconds that are in the reel; None without highlights.
-        num_touched: highlights of which at least a part is in the reel.
-        num_highlights: highlights in all; those that overlap are one.
+        precision: fraction of the reel's seconds that are highlights; None for an empty reel.
+        recall: fraction of the highlights' seconds that are in the reel; None without highlights.
+        num_touched: number of highlights of which at least a part is in the reel.
+        num_highlights: number of highlights; overlapping ones count as one.
     """
 
     precision: float | None
@@ -37,9 +37,9 @@ def reel_quality(segments: Iterable[Span], truth: Iterable[Span], duration: floa
 
     Args:
         segments: starts and ends of the reel's parts, in seconds of the recording, in any order.
-            What lies twice in them counts once.
-        truth: those of the highlights, likewise.
-        duration: of the recording, in seconds; what lies beyond it does not count.
+            Time that several of them cover counts once.
+        truth: starts and ends of the highlights, likewise.
+        duration: length of the recording, in seconds; time beyond it does not count.
 
     Raises:
         InputError: if an end lies before its start, or a number is not finite.
@@ -57,10 +57,10 @@ def reel_quality(segments: Iterable[Span], truth: Iterable[Span], duration: floa
 
 
 def read_truth(path: Path) -> list[Span]:
-    """The highlights of a recording from a CSV with the columns start and end.
+    """Read the highlights of a recording from a CSV with the columns start and end.
 
     Raises:
-        InputError: if the columns are not there, or a line holds no such times; it is named.
+        InputError: if a column is missing, or a line holds invalid times; the line is named.
         OSError: if the file cannot be read.
     """
     spans: list[Span] = []
@@ -86,7 +86,7 @@ def _check(start: float, end: float) -> None:
 
 
 def _merged(spans: Iterable[Span], duration: float) -> list[Span]:
-    """Sorted and without overlap, cut at the recording's ends; empty ones are left out."""
+    """Sort spans, join overlapping ones, and cut them at the recording's ends."""
     merged: list[Span] = []
     for start, end in sorted(spans):
         _check(start, end)
@@ -109,4 +109,4 @@ def _seconds(spans: Sequence[Span]) -> float:
 
 
 def _share(part: float, whole: float) -> float | None:
-    return min(part / whole, 1.0) if whole else None
+    return min(part / whole, 1.0) if whole else None  # two sums may differ in their last bit

@@ -1,4 +1,4 @@
-"""The sound of the demo stream: the streamer's voice, and the game with its music and bangs.
+"""Sound of the demo stream: the streamer's voice, and the game with its music and bangs.
 
 Each sound has random numbers of its own and a place in time, so a part of a stream can be made
 without what is before it, and is the same as in the whole.
@@ -29,19 +29,19 @@ _MUSIC_HZ = 220.0
 
 
 class _Sound(NamedTuple):
-    """A sound that begins at a time, in seconds."""
+    """Sound that begins at a time, in seconds."""
 
     start: float
     samples: Samples
 
 
 def stream_sound(plan: StreamPlan, start: float, duration: float) -> Samples:
-    """A part of a stream's sound, (N,) in [-1, 1], at 48 kHz.
+    """Compute a part of a stream's sound, (N,) in [-1, 1], at 48 kHz.
 
     Args:
-        plan: what happens when.
-        start: where the part begins, in seconds.
-        duration: how long it is.
+        plan: plan of the stream.
+        start: start of the part, in seconds.
+        duration: length of the part, in seconds.
     """
     first, number = round(start * SAMPLE_RATE), round(duration * SAMPLE_RATE)
     mixed = np.zeros(number, np.float32)
@@ -54,7 +54,7 @@ def stream_sound(plan: StreamPlan, start: float, duration: float) -> Samples:
 
 
 def _sounds(plan: StreamPlan, start: float, end: float) -> Iterator[_Sound]:
-    """All that is heard in a part of the stream."""
+    """Yield all sounds of a part of the stream."""
     pitch_hz = random_numbers(plan.seed, "pitch", plan.group).uniform(105, 190)
     for number, one in enumerate(syllables(plan)):
         if one.start < end and start < one.end:
@@ -66,12 +66,13 @@ def _sounds(plan: StreamPlan, start: float, end: float) -> Iterator[_Sound]:
             rng = plan.random("loud", number)
             make = _cheer if moment.kind == Kind.EXCITED else _bang
             yield _Sound(moment.start, make(rng, moment.end - moment.start))
+    # From two seconds before: the sounds of a second last on into the next.
     for second in range(max(int(start) - 2, 0), int(end) + 1):
         yield from _ground(plan, second)
 
 
 def _speech(rng: np.random.Generator, seconds: float, pitch_hz: float) -> Samples:
-    """A syllable: a vowel whose pitch falls."""
+    """Make a syllable: a vowel whose pitch falls."""
     times = _times(seconds)
     glide = np.linspace(rng.uniform(1, 1.15), rng.uniform(0.85, 1), len(times))
     formants = _VOWELS[rng.integers(len(_VOWELS))]
@@ -80,7 +81,7 @@ def _speech(rng: np.random.Generator, seconds: float, pitch_hz: float) -> Sample
 
 
 def _shout(rng: np.random.Generator, seconds: float, pitch_hz: float) -> Samples:
-    """A high vowel, open, with vibrato."""
+    """Make a shout: a high open vowel with vibrato."""
     times = _times(seconds)
     vibrato = 1 + 0.045 * np.sin(2 * np.pi * rng.uniform(5, 7) * times + rng.uniform(0, 6))
     glide = 1 + 0.12 * np.sin(np.pi * times / seconds)
@@ -90,14 +91,14 @@ def _shout(rng: np.random.Generator, seconds: float, pitch_hz: float) -> Samples
 
 
 def _cheer(rng: np.random.Generator, seconds: float) -> Samples:
-    """A band of noise that swells and ebbs."""
+    """Make a cheer: a band of noise that swells and ebbs."""
     times = _times(seconds)
     swell = 1 + 0.4 * np.sin(2 * np.pi * rng.uniform(0.7, 1.5) * times + rng.uniform(0, 6))
     return _level(_noise(rng, len(times), 1000, 4500) * swell * _fades(times, 0.1, 0.1), _CHEER_DB)
 
 
 def _bang(rng: np.random.Generator, seconds: float) -> Samples:
-    """As loud as shouting, but the game's: an explosion, a fanfare or a crowd."""
+    """Make a loud sound of the game, as loud as shouting: explosion, fanfare or crowd."""
     times = _times(seconds)
     make = (_explosion, _fanfare, _crowd)[rng.integers(3)]
     return _level(make(rng, times) * _fades(times, 0.01, 0.3), _BANG_DB)
@@ -109,7 +110,7 @@ def _explosion(rng: np.random.Generator, times: Wave) -> Wave:
 
 
 def _fanfare(rng: np.random.Generator, times: Wave) -> Wave:
-    """Chords of brass, at the pitch of shouts."""
+    """Make chords of brass at the pitch of shouts, so that pitch alone tells nothing."""
     lowest = rng.uniform(260, 340)
     steps = rng.choice([1, 1.25, 4 / 3, 1.5], 1 + int(times[-1] / 0.3))
     pitch = lowest * steps[(times / 0.3).astype(int)]
@@ -122,7 +123,7 @@ def _crowd(rng: np.random.Generator, times: Wave) -> Wave:
 
 
 def _ground(plan: StreamPlan, second: int) -> Iterator[_Sound]:
-    """What is always heard, of one second: hiss, music, and now and then an effect."""
+    """Yield the background of one second: hiss, music, and now and then an effect."""
     rng = plan.random("second", second)
     yield _Sound(second, _level(rng.standard_normal(SAMPLE_RATE, np.float32), _HISS_DB))
     key_hz = _MUSIC_HZ * 2 ** (plan.group % 12 / 12)
@@ -149,7 +150,8 @@ def _blip(low: float, high: float) -> Wave:
 
 
 def _voiced(pitch: Wave, formants: tuple[float, float], tilt: float) -> Wave:
-    """Harmonics of a pitch in Hz, (N,), strongest at the formants; `tilt` weakens the high."""
+    """Sum harmonics of a pitch in Hz, (N,), strongest at the formants; `tilt` weakens high ones."""
+    # The integral of the frequency, so that the phase is continuous while the pitch moves.
     phase = (2 * np.pi / SAMPLE_RATE) * np.cumsum(pitch)
     mean = float(pitch.mean())
     sound = np.zeros(len(phase), np.float32)
@@ -171,13 +173,13 @@ def _times(seconds: float) -> Wave:
 
 
 def _fades(times: Wave, attack: float, release: float) -> Wave:
-    """0 at both ends, 1 between, as raised cosines."""
+    """Envelope of a sound: 0 at both ends and 1 between, with raised cosines, against clicks."""
     share = np.minimum(times / attack, (times[-1] - times) / release)
     return 0.5 - 0.5 * np.cos(np.pi * np.clip(share, 0, 1))
 
 
 def _level(samples: Wave, decibels: float) -> Samples:
-    """As loud as wanted, by the mean power."""
+    """Scale a sound to a loudness in dB, by its mean power."""
     power = float(np.square(samples, dtype=np.float64).mean())
     return (samples * (_amplitude(decibels) / max(np.sqrt(power), 1e-9))).astype(np.float32)
 

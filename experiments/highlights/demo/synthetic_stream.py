@@ -1,8 +1,8 @@
-"""The built-in demo of the highlights: labelled clips of a streamer, and a long recording.
+"""Built-in demo of the highlights: labelled clips of a streamer, and a long recording.
 
-Everything is drawn and computed, from a seed: see `plan` for what happens. The colours of
-the game, of the face and of its room differ by group, and the recording is a group of its own,
-so what is learnt by heart there fails here. ffmpeg encodes images and samples to video files.
+Everything is drawn and computed from a seed: see `plan` for what happens. The colours of the
+game, of the face and of its room differ by group, and the recording is a group of its own, so a
+model that learns colours by heart fails on it. ffmpeg encodes frames and samples to video files.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ RENDERER_VERSION = 1  # raise when the same arguments draw another stream
 
 @dataclass(frozen=True)
 class _Video:
-    """A file, and which pictures of which stream it holds."""
+    """Video file with the frames of a stream that it holds."""
 
     path: Path
     plan: StreamPlan
@@ -49,7 +49,7 @@ class _Video:
 
     @property
     def seconds(self) -> float:
-        """How long it is."""
+        """Length in seconds."""
         return float(len(self.frames) / self.plan.rate)
 
 
@@ -73,13 +73,13 @@ def render_stream(
 
     Args:
         root: folder to fill; made when absent.
-        num_clips: labelled clips, three a group.
-        clip_seconds: how long they are, within a tenth.
-        num_chunks: files of the recording.
-        chunk_seconds: how long each is, to the nearest picture.
-        seed: 0 or more; another seed draws another stream.
-        jobs: worker processes; None takes all cores this process may use.
-        progress: whether to show a bar, with the time left, on stderr.
+        num_clips: number of labelled clips, three per group.
+        clip_seconds: length of a clip, which varies by up to a tenth.
+        num_chunks: number of files of the recording.
+        chunk_seconds: length of each, to the nearest frame.
+        seed: seed of the stream, 0 or more.
+        jobs: number of worker processes; None takes all cores that this process may use.
+        progress: whether to show a progress bar on stderr.
 
     Raises:
         PreprocessError: if an argument is out of range, or `root` holds other files.
@@ -134,7 +134,7 @@ def _chunks(root: Path, plan: StreamPlan, num_chunks: int) -> list[_Video]:
 
 
 def _stamp(root: Path, wanted: dict[str, float]) -> None:
-    """Mark `root` with what fills it, and refuse to mix it with anything else."""
+    """Mark `root` with the arguments of its content, and refuse to mix it with anything else."""
     root.mkdir(parents=True, exist_ok=True)
     path = root / STAMP_NAME
     if not path.exists():
@@ -152,12 +152,13 @@ def _stamp(root: Path, wanted: dict[str, float]) -> None:
 
 
 def _render(videos: Sequence[_Video], jobs: int | None, progress: bool) -> None:
-    """Write videos in parallel, the long ones first."""
+    """Write videos in parallel, long ones first."""
     for folder in {video.path.parent for video in videos}:
         folder.mkdir(exist_ok=True)
     tasks = [joblib.delayed(_render_video)(video) for video in videos]
     workers = joblib.Parallel(n_jobs=jobs or available_cpus(), return_as="generator_unordered")
     total = round(sum(video.seconds for video in videos))
+    # With one job joblib works in this process, whose OpenCV must get its threads back.
     num_threads = cv2.getNumThreads()
     try:
         with tqdm(total=total, desc="demo stream", unit="s", disable=not progress) as bar:
@@ -170,8 +171,8 @@ def _render(videos: Sequence[_Video], jobs: int | None, progress: bool) -> None:
 
 
 def _render_video(video: _Video) -> float:
-    """Write one video; its length in seconds."""
-    cv2.setNumThreads(1)  # one core a worker
+    """Write one video. Returns its length in seconds."""
+    cv2.setNumThreads(1)  # one core per worker
     start = float(video.frames.start / video.plan.rate)
     write_video(
         video.path,
@@ -206,15 +207,15 @@ def write_video(
     samples: NDArray[np.float32],
     sample_rate: int,
 ) -> None:
-    """Write an MP4 of H.264 and AAC; it appears when it is complete. One core is used.
+    """Write an MP4 of H.264 and AAC on one core; the file appears when it is complete.
 
     Args:
         path: the file, in a folder that exists.
-        pictures: planes of YUV 4:2:0.
-        size: their width and height, in pixels, even.
-        rate: pictures a second.
+        pictures: frames as planes of YUV 4:2:0.
+        size: width and height of a frame, in pixels, even.
+        rate: frames per second.
         samples: the sound, (N,), mono, in [-1, 1].
-        sample_rate: samples a second.
+        sample_rate: samples per second.
 
     Raises:
         RenderError: if ffmpeg fails, with its own last complaint.
@@ -248,10 +249,11 @@ def _outputs(folder: Path, rate: Fraction) -> list[str]:
 
 
 def _encode(words: list[str], pictures: Iterable[bytes]) -> None:
-    """Run ffmpeg, with the pictures as its standard input."""
+    """Run ffmpeg with frames as its standard input."""
     import imageio_ffmpeg
 
     program = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error"]
+    # Messages go to a file: nobody reads a pipe while this process writes frames.
     with tempfile.TemporaryFile() as messages:
         encoder = subprocess.Popen(
             [*program, *words], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=messages
@@ -262,7 +264,7 @@ def _encode(words: list[str], pictures: Iterable[bytes]) -> None:
                 encoder.stdin.write(picture)
             encoder.stdin.close()
             code = encoder.wait()
-        except BrokenPipeError:  # it gave up, and says why
+        except BrokenPipeError:  # ffmpeg has ended; its messages say why
             code = encoder.wait() or 1
         finally:
             encoder.kill()

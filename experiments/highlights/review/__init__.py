@@ -1,1 +1,1 @@
-"""A local web page on which a person goes through the chosen highlights of a recording."""
+"""Local web page for the review of a recording's chosen highlights."""

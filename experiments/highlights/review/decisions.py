@@ -1,7 +1,7 @@
-"""What a person decided on stretches of a recording, and the file that keeps it.
+"""Decisions of the user on stretches of a recording, and the file that keeps them.
 
 Stretches are kept, rejected, moved or added. `scores.review.json` holds them, so that a review can
-go on later.
+be continued later.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from experiments.highlights.selection.segments import ROUNDING
 
 Span = tuple[float, float]
 State = Literal["automatic", "accepted", "moved", "added", "rejected"]
-_BEYOND = 1e12
+_BEYOND = 1e12  # larger numbers, infinity and NaN among them, are no times
 SHORTEST = 0.2
-"""No segment is made shorter by hand, in seconds."""
+"""Shortest segment that can be made by hand, in seconds."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Decision of a person on one stretch of a recording.
+    """Decision of the user on one stretch [start, end) of a recording.
 
     Args:
-        number: its own, for as long as it is there.
-        start: in seconds of the recording.
-        end: likewise, not included.
-        kept: whether it is in the reel, or else rejected.
-        origin: the automatic segment that it was made of; None if the person added it.
+        number: number of the decision, which never changes.
+        start: start in seconds of the recording.
+        end: end in seconds of the recording.
+        kept: whether the stretch is in the reel; if not, it is rejected.
+        origin: automatic segment from which it was made; None if the user added it.
 
     Raises:
         InputError: unless 0 <= start < end, for the origin too.
@@ -69,7 +69,10 @@ class Decision:
 
     @property
     def claims(self) -> tuple[Span, ...]:
-        """What it speaks for: itself, and where it came from. Nothing automatic is shown there."""
+        """Stretches that the decision covers: its own, and the automatic segment it came from.
+
+        No automatic segment is shown there.
+        """
         return (self.span,) if self.origin in (None, self.span) else (self.span, self.origin)
 
 
@@ -112,33 +115,33 @@ class Decisions:
 
     @property
     def claims(self) -> list[Span]:
-        """What they speak for, in no order."""
+        """Stretches that the decisions cover, in no particular order."""
         return [span for one in self.items for span in one.claims]
 
     def decided(self, origin: Span, *, kept: bool) -> Decisions:
-        """With a new one on an automatic segment."""
+        """Return a copy with a new decision on an automatic segment."""
         return self._with(Decision(self.next_number, *origin, kept, origin))
 
     def judged(self, number: int, *, kept: bool) -> Decisions:
-        """With one kept or rejected."""
+        """Return a copy with one decision kept or rejected."""
         return self._with(replace(self[number], kept=kept))
 
     def moved(self, number: int, span: Span, duration: float) -> Decisions:
-        """With one moved, as far as its neighbours and the recording let it.
+        """Return a copy with one decision moved, as far as its neighbours and the recording allow.
 
-        A stretch of the same length is pushed back whole; of one that was lengthened, the edge
-        is.
+        A stretch that keeps its length is pushed back as a whole; otherwise only its edges are.
 
         Args:
-            number: of the decision.
-            span: its new start and end, in seconds.
-            duration: of the recording, in seconds.
+            number: number of the decision.
+            span: new start and end, in seconds.
+            duration: length of the recording, in seconds.
 
         Raises:
             InputError: if it would become shorter than `SHORTEST`.
         """
         one, (start, end) = self[number], span
         low, high = self._room(one, duration)
+        # Dragged as a whole; the browser's sums may differ from ours in their last bits.
         if abs((end - start) - (one.end - one.start)) < 1e-6:
             start = min(max(start, low), high - (end - start))
             end = min(start + one.end - one.start, high)
@@ -147,7 +150,7 @@ class Decisions:
         return self._with(replace(one, start=start, end=end))
 
     def added(self, span: Span, duration: float) -> Decisions:
-        """With a new one, cut to the recording.
+        """Return a copy with a new stretch, cut to the recording.
 
         Raises:
             InputError: if it overlaps another, or is shorter than `SHORTEST`.
@@ -163,24 +166,24 @@ class Decisions:
         return self._with(Decision(self.next_number, start, end, kept=True))
 
     def without(self, number: int) -> Decisions:
-        """With one taken back."""
+        """Return a copy without one decision."""
         gone = self[number]
         return Decisions(tuple(one for one in self.items if one is not gone))
 
     def _with(self, new: Decision) -> Decisions:
-        """In the place of the one with the same number, if there is one."""
+        """Return a copy with a decision that replaces the one of the same number, if any."""
         others = (one for one in self.items if one.number != new.number)
         return Decisions(tuple(sorted((*others, new), key=lambda one: one.start)))
 
     def _room(self, mine: Decision, duration: float) -> Span:
-        """Where a stretch may be: from the decision before it to the one after it."""
+        """Range in which a stretch may lie: from the decision before it to the one after it."""
         before = [one.end for one in self.items if one.end <= mine.start]
         after = [one.start for one in self.items if one.start >= mine.end]
         return max(before, default=0.0), min(after, default=duration)
 
 
 def without(span: Span, others: Iterable[Span]) -> list[Span]:
-    """What is left of a stretch when others are cut out of it, sorted."""
+    """Cut other stretches out of one, and return what is left, sorted."""
     left = [span]
     for start, end in others:
         parts = [((low, min(high, start)), (max(low, end), high)) for low, high in left]
@@ -189,11 +192,12 @@ def without(span: Span, others: Iterable[Span]) -> list[Span]:
 
 
 def finite(value: object) -> float:
-    """A number that came from outside.
+    """Return a number that came from outside as a float.
 
     Raises:
-        InputError: if it is none, or beyond all seconds.
+        InputError: if it is no number, or too large for a time.
     """
+    # A bool is an int in Python, and JSON's true is no number.
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not (is_number and abs(value) < _BEYOND):  # type: ignore[arg-type]
         raise InputError(f"{value!r} is no number")
@@ -206,18 +210,18 @@ def _check_length(start: float, end: float) -> None:
 
 
 VERSION = 1
-_SAME_SECONDS = 0.5  # that two readings of one recording's length may differ
+_SAME_SECONDS = 0.5  # by which two readings of one recording's length may differ
 
 
 @dataclass(frozen=True)
 class Saved:
-    """What is kept of a review.
+    """Saved state of a review.
 
     Args:
-        duration: of the recording, in seconds.
-        threshold: where the person left it.
-        started_from: where it stood before the person touched it.
-        decisions: made so far.
+        duration: length of the recording, in seconds.
+        threshold: threshold that the user chose.
+        started_from: threshold with which the review began.
+        decisions: decisions made so far.
     """
 
     duration: float
@@ -227,27 +231,27 @@ class Saved:
 
 
 def review_file(scores: Path) -> Path:
-    """Where the review of a scores file is kept."""
+    """Path of the file that keeps the review of a file of scores."""
     return scores.with_name(f"{scores.stem}.review.json")
 
 
 def saved_bytes(saved: Saved) -> bytes:
-    """As JSON; `parse_saved` gives the same back."""
+    """Encode a review as JSON, which `parse_saved` reads."""
     entries = [asdict(one) for one in saved.decisions]
     head = {"version": VERSION, **{name: getattr(saved, name) for name in _NUMBERS}}
     return (json.dumps({**head, "decisions": entries}, indent=1) + "\n").encode()
 
 
 def parse_saved(content: bytes, path: Path, duration: float) -> Saved:
-    """The review in a file.
+    """Parse the file of a review.
 
     Args:
-        content: of the file.
-        path: of the file, for messages.
-        duration: of the recording that it has to be of, in seconds.
+        content: contents of the file.
+        path: path of the file, for messages.
+        duration: length of the recording that it must belong to, in seconds.
 
     Raises:
-        InputError: if it is no such file, or of another recording.
+        InputError: if it is no such file, or belongs to another recording.
     """
     try:
         data = json.loads(content)
@@ -257,6 +261,8 @@ def parse_saved(content: bytes, path: Path, duration: float) -> Saved:
         if not (0 < threshold <= 1 and 0 < started_from <= 1):
             raise InputError("a threshold is not in (0, 1]")
         decisions = Decisions(tuple(map(_decision, data["decisions"])))
+    # A file that somebody has edited may hold anything, such as lists nested too deep for the
+    # parser.
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
         raise InputError(f"{path} is no review that can go on: {reason}. {_REMEDY}") from error
@@ -275,6 +281,7 @@ _REMEDY = "Move it away to begin anew."
 
 def _decision(entry: Any) -> Decision:
     number, kept, origin = entry["number"], entry["kept"], entry["origin"]
+    # By `type`, because a bool passes as an int.
     if type(number) is not int or type(kept) is not bool:
         raise InputError(f"{entry} has no whole number, or neither true nor false for kept")
     start, end = finite(entry["start"]), finite(entry["end"])

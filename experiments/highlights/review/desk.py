@@ -1,7 +1,7 @@
-"""What a page of a review works on, and what it may ask for.
+"""State that the pages of a review share, and the actions that they may request.
 
-It works on the session, the recording, the labels and the reel. Nothing that the page sends is
-taken on trust.
+The state is the session, the recording, the labels and the reel. Nothing that a page sends is
+trusted.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ class Desk:
     """One review, of which there may be several pages.
 
     Args:
-        title: of the recording.
-        session: its segments and what was decided on them.
-        chunks: its files.
-        job: renders the reel.
-        labels: the file that decisions are added to, if any.
-        box: the part of the picture that new labels are of, if it was given.
-        group: of new labels.
-        overwrite: whether a reel that is there is replaced without asking.
+        title: name of the recording.
+        session: segments of the recording and the decisions on them.
+        chunks: files of the recording.
+        job: job that renders the reel.
+        labels: label file to which decisions are added, or None.
+        box: part of the frame for new labels, or None if it was not given.
+        group: group of new labels.
+        overwrite: whether to replace an existing reel without asking.
     """
 
     title: str
@@ -45,11 +45,11 @@ class Desk:
     overwrite: bool
 
     def add_to_training_data(self) -> list[str]:
-        """Write the decisions into the labels. Returns in words what was done.
+        """Write the decisions into the labels. Returns sentences on what was done.
 
         Raises:
             InputError: without a label file, or if it is not of our kind.
-            WriteError: if the disk does not take it.
+            WriteError: if it cannot be written.
         """
         if self.labels is None:
             raise InputError("There is no label file; start the command with --labels FILE.")
@@ -57,7 +57,7 @@ class Desk:
         return add_to_labels(self.labels, decisions, self.chunks, box=self.box, group=self.group)
 
     def totals(self) -> str:
-        """`12 segments in the reel, 3:41 of 5:00:00; 2 rejected`."""
+        """Summary of the reel, as `12 segments in the reel, 3:41 of 5:00:00; 2 rejected`."""
         reel, decisions = self.session.reel(), self.session.decisions
         length = sum(one.segment.length for one in reel)
         rejected = sum(not one.kept for one in decisions)
@@ -66,9 +66,9 @@ class Desk:
         return f"{words}; {rejected} rejected" if rejected else words
 
     def options(self) -> str:
-        """What else makes a highlight, in words."""
+        """Description of the selection's options besides the threshold."""
         options, low = self.session.options, self.session.low_threshold
-        words: list[tuple[str, object]] = [  # each with what has to be given for it to be said
+        words: list[tuple[str, object]] = [  # text, and the value without which it is left out
             (f"stays above {low:.2f}", True),
             (f"smoothed over {options.bin_size:g} s", options.bin_size),
             (f"at least {options.min_length:g} s", options.min_length),
@@ -82,23 +82,24 @@ class Desk:
 
 
 def _clock(seconds: float) -> str:
-    """3723.6 -> '1:02:04', 63 -> '1:03'."""
+    """Format seconds as a clock: 3723.6 -> '1:02:04', 63 -> '1:03'."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def perform(session: Session, act: object) -> None:
-    """Do what the page asks.
+    """Perform an action that a page requests.
 
     Args:
         session: the review.
-        act: as `{"name": "move", "key": "d3", "start": 10.5, "end": 16}`.
+        act: action, as `{"name": "move", "key": "d3", "start": 10.5, "end": 16}`.
 
     Raises:
-        InputError: if it is nothing that can be done; the message is for the person.
-        OSError: if it cannot be saved.
+        InputError: if it is no valid action; the message is for the user.
+        OSError: if the review cannot be saved.
     """
+    # The patterns check names and types; `finite` refuses what is no number of seconds.
     match act:
         case {"name": "judge", "key": str(key), "kept": bool(kept)}:
             session.judge(key, kept=kept)
@@ -117,7 +118,7 @@ def perform(session: Session, act: object) -> None:
 
 
 def view(session: Session) -> dict[str, Any]:
-    """What the page shows: the segments, and the thresholds."""
+    """Return what a page shows, the segments and thresholds, as plain values."""
     segments = [
         {
             "key": one.key,
@@ -137,12 +138,13 @@ def view(session: Session) -> dict[str, Any]:
 
 
 def curve(session: Session) -> dict[str, list[float | None]]:
-    """The scores, (N,) each; None between two samples where nothing is known of the time."""
+    """Return times, smoothed and raw scores for the curve, with None in gaps of the samples."""
     track = session.track
     columns = track.times.round(3), session.smoothed.round(4), track.probabilities.round(4)
     names = ("times", "smoothed", "raw")
     result: dict[str, list[float | None]] = {name: [] for name in names}
     for place in range(len(track)):
+        # Without a value there, the page would draw a line across the gap.
         if place and track.starts[place] > track.stops[place - 1]:
             result["times"].append(float(track.stops[place - 1]))
             result["smoothed"].append(None)
@@ -153,7 +155,7 @@ def curve(session: Session) -> dict[str, list[float | None]]:
 
 
 def _empty(session: Session) -> str | None:
-    """Why there is no segment."""
+    """Sentence on why there is no segment, or None if there is one."""
     if session.reel():
         return None
     if session.smoothed.max() < session.threshold:

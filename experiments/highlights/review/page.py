@@ -1,4 +1,4 @@
-"""The page of a review, as NiceGUI builds it for each browser. Imports NiceGUI: import it late."""
+"""Page of a review, which NiceGUI builds for each browser. Imports NiceGUI: import it late."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from common.errors import UserError
 from experiments.highlights.review.desk import Desk, perform, view
 
 WEB = Path(__file__).parent / "web"
+# Shown at the foot of the page. The keys themselves are handled in `web`, in the browser.
 _KEYS = {
     "space": "play, pause",
     "n": "next",
@@ -29,31 +30,31 @@ _POINTING = "On the curve: click to seek, wheel to zoom, drag to move or pan, do
 
 
 class Feed(Element, component="web/review_feed.js", esm={"review": "web"}):
-    """Carries the review to the browser, and what the person wants back."""
+    """Element that sends the review to the browser and the user's actions back."""
 
 
 class Player(Element, component="web/review_player.js"):
-    """The video."""
+    """Element that plays the video."""
 
 
 class Curve(Element, component="web/review_curve.js"):
-    """The score over time."""
+    """Element that draws the score over time."""
 
 
 class Threshold(Element, component="web/review_threshold.js"):
-    """What a segment has to reach."""
+    """Slider of the probability that a segment has to reach."""
 
 
 class SegmentList(Element, component="web/review_list.js"):
-    """The segments."""
+    """List of the segments."""
 
 
 class Page:
     """One browser's page of a review.
 
     Args:
-        desk: the review.
-        everywhere: brings all pages up to date.
+        desk: the review, shared by all pages.
+        everywhere: function that refreshes all pages.
     """
 
     def __init__(self, desk: Desk, everywhere: Callable[[], None]) -> None:
@@ -71,12 +72,14 @@ class Page:
         self._feed.props["recording"] = _recording(desk)
         self._feed.on("act", lambda event: self._act(event.args))
         self._build_question()
+        # The rendering runs in a thread of its own, which must not touch the page; so the page
+        # asks.
         ui.timer(0.4, self._watch_job)
         self._watch_job()
         self.refresh()
 
     def refresh(self) -> None:
-        """Show the review as it is now."""
+        """Show the current state of the review."""
         session = self._desk.session
         self._feed.props["view"] = view(session)
         self._feed.update()
@@ -125,7 +128,7 @@ class Page:
         self._try(lambda: perform(self._desk.session, act))
 
     def _try(self, action: Callable[[], object]) -> None:
-        """Do what the person wants, or say why not."""
+        """Perform an action, show its error if it fails, and refresh all pages."""
         try:
             action()
         except (UserError, OSError) as error:
@@ -154,7 +157,7 @@ class Page:
         self._watch_job()
 
     def _watch_job(self) -> None:
-        """Show how far the rendering is."""
+        """Show the progress or the result of the rendering."""
         job = self._desk.job
         self._progress.set_visibility(job.running)
         self._render.set_enabled(not job.running)
@@ -166,7 +169,7 @@ class Page:
 
 
 def _recording(desk: Desk) -> dict[str, Any]:
-    """What the browser has to know of the video."""
+    """Properties of the recording for the browser, as plain values."""
     chunks = [
         {
             "url": f"/video/{number}",
@@ -199,6 +202,6 @@ def _tell(text: str, *, failed: bool = False) -> None:
         position="bottom",
         multi_line=True,
         close_button="Close",
-        timeout=0 if failed else 6000,
+        timeout=0 if failed else 6000,  # milliseconds; an error stays until it is closed
         classes="told",
     )

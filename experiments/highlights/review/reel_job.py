@@ -1,6 +1,6 @@
-"""The reel of a review, rendered beside the page in a thread that can be stopped.
+"""Rendering of a review's reel, in a thread that can be stopped.
 
-Cuts that no person set are moved to where they do not hurt; the others stay.
+Cuts that the user did not set are moved to a quiet moment or a change of shot; the others stay.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from experiments.highlights.selection.snapping import (
 )
 from experiments.media.recording import Chunk, recording_duration
 
-_SNAPPING = 0.1  # share of the work
+_SNAPPING = 0.1  # fraction of the progress; the rest is rendering
 
 
 class _StoppedError(Exception):
-    """The person stopped the rendering."""
+    """Signal that the user stopped the rendering."""
 
 
 @dataclass
 class ReelJob:
-    """One rendering after the other, never two at once.
+    """Job that renders one reel at a time.
 
     Args:
         chunks: the recording.
         out: the reel; its cut list lies beside it, as .csv.
-        options: what makes a highlight; cuts that are moved keep to them.
-        snap: whether cuts that no person set are moved to quiet moments or changes of shot.
+        options: options of the selection, whose limits cuts keep to when they are moved.
+        snap: whether to move cuts that the user did not set.
         crossfade: seconds by which highlights overlap.
     """
 
@@ -55,17 +55,17 @@ class ReelJob:
     snap: bool = True
     crossfade: float = 0.0
     share: float = 0.0
-    """Of the work that is done."""
+    """Fraction of the work that is done."""
     result: str = ""
-    """What became of the last one, in words."""
+    """Sentence on the outcome of the last rendering."""
     failed: bool = False
-    """Whether it went wrong."""
+    """Whether the last rendering failed."""
     _thread: threading.Thread | None = None
     _stopping: threading.Event = field(default_factory=threading.Event)
 
     @property
     def cut_list(self) -> Path:
-        """The file that lists the cuts."""
+        """Path of the file that lists the cuts."""
         return self.out.with_suffix(SUFFIXES["csv"])
 
     @property
@@ -74,14 +74,14 @@ class ReelJob:
         return self._thread is not None and self._thread.is_alive()
 
     def existing(self) -> list[Path]:
-        """What a rendering would replace."""
+        """Files that a rendering would replace."""
         return [path for path in (self.out, self.cut_list) if path.exists()]
 
     def start(self, shown: Sequence[Shown], *, overwrite: bool) -> None:
-        """Begin to render.
+        """Start rendering in a thread.
 
         Raises:
-            InputError: if there is no segment, or one is being rendered.
+            InputError: if there is no segment, or a reel is being rendered already.
         """
         if self.running:
             raise InputError("A reel is being rendered; wait for it, or stop it.")
@@ -93,11 +93,11 @@ class ReelJob:
         self._thread.start()
 
     def request_stop(self) -> None:
-        """Stop as soon as may be."""
+        """Ask the rendering to stop, without waiting for it."""
         self._stopping.set()
 
     def stop(self) -> None:
-        """Stop, and wait until nothing half-made is left."""
+        """Stop the rendering, and wait until its temporary files are removed."""
         self.request_stop()
         if self._thread is not None:
             self._thread.join()
@@ -109,12 +109,13 @@ class ReelJob:
             self.result = "The rendering was stopped."
         except (UserError, OSError) as error:
             self.result, self.failed = str(error), True
-        except Exception as error:  # ours to mend: the page tells it, the terminal shows where
+        except Exception as error:  # a bug: the page names it, the terminal shows the traceback
             self.result, self.failed = f"{type(error).__name__}: {error}", True
             raise
 
     def _render(self, shown: list[Shown], overwrite: bool) -> str:
         segments, notices = self._snapped(shown)
+        # Before the rendering, so that a list that cannot be written costs no minutes.
         listed = self._listed(segments, notices)
         render_reel(
             self.chunks,
@@ -135,7 +136,7 @@ class ReelJob:
         return " ".join([made, *notices])
 
     def _listed(self, segments: list[Segment], notices: list[str]) -> str | None:
-        """The cut list; if there can be none, why."""
+        """Make the text of the cut list; if that fails, return None and add a notice."""
         try:
             return csv_text(segments, [Media.of(chunk) for chunk in self.chunks])
         except ValueError as error:
@@ -143,7 +144,7 @@ class ReelJob:
             return None
 
     def _snapped(self, shown: list[Shown]) -> tuple[list[Segment], list[str]]:
-        """Their cuts moved, and in words how many."""
+        """Move the cuts of segments. Returns the segments, and a note on how many moved."""
         before = [one.segment for one in shown]
         if not self.snap:
             return before, []
@@ -161,42 +162,46 @@ class ReelJob:
         return after, [snap_note(before, after, moments.shots)]
 
     def _advance(self, share: float) -> None:
+        # Called with each step of the progress, also from within ffmpeg's run, which is then
+        # killed.
         if self._stopping.is_set():
             raise _StoppedError
         self.share = share
 
 
 BY_HAND = ("moved", "added")
-"""States of segments whose edges a person set."""
+"""States of segments whose edges the user set."""
 
 
 class Moments(NamedTuple):
-    """Where a cut may move to, in seconds of the recording.
+    """Moments to which a cut may move, in seconds of the recording.
 
     Args:
         quiet: quiet moments.
-        shots: changes of shot, (S,).
+        shots: times of changes of shot, (S,).
     """
 
     quiet: Candidates
     shots: Floats
 
     def later(self, seconds: float) -> Moments:
-        """The same by another clock."""
+        """Return the moments shifted by some seconds."""
         return Moments(self.quiet._replace(times=self.quiet.times + seconds), self.shots + seconds)
 
 
 def snapped_between(
     shown: Sequence[Shown], moments: Moments, duration: float, options: SelectionOptions
 ) -> list[Segment]:
-    """Segments whose cuts moved to good moments, but for those that a person set.
+    """Move cuts to good moments, except those that the user set.
 
     Args:
-        shown: of the reel, sorted.
-        moments: good to cut at.
-        duration: of the recording, in seconds.
-        options: their limits are kept to.
+        shown: segments of the reel, sorted.
+        moments: moments at which to cut.
+        duration: length of the recording, in seconds.
+        options: options of the selection, whose limits are kept.
     """
+    # Neighbours between two segments that the user set are moved together, and may not move into
+    # those.
     segments: list[Segment] = []
     group: list[Segment] = []
     low = 0.0
@@ -212,7 +217,7 @@ def snapped_between(
 def _snapped(
     group: list[Segment], low: float, high: float, moments: Moments, options: SelectionOptions
 ) -> list[Segment]:
-    """Neighbours that stay within [low, high], as if that were the whole recording."""
+    """Move the cuts of neighbours within [low, high], as if that were the whole recording."""
     if not group:
         return []
     quiet, shots = moments.later(-low)
@@ -223,6 +228,7 @@ def _snapped(
         shots=shots,
         min_length=options.min_length,
         max_length=options.max_length,
+        # Where the length of the reel is limited, these segments must not become longer in all.
         max_duration=None if options.max_duration is None else sum(one.length for one in group),
     )
     result: list[Segment] = []
@@ -237,5 +243,5 @@ def _later(one: Segment, seconds: float) -> Segment:
 
 
 def _settled(time: float, before: float) -> float:
-    """What differs by the last bit of a sum has not moved."""
+    """Return the earlier time if the new one differs from it only by rounding."""
     return before if abs(time - before) < ROUNDING else time

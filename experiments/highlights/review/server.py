@@ -1,6 +1,6 @@
-"""Serves a review to this machine's browsers, and to nobody else.
+"""Server of a review for browsers of this machine only.
 
-A browser may speak to it from the page's own origin, with the token that the command printed.
+A browser may talk to it from the page's own origin, with the token that the command printed.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 _TOKEN_BYTES = 32
-_STOP_SECONDS = 1  # that a browser gets to end what it is loading
+_STOP_SECONDS = 1  # time that a browser gets to finish what it is loading
 
 
 def serve(desk: Desk, *, port: int = 0, opens: bool = True) -> None:
-    """Serve until Ctrl-C. The address, with its token, is printed.
+    """Serve a review until Ctrl-C. The address, with its token, is printed.
 
-    NiceGUI's state is the process's: call it once.
+    Call it once per process, because NiceGUI's state is global.
 
     Args:
         desk: the review.
-        port: to listen on; 0 for one that is free.
-        opens: whether a browser is opened.
+        port: port to listen on; 0 for one that is free.
+        opens: whether to open a browser.
 
     Raises:
-        InputError: if the port cannot be had.
+        InputError: if the port cannot be used.
     """
     import uvicorn
 
@@ -48,6 +48,8 @@ def serve(desk: Desk, *, port: int = 0, opens: bool = True) -> None:
             Gate(_app(desk), token, port),
             log_level="critical",
             access_log=False,
+            # No proxy stands before this server, so headers that name another client are not
+            # believed.
             proxy_headers=False,
             server_header=False,
             ws="wsproto",
@@ -72,7 +74,7 @@ def _kept(path: Path) -> str:
 
 
 def _listening(port: int) -> socket.socket:
-    """A socket that takes connections, so that the address may be used at once."""
+    """Open a socket that takes connections at once, so that the address can be printed."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -87,7 +89,7 @@ def _listening(port: int) -> socket.socket:
 
 
 def _app(desk: Desk) -> FastAPI:
-    """The page, the scores and the files of the recording, each by its number; nothing else."""
+    """Build the application: the page, the scores, and the recording's files by their numbers."""
     from fastapi import FastAPI
     from fastapi.responses import FileResponse, Response
     from nicegui import ui
@@ -95,6 +97,7 @@ def _app(desk: Desk) -> FastAPI:
     from experiments.highlights.review.page import Page
 
     logging.getLogger("nicegui").setLevel(logging.ERROR)  # or each 404 is a line
+    # A video is asked for by its number: no path comes from the browser, so none can lead astray.
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     scores = json.dumps(curve(desk.session)).encode()
     pages: dict[str, Page] = {}
@@ -138,7 +141,7 @@ def _media_type(path: Path) -> str:
 
 
 def _open(address: str) -> None:
-    """In a browser with windows; one that runs in the terminal would take it over."""
+    """Open an address in a browser with windows; one in the terminal would take that over."""
     try:
         browser = webbrowser.get()
     except webbrowser.Error:
@@ -152,6 +155,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
+# The first answer: a page that loads the review by itself.
 _DOOR = (
     b'<!doctype html><meta http-equiv="refresh" content="0;url=/"><title>Review</title>'
     b'<p><a href="/">Go on to the review</a>'
@@ -160,17 +164,17 @@ _SAFE_METHODS = ("GET", "HEAD")
 
 
 class Gate:
-    """An ASGI application before another, which it keeps for one person.
+    """ASGI middleware that admits only the holder of a token.
 
-    A request must name this server as its host, come from no other origin, and bring the token,
-    as a cookie. The address `/?token=...` sets the cookie. All else is refused with 403: a page
-    of another site, one of another port of this machine, and a name that was made to point at
-    127.0.0.1.
+    A request must name this server as its host, come from no other origin, and bring the token as
+    a cookie. The address `/?token=...` sets the cookie. Everything else is refused with 403: a
+    page of another site, one of another port of this machine, and a name that was made to point
+    at 127.0.0.1.
 
     Args:
-        app: what is kept.
+        app: application that is protected.
         token: the secret.
-        port: that this server listens on.
+        port: port on which this server listens.
     """
 
     def __init__(self, app: App, token: str, port: int) -> None:
@@ -178,15 +182,16 @@ class Gate:
         self._token = token
         place = "" if port == 80 else f":{port}"
         self._hosts = (f"127.0.0.1{place}", f"localhost{place}")
-        self._cookie = f"review-{port}"  # cookies of all ports of a host are one heap
+        self._cookie = f"review-{port}"  # browsers share cookies among the ports of a host
         self._headers = [(name, value.encode()) for name, value in _headers(self._hosts)]
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Let pass, or refuse."""
+        """Pass a request on, or refuse it."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
         headers = _Headers(scope)
+        # The host comes first: a foreign name that points at 127.0.0.1 must not even try tokens.
         if not self._is_for_us(headers):
             await self._refuse(scope, send, b"This server answers at 127.0.0.1 only.")
         elif self._has_token_in_address(scope):
@@ -208,7 +213,7 @@ class Gate:
         return len(given) == 1 and self._is_token(given[0])
 
     def _is_from_us(self, scope: Message, headers: _Headers) -> bool:
-        """By the origin, which browsers always tell of web sockets and of what changes things."""
+        """Check the origin, which browsers always send with web sockets and unsafe methods."""
         origins, sites = headers.all("origin"), headers.all("sec-fetch-site")
         reads = scope["type"] == "http" and scope["method"] in _SAFE_METHODS
         own = [f"http://{headers.all('host')[0]}"]
@@ -223,12 +228,14 @@ class Gate:
         return any(name == self._cookie and self._is_token(value) for name, _, value in pairs)
 
     def _is_token(self, given: str) -> bool:
+        # Takes the same time wherever the two differ, so that no token can be guessed by its time.
         return secrets.compare_digest(given.encode(), self._token.encode())
 
     async def _let_in(self, send: Send) -> None:
-        """A page that goes on by itself; a redirect would not carry a strict cookie.
+        """Set the cookie by a page that loads the review itself.
 
-        Its address holds the token and does not stay in the browser's history.
+        A redirect would not carry a strict cookie. The page's address holds the token and does
+        not stay in the browser's history.
         """
         cookie = f"{self._cookie}={self._token}; Path=/; HttpOnly; SameSite=Strict"
         headers = [(b"content-type", b"text/html; charset=utf-8"), (b"cache-control", b"no-store")]
@@ -253,7 +260,7 @@ class Gate:
 
 
 class _Headers:
-    """Of a request, by their names in small letters."""
+    """Headers of a request, by their names in lower case."""
 
     def __init__(self, scope: Message) -> None:
         self._pairs = [(name.lower(), value) for name, value in scope["headers"]]
@@ -263,7 +270,7 @@ class _Headers:
 
 
 def _headers(hosts: tuple[str, ...]) -> list[tuple[bytes, str]]:
-    """What a browser is told to keep to. NiceGUI's pages need inline scripts, and eval for Vue."""
+    """Security headers of every answer. NiceGUI needs inline scripts, and eval for Vue."""
     sockets = " ".join(f"ws://{host}" for host in hosts)
     policy = (
         "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "

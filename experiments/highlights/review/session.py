@@ -1,4 +1,4 @@
-"""A review while it goes on: scores, threshold and decisions to the segments of the reel.
+"""Session of a review: from scores, threshold and decisions to the segments of the reel.
 
 Automatic segments are shown where nothing is decided.
 """
@@ -26,12 +26,13 @@ from experiments.highlights.selection.selection import HYSTERESIS, limited, rate
 
 @dataclass(frozen=True)
 class Shown:
-    """A segment as the page shows it.
+    """One segment as the page shows it.
 
     Args:
-        key: its name, the same for as long as it stays what it is.
-        segment: where it is, and its score.
-        state: what was decided on it.
+        key: name by which the page refers to it: `d` and the number of its decision, or the
+            times of an automatic segment.
+        segment: the segment with its score.
+        state: decision on it.
     """
 
     key: str
@@ -40,18 +41,18 @@ class Shown:
 
 
 class Session:
-    """One recording under review. Each change is saved at once, and can be undone.
+    """Review of one recording. Each change is saved at once, and can be undone.
 
     Args:
-        times: when each score was taken, ascending, in seconds, (N,).
+        times: time of each score, ascending, in seconds, (N,).
         probabilities: the scores, (N,).
-        duration: of the recording, in seconds.
-        options: what makes a highlight; the threshold, or percentile, is where the person
-            begins, unless the file was left at another one.
-        path: the file that the review is kept in; what it holds goes on.
+        duration: length of the recording, in seconds.
+        options: options of the selection; their threshold or percentile is where the user begins,
+            unless the file holds another threshold.
+        path: file that keeps the review; an existing one is continued.
 
     Raises:
-        InputError: if there are no scores, or they or the file are not such.
+        InputError: if there are no scores, or the scores or the file are invalid.
         OSError: if the file cannot be read.
     """
 
@@ -74,6 +75,8 @@ class Session:
         self._content = path.read_bytes() if path.exists() else None
         if self._content is not None:
             before = parse_saved(self._content, path, duration)
+            # The user's threshold counts only if the command asks for the same start as before; a
+            # new --threshold has precedence over what was kept.
             again = abs(before.started_from - start) < 1e-6
             threshold = before.threshold if again else start
             self._saved = replace(self._saved, threshold=threshold, decisions=before.decisions)
@@ -82,12 +85,12 @@ class Session:
 
     @property
     def threshold(self) -> float:
-        """That a segment has to reach."""
+        """Smoothed probability that a segment has to reach."""
         return self._saved.threshold
 
     @property
     def options(self) -> SelectionOptions:
-        """Those in force: the threshold is the person's, and no percentile takes its place."""
+        """Active selection options, with the user's threshold in place of any percentile."""
         low = self._options.low_threshold
         return replace(
             self._options,
@@ -98,26 +101,26 @@ class Session:
 
     @property
     def low_threshold(self) -> float:
-        """That it has to stay above."""
+        """Smoothed probability that a segment has to stay above."""
         return self.options.low_threshold or HYSTERESIS * self.threshold
 
     @property
     def decisions(self) -> Decisions:
-        """Made so far."""
+        """Decisions made so far."""
         return self._saved.decisions
 
     @property
     def notes(self) -> list[str]:
-        """What the options did, in words."""
+        """Sentences on what the options did."""
         return self._selection.notes
 
     @property
     def can_undo(self) -> bool:
-        """Whether a decision was made since the start."""
+        """Whether there is a decision of this session to undo."""
         return bool(self._undone_to)
 
     def shown(self) -> list[Shown]:
-        """All segments by time, the rejected ones among them."""
+        """Return all segments in order of time, including rejected ones."""
         free = [
             Shown(f"{one.start:.3f}-{one.end:.3f}", one, "automatic")
             for one in self._selection.segments
@@ -129,11 +132,11 @@ class Session:
         return sorted((*free, *decided), key=lambda one: one.segment.start)
 
     def reel(self) -> list[Shown]:
-        """Those that the reel is made of."""
+        """Return the segments of the reel: all but the rejected ones."""
         return [one for one in self.shown() if one.state != "rejected"]
 
     def set_threshold(self, threshold: float) -> None:
-        """Choose anew. Decisions stay.
+        """Select automatic segments with another threshold. Decisions stay.
 
         Raises:
             InputError: if it is not in (0, 1].
@@ -143,7 +146,7 @@ class Session:
         self._keep(replace(self._saved, threshold=threshold))
 
     def judge(self, key: str, *, kept: bool) -> None:
-        """Keep a segment, or reject it."""
+        """Keep or reject a segment."""
         number = self._number(key)
         if number is None:
             self._decide(self.decisions.decided(self._automatic(key), kept=kept))
@@ -151,7 +154,7 @@ class Session:
             self._decide(self.decisions.judged(number, kept=kept))
 
     def move(self, key: str, start: float, end: float) -> None:
-        """Move a segment, or an edge of it; it is kept then.
+        """Move a segment or one of its edges, and keep it.
 
         Raises:
             InputError: if it would become too short.
@@ -163,7 +166,7 @@ class Session:
         self._decide(decisions.moved(number, (start, end), self.track.duration))
 
     def add(self, start: float, end: float) -> None:
-        """Add a segment that the person found.
+        """Add a segment that the user found.
 
         Raises:
             InputError: if it overlaps a decided one, or is too short.
@@ -171,13 +174,13 @@ class Session:
         self._decide(self.decisions.added((start, end), self.track.duration))
 
     def clear(self, key: str) -> None:
-        """Take back what was decided on one segment."""
+        """Remove the decision on one segment."""
         number = self._number(key)
         if number is not None:
             self._decide(self.decisions.without(number))
 
     def undo(self) -> None:
-        """Take back the last change of a decision."""
+        """Undo the last change of a decision."""
         if self._undone_to:
             self._keep(replace(self._saved, decisions=self._undone_to[-1]))
             self._undone_to.pop()
@@ -188,7 +191,7 @@ class Session:
         self._undone_to.append(before)
 
     def _keep(self, saved: Saved) -> None:
-        """Save, and only then go on with it."""
+        """Save a state, and make it the current one only if that succeeds."""
         self._check_unshared()
         content = saved_bytes(saved)
         write_atomically(self.path, content)
@@ -196,6 +199,7 @@ class Session:
         self._selection = self._select()
 
     def _check_unshared(self) -> None:
+        # Compared by content: another process may have replaced the file since the last save.
         found = self.path.read_bytes() if self.path.exists() else None
         if found != self._content:
             raise InputError(
@@ -207,7 +211,7 @@ class Session:
         return undecided(self.track, self.smoothed, self.options, self.decisions)
 
     def _number(self, key: str) -> int | None:
-        """Of the decision that a key names; None for an automatic segment."""
+        """Number of the decision that a key names; None for an automatic segment."""
         numbers = {f"d{one.number}": one.number for one in self.decisions}
         if key.startswith("d") and key not in numbers:
             raise InputError("That segment is no longer there.")
@@ -223,24 +227,25 @@ class Session:
 def _starting_threshold(track: ScoreTrack, smoothed: Floats, options: SelectionOptions) -> float:
     if options.percentile is None:
         return options.threshold
-    return max(track.percentile(smoothed, options.percentile), 1e-6)
+    return max(track.percentile(smoothed, options.percentile), 1e-6)  # thresholds are above 0
 
 
 def undecided(
     track: ScoreTrack, smoothed: Floats, options: SelectionOptions, decisions: Decisions
 ) -> Selection:
-    """Automatic segments where nothing is decided; `top` and `max_duration` count those kept.
+    """Select automatic segments where nothing is decided.
 
-    What a decision speaks for is cut out of a segment. Of what is left, the pieces stay that
-    would be segments by themselves, with a peak of their own, unless more than half of the
-    segment is gone.
+    What a decision covers is cut out of a segment. Of the rest, those pieces stay that would be
+    segments by themselves, with a peak of their own, unless more than half of the segment is gone.
+    `top` and `max_duration` count the segments kept by decisions too.
 
     Args:
         track: the scores.
-        smoothed: the same over the options' `bin_size`, (N,).
-        options: what makes a highlight.
-        decisions: made so far.
+        smoothed: scores smoothed over the options' `bin_size`, (N,).
+        options: options of the selection.
+        decisions: decisions made so far.
     """
+    # The limits come last, since decisions take part of what they allow.
     unlimited = replace(options, top=None, max_duration=None)
     found = select(track.times, track.probabilities, track.duration, unlimited)
     free: list[Segment] = []
@@ -255,10 +260,11 @@ def undecided(
 
 
 def _stands(piece: Segment, track: ScoreTrack, options: SelectionOptions) -> bool:
-    """Whether it is a segment by itself, and not the flank of what was cut off."""
+    """Return whether a piece is a segment by itself, not the flank of one that was cut off."""
     inside = track.times[(track.times >= piece.start) & (track.times < piece.end)]
     return (
         len(inside) > 0
+        # A flank has its highest score at the edge where it was cut off.
         and inside[0] < piece.peak < inside[-1]
         and piece.score >= options.threshold - ROUNDING
         and piece.length >= options.min_length - ROUNDING

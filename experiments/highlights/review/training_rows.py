@@ -1,7 +1,7 @@
-"""A review's decisions to rows of the labels that a model is trained on.
+"""Add a review's decisions to the labels that a model is trained on.
 
-What was kept becomes highlights, what was rejected hard negatives, each in the time of the file
-that it lies in. What nothing was decided on stays unknown. Added twice, the rows are the same.
+Kept segments become highlights and rejected ones hard negatives, each in the time of its file.
+The rest stays unknown. Adding the same decisions twice changes nothing.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from experiments.media.recording import Chunk
 from preprocess.video.time_ranges import format_time
 
 WHOLE_PICTURE = Box(0.0, 0.0, 1.0, 1.0)
-_DIGITS = 3  # of a second in the labels
+_DIGITS = 3  # decimals of a second in the labels; rounded, so that equal times compare equal
 
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What was decided on one file, in its own seconds.
+    """Decisions on one file, in seconds of the file.
 
     Args:
-        highlights: what is kept, sorted.
-        negatives: what is rejected, sorted.
-        claims: all that the decisions speak for; earlier rows do not count there.
+        highlights: stretches that are kept, sorted.
+        negatives: stretches that are rejected, sorted.
+        claims: stretches that the decisions cover; they replace earlier rows there.
     """
 
     highlights: list[Span]
@@ -45,20 +45,20 @@ class Verdicts:
 def add_to_labels(
     file: Path, decisions: Decisions, chunks: Sequence[Chunk], *, box: Box | None, group: str
 ) -> list[str]:
-    """Bring a label file up to date with the decisions. Returns in words what was done.
+    """Add the decisions to a label file. Returns sentences on what was done.
 
     Args:
-        file: of our kind; made if it is not there.
-        decisions: of the review.
+        file: label file of our kind; made if it does not exist.
+        decisions: decisions of the review.
         chunks: the recording.
-        box: the part of the picture that is labelled; None for the one that all clips of the
-            file have, or else the whole picture.
-        group: of files that are new to the labels.
+        box: part of the frame that is labelled; None for the one that all clips of the file
+            have, or else the whole frame.
+        group: group of files that are new to the labels.
 
     Raises:
         LabelError: if the file is of the original's kind, or a line of it is wrong.
         OSError: if it cannot be read.
-        WriteError: if the disk does not take it.
+        WriteError: if it cannot be written.
     """
     if not len(decisions):
         return ["Nothing is decided yet: accept, reject or add a segment first."]
@@ -72,6 +72,7 @@ def add_to_labels(
         if place is None:
             place = len(clips)
             clips.append(_new_clip(chunk.path, file, _box(before, box), group))
+        # Another box would need another extraction of the clip, so one that is there stays.
         elif box not in (None, clips[place].box):
             notes.append(f"{chunk.path.name} keeps the box that it has in {file}.")
         clips[place] = merged(clips[place], verdicts, notes)
@@ -84,7 +85,7 @@ def add_to_labels(
 
 
 def clips_there(file: Path) -> list[LabelledClip]:
-    """The clips of a label file that rows can be added to; none if it is not there.
+    """Read the clips of a label file to which rows can be added; none if it does not exist.
 
     Raises:
         LabelError: if the file is of the original's kind, or a line of it is wrong.
@@ -102,7 +103,7 @@ def clips_there(file: Path) -> list[LabelledClip]:
 
 
 def verdicts_in(decisions: Decisions, chunk: Chunk) -> Verdicts:
-    """The decisions on one file of a recording."""
+    """Select the decisions on one file of a recording, in seconds of the file."""
     return Verdicts(
         _within((one.span for one in decisions if one.kept), chunk),
         _within((one.span for one in decisions if not one.kept), chunk),
@@ -111,12 +112,12 @@ def verdicts_in(decisions: Decisions, chunk: Chunk) -> Verdicts:
 
 
 def merged(clip: LabelledClip, verdicts: Verdicts, notes: list[str]) -> LabelledClip:
-    """A clip with the decisions, which overrule what it said before.
+    """Return a clip with the decisions added, which overrule its earlier labels.
 
     Args:
-        clip: as it is in the labels.
-        verdicts: on its file.
-        notes: gets a sentence for each stretch that said the contrary.
+        clip: the clip in the labels.
+        verdicts: decisions on its file.
+        notes: list that gets a sentence for each stretch that said the contrary.
     """
     highlights, negatives = _spans(clip.highlights), _spans(clip.negatives)
     notes += _overruled(clip, highlights, verdicts.negatives, "highlight", "none")
@@ -131,7 +132,7 @@ def merged(clip: LabelledClip, verdicts: Verdicts, notes: list[str]) -> Labelled
 
 
 def _within(spans: Iterable[Span], chunk: Chunk) -> list[Span]:
-    """What of them lies in a file, in its seconds; sorted."""
+    """Parts of spans that lie in a file, in seconds of the file, sorted."""
     edges = (
         [round(min(max(time - chunk.offset, 0.0), chunk.duration), _DIGITS) for time in span]
         for span in spans
@@ -161,10 +162,11 @@ def _overruled(
 def _updated(
     old: Iterable[Span], new: Sequence[Span], claims: Iterable[Span]
 ) -> tuple[Interval, ...]:
-    """Stretches of one label: the old ones but for the claims, and the new ones.
+    """Stretches of one label: the old ones outside the claims, and the new ones.
 
-    Where an old one and a new one overlap, they become one.
+    An old stretch and a new one that overlap are joined.
     """
+    # A claim is cut out of the old stretches, except where a new stretch of this label covers it.
     gone = [piece for claim in claims for piece in without(claim, new)]
     result = [piece for one in old for piece in without(one, gone)]
     for one in new:
@@ -176,7 +178,8 @@ def _updated(
 
 
 def _place(clips: Sequence[LabelledClip], path: Path, file: Path) -> int | None:
-    """Which clip is of a video."""
+    """Index of the clip of a video, or None."""
+    # Resolved, since the labels may name the video by a relative path or a link.
     places = [n for n, clip in enumerate(clips) if clip.path.resolve() == path.resolve()]
     if len(places) > 1:
         names = " and ".join(str(clips[n].path) for n in places)
@@ -185,7 +188,7 @@ def _place(clips: Sequence[LabelledClip], path: Path, file: Path) -> int | None:
 
 
 def _new_clip(path: Path, file: Path, box: Box, group: str) -> LabelledClip:
-    """Its path is relative to the labels where it lies below them."""
+    """Make a clip without labels; its path is relative if it lies below the labels' folder."""
     folder = file.absolute().parent
     if path.absolute().is_relative_to(folder):
         path = file.parent / path.absolute().relative_to(folder)
@@ -193,7 +196,7 @@ def _new_clip(path: Path, file: Path, box: Box, group: str) -> LabelledClip:
 
 
 def _box(clips: Sequence[LabelledClip], box: Box | None) -> Box:
-    """That of new clips."""
+    """Box of new clips: the given one, the one that all clips share, or the whole frame."""
     boxes = {clip.box for clip in clips}
     return box or (boxes.pop() if len(boxes) == 1 else WHOLE_PICTURE)
 
@@ -205,7 +208,7 @@ def _box_note(box: Box) -> str:
 
 
 def _summary(file: Path, before: Sequence[LabelledClip], after: Sequence[LabelledClip]) -> str:
-    """How many stretches are new."""
+    """Sentence on how many stretches are new."""
     old = {(clip.path, one) for clip in before for one in (*clip.highlights, *clip.negatives)}
     highlights = sum((clip.path, one) not in old for clip in after for one in clip.highlights)
     negatives = sum((clip.path, one) not in old for clip in after for one in clip.negatives)

@@ -18,18 +18,18 @@ class SelectionOptions:
 
     Args:
         threshold: smoothed probability that a segment has to reach.
-        low_threshold: probability that it has to stay above; by default 0.7 of the threshold.
-        percentile: fraction of the recording that lies below the threshold, such as 0.996; it
-            replaces the threshold.
+        low_threshold: what it has to stay above; by default 0.7 of the threshold.
+        percentile: share of the recording that lies below the threshold, such as 0.996, which
+            then takes the threshold's place.
         bin_size: width of the smoothing window; 0 for none.
-        min_length: shortest segment that is kept.
-        max_length: longest segment; longer ones are shortened.
-        too_long: "cut" keeps their best stretch around the peak, "split" divides them where
-            their score is lowest and keeps everything.
-        padding: time added before and after each segment.
-        max_gap: largest gap between segments that are joined.
-        top: number of segments to keep, best first.
-        max_duration: longest reel; it is filled with the best segments first.
+        min_length: shorter segments are dropped.
+        max_length: longer segments are shortened.
+        too_long: "cut" keeps the best stretch of them around their peak, "split" parts them
+            where their score is lowest and keeps all.
+        padding: added before and after each segment.
+        max_gap: segments so close are joined.
+        top: how many are kept, best first.
+        max_duration: of the reel; it is filled with the best segments first.
 
     Raises:
         InputError: if an option is out of its range.
