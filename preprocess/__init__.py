@@ -35,6 +35,7 @@ __all__ = [
     "open_shards",
 ]
 
+# Module of each public name below `preprocess`; the imports above are for type checkers only.
 _HOMES = {
     "Clip": "sources.clips",
     "DecodeError": "errors",
@@ -52,6 +53,7 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name from its module on first use."""
+    # PEP 562. A command line that only prints its help must not wait for OpenCV and HDF5.
     if name not in _HOMES:
         raise AttributeError(f"module 'preprocess' has no attribute {name!r}")
     return getattr(import_module(f"preprocess.{_HOMES[name]}"), name)

@@ -18,7 +18,8 @@ EXIT_ERROR = 2
 
 
 def _commands() -> Any:
-    """One sub-command a data set of the catalogue, one for any folder, two that make data."""
+    """Build the subcommands: one per data set, one for any folder, two that make data."""
+    # A union that is put together at run time, since the data sets stand in the catalogue.
     unset: Any = tyro.MISSING
     extracts = [
         subcommand(
@@ -44,6 +45,7 @@ def main() -> None:
     """Parse the command line, do it, and exit."""
     command = parse_arguments(_commands(), prog="python -m preprocess", description=__doc__)
 
+    # Put together when it is needed: a signal may come at any time.
     def going_on() -> str:
         return f"{command.kept} Resume: {this_command()}"
 
@@ -51,6 +53,8 @@ def main() -> None:
     try:
         code = command.run()
     except BaseException as error:
+        # Stopped by a signal, or by what a signal made fail; then what a user can mend, in one
+        # line; anything else keeps its traceback.
         if is_stop(error):
             sys.exit(tell_stopped(going_on))
         if not isinstance(error, UserError):

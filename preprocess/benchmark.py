@@ -50,7 +50,8 @@ Work = Callable[[], int]
 
 
 def bare_loop(paths: Sequence[Path], size: tuple[int, int], *, one_thread: bool = True) -> int:
-    """Read, resize and convert all frames of some videos; returns their number."""
+    """Read, resize and convert all frames of some videos; return their number."""
+    # Decoder threads and OpenCV's own threads are set apart from each other.
     options = [cv2.CAP_PROP_N_THREADS, 1] if one_thread else []
     cv2.setNumThreads(1 if one_thread else -1)
     num_frames = 0
@@ -66,24 +67,26 @@ def bare_loop(paths: Sequence[Path], size: tuple[int, int], *, one_thread: bool 
 
 
 def _bare(clips: Sequence[Clip], settings: FrameSettings, jobs: int, *, one_thread: bool) -> int:
-    """The bare loop in so many processes, each with every so-many-th clip."""
+    """Run the bare loop in `jobs` processes, each with every `jobs`-th clip."""
     paths = [[clip.path for clip in clips[start::jobs]] for start in range(jobs)]
     loop = partial(bare_loop, size=settings.size, one_thread=one_thread)
     if jobs == 1:
         return loop(paths[0])
+    # Spawned, for a fork would inherit OpenCV's threads in an unknown state.
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         return sum(pool.map(loop, paths))
 
 
 def _extraction(videos: Path, settings: FrameSettings, jobs: int) -> int:
-    """Extraction into an empty directory."""
+    """Extract into an empty directory; return the number of frames."""
     with tempfile.TemporaryDirectory() as shards:
         return extract(videos, shards, settings, jobs=jobs).num_frames
 
 
 def _take_turns(*works: Work, rounds: int) -> list[float]:
-    """Median rate of each, in frames a second."""
+    """Median rate of each work, in frames per second."""
     rates: list[list[float]] = [[] for _ in works]
+    # In turns, and not each work's rounds in a row: a slow spell of the machine then meets all.
     for _ in range(rounds):
         for work, found in zip(works, rates, strict=True):
             started = time.perf_counter()
@@ -92,10 +95,11 @@ def _take_turns(*works: Work, rounds: int) -> list[float]:
 
 
 def main() -> None:
-    """Time both and print a line for each number of workers."""
+    """Time extraction and bare loops, and print a line for each number of workers."""
     options = parse_arguments(Arguments, prog="python -m preprocess.benchmark", description=__doc__)
     settings = FrameSettings(compression=options.compression)
     clips = find_clips(options.videos)
+    # OpenCV's reader of image sequences is another program than the one that is compared.
     if any(clip.path.is_dir() for clip in clips):
         sys.exit(f"Video files are timed here; {options.videos} holds folders of frames.")
     print(

@@ -1,4 +1,4 @@
-"""What can go wrong, each with a message that says the remedy."""
+"""Errors of this package, each with a message that names the remedy."""
 
 from __future__ import annotations
 
@@ -6,12 +6,21 @@ from common.errors import UserError
 
 
 class PreprocessError(UserError):
-    """A command or call of this package cannot go on; the message is for a person."""
+    """Error that a user can mend: a command or call of this package cannot continue.
+
+    The message is for a person and is printed as one line by commands.
+
+    Example:
+        >>> try:
+        ...     open_shards("videos")
+        ... except PreprocessError as error:
+        ...     print(error)
+    """
 
 
 class DecodeError(PreprocessError):
-    """One video file cannot be read; the message is the reason alone."""
+    """Error of one video file that cannot be read; the message is the reason without the path."""
 
 
 class ShardError(PreprocessError):
-    """A shard, or a directory of shards, is missing, incomplete, foreign or damaged."""
+    """Error of a shard or directory of shards: missing, incomplete, foreign or damaged."""

@@ -1,4 +1,7 @@
-"""What `python -m preprocess` does: extract videos, list windows of them, render some."""
+"""Subcommands of `python -m preprocess`: extract videos, list windows of them, render some.
+
+A light file: it imports the work inside `run`, so that `--help` does not wait for OpenCV and HDF5.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,16 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from preprocess.shards.settings import Compression, FrameSettings, Interpolation
 
-EXIT_FAILED_CLIPS = 1
+EXIT_FAILED_CLIPS = 1  # the shards are usable, but some clips are missing; 2 stands for an error
 
 
 def _parse_size(words: list[str]) -> tuple[int, int]:
+    """Parse WIDTHxHEIGHT; tyro reports the ValueError of anything else."""
     width, _, height = words[0].lower().partition("x")
     return int(width), int(height)
 
 
+# tyro would take a pair as two words, `--size 160 120`.
 Size = Annotated[
     tuple[int, int],
     PrimitiveConstructorSpec(
@@ -71,9 +76,12 @@ class Extract:
     """Exit with 0 though some clips could not be read; failures.csv names them."""
     overwrite: bool = False
     """Remove what the directory holds, and start anew."""
+    # Not for users: `__main__` fills in the data set that a subcommand stands for, and other
+    # commands the command that repeats their call.
     dataset: Suppress[str | None] = None
     command: Suppress[str | None] = None
 
+    # Printed when the command is stopped.
     kept: ClassVar[str] = "Finished shards are kept."
 
     def run(self) -> int:
@@ -105,6 +113,7 @@ class Extract:
                 progress=progress,
             )
         seconds = time.monotonic() - started
+        # Also after a run that was killed between the last shard and its statistics.
         if summary.num_stored and (summary.num_extracted or not self._reported()):
             self._report()
         if summary.num_extracted:
@@ -120,7 +129,9 @@ class Extract:
         return self._exit_code(summary.num_clips, len(summary.failures))
 
     def as_typed(self) -> str:
-        """The command that does the same."""
+        """Command line that repeats this extraction."""
+        # Options that change which frames are stored; those that only change the speed are left
+        # out.
         width, height = self.size
         words = ["folder", str(self.videos), str(self.shards), "--size", f"{width}x{height}"]
         words += ["--stride", str(self.stride)]
@@ -135,9 +146,11 @@ class Extract:
         return f"python -m preprocess {shlex.join(words)}"
 
     def _reported(self) -> bool:
+        """Return True if the statistics have been written."""
         return (self.shards / "statistics.json").exists()
 
     def _report(self) -> None:
+        """Write and print the statistics of the clips' lengths."""
         from preprocess.extraction.statistics import (
             format_statistics,
             length_statistics,
@@ -153,6 +166,7 @@ class Extract:
         print(f"\nSaved: {write_statistics(statistics, self.shards)}, {picture}")
 
     def _exit_code(self, num_clips: int, num_failed: int) -> int:
+        """Report failed clips on standard error and return the exit code."""
         if not num_failed:
             return 0
         print(
@@ -225,6 +239,7 @@ class Windows:
 
 
 def this_command() -> str:
-    """What was typed, less what a second run must not repeat."""
+    """Command line of this process, without what a second run must not repeat."""
+    # With --overwrite a repeated command would remove what the first run has finished.
     words = [word for word in sys.argv[1:] if word != "--overwrite"]
     return f"python -m preprocess {shlex.join(words)}"

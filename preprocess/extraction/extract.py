@@ -1,4 +1,4 @@
-"""The parallel job: a folder of videos, or a list of stretches, to a directory of shards."""
+"""Parallel extraction of a folder or a list of videos to a directory of shards."""
 
 from __future__ import annotations
 
@@ -33,12 +33,14 @@ from preprocess.sources.clips import Clip
 from preprocess.system.machine import available_cpus
 from preprocess.system.progress import Progress, Silent
 
+# Size at which a shard is closed: large enough for few files, small enough to lose little when one
+# of its videos changes and the shard is made again.
 MAX_SHARD_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
 class ExtractionSummary:
-    """What an extraction came to.
+    """Counts and failures of an extraction.
 
     Args:
         dataset: name of the data set.
@@ -47,7 +49,7 @@ class ExtractionSummary:
         num_extracted: clips decoded in this run.
         num_frames: frames stored in this run.
         failures: reason by source, for the clips that could not be read.
-        notices: by source, what was missing of clips that were stored all the same.
+        notices: missing part by source, for clips that were stored nevertheless.
     """
 
     dataset: str
@@ -60,7 +62,7 @@ class ExtractionSummary:
 
     @property
     def num_stored(self) -> int:
-        """Clips that the shards hold now."""
+        """Number of clips that the shards hold now."""
         return self.num_kept + self.num_extracted
 
 
@@ -74,18 +76,18 @@ def extract(
     command: str | None = None,
     **options: Any,
 ) -> ExtractionSummary:
-    """Decode all videos of a folder, or of a list, into shards. What is there already is kept.
+    """Decode all videos of a folder, or of a list, into shards; clips stored already are kept.
 
     Args:
         videos: the folder of videos, in a layout that `find_clips` or `read_epic_kitchens` knows,
             or a list, for `read_list`.
         shards: the directory to write to.
-        settings: of the frames; None for `FrameSettings()`.
-        dataset: name of the data set; one of the catalogue counts only if the classes found
-            are its own. None names it for its folder or list.
-        classes: those that are extracted; None for all.
+        settings: settings of the frames; None for `FrameSettings()`.
+        dataset: name of the data set; a name of the catalogue counts only if the classes found are
+            that data set's. None names it after its folder or list.
+        classes: classes to extract; None for all.
         command: the shell command that repeats this call, for messages.
-        options: those of `extract_clips`.
+        **options: options of `extract_clips`.
 
     Raises:
         PreprocessError: if there are no videos, or none of a class asked for, or the directory
@@ -108,11 +110,13 @@ def extract(
 
 
 def _refuse_to_shrink(folder: Path, unwanted: frozenset[str]) -> None:
-    """Shards of videos that are gone go too; not so those of classes that are just not asked for.
+    """Refuse to remove the shards of classes that are merely not asked for.
 
     Raises:
         ShardError: if the directory was made with an unwanted class.
     """
+    # An extraction removes the shards of videos that no longer exist. Without this check `classes`
+    # would make all others look like that.
     there = read_index(folder) if unwanted else None
     others = unwanted.intersection(there.class_names if there else ())
     if others:
@@ -137,21 +141,24 @@ def extract_clips(
     max_shard_bytes: int = MAX_SHARD_BYTES,
     progress: Progress | None = None,
 ) -> ExtractionSummary:
-    """Decode clips into shards. What is there already is kept.
+    """Decode clips into shards; clips stored already are kept.
 
     Args:
-        clips: sorted by source.
+        clips: the clips, sorted by source.
         shards: the directory to write to.
-        settings: of the frames.
+        settings: settings of the frames.
         dataset: name of the data set.
         class_names: the classes, in label order.
         command: the shell command that repeats this call, for messages.
-        jobs: decoding processes; None for one a processor.
+        jobs: number of decoding processes; None for one per CPU.
         scheduler: address of a Dask cluster whose workers decode instead.
-        opencv_threads: of each worker, to decode a video and to scale its frames.
-        overwrite: whether to remove what the directory holds first.
+        opencv_threads: threads of each worker to decode a video and scale its frames.
+        overwrite: remove what the directory holds first.
         max_shard_bytes: a shard that has grown to this size takes no further clip.
-        progress: told how the work gets on.
+        progress: receives the numbers of clips and frames.
+
+    Returns:
+        Counts and failures.
 
     Raises:
         PreprocessError: if the directory holds other frames or the disk is full. Finished shards
@@ -173,6 +180,7 @@ def extract_clips(
     )
     progress = progress or Silent()
     waiting = f"Another extraction is writing to {folder}; waiting for it to end."
+    # With the lock held no other extraction writes here, so temporary files are a killed run's.
     with exclusive(folder, on_wait=lambda: progress.say(waiting)):
         remove_temporary_files(folder)
         if overwrite:
@@ -189,6 +197,7 @@ def extract_clips(
                 progress=progress,
             )
         except WriteError as error:
+            # The free space tells a full disk from a missing permission.
             free = shutil.disk_usage(folder).free / 2**20
             raise PreprocessError(
                 f"Cannot write to {folder}: {error} ({free:.0f} MiB free there). Finished shards "
@@ -211,6 +220,7 @@ def _extract_locked(
 ) -> ExtractionSummary:
     """Extract into a directory that no other process writes to."""
     plan = _prepare(clips, folder, index)
+    # Workers of a cluster have working directories of their own.
     todo = [replace(clip, path=clip.path.absolute()) for clip in plan.todo]
     tasks = [
         ClipTask(run, folder.absolute(), index.settings, max_shard_bytes, opencv_threads)
@@ -230,6 +240,7 @@ def _extract_locked(
         failures=failures,
         notices=dict(sorted(result.notices.items())),
     )
+    # Last: the index is complete only if all shards have been published.
     write_index(
         folder,
         replace(index, complete=True, num_clips=summary.num_stored, num_failed=len(failures)),
@@ -238,29 +249,29 @@ def _extract_locked(
 
 
 def _prepare(clips: Sequence[Clip], folder: Path, index: DatasetIndex) -> Plan:
-    """Find out what is to be done, and take away what stands in its way."""
+    """Plan what is left to do, mark the directory incomplete, and remove stale shards."""
     there = read_index(folder, type(index.settings))
     if there is not None:
         check_settings(there, index.settings, folder)
     plan = make_plan(clips, folder)
     if plan.todo or plan.stale or there is None:
-        write_index(folder, index)  # first, so that no reader takes the rest for the whole
+        # Before any shard is removed, so that no reader takes the rest for the whole.
+        write_index(folder, index)
     for shard in plan.stale:
         shard.unlink()
     return plan
 
 
 def _run_tasks(tasks: Sequence[ClipTask], submit: Submit, progress: Progress) -> TaskResult:
-    """Have workers do the tasks; returns the sum of their results.
-
-    The shards are published from here, beside the decoding: waiting for the disk costs no
-    processor, and a worker that outlives this process cannot put anything among the shards.
+    """Have workers do the tasks; return the sum of their results.
 
     Raises:
         PreprocessError: if a task cannot be worked on.
         WriteError: if a shard cannot be written.
     """
     total = TaskResult()
+    # Shards are published from here, in a thread beside the decoding: waiting for the disk takes no
+    # CPU time, and a worker that outlives this process cannot put anything among the shards.
     with ThreadPoolExecutor(1) as publisher:
         published = []
         for done in as_completed([submit(task) for task in tasks]):
@@ -274,7 +285,7 @@ def _run_tasks(tasks: Sequence[ClipTask], submit: Submit, progress: Progress) ->
 
 
 def _write_failures(folder: Path, failures: dict[str, str]) -> None:
-    """`failures.csv` with the columns source and reason, or no such file if all went well."""
+    """Write `failures.csv` with the columns source and reason; remove it if all went well."""
     path = folder / "failures.csv"
     if not failures:
         path.unlink(missing_ok=True)

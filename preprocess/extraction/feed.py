@@ -1,8 +1,11 @@
-"""Frames of many videos, decoded by worker processes while the caller does something else.
+"""Frames of many videos, decoded by worker processes beside the caller's own work.
 
 A worker decodes one video at a time into blocks of shared memory; the caller takes the blocks as
 they come. Memory is bounded, whatever the videos' lengths. A worker that crashes or hangs costs
 its video alone: another takes its place.
+
+The protocol: the owner sends a `_Setup`, then `Task`s and the numbers of blocks that are free
+again; the worker sends `Opened`, `Block`s (or `Alive`) and `Finished` for each task.
 """
 
 from __future__ import annotations
@@ -41,18 +44,19 @@ from preprocess.workers.child_process import (
     death_told,
 )
 
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS = 1.0  # between two looks at workers that send nothing
+# Frames of a block: enough to make messages rare, few enough for blocks to be ready early.
 BLOCK_FRAMES = 16
 _WORD_EVERY = 500  # frames passed over between two signs of life
 
 
 @dataclass(frozen=True)
 class VideoOpened:
-    """The first event of a video that can be opened.
+    """First event of a video that can be opened.
 
     Args:
         video: number of its task, from 0.
-        info: what its header says.
+        info: data of its header.
     """
 
     video: int
@@ -61,13 +65,13 @@ class VideoOpened:
 
 @dataclass(frozen=True)
 class FrameBlock:
-    """Some consecutive frames of one video.
+    """Event with some consecutive frames of one video.
 
     Args:
         video: number of its task, from 0.
-        first: which of the video's kept frames the first one is.
-        times: when each is shown, in seconds.
-        frames: (n, H, W, 3), RGB; good until the next event is asked for.
+        first: number of the first frame among the video's kept frames.
+        times: presentation time of each frame, in seconds.
+        frames: (n, H, W, 3), RGB; valid until the next event is asked for.
     """
 
     video: int
@@ -78,15 +82,15 @@ class FrameBlock:
 
 @dataclass(frozen=True)
 class VideoEnded:
-    """The last event of a video.
+    """Last event of a video.
 
     Args:
         video: number of its task, from 0.
-        num_frames: that there are in all, those passed over included.
-        failure: why it could not be read, or not to its end; empty if it could.
-        crashed: whether that was the decoder's end rather than the video's.
-        notice: what could not be read before the video's end; empty if nothing.
-        refused: whether the system did not give the file or the memory, and may another time.
+        num_frames: number of frames in all, including those passed over.
+        failure: reason why it could not be read to its end; empty if it could.
+        crashed: True if the decoding process ended, and not the video.
+        notice: description of frames that could not be read before the end; empty if none.
+        refused: True if the system refused the file or the memory, which may change.
     """
 
     video: int
@@ -115,13 +119,17 @@ def feed_frames(
     same time alternate as they happen to.
 
     Args:
-        tasks: what to decode; each is asked for when a worker is free for it.
-        fit: what pictures are made into.
-        stride: every how many frames one is kept.
-        jobs: worker processes, each with a video of its own.
-        frames_ahead: how many frames all workers together decode before they wait.
-        stall_seconds: a worker that has room, but gives nothing for so long, is ended.
+        tasks: videos to decode; each is asked for when a worker is free for it.
+        fit: size and format of the frames.
+        stride: keep every `stride`-th frame.
+        jobs: number of worker processes, each with a video of its own.
+        frames_ahead: number of frames that all workers together decode before they wait.
+        stall_seconds: seconds without a message after which a worker with free blocks is ended.
+
+    Yields:
+        VideoOpened, FrameBlock and VideoEnded events.
     """
+    # Two blocks at least, so that one is filled while the caller works on the other.
     slots = max(2, -(-frames_ahead // (BLOCK_FRAMES * jobs)))
     waiting = enumerate(tasks)
     workers: list[Worker] = []
@@ -135,11 +143,13 @@ def feed_frames(
                 if event is None:
                     continue
                 yield event
+                # The caller is back for the next event, so it is done with this block.
                 if isinstance(event, FrameBlock):
                     worker.give_back()
                 if not isinstance(event, VideoEnded):
                     continue
                 following = next(waiting, None)
+                # A worker that crashed, or died since its last video, is replaced.
                 if following and (event.crashed or not worker.begin(*following)):
                     workers.remove(worker)
                     worker.close()
@@ -151,18 +161,20 @@ def feed_frames(
 
 
 def _ready(workers: Sequence[Worker]) -> list[Worker]:
-    """Busy workers that have something to say, died, or have been silent for a while."""
+    """Busy workers with a message or a broken pipe; all busy ones after a while without any."""
     busy = [worker for worker in workers if worker.video is not None]
+    # After a timeout all are looked at, for one of them may have stalled.
     spoke = connection.wait([worker.pipe for worker in busy], timeout=_LOOK_SECONDS)
     return [worker for worker in busy if worker.pipe in spoke] or busy
 
 
 def _receive(worker: Worker, stall_seconds: float) -> Event | None:
-    """What a worker has to say; None if nothing yet."""
+    """Event of a worker's next message; None if it has none, or only a sign of life."""
     assert worker.video is not None
     video, failure = worker.video, ""
     try:
         if not worker.pipe.poll():
+            # A worker without a free block waits for the caller, which may take its time.
             stalled = worker.has_room() and time.monotonic() - worker.last_word > stall_seconds
             if not stalled:
                 return None
@@ -187,11 +199,11 @@ def _receive(worker: Worker, stall_seconds: float) -> Event | None:
 
 @dataclass(frozen=True)
 class Task:
-    """A video to decode.
+    """Video to decode.
 
     Args:
         path: the file, or the folder of its frames.
-        skip: kept frames at its start that are passed over.
+        skip: number of kept frames to pass over at its start.
     """
 
     path: Path
@@ -200,14 +212,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Opened:
-    """The decoder knows the file."""
+    """Message that the decoder has opened the file."""
 
     info: VideoInfo
 
 
 @dataclass(frozen=True)
 class Block:
-    """A block of shared memory is filled, from frame `first` on."""
+    """Message that a block of shared memory is filled, from frame `first` on."""
 
     slot: int
     first: int
@@ -216,41 +228,42 @@ class Block:
 
 @dataclass(frozen=True)
 class Finished:
-    """There are no more frames."""
+    """Message that there are no more frames."""
 
     num_frames: int
     failure: str
     notice: str = ""
-    """What could not be read of a video that goes on all the same."""
+    """Description of frames that could not be read before the end."""
     refused: bool = False
-    """Whether the failure is the system's, which may give the same file another time."""
+    """True if the failure is the system's and may not occur another time."""
 
 
 class Alive:
-    """A sign of life."""
+    """Message that the worker is alive while it passes over many frames."""
 
 
 @dataclass(frozen=True)
 class _Setup:
-    """What a process is told first."""
+    """First message to a process."""
 
     memory: int
-    """Descriptor of the shared memory."""
+    """File descriptor of the shared memory."""
     fit: FrameFit
     stride: int
     num_slots: int
 
 
 class Worker:
-    """The owner's end: starts the process, and keeps count of its blocks.
+    """Decoding process, seen from its owner, with its blocks of shared memory.
 
     Args:
-        fit: what pictures are made into.
-        stride: every how many frames one is kept.
-        num_slots: blocks of shared memory.
+        fit: size and format of the frames.
+        stride: keep every `stride`-th frame.
+        num_slots: number of blocks.
     """
 
     def __init__(self, fit: FrameFit, stride: int, num_slots: int) -> None:
+        # The file may be closed at once: the mappings of both processes keep the memory alive.
         with anonymous_file() as file:
             setup = _Setup(file.fileno(), fit, stride, num_slots)
             self._blocks = _map_blocks(file.fileno(), fit, num_slots)
@@ -264,12 +277,12 @@ class Worker:
         self.last_word = time.monotonic()
 
     def begin(self, video: int, task: Task) -> bool:
-        """Let the process decode a video; False if it is dead, which `receive` says as well."""
+        """Let the process decode a video; return False if it is dead."""
         self.video, self.num_frames, self.last_word = video, task.skip, time.monotonic()
         return self._process.send(task)
 
     def receive(self) -> Opened | Block | Finished | Alive:
-        """The next message; EOFError if the process died."""
+        """Receive the next message; EOFError if the process died."""
         message = self._process.receive()
         self.last_word = time.monotonic()
         if isinstance(message, Block):
@@ -278,37 +291,38 @@ class Worker:
         return message
 
     def frames_of(self, block: Block) -> NDArray[Any]:
-        """(n, H, W, 3), in shared memory."""
+        """Frames of a block, (n, H, W, 3), in shared memory."""
         return self._blocks[block.slot, : len(block.times)]
 
     def give_back(self) -> None:
         """Let the process fill the block received last again."""
         self._process.send(self._taken.pop())
+        # The time that the caller had the block is not the worker's silence.
         self.last_word = time.monotonic()
 
     def has_room(self) -> bool:
-        """Whether the process has a free block, and so no reason to be silent."""
+        """Return True if the process has a free block, and so no reason to be silent."""
         return len(self._taken) < self._num_slots
 
     def is_alive(self) -> bool:
-        """Whether the process runs."""
+        """Return True if the process is running."""
         return self._process.is_alive()
 
     def cause_of_death(self) -> str:
-        """For a message: the signal or exit code."""
+        """Name of the signal, or exit code, that the process ended with, for a message."""
         return self._process.cause_of_death()
 
     def kill(self) -> None:
-        """End the process."""
+        """Kill the process."""
         self._process.kill()
 
     def close(self) -> None:
-        """End the process; the memory is freed with the last array of it."""
+        """Kill the process; the memory is freed with the last array on it."""
         self._process.close()
 
 
 def _map_blocks(descriptor: int, fit: FrameFit, num_slots: int) -> NDArray[Any]:
-    """Shared memory as blocks of frames (num_slots, BLOCK_FRAMES, H, W, 3)."""
+    """Map shared memory as blocks of frames (num_slots, BLOCK_FRAMES, H, W, 3)."""
     shape = (num_slots, BLOCK_FRAMES, *fit.frame_shape)
     num_bytes = int(np.prod(shape)) * fit.dtype.itemsize
     os.ftruncate(descriptor, num_bytes)
@@ -316,12 +330,13 @@ def _map_blocks(descriptor: int, fit: FrameFit, num_slots: int) -> NDArray[Any]:
 
 
 def _serve(pipe: Connection) -> None:
-    """The process's end: decode what is asked for until the owner is gone."""
+    """Run the process: decode videos until the owner has ended."""
     setup = pipe.recv()
     blocks = _map_blocks(setup.memory, setup.fit, setup.num_slots)
     free = list(range(setup.num_slots))
     while True:
         message = pipe.recv()
+        # Blocks of the video before may come back after its end.
         if isinstance(message, int):
             free.append(message)
         else:
@@ -331,7 +346,7 @@ def _serve(pipe: Connection) -> None:
 def _decode(
     pipe: Connection, task: Task, fit: FrameFit, stride: int, blocks: NDArray, free: list[int]
 ) -> Finished:
-    """Send a video's frames; returns how it ended."""
+    """Send a video's frames; return how it ended."""
     given = 0
     with captured_messages() as messages:
         try:
@@ -342,22 +357,25 @@ def _decode(
                 missing = what_is_missing(task.path, video, messages)
                 return Finished(given, _complaint(missing, messages), video.complaint)
         except DecodeError as error:
+            # A file that the system refuses (no permission, no memory) may be read another time.
             refused = isinstance(error.__cause__, OSError | MemoryError)
             return Finished(given, _complaint(str(error), messages), refused=refused)
 
 
 def _open(path: Path, fit: FrameFit, stride: int) -> VideoReader | FrameFolderReader:
+    """Open a video file or a folder of frames."""
     reader = FrameFolderReader if path.is_dir() else VideoReader
     return reader(path, fit=fit, stride=stride)
 
 
 def _complaint(failure: str, messages: IO[bytes]) -> str:
-    """The reason with what FFmpeg had to say of it."""
+    """Failure together with FFmpeg's first message about it."""
     said = first_complaint(messages) if failure else ""
     return f"{failure} ({said})" if said else failure
 
 
 def _pass_over(pipe: Connection, video: VideoReader | FrameFolderReader, num_frames: int) -> None:
+    """Skip kept frames, with signs of life: thousands of them take longer than a stall."""
     for number in range(num_frames):
         if not video.pass_over():
             return
@@ -366,9 +384,10 @@ def _pass_over(pipe: Connection, video: VideoReader | FrameFolderReader, num_fra
 
 
 def _send_frames(pipe: Connection, video: FrameReader, blocks: NDArray, free: list[int]) -> int:
-    """All frames that are left, a block at a time; returns how many the video has."""
+    """Send all frames that are left, a block at a time; return the video's number of frames."""
     more = True
     while more:
+        # This is what bounds the memory: without a free block the decoder waits for the caller.
         while not free:
             free.append(pipe.recv())
         slot, first = free.pop(), video.num_given

@@ -1,6 +1,6 @@
-"""Where tasks of clips are decoded: processes of this machine, or the workers of a Dask cluster.
+"""Execution of decoding tasks by processes of this machine or the workers of a Dask cluster.
 
-Each decoding process may crash, stall or ask for too much: that costs one clip, and not the job.
+A decoding process that crashes, stalls or asks for too much memory costs one clip, not the job.
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ from preprocess.workers.child_process import STALLED, ChildProcess, ProcessPool,
 from preprocess.workers.cluster import cluster_submit, require_mark
 
 Submit = Callable[[ClipTask], Future[TaskResult]]
-"""Has a task done by some worker."""
+"""Function that submits a task to some worker."""
+# Processes that may die before they begin a clip. More is no clip's fault: a missing library, say.
 _FALSE_STARTS = 3
 
 
 @dataclass(frozen=True)
 class _Death:
-    """How a decoding process ended, and at which clip; None if it had not begun one."""
+    """Cause of death of a decoding process, and its clip; None if it had not begun one."""
 
     clip: Clip | None
     cause: str
 
 
 class Decoders:
-    """Decoding processes, as many as tasks are worked on at the same time, used again and again.
+    """Reusable decoding processes, as many as tasks are worked on at the same time.
 
-    One that has nothing to do for a while goes away by itself.
+    A process without work ends after a while.
     """
 
     def __init__(self) -> None:
@@ -47,8 +48,8 @@ class Decoders:
         been short or an earlier clip to blame; a clip at which it stalls is not.
 
         Raises:
-            PreprocessError: if no decoding process can be started, or these are closed.
-            WriteError: if the disk does not take the shards.
+            PreprocessError: if no decoding process can be started, or the decoders are closed.
+            WriteError: if a shard cannot be written.
         """
         total, tried, false_starts = TaskResult(), set(), 0
         while task.clips:
@@ -61,6 +62,7 @@ class Decoders:
                 if false_starts == _FALSE_STARTS:
                     raise PreprocessError(f"Decoding processes end as they start ({cause}).")
             elif cause == STALLED or clip.source in tried:
+                # The clip fails; the clips of its unfinished shard are decoded again without it.
                 total.add(
                     TaskResult(
                         num_clips=1, failures={clip.source: death_told(cause, task.stall_seconds)}
@@ -72,13 +74,17 @@ class Decoders:
         return total
 
     def close(self) -> None:
-        """End all processes, those at work included."""
+        """Kill all processes, including those at work."""
         self._pool.close()
 
     def _attempt(self, task: ClipTask, total: TaskResult) -> tuple[ClipTask, _Death | None]:
-        """Add the results of a task to the total; returns what is left of it and why."""
+        """Work on a task until its end or the process's; return what is left of it.
+
+        Results are added to `total` as each shard is finished.
+        """
         with self._pool.process() as process:
             process.send(task)
+            # Clips begun since the last finished shard: the last of them is the one in work.
             begun = 0
             while True:
                 try:
@@ -94,40 +100,41 @@ class Decoders:
                     case TaskResult():
                         total.add(event)
                         task, begun = task.without(event.num_clips), 0
-                    case _:
+                    case _:  # an exception that is no clip's fault
                         raise event
 
 
 def open_workers(scheduler: str | None, jobs: int, folder: Path) -> AbstractContextManager[Submit]:
-    """Give a function that submits tasks: to a cluster if a scheduler is named, else to processes.
+    """Yield a function that submits tasks to a cluster or to processes of this machine.
 
     Args:
-        scheduler: address of a Dask cluster, or None.
-        jobs: decoding processes on this machine.
-        folder: where shards are to lie.
+        scheduler: address of a Dask cluster, or None for processes of this machine.
+        jobs: number of decoding processes on this machine.
+        folder: folder of the shards.
     """
     return local_workers(jobs) if scheduler is None else cluster_workers(scheduler, folder)
 
 
 @contextmanager
 def local_workers(jobs: int) -> Iterator[Submit]:
-    """Decoding processes on this machine, each watched by a thread. All end with the context."""
+    """Run decoding processes on this machine, each with a thread. All end with the context."""
     decoders = Decoders()
     with ThreadPoolExecutor(jobs) as threads:
         try:
             yield lambda task: threads.submit(decoders.extract, task)
         finally:
+            # Processes first: their threads wait for them and end by EOFError.
             decoders.close()
             threads.shutdown(cancel_futures=True)
 
 
 @contextmanager
 def cluster_workers(scheduler: str, folder: Path) -> Iterator[Submit]:
-    """The threads of a cluster's workers, each with a decoding process of its own.
+    """Run tasks on the threads of a cluster's workers, each with a decoding process of its own.
 
     Args:
-        scheduler: its address, such as tcp://host:8786.
-        folder: of shards, which all workers must see.
+        scheduler: address of the scheduler, such as tcp://host:8786.
+        folder: folder of the shards, which all workers must see.
 
     Raises:
         PreprocessError: if there is no such cluster, or a worker does not see the folder.
@@ -138,10 +145,10 @@ def cluster_workers(scheduler: str, folder: Path) -> Iterator[Submit]:
 
 @dataclass(frozen=True)
 class ClusterExtraction:
-    """Extracts a task on a worker of a cluster.
+    """Function of a task that runs on a worker of a cluster.
 
     Args:
-        mark: a file that is there as long as somebody waits for the result.
+        mark: file that exists as long as somebody waits for the result.
     """
 
     mark: Path
@@ -154,6 +161,7 @@ class ClusterExtraction:
         """
         require_mark(self.mark)
         result = _worker_decoders().extract(task)
+        # The owner may have been killed meanwhile; nobody else would remove these shards.
         if not self.mark.exists():
             for shard in result.shards:
                 shard.temporary.unlink(missing_ok=True)
@@ -162,5 +170,5 @@ class ClusterExtraction:
 
 @functools.cache
 def _worker_decoders() -> Decoders:
-    """Decoding processes of this worker, as long as it lives; idle ones go away by themselves."""
+    """Decoding processes of this Dask worker, kept as long as it lives; idle ones end."""
     return Decoders()

@@ -1,4 +1,7 @@
-"""What is left to do in a directory of shards, and whether it may be done there."""
+"""Plan of an extraction: what is left to do in a directory of shards, and whether it may be.
+
+A second run of the same command decodes only clips that are missing or have changed.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,12 @@ REPORT_FILES = ("failures.csv", "statistics.json", "lengths.png")
 
 @dataclass(frozen=True)
 class Plan:
-    """What an extraction has to do.
+    """Work of an extraction.
 
     Args:
         todo: clips to decode, sorted by source.
-        stale: shards to remove first: a clip of theirs changed or went away.
-        kept: the clips that are there already.
+        stale: shards to remove first, because one of their clips changed or no longer exists.
+        kept: records of the clips that are stored already.
     """
 
     todo: list[Clip]
@@ -33,13 +36,15 @@ class Plan:
 
 
 def make_plan(clips: Sequence[Clip], folder: Path) -> Plan:
-    """Compare the clips wanted with the shards at hand.
+    """Compare the clips wanted with the shards that exist.
 
     Raises:
         ShardError: if the directory holds shards, but none of them a clip wanted.
     """
     wanted = {clip.source: clip for clip in clips}
     shards = {path: _records_or_none(path) for path in sorted(folder.glob(SHARD_GLOB))}
+    # A directory without any clip in common is somebody's other data set, most likely named by
+    # mistake; it would be emptied as stale.
     stored = sorted(record.source for records in shards.values() for record in records or ())
     if stored and not any(source in wanted for source in stored):
         raise ShardError(
@@ -49,6 +54,8 @@ def make_plan(clips: Sequence[Clip], folder: Path) -> Plan:
     kept: dict[str, ClipRecord] = {}
     stale = []
     for path, records in shards.items():
+        # A shard is kept or removed as a whole; its other clips are then decoded again. A clip in
+        # two shards is kept once.
         if records and all(
             record.source not in kept and _is_current(record, wanted.get(record.source))
             for record in records
@@ -61,7 +68,7 @@ def make_plan(clips: Sequence[Clip], folder: Path) -> Plan:
 
 
 def _records_or_none(path: Path) -> list[ClipRecord] | None:
-    """The clips of a shard; None for a damaged one, which is made again like a missing one."""
+    """Records of a shard's clips; None for a damaged shard, which is made again."""
     try:
         return read_records(path)
     except ShardError:
@@ -69,7 +76,7 @@ def _records_or_none(path: Path) -> list[ClipRecord] | None:
 
 
 def _is_current(record: ClipRecord, clip: Clip | None) -> bool:
-    """Whether a stored clip is still what its video file and folder say."""
+    """Return True if a stored clip still agrees with its video file and folder."""
     if clip is None:
         return False
     stored = (record.class_name, record.group, record.detail)
@@ -82,7 +89,8 @@ def _is_current(record: ClipRecord, clip: Clip | None) -> bool:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    """Size in bytes of a video or of all its frames, and when it had last been changed."""
+    """Size in bytes and modification time of a video or of all its frames."""
+    # As in make and rsync: reading all videos to compare their contents would take minutes.
     if path.is_dir():
         frames = list_frames(path)
         return frames.size_bytes, frames.mtime_ns
@@ -91,11 +99,9 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def split_clips(clips: Sequence[Clip], num_clips: int) -> list[tuple[Clip, ...]]:
-    """Clips in runs of consecutive ones, whose length depends on `num_clips` alone.
-
-    A run is one task: long enough not to make a file of every clip, short enough that all
-    workers have work to the end.
-    """
+    """Divide clips into runs of consecutive ones, each the clips of one task."""
+    # Long enough not to make a file of every clip, short enough that all workers have work to the
+    # end. The length depends on `num_clips` alone, so that the shards do not depend on the workers.
     length = min(max(num_clips // 64, 1), 16)
     return [tuple(clips[start : start + length]) for start in range(0, len(clips), length)]
 
@@ -119,13 +125,13 @@ def check_settings(index: DatasetIndex, settings: StoredSettings, folder: Path) 
 
 
 def remove_temporary_files(folder: Path) -> None:
-    """Remove what killed runs left half written. Only with the lock held."""
+    """Remove temporary files of killed runs. Call it only with the lock held."""
     for path in folder.glob(TEMPORARY_GLOB):
         path.unlink(missing_ok=True)
 
 
 def remove_all(folder: Path) -> None:
-    """Remove all that an extraction writes, and nothing else. Only with the lock held."""
+    """Remove everything that an extraction writes. Call it only with the lock held."""
     for path in folder.glob(SHARD_GLOB):
         path.unlink()
     for name in (FILE_NAME, *REPORT_FILES):
@@ -136,7 +142,7 @@ def require_directory(folder: Path) -> None:
     """Make the directory of shards.
 
     Raises:
-        PreprocessError: if that is not possible, or it holds videos.
+        PreprocessError: if it cannot be made, or holds videos.
     """
     if not (folder / FILE_NAME).exists() and holds_videos(folder):
         raise PreprocessError(

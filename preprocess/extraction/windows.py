@@ -1,4 +1,4 @@
-"""Videos cut into windows of time, as a list: a split where there is one clip a class."""
+"""Lists of videos cut into windows of time: a split for data sets of one clip per class."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ from preprocess.sources.listed_clips import PARTS
 from preprocess.video.frame_folder import list_frames
 
 _COLUMNS = ("video", "start", "stop", "start_frame", "stop_frame", "label", "group", "part")
-_FEWEST = len(PARTS)
+_FEWEST = len(PARTS)  # a window for each of training, validation and test
 _OTHER_FILE = "{file} is there, and is not this list. Name another, or pass --overwrite."
 
 
 def write_windows(videos: Path, file: Path, *, num_windows: int, overwrite: bool = False) -> int:
-    """Write a list of all clips below a folder, each in equal windows, in one step.
+    """Write a list of all clips below a folder, each divided into windows of equal length.
 
-    Of each clip the last window is for the test and the one before for the validation; the
-    others are trained on. The windows of a clip that are in one part are a group. A video is
-    cut by its timestamps, for which it is decoded once; a folder of frames by its numbers. The
-    clips of a folder without class folders are labelled by their names.
+    Of each clip the last window is for testing and the one before for validation; the others are
+    for training. The windows of a clip in one part are a group. A video is divided by its
+    timestamps, for which it is decoded once; a folder of frames by its frame numbers. The clips of
+    a folder without class folders are labelled by their names.
 
     Args:
         videos: the folder, in a layout that `find_clips` knows.
-        file: the list; the videos are told relative to it. The same list may be there already.
-        num_windows: of each clip, at least 3.
-        overwrite: whether another file may be there, too.
+        file: the list to write; its paths are relative to it. The same list may exist already.
+        num_windows: number of windows of each clip, at least 3.
+        overwrite: replace another file of that name.
 
     Returns:
         The number of clips.
 
     Raises:
         PreprocessError: if there are no clips, one cannot be read or is too short, another file
-            is there, or the disk does not take it.
+            exists, or the list cannot be written.
     """
     if file.suffix.lower() != ".csv":
         raise PreprocessError(f"A list must be called NAME.csv. Received {file}.")
@@ -56,6 +56,7 @@ def write_windows(videos: Path, file: Path, *, num_windows: int, overwrite: bool
     require_folder(videos)
     listing = list_videos(videos)
     clips = clips_of(videos, listing)
+    # All that can be refused is refused here, before minutes of decoding.
     parent = next(folder for folder in file.absolute().parents if folder.exists())
     if file.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK):
         raise PreprocessError(f"{file} cannot be written; name another file.")
@@ -69,7 +70,10 @@ def write_windows(videos: Path, file: Path, *, num_windows: int, overwrite: bool
 
 
 def _could_be_of(file: Path, clips: Sequence[Clip], num_windows: int) -> bool:
-    """Whether a file has as many lines as the list of these clips; their times take long."""
+    """Return True if a file has as many lines as the list of these clips.
+
+    A cheap check before decoding; `_write` compares the text itself.
+    """
     try:
         return len(file.read_text(encoding="utf-8").splitlines()) == 1 + len(clips) * num_windows
     except (OSError, UnicodeDecodeError):
@@ -79,8 +83,10 @@ def _could_be_of(file: Path, clips: Sequence[Clip], num_windows: int) -> bool:
 def _rows(
     clips: Sequence[Clip], videos: Path, file: Path, num_windows: int
 ) -> list[dict[str, str]]:
+    """Rows of the list, the windows of a clip in order of time."""
     root, folder = videos.resolve(), file.parent.resolve()
     by_name = all(_is_nameless(clip) for clip in clips)
+    # Training comes first in time, so that the test windows are the farthest from it.
     parts = ["train"] * (num_windows - 2) + ["validation", "test"]
     rows = []
     for clip in tqdm(clips, unit="clip", desc="timing"):
@@ -115,13 +121,13 @@ def _write(file: Path, text: str, overwrite: bool) -> None:
 
 
 def _is_nameless(clip: Clip) -> bool:
-    """Whether neither a folder nor its name tells a clip's class."""
+    """Return True if neither a folder nor its name gives a clip's class."""
     place = PurePosixPath(clip.source)
     return len(place.parts) == 1 and parse_clip_name(place.name) is None
 
 
 def _windows(clip: Clip, num_windows: int) -> Iterator[dict[str, str]]:
-    """The cells that tell each window of a clip."""
+    """Yield the cells that describe each window of a clip."""
     is_folder = clip.path.is_dir()
     try:
         moments = list_frames(clip.path).numbers if is_folder else _timestamps(clip.path)
@@ -134,6 +140,8 @@ def _windows(clip: Clip, num_windows: int) -> Iterator[dict[str, str]]:
             f"{num_windows} windows; cut into fewer, or remove it."
         )
     for start, stop in pairwise(edges):
+        # Frame numbers of a list are inclusive. The last window of a video has no stop, so that
+        # rounding to milliseconds cannot cut off its last frame.
         if is_folder:
             yield {"start_frame": f"{start:.0f}", "stop_frame": f"{stop - 1:.0f}"}
         else:
@@ -141,13 +149,14 @@ def _windows(clip: Clip, num_windows: int) -> Iterator[dict[str, str]]:
 
 
 def _edges(moments: Sequence[float], num_windows: int, *, digits: int) -> NDArray[np.float64]:
-    """Where windows of one length begin, and the last one ends, (num_windows + 1,)."""
+    """Edges of windows of equal length, (num_windows + 1,); the last is the end of the clip."""
+    # The last frame is shown as long as the one before it.
     step = moments[-1] - moments[-2] if len(moments) > 1 else 1
     return np.linspace(moments[0], moments[-1] + step, num_windows + 1).round(digits)
 
 
 def _timestamps(path: Path) -> list[float]:
-    """When each frame of a video is shown, in seconds."""
+    """Presentation time of each frame of a video, in seconds."""
     from preprocess.video.decode import VideoReader
     from preprocess.video.transforms import FrameFit
 

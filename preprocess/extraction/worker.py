@@ -1,4 +1,4 @@
-"""What a decoding process does: a few consecutive clips to one shard, or to several."""
+"""Work of a decoding process: a few consecutive clips to one or several shards."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from preprocess.video.video_file import captured_messages
 from preprocess.workers.child_process import STALL_SECONDS, ended_if_stalled
 
 IDLE_SECONDS = 20
-"""After which a process without work goes away."""
+"""Seconds without work after which a process ends."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class ClipTask:
 
     Args:
         clips: consecutive clips.
-        folder: where the shards are to lie.
-        settings: of the frames.
+        folder: folder of the shards.
+        settings: settings of the frames.
         max_shard_bytes: a shard that has grown to this size takes no further clip.
-        opencv_threads: that decode one video and scale its frames.
-        stall_seconds: a decoder that gives nothing for so long is ended.
+        opencv_threads: threads that decode one video and scale its frames.
+        stall_seconds: seconds without a frame after which a decoder is ended.
     """
 
     clips: tuple[Clip, ...]
@@ -46,20 +46,20 @@ class ClipTask:
     stall_seconds: float = STALL_SECONDS
 
     def without(self, num_clips: int) -> ClipTask:
-        """The same task without its first clips."""
+        """Copy of the task without its first clips."""
         return replace(self, clips=self.clips[num_clips:])
 
 
 @dataclass
 class TaskResult:
-    """Shards, counts and failures of a task, or of many together.
+    """Shards, counts and failures of a task, or the sum of several.
 
     Args:
-        shards: written, and waiting to be published.
-        num_clips: clips gone through, failed ones included.
+        shards: shards that are written and wait to be published.
+        num_clips: clips processed, including failed ones.
         num_frames: frames stored.
         failures: reason by source.
-        notices: by source, what was missing of clips that were stored all the same.
+        notices: missing part by source, for clips that were stored nevertheless.
     """
 
     shards: list[SealedFile] = field(default_factory=list)
@@ -79,19 +79,16 @@ class TaskResult:
 
 @dataclass(frozen=True)
 class Begun:
-    """The next clip is being decoded."""
+    """Message that the next clip is being decoded."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """The task is done."""
+    """Message that the task is done."""
 
 
 def serve_tasks(pipe: Connection) -> None:
-    """Extract tasks as they come, and report each clip and each shard; see `.parallel`.
-
-    An exception that is not the fault of a clip is sent, too, and ends the task.
-    """
+    """Extract tasks as they come, and report each clip and each shard; see `.parallel`."""
     while pipe.poll(IDLE_SECONDS):
         task = pipe.recv()
         try:
@@ -100,6 +97,7 @@ def serve_tasks(pipe: Connection) -> None:
         except (EOFError, BrokenPipeError, ConnectionResetError):
             raise
         except Exception as error:
+            # Not the fault of a clip, those are in the result: a full disk, for example.
             pipe.send(error)
         else:
             pipe.send(Ended())
@@ -111,7 +109,7 @@ def extract_task(task: ClipTask) -> Iterator[Begun | TaskResult]:
     A clip is never whole in memory.
 
     Raises:
-        WriteError: if the disk does not take them.
+        WriteError: if a shard cannot be written.
     """
     cv2.setNumThreads(task.opencv_threads)
     waiting = list(task.clips)
@@ -120,7 +118,8 @@ def extract_task(task: ClipTask) -> Iterator[Begun | TaskResult]:
         with ShardWriter(task.folder, task.settings) as writer:
             while waiting and (not writer.num_clips or writer.num_bytes < task.max_shard_bytes):
                 clip = waiting.pop(0)
-                yield Begun()  # first: should this process die, its owner knows at which clip
+                # Sent before decoding: should this process die, the owner knows at which clip.
+                yield Begun()
                 try:
                     num_frames, notice = _write_clip(writer, clip, task)
                     result.num_frames += num_frames
@@ -134,12 +133,14 @@ def extract_task(task: ClipTask) -> Iterator[Begun | TaskResult]:
 
 
 def _write_clip(writer: ShardWriter, clip: Clip, task: ClipTask) -> tuple[int, str]:
-    """Append one clip to the shard; returns its number of frames, and what was missing of it.
+    """Append one clip to the shard; return its number of frames and a notice of missing ones.
 
     Raises:
-        DecodeError: with the true reason, if the clip cannot be read to its end.
+        DecodeError: if the clip cannot be read to its end.
     """
     settings = task.settings
+    # FFmpeg prints its reasons to standard error only, hence the capture. Progress is the number of
+    # decoded frames and not of kept ones: a large stride may decode for long without keeping any.
     with captured_messages() as messages, ended_if_stalled(task.stall_seconds) as watch:
         try:
             with refusals_named(), settings.open(clip, threads=task.opencv_threads) as video:
@@ -152,6 +153,7 @@ def _write_clip(writer: ShardWriter, clip: Clip, task: ClipTask) -> tuple[int, s
                     if failure:
                         raise DecodeError(failure)
                 except BaseException:
+                    # Frames of a failed clip must not stay in a shard that other clips share.
                     writer.drop_clip()
                     raise
                 record = _record_of(clip, video)
@@ -165,7 +167,8 @@ def _write_clip(writer: ShardWriter, clip: Clip, task: ClipTask) -> tuple[int, s
 def _append_frames(
     writer: ShardWriter, video: FrameReader, settings: StoredSettings
 ) -> list[float]:
-    """Append all frames of a video, a chunk at a time; returns when each is shown."""
+    """Append all frames of a video, a chunk at a time; return their times in seconds."""
+    # One buffer is used again for all chunks: first touches of new memory are dear.
     chunk = np.empty((chunk_frames(settings), *settings.frame_shape), np.uint8)  # (n, H, W, 3)
     times: list[float] = []
     more = True
@@ -183,7 +186,7 @@ def _append_frames(
 
 
 def _record_of(clip: Clip, video: FrameReader) -> ClipRecord:
-    """What the shard's table says of a clip that was read."""
+    """Row of the shard's table for a clip that was read."""
     return ClipRecord(
         source=clip.source,
         class_name=clip.class_name,

@@ -1,4 +1,4 @@
-"""Child processes that work over a pipe, may crash or stall without harm, and are used again."""
+"""Reusable child processes that work over a pipe and may crash or stall without harm."""
 
 from __future__ import annotations
 
@@ -19,27 +19,32 @@ from typing import IO, Any
 
 from preprocess.errors import PreprocessError
 
+# The child is a fresh interpreter and neither forked nor spawned by multiprocessing: a fork of a
+# process with TensorFlow's threads can deadlock, and spawn imports the owner's main module. It gets
+# the owner's sys.path, so that it finds the same packages.
 _PROGRAM = (
     "import sys; sys.path[:] = sys.argv[5:]; "
     "from preprocess.workers.child_process import serve; serve(*sys.argv[1:5])"
 )
-_GRACE_SECONDS = 30  # 5 were too few on a busy machine, where a dying process is slow to end
+# How long to wait for the exit code of a process whose pipe broke: 5 seconds were too few on a busy
+# machine, where a dying process is slow to end.
+_GRACE_SECONDS = 30
 STALLED = "SIGALRM"
-"""What a process that is ended by `preprocess.workers.child_process.ended_if_stalled` dies of."""
+"""Signal that `ended_if_stalled` ends a process with."""
 MEMORY_BYTES = 4 * 2**30
-"""More than the decoder of 8K video takes; a header with absurd sizes asks for more."""
+"""Memory limit of a decoder: enough for 8K video, too little for a header with absurd sizes."""
 STALL_SECONDS = 60.0
-"""After which a decoder that gives nothing is ended."""
+"""Seconds without a frame after which a decoder is ended."""
 
 
 class ChildProcess:
-    """The owner's end. Nothing of the owner's main module is imported by the child.
+    """Child process, seen from its owner. The child does not import the owner's main module.
 
     Args:
-        work: a function of a module, called in the child with its end of the pipe. It ends by
-            EOFError or BrokenPipeError when the owner closes the pipe or is gone.
+        work: a function of a module, called in the child with its end of the pipe. It ends with
+            EOFError or BrokenPipeError when the owner closes the pipe or has ended.
         descriptors: open files that the child inherits.
-        memory_bytes: of its own that it may have; None for as much as it wants.
+        memory_bytes: limit on the child's own memory; None for no limit.
     """
 
     def __init__(
@@ -49,6 +54,8 @@ class ChildProcess:
         *,
         memory_bytes: int | None = MEMORY_BYTES,
     ) -> None:
+        # The owner's copy of the child's end is closed after the start: only then does the death of
+        # the child end `receive` by EOFError.
         ours, theirs = socket.socketpair()
         with theirs, _interrupts_held_back():
             names = [work.__module__, work.__qualname__, str(theirs.fileno()), f"{memory_bytes}"]
@@ -60,7 +67,7 @@ class ChildProcess:
         self.pipe = Connection(ours.detach())
 
     def send(self, message: Any) -> bool:
-        """False if the child is dead, which `receive` says as well."""
+        """Send a message; return False if the child is dead, of which `receive` raises EOFError."""
         try:
             self.pipe.send(message)
         except (BrokenPipeError, ConnectionResetError):
@@ -68,22 +75,22 @@ class ChildProcess:
         return True
 
     def receive(self) -> Any:
-        """What the child says next.
+        """Receive the child's next message.
 
         Raises:
-            EOFError: if it is dead; it may have died within a word.
+            EOFError: if the child is dead; it may have died in the middle of a message.
         """
         try:
             return self.pipe.recv()
-        except OSError as error:
+        except OSError as error:  # such as a message that breaks off
             raise EOFError from error
 
     def is_alive(self) -> bool:
-        """Whether the child runs."""
+        """Return True if the child is running."""
         return self._process.poll() is None
 
     def cause_of_death(self) -> str:
-        """For a message: the signal or exit code."""
+        """Name of the signal, or exit code, that the child ended with, for a message."""
         try:
             code = self._process.wait(_GRACE_SECONDS)
         except subprocess.TimeoutExpired:
@@ -91,25 +98,25 @@ class ChildProcess:
         return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
 
     def kill(self) -> None:
-        """End the child."""
+        """Kill the child and wait for its end."""
         self._process.kill()
         self._process.wait()
 
     def close(self) -> None:
-        """End the child and the pipe."""
+        """Kill the child and close the pipe."""
         self.kill()
         self.pipe.close()
 
 
 def anonymous_file() -> IO[bytes]:
-    """A file without a name, for memory shared with a child; in memory where the system can."""
+    """Create a file without a name, for memory shared with a child; in memory if possible."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("shared"), "w+b")
     return tempfile.TemporaryFile()
 
 
 def death_told(cause: str, stall_seconds: float) -> str:
-    """Why a video could not be read, by what its decoding process died of."""
+    """Describe why a video could not be read, from its decoding process's cause of death."""
     if cause == STALLED:
         return f"the decoder gave nothing for {stall_seconds:.0f} s"
     return f"the decoder crashed ({cause})"
@@ -117,7 +124,10 @@ def death_told(cause: str, stall_seconds: float) -> str:
 
 @contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """Ctrl-C waits; processes started meanwhile never see one, not even while they start up."""
+    """Block SIGINT for the context, so that processes started in it never receive Ctrl-C.
+
+    A child inherits the mask, so it is safe also before it has installed a handler of its own.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -126,8 +136,15 @@ def _interrupts_held_back() -> Iterator[None]:
 
 
 def serve(module: str, name: str, descriptor: str, memory_bytes: str) -> None:
-    """The child's end: do the work until the owner is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's to answer
+    """Run the child: call its function until the owner has ended.
+
+    Args:
+        module, name: the function's module and name.
+        descriptor: file descriptor of the child's end of the pipe.
+        memory_bytes: memory limit, or "None".
+    """
+    # The terminal sends Ctrl-C to all processes; the owner answers it and ends its children.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if memory_bytes != "None":
         limit_memory(int(memory_bytes))
@@ -135,14 +152,15 @@ def serve(module: str, name: str, descriptor: str, memory_bytes: str) -> None:
     try:
         work(Connection(int(descriptor)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
+        # Nothing is left to finish, and threads of a library could keep a regular exit waiting.
         os._exit(0)
 
 
 class ProcessPool:
-    """Processes that are used again and again, by several threads, each by one at a time.
+    """Pool of reusable processes for several threads; a process serves one thread at a time.
 
     Args:
-        start: a new process for a duty.
+        start: function of a duty that starts a new process for it.
     """
 
     def __init__(self, start: Callable[[Any], ChildProcess]) -> None:
@@ -154,11 +172,15 @@ class ProcessPool:
 
     @contextmanager
     def process(self, duty: Any = None) -> Iterator[ChildProcess]:
-        """A process for some work; if it survives, it is there for the next of the same duty.
+        """Lend a process for the context; if it survives, the next with the same duty gets it.
+
+        Args:
+            duty: kind of work that the process is started for, compared by equality.
 
         Raises:
             PreprocessError: if the pool is closed.
         """
+        # Started with the lock held: `close` then finds every process, idle or busy.
         with self._lock:
             if self._is_closed:
                 raise PreprocessError("The processes are closed.")
@@ -175,14 +197,16 @@ class ProcessPool:
                     process.close()
 
     def close(self) -> None:
-        """End all processes, those at work included."""
+        """Kill all processes, including those at work."""
         with self._lock:
             self._is_closed = True
+            # Killed and not closed: a thread may be reading a busy one's pipe and gets EOFError.
             for process in (*(process for _, process in self._idle), *self._busy):
                 process.kill()
 
     def _idle_one(self, duty: Any) -> ChildProcess | None:
-        """The one used last; where there is none, one of another duty makes room."""
+        """Take the idle process of a duty that was used last, or close one to make room."""
+        # Idle processes end by themselves after a while; those are removed first.
         for entry in [entry for entry in self._idle if not entry[1].is_alive()]:
             self._idle.remove(entry)
             entry[1].close()
@@ -196,11 +220,12 @@ class ProcessPool:
 
 
 def limit_memory(num_bytes: int = MEMORY_BYTES) -> None:
-    """Let memory of this process's own, shared blocks apart, not grow past a size.
+    """Limit this process's own memory, apart from shared blocks.
 
-    What asks for more is refused, which decoders answer with an error. If the machine runs out
-    before, this process is among the first that the system ends.
+    An allocation beyond the limit fails, which decoders answer with an error. If the machine runs
+    out of memory before, this process is among the first that the system ends.
     """
+    # RLIMIT_DATA and not RLIMIT_AS: shared memory and mapped libraries do not count.
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     allowed = num_bytes if hard == resource.RLIM_INFINITY else min(num_bytes, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (allowed, hard))
@@ -210,10 +235,13 @@ def limit_memory(num_bytes: int = MEMORY_BYTES) -> None:
 
 @contextmanager
 def ended_if_stalled(seconds: float) -> Iterator[Watch]:
-    """End this process by SIGALRM, even within a library, once it gets on no more.
+    """End this process by SIGALRM if it makes no progress, even inside a library.
+
+    A timer of the system does it, because a Python thread could not run while a library holds the
+    interpreter's lock.
 
     Args:
-        seconds: without progress, until the end.
+        seconds: time without progress after which the process ends.
     """
     watch = Watch(seconds)
     try:
@@ -223,7 +251,7 @@ def ended_if_stalled(seconds: float) -> Iterator[Watch]:
 
 
 class Watch:
-    """Puts off the end as long as there is progress; from `ended_if_stalled`."""
+    """Timer that is restarted as long as there is progress; from `ended_if_stalled`."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -232,12 +260,12 @@ class Watch:
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def follow(self, progress: Callable[[], object]) -> None:
-        """From now on, progress is whatever changes this value; it is asked for in a thread."""
+        """Restart the timer, in a thread, whenever the value of `progress()` changes."""
         self._thread = threading.Thread(target=self._look, args=(progress,), daemon=True)
         self._thread.start()
 
     def end(self) -> None:
-        """Call it off."""
+        """Stop the timer."""
         self._over.set()
         if self._thread is not None:
             self._thread.join()

@@ -1,4 +1,4 @@
-"""A Dask cluster: machines that share a file system and do the work of this one.
+"""Dask clusters: machines with a shared file system that take over the work of this one.
 
 A cluster trusts whoever reaches its scheduler's port; see docs/security.md.
 """
@@ -22,17 +22,17 @@ from preprocess.workers.model_workers import ModelLoader, ModelWorkers
 if TYPE_CHECKING:
     from distributed import Client
 
-_ANSWER_SECONDS = 10
-_WORKER_SECONDS = 60
+_ANSWER_SECONDS = 10  # for the scheduler to answer
+_WORKER_SECONDS = 60  # for a first worker to join, which may have been started a moment ago
 _INSTALL = "pip install 'ttrnn[dask]'"
 
 
 @contextmanager
 def cluster(scheduler: str) -> Iterator[Client]:
-    """A client of a running cluster. What it waits for is called off at the end.
+    """Connect to a running cluster; tasks that are not done at the end are cancelled.
 
     Args:
-        scheduler: its address, such as tcp://host:8786.
+        scheduler: address of the scheduler, such as tcp://host:8786.
 
     Raises:
         PreprocessError: if Dask is not installed here, no scheduler answers, or it has no workers.
@@ -42,13 +42,15 @@ def cluster(scheduler: str) -> Iterator[Client]:
     from distributed import Client
 
     try:
+        # Not the default client: it would capture the work of any Dask code of the caller.
         client = Client(scheduler, timeout=_ANSWER_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise PreprocessError(
             f"No Dask scheduler answers at {scheduler}. Start one with `dask scheduler`, and on "
             f"each machine `dask worker {scheduler}`."
         ) from error
-    with silent("distributed.client"), client:  # what it logs is told by exceptions anyway
+    # The client's log is silenced: exceptions report the same.
+    with silent("distributed.client"), client:
         try:
             client.wait_for_workers(1, timeout=_WORKER_SECONDS)
         except TimeoutError as error:
@@ -61,11 +63,17 @@ def cluster(scheduler: str) -> Iterator[Client]:
 
 @contextmanager
 def shared_mark(client: Client, folder: Path) -> Iterator[Path]:
-    """A file in a folder, seen by all workers, for as long as the client wants their results.
+    """Create a file that exists as long as the client wants results, visible to all workers.
+
+    Args:
+        client: a client of the cluster.
+        folder: folder of the results, on the shared file system.
 
     Raises:
-        PreprocessError: if a worker does not see it, or lacks this package.
+        PreprocessError: if a worker does not see the file, or lacks this package.
     """
+    # One file serves two purposes: it proves that the folder is shared, and its absence tells a
+    # worker that was cut off that nobody waits for its result any more.
     with write_errors():
         mark = new_temporary(folder.absolute())
     try:
@@ -77,10 +85,15 @@ def shared_mark(client: Client, folder: Path) -> Iterator[Path]:
 
 
 def _require_seen(client: Client, path: Path, *, told: Path) -> None:
-    """See that all workers see a path.
+    """Check that all workers see a path.
+
+    Args:
+        client: a client of the cluster.
+        path: the path to look for.
+        told: the path that the message names.
 
     Raises:
-        PreprocessError: if one does not; it names what is told.
+        PreprocessError: if a worker does not.
     """
     seen = _run_there(client.run, _sees, path)
     blind = sorted(address for address, sees in seen.items() if not sees)
@@ -92,16 +105,19 @@ def _require_seen(client: Client, path: Path, *, told: Path) -> None:
         )
 
 
+# Module functions and not lambdas: they are sent by name, which fails on a machine without this
+# package instead of later, in the middle of the work.
 def _sees(path: Path) -> bool:
     return path.exists()
 
 
 def _require_understood(client: Client, work: Callable[[Any], Any]) -> None:
-    """See that scheduler and workers know what they will be given.
+    """Check that scheduler and workers can unpickle what they will be given.
 
     Raises:
-        PreprocessError: if one has no such package, or one of another version.
+        PreprocessError: if one lacks this package or has another version of it.
     """
+    # The scheduler too, for it unpickles tasks as well.
     for run in (client.run_on_scheduler, client.run):
         _run_there(run, _knows, work)
 
@@ -111,7 +127,11 @@ def _knows(work: Callable[[Any], Any]) -> bool:
 
 
 def _run_there(run: Callable[..., Any], function: Callable[[Any], Any], argument: Any) -> Any:
-    """What comes of calling a function on other machines."""
+    """Call a function on other machines and return the results.
+
+    Raises:
+        PreprocessError: if a machine cannot run it.
+    """
     try:
         return run(function, argument)
     except Exception as error:
@@ -123,13 +143,14 @@ def _run_there(run: Callable[..., Any], function: Callable[[Any], Any], argument
 
 @contextmanager
 def cluster_executor(client: Client) -> Iterator[Executor]:
-    """The threads of the workers; what is not done when this fails is called off.
+    """Executor on the threads of the workers; unfinished tasks are cancelled on failure.
 
     Raises:
-        PreprocessError: if the cluster is lost, or workers die again and again.
+        PreprocessError: if the cluster is lost, or workers die repeatedly.
     """
     from distributed import KilledWorker
 
+    # Tasks write files, so equal ones must not share one cached result.
     executor = client.get_executor(pure=False)
     try:
         yield executor
@@ -150,17 +171,17 @@ def cluster_submit(
     make_work: Callable[[Path], Callable[[Any], Any]],
     needs: Sequence[Path] = (),
 ) -> Iterator[Callable[[Any], Future]]:
-    """Give a function that submits an item to the workers of a cluster.
+    """Yield a function that submits an item to the workers of a cluster.
 
     Args:
-        scheduler: its address, such as tcp://host:8786.
-        folder: of results, which all workers must see.
-        make_work: of a mark, makes what a worker does with an item. The mark is a file in the
-            folder, there as long as somebody waits for the answer.
-        needs: absolute paths of what must be there, too, on all workers.
+        scheduler: address of the scheduler, such as tcp://host:8786.
+        folder: folder of the results, which all workers must see.
+        make_work: function of a mark to the function that a worker applies to an item. The mark is
+            a file in the folder that exists as long as somebody waits for the answer.
+        needs: absolute paths that must exist on all workers, too.
 
     Raises:
-        PreprocessError: if there is no such cluster, or a worker does not see what it must.
+        PreprocessError: if there is no such cluster, or a worker does not see a path.
     """
     with cluster(scheduler) as client, shared_mark(client, folder) as mark:
         for path in needs:
@@ -175,16 +196,18 @@ def cluster_submit(
 def cluster_model_workers(
     scheduler: str, folder: Path, loader: ModelLoader, needs: Sequence[Path]
 ) -> Iterator[Callable[[Any], Future]]:
-    """Give a function that has a worker answer an item; see `preprocess.workers.model_workers`.
+    """Yield a function that lets a model worker of a cluster answer an item.
+
+    See `preprocess.workers.model_workers`.
 
     Args:
-        scheduler: its address, such as tcp://host:8786.
-        folder: of results, which all workers must see.
-        loader: of what answers; each thread of a worker has a process of its own for it.
-        needs: absolute paths of what must be there, too, on all workers.
+        scheduler: address of the scheduler, such as tcp://host:8786.
+        folder: folder of the results, which all workers must see.
+        loader: loader of the model; each thread of a worker has a process of its own for it.
+        needs: absolute paths that must exist on all workers, too.
 
     Raises:
-        PreprocessError: if there is no such cluster, or a worker does not see what it must.
+        PreprocessError: if there is no such cluster, or a worker does not see a path.
     """
     work = functools.partial(_ModelTask, loader, needs=tuple(needs))
     with cluster_submit(scheduler, folder, work, needs) as submit:
@@ -193,12 +216,12 @@ def cluster_model_workers(
 
 @dataclass(frozen=True)
 class _ModelTask:
-    """Has an item answered on a worker of a cluster.
+    """Task of a worker of a cluster: have a model worker answer an item.
 
     Args:
-        loader: of what answers it.
-        mark: there as long as somebody waits for the answer.
-        needs: paths that must be there, too.
+        loader: loader of the model.
+        mark: file that exists as long as somebody waits for the answer.
+        needs: paths that must exist, too.
     """
 
     loader: ModelLoader
@@ -209,8 +232,9 @@ class _ModelTask:
         """Have a process answer the item.
 
         Raises:
-            PreprocessError: if this machine does not see what it must.
+            PreprocessError: if this machine does not see a path.
         """
+        # Checked again for each item: this worker may have joined after `cluster_submit` looked.
         require_mark(self.mark)
         for path in self.needs:
             _require_here(path, told=path)
@@ -219,12 +243,12 @@ class _ModelTask:
 
 @functools.cache
 def _worker_models() -> ModelWorkers:
-    """Of this worker, as long as it lives; idle ones go away by themselves."""
+    """Model workers of this Dask worker, kept as long as it lives; idle processes end."""
     return ModelWorkers()
 
 
 def require_mark(mark: Path) -> None:
-    """For a worker, before it does anything.
+    """Check on a worker that it sees the mark, before it does anything.
 
     Raises:
         PreprocessError: if this machine does not see the mark.
