@@ -32,9 +32,10 @@ class Arguments:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the pages, or check them; the exit status."""
+    """Write the pages, or check them, and return the exit code."""
     import tyro
 
+    # Without a --no-check, which would say nothing.
     flags = (tyro.conf.FlagCreatePairsOff,)
     prog = "python -m experiments.results"
     arguments = parse_arguments(Arguments, prog=prog, description=__doc__, args=argv, config=flags)

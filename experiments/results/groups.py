@@ -1,4 +1,4 @@
-"""Rows of results.csv that repeat one configuration, folds and seeds put together."""
+"""Group the rows of results.csv by configuration, with folds and seeds put together."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from preprocess.sources.catalog import DATASETS
 
 Record = dict[str, Any]  # a row of results.csv by column
 
+# Rows of one configuration are equal in all of these; fold and seed are left out.
 _KEY = (
     *("experiment", "dataset", "num_clips", "num_classes", "split", "num_folds", "model"),
     *("recipe", "maxlen", "stride", "policy", "epochs", "batch_size"),
 )
-# What rows that look alike may differ in, and how that is told.
+# Columns in which rows that look alike may differ, and the words for a difference.
 _DIFFERENCES = {
     "policy": "{}",
     "maxlen": "maxlen {}",
@@ -32,7 +33,7 @@ _DIFFERENCES = {
     "epochs": "{} epochs",
     "experiment": "experiments.{}",
 }
-# Flags that a column already tells, or that do not change what is learnt.
+# Flags that a column repeats, or that do not change what is learnt.
 _TOLD_FLAGS = {
     *("--tt", "--no-tt", "--cell", "--maxlen", "--stride", "--videos", "--shards", "--split"),
     *("--fold", "--epochs", "--batch-size", "--recipe", "--seed", "--threads", "--policy"),
@@ -58,7 +59,7 @@ _RUN_FLAGS = {
 
 @dataclass(frozen=True)
 class Group:
-    """The rows of one configuration."""
+    """Rows of one configuration."""
 
     rows: tuple[Record, ...]  # the latest of each fold and seed
     numbers: tuple[int, ...]  # where all its rows stand in results.csv, from 1
@@ -69,22 +70,22 @@ class Group:
 
     @property
     def failed(self) -> bool:
-        """Whether these are attempts that gave no accuracy."""
+        """Whether these are failed attempts, without an accuracy."""
         return not _succeeded(self.rows[-1])
 
     @property
     def is_plain(self) -> bool:
-        """Whether the recipe was run as it is, without changed settings."""
+        """Whether the recipe was run without changed settings."""
         return not self.other_flags and " " not in (self["recipe"] or "")
 
     @property
     def recipe_epochs(self) -> int | None:
-        """Epochs of the recipe as it is; None where that is not known."""
+        """Number of epochs of the unchanged recipe; None if it is not known."""
         return _recipe_epochs(self.rows[-1])
 
     @property
     def has_whole_data(self) -> bool:
-        """Whether the data set is one of the catalogue, and all of its clips were there."""
+        """Whether the data set is in the catalogue, and all of its clips were used."""
         known = DATASETS.get(self["dataset"] or "")
         if known is None:
             return False
@@ -95,7 +96,7 @@ class Group:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the recipe was run as it is, with its own epochs, on a whole data set."""
+        """Whether the unchanged recipe was run, with its own epochs, on a whole data set."""
         return (
             self.is_plain
             and not self.failed
@@ -105,18 +106,19 @@ class Group:
         )
 
     def spread(self, column: str) -> Spread | None:
-        """Over folds, each seed's apart: a seed deals its own. None if no row has the column."""
+        """Mean and deviation of a column over folds; None if no row has the column."""
+        # Folds of several seeds count as separate values: each seed makes folds of its own.
         values = [row[column] for row in self.rows if row[column] is not None]
         return mean_and_spread(values) if values else None
 
     def mean(self, column: str) -> float | None:
-        """Mean over folds, or None."""
+        """Mean of a column over folds; None if no row has the column."""
         spread = self.spread(column)
         return None if spread is None else spread.mean
 
 
 def group_rows(rows: Iterable[Record]) -> list[Group]:
-    """Rows by configuration, in the order of first appearance; failed attempts on their own."""
+    """Group rows by configuration, in order of first appearance, with failed attempts apart."""
     members: dict[tuple[Any, ...], list[tuple[int, Record]]] = {}
     for number, row in enumerate(rows, start=1):
         flags = other_flags(row["command"] or "")
@@ -127,22 +129,23 @@ def group_rows(rows: Iterable[Record]) -> list[Group]:
 
 
 def other_flags(command: str) -> str:
-    """The flags of a command that no column tells: "... --fold 1 --lr 3e-4" gives "--lr 3e-4"."""
+    """Find the flags that no column repeats: "... --fold 1 --lr 3e-4" gives "--lr 3e-4"."""
     _, flags = _split_command(command, without=_TOLD_FLAGS)
     return flags
 
 
 def shared_command(command: str) -> str:
-    """The command of all folds and seeds of a setting: without the flags that tell runs apart."""
+    """Return the command that folds and seeds of a setting share, without the flags of one run."""
     name, flags = _split_command(command, without=_RUN_FLAGS)
     return f"{name} {flags}".strip()
 
 
 def _split_command(command: str, *, without: Collection[str]) -> tuple[str, str]:
-    """What stands before a command's flags, and those of its flags that are not left out."""
+    """Split a command into the words before its flags, and its flags without some of them."""
     try:
         words = shlex.split(command)
-    except ValueError:  # an unbalanced quote: keep the command as it is
+    except ValueError:
+        # An unbalanced quote: keep the command as it is.
         return "", command
     first = next((i for i, word in enumerate(words) if word.startswith("--")), len(words))
     kept: list[str] = []
@@ -150,13 +153,14 @@ def _split_command(command: str, *, without: Collection[str]) -> tuple[str, str]
     for word in words[first:]:
         if word.startswith("--"):
             keeping = word.partition("=")[0].replace("_", "-") not in without
+        # Values belong to the flag before them.
         if keeping:
             kept.append(word)
     return shlex.join(words[:first]), shlex.join(kept)
 
 
 def epochs_cell(group: Group) -> str:
-    """Epochs that were run, of those of the recipe: "15 of 100", "12 to 17 of 40"."""
+    """Format the epochs that were run, of those of the recipe: "15 of 100", "12 to 17 of 40"."""
     counts = {row["epochs_run"] or row["epochs"] for row in group.rows} - {None}
     if not counts:
         return formatting.ABSENT
@@ -170,12 +174,12 @@ def told_apart(
     *,
     usual: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[str]:
-    """Of each group, in words, what it differs in from those that look like it; "" for nothing.
+    """Describe how each group differs from those that look like it; "" if it does not.
 
     Args:
-        groups: of one table.
-        look: what the table shows of a group, its figures apart.
-        usual: values by column; any other is told even where no group looks alike.
+        groups: groups of one table.
+        look: returns what the table shows of a group besides its figures.
+        usual: values by column; any other value is stated even if no group looks alike.
     """
     told = []
     for group in groups:
@@ -193,7 +197,7 @@ def told_apart(
 
 
 def accuracy_cell(group: Group) -> str:
-    """ "0.930 ± 0.021 (5 folds)", or with one fold "0.930 (0.870 to 0.960)" (95 % interval)."""
+    """Format an accuracy: "0.930 ± 0.021 (5 folds)", or "0.930 (0.870 to 0.960)" for one fold."""
     if group.failed:
         return group["status"] or "failed: no reason recorded"
     spread = group.spread("accuracy")
@@ -210,7 +214,7 @@ def accuracy_cell(group: Group) -> str:
 
 
 def _folds(group: Group, spread: Spread) -> str:
-    """ "5 folds", "3 of 5 folds", "10 folds of 2 seeds"."""
+    """Format the number of folds: "5 folds", "3 of 5 folds", "10 folds of 2 seeds"."""
     num_seeds = len({row["seed"] for row in group.rows})
     wanted = (group["num_folds"] or 0) * num_seeds
     missing = f" of {wanted}" if wanted and spread.num_values != wanted else ""
@@ -219,14 +223,16 @@ def _folds(group: Group, spread: Spread) -> str:
 
 
 def _recipe_epochs(row: Record) -> int | None:
-    """As recorded; rows of before do not say, and then only the UCF11 job's are known."""
+    """Number of epochs of a row's recipe; None if it is neither recorded nor known."""
     if row["recipe_epochs"] is not None:
         return row["recipe_epochs"]
+    # Rows that are older than the column; only the recipes of the UCF11 job are known here.
     name = (row["recipe"] or "").partition(" ")[0]
     return RECIPES[name].epochs if row["experiment"] == "ucf11" and name in RECIPES else None
 
 
 def _group(found: list[tuple[int, Record]]) -> Group:
+    # A later row of the same fold and seed replaces an earlier one.
     latest = {(row["fold"], row["seed"]): row for _, row in found}
     numbers = tuple(number for number, _ in found)
     return Group(tuple(latest.values()), numbers, other_flags(found[-1][1]["command"] or ""))

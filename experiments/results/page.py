@@ -1,4 +1,4 @@
-"""docs/results.md and README.md's results block, as Markdown made from the recorded rows."""
+"""Make docs/results.md and README.md's results block from the recorded rows, as Markdown."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ _NO_ROW = "No row was recorded yet."
 # Columns that say what a configuration is, as opposed to what came of it.
 _SETTINGS = ("Model", "Recipe", "Clips", "Classes", "Epochs", "Split", "Frames", "Policy")
 
-_UCF11_INPUT = {"maxlen": 450, "stride": 1}  # README's command
+# Values of README's command, which its table need not state.
+_UCF11_INPUT = {"maxlen": 450, "stride": 1}
 
 _ABOUT_DEMO = """\
 The built-in demo set: rendered clips, 11 classes that differ by motion alone. These rows show that
@@ -53,7 +54,7 @@ the suite works; they compare with no published figure."""
 
 @dataclass(frozen=True)
 class PublishedAccuracy:
-    """An accuracy on UCF11 as printed by its authors."""
+    """Accuracy on UCF11 as printed by its authors."""
 
     system: str
     accuracy: str
@@ -63,7 +64,7 @@ class PublishedAccuracy:
 
 @dataclass(frozen=True)
 class PublishedCost:
-    """One line of the UCF11 reproduction's write-up (Keras on TensorFlow, a Linux server)."""
+    """Line of the UCF11 reproduction's write-up (Keras on TensorFlow, a Linux server)."""
 
     maxlen: int  # frames
     stride: int | None
@@ -95,7 +96,7 @@ UCF11_COSTS = (
 
 
 def results_page(rows: Sequence[Record]) -> str:
-    """The whole of docs/results.md."""
+    """Make the whole text of docs/results.md."""
     groups = group_rows(rows)
     datasets = dict.fromkeys(group["dataset"] for group in groups)
     others = sorted(name for name in datasets if name not in ("ucf11", "demo", None))
@@ -110,10 +111,10 @@ def results_page(rows: Sequence[Record]) -> str:
 
 
 def results_table_markdown(rows: Sequence[Record]) -> str:
-    """The short table of README.md: the paper's figures beside ours, then the other data sets.
+    """Make the short table of README.md: the paper's figures beside ours, then other data sets.
 
-    Only recipes as they are, with their own epochs, on whole data sets; the rest is left to
-    docs/results.md. Settings that gave the same figures share a row, which names both.
+    It holds unchanged recipes only, with their own epochs, on whole data sets; docs/results.md has
+    all rows. Settings that gave the same figures share a row, which names both.
     """
     groups = [group for group in group_rows(rows) if group.is_whole]
     differences = told_apart(
@@ -121,6 +122,7 @@ def results_table_markdown(rows: Sequence[Record]) -> str:
         lambda group: (group["dataset"], group["model"], group["recipe"], group["split"]),
         usual={"policy": "float32", **_UCF11_INPUT},
     )
+    # By identity, for groups hold dictionaries and cannot be keys.
     told = dict(zip(map(id, groups), differences, strict=True))
     found: dict[tuple[str, ...], list[str]] = {}  # rows of equal cells, with what tells them apart
     for published in UCF11_ACCURACIES:
@@ -149,7 +151,7 @@ def results_table_markdown(rows: Sequence[Record]) -> str:
 
 
 def fill_block(page: str, block: str) -> str:
-    """`page` with what stands between the results marks replaced by `block`."""
+    """Replace the text between the results marks of `page` by `block`."""
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
@@ -161,7 +163,7 @@ def fill_block(page: str, block: str) -> str:
 
 
 def _dataset(groups: Sequence[Group]) -> list[str]:
-    """A table of all configurations, failed attempts included; what all share stands before it."""
+    """Make a table of all configurations, failed attempts included, after what all share."""
     ordered = sorted(groups, key=lambda g: (g["model"] or "", g["recipe"] or "", g.numbers))
     differences = told_apart(ordered, lambda g: [_configuration(g)[name] for name in _SETTINGS])
     rows = [_configuration(group, told) for group, told in zip(ordered, differences, strict=True)]
@@ -169,10 +171,10 @@ def _dataset(groups: Sequence[Group]) -> list[str]:
 
 
 def _table(rows: Sequence[Mapping[str, str]], *, may_be_shared: Iterable[str]) -> list[str]:
-    """A table of cells by the heads of their columns.
+    """Make a table from cells by the heads of their columns.
 
-    A column that may be shared, and says the same in all rows, becomes part of a sentence before
-    the table.
+    A column that may be shared, and is the same in all rows, becomes part of a sentence before the
+    table.
     """
     shared = {
         name: rows[0][name] for name in may_be_shared if len({row[name] for row in rows}) == 1
@@ -304,7 +306,7 @@ def _ok(row: Record) -> bool:
 
 
 def ucf11_section(groups: Sequence[Group]) -> list[str]:
-    """The paper's accuracies and the reproduction's costs, each beside our rows."""
+    """Make the section with the paper's accuracies and the reproduction's costs beside ours."""
     return [
         "## UCF11",
         "The paper splits single clips at random, so that training and test share scenes, and "
@@ -370,6 +372,7 @@ def _published_cost(cost: PublishedCost) -> Sequence[str]:
 
 def _our_cost(group: Group) -> Sequence[str]:
     wall, epochs = group.mean("wall_seconds"), group["epochs"]
+    # Wall time of the whole run: extraction and tests are in it, as the page says.
     per_epoch = wall / epochs if wall and epochs else None
     return (
         "",

@@ -10,7 +10,7 @@ from experiments.threads import Arguments
 
 
 def main(args: list[str] | None = None) -> int:
-    """The command line. Returns the exit code."""
+    """Run the command line and return the exit code."""
     arguments = parse_arguments(Arguments, prog="python -m experiments.threads", args=args)
     from experiments.threads.job import run, show
 

@@ -1,4 +1,4 @@
-"""The job: every kind of work in turn, measured, written down and kept."""
+"""Job that measures every kind of work in turn, writes reports and keeps the best settings."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ from preprocess.system.machine import Machine, read_machine
 
 
 def run(arguments: Arguments) -> int:
-    """Measure, print and keep. Returns the exit code.
+    """Measure all kinds of work, print, and keep what was found; returns the exit code.
 
     Raises:
-        PreprocessError, ValueError, OSError, RuntimeError: if a flag, a folder or what is to be
-            measured on is not what it should be.
+        PreprocessError, ValueError, OSError, RuntimeError: if a flag, a folder or its content is
+            not what it should be.
     """
     _check(arguments)
     machine = read_machine()
@@ -59,12 +59,14 @@ def run(arguments: Arguments) -> int:
         BudgetProgress(60 * arguments.budget_minutes) as progress,
     ):
         for number, workload in enumerate(workloads):
+            # Time that one kind of work leaves over goes to those after it.
             share = (end - time.monotonic()) / (len(workloads) - number)
             deadline = time.monotonic() + share
             measured = measure_work(
                 arguments, workload, machine, Path(scratch), deadline, progress.say
             )
             done.append(measured)
+            # After each kind of work, so that an interruption loses only the one at work.
             _write(arguments, machine, done)
             progress.print(_text(arguments, measured))
             if arguments.keep and report.says_something(measured.outcome):
@@ -74,7 +76,7 @@ def run(arguments: Arguments) -> int:
 
 
 def show() -> int:
-    """Say what is seen of the machine and what is kept for it. Returns the exit code."""
+    """Print what is seen of the machine and what is kept for it; returns the exit code."""
     machine = read_machine()
     print("\n".join(machine.describe()))
     print(f"\nWhat --threads auto takes here ({recommendations_path()}):")
@@ -118,7 +120,7 @@ def _check(arguments: Arguments) -> None:
 
 
 def _text(arguments: Arguments, measured: Measured) -> str:
-    """Tables and verdict of one kind of work; Markdown."""
+    """Tables and verdict of one kind of work, as Markdown."""
     lines = [
         f"\n## {measured.space.workload}\n",
         report.table(measured.space, measured.outcome),
@@ -137,7 +139,7 @@ def _text(arguments: Arguments, measured: Measured) -> str:
 
 
 def _keep(measured: Measured, machine: Machine, out: Path) -> str:
-    """Keep the recommendation; returns a line that says so."""
+    """Keep the recommendation, and return a line that says so."""
     space, outcome = measured.space, measured.outcome
     better = outcome.best != outcome.default
     recommendation = Recommendation(
@@ -155,7 +157,7 @@ def _keep(measured: Measured, machine: Machine, out: Path) -> str:
 
 
 def _write(arguments: Arguments, machine: Machine, done: list[Measured]) -> None:
-    """All files, anew."""
+    """Write all files anew."""
     result = {
         "command": sys.argv[1:],
         "commit": environment.git_commit(),
@@ -197,17 +199,18 @@ def _telling(done: list[Measured]) -> list[Measured]:
     return [each for each in done if report.says_something(each.outcome)]
 
 
-# One kind of work, measured: the search, then what else might help.
+# Measurement of one kind of work: the search, then changes besides the pools.
 
 
-_SHARE_OF_SEARCH = 0.7  # of a workload's time where variants are tried too
+# Fraction of a workload's time for the search, if variants are tried, too.
+_SHARE_OF_SEARCH = 0.7
 
 VariantRow = tuple[Variant, Comparison | None, str]
 
 
 @dataclass
 class Measured:
-    """One kind of work, measured."""
+    """Measurements of one kind of work."""
 
     space: Space
     outcome: Outcome
@@ -226,12 +229,12 @@ def measure_work(
     """Search the settings of one kind of work, then try the variants.
 
     Args:
-        arguments: of the command, checked.
+        arguments: flags of the command, checked.
         workload: the kind of work.
-        machine: what it runs on.
+        machine: the machine that it runs on.
         scratch: private folder.
-        deadline: until when runs may be begun, by time.monotonic().
-        say: told what is being done.
+        deadline: time by time.monotonic() until which runs may begin.
+        say: called with a description of the current work.
 
     Raises:
         PreprocessError, RuntimeError: if the work cannot be prepared, or fails at the default.
@@ -246,6 +249,8 @@ def measure_work(
         say(f"{workload}: {report.in_words(space, point)}")
         return runner.measure(replace(task, setting=space.setting(point)))
 
+    # The first run also fills the disk's cache, compiles Python's files, and tells how long a run
+    # takes. Its rate does not count.
     say(f"{workload}: warming up")
     try:
         runner.measure(replace(task, setting=space.setting(space.default)))
@@ -270,7 +275,7 @@ def measure_work(
 
 
 def _task(arguments: Arguments, workload: WorkloadName, scratch: Path, num_cores: int) -> Task:
-    """The work, on the user's own files or on rendered ones; its setting is yet to be chosen."""
+    """Make the task, on the user's own files or on rendered ones, still without a setting."""
     own = {"tt-train": arguments.shards, "extract": arguments.videos, "classify": arguments.videos}
     inputs = own.get(workload) or prepare(workload, scratch, num_cores=num_cores)
     return Task(
@@ -286,17 +291,19 @@ def _task(arguments: Arguments, workload: WorkloadName, scratch: Path, num_cores
 def _try_variants(
     best: Task, runner: Runner, rounds: int, say: Callable[[str], None]
 ) -> list[VariantRow]:
-    """Each variant beside the recommended setting, in turn, as often as time allows."""
+    """Measure each variant beside the recommended setting, in turn, as often as time allows."""
     variants = variants_of(best.workload)
     failures: dict[str, str] = {}
     rates: dict[str, list[tuple[float, float]]] = {variant.name: [] for variant in variants}
     for _ in range(rounds):
+        # Only whole rounds count, in which each variant has a partner close in time.
         if not variants or runner.runs_left() < 1 + len(variants) - len(failures):
             break
         say(f"{best.workload}: as recommended")
         try:
             base = runner.measure(best)
-        except MeasureError:  # it worked before; the machine is in trouble
+        except MeasureError:
+            # It worked before: the machine is in trouble.
             break
         for variant in variants:
             if variant.name in failures:
@@ -323,21 +330,23 @@ def _compare_pairs(pairs: list[tuple[float, float]]) -> Comparison:
     return compare([rate for _, rate in pairs], [base for base, _ in pairs])
 
 
-# Runs of the work, each in a fresh process, within a budget of time.
+# Runs of the work, each in a fresh process, because TensorFlow fixes its pools at the first
+# operation.
 
 
-_HANGING = 6  # times as long as a usual run, and at least a minute more
+# A run hangs if it takes so many times as long as a usual one, and a minute more.
+_HANGING = 6
 _FIRST_RUN_SECONDS = 600.0
 _MESSAGE_LENGTH = 300
 
 
 class Runner:
-    """Measures one setting after another, and keeps a list of what came of it.
+    """Measures settings one after another, and reports each run.
 
     Args:
         scratch: private folder for results and the work's own files.
-        deadline: until when runs may be begun, by time.monotonic().
-        note: told the record of each run.
+        deadline: time by time.monotonic() until which runs may begin.
+        note: called with the record of each run.
     """
 
     def __init__(
@@ -349,24 +358,25 @@ class Runner:
         self.deadline = deadline
 
     def runs_left(self) -> int:
-        """How many more runs there is time for, by those so far; one before the first."""
+        """Number of runs that there is time for, judged by the last ones; one before the first."""
         left = self.deadline - time.monotonic()
         if not self._durations:
             return int(left > 0)
         last = self._durations[-10:]
-        if left < max(last):  # the next one may take as long
+        # The next run may take as long as the longest of the last ones.
+        if left < max(last):
             return 0
         return int(left / mean(last))
 
     def measure(self, task: Task, extra_environment: Mapping[str, str] | None = None) -> float:
-        """The rate of a task, in frames a second.
+        """Measure the rate of a task, in frames per second.
 
         Args:
-            task: what to time.
-            extra_environment: variables of the process on top of this one's.
+            task: the task to time.
+            extra_environment: environment variables of the process, added to those of this one.
 
         Raises:
-            MeasureError: if the process failed, or hung; the message says why.
+            MeasureError: if the process failed or hung; the message says why.
         """
         environment = extra_environment or {}
         started = time.monotonic()
@@ -404,8 +414,9 @@ class Runner:
 
 
 def _reason(code: int, errors: str) -> str:
-    """Why a process failed: its last line, or how it was ended."""
+    """Say why a process failed: its last line, or the signal that ended it."""
     if code == -signal.SIGKILL:
+        # The kernel's out-of-memory killer sends SIGKILL, and nobody else here does.
         return "the system ended it, of too little memory most likely"
     if code < 0:
         return f"it crashed ({signal.Signals(-code).name})"
@@ -414,14 +425,14 @@ def _reason(code: int, errors: str) -> str:
     return last if code == EXIT_TOLD else f"exit code {code}: {last}"
 
 
-# How far the budget of time is used up, for people who wait.
+# Progress through the budget of time.
 
 
 class BudgetProgress:
-    """A bar of time, with what is being done; it moves by itself.
+    """Progress bar over the budget of time, which moves by itself, with the current work.
 
     Args:
-        seconds: the budget.
+        seconds: the budget in seconds.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -435,11 +446,11 @@ class BudgetProgress:
         self._thread = threading.Thread(target=self._move, daemon=True)
 
     def say(self, text: str) -> None:
-        """What is being done now."""
+        """Show the current work."""
         self._bar.set_description_str(text)
 
     def print(self, text: str) -> None:
-        """A text above the bar."""
+        """Print a text above the bar."""
         tqdm.write(text, file=sys.stdout)
         sys.stdout.flush()
 
@@ -453,6 +464,7 @@ class BudgetProgress:
         self._bar.close()
 
     def _move(self) -> None:
+        # A thread moves the bar, for a run gives no sign of life while it is timed.
         while not self._stopped.wait(1.0):
             self._bar.n = min(self._bar.total, int(time.monotonic() - self._started))
             self._bar.refresh()

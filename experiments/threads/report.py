@@ -1,4 +1,4 @@
-"""What was measured, as people read it: tables, one picture a kind of work, sentences."""
+"""Report the measurements for people: tables, sentences, and a plot for each kind of work."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from experiments.threads.space import Space, Variant
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_PAIRS_FOR_AN_INTERVAL = 3  # of two, Student's interval says nothing
+# Student's interval of two pairs is too wide to say anything.
+_PAIRS_FOR_AN_INTERVAL = 3
 
 NAMES = {
     "intra_op": "intra-op",
@@ -26,7 +27,7 @@ NAMES = {
 
 
 def table(space: Space, outcome: Outcome) -> str:
-    """All settings that ran, the fastest first, then those that failed; Markdown."""
+    """Markdown table of all settings that ran, the fastest first, and of those that failed."""
     names = [NAMES[axis.name] for axis in space.axes]
     lines = [
         f"| {' | '.join(names)} | frames/s | spread | to default | runs | |",
@@ -48,7 +49,7 @@ def table(space: Space, outcome: Outcome) -> str:
 
 
 def variants_table(rows: Sequence[tuple[Variant, Comparison | None, str]]) -> str:
-    """What other changes bring beside the recommended setting; Markdown."""
+    """Markdown table of the gain of each variant over the recommended setting."""
     lines = ["| change | speed | 95 % interval | beyond the noise | how |", "|---|--:|--:|---|---|"]
     for variant, comparison, failure in rows:
         note = f"`{variant.how}`" + ("; other results" if variant.alters_results else "")
@@ -65,7 +66,7 @@ def variants_table(rows: Sequence[tuple[Variant, Comparison | None, str]]) -> st
 
 
 def verdict(space: Space, outcome: Outcome) -> str:
-    """What to do, in a sentence or two."""
+    """Say in a sentence or two which setting to take."""
     ran = sum(trial.median is not None for trial in outcome.trials)
     if not says_something(outcome):
         return "There was no time to compare settings; give more --budget-minutes."
@@ -88,12 +89,12 @@ def verdict(space: Space, outcome: Outcome) -> str:
 
 
 def says_something(outcome: Outcome) -> bool:
-    """Whether two settings at least were measured, or all there are."""
+    """Whether at least two settings were measured, or all there are."""
     return sum(trial.median is not None for trial in outcome.trials) > 1 or outcome.exhaustive
 
 
 def in_words(space: Space, point: Point) -> str:
-    """`intra-op 1, inter-op 2`."""
+    """Format a point, such as `intra-op 1, inter-op 2`."""
     return ", ".join(
         f"{NAMES[name]} {value}"
         for name, value in space.setting(point).items()
@@ -102,7 +103,7 @@ def in_words(space: Space, point: Point) -> str:
 
 
 def heat_map_png(space: Space, outcome: Outcome, *, theme: Theme = LIGHT) -> bytes:
-    """Speed over the first two axes, the best of the others; default and recommendation marked."""
+    """Plot the speed over the first two axes, with default and recommendation marked."""
     columns, rows = space.axes[:2]
     base = _median_of(outcome, outcome.default)
     rates = _grid(outcome, columns, rows)
@@ -113,6 +114,7 @@ def heat_map_png(space: Space, outcome: Outcome, *, theme: Theme = LIGHT) -> byt
     axes.imshow(rates, cmap=_colours(theme), vmin=0, vmax=np.nanmax(rates), origin="lower")
     for (row, column), rate in np.ndenumerate(rates):
         if not np.isnan(rate):
+            # Text on a dark cell takes the colour of the background.
             dark = rate > 0.6 * np.nanmax(rates)
             text = f"{rate:,.0f}" + (f"\n{rate / base:.2f}x" if base else "")
             colour = theme.background if dark else theme.text
@@ -133,7 +135,7 @@ def heat_map_png(space: Space, outcome: Outcome, *, theme: Theme = LIGHT) -> byt
 
 
 def _grid(outcome: Outcome, columns: Axis, rows: Axis) -> np.ndarray:
-    """(rows, columns) of the highest medians; NaN where nothing was measured."""
+    """Highest medians over the other axes, (rows, columns); NaN where nothing was measured."""
     rates = np.full((len(rows.values), len(columns.values)), np.nan)
     for trial in outcome.trials:
         if trial.median is not None:
@@ -145,9 +147,10 @@ def _grid(outcome: Outcome, columns: Axis, rows: Axis) -> np.ndarray:
 def _mark(
     axes: Axes, columns: Axis, rows: Axis, point: Point, label: str, colour: str, line: str
 ) -> None:
-    """A frame about a point's cell."""
+    """Draw a frame around the cell of a point."""
     from matplotlib.patches import Rectangle
 
+    # So that both frames are seen if they mark one cell.
     inset = 0.06 if line == "-" else 0.02
     left, low = columns.values.index(point[0]) - 0.5, rows.values.index(point[1]) - 0.5
     frame = Rectangle(

@@ -1,9 +1,9 @@
-"""The fastest of many settings, found by measuring few of them in noise and drift.
+"""Find the fastest of many settings by measuring few of them, in noise and drift.
 
-Where the whole grid is affordable it is measured, in rounds: A B C, A B C, so that a machine that
-becomes slower does not decide. Elsewhere a part of it is, chosen run by run (`Exploration`).
-Either way, fresh runs in pairs then decide between the winner and the default: those that chose it
-flatter it. Nothing is random, so the same rates give the same search.
+If the budget allows, the whole grid is measured in rounds (A B C, A B C), so that a machine that
+becomes slower does not decide. Otherwise a part of it is measured, chosen run by run
+(`Exploration`). In both cases fresh runs in pairs then decide between the winner and the default.
+Nothing is random: the same rates give the same search.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from numpy.typing import NDArray
 from common.errors import InputError
 
 Point = tuple[Any, ...]
-"""One value for each axis."""
+"""A point of the grid: one value for each axis."""
 
-_RUNS_A_PAIR = 6  # of a budget; so at most a third of it confirms
+# Runs of the budget for each confirming pair, so that at most a third of it confirms.
+_RUNS_A_PAIR = 6
 
 
 @dataclass(frozen=True)
 class Axis:
-    """A quantity that is set, and its values: in order, neighbours alike, where `ordered`."""
+    """Quantity that is set, and its values; if `ordered`, neighbours behave alike."""
 
     name: str
     values: tuple[Any, ...]
@@ -36,18 +37,18 @@ class Axis:
 
 
 class MeasureError(Exception):
-    """A setting cannot be run: it crashes, or wants more memory than there is."""
+    """Error for a setting that cannot be run: it crashes, or needs too much memory."""
 
 
 @dataclass
 class Trial:
-    """One point and its runs.
+    """Point of the grid with its runs.
 
     Args:
         point: one value for each axis.
-        rates: of its runs in order; higher is better.
-        rounds: which round each run belongs to. Runs of one round lie close together in time.
-        failure: why it cannot be run, if so.
+        rates: rates of its runs in order; higher is better.
+        rounds: round of each run. Runs of one round lie close together in time.
+        failure: reason why it cannot be run; empty if it can.
     """
 
     point: Point
@@ -57,12 +58,12 @@ class Trial:
 
     @property
     def median(self) -> float | None:
-        """None without runs."""
+        """Median rate; None without runs."""
         return statistics.median(self.rates) if self.rates else None
 
     @property
     def spread(self) -> float | None:
-        """(largest - smallest) / median; None without runs."""
+        """Relative spread of the rates, (largest - smallest) / median; None without runs."""
         if not self.rates:
             return None
         return (max(self.rates) - min(self.rates)) / statistics.median(self.rates)
@@ -70,17 +71,18 @@ class Trial:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a search found.
+    """Outcome of a search.
 
     Args:
-        trials: in the order in which they were first measured.
+        trials: measured points, in the order of their first run.
         default: the point that needs no setting.
-        best: the point recommended: the default, unless another is better beyond the noise.
-        fastest: the highest median of a whole grid; elsewhere the highest estimate of those
-            measured, which allows for drift and for luck. The confirming runs do not count.
-        comparison: of `fastest` with the default; None if it is the default, or was not compared.
+        best: the recommended point: the default, unless another is better beyond the noise.
+        fastest: the point of the highest median in a whole grid, or of the highest estimate in a
+            part of it, which allows for drift and luck. The confirming runs do not count.
+        comparison: comparison of `fastest` with the default; None if they are the same point, or
+            were not compared.
         exhaustive: whether the whole grid was measured.
-        stopped_early: whether the budget ended it before the search was through.
+        stopped_early: whether the budget ended the search.
     """
 
     trials: list[Trial]
@@ -107,16 +109,16 @@ def search(
     """Find the fastest point of a grid.
 
     Args:
-        axes: whose values span the grid.
+        axes: axes whose values span the grid.
         default: the point to compare with.
-        measure: the rate of a point in one run. A `MeasureError` rules the point out.
-        runs_left: how many runs are still affordable; asked before each.
-        starts: points to begin from, where the grid is too large. Those not allowed are left out.
-        rounds: how often each point of a whole grid is run, and each finalist of a search.
-        confirmations: pairs of runs that compare the fastest with the default; of a part of the
-            grid fewer, where they would take more than a third of the budget.
+        measure: returns the rate of a point in one run; a `MeasureError` rules the point out.
+        runs_left: returns how many runs are still affordable; asked before each.
+        starts: points to begin from if the grid is too large. Those not allowed are left out.
+        rounds: number of runs of each point of a whole grid, and of each finalist of a search.
+        confirmations: pairs of runs that compare the fastest with the default; fewer in a part of
+            the grid, if they would take more than a third of the budget.
         is_allowed: whether a point may be run.
-        on_stage: told what begins.
+        on_stage: called with a description of each stage.
 
     Raises:
         InputError: if the default is not an allowed point of the grid, or a start is not on it.
@@ -144,7 +146,7 @@ def search(
 def _allowed_points(
     axes: Sequence[Axis], wanted: Sequence[Point], is_allowed: Callable[[Point], bool]
 ) -> list[Point]:
-    """Of the grid; the first of those wanted, the default, must be among them."""
+    """List the allowed points of the grid; the default, first of `wanted`, must be among them."""
     grid = list(itertools.product(*(axis.values for axis in axes)))
     for point in wanted:
         if point not in grid:
@@ -160,6 +162,8 @@ def _decide(
 ) -> Outcome:
     """Compare the first of a ranking with the default, and recommend one of them."""
     fastest, comparison = next(iter(ranking), base), None
+    # The runs that made a point the fastest flatter it: among many, the luckiest wins. Hence fresh
+    # runs, of which only the sign and the size of the gain count.
     if fastest != base and not machine.failed(base):
         comparison = machine.compare(fastest, base, pairs)
         through = through and comparison.num_pairs == pairs
@@ -179,7 +183,7 @@ def _decide(
 
 
 class _Machine:
-    """Runs points within the budget, and keeps what they gave."""
+    """Runs points within the budget, and keeps their results."""
 
     def __init__(
         self,
@@ -194,7 +198,7 @@ class _Machine:
         self._round = -1
 
     def new_round(self) -> None:
-        """What follows belongs together."""
+        """Begin a round; its runs are compared with each other."""
         self._round += 1
 
     def run(self, index: int, *, kept: int = 0) -> bool:
@@ -213,7 +217,7 @@ class _Machine:
         return True
 
     def _rate(self, trial: Trial) -> float | None:
-        """Of one more run; None if it fails."""
+        """Rate of one more run; None if it fails."""
         try:
             rate = self._measure(trial.point)
         except MeasureError as error:
@@ -229,7 +233,7 @@ class _Machine:
         return index in self.trials and bool(self.trials[index].failure)
 
     def run_all(self, rounds: int, *, kept: int) -> bool:
-        """Each point in each round; returns whether the budget sufficed."""
+        """Run each point in each round; returns whether the budget sufficed."""
         for _ in range(rounds):
             self.new_round()
             for index in range(len(self.points)):
@@ -238,16 +242,17 @@ class _Machine:
         return True
 
     def by_median(self) -> list[int]:
-        """The points that work, the one of the highest median first."""
+        """Rank the points that work by their medians, the highest first."""
         works = [index for index in self.trials if not self.failed(index)]
         return sorted(works, key=lambda index: -(self.trials[index].median or 0.0))
 
     def compare(self, index: int, base: int, pairs: int) -> Comparison:
-        """Of fresh runs in pairs, each point first in every other; ends where one cannot be run."""
+        """Compare two points by fresh runs in pairs; ends early if one of them cannot be run."""
         rates: list[float] = []
         base_rates: list[float] = []
         for number in range(pairs):
             self.new_round()
+            # Each point goes first in every other pair, so that a steady drift cancels out.
             order = (base, index) if number % 2 == 0 else (index, base)
             if self.runs_left() < 2 or not all(self.run(point) for point in order):
                 break
@@ -258,21 +263,22 @@ class _Machine:
         return compare(rates, base_rates)
 
 
-# Whether one setting is faster than another, from runs made in pairs.
+# Comparison of two settings by runs made in pairs.
 
 
-_SMALLEST_GAIN = 0.01  # a smaller one is not worth a setting of its own
+# A smaller gain is not worth a setting of its own.
+_SMALLEST_GAIN = 0.01
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """By how much one setting's rate is above another's; 0.08 is 8 % more.
+    """Gain of one setting's rate over another's; 0.08 is 8 % more.
 
     Args:
-        gain: the estimate, of the geometric mean.
-        low: lower end of the 95 % interval; -1 where too few pairs give one.
-        high: its upper end; infinite where too few pairs give one.
-        num_pairs: on which it rests.
+        gain: estimate, by the geometric mean.
+        low: lower end of the 95 % interval; -1 if there are too few pairs for one.
+        high: upper end of the interval; infinite if there are too few pairs.
+        num_pairs: number of pairs.
     """
 
     gain: float
@@ -295,11 +301,11 @@ class Comparison:
 
 
 def compare(rates: Sequence[float], base_rates: Sequence[float]) -> Comparison:
-    """How far `rates` are above `base_rates`, with Student's interval over the log ratios.
+    """Estimate how far `rates` are above `base_rates`, with Student's interval.
 
     Args:
-        rates: of one setting, all positive.
-        base_rates: of the other; those at the same place were measured one after the other.
+        rates: rates of one setting, all positive.
+        base_rates: rates of the other; those at the same place were measured in a pair.
 
     Raises:
         InputError: if a rate has no partner.
@@ -309,6 +315,7 @@ def compare(rates: Sequence[float], base_rates: Sequence[float]) -> Comparison:
             f"Rates are compared in pairs. Received {len(rates)} and {len(base_rates)} of them; "
             "drop those without a partner."
         )
+    # Logarithms, since noise is relative, and a gain and its inverse then weigh alike.
     ratios = [math.log(a / b) for a, b in zip(rates, base_rates, strict=True)]
     count = len(ratios)
     if count == 0:
@@ -319,11 +326,12 @@ def compare(rates: Sequence[float], base_rates: Sequence[float]) -> Comparison:
 
 
 def _half_width(ratios: Sequence[float], mean: float) -> float:
-    """Of the 95 % interval of a mean whose variance is estimated from the same few values."""
+    """Half the width of a mean's 95 % interval, its variance estimated from the same values."""
     count = len(ratios)
     if count < 2:
         return math.inf
-    from scipy.special import stdtrit  # not scipy.stats, which takes a second to import
+    # Not scipy.stats, which takes a second to import.
+    from scipy.special import stdtrit
 
     variance = math.fsum((ratio - mean) ** 2 for ratio in ratios) / (count - 1)
     return float(stdtrit(count - 1, 0.975)) * math.sqrt(variance / count)
@@ -332,36 +340,38 @@ def _half_width(ratios: Sequence[float], mean: float) -> float:
 # A search through part of a grid: run what promises most, then let the finalists race.
 
 
-_NEW_A_ROUND = 5  # points between two runs of the best so far
+# Points between two runs of the best so far, which tell how the machine drifts.
+_NEW_A_ROUND = 5
 _NUM_FINALISTS = 3
-_SMALL_GAIN = 0.003  # in log rate; where less is expected of any point, the search is over
+# In log rate; the search is over if less is expected of every point.
+_SMALL_GAIN = 0.003
 
 
 class Machine(Protocol):
-    """What runs points, and knows what may still be spent."""
+    """Runner of points that knows how much of the budget is left."""
 
     tried: list[int]
-    """The number of the point of each run, in order."""
+    """Number of the point of each run, in order."""
     log_rates: list[float | None]
-    """What each run gave; None if it failed."""
+    """Logarithm of each run's rate; None if it failed."""
 
     def run(self, index: int, *, kept: int = 0) -> bool:
         """Run a point; False if that would leave less than `kept` runs."""
 
     def runs_left(self) -> int:
-        """How many runs are still affordable."""
+        """Number of runs that are still affordable."""
 
     def new_round(self) -> None:
-        """What follows is to be compared with each other rather than with what came before."""
+        """Begin a round; its runs are compared with each other rather than with earlier ones."""
 
 
 class Exploration:
-    """Looks for the fastest point of a grid.
+    """Search for the fastest point in a part of a grid.
 
     Args:
-        places: (N, number of axes) the index of each point's value on each axis.
-        ordered: which axes have an order.
-        machine: to run points.
+        places: index of each point's value on each axis, (N, number of axes).
+        ordered: whether each axis has an order.
+        machine: runs the points.
     """
 
     def __init__(
@@ -371,28 +381,29 @@ class Exploration:
         self._machine = machine
 
     def explore(self, starts: Sequence[int], *, race_rounds: int, kept: int) -> bool:
-        """From some points on; returns whether the search came to its own end.
+        """Search from some points on; returns whether the search came to its own end.
 
         Args:
             starts: numbers of the points to run first.
-            race_rounds: how often each finalist is run in the end.
-            kept: runs that the race must leave.
+            race_rounds: number of runs of each finalist in the end.
+            kept: runs that must be left for the confirming pairs.
         """
         budget = self._machine.runs_left() - kept
         self._machine.new_round()
         for index in starts:
             if not self._machine.run(index, kept=kept):
                 return False
+        # The search for new points must leave runs for the race, but no more than a quarter of all.
         race = min(race_rounds * _NUM_FINALISTS, max(budget, 0) // 4)
         through = self._seek(kept + race)
         return self._race(race_rounds, kept) and through
 
     def ranking(self) -> list[int]:
-        """The points that were run and never failed, the fastest by estimate first."""
+        """Rank the points that were run and never failed, the fastest by estimate first."""
         return self._ranking(self._estimate()[0]) if self._machine.tried else []
 
     def _seek(self, kept: int) -> bool:
-        """Run ever the most promising new point, and the best so far once a round."""
+        """Run the most promising new point again and again, and the best so far once a round."""
         while True:
             self._machine.new_round()
             for number in range(_NEW_A_ROUND + 1):
@@ -406,7 +417,7 @@ class Exploration:
                     return False
 
     def _most_promising(self, mean: Values, deviation: Values, works: Sequence[int]) -> int | None:
-        """The new point of the highest expected gain; None if there is no gain to expect."""
+        """Find the new point of the highest expected gain; None if there is no gain to expect."""
         best = mean[works[0]] if works else mean.max()
         gain = expected_gain(mean, deviation, best)
         gain[self._machine.tried] = -np.inf
@@ -414,7 +425,7 @@ class Exploration:
         return index if gain[index] > (_SMALL_GAIN if works else -np.inf) else None
 
     def _race(self, rounds: int, kept: int) -> bool:
-        """Run the finalists in turn; in each round they are chosen anew."""
+        """Run the finalists in turn; each round chooses them anew."""
         for _ in range(rounds):
             self._machine.new_round()
             for index in self.ranking()[:_NUM_FINALISTS]:
@@ -432,28 +443,36 @@ class Exploration:
         return sorted(works, key=lambda index: -mean[index])
 
 
-# What the runs so far tell about a whole grid of settings: a Gaussian process over log rates.
+# A Gaussian process over log rates: what the runs so far tell about a whole grid of settings.
 
 
 Values = NDArray[np.float64]
 
 # Standard deviations of the parts, in log rate; 0.1 is about 10 %.
 _AXIS, _PAIR, _TOGETHER = 0.5, 0.3, 0.5
-_DRIFT = 0.008  # from one run to the next
+# From one run to the next, and of a single run.
+_DRIFT = 0.008
 _NOISE = 0.04
-_LEVEL = 1.0  # of all rates
-_LENGTH = 3.5  # places on an axis over which rates are alike
-_OTHER = 4.0  # distance of two values that have no order
-_FLOOR = -1.0  # how far below the best makes no difference
-_FAILED = -0.7  # what a failure counts as: its neighbours may fail too
+# Of the level of all rates.
+_LEVEL = 1.0
+# Places on an axis over which rates are alike, and the distance of two values without an order.
+_LENGTH = 3.5
+_OTHER = 4.0
+# A rate further below the best counts as this: how slow the slow settings are does not matter.
+_FLOOR = -1.0
+# What a failure counts as, for its neighbours may fail, too.
+_FAILED = -0.7
 
 
 class Surrogate:
-    """Estimates the log rate at every place of a grid.
+    """Gaussian process that estimates the log rate at every point of a grid.
+
+    The covariance is a sum: a part for each axis, a part for the sum of each two ordered axes,
+    and a part for the distance over all axes.
 
     Args:
-        places: (N, number of axes) the index of each point's value on each axis.
-        ordered: which axes have an order.
+        places: index of each point's value on each axis, (N, number of axes).
+        ordered: whether each axis has an order.
     """
 
     def __init__(self, places: Sequence[Sequence[int]], ordered: Sequence[bool]) -> None:
@@ -466,11 +485,11 @@ class Surrogate:
     def estimate(
         self, tried: Sequence[int], log_rates: Sequence[float | None]
     ) -> tuple[Values, Values]:
-        """(mean, standard deviation) of each point's log rate, from runs in order of time.
+        """Estimate mean and standard deviation of each point's log rate, each (N,).
 
         Args:
-            tried: the number of each run's point; at least one.
-            log_rates: what each run gave, None if it failed.
+            tried: number of each run's point in order of time; at least one run.
+            log_rates: logarithm of each run's rate, None if it failed.
         """
         best = max((rate for rate in log_rates if rate is not None), default=0.0)
         below = np.array(
@@ -478,14 +497,18 @@ class Surrogate:
         )
         columns = np.stack([self._column(index) for index in tried], axis=1)  # (N, runs)
         times = np.arange(len(tried), dtype=np.float64)
+        # Covariance of the runs, (runs, runs): of their points, of a common level, and of a drift,
+        # which is a random walk over time.
         shared = columns[list(tried)] + _LEVEL**2 + _DRIFT**2 * np.minimum.outer(times, times)
+        # The noise of single runs also keeps the matrix well conditioned when a point is run again.
         inverse = np.linalg.inv(shared + _NOISE**2 * np.eye(len(tried)))
         weights = columns @ inverse  # (N, runs)
         variance = self._variance - (weights * columns).sum(axis=1)
+        # Rounding may make a variance slightly negative where a point was run often.
         return weights @ below + best, np.sqrt(np.maximum(variance, 1e-12))
 
     def _column(self, index: int) -> Values:
-        """(N,) the covariance of each point with one."""
+        """Covariance of each point with one point, (N,)."""
         if index not in self._columns:
             self._columns[index] = sum(
                 (weight**2 * _alike(distance) for weight, distance in self._distances(index)),
@@ -494,7 +517,7 @@ class Surrogate:
         return self._columns[index]
 
     def _distances(self, index: int) -> Iterator[tuple[float, Values]]:
-        """(weight, (N,) distance of each point to one) of each part of the sum."""
+        """Yield the weight and the distances (N,) to one point for each part of the covariance."""
         steps = self._places - self._places[index]
         far = [
             np.abs(step) if ordered else _OTHER * (step != 0)
@@ -502,20 +525,29 @@ class Surrogate:
         ]
         yield from ((_AXIS, distance) for distance in far)
         columns = [step for step, ordered in zip(steps.T, self._ordered, strict=True) if ordered]
+        # On a scale of powers of two, a + b stands for the product of two numbers of threads:
+        # settings with the same product, which keeps the cores equally busy, are alike.
         yield from ((_PAIR, np.abs(a + b)) for a, b in itertools.combinations(columns, 2))
         yield _TOGETHER, np.sqrt(sum(distance**2 for distance in far))
 
 
 def _alike(distance: Values) -> Values:
-    """Correlation at a distance: Matern 3/2, of functions that have kinks."""
+    """Correlation at a distance: Matern 3/2, for functions with kinks."""
     scaled = np.sqrt(3) * distance / _LENGTH
     return (1 + scaled) * np.exp(-scaled)
 
 
 def expected_gain(mean: Values, deviation: Values, best: float) -> Values:
-    """By how much each point is expected to exceed the best, counting nothing where it does not."""
+    """Expected improvement over the best log rate at each point, (N,).
+
+    Args:
+        mean: estimated log rates, (N,).
+        deviation: their standard deviations, (N,).
+        best: log rate to exceed.
+    """
     from scipy.special import ndtr
 
+    # E[max(x - best, 0)] of a normal x: deviation (score Phi(score) + phi(score)).
     score = (mean - best) / deviation
     density = np.exp(-(score**2) / 2) / np.sqrt(2 * np.pi)
     return deviation * (score * ndtr(score) + density)

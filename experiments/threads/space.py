@@ -1,4 +1,4 @@
-"""What can be set for each kind of work on a machine, and where a search begins."""
+"""Grids of settings for each kind of work on a machine, with the points that a search begins at."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ from preprocess.system.machine import Machine
 
 WORKLOADS: tuple[WorkloadName, ...] = get_args(WorkloadName)
 _PICTURES = ("alexnet", "resnet", "classify")
-_MODEL_BYTES, _BATCH_BYTES = 1.5e9, 0.35e9  # of AlexNet, measured; ResNet-50 takes less
-_MIN_CORES_TO_VARY_DECODERS = 8  # a decoder feeds some ten cores with AlexNet's frames
+# Memory of AlexNet, measured; ResNet-50 takes less.
+_MODEL_BYTES, _BATCH_BYTES = 1.5e9, 0.35e9
+# One decoder feeds some ten cores with AlexNet's frames: fewer cores have nothing to choose.
+_MIN_CORES_TO_VARY_DECODERS = 8
 
 
 class Space:
-    """The settings of one kind of work that are searched.
+    """Grid of the settings of one kind of work.
 
     Args:
         workload: the kind of work.
-        machine: where it is to run.
+        machine: the machine that it runs on.
         only: pairs of values of the first two axes, to which the search is restricted.
     """
 
@@ -36,6 +38,8 @@ class Space:
         self._only: set[Point] = set()
         self._node_cores = math.ceil(machine.num_cores / len(machine.numa_nodes))
         cpus = tuple(choices_of_cpus(machine))
+        # The numbers that matter on a machine are always tried: of a node's cores, all cores, all
+        # CPUs.
         counts = counts_up_to(machine.num_cpus) | {machine.num_cores, self._node_cores}
         if workload == "extract":
             self.axes = [_axis("jobs", counts), _axis("opencv_threads", counts_up_to(3) & counts)]
@@ -55,7 +59,7 @@ class Space:
 
     @property
     def default(self) -> Point:
-        """The point of `--threads auto` where nothing was measured."""
+        """Point that `--threads auto` takes if nothing was measured."""
         if self.workload == "extract":
             return self._point(jobs=self._machine.num_cpus, opencv_threads=1)
         threads = default_threads(self._machine, self.workload)
@@ -63,14 +67,17 @@ class Space:
 
     @property
     def stock(self) -> Point | None:
-        """What TensorFlow takes if it is told nothing: a thread a logical CPU, in both pools."""
+        """Point that TensorFlow takes by itself: as many threads as logical CPUs in both pools.
+
+        None for extract, which runs without TensorFlow.
+        """
         if self.workload == "extract":
             return None
         cpus = self._machine.num_cpus
         return (cpus, cpus, *self.default[2:])
 
     def starts(self) -> list[Point]:
-        """Points to begin from, of different kinds."""
+        """Points of different kinds to begin from."""
         if self._only:
             return sorted(self._only)
         cpus, cores = self._machine.num_cpus, self._machine.num_cores
@@ -80,23 +87,25 @@ class Space:
         else:
             pairs = starting_pairs(cpus, cores, self._node_cores)
             points = [self._point(intra_op=a, inter_op=b) for a, b in pairs]
+        # Several pairs may have one nearest point.
         return list(dict.fromkeys(points))
 
     def is_allowed(self, point: Point) -> bool:
-        """Whether a point is one of those asked for, and memory suffices for its batches."""
+        """Whether a point is among those asked for, and memory suffices for its batches."""
         if self._only:
             return point in self._only
         if self.workload not in _PICTURES or not self._machine.memory_bytes:
             return True
         wanted = _MODEL_BYTES + _BATCH_BYTES * self.setting(point)["inter_op"]
+        # The default is always measured, since all others are compared with it.
         return wanted <= 0.8 * self._machine.memory_bytes or point == self.default
 
     def setting(self, point: Point) -> dict[str, Any]:
-        """Value by axis."""
+        """Values of a point by the names of the axes."""
         return dict(zip((axis.name for axis in self.axes), point, strict=True))
 
     def _restrict(self, only: Sequence[tuple[int, int]]) -> None:
-        """Let the grid hold these pairs and the default, and no other points count."""
+        """Restrict the grid to these pairs and the default."""
         default = self.default
         points = [(*pair, *default[2:]) for pair in only]
         for number in (0, 1):
@@ -105,7 +114,7 @@ class Space:
         self._only = {default, *points}
 
     def _point(self, **wanted: int) -> Point:
-        """The point nearest to some numbers; the other axes are as they are by default."""
+        """Point nearest to some numbers, with the defaults on the other axes."""
         jobs = default_threads(self._machine, self.workload).jobs or 1
         values = {"cpus": ALL_CPUS, "jobs": jobs, **wanted}
         return tuple(
@@ -117,7 +126,7 @@ class Space:
 
 
 def parse_settings(texts: Sequence[str]) -> list[tuple[int, int]]:
-    """Pairs such as `18,36`.
+    """Parse pairs such as `18,36`.
 
     Raises:
         InputError: for anything else.
@@ -126,12 +135,12 @@ def parse_settings(texts: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def starting_pairs(cpus: int, cores: int, node_cores: int) -> list[tuple[int, int]]:
-    """Sizes of the two pools that each are best for some kind of work.
+    """List sizes of the two pools that are each good for some kind of work.
 
     Args:
-        cpus: logical CPUs.
-        cores: physical cores.
-        node_cores: physical cores of a NUMA node.
+        cpus: number of logical CPUs.
+        cores: number of physical cores.
+        node_cores: number of physical cores of a NUMA node.
     """
     root, quarter = max(1, math.isqrt(cores)), max(1, cores // 4)
     return [
@@ -141,7 +150,7 @@ def starting_pairs(cpus: int, cores: int, node_cores: int) -> list[tuple[int, in
 
 
 def counts_up_to(most: int) -> set[int]:
-    """1, 2, 3, 4, 6, 8, 12, 16, 24, ... and `most` itself."""
+    """Return 1, 2, 3, 4, 6, 8, 12, 16, 24, ... up to `most`, and `most` itself."""
     found, step = {most}, 1
     while step <= most:
         found |= {step, step * 3 // 2}
@@ -153,7 +162,7 @@ def _axis(name: str, values: set[int]) -> Axis:
     return Axis(name, tuple(sorted(values)))
 
 
-# What can be changed besides the pools, one thing at a time: what it takes, and what it brings.
+# Changes besides the pools, which are tried one at a time at the recommended setting.
 
 
 _MALLOCS = {"tcmalloc": "libtcmalloc*.so*", "jemalloc": "libjemalloc.so*"}
@@ -162,14 +171,14 @@ _LIBRARY_FOLDERS = ("/usr/lib/*-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/loca
 
 @dataclass(frozen=True)
 class Variant:
-    """A change to how the work is done.
+    """Change to the way in which the work is done.
 
     Args:
-        name: of the change.
-        how: what to type for it.
+        name: name of the change.
+        how: flags or variables that make it.
         changes: values of a task's fields.
-        environment: variables of the process.
-        alters_results: whether other numbers than before may come out.
+        environment: environment variables of the process.
+        alters_results: whether results may differ from those without it.
     """
 
     name: str
@@ -180,7 +189,7 @@ class Variant:
 
 
 def variants_of(workload: WorkloadName) -> list[Variant]:
-    """The changes that may matter for a kind of work on this machine."""
+    """List the changes that may matter for a kind of work on this machine."""
     found = [_in_environment(name, {"LD_PRELOAD": path}) for name, path in find_mallocs().items()]
     if workload == "extract":
         return found
@@ -197,6 +206,7 @@ def variants_of(workload: WorkloadName) -> list[Variant]:
                 f"batches of {other}",
                 f"--batch-size {other}",
                 {"batch_size": other},
+                # In training another batch size is another training.
                 alters_results=workload == "tt-train",
             )
             for other in (size // 2, size * 2)
@@ -213,10 +223,11 @@ def variants_of(workload: WorkloadName) -> list[Variant]:
 
 
 def find_mallocs() -> dict[str, str]:
-    """Libraries that replace glibc's malloc, by name, where they are installed."""
+    """Find the installed libraries that replace glibc's malloc, by name."""
     found = {}
     for name, pattern in _MALLOCS.items():
         paths = [path for folder in _LIBRARY_FOLDERS for path in glob.glob(f"{folder}/{pattern}")]
+        # tcmalloc comes in several builds, some of them for debugging.
         whole = [path for path in sorted(paths) if "minimal" not in path and "debug" not in path]
         if whole:
             found[name] = whole[0]

@@ -1,6 +1,6 @@
-"""The suite's own work, in a form that can be timed for some seconds.
+"""The suite's own kinds of work, in a form that can be timed for some seconds.
 
-It is done in a fresh process, once its thread pools are set: `experiments.threads.workloads`.
+Each measurement runs this file in a fresh process, which sets its thread pools first.
 """
 
 from __future__ import annotations
@@ -32,22 +32,24 @@ from experiments.process.runtime import Threads
 WorkloadName = Literal["tt-train", "alexnet", "resnet", "extract", "classify"]
 BATCH_SIZES = {"tt-train": 16, "alexnet": 64, "resnet": 32, "classify": 64}
 _SEED = 0
-_CLASSIFY_JOBS = 2  # decoders; `experiments.classify` has as many unless told otherwise
-_STEPS_TO_WARM_UP = 8  # the first compiles; memory grows for some more
+# Decoders, as many as `experiments.classify` has by default.
+_CLASSIFY_JOBS = 2
+# The first step compiles, and memory grows during some more.
+_STEPS_TO_WARM_UP = 8
 
 
 @dataclass(frozen=True)
 class Task:
-    """What one process is to time.
+    """Work that one process times.
 
     Args:
         workload: the kind of work.
         setting: value by axis.
         inputs: folder that `prepare` has filled, or the user's own.
-        scratch: folder for what the work writes; emptied afterwards.
-        seconds: how long at least.
-        policy: of the layers.
-        batch_size: of the model; 0 where there is none.
+        scratch: folder for files that the work writes; emptied afterwards.
+        seconds: least time of the measurement.
+        policy: dtype policy of the layers.
+        batch_size: batch size of the model; 0 if there is none.
     """
 
     workload: WorkloadName
@@ -60,19 +62,19 @@ class Task:
 
     @property
     def threads(self) -> Threads:
-        """TensorFlow's pools; a single thread each where it has no part in the work."""
+        """Sizes of TensorFlow's pools; a single thread each if it has no part in the work."""
         names = ("intra_op", "inter_op", "cpus")
         given = {name: self.setting[name] for name in names if name in self.setting}
         return Threads(**{"intra_op": 1, "inter_op": 1, **given})
 
 
 def prepare(workload: WorkloadName, scratch: Path, *, num_cores: int) -> Path:
-    """Make what the work is done on where the user has named nothing; returns the folder.
+    """Make the input of a work for which the user has named none; returns the folder.
 
     Args:
         workload: the kind of work.
-        scratch: a folder to write below; what is there already is used.
-        num_cores: more cores need more videos to be kept busy.
+        scratch: folder to write below; files that are there already are used.
+        num_cores: number of cores; more cores need more videos to be kept busy.
 
     Raises:
         PreprocessError, RuntimeError: if it cannot be written.
@@ -94,7 +96,7 @@ def prepare(workload: WorkloadName, scratch: Path, *, num_cores: int) -> Path:
 
 
 def frames_per_second(task: Task) -> float:
-    """Do the work for some seconds, after a warm-up; returns its rate."""
+    """Do the work for some seconds after a warm-up, and return its rate."""
     make: dict[str, Callable[[Task], Iterator[int]]] = {
         "tt-train": _train,
         "alexnet": _predict_pictures,
@@ -103,6 +105,7 @@ def frames_per_second(task: Task) -> float:
         "classify": _classify,
     }
     steps = make[task.workload](task)
+    # Every kind of work warms up before its first yield.
     next(steps)
     num_frames, started = 0, time.perf_counter()
     while time.perf_counter() - started < task.seconds:
@@ -111,7 +114,7 @@ def frames_per_second(task: Task) -> float:
 
 
 def _train(task: Task) -> Iterator[int]:
-    """Training steps of the UCF11 job, reading its shards; frames of clips, padding not counted."""
+    """Train as the UCF11 job does; yields the frames of each step, padding not counted."""
     from experiments.training.loop import Classifier
     from experiments.training.optimizers import build_model, build_optimizer
     from experiments.training.recipes import RECIPES
@@ -151,12 +154,13 @@ def _train(task: Task) -> Iterator[int]:
         stream = batches.shuffled(np.arange(len(shards)), epoch)
         for number, (inputs, labels) in enumerate(stream):
             classifier.train_batch(inputs, labels)
+            # In a later epoch every step counts, even if the first had too few to warm up.
             if epoch or number >= _STEPS_TO_WARM_UP:
                 yield int(inputs["num_frames"].numpy().sum())
 
 
 def _predict_pictures(task: Task) -> Iterator[int]:
-    """A Keras model on batches in memory, `inter_op` of them at once, as classification does it."""
+    """Predict batches in memory, `inter_op` of them at once, as classification does."""
     from experiments.models.image_loading import compile_model
 
     model, fit = _model(task)
@@ -165,6 +169,7 @@ def _predict_pictures(task: Task) -> Iterator[int]:
     shape = (task.batch_size, *fit.frame_shape)
     frames = np.random.default_rng(_SEED).integers(0, 256, shape, np.uint8)
     with ThreadPoolExecutor(at_once) as pool:
+        # Twice as many as run at once, so that no thread ever waits for the next batch.
         waiting = deque(pool.submit(predict, frames) for _ in range(2 * at_once))
         while True:
             for _ in range(at_once):
@@ -189,7 +194,7 @@ def _model(task: Task) -> tuple[Any, Any]:
 
 
 def _extract(task: Task) -> Iterator[int]:
-    """Whole extractions of a folder of videos, the start of their workers included."""
+    """Extract a whole folder of videos again and again, the start of the workers included."""
     from preprocess.extraction.extract import extract
 
     yield 0
@@ -204,7 +209,7 @@ def _extract(task: Task) -> Iterator[int]:
 
 
 def _classify(task: Task) -> Iterator[int]:
-    """Whole folders through `experiments.classify` with AlexNet."""
+    """Classify a whole folder again and again by AlexNet."""
 
     jobs = task.setting.get("jobs", _CLASSIFY_JOBS)
     scratch = Path(task.scratch)
@@ -222,20 +227,21 @@ def random_weights(model: Any) -> None:
     for layer in model.layers:
         if layer.weights:
             shape = tuple(layer.kernel.shape)
+            # He's initializer: under ReLU, the spread of values stays the same from layer to layer.
             scale = (2 / np.prod(shape[:-1])) ** 0.5
             kernel = scale * random.standard_normal(shape, np.float32)
             layer.set_weights([kernel, np.zeros(shape[-1], np.float32)])
 
 
 class EndToEnd:
-    """`experiments.classify` on a folder: decoding, preprocessing, model, CSV, JSON and PNG.
+    """The work of `experiments.classify` on a folder, from decoding to CSV, JSON and PNG.
 
     Args:
-        policy: of the model.
-        batch_size: of the model.
-        videos: to classify.
-        out: folder of results; the last round's stay.
-        jobs: videos decoded at the same time.
+        policy: dtype policy of the model.
+        batch_size: batch size of the model.
+        videos: videos to classify.
+        out: folder of results; those of the last round stay.
+        jobs: number of videos that are decoded at the same time.
         threads: TensorFlow's pools.
     """
 
@@ -268,7 +274,11 @@ class EndToEnd:
         self._options = JobOptions(batch_size=batch_size, jobs=jobs, threads=threads)
 
     def frames_per_second(self) -> tuple[float, int]:
-        """The rate from the first video's first byte to the last video's last file."""
+        """Measure the rate from the first video's first byte to the last video's last file.
+
+        Returns:
+            Frames per second, and the peak memory of the process in bytes.
+        """
         started = time.perf_counter()
         num_frames = self.classify()
         return num_frames / (time.perf_counter() - started), environment.peak_rss_bytes()
@@ -279,7 +289,7 @@ class EndToEnd:
         self._model.predict(np.zeros(shape, self._model.fit.dtype))
 
     def classify(self) -> int:
-        """Classify all videos anew; returns how many frames they have."""
+        """Classify all videos anew, and return their number of frames."""
         from experiments.classify.job import ClassificationJob
 
         shutil.rmtree(self._out, ignore_errors=True)
@@ -299,9 +309,9 @@ def render_videos(folder: Path, *, num_videos: int = 2, num_frames: int = 1500) 
     """Render moving shapes with the noise of a camera, 640x360 H.264; returns the folder.
 
     Args:
-        folder: made if need be.
-        num_videos: how many.
-        num_frames: of each.
+        folder: folder of the videos; made if it is missing.
+        num_videos: number of videos.
+        num_frames: number of frames of each.
     """
     import cv2
     import imageio_ffmpeg
@@ -332,6 +342,7 @@ def render_videos(folder: Path, *, num_videos: int = 2, num_frames: int = 1500) 
         for frame in range(num_frames):
             image = np.roll(scene, 3 * frame, axis=1)
             cv2.circle(image, (5 * frame % _VIDEO_SIZE[0], 180), 60, (230, 60, 40), -1)
+            # Without noise an encoder would leave out most blocks, and decoding would be too easy.
             noise = random.integers(-4, 5, image.shape, np.int16)
             encoder.stdin.write(np.clip(image + noise, 0, 255).astype(np.uint8).tobytes())
         encoder.stdin.close()
@@ -340,16 +351,18 @@ def render_videos(folder: Path, *, num_videos: int = 2, num_frames: int = 1500) 
     return folder
 
 
-# One measurement, in the process it is made in: `python -m experiments.threads.workloads FILE`.
+# Process of one measurement: `python -m experiments.threads.workloads FILE`.
 
 
-EXIT_TOLD = 2  # the last line on standard error says what is wrong
+# Exit code of an error that the last line on standard error describes.
+EXIT_TOLD = 2
 
 
 def main(path: Path) -> None:
-    """Do the task and write what came of it, with the threads that it really had."""
+    """Do the task, and write its rate with the threads that it really had."""
     task = Task(**json.load(sys.stdin))
     if task.workload == "extract":
+        # Extraction works in other processes and without TensorFlow.
         runtime.stay_on(task.threads.cpus)
     else:
         runtime.configure(task.threads, seed=0)
@@ -369,4 +382,5 @@ if __name__ == "__main__":
     except (UserError, OSError) as error:
         print(error, file=sys.stderr)
         sys.exit(EXIT_TOLD)
-    os._exit(0)  # threads of the work may still run
+    # Threads of the work may still run; a normal exit would wait for them.
+    os._exit(0)
