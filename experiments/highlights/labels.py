@@ -14,9 +14,9 @@ Ours has a header and a stretch a line, with times as seconds, mm:ss or hh:mm:ss
     clips/c.mp4,0.78,0.13,0.97,0.37,,,unknown,monday
 
 The second row is a hard negative: a stretch that was mistaken for a highlight. The third is a
-clip without highlights. Of the last clip, no more is known than what its other rows say; where
-no row says `unknown`, what no row speaks of is no highlight. `group` may be left out; a clip is
-then a group of its own. Paths are relative to the folder of the label file.
+clip without highlights. The last row says that nothing is known of the rest of its clip; without
+such a row the rest of a clip is no highlight. `group` may be left out; a clip is then a group of
+its own. Paths are relative to the folder of the label file.
 """
 
 from __future__ import annotations
@@ -332,6 +332,7 @@ def _ours(file: Path, text: str) -> dict[str, Draft]:
     records = _records(file, text, ",")
     place, header = next(records)
     names = [name.strip().lower() for name in header]
+    # In any order, as spreadsheets may move columns; but none may be missing or unknown.
     if sorted(names) not in (sorted(COLUMNS), sorted((*COLUMNS, GROUP))):
         raise place.error(f"The columns must be {','.join(COLUMNS)}[,{GROUP}]. Received {header}.")
     drafts: dict[str, Draft] = {}
@@ -347,6 +348,7 @@ def _ours(file: Path, text: str) -> dict[str, Draft]:
 
 def _add_row(place: Place, cells: dict[str, str], drafts: dict[str, Draft]) -> None:
     source = _source(place, cells["path"])
+    # Every row has the box, so that a row can be read without the others; they must agree.
     fresh = _draft(place, source, [cells[name] for name in ("x1", "y1", "x2", "y2")])
     draft = drafts.setdefault(source, fresh)
     if draft.box != fresh.box:

@@ -125,6 +125,7 @@ def plan(
         length, head, tail = num_frames(side), fades[number], fades[number + 1]
         if head:
             before = num_frames(sides[number - 1])
+            # The last frames of the side before fade into the first ones of this side.
             ending = _part(sides[number - 1], before - head, before)
             pieces.append(Piece((ending, _part(side, 0, head))))
         if length > head + tail:
@@ -161,6 +162,7 @@ def _fades(
                 f"Received {start:.3f} to {end:.3f}; leave it out or lower the crossfade."
             )
         if lacking > 0:
+            # The longer of its two fades gives way.
             shorter = number + 1 if fades[number + 1] >= fades[number] else number
             fades[shorter] = max(fades[shorter] - lacking, 0)
     return fades

@@ -191,6 +191,7 @@ def _parse_chunk(path: Path, said: str, header: str) -> Chunk:
     # The file's clock may begin anywhere; all times of a chunk count from its start.
     begin = float(start[1]) if start else 0.0
     streams = re.findall(r"^  Stream #0:(\d+) -> #0:(\d+)", said, re.MULTILINE)
+    # Which stream of the file each stream of the output comes from: 0 is the picture, 1 the sound.
     sources = {int(output): int(source) for source, output in streams}
     width, height = _header(header, "dimensions", 0, r"(\d+)x(\d+)")
     aspect = Fraction(*map(int, _header(header, "sar", 0, r"(\d+)/(\d+)", ("1", "1"))))
@@ -284,6 +285,7 @@ def _end_seconds(path: Path, stream: int, rate: Fraction) -> float:
     The last seconds are read, without decoding. Where nothing is found there, as in a file that
     was cut off, all of it is read.
     """
+    # First the end alone, then, if need be, the whole file.
     for seek in (["-sseof", f"-{_TAIL_SECONDS}"], []):
         tail = _Tail(rate)
         words = [

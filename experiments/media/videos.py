@@ -38,7 +38,7 @@ class Video:
 
 @dataclass(frozen=True)
 class FoundVideos:
-    """Result of `find_videos`.
+    """Videos that `find_videos` found, and notices about what it left out.
 
     Args:
         videos: each video once, those of a folder sorted by name.
@@ -74,11 +74,14 @@ def find_videos(
     search = _Search(_absolute(out), recursive)
     for path in paths:
         search.add(Path(path))
+    # A dictionary: each path once, in the order in which it was named.
     found = search.found
     sources = _told_apart(list(found.items()))
     stems = [_stem(path, source) for path, source in zip(found, sources, strict=True)]
     count = Counter(stems)
     taken = {*sources, *TABLES}
+    # A name that two videos would share, or that a table or another video's full name has, keeps
+    # its suffix: `a.mp4` and `a.mov` get the results `a.mp4` and `a.mov`, not `a` twice.
     videos = [
         Video(path, _encodable(source), source if count[stem] > 1 or stem in taken else stem)
         for path, source, stem in zip(found, sources, stems, strict=True)
@@ -206,6 +209,7 @@ def _told_apart(found: Sequence[tuple[Path, int]]) -> list[str]:
         count = Counter(names)
         if len(count) == len(names):
             return names
+        # Only names that are shared grow by a folder, until none is.
         lengths = [length + (count[name] > 1) for name, length in zip(names, lengths, strict=True)]
 
 

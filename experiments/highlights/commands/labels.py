@@ -34,6 +34,7 @@ class Labels:
         """Convert the labels. Returns the exit code."""
         from experiments.highlights.labels import convert_labels
 
+        # Labels are work by hand, so there is no flag that replaces them.
         if self.target.exists():
             raise InputError(f"{self.target} exists; give another name, or remove it.")
         try:
@@ -92,6 +93,7 @@ class Extract:
         from experiments.highlights.scoring.extraction import extract_pictures
         from preprocess.system.progress import TerminalProgress
 
+        # Wrong settings and labels are reported before any video is opened.
         settings = self.settings()
         clips = read_labels(self.labels)
         if "sound" in self.parts:
@@ -150,6 +152,7 @@ class Extract:
             f"{self.shards}: {summary.num_extracted} clips extracted, {summary.num_kept} were "
             f"there already; {summary.num_frames:,} pictures."
         )
+        # On standard error, apart from the result.
         for source, notice in summary.notices.items():
             print(f"{source}: {notice}", file=sys.stderr)
         if not summary.failures:

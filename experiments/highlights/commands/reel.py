@@ -27,7 +27,7 @@ Scores = tuple["Floats", "Floats"]
 
 @dataclass(frozen=True)
 class ReelOptions(SelectionOptions):
-    """What becomes of the scores of a recording: which highlights, rendered how, listed where."""
+    """Options of a reel: which highlights, how they are rendered, and which cut lists there are."""
 
     out: Annotated[Path, arg(aliases=["-o"])] = Path("reel.mp4")
     """The reel; cut lists lie beside it."""
@@ -118,6 +118,7 @@ class ReelOptions(SelectionOptions):
         check_output(self.out, files, self.overwrite)
         for kind in self.cut_lists:
             path = self.out.with_suffix(SUFFIXES[kind])
+            # `reel.csv` beside `reel.mp4` may be the very file of scores that is read.
             if any(path.absolute() == other.absolute() for other in (*files, *kept)):
                 raise InputError(f"{path} would be replaced by a cut list; give another --out.")
             if path.exists() and not self.overwrite:

@@ -116,6 +116,7 @@ class Review(SelectionOptions):
         for path in (self.out, self.out.with_suffix(SUFFIXES["csv"])):
             if any(path.resolve() == other.resolve() for other in kept):
                 raise InputError(f"{path} would be replaced by the reel; give another --out.")
+        # A reel that exists is no error here: the page asks before it replaces one.
         check_output(self.out, files, overwrite=True)
         for path in (self.scores, *kept[1:]):  # the review is kept beside the scores
             check_writable(path, overwrite=True)

@@ -136,6 +136,7 @@ def chapters_text(
     position, marks = 0.0, []
     for number, segment in enumerate(segments, 1):
         marks.append((int(position if of == "reel" else segment.start), number))
+        # Each cross-fade makes the reel shorter by its length.
         position += segment.length - crossfade
     end = int(position + crossfade) if of == "reel" else None
     chapters = _long_chapters(marks, end)
@@ -194,6 +195,7 @@ def _long_chapters(marks: list[tuple[int, int]], end: int | None) -> list[tuple[
             chapters[-1][1].append(number)
         else:
             chapters.append((time, [number]))
+    # The last chapter ends with the reel and may be too short as well.
     if end is not None and len(chapters) > 1 and end - chapters[-1][0] < SHORTEST_CHAPTER:
         last = chapters.pop()
         chapters[-1][1].extend(last[1])

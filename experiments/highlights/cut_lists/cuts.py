@@ -45,7 +45,7 @@ class Media:
 
     @classmethod
     def of(cls, chunk: Chunk) -> Media:
-        """Make it from a chunk; an invalid timecode is ignored."""
+        """Make a `Media` from a chunk; an invalid timecode is ignored."""
         rate = exact_rate(float(chunk.rate))
         start, drop = start_of(chunk) or (0, None)
         return cls(
@@ -125,6 +125,7 @@ def cuts_of(segments: Sequence[Segment], recording: Sequence[Media]) -> list[Cut
             # The nearest frame, at the file's own exact rate: a rounded rate would drift over
             # hours.
             start = round(max(segment.start - offset, 0.0) * media.rate)
+            # Up to the end of this file; the rest of the segment is a cut in the next one.
             stop = min(round((segment.end - offset) * media.rate), media.num_frames)
             if start < stop:
                 cuts.append(Cut(media, start, stop, number, segment))

@@ -88,6 +88,8 @@ def _event(event: int, cut: Cut, record: int, counter: Counter) -> list[str]:
     media = cut.media
     source = [media.counter.timecode(media.start + frame) for frame in (cut.start, cut.stop)]
     placed = [counter.timecode(frame) for frame in (record, record + cut.num_frames)]
+    # Stereo sound with the picture, or the picture alone; C is a hard cut, AX a source without a
+    # tape.
     channels = "AA/V" if media.has_sound else "V"
     return [
         f"{event:03d}  AX       {channels:<5} C        {' '.join([*source, *placed])}",
@@ -131,6 +133,7 @@ def fcpxml_text(segments: Sequence[Segment], recording: Sequence[Media], *, titl
     resources = ElementTree.SubElement(root, "resources")
     assets = {}
     for number, media in enumerate(recording, 1):
+        # A format for each file, as files may differ in rate and size.
         _add_format(resources, f"format{number}", media)
         _add_asset(resources, number, media)
         assets[media] = f"asset{number}"
@@ -217,6 +220,7 @@ def _on_timeline(cut: Cut, rate: Fraction) -> int:
     media = cut.media
     if media.rate == rate:
         return cut.num_frames
+    # Rounding up must not ask for a frame behind the end of the file.
     room = (media.num_frames - cut.start) / media.rate * rate
     return max(min(round(cut.num_frames / media.rate * rate), int(room)), 1)
 

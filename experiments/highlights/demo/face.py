@@ -60,7 +60,7 @@ class Pose(NamedTuple):
 
 
 def face_look(seed: int, group: int) -> FaceLook:
-    """Draw the colours of a group, which differ from its neighbours'."""
+    """Choose the colours of a group at random, other than its neighbours'."""
     rng = random_numbers(seed, "look", group)
     blue, green, red = np.array(_SKINS[group % len(_SKINS)]) + rng.uniform(-8, 8, 3)
     # About the golden ratio: hues of neighbouring groups lie far apart.

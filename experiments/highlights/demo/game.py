@@ -100,7 +100,7 @@ def _flash(picture: Picture, strength: float, *, is_bang: bool) -> None:
 
 
 def _new_scene(plan: StreamPlan, number: int) -> _Scene:
-    """Draw a new scene. Scenes of a group share their hues, and are dark and bright in turn."""
+    """Make a random scene. Scenes of a group share their hues, and are dark and bright in turn."""
     hues = random_numbers(plan.seed, "palette", plan.group).uniform(0, 180, 3)
     rng = plan.random("scene", number)
     pattern = _PATTERNS[rng.integers(len(_PATTERNS))](rng)  # (180, 320), 0 to 1

@@ -44,7 +44,7 @@ _PURPOSES = (
 
 
 class Kind(StrEnum):
-    """Kind of a moment."""
+    """Kinds of moments in the stream."""
 
     EXCITED = "excited"
     BANG = "bang"

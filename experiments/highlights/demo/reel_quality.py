@@ -46,6 +46,7 @@ def reel_quality(segments: Iterable[Span], truth: Iterable[Span], duration: floa
     """
     if not 0 <= duration < math.inf:
         raise InputError(f"duration must be 0 seconds or more. Received {duration}.")
+    # Without overlaps, so that the sum of lengths is the time that is covered.
     reel, highlights = _merged(segments, duration), _merged(truth, duration)
     shared = [sum(_overlap(one, part) for part in reel) for one in highlights]
     return ReelQuality(
@@ -93,6 +94,7 @@ def _merged(spans: Iterable[Span], duration: float) -> list[Span]:
         start, end = max(start, 0.0), min(end, duration)
         if start >= end:
             continue
+        # Spans that only touch stay apart: two highlights in a row are counted as two.
         if merged and start < merged[-1][1]:
             merged[-1] = merged[-1][0], max(end, merged[-1][1])
         else:

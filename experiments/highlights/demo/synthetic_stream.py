@@ -138,7 +138,7 @@ def _stamp(root: Path, wanted: dict[str, float]) -> None:
     root.mkdir(parents=True, exist_ok=True)
     path = root / STAMP_NAME
     if not path.exists():
-        if any(root.glob("[!.]*")):
+        if any(root.glob("[!.]*")):  # hidden files, such as .DS_Store, do no harm
             raise PreprocessError(
                 f"The demo needs a folder of its own. {root} holds other files; name another."
             )
@@ -156,6 +156,7 @@ def _render(videos: Sequence[_Video], jobs: int | None, progress: bool) -> None:
     for folder in {video.path.parent for video in videos}:
         folder.mkdir(exist_ok=True)
     tasks = [joblib.delayed(_render_video)(video) for video in videos]
+    # Unordered, so that the bar moves whenever a video is finished.
     workers = joblib.Parallel(n_jobs=jobs or available_cpus(), return_as="generator_unordered")
     total = round(sum(video.seconds for video in videos))
     # With one job joblib works in this process, whose OpenCV must get its threads back.
@@ -242,6 +243,7 @@ def _inputs(folder: Path, size: tuple[int, int], rate: Fraction, sample_rate: in
 def _outputs(folder: Path, rate: Fraction) -> list[str]:
     return [
         *("-map", "0:v", "-c:v", "libx264", "-preset", "veryfast", "-crf", "24"),
+        # One thread for each video: as many are encoded at once as there are cores.
         *("-g", str(round(_KEYFRAME_SECONDS * rate)), "-threads", "1"),
         *("-map", "1:a", "-c:a", "aac", "-b:a", "96k"),
         *("-movflags", "+faststart", url(folder / "video.mp4")),
@@ -267,6 +269,7 @@ def _encode(words: list[str], pictures: Iterable[bytes]) -> None:
         except BrokenPipeError:  # ffmpeg has ended; its messages say why
             code = encoder.wait() or 1
         finally:
+            # Does nothing after a regular end; after Ctrl-C no encoder is left behind.
             encoder.kill()
             encoder.wait()
         if code != 0:

@@ -104,6 +104,7 @@ def check_output(out: Path, recording: Sequence[Path], overwrite: bool) -> None:
     """
     if out.suffix.lower() != ".mp4":
         raise RenderError(f"A reel is an .mp4 file. Received {out}.")
+    # By inode, since another path or a link may lead to the same file.
     if any(out.exists() and path.exists() and out.samefile(path) for path in recording):
         raise RenderError(f"{out} is the recording itself; give the reel another name.")
     check_writable(out, overwrite)
@@ -278,6 +279,7 @@ class _Reel:
         rate = self._form.rate
         start, end = piece.time(0, rate), piece.time(piece.num_frames - 1, rate)
         place = f"{format_time(start)} to {format_time(end)}"
+        # ffmpeg may end a damaged file early and still report success.
         if self._frames != piece.num_frames:
             words = said[-1] if said else "it gave no reason"
             raise RenderError(
@@ -306,7 +308,7 @@ class _Reel:
 def _copied(stretch: Stretch, form: Form, copy: Path) -> Stretch:
     """Return a stretch that is read from its upright copy, which has the reel's form."""
     with open_container(copy) as container:
-        begin = (container.start_time or 0) / 10**6
+        begin = (container.start_time or 0) / 10**6  # microseconds, PyAV's time base
     chunk = replace(
         stretch.chunk,
         copy=copy,

@@ -140,6 +140,7 @@ def view(session: Session) -> dict[str, Any]:
 def curve(session: Session) -> dict[str, list[float | None]]:
     """Return times, smoothed and raw scores for the curve, with None in gaps of the samples."""
     track = session.track
+    # Rounded, so that the JSON of hours of scores stays small.
     columns = track.times.round(3), session.smoothed.round(4), track.probabilities.round(4)
     names = ("times", "smoothed", "raw")
     result: dict[str, list[float | None]] = {name: [] for name in names}

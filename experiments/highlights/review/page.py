@@ -69,6 +69,7 @@ class Page:
             Curve()
             _build_foot()
         self._feed = Feed()
+        # Sent once; what changes is in the property `view`.
         self._feed.props["recording"] = _recording(desk)
         self._feed.on("act", lambda event: self._act(event.args))
         self._build_question()

@@ -182,6 +182,7 @@ class Session:
     def undo(self) -> None:
         """Undo the last change of a decision."""
         if self._undone_to:
+            # Taken off the list only once it is saved.
             self._keep(replace(self._saved, decisions=self._undone_to[-1]))
             self._undone_to.pop()
 
@@ -213,6 +214,7 @@ class Session:
     def _number(self, key: str) -> int | None:
         """Number of the decision that a key names; None for an automatic segment."""
         numbers = {f"d{one.number}": one.number for one in self.decisions}
+        # Another page may have removed the decision meanwhile.
         if key.startswith("d") and key not in numbers:
             raise InputError("That segment is no longer there.")
         return numbers.get(key)
@@ -253,6 +255,7 @@ def undecided(
         spans = without((one.start, one.end), decisions.claims)
         if spans == [(one.start, one.end)]:
             free.append(one)
+        # If most of a segment is decided on, the rest is its edges and no highlight.
         elif 2 * sum(end - start for start, end in spans) >= one.length:
             pieces = (rated(track, smoothed, *span) for span in spans)
             free += [piece for piece in pieces if _stands(piece, track, options)]

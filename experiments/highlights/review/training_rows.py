@@ -63,6 +63,7 @@ def add_to_labels(
     if not len(decisions):
         return ["Nothing is decided yet: accept, reject or add a segment first."]
     before = clips_there(file)
+    # All clips of the file are kept; those of this recording change.
     clips, notes = list(before), list[str]()
     for chunk in chunks:
         verdicts = verdicts_in(decisions, chunk)

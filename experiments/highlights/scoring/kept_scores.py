@@ -89,6 +89,7 @@ class KeptScores:
         with self._write_errors():
             self._file = FileIO(part, "a")
             try:
+                # The system drops the lock with the process, so a killed run leaves none behind.
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 self.close()
@@ -111,12 +112,14 @@ class KeptScores:
         Raises:
             WriteError: if they cannot be written.
         """
+        # Nine significant digits are enough to read the same float32 back.
         rows = [
             f"{when:.6f},{probability:.9g}\n"
             for when, probability in zip(times, probabilities, strict=True)
         ]
         with self._write_errors():
             self._write("".join(rows).encode())
+            # Syncing each batch would make scoring wait for the disk.
             if time.monotonic() - self._synced > _SYNC_SECONDS:
                 self._sync()
         self.num_rows += len(times)

@@ -162,6 +162,7 @@ class BatchReader:
             while not is_last:
                 times, pictures = self._read(reader, zero, watch)
                 is_last = len(times) < self.batch_size
+                # At the end, when all gaps and complaints are known.
                 notices = watch.notices(reader.complaints) if is_last else ()
                 until = chunk.offset + (watch.end if is_last else watch.last)
                 yield Batch(times, pictures, until, notices)

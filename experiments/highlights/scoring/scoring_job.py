@@ -216,6 +216,7 @@ def score_recording(
 
 def _hand_over(batch: Batch, future: Future[NDArray[np.float32]], on_scores: OnScores) -> None:
     probabilities = future.result()
+    # NaN, as from a model that has diverged, fails this test too.
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
         raise InputError(
             "A model must give probabilities from 0 to 1. This one gave "

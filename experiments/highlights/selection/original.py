@@ -4,11 +4,11 @@ Scores become one-second means. A window of `bin_size` seconds slides on by a se
 mean reaches the threshold; it then grows by a second at a time while the mean of all of it does.
 The segment ends a second after the one that broke the mean, and the next window starts there.
 
-Two things are mended. The original stopped a window short of the end, so that a highlight in the
-last seconds was never found and one that ran up to the end lost a second; here what is left at
-the end is tested as one window. And a window with a second without a sample, whose mean is not a
-number, is passed over by the original (until 2020-08-01 it passed for a highlight), as growing ends
-at such a second; here that second has the mean of the one before it.
+Two faults of the original are not repeated. It stopped a window short of the end, so that it never
+found a highlight in the last seconds, and one that ran up to the end lost a second; here the rest
+at the end is tested as one window. And a second without a sample has no mean in the original: a
+window with such a second was skipped (until 2020-08-01 it counted as a highlight), and growing
+ended there; here that second has the mean of the one before it.
 """
 
 from __future__ import annotations

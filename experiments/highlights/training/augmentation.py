@@ -89,6 +89,7 @@ class Augmentation:
         return self._relit(moved, rng)
 
     def _relit(self, part: Picture, rng: np.random.Generator) -> Picture:
+        # One contrast and brightness for all channels, and an offset for each colour.
         contrast = 1 + self.contrast * rng.uniform(-1, 1)
         offsets = self.brightness * rng.uniform(-1, 1) + self.colour * rng.uniform(-1, 1, size=3)
         # One look-up table for each colour instead of arithmetic on all pixels.

@@ -170,6 +170,7 @@ def _covered(stretches: Iterable[Interval], duration: float) -> float:
     covered = reached = 0.0
     for one in sorted(stretches):
         end = min(one.end, duration)
+        # Only what lies behind the stretches so far is new.
         covered += max(0.0, end - max(one.start, reached))
         reached = max(reached, end)
     return covered

@@ -39,6 +39,8 @@ class Evaluation:
     probabilities: Floats
     precision: float | None = None
 
+    # Computed once, when asked for. `cached_property` works in a frozen dataclass, since it writes
+    # into the instance's `__dict__` directly.
     @cached_property
     def smoothed(self) -> Floats:
         """Probabilities as `reel` smooths them, (N,)."""
@@ -133,6 +135,7 @@ def worst(evaluation: Evaluation, *, label: int, most: int, apart_seconds: float
     wrong = np.flatnonzero((examples.label == label) & (doubt > 0.5))
     chosen: list[np.int64] = []
     for place in wrong[np.argsort(-doubt[wrong], kind="stable")]:
+        # Pictures next to each other look alike; one of them is enough for the page.
         near = [
             other
             for other in chosen
@@ -188,6 +191,7 @@ def suggest_threshold(curve: TradeOff, *, precision: float | None = None) -> Sug
     if precision is None:
         worth = curve.f1
     elif (curve.precision >= precision).any():
+        # Below the wanted precision nothing counts.
         worth = np.where(curve.precision >= precision, curve.recall, -1)
     else:
         worth = curve.precision

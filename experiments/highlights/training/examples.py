@@ -107,6 +107,7 @@ def join_labels(
     Raises:
         InputError: if a clip is not in the shards, or they hold pictures of another part of it.
     """
+    # Labels and shards name a clip in the same way: by its path relative to the label file.
     places = {source: i for i, source in enumerate(shards.sources)}
     sources = {source_of(clip, labels.parent): clip for clip in clips}
     told = {source: clip for source, clip in sources.items() if not clip.is_blank}
@@ -141,6 +142,7 @@ def _of_clip(number: int, clip: PictureClip) -> tuple[NDArray, ...]:
     times = clip.pictures.times
     label = np.array([is_highlight(clip.labels, time) for time in times], bool)
     hard = np.array([_is_hard(clip.labels, time) for time in times], bool)
+    # Inside a labelled stretch, or anywhere if the rest of the clip is known.
     known = np.flatnonzero(label | hard | clip.labels.rest_known)
     number_of_each = np.full(len(known), number)
     return number_of_each, known, times[known], label[known].astype(np.int32), hard[known]

@@ -183,6 +183,7 @@ def _circumstances(job: Job) -> dict[str, Any]:
         "batch_size": job.recipe.batch_size,
         "seed": options.seed,
         "policy": options.policy,
+        # The last batch of an epoch may be smaller, hence the rounding up.
         "num_steps": job.recipe.epochs * math.ceil(len(data.train) / job.recipe.batch_size),
         **counts,
         **describe_environment(),

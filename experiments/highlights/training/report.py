@@ -293,7 +293,9 @@ def calibration_png(calibration: Calibration, *, theme: Theme = LIGHT) -> bytes:
         left, calibration.counts, 1 / NUM_BINS, align="edge", color=theme.train, zorder=2
     )
     for bar in bars:
+        # Touching bars are told apart by an edge in the background's colour.
         bar.set_edgecolor(theme.background)
+    # Heights of thousands and of one cannot be read off the same axis, so each bar has its number.
     for place, number in zip(left, calibration.counts, strict=True):
         middle = place + 0.5 / NUM_BINS
         counts.annotate(
@@ -326,6 +328,7 @@ def _draw_precision_recall(axes: Axes, evaluation: Evaluation, theme: Theme) -> 
         axes.step(recall, precision, dashes, where="post", color=colour, linewidth=1.8, label=label)
     axes.axhline(share, color=theme.text, linestyle=":", linewidth=1, label=f"chance {share:.3f}")
     chosen = evaluation.suggestion
+    # Not clipped, since a threshold of recall or precision 1 lies near the edge of the axes.
     mark: dict[str, Any] = {"markersize": 13, "zorder": 5, "clip_on": False, "linestyle": ""}
     label = f"threshold {chosen.threshold:.2f}"
     axes.plot(
