@@ -1,4 +1,4 @@
-"""All folds of several settings of the UCF11 job: mean and spread.
+"""Run all folds of several settings of the UCF11 job, and print mean and spread.
 
     python -m experiments.crossval --recipes paper tuned --cells gru lstm --kernels tt dense
     python -m experiments.crossval --settings "" "inputs=raw" "inputs=both head_dropout=0.5"
@@ -63,7 +63,7 @@ class Arguments:
 
 @dataclass(frozen=True)
 class Setting:
-    """One row of the table."""
+    """Setting of the runs in one row of the table."""
 
     recipe: str
     cell: str
@@ -71,10 +71,11 @@ class Setting:
     overrides: str
 
     def command(self, arguments: Arguments, fold: int, seed: int, out: Path) -> list[str]:
-        """The run of one fold."""
+        """Command line of the run of one fold."""
         return [
             *(sys.executable, "-m", "experiments.ucf11", "--out", str(out)),
             *(["--record"] if arguments.record else []),
+            # A run that was stopped goes on; without the flag its directory would be refused.
             *(["--resume"] if (out / CONFIG).exists() else []),
             *("--recipe", self.recipe, "--cell", self.cell),
             "--tt" if self.kernel == "tt" else "--no-tt",
@@ -84,13 +85,13 @@ class Setting:
         ]
 
     def run_dir(self, arguments: Arguments, fold: int, seed: int) -> Path:
-        """Where one fold's run goes."""
+        """Directory of the run of one fold."""
         words = [self.recipe, self.kernel, self.cell, *shlex.split(self.overrides)]
         return Path("runs") / arguments.name / "-".join([*words, f"fold{fold}", f"seed{seed}"])
 
 
 def main() -> int:
-    """The command line. Returns the exit code."""
+    """Run the command line and return the exit code."""
     arguments = parse_arguments(Arguments, prog="python -m experiments.crossval")
     return run_command(
         lambda: _run_all(arguments),
@@ -112,6 +113,7 @@ def _run_all(arguments: Arguments) -> int:
         tqdm(total=len(runs), unit="run", smoothing=0) as bar,
     ):
         results: dict[Setting, list[dict]] = {setting: [] for setting in settings}
+        # Threads only wait: each run is a process of its own, with fresh thread pools.
         outcomes = pool.map(lambda run: _run(arguments, *run), runs)
         for (setting, seed, fold), result in zip(runs, outcomes, strict=True):
             bar.update()
@@ -128,7 +130,7 @@ def _run_all(arguments: Arguments) -> int:
 
 
 def _check(arguments: Arguments, runs: Sequence[tuple[Setting, int, int]]) -> None:
-    """Refuse before the first run what a later one would refuse.
+    """Raise the errors of all runs before the first one begins.
 
     Raises:
         PreprocessError, RunError, ValueError: as `python -m experiments.ucf11` does.
@@ -141,16 +143,18 @@ def _check(arguments: Arguments, runs: Sequence[tuple[Setting, int, int]]) -> No
     for setting, seed, fold in runs:
         out = setting.run_dir(arguments, fold, seed)
         if not (out / RESULT).exists():
+            # Parsed and checked exactly as the process of the run will do.
             args = setting.command(arguments, fold, seed, out)
             ucf11.check(ucf11.parse(args[args.index(ucf11.MODULE) + 1 :]))
 
 
 def _run(arguments: Arguments, setting: Setting, seed: int, fold: int) -> dict | None:
-    """result.json of one run; None if it failed."""
+    """Carry out one run unless it is finished, and return its result.json; None if it failed."""
     out = setting.run_dir(arguments, fold, seed)
     path = out / RESULT
     if not path.exists():
         out.mkdir(parents=True, exist_ok=True)
+        # Appended to: a resumed run keeps the output of its first part.
         with (out / "log.txt").open("ab") as log:
             command = setting.command(arguments, fold, seed, out)
             subprocess.run(command, stdout=log, stderr=log, check=False)
@@ -158,8 +162,9 @@ def _run(arguments: Arguments, setting: Setting, seed: int, fold: int) -> dict |
 
 
 def _table(results: dict[Setting, list[dict]], *, show_test: bool) -> str:
-    """A Markdown table, best validation accuracy first."""
+    """Make a Markdown table, the best validation accuracy first."""
     columns = {"validation": "validation_accuracy", "train": "train_accuracy"}
+    # Test accuracies are hidden by default, so that nobody chooses a setting by them.
     if show_test:
         columns["test"] = "accuracy"
     lines = [
@@ -176,6 +181,7 @@ def _table(results: dict[Setting, list[dict]], *, show_test: bool) -> str:
             *(setting.recipe, f"{setting.kernel} {setting.cell}", setting.overrides or "none"),
             *(str(len(outcomes)), *map(_spread, spreads), f"{seconds:.0f}"),
         ]
+        # Sorted by the first of the pair, the negated accuracy.
         rows.append((-spreads[0].mean, f"| {' | '.join(cells)} |"))
     return "\n".join([*lines, *(line for _, line in sorted(rows))]) + "\n"
 

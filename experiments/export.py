@@ -1,4 +1,4 @@
-"""The command `python -m experiments.export RUN NAME.onnx`: a trained model as ONNX."""
+"""The command `python -m experiments.export RUN NAME.onnx`, which writes a model as ONNX."""
 
 from __future__ import annotations
 

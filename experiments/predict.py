@@ -1,6 +1,6 @@
-"""The command `python -m experiments.predict RUN VIDEO...`: what videos show, by any trained run.
+"""The command `python -m experiments.predict RUN VIDEO...`, which predicts with any trained run.
 
-The same as `predict` of the jobs that train a model of clips: experiments.ucf11,
+It is the same as `predict` of the jobs that train a model of clips: experiments.ucf11,
 experiments.ucf101 and experiments.epic_kitchens.
 """
 

@@ -30,11 +30,12 @@ class Arguments:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Rebuild the report; the exit status."""
+    """Rebuild the report, and return the exit code."""
     prog = "python -m experiments.report"
     arguments = parse_arguments(Arguments, prog=prog, description=__doc__, args=argv)
 
     def rebuild() -> int:
+        # Imported here, so that --help does not load Matplotlib.
         from experiments.runs.report.page import rebuild_report
 
         print(f"wrote {rebuild_report(arguments.run_dir, arguments.shards)}")

@@ -1,4 +1,4 @@
-"""Extraction and training on 1 to 1,000 machines: how long, what for, and what is in the way.
+"""Simulate extraction and training on 1 to 1,000 machines: duration, cost and bottleneck.
 
     python -m experiments.scaling
     python -m experiments.scaling --network-gigabits 25 --storage-gigabytes-per-second 3.1
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-# What the simulation rests on: rates that were measured here, and what is assumed of a cluster.
+# Inputs of the simulation: rates that were measured here, and assumptions about a cluster.
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,10 @@ class Assumptions:
     """Of lengths, durations and failures."""
 
     def with_object_storage(self) -> Assumptions:
-        """Objects in place of files: a shard is there, under its name, once it is sent whole."""
+        """Replace the file server by object storage.
+
+        An object appears under its name once it is sent whole, so that nobody has to publish it.
+        """
         return replace(
             self,
             storage_gigabytes_per_second=self.object_gigabytes_per_second,
@@ -124,27 +127,27 @@ class Assumptions:
 
     @property
     def network_bytes_per_second(self) -> float:
-        """Of a machine's link."""
+        """Bandwidth of a machine's link, in bytes per second."""
         return self.network_gigabits * 1e9 / 8
 
     @property
     def storage_bytes_per_second(self) -> float:
-        """Of all machines together."""
+        """Bandwidth of the storage for all machines together, in bytes per second."""
         return self.storage_gigabytes_per_second * 1e9
 
     @property
     def core_frames_per_second(self) -> float:
-        """Extracted by a decoding process."""
+        """Frames that a decoding process extracts per second."""
         return self.extraction_frames_per_second / self.cores
 
     @property
     def availability(self) -> float:
-        """Share of the time that a machine is up."""
+        """Fraction of the time that a machine is up."""
         mtbf = 3600 * self.mtbf_hours
         return mtbf / (mtbf + self.repair_seconds)
 
     def check(self) -> None:
-        """See that each can be.
+        """Check that all values are possible.
 
         Raises:
             InputError: if a rate or a price is below zero, or a size or a rate is zero.
@@ -202,22 +205,23 @@ def _run(arguments: Arguments) -> int:
     return 0
 
 
-# The data sets, and how long their clips are.
+# The data sets, and the lengths of their clips.
 
 
 MAXLEN = 450
-TRAINING_SHARE = 0.64  # four fifths of the folds that are not tested
+# Four fifths of the four folds of five that are not tested.
+TRAINING_SHARE = 0.64
 
 
 @dataclass(frozen=True)
 class ClipSet:
-    """So many clips, whose lengths are log-normal.
+    """Set of clips whose lengths have a log-normal distribution.
 
     Args:
-        name: for tables.
-        num_clips: how many.
-        mean_frames: before the longest are cut.
-        longest: frames.
+        name: name in tables.
+        num_clips: number of clips.
+        mean_frames: mean length in frames, before the longest clips are cut.
+        longest: largest length in frames.
         spread: standard deviation of the logarithm of a length.
     """
 
@@ -228,32 +232,34 @@ class ClipSet:
     spread: float
 
     def lengths(self, num_clips: int, random: np.random.Generator) -> NDArray[np.float64]:
-        """Frames of so many clips, (num_clips,)."""
+        """Draw the frames of some clips, (num_clips,)."""
+        # The mean of a log-normal variable is exp(mu + sigma^2 / 2).
         middle = math.log(self.mean_frames) - self.spread**2 / 2
         return np.minimum(random.lognormal(middle, self.spread, num_clips), self.longest).round()
 
     @property
     def expected_frames(self) -> float:
-        """Of a clip, the mean of what `lengths` draws."""
+        """Mean frames of a clip, as `lengths` draws them."""
         return _expected_minimum(self.mean_frames, self.spread, self.longest)
 
     @property
     def expected_seen(self) -> float:
-        """Of a clip, the frames that training looks at."""
+        """Mean frames of a clip that training sees."""
         return _expected_minimum(self.mean_frames, self.spread, min(MAXLEN, self.longest))
 
 
 def _expected_minimum(mean: float, spread: float, limit: float) -> float:
-    """Of a log-normal variable and a limit."""
+    """Expectation of the minimum of a log-normal variable and a limit."""
     middle = math.log(mean) - spread**2 / 2
     if spread == 0:
         return min(mean, limit)
+    # E[min(X, c)] = E[X] P(Z < z - sigma) + c P(Z > z), with z the limit in standard deviations.
     z = (math.log(limit) - middle) / spread
     return mean * _normal(z - spread) + limit * (1 - _normal(z))
 
 
 def _normal(z: float) -> float:
-    """The normal distribution function."""
+    """Distribution function of the standard normal distribution."""
     return (1 + math.erf(z / math.sqrt(2))) / 2
 
 
@@ -266,32 +272,34 @@ TEN_MILLION = ClipSet("ten million clips", 10_000_000, 180, 1_776, 0.52)
 CLIP_SETS = (UCF11, UCF101, TEN_MILLION)
 
 
-# How those who work at once share what they have in common.
+# Sharing of bandwidth and machines by processes that work at the same time.
 
 
 def fair_rates(limits: NDArray[np.float64], capacity: float) -> NDArray[np.float64]:
-    """Rates (n,) of a shared server: equal, but for those who cannot take as much.
+    """Share the capacity of a server equally, except for clients that cannot take as much.
 
     Args:
-        limits: what each can take, (n,).
-        capacity: what there is for all.
+        limits: largest rate of each client, (n,).
+        capacity: rate of the server.
 
     Returns:
-        min(limit, level), with the level at which they take all of the capacity.
+        Rates min(limit, level), (n,), with the level at which they use up the capacity.
     """
     if limits.sum() <= capacity:
         return limits
     ordered = np.sort(limits)
-    before = np.concatenate([[0.0], np.cumsum(ordered)[:-1]])  # what those below take
+    # Clients in order of their limits: the level is right for the first one whose limit it does not
+    # exceed, when all before it take their limits.
+    before = np.concatenate([[0.0], np.cumsum(ordered)[:-1]])
     levels = (capacity - before) / np.arange(len(ordered), 0, -1)
     level = levels[np.argmax(levels <= ordered)]
     return np.minimum(limits, level)
 
 
 def speeds(num_machines: int, slow_share: float, slow_factor: float) -> NDArray[np.float64]:
-    """How fast each machine is, (num_machines,): 1, and for the slow ones less.
+    """Relative speed of each machine, (num_machines,): 1, and less for the slow ones.
 
-    As many as the share says, to the next whole number, so that no lottery decides.
+    Their number is the rounded share, and not drawn, so that the curves are not noisy.
     """
     found = np.ones(num_machines)
     found[: round(slow_share * num_machines)] /= slow_factor
@@ -301,51 +309,53 @@ def speeds(num_machines: int, slow_share: float, slow_factor: float) -> NDArray[
 def ring_seconds(
     num_bytes: float, num_machines: int, *, bytes_per_second: float, latency_seconds: float
 ) -> float:
-    """A ring all-reduce: each part goes round twice, less the last step.
+    """Duration of a ring all-reduce: each part goes round twice, less the last step.
 
     Args:
-        num_bytes: of all gradients.
-        num_machines: in the ring.
-        bytes_per_second: of a machine's link, in each direction.
-        latency_seconds: of a message.
+        num_bytes: size of all gradients.
+        num_machines: number of machines in the ring.
+        bytes_per_second: bandwidth of a machine's link, in each direction.
+        latency_seconds: latency of a message.
     """
     rounds = 2 * (num_machines - 1)
     return rounds * (num_bytes / num_machines / bytes_per_second + latency_seconds)
 
 
-# Units on a cluster, event by event: a scheduler, machines that fail, a storage server.
+# Simulation of units on a cluster, event by event: a scheduler, machines that fail, a storage
+# server.
 
 
 _NOTHING = -1
+# Frames left of a unit below which it is done: rates and times are rounded.
 _DONE_FRAMES = 1e-6
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a simulation."""
+    """Outcome of a simulation."""
 
     seconds: float
-    """From the first unit dealt out to the last shard published."""
+    """Time from the first unit dealt out to the last shard published."""
     frames_written: float
-    """Those of lost and repeated units among them."""
+    """Number of frames written, those of lost and repeated units included."""
     num_failures: int
-    """Of machines."""
+    """Number of failures of machines."""
     num_repeated: int
-    """Units that were begun a second time to end sooner."""
+    """Number of units that were begun a second time to end sooner."""
 
 
 class Cluster:
-    """Machines with a decoding process a core, each at one unit at a time.
+    """Machines with one decoding process a core, each of which works on one unit at a time.
 
-    A unit's frames are decoded and written as they come, so a process is as fast as its core, its
-    share of the machine's link, and its share of the storage let it be. The scheduler deals out
-    one unit after the other. A machine that fails loses what it was at, which is dealt out again.
-    A finished shard is published by the one command that runs it all, in turn.
+    A unit's frames are decoded and written as they come, so that a process is limited by its core,
+    its part of the machine's link, and its part of the storage. The scheduler deals out one unit
+    after the other. A machine that fails loses its units, which are dealt out again. The one
+    command that runs the extraction publishes finished shards one after the other.
 
     Args:
-        num_machines: how many.
-        given: rates.
-        random: for failures.
+        num_machines: number of machines.
+        given: rates and assumptions.
+        random: generator of the failures.
     """
 
     def __init__(self, num_machines: int, given: Assumptions, random: np.random.Generator) -> None:
@@ -365,10 +375,11 @@ class Cluster:
         self._repeated: set[int] = set()
 
     def run(self, frames: NDArray[np.float64]) -> Outcome:
-        """Work through units of so many frames, (units,), in this order."""
+        """Simulate the work on units of some frames, (units,), in this order."""
         waiting = deque(range(len(frames)))
         free_at, published, num_left = 0.0, 0.0, len(frames)
         while num_left:
+            # Nothing happens between two events, so that time jumps from each to the next.
             idle = self._idle_slots(waiting)
             if waiting and len(idle) and self._now >= free_at:
                 self._begin(idle[0], waiting.popleft(), frames)
@@ -384,6 +395,7 @@ class Cluster:
             num_ended = self._end_units()
             num_left -= num_ended
             if num_ended:
+                # A queue of one server: a shard waits until those before it are published.
                 published = max(published, self._now) + num_ended * self._given.publish_seconds
         return Outcome(published, self._written, self._failures, len(self._repeated))
 
@@ -400,7 +412,7 @@ class Cluster:
         self._unit[slot], self._left[slot] = unit, frames[unit]
 
     def _repeat_last(self, idle: NDArray[np.intp], frames: NDArray[np.float64]) -> None:
-        """Begin the unit that would end last once more, on the fastest idle slot, if that helps."""
+        """Begin the unit that would end last again, on the fastest idle slot, if that helps."""
         busy = np.flatnonzero(self._unit != _NOTHING)
         if not len(busy):
             return
@@ -413,7 +425,7 @@ class Cluster:
             self._begin(best, unit, frames)
 
     def _rates(self) -> NDArray[np.float64]:
-        """Frames a second of each slot now."""
+        """Current rate of each slot, in frames per second."""
         rates = np.where(self._unit == _NOTHING, 0.0, self._limits)
         capacity = self._given.storage_bytes_per_second / self._given.frame_bytes
         if rates.sum() > capacity:
@@ -422,7 +434,7 @@ class Cluster:
         return rates
 
     def _next_event(self, rates: NDArray[np.float64], dispatch_at: float) -> float:
-        """When a unit ends, a machine fails or comes back, or the scheduler is free."""
+        """Time of the next event: a unit's end, a failure, a repair, or a free scheduler."""
         busy = rates > 0
         ends = self._now + (self._left[busy] / rates[busy]).min() if busy.any() else np.inf
         back = self._up_at[self._up_at > self._now]
@@ -435,56 +447,58 @@ class Cluster:
         self._written += float(rates.sum()) * elapsed
 
     def _fail(self, waiting: deque[int]) -> None:
-        """Take machines that fail now out, and their units back."""
+        """Take out the machines that fail now, and put their units back into the queue."""
         for machine in np.flatnonzero(self._fails_at <= self._now):
             slots = np.arange(machine * self._given.cores, (machine + 1) * self._given.cores)
             lost = self._unit[slots]
             self._unit[slots] = _NOTHING
+            # A unit that another slot repeats is not lost. Lost ones go first: they would end last.
             waiting.extendleft(int(unit) for unit in lost if unit not in {_NOTHING, *self._unit})
             self._failures += 1
             self._up_at[machine] = self._now + self._given.repair_seconds
             self._fails_at[machine] = self._up_at[machine] + self._time_to_failure(1)[0]
 
     def _end_units(self) -> int:
-        """Free those whose units are done, and those who repeat them; the number of units."""
+        """Free the slots whose units are done, and those that repeat them; returns the number."""
         done = (self._unit != _NOTHING) & (self._left <= _DONE_FRAMES)
         units = np.unique(self._unit[done])
         self._unit[np.isin(self._unit, units)] = _NOTHING
         return len(units)
 
 
-# Seconds of an extraction on so many machines, and what they wait for.
+# Estimates of an extraction, and of the resource that limits it.
 
 
+# Units that are simulated event by event: enough to show how the last ones end.
 _EXACT_UNITS_A_SLOT = 4
 _EXACT_UNITS = 1000
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of one job on so many machines."""
+    """Estimate of one job on some machines."""
 
     seconds: float
     saturated: str
-    """The resource without which it would be faster."""
+    """Name of the resource that limits the job."""
     parts: dict[str, float]
-    """Seconds that each resource alone would take."""
+    """Seconds that each resource would take alone."""
     num_bytes: float
-    """Through the storage."""
+    """Bytes through the storage."""
 
 
 def extract_estimate(
     clips: ClipSet, num_machines: int, given: Assumptions, *, exact: bool = False
 ) -> Estimate:
-    """Simulate the extraction of a set.
+    """Simulate the extraction of a set of clips.
 
-    Where there are many more units than processes, most of them are passed through in bulk, at
-    the rate of the scarcest resource, and the rest event by event.
+    If there are many more units than processes, most of them pass in bulk, at the rate of the
+    scarcest resource, and the rest event by event.
 
     Args:
-        clips: what is extracted.
-        num_machines: on how many.
-        given: rates.
+        clips: the clips.
+        num_machines: number of machines.
+        given: rates and assumptions.
         exact: simulate each unit, however many there are.
     """
     random = np.random.default_rng(given.seed)
@@ -504,14 +518,14 @@ def extract_estimate(
 
 
 def unit_clips(clips: ClipSet, given: Assumptions) -> int:
-    """Clips in a unit; as `preprocess.extraction.plan.split_clips` has it."""
+    """Number of clips in a unit, as `preprocess.extraction.plan.split_clips` cuts them."""
     return min(max(clips.num_clips // 64, 1), given.clips_per_unit)
 
 
 def unit_frames(
     clips: ClipSet, num_units: int, given: Assumptions, random: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Frames of each unit, (num_units,), in the order in which they are dealt out."""
+    """Draw the frames of each unit, (num_units,), in the order in which they are dealt out."""
     length = unit_clips(clips, given)
     num_clips = min(num_units * length, clips.num_clips)
     starts = np.arange(0, num_clips, length)
@@ -522,7 +536,7 @@ def unit_frames(
 def bounds(
     clips: ClipSet, num_machines: int, given: Assumptions, *, frames: float, num_units: int
 ) -> dict[str, float]:
-    """Seconds that each resource alone takes for the whole set."""
+    """Seconds that each resource would take alone for the whole set."""
     num_bytes = frames * given.frame_bytes
     return {
         "cpu": frames / float(_rates(num_machines, given).sum() * given.availability),
@@ -535,34 +549,35 @@ def bounds(
 
 
 def _rates(num_machines: int, given: Assumptions) -> NDArray[np.float64]:
-    """Frames a second of each process, by its core."""
+    """Rate of each process by its core, in frames per second."""
     speed = np.repeat(speeds(num_machines, given.slow_share, given.slow_factor), given.cores)
     return given.core_frames_per_second * speed
 
 
 def _saturated(parts: dict[str, float], seconds: float) -> str:
-    """The largest part; the units, where too few or unequal ones cost more than any part."""
+    """Name the largest part; "units" if too few or unequal units cost more than any part."""
     largest = max(parts, key=lambda name: parts[name])
     return "units" if seconds > 2 * parts[largest] else largest
 
 
-# Seconds of an epoch on so many machines that sum their gradients after each step.
+# Estimates of an epoch on machines that sum their gradients after each step.
 
 
 _SAMPLED_STEPS = 200
 _BYTES_A_WEIGHT = 4
 _CONV3D_FRAMES = 28
-_CONV3D_FRAME_SHARE = 342 * 256 / (160 * 120)  # bytes of such a frame, by pixels
+# Bytes of a frame of 342x256, relative to one of 160x120, by pixels.
+_CONV3D_FRAME_SHARE = 342 * 256 / (160 * 120)
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A model as the cluster sees it.
+    """A model in training, as the cluster sees it.
 
     Args:
-        name: for tables.
-        num_weights: whose gradients are summed.
-        batch_size: clips a machine, where the whole batch may be as large as that.
+        name: name in tables.
+        num_weights: number of weights whose gradients are summed.
+        batch_size: clips a machine, if the whole batch may be that large.
     """
 
     name: str
@@ -570,7 +585,7 @@ class Trained:
     batch_size: int
 
     def clip_bytes(self, clips: ClipSet, given: Assumptions) -> float:
-        """That a clip's training reads."""
+        """Bytes that training reads for a clip."""
         if self.name == "TT-GRU":
             return clips.expected_seen * given.frame_bytes
         return _CONV3D_FRAMES * _CONV3D_FRAME_SHARE * given.frame_bytes
@@ -578,16 +593,17 @@ class Trained:
     def step_seconds(
         self, lengths: NDArray[np.float64], clips: ClipSet, given: Assumptions
     ) -> NDArray[np.float64]:
-        """A machine's computation for batches (..., batch) of clips of so many frames: (...)."""
+        """Seconds of a machine for batches of clips with lengths (..., batch): (...)."""
         if self.name != "TT-GRU":
             return np.full(lengths.shape[:-1], lengths.shape[-1] / given.conv3d_clips_per_second)
         seen = np.minimum(lengths, MAXLEN)
+        # The loop over time is as long as the longest clip; all other work grows with all frames.
         loop = seen.max(axis=-1) * given.gru_step_seconds
         return seen.sum(axis=-1) * _frame_seconds(clips, self.batch_size, given) + loop
 
 
 def models(given: Assumptions) -> tuple[Trained, Trained]:
-    """The smallest and the largest that the suite trains."""
+    """Return the smallest and the largest model that the suite trains."""
     return (
         Trained("TT-GRU", given.gru_weights, 16),
         Trained("conv3d", given.conv3d_weights, 30),
@@ -597,7 +613,7 @@ def models(given: Assumptions) -> tuple[Trained, Trained]:
 def epoch_estimate(
     model: Trained, clips: ClipSet, num_machines: int, given: Assumptions
 ) -> Estimate:
-    """Simulate steps, and count them up to an epoch.
+    """Simulate some steps, and extrapolate to an epoch.
 
     The next batch is read while one is computed; the sum waits for the slowest machine. The whole
     batch grows with the machines up to `largest_batch`; machines beyond a clip each are idle.
@@ -640,16 +656,17 @@ def _computed(
     given: Assumptions,
     random: np.random.Generator,
 ) -> NDArray[np.float64]:
-    """Seconds of each machine in each of some steps, (steps, machines)."""
+    """Draw the seconds of each machine in each of some steps, (steps, machines)."""
     lengths = clips.lengths(_SAMPLED_STEPS * working * batch, random)
     shape = (_SAMPLED_STEPS, working)
     exact = model.step_seconds(lengths.reshape(*shape, batch), clips, given)
+    # Log-normal with mean 1: the spread makes the slowest machine slower, not the average one.
     noise = np.exp(given.step_spread * random.standard_normal(shape) - given.step_spread**2 / 2)
     return exact * noise / speeds(working, given.slow_share, given.slow_factor)
 
 
 def _frame_seconds(clips: ClipSet, batch_size: int, given: Assumptions) -> float:
-    """What a frame takes besides the time loop, so that a machine alone is as fast as measured."""
+    """Seconds of a frame besides the time loop, fitted to the measured rate of one machine."""
     random = np.random.default_rng(given.seed)
     seen = np.minimum(clips.lengths(_SAMPLED_STEPS * batch_size, random), MAXLEN)
     seen = seen.reshape(_SAMPLED_STEPS, batch_size)
@@ -659,7 +676,7 @@ def _frame_seconds(clips: ClipSet, batch_size: int, given: Assumptions) -> float
 
 
 def _lost_to_failures(num_machines: int, given: Assumptions) -> float:
-    """How many times longer it takes for the failures."""
+    """Factor by which failures prolong a training."""
     each = given.repair_seconds + given.checkpoint_seconds / 2
     return 1 + num_machines * each / (3600 * given.mtbf_hours)
 
@@ -674,7 +691,7 @@ Job = Callable[[ClipSet, int, Assumptions], Estimate]
 
 @dataclass(frozen=True)
 class Cell:
-    """A job on so many machines."""
+    """Result of one job on some machines."""
 
     job: str
     clips: str
@@ -682,19 +699,19 @@ class Cell:
     machines: int
     seconds: float
     efficiency: float
-    """Against as many machines that each were as fast as one alone."""
+    """Speed relative to as many machines that were each as fast as one alone."""
     saturated: str
     gigabytes: float
-    """Through the storage."""
+    """Gigabytes through the storage."""
     dollars: float
-    """For the machines."""
+    """Cost of the machines."""
     dollars_a_month: float
-    """For the frames that are kept."""
+    """Monthly cost of the stored frames."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """Something done in another way, and what comes of it."""
+    """Remedy, with the estimates before and after it."""
 
     what: str
     clips: str
@@ -704,7 +721,7 @@ class Change:
 
 
 def jobs(given: Assumptions) -> dict[str, Job]:
-    """By name: extraction, and an epoch of each model."""
+    """Jobs by name: extraction, and an epoch of each model."""
     small, large = models(given)
     return {
         EXTRACTION: extract_estimate,
@@ -714,12 +731,12 @@ def jobs(given: Assumptions) -> dict[str, Job]:
 
 
 def storages(given: Assumptions) -> dict[str, Assumptions]:
-    """By name: one file server, and object storage in its place."""
+    """Kinds of storage by name: one file server, and object storage in its place."""
     return {"file server": given, "object storage": given.with_object_storage()}
 
 
 def all_cells(given: Assumptions) -> list[Cell]:
-    """Simulate everything; some seconds, with a bar."""
+    """Simulate all jobs, with a progress bar; takes some seconds."""
     rows = [
         (name, job, clips, kind, rates)
         for name, job in jobs(given).items()
@@ -731,7 +748,7 @@ def all_cells(given: Assumptions) -> list[Cell]:
 
 
 def _curve(name: str, job: Job, clips: ClipSet, storage: str, given: Assumptions) -> list[Cell]:
-    """A job on 1 to 1,000 machines."""
+    """Simulate a job on 1 to 1,000 machines."""
     estimates = [job(clips, num_machines, given) for num_machines in MACHINES]
     kept_gigabytes = clips.num_clips * clips.expected_frames * given.frame_bytes / 1e9
     return [
@@ -752,7 +769,7 @@ def _curve(name: str, job: Job, clips: ClipSet, storage: str, given: Assumptions
 
 
 def all_changes(given: Assumptions) -> list[Change]:
-    """What each remedy is worth, where what it mends is in the way."""
+    """Simulate each remedy where the resource that it relieves is the bottleneck."""
     return [*_extraction_changes(given), *_training_changes(given)]
 
 
@@ -783,7 +800,7 @@ def _extraction_changes(given: Assumptions) -> list[Change]:
 
 
 def _training_changes(given: Assumptions) -> list[Change]:
-    """Of ten million clips."""
+    """Simulate remedies for the training on ten million clips."""
     objects = given.with_object_storage()
     own_disks = {"storage_gigabytes_per_second": given.object_gigabytes_per_second}
     batches = {"largest_batch": 2048}
@@ -825,7 +842,7 @@ def _differing(one: Assumptions, other: Assumptions) -> dict[str, Any]:
     return {name: value for name, value in vars(other).items() if vars(one)[name] != value}
 
 
-# The cells as Markdown and CSV.
+# Tables of the cells as Markdown and CSV.
 
 
 _COST_MACHINES = (1, 10, 100, 1000)
@@ -835,13 +852,13 @@ END = "<!-- end -->"
 
 
 def blocks(cells: Sequence[Cell], changes: Sequence[Change]) -> dict[str, str]:
-    """Tables by the name of their mark: one a job, the costs, the changes."""
+    """Make the tables by the names of their marks: one for each job, the costs, the changes."""
     found = {job.split(",")[0].lower(): _job(_of(cells, job=job)) for job in _jobs(cells)}
     return {**found, "costs": _costs(cells), "changes": _changes(changes)}
 
 
 def fill(page: str, made: dict[str, str]) -> str:
-    """The page, with each table between `<!-- scaling: NAME -->` and `<!-- end -->`.
+    """Fill a page: each table goes between `<!-- scaling: NAME -->` and `<!-- end -->`.
 
     Raises:
         InputError: if the page lacks a mark.
@@ -857,7 +874,7 @@ def fill(page: str, made: dict[str, str]) -> str:
 
 
 def cells_csv(cells: Sequence[Cell]) -> bytes:
-    """A row a cell."""
+    """Format the cells as CSV, a row each."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(Cell)], lineterminator="\n")
     writer.writeheader()
@@ -884,7 +901,7 @@ def _of(cells: Sequence[Cell], **wanted: object) -> list[Cell]:
 
 
 def _job(cells: Sequence[Cell]) -> str:
-    """Seconds, what is saturated, efficiency: a row a number of machines, a column a curve."""
+    """Table of seconds, bottleneck and efficiency, with a row for each number of machines."""
     curves = dict.fromkeys((cell.clips, cell.storage) for cell in cells)
     by_place = {(cell.clips, cell.storage, cell.machines): cell for cell in cells}
     body = [
@@ -903,7 +920,7 @@ def _time(seconds: float) -> str:
 
 
 def _costs(cells: Sequence[Cell]) -> str:
-    """Dollars of each job and set, with object storage."""
+    """Table of the dollars of each job and set, with object storage."""
     body = []
     for job in _jobs(cells):
         for clips in dict.fromkeys(cell.clips for cell in cells):
@@ -934,7 +951,7 @@ def _changes(changes: Sequence[Change]) -> str:
     return markdown_table(["change", "clips", "machines", "before", "after"], body)
 
 
-# Seconds against machines, coloured by what is saturated.
+# Plots of seconds against machines, coloured by the bottleneck.
 
 
 # Okabe and Ito's colours, each with a mark of its own.
@@ -952,10 +969,9 @@ _LOOKS = {
 
 
 def job_png(cells: Sequence[Cell]) -> bytes:
-    """A job's curves: a column a set of clips, a row a kind of storage; 1950 x 1050 px.
+    """Plot a job's curves: a column for each set of clips, a row for each storage; 1950 x 1050 px.
 
-    The dotted line is what machines without anything in common would take; beside the marks stands
-    the efficiency.
+    The dotted line is perfect scaling; the numbers beside the marks are efficiencies.
     """
     figure = new_figure(13, 7, LIGHT)
     sets = list(dict.fromkeys(cell.clips for cell in cells))
@@ -1010,7 +1026,7 @@ def _legend(figure, cells: Sequence[Cell]) -> None:
 
 
 def main(args: list[str] | None = None) -> int:
-    """The command line. Returns the exit code."""
+    """Run the command line and return the exit code."""
     arguments = parse_arguments(Arguments, prog="python -m experiments.scaling", args=args)
     return run_command(
         lambda: _run(arguments),
@@ -1018,5 +1034,6 @@ def main(args: list[str] | None = None) -> int:
     )
 
 
-if __name__ == "__main__":  # spawned processes import this module too
+# Guarded, because spawned processes import this module, too.
+if __name__ == "__main__":
     sys.exit(main())
