@@ -1,4 +1,4 @@
-"""Classification end to end against bare inference and against a plain PyTorch loop.
+"""Measure classification end to end, beside bare inference and a plain PyTorch loop.
 
     python -m experiments.bench_classify
 
@@ -52,7 +52,7 @@ class Arguments:
 
 
 def run(arguments: Arguments) -> None:
-    """Measure, print and keep the table."""
+    """Measure all systems, print the table and write it."""
     require_positive(arguments, ("batch_size", "rounds", "jobs"))
     threads = runtime.choose_threads(arguments.threads, workload="classify")
     if arguments.data_dir is not None:
@@ -79,7 +79,7 @@ def run(arguments: Arguments) -> None:
     )
 
 
-# The measurements: every system in turn, several times, medians.
+# Measurements: every system in turn, several times; medians count.
 
 
 REFERENCE = "bare, float32"
@@ -88,19 +88,19 @@ END_TO_END = "end to end, {}"
 
 @dataclass(frozen=True)
 class Row:
-    """One system."""
+    """Figures of one system."""
 
     system: str
     frames_per_second: float | None
-    """Median; None where it failed."""
+    """Median rate; None if it failed."""
     spread: float | None
-    """(Fastest - slowest round) / median."""
+    """Relative spread of the rounds, (fastest - slowest) / median."""
     ratio: float | None
-    """To bare inference in float32."""
+    """Rate relative to bare inference in float32."""
     peak_rss_bytes: int | None
-    """Of the process that holds the model."""
+    """Peak memory of the process that holds the model."""
     top1_agreement: float | None = None
-    """Share of frames whose first class is that of float32, for an end-to-end run."""
+    """Fraction of frames whose first class is that of float32, for an end-to-end run."""
     failure: str = ""
 
 
@@ -113,7 +113,8 @@ def measure(
     jobs: int,
     torch: bool,
 ) -> list[Row]:
-    """Every system on the same videos; the first round only warms up."""
+    """Measure every system on the same videos."""
+    # Before the processes unpickle anything, which may import TensorFlow.
     runtime.hush()
     with tempfile.TemporaryDirectory() as scratch:
         systems = _start(videos, threads, Path(scratch), batch_size, jobs, torch=torch)
@@ -149,6 +150,7 @@ def _start(
     torch: bool,
 ) -> dict[str, Remote]:
     systems = {}
+    # The default for one batch at a time, as a plain loop computes them.
     plain = runtime.choose_threads("auto")
     for policy in ("float32", "mixed_bfloat16"):
         for kind, fused in (("bare", False), ("bare, as we run it", True)):
@@ -188,6 +190,7 @@ def _time(
             except RuntimeError as error:
                 failures[name] = str(error)
                 continue
+            # The first round compiles and fills the disk's cache: it does not count.
             if round_number:
                 rates[name].append(rate)
     return rates, peaks, failures
@@ -209,7 +212,7 @@ def _row(name, rates, reference, peak, agreement, failure) -> Row:
 
 
 def _top1_agreement(first: Path, second: Path, videos: list[Video]) -> float | None:
-    """Share of rows with the same first class in two folders of results."""
+    """Fraction of rows with the same first class in two folders of results."""
     same = []
     for video in videos:
         pair = [folder / f"{video.results}.csv" for folder in (first, second)]
@@ -224,7 +227,7 @@ def _first_labels(path: Path) -> np.ndarray:
 
 
 def table(rows: list[Row]) -> str:
-    """Markdown."""
+    """Make a Markdown table of the rows."""
     lines = [
         "| system | frames/s | spread | to bare float32 | peak RSS | top-1 as float32 |",
         "|---|--:|--:|--:|--:|--:|",
@@ -245,7 +248,7 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-# What is measured. Each system is made in a process of its own, and says how fast it is.
+# Measured systems. Each is made in a process of its own, and times itself.
 
 
 NUM_BATCHES = 10
@@ -253,13 +256,13 @@ _SEED = 0
 
 
 class BareKeras:
-    """The Keras model alone, on batches that lie in memory.
+    """The Keras model alone, on batches in memory.
 
     Args:
-        policy: of its layers.
-        batch_size: of the batches.
-        fused: with the short cuts that classification takes.
-        at_once: batches computed at the same time.
+        policy: dtype policy of its layers.
+        batch_size: number of frames in a batch.
+        fused: take the short cuts that classification takes.
+        at_once: number of batches that are computed at the same time.
     """
 
     def __init__(self, policy: str, batch_size: int, fused: bool, at_once: int) -> None:
@@ -286,11 +289,11 @@ class BareKeras:
 
 
 class TorchLoop:
-    """AlexNet in PyTorch in a loop as people write it: read a batch, then classify it.
+    """AlexNet in PyTorch, in a plain loop: read a batch, then classify it.
 
     Args:
-        batch_size: of the batches.
-        paths: of the videos; none for the model alone, on a batch that lies in memory.
+        batch_size: number of frames in a batch.
+        paths: videos; empty for the model alone, on a batch in memory.
     """
 
     def __init__(self, batch_size: int, paths: list[Path]) -> None:
@@ -320,6 +323,8 @@ class TorchLoop:
         while True:
             found, picture = capture.read()
             if found:
+                # As Caffe's tools: 256x256, of which the middle 227x227 is seen, BGR less the
+                # channel means.
                 small = cv2.resize(picture, (256, 256))[14:241, 14:241]
                 waiting.append(small.astype(np.float32) - (104.0, 116.7, 122.7))
             if waiting and (len(waiting) == self._batch_size or not found):
@@ -336,14 +341,15 @@ class TorchLoop:
             return self._torch.topk(shares, 5)
 
 
-# Caffe's AlexNet in PyTorch, the peer that ours is measured against.
+# Caffe's AlexNet in PyTorch, to which ours is compared.
 
 
 def build_torch_alexnet(num_classes: int = 1000) -> Any:
-    """BGR pixels less the mean (B, 3, 227, 227) to logits (B, num_classes)."""
+    """Build AlexNet from BGR pixels less the mean, (B, 3, 227, 227), to logits (B, classes)."""
     from torch import nn
 
     def normalise_and_pool() -> list[Any]:
+        # PyTorch divides alpha by the window's size, 5: TensorFlow's 2e-5.
         return [nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1), nn.MaxPool2d(3, 2)]
 
     def conv(*arguments: Any, **kwargs: Any) -> list[Any]:
@@ -368,10 +374,11 @@ def build_torch_alexnet(num_classes: int = 1000) -> Any:
 
 
 def main() -> int:
-    """Run the command; returns the exit code."""
+    """Run the command, and return the exit code."""
     arguments = parse_arguments(Arguments, prog="python -m experiments.bench_classify")
     return carry_out(lambda: run(arguments))
 
 
-if __name__ == "__main__":  # spawned processes import this module too
+# Guarded, because spawned processes import this module, too.
+if __name__ == "__main__":
     sys.exit(main())

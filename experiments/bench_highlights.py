@@ -1,4 +1,4 @@
-"""Highlights of a long recording: rendering against the original's way, scoring against its parts.
+"""Measure highlights of a long recording: rendering beside the original's way, and scoring.
 
     python -m experiments.bench_highlights --minutes 60
 
@@ -57,10 +57,10 @@ class Arguments:
 
 
 def run(arguments: Arguments) -> None:
-    """Measure, print and keep the table.
+    """Measure rendering and scoring, print the table and write it.
 
     Raises:
-        ValueError, OSError: for a flag or folder that cannot be.
+        ValueError, OSError: for an impossible flag or folder.
     """
     if not (arguments.minutes >= 2 and arguments.rounds >= 1 and arguments.fps > 0):
         raise InputError("--minutes must be at least 2, --rounds at least 1, and --fps above 0.")
@@ -90,13 +90,15 @@ def run(arguments: Arguments) -> None:
     )
 
 
-# A recording to measure on, of any length: some minutes are encoded, then repeated.
+# A recording of any length to measure on: some minutes are encoded, then repeated.
 
 
 PICTURES_A_SECOND = 30
 _ENCODED_MINUTES = 3.0
 _PICTURE = f"testsrc2=s=1280x720:r={PICTURES_A_SECOND}:d={{0}},noise=alls=8:allf=t"
 _SOUND = "sine=440:d={0},volume=0.5[tone];anoisesrc=d={0}:a=0.1:seed=1[noise];[tone][noise]amix"
+# As streams are: a constant 3 Mbit/s, and a keyframe every 60 frames, 2 seconds, wherever scenes
+# cut.
 _STREAM_ENCODERS = (
     *("-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p"),
     *("-b:v", "3M", "-maxrate", "3M", "-bufsize", "6M"),
@@ -106,7 +108,7 @@ _STREAM_ENCODERS = (
 
 
 def make_recording(folder: Path, minutes: float) -> Path:
-    """Write a recording of so many minutes into a folder; returns its path.
+    """Write a recording of a length in minutes into a folder; returns its path.
 
     Raises:
         RenderError: if ffmpeg fails.
@@ -124,6 +126,7 @@ def make_recording(folder: Path, minutes: float) -> Path:
         inputs = [word for source in sources for word in ("-f", "lavfi", "-i", source)]
         quiet = ["-loglevel", "error", "-nostats", "-progress", "pipe:1"]
         ffmpeg.run([*quiet, *inputs, *_STREAM_ENCODERS, ffmpeg.url(piece)], on_line=advance)
+    # Encoding an hour would take longer than the measurement; copies of packets take seconds.
     times = math.ceil(60 * minutes / seconds)
     repeat = ["-stream_loop", str(times - 1), "-i", ffmpeg.url(piece), "-t", f"{60 * minutes:g}"]
     ffmpeg.run(["-loglevel", "error", *repeat, "-c", "copy", ffmpeg.url(whole)])
@@ -131,7 +134,7 @@ def make_recording(folder: Path, minutes: float) -> Path:
     return whole
 
 
-# A reel of ten highlights: ours, and the way of eqy/autotosis.
+# A reel of ten highlights, rendered by us and in the way of eqy/autotosis.
 
 
 NUM_HIGHLIGHTS = 10
@@ -145,7 +148,7 @@ Span = tuple[float, float]
 
 
 def measure_rendering(recording: Path, *, rounds: int, with_original: bool) -> list[Row]:
-    """Time both on the same highlights, which are spread evenly over the recording."""
+    """Time both ways on the same highlights, which are spread evenly over the recording."""
     from experiments.media.recording import read_recording, recording_duration
 
     spans = highlights(recording_duration(read_recording([recording])))
@@ -161,9 +164,10 @@ def measure_rendering(recording: Path, *, rounds: int, with_original: bool) -> l
 
 
 def highlights(duration: float) -> list[Span]:
-    """Each in the middle of its tenth of the recording; at picture times, so that none is moved."""
+    """Place each highlight in the middle of its tenth of the recording, in seconds."""
     middles = [duration * (place + 0.5) / NUM_HIGHLIGHTS for place in range(NUM_HIGHLIGHTS)]
     return [
+        # Whole seconds are times of frames, so that rendering moves no edge.
         (round(middle - HIGHLIGHT_SECONDS / 2), round(middle + HIGHLIGHT_SECONDS / 2))
         for middle in middles
     ]
@@ -183,9 +187,10 @@ def render_originally(
     folder: Path,
     on_highlight: Callable[[], object] = lambda: None,
 ) -> Path:
-    """One ffmpeg a highlight, whose trim filters throw away all before it; then they are joined.
+    """Render in the original's way: an ffmpeg for each highlight that decodes from the beginning.
 
-    The original's presets are slower than those here, which are ours.
+    Its trim filters throw away all frames before the highlight; then the highlights are joined. The
+    encoder's settings are ours, which are faster than the original's.
     """
     for number, (start, end) in enumerate(spans):
         graph = (
@@ -213,7 +218,7 @@ def _seconds(render: Callable[..., Path], recording: Path, *arguments: object) -
         return time.perf_counter() - started
 
 
-# Scoring a recording: from the file to the CSV, and its two parts alone.
+# Scoring of a recording, from the file to the CSV, and its two parts alone.
 
 
 BATCH_SIZE = 32
@@ -223,7 +228,7 @@ _OURS = "ours, file to CSV"
 
 
 def measure_scoring(recording: Path, *, fps: float, rounds: int, threads: Threads) -> list[Row]:
-    """Time all on the same recording."""
+    """Time scoring and its two parts on the same recording."""
     work = f"scoring at {fps:g} pictures/s, ResNet-{DEPTH}"
     settings, plain = PictureSettings(fps=fps), runtime.choose_threads("auto")
     systems = {
@@ -250,7 +255,7 @@ def measure_scoring(recording: Path, *, fps: float, rounds: int, threads: Thread
 
 
 class BareDecoding:
-    """OpenCV as it comes: each frame is decoded, the samples are made small."""
+    """Plain OpenCV: each frame is decoded, and those to score are scaled."""
 
     def __init__(self, recording: Path, settings: PictureSettings) -> None:
         self._path = str(recording)
@@ -265,6 +270,7 @@ class BareDecoding:
         started, due = time.perf_counter(), 0
         capture = cv2.VideoCapture(self._path)
         while capture.grab():
+            # `grab` decodes; only the samples are converted to BGR and scaled.
             if capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 * self._settings.fps >= due:
                 cv2.resize(capture.retrieve()[1], size)
                 due += 1
@@ -272,7 +278,7 @@ class BareDecoding:
 
 
 class BareModel:
-    """The compiled model on as many pictures, which lie in memory."""
+    """The compiled model on as many pictures in memory."""
 
     def __init__(self, recording: Path, settings: PictureSettings) -> None:
         from experiments.media.recording import read_recording, recording_duration
@@ -323,7 +329,7 @@ class Ours:
 
 
 def warm_scorer(settings: PictureSettings) -> Any:
-    """A scorer of random weights that has seen a batch."""
+    """Build a scorer with random weights that has compiled on a batch."""
     from experiments.clips.scorer import Scorer
     from experiments.highlights.scoring.scorer_network import build_scorer
 
@@ -332,23 +338,23 @@ def warm_scorer(settings: PictureSettings) -> Any:
     return scorer
 
 
-# The benchmark's rows and their table.
+# Rows and table.
 
 
 @dataclass(frozen=True)
 class Row:
-    """One system at one work."""
+    """Figures of one system at one work."""
 
     work: str
     system: str
     seconds: float
-    """Median of the rounds."""
+    """Median time of the rounds."""
     spread: float | None
-    """(Slowest - fastest round) / median; None for one round."""
+    """Relative spread of the rounds, (slowest - fastest) / median; None for one round."""
     share: float | None
-    """Of the time of what it is compared with."""
+    """Time relative to that of the row it is compared with; None without one."""
     peak_rss_bytes: int | None
-    """Of its process, where it has one of its own."""
+    """Peak memory of its process; None if it has none of its own."""
 
 
 def row_of(
@@ -358,14 +364,14 @@ def row_of(
     reference: float | None = None,
     peak: int | None = None,
 ) -> Row:
-    """A row of the seconds of all rounds, compared with a reference's."""
+    """Make a row from the seconds of all rounds, compared with those of a reference."""
     middle = median(seconds)
     spread = (max(seconds) - min(seconds)) / middle if len(seconds) > 1 else None
     return Row(work, system, middle, spread, middle / reference if reference else None, peak)
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Markdown; a share is of the row above."""
+    """Make a Markdown table; shares are of the row above."""
     lines = [
         "| work | system | time | spread | of the above | peak RSS |",
         "|---|---|--:|--:|--:|--:|",
@@ -384,10 +390,11 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def main() -> int:
-    """Run the command; returns the exit code."""
+    """Run the command, and return the exit code."""
     arguments = parse_arguments(Arguments, prog="python -m experiments.bench_highlights")
     return carry_out(lambda: run(arguments))
 
 
-if __name__ == "__main__":  # spawned processes import this module too
+# Guarded, because spawned processes import this module, too.
+if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""TimeSformer in Keras, ONNX Runtime and PyTorch: frames a second, and what each costs.
+"""Measure TimeSformer in Keras, ONNX Runtime and PyTorch: speed, accuracy and memory.
 
     python -m experiments.bench_timesformer [--run runs/NAME] [--video VIDEO]
 
@@ -60,11 +60,11 @@ class Arguments:
 
 
 def run(arguments: Arguments) -> None:
-    """Measure, print and keep the table.
+    """Measure all systems, print the table and write it.
 
     Raises:
-        ValueError, OSError, RuntimeError, PreprocessError: for a flag, run or video that cannot
-            be, or a system that failed.
+        ValueError, OSError, RuntimeError, PreprocessError: for an impossible flag, run or video, or
+            a system that failed.
     """
     if arguments.batch < 1 or arguments.rounds < 1:
         raise InputError("--batch and --rounds must be at least 1.")
@@ -98,7 +98,7 @@ def run(arguments: Arguments) -> None:
     )
 
 
-# The systems in turn, what their answers are, and the table of both.
+# The systems in turn, their predictions, and the table of both.
 
 
 _REFERENCE = "Keras, float32"
@@ -108,21 +108,21 @@ _STORED_SIZE = (341, 256)
 
 @dataclass(frozen=True)
 class Row:
-    """One system."""
+    """Figures of one system."""
 
     system: str
     frames_per_second: float
-    """Median of the rounds."""
+    """Median rate of the rounds."""
     spread: float | None
-    """(Fastest - slowest round) / median; None for one round."""
+    """Relative spread of the rounds, (fastest - slowest) / median; None for one round."""
     ratio: float
-    """To Keras in float32."""
+    """Rate relative to Keras in float32."""
     same_class: float | None
-    """Share of the clips with the same best class as Keras in float32; None for other weights."""
+    """Fraction of clips with the best class of Keras in float32; None for other weights."""
     largest_difference: float | None
-    """Of a probability, likewise."""
+    """Largest difference of a probability from Keras in float32; None for other weights."""
     accuracy: float | None
-    """On the clips, where their classes are known."""
+    """Accuracy on the clips; None if their classes are not known."""
     peak_rss_bytes: int
 
 
@@ -136,7 +136,7 @@ def measure(
     rounds: int,
     torch: bool,
 ) -> tuple[list[Row], str]:
-    """Time all; gives the rows, and where the clips come from, in words."""
+    """Measure all systems; returns the rows, and a description of the clips."""
     from experiments.clips.export.sample import find_sample
     from experiments.clips.export.subjects import load_subject
     from experiments.clips.export.write import write_int8, write_onnx
@@ -169,7 +169,7 @@ def measure(
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Markdown."""
+    """Make a Markdown table of the rows."""
     lines = [
         "| system | frames/s | spread | of Keras, float32 | same class | largest difference of a "
         "probability | accuracy | peak RSS |",
@@ -196,6 +196,7 @@ def _in_turn(systems: dict[str, Remote], sample: Sample, rounds: int) -> list[Ro
         for name, system in systems.items():
             rate, peaks[name] = system.ask("measure")
             rates[name].append(rate)
+    # PyTorch's weights are others, so that its predictions cannot be compared.
     answers = {
         name: system.ask("answers")
         for name, system in systems.items()
@@ -228,7 +229,7 @@ def _row(
 
 
 def _random_run(folder: Path) -> Path:
-    """The base model with random weights, kept as a run keeps its own."""
+    """Write the base model with random weights in the form of a run's model."""
     from experiments.clips.model import keep_model
     from experiments.epic_kitchens.arguments import Arguments
     from experiments.epic_kitchens.models import build_model
@@ -267,25 +268,27 @@ def _torch_size(run: Path) -> dict[str, Any]:
     }
 
 
-# What is measured. Each system lives in a process of its own.
+# Measured systems. Each lives in a process of its own.
 
 
 _NUM_BATCHES = 3
-_IN_BFLOAT16 = ("SpaceTimeBlock", "SpaceTimeEmbedding")  # those of the policy mixed_bfloat16
+# Layers that get the policy mixed_bfloat16; all others stay in float32.
+_IN_BFLOAT16 = ("SpaceTimeBlock", "SpaceTimeEmbedding")
 
 
 class Clips:
-    """A model on views of clips that lie in memory.
+    """A model that predicts views of clips in memory.
 
     Args:
-        file: .npy with the views, uint8 (N, T, H, W, 3).
-        batch: views at once.
+        file: .npy file with the views, uint8 (N, T, H, W, 3).
+        batch: number of views in a batch.
     """
 
     def __init__(self, file: Path, batch: int) -> None:
         self._views = list(np.load(file, allow_pickle=False))
         self._batch = [self._views[i % len(self._views)] for i in range(batch)]
-        self.probabilities(self._batch)  # compiles
+        # The first call compiles.
+        self.probabilities(self._batch)
 
     def probabilities(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Predicted probabilities of views, shape (len(views), classes)."""
@@ -296,7 +299,7 @@ class Clips:
         return np.concatenate([self.probabilities([view]) for view in self._views])
 
     def measure(self) -> tuple[float, int]:
-        """Frames a second, and the process's peak memory in bytes."""
+        """Measure frames per second, and the peak memory of the process in bytes."""
         started = time.perf_counter()
         for _ in range(_NUM_BATCHES):
             self.probabilities(self._batch)
@@ -306,7 +309,7 @@ class Clips:
 
 
 class KerasClips(Clips):
-    """A run's model in Keras; with `bfloat16`, its blocks in that."""
+    """A run's model in Keras, with its blocks in bfloat16 on request."""
 
     def __init__(self, file: Path, batch: int, run: Path, bfloat16: bool = False) -> None:
         from experiments.clips.model import ClipModel, read_model
@@ -335,11 +338,11 @@ class OnnxClips(Clips):
 
 
 class TorchClips(Clips):
-    """A TimeSformer of the same size, by other people's code.
+    """A TimeSformer of the same size in PyTorch, from `transformers`.
 
     Args:
-        file: .npy with the views.
-        batch: views at once.
+        file: .npy file with the views.
+        batch: number of views in a batch.
         size: arguments of `transformers.TimesformerConfig`.
     """
 
@@ -361,7 +364,7 @@ class TorchClips(Clips):
 
 
 def _in_bfloat16(model: Any) -> Any:
-    """The model with the same weights, which computes its blocks in bfloat16."""
+    """Rebuild a model with the same weights, whose blocks compute in bfloat16."""
     import keras
 
     config = json.loads(model.to_json())
@@ -383,10 +386,11 @@ def _set_policy(value: Any, policy: Any) -> None:
 
 
 def main() -> int:
-    """Run the command; returns the exit code."""
+    """Run the command, and return the exit code."""
     arguments = parse_arguments(Arguments, prog="python -m experiments.bench_timesformer")
     return carry_out(lambda: run(arguments))
 
 
-if __name__ == "__main__":  # spawned processes import this module too
+# Guarded, because spawned processes import this module, too.
+if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""How fast the Tensor-Train engine trains, beside what it replaces.
+"""Measure how fast the Tensor-Train engine trains, beside what it replaces.
 
     python -m experiments.bench_tt
 
@@ -66,10 +66,10 @@ class Arguments:
 
 
 def run(arguments: Arguments) -> None:
-    """Measure and write everything.
+    """Measure all systems, and write the table, the figures and the chart.
 
     Raises:
-        ValueError, OSError: for a flag or folder that cannot be.
+        ValueError, OSError: for an impossible flag or folder.
     """
     counts = (*arguments.maxlen, *arguments.batch_size, arguments.rounds, arguments.num_batches)
     if min(counts) < 1:
@@ -120,14 +120,15 @@ def run(arguments: Arguments) -> None:
     print(f"\n{text}\nWritten to {arguments.out}/: results.json, table.md, speed.png")
 
 
-# What is timed: batches of clips, and a training step of each system on them.
+# Batches of clips, and a training step of each system on them.
 
 
 FRAME_SHAPE = (120, 160, 3)
 MODES = ((8, 20, 20, 18), (4, 4, 4, 4), 4)
 UNITS = 256
 NUM_CLASSES = 11
-TRAINING_CLIPS = 1280  # four fifths of UCF11
+# Four fifths of UCF11.
+TRAINING_CLIPS = 1280
 SYSTEMS = ("stepwise", "dense", "engine float32", "engine bfloat16")
 # A loop takes the same time for every step, so that long batches can be counted up from shorter
 # ones: (steps, frames) timed at most. The stepwise loop keeps 0.4 MB a frame for its backward pass,
@@ -142,37 +143,39 @@ _TIMED = {
 
 @dataclass(frozen=True)
 class Case:
-    """A kind of batch."""
+    """Kind of batch that is timed."""
 
     lengths: str
-    """"full": every clip is as long as the longest; "ucf11": UCF11's distribution."""
+    """Lengths of clips. "full": all as long as the longest; "ucf11": UCF11's distribution."""
     maxlen: int
     batch_size: int
 
 
 def clip_lengths(case: Case, num_clips: int = TRAINING_CLIPS) -> np.ndarray:
-    """Frames of so many clips. UCF11's are about 200 on average, 900 at most: drawn from a gamma
-    distribution of that mean."""
+    """Draw the lengths of clips in frames, (num_clips,)."""
     if case.lengths == "full":
         return np.full(num_clips, case.maxlen)
+    # UCF11's clips have about 200 frames on average and 900 at most: a gamma distribution of mean
+    # 198.
     lengths = np.random.default_rng(0).gamma(3.2, 62.0, num_clips)
     return np.minimum(np.clip(lengths, 30, 900).astype(int), case.maxlen)
 
 
 def sample_batches(case: Case, num_batches: int) -> list[np.ndarray]:
-    """Lengths of the clips of a few batches, as training would see them."""
+    """Lengths of the clips of a few batches, as training would plan them."""
     from preprocess.batches.planning import plan_batches
 
     lengths = clip_lengths(case)
     rng = np.random.default_rng(1)
     plan = plan_batches(lengths, np.arange(len(lengths)), case.batch_size, rng=rng)
     plan = sorted(plan, key=lambda batch: lengths[batch].sum())
+    # From small to large batches, each from the middle of an equal part of the sorted epoch.
     middles = (np.arange(num_batches) + 0.5) * len(plan) / num_batches
     return [lengths[plan[int(middle)]] for middle in middles]
 
 
 def timed_lengths(system: str, case: Case, lengths: np.ndarray) -> np.ndarray:
-    """The lengths a system really computes on: padded ones all alike, and no more than timed."""
+    """Lengths that a system really computes on: all alike if padded, and cut to what is timed."""
     if not system.startswith("engine"):
         lengths = np.full(len(lengths), case.maxlen)
     steps, frames = _TIMED[system]
@@ -180,7 +183,7 @@ def timed_lengths(system: str, case: Case, lengths: np.ndarray) -> np.ndarray:
 
 
 def build_step(system: str) -> Callable:
-    """A function (frames uint8 (N, 120, 160, 3), lengths int32 (B,)) -> loss that trains once."""
+    """Build a training step: (frames uint8 (N, 120, 160, 3), lengths int32 (B,)) -> loss."""
     import keras
     import tensorflow as tf
 
@@ -207,7 +210,7 @@ def build_step(system: str) -> Callable:
 
 
 class _State:
-    """(frames, lengths) -> the last state of every clip, and the layer that gives it."""
+    """Function from (frames, lengths) to the last state of every clip, with its layer."""
 
     def __init__(self, layer, call: Callable) -> None:
         self.layer = layer
@@ -239,7 +242,8 @@ def _padded(system: str) -> _State:
     features = int(np.prod(FRAME_SHAPE))
     layer.build((None, None, features))
 
-    def call(frames, lengths):  # all lengths are alike
+    # All lengths are alike, so that the clips can be reshaped to (B, T, H*W*3).
+    def call(frames, lengths):
         pixels = tf.reshape(tf.cast(frames, tf.float32) - 128, (tf.size(lengths), -1, features))
         return layer(pixels, training=True)
 
@@ -247,7 +251,7 @@ def _padded(system: str) -> _State:
 
 
 def published_cell(cell_class: type) -> type:
-    """A cell that contracts its cores as the published code does: one by one, last to first."""
+    """Derive a cell that contracts its cores as the published code does, last to first."""
     from keras import ops
 
     class PublishedCell(cell_class):
@@ -255,6 +259,7 @@ def published_cell(cell_class: type) -> type:
             state, after = inputs, 1
             for core in reversed(self.cores):
                 rank, m, n, rank_next = core.shape
+                # (rank, m, n, rank_next) to the published matrix (m * rank_next, rank * n).
                 kernel = ops.reshape(ops.transpose(core, (1, 3, 0, 2)), (m * rank_next, rank * n))
                 state = ops.reshape(state, (-1, m * rank_next, after))
                 state = ops.reshape(ops.transpose(state, (0, 2, 1)), (-1, m * rank_next))
@@ -266,18 +271,18 @@ def published_cell(cell_class: type) -> type:
     return PublishedCell
 
 
-# A process that holds one system and times it when asked.
+# Processes that each hold one system and time it when asked.
 
 
 @dataclass(frozen=True)
 class Timing:
-    """One training step."""
+    """Timing of one training step."""
 
     seconds: float
     num_frames: int
-    """Frames computed on, padding included."""
+    """Number of frames computed on, padding included."""
     peak_rss_bytes: int
-    """Of the process so far."""
+    """Peak memory of the process so far."""
 
 
 class Worker(Remote):
@@ -285,7 +290,7 @@ class Worker(Remote):
 
     Args:
         system: one of `SYSTEMS`.
-        threads: TensorFlow's pools there.
+        threads: TensorFlow's pools in that process.
     """
 
     def __init__(self, system: str, threads: runtime.Threads) -> None:
@@ -293,11 +298,11 @@ class Worker(Remote):
         super().__init__(_Bench, system, threads=threads)
         self.ask("time", Case("full", 200, 16), np.full(16, 200))
         self.startup_seconds = time.perf_counter() - started
-        """From starting the process to the end of its first step, imports included."""
+        """Seconds from the start of the process to the end of its first step, imports included."""
 
 
 class _Bench:
-    """What a worker can be asked."""
+    """Object in a worker's process, whose methods measure."""
 
     def __init__(self, system: str) -> None:
         self._system = system
@@ -305,17 +310,19 @@ class _Bench:
         self._frames: Any = None
 
     def time(self, case: Case, lengths: np.ndarray) -> Timing:
-        """A training step on a batch of these lengths."""
+        """Time a training step on a batch of clips with these lengths."""
         import tensorflow as tf
 
         lengths = timed_lengths(self._system, case, lengths).astype(np.int32)
         num_frames = int(lengths.sum())
         if self._frames is None or len(self._frames) < num_frames:
-            self._frames = None  # freed before the next is made
+            # Freed before the next one is made, or both would be in memory.
+            self._frames = None
             some = np.random.default_rng(0).integers(0, 256, (100, *FRAME_SHAPE), np.uint8)
             self._frames = tf.tile(some, (math.ceil(num_frames / 100), 1, 1, 1))
         batch = self._frames[:num_frames], tf.constant(lengths)
         started = time.perf_counter()
+        # `float` waits for the result.
         float(self._step(*batch))
         seconds = time.perf_counter() - started
         return Timing(seconds, int(lengths.sum()), environment.peak_rss_bytes())
@@ -325,18 +332,19 @@ class _Bench:
         return sample_batches(case, num_batches)
 
     def matmul_flops(self, dtype: str, size: int = 2048) -> float:
-        """Operations a second of one large matrix product: the peak to compare with."""
+        """Measure the operations per second of one large matrix product, as the peak."""
         import tensorflow as tf
 
         matrix = tf.cast(tf.random.stateless_normal((size, size), (0, 0)), dtype)
         tf.matmul(matrix, matrix)
         started = time.perf_counter()
         for _ in range(5):
+            # One number of the product is enough to wait for all of it.
             float(tf.cast(tf.matmul(matrix, matrix)[0, 0], tf.float32))
         return 5 * 2 * size**3 / (time.perf_counter() - started)
 
     def projection_flops(self, dtype: str, num_frames: int = 3200) -> float:
-        """Operations a second of the product with the tensor train, forward and backward.
+        """Measure the operations per second of a tensor train's product, forward and backward.
 
         The time includes making pixels of bytes, twice; the operations are the matrix products'.
         """
@@ -367,37 +375,38 @@ class _Bench:
         return num_frames * chosen.training_flops / seconds
 
 
-# The measurements: every system in turn, several times, medians.
+# Measurements: every system in turn, several times; medians count.
 
 
 @dataclass(frozen=True)
 class Row:
-    """One system on one case."""
+    """Figures of one system on one case."""
 
     system: str
     lengths: str
     maxlen: int
     batch_size: int
     frames_per_second: float | None
-    """Frames of clips, padding not counted; None where it failed."""
+    """Rate in frames of clips, padding not counted; None if it failed."""
     ratio: float | None
-    """To the stepwise reference."""
+    """Rate relative to the stepwise reference."""
     spread: float | None
-    """(Slowest - fastest round) / median."""
+    """Relative spread of the rounds, (slowest - fastest) / median."""
     epoch_seconds: float | None
-    """Of 1,280 training clips."""
+    """Seconds of an epoch of 1,280 training clips."""
     peak_rss_bytes: int | None
-    """Of the process up to here."""
+    """Peak memory of the process up to here."""
     projection_gflops: float | None
-    """Of the product with the tensor train, forward and backward."""
+    """GFLOP/s of the product with the tensor train, forward and backward."""
     peak_share: float | None
-    """Of a 2048 x 2048 x 2048 product in the same type."""
+    """Rate relative to a 2048 x 2048 x 2048 product in the same type."""
     failure: str = ""
 
 
 def start_workers(threads: runtime.Threads, padded_threads: runtime.Threads) -> dict[str, Worker]:
-    """One process a system."""
-    runtime.hush()  # before the processes unpickle anything
+    """Start one process for each system."""
+    # Before the processes unpickle anything.
+    runtime.hush()
     return {
         system: Worker(system, threads if system.startswith("engine") else padded_threads)
         for system in SYSTEMS
@@ -407,7 +416,7 @@ def start_workers(threads: runtime.Threads, padded_threads: runtime.Threads) -> 
 def measure(
     workers: dict[str, Worker], cases: list[Case], *, rounds: int, num_batches: int
 ) -> list[Row]:
-    """Every system on every case."""
+    """Measure every system on every case."""
     products = _products(workers, rounds)
     rows = []
     for case in tqdm(cases, unit="case", desc="training steps"):
@@ -416,7 +425,8 @@ def measure(
         )
         epochs: dict[str, list[float]] = {system: [] for system in workers}
         peaks, failures = {}, {}
-        for round_number in range(rounds + 1):  # the first one compiles
+        # The first round compiles, and does not count.
+        for round_number in range(rounds + 1):
             for system, worker in workers.items():
                 if system in failures:
                     continue
@@ -436,8 +446,9 @@ def measure(
 def _epoch_seconds(
     worker: Worker, system: str, case: Case, batches: list[np.ndarray]
 ) -> tuple[float, int]:
-    """What an epoch takes by these batches, and the process's peak memory."""
-    if not system.startswith("engine"):  # every padded batch is like every other
+    """Extrapolate the seconds of an epoch from some batches; returns the peak memory, too."""
+    if not system.startswith("engine"):
+        # Every padded batch is like every other.
         timing = worker.ask("time", case, batches[0])
         frames = TRAINING_CLIPS * case.maxlen
         return timing.seconds / timing.num_frames * frames, timing.peak_rss_bytes
@@ -448,13 +459,13 @@ def _epoch_seconds(
 
 
 def _products(workers: dict[str, Worker], rounds: int) -> dict[str, tuple[float, float]]:
-    """GFLOP/s of each engine's projection, and its share of the peak."""
+    """Measure the GFLOP/s of each engine's projection, and its share of the peak."""
     found: dict[str, list[tuple[float, float]]] = {}
     for _ in range(rounds):
         for system, worker in workers.items():
             if system.startswith("engine"):
                 dtype = system.split()[1]
-                # the peak with threads that share one product
+                # The peak is that of threads that share one product.
                 peak = workers["stepwise"].ask("matmul_flops", dtype)
                 pair = worker.ask("projection_flops", dtype), peak
                 found.setdefault(system, []).append(pair)
@@ -486,10 +497,10 @@ def _row(system, case: Case, epochs, reference, peaks, products, failures) -> Ro
     )
 
 
-# Layers of many sizes beside Keras's dense ones: is a tensor train ever the slower?
+# Layers of many sizes beside Keras's dense ones: is a tensor train ever slower?
 
 
-# (features, units), with the modes of each and the rank
+# Modes of the input, modes of the output and rank, by (features, units).
 _SIZES = {
     (256, 256): ((4, 8, 8), (4, 8, 8), 4),
     (512, 512): ((8, 8, 8), (8, 8, 8), 4),
@@ -503,7 +514,7 @@ _STEPS = 50
 
 @dataclass(frozen=True)
 class LayerRow:
-    """A training step of two layers on the same input."""
+    """Timings of a training step of two layers on the same input."""
 
     layer: str
     features: int
@@ -514,12 +525,12 @@ class LayerRow:
 
     @property
     def ratio(self) -> float:
-        """How many times faster the tensor train is."""
+        """Speed of the tensor train relative to the dense layer."""
         return self.dense_milliseconds / self.tt_milliseconds
 
 
 def measure_layers(threads: runtime.Threads, *, rounds: int) -> list[LayerRow]:
-    """Both layers in turn, in a process of its own."""
+    """Measure both layers in turn, in a process of their own."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         return pool.apply(_measure, (threads, rounds))
@@ -552,7 +563,7 @@ def _milliseconds(step) -> float:
 
 
 def _steps(layer: str, shape: tuple[int, ...], units: int, modes: tuple):
-    """A compiled training step with Adam of the dense layer and of ours, both run once."""
+    """Compile a training step with Adam of the dense layer and of ours, and run both."""
     import keras
     import tensorflow as tf
 
@@ -570,6 +581,7 @@ def _steps(layer: str, shape: tuple[int, ...], units: int, modes: tuple):
         optimizer = keras.optimizers.Adam(1e-4)
         optimizer.build(made.trainable_variables)
 
+        # Bound as defaults: a closure would see the layer of the last turn.
         def step(made=made, optimizer=optimizer):
             with tf.GradientTape() as tape:
                 loss = tf.reduce_mean(made(inputs) ** 2)
@@ -583,7 +595,7 @@ def _steps(layer: str, shape: tuple[int, ...], units: int, modes: tuple):
     return steps
 
 
-# The benchmark's table and chart.
+# Table and chart.
 
 
 _COLUMNS = (
@@ -593,7 +605,7 @@ _COLUMNS = (
 
 
 def table(rows: list[Row]) -> str:
-    """Markdown; the ratio is to the stepwise reference on the same batch."""
+    """Make a Markdown table; ratios are to the stepwise reference on the same batch."""
     lines = [f"| {' | '.join(_COLUMNS)} |", "|---|--:|--:|---|" + "--:|" * (len(_COLUMNS) - 4)]
     for row in rows:
         cells = [
@@ -614,7 +626,7 @@ def table(rows: list[Row]) -> str:
 
 
 def layer_table(rows: list[LayerRow]) -> str:
-    """Markdown; milliseconds of a training step."""
+    """Make a Markdown table of the milliseconds of a training step."""
     lines = [
         "| layer | features | units | batch | dense ms | tensor train ms | times faster |",
         "|---|--:|--:|---|--:|--:|--:|",
@@ -628,7 +640,7 @@ def layer_table(rows: list[LayerRow]) -> str:
 
 
 def chart_png(rows: list[Row], *, theme: Theme = LIGHT) -> bytes:
-    """Seconds an epoch by maximum length, a panel a batch size, UCF11's lengths; logarithmic."""
+    """Plot the seconds of an epoch by maximum length, with a panel for each batch size."""
     from matplotlib.figure import Figure
 
     rows = [row for row in rows if row.lengths == "ucf11"] or rows
@@ -670,10 +682,11 @@ def chart_png(rows: list[Row], *, theme: Theme = LIGHT) -> bytes:
 
 
 def main() -> int:
-    """Run the command; returns the exit code."""
+    """Run the command, and return the exit code."""
     arguments = parse_arguments(Arguments, prog="python -m experiments.bench_tt")
     return carry_out(lambda: run(arguments))
 
 
-if __name__ == "__main__":  # spawned processes import this module too
+# Guarded, because spawned processes import this module, too.
+if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""What ranks cost and keep: a trained dense layer compressed by TT-SVD, then trained on.
+"""Measure what TT ranks cost and keep: a trained dense layer compressed by TT-SVD, then trained.
 
     python -m experiments.bench_tt_ranks
 
@@ -23,7 +23,8 @@ from common.command_line import parse_arguments
 from experiments.benchmarks import carry_out
 from experiments.process import runtime
 
-MODES = (4, 4, 4, 4), (16, 16)  # of both axes of the kernel: four cores, or two
+# Modes of both axes of the kernel: four cores, or two.
+MODES = (4, 4, 4, 4), (16, 16)
 RANKS = (1, 2, 4, 8, 16, 32)
 ERRORS = (0.5, 0.2, 0.05)
 EPOCHS, EPOCHS_AFTER = 60, 20
@@ -42,7 +43,7 @@ class Arguments:
 
 
 def main(args: list[str]) -> int:
-    """The command line. Returns the exit code."""
+    """Run the command line and return the exit code."""
     prog = "python -m experiments.bench_tt_ranks"
     arguments = parse_arguments(Arguments, prog=prog, args=args)
     return carry_out(lambda: _print_table(arguments))
@@ -70,6 +71,7 @@ def _rows() -> Iterator[tuple[str, ...]]:
         asked: list[dict[str, Any]] = [{"tt_ranks": rank} for rank in RANKS]
         asked += [{"relative_error": error} for error in ERRORS]
         for bound in asked:
+            # The training of the row before has changed the layers that both networks share.
             model.set_weights(before)
             yield _row(model, dense, kernel, modes, bound, train, test)
 
@@ -80,11 +82,13 @@ def _row(model, dense, kernel, modes, bound, train, test) -> tuple[str, ...]:
     from ttrnn import TTDense
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that it grows is in the table
+        # The warning that a layer grows; the table shows it.
+        warnings.simplefilter("ignore", UserWarning)
         layer = TTDense.from_dense(dense, tt_input_shape=modes, tt_output_shape=modes, **bound)
     full = keras.ops.convert_to_numpy(layer.full_kernel())
     error = np.linalg.norm(full - kernel) / np.linalg.norm(kernel)
     compressed = _network(layer)
+    # All layers but the compressed one start from the trained weights.
     for mine, theirs in zip(compressed.layers, model.layers, strict=True):
         if mine is not layer:
             mine.set_weights(theirs.get_weights())

@@ -1,4 +1,4 @@
-"""UCF101's models: stored features against computing them anew, the input's share, PyTorch.
+"""Measure UCF101's models: stored or recomputed features, waiting for data, and PyTorch.
 
     python -m experiments.bench_ucf101
 
@@ -61,10 +61,10 @@ class Arguments:
 
 
 def run(arguments: Arguments) -> None:
-    """Measure, print and keep the table.
+    """Measure all systems, print the table and write it.
 
     Raises:
-        ValueError, OSError, RuntimeError: for a flag or folder that cannot be, or a system that
+        ValueError, OSError, RuntimeError: for an impossible flag or folder, or a system that
             failed.
     """
     if arguments.clips < 2 or arguments.rounds < 1:
@@ -92,36 +92,36 @@ def run(arguments: Arguments) -> None:
     )
 
 
-# The systems in turn, and the table of what they gave.
+# The systems in turn, and the table of their figures.
 
 
 System = Callable[[], Remote]
 
-# frames, height and width, and the batch: the original's, and those of the recipe `tuned`
+# Frames, height and width of a clip, and the batch: of the original, and of the recipe `tuned`.
 _SIZES = {"original": ((28, 256, 342), 4), "tuned": ((16, 112, 112), 16)}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One system at one work."""
+    """Figures of one system at one work."""
 
     work: str
     system: str
     clips_per_second: float
-    """Median of the rounds."""
+    """Median rate of the rounds."""
     spread: float | None
-    """(Fastest - slowest round) / median; None for one round."""
+    """Relative spread of the rounds, (fastest - slowest) / median; None for one round."""
     ratio: float | None
-    """To the first system of the work."""
+    """Rate relative to the first system of the work."""
     waiting_share: float | None
-    """Of an epoch, waiting for data."""
+    """Fraction of an epoch spent waiting for data."""
     peak_rss_bytes: int
 
 
 def measure(
     scratch: Path, threads: Threads, *, num_clips: int, depth: int, rounds: int, torch: bool
 ) -> list[Row]:
-    """Time all, one kind of work after the other; the systems of a kind take turns."""
+    """Measure one kind of work after the other; the systems of a kind take turns."""
     epochs = partial(_epochs, scratch, threads, num_clips=num_clips)
     work = {
         f"epoch of resnet{depth}-crnn, original recipe": epochs(
@@ -132,7 +132,8 @@ def measure(
     }
     for model, training, size in product(("crnn", "conv3d"), (True, False), _SIZES):
         shape, batch_size = _SIZES[size]
-        fits = (model, training, size) != ("conv3d", True, "original")  # 11 GB more
+        # A bfloat16 model beside the float32 one would take 11 GB more there.
+        fits = (model, training, size) != ("conv3d", True, "original")
         what = "training" if training else "inference"
         name = f"{what} of {model}, {size} sizes, batch {batch_size}"
         work[name] = _steps(
@@ -142,7 +143,7 @@ def measure(
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Markdown."""
+    """Make a Markdown table of the rows."""
     lines = [
         "| work | system | clips/s | spread | of the first | waiting for data | peak RSS |",
         "|---|---|--:|--:|--:|--:|--:|",
@@ -160,7 +161,8 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _in_turn(work: str, systems: dict[str, System], rounds: int) -> list[Row]:
-    """Time the systems of one work, round by round."""
+    """Measure the systems of one work, round by round."""
+    # Only the systems of one work are in memory at the same time.
     made = {name: make() for name, make in systems.items()}
     taken: dict[str, list[Measured]] = {name: [] for name in systems}
     try:
@@ -189,7 +191,7 @@ def _row(work: str, system: str, found: list[Measured], reference: float) -> Row
 
 
 def _steps(arguments: tuple, threads: Threads, *, bfloat16: bool, torch: bool) -> dict[str, System]:
-    """Ours and PyTorch on a batch in memory."""
+    """Our model and PyTorch's, on a batch in memory."""
     ours = partial(Remote, KerasSteps, *arguments)
     systems: dict[str, System] = {"ours": partial(ours, threads=threads)}
     if bfloat16:
@@ -208,7 +210,7 @@ def _epochs(
     num_clips: int,
     depth: int | None = None,
 ) -> dict[str, System]:
-    """Epochs of a model of the job; of one with a ResNet also without stored features."""
+    """Epochs of a model of the job, with a ResNet also without stored features."""
     recipe = recipe_for(recipe_name, model, varlen=False)
     shards = _extract(scratch, recipe, num_clips)
     arguments = ucf101.Arguments(
@@ -225,7 +227,7 @@ def _epochs(
 
 
 def _extract(scratch: Path, recipe: Recipe, num_clips: int) -> Path:
-    """Shards of so many clips of the built-in set, as the recipe wants them."""
+    """Extract clips of the built-in set to shards, as the recipe asks."""
     from preprocess.extraction.extract import extract
     from preprocess.sources.synthetic import render_dataset
 
@@ -242,7 +244,7 @@ def _extract(scratch: Path, recipe: Recipe, num_clips: int) -> Path:
     return shards
 
 
-# What is measured. Each system lives in a process of its own, and says how fast it is.
+# Measured systems. Each lives in a process of its own, and times itself.
 
 
 NUM_CLASSES = 101
@@ -250,16 +252,16 @@ NUM_STEPS = 3
 _SEED = 0
 
 Measured = tuple[float, int, float]
-"""Clips a second, the process's peak memory in bytes, share of the time spent waiting for data."""
+"""Clips per second, peak memory in bytes, and fraction of the time spent waiting for data."""
 
 
 class Epochs:
     """Training epochs of a model of the UCF101 job, from shards to weights.
 
     Args:
-        arguments: of the job, with shards.
-        recipe: of the job.
-        scratch: takes the features that are computed; they are, before anything is timed.
+        arguments: flags of the job, with shards.
+        recipe: recipe of the job.
+        scratch: folder of stored features, which are computed before anything is timed.
         recomputed: put the frozen ResNet into the model, which then sees pixels.
     """
 
@@ -272,6 +274,7 @@ class Epochs:
 
         assert arguments.shards is not None
         shards = open_shards(arguments.shards.resolve())
+        # The job stores features below the current folder.
         os.chdir(scratch)
         self._clips = np.arange(len(shards))
         split = Split(self._clips, self._clips, self._clips)
@@ -279,10 +282,11 @@ class Epochs:
         self._classifier, self._batches = made.classifier(), made.batches()
         self._epoch = 0
         for inputs, labels in self._batches.shuffled(self._clips[: recipe.batch_size], 0):
-            self._classifier.train_batch(inputs, labels)  # compiles
+            # The first step compiles.
+            self._classifier.train_batch(inputs, labels)
 
     def measure(self) -> Measured:
-        """One epoch."""
+        """Time one epoch."""
         self._epoch += 1
         started = asked = time.perf_counter()
         waited = 0.0
@@ -295,14 +299,14 @@ class Epochs:
 
 
 class KerasSteps:
-    """Training or inference of our model on one batch that lies in memory.
+    """Training or inference of our model on one batch in memory.
 
     Args:
         model: conv3d or crnn.
         shape: frames, height and width of a clip.
-        batch_size: clips.
-        training: steps of Adam, or predictions.
-        policy: of the layers.
+        batch_size: number of clips.
+        training: time steps of Adam; otherwise predictions.
+        policy: dtype policy of the layers.
     """
 
     def __init__(
@@ -349,7 +353,7 @@ class KerasSteps:
 
 
 class TorchSteps:
-    """The same in PyTorch, with the arguments of `KerasSteps`, less the policy."""
+    """Training or inference in PyTorch, with the arguments of `KerasSteps` but the policy."""
 
     def __init__(
         self, model: str, shape: tuple[int, int, int], batch_size: int, training: bool
@@ -383,6 +387,7 @@ class TorchSteps:
         return rate, environment.peak_rss_bytes(), 0.0
 
     def _step(self) -> None:
+        # In the timed step, because our model also takes bytes.
         clips = (self._pixels.float() / 255 - 0.45) / 0.225
         if self._is_conv3d:
             clips = clips.transpose(1, 2)  # (B, C, T, H, W)
@@ -396,17 +401,18 @@ class TorchSteps:
 
 
 def batch(shape: tuple[int, int, int], batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Frames uint8 (batch * frames, height, width, 3) and labels int32 (batch,)."""
+    """Draw frames, uint8 (batch * frames, height, width, 3), and labels, int32 (batch,)."""
     rng = np.random.default_rng(_SEED)
     frames = rng.integers(0, 256, (batch_size * shape[0], *shape[1:], 3), np.uint8)
     return frames, rng.integers(0, NUM_CLASSES, batch_size).astype(np.int32)
 
 
 def main() -> int:
-    """Run the command; returns the exit code."""
+    """Run the command, and return the exit code."""
     arguments = parse_arguments(Arguments, prog="python -m experiments.bench_ucf101")
     return carry_out(lambda: run(arguments))
 
 
-if __name__ == "__main__":  # spawned processes import this module too
+# Guarded, because spawned processes import this module, too.
+if __name__ == "__main__":
     sys.exit(main())

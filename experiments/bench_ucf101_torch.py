@@ -10,7 +10,7 @@ from torch import nn
 
 
 def after(side, *sizes):
-    """What convolutions of stride 2 without padding leave of a side."""
+    """Length of a side after convolutions of stride 2 without padding."""
     for size in sizes:
         side = (side - size) // 2 + 1
     return side
@@ -29,6 +29,7 @@ class Conv3D(nn.Module):
     def forward(self, clips):
         x = self.bn1(self.conv1(clips)).relu()
         x = self.bn2(self.conv2(x)).relu()
+        # No softmax after the last layer: PyTorch's loss takes logits.
         return self.fc3(self.fc2(self.fc1(x.flatten(1)).relu()).relu())
 
 
@@ -40,6 +41,7 @@ class FrameEncoder(nn.Module):
             conv = nn.Conv2d(channels[number - 1], channels[number], size, 2)
             norm = nn.BatchNorm2d(channels[number], momentum=momentum)
             self.add_module(f"conv{number}", nn.Sequential(conv, norm, nn.ReLU()))
+        # Height and width that the four convolutions leave.
         left = [after(side, 5, 3, 3, 3) for side in (height, width)]
         self.fc1 = nn.Linear(256 * left[0] * left[1], 1024)
         self.fc2 = nn.Linear(1024, 768)
@@ -60,18 +62,20 @@ class Decoder(nn.Module):
         self.fc2 = nn.Linear(256, num_classes)
 
     def forward(self, embeddings):
-        """Of clips of one length, (batch, frames, 512)."""
+        """Classify embeddings of clips of one length, (batch, frames, 512)."""
+        # (batch, frames, 512), of which the last step is classified.
         states, _ = self.LSTM(embeddings)
         return self.fc2(self.fc1(states[:, -1]).relu())
 
 
 class Crnn(nn.Module):
-    """Encoder and decoder together, of clips (batch, frames, 3, height, width)."""
+    """Encoder and decoder together, for clips (batch, frames, 3, height, width)."""
 
     def __init__(self, height, width, num_classes):
         super().__init__()
         self.encoder, self.decoder = FrameEncoder(height, width), Decoder(num_classes)
 
     def forward(self, clips):
+        # (batch, frames, ...) to (batch * frames, ...) and back: frames are encoded one by one.
         embeddings = self.encoder(clips.flatten(0, 1))
         return self.decoder(embeddings.reshape(*clips.shape[:2], -1))

@@ -1,4 +1,4 @@
-"""What the benchmark commands share: how they end, and where their figures go."""
+"""Shared parts of the benchmark commands: results files, peers, exit codes, processes."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def keep_results(
     """Print a table, and write it with all figures.
 
     Args:
-        out: takes results.json and table.md.
-        rows: dataclasses.
-        table: of the rows, Markdown.
-        circumstances: of the measurement, in words, besides machine, versions and threads.
+        out: directory of results.json and table.md.
+        rows: figures, as dataclasses.
+        table: table of the rows, as Markdown.
+        circumstances: description of the measurement besides machine, versions and threads.
         threads: TensorFlow's pools.
     """
     seen = environment.describe_environment()
@@ -50,7 +50,8 @@ def keep_results(
 
 
 def with_peers(wanted: bool, *packages: str) -> bool:
-    """Whether to run the peers that need some packages; says so if these are not installed."""
+    """Whether to run the peers that need some packages; prints a line if these are missing."""
+    # Looked for without importing: PyTorch belongs into the processes of its systems alone.
     missing = [name for name in packages if wanted and importlib.util.find_spec(name) is None]
     if missing:
         print(
@@ -62,7 +63,7 @@ def with_peers(wanted: bool, *packages: str) -> bool:
 
 
 def carry_out(run: Callable[[], None]) -> int:
-    """Run a benchmark; returns the exit code."""
+    """Run a benchmark, and return the exit code."""
 
     def run_to_end() -> int:
         run()
@@ -75,30 +76,33 @@ def carry_out(run: Callable[[], None]) -> int:
     )
 
 
-# An object in a process of its own, for benchmarks: thread pools are fixed once a process.
+# An object in a process of its own, because TensorFlow fixes its thread pools once a process.
 
 
 class Remote:
-    """Makes an object in a new process and calls its methods there, one at a time.
+    """An object in a new process, whose methods are called there, one at a time.
 
     Args:
-        make: called there, after TensorFlow has its thread pools; importable by name.
-        *arguments: of `make`.
-        threads: TensorFlow's pools there.
+        make: makes the object there, after TensorFlow has its thread pools; importable by name.
+        *arguments: arguments of `make`.
+        threads: TensorFlow's pools in that process.
     """
 
     def __init__(self, make: Callable[..., Any], *arguments: Any, threads: runtime.Threads) -> None:
+        # Not forked: a fork would inherit TensorFlow's state, but not its threads.
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, make, arguments, threads))
         self._process.start()
+        # With only the child holding the other end, its death ends a waiting `recv` by EOFError.
         theirs.close()
 
     def ask(self, question: str, *arguments: Any) -> Any:
-        """Call a method of the object there.
+        """Call a method of the object in its process.
 
         Raises:
-            RuntimeError: if it failed there, or the process died (of memory, most likely).
+            RuntimeError: if it failed there.
+            UserError: if the process died, most likely of too little memory.
         """
         try:
             self._pipe.send((question, arguments))
@@ -125,7 +129,9 @@ def _serve(pipe, make, arguments, threads: runtime.Threads) -> None:
         except (EOFError, KeyboardInterrupt):
             return
         try:
+            # Made at the first question, whose answer can carry an error.
             made = make(*arguments) if made is None else made
             pipe.send((True, getattr(made, question)(*values)))
-        except Exception as error:  # told to the process that asked
+        except Exception as error:
+            # Sent to the process that asked.
             pipe.send((False, f"{type(error).__name__}: {error}"[:500]))
