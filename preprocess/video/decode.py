@@ -1,4 +1,4 @@
-"""One video file to uint8 RGB frames. The count is what decodes."""
+"""Reading of one video file as uint8 RGB frames; the number of frames is what decodes."""
 
 from __future__ import annotations
 
@@ -19,44 +19,45 @@ from preprocess.video.video_decoder import VideoDecoder
 from preprocess.video.video_file import VideoInfo
 
 Frame = NDArray[Any]
-_USUAL_KEYFRAME_SECONDS = 2.6  # streams have a keyframe every 2 s as a rule
-_MARGIN_SECONDS = 1.0
-_PREROLL_SECONDS = 0.2  # indexes go by the time of decoding, a few frames before that of showing
+_USUAL_KEYFRAME_SECONDS = 2.6  # first guess; streams have a keyframe every 2 s as a rule
+_MARGIN_SECONDS = 1.0  # what a seek must save, for it opens or moves a second decoder
+_PREROLL_SECONDS = 0.2  # indexes use decoding times, a few frames before presentation times
 _PROGRAM_STREAM = b"\0\0\1\xba"
-_TRANSPORT_SYNC = b"G"  # first in each packet; in a .m2ts four bytes of a time come before it
+# First byte of each packet of a transport stream; in a .m2ts four bytes of a time precede it.
+_TRANSPORT_SYNC = b"G"
 _TOO_LARGE = "its pictures take more memory than a decoder may have"
 _CLEARLY_FEWER = 0.9  # of the frames claimed; below it a clip counts as cut short
 
 
 class FrameReader(Protocol):
-    """Gives the frames of one clip, one after the other; `VideoReader` is the usual one."""
+    """Reader of the frames of one clip in order, such as `VideoReader`."""
 
     @property
     def info(self) -> VideoInfo:
-        """Of the file."""
+        """Properties of the file."""
 
     @property
     def num_decoded(self) -> int:
-        """Frames of the file gone through so far."""
+        """Number of frames of the file decoded so far."""
 
     @property
     def num_given(self) -> int:
-        """Frames given so far."""
+        """Number of frames returned so far."""
 
     @property
     def reached_end(self) -> bool:
-        """Whether the file had no more."""
+        """True if the file has no more frames."""
 
     @property
     def time_seconds(self) -> float:
-        """When the frame given last is shown, by the stream's own timestamps."""
+        """Time of the frame returned last, by the stream's own timestamps."""
 
     @property
     def complaint(self) -> str:
-        """What could not be read besides the frames, so far; empty if nothing."""
+        """Description of what could not be read so far; empty if nothing."""
 
     def read_into(self, frame: Frame) -> bool:
-        """Fill `frame` with the next one; False when there is none."""
+        """Fill `frame` with the next one; return False if there is none."""
 
     def close(self) -> None:
         """Free the decoder."""
@@ -67,19 +68,19 @@ class FrameReader(Protocol):
 
 
 class VideoReader:
-    """Decodes one file from front to end.
+    """Reader of one video file from front to end.
 
     Pictures are upright: a rotation or reflection noted in the file is honoured. Packets that
-    cannot be decoded are left out, as the ffmpeg program does, and `complaint` says so.
+    cannot be decoded are left out, as in the ffmpeg program, and noted in `complaint`.
 
     Args:
         path: the video file.
-        fit: what pictures are made into; FrameFit((160, 120)) stretches them.
-        start: how many frames come before the first that is given.
-        stride: frames start, start + stride, start + 2 * stride, ... are given; the others are not
-            converted.
-        max_frames: how many frames are given at most; None for all.
-        threads: of the decoder.
+        fit: conversion of pictures to frames; FrameFit((160, 120)) stretches them.
+        start: number of frames before the first that is returned.
+        stride: return the frames start, start + stride, start + 2 * stride, ...; the others are
+            decoded but not converted.
+        max_frames: largest number of frames to return; None for all.
+        threads: number of decoding threads.
 
     Raises:
         DecodeError: if the file cannot be opened or has no video.
@@ -102,36 +103,36 @@ class VideoReader:
         self._seeker = Seeker(Path(path), threads)
         self._has_sought = False
         self.note = ""
-        """What is said of the frames, in place of what the decoder says of the file."""
+        """Complaint about the frames, which replaces the decoder's about the file."""
         self._num_between = start
         self._num_decoded = 0
         self.num_given = 0
         self.reached_end = False
         self.time_seconds = float("-inf")
-        """When the frame given last is shown, by the stream's own timestamps."""
+        """Time of the frame returned last, by the stream's own timestamps."""
         self.info = self._decoder.info
 
     @property
     def num_decoded(self) -> int:
-        """Frames of the file gone through so far; after a seek, those until then by the time."""
+        """Number of frames of the file decoded so far; after a seek, estimated from the time."""
         if not self._has_sought:
             return self._num_decoded
         return max(self._num_decoded, round(self.time_seconds * self.info.fps))
 
     @property
     def complaint(self) -> str:
-        """What could not be read so far, or is not honoured; empty if nothing."""
+        """Description of what could not be read so far; empty if nothing."""
         return self.note or self._decoder.complaint
 
     def read_into(self, frame: Frame) -> bool:
-        """Fill `frame` (H, W, 3), RGB, with the next one kept; False when there is none."""
+        """Fill `frame` (H, W, 3), RGB, with the next one kept; return False if there is none."""
         if not self.pass_over():
             return False
         self._fit(self._decoder.retrieve(), frame)
         return True
 
     def pass_over(self) -> bool:
-        """Leave out the next frame kept, as if it had been given; False when there is none."""
+        """Decode the next frame kept without converting it; return False if there is none."""
         if self.num_given == self._max_frames:
             return False
         while self._decoder.grab():
@@ -146,9 +147,9 @@ class VideoReader:
         return False
 
     def convert_into(self, frame: Frame) -> None:
-        """Fill `frame` (H, W, 3), RGB, with the one that `pass_over` has just left out.
+        """Fill `frame` (H, W, 3), RGB, with the one that `pass_over` has just decoded.
 
-        So its time is known before it is converted.
+        Its time is thus known before it is converted.
 
         Raises:
             DecodeError: if it cannot be converted.
@@ -156,12 +157,13 @@ class VideoReader:
         self._fit(self._decoder.retrieve(), frame)
 
     def seek(self, seconds: float) -> None:
-        """Leave out frames shown before a time, without decoding them, where that is cheaper.
+        """Skip frames shown before a time without decoding them, where that is cheaper.
 
-        The last of them are still given, so that frames and times are those of reading on. A file
-        that has shown an oddity so far is read on.
+        The last of them are still returned, so that frames and times are the same as without a
+        seek. A file with an irregularity so far is read on instead.
         """
         decoder = self._decoder
+        # With a stride frames are counted, and a seek does not tell how many it has skipped.
         counts = self._stride > 1 or self._num_between > 0
         if not decoder.can_seek or decoder.is_odd or decoder.complaint or counts:
             return
@@ -187,7 +189,7 @@ class VideoReader:
 
 @contextmanager
 def refusals_named() -> Iterator[None]:
-    """What libraries raise where they get no memory, as DecodeError."""
+    """Turn errors of OpenCV and refusals of memory into DecodeError."""
     try:
         yield
     except MemoryError as error:
@@ -204,14 +206,23 @@ def iter_frames(
     stride: int = 1,
     max_frames: int | None = None,
 ) -> Iterator[Frame]:
-    """The frames of a video file, uint8 RGB (H, W, 3), each in memory of its own.
+    """Iterate over the frames of a video file.
 
     Args:
-        path, stride, max_frames: those of `VideoReader`.
+        path: the video file.
         size: width and height of the frames, in pixels; pictures are stretched to it.
+        stride: keep every `stride`-th frame.
+        max_frames: keep at most this many frames; None for all.
+
+    Yields:
+        Frames, uint8 RGB (height, width, 3), each in memory of its own.
 
     Raises:
-        DecodeError: if the file cannot be opened or not one frame of it decodes.
+        DecodeError: if the file cannot be opened or no frame of it decodes.
+
+    Example:
+        >>> for frame in iter_frames("clip.mp4", size=(160, 120), stride=2):
+        ...     print(frame.shape)  # (120, 160, 3)
     """
     fit = FrameFit(size)
     with VideoReader(path, fit=fit, stride=stride, max_frames=max_frames) as video:
@@ -225,7 +236,7 @@ def iter_frames(
 
 
 def probe(path: str | os.PathLike[str]) -> VideoInfo:
-    """What a file's header says; only its first picture is decoded.
+    """Read the properties of a file; only its first picture is decoded.
 
     Raises:
         DecodeError: if the file cannot be opened.
@@ -235,19 +246,19 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
 
 
 class Seeker:
-    """A second decoder of a file, sent ahead of the one that reads.
+    """Second decoder of a file, which seeks ahead of the one that reads.
 
-    Indexes may be wrong, and what is decoded first after a seek may build on frames that were
-    never read. So a landing counts only on a keyframe, met while reading on in order, between
-    where the reader is and the time asked for. Where there is none, or anything does not fit,
-    the reader has lost nothing: it reads on where it is.
+    Indexes may be wrong, and frames decoded first after a seek may depend on frames that were
+    never read. A seek therefore counts only if it meets a keyframe, while reading in order, between
+    the reader's position and the time asked for. Otherwise the reader has lost nothing and
+    continues where it is.
 
     Only MP4 and Matroska are sought in. Program and transport streams may have a clock that
-    begins again, an AVI keeps no times, and neither tells before it has been read.
+    begins again, an AVI has no presentation times, and neither tells before it has been read.
 
     Args:
-        path: the file; opened again when that is first needed.
-        threads: of the decoder.
+        path: the file; opened again when first needed.
+        threads: number of decoding threads.
     """
 
     def __init__(self, path: Path, threads: int) -> None:
@@ -258,24 +269,24 @@ class Seeker:
         self._gave_up = False
 
     def land(self, seconds: float, *, after: float) -> float | None:
-        """Go to a keyframe shown before a time; None where reading on is as cheap.
+        """Move to a keyframe shown before a time, unless reading on is as cheap.
 
         Args:
             seconds: the time.
-            after: where the reader is.
+            after: the reader's position, in seconds.
 
         Returns:
-            When the keyframe is shown, between the two.
+            Time of the keyframe, between the two, or None.
         """
         if self._gave_up or seconds - after <= 2 * self._keyframe_seconds + _MARGIN_SECONDS:
             return None
         landed = self._try(seconds, after)
         if landed is None:
-            self._keyframe_seconds *= 2  # they are farther apart than was thought
+            self._keyframe_seconds *= 2  # keyframes are farther apart than was thought
         return landed
 
     def swap(self, decoder: VideoDecoder) -> VideoDecoder:
-        """Exchange the reader's decoder, which has fallen behind, for the one that has landed."""
+        """Exchange the reader's decoder, which is behind, for the one that has landed."""
         assert self._decoder is not None
         landed, self._decoder = self._decoder, decoder
         return landed
@@ -286,6 +297,7 @@ class Seeker:
             self._decoder.close()
 
     def _try(self, seconds: float, after: float) -> float | None:
+        """Seek, and read on to a keyframe before the time; give up for good on irregular files."""
         try:
             if self._decoder is None:
                 self._decoder = VideoDecoder(self._path, self._threads)
@@ -296,6 +308,7 @@ class Seeker:
         before = float("-inf")
         while self._decoder.grab():
             time = self._decoder.seconds
+            # Pictures out of order: the file's timestamps cannot be relied upon.
             if self._decoder.is_odd or not before < time:
                 break
             if not after < time < seconds:
@@ -308,9 +321,9 @@ class Seeker:
 
 
 def is_stream(head: bytes) -> bool:
-    """Whether a file is an MPEG program or transport stream, by its first 12 bytes.
+    """Return True if the first 12 bytes are those of an MPEG program or transport stream.
 
-    It has neither an index nor a length: it may begin amid pictures, and it ends where it ends.
+    Such a file has neither an index nor a length: it may begin and end anywhere.
     """
     if head.startswith((b"RIFF", b"GIF")):  # whose size, or name, may look like the sync byte
         return False
@@ -318,10 +331,10 @@ def is_stream(head: bytes) -> bool:
 
 
 def shortfall(video: FrameReader, messages: IO[bytes]) -> str:
-    """What was missing of a stream that was stored all the same; empty if nothing was.
+    """Notice about the missing part of a stream that was stored nevertheless; empty if none.
 
     Args:
-        video, messages: those of `what_is_missing`.
+        video, messages: as in `what_is_missing`.
     """
     claimed = video.info.claimed_frames
     if not video.reached_end or claimed is None or video.num_decoded >= _CLEARLY_FEWER * claimed:
@@ -331,12 +344,12 @@ def shortfall(video: FrameReader, messages: IO[bytes]) -> str:
 
 
 def what_is_missing(path: Path, video: FrameReader, messages: IO[bytes]) -> str:
-    """What is wrong with a video that gives no more frames; empty if nothing is.
+    """Reason to reject a video that has been read to its end; empty if there is none.
 
     Args:
         path: the file.
         video: its reader.
-        messages: what FFmpeg said meanwhile, from `captured_messages`.
+        messages: FFmpeg's messages of the reading, from `captured_messages`.
     """
     if video.num_given == 0:
         return "no frame could be decoded"
@@ -352,19 +365,17 @@ def what_is_missing(path: Path, video: FrameReader, messages: IO[bytes]) -> str:
 
 
 def is_cut_short(head: bytes, claimed: int, decoded: int, *, complained: bool) -> bool:
-    """Whether a file that was read to its end had lost a part before.
-
-    A header's count can be trusted to say so only together with a second sign. An AVI's index
-    is exact. Elsewhere fewer frames are normal (MP4 edit lists hide frames; Matroska and
-    WebM only estimate from the duration), so FFmpeg must have complained as well. Of an MPEG
-    stream nothing can be said.
+    """Return True if a file that was read to its end is an incomplete copy.
 
     Args:
         head: the first 12 bytes of the file.
-        claimed: frames that its header speaks of.
-        decoded: frames that there were.
-        complained: whether FFmpeg reported an error.
+        claimed: number of frames by its header.
+        decoded: number of frames that decoded.
+        complained: True if FFmpeg reported an error.
     """
+    # A header's count proves a loss only together with a second sign. An AVI's index is exact.
+    # Elsewhere fewer frames are normal (MP4 edit lists hide frames; Matroska and WebM estimate from
+    # the duration), so FFmpeg must have complained as well. An MPEG stream claims nothing.
     if decoded >= _CLEARLY_FEWER * claimed or is_stream(head):
         return False
     return complained or head.endswith(b"AVI ")

@@ -1,7 +1,7 @@
-"""What FFmpeg may open, and what it and other libraries write to file descriptor 2.
+"""Restrictions on the files that FFmpeg opens, and its messages on file descriptor 2.
 
-FFmpeg goes by the content, not by the name. A playlist that is named clip.mp4 would have it open
-other files, or addresses of a network, as if they were the clip.
+FFmpeg recognises a format by the content, not by the name. A playlist that is named clip.mp4 would
+make it open other files, or network addresses, as if they were the clip.
 """
 
 from __future__ import annotations
@@ -25,37 +25,38 @@ _FORMATS = (
     "wav,w64,aiff,caf,mp3,flac,aac,ac3,eac3,dts,amr"
 )
 LIMITS = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
-"""Options with which FFmpeg opens such files alone."""
+"""Options with which FFmpeg opens only such files."""
 _REFUSAL = re.compile(r"Format not on whitelist '.*'")
 _LIBRARY_LINE = re.compile(r"^\[(?!\s*(?:WARN|INFO))[^\]]*\]\s*(?P<text>\S.*)$", re.MULTILINE)
 _ENOUGH_BYTES = 2**16
 
 
 def file_url(path: str | os.PathLike[str]) -> str:
-    """The address of a file for FFmpeg: nothing in its name is an option, protocol or pattern."""
+    """URL of a file for FFmpeg, in which no part of the name is an option, protocol or pattern."""
     return f"file:{Path(path).absolute()}"
 
 
 def input_words(path: str | os.PathLike[str]) -> list[str]:
-    """The arguments with which the ffmpeg program opens a file of somebody else.
+    """Arguments with which the ffmpeg program opens an untrusted file.
 
-    Nothing in its name is an option, a protocol or a pattern, and nothing in it is a playlist.
+    No part of its name is an option, protocol or pattern, and a playlist is not followed.
     """
     limits = [word for name, value in LIMITS.items() for word in (f"-{name}", value)]
     return [*limits, "-i", file_url(path)]
 
 
 def in_plain_words(complaint: str) -> str:
-    """What FFmpeg says, without the list of all that it may open."""
+    """Message of FFmpeg without the long list of formats that it may open."""
     return _REFUSAL.sub("it is of a kind that is not opened, such as a playlist", complaint)
 
 
 @contextmanager
 def captured_stderr() -> Iterator[IO[bytes]]:
-    """All that this process writes to file descriptor 2 goes to the file given instead.
+    """Redirect file descriptor 2 of this process to the file yielded.
 
-    Only for a process without other threads that have something to say there.
+    Use it only in a process without other threads that write there.
     """
+    # Python's sys.stderr alone would not do: the libraries write to the descriptor.
     sys.stderr.flush()
     original = os.dup(2)
     with tempfile.TemporaryFile() as messages:
@@ -69,7 +70,7 @@ def captured_stderr() -> Iterator[IO[bytes]]:
 
 @contextmanager
 def silent(name: str) -> Iterator[None]:
-    """Without the messages of a logger, "root" for those that say no name."""
+    """Silence a logger, such as "root", for the context."""
     logger = logging.getLogger(name)
     before = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -80,10 +81,10 @@ def silent(name: str) -> Iterator[None]:
 
 
 def first_complaint(messages: IO[bytes]) -> str:
-    """The first thing FFmpeg said, without its addresses; empty if it kept silent.
+    """First message of FFmpeg, without the part in brackets; empty if there is none.
 
     FFmpeg writes `[mov,mp4 @ 0x55d0] moov atom not found`; OpenCV's own warnings, which have
-    the same form, are passed over.
+    the same form, are ignored.
     """
     text = os.pread(messages.fileno(), _ENOUGH_BYTES, 0).decode(errors="replace")
     found = _LIBRARY_LINE.search(text)

@@ -1,4 +1,4 @@
-"""A folder of numbered pictures, frame000001.jpg and on, which is one clip."""
+"""Folders of numbered pictures, such as frame000001.jpg, that are one clip."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from itertools import pairwise
 
 from preprocess.errors import DecodeError
 
+# UCF101's frame000001.jpg and Epic Kitchens' frame_0000000001.jpg.
 _FRAME = re.compile(r"frame_?([0-9]+)\.(?:jpe?g|png)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class FrameFolder:
-    """The frames of one clip, in the order of their numbers.
+    """Frames of one clip, in the order of their numbers.
 
     Args:
-        numbers: of the frames, ascending.
-        paths: of their files, as text: there are millions.
-        size_bytes: of all files together.
-        mtime_ns: when a file, or the list of files, had last been changed, in nanoseconds.
+        numbers: numbers of the frames, ascending.
+        paths: paths of their files, as text, for there are millions.
+        size_bytes: size of all files together.
+        mtime_ns: latest modification time of a file or of the folder, in nanoseconds.
         first: number that the first frame should have; None for 0 or 1.
         last: number that the last frame should have; None for any.
     """
@@ -35,14 +36,15 @@ class FrameFolder:
     last: int | None = None
 
     def between(self, first: int | None, last: int | None) -> FrameFolder:
-        """Those of the numbers first to last, both included; size and time are still of all."""
+        """Frames of the numbers first to last, both included; size and time stay those of all."""
         begin = 0 if first is None else bisect_left(self.numbers, first)
         end = None if last is None else bisect_right(self.numbers, last)
         numbers, paths = self.numbers[begin:end], self.paths[begin:end]
         return replace(self, numbers=numbers, paths=paths, first=first, last=last)
 
     def missing(self, num_frames: int) -> str:
-        """Which numbers the first frames pass over, in words; empty if none."""
+        """Describe the numbers missing among the first `num_frames` frames; empty if none."""
+        # A clip may count from 0 or from 1, so a missing 0 is no gap.
         before_first = 0 if self.first is None else self.first - 1
         numbers = [before_first, *self.numbers[:num_frames]]
         if self.last is not None and num_frames >= len(self.numbers):
@@ -55,16 +57,17 @@ class FrameFolder:
 
 
 def holds_frames(names: Iterable[str]) -> bool:
-    """Whether one of the file names is a frame's."""
+    """Return True if one of the file names is a frame's."""
     return any(_FRAME.fullmatch(name) for name in names)
 
 
 def list_frames(folder: str | os.PathLike[str]) -> FrameFolder:
-    """The frames in a folder. No picture is read.
+    """List the frames in a folder without reading any picture.
 
     Raises:
         DecodeError: if it cannot be listed, or two files have one number.
     """
+    # One scandir, and one stat per file: there may be millions.
     paths: dict[int, str] = {}
     size_bytes = 0
     try:

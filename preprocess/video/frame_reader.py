@@ -1,4 +1,4 @@
-"""Readers of frame folders, and of parts of a video or a folder."""
+"""Readers of folders of frames, and of parts of a video or a folder."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from preprocess.video.sampling import FrameSampler
 from preprocess.video.time_ranges import FrameNumbers, Seconds, Stretch
 from preprocess.video.transforms import Fit, Picture
 
-_USUAL_FPS = 25.0
-_SLACK_SECONDS = 0.5  # people round times to the second
+_USUAL_FPS = 25.0  # assumed for a folder of frames, which has no times
+_SLACK_SECONDS = 0.5  # people round times to the second, so a stop may lie this far behind the end
 
 
 class FrameFolderReader:
-    """Reads the pictures of one folder in the order of their numbers, as a `VideoReader` would.
+    """Reader of a folder of pictures in the order of their numbers, used as a `VideoReader`.
 
     An orientation noted in a picture is honoured. Pictures that are passed over are not read.
 
     Args:
-        folder: of the pictures.
-        fit: what pictures are made into.
-        stride: frames 0, stride, 2 * stride, ... of those there are given.
-        max_frames: how many frames are given at most; None for all.
-        numbers: of the frames that count; None for all.
+        folder: folder of the pictures.
+        fit: conversion of pictures to frames.
+        stride: return the existing frames 0, stride, 2 * stride, ...
+        max_frames: largest number of frames to return; None for all.
+        numbers: range of frame numbers to read; None for all.
 
     Raises:
         DecodeError: if the folder cannot be listed, two files have one number, or the first
@@ -55,6 +55,8 @@ class FrameFolderReader:
         self._fit = fit
         self._stride = stride
         self._max_frames = max_frames
+        # The first picture is read at once, for its size; `_picture` returns it without a second
+        # read.
         self._first: Picture | None = _read(self._frames.paths[0])
         height, width = self._first.shape[:2]
         self.info = VideoInfo(
@@ -69,19 +71,20 @@ class FrameFolderReader:
         self.num_given = 0
         self.reached_end = False
         self.time_seconds = float("-inf")
-        """When the frame given last would be shown at 25 a second; a folder does not say."""
+        """Time of the frame returned last at an assumed 25 frames per second."""
 
     @property
     def complaint(self) -> str:
-        """Which numbers are missing before the frame given last; empty if none."""
+        """Description of numbers missing before the frame returned last; empty if none."""
         return self._frames.missing(self.num_decoded)
 
     def read_into(self, frame: Frame) -> bool:
-        """Fill `frame` (H, W, 3), RGB, with the next one kept; False when there is none.
+        """Fill `frame` (H, W, 3), RGB, with the next one kept; return False if there is none.
 
         Raises:
             DecodeError: if its file is no picture that OpenCV can read.
         """
+        # The position before `pass_over`, which counts the frame as returned.
         position = self.num_given * self._stride
         if not self.pass_over():
             return False
@@ -89,7 +92,7 @@ class FrameFolderReader:
         return True
 
     def pass_over(self) -> bool:
-        """Leave out the next frame kept, as if it had been given; False when there is none."""
+        """Leave out the next frame kept without reading it; return False if there is none."""
         if self.num_given == self._max_frames:
             return False
         position = self.num_given * self._stride
@@ -102,7 +105,7 @@ class FrameFolderReader:
         return True
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no file is held open."""
 
     def __enter__(self) -> FrameFolderReader:
         return self
@@ -111,7 +114,7 @@ class FrameFolderReader:
         self.close()
 
     def _picture(self, position: int) -> Picture:
-        """At a position among the pictures; the first has been read already."""
+        """Picture at a position; the first has been read already, and is kept only once."""
         if self._first is None or position > 0:
             return _read(self._frames.paths[position])
         first, self._first = self._first, None
@@ -119,15 +122,21 @@ class FrameFolderReader:
 
 
 def _read(path: str) -> Picture:
-    """A picture (H, W, 3), BGR. From memory: of a file OpenCV takes half a JPEG for a whole one."""
+    """Read a picture (H, W, 3), BGR.
+
+    Raises:
+        DecodeError: if the file is not a complete picture.
+    """
     name = os.path.basename(path)
     try:
+        # Decoded from memory: from a file, OpenCV takes half a JPEG for a complete one.
         content = np.fromfile(path, np.uint8)
         picture: Any = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
     except OSError as error:
         raise DecodeError(f"{name}: {error.strerror or error}") from error
     except cv2.error:
         picture = None
+    # imdecode reports what it cannot read by None.
     if picture is None:
         raise DecodeError(f"{name} is not a whole picture that OpenCV can read")
     return picture
@@ -149,17 +158,18 @@ def open_stretch(
     max_frames: int | None = None,
     threads: int = 1,
 ) -> FrameReader:
-    """A reader of a stretch's frames.
+    """Open a reader of a part of a video or of a folder of frames.
 
     Args:
-        path: a video file, decoded by so many `threads`, or a folder of pictures.
-        stretch: what is read.
-        fit: what pictures are made into.
-        stride: frames 0, stride, 2 * stride, ... of the stretch are given.
-        max_frames: how many frames are given at most; None for all.
+        path: a video file or a folder of pictures.
+        stretch: the part to read, in seconds or by frame numbers.
+        fit: conversion of pictures to frames.
+        stride: return the frames 0, stride, 2 * stride, ... of the part.
+        max_frames: largest number of frames to return; None for all.
+        threads: number of decoding threads, for a video.
 
     Raises:
-        DecodeError: if it cannot be opened, or has nothing of the stretch.
+        DecodeError: if it cannot be opened, or has no frame of the part.
     """
     if path.is_dir():
         if isinstance(stretch, Seconds):
@@ -174,16 +184,16 @@ def open_stretch(
 
 
 class SecondsReader(FrameSampler):
-    """Reads the frames of a video that are shown in a stretch of time.
+    """Reader of the frames of a video that are shown in a time range.
 
-    What lies before is left out by seeking where that is cheaper, and changes no frame. A frame
-    up to 1.5 ms early counts as being in time, at either end. Frames that cannot be decoded are
-    passed over and told.
+    Frames before it are skipped by seeking where that is cheaper, which changes no frame. A frame
+    up to 1.5 ms early counts as in time, at either end. Frames that cannot be decoded are left out
+    and noted in `complaint`.
 
     Args:
         path: the video file.
-        seconds: the stretch.
-        fit, stride, max_frames, threads: those of `open_stretch`.
+        seconds: the time range.
+        fit, stride, max_frames, threads: as in `open_stretch`.
 
     Raises:
         DecodeError: if the file cannot be opened.
@@ -205,13 +215,14 @@ class SecondsReader(FrameSampler):
         self._max_frames = max_frames
 
     def read_into(self, frame: Frame) -> bool:
-        """Fill `frame` (H, W, 3), RGB, with the next one kept; False when there is none.
+        """Fill `frame` (H, W, 3), RGB, with the next one kept; return False if there is none.
 
         Raises:
-            DecodeError: if none is shown in the whole stretch.
+            DecodeError: if no frame is shown in the whole range.
         """
         if self.num_given != self._max_frames and super().read_into(frame):
             return True
+        # At the end: a range without frames is an error, a range beyond the video's end a notice.
         ending = f"the last frame is shown at {self.time_seconds:.2f} s"
         if self.num_decoded and not self.num_given:
             where = f"; {ending}" if self.reached_end else ""
@@ -223,12 +234,12 @@ class SecondsReader(FrameSampler):
 
 
 class NumbersReader(VideoReader):
-    """Reads frames of a video by their numbers, counted from 1. What lies before is decoded.
+    """Reader of frames of a video by their numbers, counted from 1.
 
     Args:
         path: the video file.
-        numbers: of the frames.
-        fit, stride, max_frames, threads: those of `open_stretch`.
+        numbers: range of frame numbers.
+        fit, stride, max_frames, threads: as in `open_stretch`.
 
     Raises:
         DecodeError: if the file cannot be opened, or the numbers begin at 0.
@@ -248,6 +259,7 @@ class NumbersReader(VideoReader):
         if first < 1:
             raise DecodeError("the frames of a video are counted from 1; received start_frame 0")
         self._numbers = numbers
+        # Frames before the first are decoded and not sought over: only counting gives numbers.
         most = math.inf if max_frames is None else max_frames
         if numbers.last is not None:
             most = min(most, math.ceil((numbers.last - first + 1) / stride))
@@ -261,13 +273,14 @@ class NumbersReader(VideoReader):
         )
 
     def read_into(self, frame: Frame) -> bool:
-        """Fill `frame` (H, W, 3), RGB, with the next one kept; False when there is none.
+        """Fill `frame` (H, W, 3), RGB, with the next one kept; return False if there is none.
 
         Raises:
-            DecodeError: if the video ends before the first.
+            DecodeError: if the video ends before the first frame.
         """
         if super().read_into(frame):
             return True
+        # The number of frames is known only now, so a range beyond it is found here.
         if self.reached_end and self.num_decoded:
             last, count = self._numbers.last, f"the video has {self.num_decoded} frames"
             if not self.num_given:

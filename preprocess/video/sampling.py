@@ -1,4 +1,4 @@
-"""Some frames of a video, chosen by when they are shown."""
+"""Sampling of a video's frames by their presentation times."""
 
 from __future__ import annotations
 
@@ -14,27 +14,26 @@ from preprocess.video.transforms import Fit
 Stretch = tuple[float, float]
 WHOLE: tuple[Stretch, ...] = ((0.0, math.inf),)
 _ROUNDING_SECONDS = 0.0015  # Matroska gives times in thousandths: 1/30 s is 0.033
-_DISTINCT_SECONDS = 1e-6
+_DISTINCT_SECONDS = 1e-6  # so that a frame exactly at a seek's target is not skipped
 
 
 class FrameSampler:
-    """Reads frames of a video at a rate, or every so many.
+    """Reader of a video's frames at a rate, or of every n-th frame.
 
     At a rate of f, sample k is the first frame that is shown at start + k/f or later, whatever
     the video's own rate is and however it varies; a frame that is sample k and k + 1 comes once.
-    A frame up to 1.5 ms early counts as being in time. Frames in between are decoded,
-    since later ones build on them, but not converted; where samples lie far apart, frames are
-    left out by seeking, which changes neither samples nor times. Frames that cannot be decoded
-    are passed over.
+    A frame up to 1.5 ms early counts as in time. Frames in between are decoded, since later ones
+    depend on them, but not converted; where samples lie far apart, frames are skipped by seeking,
+    which changes neither samples nor times. Frames that cannot be decoded are left out.
 
     Args:
         path: the video file.
-        fit: what pictures are made into.
-        fps: samples a second. Give either this or `every`.
-        every: 1 for each frame, n for the first of a stretch and each n-th after it.
-        stretches: the parts that are sampled, [start, end) in seconds, sorted, without overlap;
-            the first picture is shown at 0.
-        threads: of the decoder.
+        fit: conversion of pictures to frames.
+        fps: samples per second. Give either this or `every`.
+        every: 1 for each frame, n for the first of a time range and each n-th after it.
+        stretches: time ranges to sample, [start, end) in seconds, sorted, without overlap; the
+            first picture is shown at 0.
+        threads: number of decoding threads.
 
     Raises:
         PreprocessError: if an argument is out of its range.
@@ -60,32 +59,33 @@ class FrameSampler:
         self._video = VideoReader(path, fit=fit, threads=threads)
         self.info = self._video.info
         self.note = ""
-        """What is said of the samples, in place of what the decoder says of the file."""
+        """Complaint about the samples, which replaces the decoder's about the file."""
         self.num_given = 0
 
     @property
     def complaint(self) -> str:
-        """What could not be read so far, or was left out; empty if nothing."""
+        """Description of what could not be read so far; empty if nothing."""
         return self.note or self._video.complaint
 
     @property
     def num_decoded(self) -> int:
-        """Frames of the file gone through so far."""
+        """Number of frames of the file decoded so far."""
         return self._video.num_decoded
 
     @property
     def reached_end(self) -> bool:
-        """Whether the file had no more frames."""
+        """True if the file has no more frames."""
         return self._video.reached_end
 
     @property
     def time_seconds(self) -> float:
-        """When the frame given last is shown."""
+        """Time of the frame returned last, in seconds."""
         return self._video.time_seconds
 
     def read_into(self, frame: Frame) -> bool:
-        """Fill `frame` (H, W, 3), RGB, with the next sample; False when there is none."""
+        """Fill `frame` (H, W, 3), RGB, with the next sample; return False if there is none."""
         while self._video.pass_over():
+            # The frame may lie behind several short ranges, which then have no sample.
             while self.time_seconds + _ROUNDING_SECONDS >= self._end:
                 if not self._waiting:
                     return False
@@ -109,6 +109,7 @@ class FrameSampler:
         self.close()
 
     def _begin(self, start: float, end: float) -> None:
+        """Start the next time range."""
         self._end = end
         if self._fps is not None:
             self._schedule = _AtRate(self._fps, start)
@@ -117,7 +118,8 @@ class FrameSampler:
             self._schedule = _EachNth(self._every, start)
 
     def _go_ahead(self, due: float) -> None:
-        """Seek to when the next sample is due, once for each."""
+        """Seek to the time of the next sample, at most once for each."""
+        # With no sample left in this range, the next one begins the next range.
         if due >= self._end:
             due = self._waiting[0][0] if self._waiting else self._end
         if due > self._sought:
@@ -126,7 +128,7 @@ class FrameSampler:
 
 
 def check_sampling(fps: float | None, every: int | None) -> None:
-    """Whether samples are chosen in one way.
+    """Check that exactly one of `fps` and `every` is given, and in its range.
 
     Raises:
         PreprocessError: if not.
@@ -142,13 +144,13 @@ def check_sampling(fps: float | None, every: int | None) -> None:
 
 
 class _Schedule(Protocol):
-    """Which frames of a stretch are samples."""
+    """Choice of the frames of a time range that are samples."""
 
     def is_due(self, seconds: float) -> bool:
-        """Whether the frame shown at a time is one; asked once for each frame, in order."""
+        """Return True if the frame shown at a time is one; called once per frame, in order."""
 
     def next_due(self) -> float:
-        """Until when no frame is one; minus infinity where frames have to be counted."""
+        """Time before which no frame is one; minus infinity where frames must be counted."""
 
 
 class _AtRate:
@@ -161,6 +163,7 @@ class _AtRate:
         samples = (seconds + _ROUNDING_SECONDS - self._start) * self._fps
         if samples < self._next:
             return False
+        # By the time and not by adding 1: after a gap in the video several samples are one frame.
         self._next = math.floor(samples) + 1
         return True
 

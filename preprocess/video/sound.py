@@ -1,4 +1,4 @@
-"""The sound of one file to samples on the picture's clock, with the ffmpeg program."""
+"""Sound of one file as samples on the picture's clock, read with the ffmpeg program."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _LARGEST_SLIP_SECONDS = 0.02  # between samples and their timestamps; Matroska r
 
 @dataclass(frozen=True, eq=False)
 class Sound:
-    """A stretch of sound.
+    """Consecutive samples of sound.
 
     Args:
-        samples: float32 (N,), mono, in [-1, 1].
-        sample_rate: samples a second.
-        start_seconds: when sample 0 is heard, on the clock of `VideoReader.time_seconds`, where
-            the first picture is shown at 0.
-        complaint: what ffmpeg first could not decode so far, in its own words. Empty if it could
-            decode all; the missing parts are silent.
+        samples: mono samples in [-1, 1], float32 (N,).
+        sample_rate: samples per second.
+        start_seconds: time of sample 0 on the clock of `VideoReader.time_seconds`, where the first
+            picture is shown at 0.
+        complaint: ffmpeg's first message so far about sound that it could not decode, which is
+            silent; empty if there is none.
     """
 
     samples: Samples
@@ -54,9 +54,9 @@ def read_sound(
     duration: float | None = None,
     track: int = 0,
 ) -> Sound | None:
-    """The sound of a file; None if it has none.
+    """Read the sound of a file at once; None if it has none.
 
-    Args, Raises: those of `iter_sound`.
+    Args and exceptions are those of `iter_sound`.
     """
     blocks = iter_sound(path, sample_rate=sample_rate, start=start, duration=duration, track=track)
     if blocks is None:
@@ -77,19 +77,19 @@ def iter_sound(
     duration: float | None = None,
     track: int = 0,
 ) -> Iterator[Sound] | None:
-    """The sound of a file in blocks, each of which follows on the one before; None without sound.
+    """Iterate over the sound of a file in consecutive blocks; None if it has no sound.
 
-    Samples lie where their timestamps say: sound that begins after the picture, or has a gap,
-    is silent there, and sound before the first picture is left out. Channels are averaged. Where
-    the timestamps begin again, as in files joined byte by byte, the sound goes on.
+    Samples are placed by their timestamps: sound that begins after the picture, or has a gap, is
+    silent there, and sound before the first picture is left out. Channels are averaged. Where the
+    timestamps begin again, as in files joined byte by byte, the sound continues.
 
     Args:
         path: a video or audio file.
         block_seconds: length of a block; the last may be shorter.
-        sample_rate: samples a second; others are resampled.
-        start: where to begin, in seconds after the first picture.
-        duration: seconds at most; None goes on to the end of the sound.
-        track: which audio stream is read, from 0; `video_file.audio_tracks` lists them.
+        sample_rate: samples per second, to which other rates are resampled.
+        start: start in seconds after the first picture.
+        duration: largest duration in seconds; None for the rest of the sound.
+        track: number of the audio stream, from 0; `video_file.audio_tracks` lists them.
 
     Raises:
         PreprocessError: if an argument is out of its range, the file has sound but no such track,
@@ -120,12 +120,12 @@ def _check(sample_rate: int, block_seconds: float, start: float, duration: float
 
 @dataclass(frozen=True)
 class _Clock:
-    """How a file's timestamps run, in seconds.
+    """Timestamps of a file, in seconds.
 
     Args:
-        file_start: the earliest of all streams.
-        picture_start: of the first picture.
-        restarts: whether they begin again on the way.
+        file_start: earliest timestamp of all streams.
+        picture_start: timestamp of the first picture.
+        restarts: True if the timestamps begin again on the way.
     """
 
     file_start: float
@@ -134,7 +134,7 @@ class _Clock:
 
 
 def _read_clock(path: str | os.PathLike[str], track: int) -> _Clock | None:
-    """The clock of a file; None if it has no sound.
+    """Read the clock of a file; None if it has no sound.
 
     Raises:
         PreprocessError: if there is no such track.
@@ -159,17 +159,19 @@ def _read_clock(path: str | os.PathLike[str], track: int) -> _Clock | None:
 def _decoder(
     path: str | os.PathLike[str], clock: _Clock, start: float, sample_rate: int, track: int
 ) -> list[str]:
-    """The command that writes float32 samples, from `start` on the picture's clock."""
+    """Command that writes float32 samples, from `start` on the picture's clock."""
     from_timestamp = clock.picture_start + start
     seek = from_timestamp - clock.file_start - _PREROLL_SECONDS
     clock_words = ["-copyts"]
     if clock.restarts:
-        # ffmpeg goes on where a clock begins again, if it may change timestamps: those of formats
-        # that are known for it (MPEG) by itself, those of others (FLV) where they are errors by
-        # this threshold. It cannot seek there. Its clock then begins with the file.
+        # ffmpeg continues where a clock begins again if it may change timestamps: in formats that
+        # are known for it (MPEG) by itself, in others (FLV) where this threshold makes them errors.
+        # It cannot seek there, and its clock then begins with the file.
         seek = 0.0
         clock_words = ["-dts_error_threshold", "1"]
         from_timestamp -= clock.file_start
+    # Two resamplers: the first converts rate and channels, the second inserts silence or drops
+    # samples where the timestamps ask for it.
     filters = (
         f"aresample={sample_rate}:ochl=mono:osf=flt:rematrix_maxval=1,"
         f"aresample=async=1:min_hard_comp={_LARGEST_SLIP_SECONDS}"
@@ -186,7 +188,7 @@ def _decoder(
 def _blocks(
     words: list[str], *, sample_rate: int, first: int, block: int, wanted: int | None
 ) -> Iterator[Sound]:
-    """What the decoder writes; sample 0 is number `first` of the recording."""
+    """Yield the decoder's output in blocks; its sample 0 is number `first` of the recording."""
     with tempfile.TemporaryFile() as messages:
         decoder = subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages
@@ -194,11 +196,12 @@ def _blocks(
         assert decoder.stdout is not None
         try:
             place, ending = first, None if wanted is None else first + wanted
+            # One block is read ahead, so that the last block can carry ffmpeg's final messages.
             samples = _read(decoder.stdout, place, block, ending)
             while len(samples):
                 following = _read(decoder.stdout, place + len(samples), block, ending)
                 if not len(following) and place + len(samples) != ending:
-                    decoder.wait()  # so that all it has to say is said
+                    decoder.wait()  # so that all its messages are written
                 complaint = _complaint(_text(messages))
                 yield Sound(samples, sample_rate, place / sample_rate, complaint)
                 place, samples = place + len(samples), following
@@ -211,19 +214,21 @@ def _blocks(
 
 
 def _read(pipe: IO[bytes], place: int, block: int, ending: int | None) -> Samples:
-    """The next samples: a block of them, fewer at the end of the file and before `ending`."""
+    """Read the next block of samples; it is shorter at the end of the file and before `ending`."""
     wanted = block if ending is None else min(block, ending - place)
     content = pipe.read(4 * wanted)
     samples = np.frombuffer(content, "<f4", len(content) // 4)
+    # Damaged float sound may hold anything, and some codecs overshoot 1.
     return np.nan_to_num(np.clip(samples, -1, 1), copy=False)
 
 
 def _text(messages: IO[bytes]) -> str:
+    """Beginning of ffmpeg's messages, read without moving the position at which it writes."""
     return os.pread(messages.fileno(), _ENOUGH_BYTES, 0).decode(errors="replace")
 
 
 def _complaint(said: str) -> str:
-    """The first error among ffmpeg's messages; empty if there is none."""
+    """First error among ffmpeg's messages; empty if there is none."""
     found = _COMPLAINT.search(said)
     return in_plain_words(found["text"].strip()) if found else ""
 

@@ -1,4 +1,4 @@
-"""Pictures of sound: log frequency upwards, time to the right, loudness as brightness."""
+"""Spectrogram pictures: log frequency upwards, time to the right, loudness as brightness."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from preprocess.errors import PreprocessError
 from preprocess.video.sound import Sound
 
 Picture = NDArray[np.uint8]
-_LOWEST_POWER = 1e-20
+_LOWEST_POWER = 1e-20  # keeps the logarithm finite in silence
 
 
 @dataclass(frozen=True)
 class Spectrogram:
-    """How sound becomes a picture of its last seconds.
+    """Settings of spectrogram pictures, each of the last seconds of sound before a moment.
 
     Row r of R, counted from the bottom, covers the frequencies from low * (cutoff/low)^(r/R) to
     low * (cutoff/low)^((r+1)/R). It shows the strongest component there, in decibels of a sine
@@ -31,13 +31,13 @@ class Spectrogram:
     Args:
         cutoff_hz: highest frequency, at the top.
         low_hz: lowest frequency, at the bottom.
-        num_bins: rows.
-        columns: columns.
-        window_seconds: how much sound a picture shows, to a whole number of samples a column.
+        num_bins: number of rows.
+        columns: number of columns.
+        window_seconds: duration that a picture shows, rounded to whole samples per column.
         fft_seconds: length of the Hann window of a column, at least a column's width.
         floor_db: loudness of black.
-        channels: 1, or 3 that are alike.
-        sample_rate: of the sound, in Hz.
+        channels: 1, or 3 equal channels.
+        sample_rate: sample rate of the sound, in Hz.
 
     Raises:
         PreprocessError: if a setting is out of its range.
@@ -79,29 +79,29 @@ class Spectrogram:
 
     @property
     def picture_shape(self) -> tuple[int, int, int]:
-        """(num_bins, columns, channels)."""
+        """Shape of a picture, (num_bins, columns, channels)."""
         return (self.num_bins, self.columns, self.channels)
 
     @property
     def column_samples(self) -> int:
-        """How many samples lie between two columns."""
+        """Number of samples between two columns."""
         return max(round(self.window_seconds * self.sample_rate / self.columns), 1)
 
     @property
     def fft_samples(self) -> int:
-        """How many samples a column is computed from; even."""
+        """Number of samples that a column is computed from, an even number."""
         return 2 * round(self.fft_seconds * self.sample_rate / 2)
 
     @property
     def reach_seconds(self) -> float:
-        """How far before its time a picture looks."""
+        """Duration before its time that a picture depends on, in seconds."""
         return (self.columns * self.column_samples + self.fft_samples) / self.sample_rate
 
     def picture(self, samples: NDArray[np.floating], time: float) -> Picture:
-        """The picture at one moment; `SpectrogramTrack` makes many of one recording.
+        """Compute the picture at one moment; for many of one recording use `SpectrogramTrack`.
 
         Args:
-            samples: (N,), mono, in [-1, 1], from time 0 on; before and after is silence.
+            samples: mono samples (N,) in [-1, 1] from time 0 on, with silence before and after.
             time: the moment, in seconds.
 
         Returns:
@@ -114,25 +114,25 @@ class Spectrogram:
         return SpectrogramTrack(self, [sound]).picture(time)
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as plain values; `from_json` makes them again."""
+        """Convert the settings to values for JSON, which `from_json` reads."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Spectrogram:
-        """Settings from what `to_json` gave."""
+        """Create settings from the values of `to_json`."""
         return cls(**values)
 
 
 class SpectrogramTrack:
-    """The spectrogram of one recording: columns are computed once, pictures cut out of them.
+    """Spectrogram of one recording: columns are computed once, pictures cut out of them.
 
-    Blocks are taken as pictures ask for them. Columns are kept, 12 MB an hour as a rule, so that
-    pictures may be asked for in any order. How the sound was cut into blocks changes no pixel.
+    Blocks are read as pictures need them. Columns are kept, usually 12 MB per hour, so that
+    pictures may be asked for in any order. The division of the sound into blocks changes no pixel.
 
     Args:
-        settings: what pictures look like.
-        blocks: the sound, each block following on the one before, as `iter_sound` gives it; None
-            for a recording without sound, whose pictures are black.
+        settings: settings of the pictures.
+        blocks: consecutive blocks of sound, as `iter_sound` yields them; None for a recording
+            without sound, whose pictures are black.
 
     Example:
         >>> track = SpectrogramTrack(settings, iter_sound("vod.mp4"))
@@ -143,18 +143,20 @@ class SpectrogramTrack:
         self._settings = settings
         self._blocks = iter(blocks or ())
         self._ended = False
+        # The recording is kept in pieces of one picture's width, so that any picture is cut out of
+        # two of them. They lie on a fixed grid, which makes them independent of the blocks.
         self._pieces: dict[int, Picture] = {}  # number -> (num_bins, columns)
         self._next = 0  # number of the piece that is made next
-        self._samples: NDArray[np.float32] | None = None  # from that piece's first on
+        self._samples: NDArray[np.float32] | None = None  # from that piece's first sample on
         self._piece_samples = settings.columns * settings.column_samples
         self._overlap = settings.fft_samples - settings.column_samples
 
     def picture(self, time: float) -> Picture:
-        """The picture at one moment, uint8 (num_bins, columns, channels).
+        """Cut out the picture at one moment, uint8 (num_bins, columns, channels).
 
         Raises:
             PreprocessError: if the sound has another sample rate than the settings.
-            DecodeError: as the blocks raise it; asked again, the rest is silence.
+            DecodeError: raised by the blocks; after it the rest is silence.
         """
         columns = self._settings.columns
         stop = _columns_until(time, self._settings)
@@ -165,13 +167,14 @@ class SpectrogramTrack:
         return np.repeat(shown[..., None], self._settings.channels, axis=2)
 
     def _piece(self, number: int) -> Picture:
+        """Piece of a number; black before the beginning and after the end."""
         found = self._pieces.get(number)
         if found is None:
             return np.zeros(self._settings.picture_shape[:2], np.uint8)
         return found
 
     def _fill(self, number: int) -> None:
-        """Make the pieces up to this one."""
+        """Compute the pieces up to a number, reading as many blocks as they need."""
         while not self._ended and (self._samples is None or self._next <= number):
             block = next(self._blocks, None)
             if block is not None:
@@ -181,6 +184,7 @@ class SpectrogramTrack:
             self._make()
 
     def _take(self, block: Sound) -> None:
+        """Append a block; the first one may begin anywhere on the recording's clock."""
         settings = self._settings
         if block.sample_rate != settings.sample_rate:
             raise PreprocessError(
@@ -195,14 +199,14 @@ class SpectrogramTrack:
         self._samples = np.concatenate([self._samples, block.samples])
 
     def _end(self) -> None:
-        """Let the last columns that hold sound run into silence."""
+        """Append silence, into which the windows of the last columns reach."""
         self._ended = True
         if self._samples is not None:
             silence = np.zeros(self._piece_samples + self._settings.fft_samples, np.float32)
             self._samples = np.concatenate([self._samples, silence])
 
     def _make(self) -> None:
-        """All pieces that the samples suffice for."""
+        """Compute all pieces that the samples suffice for."""
         if self._samples is None:
             return
         needed = self._piece_samples + self._overlap
@@ -213,13 +217,14 @@ class SpectrogramTrack:
 
 
 def _columns_until(time: float, settings: Spectrogram) -> int:
-    """How many columns of a recording have ended by a moment; rounding errors do not count."""
+    """Number of a recording's columns that have ended by a moment."""
+    # 1e-6 columns forgive rounding: 0.3 * sample_rate may lie just below a whole number.
     return math.floor(time * settings.sample_rate / settings.column_samples + 1e-6)
 
 
 @lru_cache(maxsize=8)
 def _transform(settings: Spectrogram) -> tuple[NDArray[np.float32], LogBands]:
-    """The window that makes a sine's component its amplitude, and the rows."""
+    """Window that scales a sine's component to its amplitude, and the rows."""
     from scipy.signal.windows import hann
 
     window = hann(settings.fft_samples, sym=False)
@@ -229,7 +234,7 @@ def _transform(settings: Spectrogram) -> tuple[NDArray[np.float32], LogBands]:
 
 
 def _columns(samples: NDArray[np.float32], settings: Spectrogram) -> Picture:
-    """All columns that a stretch of sound has, uint8 (num_bins, columns)."""
+    """Compute all columns of a run of samples, uint8 (num_bins, columns)."""
     from scipy import fft
 
     window, bands = _transform(settings)
@@ -243,17 +248,18 @@ def _columns(samples: NDArray[np.float32], settings: Spectrogram) -> Picture:
 
 
 class LogBands:
-    """Row r of R covers [low * (cutoff/low)^(r/R), low * (cutoff/low)^((r+1)/R)) Hz.
+    """Rows of logarithmic frequency from the components of a spectrum.
 
-    High rows hold many components, low ones lie between two. A row is the strongest of the
-    components inside it and of the spectrum at its middle, a straight line between its two
-    neighbours. So a sine is as strong in any row, and no row is empty.
+    Row r of R covers [low * (cutoff/low)^(r/R), low * (cutoff/low)^((r+1)/R)) Hz. High rows hold
+    many components, low ones lie between two. A row is the strongest of the components inside it
+    and of the spectrum at its middle, interpolated linearly. A sine is thus equally strong in any
+    row, and no row is empty.
 
     Args:
         low_hz: lower edge of the first row.
         cutoff_hz: upper edge of the last row, at most the frequency of the last component.
-        num_bins: rows.
-        spacing_hz: from one component to the next; the first is at 0.
+        num_bins: number of rows.
+        spacing_hz: distance between components, of which the first is at 0.
     """
 
     def __init__(
@@ -267,8 +273,9 @@ class LogBands:
         self._share = (ladder[1::2] - self._below).astype(np.float32)
 
     def strongest(self, power: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Power of components (columns, components) to rows (columns, num_bins)."""
+        """Reduce the power of components (columns, components) to rows (columns, num_bins)."""
         middles = power[:, self._below] * (1 - self._share)
         middles += power[:, self._below + 1] * self._share
+        # Pairs of begin and end: every other result is the maximum between rows, and is dropped.
         inside = np.maximum.reduceat(power, self._begins_ends, axis=1)[:, ::2]
         return np.where(self._has_components, np.maximum(inside, middles), middles)

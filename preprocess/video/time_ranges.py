@@ -1,4 +1,4 @@
-"""Parts of a video, and times as people write them."""
+"""Parts of a video, by time or frame numbers, and times as people write them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from common.errors import InputError
 
+# ASCII only: \d and float() would also take other scripts' digits. No inf, nan or underscores.
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _WHOLE = re.compile(r"\d+", re.ASCII)
 _RULE = "A time must be seconds, mm:ss or hh:mm:ss, such as 83.5 or 00:01:23.500."
@@ -15,11 +16,11 @@ _RULE = "A time must be seconds, mm:ss or hh:mm:ss, such as 83.5 or 00:01:23.500
 
 @dataclass(frozen=True)
 class Seconds:
-    """The frames that are shown in [start, stop), by the stream's own timestamps.
+    """Time range [start, stop) of a video, by the stream's own timestamps.
 
     Args:
-        start: in seconds after the first picture.
-        stop: in seconds; infinity for the end of the video.
+        start: start in seconds after the first picture.
+        stop: stop in seconds; infinity for the end of the video.
 
     Raises:
         InputError: unless 0 <= start < stop.
@@ -37,25 +38,26 @@ class Seconds:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing of the video is left out."""
+        """True if the range covers the whole video."""
         return (self.start, self.stop) == (0.0, math.inf)
 
     @property
     def name(self) -> str:
-        """For a person, to the thousandth: 12.50-15.00."""
+        """Range for a person, to the thousandth: 12.50-15.00."""
         stop = "end" if self.stop == math.inf else _thousandths(self.stop)
         return f"{_thousandths(self.start)}-{stop}"
 
     def __str__(self) -> str:
-        """Exactly, in words."""
+        """Exact range, such as "seconds 12.5 to 15.0"."""
+        # By repr, unlike `name`: clips that differ below a thousandth must not get one identity.
         return f"seconds {self.start!r} to {self.stop!r}"
 
 
 @dataclass(frozen=True)
 class FrameNumbers:
-    """The frames first, first + 1, ..., last, the last one included.
+    """Range of frame numbers first, first + 1, ..., last, including the last.
 
-    Those of a folder have the numbers of their file names; those of a video count from 1.
+    Frames of a folder have the numbers of their file names; frames of a video count from 1.
 
     Args:
         first: number of the first frame; None for the beginning.
@@ -79,18 +81,18 @@ class FrameNumbers:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing of the video is left out."""
+        """True if the range covers the whole video."""
         return self.first is None and self.last is None
 
     @property
     def name(self) -> str:
-        """For a person: frames 234-343."""
+        """Range for a person: frames 234-343."""
         first = "start" if self.first is None else self.first
         last = "end" if self.last is None else self.last
         return f"frames {first}-{last}"
 
     def __str__(self) -> str:
-        """Exactly, in words."""
+        """Exact range, the same as `name`."""
         return self.name
 
 
@@ -98,13 +100,13 @@ Stretch = Seconds | FrameNumbers
 
 
 def _thousandths(seconds: float) -> str:
-    """12.5 -> 12.50, 12.345 -> 12.345."""
+    """Format seconds with two or three digits: 12.5 -> 12.50, 12.345 -> 12.345."""
     text = f"{seconds:.3f}"
     return text.removesuffix("0")
 
 
 def parse_time(text: str) -> float:
-    """'83.5', '1:23.5' or '00:01:23.500' -> 83.5 seconds.
+    """Parse a time such as '83.5', '1:23.5' or '00:01:23.500' to 83.5 seconds.
 
     Raises:
         InputError: if the text is no time, is negative, or a part after a colon is 60 or more.
@@ -115,6 +117,7 @@ def parse_time(text: str) -> float:
     parts = [*map(int, larger), float(last)]
     if last.startswith("-"):
         raise InputError(f"A time must not be negative. Received {text!r}.")
+    # The first part may be of any size: 90:00 is an hour and a half.
     if any(part >= 60 for part in parts[1:]):
         raise InputError(f"{_RULE} Minutes and seconds after a colon end at 59. Received {text!r}.")
     seconds = sum(part * 60**place for place, part in enumerate(reversed(parts)))
@@ -124,7 +127,8 @@ def parse_time(text: str) -> float:
 
 
 def format_time(seconds: float) -> str:
-    """83.5 -> '00:01:23.500', to the nearest thousandth."""
+    """Format seconds as hh:mm:ss.mmm, to the nearest thousandth: 83.5 -> '00:01:23.500'."""
+    # Rounded to thousandths first, so that 59.9996 s carries over to the next minute.
     whole, thousandths = divmod(round(seconds * 1000), 1000)
     minutes, rest = divmod(whole, 60)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest:02d}.{thousandths:03d}"

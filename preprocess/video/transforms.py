@@ -1,4 +1,4 @@
-"""One decoded picture, of any shape, to one frame of a fixed shape."""
+"""Conversion of decoded pictures of any shape to frames of a fixed shape."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Interpolation = Literal["linear", "area", "smooth", "pillow", "pillow-bicubic"]
 
 
 class Fit(Protocol):
-    """Makes a frame of a picture."""
+    """Conversion of a picture to a frame."""
 
     def __call__(self, picture: Picture, frame: NDArray[Any]) -> None:
         """Fill a frame, RGB, from a picture (any height, any width, 3), BGR."""
@@ -25,25 +25,24 @@ class Fit(Protocol):
 
 @dataclass(frozen=True)
 class FrameFit:
-    """How pictures become frames.
+    """Crop, scaling and colour of frames.
 
     Args:
         size: width and height of the frames, in pixels.
-        crop: what of a picture is kept. "none": all, stretched to the size. "aspect": the largest
-            part around the middle that has the shape of `size`.
+        crop: "none" stretches the whole picture to the size; "aspect" keeps the largest part around
+            the middle that has the shape of `size`.
         margin: pixels that are cut off on all four sides after scaling: the picture is scaled to
             a size larger by that much. Caffe scales to 256x256 and takes the middle 227x227.
-        interpolation: "linear", OpenCV's default, looks at four pixels, however many a new one
-            covers. "area" is the mean of those covered, at twice the cost of decoding small H.264.
-            "smooth" is nearly that, and fast: linear to a multiple of the size, then means.
-            "pillow" and "pillow-bicubic" are Pillow's own resize, bilinear and bicubic: a new
-            pixel is a weighted mean of all that it covers. torchvision's Resize of an image is
-            the former.
-        centred: take from each picture the mean of all its values first. Frames are then float32
+        interpolation: "linear", OpenCV's default, uses four pixels, however many a new one covers.
+            "area" is the mean of those covered, at twice the cost of decoding small H.264. "smooth"
+            is nearly that, and fast: linear to a multiple of the size, then means. "pillow" and
+            "pillow-bicubic" are Pillow's own resize, bilinear and bicubic: a new pixel is a
+            weighted mean of all that it covers. torchvision's Resize of an image is the former.
+        centred: first subtract the mean of all values from each picture. Frames are then float32
             instead of uint8.
-        box: the part of a picture that all the rest is about: (x1, y1, x2, y2) in fractions of
-            its width and height, to the nearest pixel; for Pillow's interpolations, fractions of
-            a pixel are cut off. None for the whole.
+        box: part of the picture to use, (x1, y1, x2, y2) in fractions of its width and height, to
+            the nearest pixel; for Pillow's interpolations, fractions of a pixel are cut off. None
+            for the whole.
         grey: make the picture grey before it is scaled, as Pillow's convert("L") does. The three
             channels of the frame are then equal.
 
@@ -77,18 +76,20 @@ class FrameFit:
 
     @property
     def frame_shape(self) -> tuple[int, int, int]:
-        """(height, width, 3)."""
+        """Shape of a frame, (height, width, 3)."""
         return (self.size[1], self.size[0], 3)
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the frames."""
+        """Dtype of the frames."""
         return np.dtype(np.float32 if self.centred else np.uint8)
 
     def __call__(self, picture: Picture, frame: NDArray[Any]) -> None:
         """Fill a frame (height, width, 3), RGB, from a picture (any height, any width, 3), BGR."""
         import cv2
 
+        # The order matters: everything before the resize works on the original pixels, as the
+        # reference implementations do.
         pixels: NDArray[Any] = picture
         if self.box is not None:
             pixels = _cut_box(picture, self.box, int if self.interpolation in _PILLOW else round)
@@ -96,7 +97,7 @@ class FrameFit:
             pixels = _grey(pixels)
         if self.centred:
             pixels = pixels.astype(np.float32)
-            pixels -= pixels.mean(dtype=np.float64)
+            pixels -= pixels.mean(dtype=np.float64)  # one mean for all three colours
         if self.crop == "aspect":
             pixels = _cut_to_aspect(pixels, self.size)
         left, top, right, bottom = self.margin
@@ -104,15 +105,16 @@ class FrameFit:
         if pixels.shape[1::-1] != wanted:
             pixels = _RESIZE[self.interpolation](pixels, wanted)
         pixels = pixels[top : top + self.size[1], left : left + self.size[0]]
-        cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=frame)  # after the resize: fewer pixels
+        # After the resize, for it leaves fewer pixels; straight into the caller's memory.
+        cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=frame)
 
 
 @dataclass(frozen=True)
 class StackedFits:
-    """Several frames of one picture, one above the other, all of one width.
+    """Several frames of one picture, stacked into one frame of the same width.
 
     Args:
-        fits: from top to bottom.
+        fits: conversions of the parts, from top to bottom.
     """
 
     fits: tuple[FrameFit, ...]
@@ -127,7 +129,7 @@ class StackedFits:
 
 
 def _cut_box(picture: Picture, box: Box, to_whole: Callable[[float], int]) -> Picture:
-    """What of a picture lies in a box, at least one pixel."""
+    """Cut the part of a picture that lies in a box, at least one pixel."""
     height, width = picture.shape[:2]
     left, top = min(to_whole(box[0] * width), width - 1), min(to_whole(box[1] * height), height - 1)
     right, bottom = max(to_whole(box[2] * width), left + 1), max(to_whole(box[3] * height), top + 1)
@@ -135,7 +137,7 @@ def _cut_box(picture: Picture, box: Box, to_whole: Callable[[float], int]) -> Pi
 
 
 def _cut_to_aspect(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """The largest part around the middle whose sides are in the proportion of `size`."""
+    """Cut the largest part around the middle that has the aspect ratio of `size`."""
     height, width = pixels.shape[:2]
     kept_width = max(min(width, round(height * size[0] / size[1])), 1)
     kept_height = max(min(height, round(width * size[1] / size[0])), 1)
@@ -144,9 +146,10 @@ def _cut_to_aspect(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
 
 
 def _grey(picture: Picture) -> Picture:
-    """A picture BGR as grey values, three times each. OpenCV rounds some of them otherwise."""
+    """Convert a BGR picture to grey, with three equal channels."""
     from PIL import Image
 
+    # By Pillow, for OpenCV rounds some values otherwise than the reference implementations.
     grey = np.asarray(Image.fromarray(np.ascontiguousarray(picture[..., ::-1])).convert("L"))
     return np.repeat(grey[..., None], 3, axis=2)
 
@@ -164,7 +167,8 @@ def _area(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
 
 
 def _smooth(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """Linear to the next lower multiple of the size, whose means OpenCV takes fast."""
+    """Scale linearly to the next lower multiple of the size, then take means."""
+    # OpenCV's INTER_AREA is fast for integer factors only.
     factor = min(pixels.shape[1] // size[0], pixels.shape[0] // size[1])
     if factor < 2:
         return _linear(pixels, size)
@@ -180,7 +184,7 @@ def _pillow_bicubic(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]
 
 
 def pillow_resize(picture: Picture, size: tuple[int, int], *, bicubic: bool = False) -> Picture:
-    """A picture, uint8 (H, W, 3), scaled by Pillow to a width and height, antialiased.
+    """Scale a picture, uint8 (H, W, 3), by Pillow to a width and height, with antialiasing.
 
     Each channel is scaled by itself, so that their order does not matter.
     """

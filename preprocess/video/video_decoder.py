@@ -1,4 +1,4 @@
-"""The video stream of one file, decoded picture by picture, each with the time it is shown."""
+"""Decoder of a file's video stream, picture by picture, each with its presentation time."""
 
 from __future__ import annotations
 
@@ -32,56 +32,57 @@ from preprocess.video.video_file import (
 )
 
 USUAL_FPS = 25.0
-"""Assumed where a file does not tell its rate."""
+"""Frames per second that are assumed where a file does not tell its rate."""
 _SEEKABLE = {"mov", "mp4", "matroska", "webm"}  # an index, and one clock for the whole file
-# Of a file: indexes, attachments, sound and padding may follow the last picture.
+# Fraction and size of a file that may follow the last picture unread: indexes, attachments, sound
+# and padding.
 _TAIL_SHARE, _TAIL_BYTES = 0.25, 2**18
-_DOUBT_FRAMES = 8  # after which a new clock is believed
+_DOUBT_FRAMES = 8  # pictures after which a new clock is taken for real, not for a wrong timestamp
 
 
 @dataclass(frozen=True)
 class _Orientation:
-    """How a decoded picture becomes upright: transposed first, then mirrored, then turned."""
+    """Steps that make a decoded picture upright: transpose, then mirror, then rotate."""
 
     transpose: bool = False
     flip_horizontal: bool = False
     flip_vertical: bool = False
     degrees: float = 0.0
-    """Clockwise, within the picture's own size; for what is no quarter turn."""
+    """Rotation clockwise within the picture's own size, for angles that are no quarter turn."""
 
 
 _UPRIGHT = _Orientation()
 
 
 class StreamClock:
-    """Turns the timestamps of a stream into times that never go back.
+    """Conversion of a stream's timestamps to times that never go back.
 
-    Where timestamps begin again, as in two files joined byte by byte, the times go on: the first
+    Where timestamps begin again, as in two files joined byte by byte, the times continue: the first
     picture of the new clock is shown one step after the last of the old. A single wrong timestamp
-    is told from a new clock by what follows it. A timestamp that is a little too early, or
-    missing, is replaced by one that leaves room for the next right one.
+    is told from a new clock by those that follow it. A timestamp that is a little too early, or
+    missing, is replaced by one that leaves room for the next correct one.
 
     Args:
         step: seconds from one picture to the next, where timestamps do not tell.
-        ending: as `clock_ending` gives it.
+        ending: result of `clock_ending`.
     """
 
     def __init__(self, step: float, ending: float | None = None) -> None:
         self._step = step
         self._ending = ending
         self.is_odd = False
-        """Whether a timestamp was missing or did not follow on the one before."""
+        """True if a timestamp was missing or did not follow the one before."""
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew, somewhere else in the stream."""
+        """Start again at another place in the stream, after a seek."""
         self._latest = -math.inf
         self._offset = 0.0
-        self._earlier_offset: float | None = None  # as long as the new clock is in doubt
+        self._earlier_offset: float | None = None  # kept as long as the new clock is in doubt
         self._num_since = 0
 
     def tick(self, stamp: float | None) -> float:
-        """When the next picture is shown, in seconds.
+        """Time of the next picture, in seconds.
 
         Args:
             stamp: its timestamp, in seconds; None if it has none.
@@ -90,12 +91,14 @@ class StreamClock:
         return self._latest
 
     def _next(self, stamp: float | None) -> float:
+        """Time of the next picture; cases in the order in which they are told apart."""
         if self._latest == -math.inf:
             self.is_odd |= stamp is None
             return stamp or 0.0
         if stamp is None:
             self.is_odd = True
             return self._latest + self._step
+        # The doubted new clock was a wrong timestamp: return to the earlier clock.
         if self._is_back(stamp):
             assert self._earlier_offset is not None
             self._offset, self._earlier_offset = self._earlier_offset, None
@@ -105,9 +108,11 @@ class StreamClock:
         ):
             return seconds
         self.is_odd = True
+        # A little too early: half a step leaves room for the next timestamp, which may be right.
         tolerance = max(2.5 * self._step, 0.1)
         if self._latest - tolerance <= seconds <= self._latest:
             return self._latest + self._step / 2
+        # A new clock, one step after the old one; doubted for the next `_DOUBT_FRAMES` pictures.
         if self._earlier_offset is None:
             self._earlier_offset = self._offset
         self._num_since = 0
@@ -115,7 +120,7 @@ class StreamClock:
         return self._latest + self._step
 
     def _is_back(self, stamp: float) -> bool:
-        """Whether a timestamp goes on by the earlier clock, so that the new one was an error."""
+        """Return True if a timestamp fits the earlier clock, so that the new one was an error."""
         if self._earlier_offset is None:
             return False
         self._num_since += 1
@@ -126,10 +131,10 @@ class StreamClock:
 
 
 class VideoDecoder:
-    """Decodes the first video stream of a file, in display order.
+    """Decoder of the first video stream of a file, in display order.
 
-    Pictures are upright: the display matrix is honoured, mirrored ones included. A packet that
-    cannot be decoded is left out, and decoding goes on, as with the ffmpeg program.
+    Pictures are upright: the display matrix is honoured, including mirrored ones. A packet that
+    cannot be decoded is left out and decoding continues, as in the ffmpeg program.
 
     Args:
         path: the file.
@@ -141,7 +146,7 @@ class VideoDecoder:
 
     def __init__(self, path: Path, threads: int = 1) -> None:
         self.seconds = -math.inf
-        """When the picture grabbed last is shown."""
+        """Time of the picture grabbed last, in seconds."""
         file = check_file(path)
         self._container = open_container(path)
         try:
@@ -154,7 +159,7 @@ class VideoDecoder:
             self._pictures = self._decode()
             self._frame: VideoFrame | None = None
             self._orientation = _UPRIGHT
-            # The size as shown is that of the first picture, which alone tells the orientation.
+            # Only the first picture tells the orientation, and with it the size as shown.
             self._ahead: VideoFrame | None = next(self._pictures, None)
             self.info = read_info(self._container, self._stream, self._shown_size(), file)
             fps = self.info.fps or USUAL_FPS
@@ -169,16 +174,16 @@ class VideoDecoder:
 
     @property
     def is_odd(self) -> bool:
-        """Whether a timestamp so far was missing or did not follow on the one before."""
+        """True if a timestamp so far was missing or did not follow the one before."""
         return self._clock.is_odd
 
     @property
     def is_keyframe(self) -> bool:
-        """Whether the picture grabbed last builds on no other."""
+        """True if the picture grabbed last depends on no other."""
         return self._frame is not None and self._frame.key_frame
 
     def grab(self) -> bool:
-        """Decode the next picture, without converting it; False at the end of the file."""
+        """Decode the next picture without converting it; return False at the end of the file."""
         if self._ahead is not None:
             self._frame, self._ahead = self._ahead, None
         else:
@@ -191,7 +196,9 @@ class VideoDecoder:
         return True
 
     def retrieve(self) -> Picture:
-        """The picture grabbed last, uint8 (H, W, 3), BGR. Its memory may be used again.
+        """Convert the picture grabbed last to uint8 (H, W, 3), BGR.
+
+        Its memory may be overwritten by the next call.
 
         Raises:
             DecodeError: if it cannot be converted.
@@ -210,12 +217,13 @@ class VideoDecoder:
                 f"the picture at {self.seconds:.3f} s could not be converted: {explained(error)}"
             ) from error
         (plane,) = picture.planes
+        # FFmpeg pads rows, so the array gets the plane's row length as stride; nothing is copied.
         shape, strides = (picture.height, picture.width, 3), (plane.line_size, 3, 1)
         pixels: Picture = np.ndarray(shape, np.uint8, memoryview(plane), strides=strides)
         return _turned(pixels, self._orientation)
 
     def seek(self, seconds: float) -> None:
-        """Go on from a keyframe before a time, in seconds; where, the next picture tells.
+        """Continue from a keyframe before a time in seconds; the next picture's time tells where.
 
         Raises:
             DecodeError: if the file cannot be sought in.
@@ -237,6 +245,7 @@ class VideoDecoder:
         self._container.close()
 
     def _open_codec(self, threads: int) -> None:
+        """Set the number of decoding threads."""
         codec = self._stream.codec_context
         if codec is None:
             raise DecodeError("its kind of video is not known to FFmpeg")
@@ -245,7 +254,7 @@ class VideoDecoder:
             codec.thread_type = "AUTO"
 
     def _decode(self) -> Generator[VideoFrame, None, None]:
-        """Pictures in display order, from where the container stands to the end of the file."""
+        """Yield pictures in display order, from the container's position to the end of the file."""
         try:
             for packet in self._container.demux(self._stream):
                 if packet.pos is not None:
@@ -265,30 +274,31 @@ class VideoDecoder:
             self._complain(error)
 
     def _look_behind_the_end(self) -> None:
-        """Say so if much of the file was not read, as of one that was joined to another."""
+        """Note if much of the file was not read, as happens with joined files."""
         tail = self._num_bytes - self._num_read
         interleaved = has_loose_clock(self._container) or "matroska" in self._container.format.name
         if interleaved and tail > max(_TAIL_SHARE * self._num_bytes, _TAIL_BYTES):
             self._note(f"the last {tail / self._num_bytes:.0%} of the file could not be read")
 
     def _note(self, text: str) -> None:
+        """Append a text to the complaint."""
         self.complaint = f"{self.complaint}; {text}" if self.complaint else text
 
     def _complain(self, error: Exception) -> None:
-        """Keep the first error. The time is that of the picture before, so it is approximate."""
+        """Note the first decoding error, with the time of the picture before it."""
         if self.complaint and "could not be decoded" in self.complaint:
             return
         where = f"frames after {max(self.seconds, 0.0):.2f} s"
         self._note(f"{where} could not be decoded: {explained(error)}")
 
     def _origin(self) -> float:
-        """The timestamp, in seconds, of the stream's beginning, which is time 0."""
+        """Timestamp of the stream's beginning, which is time 0, in seconds."""
         if self._stream.start_time is None or self._stream.time_base is None:
             return 0.0
         return float(self._stream.start_time * self._stream.time_base)
 
     def _stamp(self, frame: VideoFrame) -> float | None:
-        """A picture's timestamp in seconds after the stream's beginning, or None."""
+        """Timestamp of a picture in seconds after the stream's beginning, or None."""
         # An AVI knows no time of presentation: FFmpeg makes one up, which goes back and forth
         # where pictures were reordered. In program streams some pictures have none.
         prefer_dts = self._container.format.name == "avi" or frame.pts is None
@@ -298,6 +308,7 @@ class VideoDecoder:
         return float(stamp * frame.time_base) - self._origin()
 
     def _shown_size(self) -> tuple[int, int]:
+        """Width and height of the pictures as shown."""
         if self._ahead is None:
             return (self._stream.width, self._stream.height)
         self._orientation = self._find_orientation(self._ahead)
@@ -305,7 +316,7 @@ class VideoDecoder:
         return size[::-1] if self._orientation.transpose else size
 
     def _find_orientation(self, frame: VideoFrame) -> _Orientation:
-        """How a picture is turned, by its display matrix."""
+        """Orientation of a picture by its display matrix."""
         matrix: Any = frame.side_data.get("DISPLAYMATRIX")
         if matrix is None:  # a stream may tell it with its first picture alone
             return self._orientation
@@ -313,12 +324,13 @@ class VideoDecoder:
 
 
 def _orientation(matrix: NDArray[np.int32]) -> _Orientation:
-    """What a display matrix (9,) asks for.
+    """Convert a display matrix (9,) to the steps that make a picture upright.
 
     A picture's point (p, q) is shown at (a p + c q, b p + d q), with the matrix a, b, u, c, d, v,
     x, y, w in fixed point (ISO/IEC 14496-12, 6.2.2).
     """
     a, b, c, d = (float(matrix[place]) for place in (0, 1, 3, 4))
+    # Within 2 % of a right angle no pixel needs interpolation; mirrors and turns are exact.
     straight, across = min(abs(a), abs(d)), min(abs(b), abs(c))
     if straight > 0 and max(abs(b), abs(c)) < 0.02 * straight:
         return _Orientation(False, a < 0, d < 0)
@@ -331,6 +343,7 @@ def _orientation(matrix: NDArray[np.int32]) -> _Orientation:
 
 
 def _turned(picture: Picture, orientation: _Orientation) -> Picture:
+    """Make a picture upright."""
     if orientation.degrees:
         height, width = picture.shape[:2]
         centre = ((width - 1) / 2, (height - 1) / 2)

@@ -1,4 +1,4 @@
-"""A video file opened with FFmpeg's libraries: what its header says, and which streams it has."""
+"""Header, streams and clocks of a media file, read with FFmpeg's libraries."""
 
 from __future__ import annotations
 
@@ -25,26 +25,27 @@ from preprocess.errors import DecodeError
 from preprocess.video.ffmpeg import LIMITS, captured_stderr, file_url, in_plain_words
 
 RESTART_SECONDS = Fraction(1)
-"""By which a clock that begins again goes back at least; less is the order of pictures."""
+"""Smallest step back of a clock that begins again; smaller ones are the order of pictures."""
 LONGEST_GAP_SECONDS = 10.0
-"""By which a clock leaps at most; more is a new clock, by FFmpeg's dts_delta_threshold."""
+"""Largest gap within one clock; beyond it a new clock begins (FFmpeg's dts_delta_threshold)."""
 UNKNOWN_CODEC = "unknown"
 """Codec of an audio track that FFmpeg cannot decode."""
+# Identifiers of the EBML header and of the segment, the top-level elements of a Matroska file.
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What is known of a file before its frames are read.
+    """Properties of a file that are known before its frames are read.
 
     Args:
         fps: frames per second; 0.0 where unknown.
-        width: of the picture as shown, after rotation, in pixels.
-        height: of the picture as shown, in pixels.
-        claimed_frames: how many frames the header speaks of, or None. Often an estimate from
-            the duration: never use it as a count.
-        size_bytes: of the file, when it was opened.
-        mtime_ns: when the file had last been changed, in nanoseconds.
+        width: width of the picture as shown, after rotation, in pixels.
+        height: height of the picture as shown, in pixels.
+        claimed_frames: number of frames by the header, or None. It is often an estimate from the
+            duration, so never use it as a count.
+        size_bytes: size of the file when it was opened.
+        mtime_ns: modification time of the file, in nanoseconds.
     """
 
     fps: float
@@ -66,7 +67,7 @@ class AudioTrack:
         layout: name of the channel layout, such as "stereo".
         sample_rate: samples per second.
         language: ISO 639-2 code, such as "eng"; empty where unknown.
-        title: what the file calls the track; empty where it has no name.
+        title: name of the track in the file; empty if it has none.
     """
 
     number: int
@@ -86,12 +87,13 @@ class AudioTrack:
 
 @contextmanager
 def captured_messages() -> Iterator[IO[bytes]]:
-    """Send what FFmpeg's libraries and others write to standard error to the file given instead.
+    """Redirect standard error, with the messages of FFmpeg's libraries, to the file yielded.
 
-    Only for a process without other threads that have something to say there. Elsewhere FFmpeg's
+    Use it only in a process without other threads that write there. Outside of the context FFmpeg's
     libraries are silent.
     """
     with captured_stderr() as messages:
+        # PyAV's own callback would hand the messages to Python's logging.
         av.logging.set_libav_level(av.logging.ERROR)
         av.logging.restore_default_callback()
         try:
@@ -101,10 +103,10 @@ def captured_messages() -> Iterator[IO[bytes]]:
 
 
 def check_file(path: Path) -> os.stat_result:
-    """Size and modification time of a file.
+    """Check that a file can be read; return its size and modification time.
 
     Raises:
-        DecodeError: for what FFmpeg would refuse without a reason.
+        DecodeError: if it is missing, empty or unreadable, which FFmpeg would not tell apart.
     """
     try:
         str(path).encode()
@@ -134,13 +136,14 @@ def open_container(path: Path) -> InputContainer:
     except MemoryError:
         raise
     except (av.error.FFmpegError, ValueError) as error:
+        # Too many open files is this program's fault, not the video's.
         if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
             raise
         raise DecodeError("not a video or sound file that FFmpeg can open") from error
 
 
 def find_video_stream(container: InputContainer) -> VideoStream:
-    """The first video stream of a file; cover pictures do not count.
+    """Find the first video stream of a file; cover pictures do not count.
 
     Raises:
         DecodeError: if there is none.
@@ -156,7 +159,7 @@ def find_video_stream(container: InputContainer) -> VideoStream:
 
 
 def other_video_streams(container: InputContainer) -> str:
-    """A sentence on video streams that are not read; empty if there are none."""
+    """Notice about video streams that are not read; empty if there are none."""
     streams = video_streams(container)
     if len(streams) < 2:
         return ""
@@ -165,13 +168,13 @@ def other_video_streams(container: InputContainer) -> str:
 
 
 def video_streams(container: InputContainer) -> list[VideoStream]:
-    """The video streams of a file, in its order; cover pictures do not count."""
+    """Video streams of a file, in its order, without cover pictures."""
     no_video = Disposition.attached_pic | Disposition.timed_thumbnails
     return [stream for stream in container.streams.video if not stream.disposition & no_video]
 
 
 def audio_tracks(path: str | os.PathLike[str]) -> tuple[AudioTrack, ...]:
-    """The audio streams of a file, in its order.
+    """List the audio streams of a file, in its order.
 
     Raises:
         DecodeError: if the file cannot be opened.
@@ -181,6 +184,7 @@ def audio_tracks(path: str | os.PathLike[str]) -> tuple[AudioTrack, ...]:
 
 
 def _audio_track(stream: AudioStream, number: int) -> AudioTrack:
+    """Describe one audio stream."""
     metadata = stream.metadata
     # FFmpeg's default handler names and its "undetermined" language say nothing.
     title = metadata.get("title") or metadata.get("name") or metadata.get("handler_name", "")
@@ -199,11 +203,11 @@ def _audio_track(stream: AudioStream, number: int) -> AudioTrack:
 
 
 def clock_restarts(path: str | os.PathLike[str]) -> bool:
-    """Whether the timestamps of a file's video or sound begin again, or leap, on the way.
+    """Return True if the timestamps of a file's video or sound begin again, or leap, on the way.
 
     They do where two files were joined byte by byte, and in a recorded stream after a reconnect.
-    All packets are read, none is decoded; files that have one clock by design (MP4, AVI, and
-    Matroska but for joined ones) are not read at all. Sound that only pauses has one clock.
+    All packets are read and none is decoded; files that have one clock by design (MP4, AVI, and
+    Matroska except for joined files) are not read at all. Sound that only pauses has one clock.
 
     Raises:
         DecodeError: if the file cannot be opened or has no video.
@@ -212,7 +216,9 @@ def clock_restarts(path: str | os.PathLike[str]) -> bool:
     return _clock_restarts(Path(path).absolute(), file.st_size, file.st_mtime_ns)
 
 
-@lru_cache(maxsize=64)  # a recording's sound is asked for piece by piece, and the file may be large
+# A recording's sound is asked for piece by piece, and the file may be large. Size and modification
+# time are part of the key, so that a changed file is read again.
+@lru_cache(maxsize=64)
 def _clock_restarts(path: Path, size_bytes: int, mtime_ns: int) -> bool:
     with open_container(path) as container:
         video = find_video_stream(container)
@@ -224,6 +230,7 @@ def _clock_restarts(path: Path, size_bytes: int, mtime_ns: int) -> bool:
         try:
             for packet in container.demux(streams):
                 clock = clocks[packet.stream_index]
+                # Sound that leaps to where the pictures are only had a gap.
                 if clock.begins_again(packet) and not clock.came_to(pictures):
                     return True
         except av.error.FFmpegError:  # damaged from here on; what was read had one clock
@@ -232,7 +239,7 @@ def _clock_restarts(path: Path, size_bytes: int, mtime_ns: int) -> bool:
 
 
 class PacketClock:
-    """Finds where the timestamps of a stream's packets begin again, or leap to a new clock.
+    """Detector of the places where a stream's timestamps begin again or leap to a new clock.
 
     Args:
         container: an open file.
@@ -240,18 +247,19 @@ class PacketClock:
     """
 
     def __init__(self, container: InputContainer, stream: VideoStream | AudioStream) -> None:
+        # A fraction, for it is exact in any time base.
         self.seconds: Fraction | None = None
-        """Timestamp of the latest packet."""
+        """Timestamp of the latest packet, in seconds."""
         self._before: Fraction | None = None
         self._ending = clock_ending(container, stream)
         self.by_pts = holds_no_dts(container)
-        """Whether it goes by times of presentation, which lie in another order than packets."""
+        """True if presentation times are used, which lie in another order than packets."""
         rate = stream.guessed_rate if isinstance(stream, VideoStream) else None
         self._step = float(1 / rate) if rate else 0.0
         self._origin = (stream.start_time or 0) * Fraction(stream.time_base or 0)
 
     def begins_again(self, packet: Packet) -> bool:
-        """Take the next packet: whether it is the first of a new clock."""
+        """Take the next packet; return True if it is the first of a new clock."""
         stamp = packet.pts if self.by_pts or packet.dts is None else packet.dts
         if stamp is None or packet.time_base is None:
             return False
@@ -264,7 +272,7 @@ class PacketClock:
         return step < -RESTART_SECONDS or is_leap(gap, after_begin, self._ending)
 
     def came_to(self, other: PacketClock) -> bool:
-        """Whether the latest step led towards another stream's clock: it goes by that one then."""
+        """Return True if the latest step led towards another stream's clock, and joined it."""
         if self is other or self.seconds is None or self._before is None:
             return False
         if other.seconds is None:
@@ -273,20 +281,20 @@ class PacketClock:
 
 
 def holds_no_dts(container: InputContainer) -> bool:
-    """Whether a format has times of presentation alone, so that FFmpeg makes up those of decoding.
+    """Return True for formats with presentation times only; FFmpeg invents their decoding times.
 
-    Behind a seam of two files it makes them up wrongly: they go back and forth as pictures do.
+    Behind a seam of two files it invents wrong ones, which go back and forth as pictures do.
     """
     return bool({"matroska", "webm", "nut"} & set(container.format.name.split(",")))
 
 
 def is_leap(gap: float, seconds: float, ending: float | None) -> bool:
-    """Whether timestamps with a gap between two pictures have a new clock behind it.
+    """Return True if a gap between two pictures leads to a new clock.
 
     Args:
-        gap: in seconds, beyond the usual distance of pictures.
-        seconds: the time that is reached, after the stream's beginning.
-        ending: as `clock_ending` gives it.
+        gap: length of the gap in seconds, beyond the usual distance of pictures.
+        seconds: the time after the gap, from the stream's beginning.
+        ending: result of `clock_ending`.
     """
     if gap <= LONGEST_GAP_SECONDS:
         return False
@@ -294,10 +302,10 @@ def is_leap(gap: float, seconds: float, ending: float | None) -> bool:
 
 
 def clock_ending(container: InputContainer, stream: VideoStream | AudioStream) -> float | None:
-    """When a stream ends by its header, in seconds: a leap beyond it is to a new clock.
+    """End of a stream by its header, in seconds; a leap beyond it leads to a new clock.
 
-    None in formats of broadcasts, where by FFmpeg's account leaps are usual: any leap by more than
-    10 s is taken for a new clock, as the ffmpeg program does.
+    None in formats of broadcasts, where leaps are usual according to FFmpeg: there any leap by more
+    than 10 s is taken for a new clock, as in the ffmpeg program.
     """
     discontinuous: Any = ContainerFlags.ts_discont
     if container.format.flags & discontinuous.value:
@@ -306,10 +314,8 @@ def clock_ending(container: InputContainer, stream: VideoStream | AudioStream) -
 
 
 def has_loose_clock(container: InputContainer) -> bool:
-    """Whether a file may be two files joined, each with a clock of its own.
-
-    An MP4 and an AVI have one clock by design. Of two Matroska files joined FFmpeg may read both.
-    """
+    """Return True if a file may be two files joined, each with a clock of its own."""
+    # MP4 and AVI have one clock by design. Of two joined Matroska files FFmpeg may read both.
     formats = set(container.format.name.split(","))
     if "matroska" in formats:
         return joined_at(Path(container.name.removeprefix("file:"))) is not None
@@ -317,7 +323,7 @@ def has_loose_clock(container: InputContainer) -> bool:
 
 
 def joined_at(path: Path) -> int | None:
-    """Where in an MP4 or Matroska file another file begins that was joined to it, or None.
+    """Offset at which another file was joined to an MP4 or Matroska file, or None.
 
     In an MP4 that is a second `ftyp` box at the top level (ISO/IEC 14496-12, 4.3), in Matroska an
     EBML header behind the first segment (RFC 8794, 8.1).
@@ -331,6 +337,7 @@ def joined_at(path: Path) -> int | None:
                 return None
             file.seek(end)
             return end if file.read(4) == _EBML else None
+        # MP4: from box to box by their sizes, without reading what is in them.
         place = 0
         while len(head) == 8 and head[4:].isalnum():
             if place and head[4:] == b"ftyp":
@@ -347,7 +354,7 @@ def joined_at(path: Path) -> int | None:
 
 
 def _segment_end(file: IO[bytes]) -> int | None:
-    """Where the first segment of a Matroska file ends; None where it does not say."""
+    """End of a Matroska file's first segment; None if the file does not tell."""
     file.seek(4)
     header_end = _read_element_end(file)
     if header_end is None or header_end >= os.fstat(file.fileno()).st_size:
@@ -357,10 +364,11 @@ def _segment_end(file: IO[bytes]) -> int | None:
 
 
 def _read_element_end(file: IO[bytes]) -> int | None:
-    """Where an EBML element ends whose size comes next; None for an unknown size (RFC 8794, 4)."""
+    """End of the EBML element whose size comes next; None for an unknown size (RFC 8794, 4)."""
     first = file.read(1)
     if not first or not first[0]:
         return None
+    # The number of leading zero bits is the number of further bytes; all ones means unknown.
     num_more = 8 - first[0].bit_length()
     value = int.from_bytes(bytes([first[0] & (0x7F >> num_more)]) + file.read(num_more), "big")
     return None if value == (1 << (7 * (num_more + 1))) - 1 else file.tell() + value
@@ -369,7 +377,7 @@ def _read_element_end(file: IO[bytes]) -> int | None:
 def read_info(
     container: InputContainer, stream: VideoStream, size: tuple[int, int], file: os.stat_result
 ) -> VideoInfo:
-    """What the header of an open file says.
+    """Collect the properties of an open file from its header.
 
     Args:
         container: the open file.
@@ -385,6 +393,7 @@ def read_info(
         fps=fps if fps > 0 else 0.0,
         width=size[0],
         height=size[1],
+        # Damaged headers claim absurd numbers, which JSON and floats could not hold exactly.
         claimed_frames=claimed if 0 < claimed < 2**53 else None,
         size_bytes=file.st_size,
         mtime_ns=file.st_mtime_ns,
@@ -392,12 +401,12 @@ def read_info(
 
 
 def duration_seconds(container: InputContainer, stream: VideoStream | AudioStream) -> float:
-    """Duration of a stream by its header; 0.0 where it says nothing."""
+    """Duration of a stream by its header, in seconds; 0.0 if unknown."""
     if stream.duration is not None and stream.time_base is not None:
         return max(float(stream.duration * stream.time_base), 0.0)
     return max((container.duration or 0) / av.time_base, 0.0)
 
 
 def explained(error: Exception) -> str:
-    """What FFmpeg's libraries said, without file names."""
+    """Text of an error of FFmpeg's libraries, without file names."""
     return in_plain_words(getattr(error, "strerror", None) or str(error))
