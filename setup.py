@@ -29,6 +29,7 @@ DEPENDENCIES = [
     "scipy>=1.11",
     "opentimelineio>=0.17",  # cut lists for editing programs
     "matplotlib>=3.8",
+    "jinja2>=3.1.6",  # the reports
     "pyarrow>=23.0.1",  # predictions as Parquet
     "tqdm>=4.66.3",
     "tyro>=1.0",
@@ -74,7 +75,8 @@ setup(
     package_data={
         "ttrnn": ["py.typed"],
         "experiments.highlights.review": ["web/*"],
-        "experiments.runs.report": ["*.html", "*.js"],
+        "experiments.highlights.training": ["templates/*"],
+        "experiments.runs": ["templates/*"],
         "weights": ["*.csv"],
     },
     install_requires=DEPENDENCIES,

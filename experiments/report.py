@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def rebuild() -> int:
         # Imported here, so that --help does not load Matplotlib.
-        from experiments.runs.report.page import rebuild_report
+        from experiments.runs.report import rebuild_report
 
         print(f"wrote {rebuild_report(arguments.run_dir, arguments.shards)}")
         return 0

@@ -18,7 +18,7 @@ from .architecture import (
 
 HEAVY = {"tensorflow", "keras", "jax", "torch", "onnx", "onnxruntime", "sklearn", "scipy", "pandas"}
 HEAVY |= {"matplotlib", "cv2", "av", "PIL", "h5py", "hdf5plugin", "pyarrow", "nicegui", "fastapi"}
-HEAVY |= {"uvicorn", "distributed", "dask", "opentimelineio", "transformers"}
+HEAVY |= {"uvicorn", "distributed", "dask", "opentimelineio", "transformers", "jinja2"}
 NO_COMMANDS = {  # run as programs, but not by a person who asks for help
     "experiments.threads.workloads",  # one measurement, which `experiments.threads` starts
     "preprocess.benchmark",  # measures OpenCV and h5py themselves

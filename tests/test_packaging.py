@@ -38,15 +38,17 @@ def test_every_module_is_in_the_wheel(names):
 
 
 def test_data_files_are_in_the_wheel(names):
-    """Red when the report's template or the typing marker is left out."""
+    """Red when a report's template or the typing marker is left out."""
     assert {
-        "experiments/runs/report/predictions.js",
-        "experiments/runs/report/template.html",
         "ttrnn/py.typed",
         "weights/imagenet_classes.csv",
     } <= names
-    page = "experiments/highlights/review/web"
-    assert {f"{page}/{path.name}" for path in (ROOT / page).iterdir()} <= names
+    for folder in (
+        "experiments/highlights/review/web",
+        "experiments/highlights/training/templates",
+        "experiments/runs/templates",
+    ):
+        assert {f"{folder}/{path.name}" for path in (ROOT / folder).iterdir()} <= names
 
 
 def test_nothing_else_is_in_the_wheel(names):

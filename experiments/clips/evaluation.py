@@ -22,7 +22,7 @@ from experiments.models.keras_files import load_keras_model
 from experiments.runs.directory import Predictions, write_predictions
 from experiments.runs.metrics import accuracy, top_k_accuracy, wilson_interval
 from experiments.runs.records import append_record, write_result
-from experiments.runs.report.page import write_report
+from experiments.runs.report import write_report
 from experiments.runs.run import RECORDS
 from experiments.training.distribution import Distribution
 from experiments.training.history import History

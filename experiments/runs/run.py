@@ -277,7 +277,7 @@ def finished_result(run_dir: Path) -> dict[str, Any] | None:
     print(f"{run_dir} is finished; nothing to resume.")
     # A run may be stopped between its result and its report.
     if not (run_dir / PAGE).exists():
-        from experiments.runs.report.page import rebuild_report
+        from experiments.runs.report import rebuild_report
 
         rebuild_report(run_dir)
     return json.loads(path.read_text()) | {"run_dir": run_dir}

@@ -28,7 +28,7 @@ from experiments.highlights.training.evaluation import Evaluation, write_predict
 from experiments.highlights.training.options import TrainOptions, config_of
 from experiments.highlights.training.picture_metrics import SCORE_NAMES, score_of
 from experiments.highlights.training.recipes import Recipe
-from experiments.highlights.training.report import Report
+from experiments.highlights.training.report import write_report
 from experiments.process.environment import describe_environment, git_commit
 from experiments.runs.run import write_config
 from experiments.training.history import History
@@ -143,15 +143,15 @@ def _finish(
         "pictures_per_second": history.frames_per_second,
         "wall_seconds": history.elapsed_seconds + time.perf_counter() - trained,
     }
-    Report(
+    write_report(
         job.run_dir,
-        result,
-        config_of(job.options, job.recipe, job.data),
-        job.data,
-        evaluation,
-        batches,
+        result=result,
+        config=config_of(job.options, job.recipe, job.data),
+        data=job.data,
+        evaluation=evaluation,
+        batches=batches,
         score_name=SCORE_NAMES[job.recipe.select],
-    ).write()
+    )
     write_atomically(
         job.run_dir / "result.json", (json.dumps(result, indent=2, default=str) + "\n").encode()
     )

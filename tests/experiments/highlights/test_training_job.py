@@ -18,10 +18,11 @@ from experiments.runs.directory import read_history
 from experiments.runs.plots import best_epoch
 from experiments.training import checkpoints
 from tests.experiments.highlights.picture_shards import labelled, pictures_of, write_all
+from tests.experiments.runs.report_runs import Page
 from ttrnn.models import resnet
 
 TIMES = np.arange(0, 4, 0.5)
-CLIPS = [labelled(f"clip{i}", (1.0, 2.5), group=f"group{i // 2}") for i in range(8)]
+CLIPS = [labelled(f'clip<i>"{i}', (1.0, 2.5), group=f'group<i>"{i // 2}') for i in range(8)]
 RUN_FILES = {
     *("best.keras", "last.keras", "checkpoint.npz", "config.json", "metrics.csv"),
     *("predictions.csv", "result.json", "scorer.json"),
@@ -119,6 +120,8 @@ def test_the_report_stands_alone(finished):
     ]
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
     assert "of 1 group that training never saw" in page
+    assert "<i>" not in page  # but a group's name, escaped
+    assert 'saw (group<i>"' in Page(finished / "report.html").text
     assert page.count("data:image/png") == 2 * 3
 
 

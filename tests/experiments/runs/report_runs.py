@@ -70,7 +70,8 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if not {"style", "script"} & set(self.open):
+        is_layout = data.startswith("\n") and data.isspace()  # of the template, between two tags
+        if not is_layout and not {"style", "script"} & set(self.open):
             self.text += data.replace("\N{NO-BREAK SPACE}", " ")
 
     def images(self):

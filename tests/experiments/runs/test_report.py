@@ -8,13 +8,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from jinja2 import UndefinedError
 
 from experiments.report import main
 from experiments.runs import plots
 from experiments.runs.directory import PAGE, read_predictions
+from experiments.runs.html import ENVIRONMENT
 from experiments.runs.records import write_result
-from experiments.runs.report.markup import element
-from experiments.runs.report.page import write_report
+from experiments.runs.report import write_report
 from experiments.runs.run import finished_result
 from tests.experiments.runs.report_runs import (
     CLIPS,
@@ -86,9 +87,24 @@ def test_names_paths_and_settings_are_escaped(run_dir):
 
 
 def test_text_and_attributes_are_escaped_once():
-    inner = element("b", "<&>")
-    outer = element("a", inner, "<", title='"><x>', hidden=None)
-    assert outer == '<a title="&quot;&gt;&lt;x&gt;"><b>&lt;&amp;&gt;</b>&lt;</a>'
+    """Red when templates escape nothing, or what a macro returns a second time."""
+    template = ENVIRONMENT.from_string(
+        "{% macro bold(text) %}<b>{{ text }}</b>{% endmacro %}"
+        '<a title="{{ title }}">{{ bold("<&>") }}{{ text }}</a>'
+    )
+    page = template.render(title='"><x>', text="<")
+    assert page == '<a title="&#34;&gt;&lt;x&gt;"><b>&lt;&amp;&gt;</b>&lt;</a>'
+    with pytest.raises(UndefinedError, match="'text' is undefined"):
+        template.render(title="")
+
+
+def test_no_template_opens_a_way_around_escaping():
+    """Red when a value is declared safe, or stands in an attribute without quotes."""
+    templates = sorted((ROOT / "experiments").rglob("*.jinja"))
+    assert len(templates) >= 3
+    for path in templates:
+        text = path.read_text()
+        assert not re.search(r"\bsafe\b|autoescape|\s[\w-]+=\{\{", text), path
 
 
 def test_the_page_asks_nothing_of_the_network(run_dir):

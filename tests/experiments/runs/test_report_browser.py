@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.runs.directory import Predictions, write_predictions
-from experiments.runs.report.page import write_report
+from experiments.runs.report import write_report
 from tests.experiments.runs.report_runs import FakeShards, make_run
 from tests.processes import PATIENCE_SECONDS
 

@@ -17,9 +17,8 @@ from experiments.runs import plots
 from experiments.runs.directory import Predictions, write_predictions
 from experiments.runs.formatting import ABSENT
 from experiments.runs.metrics import top_k_accuracy
-from experiments.runs.report.clips import Sampling
-from experiments.runs.report.page import write_report
-from experiments.runs.report.predictions import strip_picture, write_strips
+from experiments.runs.report import write_report
+from experiments.runs.strips import Sampling, strip_picture, write_strips
 from preprocess.batches.views import FrameChoice
 from tests.experiments.runs.report_runs import (
     BLUE,

@@ -1,1 +1,0 @@
-"""The report of a run as HTML: `report.html`, and `predictions.html` with every test clip."""
