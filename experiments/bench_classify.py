@@ -280,7 +280,7 @@ class BareKeras:
         self._at_once = at_once
 
     def frames_per_second(self) -> tuple[float, int]:
-        """The rate, and the process's peak memory."""
+        """Measure frames per second, and the peak memory of the process in bytes."""
         started = time.perf_counter()
         with ThreadPoolExecutor(self._at_once) as pool:
             list(pool.map(lambda _: self._model(self._frames).numpy(), range(NUM_BATCHES)))
@@ -305,7 +305,7 @@ class TorchLoop:
         self._paths = paths
 
     def frames_per_second(self) -> tuple[float, int]:
-        """The rate, and the process's peak memory."""
+        """Measure frames per second, and the peak memory of the process in bytes."""
         started = time.perf_counter()
         num_frames = sum(map(self._classify, self._paths)) if self._paths else self._repeat()
         return num_frames / (time.perf_counter() - started), environment.peak_rss_bytes()

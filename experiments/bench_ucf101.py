@@ -338,7 +338,7 @@ class KerasSteps:
         self._step()
 
     def measure(self) -> Measured:
-        """Some steps."""
+        """Time some steps."""
         started = time.perf_counter()
         for _ in range(NUM_STEPS):
             self._step()
@@ -379,7 +379,7 @@ class TorchSteps:
         self._step()
 
     def measure(self) -> Measured:
-        """Some steps."""
+        """Time some steps."""
         started = time.perf_counter()
         for _ in range(NUM_STEPS):
             self._step()

@@ -121,10 +121,12 @@ def run(arguments: Arguments) -> int:
     try:
         finished = _finished(arguments, videos)
         if finished is not None:
+            # Nothing is left to do: answered without loading TensorFlow.
             failures = conclude(finished, videos, arguments.out)
         else:
             classify = _classify_here if arguments.scheduler is None else _classify_on_cluster
             failures = classify(arguments, videos)
+        # From the files, so that videos of earlier runs are in it, too.
         if arguments.one_csv:
             results = ((video.source, video.results) for video in videos)
             print(f"All videos: {write_one_table(arguments.out, results)}")
@@ -226,6 +228,7 @@ def _check(arguments: Arguments) -> list[Video]:
     videos, notices = found.videos, found.notices
     if arguments.range is not None:
         videos = select_range(videos, arguments.range)
+        # The original's ranges count *.mp4 files only.
         others = sum(not _is_counted(video) for video in found.videos)
         if others:
             notices = [*notices, f"--range counts *.mp4 alone; {others} other videos are left out."]

@@ -39,6 +39,7 @@ def draw_video(path: Path, rows: Iterable[Row], out: Path) -> None:
         DecodeError: if an image of a folder cannot be read.
         OSError: if there is no room for it.
     """
+    # Only the first row is looked at before the copy begins: rows come from the disk one by one.
     rows = iter(rows)
     first = next(rows)
     shown = chain([first], rows)
@@ -60,6 +61,7 @@ def _frame_times(path: Path, rows: Iterable[Row]) -> Iterator[tuple[float, Row]]
     # The smallest frames: only their times are wanted.
     with VideoReader(path, fit=FrameFit((1, 1))) as video:
         for row in rows:
+            # Rows may be several frames apart; frames between them are decoded and skipped.
             while video.num_given <= row.frame:
                 if not video.pass_over():
                     return

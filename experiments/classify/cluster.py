@@ -59,7 +59,8 @@ class VideoClassifier:
         threads = runtime.choose_threads(self.threads, workload=_WORKLOAD)
         runtime.configure(threads, seed=0)
 
-        from experiments.models.image_loading import load_model  # imports TensorFlow
+        # Imports TensorFlow, whose threads must be set before.
+        from experiments.models.image_loading import load_model
 
         model = load_model(
             self.options, batch_size=self.batch_size, threads_a_batch=threads.intra_op
@@ -132,6 +133,7 @@ def classify_on_cluster(
                 outcome.add(report.outcome)
                 _tell(progress, waiting[done], report, options)
     finally:
+        # Only the client knows when no worker needs a lock any more.
         shutil.rmtree(out / _LOCKS, ignore_errors=True)
     return conclude(outcome, videos, out)
 
@@ -142,6 +144,7 @@ def _absolute(model: ModelOptions) -> ModelOptions:
     for name, value in options.items():
         if isinstance(value, Path):
             options[name] = value.absolute()
+    # `--model` is a file or a name, and only a file has a path.
     if is_model_file(model.model):
         options["model"] = str(Path(model.model).absolute())
     return ModelOptions(**options)

@@ -27,11 +27,11 @@ class Progress(Protocol):
         """Count a video as finished."""
 
     def say(self, text: str) -> None:
-        """Tell the user something."""
+        """Pass on a message for the user."""
 
 
 class Notes:
-    """Keeps rows and messages, to be reported elsewhere or not at all."""
+    """Collector of row counts and messages, to be reported elsewhere or not at all."""
 
     def __init__(self) -> None:
         self.num_rows = 0
@@ -45,17 +45,17 @@ class Notes:
         """Count a video as finished."""
 
     def say(self, text: str) -> None:
-        """Tell the user something."""
+        """Pass on a message for the user."""
         self.messages.append(text)
 
 
 class FolderProgress:
-    """Videos done, frames/s and the time left, on standard error where that is a terminal.
+    """Progress bars in a terminal, with finished videos, frames/s and the time left.
 
     The folder's bar counts bytes of files, which are known before a video is opened.
 
     Args:
-        paths: of the videos.
+        paths: paths of the videos.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -117,6 +117,7 @@ class FolderProgress:
     def _show_video(self, path: Path, num_frames: int, claimed: int) -> None:
         """Move the second bar, which shows one video until that is done."""
         assert self._video is not None
+        # Videos are decoded side by side; the bar follows the first one until it is finished.
         if self._current is None:
             self._current = path
             name = path.name

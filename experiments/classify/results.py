@@ -118,6 +118,7 @@ def write_one_table(out: Path, results: Iterable[tuple[str, str]]) -> Path:
                 os.fsync(whole.fileno())
             os.replace(temporary, path)
         finally:
+            # There only after an error or an interruption; a finished table has been renamed.
             temporary.unlink(missing_ok=True)
     return path
 
@@ -177,6 +178,7 @@ class Table:
                 self.close()
                 raise WriteError("another run is working on it") from None
             self.num_rows, num_bytes = (
+                # Under the lock: another run might be writing them.
                 self._void_earlier_rows() if anew else self._find_earlier_rows()
             )
             # A row that a killed run wrote only in part is cut off.

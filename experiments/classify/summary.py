@@ -90,6 +90,7 @@ def timeline_png(
     axes = figure.subplots()
     marker = "o" if len(times) < 40 else ""
     for label, curve, colour in zip(labels, curves, _COLOURS, strict=False):
+        # Matplotlib would take the text between two dollar signs for a formula.
         name = f"{label}  {total[label] / num_rows:.2f}".replace("$", r"\\$")
         axes.plot(
             times, curve, color=colour, linewidth=1.6, marker=marker, markersize=3, label=name

@@ -136,6 +136,7 @@ def _render_demo(missing: Dataset, jobs: int | None) -> None:
     """Render the built-in videos where they are missing, and say that the demo set is used."""
     from preprocess.sources.synthetic import render_dataset
 
+    # Loudly: a typo in a path must not turn into results on rendered clips.
     print(
         f"No {missing.name} videos given, and none in {missing.default_videos_dir}: running on the "
         "built-in DEMO set of rendered clips instead. Its scores say nothing about real video."

@@ -74,6 +74,7 @@ class ClipRecipe:
         check_values(self)
         if self.frame_size is not None:
             self.crops.require_fit(self.frame_size)
+        # Frames of their own sizes only fit a crop after they are scaled.
         elif self.short_sides is None:
             raise PreprocessError(
                 "frame_size must be a width and a height unless short_sides scales the pictures. "

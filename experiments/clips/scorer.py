@@ -166,7 +166,8 @@ def _content(run_dir: Path) -> dict[str, Any]:
         )
     try:
         content = json.loads(path.read_bytes())
-    except ValueError as error:  # no JSON, or no text
+    except ValueError as error:
+        # Not JSON, or not text.
         raise _damaged(path, error) from error
     if not isinstance(content, dict):
         raise _damaged(path, "it holds no object")

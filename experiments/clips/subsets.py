@@ -56,10 +56,12 @@ def _own_size(clips: Sequence[Clip]) -> Size:
                 with FrameSettings().open(clip, threads=1) as reader:
                     size_of[clip.path] = reader.info.width, reader.info.height
             except DecodeError:
-                continue  # extraction names it
+                # The extraction will name it.
+                continue
         sizes[size_of[clip.path]] += 1
     if not sizes:
-        return FrameSettings().size  # extraction says why
+        # The extraction will say why none can be read.
+        return FrameSettings().size
     ((width, height), number), *others = sizes.most_common()
     print(
         f"Frames are stored as {width}x{height}, the size of the clips' own pictures, "

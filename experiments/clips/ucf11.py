@@ -234,6 +234,7 @@ def _model_name(arguments: Arguments) -> str:
 
 def run_name(arguments: Arguments, dataset: str) -> str:
     """Name of a run, made of its settings."""
+    # Fold and seed come last, so that a setting's runs stand together in a listing.
     recipe = "-".join([arguments.recipe, *arguments.set])
     fold = f"fold{arguments.fold}-seed{arguments.seed}"
     model = _model_name(arguments)

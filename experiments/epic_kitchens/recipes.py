@@ -56,6 +56,7 @@ SIZES: dict[SizeName, Size] = {
     "small": Size(16, 64, patch_size=8, dim=96, depth=4, heads=4, short_sides=(73, 91)),
 }
 
+# fran6co/epic_kitchens' script; see the docstring of this file.
 _ORIGINAL = Recipe(
     name="original",
     epochs=50,
@@ -93,6 +94,7 @@ _ORIGINAL = Recipe(
     magnitude=0.0,
     balanced=False,
 )
+# Usual settings of the field, not the outcome of a search: no pretrained weights were at hand.
 _TUNED = replace(
     _ORIGINAL,
     name="tuned",
@@ -109,6 +111,7 @@ _TUNED = replace(
     sampling="segments",
     largest_zoom=1.25,
     short_sides=None,
+    # As in ELECTRA and BEiT: the earlier a block, the less it changes.
     layer_decay=0.75,
     num_operations=2,
     magnitude=5.0,
@@ -119,7 +122,7 @@ RECIPES = {recipe.name: recipe for recipe in (_ORIGINAL, _TUNED)}
 
 
 def sized(recipe: Recipe, size: SizeName) -> Recipe:
-    """A recipe with the frames that a model of that size sees."""
+    """Return a recipe with the frames that a model of some size sees."""
     wanted = SIZES[size]
     recipe = replace(
         recipe,

@@ -79,7 +79,8 @@ class OnnxSession:
             self._session = onnxruntime.InferenceSession(
                 path, options, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # its errors have no common class
+        except Exception as error:
+            # ONNX Runtime's errors have no common class.
             raise InputError(f"ONNX Runtime cannot read {path}: {error}") from error
         (self.input, *others) = self._session.get_inputs()
         if others:

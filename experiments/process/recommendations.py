@@ -51,6 +51,7 @@ def recommendations_path() -> Path:
 def find_recommendation(workload: str, machine: Machine) -> Recommendation | None:
     """Find the recommendation for a work on this machine with these versions; None if missing."""
     here = _key(machine)
+    # The latest entry counts.
     for entry in reversed(_read()):
         if entry["machine"] == here and entry["recommendation"]["workload"] == workload:
             return Recommendation(**entry["recommendation"])
@@ -98,6 +99,7 @@ def _read() -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError) as error:
+        # The file is only a cache of measurements: a damaged one costs speed, not the run.
         print(
             f"{path} is not a file of thread settings ({type(error).__name__}: {error}); going on "
             "without. Remove it, and measure again: python -m experiments.threads",

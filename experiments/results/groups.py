@@ -14,7 +14,8 @@ from experiments.runs.metrics import Spread, mean_and_spread
 from experiments.training.recipes import RECIPES
 from preprocess.sources.catalog import DATASETS
 
-Record = dict[str, Any]  # a row of results.csv by column
+# A row of results.csv by column.
+Record = dict[str, Any]
 
 # Rows of one configuration are equal in all of these; fold and seed are left out.
 _KEY = (
@@ -61,8 +62,9 @@ _RUN_FLAGS = {
 class Group:
     """Rows of one configuration."""
 
-    rows: tuple[Record, ...]  # the latest of each fold and seed
-    numbers: tuple[int, ...]  # where all its rows stand in results.csv, from 1
+    # The latest row of each fold and seed, and the numbers of all rows in results.csv, from 1.
+    rows: tuple[Record, ...]
+    numbers: tuple[int, ...]
     other_flags: str
 
     def __getitem__(self, column: str) -> Any:

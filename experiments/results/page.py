@@ -59,7 +59,8 @@ class PublishedAccuracy:
     system: str
     accuracy: str
     source: str
-    our_model: str | None = None  # the `model` of the rows that repeat it
+    # The `model` of the rows that repeat it.
+    our_model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ def results_page(rows: Sequence[Record]) -> str:
     """Make the whole text of docs/results.md."""
     groups = group_rows(rows)
     datasets = dict.fromkeys(group["dataset"] for group in groups)
+    # The papers' data set first, then other real videos, and the demo set last.
     others = sorted(name for name in datasets if name not in ("ucf11", "demo", None))
     ucf11 = _of(groups, "ucf11")
     parts = [_INTRODUCTION, *ucf11_section(ucf11), *(_dataset(ucf11) if ucf11 else [])]
@@ -124,7 +126,8 @@ def results_table_markdown(rows: Sequence[Record]) -> str:
     )
     # By identity, for groups hold dictionaries and cannot be keys.
     told = dict(zip(map(id, groups), differences, strict=True))
-    found: dict[tuple[str, ...], list[str]] = {}  # rows of equal cells, with what tells them apart
+    # Rows of equal cells, with the words that tell their settings apart.
+    found: dict[tuple[str, ...], list[str]] = {}
     for published in UCF11_ACCURACIES:
         if published.our_model is None:
             continue
@@ -132,6 +135,7 @@ def results_table_markdown(rows: Sequence[Record]) -> str:
         for group in ours:
             row = _short_row("UCF11", published.system, published.accuracy, group)
             found.setdefault(row, []).append(told[id(group)])
+        # A line that says so is more honest than a missing one.
         if not ours:
             row = ("UCF11", published.system, *[ABSENT] * 5, published.accuracy, NOT_RUN, ABSENT)
             found[row] = []
@@ -219,7 +223,7 @@ def _configuration(group: Group, told: str = "") -> dict[str, str]:
 
 
 def _details(rows: Sequence[Record]) -> list[str]:
-    """A line a command, commit and day, with the accuracy of each of its runs."""
+    """Make a table with a line for each command, commit and day, and the accuracies of its runs."""
     lines: dict[tuple[str, ...], list[tuple[int, Record]]] = {}
     for number, row in enumerate(rows, start=1):
         key = (
@@ -244,7 +248,7 @@ def _details(rows: Sequence[Record]) -> list[str]:
 
 
 def _runs(rows: Sequence[Record]) -> str:
-    """ "fold 0: 0.300, fold 1: 0.150", with the seed where it is not 0."""
+    """Format the accuracies of runs: "fold 0: 0.300, fold 1: 0.150", with any seed but 0."""
     told = []
     for row in sorted(rows, key=lambda row: (row["seed"] or 0, row["fold"] or 0)):
         seed = f" seed {row['seed']}" if row["seed"] else ""
@@ -254,7 +258,7 @@ def _runs(rows: Sequence[Record]) -> str:
 
 
 def _ranges(numbers: Sequence[int]) -> str:
-    """ "51, 52, 64 to 66" for ascending numbers."""
+    """Format ascending numbers: "51, 52, 64 to 66"."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][-1] + 1:

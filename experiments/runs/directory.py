@@ -36,7 +36,8 @@ CLIP_MODEL = "model.json"
 """Name of the description beside a trained model; a run that has it is finished."""
 _RUN_FILES = ("config.json", "metrics.csv", "predictions.csv", "result.json")
 
-History = dict[str, npt.NDArray[np.float64]]  # column of metrics.csv -> (epochs,)
+# Columns of metrics.csv by name, each (epochs,).
+History = dict[str, npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ class Run:
     path: Path
     config: dict[str, Any]
     result: dict[str, Any]
-    model: dict[str, Any]  # what was kept with a model for later use, such as the frames it saw
+    # Content of model.json: the description of the model's input.
+    model: dict[str, Any]
     history: History | None
     predictions: Predictions | None
 

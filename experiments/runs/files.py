@@ -43,6 +43,7 @@ class TableRow:
             value = float(text or "nan")
         except ValueError:
             raise self._error(column, "a number") from None
+        # NaN compares as outside: an empty cell is only allowed where there are no limits.
         if (low, high) != (-math.inf, math.inf) and not low <= value <= high:
             raise self._error(column, f"a number from {low:g} to {high:g}")
         return value
@@ -77,6 +78,7 @@ def read_object(path: Path) -> dict[str, Any]:
         return {}
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
+    # A hostile file may nest its lists deeper than the reader's recursion.
     except (ValueError, RecursionError) as error:
         raise RunFileError(f"{path} is damaged: {error}. {_REMEDY}") from error
     if not isinstance(values, dict):

@@ -49,6 +49,7 @@ def duration(seconds: float) -> str:
     """Format a duration: 9.25 -> '9.2 s', 363 -> '6 min 3 s', 15000 -> '4 h 10 min'."""
     if seconds < 60:
         return f"{seconds:.1f} s"
+    # Rounded first, so that no "1 min 60 s" comes out.
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest} s"
@@ -80,4 +81,5 @@ def markdown_table(header: Sequence[str], body: Iterable[Sequence[str]]) -> str:
 
 
 def _escape(cell: str) -> str:
+    # A line break or a bar would end the cell.
     return " ".join(cell.split()).replace("|", "\\|")

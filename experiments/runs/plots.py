@@ -38,7 +38,8 @@ class Theme:
     train: str
     validation: str
     accent: str
-    heat: tuple[str, ...]  # from no clip to all clips of the class
+    # Colours of a heat map, from no clip to all clips of the class.
+    heat: tuple[str, ...]
 
 
 LIGHT = Theme(

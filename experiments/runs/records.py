@@ -54,7 +54,8 @@ TEXT_COLUMNS = {
 # Columns that older files do not have; their rows have None there.
 ADDED_COLUMNS = ("epochs_run", "recipe_epochs", "versions.av")
 
-Record = dict[str, Any]  # column -> text, number or None
+# Text, number or None by column.
+Record = dict[str, Any]
 
 
 def write_result(run_dir: Path, result: dict[str, Any]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ def table(space: Space, outcome: Outcome) -> str:
         f"| {' | '.join(names)} | frames/s | spread | to default | runs | |",
         "|" + "--:|" * (len(names) + 4) + "---|",
     ]
+    # None if the default failed: then there is nothing to compare with.
     base = _median_of(outcome, outcome.default)
     for trial in sorted(outcome.trials, key=lambda trial: -(trial.median or 0)):
         remark = _remark(space, outcome, trial.point)
@@ -59,6 +60,7 @@ def variants_table(rows: Sequence[tuple[Variant, Comparison | None, str]]) -> st
         interval, said = "", "too few runs"
         if comparison.num_pairs >= _PAIRS_FOR_AN_INTERVAL:
             interval = f"{comparison.low:+.0%} to {comparison.high:+.0%}"
+            # Unless the interval lies on one side of zero, it may be noise.
             sure = comparison.low > 0 or comparison.high < 0
             said = ("faster" if comparison.gain > 0 else "slower") if sure else "no"
         lines.append(f"| {variant.name} | {comparison.gain:+.0%} | {interval} | {said} | {note} |")

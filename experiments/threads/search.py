@@ -403,7 +403,7 @@ class Exploration:
         return self._ranking(self._estimate()[0]) if self._machine.tried else []
 
     def _seek(self, kept: int) -> bool:
-        """Run the most promising new point again and again, and the best so far once a round."""
+        """Run new points, always the most promising one, and the best so far once a round."""
         while True:
             self._machine.new_round()
             for number in range(_NEW_A_ROUND + 1):

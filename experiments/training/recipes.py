@@ -109,7 +109,7 @@ class Recipe:
     brightness: float
     """Largest change of a training clip's brightness; see `preprocess.batches.augment`."""
     validation: Literal["held out", "test"]
-    """What validates: a part of the training clips held out, or, as published, the test clips."""
+    """Validation clips: a part of the training clips held out, or, as published, the test clips."""
     selection: Literal["last", "best"]
     """Weights that are tested: the last ones, or the best on the validation part."""
     tt_output_shape: tuple[int, ...] = (4, 4, 4, 4)
@@ -216,6 +216,7 @@ PAPER = Recipe(
     kernel_initializer="keras2_flat_glorot",
     recurrent_activation="keras2_hard_sigmoid",
     recurrent_dropout=0.25,
+    # The script sets it for all layers, but its TT layers ignore it.
     dense_input_dropout=0.25,
     head_dropout=0.0,
     head_l2=1e-2,
@@ -230,6 +231,7 @@ PAPER = Recipe(
     largest_shift=0,
     contrast=0.0,
     brightness=0.0,
+    # As published, which chooses nothing here, since the last weights are tested.
     validation="test",
     selection="last",
 )
@@ -241,10 +243,14 @@ TUNED = Recipe(
     epochs=20,
     batch_size=16,
     learning_rate=2e-3,
+    # The difference to the clip's mean frame hides backgrounds, which raw pixels learn by heart:
+    # validation accuracy .260 instead of .195, with nothing else changed.
     inputs="foreground",
+    # A branch that sees the mean frame is the quickest thing to learn by heart, and hurt.
     scene=False,
     pooling="mean",
     pixel_scale=64.0,
+    # Ours sets the variance of the full kernel, so that a tensor train begins like a dense layer.
     kernel_initializer="glorot_uniform",
     recurrent_activation="sigmoid",
     recurrent_dropout=0.25,

@@ -63,7 +63,8 @@ _ORIGINAL = Recipe(
     patience=None,
     views="1x1",
 )
-# Smaller frames spread over the whole clip, augmentation and a validation of held-out clips.
+# Usual settings of the field, not the outcome of a search on UCF101: smaller frames spread over the
+# whole clip, augmentation, and a validation by clips held out.
 _TUNED = replace(
     _ORIGINAL,
     name="tuned",
@@ -152,6 +153,7 @@ def _original(model: ModelName, varlen: bool) -> Recipe:
         return replace(_ORIGINAL, epochs=15, grey=True)
     if model == "crnn" and not varlen:
         return _ORIGINAL
+    # The scripts for the ResNet and for clips of their own lengths take other batches and rates.
     recipe = replace(_ORIGINAL, batch_size=40, learning_rate=1e-3)
     if model == "resnet-crnn":
         recipe = replace(recipe, frame_size=(224, 224), crop_size=(224, 224))
@@ -166,6 +168,7 @@ def _original(model: ModelName, varlen: bool) -> Recipe:
 def _tuned(model: ModelName, varlen: bool) -> Recipe:
     recipe = _TUNED
     if model == "conv3d":
+        # A 3D CNN sees motion between neighbours: a window of them instead of one frame a segment.
         recipe = replace(recipe, stride=2, sampling="window")
     if model == "resnet-crnn":
         # Its features are stored, so that only the choice of frames can be drawn in training.

@@ -73,12 +73,14 @@ def _export(arguments: ExportArguments) -> int:
     subject = load_subject(arguments.model)
     for note in subject.notes:
         print(note)
+    # The run's own clips are the best test: the model was made for their kind of video.
     run_dir = arguments.model if arguments.model.is_dir() else arguments.model.parent
     sample = find_sample(subject, run_dir=run_dir, video=arguments.frames)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         difference = write_onnx(subject, path, sample)
     except ExportError as error:
+        # With an exit code of its own: the command was right, but the models differ.
         print(f"error: {error}", file=sys.stderr)
         return EXIT_DIFFERS
     print(

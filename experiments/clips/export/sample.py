@@ -65,6 +65,7 @@ def find_sample(subject: Subject, *, run_dir: Path | None, video: Path | None) -
         return _of_videos(subject, [video], str(video))
     if run_dir is not None and (found := _of_run(subject, run_dir)):
         return found
+    # A last resort: any real motion tells more about two runtimes than noise does.
     with tempfile.TemporaryDirectory(prefix="export-") as folder:
         options: Any = {"groups_per_class": 1, "clips_per_group": 1, "progress": False}
         render_dataset(Path(folder), **options)
@@ -141,6 +142,7 @@ def _row(subject: Subject, shards: Shards, clip: ShardClip) -> NDArray[Any]:
         )
     if subject.about.kind != "clips":
         return subject.seen(clip.read(max_frames=1), clip.original_size)
+    # Both count in frames of the video, and the shards may have left some out already.
     stride = max(settings.stride // shards.stride, 1)
     frames = clip.read(stride=stride, max_frames=settings.max_frames)
     return subject.seen(frames, clip.original_size)

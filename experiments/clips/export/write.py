@@ -81,7 +81,8 @@ def _graph(subject: Subject) -> Any:
     with silent("tf2onnx"):
         try:
             return subject.graph()
-        except Exception as error:  # tf2onnx's errors have no common class
+        except Exception as error:
+            # tf2onnx's errors have no common class.
             raise ExportError(f"tf2onnx makes no graph of this model: {error}") from error
 
 

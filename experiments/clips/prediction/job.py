@@ -61,6 +61,7 @@ def predict_paths(
     for notice in found.notices:
         print(notice)
     out.mkdir(parents=True, exist_ok=True)
+    # Opening the tables also checks that no other files have their names.
     job = _Job(model, videos, out, hop=hop or usual_hop(model), rolling=rolling, annotate=annotate)
     failures = job.run(settings or {})
     if not failures:
@@ -70,6 +71,7 @@ def predict_paths(
         f"{out / 'failures.csv'}",
         file=sys.stderr,
     )
+    # If every video failed, the fault lies elsewhere, and no flag excuses it.
     return 0 if allow_failures and len(failures) < len(videos) else EXIT_FAILED_VIDEOS
 
 

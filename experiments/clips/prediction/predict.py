@@ -1,4 +1,4 @@
-"""One video through a model of clips: its windows, their probabilities, and what follows."""
+"""Predict one video with a model of clips: windows, probabilities and their summaries."""
 
 from __future__ import annotations
 

@@ -161,6 +161,7 @@ def _read(path: Path, columns: Sequence[str]) -> list[list[str]]:
     """Read the rows of a table; none if there is no file."""
     if not path.exists():
         return []
+    # A file in another encoding is refused below by its header, not by a traceback.
     with path.open(encoding="utf-8", errors="replace", newline="") as file:
         header, *rows = list(csv.reader(file)) or [[]]
     if header != list(columns):
@@ -173,6 +174,7 @@ def _read(path: Path, columns: Sequence[str]) -> list[list[str]]:
 def _path_in(path: Path) -> str | None:
     """Path of the video that a JSON file describes; None if it describes none."""
     try:
+        # The name alone would not do: two folders may hold videos of one name.
         return json.loads(path.read_text(encoding="utf-8"))["path"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
