@@ -247,6 +247,7 @@ def measure_scoring(recording: Path, *, fps: float, rounds: int, threads: Thread
         for system in systems.values():
             system.close()
     ours = seconds.pop(_OURS)
+    # Decoding and model one after the other: what a loop without overlap takes.
     both = [sum(pair) for pair in zip(*seconds.values(), strict=True)]
     reference = median(both)
     rows = [row_of(work, name, taken, peak=peaks[name]) for name, taken in seconds.items()]

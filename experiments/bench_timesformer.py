@@ -102,6 +102,7 @@ def run(arguments: Arguments) -> None:
 
 
 _REFERENCE = "Keras, float32"
+# As many classes as Kinetics-400 has, and frames of 4:3 with the original's short side.
 _CLASSES = 400
 _STORED_SIZE = (341, 256)
 
@@ -147,6 +148,7 @@ def measure(
     exported, quantized = scratch / "model.onnx", scratch / "int8.onnx"
     write_onnx(subject, exported, sample)
     write_int8(exported, quantized, sample)
+    # Each system reads the same views from this file, in its own process.
     clips = scratch / "clips.npy"
     np.save(clips, np.stack(sample.rows))
     made: dict[str, tuple[Any, ...]] = {
@@ -195,6 +197,7 @@ def _in_turn(systems: dict[str, Remote], sample: Sample, rounds: int) -> list[Ro
     for _ in tqdm(range(rounds), unit=" rounds"):
         for name, system in systems.items():
             rate, peaks[name] = system.ask("measure")
+            # Systems take turns, so that a machine that slows down hurts all of them alike.
             rates[name].append(rate)
     # PyTorch's weights are others, so that its predictions cannot be compared.
     answers = {
@@ -238,6 +241,7 @@ def _random_run(folder: Path) -> Path:
     recipe = arguments.made_recipe()
     folder.mkdir()
     names = tuple(f"class {number}" for number in range(_CLASSES))
+    # The recipe leaves the size to the videos, of which there are none here.
     settings = FrameSettings(_STORED_SIZE, recipe.stride)
     crops = CropChoice(recipe.crop_size)
     seen = Seen(names, settings, FrameChoice(recipe.num_frames, "segments"), crops, 64)
@@ -271,6 +275,7 @@ def _torch_size(run: Path) -> dict[str, Any]:
 # Measured systems. Each lives in a process of its own.
 
 
+# Batches of one timing.
 _NUM_BATCHES = 3
 # Layers that get the policy mixed_bfloat16; all others stay in float32.
 _IN_BFLOAT16 = ("SpaceTimeBlock", "SpaceTimeEmbedding")
@@ -286,6 +291,7 @@ class Clips:
 
     def __init__(self, file: Path, batch: int) -> None:
         self._views = list(np.load(file, allow_pickle=False))
+        # Views are repeated if there are fewer than the batch takes.
         self._batch = [self._views[i % len(self._views)] for i in range(batch)]
         # The first call compiles.
         self.probabilities(self._batch)
@@ -296,6 +302,7 @@ class Clips:
 
     def answers(self) -> NDArray[np.float32]:
         """Predicted probabilities of all views."""
+        # One by one, so that every view is predicted in a batch of the same size.
         return np.concatenate([self.probabilities([view]) for view in self._views])
 
     def measure(self) -> tuple[float, int]:
@@ -370,6 +377,7 @@ def _in_bfloat16(model: Any) -> Any:
     config = json.loads(model.to_json())
     _set_policy(config, keras.dtype_policies.serialize(keras.DTypePolicy("mixed_bfloat16")))
     rebuilt = keras.models.model_from_json(json.dumps(config))
+    # The weights themselves stay in float32 under the policy mixed_bfloat16.
     rebuilt.set_weights(model.get_weights())
     return rebuilt
 

@@ -365,7 +365,8 @@ class Cluster:
         link = given.network_bytes_per_second / given.frame_bytes / cores
         speed = np.repeat(speeds(num_machines, given.slow_share, given.slow_factor), cores)
         self._limits = np.minimum(given.core_frames_per_second * speed, link)  # (slots,), frames/s
-        self._left = np.zeros(len(self._limits))  # frames
+        # Frames left of each slot's unit.
+        self._left = np.zeros(len(self._limits))
         self._unit = np.full(len(self._limits), _NOTHING)
         self._up_at = np.zeros(num_machines)
         self._fails_at = self._time_to_failure(num_machines)
@@ -512,6 +513,7 @@ def extract_estimate(
     outcome = Cluster(num_machines, given, random).run(units)
     bulk = 1 - num_simulated / num_units
     steady = max(value for name, value in parts.items() if name not in ("client", "units"))
+    # The client plans before anything begins; bulk and simulated units follow one another.
     seconds = parts["client"] + bulk * steady + outcome.seconds
     frames = bulk * float(total) + outcome.frames_written
     return Estimate(seconds, _saturated(parts, seconds), parts, frames * given.frame_bytes)
@@ -621,6 +623,7 @@ def epoch_estimate(
     """
     random = np.random.default_rng(given.seed)
     batch = min(model.batch_size * num_machines, max(given.largest_batch, model.batch_size))
+    # A machine needs at least one clip of the batch.
     working = min(num_machines, batch)
     num_steps = math.ceil(TRAINING_SHARE * clips.num_clips / batch)
     computed = _computed(model, clips, working, math.ceil(batch / working), given, random)
@@ -633,6 +636,7 @@ def epoch_estimate(
     )
     read = batch * model.clip_bytes(clips, given)
     share = min(given.storage_bytes_per_second, working * given.network_bytes_per_second)
+    # The link of the storage, or those of all machines together, whichever is slower.
     loading = read / share
     step = float(np.maximum(slowest, loading).mean()) + summing
     seconds = step * num_steps * _lost_to_failures(working, given)

@@ -217,6 +217,7 @@ def _check(arguments: Arguments) -> list[Video]:
         raise InputError(
             "Name what to classify: videos, folders of videos, or a pattern such as 'videos/*.mp4'."
         )
+    # tyro checks types only, not ranges.
     for name in ("top", "every", "batch_size", "jobs"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
@@ -260,6 +261,7 @@ def select_range(videos: Sequence[Video], text: str) -> list[Video]:
         InputError: if the text is not two such numbers, or no video is in the range.
     """
     counted = [video for video in videos if _is_counted(video)]
+    # Two numbers apart by blanks, as the original has them, or by a comma.
     match = re.fullmatch(r"\s*(\d+)[\s,]+(\d+)\s*", text)
     rule = '--range must be "START END" with START below END, such as "0 10".'
     if match is None:
@@ -285,6 +287,7 @@ def _export(arguments: Arguments, path: Path) -> int:
         raise InputError(f"--export must name a file that ends in .onnx. Received {path}.")
     if path.exists():
         raise InputError(f"{path} is there already; name another file, or remove it.")
+    # Checked before the model is built, which takes the longest.
     require_writable(path.parent)
     if arguments.model.endswith(".onnx"):
         raise InputError(f"{arguments.model} is an ONNX file already.")

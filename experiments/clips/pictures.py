@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Part = Literal["box", "frame", "sound"]
 Interpolation = Literal["smooth", "pillow-bicubic"]
+# A time range, [start, stop) in seconds.
 Stretch = tuple[float, float]
 WHOLE: tuple[Stretch, ...] = ((0.0, math.inf),)
 # Shortest window of a Fourier transform.
@@ -107,6 +108,7 @@ class PictureSettings:
 
         # JSON gives a list; the class is frozen, hence the call of `object`.
         object.__setattr__(self, "parts", tuple(self.parts))
+        # In one order only, so that equal parts make equal pictures.
         known = get_args(Part)
         if not self.parts or self.parts != tuple(one for one in known if one in self.parts):
             raise PreprocessError(
@@ -239,6 +241,7 @@ class PictureReader:
         corners = None if box is None else (box.x1, box.y1, box.x2, box.y2)
         boxes = {"box": corners, "frame": None}
         seen = [part for part in settings.parts if part != "sound"]
+        # Box and frame are cut from one decoded frame, so that the video is decoded once.
         fits = [
             FrameFit(size, interpolation=settings.interpolation, box=boxes[part]) for part in seen
         ]
@@ -336,6 +339,7 @@ class _Sounds:
 
     def picture(self, time: float) -> Frame:
         """Return the picture at a time, which must not lie before that of the last call."""
+        # Ranges are in order, as are the times: those that lie behind are dropped unheard.
         while self._waiting and time >= self._end:
             self._begin(*self._waiting.pop(0))
         assert self._track is not None

@@ -101,8 +101,8 @@ class ViewedModel(ABC):
             windows: frames of each window, uint8 (T, H, W, 3), as `frame_settings` make them.
             original_size: width and height of the video's own frames.
 
-            Returns:
-                Probabilities, float32 (len(windows), classes).
+        Returns:
+            Probabilities, float32 (len(windows), classes).
         """
         views = self.views(windows, original_size)
         found = self.probabilities(views)  # (windows * views, classes)

@@ -175,8 +175,8 @@ def require_classes(model: ImageModel, top: int | None, columns: Columns) -> Non
         top: number of classes in a row; None for five, or as many as there are.
         columns: columns of the CSV; the original's are for five classes.
 
-        Raises:
-            InputError: if it has fewer.
+    Raises:
+        InputError: if it has fewer.
     """
     check_num_classes(len(model.class_names), model.name, top, columns)
 

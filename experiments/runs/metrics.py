@@ -100,12 +100,14 @@ def wilson_interval(num_right: int, total: int, *, z: float = Z_95) -> tuple[flo
 def mean_and_spread(values: Sequence[float]) -> Spread:
     """Mean and sample standard deviation (n - 1) over folds."""
     _require_some(values)
+    # One fold says nothing about the spread.
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return Spread(float(np.mean(values)), deviation, len(values))
 
 
 def _share(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     out = np.full(whole.shape, np.nan)
+    # NaN stays where the divisor is 0.
     return np.divide(part, whole, out=out, where=whole > 0)
 
 

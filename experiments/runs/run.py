@@ -182,9 +182,9 @@ def check_run(
         settings: settings of the run.
         unknown: names of settings that are not known before the clips are open.
 
-        Raises:
-            RunError: if there is another run, this one began with other settings, or its directory
-                cannot be written.
+    Raises:
+        RunError: if there is another run, this one began with other settings, or its directory
+            cannot be written.
     """
     # Another worker than the chief always finds the directory that the chief has begun.
     run_dir = _run_dir(name, out=arguments.out, resume=arguments.resume or not is_chief)

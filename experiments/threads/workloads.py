@@ -199,6 +199,7 @@ def _extract(task: Task) -> Iterator[int]:
 
     yield 0
     while True:
+        # Otherwise the next round would find all clips extracted.
         shutil.rmtree(task.scratch, ignore_errors=True)
         yield extract(
             task.inputs,

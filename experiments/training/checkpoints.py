@@ -64,6 +64,8 @@ class CheckpointWriter:
             # the epoch.
             _write_checkpoint(self._variables, history, self._run_dir / _CHECKPOINT)
             self._written = now
+        # After every epoch, also without a checkpoint: a person may watch it. A resumed run writes
+        # it anew from the checkpoint's epochs.
         history.write(self._run_dir / "metrics.csv")
 
     def _save_model(self, name: str) -> None:

@@ -118,6 +118,7 @@ class Distribution:
     def process_share(self) -> ReplicaShard:
         """Part of the evaluation batches that this process takes, all its replicas together."""
         num_here = len(self.shares)
+        # All processes have equally many replicas.
         return ReplicaShard(self.shares[0].index // num_here, self.shares[0].count // num_here)
 
     def dealt(self, batches: Callable[[ReplicaShard], Iterable[Any]]) -> Iterable[tuple[Any, ...]]:
@@ -129,6 +130,8 @@ class Distribution:
         Returns:
             For each step a tuple with one part for each replica of this process.
         """
+        # Each replica's stream leaves out the clips of the others; every stream has as many
+        # batches.
         return zip(*(batches(share) for share in self.shares), strict=True)
 
     def gathered(self, value: float) -> list[float]:
@@ -157,8 +160,8 @@ class Distribution:
         Args:
             rows: rows of this process, float32 (n, C).
 
-            Returns:
-                The rows of all, float32 (N, C), the same in each process.
+        Returns:
+            The rows of all, float32 (N, C), the same in each process.
         """
         counts = np.array(self.gathered(len(rows)), int)
         # As in `gathered`: each process fills its rows of an array of zeros, and the sum joins
@@ -233,8 +236,8 @@ def open_distribution(
         task: from `read_task`.
         settings: settings of the run, which must be the same in all workers.
 
-        Returns:
-            The distribution; None without a kind.
+    Returns:
+        The distribution; None without a kind.
 
     Raises:
         RunError: if workers differ in their settings.
@@ -245,7 +248,8 @@ def open_distribution(
         return None
     if kind == "gpus":
         return Distribution(tf.distribute.MirroredStrategy())
-    with ending_at_once():  # TensorFlow waits without ever asking Python for signals
+    # TensorFlow waits for the other workers without ever asking Python for signals.
+    with ending_at_once():
         place = f"worker {task.index + 1} of {task.count}"
         print(f"{place}, waiting for the others; Ctrl-C ends it at once", flush=True)
         strategy = tf.distribute.MultiWorkerMirroredStrategy()

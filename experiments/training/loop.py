@@ -164,8 +164,8 @@ class _Totals:
 
     def timed(self, batches: Iterable[Any]) -> Iterable[Any]:
         """Yield the batches, adding up the time that is spent waiting for each."""
-        # From the start of the epoch, and not from the first `next`.
-        # Making the iterator counts too: it is what waits for the first batch.
+        # From the start of the epoch: making the iterator counts, too, for it waits for the first
+        # batch.
         asked = self.started
         for batch in batches:
             self.wait_seconds += time.perf_counter() - asked
@@ -316,6 +316,7 @@ class Classifier:
         Returns:
             Probabilities (N, classes) and labels (N,).
         """
+        # Compiled once for batches of any size, when the first batch shows its structure.
         probabilities, labels = [], []
         for inputs, batch_labels in batches:
             if self._predict is None:
@@ -369,6 +370,7 @@ class Classifier:
         """
         inputs, labels = part
         add = tf.distribute.get_replica_context().all_reduce
+        # 1 for a clip that counts and 0 for one that only fills this replica's batch, (clips,).
         counted = tf.cast(labels >= 0, tf.float32)
         num_here = tf.reduce_sum(counted)
         num_clips = add(tf.distribute.ReduceOp.SUM, num_here)
@@ -376,6 +378,7 @@ class Classifier:
         targets = tf.one_hot(labels, self._num_classes)
         if self._mixup is not None:
             inputs, targets = self._mixup(inputs, targets)
+            # The class of a mixed clip's larger part is the one that counts as correct.
             labels = tf.argmax(targets, axis=-1, output_type=labels.dtype)
         with tf.GradientTape() as tape:
             probabilities = self.model(inputs, training=True)
@@ -397,6 +400,7 @@ class Classifier:
         is_right = tf.argmax(probabilities, axis=-1, output_type=labels.dtype) == labels
         num_right = tf.reduce_sum(tf.cast(is_right, tf.float32) * counted)
         num_frames = tf.cast(_num_frames(inputs, labels), tf.float32)
+        # Summed over the replicas like the gradients: the loss is divided by all clips already.
         figures = tf.stack([tf.cast(loss, tf.float32), num_right, num_here, num_frames])
         return add(tf.distribute.ReduceOp.SUM, [*map(tf.convert_to_tensor, gradients), figures])
 

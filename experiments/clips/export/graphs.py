@@ -74,6 +74,7 @@ def _mean_frame(layer: MeanFrame, frames: Any, num_frames: Any) -> Any:
 def _frame_rnn(layer: FrameRNN, frames: Any, num_frames: Any, mean: Any = None) -> Any:
     rnn, by_clip = layer.rnn, _by_clip(frames, num_frames)  # (B, T, H, W, 3)
     if mean is not None:
+        # (B, H*W*3) to (B * T, H*W*3): each frame meets its clip's mean.
         mean = ops.repeat(mean, ops.shape(by_clip)[1], axis=0)
     # The engine's chunks and packing are operations that ONNX does not have; the plain loop
     # computes the same.
