@@ -60,7 +60,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 
 @dataclass
 class File:
-    """One module: its syntax tree, and which modules of ours it imports."""
+    """One module: its syntax tree, and the modules of ours that it imports."""
 
     name: str
     path: Path
@@ -140,7 +140,7 @@ def file_circles(files: dict[str, File]) -> list[list[str]]:
 
 
 def room_graph(files: dict[str, File]) -> dict[str, set[str]]:
-    """Which folder imports from which."""
+    """Imports between folders: for each folder those that it imports from."""
     graph: dict[str, set[str]] = {file.room: set() for file in files.values()}
     for file in files.values():
         graph[file.room] |= {files[name].room for name in file.imports} - {file.room}

@@ -1,4 +1,4 @@
-"""What holds in all tests."""
+"""Settings and fixtures of all tests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.fixture(autouse=True)
 def signals_as_before() -> Iterator[None]:
-    """A command that a test stops in this process would end all of it half a minute later."""
+    """Restore signal handlers: the alarm of a command that was stopped here would end all tests."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
     before = {number: signal.getsignal(number) for number in numbers}
     yield

@@ -1,9 +1,9 @@
-"""Python processes that need not import TensorFlow anew.
+"""Fork server for Python processes, which then need not import TensorFlow again.
 
 Importing TensorFlow and Keras takes seconds, and the suite starts hundreds of processes. A server
-imports them once, before any of their threads runs, and forks: what it forks has an environment, a
-folder, streams and signals of its own, and ends as a Python process does. Our own modules are not
-among those imported before.
+imports them once, before any of their threads runs, and forks. A forked process has an
+environment, a folder, streams and signals of its own, and ends as a Python process does. Our own
+modules are not imported before the fork.
 
 `python tests/fork_server.py SOCKET` is the server. It lives as long as its standard input is open.
 """
@@ -41,7 +41,7 @@ _MESSAGE_BYTES = 1 << 20
 
 
 class ForkedProcess(subprocess.Popen):
-    """`subprocess.Popen([sys.executable, ...])`, forked by the server instead of executed.
+    """`subprocess.Popen([sys.executable, ...])` that is forked by the server instead of executed.
 
     Takes `-m MODULE`, `-c CODE` or a script after the interpreter, `cwd`, `env`,
     `start_new_session`, and the streams and text options of Popen.
@@ -70,6 +70,7 @@ class ForkedProcess(subprocess.Popen):
 
     @staticmethod
     def _parameters() -> list[str]:
+        # The parameters of this private method differ between versions of Python.
         code = subprocess.Popen._execute_child.__code__
         return list(code.co_varnames[1 : code.co_argcount])
 
@@ -101,7 +102,7 @@ class ForkedProcess(subprocess.Popen):
 
 @cache
 def _server_path() -> str:
-    """Start the server of this process; returns the path of its socket."""
+    """Start the server of this process. Returns the path of its socket."""
     folder = tempfile.mkdtemp(prefix="fork-server-")
     path = os.path.join(folder, "socket")
     quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
@@ -119,11 +120,11 @@ def _server_path() -> str:
 
 
 def _serve(path: str) -> dict[str, Any]:
-    """Fork a process for each connection; returns, in that process, what it is to run."""
+    """Fork a process for each connection. Returns, in that process, the request it is to run."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen(64)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the keepers
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes forked here
     os.write(1, b"ready\n")
     while True:
         ready, _, _ = select.select([listener, 0], [], [])
@@ -140,7 +141,7 @@ def _serve(path: str) -> dict[str, Any]:
 
 
 def _keep(connection: socket.socket) -> dict[str, Any]:
-    """Fork the process and tell its exit status in the end; returns in the process alone."""
+    """Fork the process, and send its exit status at its end. Returns in the process only."""
     message, fds, _, _ = socket.recv_fds(connection, _MESSAGE_BYTES, 3)
     while part := connection.recv(_MESSAGE_BYTES):
         message += part
@@ -158,7 +159,7 @@ def _keep(connection: socket.socket) -> dict[str, Any]:
     for fd in fds:
         os.close(fd)
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
-    os.setsid()  # a signal to the group of the process is not for its keeper
+    os.setsid()  # a signal to the group of the process must not reach this one
     connection.sendall(f"{child}\n".encode())
     _, status = os.waitpid(child, 0)
     with suppress(BrokenPipeError):

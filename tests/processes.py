@@ -21,15 +21,15 @@ from tests.fork_server import ForkedProcess
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PATIENCE_SECONDS = 1800.0
-"""Limit of every wait. Below pytest's own timeout, so that the message names what did not come."""
+"""Limit of every wait in seconds, below pytest's timeout, so that a message names the event."""
 _LOOK_SECONDS = 0.01
 
 
 def start(words: Sequence[object], **options: Any) -> subprocess.Popen[str]:
     """Start `python WORDS` from the root of the repository, in a session of its own.
 
-    It is forked from a process that has TensorFlow: see tests/fork_server.py. A test of what is
-    imported, or of the memory that a process takes, needs one of its own.
+    It is forked from a process that has imported TensorFlow, see tests/fork_server.py. A test of
+    imports, or of the memory that a process takes, must start a process by itself.
     """
     settings = {"cwd": REPOSITORY, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return ForkedProcess(
@@ -41,7 +41,7 @@ def start(words: Sequence[object], **options: Any) -> subprocess.Popen[str]:
 
 
 def run(words: Sequence[object], **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run `python WORDS` to its end, as `start` starts it."""
+    """Run `python WORDS` to its end, started by `start`."""
     with start(words, **options) as process:
         output, errors = process.communicate(timeout=PATIENCE_SECONDS)
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
@@ -55,9 +55,9 @@ def wait_until(
     """Wait for an event.
 
     Args:
-        happened: true once it has.
-        what: the event, for the message of a wait in vain.
-        process: what brings it about. If the process ends before, the wait ends too.
+        happened: function that returns whether the event has happened.
+        what: name of the event, for the message if it does not happen.
+        process: process that causes it. If the process ends before, the wait ends too.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not happened():
@@ -71,12 +71,12 @@ def wait_until(
 
 
 def processes_of(session: int) -> list[int]:
-    """Ids of the living processes of a session: a command's own, and all that it started."""
+    """Ids of the living processes of a session: the command's own, and all that it started."""
     return [process.pid for process in _living() if _session_of(process.pid) == session]
 
 
 def children_of(owner: int, word: str = "") -> list[int]:
-    """Ids of the living processes that a process has started, with a word in their command line."""
+    """Ids of a process's living children, optionally those with a word in their command line."""
     found = []
     for process in _living():
         with suppress(psutil.Error):
@@ -86,7 +86,7 @@ def children_of(owner: int, word: str = "") -> list[int]:
 
 
 def is_alive(process: int) -> bool:
-    """Whether a process runs; a zombie does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -96,7 +96,7 @@ def is_alive(process: int) -> bool:
 def wait_until_gone(session: int) -> None:
     """Wait for the end of all processes of a session.
 
-    joblib's bookkeeping process and decoders end a moment after the command.
+    joblib's resource tracker and decoders end a moment after the command.
     """
     wait_until(lambda: not processes_of(session), "the end of all processes of the command")
 

@@ -1,6 +1,6 @@
-"""The figures of the long tests: rows, and the tables that docs/log.md makes of them.
+"""Figures of the long tests: their rows, and the tables of them in docs/log.md.
 
-python -m tests.robustness    # writes the tables anew
+python -m tests.robustness    # writes the tables again
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ def record(
     note: str = "",
     rows: Path = DOCS / "robustness.csv",
 ) -> None:
-    """Append a row.
+    """Append a row of figures.
 
     Args:
-        kind: the long test, a table of its own: "fuzz", "kill", "endurance".
-        subject: what was tried: "extraction", "shards", ...
-        figures: what came of it, by the head of its column; the same heads for a kind.
-        command: that repeats it.
-        seconds: that it took.
-        note: what a reader must know besides.
-        rows: the file.
+        kind: long test, which has a table of its own: "fuzz", "kill" or "endurance".
+        subject: subject of the test: "extraction", "shards", ...
+        figures: results by the headers of their columns; the same headers for all of a kind.
+        command: command that repeats the test.
+        seconds: duration of the test.
+        note: remark for the reader.
+        rows: CSV file of all rows.
     """
     machine = describe_environment()["machine"]
     row = {
@@ -63,7 +63,7 @@ def record(
 
 
 def tables(rows: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """A table of the rows of each kind, the newest of each subject and command only."""
+    """Make a table for each kind, with the newest row of each subject and command only."""
     newest = {(row["kind"], row["subject"], row["command"]): row for row in rows}
     ordered = sorted(newest.values(), key=itemgetter("kind"))
     return {kind: _table(list(group)) for kind, group in groupby(ordered, itemgetter("kind"))}

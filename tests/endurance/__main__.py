@@ -1,4 +1,4 @@
-"""An hour of the suite's own work, at constant memory and open files, or not.
+"""Check that memory and open files stay constant over an hour of the suite's own work.
 
 python -m tests.endurance --subject classification
 python -m tests.endurance --subject training --minutes 60 --record
@@ -48,7 +48,7 @@ class Arguments:
 
 
 def main(args: list[str] | None = None) -> int:
-    """The command line. Returns the exit code."""
+    """Run the command line. Returns the exit code."""
     import tyro
 
     arguments = tyro.cli(Arguments, prog="python -m tests.endurance", args=args)
@@ -94,7 +94,7 @@ def _run(arguments: Arguments) -> int:
 
 
 def _faults(watched: Watched, found: Trends, arguments: Arguments) -> list[str]:
-    """What is not as it should be, in words."""
+    """Sentences on what is wrong with a run; none if all is well."""
     wrong = {
         f"Memory grows by more than {arguments.limit:g} MiB an hour.": found.memory.exceeds(
             arguments.limit

@@ -1,6 +1,6 @@
-"""A stand-in that leaks: each step keeps so much memory and so many files. For the tests alone.
+"""Command that leaks a given amount of memory and number of files per step, for tests only.
 
-Steps go by the clock: after a pause of the machine, those missed are made up for.
+Steps follow the clock: after a pause of the machine, missed steps are made up for.
 
 python -m tests.endurance.leaking FOLDER MIB_A_STEP FILES_A_STEP
 """
@@ -16,7 +16,7 @@ STEADY_MIB = 64
 
 
 def main(folder: str, mib_a_step: str, files_a_step: str) -> int:
-    """Take steps until it is interrupted."""
+    """Take steps until the process is interrupted."""
     kept = [b"\1" * (STEADY_MIB * 2**20)]
     opened = []
     began, num_steps = time.monotonic(), 0

@@ -13,19 +13,19 @@ _SESSION_FIELD = 3  # of /proc/PID/stat, counted from the state, which follows t
 
 @dataclass(frozen=True)
 class Sample:
-    """A session of processes at one time."""
+    """Measurement of a session of processes at one time."""
 
     seconds: float
-    """Since the work began."""
+    """Seconds since the work began."""
     memory_mib: float
-    """Proportional set size of all processes: what is shared counts once in all."""
+    """Proportional set size of all processes in MiB; shared memory counts once."""
     num_files: int
-    """Open file descriptors of all processes."""
+    """Number of open file descriptors of all processes."""
     num_processes: int
 
 
 def members(session: int) -> list[int]:
-    """Process ids of a session, sorted; those that have ended and were not waited for left out."""
+    """Process ids of a session, sorted, without zombies."""
     found = []
     for path in PROC.glob("[0-9]*"):
         try:
@@ -38,16 +38,17 @@ def members(session: int) -> list[int]:
 
 
 def take_sample(session: int, seconds: float) -> Sample | None:
-    """Memory and files of a session; None where no process of it is left.
+    """Measure memory and files of a session; None if no process of it is left.
 
     Raises:
-        OSError: if the system does not tell a process's proportional set size.
+        OSError: if the system does not give a process's proportional set size.
     """
     read = []
     for pid in members(session):
         try:
             read.append((_pss_mib(pid), len(os.listdir(PROC / str(pid) / "fd"))))
         except (FileNotFoundError, ProcessLookupError):
+            # A process that has ended in between is no error; one that still runs must be readable.
             if (PROC / str(pid) / "fd").exists():
                 raise
     if not read:

@@ -1,4 +1,4 @@
-"""What a long run came to: figures, the samples as CSV, a picture."""
+"""Report of a long run: figures, samples as CSV, and a plot."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from tests.endurance.watch import Watched
 
 @dataclass(frozen=True)
 class Trends:
-    """Of memory, in MiB, and of open files."""
+    """Trends of memory, in MiB, and of open files."""
 
     memory: Trend
     files: Trend
 
 
 def trends(samples: Sequence[Sample]) -> Trends:
-    """The lines through the samples of a run.
+    """Fit lines through the samples of a run.
 
     Raises:
-        ValueError: if there are too few.
+        ValueError: if there are too few samples.
     """
     seconds = [sample.seconds for sample in samples]
     return Trends(
@@ -34,12 +34,12 @@ def trends(samples: Sequence[Sample]) -> Trends:
 
 
 def figures(watched: Watched, found: Trends, done: str) -> dict[str, float | str]:
-    """The row of a run; memory is that of all its processes, what is shared counted once.
+    """Figures of a run as a table row; memory is that of all processes, shared parts counted once.
 
     Args:
         watched: the run.
-        found: its trends.
-        done: the work that was finished in it, such as "312 epochs".
+        found: trends of the run.
+        done: amount of work that was finished, such as "312 epochs".
     """
     samples = watched.samples
     warm = samples[int(WARM_UP_SHARE * len(samples))]
@@ -57,7 +57,7 @@ def figures(watched: Watched, found: Trends, done: str) -> dict[str, float | str
 
 
 def samples_csv(samples: Sequence[Sample]) -> bytes:
-    """A row a sample."""
+    """CSV with one row per sample."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(asdict(samples[0])), lineterminator="\n")
     writer.writeheader()
@@ -66,7 +66,7 @@ def samples_csv(samples: Sequence[Sample]) -> bytes:
 
 
 def picture(samples: Sequence[Sample], title: str) -> bytes:
-    """Memory and open files over time, 1500 x 525 px."""
+    """Plot memory and open files over time; PNG of 1500 x 525 px."""
     from experiments.runs.plots import LIGHT, dress, new_figure, png_bytes
 
     figure = new_figure(10, 3.5, LIGHT)

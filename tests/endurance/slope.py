@@ -1,4 +1,4 @@
-"""A line through measurements that outliers and steps do not turn."""
+"""Robust line through measurements, which outliers and steps do not tilt."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ SECONDS_PER_HOUR = 3600
 
 @dataclass(frozen=True)
 class Trend:
-    """How fast a quantity grows, in its unit an hour."""
+    """Growth of a quantity, in its unit per hour."""
 
     per_hour: float
     low: float
-    """Of the 95 % interval."""
+    """Lower end of the 95 % interval."""
     high: float
     seconds: float
-    """That the line is long."""
+    """Length of the line in time."""
 
     @property
     def growth(self) -> float:
-        """Over the time that was watched, in the quantity's unit."""
+        """Growth over the time of the line, in the quantity's unit."""
         return self.per_hour * self.seconds / SECONDS_PER_HOUR
 
     def exceeds(self, limit: float) -> bool:
-        """Whether it grows by more than so much an hour, and does grow beyond the noise."""
+        """Return whether it grows by more than a limit per hour, and beyond the noise."""
         return self.per_hour > limit and self.low > 0
 
 
 def trend(seconds: Sequence[float], values: Sequence[float]) -> Trend:
-    """Theil and Sen's slope, without the first tenth of the time.
+    """Compute Theil and Sen's slope, without the first tenth of the time.
 
-    Neighbouring samples of a process's memory are much alike, and each taken as a reading of its
-    own would make the interval too narrow. So the medians of 40 equal blocks are what the line is
-    drawn through.
+    Neighbouring samples of a process's memory are much alike, and counting each as a reading of
+    its own would make the interval too narrow. So the line goes through the medians of 40 equal
+    blocks.
 
     Args:
-        seconds: times, growing.
-        values: one a time.
+        seconds: times, ascending.
+        values: one value for each time.
 
     Raises:
         ValueError: if fewer than 5 samples are left.

@@ -1,4 +1,4 @@
-"""What is watched: the suite's own commands, on data that is made on the spot and lasts."""
+"""Subjects of the endurance test: commands of the suite, on enough data made on the spot."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-VIDEOS_PER_SECOND = 30  # 4 are what two cores get through
+VIDEOS_PER_SECOND = 30  # two cores classify 4
 ENDLESS_EPOCHS = 1_000_000
 NUM_CLASSES = 10
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A command, and how far it has come."""
+    """Command with a measure of its progress."""
 
     command: list[str]
     unit: str
-    """Of the work."""
+    """Unit of the work."""
     done: Callable[[], int]
-    """Units that are finished."""
+    """Function that counts the finished units."""
 
 
 def classification(folder: Path, seconds: float) -> Subject:
-    """Classifying a folder of many short videos, few different, with a small model.
+    """Classification of many short videos, few of them different, with a small model.
 
-    Small, so that many frames, videos and results come by in the time.
+    The model is small so that many frames, videos and results are processed in the time.
 
     Args:
-        folder: an empty one, for videos, model and results.
-        seconds: that there must be enough videos for.
+        folder: empty folder for videos, model and results.
+        seconds: time for which there must be enough videos.
     """
     from preprocess.sources.synthetic import render_dataset
 
@@ -54,9 +54,9 @@ def training(folder: Path, seconds: float, *, frame_size: tuple[int, int] = (160
     """Training a Tensor-Train GRU on few clips, for epochs without end; each keeps its models.
 
     Args:
-        folder: an empty one, for clips and the run.
+        folder: empty folder for clips and the run.
         seconds: not used; there are always epochs left.
-        frame_size: width and height.
+        frame_size: width and height of a frame, in pixels.
     """
     from preprocess.extraction.extract import extract
     from preprocess.shards.settings import FrameSettings
@@ -81,7 +81,7 @@ def _num_rows(path: Path) -> int:
 
 
 def _write_model(path: Path) -> None:
-    """A network of random weights: 64x64 pictures to 10 classes."""
+    """Save a network of random weights: 64x64 images to 10 classes."""
     import keras
 
     keras.utils.set_random_seed(0)

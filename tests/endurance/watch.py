@@ -27,15 +27,15 @@ LEAST_SAMPLES = 10  # whatever the time, so that there is a trend
 
 @dataclass(frozen=True)
 class Watched:
-    """What was seen of a command."""
+    """Measurements of a command, and how it ended."""
 
     samples: list[Sample]
     exit_code: int
-    """-9 where Ctrl-C did not end it within two minutes."""
+    """Exit code; -9 if Ctrl-C did not end the command within two minutes."""
     ended_by_itself: bool
-    """Before its time."""
+    """Whether it ended before its time."""
     left_behind: int
-    """Processes of it that outlived it; they have been ended."""
+    """Number of its processes that outlived it and were then killed."""
 
 
 def watch(
@@ -49,11 +49,11 @@ def watch(
     """Sample a command from the moment it works, then interrupt it.
 
     Args:
-        command: run in the repository's root, in a session of its own.
-        is_working: whether it is past its start, which is not watched.
-        seconds: to watch.
-        every: so many seconds a sample is taken.
-        log: file for what the command says.
+        command: command, run in the repository's root in a session of its own.
+        is_working: function that returns whether it is past its start, which is not measured.
+        seconds: time to watch it.
+        every: seconds from one sample to the next.
+        log: file for the command's output.
 
     Raises:
         UserError: if it ends, or does nothing for half an hour, before it works.
@@ -82,7 +82,7 @@ def _left_behind(session: int) -> int:
 
 @contextmanager
 def _running(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen]:
-    """The command in a session of its own, of which nothing is left afterwards."""
+    """Run the command in a session of its own, of which no process is left afterwards."""
     with log.open("wb") as said, _interrupts_heeded():
         process = subprocess.Popen(
             command,
@@ -102,7 +102,7 @@ def _running(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen]:
 
 @contextmanager
 def _interrupts_heeded() -> Iterator[None]:
-    """Let what is started answer Ctrl-C even where this was started with `&` by a script."""
+    """Let child processes answer Ctrl-C even if a script started this process with `&`."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
@@ -122,7 +122,7 @@ def _wait_until_working(
 
 
 def _samples(process: subprocess.Popen, seconds: float, every: float) -> Iterator[Sample]:
-    """A sample every so many seconds, until the time is over or the command ends."""
+    """Yield a sample every few seconds, until the time is over or the command ends."""
     began, num_samples = time.monotonic(), 0
     with tqdm(total=round(seconds), unit="s", dynamic_ncols=True, disable=None) as bar:
         while process.poll() is None:

@@ -1,4 +1,4 @@
-"""A tiny data set in shards, a model that knows red, green and blue, a cache of the tests' own."""
+"""Tiny data set in shards, model that knows red, green and blue, and a cache for the tests."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ NAMES = ["red", "green", "blue", "white"]  # classes of `model`
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
-    """No test reads or writes the thread settings of the person who runs it."""
+    """Keep tests from reading or writing the thread settings of the user who runs them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -16,13 +16,13 @@ def own_cache(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def empty_cache(tmp_path_factory, monkeypatch):
-    """No test reads the thread settings that another has kept."""
+    """Keep each test from reading thread settings that another test has stored."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture(scope="session")
 def videos(tmp_path_factory):
-    """The built-in set in small: 11 classes, 5 groups of one clip each."""
+    """Small built-in set: 11 classes, 5 groups of one clip each."""
     from preprocess.sources.synthetic import render_dataset
 
     root = tmp_path_factory.mktemp("videos")
@@ -32,7 +32,7 @@ def videos(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def small_shards(videos, tmp_path_factory):
-    """Its frames at 16x12."""
+    """Shards of `videos` with frames of 16x12."""
     from preprocess.extraction.extract import extract
     from preprocess.shards.settings import FrameSettings
 
@@ -43,7 +43,7 @@ def small_shards(videos, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def model_file(tmp_path_factory):
-    """A .keras file: 32x32 pictures, 0 to 1, to the softmax of their mean colour's distance."""
+    """Save a .keras file: 32x32 images, 0 to 1, to probabilities of four colours by their mean."""
     import keras
 
     inputs = keras.Input((32, 32, 3))
@@ -60,7 +60,7 @@ def model_file(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def model(model_file):
-    """The same, as classification loads it."""
+    """Model of `model_file`, as classification loads it."""
     from experiments.models.image_loading import load_model
     from experiments.models.image_models import ModelOptions
 

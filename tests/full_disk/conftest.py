@@ -1,4 +1,4 @@
-"""Small disks, and commands that are waited for."""
+"""Small disks, inputs, and a function that runs commands."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ MakeDisk = Callable[..., SmallDisk]
 
 @pytest.fixture(scope="session")
 def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of inputs."""
+    """Folder of the jobs' inputs."""
     return tmp_path_factory.mktemp("given")
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[MakeDisk]:
-    """Makes the one small disk, in place of the one before."""
+    """Function that makes a small disk in place of the one before."""
     made: list[SmallDisk] = []
     path = tmp_path / "disk"
     path.mkdir()
@@ -41,7 +41,7 @@ def disk(tmp_path: Path) -> Iterator[MakeDisk]:
 
 
 def run(words: list[object]) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error."""
+    """Run a command. Returns its exit code, standard output and standard error."""
     process = start(words)
     said = process.communicate(timeout=PATIENCE_SECONDS)
     wait_until_gone(process.pid)

@@ -1,4 +1,4 @@
-"""What the jobs are given: each input a folder of its own, made when it is first asked for."""
+"""Inputs of the jobs: each is a folder of its own, made when it is first needed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.processes import start
 
 
 def make_input(name: str, folder: Path) -> None:
-    """The input of a name, in the folder of all inputs, unless it is there."""
+    """Make an input by its name in the folder of all inputs, unless it exists."""
     if (folder / name).exists():
         return
     for needed in _NEEDS.get(name, ()):
@@ -29,7 +29,7 @@ def _run(*words: object) -> None:
 
 
 def _videos(folder: Path) -> None:
-    """The demo set in small: 11 classes of 5 clips."""
+    """Small demo set: 11 classes of 5 clips."""
     flags = ("--clips-per-group", 1, "--groups-per-class", 5)
     _run("-m", "preprocess", "demo", folder / "videos", *flags)
 
@@ -43,7 +43,7 @@ def _large(folder: Path) -> None:
 
 
 def _stretches(folder: Path) -> None:
-    """Half a second of the videos of two classes, for TimeSformer."""
+    """List of half a second of each video of two classes, for TimeSformer."""
     rows = [("video", "start", "stop", "label", "part")]
     for name in ("left_aaa", "right_ccc"):
         for number, video in enumerate(sorted((folder / "videos" / name).rglob("*.mpg"))):
@@ -64,7 +64,7 @@ def _colours(folder: Path) -> None:
 
 
 def _recording(folder: Path) -> None:
-    """Twenty seconds of noise, white for two of each ten."""
+    """Recording of twenty seconds of noise, white for two of each ten."""
     white = "drawbox=t=fill:c=white:enable='lt(mod(t,10),2)'"
     picture = f"color=black:s=320x240:r=25:d=20,{white},noise=alls=20"
     inputs = ["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", "sine=500:d=20"]
@@ -74,7 +74,7 @@ def _recording(folder: Path) -> None:
 
 
 def _labels(folder: Path) -> None:
-    """The recording under four names, with its highlights."""
+    """Labels of the recording under four names, with its highlights."""
     (folder / "labels").mkdir()
     lines = ["path,x1,y1,x2,y2,start,end,label,group\n"]
     for number in range(4):
@@ -96,7 +96,7 @@ def _scores(folder: Path) -> None:
 
 
 def _model(folder: Path) -> None:
-    """Files of a scorer, which are hashed and never read."""
+    """Files of a scorer that are hashed and never read."""
     (folder / "model").mkdir()
     for name in ("scorer.json", "best.keras"):
         (folder / "model" / name).write_text(json.dumps(name))

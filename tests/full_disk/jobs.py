@@ -1,4 +1,4 @@
-"""Every command that writes, each as small as it can be."""
+"""Jobs of the full-disk tests: every command that writes, as small as possible."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ Words = list[object]
 
 @dataclass(frozen=True)
 class Job:
-    """A command and what it must leave.
+    """Command with the files that it must leave.
 
     Args:
-        words: what python is given, of the folder of inputs and that of results.
-        results: patterns of files, of which each must be there in the end.
-        same: patterns of files that must be the same bytes as those of an undisturbed run.
-        resume: words that are added to go on.
+        words: function of the folders of inputs and of results that returns python's arguments.
+        results: patterns of files, each of which must match in the end.
+        same: patterns of files that must have the same bytes as those of an undisturbed run.
+        resume: arguments that are added to continue.
         slow: whether it takes long.
-        needs: inputs that it takes; see `inputs`.
+        needs: inputs that it needs; see `inputs`.
     """
 
     words: Callable[[Path, Path], Words]

@@ -1,4 +1,4 @@
-"""A disk in memory that has as little room as is wanted."""
+"""Disk in memory with as little room as wanted."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _ROOM_KIB = 400_000
 
 
 class SmallDisk:
-    """A tmpfs of its own; `unmount` it in the end.
+    """Disk that is a tmpfs; `unmount` it in the end.
 
     Args:
-        path: an empty folder.
-        room_kib: how much it takes; None for plenty.
+        path: empty folder to mount it on.
+        room_kib: capacity in KiB; None for plenty.
 
     Raises:
-        PermissionError: if this user may not mount one.
+        PermissionError: if this user may not mount a tmpfs.
     """
 
     def __init__(self, path: Path, room_kib: int | None = None) -> None:
@@ -28,21 +28,21 @@ class SmallDisk:
         (path / "ballast.txt").write_text("takes a page")
 
     def forbid_writing(self) -> None:
-        """Of now on."""
+        """Make the disk read-only from now on."""
         self._mount("-o", "remount,ro")
 
     def make_room(self) -> None:
-        """Of now on, plenty."""
+        """Give the disk plenty of room from now on."""
         self._mount("-o", f"remount,size={_ROOM_KIB}k")
 
     @property
     def used_kib(self) -> int:
-        """By all that was written."""
+        """KiB that all files take."""
         found = os.statvfs(self.path)
         return (found.f_blocks - found.f_bfree) * found.f_frsize // 1024 - PAGE_KIB
 
     def unmount(self) -> None:
-        """Forget all that is there."""
+        """Remove the disk with all its files."""
         subprocess.run(["umount", self.path], check=True)
 
     def _mount(self, *words: str) -> None:

@@ -52,7 +52,7 @@ class Arguments:
 
 
 class Campaign:
-    """All targets in turn, as often as there is time."""
+    """Campaign over all targets in turn, as long as there is time."""
 
     def __init__(self, arguments: Arguments, scratch: Path, bar: tqdm) -> None:
         self._arguments = arguments
@@ -68,7 +68,7 @@ class Campaign:
         self._readers = [reader for reader in READERS if self._wanted(reader.name)]
 
     def run(self) -> list[Tally]:
-        """What came of it, by target."""
+        """Run the campaign. Returns a tally for each target."""
         tallies: list[Tally] = []
         started = time.monotonic()
         for tally in self._rounds():
@@ -106,7 +106,7 @@ class Campaign:
 
 
 def main() -> int:
-    """The command line; the exit code."""
+    """Run the command line. Returns the exit code."""
     arguments = tyro.cli(Arguments, prog="python -m tests.fuzzing", description=__doc__)
     targets = len(arguments.targets) or len(TARGETS) + len(READERS)
     amount = 60 * arguments.minutes if arguments.files is None else arguments.files * targets

@@ -1,4 +1,4 @@
-"""The long run: folders of damaged videos and damaged files for readers in turn, and a tally."""
+"""Long run over folders of damaged videos and damaged files for readers, with a tally."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _READER_MODULE = "tests.fuzzing.readers"
 
 @dataclass
 class Tally:
-    """What came of all that was tried on one target.
+    """Counts of all attempts on one target.
 
     Args:
         kind: "video" or "reader".
-        name: of the target.
-        files: tried.
-        read: of these; a video may be read in part and be named as well.
-        named: videos in the list of failures, or refusals of a reader.
-        contained: decoders that crashed or hung without harm to the job.
-        slowest_seconds: that one video was open.
-        peak_mib: of the largest process.
-        findings: number of them.
-        seconds: all in all.
+        name: name of the target.
+        files: number of files tried.
+        read: number of files read; a video may be read in part and be named as well.
+        named: number of videos in the list of failures, or of refusals of a reader.
+        contained: number of decoders that crashed or hung without harm to the job.
+        slowest_seconds: longest time that one video was open.
+        peak_mib: memory of the largest process.
+        findings: number of findings.
+        seconds: total time.
     """
 
     kind: str
@@ -49,13 +49,13 @@ class Tally:
     seconds: float = 0.0
 
     def add(self, ended: Ended) -> None:
-        """A job's time and memory."""
+        """Add a job's time and memory."""
         self.seconds += ended.seconds
         self.slowest_seconds = max(self.slowest_seconds, ended.slowest_seconds)
         self.peak_mib = max(self.peak_mib, ended.peak_bytes // 2**20)
 
     def figures(self) -> dict[str, int | float | str]:
-        """For the table."""
+        """Figures as a table row."""
         slowest = f"{self.slowest_seconds:.1f}" if self.kind == "video" else ""
         return {
             **{"files": self.files, "read": self.read, "named or refused": self.named},
@@ -66,18 +66,18 @@ class Tally:
 
 @dataclass
 class Keeper:
-    """Keeps what repeats a finding.
+    """Writer of files that repeat a finding.
 
     Args:
-        folder: for the bytes of damaged files, and `findings.csv`.
-        say: is told of each.
+        folder: folder for damaged files, and for `findings.csv`.
+        say: called with a line about each finding.
     """
 
     folder: Path
     say: Callable[[str], None] = print
 
     def keep(self, target: str, seed: int, about: str, finding: str, *, name: str, content: bytes):
-        """A file's bytes, and a row that says what it was and what came of it."""
+        """Write a file's bytes, and a row about its origin and the finding."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / name.replace("/", "_")).write_bytes(content)
         with (self.folder / "findings.csv").open("a", newline="", encoding="utf-8") as file:
@@ -88,7 +88,7 @@ class Keeper:
 def try_videos(
     target: VideoTarget, corpus: Sequence[Specimen], first_seed: int, num_files: int, keeper: Keeper
 ) -> Tally:
-    """One job over damaged videos; a fault of the job is narrowed down to a file."""
+    """Run one job over damaged videos, and narrow a fault of the job down to a file."""
     batch = list(islice(mutants(corpus, first_seed), num_files))
     tried = _attempt(target, batch)
     tally = Tally("video", target.name, files=num_files, contained=tried.num_contained)
@@ -108,7 +108,7 @@ def try_videos(
 
 
 def try_reader(reader: Reader, first_seed: int, num_tries: int, keeper: Keeper) -> Tally:
-    """A child process after the other, until all seeds are tried."""
+    """Try all seeds on a reader, with a new child process whenever one has died."""
     tally = Tally("reader", reader.name, files=num_tries)
     seed, last = first_seed, first_seed + num_tries
     while seed < last:
@@ -151,7 +151,7 @@ def _attempt(target: VideoTarget, batch: Sequence[Mutant]) -> Tried:
 
 
 def _culprit(target: VideoTarget, batch: Sequence[Mutant], tried: Tried) -> Mutant:
-    """The file that a job went wrong at: the slowest, or found by halving."""
+    """Find the file that made a job fail: the slowest, or by halving the batch."""
     names = folder_names(batch)
     slow = [path.name for path, _ in tried.ended.file_seconds.most_common(1)]
     suspects = [names[name] for name in slow if name in names]
@@ -164,7 +164,7 @@ def _culprit(target: VideoTarget, batch: Sequence[Mutant], tried: Tried) -> Muta
 
 
 def total(tallies: Sequence[Tally]) -> list[Tally]:
-    """One of each target."""
+    """Sum tallies to one for each target."""
     sums: dict[str, Tally] = {}
     for one in tallies:
         into = sums.setdefault(one.name, Tally(one.kind, one.name))

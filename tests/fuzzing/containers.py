@@ -1,4 +1,4 @@
-"""Where the containers of video keep sizes and counts, for impossible ones to be written there."""
+"""Places of sizes and counts in video containers, where impossible ones are written."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Field:
-    """A number in a file.
+    """Number in a file.
 
     Args:
-        marker: bytes that it lies near.
-        offset: where it begins, counted from the marker's first byte.
-        num_bytes: that it takes.
+        marker: bytes near which it lies.
+        offset: place of its first byte, counted from the marker's first byte.
+        num_bytes: number of its bytes.
     """
 
     marker: bytes
@@ -23,7 +23,7 @@ class Field:
 
     @property
     def order(self) -> Literal["little", "big"]:
-        """RIFF counts from the least byte, the others from the greatest."""
+        """Byte order: little-endian in RIFF, big-endian elsewhere."""
         return "little" if self.marker in _RIFF else "big"
 
 
@@ -61,7 +61,7 @@ FIELDS = (
 
 
 def absurd_field(random: Random, content: bytes) -> bytes:
-    """One of the fields that the content has, overwritten; unchanged if it has none."""
+    """Overwrite one of the fields that the content has; without any it stays unchanged."""
     there = [field for field in FIELDS if field.marker in content]
     if not there:
         return content
@@ -74,7 +74,7 @@ def absurd_field(random: Random, content: bytes) -> bytes:
 
 
 def _occurrence(random: Random, content: bytes, marker: bytes) -> int:
-    """Where one of the first ten lies."""
+    """Place of one of the first ten occurrences of a marker."""
     places = [content.find(marker)]
     while len(places) < 10 and (place := content.find(marker, places[-1] + 1)) >= 0:
         places.append(place)
@@ -82,7 +82,7 @@ def _occurrence(random: Random, content: bytes, marker: bytes) -> int:
 
 
 def _absurd(random: Random, num_bytes: int) -> int:
-    """Nothing, too little, too much, or any."""
+    """Draw a number that is zero, too small, too large, or any."""
     bits = 8 * num_bytes
     powers = [2**power + more for power in (bits // 2, bits - 2, bits - 1) for more in (-1, 0, 1)]
     return random.choice([0, 1, 2, *powers, 2**bits - 1, random.getrandbits(bits)])

@@ -1,4 +1,4 @@
-"""The videos that are damaged: small ones rendered here, and real ones where they are at hand."""
+"""Videos to be damaged: small ones rendered here, and real ones where they exist."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.fuzzing.mutations import OF_VIDEOS
 from tests.preprocess.conftest import REPOSITORY, write_video
 
 CLIPS = REPOSITORY.parent / "shared" / "clips"
-_LARGEST_BYTES = 700_000
+_LARGEST_BYTES = 700_000  # of a real video; larger ones take long
 _SECONDS = "0.8"
 _ENCODERS = {
     "h264.mp4": ("libx264", "aac"),
@@ -25,10 +25,10 @@ _ENCODERS = {
 
 @dataclass(frozen=True)
 class Specimen:
-    """A file that is in order.
+    """Undamaged file.
 
     Args:
-        name: of the file, with its suffix.
+        name: name of the file, with its suffix.
         content: its bytes.
     """
 
@@ -38,12 +38,12 @@ class Specimen:
 
 @dataclass(frozen=True)
 class Mutant:
-    """A damaged file.
+    """Damaged file.
 
     Args:
-        seed: that makes it again from the same corpus.
-        origin: name of the specimen it was.
-        mutations: what was done to it.
+        seed: seed that makes it again from the same corpus.
+        origin: name of the specimen from which it was made.
+        mutations: names of the mutations.
         content: its bytes.
     """
 
@@ -54,12 +54,12 @@ class Mutant:
 
     @property
     def suffix(self) -> str:
-        """Of a name that it may have."""
+        """Suffix of a suitable file name."""
         return Path(self.origin).suffix
 
 
 def rendered(folder: Path) -> list[Specimen]:
-    """A video of each container and codec that matter, all below a second long."""
+    """Render a video of each container and codec that matter, all below a second long."""
     paths = [write_video(folder / f"plain{suffix}", seed=1) for suffix in (".mpg", ".avi", ".mp4")]
     for name, (picture, sound) in _ENCODERS.items():
         paths.append(folder / name)
@@ -68,7 +68,7 @@ def rendered(folder: Path) -> list[Specimen]:
 
 
 def real(folder: Path = CLIPS) -> list[Specimen]:
-    """The clips of a folder, sorted, less those that take long; none if there is no folder."""
+    """Read the small clips of a folder, sorted; none if there is no folder."""
     from preprocess.sources.clips import list_videos
 
     paths = [folder / source for source in list_videos(folder).videos] if folder.is_dir() else []
@@ -77,7 +77,7 @@ def real(folder: Path = CLIPS) -> list[Specimen]:
 
 
 def mutants(corpus: Sequence[Specimen], first_seed: int) -> Iterator[Mutant]:
-    """Damaged files without end; one of three is damaged in two ways."""
+    """Yield damaged files without end; one of three is damaged in two ways."""
     seed = first_seed
     while True:
         yield mutant(corpus, seed)
@@ -85,7 +85,7 @@ def mutants(corpus: Sequence[Specimen], first_seed: int) -> Iterator[Mutant]:
 
 
 def mutant(corpus: Sequence[Specimen], seed: int) -> Mutant:
-    """The damaged file that belongs to a seed."""
+    """Make the damaged file that belongs to a seed."""
     random = Random(seed)
     specimen, donor = random.choice(corpus), random.choice(corpus)
     content = specimen.content

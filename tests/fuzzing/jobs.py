@@ -1,6 +1,6 @@
-"""A command under watch: how long it has each file open, how much memory it takes, what it leaves.
+"""Watch a command: how long it has each file open, how much memory it takes, and what it leaves.
 
-Read from /proc, so that nothing of the command itself has to be believed.
+Everything is read from /proc, so that the command itself need not be trusted.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _ENDING_SECONDS = 60.0
 
 @dataclass
 class Ended:
-    """How a job ended.
+    """Outcome of a job.
 
     Args:
         code: its exit code.
-        said: all of its standard output and error.
-        seconds: that it took.
-        file_seconds: by path, how long files were open in any of its processes.
-        peak_bytes: of the process that had most resident at any time.
-        faults: what it did wrong, whatever it had to do.
+        said: its standard output and error.
+        seconds: its duration.
+        file_seconds: time that each file was open in any of its processes, by path.
+        peak_bytes: largest resident memory of any of its processes.
+        faults: sentences on what it did wrong, whatever its task.
     """
 
     code: int
@@ -44,18 +44,18 @@ class Ended:
 
     @property
     def slowest_seconds(self) -> float:
-        """Of the file that was open longest."""
+        """Time of the file that was open longest."""
         return max(self.file_seconds.values(), default=0.0)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a job may take.
+    """Limits of a job.
 
     Args:
-        file_seconds: that a file may be open.
-        job_seconds: that the job may take.
-        num_bytes: that a process may have resident.
+        file_seconds: longest time that a file may be open.
+        job_seconds: longest duration of the job.
+        num_bytes: largest resident memory of a process.
     """
 
     file_seconds: float = 90.0
@@ -70,8 +70,8 @@ def watch(
 
     Args:
         words: the command.
-        files: the folder of the files whose time is taken.
-        limits: see there.
+        files: folder of the files whose time is measured.
+        limits: limits of the job.
         environment: variables besides those of this process.
     """
     with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile() as output:
@@ -103,7 +103,7 @@ def watch(
 def _look_on(
     job: subprocess.Popen[bytes], files: Path, limits: Limits, ended: Ended, started: float
 ) -> None:
-    """Until it ends, or a limit is exceeded."""
+    """Measure a job until it ends or exceeds a limit."""
     before = time.monotonic()
     while job.poll() is None and not ended.faults:
         time.sleep(_LOOK_SECONDS)
@@ -123,7 +123,7 @@ def _look_on(
 
 
 def _clear_away(job: subprocess.Popen[bytes], ended: Ended) -> None:
-    """End what is left; that of a job which ended by itself is a fault."""
+    """Kill remaining processes; those of a job that ended by itself are a fault."""
     if job.poll() is not None:
         deadline = time.monotonic() + _ENDING_SECONDS
         while (left := list(_processes(job.pid))) and time.monotonic() < deadline:
@@ -140,7 +140,7 @@ def _clear_away(job: subprocess.Popen[bytes], ended: Ended) -> None:
 
 
 def _processes(session: int) -> Iterator[Path]:
-    """Those of a session that run; a dead one that nobody has waited for does not count."""
+    """Yield the running processes of a session, without zombies."""
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             state, _, _, its_session = (process / "stat").read_text().rpartition(")")[2].split()[:4]

@@ -1,4 +1,4 @@
-"""All readers."""
+"""List of all readers that are given damaged files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Damaged files given to what reads them: the same value, another that can be, or a clear refusal.
+"""Give damaged files to their readers: they must return a possible value, or refuse clearly.
 
 A reader works in a child process, which may die: `python -m tests.fuzzing.readers` is that child.
 """
@@ -32,15 +32,15 @@ _BLIND = [mutation.__name__ for mutation in OF_BYTES]
 
 @dataclass(frozen=True)
 class Reader:
-    """Something that reads files.
+    """Reader of files.
 
     Args:
-        name: for the table.
-        make: writes files that are in order into an empty folder.
-        read: what such a folder says; whatever it is, `fingerprint` must be able to tell it apart.
-        refuses: by what errors it says that files are not in order.
-        checksummed: whether it must notice all damage that does not know its format.
-        wrong: what is impossible about a value read; empty for what can be.
+        name: name for the table.
+        make: function that writes undamaged files into an empty folder.
+        read: function that reads such a folder; `fingerprint` must be able to compare its values.
+        refuses: errors by which it refuses damaged files.
+        checksummed: whether it must notice all damage that ignores its format.
+        wrong: function that says what is impossible about a value; empty for a possible one.
     """
 
     name: str
@@ -53,14 +53,14 @@ class Reader:
 
 @dataclass(frozen=True)
 class Damage:
-    """A folder with one damaged file.
+    """Damage to one file of a folder.
 
     Args:
-        seed: that makes it again.
-        file: the damaged one.
-        mutation: what was done to it.
-        content: what is in it now; None where it is gone.
-        is_blind: whether it was done without knowing the format, to a file of a binary one.
+        seed: seed that makes it again.
+        file: name of the damaged file.
+        mutation: name of the mutation.
+        content: damaged content; None if the file was removed.
+        is_blind: whether the mutation ignores the format, which is a binary one.
     """
 
     seed: int
@@ -72,12 +72,12 @@ class Damage:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of a damaged folder.
+    """Result of reading a damaged folder.
 
     Args:
-        seed: of the damage.
+        seed: seed of the damage.
         answer: SAME, REFUSED or OTHER.
-        finding: what is wrong with that; empty if nothing.
+        finding: what is wrong with the answer; empty if nothing is.
     """
 
     seed: int
@@ -86,13 +86,13 @@ class Verdict:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """The bytes of all files, by name."""
+    """Read the bytes of all files of a folder, by name."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def write(folder: Path, files: Mapping[str, bytes]) -> None:
-    """The inverse of `contents`; the folder must not be there."""
+    """Write files into a new folder; the inverse of `contents`."""
     folder.mkdir(parents=True)
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ def write(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def damage(files: Mapping[str, bytes], seed: int) -> Damage:
-    """That of a seed: one file in fifty is removed, the others are changed."""
+    """Draw the damage of a seed: one file in fifty is removed, the others are changed."""
     random = Random(seed)
     name = random.choice(sorted(files))
     if random.random() < 0.02:
@@ -111,7 +111,7 @@ def damage(files: Mapping[str, bytes], seed: int) -> Damage:
 
 
 def attempt(reader: Reader, files: Mapping[str, bytes], done: Damage, expected: str) -> Verdict:
-    """Read a damaged folder."""
+    """Let a reader read a damaged folder, and judge its answer."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / FOLDER
         changed = {**files, done.file: done.content}
@@ -131,12 +131,12 @@ def attempt(reader: Reader, files: Mapping[str, bytes], done: Damage, expected: 
 
 
 def fingerprint(value: Any, folder: Path) -> str:
-    """Equal for equal values, whatever the folder they were read from is called."""
+    """Hash of a value; the name of the folder from which it was read does not matter."""
     return hashlib.sha256(_words(value).replace(str(folder), "").encode()).hexdigest()
 
 
 def _words(value: Any) -> str:
-    """Of dicts, lists, arrays, dataclasses and plain values, all that they are."""
+    """Describe dicts, lists, arrays, dataclasses and plain values completely."""
     if isinstance(value, np.ndarray):
         return f"{value.dtype.str} {value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}"
     if is_dataclass(value) and not isinstance(value, type):
@@ -149,7 +149,7 @@ def _words(value: Any) -> str:
 
 
 def _unclear(error: BaseException, file: str) -> str:
-    """What is wrong with a refusal: it must be a few lines that name the file, or its folder."""
+    """Say what is wrong with a refusal, which must be a few lines that name file or folder."""
     text = str(error)
     if not text.strip():
         return f"{type(error).__name__} without a word"
@@ -163,7 +163,7 @@ def _unclear(error: BaseException, file: str) -> str:
 
 
 def undisturbed(reader: Reader) -> tuple[dict[str, bytes], str]:
-    """Files that are in order, and the fingerprint of what they say."""
+    """Make undamaged files. Returns them, and the fingerprint of their value."""
     with tempfile.TemporaryDirectory() as scratch:
         made, folder = Path(scratch) / "made", Path(scratch) / FOLDER
         made.mkdir()
@@ -174,7 +174,7 @@ def undisturbed(reader: Reader) -> tuple[dict[str, bytes], str]:
 
 
 def main(name: str, first_seed: int, num_tries: int) -> None:
-    """The child: a line of JSON for each seed, before it is tried and after."""
+    """Run the child process, which writes a line of JSON before and after each seed."""
     from preprocess.workers.child_process import limit_memory
     from tests.fuzzing.reader_targets import READERS
 

@@ -60,7 +60,7 @@ def _golden(name: str) -> Callable[[Path], None]:
 
 
 def _only_file(folder: Path) -> Path:
-    """The file in a folder, or a name for it where it is gone."""
+    """Path of the only file in a folder, or a made-up name if it was removed."""
     return next(folder.iterdir(), folder / "gone.npz")
 
 
@@ -91,7 +91,7 @@ def _objects(folder: Path) -> Any:
 
 
 def _table(folder: Path) -> Any:
-    """Of classification, as another run finds it: finished, and half finished."""
+    """Read tables of classification as a later run finds them: finished, and half finished."""
     from experiments.classify.results import Row, Table
 
     found = []

@@ -1,4 +1,4 @@
-"""Readers of whole models: what is read is their weights, and what they say of a picture."""
+"""Readers of whole models; their values are weights, and predictions for an image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PICTURE = np.random.default_rng(0).integers(0, 256, (1, _SIDE, _SIDE, 3), np.ui
 
 
 def _keras() -> Any:
-    """Keras, once TensorFlow has been told to keep silent."""
+    """Import Keras after silencing TensorFlow."""
     from experiments.process import runtime
 
     runtime.hush()
@@ -26,7 +26,7 @@ def _keras() -> Any:
 
 
 def _small_model() -> Any:
-    """Pictures, uint8, to probabilities."""
+    """Build a model of images, uint8, to probabilities."""
     keras = _keras()
     keras.utils.set_random_seed(0)
     frames = keras.Input((_SIDE, _SIDE, 3), dtype="uint8", name="frames")

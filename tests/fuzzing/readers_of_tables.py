@@ -1,4 +1,4 @@
-"""Readers of lists and tables that people write, or that runs leave."""
+"""Readers of lists and tables that users write, or that runs leave."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.fuzzing.readers import Reader
 
 
 class RefusedError(Exception):
-    """A command ended with code 2; the message is what it said."""
+    """Refusal of a command by exit code 2; the message is its standard error."""
 
 
 def carried_out(main: Callable[[list[str]], int], *words: object) -> None:
@@ -36,7 +36,7 @@ def carried_out(main: Callable[[list[str]], int], *words: object) -> None:
 
 
 def _texts(files: dict[str, str]) -> Callable[[Path], None]:
-    """Writes these files."""
+    """Return a function that writes these files."""
 
     def make(folder: Path) -> None:
         for name, text in files.items():
@@ -135,7 +135,7 @@ def _run_directory(folder: Path) -> None:
 
 
 def _report(folder: Path) -> Any:
-    """The pages, without the curves: to draw them takes a second."""
+    """Make a report's pages without curves, whose drawing takes a second, and read them."""
     from experiments.report import main
     from experiments.runs import plots
 
@@ -183,7 +183,7 @@ def _threads(folder: Path) -> Any:
 
 
 def _impossible_labels(clips: Any) -> str:
-    """Times that are not finite would be found by no comparison."""
+    """Find times that are not finite or not in order; comparisons with NaN are all false."""
     stretches = [one for clip in clips for one in (*clip.highlights, *clip.negatives)]
     return "" if all(0 <= one.start < one.end < math.inf for one in stretches) else f"{stretches}"
 

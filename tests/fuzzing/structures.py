@@ -1,4 +1,4 @@
-"""Damage by the meaning of a file: other values, names and members, in a form that is in order."""
+"""Damage to the meaning of a file: other values, names and members in a valid format."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ODD_VALUES: tuple[Any, ...] = (
 
 
 def damaged(random: Random, name: str, content: bytes) -> tuple[str, bytes]:
-    """What was done, and what came of it: by the file's kind or, as often, among its bytes."""
+    """Damage a file by its kind or among its bytes. Returns the mutation's name and the content."""
     kinds = _KINDS.get(Path(name).suffix, ())
     if zip_members in kinds and not zipfile.is_zipfile(io.BytesIO(content)):
         kinds = ()
@@ -40,7 +40,7 @@ def damaged(random: Random, name: str, content: bytes) -> tuple[str, bytes]:
 
 
 def json_values(random: Random, content: bytes) -> bytes:
-    """One value of a JSON file is another, is gone, or comes twice."""
+    """Replace, remove or add one value of a JSON file."""
     root = [json.loads(content)]
     holder: Any = root
     while (inner := _holders(holder)) and (random.random() < 0.7 or holder is root):
@@ -60,7 +60,7 @@ def json_values(random: Random, content: bytes) -> bytes:
 
 
 def csv_cells(random: Random, content: bytes) -> bytes:
-    """One cell of a table holds something odd."""
+    """Write something odd into one cell of a table."""
     rows, dialect = _table(content)
     row = random.choice(rows)
     row[random.randrange(len(row))] = random.choice(_ODD_CELLS)
@@ -68,7 +68,7 @@ def csv_cells(random: Random, content: bytes) -> bytes:
 
 
 def csv_rows(random: Random, content: bytes) -> bytes:
-    """A row is gone, comes twice, or is longer or shorter."""
+    """Remove or repeat a row, or make it longer or shorter."""
     rows, dialect = _table(content)
     place = random.randrange(len(rows))
     action = random.choice(["remove", "repeat", "longer", "shorter", "only"])
@@ -86,7 +86,7 @@ def csv_rows(random: Random, content: bytes) -> bytes:
 
 
 def csv_columns(random: Random, content: bytes) -> bytes:
-    """A column is gone, comes twice, or two have changed places."""
+    """Swap two columns, and remove or repeat one."""
     rows, dialect = _table(content)
     first, second = (random.randrange(min(map(len, rows))) for _ in range(2))
     for row in rows:
@@ -99,7 +99,7 @@ def csv_columns(random: Random, content: bytes) -> bytes:
 
 
 def encodings(random: Random, content: bytes) -> bytes:
-    """Text in another encoding, or with other ends of lines."""
+    """Encode text in another way, or change the ends of its lines."""
     text = content.decode("utf-8", errors="replace")
     encode: Callable[[], bytes] = random.choice(
         [
@@ -116,7 +116,7 @@ def encodings(random: Random, content: bytes) -> bytes:
 
 
 def zip_members(random: Random, content: bytes) -> bytes:
-    """A member of a sound archive is damaged by its own kind, is gone, or has another name."""
+    """Damage a member of a valid archive by its own kind, remove, rename, repeat or swap it."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = [(name, archive.read(name)) for name in archive.namelist()]
     place = random.randrange(len(members))
@@ -136,7 +136,7 @@ def zip_members(random: Random, content: bytes) -> bytes:
 
 
 def hdf5_values(random: Random, content: bytes) -> bytes:
-    """A data set or an attribute of an HDF5 file has other values, another shape, or is gone."""
+    """Change or remove a data set or an attribute of an HDF5 file."""
     buffer = io.BytesIO(content)
     with h5py.File(buffer, "r+") as file:
         names: list[str] = []
@@ -162,7 +162,7 @@ def _other_attribute(random: Random, holder: Any) -> None:
 
 
 def _other_field(random: Random, table: Any) -> None:
-    """A cell of a table."""
+    """Change one cell of a table."""
     rows = table[()]
     name = random.choice(rows.dtype.names)
     if not len(rows):
@@ -196,13 +196,13 @@ def _other_object(random: Random, file: Any, name: str) -> None:
 
 
 def _holders(value: Any) -> list[Any]:
-    """The dicts and lists right inside one."""
+    """Dicts and lists directly inside a dict or list."""
     inner = value.values() if isinstance(value, dict) else value
     return [one for one in inner if isinstance(one, dict | list)]
 
 
 def _table(content: bytes) -> tuple[list[list[str]], str]:
-    """Rows, and what parts their cells."""
+    """Parse a table. Returns its rows and the delimiter of its cells."""
     text = content.decode()
     delimiter = "," if "," in text.splitlines()[0].replace(", ", "") else " "
     return [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row], delimiter

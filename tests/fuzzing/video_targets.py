@@ -1,4 +1,4 @@
-"""The commands that read videos: extraction, classification, and highlights' scoring."""
+"""Commands that read videos: extraction, classification, and scoring of highlights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIZE = (40, 30)
 
 
 class Extraction(VideoTarget):
-    """Frames are compared with those of a plain OpenCV loop."""
+    """Extraction, whose frames are compared with those of a plain OpenCV loop."""
 
     name = "extraction"
 
@@ -46,7 +46,7 @@ class Extraction(VideoTarget):
 
 
 class Classification(VideoTarget):
-    """By a model that knows how red, green and blue a picture is; tables are compared."""
+    """Classification by a model of the mean colour; its tables are compared."""
 
     name = "classification"
 
@@ -80,7 +80,7 @@ class Classification(VideoTarget):
 
 
 class Highlights(VideoTarget):
-    """Picture and sound of a recording in chunks, scored by their brightness, without rendering."""
+    """Scoring of a recording in chunks by its brightness, without rendering."""
 
     name = "highlights"
     codes = (0, 2)  # 2: nothing is left of the recording
@@ -119,7 +119,7 @@ class Highlights(VideoTarget):
 
 
 def _names(line: str, file: Path) -> bool:
-    """Whether a line is about a file, and not about part10.mp4 for part1.mp4."""
+    """Return whether a line is about a file, and not about part10.mp4 for part1.mp4."""
     return re.search(rf"{FOLDER}/{re.escape(file.name)}\b", line) is not None
 
 

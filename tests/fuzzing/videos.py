@@ -1,7 +1,7 @@
-"""Folders of damaged videos, and a few that are in order, given to a command in one job.
+"""Give folders of damaged videos, with a few undamaged ones, to a command in one job.
 
-The job must end by itself, each file must be read or named, and what is made of the files that
-are in order must be what is made of them alone.
+The job must end by itself, each file must be read or named, and the results of the undamaged
+files must be the same as without the damaged ones.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ FOLDER = "clip"  # a class, for extraction; a recording in chunks, for highlight
 
 @dataclass(frozen=True)
 class Results:
-    """What a job left.
+    """Results that a job left.
 
     Args:
-        read: by file name, what was made of those that were read; equal if it is the same.
-        named: by file name, why others were not, or not wholly.
-        remains: files that should not be there.
+        read: results of the files that were read, by file name.
+        named: reasons why files were not read, or not wholly, by file name.
+        remains: files that should not exist.
     """
 
     read: Mapping[str, Any]
@@ -36,12 +36,12 @@ class Results:
 
 @dataclass
 class Tried:
-    """What came of a folder.
+    """Outcome of a job over one folder.
 
     Args:
         ended: how the job ended.
-        results: what it left.
-        faults: by file name what is wrong with its results; those of the job itself by "".
+        results: results that it left.
+        faults: what is wrong with the results, by file name; faults of the job itself under "".
     """
 
     ended: Ended
@@ -50,17 +50,17 @@ class Tried:
 
     @property
     def num_contained(self) -> int:
-        """Files that a decoder crashed or hung on, and that cost themselves alone."""
+        """Number of files on which a decoder crashed or hung without harm to others."""
         return sum(map(died, self.results.named.values()))
 
 
 class VideoTarget(ABC):
-    """A command that reads videos.
+    """Command that reads videos.
 
     Args:
-        controls: files that are in order; in each folder the first is the first, the others last.
-        folder: for what is made once.
-        limits: of each job.
+        controls: undamaged files; in each folder the first comes first and the others last.
+        folder: folder for what is made once.
+        limits: limits of each job.
     """
 
     name: str
@@ -79,18 +79,18 @@ class VideoTarget(ABC):
         """Make what the command needs besides videos."""
 
     def _alone(self) -> list[Any]:
-        """What is made of each control, without damaged files beside it."""
+        """Results of the controls without damaged files beside them."""
         tried = self.attempt([], self.folder / "alone")
         assert not tried.faults, (tried.faults, tried.ended.said)
         return [tried.results.read[name] for name in sorted(tried.results.read)]
 
     @abstractmethod
     def command(self, files: Path, out: Path) -> list[str]:
-        """That reads the files of a folder named `FOLDER`, and writes below another."""
+        """Command that reads the files of a folder named `FOLDER`, and writes below another."""
 
     @abstractmethod
     def results(self, files: Path, out: Path, said: str) -> Results:
-        """What it left."""
+        """Results that the command left."""
 
     def attempt(self, mutants: Sequence[Mutant], folder: Path) -> Tried:
         """Run the command over damaged files and the controls."""
@@ -113,7 +113,7 @@ class VideoTarget(ABC):
         return tried
 
     def _write(self, mutants: Sequence[Mutant], files: Path) -> list[str]:
-        """Files named part0.mp4, part1.mpg, ...; returns the names."""
+        """Write files named part0.mp4, part1.mpg, ... Returns the names."""
         files.mkdir(parents=True)
         first, *others = self._controls
         specimens = [(first.name, first.content), *((one.origin, one.content) for one in mutants)]
@@ -124,7 +124,7 @@ class VideoTarget(ABC):
         return names
 
     def _changed(self, names: Sequence[str], results: Results) -> dict[str, str]:
-        """The controls that were not read as they are alone."""
+        """Faults of controls whose results differ from those that they have alone."""
         num_last = len(self._controls) - 1
         controls = [names[0], *names[len(names) - num_last :]]
         return {
@@ -135,17 +135,17 @@ class VideoTarget(ABC):
 
 
 def folder_names(mutants: Sequence[Mutant]) -> dict[str, Mutant]:
-    """Damaged files by what they are called in their folder, where a control comes first."""
+    """Damaged files by their names in the folder, where a control comes first."""
     return {f"part{n + 1}{mutant.suffix}": mutant for n, mutant in enumerate(mutants)}
 
 
 def died(reason: str) -> bool:
-    """Whether a decoder crashed or hung, of which a file need not be the cause."""
+    """Return whether a decoder crashed or hung, which need not be the file's fault."""
     return "crashed" in reason or "gave nothing" in reason
 
 
 def reasons(path: Path, column: str) -> dict[str, str]:
-    """failures.csv by file name."""
+    """Read the reasons in failures.csv, by file name."""
     if not path.exists():
         return {}
     with path.open(encoding="utf-8", newline="") as file:

@@ -30,7 +30,7 @@ WIDTHS = (64, 128, 256, 512)
 
 
 def value(key, shape):
-    """The weight of a key: variances and scales about 1, the rest about 0, sizes kept."""
+    """Weight of a key: variances and scales about 1, the rest about 0, scaled by the fan-in."""
     rng = np.random.default_rng([SEED, zlib.crc32(key.encode())])
     word = key.rpartition(".")[2]
     if word == "num_batches_tracked":
@@ -106,7 +106,7 @@ class ResNet(nn.Module):
 
 
 def filled(depth):
-    """A network in evaluation, with the rule's weights."""
+    """Build a network in evaluation mode with the weights of `value`."""
     model = ResNet(depth)
     state = {key: value(key, tuple(t.shape)) for key, t in model.state_dict().items()}
     model.load_state_dict({key: torch.from_numpy(array) for key, array in state.items()})
@@ -114,7 +114,7 @@ def filled(depth):
 
 
 def layout(depth):
-    """Keys and shapes of a state dict; nothing is allocated."""
+    """Keys and shapes of a state dict, without allocating it."""
     with torch.device("meta"):
         state = ResNet(depth).state_dict()
     shapes = [[*t.shape, *[-1] * (4 - t.ndim)] for t in state.values()]

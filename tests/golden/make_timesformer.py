@@ -76,14 +76,14 @@ TORCHVISION_WORDS = [
 
 
 def original(key, words=WORDS):
-    """A key in the original's words."""
+    """Translate a key into the original's names."""
     for theirs, its in words:
         key = re.sub(theirs, its, key)
     return key
 
 
 def value(key, shape):
-    """The weight of one of the original's keys: scales about 1, the rest about 0, sizes kept."""
+    """Weight of one of the original's keys: scales about 1, the rest about 0, by the fan-in."""
     rng = np.random.default_rng([SEED, zlib.crc32(key.encode())])
     if "norm" in key and key.endswith("weight"):
         return rng.uniform(0.5, 1.5, shape).astype(np.float32)
@@ -92,13 +92,13 @@ def value(key, shape):
 
 
 def clips(frames, size):
-    """uint8 (2, frames, size, size, 3)."""
+    """Random clips, uint8 (2, frames, size, size, 3)."""
     rng = np.random.default_rng([SEED, frames, size])
     return rng.integers(0, 256, (2, frames, size, size, 3), np.uint8)
 
 
 def normalised(pixels):
-    """(..., height, width, 3) to torch's (..., 3, height, width)."""
+    """Normalize pixels (..., height, width, 3) to torch's (..., 3, height, width)."""
     return torch.from_numpy((pixels.astype(np.float32) / 255 - 0.45) / 0.225).movedim(-1, -3)
 
 
@@ -142,7 +142,7 @@ def torchvision_vit(config):
 
 
 def filled(model, words=WORDS):
-    """The model with the rule's weights."""
+    """Give a model the weights of `value`."""
     state = model.state_dict()
     made = {key: value(original(key, words), tuple(t.shape)) for key, t in state.items()}
     model.load_state_dict({key: torch.from_numpy(array) for key, array in made.items()})
@@ -157,7 +157,7 @@ def layout(model, name):
 
 @torch.no_grad()
 def logits(model, pixels):
-    """Of a TimeSformer; of "space", too."""
+    """Logits of a TimeSformer, also for "space" attention."""
     if model.config.attention_type != "space_only":
         return model(normalised(pixels)).logits.numpy()
     encoder = model.timesformer
@@ -189,7 +189,7 @@ def small():
 
 @torch.no_grad()
 def tiny():
-    """Write the checkpoints; their logits."""
+    """Write the small checkpoints. Returns their logits."""
     model = filled(timesformer(TINY))
     state = model.state_dict()
     torch.save(state, HERE / "timesformer_hf.bin")

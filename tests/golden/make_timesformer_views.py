@@ -39,19 +39,19 @@ LENGTHS = range(1, 121)
 
 
 def picture(number, width, height):
-    """BGR, uint8 (height, width, 3)."""
+    """Random picture, BGR, uint8 (height, width, 3)."""
     return np.random.default_rng([2021, number]).integers(0, 256, (height, width, 3), np.uint8)
 
 
 def smooth_picture(number, width, height):
-    """BGR, uint8 (height, width, 3): rising to the right, downwards, and with the number."""
+    """Smooth picture, BGR, uint8 (height, width, 3), rising to the right, down, and by number."""
     across, down = (np.arange(width) + 0.5) / width, (np.arange(height)[:, None] + 0.5) / height
     channels = np.broadcast_arrays(255 * across, 255 * down, np.float64(20 * number))
     return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
 
 
 def epic_kitchens():
-    """The module of EPIC's data set."""
+    """Load the original's module of EPIC's data set."""
     timesformer, epic = sys.argv[1:]
     for name in ("fvcore", "fvcore.common", "timesformer", "timesformer.datasets"):
         sys.modules[name] = types.ModuleType(name)
@@ -96,7 +96,7 @@ def data_set(epic, root, mode):
 
 
 def segments(epic, root, num_frames):
-    """Of empty clips: what is drawn from, and what tests take."""
+    """Segments of clips of all lengths: ranges that training draws from, and frames of tests."""
     rows = []
     train, test = data_set(epic, root, "train"), data_set(epic, root, "test")
     for data in (train, test):
@@ -125,7 +125,7 @@ def segments(epic, root, num_frames):
 
 
 def training_view(epic, root):
-    """Drawn as the docstring says, whatever could be drawn."""
+    """Training view with fixed values in place of random ones; see the module's docstring."""
     data = data_set(epic, root, "train")
     offsets = []
     rng = types.SimpleNamespace(

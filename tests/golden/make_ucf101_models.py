@@ -46,7 +46,7 @@ NORMALIZE = re.compile(r"transforms\.Normalize\(mean=(\[[0-9., ]+\]), std=(\[[0-
 
 
 def published(script, commit=NOW):
-    """Mean and deviation in a script of the original, of pixels from 0 to 1, (2, channels)."""
+    """Mean and deviation from a script of the original, for pixels from 0 to 1, (2, channels)."""
     show = ["git", "-C", sys.argv[1], "show", f"{commit}:{script}"]
     text = subprocess.run(show, check=True, capture_output=True, text=True).stdout
     ((mean, deviation),) = NORMALIZE.findall(text)
@@ -62,15 +62,17 @@ def clip(number, num_frames, height, width):
 
 
 def grey(frames, commit):
-    """(1, frames, height, width), normalised; of three means and deviations torch takes the first
-    where a picture has one channel."""
+    """Normalised grey frames, (1, frames, height, width).
+
+    Of three means and deviations torch takes the first where a picture has one channel.
+    """
     mean, deviation = published("Conv3D/UCF101_3DCNN.py", commit)[:, 0]
     pictures = np.stack([np.array(Image.fromarray(frame).convert("L")) for frame in frames])
     return torch.from_numpy(((pictures / 255 - mean) / deviation).astype(np.float32))[None]
 
 
 def colour(frames, script):
-    """(frames, 3, height, width), normalised."""
+    """Normalised colour frames, (frames, 3, height, width)."""
     mean, deviation = published(script)
     pixels = ((frames / 255 - mean) / deviation).astype(np.float32)
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)
@@ -95,14 +97,14 @@ class ResNetEncoder(nn.Module):
 
 
 def filled(model, prefix=""):
-    """In evaluation, with the rule's weights; of `prefix` and key, so that no two are the same."""
+    """Give a model in evaluation mode weights by `prefix` and key, so that no two are equal."""
     state = {key: value(prefix + key, tuple(t.shape)) for key, t in model.state_dict().items()}
     model.load_state_dict({key: torch.from_numpy(array) for key, array in state.items()})
     return model.eval()
 
 
 def layout(name, make):
-    """Keys, shapes and count at the original's sizes; nothing is allocated."""
+    """Keys, shapes and count of weights at the original's sizes, without allocating them."""
     with torch.device("meta"):
         model = make()
     state = model.state_dict()

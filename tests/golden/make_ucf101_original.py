@@ -77,7 +77,7 @@ class Normalize:
 
 
 class Children(ResNet):
-    """torchvision's order of children, of which the original takes all but the last."""
+    """ResNet with torchvision's order of children, of which the original takes all but the last."""
 
     def children(self):
         stages = (self.layer1, self.layer2, self.layer3, self.layer4)
@@ -86,7 +86,7 @@ class Children(ResNet):
 
 
 def stand_in():
-    """For torchvision, where the original imports it."""
+    """Put a stand-in for torchvision where the original imports it."""
     vision, models, transforms = (types.ModuleType(name) for name in ("vision", "models", "tf"))
     models.resnet152 = lambda pretrained: Children(152)
     for one in (Compose, Resize, ToTensor, Normalize):
@@ -100,7 +100,7 @@ def stand_in():
 
 
 def original(repository, path, *, commit="HEAD", name=None):
-    """A file of a repository as a module."""
+    """Load a file of a repository as a module."""
     show = ["git", "-C", repository, "show", f"{commit}:{path}"]
     text = subprocess.run(show, check=True, capture_output=True, text=True).stdout
     name = name or path.removesuffix(".py").replace("/", ".")
@@ -123,7 +123,7 @@ def transform(script, size):
 
 
 def jpegs(number):
-    """The pictures of a clip: colours that change over picture and time, and some noise."""
+    """Make the JPEGs of a clip: colours that change over space and time, and some noise."""
     rng = np.random.default_rng([16, number])
     corners = rng.integers(0, 256, (2, 7, 9, 3))
     found = []
@@ -139,7 +139,7 @@ def jpegs(number):
 
 
 def write(folder, pictures, step):
-    """Frames 1, 1 + step, ... and between them copies of the first, which must not be seen."""
+    """Write frames 1, 1 + step, ..., and between them copies of the first that must not be read."""
     folder.mkdir()
     for number in range(1, step * (len(pictures) - 1) + 2):
         place, rest = divmod(number - 1, step)
@@ -159,7 +159,7 @@ def filled(model, prefix):
 
 
 def fixed_length(root):
-    """conv3d and crnn, of the first 15 pictures."""
+    """Logits of conv3d and crnn for the first 15 frames."""
     frames = list(range(1, LENGTHS[1] + 1))
     functions = functions_of("Conv3D")
     data = functions.Dataset_3DCNN(

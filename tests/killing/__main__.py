@@ -36,7 +36,7 @@ class Arguments:
 
 
 def main() -> int:
-    """The command line. Returns 1 if anything differed."""
+    """Run the command line. Returns 1 if anything differed."""
     arguments = tyro.cli(Arguments, prog="python -m tests.killing", description=__doc__)
     found = {name: _kill(name, arguments) for name in arguments.subject}
     rows = [[name, *map(text, killed.figures().values())] for name, killed in found.items()]

@@ -1,4 +1,4 @@
-"""`python -m tests.killing.colour_model FILE.keras`: a model that tells a picture's mean colour."""
+"""`python -m tests.killing.colour_model FILE.keras`: saves a model of an image's mean colour."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def save_colour_model(path: Path) -> None:
-    """32x32 pictures, 0 to 1, to the probabilities of four colours, which labels.txt names."""
+    """Save a model of 32x32 images, 0 to 1, to probabilities of four colours, and labels.txt."""
     import keras
 
     inputs = keras.Input((32, 32, 3))

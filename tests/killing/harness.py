@@ -1,4 +1,4 @@
-"""Kill a command again and again, let it resume, and compare with one that was left alone."""
+"""Kill a command repeatedly, let it resume, and compare with an undisturbed run."""
 
 from __future__ import annotations
 
@@ -16,48 +16,48 @@ from typing import Any, Protocol
 from tests.killing.whole_files import broken_files, leftovers
 from tests.processes import start, wait_until_gone
 
-_IN_A_ROW = 6  # kills at most, before a run is left to end
+_IN_A_ROW = 6  # largest number of kills before a run is left to end
 
 
 class Subject(Protocol):
-    """A command that can be resumed."""
+    """Command that can be resumed."""
 
     @property
     def name(self) -> str:
-        """In a word."""
+        """Name in one word."""
 
     def prepare(self, folder: Path) -> None:
         """Make the input that `words` names."""
 
     def words(self, folder: Path, out: Path, *, resume: bool) -> list[object]:
-        """What python is given, for an input and a folder of results."""
+        """Arguments of python, for a folder of inputs and one of results."""
 
     def has_begun(self, out: Path) -> bool:
-        """Whether there is something to go on from."""
+        """Return whether there is something to resume from."""
 
     def result(self, out: Path) -> Mapping[str, Any]:
-        """What must be the same, by what it is."""
+        """Results that must be equal to those of an undisturbed run, by their names."""
 
 
 @dataclass
 class Killed:
-    """What came of many kills."""
+    """Counts and findings of many kills."""
 
     kills: int = 0
-    """That ended a command; those that came too late do not count."""
+    """Kills that ended a command; those that came too late do not count."""
     runs: int = 0
-    """Of the command, killed or not."""
+    """Runs of the command, killed or not."""
     resumed: int = 0
-    """Runs that had something to go on from."""
+    """Runs that had something to resume from."""
     ends: int = 0
-    """Runs that came to their end, whose results were compared."""
+    """Runs that ended by themselves, whose results were compared."""
     differences: list[str] = field(default_factory=list)
-    """All that was not as it should be."""
+    """Sentences on everything that was wrong."""
     seconds: float = 0.0
-    """That a run takes if it is left alone."""
+    """Duration of an undisturbed run."""
 
     def figures(self) -> dict[str, int | float | str]:
-        """For a row of a table."""
+        """Figures as a table row."""
         return {
             "kills": self.kills,
             "runs": self.runs,
@@ -76,17 +76,17 @@ def kill_often(
     seed: int = 0,
     on_kill: Callable[[], object] = lambda: None,
 ) -> Killed:
-    """Kill a command until so many kills have landed, at moments over all of its duration.
+    """Kill a command a number of times, at random moments over all of its duration.
 
-    Each time it is started again to resume; after a few times it is left to end, its result is
-    compared with that of an undisturbed run, and it begins anew.
+    Each time it is started again to resume. After a few times it is left to end, its result is
+    compared with that of an undisturbed run, and it starts over.
 
     Args:
         subject: the command.
-        folder: an empty one, to work in.
-        kills: how many must land.
-        seed: of the moments.
-        on_kill: is called after each.
+        folder: empty folder to work in.
+        kills: number of kills that must end a command.
+        seed: seed of the moments.
+        on_kill: called after each kill.
     """
     moments = random.Random(f"{seed} {subject.name}")
     (folder / "input").mkdir()
@@ -110,7 +110,7 @@ def _one_result(
     kills: int,
     on_kill: Callable[[], object],
 ) -> None:
-    """From a new folder to a result."""
+    """Kill and resume a command from an empty folder to its result."""
     out = folder / "killed"
     out.mkdir()
     code, said, most = -signal.SIGKILL, "", min(kills, seen.kills + moments.randint(1, _IN_A_ROW))
@@ -141,7 +141,7 @@ def _run_to_the_end(subject: Subject, folder: Path, name: str) -> None:
 
 
 def _run(words: list[object], folder: Path, moment: float | None) -> tuple[int, str]:
-    """Exit code, and what it said; killed after `moment` seconds unless it has ended."""
+    """Run a command, kill it after `moment` seconds, and return its exit code and output."""
     log = folder / "log.txt"
     with log.open("w") as file:
         process = start(words, stdout=file, stderr=subprocess.STDOUT)

@@ -1,4 +1,4 @@
-"""Extraction, training, classification and rendering, each a matter of seconds."""
+"""Subjects that are killed: extraction, training, classification and rendering, of seconds each."""
 
 from __future__ import annotations
 
@@ -17,45 +17,45 @@ from tests.experiments.highlights.counters import ffmpeg
 from tests.preprocess.conftest import stored_frames, write_video
 from tests.processes import start
 
-_TIMINGS = ("seconds", "per_second", "share")  # how columns of metrics.csv end that may differ
+_TIMINGS = ("seconds", "per_second", "share")  # endings of columns of metrics.csv that may differ
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """`python -m preprocess folder`: the frames of each source must be the same bytes."""
+    """`python -m preprocess folder`, whose frames of each source must be the same bytes."""
 
     name = "extraction"
     num_clips: int = 40
 
     def prepare(self, folder: Path) -> None:
-        """One clip under many names."""
+        """Write one clip under many names."""
         first = write_video(folder / "videos" / "a" / "00.mpg", 400, size=(160, 120))
         for number in range(1, self.num_clips):
             os.link(first, first.with_name(f"{number:02d}.mpg"))
 
     def words(self, folder: Path, out: Path, *, resume: bool) -> list[object]:
-        """The same to resume."""
+        """Arguments of python, the same for resuming."""
         flags = ["--size", "64x48", "--jobs", "2"]
         return ["-m", "preprocess", "folder", folder / "videos", out, *flags]
 
     def has_begun(self, out: Path) -> bool:
-        """Whether there is a shard."""
+        """Return whether there is a shard."""
         return any(out.glob("shard-*.h5"))
 
     def result(self, out: Path) -> Mapping[str, Any]:
-        """Frames by source."""
+        """Frames of the shards by source."""
         return stored_frames(out)
 
 
 @dataclass(frozen=True)
 class Training:
-    """`python -m experiments.ucf11`: metrics, predictions and all weights must be the same."""
+    """`python -m experiments.ucf11`, whose metrics, predictions and weights must be the same."""
 
     name = "training"
     epochs: int = 5
 
     def prepare(self, folder: Path) -> None:
-        """The demo set in small, as shards."""
+        """Write shards of a small demo set."""
         for words in (
             ["demo", folder / "videos", "--groups-per-class", 5, "--clips-per-group", 1],
             ["folder", folder / "videos", folder / "shards", "--size", "16x12"],
@@ -65,18 +65,18 @@ class Training:
             assert process.returncode == 0, said
 
     def words(self, folder: Path, out: Path, *, resume: bool) -> list[object]:
-        """With a checkpoint after each epoch."""
+        """Arguments of python for a run with a checkpoint after each epoch."""
         flags = ["--tt", "--maxlen", 20, "--stride", 4, "--epochs", self.epochs]
         flags += ["--resume"] * resume
         program = ["-m", "tests.killing.train_with_all_checkpoints"]
         return [*program, *flags, "--shards", folder / "shards", "--out", out]
 
     def has_begun(self, out: Path) -> bool:
-        """Whether there is a checkpoint."""
+        """Return whether there is a checkpoint."""
         return (out / "checkpoint.npz").exists()
 
     def result(self, out: Path) -> Mapping[str, Any]:
-        """Numbers without times; weights as bytes."""
+        """Metrics without times, predictions, and weights as bytes."""
         files = ("predictions.csv", "predictions.parquet")
         arrays = dict(_arrays(out / "checkpoint.npz"))
         arrays["epochs"] = b""  # with times; metrics.csv has the rest
@@ -91,14 +91,14 @@ class Training:
 
 @dataclass(frozen=True)
 class Classification:
-    """`python -m experiments.classify`: tables and summaries must be the same bytes."""
+    """`python -m experiments.classify`, whose tables and summaries must be the same bytes."""
 
     name = "classification"
     num_videos: int = 4
     num_frames: int = 1500
 
     def prepare(self, folder: Path) -> None:
-        """Noise, and a model of its mean colour."""
+        """Write videos of noise, and a model of their mean colour."""
         for number in range(self.num_videos):
             video = folder / "videos" / f"{number}.mp4"
             write_video(video, self.num_frames, seed=number)
@@ -107,14 +107,14 @@ class Classification:
         assert process.returncode == 0, said
 
     def words(self, folder: Path, out: Path, *, resume: bool) -> list[object]:
-        """The same to resume."""
+        """Arguments of python, the same for resuming."""
         model = ["--model", folder / "colours.keras", "--labels", folder / "labels.txt"]
         flags = ["--scaling", "unit", "--top", 2, "--batch-size", 8]
         videos = ["-d", folder / "videos", "--out", out]
         return ["-m", "experiments.classify", *videos, *model, *flags]
 
     def has_begun(self, out: Path) -> bool:
-        """Whether there are rows."""
+        """Return whether there are rows."""
         return any(path.stat().st_size for path in out.glob("*.csv*"))
 
     def result(self, out: Path) -> Mapping[str, Any]:
@@ -124,7 +124,7 @@ class Classification:
 
 @dataclass(frozen=True)
 class Rendering:
-    """`python -m experiments.highlights run`: reel, cut list and scores must be the same bytes.
+    """`python -m experiments.highlights run`, whose reel, list and scores must be the same bytes.
 
     A scorer without TensorFlow scores the recording; see `run_with_stand_in`.
     """
@@ -133,7 +133,7 @@ class Rendering:
     seconds: int = 60
 
     def prepare(self, folder: Path) -> None:
-        """A recording that is white for 2 of each 10 seconds, and files of a scorer."""
+        """Write a recording that is white for 2 of each 10 seconds, and files of a scorer."""
         white = "drawbox=t=fill:c=white:enable='lt(mod(t,10),2)'"
         picture = f"color=black:s=320x240:r=25:d={self.seconds},noise=alls=60:allf=t,{white}"
         inputs = ["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", f"sine=500:d={self.seconds}"]
@@ -144,7 +144,7 @@ class Rendering:
             (folder / "model" / name).write_text(name)
 
     def words(self, folder: Path, out: Path, *, resume: bool) -> list[object]:
-        """To resume it must be allowed to replace a reel that has no cut list yet."""
+        """Arguments of python; resuming must be allowed to replace a reel without a cut list."""
         flags = ["--no-snap", "--bin-size", 1, "--fps", 5, "--batch-size", 8]
         flags += ["--overwrite"] * resume
         model = ["--model", folder / "model", "-o", out / "reel.mp4"]
@@ -152,7 +152,7 @@ class Rendering:
         return [*program, "run", folder / "recording.mp4", *model, *flags]
 
     def has_begun(self, out: Path) -> bool:
-        """Whether there are scores."""
+        """Return whether there are scores."""
         return any(path.stat().st_size for path in out.glob("reel.scores.csv*"))
 
     def result(self, out: Path) -> Mapping[str, Any]:
@@ -183,7 +183,7 @@ def _arrays(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _weights(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Of a .keras file, by their places in it."""
+    """Yield the weights of a .keras file, by their paths in it."""
     import h5py
 
     with zipfile.ZipFile(path) as archive:

@@ -1,6 +1,6 @@
-"""UCF11's job with a checkpoint each epoch; the words are its own.
+"""UCF11's job with a checkpoint after each epoch; it takes the job's own arguments.
 
-Its checkpoints are twenty seconds apart, longer than all of a test's run.
+By default checkpoints are twenty seconds apart, which is longer than a run of the tests.
 """
 
 import sys
@@ -10,7 +10,7 @@ from experiments import ucf11
 
 
 def begin_run(*words: Any, **options: Any) -> Any:
-    """As ever; TensorFlow is imported in there, and not before."""
+    """Begin a run, and set the interval then: TensorFlow must not be imported earlier."""
     begun = _begin_run(*words, **options)
     from experiments.training import checkpoints
 

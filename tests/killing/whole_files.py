@@ -1,4 +1,4 @@
-"""Whether every file that bears a final name is whole, and which files bear another."""
+"""Checks that every file with a final name is whole, and a list of files with temporary names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 
 def broken_files(folder: Path) -> list[str]:
-    """Files under a final name that cannot be read to their end, with the reason, sorted."""
+    """Find files with a final name that cannot be read to their end, with the reason, sorted."""
     found = []
     for path in sorted(folder.rglob("*")):
         if not path.is_file() or path.name == ".lock" or _is_unfinished(path, folder):
@@ -25,7 +25,7 @@ def broken_files(folder: Path) -> list[str]:
 
 
 def leftovers(folder: Path) -> list[str]:
-    """What a command that ended must have taken away, sorted."""
+    """Find temporary files that a command must have removed at its end, sorted."""
     return [
         str(path.relative_to(folder))
         for path in sorted(folder.rglob("*"))

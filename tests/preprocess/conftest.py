@@ -1,4 +1,4 @@
-"""Tiny videos rendered on the fly, and the real ones where they are at hand."""
+"""Tiny videos rendered on the fly, and real ones where they exist."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CODECS = {".mpg": "PIM1", ".avi": "MJPG", ".mp4": "mp4v"}
 def write_video(
     path: Path, num_frames: int = 12, *, size: tuple[int, int] = (64, 48), seed: int = 0
 ) -> Path:
-    """Render a video of blurred noise that changes from frame to frame; returns its path."""
+    """Render a video of blurred noise that changes from frame to frame. Returns its path."""
     import cv2
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def write_video(
 
 
 def planted_module(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A module of a text, which child processes can import, too; the folder is worked in."""
+    """Make a module from source text that child processes can import, and enter its folder."""
     (folder / "planted.py").write_text(text)
     monkeypatch.syspath_prepend(folder)
     monkeypatch.chdir(folder)
@@ -45,12 +45,12 @@ def planted_module(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def decoding_processes(owner: int) -> list[int]:
-    """Ids of the living processes that a process has started to decode."""
+    """Ids of the living processes that a process has started for decoding."""
     return children_of(owner, "preprocess.workers.child_process")
 
 
 def read_plainly(path: Path, size: tuple[int, int] = (160, 120)) -> np.ndarray:
-    """What a plain OpenCV loop gives for a video: uint8 (T, H, W, 3), RGB."""
+    """Read a video with a plain OpenCV loop: uint8 (T, H, W, 3), RGB."""
     import cv2
 
     capture = cv2.VideoCapture(str(path))
@@ -63,7 +63,7 @@ def read_plainly(path: Path, size: tuple[int, int] = (160, 120)) -> np.ndarray:
 
 
 def stored_frames(folder: Path) -> dict[str, bytes]:
-    """The bytes of all frames in a directory of shards, by source."""
+    """Read the bytes of all frames in a directory of shards, by source."""
     from preprocess import open_shards
 
     with open_shards(folder) as shards:
@@ -72,7 +72,7 @@ def stored_frames(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="session")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve videos in UCF11's layout: two classes of two groups of three. Do not change them."""
+    """Folder of 12 videos in UCF11's layout: 2 classes of 2 groups of 3. Do not change them."""
     root = tmp_path_factory.mktemp("videos")
     for seed in range(12):
         name, group, clip = ("biking", "walking")[seed // 6], seed // 3 % 2 + 1, seed % 3 + 1
@@ -83,7 +83,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def real_clips() -> Path:
-    """The folder of real clips that lies beside some working copies."""
+    """Folder of real clips that lies beside some working copies."""
     folder = REPOSITORY.parent / "shared" / "clips"
     if not folder.is_dir():
         pytest.skip(f"no real clips in {folder}")
@@ -95,7 +95,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def command() -> Run:
-    """Run `python -m preprocess` with the arguments given, and wait for its end."""
+    """Function that runs `python -m preprocess` with arguments and waits for its end."""
 
     def run(*words: object, **options: object) -> subprocess.CompletedProcess[str]:
         arguments = preprocess_command(*words)
@@ -107,5 +107,5 @@ def command() -> Run:
 
 
 def preprocess_command(*words: object) -> list[str]:
-    """The command line of `python -m preprocess`."""
+    """Command line of `python -m preprocess`."""
     return [sys.executable, "-m", "preprocess", *map(str, words)]

@@ -1,4 +1,4 @@
-"""A Dask cluster on this machine, for tests: each of its parts is a process that may be killed."""
+"""Dask cluster on this machine for tests; each of its parts is a process that may be killed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.processes import PATIENCE_SECONDS, REPOSITORY, wait_until
 
 
 class InPlaceOfACluster:
-    """Stands for `cluster_model_workers`: a function, or its error, answers tasks on the spot."""
+    """Stand-in for `cluster_model_workers`: a function, or its error, answers tasks at once."""
 
     def __init__(self, answer: Callable[[Any], Any]) -> None:
         self._answer = answer
@@ -39,11 +39,11 @@ class InPlaceOfACluster:
 
 
 class DaskCluster:
-    """A scheduler and workers of one thread each, which have found each other.
+    """Scheduler and workers of one thread each, which are connected.
 
     Args:
-        folder: for their logs.
-        num_workers: to begin with.
+        folder: folder for their logs.
+        num_workers: number of workers to start with.
     """
 
     def __init__(self, folder: Path, num_workers: int) -> None:
@@ -61,13 +61,13 @@ class DaskCluster:
             wait_until(lambda log=log: "Registered to" in log.read_text(), "a worker", worker)
 
     def add_worker(self) -> None:
-        """Start one more."""
+        """Start one more worker."""
         words = ("--nthreads", 1, "--no-nanny", "--no-dashboard", "--memory-limit", 0)
         name = f"worker{len(self.workers)}"
         self.workers.append(self._start(name, "worker", self.address, *words))
 
     def wait_until_idle(self) -> None:
-        """Wait until no worker does anything any more, be it for a client that is gone."""
+        """Wait until no worker has a task, not even one of a client that is gone."""
         from distributed import Client
 
         def count(dask_worker: Any) -> int:
@@ -77,7 +77,7 @@ class DaskCluster:
             wait_until(lambda: not any(client.run(count).values()), "workers without a task")
 
     def close(self) -> None:
-        """Kill all of it."""
+        """Kill the scheduler and all workers."""
         for process in (*self.workers, self._scheduler):
             process.kill()
             process.wait()

@@ -51,7 +51,7 @@ class Arguments:
 
 @dataclass(frozen=True)
 class Finding:
-    """A difference."""
+    """Difference between a command and ffmpeg."""
 
     name: str
     command: str
@@ -59,12 +59,12 @@ class Finding:
 
 
 def sweep(specimens: Sequence[Specimen], commands: Sequence[str], scratch: Path) -> list[Finding]:
-    """All differences between what commands and the ffmpeg program read.
+    """Find all differences between what commands and the ffmpeg program read.
 
     Args:
         specimens: the videos.
         commands: names in `COMMANDS`.
-        scratch: an empty folder.
+        scratch: empty folder.
     """
     expected: dict[tuple[bool, Path], Reading] = {}
     findings = []
@@ -100,7 +100,7 @@ def _specimens(arguments: Arguments, folder: Path) -> Iterator[Specimen]:
 
 
 def main() -> int:
-    """The command line; the exit code."""
+    """Run the command line. Returns the exit code."""
     arguments = tyro.cli(Arguments, prog="python -m tests.sweep", description=__doc__)
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder, "videos")

@@ -1,4 +1,4 @@
-"""`python -m tests.sweep.cell_model FILE.keras`: mean colours of 4 x 4 cells as logits."""
+"""`python -m tests.sweep.cell_model FILE.keras`: saves a model of mean colours of 4 x 4 cells."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ from tests.sweep.readings import LOGIT_SCALE
 
 
 def save_cell_model(path: Path) -> None:
-    """Pictures (48, 64, 3), 0 to 1, to the probabilities of 48 classes, which labels.txt names."""
+    """Save a model of images (48, 64, 3), 0 to 1, to probabilities of 48 classes and labels.txt."""
     import keras
 
     inputs = keras.Input((48, 64, 3))

@@ -1,7 +1,7 @@
-"""What the ffmpeg program, and what each command, sees in a video: its frames and their times.
+"""Readings of a video by the ffmpeg program and by each command: its frames and their times.
 
-A frame is described by the mean colour of 4 x 4 cells, which scaling hardly changes, and which
-turning, mirroring, swapping channels or taking another frame does.
+A frame is described by the mean colours of 4 x 4 cells. Scaling hardly changes these; turning,
+mirroring, swapping channels or taking another frame does.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _TIME_TOLERANCE = 2e-3  # Matroska rounds to thousandths
 
 @dataclass(frozen=True)
 class Reading:
-    """What was seen of a video.
+    """Frames of a video as one program read them.
 
     Args:
-        cells: mean colours, (T, 48), 0 to 1; (0, 48) of a file that was refused.
-        times: when the frames are shown, in seconds, (T,); None where that is not told.
-        complaint: why the file was refused, or what was said of it.
+        cells: mean colours, (T, 48), 0 to 1; (0, 48) for a file that was refused.
+        times: times of the frames in seconds, (T,); None if they are not known.
+        complaint: reason for the refusal, or a notice about the file.
     """
 
     cells: NDArray[np.float64]
@@ -53,12 +53,12 @@ def cells_of(frames: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def ffmpegs(path: Path, *, crop: bool = False) -> Reading:
-    """What the ffmpeg program reads.
+    """Read a video with the ffmpeg program.
 
     Args:
         path: the video.
         crop: whether to keep the largest part around the middle that has the frames' shape, as
-            classification does, instead of the whole picture.
+            classification does, instead of the whole frame.
     """
     filters = f"scale={_SIZE[0]}:{_SIZE[1]}:flags=area"
     if crop:
@@ -75,7 +75,7 @@ def ffmpegs(path: Path, *, crop: bool = False) -> Reading:
 
 
 def preprocesses(specimens: Sequence[Specimen], scratch: Path) -> dict[Path, Reading]:
-    """What `python -m preprocess` stores."""
+    """Read videos with `python -m preprocess`, from the shards that it writes."""
     from preprocess import FrameSettings, open_shards
     from preprocess.extraction.extract import extract
 
@@ -95,7 +95,7 @@ def preprocesses(specimens: Sequence[Specimen], scratch: Path) -> dict[Path, Rea
 
 
 def classifications(specimens: Sequence[Specimen], scratch: Path) -> dict[Path, Reading]:
-    """What `python -m experiments.classify` shows its model, by the CSVs that it writes."""
+    """Read videos with `python -m experiments.classify`, from the CSVs that it writes."""
     videos = _as_folder(specimens, scratch / "classified")
     out, model = scratch / "csv", scratch / "cells.keras"
     words = ["-d", videos.folder, "--model", model, "--labels", scratch / "labels.txt"]
@@ -120,7 +120,7 @@ def classifications(specimens: Sequence[Specimen], scratch: Path) -> dict[Path, 
 
 
 def _run(module: str, *words: object, allowed: Sequence[int] = (0,)) -> str:
-    """Run a module as a command; returns what it writes to standard error."""
+    """Run a module as a command, and return its standard error."""
     program = [sys.executable, "-m", module, *map(str, words)]
     done = subprocess.run(program, capture_output=True, text=True, check=False)
     if done.returncode not in allowed:
@@ -129,7 +129,7 @@ def _run(module: str, *words: object, allowed: Sequence[int] = (0,)) -> str:
 
 
 def _from_classes(table: Path) -> Reading:
-    """Cells from the probabilities of `cell_model`: their logarithms, but for a sum."""
+    """Cells from the probabilities of `cell_model`: their logarithms, up to a constant."""
     with table.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     logits = np.zeros((len(rows), 48))
@@ -141,11 +141,11 @@ def _from_classes(table: Path) -> Reading:
 
 
 LOGIT_SCALE = 2.0
-"""By which the model multiplies mean colours, so that all probabilities keep their digits."""
+"""Factor of the model's mean colours, small enough that all probabilities keep their digits."""
 
 
 class CellModel:
-    """Stands in for a trained model of windows: keeps the mean colours that it is shown."""
+    """Stand-in for a trained model of windows that keeps the mean colours of its input."""
 
     window = 1
     class_names = ("nothing",)
@@ -159,13 +159,13 @@ class CellModel:
     def predict(
         self, windows: Sequence[NDArray[np.uint8]], original_size: tuple[int, int]
     ) -> NDArray[np.float32]:
-        """Probabilities (N, 1)."""
+        """Keep the mean colours of windows, and return probabilities (N, 1)."""
         self.cells += [cells_of(window) for window in windows]
         return np.ones((len(windows), 1), np.float32)
 
 
 def predictions(specimens: Sequence[Specimen], scratch: Path) -> dict[Path, Reading]:
-    """What `predict` shows its model, and the times it gives its windows."""
+    """Read videos with `predict`: what it gives its model, and the times of its windows."""
     from experiments.clips.prediction.predict import predict_video
     from preprocess.errors import DecodeError
 
@@ -183,7 +183,7 @@ def predictions(specimens: Sequence[Specimen], scratch: Path) -> dict[Path, Read
 
 
 CROPPING = frozenset({"classify"})
-"""Commands that cut pictures to the shape of their frames."""
+"""Commands that crop to the shape of their frames."""
 COMMANDS: Mapping[str, Callable[[Sequence[Specimen], Path], dict[Path, Reading]]] = {
     "preprocess": preprocesses,
     "classify": classifications,
@@ -198,7 +198,7 @@ class _Folder:
 
 
 def _as_folder(specimens: Sequence[Specimen], folder: Path) -> _Folder:
-    """Links to all videos in one folder, under names that differ."""
+    """Make links to all videos in one folder, under different names."""
     folder.mkdir(parents=True)
     originals = {}
     for number, specimen in enumerate(specimens):
@@ -209,12 +209,12 @@ def _as_folder(specimens: Sequence[Specimen], folder: Path) -> _Folder:
 
 
 def differences(specimen: Specimen, expected: Reading, found: Reading) -> str:
-    """In what a reading differs from what it should be; empty if in nothing.
+    """Describe how a reading differs from the expected one; empty if it does not.
 
     Args:
         specimen: the video.
-        expected: the ffmpeg program's reading.
-        found: a command's reading.
+        expected: reading of the ffmpeg program.
+        found: reading of a command.
     """
     if len(found.cells) != len(expected.cells):
         why = f" ({found.complaint})" if found.complaint else ""
@@ -240,6 +240,6 @@ def differences(specimen: Specimen, expected: Reading, found: Reading) -> str:
 
 
 def numbers_in(cells: NDArray[np.float64]) -> tuple[int, ...]:
-    """The numbers that numbered pictures show."""
+    """Read the numbers of numbered frames from their cells."""
     bright = cells.reshape(-1, 16, 3).mean(axis=2) > 0.42
     return tuple(int(bits @ (1 << np.arange(16))) for bits in bright)

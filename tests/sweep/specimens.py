@@ -1,4 +1,4 @@
-"""Videos of many kinds, each of whose pictures shows its own number.
+"""Videos of many kinds, whose frames show their own numbers.
 
 Picture i shows i as 16 blocks, 4 x 4, row by row, least significant bit first: bright is 1. Bright
 and dark are different colours, so that swapped channels show, and no picture but the first looks
@@ -106,17 +106,17 @@ QUICK = (
     *("joined.ts", "joined.mpg", "joined.flv", "two_sizes.mkv", "two_sizes_joined.ts"),
     *("picture_late.mp4", "begins_amid.ts", "cover.m4v"),
 )
-"""One or two of each kind, for the quick run."""
+"""Names of one or two videos of each kind, for the quick run."""
 
 
 @dataclass(frozen=True)
 class Specimen:
-    """A video, and what is known of it besides what the ffmpeg program says.
+    """Video with what is known of it.
 
     Args:
         path: the file.
-        numbers: what its pictures show; None for a video of somebody else.
-        restarts: whether its clock begins again, so that its pictures are shown at even steps
+        numbers: numbers that its frames show; None for a video that was not made here.
+        restarts: whether its clock begins again, so that its frames must come at even steps
             whatever the file says.
     """
 
@@ -138,14 +138,14 @@ def ffmpeg(*words: object) -> None:
 
 
 def numbered(first: int, count: int, *, size: tuple[int, int] = (160, 120)) -> np.ndarray:
-    """Pictures that show their numbers, uint8 (count, height, width, 3), RGB."""
+    """Draw frames that show their numbers, uint8 (count, height, width, 3), RGB."""
     bits = (np.arange(first, first + count)[:, None] >> np.arange(16)) & 1
     blocks = np.where(bits.reshape(count, 4, 4, 1), _BRIGHT, _DARK).astype(np.uint8)
     return blocks.repeat(size[1] // 4, axis=1).repeat(size[0] // 4, axis=2)
 
 
 class SpecimenMaker:
-    """Makes videos in a folder.
+    """Maker of videos in a folder.
 
     Args:
         folder: an existing folder.
@@ -212,7 +212,7 @@ class SpecimenMaker:
         return self._join(path, _X264, second="large"), tuple(range(2 * NUM_FRAMES)), True
 
     def _two_sizes(self, path: Path, second: str = "large") -> tuple[Path, tuple[int, ...], bool]:
-        """A size that changes on the way, in a file of one clock."""
+        """Make a video whose size changes on the way, in a file of one clock."""
         words = "-c:v libvpx -crf 4 -b:v 2M -deadline realtime -f ivf"
         if path.suffix == ".mkv":
             words = f"{_X264} -bf 0 -f h264"
@@ -229,7 +229,7 @@ class SpecimenMaker:
         return self._two_sizes(path, second="tall")
 
     def _mixed_interlaced(self, path: Path) -> tuple[Path, tuple[int, ...], bool]:
-        """Progressive first, interlaced then."""
+        """Make a video that is progressive first and then interlaced."""
         content = b""
         for source, fields in (("first", ""), ("second", f"{_FIELDS} -bf 0")):
             part = self._scratch / "part.h264"
@@ -240,7 +240,7 @@ class SpecimenMaker:
         return path, tuple(range(2 * NUM_FRAMES)), False
 
     def _turns_on_the_way(self, path: Path) -> tuple[Path, tuple[int, ...], bool]:
-        """Upright first, turned then, by messages in the stream; in TS, two files joined."""
+        """Make a video that is upright and then turned, by messages in the stream; TS is joined."""
         suffix = ".ts" if path.suffix == ".ts" else ".h264"
         content = b""
         for source, degrees in (("first", 0), ("second", 90)):
@@ -254,7 +254,7 @@ class SpecimenMaker:
         return path, (), suffix == ".ts"
 
     def _begins_amid(self, path: Path) -> tuple[Path, tuple[int, ...], bool]:
-        """A recorded stream: what comes before its first keyframe cannot be decoded."""
+        """Make a recorded stream: frames before its first keyframe cannot be decoded."""
         whole = self._encode(self._scratch / "whole.ts", _X264)
         content = whole.read_bytes()
         # Tables of a transport stream come every 100 ms, so a cut file can still be read.
@@ -263,7 +263,7 @@ class SpecimenMaker:
         return path, (), False
 
     def _cover(self, path: Path) -> tuple[Path, tuple[int, ...], bool]:
-        """Sound with a cover picture: no video."""
+        """Make sound with a cover picture, which is no video."""
         picture = self._scratch / "cover.png"
         ffmpeg("-i", self._scratch / "first.nut", "-frames:v", 1, picture)
         words = [*_SOUND.split(), "-i", picture, "-map", "0:a", "-map", "1:v", "-c:a", "aac"]
@@ -278,7 +278,7 @@ class SpecimenMaker:
 
 
 def _rewrite_ivf(path: Path) -> None:
-    """Two IVF files joined into one: one header, times that go on."""
+    """Turn two joined IVF files into one: one header, times that continue."""
     content, place, packets = path.read_bytes(), 32, []
     while place < len(content):
         if content[place : place + 4] == b"DKIF":

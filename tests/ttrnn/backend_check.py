@@ -1,4 +1,4 @@
-"""Forward and gradients of the layers against the oracle, on the backend KERAS_BACKEND names.
+"""Check outputs and gradients of the layers against the oracle on the backend of KERAS_BACKEND.
 
 A script, not a test: a process has one backend. test_backends.py runs it; it prints "equal".
 """
@@ -51,7 +51,7 @@ def tensorflow_gradients(layer, x, call, probe):
 
 
 def check(name, layer, x, call, expected_output):
-    """expected_output(x, *weights): the oracle's, as a function to be differentiated by steps."""
+    """Compare output and gradients of a layer with `expected_output(x, *weights)` of the oracle."""
     layer.build(x.shape)
     rng = np.random.default_rng(1)
     for variable in layer.trainable_variables:
@@ -73,7 +73,7 @@ def check(name, layer, x, call, expected_output):
 
 
 def check_refusals(kind):
-    """What does not fit is refused on every backend, whatever Keras's own loop there lets pass."""
+    """Check that every backend refuses what does not fit, even if Keras's own loop accepts it."""
     x = np.random.default_rng(0).standard_normal((3, 4, 6)).astype("float32")
     layer = LAYERS[kind](**MODES, return_sequences=True)
     layer.build(x.shape)
@@ -98,7 +98,7 @@ def check_refusals(kind):
 
 
 def check_stateful(kind, **options):
-    """Two training steps in a row leave the weights and states that keras.layers.RNN leaves.
+    """Check that two training steps give the weights and states of keras.layers.RNN.
 
     Red where the second batch starts from zeros, or where torch finds the states of before
     overwritten when it goes back.
@@ -142,14 +142,14 @@ def check_stateful(kind, **options):
 
 
 def _values(*owners):
-    """Weights, and a stateful layer's states, as NumPy's arrays."""
+    """Weights, and states of stateful layers, as NumPy arrays."""
     variables = [variable for owner in owners for variable in owner.weights]
     variables += [state for owner in owners for state in getattr(owner, "states", [])]
     return [keras.ops.convert_to_numpy(variable) for variable in variables]
 
 
 def check_unrolled():
-    """Backwards, unrolled and masked: Keras 3.15 fails at that on torch."""
+    """Check backward, unrolled and masked layers, at which Keras 3.15 fails on torch."""
     x = np.random.default_rng(0).standard_normal((3, 4, 6)).astype("float32")
     mask = keras.ops.convert_to_tensor(MASK)
     for zeros in (False, True):
@@ -166,7 +166,7 @@ def check_unrolled():
 
 
 def check_onnx():
-    """A file gives the layer's numbers, or is not written.
+    """Check that an ONNX file gives the layer's output, or is not written.
 
     Red where a file is of one step on PyTorch whatever the model takes, and where JAX's exporter
     ends in an error of its own.
@@ -237,7 +237,7 @@ def main():
 
 
 def check_training(cls):
-    """fit() with dropout, the backend's own compiled step, and a finite loss that falls."""
+    """Check that the loss falls in fit() with dropout and the backend's own compiled step."""
     keras.utils.set_random_seed(0)
     x = np.random.default_rng(0).standard_normal((16, 5, 6)).astype("float32")
     layer = cls(**MODES, dropout=0.1, recurrent_dropout=0.1, seed=1)

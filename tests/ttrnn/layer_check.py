@@ -1,4 +1,4 @@
-"""What the tests of every layer share: one routine of checks, random weights, gradients."""
+"""Helpers of the tests of every layer: one routine of checks, random weights, gradients."""
 
 import inspect
 import json
@@ -18,7 +18,7 @@ FEATURES, UNITS = 6, 4
 
 
 def run_layer_test(cls, init_kwargs, input_shape, output_shape, weight_shapes, tmp_path):
-    """The checks that hold for any layer, in the order a user would trip over them."""
+    """Run the checks that hold for any layer, in the order in which a user would meet them."""
     check_config(cls, init_kwargs)
     x = np.random.default_rng(0).standard_normal(input_shape).astype("float32")
 
@@ -47,7 +47,7 @@ def run_layer_test(cls, init_kwargs, input_shape, output_shape, weight_shapes, t
 
 
 def check_config(cls, init_kwargs):
-    """Every constructor argument is in the config, as it was given, through JSON and back."""
+    """Check that the config has every constructor argument as given, also through JSON."""
     layer = cls(**init_kwargs)
     config = json.loads(json.dumps(layer.get_config()))
     arguments = {
@@ -66,7 +66,7 @@ def check_config(cls, init_kwargs):
 
 
 def check_training_step(model, x, output_shape):
-    """One step of gradient descent changes every weight: none is left out of the graph."""
+    """Check that a step of gradient descent changes every weight, so that all are in the graph."""
     before = [w.numpy() for w in model.trainable_weights]
     model.compile(keras.optimizers.SGD(1.0), "mse")
     model.fit(x, np.full(output_shape, 3.0), epochs=1, batch_size=len(x), verbose=0)
@@ -95,7 +95,7 @@ def check_dtype_policies(cls, init_kwargs, x, weights):
 
 
 def parts(layer):
-    """cores, recurrent kernel and bias of a layer or cell, those that it has."""
+    """Cores, recurrent kernel and bias of a layer or cell, as far as it has them."""
     cell = getattr(layer, "cell", layer)
     variables = [*cell.cores, getattr(cell, "recurrent_kernel", None), getattr(cell, "bias", None)]
     return [v for v in variables if v is not None]
@@ -112,7 +112,7 @@ def randomise(layer, seed=0, scale=0.6):
 
 
 def make(kind, x_shape=(3, 5, FEATURES), *, modes=MODES, seed=0, **options):
-    """A built layer with random weights: (layer, cores, recurrent, bias)."""
+    """Build a layer with random weights. Returns (layer, cores, recurrent, bias)."""
     layer = LAYERS[kind](**modes, **options)
     layer.build(x_shape)
     return layer, *randomise(layer, seed)
@@ -123,7 +123,7 @@ def inputs(*shape, seed=1, dtype="float32"):
 
 
 def dense_twin(kind, cores, recurrent, bias, **options):
-    """keras.layers.SimpleRNN/GRU/LSTM with the kernel that the cores stand for."""
+    """Build keras.layers.SimpleRNN/GRU/LSTM with the kernel that the cores represent."""
     classes = {"rnn": keras.layers.SimpleRNN, "gru": keras.layers.GRU, "lstm": keras.layers.LSTM}
     if kind == "gru":
         options["reset_after"] = False
@@ -135,7 +135,7 @@ def dense_twin(kind, cores, recurrent, bias, **options):
 
 
 def gradients(layer, x, variables, *, probe, compiled=False, **call):
-    """d sum(probe * outputs) / d (x, *variables); a list of outputs takes a list of probes."""
+    """Gradients d sum(probe * outputs) / d (x, *variables); several outputs take several probes."""
     x = tf.convert_to_tensor(x)
     variables = [getattr(v, "value", v) for v in variables]
 

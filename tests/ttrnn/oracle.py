@@ -1,4 +1,4 @@
-"""A float64 NumPy oracle of the Tensor-Train recurrent layers: slow, and plain to check by eye.
+"""Oracle of the Tensor-Train recurrent layers in float64 NumPy: slow, but easy to check by eye.
 
 Nothing here is shared with `ttrnn`. Core k has shape (r_k, m_k, n_k, r_{k+1}); multi-indices are
 C-order; a gated cell's first output mode is 3 * n_0 (GRU) or 4 * n_0 (LSTM).
@@ -18,7 +18,7 @@ def random_cores(rng, in_modes, out_modes, ranks, scale=0.6):
 
 
 def kernel_by_definition(cores):
-    """W[(i), (j)] = sum over ranks of prod_k core_k[r_k, i_k, j_k, r_{k+1}], entry by entry."""
+    """Kernel by its definition: W[i, j] is the product of core_k[:, i_k, j_k, :] over all k."""
     in_modes = [core.shape[1] for core in cores]
     out_modes = [core.shape[2] for core in cores]
     kernel = np.empty((math.prod(in_modes), math.prod(out_modes)))
@@ -32,12 +32,12 @@ def kernel_by_definition(cores):
 
 
 def flat_kernel(cores):
-    """The original's storage: (m_k * r_{k+1}, r_k * n_k) matrices in one row, last core first."""
+    """Flat kernel of the original: its (m_k * r_{k+1}, r_k * n_k) matrices, last core first."""
     return np.concatenate([core.transpose(1, 3, 0, 2).ravel() for core in reversed(cores)])
 
 
 def original_matmul(x, flat, in_modes, out_modes, ranks):
-    """x W in the original's order of work, straight from its flat kernel."""
+    """Compute x W in the original's order of operations, directly from its flat kernel."""
     result, start = x, 0
     for k in reversed(range(len(in_modes))):
         rows, columns = in_modes[k] * ranks[k + 1], ranks[k] * out_modes[k]
@@ -114,7 +114,7 @@ def _step(kind, x, states, recurrent, recurrent_mask, activation, recurrent_acti
 
 
 def forward(kind, x, cores, recurrent, bias=0.0, *, input_mask=None, **options):
-    """A whole layer on x (batch, time, features); input_mask (batch, features) is its dropout."""
+    """Run a layer on x (batch, time, features); input_mask (batch, features) is its dropout."""
     if input_mask is not None:
         x = x * input_mask[:, None, :]
     return recur(kind, x @ kernel_by_chain(cores) + bias, recurrent, **options)
@@ -138,7 +138,7 @@ def numeric_gradient(loss, arrays, step=1e-5):
 
 
 def kernel_by_chain(cores):
-    """The kernel of `kernel_by_definition`, for all entries at once."""
+    """Kernel of `kernel_by_definition`, for all entries at once."""
     kernel = np.ones((1, 1, 1))  # rows, columns, rank
     for core in cores:
         (rows, columns, _), (_, m, n, rank) = kernel.shape, core.shape
@@ -147,7 +147,7 @@ def kernel_by_chain(cores):
 
 
 def core_gradients(cores, kernel_gradient):
-    """Chain rule from dL/dW to the cores. W is linear in each core, so this is exact."""
+    """Gradients of the cores from dL/dW by the chain rule; exact, as W is linear in each core."""
     np.testing.assert_allclose(kernel_by_chain(cores), kernel_by_definition(cores), atol=1e-12)
     gradients = []
     for k, core in enumerate(cores):

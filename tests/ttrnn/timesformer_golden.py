@@ -1,4 +1,4 @@
-"""What golden/make_timesformer.py made, and the rule by which it made weights and clips."""
+"""Golden arrays of golden/make_timesformer.py, and its rules for weights and clips."""
 
 import zlib
 from pathlib import Path
@@ -27,7 +27,7 @@ TORCHVISION_WORDS = {  # for the original's
 
 
 def value(key, shape):
-    """As in make_timesformer.py."""
+    """Weight of a key, as in make_timesformer.py."""
     rng = np.random.default_rng([SEED, zlib.crc32(key.encode())])
     if "norm" in key and key.endswith("weight"):
         return rng.uniform(0.5, 1.5, shape).astype(np.float32)
@@ -36,13 +36,13 @@ def value(key, shape):
 
 
 def clips(num_frames, size):
-    """As in make_timesformer.py."""
+    """Random clips, as in make_timesformer.py."""
     rng = np.random.default_rng([SEED, num_frames, size])
     return rng.integers(0, 256, (2, num_frames, size, size, 3), np.uint8)
 
 
 def torch_state(project="facebook"):
-    """A state dict of SMALL's by the keys of a project: facebook, hf, timm or torchvision."""
+    """State dict of SMALL with the keys of a project: facebook, hf, timm or torchvision."""
     layout = "hf" if project == "facebook" else project
     originals = GOLDEN["facebook_keys" if layout == "hf" else f"{layout}_keys"]
     state = {}
@@ -63,5 +63,5 @@ def logits(model, frames, training=False):
 
 
 def check(found, expected, tolerance=1e-5):
-    """Differences as a share of the largest value."""
+    """Check that differences are small compared with the largest value."""
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max())

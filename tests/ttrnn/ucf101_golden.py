@@ -1,4 +1,4 @@
-"""What the tests of the UCF101 models share: golden/make_ucf101_models.py's rules, repeated."""
+"""Helpers of the tests of the UCF101 models, with the rules of golden/make_ucf101_models.py."""
 
 import re
 import zlib
@@ -29,7 +29,7 @@ BEYOND_50 = re.compile(r"resnet\.(5\.[4-7]|6\.([6-9]|\d\d))\..*")
 
 
 def value(key, shape):
-    """As in make_resnet.py."""
+    """Weight of a key, as in make_resnet.py."""
     rng = np.random.default_rng([2015, zlib.crc32(key.encode())])
     word = key.rpartition(".")[2]
     if word == "num_batches_tracked":
@@ -48,13 +48,13 @@ def clip(number, num_frames, height, width):
 
 
 def clips(lengths, height, width):
-    """What a model takes."""
+    """Input of a model: clips of the given lengths."""
     frames = [clip(number, length, height, width) for number, length in enumerate(lengths)]
     return {"frames": np.concatenate(frames), "num_frames": np.array(lengths, np.int32)}
 
 
 def published_state(network, make=value):
-    """A state dict of the original's keys and sizes; make(key, shape) gives the arrays."""
+    """State dict with the original's keys and shapes, whose arrays `make(key, shape)` makes."""
     shapes = GOLDEN[f"{network}_shapes"]
     return {
         str(key): make(str(key), tuple(int(side) for side in shape if side >= 0))
@@ -63,12 +63,12 @@ def published_state(network, make=value):
 
 
 def of_shape(key, shape):
-    """An array that takes no memory."""
+    """Array of zeros that takes no memory."""
     return np.broadcast_to(np.float32(0), shape)
 
 
 def small_state(network, prefix):
-    """The state dict of make_ucf101_models.py's small network, with the rule's weights."""
+    """State dict of make_ucf101_models.py's small network, with the weights of `value`."""
     return {
         key: value(prefix + key, SMALL_SHAPES.get(prefix + key, shape))
         for key, shape in published_state(network, lambda key, shape: shape).items()
@@ -102,7 +102,7 @@ def small_resnet_crnn(*, inputs="frames", **options):
 
 
 def logits(model, inputs, **call):
-    """What goes into the last softmax."""
+    """Input of the last softmax."""
     scores = keras.Model(model.inputs, model.get_layer("probabilities").input)
     names = [tensor.name for tensor in model.inputs]
     return numpy(scores([inputs[name] for name in names], **call))
@@ -113,19 +113,19 @@ def numpy(tensor):
 
 
 def check(found, golden, tolerance=1e-4):
-    """Differences as a share of the largest value."""
+    """Check that differences are small compared with the largest value."""
     wanted = GOLDEN[golden]
     np.testing.assert_allclose(numpy(found), wanted, rtol=0, atol=tolerance * np.abs(wanted).max())
 
 
 def check_statistics(norm, before, golden, count, tolerance=1e-3):
-    """Moving statistics after a step; torch's variance is of count - 1 values a channel.
+    """Check moving statistics after a step; torch divides the variance by count - 1.
 
     Args:
         norm: the layer.
-        before: its variances before.
-        golden: name of the arrays, less _mean and _variance.
-        count: values of a channel.
+        before: its variances before the step.
+        golden: name of the golden arrays without _mean and _variance.
+        count: number of values per channel.
     """
     check(norm.moving_mean, f"{golden}_mean", tolerance)
     kept = norm.momentum * before

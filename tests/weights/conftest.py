@@ -1,4 +1,4 @@
-"""Tests here lean on the oracle of ../ttrnn, and run `python -m weights` in their process."""
+"""Path to the oracle of ../ttrnn, and `python -m weights` in the tests' own process."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "ttrnn"))
 
 @pytest.fixture
 def command(monkeypatch, capsys):
-    """Run the command in this process: its exit code, output and errors."""
+    """Function that runs the command in this process. It returns exit code, output and errors."""
     from weights import __main__ as weights_command
 
     monkeypatch.setattr("experiments.process.runtime.configure", lambda threads, seed: None)

@@ -12,46 +12,46 @@ EMPTY_TUPLE = b")"
 
 
 def npy(pickled, header=HEADER):
-    """A pickle behind numpy's header."""
+    """Put a pickle behind NumPy's header."""
     header = header.ljust(117) + b"\n"  # 128 with what comes before
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + pickled
 
 
 def text(value):
-    """BINUNICODE."""
+    """Opcode BINUNICODE: a text."""
     return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
 
 
 def string(value):
-    """SHORT_BINSTRING or BINSTRING: Python 2's str."""
+    """Opcode SHORT_BINSTRING or BINSTRING: Python 2's str."""
     if len(value) < 256:
         return b"U" + bytes([len(value)]) + value
     return b"T" + struct.pack("<i", len(value)) + value
 
 
 def number(value):
-    """BININT."""
+    """Opcode BININT: an integer of 4 bytes."""
     return b"J" + struct.pack("<i", value)
 
 
 def numbers(values):
-    """A tuple of integers."""
+    """Opcodes of a tuple of integers."""
     return b"(" + b"".join(map(number, values)) + b"t"
 
 
 def named(name):
-    """GLOBAL."""
+    """Opcode GLOBAL: a function or class by its name."""
     module, _, attribute = name.rpartition(".")
     return f"c{module}\n{attribute}\n".encode()
 
 
 def stacked(module, name):
-    """STACK_GLOBAL."""
+    """Opcode STACK_GLOBAL: a function or class whose name is on the stack."""
     return text(module) + text(name) + b"\x93"
 
 
 def call(function, *arguments):
-    """REDUCE."""
+    """Opcode REDUCE: a call."""
     return function + b"(" + b"".join(arguments) + b"tR"
 
 
@@ -62,7 +62,7 @@ def dtype(code="f4", order="<", parts=b"NNN", size=-1):
 
 
 def array(shape=None, data=None, kind=None, *, version=1, made=None):
-    """An array as Python 2's numpy pickled it; by default float32 zeros of shape (2, 3)."""
+    """Opcodes of an array as in Python 2's NumPy; by default float32 zeros of shape (2, 3)."""
     made = made or call(RECONSTRUCT, NDARRAY, numbers([0]), string(b"b"))
     shape = numbers([2, 3]) if shape is None else shape
     data = string(bytes(24)) if data is None else data
@@ -71,17 +71,17 @@ def array(shape=None, data=None, kind=None, *, version=1, made=None):
 
 
 def objects(content, kind=None, shape=EMPTY_TUPLE):
-    """The array without axes around a file's content."""
+    """Opcodes of the 0-d object array around a file's content."""
     return array(shape, b"](" + content + b"e", kind or dtype("O8", "|"))
 
 
 def file(content):
-    """A whole file around the pickle of its content."""
+    """Make a whole file around the pickle of its content."""
     return npy(b"\x80\x02" + objects(content) + b".")
 
 
 def python2(layers):
-    """A file as Python 2's numpy.save wrote {layer: [kernel, bias]}."""
+    """Make a file as Python 2's numpy.save wrote {layer: [kernel, bias]}."""
     pairs = b""
     for layer, arrays in layers.items():
         parts = (

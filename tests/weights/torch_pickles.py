@@ -25,7 +25,7 @@ REBUILD = "torch._utils._rebuild_tensor"
 
 
 def value(content):
-    """The opcodes of plain data; bytes are opcodes already."""
+    """Opcodes of plain data; bytes are opcodes already."""
     match content:
         case bytes():
             return content
@@ -53,20 +53,20 @@ def pairs(items):
 
 
 def ordered(items, state=None):
-    """An OrderedDict, which torch's state dicts are."""
+    """Opcodes of an OrderedDict, as torch's state dicts are."""
     made = call(named("collections.OrderedDict")) + b"(" + pairs(items) + b"u"
     return made if state is None else made + value(state) + b"b"
 
 
 def storage(kind, key, num_items, *, name="storage", legacy=False):
-    """A persistent id: its type is Float, Long, ... or a whole name."""
+    """Opcodes of a storage's persistent id; its type is Float, Long, ... or a whole name."""
     kind = named(kind if "." in kind else f"torch.{kind}Storage")
     parts = (name, kind, key, "cpu", num_items)
     return value((*parts, None) if legacy else parts) + b"Q"
 
 
 def tensor(stored, offset, shape, strides, *, version="_v2", rest=None):
-    """The call of a tensor; strides and the offset in items."""
+    """Opcodes that build a tensor; strides and the offset are in items."""
     if rest is None:
         rest = [False, ordered({})] if version else []
     parts = (stored, offset, shape, strides, *rest)
@@ -74,7 +74,7 @@ def tensor(stored, offset, shape, strides, *, version="_v2", rest=None):
 
 
 def tensor_of(array, key, *, legacy=False, version="_v2"):
-    """The call of an array's tensor, as it lies in the memory of its base, and its storage."""
+    """Opcodes that build the tensor of an array within its base, and the storage of the base."""
     base = array if array.base is None else array.base
     item = array.itemsize
     offset = (array.ctypes.data - base.ctypes.data) // item if array.size else 0
@@ -84,7 +84,7 @@ def tensor_of(array, key, *, legacy=False, version="_v2"):
 
 
 def state_dict(arrays, *, legacy=False, version="_v2"):
-    """The opcodes of a state dict, and its storages by key."""
+    """Opcodes of a state dict, and its storages by key."""
     items, storages = {}, {}
     for number, (name, array) in enumerate(arrays.items()):
         items[name], storages[str(number)] = tensor_of(
@@ -94,7 +94,7 @@ def state_dict(arrays, *, legacy=False, version="_v2"):
 
 
 def zip_members(pickled, storages, *, prefix="archive/", byteorder=b"little"):
-    """Name and content of each member; what is not bytes is an array."""
+    """Names and contents of the members of a torch file; storages are given as arrays."""
     members = [("data.pkl", b"\x80\x02" + value(pickled) + b"."), ("byteorder", byteorder)]
     members += [(f"data/{key}", np.asarray(array).tobytes()) for key, array in storages.items()]
     members += [("version", b"3\n")]
@@ -112,12 +112,12 @@ def zipped(members, compression=zipfile.ZIP_STORED):
 
 
 def zip_file(pickled, storages=None, **options):
-    """A file as torch has written them since 1.6."""
+    """Make a file as torch has written them since 1.6."""
     return zipped(zip_members(pickled, storages or {}, **options))
 
 
 def legacy_file(pickled, storages=None, *, keys=None, lengths=None, system=SYSTEM, version=1001):
-    """A file as torch wrote them before 1.6."""
+    """Make a file as torch wrote them before 1.6."""
     storages = {key: np.asarray(array) for key, array in (storages or {}).items()}
     keys = sorted(storages) if keys is None else keys
     head = (pickle.dumps(part, 2) for part in (MAGIC, version, system))
@@ -145,7 +145,7 @@ def numpy_scalar(data, code="f8", *, module="numpy.core.multiarray"):
 
 
 def measured(reader, path):
-    """What a reader reads; it must not need much more memory than the file has."""
+    """Let a reader read a file, and check that it needs little more memory than the file has."""
     tracemalloc.start()
     try:
         return reader(path)
@@ -156,7 +156,7 @@ def measured(reader, path):
 
 
 def assert_same(found, expected):
-    """Arrays by name, in the same order, of the same types."""
+    """Check that arrays have the same names, order, types and values."""
     assert list(found) == list(expected)
     for name, array in expected.items():
         assert found[name].dtype == array.dtype, name

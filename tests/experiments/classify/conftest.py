@@ -1,4 +1,4 @@
-"""Videos of one colour, and the rows that were written of them."""
+"""Videos of plain colours, and a reader of the rows that were written for them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLOURS = {"red": (220, 30, 30), "green": (30, 220, 30), "blue": (30, 30, 220)}
 
 
 def write_colours(path: Path, colours: list[str], *, size=(64, 48), fps=25.0) -> Path:
-    """An MPEG-4 video with one frame of each colour named, and a little noise."""
+    """Write an MPEG-4 video with one frame of each colour named, and a little noise."""
     import cv2
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    """Videos of several lengths and odd names; one cannot be read. Do not change them."""
+    """Folder of videos of several lengths and odd names, one unreadable. Do not change them."""
     root = tmp_path_factory.mktemp("videos")
     write_colours(root / "-dash.mp4", ["red"] * 3)
     write_colours(root / "a b'c\"d.mp4", ["green"] * 5 + ["blue"] * 6)
@@ -48,7 +48,7 @@ def folder(tmp_path_factory):
 
 
 def ffmpeg(*words: str) -> str:
-    """Run the ffmpeg program; returns what it says."""
+    """Run the ffmpeg program, and return its standard error."""
     import imageio_ffmpeg
 
     done = subprocess.run(

@@ -1,7 +1,7 @@
-"""Videos whose pictures say their number, with clicks and flashes, and readers of their own.
+"""Videos whose frames show their numbers, with flashes and beeps, and functions that read them.
 
-A picture holds its number as 16 black or white blocks. At each whole second one picture is
-white below the blocks, and at the time of that very picture the sound has a burst of 1 kHz.
+A frame shows its number as 16 black or white blocks. At each whole second one frame is white
+below the blocks, and at the time of that frame the sound has a burst of 1 kHz.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NTSC = Fraction(30000, 1001)
 
 
 def ffmpeg(*words: str, stdin: bytes = b"") -> bytes:
-    """The program's standard output; its failure fails the test."""
+    """Run the ffmpeg program, and return its standard output; its failure fails the test."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *words]
     done = subprocess.run(command, input=stdin, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
@@ -28,7 +28,7 @@ def ffmpeg(*words: str, stdin: bytes = b"") -> bytes:
 
 
 def picture(number: int, *, flash: bool = False) -> np.ndarray:
-    """A grey picture (120, 160) that says a number."""
+    """Draw a grey frame (120, 160) that shows a number."""
     pixels = np.full((SIZE[1], SIZE[0]), 70, np.uint8)
     for bit in range(16):
         pixels[8:40, 10 * bit : 10 * bit + 10] = 235 if number >> bit & 1 else 20
@@ -38,20 +38,21 @@ def picture(number: int, *, flash: bool = False) -> np.ndarray:
 
 
 def number_of(pixels: np.ndarray) -> int:
-    """What a grey picture says, whatever its size."""
+    """Read the number of a grey frame of any size."""
     height, width = pixels.shape
     row = pixels[round(height * 0.12) : round(height * 0.28)].mean(axis=0)
+    # The middles of the blocks, which scaling and compression blur least.
     centres = ((np.arange(16) + 0.5) * width / 16).astype(int)
     return int(sum(1 << bit for bit, x in enumerate(centres) if row[x] > 128))
 
 
 def flash_numbers(rate: Fraction, num_frames: int) -> list[int]:
-    """The picture nearest to each whole second."""
+    """Numbers of the frames nearest to whole seconds."""
     return [round(second * rate) for second in range(int(num_frames / rate) + 1)]
 
 
 def sound(rate: Fraction, num_frames: int) -> bytes:
-    """A burst of 30 ms as each flash begins; 16 bits, one channel."""
+    """Make sound with a burst of 30 ms at each flash; 16 bits, one channel."""
     samples = np.zeros(round(num_frames / rate * SOUND_RATE), np.int16)
     burst = np.sin(2 * np.pi * 1000 * np.arange(SOUND_RATE * 30 // 1000) / SOUND_RATE)
     for number in flash_numbers(rate, num_frames):
@@ -69,16 +70,16 @@ def render_counter(
     has_sound: bool = True,
     kept: str = "",
 ) -> Path:
-    """Render a counter.
+    """Render a video of numbered frames.
 
     Args:
         path: the file.
-        rate: pictures a second.
-        seconds: how long.
+        rate: frames per second.
+        seconds: length of the video.
         words: more arguments of ffmpeg for the output.
-        first: number of the first picture.
+        first: number of the first frame.
         has_sound: whether there is sound.
-        kept: which pictures are kept, as an expression of ffmpeg; makes the rate variable.
+        kept: expression of ffmpeg that selects frames to keep; makes the rate variable.
     """
     rate = Fraction(rate)
     num_frames = round(seconds * rate)
@@ -98,7 +99,7 @@ def render_counter(
 
 
 def read_pictures(path: Path) -> tuple[list[np.ndarray], float]:
-    """Grey pictures as shown, and how many a second, by OpenCV."""
+    """Read grey frames and the frame rate with OpenCV."""
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     assert capture.isOpened()
     pictures = []
@@ -110,32 +111,32 @@ def read_pictures(path: Path) -> tuple[list[np.ndarray], float]:
 
 
 def read_numbers(path: Path) -> list[int]:
-    """What the pictures of a file say."""
+    """Read the numbers of a file's frames."""
     return [number_of(pixels) for pixels in read_pictures(path)[0]]
 
 
 def read_sound(path: Path) -> np.ndarray:
-    """Samples of one channel in [-1, 1], from the file's time 0 on."""
+    """Read samples of one channel in [-1, 1], from the file's time 0 on."""
     filters = f"aresample={SOUND_RATE}:async=1:first_pts=0"
     words = ["-af", filters, "-ac", "1", "-f", "f32le", "-"]
     return np.frombuffer(ffmpeg("-i", f"file:{path}", "-vn", *words), np.float32)
 
 
 def onsets(samples: np.ndarray) -> np.ndarray:
-    """When bursts begin, in seconds: half of the usual peak, after 50 ms of less."""
+    """Find the beginnings of bursts, in seconds: half of the usual peak, after 50 ms of less."""
     loud = np.flatnonzero(np.abs(samples) > 0.1)
     begins = np.concatenate([[True], np.diff(loud) > SOUND_RATE // 20])
     return loud[begins] / SOUND_RATE
 
 
 def flashes(pictures: list[np.ndarray], rate: float) -> np.ndarray:
-    """When white pictures are shown, in seconds."""
+    """Find the times of white frames, in seconds."""
     white = [n for n, pixels in enumerate(pictures) if pixels[-len(pixels) // 4 :].mean() > 160]
     return np.array(white) / rate
 
 
 def has_sound(path: Path) -> bool:
-    """Whether there is an audio stream."""
+    """Return whether a file has an audio stream."""
     words = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", f"file:{path}"]
     said = subprocess.run(words, capture_output=True, check=False).stderr
     return b"Audio:" in said

@@ -1,4 +1,4 @@
-"""Shards of drawn pictures, with their labels: what `extract` would leave, without videos."""
+"""Shards of random pictures with labels, as `extract` would make them, but without videos."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,13 +19,13 @@ BOX = Box(0.5, 0.0, 1.0, 0.5)
 
 
 def labelled(name, *highlights, group=None, **options):
-    """A clip NAME.mp4 with highlights (start, end)."""
+    """Make a labelled clip NAME.mp4 with highlights (start, end)."""
     stretches = tuple(Interval(*one) for one in highlights)
     return LabelledClip(Path(f"{name}.mp4"), BOX, stretches, group or name, **options)
 
 
 def pictures_of(clip, times, settings=SETTINGS, *, seed=0):
-    """Noise, brighter in highlights in every part."""
+    """Make pictures of noise, which are brighter in highlights."""
     rng = np.random.default_rng([seed, *clip.path.name.encode()])
     pictures = rng.integers(0, 128, size=(len(times), *settings.frame_shape))
     bright = [is_highlight(clip, time) for time in times]
@@ -40,7 +40,7 @@ def write_shards(
     settings: PictureSettings = SETTINGS,
     num_failed: int = 0,
 ):
-    """One shard of the clips' pictures at `times`, by clip name or the same for all."""
+    """Write a shard of the clips' pictures at `times`, by clip name or the same for all."""
     folder.mkdir(exist_ok=True)
     with ShardWriter(folder, settings) as writer:
         for clip in clips:
@@ -70,7 +70,7 @@ def write_shards(
 
 
 def write_all(folder: Path, clips, times, **options):
-    """labels.csv and shards in a folder; returns both paths."""
+    """Write labels.csv and shards into a folder. Returns both paths."""
     placed = [replace(clip, path=folder / clip.path) for clip in clips]
     write_labels(folder / "labels.csv", placed)
     write_shards(folder / "shards", clips, times, **options)

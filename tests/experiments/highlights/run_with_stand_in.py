@@ -1,6 +1,6 @@
-"""`python run_with_stand_in.py SECONDS WORDS...`: the command, with a slow model of no weight.
+"""`python run_with_stand_in.py SECONDS WORDS...`: the command with a stand-in for its model.
 
-It says how much of a picture is bright, after so many seconds a batch.
+The stand-in's score is the bright fraction of a picture; each batch takes SECONDS.
 """
 
 import sys
@@ -13,7 +13,7 @@ from experiments.highlights.scoring.scoring_job import ScoringOptions
 
 
 class Brightness:
-    """A scorer without TensorFlow."""
+    """Scorer without TensorFlow."""
 
     settings = PictureSettings(side=32)
     box = None

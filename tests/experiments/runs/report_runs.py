@@ -1,4 +1,4 @@
-"""A finished run as its files, shards that were never extracted, and a page taken apart."""
+"""Files of a finished run, stand-ins for shards, and a parser of report pages."""
 
 import csv
 import json
@@ -27,7 +27,7 @@ RED, BLUE = (250, 10, 10), (10, 10, 250)
 
 
 class FakeClip:
-    """Red up to frame 20, then blue: what is beyond maxlen 20 would show."""
+    """Clip that is red up to frame 20 and then blue, so that frames beyond maxlen 20 show."""
 
     def __init__(self, num_frames):
         self.stored = np.empty((num_frames, 60, 80, 3), np.uint8)
@@ -53,7 +53,7 @@ class FakeShards:
 
 
 class Page(HTMLParser):
-    """A page as its elements, its text, and whether its tags close in order."""
+    """Parsed page: its elements and its text. Tags must be closed in order."""
 
     def __init__(self, path):
         super().__init__(convert_charrefs=True)
@@ -82,7 +82,7 @@ class Page(HTMLParser):
 
 
 def make_run(run_dir, **changes):
-    """A finished run of six test clips, four of them right."""
+    """Write the files of a finished run of six test clips, four of them right."""
     run_dir.mkdir()
     predictions = Predictions(NAMES, CLIPS, ["01"] * 6, np.full(6, 40), LABELS, PROBABILITIES)
     write_predictions(run_dir / "predictions.csv", predictions)

@@ -1,10 +1,10 @@
-"""Machines that are not there."""
+"""Descriptions of machines that do not exist."""
 
 from preprocess.system.machine import Machine
 
 
 def machine(cores=2, *, threads_a_core=1, quota=None, nodes=1, cpu="Fast 9", memory=64 * 10**9):
-    """A machine whose hyper-threads are numbered after its cores."""
+    """Make a machine whose hyper-threads are numbered after its cores."""
     groups = tuple(tuple(core + cores * t for t in range(threads_a_core)) for core in range(cores))
     usable = tuple(sorted(cpu for group in groups for cpu in group))
     parts = [groups[cores * n // nodes : cores * (n + 1) // nodes] for n in range(nodes)]

@@ -1,4 +1,4 @@
-"""A small TimeSformer, and clips of three classes that it can learn."""
+"""Small TimeSformer, and clips of three classes that it can learn."""
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ OPTIONS = {**SIZES, "attention": "joint", "seed": 0}  # "divided" takes twice as
 
 @pytest.fixture
 def small_model():
-    """Called, it builds the same model every time: three blocks, three classes."""
+    """Function that builds the same model every time: three blocks, three classes."""
 
     def build(**options):
         keras.utils.set_random_seed(0)
@@ -24,7 +24,7 @@ def small_model():
 
 @pytest.fixture
 def uncompiled():
-    """Steps are done one by one: to compile a TimeSformer's takes seconds."""
+    """Run training steps eagerly, since compiling a TimeSformer's step takes seconds."""
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
@@ -32,7 +32,7 @@ def uncompiled():
 
 @pytest.fixture
 def clips():
-    """(frames uint8 (12, 2, 16, 16, 3), labels (12,)): a class is its colour."""
+    """Frames uint8 (12, 2, 16, 16, 3) and labels (12,); each class has a colour."""
     rng = np.random.default_rng(0)
     labels = np.arange(12) % 3
     frames = rng.integers(0, 60, (12, 2, 16, 16, 3))

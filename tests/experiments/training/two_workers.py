@@ -1,4 +1,4 @@
-"""A job on one or more worker processes on this machine, each of which leaves its weights."""
+"""Jobs on one or more worker processes of this machine, each of which saves its weights."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ sys.exit(import_module(module).main())
 def start(
     module: str, kept: Path, *words: object, task: int = 0, ports: tuple[int, ...] = ()
 ) -> subprocess.Popen[str]:
-    """Start a job; with ports, as one of so many workers.
+    """Start a job, with ports as one of several workers.
 
     Args:
-        module: with a `main`.
-        kept: the .npz file that takes all its variables after training.
-        words: its flags.
-        task: which worker it is.
-        ports: of all workers.
+        module: module of the job, which has a `main`.
+        kept: .npz file that gets all variables after training.
+        words: flags of the job.
+        task: number of the worker.
+        ports: ports of all workers.
     """
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""}
     flags = [*map(str, words)]
@@ -63,10 +63,10 @@ def start(
 
 
 def free_ports(number: int) -> tuple[int, ...]:
-    """Ports that nobody listens on.
+    """Find ports on which nobody listens.
 
-    They lie below those that the system hands out: until a worker listens, seconds pass, in which
-    a connection of another test could be given the same.
+    They lie below those that the system hands out: seconds pass until a worker listens, in which
+    a connection of another test could get the same port.
     """
     found: list[int] = []
     for port in random.SystemRandom().sample(range(15_000, 30_000), 1000):
@@ -79,13 +79,13 @@ def free_ports(number: int) -> tuple[int, ...]:
 
 
 def variables(kept: Path) -> list[np.ndarray]:
-    """What `start` has left: all variables after training."""
+    """Load all variables after training from the file that `start` was given."""
     with np.load(kept) as saved:
         return [saved[name] for name in saved.files if name.startswith("arr")]
 
 
 def steps(kept: Path) -> np.ndarray:
-    """How far training has moved each weight, all in a row."""
+    """Load the changes of all weights by training, in one vector."""
     with np.load(kept) as saved:
         moved = [saved[name].ravel() for name in saved.files if name.startswith("moved")]
     return np.concatenate(moved)

@@ -1,11 +1,11 @@
-"""Clips of the demo set, and a command line in the tests' own process."""
+"""Clips of the demo set, and settings for commands in the tests' own process."""
 
 import pytest
 
 
 @pytest.fixture(scope="session")
 def demo_videos(tmp_path_factory):
-    """A clip a class of the built-in set."""
+    """Folder with one clip per class of the built-in set."""
     from preprocess.sources.synthetic import render_dataset
 
     root = tmp_path_factory.mktemp("demo")
@@ -15,7 +15,7 @@ def demo_videos(tmp_path_factory):
 
 @pytest.fixture
 def started(monkeypatch):
-    """The tests' own process has its thread pools and signals already."""
+    """Let commands leave the thread pools and signals of the tests' process as they are."""
     from experiments.process import runtime
 
     monkeypatch.setattr(runtime, "configure", lambda threads, seed: None)

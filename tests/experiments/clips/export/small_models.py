@@ -19,7 +19,7 @@ NAMES = ("fall", "jump", "run", "walk")
 
 
 def lively(model, factor):
-    """The model with larger kernels, and with biases and statistics that are not 0 and 1."""
+    """Give a model larger kernels, and biases and statistics other than 0 and 1."""
     random = np.random.default_rng(0)
     for variable in model.weights:
         array = variable.numpy()

@@ -1,4 +1,4 @@
-"""Videos of plain colours, and a model that says which colour there is most of."""
+"""Videos of plain colours, and a model that predicts which colour prevails."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLOURS = {"red": (230, 20, 20), "green": (20, 230, 20), "blue": (20, 20, 230)}
 
 
 class Colours:
-    """Probabilities: the shares of red, green and blue."""
+    """Model whose probabilities are the shares of red, green and blue."""
 
     class_names = ("red", "green", "blue")
 
@@ -31,7 +31,7 @@ class Colours:
 
 
 def ffmpeg(*words: object) -> str:
-    """Run the ffmpeg program; returns what it says."""
+    """Run the ffmpeg program, and return its standard error."""
     import imageio_ffmpeg
 
     done = subprocess.run(
@@ -44,7 +44,7 @@ def ffmpeg(*words: object) -> str:
 
 
 def write_colours(path: Path, colours: list[str], *, size=(64, 48), fps=25.0) -> Path:
-    """A video with one picture of each colour named."""
+    """Write a video with one frame of each colour named."""
     import cv2
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def frames_of(path: Path) -> np.ndarray:
-    """(T, H, W, 3), BGR."""
+    """Read the frames of a video, (T, H, W, 3), BGR."""
     import cv2
 
     capture, frames = cv2.VideoCapture(str(path.absolute())), []

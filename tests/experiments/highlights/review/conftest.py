@@ -1,4 +1,4 @@
-"""A recording in two files with its scores, and the review of it as a person starts it."""
+"""Recording in two files with its scores, and a review of it as a user starts it."""
 
 import re
 import signal
@@ -16,12 +16,12 @@ COMMAND = (sys.executable, "-m", "experiments.highlights", "review")
 SECONDS = 60
 CHUNK_SECONDS = 30
 BUMPS = ((8, 16, 0.9), (27, 34, 0.8), (44, 50, 0.6))
-"""Starts, ends and heights; the second runs over the border of the files."""
+"""Starts, ends and scores of highlights; the second runs over the border of the files."""
 
 
 @pytest.fixture(scope="session")
 def chunks(tmp_path_factory):
-    """A folder with two files of 30 s each, in H.264 and AAC."""
+    """Folder with two files of 30 s each, in H.264 and AAC."""
     folder = tmp_path_factory.mktemp("recording") / "monday"
     folder.mkdir()
     for number in range(SECONDS // CHUNK_SECONDS):
@@ -36,12 +36,12 @@ def chunks(tmp_path_factory):
 
 @pytest.fixture
 def scores(tmp_path):
-    """The scores of the recording."""
+    """File of the recording's scores."""
     return write_scores(tmp_path)
 
 
 def write_scores(folder):
-    """As CSV, twice a second."""
+    """Write scores as CSV, two per second."""
     times = np.arange(0.25, SECONDS, 0.5)
     values = np.full(len(times), 0.1)
     for start, end, height in BUMPS:
@@ -54,7 +54,7 @@ def write_scores(folder):
 
 @contextmanager
 def reviewing(folder, *args):
-    """Start the command in a folder; gives its address, and ends it as Ctrl-C does."""
+    """Run the command in a folder, yield its address, and end it as Ctrl-C does."""
     words = [*COMMAND, *map(str, args), "--no-open"]
     server = subprocess.Popen(
         words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -76,7 +76,7 @@ def reviewing(folder, *args):
 
 @pytest.fixture
 def start(tmp_path, chunks, scores):
-    """Starts a review of the recording; takes more flags."""
+    """Function that starts a review of the recording, with more flags."""
 
     def started(*args):
         return reviewing(tmp_path, chunks, "--scores", scores, "--bin-size", 0, *args)
