@@ -1,8 +1,8 @@
-"""What an HDF5 file of somebody else may not hold: what leads out of it, and what it only claims.
+"""Checks of untrusted HDF5 files: no data outside of the file, and no false claims of size.
 
-HDF5 takes values from other files: through links, as virtual datasets, as external storage. Who
-reads a stranger's file would read files of his own without knowing. It also lets a file of a few
-bytes claim petabytes. Nothing of a dataset is read before it is checked.
+HDF5 can take values from other files: through links, as virtual datasets, as external storage. A
+reader of a stranger's file would read files of its own machine unknowingly. A file of a few bytes
+can also claim petabytes. Nothing of a dataset is read before it is checked.
 """
 
 from __future__ import annotations
@@ -17,30 +17,33 @@ from h5py import h5d, h5g, h5l, h5o
 from preprocess.errors import PreprocessError
 
 Expansion = Mapping[int, int]
-"""Filters that a dataset may have, by their numbers, with how many bytes one can become."""
+"""Allowed filters by their numbers, with the largest ratio by which each can expand its bytes."""
+# Numbers of the HDF5 registry of filters.
 DEFLATE, SHUFFLE, CHECKSUM, LZ4, ZSTANDARD = 1, 2, 3, 32004, 32015
 HDF5_S_OWN: Expansion = {DEFLATE: 1032, SHUFFLE: 1, CHECKSUM: 1}
 SHARDS_OWN: Expansion = {LZ4: 255, ZSTANDARD: 2**15, CHECKSUM: 1}
+# Bounds on the time of a check: groups may contain each other in any number.
 _MOST_OBJECTS = 100_000
 _DEEPEST = 64
 
 
 class UnsafeFileError(PreprocessError):
-    """A file that is refused; the message is the reason alone."""
+    """Error of a file that is refused; the message is the reason without the path."""
 
 
 def open_dataset(file: h5py.File, path: str, filters: Expansion) -> h5py.Dataset:
-    """A dataset that is in the file itself.
+    """Open a dataset that is stored in the file itself.
 
     Args:
-        file: open for reading.
-        path: names of groups and of the dataset, with `/` between them.
-        filters: that it may have.
+        file: file that is open for reading.
+        path: names of groups and of the dataset, separated by `/`.
+        filters: filters that it may have.
 
     Raises:
         UnsafeFileError: if it is elsewhere, in whole or in part, or claims more than is stored.
         KeyError: if there is none.
     """
+    # Step by step: h5py's own look-up would follow links before anything could be checked.
     found = file.id
     for name in path.split("/"):
         found = _open(found, name.encode())
@@ -51,14 +54,14 @@ def open_dataset(file: h5py.File, path: str, filters: Expansion) -> h5py.Dataset
 
 
 def check_file(file: h5py.File, filters: Expansion) -> None:
-    """All that a file holds.
+    """Check all groups and datasets of a file.
 
     Args:
-        file: open for reading.
-        filters: that its datasets may have.
+        file: file that is open for reading.
+        filters: filters that its datasets may have.
 
     Raises:
-        UnsafeFileError: as of `open_dataset`, or if it is a maze of groups.
+        UnsafeFileError: for a reason of `open_dataset`, or for too many or too deep groups.
     """
     waiting: list[tuple[h5g.GroupID, int]] = [(h5g.open(file.id, b"/"), 1)]
     num_objects = 0
@@ -78,21 +81,21 @@ def check_file(file: h5py.File, filters: Expansion) -> None:
 
 
 def check_stream(stream: BinaryIO, filters: Expansion) -> None:
-    """All that an HDF5 file holds which is inside another file, or open already.
+    """Check an HDF5 file that is inside another file, or open already.
 
     Raises:
-        UnsafeFileError: as of `check_file`.
+        UnsafeFileError: for a reason of `check_file`.
         OSError: if it is no HDF5 file.
     """
     with h5py.File(stream, "r") as file:
         try:
             check_file(file, filters)
-        except (RuntimeError, KeyError, ValueError) as error:  # HDF5's, of what is damaged
+        except (RuntimeError, KeyError, ValueError) as error:  # h5py's errors for damaged files
             raise OSError(f"it is damaged: {error}") from error
 
 
 def check_scalar(file: h5py.File, attribute: str) -> None:
-    """An attribute of the file must be one value, before memory is taken for more.
+    """Check that an attribute of the file is one value, before memory is taken for more.
 
     Raises:
         UnsafeFileError: if it is not.
@@ -103,6 +106,7 @@ def check_scalar(file: h5py.File, attribute: str) -> None:
 
 
 def _open(group: h5g.GroupID, name: bytes) -> h5g.GroupID | h5d.DatasetID:
+    """Open a member of a group, unless it is a soft or external link."""
     if not isinstance(group, h5g.GroupID):
         raise KeyError(f"{name!r} is looked for in what is no group")
     if name not in group:
@@ -113,6 +117,7 @@ def _open(group: h5g.GroupID, name: bytes) -> h5g.GroupID | h5d.DatasetID:
 
 
 def _check_dataset(dataset: h5d.DatasetID, filters: Expansion) -> None:
+    """Refuse foreign storage, unknown filters, and sizes that the stored bytes cannot expand to."""
     made = dataset.get_create_plist()
     layout = made.get_layout()
     if layout == h5d.VIRTUAL:
@@ -124,7 +129,7 @@ def _check_dataset(dataset: h5d.DatasetID, filters: Expansion) -> None:
         raise UnsafeFileError(f"it has a dataset with the filter {foreign[0]}, which is not known")
     num_values = math.prod(dataset.shape or (0,))
     if num_values and layout == h5d.CHUNKED:
-        num_values = max(num_values, math.prod(made.get_chunk()))  # which is read as a whole
+        num_values = max(num_values, math.prod(made.get_chunk()))  # a chunk is read as a whole
     claimed = num_values * dataset.get_type().get_size()
     stored = dataset.get_storage_size()
     if claimed > stored * math.prod(filters[number] for number in used):

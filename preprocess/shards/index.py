@@ -1,4 +1,4 @@
-"""`dataset.json`: what a directory of shards holds, and whether it holds all of it."""
+"""Index of a directory of shards, `dataset.json`: its content, and whether it is complete."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ FILE_NAME = "dataset.json"
 
 @dataclass(frozen=True)
 class DatasetIndex:
-    """The common part of all shards in a directory.
+    """Data set, classes and settings of a directory of shards.
 
     Args:
         dataset: name of the data set.
         class_names: the classes, in label order.
-        settings: how the frames were made.
-        complete: whether the last extraction came to its end.
-        num_clips: clips in the shards, if complete.
-        num_failed: clips that could not be read; `failures.csv` names them.
-        command: what makes, finishes or refreshes the directory.
+        settings: settings of the frames.
+        complete: True if the last extraction has finished.
+        num_clips: number of clips in the shards, if complete.
+        num_failed: number of clips that could not be read; `failures.csv` names them.
+        command: command that makes, finishes or refreshes the directory.
     """
 
     dataset: str
@@ -37,7 +37,7 @@ class DatasetIndex:
 
 
 def write_index(folder: Path, index: DatasetIndex) -> None:
-    """Put `dataset.json` into the folder, whole or not at all."""
+    """Write `dataset.json` into the folder, in one step."""
     values = asdict(index) | {"settings": index.settings.to_json()}
     write_text(folder / FILE_NAME, json.dumps(values, indent=2) + "\n")
 
@@ -45,11 +45,11 @@ def write_index(folder: Path, index: DatasetIndex) -> None:
 def read_index(
     folder: Path, settings_type: type[StoredSettings] = FrameSettings
 ) -> DatasetIndex | None:
-    """What `dataset.json` in the folder says; None where there is none.
+    """Read `dataset.json` of a folder; None if there is none.
 
     Args:
         folder: the directory of shards.
-        settings_type: what its settings are read as.
+        settings_type: class of its settings.
 
     Raises:
         ShardError: if it cannot be understood.
@@ -64,6 +64,8 @@ def read_index(
         return index
     except FileNotFoundError:
         return None
+    # Everything that wrong JSON can raise on its way into the dataclasses; deep nesting makes
+    # RecursionError.
     except (
         ValueError,
         KeyError,
@@ -78,7 +80,8 @@ def read_index(
 
 
 def _check(index: DatasetIndex) -> None:
-    """Raise ValueError unless all values are of their kinds."""
+    """Raise ValueError unless all values have their types."""
+    # By type() and not isinstance(): JSON's true is an int to Python, and would count as 1 clip.
     texts = [index.dataset, index.command, *index.class_names]
     counts = [index.num_clips, index.num_failed]
     if not all(type(text) is str for text in texts) or type(index.complete) is not bool:

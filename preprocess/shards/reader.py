@@ -1,4 +1,4 @@
-"""A directory of shards, read: `open_shards`."""
+"""Reader of a directory of shards: `open_shards`."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from preprocess.shards.settings import FrameSettings, StoredSettings
 from preprocess.sources.catalog import choose_classes, require_clips
 from preprocess.sources.clips import holds_videos
 
+# Shuffled clips come from any shard; files of more shards than these are closed and opened again.
 _MOST_OPEN_FILES = 16
 
 
@@ -39,16 +40,23 @@ def open_shards(
     *,
     made_by: str = "python -m preprocess ucf11 VIDEOS",
 ) -> Shards:
-    """The clips in a directory of shards, sorted by source. No frame is read yet.
+    """Open a directory of shards; no frame is read yet.
 
     Args:
         path: the directory that `python -m preprocess` wrote.
-        settings_type: what the settings of its frames are read as.
+        settings_type: class of the settings of its frames.
         made_by: the command that makes such a directory, without its name, for messages.
+
+    Returns:
+        The clips, sorted by source.
 
     Raises:
         ShardError: if the directory is missing, holds no shards, is not complete, was written
             with another schema version or is damaged.
+
+    Example:
+        >>> with open_shards("data/shards/ucf11") as shards:
+        ...     frames = shards[0].frames  # uint8 (T, H, W, 3), RGB
     """
     folder = Path(path)
     index = read_index(folder, settings_type) if folder.is_dir() else None
@@ -64,6 +72,7 @@ def open_shards(
         raise ShardError(
             f"The extraction into {folder} did not come to its end. Finish it: {index.command}"
         )
+    # Only the records are read here: thousands of clips open in a moment.
     places = [
         (record, shard, position)
         for shard in sorted(folder.glob(SHARD_GLOB))
@@ -71,6 +80,7 @@ def open_shards(
     ]
     if not index.num_clips:
         raise ShardError(f"{folder} holds no clips: none could be read. See failures.csv there.")
+    # A shard that was removed by hand leaves no other trace.
     if len(places) != index.num_clips:
         raise ShardError(
             f"{folder} holds {len(places)} of {index.num_clips} clips. Extract the missing ones: "
@@ -81,7 +91,7 @@ def open_shards(
 
 
 def _check_records(records: Sequence[ClipRecord], index: DatasetIndex, folder: Path) -> None:
-    """Each clip is there once, and is of one of the classes.
+    """Check that each clip is stored once and has one of the classes.
 
     Raises:
         ShardError: if not.
@@ -97,7 +107,15 @@ def _check_records(records: Sequence[ClipRecord], index: DatasetIndex, folder: P
 
 
 class ShardClip:
-    """One clip of a directory of shards; its frames are read when asked for."""
+    """One clip of a directory of shards, whose frames are read on demand.
+
+    Made by `Shards`, not by users.
+
+    Example:
+        >>> clip = open_shards("data/shards/ucf11")[0]
+        >>> clip.read(stride=2, max_frames=8).shape
+        (8, 120, 160, 3)
+    """
 
     def __init__(self, shards: Shards, record: ClipRecord, shard: Path, position: int) -> None:
         self._shards = shards
@@ -107,18 +125,21 @@ class ShardClip:
 
     @property
     def frames(self) -> NDArray[np.uint8]:
-        """All frames, uint8 (T, H, W, 3), RGB; read anew each time."""
+        """All frames, uint8 (T, H, W, 3), RGB; read from the file each time."""
         return self.read()
 
     def read(
         self, *, start: int = 0, stride: int = 1, max_frames: int | None = None
     ) -> NDArray[np.uint8]:
-        """Some of the frames, uint8 (T, H, W, 3), RGB.
+        """Read stored frames.
 
         Args:
-            start: the first one.
-            stride: frames start, start + stride, start + 2 * stride, ... of those stored.
-            max_frames: how many at most; None for all.
+            start: number of the first frame.
+            stride: read the frames start, start + stride, start + 2 * stride, ...
+            max_frames: largest number of frames; None for all.
+
+        Returns:
+            uint8 (T, H, W, 3), RGB.
 
         Raises:
             ShardError: if the shard is damaged.
@@ -126,13 +147,15 @@ class ShardClip:
         stop = self.num_frames
         if max_frames is not None:
             stop = min(stop, start + max_frames * stride)
+        # Without the stride: chunks are decompressed as a whole, so HDF5 would save nothing, and
+        # selecting single rows is slow.
         rows = slice(start, stop)
         frames = self._shards.read_frames(self._shard, self._position, rows, self.num_frames)
         return np.ascontiguousarray(frames[::stride])
 
     @property
     def times(self) -> NDArray[np.float64]:
-        """When each frame is shown, in seconds, (T,); only of shards whose settings keep it.
+        """Time of each frame in seconds, (T,); only in shards whose settings keep it.
 
         Raises:
             ShardError: if the shard is damaged, or does not keep them.
@@ -146,7 +169,7 @@ class ShardClip:
 
     @property
     def class_name(self) -> str:
-        """What the clip shows."""
+        """Name of the clip's class."""
         return self._record.class_name
 
     @property
@@ -161,23 +184,23 @@ class ShardClip:
 
     @property
     def detail(self) -> str:
-        """In words, what else the frames depend on, such as a part of the picture."""
+        """Text of whatever else the frames depend on, such as a part of the picture."""
         return self._record.detail
 
     @property
     def identity(self) -> tuple[str, int, int, int, str]:
-        """What changes whenever the frames may: source, its bytes and time, number, detail."""
+        """Key that changes whenever the frames may: source, size, time, number, detail."""
         record = self._record
         return (record.source, record.size_bytes, record.mtime_ns, self.num_frames, self.detail)
 
     @property
     def num_frames(self) -> int:
-        """Frames stored."""
+        """Number of frames stored."""
         return self._record.num_frames
 
     @property
     def fps(self) -> float:
-        """Frames a second in the video, before any stride; 0.0 where unknown."""
+        """Frames per second of the video, before any stride; 0.0 where unknown."""
         return self._record.fps
 
     @property
@@ -190,10 +213,14 @@ class ShardClip:
 
 
 class Shards(Sequence[ShardClip]):
-    """The clips of a directory of shards, in the order of their sources.
+    """Clips of a directory of shards, in the order of their sources.
 
-    Threads may share it. It may be pickled and used after a fork: files are opened where they
-    are read, a few at a time.
+    It is a sequence of `ShardClip`, made by `open_shards`. Threads may share it. It may be pickled
+    and used after a fork: files are opened where they are read, a few at a time.
+
+    Example:
+        >>> with open_shards("data/shards/ucf11") as shards:
+        ...     print(len(shards), shards.class_names[shards.labels[0]])
     """
 
     def __init__(
@@ -217,7 +244,7 @@ class Shards(Sequence[ShardClip]):
         self._forget_files()
 
     def of_classes(self, wanted: Sequence[str]) -> Shards:
-        """The clips of some classes, labelled anew: 0 for the first of them in the old order.
+        """Select the clips of some classes, with new labels from 0 in the old order.
 
         Args:
             wanted: names of the classes.
@@ -242,7 +269,7 @@ class Shards(Sequence[ShardClip]):
     def read_frames(
         self, shard: Path, position: int, rows: slice, num_frames: int
     ) -> NDArray[np.uint8]:
-        """Some frames of a shard's clip, which has so many in all, uint8 (n, H, W, 3).
+        """Read frames of a shard's clip, uint8 (n, H, W, 3); `num_frames` are all it has.
 
         Raises:
             ShardError: if the shard is damaged or gone.
@@ -252,7 +279,7 @@ class Shards(Sequence[ShardClip]):
             return read_frames(file, position, rows, shape)
 
     def read_times(self, shard: Path, position: int, num_frames: int) -> NDArray[np.float64]:
-        """When the frames of a shard's clip are shown, in seconds, (num_frames,).
+        """Read the times of a shard's clip in seconds, (num_frames,).
 
         Raises:
             ShardError: if the shard is damaged or gone, or does not keep them.
@@ -275,9 +302,12 @@ class Shards(Sequence[ShardClip]):
 
     @contextmanager
     def _opened(self, shard: Path) -> Iterator[Any]:
-        """The shard's file, for one thread at a time."""
-        if os.getpid() != self._process:  # after a fork: files and lock are the parent's
+        """Lend the shard's file to one thread at a time."""
+        # After a fork files and lock are the parent's: HDF5 must not share a file position, and
+        # the lock may have been held by a thread that does not exist here.
+        if os.getpid() != self._process:
             self._forget_files()
+        # h5py serialises all calls anyway. The lock also keeps a file open while it is read.
         with self._lock:
             if shard not in self._files:
                 self._files[shard] = open_file(shard)
@@ -287,12 +317,14 @@ class Shards(Sequence[ShardClip]):
             yield self._files[shard]
 
     def _forget_files(self) -> None:
+        """Start without open files, in a new process or after unpickling."""
         self._files: OrderedDict[Path, Any] = OrderedDict()
         self._lock = threading.RLock()
         self._process = os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
+        # Open files and locks cannot be pickled, and belong to this process.
         for name in ("_files", "_lock", "_process"):
             del state[name]
         return state

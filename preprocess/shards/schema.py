@@ -1,10 +1,11 @@
-"""The HDF5 schema: what a shard file holds, and reading it.
+"""HDF5 schema of a shard file, and functions to read it.
 
 A shard holds several clips. Clip number i is the dataset `clips/000i`, uint8 (T, H, W, 3) RGB,
-chunked along T; `checksums/000i`, uint64 (T,), are XXH3's sums of its frames, with which each frame
-that is read is compared; `times/000i`, float64 (T,) in seconds, says when its frames are shown,
-where the settings want it kept. What is known about it is entry i of `records`, JSON as uint8 (n,);
-what the clips share is in the attributes of the file. Times and records have HDF5's own checksum.
+chunked along T. `checksums/000i`, uint64 (T,), holds the XXH3 sums of its frames, with which each
+frame that is read is compared. `times/000i`, float64 (T,), holds the times of its frames in
+seconds, if the settings keep them. Entry i of `records`, JSON as uint8 (n,), holds the properties
+of the clip; the attributes of the file hold the settings. Times and records have HDF5's own
+checksum.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import hdf5plugin as hdf5plugin  # LZ4 and Zstandard: it is enough that it was imported
+import hdf5plugin as hdf5plugin  # importing it registers the filters of LZ4 and Zstandard
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from xxhash import xxh3_64_intdigest
@@ -24,25 +25,26 @@ from xxhash import xxh3_64_intdigest
 from preprocess.errors import ShardError
 from preprocess.shards import hdf5_check
 
+# Raise it when older programs could not read, or would misread, what is written.
 SCHEMA_VERSION = 3
 SHARD_GLOB = "shard-*.h5"
 
 
 @dataclass(frozen=True)
 class ClipRecord:
-    """What a shard knows of a clip besides its frames.
+    """Properties of a stored clip besides its frames.
 
     Args:
         source: path of the video relative to the videos folder.
         class_name: its class.
         group: its scene.
         size_bytes: size of the video file when it was read.
-        mtime_ns: when the video file had last been changed, in nanoseconds.
-        num_frames: frames stored.
-        fps: frames a second in the video; 0.0 where unknown.
-        original_width: of the video, in pixels.
-        original_height: of the video, in pixels.
-        detail: in words, what else the frames depend on, such as a part of the picture.
+        mtime_ns: modification time of the video file, in nanoseconds.
+        num_frames: number of frames stored.
+        fps: frames per second of the video; 0.0 where unknown.
+        original_width: width of the video, in pixels.
+        original_height: height of the video, in pixels.
+        detail: text of whatever else the frames depend on, such as a part of the picture.
     """
 
     source: str
@@ -63,23 +65,25 @@ def clip_name(position: int) -> str:
 
 
 def frame_checksum(frame: NDArray[np.uint8]) -> int:
-    """XXH3's 64-bit sum of a contiguous frame (H, W, 3); some microseconds."""
+    """XXH3's 64-bit sum of a contiguous frame (H, W, 3), which takes some microseconds."""
     return xxh3_64_intdigest(frame.data)
 
 
 def records_to_rows(records: Sequence[ClipRecord]) -> NDArray[np.uint8]:
-    """What the dataset `records` holds: JSON, since HDF5's texts can claim gigabytes."""
+    """Encode records as the dataset `records`: JSON as uint8 (n,)."""
+    # Bytes and not HDF5's own strings, of which a small file can claim gigabytes.
     text = json.dumps([asdict(record) for record in records])
     return np.frombuffer(text.encode(), np.uint8)
 
 
 def open_file(path: Path) -> h5py.File:
-    """A shard opened for reading.
+    """Open a shard for reading.
 
     Raises:
         ShardError: if it is damaged, hostile or of another schema version.
     """
     try:
+        # A shard never changes under its name, and locks fail on some network file systems.
         file = h5py.File(path, "r", locking=False)
         hdf5_check.check_scalar(file, "schema_version")
         version = file.attrs["schema_version"]
@@ -98,13 +102,13 @@ def open_file(path: Path) -> h5py.File:
 def read_frames(
     file: h5py.File, position: int, rows: slice, shape: Sequence[int]
 ) -> NDArray[np.uint8]:
-    """Some frames of a shard's clip, as they were written.
+    """Read frames of a shard's clip and compare them with their checksums.
 
     Args:
-        file: that `open_file` opened.
-        position: of the clip in the shard.
-        rows: which frames.
-        shape: of all of them, (T, H, W, 3).
+        file: a file from `open_file`.
+        position: number of the clip in the shard.
+        rows: frames to read.
+        shape: shape of all frames of the clip, (T, H, W, 3).
 
     Raises:
         ShardError: if they are missing or damaged, or the shard is hostile.
@@ -127,14 +131,14 @@ def read_rows(
     dtype: DTypeLike | None = None,
     shape: Sequence[int | None] | None = None,
 ) -> Any:
-    """Rows of one of a shard's datasets, which must be in the shard itself.
+    """Read rows of one of a shard's datasets, which must be in the shard itself.
 
     Args:
-        file: that `open_file` opened.
-        path: `records`, `checksums/000i` or `times/000i`; of clips, see `read_frames`.
-        rows: which; all if it is left out.
-        dtype: that the dataset must have; None for any.
-        shape: that it must have; None for any, or for an axis of any length.
+        file: a file from `open_file`.
+        path: `records`, `checksums/000i` or `times/000i`; for clips use `read_frames`.
+        rows: rows to read; by default all.
+        dtype: dtype that the dataset must have; None for any.
+        shape: shape that it must have; None for any, or for an axis of any length.
 
     Raises:
         ShardError: if the dataset is missing, damaged or hostile.
@@ -165,6 +169,7 @@ def _check_kind(
 
 
 def _refused(path: Path, error: Exception) -> ShardError:
+    """Create the error for a hostile shard."""
     return ShardError(
         f"The shard {path} is refused: {error}. This program does not write such shards; remove "
         "it, and extract the videos again."
@@ -172,7 +177,7 @@ def _refused(path: Path, error: Exception) -> ShardError:
 
 
 def damaged(path: Path, error: Exception | str) -> ShardError:
-    """The error for a shard that cannot be read."""
+    """Create the error for a shard that cannot be read."""
     return ShardError(
         f"The shard {path} is damaged ({error}). Remove it and run the extraction again; "
         "only its clips are redone."
@@ -180,7 +185,7 @@ def damaged(path: Path, error: Exception | str) -> ShardError:
 
 
 def read_records(path: Path) -> list[ClipRecord]:
-    """What one shard knows of its clips, in the order in which they are stored.
+    """Read the records of a shard's clips, in the order in which they are stored.
 
     Raises:
         ShardError: if it is damaged or of another schema version.
@@ -194,8 +199,10 @@ def read_records(path: Path) -> list[ClipRecord]:
 
 
 def _record(values: dict[str, Any]) -> ClipRecord:
-    """A clip's values as a record. ValueError or TypeError for impossible ones."""
+    """Create a clip's record; ValueError or TypeError for impossible values."""
     record = ClipRecord(**values)
+    # Annotations are strings here, so their text is the name of the type. The checksum guards
+    # against decay, these checks against a file that was made on purpose.
     for field in fields(record):
         value = getattr(record, field.name)
         if type(value).__name__ != field.type:

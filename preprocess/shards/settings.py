@@ -1,4 +1,4 @@
-"""How frames are made: the settings that shards of one directory share."""
+"""Settings of the frames, common to all shards of a directory."""
 
 from __future__ import annotations
 
@@ -18,10 +18,14 @@ Interpolation = Literal["linear", "pillow"]
 
 
 class StoredSettings(Protocol):
-    """What a directory of shards has to know of its frames; `FrameSettings` is the usual kind."""
+    """Settings that a directory of shards needs of its frames, such as `FrameSettings`.
+
+    A protocol, so that other jobs can store other frames (stacked pictures, for example) in the
+    same shards.
+    """
 
     keeps_times: ClassVar[bool]
-    """Whether the shards say when each frame is shown."""
+    """True if the shards store the time of each frame."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -29,45 +33,49 @@ class StoredSettings(Protocol):
 
     @property
     def stride(self) -> int:
-        """Every how many frames of a video one is kept."""
+        """Step between the frames that are kept."""
 
     @property
     def max_frames(self) -> int | None:
-        """How many frames of a clip are kept at most."""
+        """Largest number of frames kept of a clip; None for all."""
 
     @property
     def compression(self) -> Compression:
-        """Of the stored bytes."""
+        """Compression of the stored bytes."""
 
     @property
     def frame_shape(self) -> tuple[int, int, int]:
-        """(height, width, 3)."""
+        """Shape of one stored frame: (height, width, 3)."""
 
     def open(self, clip: Clip, *, threads: int) -> FrameReader:
-        """A reader of the clip's frames. Raises DecodeError for what it cannot open."""
+        """Open a reader of the clip's frames; DecodeError if it cannot be opened."""
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as plain values."""
+        """Convert the settings to values for JSON."""
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """Settings from what `to_json` gave."""
+        """Create settings from the values of `to_json`."""
 
 
 @dataclass(frozen=True)
 class FrameSettings:
-    """What becomes of a video's frames on their way into a shard.
+    """Size, selection and compression of the frames of a video in a shard.
 
     Args:
         size: width and height of the stored frames, in pixels.
-        stride: every how many frames one is kept: 0, stride, 2 * stride, ...
-        max_frames: how many frames of a clip are kept at most; None keeps all.
-        compression: of the stored bytes; it never changes a pixel.
-        interpolation: how pictures are scaled; see `preprocess.video.transforms.FrameFit`.
+        stride: keep the frames 0, stride, 2 * stride, ...
+        max_frames: keep at most this many frames of a clip; None keeps all.
+        compression: "none", "lz4" or "zstd", none of which changes a pixel.
+        interpolation: interpolation of scaling; see `preprocess.video.transforms.FrameFit`.
         grey: make pictures grey before they are scaled; the three channels are then equal.
 
     Raises:
         PreprocessError: if a setting is out of its range.
+
+    Example:
+        >>> FrameSettings((160, 120), stride=2).frame_shape
+        (120, 160, 3)
     """
 
     keeps_times: ClassVar[bool] = False
@@ -80,6 +88,7 @@ class FrameSettings:
     grey: bool = False
 
     def __post_init__(self) -> None:
+        # A list, as JSON gives it, becomes a tuple, so that settings can be compared and hashed.
         object.__setattr__(self, "size", tuple(self.size))
         if len(self.size) != 2 or min(self.size) < 1:
             raise PreprocessError(
@@ -104,15 +113,16 @@ class FrameSettings:
         return (height, width, 3)
 
     def open(self, clip: Clip, *, threads: int) -> FrameReader:
-        """A reader of the clip's frames, whether a video or a folder of pictures holds them.
+        """Open a reader of the clip's frames, from a video or a folder of pictures.
 
         Args:
-            clip: a video file, decoded by so many `threads`, a folder of its frames, or a stretch
-                of either.
+            clip: a video file, a folder of its frames, or a part of either.
+            threads: number of decoding threads, for a video.
 
         Raises:
             DecodeError: if it cannot be opened.
         """
+        # Imported here, for command lines import the settings and must not wait for OpenCV.
         from preprocess.sources.listed_clips import ListedClip
         from preprocess.video.decode import VideoReader
         from preprocess.video.frame_reader import FrameFolderReader, open_stretch
@@ -129,12 +139,10 @@ class FrameSettings:
         return reader(clip.path, fit=fit, stride=self.stride, max_frames=self.max_frames)
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as plain values; `from_json` makes them again.
-
-        Those that came later are left out where they are as they always were: shards made before
-        and after are the same.
-        """
+        """Convert the settings to values for JSON, which `from_json` reads."""
         values = asdict(self) | {"size": list(self.size)}
+        # Settings that were added later are left out at the value that was fixed before: shards of
+        # an earlier version then have the same settings, and need not be made again.
         later = {"interpolation": "linear", "grey": False}
         return {
             name: value
@@ -144,5 +152,5 @@ class FrameSettings:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> FrameSettings:
-        """Settings from what `to_json` gave."""
+        """Create settings from the values of `to_json`."""
         return cls(**(values | {"size": tuple(values["size"])}))

@@ -1,4 +1,4 @@
-"""Writing a shard: frames into HDF5 under a temporary name, until all are there."""
+"""Writer of a shard: frames into an HDF5 file under a temporary name until it is complete."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ _FILTERS: dict[str, Any] = {
 
 
 def chunk_frames(settings: StoredSettings) -> int:
-    """Frames in one chunk: about a quarter of a mebibyte of them, at least one."""
+    """Number of frames per chunk: about a quarter of a mebibyte, at least one."""
     frame_bytes = int(np.prod(settings.frame_shape))
     return int(np.clip(_CHUNK_BYTES // frame_bytes, 1, _LONGEST_CHUNK))
 
 
 class ShardWriter:
-    """Writes one shard under a temporary name, for `publish` to give it its own.
+    """Writer of one shard under a temporary name, which `publish` then replaces.
 
-    Used as a context manager, so that the temporary file goes away unless `seal` was reached.
-    Every method raises `WriteError` if the disk is full or fails.
+    Use it as a context manager, which removes the temporary file unless `seal` was reached. Every
+    method raises `WriteError` if the disk is full or fails.
 
     Args:
-        folder: where the shard is to lie.
-        settings: of all its frames.
+        folder: folder of the shard.
+        settings: settings of all its frames.
     """
 
     def __init__(self, folder: Path, settings: StoredSettings) -> None:
@@ -61,6 +61,7 @@ class ShardWriter:
         self._sealed = False
         with write_errors():
             self._temporary = new_temporary(folder)
+            # Without a chunk cache, for chunks are written whole and directly.
             self._file = h5py.File(
                 self._temporary, "w", libver="latest", locking=False, rdcc_nbytes=0
             )
@@ -73,12 +74,12 @@ class ShardWriter:
 
     @property
     def num_clips(self) -> int:
-        """Clips finished so far."""
+        """Number of clips finished so far."""
         return len(self._records)
 
     @property
     def num_bytes(self) -> int:
-        """Size of the file so far."""
+        """Size of the file so far, in bytes."""
         return self._temporary.stat().st_size
 
     def begin_clip(self) -> None:
@@ -96,15 +97,16 @@ class ShardWriter:
             )
 
     def append(self, chunk: NDArray[np.uint8], num_frames: int) -> None:
-        """Add the first frames of a chunk to the clip begun.
+        """Append the first frames of a chunk to the current clip.
 
         Args:
-            chunk: uint8 (`chunk_frames`, H, W, 3), contiguous. Frames that do not count are
+            chunk: uint8 (`chunk_frames`, H, W, 3), contiguous. Frames from `num_frames` on are
                 overwritten.
-            num_frames: how many count; only a clip's last chunk may have fewer than all.
+            num_frames: number of frames that count; fewer than all only in a clip's last chunk.
         """
-        dataset = self._dataset.id  # h5py's low level: indexing costs as much as the write
+        dataset = self._dataset.id  # h5py's low level, for indexing costs as much as the write
         start, *frame_shape = dataset.shape
+        # The rest of the last chunk is stored too: zeros compress well and repeat bit for bit.
         chunk[num_frames:] = 0
         self._sums += [frame_checksum(frame) for frame in chunk[:num_frames]]
         with write_errors():
@@ -116,11 +118,11 @@ class ShardWriter:
                 dataset.write_direct_chunk((start, 0, 0, 0), encode(chunk))
 
     def end_clip(self, record: ClipRecord, times: ArrayLike | None = None) -> None:
-        """Finish the clip begun.
+        """Finish the current clip.
 
         Args:
-            record: what is known about it.
-            times: when each of its frames is shown, in seconds, (T,); None keeps none.
+            record: properties of the clip.
+            times: time of each of its frames, in seconds, (T,); None stores none.
         """
         name = self._name()
         with write_errors():
@@ -132,12 +134,12 @@ class ShardWriter:
         self._records.append(record)
 
     def drop_clip(self) -> None:
-        """Forget the clip begun, which turned out not to be readable."""
+        """Remove the current clip, which turned out not to be readable."""
         with write_errors():
             del self._clips[self._name()]
 
     def seal(self) -> SealedFile:
-        """Close the file: nothing can be added any more, but it has its temporary name yet."""
+        """Write the records and close the file, which keeps its temporary name for now."""
         with write_errors():
             rows = records_to_rows(self._records)
             self._file.create_dataset("records", data=rows, fletcher32=True)
@@ -156,22 +158,20 @@ class ShardWriter:
             self._temporary.unlink(missing_ok=True)
 
     def _name(self) -> str:
-        """Of the clip that is being written."""
+        """Name of the clip that is being written."""
         return clip_name(self.num_clips)
 
 
 def _write_through_filter(dataset: Any, start: int, frames: NDArray[np.uint8]) -> None:
-    """Have HDF5 compress and write frames that begin at `start`."""
+    """Let HDF5 compress and write frames from `start` on."""
     space = dataset.get_space()
     space.select_hyperslab((start, 0, 0, 0), frames.shape)
     dataset.write(h5py.h5s.create_simple(frames.shape), space, frames)
 
 
 def _lz4_chunk(chunk: NDArray[np.uint8]) -> bytes:
-    """A chunk as HDF5's LZ4 filter (32004) writes it, but faster than the filter can.
-
-    The filter knows one acceleration and copies the chunk twice.
-    """
+    """Compress a chunk in the format of HDF5's LZ4 filter (32004), but faster than the filter."""
+    # The filter has only one acceleration, and copies the chunk twice.
     size = chunk.nbytes
     compressed = lz4.block.compress(
         chunk, mode="fast", acceleration=_LZ4_ACCELERATION, store_size=False
@@ -182,7 +182,7 @@ def _lz4_chunk(chunk: NDArray[np.uint8]) -> bytes:
 
 
 def _content_key(settings: StoredSettings, records: list[ClipRecord]) -> str:
-    """A name for what a shard holds: two shards with different clips never share one."""
+    """Key of a shard's content: two shards with different clips never have the same name."""
     clips = [(r.source, r.detail, r.size_bytes, r.mtime_ns) for r in records]
     content = [settings.to_json(), clips]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
