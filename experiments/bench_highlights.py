@@ -2,13 +2,13 @@
 
     python -m experiments.bench_highlights --minutes 60
 
-A recording is made as streams are: 1280x720, 30 pictures a second, H.264 of 3 Mbit/s with a
+The recording is encoded like a stream: 1280x720, 30 frames per second, H.264 of 3 Mbit/s with a
 keyframe every 2 s, AAC. Then, in one run:
 
-- 10 highlights of 10 s, spread over it, become a reel: ours, and eqy/autotosis' way, which decodes
-  from the start of the recording for each of them. Both encode with the same settings.
-- it is scored with a ResNet-18 of random weights: ours, from the file to the CSV, and its two
-  parts alone, decoding to the same pictures and the model on as many. Each of these lives in a
+- 10 highlights of 10 s, spread over it, become a reel: by us, and in eqy/autotosis' way, which
+  decodes from the start of the recording for each of them. Both encode with the same settings.
+- a ResNet-18 with random weights scores it: from the file to the CSV, and the two parts alone,
+  decoding to the same pictures and the model on as many pictures. Each of these lives in a
   process of its own; they take turns, round by round, and medians are compared.
 """
 

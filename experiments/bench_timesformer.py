@@ -2,10 +2,10 @@
 
     python -m experiments.bench_timesformer [--run runs/NAME] [--video VIDEO]
 
-Without a run it is the base model with random weights, 8 frames of 224x224: its speed is that of
-trained ones, its answers say little. Each system lives in a process of its own; they take turns,
-round by round, on the same clips, and medians count. PyTorch runs `transformers`'
-TimesformerForVideoClassification of the same size with weights of its own.
+Without a run it measures the base model with random weights, 8 frames of 224x224: it is as fast as
+a trained one, but its predictions say little. Each system lives in a process of its own; they take
+turns, round by round, on the same clips, and medians count. PyTorch runs the model
+TimesformerForVideoClassification of `transformers`, of the same size but with other weights.
 """
 
 from __future__ import annotations

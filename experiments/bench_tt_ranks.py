@@ -2,10 +2,10 @@
 
     python -m experiments.bench_tt_ranks
 
-A network 64 -> 256 -> 256 -> 10 learns scikit-learn's handwritten digits, 1,797 images of 8 x 8,
-every fourth of them for the test. Its middle layer, a 256 x 256 kernel, becomes a `TTDense` by
-`TTDense.from_dense`; the table says what is left of it, before and after 20 more epochs of the
-whole network. Prints Markdown; the rows in docs/log.md are its.
+A network 64 -> 256 -> 256 -> 10 learns scikit-learn's handwritten digits, 1,797 images of 8 x 8, of
+which every fourth is for the test. `TTDense.from_dense` compresses its middle layer, a 256 x 256
+kernel. The table has the accuracies before and after 20 more epochs of the whole network. It is
+printed as Markdown; docs/log.md has its rows.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ In one run, on clips of the built-in set:
 
 - epochs of the head of resnet-crnn on stored features, and of the whole model that runs its frozen
   ResNet over the frames again;
-- epochs of crnn and conv3d with the recipe `tuned`, and how long of them is spent waiting for data;
+- epochs of crnn and conv3d with the recipe `tuned`, and the time in them that is spent waiting for
+  data;
 - steps of training and inference of crnn and conv3d on a batch in memory, at the original's sizes
   and at ours, and of the same networks in PyTorch.
 

@@ -3,9 +3,9 @@
     python -m experiments.crossval --recipes paper tuned --cells gru lstm --kernels tt dense
     python -m experiments.crossval --settings "" "inputs=raw" "inputs=both head_dropout=0.5"
 
-Every run is a fresh `python -m experiments.ucf11` process, so a row says the same as a
-run by hand; one that is done already is not run again. Settings are compared by their validation
-accuracy, a part of the training clips; the test folds are looked at once, for what was chosen.
+Every run is a fresh `python -m experiments.ucf11` process, so that a row equals that of a run by
+hand; finished runs are not repeated. Settings are compared by their accuracy on validation clips,
+which are a part of the training clips; the test folds are for the chosen setting only.
 """
 
 from __future__ import annotations

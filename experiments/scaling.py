@@ -3,8 +3,8 @@
     python -m experiments.scaling
     python -m experiments.scaling --network-gigabits 25 --storage-gigabytes-per-second 3.1
 
-A simulation from rates that were measured on one machine and assumptions about a cluster, each of
-which is a flag. In words: docs/scaling.md; its tables: docs/log.md.
+It starts from rates that were measured on one machine and from assumptions about a cluster, each of
+which is a flag. docs/scaling.md explains the simulation, docs/log.md has its tables.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 Yang, Krompass, Tresp, "Tensor-Train Recurrent Neural Networks for Video Classification", ICML
 2017, section 4.1 (arXiv 1707.01786). Published accuracy (unverified): TT-GRU .813, TT-LSTM .796,
-GRU .488, LSTM .492. Ours, with hardware and wall time: docs/results.md, made of recorded runs.
+GRU .488, LSTM .492. docs/results.md has ours, with hardware and wall time, from recorded runs.
 
 Two recipes (`experiments/training/recipes.py`): `paper` repeats the published script, `tuned` is
 ours. The flags are in `experiments/clips/ucf11.py`.

@@ -2,10 +2,10 @@
 
     python -m experiments.classify videos/ -w weights/bvlc_alexnet.npy
 
-After dyelax/NVIDIA_Challenge, whose flags and columns still work, with AlexNet (Krizhevsky,
-Sutskever, Hinton, NIPS 2012) as Caffe's bvlc_alexnet, or any other image model. Its speed, 19
-frames/s read and 28 classified on a laptop's CPU; ours: docs/log.md, from `python -m
-experiments.bench_classify`.
+The command follows dyelax/NVIDIA_Challenge, whose flags and columns still work. The model is
+AlexNet (Krizhevsky, Sutskever, Hinton, NIPS 2012) as Caffe's bvlc_alexnet, or any other image
+model. The original read 19 and classified 28 frames/s on a laptop's CPU; our figures, by `python -m
+experiments.bench_classify`, are in docs/log.md.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def clips_to_open(
 ) -> Clips:
     """List the clips that `open_dataset` will open, before any is rendered or extracted.
 
-    A split made of them is the one of the shards, unless clips turn out to be unreadable.
+    A split of these clips equals that of the shards, unless clips turn out to be unreadable.
 
     Args:
         dataset, videos, shards, classes: those of `open_dataset`.

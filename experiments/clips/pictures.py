@@ -81,7 +81,7 @@ class PictureSettings:
         audio_cutoff: highest frequency of the spectrogram, in Hz.
         window_seconds: length of the sound that a picture shows.
         sound_track: number of the audio stream of a clip, from 0.
-        compression: of the stored bytes; it never changes a pixel.
+        compression: compression of the stored bytes; it never changes a pixel.
         interpolation: scaling of box and frame; see `preprocess.video.transforms.FrameFit`.
             "pillow-bicubic" is that of eqy/autotosis, with its rounding of the box.
 

@@ -4,7 +4,7 @@
     python -m experiments.epic_kitchens predict VIDEO --run runs/NAME
     python -m experiments.epic_kitchens export runs/NAME model.onnx
 
-The model is that of facebookresearch/TimeSformer, the data set and the recipe `original` those of
-fran6co/epic_kitchens. Any list of stretches (docs/data.md) or folder of videos does as well, and
-without any the built-in demo set runs through the same path.
+The model is that of facebookresearch/TimeSformer; the data set and the recipe `original` are those
+of fran6co/epic_kitchens. Any list of time ranges (docs/data.md) or folder of videos can take the
+place of that data set. Without videos the built-in demo set runs through the same path.
 """

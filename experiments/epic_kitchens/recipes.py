@@ -1,9 +1,9 @@
 """Training recipes of the TimeSformer job, as data: `original` as published, `tuned` as ours.
 
-The original's values are those of fran6co/epic_kitchens: 50 epochs of Adam, a clip a step, 8
-segments of which training draws a frame each and testing takes the middle one, and the epoch best
-by validation. Pictures keep their shape: in training they are scaled to a short side of 256 to 320
-pixels, of which 224 are seen, in tests to one of 224.
+The original's values are those of fran6co/epic_kitchens: 50 epochs of Adam with one clip a step, 8
+segments of a clip, and the epoch that is best by validation. Training draws a frame of each
+segment, tests take the middle one. Frames keep their shape: training scales them to a short side of
+256 to 320 pixels and sees crops of 224, tests scale them to a short side of 224.
 """
 
 from __future__ import annotations

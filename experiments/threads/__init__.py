@@ -3,9 +3,10 @@
     python -m experiments.threads
     python -m experiments.threads --workload tt-train --shards data/shards/ucf11
 
-Every run is a fresh process, for TensorFlow fixes its pools at the first operation; settings take
-turns, round by round. What is found best beyond the noise is kept for this machine, and `--threads
-auto` takes it from then on. In words: docs/threads.md; our own figures: docs/log.md.
+Every run is a fresh process, because TensorFlow fixes its pools at the first operation; settings
+take turns, round by round. The setting that is best beyond the noise is kept for this machine, and
+`--threads auto` takes it from then on. docs/threads.md explains the command, docs/log.md has our
+own figures.
 """
 
 from __future__ import annotations

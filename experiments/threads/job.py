@@ -44,8 +44,7 @@ def run(arguments: Arguments) -> int:
     """Measure all kinds of work, print, and keep what was found; returns the exit code.
 
     Raises:
-        PreprocessError, ValueError, OSError, RuntimeError: if a flag, a folder or its content is
-            not what it should be.
+        UserError, OSError: if a flag, a folder or its content is not what it should be.
     """
     _check(arguments)
     machine = read_machine()
@@ -237,7 +236,7 @@ def measure_work(
         say: called with a description of the current work.
 
     Raises:
-        PreprocessError, RuntimeError: if the work cannot be prepared, or fails at the default.
+        UserError: if the work cannot be prepared, or fails at the default.
     """
     say(f"{workload}: preparing")
     space = Space(workload, machine, only=parse_settings(arguments.settings))

@@ -77,7 +77,7 @@ def prepare(workload: WorkloadName, scratch: Path, *, num_cores: int) -> Path:
         num_cores: number of cores; more cores need more videos to be kept busy.
 
     Raises:
-        PreprocessError, RuntimeError: if it cannot be written.
+        UserError: if it cannot be written.
     """
     if workload in ("alexnet", "resnet"):
         return scratch

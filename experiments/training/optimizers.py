@@ -120,6 +120,7 @@ def cosine_schedule(
     # Keras counts the steps of the warm-up apart from those of the decay.
     warmup_steps = math.ceil(warmup_share * num_steps)
     return keras.optimizers.schedules.CosineDecay(
+        # Keras begins the warm-up at this rate; without one it is the rate of the first step.
         0.0 if warmup_steps else learning_rate,
         decay_steps=max(1, num_steps - warmup_steps),
         warmup_target=learning_rate if warmup_steps else None,

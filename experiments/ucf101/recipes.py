@@ -1,8 +1,8 @@
 """Training recipes of the UCF101 job, as data: `original` as published, `tuned` as ours.
 
-The original's values are those of HHTseng/video-classification's scripts. It scales frames to the
-model's size by Pillow, without regard to their shape, after making them grey for conv3d; it looks
-at the first ones of a clip, validates on the clips it tests, and reports the best epoch.
+The original's values are those of HHTseng/video-classification's scripts. They scale frames to the
+model's size by Pillow, without regard to their shape, after making them grey for conv3d. The model
+sees the first frames of a clip; validation and test use the same clips, and the best epoch counts.
 """
 
 from __future__ import annotations

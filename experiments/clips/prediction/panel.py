@@ -1,4 +1,4 @@
-"""Panel of an annotated video: the classes of the moment, and curves over the whole video."""
+"""Panel of an annotated video: the current classes, and curves over the whole video."""
 
 from __future__ import annotations
 
