@@ -93,8 +93,8 @@ class FolderProgress:
         claimed = info.claimed_frames if info else None
         if claimed:
             self._show_video(path, num_rows * every, claimed)
-            # In bytes, by the frames that the file claims to have; what it claims too few or too
-            # many is made up for in `finish`.
+            # In bytes, by the number of frames that the file claims. `finish` makes up for a wrong
+            # claim.
             step = min(self._sizes[path] * num_rows * every // claimed, self._left[path])
             self._left[path] -= step
             self._folder.update(step)

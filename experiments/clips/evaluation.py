@@ -57,7 +57,10 @@ def epoch_batches(
         batches: source of batches.
         split: clips to train on and to validate with.
         distribution: replicas among which each batch is dealt out; None for this process alone.
-        clips: gives the positions of an epoch's clips (from 0); None for all training clips.
+        clips: returns the positions of an epoch's clips (from 0); None for all training clips.
+
+    Returns:
+        Function from an epoch (from 0) to its training batches, and one to the validation batches.
     """
 
     def train_batches(epoch: int) -> Iterable[Any]:

@@ -19,10 +19,10 @@ from weights.torch_reader.zip_members import Member, read_members, read_stored
 if TYPE_CHECKING:
     import keras
 
-# What a `.keras` file may ask Keras to make: parts of models of images and clips, no more. Keras's
-# own safe mode has been got round again and again, by functions and layers that read files, load
-# programs or switch it off (CVE-2025-1550, -8747, -9905, -9906, -12058, CVE-2026-1462). Its list
-# of what is forbidden grows with each; this one says what is allowed.
+# A `.keras` file may ask Keras for parts of models of images and clips, and for nothing else.
+# Keras's own safe mode has been circumvented again and again, by functions and layers that read
+# files, load programs or switch it off (CVE-2025-1550, -8747, -9905, -9906, -12058, CVE-2026-1462).
+# Its list of forbidden parts grows with each of them; this list names the allowed ones.
 _OURS = "ttrnn>"
 _MODULES = {
     *("keras.layers", "keras.initializers", "keras.regularizers", "keras.constraints"),

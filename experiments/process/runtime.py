@@ -27,7 +27,7 @@ MANY = 2**16
 _PIECES = {"tt-train": MANY, "alexnet": 8, "resnet": 8, "classify": 8}
 # See `_keep_freed_memory`.
 _THREADS_A_HEAP = 8
-# AlexNet on so many cores takes fewer frames than one decoder gives.
+# On 8 cores AlexNet takes fewer frames than one decoder gives.
 _CORES_A_DECODER = 8
 ALL_CPUS = "all"
 

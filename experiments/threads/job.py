@@ -333,7 +333,7 @@ def _compare_pairs(pairs: list[tuple[float, float]]) -> Comparison:
 # operation.
 
 
-# A run hangs if it takes so many times as long as a usual one, and a minute more.
+# A run hangs if it takes this many times as long as a usual one, and a minute more.
 _HANGING = 6
 _FIRST_RUN_SECONDS = 600.0
 _MESSAGE_LENGTH = 300

@@ -460,7 +460,7 @@ _LENGTH = 3.5
 _OTHER = 4.0
 # A rate further below the best counts as this: how slow the slow settings are does not matter.
 _FLOOR = -1.0
-# What a failure counts as, for its neighbours may fail, too.
+# A failure counts as this, so that its neighbours, which may fail, too, are tried late.
 _FAILED = -0.7
 
 

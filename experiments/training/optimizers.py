@@ -97,7 +97,12 @@ class OptimizerSettings(Protocol):
 
 
 def build_optimizer(recipe: OptimizerSettings, num_steps: int) -> keras.Optimizer:
-    """Build Adam, or AdamW if there is weight decay, with the recipe's schedule."""
+    """Build Adam, or AdamW if there is weight decay, with the recipe's schedule.
+
+    Args:
+        recipe: settings of the optimizer.
+        num_steps: steps of the whole training, over which a schedule runs.
+    """
     rate: Any = recipe.learning_rate
     if recipe.schedule == "cosine":
         rate = cosine_schedule(rate, num_steps, warmup_share=recipe.warmup_share)

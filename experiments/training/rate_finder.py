@@ -168,7 +168,7 @@ def _curve(
     rates: NDArray[np.float64], losses: NDArray[np.float64], smoothing: float, diverged: bool
 ) -> RateCurve:
     # Losses after the lowest one are cut to the highest before it.
-    # What diverges after the lowest loss would hide the fall before it.
+    # Losses that diverge after the lowest one would hide the fall before it.
     ordinary = np.minimum(losses, losses[: losses.argmin() + 1].max())
     smoothed = _smoothed(ordinary, smoothing)
     lowest = int(smoothed.argmin())
@@ -205,7 +205,7 @@ def rate_finder_png(curve: RateCurve, *, theme: Theme = LIGHT) -> bytes:
             linewidth=1.6,
             label=f"falls fastest: {curve.suggested:.1e}",
         )
-    # What diverges after the lowest loss would press all before it flat.
+    # Losses that diverge after the lowest one would press all before it flat.
     lowest = int(curve.losses.argmin())
     low, high = float(curve.losses[lowest]), float(curve.losses[: lowest + 1].max())
     margin = 0.1 * (high - low) or 0.1
