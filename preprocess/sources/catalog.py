@@ -1,4 +1,4 @@
-"""The data sets this suite knows by name, as data, and the names of their classes and clips."""
+"""Catalogue of the known data sets, with the names of their classes and clips."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ _FORM = re.compile(
 
 @dataclass(frozen=True)
 class Dataset:
-    """What is known of a data set before a file of it is opened.
+    """Properties of a data set that are known before any of its files is opened.
 
     Args:
-        name: how commands and result rows call it.
+        name: its name in commands and result rows.
         title: its full name.
         class_names: the classes, in label order.
-        num_clips: how many clips the whole set holds.
-        layout: where a clip lies below the videos folder.
-        homepage: where to read about it and get it; None for the built-in set.
-        default_videos_dir: where commands look for it when no folder is named.
-        default_lists_dir: where they look for its official train and test lists, if it has such.
-        other_spellings: of classes, (as it occurs in file names, as the class is called).
+        num_clips: number of clips of the whole set.
+        layout: path of a clip below the videos folder.
+        homepage: web page that describes and offers it; None for the built-in set.
+        default_videos_dir: folder in which commands look for it by default.
+        default_lists_dir: folder of its official train and test lists, if it has any.
+        other_spellings: pairs of a class's spelling in file names and its name.
     """
 
     name: str
@@ -126,10 +126,8 @@ _OTHER_SPELLINGS = dict(
 
 
 def official_spelling(class_name: str) -> str:
-    """How a class is called that file names spell in another way; any other as it is.
-
-    Accented letters become single code points: some systems write file names with two.
-    """
+    """Replace a spelling of file names by the class's name; return any other name unchanged."""
+    # Accented letters become single code points, for some systems write file names with two.
     class_name = unicodedata.normalize("NFC", class_name)
     return _OTHER_SPELLINGS.get(class_name, class_name)
 
@@ -137,21 +135,22 @@ def official_spelling(class_name: str) -> str:
 def resolve(
     name: str | None, class_names: Collection[str], folder_name: str
 ) -> tuple[str, tuple[str, ...]]:
-    """Name and classes of a data set, from what it was called and what was found.
+    """Determine name and classes of a data set from the name given and the classes found.
 
     Args:
-        name: what it was called, if anything.
+        name: the name given, or None.
         class_names: the classes found in its folder.
-        folder_name: of its folder.
+        folder_name: name of its folder.
 
     Returns:
-        The name, and the classes in label order. The record called by name gives all of its
-        classes, though some may have no clip here, unless other classes were found: then it is
-        not that data set. A folder with exactly a record's classes is that record's, whatever
-        it was called. Any other goes by the name given, or by its folder's.
+        The name, and the classes in label order. A record of the catalogue that is given by name
+        has all of its classes, even if some have no clip here, unless other classes were found:
+        then it is not that data set. A folder with exactly a record's classes is that record,
+        whatever its name. Any other set has the name given, or its folder's.
     """
     found = set(class_names)
     called = DATASETS.get(name or "")
+    # A subset of the classes keeps the whole set's labels, so that models of both fit.
     if called and found <= set(called.class_names):
         return called.name, called.class_names
     for record in DATASETS.values():
@@ -161,11 +160,11 @@ def resolve(
 
 
 class ClipName(NamedTuple):
-    """The parts of a name; two names of one clip, however spelled, are equal.
+    """Parts of a clip's name; two spellings of one clip's name are equal.
 
     Args:
-        class_name: as the class is called, whichever way the name spells it.
-        group: digits of the scene, which is one within its class.
+        class_name: name of the class, whichever way the clip's name spells it.
+        group: digits of the scene, unique within its class.
         number: digits of the clip in its group.
     """
 
@@ -178,7 +177,7 @@ class ClipName(NamedTuple):
 
 
 def parse_clip_name(name: str) -> ClipName | None:
-    """The parts of `v_Class_gNN_cNN`, with a suffix or without; None for any other name."""
+    """Parse `v_Class_gNN_cNN`, with or without a suffix; None for any other name."""
     found = _FORM.fullmatch(name)
     if found is None:
         return None
@@ -186,15 +185,16 @@ def parse_clip_name(name: str) -> ClipName | None:
 
 
 def choose_classes(wanted: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    """The classes wanted, in the order of those known: positions here are the new labels.
+    """Sort the classes wanted by label; their positions in the result are the new labels.
 
     Args:
-        wanted: names, in any order.
-        known: the classes there are, in label order.
+        wanted: names of classes, in any order.
+        known: the known classes, in label order.
 
     Raises:
         PreprocessError: if none is wanted, one is wanted twice or one is not known.
     """
+    # In the order of the labels and not of the arguments: `--classes b a` means the same as `a b`.
     names = [official_spelling(name) for name in wanted]
     if not names:
         raise PreprocessError("classes must be at least one class. Received none.")
@@ -211,12 +211,12 @@ def choose_classes(wanted: Sequence[str], known: Sequence[str]) -> tuple[str, ..
 
 
 def require_clips(class_names: Sequence[str], found: Collection[str], folder: Path) -> None:
-    """Refuse classes that no clip shows.
+    """Refuse classes without clips.
 
     Args:
         class_names: the classes chosen.
-        found: the classes of the clips at hand.
-        folder: where those lie.
+        found: the classes of the clips found.
+        folder: folder of the clips.
 
     Raises:
         PreprocessError: if a class chosen is not found.
@@ -229,4 +229,5 @@ def require_clips(class_names: Sequence[str], found: Collection[str], folder: Pa
 
 
 def _suggestion(name: str, known: Sequence[str]) -> str:
+    """Suggest a similar name, or list all names."""
     return did_you_mean(name, known) or f"They are {', '.join(known)}."

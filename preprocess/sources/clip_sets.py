@@ -1,4 +1,4 @@
-"""The clips that a folder or a list holds, with their classes and subsets."""
+"""Sets of clips from a folder or a list, with their classes and subsets."""
 
 from __future__ import annotations
 
@@ -28,14 +28,15 @@ from preprocess.sources.splits import Split
 
 @dataclass(frozen=True)
 class ClipSet:
-    """Clips that belong together.
+    """Clips of one data set.
 
     Args:
-        clips: sorted by source.
-        dataset: what they are called unless somebody calls them otherwise.
-        class_names: in label order; of `find_clip_set` only where that is told.
+        clips: the clips, sorted by source.
+        dataset: name of the data set, by default that of the folder or list.
+        class_names: the classes, in label order; `find_clip_set` fills them in only if the source
+            defines an order.
         left_out: classes that have clips, but were not asked for.
-        notice: what of the folder was left out and why, for a person; empty if nothing was.
+        notice: description of files that were left out, for a person; empty if there are none.
     """
 
     clips: Sequence[Clip]
@@ -46,7 +47,7 @@ class ClipSet:
 
     @cached_property
     def sources(self) -> list[str]:
-        """What each clip is called, (num_clips,)."""
+        """Source of each clip, (num_clips,)."""
         return [clip.source for clip in self.clips]
 
     @cached_property
@@ -62,17 +63,19 @@ class ClipSet:
 
 
 def find_clip_set(videos: Path) -> ClipSet:
-    """The clips of a list (`.csv`), of a folder in Epic Kitchens' layout, or of any other folder.
+    """Find the clips of a list (`.csv`), a folder in Epic Kitchens' layout, or any other folder.
 
     Raises:
         PreprocessError: for a reason of `read_list`, `read_epic_kitchens` or `find_clips`.
     """
+    # A folder may be called NAME.csv, too.
     if videos.suffix.lower() == ".csv" and not videos.is_dir():
         return ClipSet(read_list(videos), videos.stem)
     if is_epic_kitchens(videos):
         clips, class_names = read_epic_kitchens(videos)
         return ClipSet(clips, EPIC_KITCHENS, class_names, notice=unlisted_videos(videos, clips))
     require_folder(videos)
+    # Listed once for both the clips and the notice: large data sets lie on slow network disks.
     listing = list_videos(videos)
     return ClipSet(clips_of(videos, listing), videos.resolve().name, notice=listing.notice)
 
@@ -80,13 +83,13 @@ def find_clip_set(videos: Path) -> ClipSet:
 def choose_clip_set(
     videos: Path, *, dataset: str | None = None, classes: Sequence[str] | None = None
 ) -> ClipSet:
-    """The clips to extract, with their name and their classes settled; no video is opened.
+    """Choose the clips to extract, with their name and classes; no video is opened.
 
     Args:
         videos: a list or a folder, as for `find_clip_set`.
-        dataset: name of the data set; one of the catalogue counts only if the classes found are
-            its own. None names it for its folder or list.
-        classes: only these; None for all.
+        dataset: name of the data set; a name of the catalogue counts only if the classes found are
+            that data set's. None names it after its folder or list.
+        classes: classes to choose; None for all.
 
     Raises:
         PreprocessError: for a reason of `find_clip_set`, or if a class has no clips.
@@ -94,6 +97,7 @@ def choose_clip_set(
     clip_set = find_clip_set(videos)
     found = {clip.class_name for clip in clip_set.clips}
     name, class_names = resolve(dataset, found, clip_set.dataset)
+    # An order that the source itself defines (Epic Kitchens' class_names.json) comes first.
     class_names = clip_set.class_names or class_names
     clip_set = replace(clip_set, dataset=name, class_names=class_names)
     if classes is None:
@@ -106,7 +110,7 @@ def choose_clip_set(
 
 
 def read_parts(videos: str | os.PathLike[str]) -> dict[str, str]:
-    """The part of each clip, by source; no video is opened.
+    """Read the part of each clip, by source; no video is opened.
 
     Args:
         videos: a list with a column `part`, or a folder in Epic Kitchens' layout.
@@ -125,15 +129,16 @@ def read_parts(videos: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def split_by_parts(parts: Mapping[str, str], sources: Sequence[str]) -> Split:
-    """The clips at hand in their parts. A part that the list does not have is empty.
+    """Split clips into the parts of a list; a part that the list does not have is empty.
 
     Args:
-        parts: from `read_parts`; clips that could not be extracted are left out.
-        sources: of the clips at hand.
+        parts: parts from `read_parts`; clips that could not be extracted are left out.
+        sources: sources of the clips to split.
 
     Raises:
-        PreprocessError: if a clip at hand is not listed, or none is to be trained on.
+        PreprocessError: if a clip is not listed, or none is for training.
     """
+    # The reverse, a listed clip that is not here, is no error: its video may be unreadable.
     strange = [source for source in sources if source not in parts]
     if strange:
         raise PreprocessError(

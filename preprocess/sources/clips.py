@@ -1,4 +1,4 @@
-"""A folder of videos to a sorted list of clips, each with its class and its group."""
+"""Clips of a folder of videos, sorted, each with its class and its group."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SUFFIXES = """
     .h264 .264 .h265 .265 .hevc .vvc .266 .obu .vc1
 """
 VIDEO_SUFFIXES = frozenset(_SUFFIXES.split())
-"""How the name of a video ends, in small letters."""
+"""Suffixes of video files, in small letters."""
 _IGNORED_FOLDERS = frozenset({"annotation", "annotations"})  # UCF11 has one in each group
 # What systems, and the built-in data set, put into every folder.
 _SYSTEM_FOLDERS = frozenset(
@@ -46,7 +46,7 @@ _SYSTEM_FILES = frozenset(
     {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "synthetic.json"}  # synthetic.STAMP_NAME
 )
 _SUFFIX = re.compile(r"\.[a-z0-9_!-]{1,12}")
-_NAMED = 6  # suffixes that a message lists
+_NAMED = 6  # number of suffixes that a message lists
 _GROUP_FOLDER = re.compile(r".+_\d+$")  # v_shooting_01
 _GROUP_IN_NAME = re.compile(r"_(g\d+)_c\d+(?:\.[^.\s]+)?$")  # v_Archery_g01_c02.avi
 _LAYOUTS = (
@@ -59,13 +59,13 @@ _LAYOUTS = (
 
 @dataclass
 class FolderListing:
-    """What lies below a folder.
+    """Files and folders of frames below a folder.
 
     Args:
         videos: paths of the video files, relative to the folder, sorted.
-        frame_folders: those of folders of frames that hold no videos, sorted.
-        left_out: how many files have no video's name, by suffix; "" for those without one.
-        num_ignored: videos in folders called Annotation, which are passed over.
+        frame_folders: paths of folders of frames without videos, sorted.
+        left_out: number of files without a video's name, by suffix; "" for no suffix.
+        num_ignored: number of videos in folders called Annotation, which are ignored.
     """
 
     videos: list[str] = field(default_factory=list)
@@ -74,12 +74,12 @@ class FolderListing:
     num_ignored: int = 0
 
     def leave_out(self, names: Iterable[str]) -> None:
-        """Count files that have no video's name; those that systems leave everywhere are not."""
+        """Count files without a video's name, except those that systems leave everywhere."""
         self.left_out.update(_suffix(name) for name in names if not _is_hidden(name, _SYSTEM_FILES))
 
     @property
     def notice(self) -> str:
-        """What was left out and why, for a person; empty if nothing was."""
+        """Description of the files that were left out, for a person; empty if there are none."""
         said = []
         if self.left_out:
             kinds = self.left_out.most_common()
@@ -99,14 +99,19 @@ class FolderListing:
 
 @dataclass(frozen=True)
 class Clip:
-    """One video and what its place in the folder tells about it.
+    """One video with its class and group, as its place in the folder tells them.
 
     Args:
         path: the file, or the folder of its frames.
         source: its path relative to the videos folder, with forward slashes.
-        class_name: what the clip shows.
-        group: a key shared by the clips of one scene, unique over all classes.
-        detail: in words, what else its frames depend on, such as a part of the picture.
+        class_name: name of its class.
+        group: key shared by the clips of one scene, unique over all classes.
+        detail: text of whatever else its frames depend on, such as a part of the picture.
+
+    Example:
+        >>> clip = find_clips("data/UCF-101")[0]
+        >>> clip.class_name, clip.group
+        ('ApplyEyeMakeup', 'ApplyEyeMakeup/g01')
     """
 
     path: Path
@@ -117,22 +122,30 @@ class Clip:
 
 
 def find_clips(root: str | os.PathLike[str]) -> list[Clip]:
-    """All clips below a folder, sorted by source.
+    """Find all clips below a folder.
 
     A clip is a video file, or a folder of its frames, `frame000001.jpg` and on. Three layouts
-    are understood, the first two side by side if need be. `class/v_name_NN/clip` is UCF11's: the
-    folder `v_name_NN` is the group. In `class/clip` a name that ends in `_gNN_cNN` tells the
+    are understood, of which the first two may be mixed. `class/v_name_NN/clip` is UCF11's: the
+    folder `v_name_NN` is the group. In `class/clip` a name that ends in `_gNN_cNN` gives the
     group; any other clip is a group of its own. In a folder that holds clips and no folders of
-    clips, `v_Class_gNN_cNN` tells the class too; where no name has that form, all are one class,
-    named for the folder. Hidden files, `Annotation` folders and files that are neither videos
-    nor frames are passed over; the `notice` of `list_videos` says how many.
+    clips, `v_Class_gNN_cNN` gives the class too; if no name has that form, all are one class,
+    named after the folder. Hidden files, `Annotation` folders and files that are neither videos
+    nor frames are ignored; the `notice` of `list_videos` counts them.
 
     Args:
         root: the folder of videos.
 
+    Returns:
+        The clips, sorted by source.
+
     Raises:
-        PreprocessError: if the folder is missing, holds no clips, or holds clips that are in
-            no layout or there twice.
+        PreprocessError: if the folder is missing, holds no clips, or holds clips in no layout or
+            twice.
+
+    Example:
+        >>> clips = find_clips("data/UCF11_updated_mpg")
+        >>> clips[0].class_name
+        'basketball'
     """
     root = Path(root)
     require_folder(root)
@@ -140,7 +153,7 @@ def find_clips(root: str | os.PathLike[str]) -> list[Clip]:
 
 
 def clips_of(root: Path, listing: FolderListing) -> list[Clip]:
-    """The clips of a folder that was listed; see `find_clips`."""
+    """Clips of a folder from its listing; see `find_clips`."""
     sources = sorted([*listing.videos, *listing.frame_folders])
     if not sources:
         notice = f" {listing.notice}" if listing.notice else ""
@@ -160,10 +173,10 @@ def clips_of(root: Path, listing: FolderListing) -> list[Clip]:
 
 
 def require_folder(root: Path) -> None:
-    """See that a folder of videos is there.
+    """Check that a folder of videos exists.
 
     Raises:
-        PreprocessError: if it is not, or is a file.
+        PreprocessError: if it does not, or is a file.
     """
     if not root.exists():
         raise PreprocessError(
@@ -180,14 +193,14 @@ def require_folder(root: Path) -> None:
 def list_videos(
     root: Path, *, is_expected: Callable[[str], bool] = lambda source: False
 ) -> FolderListing:
-    """The videos, and folders of frames, below a folder.
+    """List the videos, and folders of frames, below a folder.
 
-    Hidden files and folders, and what systems leave everywhere, are passed over without a word.
+    Hidden files and folders, and files that systems leave everywhere, are ignored silently.
 
     Args:
         root: the folder.
-        is_expected: whether a file that is no video, by its path relative to the folder, needs no
-            word either.
+        is_expected: function of a path relative to the folder that returns True for other files
+            to ignore silently.
 
     Raises:
         PreprocessError: if a folder cannot be listed.
@@ -201,6 +214,7 @@ def list_videos(
             continue
         listing.videos += videos
         others = [name for name in names if not is_video_name(name)]
+        # Pictures beside videos are previews; alone they are the frames of one clip.
         if not videos and holds_frames(others):
             listing.frame_folders.append(str(folder))
             others = [name for name in others if not holds_frames([name])]
@@ -212,7 +226,7 @@ def list_videos(
 
 
 def holds_videos(folder: Path) -> bool:
-    """Whether a folder, or one below it, holds a video file or the frames of one."""
+    """Return True if a folder, or one below it, holds a video file or the frames of one."""
     if not folder.is_dir():
         return False
     return any(
@@ -221,10 +235,12 @@ def holds_videos(folder: Path) -> bool:
 
 
 def _walk(root: Path) -> Iterator[tuple[PurePosixPath, list[str], bool]]:
-    """Folders below a root, relative to it, their files, and whether they are to be ignored.
+    """Yield each folder below a root, relative to it, its files, and True if it is to be ignored.
 
-    Links are followed, but not into a folder that they lie in.
+    Links are followed, except into a folder that they lie in.
     """
+    # Identities of the folders around each folder that is still to be walked: a link to one of
+    # them would make the walk endless.
     above: dict[str, tuple[frozenset[tuple[int, int]], bool]] = {}
     for folder, subfolders, names in os.walk(root, followlinks=True, onerror=_raise):
         parents, is_ignored = above.pop(folder, (frozenset(), False))
@@ -241,16 +257,17 @@ def _walk(root: Path) -> Iterator[tuple[PurePosixPath, list[str], bool]]:
 
 
 def _is_hidden(name: str, system: frozenset[str]) -> bool:
+    """Return True for hidden names and those that systems leave everywhere."""
     return name.startswith(".") or name.lower() in system
 
 
 def is_video_name(name: str) -> bool:
-    """Whether the name of a file ends as a video's does."""
+    """Return True if a file's name has the suffix of a video."""
     return Path(name).suffix.lower() in VIDEO_SUFFIXES
 
 
 def _suffix(name: str) -> str:
-    """As a message shows it: `.mp4.part` of an unfinished download, empty where there is none."""
+    """Suffix for a message, such as `.mp4.part` of an unfinished download; empty for none."""
     *_, inner, outer = ["", "", *Path(name.lower()).suffixes]
     if not _SUFFIX.fullmatch(outer):
         return ""
@@ -258,12 +275,12 @@ def _suffix(name: str) -> str:
 
 
 def _raise(error: OSError) -> None:
-    """A folder that cannot be listed would otherwise be skipped without a word."""
+    """Raise PreprocessError for a folder that os.walk would otherwise skip silently."""
     raise PreprocessError(f"Cannot list {error.filename}: {error.strerror}.")
 
 
 def _refuse_twice(root: Path, videos: Sequence[str], frame_folders: Sequence[str]) -> None:
-    """No clip may be there as a video and as frames: a split could part the two."""
+    """Refuse clips that exist as a video and as frames: a split could separate the two."""
     if "." in frame_folders:
         raise PreprocessError(
             f"{root} holds the frames of one clip. Name the folder that holds the clips' folders."
@@ -278,7 +295,7 @@ def _refuse_twice(root: Path, videos: Sequence[str], frame_folders: Sequence[str
 
 
 def _flat_clips(root: Path, sources: Sequence[str]) -> list[Clip]:
-    """The clips of a folder without folders of clips."""
+    """Clips of a folder without folders of clips."""
     names = [_clip_name(source) for source in sources]
     if not any(names):
         return [_clip(root, source, f"{root.resolve().name}/{source}") for source in sources]
@@ -297,11 +314,13 @@ def _flat_clips(root: Path, sources: Sequence[str]) -> list[Clip]:
 
 
 def _clip_name(source: str) -> ClipName | None:
+    """Parts of a source's file name, if it has the form v_Class_gNN_cNN."""
     return parse_clip_name(PurePosixPath(source).name)
 
 
 def _refuse_wrapper(root: Path, sources: Sequence[str]) -> None:
-    """An only folder that holds clips of several classes, by their names, is not a class."""
+    """Refuse a single folder whose clips are of several classes by their names."""
+    # Unpacked archives often have one folder around everything; it would become the only class.
     folders = {source.split("/")[0] for source in sources}
     classes = {name.class_name for name in map(_clip_name, sources) if name}
     if len(folders) == 1 and len(classes) > 1:
@@ -313,15 +332,17 @@ def _refuse_wrapper(root: Path, sources: Sequence[str]) -> None:
 
 
 def _is_in_layout(source: str) -> bool:
+    """Return True for class/clip and class/v_name_NN/clip."""
     folders = source.split("/")[:-1]
     return len(folders) == 1 or (len(folders) == 2 and bool(_GROUP_FOLDER.match(folders[1])))
 
 
 def _clip(root: Path, source: str, place: str) -> Clip:
-    """The clip at root / source, whose class and group `place` tells."""
+    """Create the clip at root / source, with class and group from `place`."""
     first_folder, *group_folder, _ = place.split("/")
     class_name = official_spelling(first_folder)
     in_name = _GROUP_IN_NAME.search(PurePosixPath(place).name)
+    # Group numbers begin again in every class, so the class is part of the key.
     if group_folder:
         group = f"{class_name}/{group_folder[0]}"
     elif in_name:

@@ -1,4 +1,4 @@
-"""Clips that a CSV lists with their labels and time ranges, Epic Kitchens among them."""
+"""Clips from a CSV list with labels and time ranges, or from Epic Kitchens' lists."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ OPTIONAL = ("start", "stop", "start_frame", "stop_frame", "group", "part")
 _NUMBER = re.compile(r"([0-9]{1,18})(?:\.0*)?")  # pandas writes 234.0 where a cell is empty
 EPIC_KITCHENS = "epic_kitchens"
 EPIC_CLASS_NAMES = "class_names.json"
-_EPIC_SUBSETS = {"train": "train", "val": "validation"}  # our name, by that of the folder
+_EPIC_SUBSETS = {"train": "train", "val": "validation"}  # folder -> name of the part
 _EPIC_COLUMNS = ("participant_id", "video_id", "start_frame", "stop_frame", "action_class")
 
 
 @dataclass(frozen=True)
 class ListedClip(Clip):
-    """A stretch of a video.
+    """Clip that is a part of a video.
 
     Args:
-        stretch: what of the video belongs to it; None for all.
-        part: "train", "validation" or "test", where the list says so.
+        stretch: time range or frame numbers of the clip; None for the whole video.
+        part: "train", "validation" or "test" by the list, or None.
     """
 
     stretch: Stretch | None = None
@@ -40,20 +40,19 @@ class ListedClip(Clip):
 
 
 def read_list(file: str | os.PathLike[str]) -> list[ListedClip]:
-    """The clips of a list, one a row, sorted by source.
+    """Read the clips of a list, one per row, sorted by source.
 
-    The columns are `video,label` and, where wanted, `start,stop`, `start_frame,stop_frame`,
-    `group` and `part`. A video is a file or a folder of frames, relative to the list. The
-    stretch is [start, stop), in seconds or hh:mm:ss.mmm, or the frames of the numbers
-    start_frame to stop_frame, both included; an empty cell is the beginning or the end. Without
-    a group, all rows of a video are one.
+    The columns are `video,label` and optionally `start,stop`, `start_frame,stop_frame`, `group`
+    and `part`. A video is a file or a folder of frames, relative to the list. The clip is [start,
+    stop), in seconds or hh:mm:ss.mmm, or the frames with the numbers start_frame to stop_frame,
+    both included; an empty cell is the beginning or the end. Without a group, all rows of a video
+    are one group.
 
     Args:
         file: the list, CSV in UTF-8.
 
     Raises:
-        PreprocessError: if it cannot be read, or a row says what cannot be; the message names
-            the line.
+        PreprocessError: if it cannot be read, or a row is invalid; the message names the line.
     """
     file = Path(file)
     rows = read_rows(file, required=REQUIRED, optional=OPTIONAL)
@@ -61,11 +60,12 @@ def read_list(file: str | os.PathLike[str]) -> list[ListedClip]:
 
 
 def each_once(rows: Iterable[tuple[Row, ListedClip]]) -> list[ListedClip]:
-    """Clips sorted by source.
+    """Sort clips by source and refuse duplicates.
 
     Raises:
-        PreprocessError: if a stretch of a video is there twice.
+        PreprocessError: if a part of a video is listed twice.
     """
+    # Duplicates would be counted twice in every score, or be in two parts of a split.
     lines: dict[str, Row] = {}
     clips = []
     for row, clip in rows:
@@ -89,19 +89,19 @@ def listed_clip(
     group: str,
     part: str | None,
 ) -> ListedClip:
-    """The clip that a row of a list tells.
+    """Create the clip of a list's row.
 
     Args:
-        row: for messages.
+        row: the row, for messages.
         path: the file, or the folder of frames.
-        video: what it is called.
-        label: the class.
-        stretch: what of it belongs to the clip.
-        group: its scene.
-        part: where the list says so.
+        video: name of the video in the list.
+        label: name of the class.
+        stretch: time range or frame numbers of the clip.
+        group: key of its scene.
+        part: its part of the split by the list, or None.
 
     Raises:
-        PreprocessError: if there is no label, or a folder of frames is parted by time.
+        PreprocessError: if there is no label, or a folder of frames is divided by time.
     """
     if not label:
         raise row.error("A row must have a label. Received none; fill it in or remove the row.")
@@ -110,6 +110,8 @@ def listed_clip(
             f"A folder of frames has no times. {video} is one; give start_frame and stop_frame in "
             "place of start and stop."
         )
+    # The source is for people and rounded to thousandths; the detail is exact and decides whether a
+    # stored clip is still the same. A whole video is an ordinary clip.
     return ListedClip(
         path=path,
         source=video if stretch.is_whole else f"{video} [{stretch.name}]",
@@ -122,7 +124,7 @@ def listed_clip(
 
 
 def frame_numbers(row: Row) -> FrameNumbers:
-    """What `start_frame` and `stop_frame` of a row say.
+    """Frame numbers of a row, from `start_frame` and `stop_frame`.
 
     Raises:
         PreprocessError: if they are no numbers, or not in order.
@@ -135,10 +137,13 @@ def frame_numbers(row: Row) -> FrameNumbers:
 
 
 def _clip(row: Row) -> ListedClip:
+    """Create the clip of a row of a plain list."""
     text = row.cells["video"]
+    # No path may have a zero byte: the system's functions raise ValueError for one.
     if not text or "\0" in text:
         raise row.error(f"A row must name a video. Received {text!r}; fill it in.")
     folder = row.file.parent
+    # `a/../b.mp4`, `./b.mp4` and `b.mp4` are one video, and must have one source and group.
     video = Path(os.path.relpath(folder / text, folder)).as_posix()
     return listed_clip(
         row,
@@ -152,6 +157,7 @@ def _clip(row: Row) -> ListedClip:
 
 
 def _stretch(row: Row) -> Stretch:
+    """Time range or frame numbers of a row; the whole video if all cells are empty."""
     times = [row.cells.get(name, "") for name in ("start", "stop")]
     numbers = [row.cells.get(name, "") for name in ("start_frame", "stop_frame")]
     if any(numbers):
@@ -169,6 +175,7 @@ def _stretch(row: Row) -> Stretch:
 
 
 def _number(row: Row, name: str) -> int | None:
+    """Frame number in a cell, or None if it is empty."""
     text = row.cells.get(name, "")
     if not text:
         return None
@@ -179,9 +186,11 @@ def _number(row: Row, name: str) -> int | None:
 
 
 def _part(row: Row) -> str | None:
+    """Part of the split in a row, or None without such a column."""
     if "part" not in row.cells:
         return None
     part = row.cells["part"].lower()
+    # An empty cell is refused too: half a split would leave clips out silently.
     if part not in PARTS:
         raise row.error(
             f"part must be {', '.join(PARTS[:-1])} or {PARTS[-1]}. Received {part!r}; write one "
@@ -191,20 +200,20 @@ def _part(row: Row) -> str | None:
 
 
 def is_epic_kitchens(folder: Path) -> bool:
-    """Whether a folder is laid out so."""
+    """Return True if a folder has Epic Kitchens' layout."""
     return any(_epic_list(folder, part).is_file() for part in _EPIC_SUBSETS)
 
 
 def read_epic_kitchens(folder: Path) -> tuple[list[ListedClip], tuple[str, ...]]:
-    """The actions in a folder, sorted by source, and the classes.
+    """Read the actions in a folder of Epic Kitchens' layout, and their classes.
 
     Returns:
-        Clips, of the part "train" or "validation", and the classes in the order of
-        `class_names.json`, or sorted where there is no such file.
+        Clips of the part "train" or "validation", sorted by source, and the classes in the order
+        of `class_names.json`, or sorted if there is no such file.
 
     Raises:
-        PreprocessError: if a file cannot be read, a row says what cannot be, or a label is not
-            among the classes; the message names the line.
+        PreprocessError: if a file cannot be read, a row is invalid, or a label is not among the
+            classes; the message names the line.
     """
     there = [part for part in _EPIC_SUBSETS if _epic_list(folder, part).is_file()]
     rows = [
@@ -220,7 +229,7 @@ def read_epic_kitchens(folder: Path) -> tuple[list[ListedClip], tuple[str, ...]]
 
 
 def unlisted_videos(folder: Path, clips: Iterable[ListedClip]) -> str:
-    """Which videos, `train/P01/P01_09` and the like, no row names, for a person; empty if none."""
+    """Notice about videos, such as `train/P01/P01_09`, that no row names; empty if none."""
     listed = {os.path.normpath(clip.path) for clip in clips}
     found = sorted(path for part in _EPIC_SUBSETS for path in folder.glob(f"{part}/[!.]*/[!.]*"))
     left_out = [path for path in found if os.path.normpath(path) not in listed]
@@ -231,10 +240,12 @@ def unlisted_videos(folder: Path, clips: Iterable[ListedClip]) -> str:
 
 
 def _epic_list(folder: Path, part: str) -> Path:
+    """Path of the list of the actions in the folder "train" or "val"."""
     return folder / f"{part}_action_classes.csv"
 
 
 def _action_clip(row: Row, folder: Path, part: str) -> ListedClip:
+    """Create the clip of one action."""
     for name in _EPIC_COLUMNS[:-1]:
         if not row.cells[name]:
             raise row.error(f"A row must have a {name}. Received none; fill it in.")
@@ -245,6 +256,7 @@ def _action_clip(row: Row, folder: Path, part: str) -> ListedClip:
         video=f"{part}/{video}",
         label=row.cells["action_class"],
         stretch=frame_numbers(row),
+        # Without the folder: the same video in both would be one scene.
         group=video,
         part=_EPIC_SUBSETS[part],
     )
@@ -253,6 +265,7 @@ def _action_clip(row: Row, folder: Path, part: str) -> ListedClip:
 def _check_epic_labels(
     rows: list[tuple[Row, str]], class_names: tuple[str, ...], file: Path
 ) -> None:
+    """Refuse labels that `class_names.json` does not name."""
     for row, _ in rows:
         if row.cells["action_class"] not in class_names:
             raise row.error(
@@ -262,7 +275,7 @@ def _check_epic_labels(
 
 
 def _read_epic_class_names(file: Path) -> tuple[str, ...] | None:
-    """The classes in label order: a list of names, or numbers from 0 by name."""
+    """Read the classes in label order, from a list of names or a dict of numbers from 0."""
     try:
         values: Any = json.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
@@ -276,6 +289,7 @@ def _read_epic_class_names(file: Path) -> tuple[str, ...] | None:
         if not is_numbered or sorted(numbers) != list(range(len(numbers))):
             names = []
         names = sorted(names, key=values.__getitem__)
+    # The original's files have stray spaces around names.
     stripped = tuple(name.strip() for name in names if isinstance(name, str) and name.strip())
     if not names or len(set(stripped)) != len(names):
         raise PreprocessError(

@@ -1,4 +1,4 @@
-"""The official train and test lists of UCF101 (folder `ucfTrainTestlist`), to the clip."""
+"""Official train and test lists of UCF101 (folder `ucfTrainTestlist`)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from preprocess.sources.catalog import ClipName, official_spelling, parse_clip_n
 from preprocess.sources.splits import Indices
 
 NUMBERS = (1, 2, 3)
-_NAMED = 5  # clips that a message names; the lists of names hold all
+_NAMED = 5  # number of clips that a message names
 
 
 @dataclass(frozen=True)
 class OfficialSplit:
-    """What one pair of official lists says.
+    """Clips of one pair of official lists.
 
     Args:
-        number: of the pair, 1 to 3.
+        number: number of the pair, 1 to 3.
         train: clips of the train list, in its order.
         test: clips of the test list, in its order.
     """
@@ -32,7 +32,7 @@ class OfficialSplit:
     test: tuple[ClipName, ...]
 
     def of_classes(self, class_names: Collection[str]) -> OfficialSplit:
-        """The same lists, of the clips of some classes only."""
+        """Keep the clips of some classes only."""
         train, test = (
             tuple(clip for clip in clips if clip.class_name in class_names)
             for clips in (self.train, self.test)
@@ -42,13 +42,13 @@ class OfficialSplit:
 
 @dataclass(frozen=True)
 class ListedClips:
-    """The clips at hand as an official split parts them.
+    """Existing clips in the parts of an official split.
 
     Args:
         train: positions of those in the train list, ascending.
         test: positions of those in the test list, ascending.
-        missing: listed clips that are not at hand, in the order of the lists.
-        unlisted: sources that are in neither list: they are in no part.
+        missing: listed clips that do not exist here, in the order of the lists.
+        unlisted: sources in neither list, which are in no part.
     """
 
     train: Indices
@@ -57,7 +57,7 @@ class ListedClips:
     unlisted: tuple[str, ...]
 
     def __str__(self) -> str:
-        """In words: how many clips are in each part, and which are missing or left over."""
+        """Sentence with the number of clips of each part, and the missing and unlisted clips."""
         counts = f"{len(self.train)} clips to train on, {len(self.test)} to test"
         missing = f"{len(self.missing)} listed clips are not here{_some(self.missing)}"
         unlisted = f"{len(self.unlisted)} clips here are not listed{_some(self.unlisted)}"
@@ -68,12 +68,12 @@ def read_official_split(folder: str | os.PathLike[str], number: int) -> Official
     """Read `classInd.txt`, `trainlist0N.txt` and `testlist0N.txt`.
 
     A line is `37 HandstandPushups` in the first, `Class/v_Class_g08_c01.avi 37` in the second
-    and the same without the number in the third. Empty lines are passed over. File names may
-    spell a class in another way, as `HandStandPushups`; a class may have spaces in its name.
+    and the same without the number in the third. Empty lines are ignored. File names may spell a
+    class in another way, such as `HandStandPushups`; a class may have spaces in its name.
 
     Args:
-        folder: of the lists, usually called ucfTrainTestlist.
-        number: of the pair of lists, 1 to 3.
+        folder: folder of the lists, usually called ucfTrainTestlist.
+        number: number of the pair of lists, 1 to 3.
 
     Raises:
         PreprocessError: if a file is missing, a line is not understood or contradicts another,
@@ -83,6 +83,7 @@ def read_official_split(folder: str | os.PathLike[str], number: int) -> Official
         raise PreprocessError(f"The official splits are 1, 2 and 3. Received {number}.")
     folder = Path(folder)
     labels = _read_labels(folder / "classInd.txt")
+    # One dictionary for both lists, so that a clip in both is found.
     lines: dict[ClipName, str] = {}
     train = _read_list(folder / f"trainlist{number:02d}.txt", labels, lines, numbered=True)
     test = _read_list(folder / f"testlist{number:02d}.txt", labels, lines, numbered=False)
@@ -90,15 +91,16 @@ def read_official_split(folder: str | os.PathLike[str], number: int) -> Official
 
 
 def join_clips(official: OfficialSplit, sources: Sequence[str]) -> ListedClips:
-    """Find the listed clips among those at hand, whatever their suffix and folder.
+    """Find the listed clips among existing ones, whatever their suffix and folder.
 
     Args:
         official: the lists.
-        sources: of the clips at hand; their last part is the clip's name.
+        sources: sources of the existing clips; their last part is the clip's name.
 
     Raises:
-        PreprocessError: if a list has no clip here, or a listed clip is here twice.
+        PreprocessError: if no clip of a list exists, or a listed clip exists twice.
     """
+    # By the clip's name alone: users convert files and rearrange folders.
     names = [parse_clip_name(PurePosixPath(source).name) for source in sources]
     both = (*official.train, *official.test)
     positions = _positions(set(both), names, sources)
@@ -116,7 +118,7 @@ def join_clips(official: OfficialSplit, sources: Sequence[str]) -> ListedClips:
 def _positions(
     listed: set[ClipName], names: Sequence[ClipName | None], sources: Sequence[str]
 ) -> dict[ClipName, int]:
-    """Where each listed clip is among those at hand."""
+    """Position of each listed clip among the existing ones."""
     positions: dict[ClipName, int] = {}
     for position, name in enumerate(names):
         if name is None or name not in listed:
@@ -148,14 +150,15 @@ def _part(
 
 
 def _some(names: Sequence[str]) -> str:
-    """The first few names, to be put behind their number."""
+    """First few names in brackets, for a message."""
     more = ", ..." if len(names) > _NAMED else ""
     return f" ({', '.join(names[:_NAMED])}{more})" if names else ""
 
 
 def _read_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """For each line that is not empty: its place, for messages, and its text."""
+    """Yield place (for messages) and text of each line that is not empty."""
     try:
+        # utf-8-sig: editors on Windows put a byte order mark at the beginning.
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
@@ -169,7 +172,7 @@ def _read_lines(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _read_labels(path: Path) -> dict[str, str]:
-    """The number of each class, in digits."""
+    """Read the number of each class, in digits."""
     labels: dict[str, str] = {}
     for place, line in _read_lines(path):
         label, *rest = line.split(maxsplit=1)
@@ -185,7 +188,7 @@ def _read_labels(path: Path) -> dict[str, str]:
 def _read_list(
     path: Path, labels: dict[str, str], lines: dict[ClipName, str], *, numbered: bool
 ) -> tuple[ClipName, ...]:
-    """The clips of one list; `lines`, which says where each clip is listed, grows by them."""
+    """Read the clips of one list, and add the place of each to `lines`."""
     clips = []
     for place, line in _read_lines(path):
         # The class, and so the path, may have spaces; a number behind it is the last word.
@@ -206,7 +209,9 @@ def _read_list(
 
 
 def _parse_line(place: str, source: str, number: list[str], labels: dict[str, str]) -> ClipName:
-    """The clip of one line, checked against the classes."""
+    """Parse the clip of one line and check it against the classes."""
+    # Folder, file name and number name the class three times; a contradiction is an error of the
+    # lists, which would otherwise show as a wrong label.
     folder, _, file = source.rpartition("/")
     class_name = official_spelling(folder)
     clip = parse_clip_name(file)

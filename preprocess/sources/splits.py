@@ -1,4 +1,4 @@
-"""Clips to training, validation and test parts."""
+"""Splits of clips into training, validation and test parts."""
 
 from __future__ import annotations
 
@@ -14,18 +14,24 @@ from preprocess.errors import PreprocessError
 
 Strategy = Literal["group", "random"]
 Indices = NDArray[np.int64]
-_SEEDS_TRIED = 20
+_SEEDS_TRIED = 20  # in search of a seed to suggest in a message
 
 
 @dataclass(frozen=True)
 class Split:
-    """Positions of clips, each part sorted; as `make_split` gives it, together
-    they are all clips, each once.
+    """Positions of the clips of each part, sorted.
+
+    The parts of `make_split` contain all clips, each once.
 
     Args:
-        train: what the model learns from.
-        validation: what chooses among models.
-        test: what the result is measured on, once.
+        train: clips that the model is trained on.
+        validation: clips that the model is chosen by.
+        test: clips that the result is measured on, once.
+
+    Example:
+        >>> split = make_split(shards.labels, shards.groups, fold=0)
+        >>> len(split.train) + len(split.validation) + len(split.test) == len(shards)
+        True
     """
 
     train: Indices
@@ -33,10 +39,10 @@ class Split:
     test: Indices
 
     def validated_by_test(self) -> Split:
-        """The same fold as the Tensor-Train RNN paper used it: the test part validates too.
+        """Use the test part for validation too, as the Tensor-Train RNN paper does.
 
-        Training then has the clips that would have been held out. Choosing a model by such a
-        validation is choosing by the test.
+        Training gets the clips that would have been held out. A model that is chosen by such a
+        validation is chosen by the test.
         """
         train = np.sort(np.concatenate([self.train, self.validation]))
         return Split(train=train, validation=self.test, test=self.test)
@@ -51,24 +57,33 @@ def make_split(
     num_folds: int = 5,
     seed: int = 0,
 ) -> Split:
-    """One fold of a cross-validation, with a validation part taken from its training part.
+    """Make one fold of a cross-validation, with a validation part from its training part.
 
     Over the folds of one seed every clip is in the test part exactly once. The validation part
-    is a fold of the rest, made in the same way, so that no choice ever sees the test part.
+    is a fold of the rest, made in the same way, so that no choice ever uses the test part.
 
     Args:
         labels: class of each clip, (num_clips,).
         groups: scene of each clip, (num_clips,).
         strategy: "group" keeps the clips of a scene together and the classes in proportion;
-            "random" deals out single clips, as the Tensor-Train RNN paper does, whatever
-            their scenes.
-        fold: which fold is the test part, in [0, num_folds).
-        num_folds: into how many parts the clips are dealt.
-        seed: of the dealing.
+            "random" assigns single clips, as the Tensor-Train RNN paper does, whatever their
+            scenes.
+        fold: number of the fold that is the test part, in [0, num_folds).
+        num_folds: number of folds.
+        seed: seed of the assignment.
+
+    Returns:
+        Positions of the clips of each part.
 
     Raises:
         PreprocessError: if an argument is out of its range, there are too few clips or groups
             for the folds, or any of the folds, not only the one asked for, would be empty.
+
+    Example:
+        >>> split = make_split([0, 0, 0, 1, 1, 1], ["a", "b", "c", "d", "e", "f"], fold=0,
+        ...                    num_folds=3)
+        >>> len(split.test)
+        2
     """
     labels = np.asarray(labels)
     keys = np.asarray(groups, dtype=object)
@@ -89,21 +104,21 @@ def split_as_listed(
     num_folds: int = 5,
     seed: int = 0,
 ) -> Split:
-    """Parts that somebody else made, with a validation part taken from the training part.
+    """Complete given training and test parts by a validation part from the training part.
 
     Clips in neither part are left out.
 
     Args:
         labels: class of each clip, (num_clips,).
         groups: scene of each clip, (num_clips,).
-        train: positions of the clips to train on, ascending.
-        test: positions of the clips to test, ascending.
-        num_folds: one of so many parts of the training clips is the validation part; the clips
+        train: positions of the training clips, ascending.
+        test: positions of the test clips, ascending.
+        num_folds: the validation part is one of this many folds of the training clips; the clips
             of a scene stay together, and the classes in proportion.
-        seed: of the dealing.
+        seed: seed of the assignment.
 
     Raises:
-        PreprocessError: if there are too few training clips or groups to part.
+        PreprocessError: if there are too few training clips or groups.
     """
     keys = np.asarray(groups, dtype=object)
     labels = np.asarray(labels)
@@ -112,7 +127,7 @@ def split_as_listed(
 
 
 def num_with_sibling(split: Split, groups: Sequence[str]) -> int:
-    """How many test clips have a clip of the same group in the training part."""
+    """Count the test clips with a clip of the same group in the training part."""
     seen = {groups[position] for position in split.train}
     return sum(groups[position] in seen for position in split.test)
 
@@ -140,6 +155,7 @@ def _check(
             f"{num_folds} folds need at least {fewest} {kind}. Received {units}; "
             "add clips or ask for fewer folds."
         )
+    # StratifiedGroupKFold refuses more folds than its largest class has clips.
     if _most_folds(labels, groups, strategy) < num_folds:
         raise PreprocessError(
             f"{num_folds} folds need a class of at least {num_folds} clips. The largest has "
@@ -148,7 +164,7 @@ def _check(
 
 
 def _most_folds(labels: NDArray[np.int64], groups: NDArray[np.object_], strategy: str) -> int:
-    """Into how many folds scikit-learn can deal the clips."""
+    """Largest number of folds that scikit-learn can make of the clips."""
     if not len(labels):
         return 0
     if strategy == "random":
@@ -163,11 +179,12 @@ def _refuse_empty_folds(
     strategy: str,
     seed: int,
 ) -> None:
-    """Few and unequal groups can all be dealt to some of the folds.
+    """Refuse folds without clips, which few and unequal groups can lead to.
 
     Raises:
-        PreprocessError: if a fold has no clip; the message names a seed that deals better.
+        PreprocessError: if a fold has no clip; the message names a seed without empty folds.
     """
+    # All folds are checked, so that a cross-validation fails at its start and not at fold 4.
     empty = [f"fold {number}" for number, (_, test) in enumerate(folds) if not len(test)]
     if not empty:
         return
@@ -197,16 +214,17 @@ def _hold_out(
     num_folds: int,
     seed: int,
 ) -> tuple[Indices, Indices]:
-    """Part the clips that are not tested: those to train on, and those to validate.
+    """Split the clips that are not tested into training and validation clips.
 
     Raises:
         PreprocessError: if either part would be empty.
     """
     inner_folds = min(num_folds, _most_folds(labels[rest], groups[rest], strategy))
     parts = []
+    # The rest may have too few groups for as many folds as all clips were dealt into.
     if inner_folds >= 2:
         parts = _deal(labels[rest], groups[rest], strategy, inner_folds, seed)
-    for train, validation in parts:  # the first one, unless few groups left it empty
+    for train, validation in parts:  # the first fold, unless few groups left it empty
         if len(train) and len(validation):
             return rest[train], rest[validation]
     needed = "2 clips"
@@ -226,19 +244,20 @@ def _deal(
     num_folds: int,
     seed: int,
 ) -> list[tuple[Indices, Indices]]:
-    """Positions outside and inside each fold. A fold of few and unequal groups may be empty."""
+    """Positions outside and inside each fold; with few and unequal groups a fold may be empty."""
     from sklearn.model_selection import KFold, StratifiedGroupKFold
 
     if strategy == "random":
         return list(KFold(num_folds, shuffle=True, random_state=seed).split(labels))
     dealer = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():  # of classes with fewer clips than folds; callers say it
+    # scikit-learn warns of classes with fewer clips than folds; callers report that themselves.
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return list(dealer.split(labels, labels, groups))
 
 
 def untrained_classes(split: Split, labels: ArrayLike) -> list[int]:
-    """Classes that have a clip to validate or to test, and none to train on; ascending."""
+    """Classes with validation or test clips, but without training clips; ascending."""
     labels = np.asarray(labels)
     asked = np.concatenate([labels[split.validation], labels[split.test]])
     return sorted(set(asked.tolist()) - set(labels[split.train].tolist()))

@@ -1,4 +1,4 @@
-"""The built-in demo set: MPEG-1 files in the UCF11 layout whose classes differ by motion alone.
+"""Built-in demo set: MPEG-1 files in the UCF11 layout whose classes differ by motion alone.
 
 In each clip a ball runs round three loops; the class is the order of the loops and the sense of
 rotation in each (see `trajectories`). One frame, or the frames in shuffled order, cannot tell it.
@@ -43,7 +43,7 @@ _SPRITE_MARGIN = 48  # pixels; half a sprite, and the border that lets it overla
 
 
 def clip_path(root: Path, class_name: str, group: int, clip: int) -> Path:
-    """The file of a clip: `class/v_class_NN/v_class_NN_MM.mpg`."""
+    """Path of a clip: `class/v_class_NN/v_class_NN_MM.mpg`."""
     folder = f"v_{class_name}_{group:02d}"
     return root / class_name / folder / f"{folder}_{clip:02d}.mpg"
 
@@ -64,16 +64,16 @@ def render_dataset(
 
     Args:
         root: folder to fill; made when absent.
-        groups_per_class: groups (backgrounds) a class, 1 to 99.
-        clips_per_group: clips a group, 1 to 99.
+        groups_per_class: groups (backgrounds) per class, 1 to 99.
+        clips_per_group: clips per group, 1 to 99.
         seed: 0 or more; another seed draws another data set.
         jobs: worker processes; None takes all cores this process may use.
-        progress: whether to show a bar, with the time left, on stderr.
+        progress: show a bar, with the time left, on stderr.
 
     Raises:
-        PreprocessError: an argument is out of range, `root` holds other files, OpenCV cannot
+        PreprocessError: if an argument is out of range, `root` holds other files, OpenCV cannot
             encode MPEG-1, or an encoded file lacks frames.
-        WriteError: `root` or the temporary folder cannot be written.
+        WriteError: if `root` or the temporary folder cannot be written.
     """
     root = Path(root)
     _check_arguments(groups_per_class, clips_per_group, seed, jobs)
@@ -84,6 +84,7 @@ def render_dataset(
     ]
     workers = joblib.Parallel(n_jobs=jobs or available_cpus(), return_as="generator_unordered")
     total = len(tasks) * clips_per_group
+    # With one job the group is rendered in this process, which sets OpenCV's threads to 1.
     num_threads = cv2.getNumThreads()
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -105,7 +106,7 @@ def render_dataset(
 
 
 def render_background(class_name: str, group: int, *, seed: int = 0) -> np.ndarray:
-    """The still picture behind the clips of one group.
+    """Render the still picture behind the clips of one group.
 
     Returns:
         uint8 RGB (240, 320, 3), darker than any ball.
@@ -117,7 +118,7 @@ def render_background(class_name: str, group: int, *, seed: int = 0) -> np.ndarr
     grain = 18 * (_clouds(rng, (60, 120)) - 0.5)[..., None]
     picture = base + (tint - base) * clouds
     picture = picture + 0.7 * spots * (spot - picture) + grain
-    return np.clip(picture, 0, 140).astype(np.uint8)
+    return np.clip(picture, 0, 140).astype(np.uint8)  # the ball is always lighter
 
 
 def _check_arguments(groups: int, clips: int, seed: int, jobs: int | None) -> None:
@@ -133,7 +134,7 @@ def _check_arguments(groups: int, clips: int, seed: int, jobs: int | None) -> No
 
 
 def _stamp(root: Path, seed: int) -> None:
-    """Mark `root` with what fills it, and refuse to mix it with anything else."""
+    """Mark `root` with seed and version, and refuse to mix them with anything else."""
     path = root / STAMP_NAME
     wanted = {"renderer_version": RENDERER_VERSION, "seed": seed}
     if not path.exists():
@@ -151,7 +152,7 @@ def _stamp(root: Path, seed: int) -> None:
 
 
 def _clouds(rng: np.random.Generator, cells: tuple[int, ...]) -> np.ndarray:
-    """Smooth noise of several scales, 0 to 1: (HEIGHT, WIDTH)."""
+    """Draw smooth noise of several scales, from 0 to 1, (HEIGHT, WIDTH)."""
     field = np.zeros((HEIGHT, WIDTH))
     for count in cells:
         grid = rng.uniform(size=(count + 1, count * WIDTH // HEIGHT + 1))
@@ -160,7 +161,7 @@ def _clouds(rng: np.random.Generator, cells: tuple[int, ...]) -> np.ndarray:
 
 
 def _ball_sprite(plan: ClipPlan) -> np.ndarray:
-    """A lit ball and its soft shadow: float32 (2M, 2M, 4), BGR times opacity, then opacity."""
+    """Draw a lit ball with its soft shadow: float32 (2M, 2M, 4), BGR times opacity, opacity."""
     y, x = np.mgrid[-_SPRITE_MARGIN:_SPRITE_MARGIN, -_SPRITE_MARGIN:_SPRITE_MARGIN] + 0.5
     radius = plan.ball_radius
     opacity = np.clip((radius - np.hypot(x, y)) / 3 + 0.5, 0, 1)
@@ -172,11 +173,12 @@ def _ball_sprite(plan: ClipPlan) -> np.ndarray:
 
 
 def _frames(background: np.ndarray, class_name: str, plan: ClipPlan) -> Iterator[np.ndarray]:
-    """The clip's pictures, uint8 BGR (240, 320, 3)."""
+    """Yield the clip's pictures, uint8 BGR (240, 320, 3)."""
     sprite, size = _ball_sprite(plan), 2 * _SPRITE_MARGIN
     canvas = np.pad(background[..., ::-1], ((size, size), (size, size), (0, 0)))
     for x, y in trajectory(class_name, plan):
         left, top = int(x), int(y)
+        # The fraction of a pixel is left to the interpolation, so that the ball moves smoothly.
         shift = np.array([[1, 0, x - left], [0, 1, y - top]])
         moved = cv2.warpAffine(sprite, shift, (size, size))
         picture = canvas.copy()
@@ -187,8 +189,8 @@ def _frames(background: np.ndarray, class_name: str, plan: ClipPlan) -> Iterator
 
 
 def _render_group(root: Path, class_name: str, group: int, num_clips: int, seed: int) -> int:
-    """Write a group's missing clips; return how many clips it has."""
-    cv2.setNumThreads(1)  # one core a worker
+    """Write a group's missing clips; return the group's number of clips."""
+    cv2.setNumThreads(1)  # one core per worker
     paths = {clip: clip_path(root, class_name, group, clip) for clip in range(1, num_clips + 1)}
     missing = {clip: path for clip, path in paths.items() if not path.exists()}
     if missing:
@@ -201,11 +203,12 @@ def _render_group(root: Path, class_name: str, group: int, num_clips: int, seed:
 
 
 def _encode(frames: Iterator[np.ndarray], plan: ClipPlan) -> bytes:
-    """The MPEG-1 file of the frames, checked to hold them all."""
+    """Encode frames as an MPEG-1 file, and check that it holds them all."""
     with tempfile.TemporaryDirectory(prefix="ttrnn-demo-") as folder:
         path = Path(folder) / "clip.mpg"
         fourcc = cv2.VideoWriter.fourcc(*"PIM1")
-        with captured_stderr():  # ffmpeg finds the tag odd in this container, once a file
+        # ffmpeg warns about the tag in this container, once per file.
+        with captured_stderr():
             writer = cv2.VideoWriter(str(path), fourcc, plan.fps, (WIDTH, HEIGHT))
         if not writer.isOpened():
             raise PreprocessError(
@@ -220,6 +223,8 @@ def _encode(frames: Iterator[np.ndarray], plan: ClipPlan) -> bytes:
 
 
 def _check_length(path: Path, num_frames: int) -> None:
+    """Refuse an encoded file that lacks frames, as on a full disk."""
+    # OpenCV's writer reports no errors, so the file is read back.
     capture = cv2.VideoCapture(str(path))
     decoded = 0
     while capture.grab():

@@ -1,4 +1,4 @@
-"""Where the demo set's ball is in each frame: what a class is, as a pure function.
+"""Trajectories of the demo set's ball, which define its classes.
 
 A ball runs along a trefoil: three loops, *top*, *right* and *left*, that meet in one point, where
 it slows down. A class says in which order the loops are taken and which way round each is run. Its
@@ -31,10 +31,10 @@ _PURPOSES = ("plan", "group", "background")
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """What a clip shows, in whatever order. Lengths in pixels, times in frames.
+    """Properties of a clip apart from the order of its frames; lengths in pixels, times in frames.
 
-    `visit_frames[j][k]` is how long the visit to loop k takes in cycle j; the sum over all is
-    the clip's length. `start_frame` is where in the first cycle the clip begins.
+    `visit_frames[j][k]` is the duration of the visit to loop k in cycle j; the sum over all is
+    the clip's length. `start_frame` is the frame of the cycles at which the clip begins.
     """
 
     fps: float
@@ -47,7 +47,7 @@ class ClipPlan:
 
     @property
     def num_frames(self) -> int:
-        """The clip's length in frames."""
+        """Length of the clip in frames."""
         return sum(map(sum, self.visit_frames))
 
 
@@ -78,7 +78,7 @@ def plan_clip(class_name: str, group: int, clip: int, *, seed: int = 0) -> ClipP
 
 
 def trajectory(class_name: str, plan: ClipPlan) -> np.ndarray:
-    """Where the ball is in each frame of the clip that `class_name` makes of `plan`.
+    """Compute the ball's position in each frame of the clip of a class and a plan.
 
     For one plan, all classes return the same rows, bit for bit, in another order.
 
@@ -97,7 +97,7 @@ def trajectory(class_name: str, plan: ClipPlan) -> np.ndarray:
 
 
 def random_numbers(seed: int, purpose: str, class_name: str, *numbers: int) -> np.random.Generator:
-    """Random numbers of their own for each purpose, class and group or clip."""
+    """Create a generator for one purpose, class, and group or clip."""
     key = (_PURPOSES.index(purpose), DEMO.class_names.index(class_name))
     return np.random.default_rng((seed, *key, *numbers))
 
@@ -105,7 +105,7 @@ def random_numbers(seed: int, purpose: str, class_name: str, *numbers: int) -> n
 def _split_frames(
     num_frames: int, frames_per_loop: float, rng: np.random.Generator
 ) -> tuple[tuple[int, ...], ...]:
-    """Two or more whole cycles of visits, of nearly equal lengths that add up to `num_frames`."""
+    """Draw two or more cycles of visits of nearly equal lengths that sum to `num_frames`."""
     num_cycles = max(2, round(num_frames / (NUM_LOOPS * frames_per_loop)))
     visits = np.full(num_cycles * NUM_LOOPS, num_frames // (num_cycles * NUM_LOOPS))
     longer = rng.permutation(len(visits))[: num_frames - visits.sum()]
@@ -114,14 +114,14 @@ def _split_frames(
 
 
 def _ball_rgb(rng: np.random.Generator) -> tuple[float, float, float]:
-    """A bright colour of any hue."""
+    """Draw a bright colour of any hue."""
     red, green, blue = colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.1, 0.45), 1.0)
     brightness = rng.uniform(225, 255)
     return red * brightness, green * brightness, blue * brightness
 
 
 def _loop(loop: int, num_frames: int, radius: float) -> np.ndarray:
-    """One clockwise round of a loop, slower where the loops meet: (num_frames, 2) x, y."""
+    """Compute one clockwise round of a loop, slower where the loops meet, (num_frames, 2)."""
     time = (np.arange(num_frames) + 0.5) / num_frames
     swept = 2 * np.pi * time - 0.5 * np.sin(2 * np.pi * time)
     outwards = 2 * np.pi * loop / NUM_LOOPS - np.pi / 2  # the loop's direction; y is down
