@@ -11,12 +11,13 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr, stdtrit  # not scipy.stats, which takes a second to import
 
 from common.errors import InputError
 
@@ -183,7 +184,13 @@ def _decide(
 
 
 class _Machine:
-    """Runs points within the budget, and keeps their results."""
+    """Runs points within the budget, and keeps their results.
+
+    Args:
+        points: those that may be run; known by their number.
+        measure: the rate of a point in one run.
+        runs_left: how many runs are still affordable.
+    """
 
     def __init__(
         self,
@@ -192,8 +199,8 @@ class _Machine:
         runs_left: Callable[[], int],
     ) -> None:
         self.trials: dict[int, Trial] = {}
-        self.tried: list[int] = []
-        self.log_rates: list[float | None] = []
+        self.tried: list[int] = []  # the point of each run, in order
+        self.log_rates: list[float | None] = []  # what each run gave; None if it failed
         self.points, self.runs_left, self._measure = points, runs_left, measure
         self._round = -1
 
@@ -330,9 +337,6 @@ def _half_width(ratios: Sequence[float], mean: float) -> float:
     count = len(ratios)
     if count < 2:
         return math.inf
-    # Not scipy.stats, which takes a second to import.
-    from scipy.special import stdtrit
-
     variance = math.fsum((ratio - mean) ** 2 for ratio in ratios) / (count - 1)
     return float(stdtrit(count - 1, 0.975)) * math.sqrt(variance / count)
 
@@ -347,24 +351,6 @@ _NUM_FINALISTS = 3
 _SMALL_GAIN = 0.003
 
 
-class Machine(Protocol):
-    """Runner of points that knows how much of the budget is left."""
-
-    tried: list[int]
-    """Number of the point of each run, in order."""
-    log_rates: list[float | None]
-    """Logarithm of each run's rate; None if it failed."""
-
-    def run(self, index: int, *, kept: int = 0) -> bool:
-        """Run a point; False if that would leave less than `kept` runs."""
-
-    def runs_left(self) -> int:
-        """Number of runs that are still affordable."""
-
-    def new_round(self) -> None:
-        """Begin a round; its runs are compared with each other rather than with earlier ones."""
-
-
 class Exploration:
     """Search for the fastest point in a part of a grid.
 
@@ -375,7 +361,7 @@ class Exploration:
     """
 
     def __init__(
-        self, places: Sequence[Sequence[int]], ordered: Sequence[bool], machine: Machine
+        self, places: Sequence[Sequence[int]], ordered: Sequence[bool], machine: _Machine
     ) -> None:
         self._surrogate = Surrogate(places, ordered)
         self._machine = machine
@@ -476,11 +462,22 @@ class Surrogate:
     """
 
     def __init__(self, places: Sequence[Sequence[int]], ordered: Sequence[bool]) -> None:
-        self._places = np.asarray(places, dtype=np.float64).reshape(len(places), -1)
-        self._ordered = list(ordered)
+        axes = np.array(places, dtype=np.float64).reshape(len(places), -1).T  # (axes, N)
+        self._ordered = np.array(ordered, dtype=bool)[:, np.newaxis]
+        self._axes = axes
+        pairs = itertools.combinations(axes[self._ordered[:, 0]], 2)
+        # On a scale of powers of two, a + b stands for the product of two numbers of threads:
+        # settings with the same product, which keeps the cores equally busy, are alike.
+        self._sums = np.array([a + b for a, b in pairs]).reshape(-1, len(places))
+        self._weights = np.square([_AXIS] * len(axes) + [_PAIR] * len(self._sums) + [_TOGETHER])
         self._columns: dict[int, Values] = {}
-        pairs = sum(ordered) * (sum(ordered) - 1) // 2
-        self._variance = len(self._ordered) * _AXIS**2 + pairs * _PAIR**2 + _TOGETHER**2
+        self._prior = self._weights.sum()
+        # The runs' covariance is L L^T. A new run adds a row to L^-1, which costs runs x (runs + N)
+        # instead of an inversion, and no product so large that BLAS wakes its threads for it.
+        self._tried: list[int] = []
+        self._inverse = np.zeros((0, 0))  # L^-1, (runs, runs)
+        self._white = np.zeros((0, len(places)))  # L^-1 times the runs' covariance with each point
+        self._variance = np.full(len(places), self._prior)
 
     def estimate(
         self, tried: Sequence[int], log_rates: Sequence[float | None]
@@ -488,47 +485,47 @@ class Surrogate:
         """Estimate mean and standard deviation of each point's log rate, each (N,).
 
         Args:
-            tried: number of each run's point in order of time; at least one run.
+            tried: number of each run's point in order of time; at least one run, those of the last
+                call first.
             log_rates: logarithm of each run's rate, None if it failed.
         """
+        for index in tried[len(self._tried) :]:
+            self._add(index)
         best = max((rate for rate in log_rates if rate is not None), default=0.0)
         below = np.array(
             [_FAILED if rate is None else max(rate - best, _FLOOR) for rate in log_rates]
         )
-        columns = np.stack([self._column(index) for index in tried], axis=1)  # (N, runs)
-        times = np.arange(len(tried), dtype=np.float64)
-        # Covariance of the runs, (runs, runs): of their points, of a common level, and of a drift,
-        # which is a random walk over time.
-        shared = columns[list(tried)] + _LEVEL**2 + _DRIFT**2 * np.minimum.outer(times, times)
-        # The noise of single runs also keeps the matrix well conditioned when a point is run again.
-        inverse = np.linalg.inv(shared + _NOISE**2 * np.eye(len(tried)))
-        weights = columns @ inverse  # (N, runs)
-        variance = self._variance - (weights * columns).sum(axis=1)
+        mean = (self._inverse @ below) @ self._white + best
         # Rounding may make a variance slightly negative where a point was run often.
-        return weights @ below + best, np.sqrt(np.maximum(variance, 1e-12))
+        return mean, np.sqrt(np.maximum(self._variance, 1e-12))
+
+    def _add(self, index: int) -> None:
+        """Add a run of a point; its rate is given to `estimate`."""
+        count = len(self._tried)
+        column = self._column(index)
+        # Covariance with runs up to this one: of a common level, and of a drift, which is a random
+        # walk over time.
+        later = _LEVEL**2 + _DRIFT**2 * np.arange(count + 1)
+        row = self._inverse @ (column[self._tried] + later[:-1])
+        # The noise of single runs keeps the root above 0 when a point is run again.
+        scale = math.sqrt(self._prior + later[-1] + _NOISE**2 - row @ row)
+        inverse = np.zeros((count + 1, count + 1))
+        inverse[:-1, :-1] = self._inverse
+        inverse[-1] = [*(-row @ self._inverse / scale), 1 / scale]
+        self._inverse = inverse
+        self._white = np.vstack([self._white, (column - row @ self._white) / scale])
+        self._variance -= self._white[-1] ** 2
+        self._tried.append(index)
 
     def _column(self, index: int) -> Values:
-        """Covariance of each point with one point, (N,)."""
+        """Covariance of each point with one point, (N,): parts for axes, pairs of axes, and all."""
         if index not in self._columns:
-            self._columns[index] = sum(
-                (weight**2 * _alike(distance) for weight, distance in self._distances(index)),
-                start=np.zeros(len(self._places)),
-            )
+            far = np.abs(self._axes - self._axes[:, [index]])
+            far = np.where(self._ordered, far, _OTHER * (far != 0))
+            along = np.abs(self._sums - self._sums[:, [index]])
+            together = np.sqrt(np.square(far).sum(axis=0))
+            self._columns[index] = self._weights @ _alike(np.vstack([far, along, together]))
         return self._columns[index]
-
-    def _distances(self, index: int) -> Iterator[tuple[float, Values]]:
-        """Yield the weight and the distances (N,) to one point for each part of the covariance."""
-        steps = self._places - self._places[index]
-        far = [
-            np.abs(step) if ordered else _OTHER * (step != 0)
-            for step, ordered in zip(steps.T, self._ordered, strict=True)
-        ]
-        yield from ((_AXIS, distance) for distance in far)
-        columns = [step for step, ordered in zip(steps.T, self._ordered, strict=True) if ordered]
-        # On a scale of powers of two, a + b stands for the product of two numbers of threads:
-        # settings with the same product, which keeps the cores equally busy, are alike.
-        yield from ((_PAIR, np.abs(a + b)) for a, b in itertools.combinations(columns, 2))
-        yield _TOGETHER, np.sqrt(sum(distance**2 for distance in far))
 
 
 def _alike(distance: Values) -> Values:
@@ -545,8 +542,6 @@ def expected_gain(mean: Values, deviation: Values, best: float) -> Values:
         deviation: their standard deviations, (N,).
         best: log rate to exceed.
     """
-    from scipy.special import ndtr
-
     # E[max(x - best, 0)] of a normal x: deviation (score Phi(score) + phi(score)).
     score = (mean - best) / deviation
     density = np.exp(-(score**2) / 2) / np.sqrt(2 * np.pi)

@@ -8,11 +8,15 @@ import itertools
 import math
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import Matern
 
-from experiments.threads.search import Axis, MeasureError, search
+from experiments.threads import search as search_module
+from experiments.threads.search import Axis, MeasureError, Surrogate, search
 from experiments.threads.space import starting_pairs
 
 VALUES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
@@ -174,6 +178,37 @@ def test_a_tenth_of_the_grids_runs_finds_the_fastest(surface, cores, budget, noi
 def test_four_axes_are_searched_with_few_runs():
     """Red when an axis without order, or a third one with it, is left as it was."""
     assert success_rate(product, 64, noise=0.03, budget=80, seeds=10) >= 0.9
+
+
+def test_the_estimate_is_that_of_scikit_learn(monkeypatch):
+    """Red when a run is taken in wrongly, or a part of the covariance; without drift and level,
+    which scikit-learn's kernels do not have as ours does."""
+    monkeypatch.setattr(search_module, "_DRIFT", 0.0)
+    monkeypatch.setattr(search_module, "_LEVEL", 0.0)
+    random = np.random.default_rng(0)
+    places = np.array(list(itertools.product(range(7), range(5), range(3))), float)
+    intra, inter, cpus = places.T
+    apart = [4 / np.sqrt(2) * (cpus == value) for value in range(3)]  # each 4 from the others
+    columns = np.stack([intra, inter, intra + inter, *apart], axis=1)
+
+    def part(deviation, *used):
+        lengths = [3.5 if column in used else np.inf for column in range(columns.shape[1])]
+        return deviation**2 * Matern(lengths, nu=1.5)
+
+    kernel = part(0.5, 0) + part(0.5, 1) + part(0.5, 3, 4, 5) + part(0.3, 2)
+    kernel += part(0.5, 0, 1, 3, 4, 5)
+    process = GaussianProcessRegressor(kernel, alpha=0.04**2, optimizer=None)
+    surrogate = Surrogate(places.tolist(), [True, True, False])
+    tried = [*random.integers(0, len(places), 12), 5, 5, 60]
+    rates = [None, *random.normal(3.0, 0.3, len(tried) - 1)]
+    for count in (1, 4, 5, len(tried)):  # run by run, and several at a time
+        best = max(rates[1:count], default=0.0)
+        known = [-0.7 if rate is None else max(rate - best, -1.0) for rate in rates[:count]]
+        process.fit(columns[tried[:count]], known)
+        wanted_mean, wanted_deviation = process.predict(columns, return_std=True)
+        mean, deviation = surrogate.estimate(tried[:count], rates[:count])
+        np.testing.assert_allclose(mean, wanted_mean + best, atol=1e-8)
+        np.testing.assert_allclose(deviation, wanted_deviation, atol=1e-6)
 
 
 def test_a_flat_surface_seldom_gives_a_winner():
