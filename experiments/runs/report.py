@@ -20,12 +20,11 @@ from experiments.runs.files import RunFileError
 from experiments.runs.html import draw_themes, write_page
 from experiments.runs.records import FIELDS, check_result
 from experiments.runs.strips import (
-    FRAMES_IN_STRIP,
-    NUM_FRAMES,
+    FRAMES_IN_FILE,
+    FRAMES_IN_REPORT,
     Sampling,
     Shards,
-    frames_at,
-    thumbnail,
+    frame_images,
     write_strips,
 )
 from preprocess import open_shards
@@ -193,7 +192,8 @@ def _test_values(
 
     def shown_clips(places: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
         return [
-            _clip(predictions, int(i)) | {"frames": _frames(predictions.clips[i], shards, sampling)}
+            _clip(predictions, int(i))
+            | {"frames": frame_images(predictions.clips[i], shards, sampling)}
             for i in places
         ]
 
@@ -217,7 +217,7 @@ def _test_values(
         "num_pairs": len(pairs),
         "pairs": pairs[:NUM_PAIRS],
         "classes": _classes(counts),
-        "frames_in_strip": FRAMES_IN_STRIP,
+        "frames_in_strip": FRAMES_IN_REPORT,
         "mistakes": shown_clips(by_confidence[~right][:NUM_WORST]),
         "successes": shown_clips(by_confidence[right][:NUM_BEST]),
     }
@@ -271,20 +271,6 @@ def _clip(predictions: Predictions, i: int) -> dict[str, Any]:
     }
 
 
-def _frames(source: str, shards: Shards | None, sampling: Sampling) -> list[tuple[str, str]] | None:
-    """Frames of a clip that the model saw, as data URIs with captions; None if it is not stored."""
-    if shards is None:
-        return []
-    if source not in shards.sources:
-        return None
-    index = shards.sources.index(source)
-    chosen = sampling.spread(int(shards.num_frames[index]), FRAMES_IN_STRIP)
-    return [
-        (thumbnail(frame), f"frame {t * sampling.stored_stride + 1}")
-        for t, frame in zip(chosen, frames_at(shards[index], chosen), strict=True)
-    ]
-
-
 def _write_predictions_page(
     run_dir: Path, predictions: Predictions, shards: Shards | None, sampling: Sampling
 ) -> None:
@@ -303,6 +289,6 @@ def _write_predictions_page(
         num_predicted=np.bincount(predictions.predicted, minlength=num_classes),
         num_missing=strips.count(None),
         has_shards=shards is not None,
-        num_frames=NUM_FRAMES,
+        num_frames=FRAMES_IN_FILE,
         sampling=sampling,
     )

@@ -18,14 +18,16 @@ from experiments.runs.html import data_uri
 if TYPE_CHECKING:
     from preprocess.batches.views import FrameChoice
 
-FRAMES_IN_STRIP = 8  # of the report
-STRIP_FRAME_HEIGHT = 120  # pixels
+# In report.html, which holds its few strips itself, frame by frame.
+FRAMES_IN_REPORT = 8
+HEIGHT_IN_REPORT = 120  # pixels
+
+# In the folder beside predictions.html, a file for each of what may be thousands of clips: smaller.
 FOLDER = "strips"
-NUM_FRAMES = 6
-HEIGHT = 64  # pixels
-GAP = 2  # pixels between two frames
-GAP_GREY = 128
-QUALITY = 75  # of the JPEG
+FRAMES_IN_FILE = 6
+HEIGHT_IN_FILE = 64  # pixels
+JPEG_QUALITY = 75
+GAP_PIXELS, GAP_GREY = 2, 128  # between two frames
 
 
 class Clip(Protocol):
@@ -58,11 +60,11 @@ class Sampling:
     """Choice of the frames that the model sees.
 
     Args:
-        stride: every how many frames of the video one is seen.
-        maxlen: how many of those at most, from the first on; None for all.
-        stored_stride: every how many frames of the video one is in the shards.
-        choice: of the stored frames, where it is not the first `maxlen`.
-        places: how often a clip is tested, each time with other frames of that choice.
+        stride: frames of the video from one that is seen to the next.
+        maxlen: maximum number of those, from the first on; None for all.
+        stored_stride: frames of the video from one in the shards to the next.
+        choice: choice among the stored frames, where it is not the first `maxlen`.
+        places: number of times that a clip is tested, with other frames of that choice each time.
     """
 
     stride: int = 1
@@ -77,13 +79,13 @@ class Sampling:
         return max(1, self.stride // self.stored_stride)
 
     def lengths(self, num_frames: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        """(N,) frames after the stride and before the truncation."""
+        """Frames of clips after the stride and before the truncation, shape (N,)."""
         return -(-np.asarray(num_frames, np.int64) // self.step)
 
-    def spread(self, num_frames: int, most: int) -> npt.NDArray[np.int64]:
-        """Positions of up to `most` stored frames, evenly over those the model sees."""
+    def spread(self, num_frames: int, max_frames: int) -> npt.NDArray[np.int64]:
+        """Positions of up to `max_frames` stored frames, evenly over those the model sees."""
         seen = self._seen(num_frames)
-        chosen = np.linspace(0, len(seen) - 1, min(most, len(seen))).round().astype(int)
+        chosen = np.linspace(0, len(seen) - 1, min(max_frames, len(seen))).round().astype(int)
         return seen[chosen]
 
     def _seen(self, num_frames: int) -> npt.NDArray[np.int64]:
@@ -93,7 +95,7 @@ class Sampling:
         return np.unique(np.concatenate(list(views)))
 
     def __str__(self) -> str:
-        """In words, the frames of a clip."""
+        """Description of the frames of a clip."""
         if self.choice is None:
             return "all frames" if self.maxlen is None else f"at most {self.maxlen} frames"
         often = "" if self.places == 1 else f", {self.places} times"
@@ -103,29 +105,25 @@ class Sampling:
         return f"at most {self.choice.num_frames} {where} frames{often}"
 
 
-def frames_at(clip: Clip, positions: npt.NDArray[np.int64]) -> list[npt.NDArray[np.uint8]]:
-    """Some stored frames, each (H, W, 3) RGB."""
-    return [clip.read(start=int(position), max_frames=1)[0] for position in positions]
+def frame_images(
+    source: str, shards: Shards | None, sampling: Sampling
+) -> list[tuple[str, str]] | None:
+    """Frames of a clip that the model saw, as data URIs with captions; None if it is not stored."""
+    if shards is None:
+        return []
+    if source not in shards.sources:
+        return None
+    index = shards.sources.index(source)
+    chosen = sampling.spread(int(shards.num_frames[index]), FRAMES_IN_REPORT)
+    return [
+        (thumbnail(frame), f"frame {position * sampling.stored_stride + 1}")
+        for position, frame in zip(chosen, _frames_at(shards[index], chosen), strict=True)
+    ]
 
 
-def thumbnail(frame: npt.NDArray[np.uint8], *, most_height: int = STRIP_FRAME_HEIGHT) -> str:
-    """A frame (H, W, 3) as the data URI of a JPEG, scaled down to a height where it is more."""
-    return data_uri(jpeg(scaled_down(frame, most_height), quality=85), "jpeg")
-
-
-def scaled_down(frame: npt.NDArray[np.uint8], most_height: int) -> npt.NDArray[np.uint8]:
-    """A frame (H, W, 3) at a height of so many pixels where it has more."""
-    height, width = frame.shape[:2]
-    if height <= most_height:
-        return frame
-    size = (max(1, round(width * most_height / height)), most_height)
-    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def jpeg(frame: npt.NDArray[np.uint8], *, quality: int) -> bytes:
-    """A frame (H, W, 3) RGB as the bytes of a JPEG; `quality` is 0 to 100."""
-    bgr = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+def thumbnail(frame: npt.NDArray[np.uint8], *, max_height: int = HEIGHT_IN_REPORT) -> str:
+    """Data URI of a frame (H, W, 3) RGB as a JPEG of at most `max_height` pixels."""
+    return data_uri(_jpeg(_scaled_down(frame, max_height), quality=85), "jpeg")
 
 
 @dataclass(frozen=True)
@@ -140,24 +138,25 @@ class Strip:
 def write_strips(
     run_dir: Path, clips: Sequence[str], shards: Shards | None, sampling: Sampling
 ) -> list[Strip | None]:
-    """Make the folder strips/ anew, all of it at once; without shards there is none.
+    """Replace the folder strips/ of a run in one step; without shards there is none afterwards.
 
     Args:
-        run_dir: takes the folder.
-        clips: source paths; the file of clip i is called by i, for its own name is not trusted.
-        shards: the frames.
+        run_dir: directory that gets the folder.
+        clips: source paths. The file of clip i is named by i, as a clip's own name is not trusted.
+        shards: stored frames.
         sampling: which of them the model sees.
 
     Returns:
-        Of each clip its strip; None where the shards lack it, or have no frame of it.
+        Strip of each clip; None where the shards lack it, or have no frame of it.
     """
     target = run_dir / FOLDER
+    # Renamed only once it is complete, so that an interrupted report leaves the old folder.
     with tempfile.TemporaryDirectory(prefix=f".{FOLDER}-", dir=run_dir) as private:
         made, old = Path(private, "made"), Path(private, "old")
         made.mkdir()
         strips: list[Strip | None] = [None] * len(clips)
         if shards is not None:
-            strips = _write(made, clips, shards, sampling)
+            strips = _write_files(made, clips, shards, sampling)
         if target.exists():
             target.rename(old)
         if any(strips):
@@ -165,7 +164,7 @@ def write_strips(
     return strips
 
 
-def _write(
+def _write_files(
     folder: Path, clips: Sequence[str], shards: Shards, sampling: Sampling
 ) -> list[Strip | None]:
     position = {source: index for index, source in enumerate(shards.sources)}
@@ -178,17 +177,35 @@ def _write(
             strips.append(None)
             continue
         path = folder / f"{number:05}.jpg"
-        path.write_bytes(jpeg(picture, quality=QUALITY))
+        path.write_bytes(_jpeg(picture, quality=JPEG_QUALITY))
         height, width = picture.shape[:2]
         strips.append(Strip(f"{FOLDER}/{path.name}", width, height))
     return strips
 
 
 def strip_picture(shards: Shards, index: int, sampling: Sampling) -> npt.NDArray[np.uint8] | None:
-    """Frames of a clip side by side, (H, W, 3) RGB with H <= HEIGHT; None if it has no frame."""
-    chosen = sampling.spread(int(shards.num_frames[index]), NUM_FRAMES)
-    frames = [scaled_down(frame, HEIGHT) for frame in frames_at(shards[index], chosen)]
+    """Frames of a clip side by side, (H, W, 3) RGB; None if it has no frame."""
+    chosen = sampling.spread(int(shards.num_frames[index]), FRAMES_IN_FILE)
+    frames = [_scaled_down(frame, HEIGHT_IN_FILE) for frame in _frames_at(shards[index], chosen)]
     if not frames:
         return None
-    gap = np.full((len(frames[0]), GAP, 3), GAP_GREY, np.uint8)
+    gap = np.full((len(frames[0]), GAP_PIXELS, 3), GAP_GREY, np.uint8)
     return np.concatenate([part for frame in frames for part in (gap, frame)][1:], axis=1)
+
+
+def _frames_at(clip: Clip, positions: npt.NDArray[np.int64]) -> list[npt.NDArray[np.uint8]]:
+    """Stored frames at some positions, each (H, W, 3) RGB."""
+    return [clip.read(start=int(position), max_frames=1)[0] for position in positions]
+
+
+def _scaled_down(frame: npt.NDArray[np.uint8], max_height: int) -> npt.NDArray[np.uint8]:
+    height, width = frame.shape[:2]
+    if height <= max_height:
+        return frame
+    size = (max(1, round(width * max_height / height)), max_height)
+    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _jpeg(frame: npt.NDArray[np.uint8], *, quality: int) -> bytes:
+    bgr = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()

@@ -96,7 +96,7 @@ def _mistakes(
     examples = evaluation.examples
     return [
         {
-            "uri": thumbnail(batches.picture(int(place)), most_height=PICTURE_HEIGHT),
+            "uri": thumbnail(batches.picture(int(place)), max_height=PICTURE_HEIGHT),
             "source": examples.clips[examples.clip[place]].source,
             "time": format_time(float(examples.time[place])),
             "probability": evaluation.probabilities[place],
@@ -158,12 +158,11 @@ def calibration_png(calibration: Calibration, *, theme: Theme = LIGHT) -> bytes:
 
 def _draw_precision_recall(axes: Axes, evaluation: Evaluation, theme: Theme) -> None:
     share = float(np.mean(evaluation.examples.label))
-    drawn: tuple[tuple[TradeOff, float, str, str, str], ...] = (
-        *((evaluation.curve, evaluation.average_precision, "single pictures", theme.train, "--"),),
-        (
-            *(evaluation.smoothed_curve, evaluation.smoothed_average_precision, _SMOOTHED),
-            *(theme.validation, "-"),
-        ),
+    single, smoothed = evaluation.curve, evaluation.smoothed_curve
+    mean_single, mean_smoothed = evaluation.average_precision, evaluation.smoothed_average_precision
+    drawn = (
+        (single, mean_single, "single pictures", theme.train, "--"),
+        (smoothed, mean_smoothed, _SMOOTHED, theme.validation, "-"),
     )
     for curve, average, name, colour, dashes in drawn:
         label = f"{name}: AP {average:.3f}"

@@ -289,6 +289,16 @@ def test_many_classes_unfold(run_dir):
     assert sum("meter" in attributes.get("class", "") for _, attributes in page.elements) == number
 
 
+def test_the_names_in_the_matrix_of_many_classes_are_wide_enough_to_read(run_dir):
+    """Red when the picture shrinks to its panel, which leaves letters of four pixels."""
+    names = [f"n{i}" for i in range(30)]
+    replace_predictions(run_dir, np.arange(30), confident(np.arange(30), 30), names)
+    page = Page(write_report(run_dir))
+    (matrix,) = (a for _, a in page.elements if a.get("alt", "").startswith("Confusion matrix"))
+    assert matrix["style"] == "width:1230px"
+    assert matrix["class"] == "large"
+
+
 def test_the_top_5_accuracy_is_a_headline_of_more_than_5_classes(run_dir, tmp_path):
     assert "top-5" not in Page(write_report(run_dir)).text
     generator = np.random.default_rng(0)
