@@ -1,4 +1,4 @@
-"""Command lines: tyro's, with a suggestion for what is misspelt."""
+"""Command lines parsed by tyro, with suggestions for misspelt arguments."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from difflib import get_close_matches
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
-_IS_FLAG = re.compile(r"--[A-Za-z]")  # unlike -1, and - for standard input
+_IS_FLAG = re.compile(r"--[A-Za-z]")  # neither -1 nor - for standard input
 
 
 def did_you_mean(word: str, known: Collection[str]) -> str:
-    """The known name that a misspelt one is likeliest to be, as a sentence.
+    """Suggest the known name that is most similar to a misspelt one.
 
     Args:
-        word: what was typed.
-        known: names that would be right.
+        word: the misspelt name.
+        known: the known names.
 
     Returns:
-        "Did you mean NAME?", or nothing if no name is alike.
+        "Did you mean NAME?", or an empty text if no name is similar.
     """
     found = _nearest(word, known)
     return f"Did you mean {found}?" if found else ""
@@ -36,25 +36,27 @@ def parse_arguments(
     config: Sequence[Any] = (),
     commands: Collection[str] = (),
 ) -> T:
-    """Parse a command line by tyro; a misspelt flag, choice or sub-command gets a suggestion.
+    """Parse a command line by tyro; a misspelt flag, choice or subcommand gets a suggestion.
 
     Args:
-        kind: a dataclass, or a union of such that are annotated with `tyro.conf.subcommand`.
-        prog: what is typed before the arguments.
-        description: for the help text.
+        kind: a dataclass, or a union of dataclasses annotated with `tyro.conf.subcommand`.
+        prog: the program's name, as typed before the arguments.
+        description: description in the help text.
         args: the arguments; by default those of this process.
-        config: tyro's markers.
-        commands: sub-commands that the caller has dealt with already.
+        config: markers of tyro.
+        commands: further subcommands, which the caller handles itself.
 
     Raises:
-        SystemExit: for --help, and with code 2 for arguments that cannot be.
+        SystemExit: for --help, and with code 2 for invalid arguments.
     """
+    # Imported here: programs that only need `did_you_mean` do without tyro.
     import tyro
 
     args = sys.argv[1:] if args is None else list(args)
     try:
         return tyro.cli(kind, prog=prog, description=description, args=args, config=config)
     except SystemExit as end:
+        # After tyro's own message, which has been printed already.
         if end.code == 2:
             for suggestion in dict.fromkeys(_suggestions(kind, args, commands)):
                 print(suggestion, file=sys.stderr)
@@ -62,7 +64,7 @@ def parse_arguments(
 
 
 def _nearest(word: str, known: Collection[str]) -> str | None:
-    """A name that differs in few letters, in the case of letters, or is what a word begins."""
+    """Find a name that differs in few letters or in case, or begins with the word."""
     folded = {name.casefold(): name for name in known}
     near = get_close_matches(word.casefold(), folded, n=1)
     if not near and word:
@@ -71,7 +73,7 @@ def _nearest(word: str, known: Collection[str]) -> str | None:
 
 
 def _suggestions(kind: Any, args: Sequence[str], commands: Collection[str]) -> Iterator[str]:
-    """A line for each argument that is like one that would be right, and is not it."""
+    """Yield a suggestion for each argument that is similar to a valid one."""
     by_name = _sub_commands(kind)
     if by_name or commands:
         word = next(iter(args), "")
@@ -83,7 +85,7 @@ def _suggestions(kind: Any, args: Sequence[str], commands: Collection[str]) -> I
         if by_name or found:
             return
     flags = _flags(kind)
-    flag = ""  # whose values the words are
+    flag = ""  # the flag that the next words are values of
     choices: tuple[str, ...] = ()
     for word in args:
         if _IS_FLAG.match(word):
@@ -100,7 +102,7 @@ def _suggestions(kind: Any, args: Sequence[str], commands: Collection[str]) -> I
 
 
 def _sub_commands(kind: Any) -> dict[str, Any]:
-    """The classes of a union of annotated classes, by the names of their commands."""
+    """Classes of a union of annotated classes, by the names of their subcommands."""
     named: dict[str, Any] = {}
     for each in get_args(kind):
         if get_origin(each) is Annotated:
@@ -110,12 +112,13 @@ def _sub_commands(kind: Any) -> dict[str, Any]:
 
 
 def _flags(kind: Any) -> dict[str, tuple[str, ...]]:
-    """The flags that a dataclass's fields become, each with its choices, if it has any."""
+    """Flags of a dataclass's fields, each with its choices, if it has any."""
     flags: dict[str, tuple[str, ...]] = {}
     for name, hint in get_type_hints(kind, include_extras=True).items():
         if name not in {field.name for field in dataclasses.fields(kind)}:
             continue
         marks = getattr(hint, "__metadata__", ())
+        # tyro's markers have no public type; their text is their name.
         if any(str(mark) in ("Positional", "Suppress") for mark in marks):
             continue
         flag = name.replace("_", "-")
@@ -126,7 +129,7 @@ def _flags(kind: Any) -> dict[str, tuple[str, ...]]:
 
 
 def _choices(hint: Any) -> Iterator[str]:
-    """The values of all Literals in a type."""
+    """Yield the values of all Literals in a type."""
     if get_origin(hint) is Literal:
         yield from map(str, get_args(hint))
         return

@@ -1,4 +1,4 @@
-"""The rows of a CSV file with a header, each with its line for messages."""
+"""Rows of a CSV file with a header, each with its line number for messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from common.errors import InputError
 
-_DELIMITERS = ",;\t"
+_DELIMITERS = ",;\t"  # spreadsheets write semicolons in countries with decimal commas
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class Row:
     """One row of a CSV file, by column name.
 
     Args:
-        file: that it is of.
-        line: its number, from 1; of a row of several lines that of the first.
-        cells: by column, without spaces around them.
+        file: the file.
+        line: number of its line, from 1, or of the first of several lines.
+        cells: cells by column name, without spaces around them.
     """
 
     file: Path
@@ -28,26 +28,26 @@ class Row:
     cells: dict[str, str]
 
     def error(self, message: object) -> InputError:
-        """Error that names the file and line of this row."""
+        """Create an error that names the file and line of this row."""
         return InputError(f"{self.file}, line {self.line}: {message}")
 
 
 def read_rows(
     file: Path, *, required: Sequence[str], optional: Collection[str] | None = None
 ) -> list[Row]:
-    """All rows that are not blank.
+    """Read all rows that are not blank.
 
-    Columns are parted by commas, semicolons or tabs, whichever the header has most of, and
-    found by their names; capital letters and spaces around them do not count.
+    Columns are separated by commas, semicolons or tabs, whichever the header has most of, and
+    found by name; capital letters and spaces around names do not matter.
 
     Args:
         file: CSV in UTF-8.
-        required: columns that there must be.
-        optional: columns that there may be; None for any.
+        required: columns that must exist.
+        optional: columns that may exist; None for any.
 
     Raises:
-        InputError: if the file cannot be read, has no row, or its columns are not those;
-            the message names the line.
+        InputError: if the file cannot be read, has no row, or has other columns; the message names
+            the line.
     """
     records = _records(file, _read_text(file))
     header = next(records, Row(file, 1, {}))
@@ -68,7 +68,9 @@ def read_rows(
 
 
 def _read_text(file: Path) -> str:
+    """Read the file as UTF-8, with the line of a wrong byte in the error."""
     try:
+        # utf-8-sig: spreadsheets put a byte order mark at the beginning.
         return file.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise InputError(f"Cannot read the list {file}: {error.strerror}.") from error
@@ -81,7 +83,7 @@ def _read_text(file: Path) -> str:
 
 
 def _records(file: Path, text: str) -> Iterator[Row]:
-    """Rows that are not blank; their columns are known by number alone."""
+    """Yield rows that are not blank, header included, with column numbers for names."""
     first = next((line for line in text.splitlines() if line.strip()), "")
     delimiter = max(_DELIMITERS, key=first.count)
     lines = io.StringIO(text, newline="")
@@ -92,6 +94,7 @@ def _records(file: Path, text: str) -> Iterator[Row]:
             stripped = [cell.strip() for cell in cells]
             if any(stripped):
                 yield Row(file, line, {str(n): cell for n, cell in enumerate(stripped)})
+            # A quoted cell may span lines, so lines are counted by the reader and not by rows.
             line = reader.line_num + 1
     except csv.Error as error:
         raise Row(file, line, {}).error(
@@ -102,6 +105,7 @@ def _records(file: Path, text: str) -> Iterator[Row]:
 def _check_header(
     header: Row, names: Sequence[str], required: Sequence[str], optional: Collection[str] | None
 ) -> None:
+    """Refuse a header that lacks a column, has one twice, or has unknown ones."""
     allowed = ",".join(required) + "".join(f"[,{name}]" for name in optional or ())
     for fault, wrong in [
         ("lacks", [name for name in required if name not in names]),
@@ -116,4 +120,5 @@ def _check_header(
 
 
 def _is_known(name: str, required: Sequence[str], optional: Collection[str] | None) -> bool:
+    """Return True if a column may exist."""
     return optional is None or name in required or name in optional

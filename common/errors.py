@@ -1,15 +1,15 @@
-"""Errors that a person can mend, which commands print as one line. Others keep their traceback."""
+"""Errors that a user can mend, which commands print as one line; others keep their traceback."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """Base class of errors that a person can mend; the message says the rule and the remedy."""
+    """Base class of errors that a user can mend; the message names the rule and the remedy."""
 
 
 class InputError(UserError, ValueError):
-    """A flag, an argument or the content of a file breaks a rule."""
+    """Error of a flag, an argument or the content of a file that breaks a rule."""
 
 
 class WriteError(UserError):
-    """The disk did not take what was to be written; the message is the system's reason."""
+    """Error of a file that could not be written; the message is the system's reason."""

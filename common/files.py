@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, what a disk says when it does not take them, and locks."""
+"""Atomic writes, their errors, and locks on folders."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from pathlib import Path
 
 from common.errors import WriteError
 
-_PARTIAL = ".partial-"  # then the writing process's number, and the name it is to have
+_PARTIAL = ".partial-"  # followed by the writing process's number and the final name
 TEMPORARY_GLOB = ".shard-*.tmp"
+# A full disk, an exceeded quota, and a file that is larger than the file system allows.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def new_temporary(folder: Path) -> Path:
-    """An empty file of a name that nobody else has, with the usual permissions."""
+    """Create an empty file under a unique name, with the usual permissions."""
     handle, name = tempfile.mkstemp(prefix=".shard-", suffix=".tmp", dir=folder)
+    # mkstemp makes files for their owner alone. The mask can only be read by setting it.
     mask = os.umask(0)
     os.umask(mask)
     os.fchmod(handle, 0o666 & ~mask)
@@ -34,7 +36,7 @@ def write_text(path: Path, text: str) -> None:
     """Replace a file's text in one step, so that a reader never sees half of it.
 
     Raises:
-        WriteError: if the disk does not take it.
+        WriteError: if it cannot be written.
     """
     with write_errors():
         temporary = new_temporary(path.parent)
@@ -47,11 +49,11 @@ def write_text(path: Path, text: str) -> None:
 
 @dataclass(frozen=True)
 class SealedFile:
-    """A file that is written, but not yet under its own name.
+    """Complete file under a temporary name, ready for `publish`.
 
     Args:
-        temporary: where it lies.
-        path: where it belongs.
+        temporary: its temporary path.
+        path: its final path.
     """
 
     temporary: Path
@@ -59,12 +61,13 @@ class SealedFile:
 
 
 def publish(sealed: SealedFile) -> None:
-    """Make a sealed file durable and give it its name.
+    """Make a sealed file durable and give it its final name.
 
     Raises:
-        WriteError: if the disk does not take it.
+        WriteError: if it cannot be written.
     """
     with write_errors():
+        # Before the rename: after a power cut there must be no complete name with half a file.
         with sealed.temporary.open("rb") as file:
             os.fsync(file.fileno())
             _leave_page_cache(file.fileno())
@@ -72,17 +75,15 @@ def publish(sealed: SealedFile) -> None:
 
 
 def _leave_page_cache(file: int) -> None:
-    """Let the next shard have this one's memory.
-
-    Data sets outgrow the memory anyway, and the first touch of a page is dear, most of all on
-    a virtual machine: there, writing into memory that was just in use is ten times as fast.
-    """
+    """Drop a file from the page cache, so that the next file can use its memory."""
+    # Data sets outgrow the memory anyway, and the first touch of a page is dear, most of all on a
+    # virtual machine: there, writing into memory that was just in use is ten times as fast.
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def not_written(path: Path, reason: object) -> str:
-    """Sentence that says what could not be written, why, and how much room is left."""
+    """Sentence that names what could not be written, the reason, and the free space."""
     place = path.absolute()
     there = next(folder for folder in (place, *place.parents) if folder.is_dir())
     free = shutil.disk_usage(there).free / 2**20
@@ -90,29 +91,30 @@ def not_written(path: Path, reason: object) -> str:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether an error, or what a `WriteError` came of, is that there is no more room."""
+    """Return True if an error, or the cause of a `WriteError`, is a lack of disk space."""
     cause = error.__cause__ if isinstance(error, WriteError) else error
     return isinstance(cause, OSError) and cause.errno in _NO_ROOM
 
 
 @contextmanager
 def write_errors() -> Iterator[None]:
-    """HDF5's long error messages as one reason."""
+    """Turn errors of the system and of HDF5 into a `WriteError` with a short reason."""
     try:
         yield
     except WriteError:
         raise
     except (OSError, RuntimeError) as error:
+        # h5py's message is a long line that holds the system's reason in quotes.
         found = re.search(r"error message = '([^']*)'", str(error))
         strerror = error.strerror if isinstance(error, OSError) else None
         raise WriteError(found[1] if found else strerror or str(error)) from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside `path` and rename, so that a reader never meets half a file.
+    """Write beside `path` and rename, so that a reader never sees half a file.
 
     Raises:
-        OSError: if the disk does not take it; it names `path`.
+        OSError: if it cannot be written; the error names `path`.
     """
     with replacing(path) as partial:
         partial.write_bytes(content)
@@ -120,14 +122,13 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path`, whose name it takes when the block ends well.
-
-    It ends like `path`, for those who write by suffix.
+    """Yield a path beside `path`, to which it is renamed when the block ends without an error.
 
     Raises:
-        OSError: if the disk does not take it; it names `path`. There is then no file, or the one
-            of before.
+        OSError: if it cannot be written; the error names `path`. There is then no file, or the
+            previous one.
     """
+    # The name ends like `path`, for libraries that choose the format by the suffix.
     partial = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
     try:
         yield partial
@@ -141,7 +142,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def remove_partials(folder: Path) -> None:
-    """Remove what processes that were killed have left half written in a folder."""
+    """Remove the partial files of processes that were killed from a folder."""
     for path in folder.glob(f"{_PARTIAL}*-*"):
         process = path.name.removeprefix(_PARTIAL).partition("-")[0]
         if process.isdecimal() and not _is_alive(int(process)):
@@ -149,23 +150,26 @@ def remove_partials(folder: Path) -> None:
 
 
 def _is_alive(process: int) -> bool:
+    """Return True if a process exists, whoever owns it."""
     try:
-        os.kill(process, 0)
+        os.kill(process, 0)  # sends no signal, but checks for the process
     except ProcessLookupError:
         return False
-    except PermissionError:  # another person's
+    except PermissionError:  # another user's process
         return True
     return True
 
 
 @contextmanager
 def exclusive(folder: Path, *, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Hold the folder's lock; the system lets go of it when the process ends, however it ends.
+    """Hold the lock of a folder for the context.
 
     Args:
-        folder: the directory of shards.
+        folder: the folder to lock.
         on_wait: called once if another process holds the lock, before waiting for it.
     """
+    # flock and not a file whose existence is the lock: the system releases it when the process
+    # ends, however it ends.
     with (folder / ".lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

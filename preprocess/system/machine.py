@@ -1,10 +1,10 @@
-"""What the machine grants this process: CPUs, their cores, sockets and NUMA nodes, and memory.
+"""CPUs, cores, sockets, NUMA nodes and memory that this process may use.
 
-Read from Linux's /proc and /sys in some milliseconds. Nothing there is relied on: what is missing,
-unreadable or malformed counts as not said, and a machine that says nothing is plain.
+They are read from Linux's /proc and /sys in some milliseconds. Missing, unreadable or malformed
+files are ignored; a machine without any of them has plain CPUs.
 
-A process is in one control group of version 2's only tree, or in one of each of version 1's trees,
-one tree a controller, or in both. What a group is denied, the groups within it are denied too.
+A process is in one control group of version 2's single tree, or in one of each of version 1's
+trees, one per controller, or in both. A group's limits also hold for the groups within it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from common.errors import InputError
 __all__ = ["Machine", "available_cpus", "format_cpu_list", "parse_cpu_list", "read_machine"]
 
 _SYSTEM = Path("sys/devices/system")
-_MODEL_KEYS = ("model name", "Model", "Hardware", "cpu model")  # of /proc/cpuinfo, best first
-_V2 = ""  # /proc/self/cgroup gives version 2's tree no controllers: "0::/path"
+_MODEL_KEYS = ("model name", "Model", "Hardware", "cpu model")  # in /proc/cpuinfo, best first
+_V2 = ""  # version 2's tree has no controllers in /proc/self/cgroup: "0::/path"
+# Where distributions mount the trees, for containers without a readable mountinfo.
 _USUAL_MOUNTS = {
     _V2: ("",),
     "cpu": ("cpu", "cpu,cpuacct"),
@@ -40,17 +41,17 @@ _NUMBER = re.compile(r"[0-9]{1,20}")
 
 @dataclass(frozen=True)
 class Machine:
-    """What this process may use. CPUs are logical ones, by their number, in rising order.
+    """Resources that this process may use; CPUs are numbers of logical CPUs, ascending.
 
     Args:
-        cpu: the processor's name.
-        num_online: logical CPUs of the whole machine.
-        usable: the logical CPUs that this process may run on.
-        cores: the usable CPUs by physical core, a core's hyper-threads together.
-        numa_nodes: the usable CPUs by NUMA node; nodes without one are left out.
-        num_sockets: processor packages that the usable CPUs lie on.
-        quota: CPUs' worth of time that control groups allow; None for no such limit.
-        memory_bytes: of the machine, or of the control group if it may use less; 0 if unknown.
+        cpu: name of the processor.
+        num_online: number of logical CPUs of the whole machine.
+        usable: logical CPUs that this process may run on.
+        cores: usable CPUs by physical core, a core's hyper-threads together.
+        numa_nodes: usable CPUs by NUMA node; nodes without one are left out.
+        num_sockets: number of processor packages of the usable CPUs.
+        quota: CPU time that control groups allow, in CPUs; None for no limit.
+        memory_bytes: memory of the machine, or of the control group if that is less; 0 if unknown.
     """
 
     cpu: str
@@ -64,16 +65,16 @@ class Machine:
 
     @property
     def num_cpus(self) -> int:
-        """Logical CPUs to plan for: one worker, or thread, each."""
+        """Number of workers or threads to plan for, by logical CPUs and quota."""
         return self._within_quota(len(self.usable))
 
     @property
     def num_cores(self) -> int:
-        """Physical cores to plan for."""
+        """Number of physical cores to plan for, within the quota."""
         return self._within_quota(len(self.cores))
 
     def describe(self) -> list[str]:
-        """A few lines for people."""
+        """Describe the resources in a few lines."""
         lines = [
             f"{self.cpu}: {self._cpus_text()}, on {self._cores_text()}, "
             f"{_count(self.num_sockets, 'socket')}"
@@ -90,6 +91,7 @@ class Machine:
         return lines
 
     def _within_quota(self, number: int) -> int:
+        """Limit a number of threads by the quota, rounded up: 1.5 CPUs feed two threads."""
         return number if self.quota is None else max(min(number, math.ceil(self.quota)), 1)
 
     def _cpus_text(self) -> str:
@@ -108,16 +110,16 @@ class Machine:
 
 
 def available_cpus() -> int:
-    """Logical CPUs that this process may use, by its affinity and its container's limits."""
+    """Number of logical CPUs that this process may use, by affinity and container limits."""
     return read_machine().num_cpus
 
 
 def read_machine(root: Path = Path("/"), *, affinity: Collection[int] | None = None) -> Machine:
-    """What this process is granted.
+    """Read the resources that this process may use.
 
     Args:
         root: the folder that holds proc and sys.
-        affinity: the logical CPUs that the scheduler lets it run on; None to ask.
+        affinity: logical CPUs that the scheduler lets it run on; None to ask the scheduler.
 
     Raises:
         InputError: if there is no CPU in `affinity`.
@@ -126,7 +128,7 @@ def read_machine(root: Path = Path("/"), *, affinity: Collection[int] | None = N
     if not allowed:
         raise InputError("affinity must hold a CPU. Received none; None asks the scheduler.")
     limits = read_limits(root)
-    # The two may number differently where a container is told of CPUs that are not the host's.
+    # Affinity and cpuset may number CPUs differently in a container; the affinity then counts.
     usable = tuple(sorted(allowed & (limits.cpus or allowed) or allowed))
     num_online = len(read_cpu_list(root / _SYSTEM / "cpu/online")) or os.cpu_count() or 1
     memory_bytes = _memory_bytes(root)
@@ -150,6 +152,7 @@ def _own_affinity() -> Collection[int]:
 
 
 def _cpu_name(root: Path) -> str:
+    """Name of the processor; ARM kernels write none, or under other keys."""
     names: dict[str, str] = {}
     for line in read_text(root / "proc/cpuinfo").split("\n"):
         key, _, value = line.partition(":")
@@ -159,6 +162,7 @@ def _cpu_name(root: Path) -> str:
 
 
 def _memory_bytes(root: Path) -> int | None:
+    """Memory of the whole machine, in bytes."""
     for line in read_text(root / "proc/meminfo").split("\n"):
         if line.startswith("MemTotal:"):
             kibibytes = positive(line.removeprefix("MemTotal:").strip().removesuffix("kB"))
@@ -169,7 +173,7 @@ def _memory_bytes(root: Path) -> int | None:
 def _partition(
     cpus: Iterable[int], block_of: Callable[[int], frozenset[int]]
 ) -> tuple[tuple[int, ...], ...]:
-    """The CPUs in blocks, each in one, whatever contradictory things `block_of` says."""
+    """Divide CPUs into disjoint blocks, even if `block_of` contradicts itself."""
     left, blocks = set(cpus), []
     while left:
         first = min(left)
@@ -180,19 +184,21 @@ def _partition(
 
 
 def _siblings(root: Path, cpu: int) -> frozenset[int]:
-    """The hyper-threads of a CPU's core. The file's newer name came with Linux 5.3."""
+    """Hyper-threads of a CPU's core."""
     topology = root / _SYSTEM / f"cpu/cpu{cpu}/topology"
+    # core_cpus_list is the name since Linux 5.3.
     lists = (read_cpu_list(topology / f"{name}_list") for name in ("thread_siblings", "core_cpus"))
     return next((cpus for cpus in lists if cpu in cpus), frozenset())
 
 
 def _package(root: Path, cpu: int) -> str | None:
-    """The number of a CPU's socket; -1 in the file is unknown."""
+    """Number of a CPU's socket; None if unknown (-1 in the file)."""
     text = read_text(root / _SYSTEM / f"cpu/cpu{cpu}/topology/physical_package_id").strip()
     return text if text.isdecimal() else None
 
 
 def _numa_nodes(root: Path, usable: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """Usable CPUs by NUMA node."""
     folder = root / _SYSTEM / "node"
     try:
         names = [name for name in os.listdir(folder) if re.fullmatch("node[0-9]+", name)]
@@ -212,18 +218,18 @@ def _count(number: int, noun: str) -> str:
 
 
 def _size(num_bytes: int) -> str:
-    """In decimal units."""
+    """Format a size in decimal units."""
     return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.1f} MB"
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What control groups allow; None where they say nothing.
+    """Limits of control groups; None for no limit.
 
     Args:
-        quota: CPUs' worth of time.
-        cpus: the logical CPUs to run on.
-        memory_bytes: the most memory.
+        quota: CPU time, in CPUs.
+        cpus: logical CPUs to run on.
+        memory_bytes: largest memory, in bytes.
     """
 
     quota: float | None
@@ -232,7 +238,8 @@ class Limits:
 
 
 def read_limits(root: Path) -> Limits:
-    """Of this process, from the files below `root`."""
+    """Read the limits of this process's control groups, from the files below `root`."""
+    # Version 1 and 2 may be mounted side by side, so both are read and the least limit counts.
     own, mounts = _own_groups(root), _read_mounts(root)
     unified, cpu, cpuset, memory = (
         _with_ancestors(own.get(controller, PurePosixPath("/")), controller, mounts, root)
@@ -254,7 +261,7 @@ def read_limits(root: Path) -> Limits:
 
 @dataclass(frozen=True)
 class _Mount:
-    """A tree of groups, or the part of it below the group `top`, seen at the folder `point`."""
+    """Mount of a tree of groups, or of its part below the group `top`, at the folder `point`."""
 
     point: Path
     top: PurePosixPath
@@ -262,7 +269,7 @@ class _Mount:
 
 
 def _own_groups(root: Path) -> dict[str, PurePosixPath]:
-    """The process's group by controller, from lines like "4:cpu,cpuacct:/docker/abc"."""
+    """Read the process's group by controller, from lines like "4:cpu,cpuacct:/docker/abc"."""
     groups: dict[str, PurePosixPath] = {}
     for line in read_text(root / "proc/self/cgroup").split("\n"):
         _, _, rest = line.partition(":")
@@ -273,7 +280,7 @@ def _own_groups(root: Path) -> dict[str, PurePosixPath]:
 
 
 def _read_mounts(root: Path) -> list[_Mount]:
-    """Where trees are mounted, from lines like "31 23 0:28 TOP POINT rw - cgroup cgroup rw,cpu"."""
+    """Read mounts of trees, from lines like "31 23 0:28 TOP POINT rw - cgroup cgroup rw,cpu"."""
     mounts = []
     for line in read_text(root / "proc/self/mountinfo").split("\n"):
         fields, _, rest = line.partition(" - ")
@@ -288,18 +295,19 @@ def _read_mounts(root: Path) -> list[_Mount]:
 
 
 def _unescape(field: str) -> str:
-    """Spaces and the like are octal in mountinfo: "\\040"."""
+    """Decode the octal escapes of mountinfo, such as "\\040" for a space."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
 
 
 def _with_ancestors(
     group: PurePosixPath, controller: str, mounts: Iterable[_Mount], root: Path
 ) -> list[Path]:
-    """Folders of a group and of those around it, innermost first, up to the mount point.
+    """Folders of a group and its ancestors, innermost first, up to the mount point.
 
-    Of several mounts, the one that shows most of the groups around it. A container may see its
-    group under another name than the kernel tells it, or not at all: folders can be missing.
+    A container may see its group under another name than the kernel tells it, or not at all, so
+    folders can be missing.
     """
+    # Of several mounts, the one that shows most of the groups around it.
     candidates = [mount for mount in mounts if controller in mount.controllers]
     showing = [mount for mount in candidates if group.is_relative_to(mount.top)]
     chosen = sorted(showing, key=lambda mount: len(mount.top.parts))[:1] or candidates[:1]
@@ -309,20 +317,20 @@ def _with_ancestors(
     folders = []
     for mount in chosen:
         below = group.relative_to(mount.top) if group.is_relative_to(mount.top) else group
-        if below.is_absolute() or ".." in below.parts:  # out of what the mount shows
+        if below.is_absolute() or ".." in below.parts:  # outside of what the mount shows
             below = PurePosixPath()
         folders += [mount.point / path for path in (below, *below.parents)]
     return folders
 
 
 def _quota_v2(group: Path) -> float | None:
-    """From cpu.max, "200000 100000" or "max 100000": microseconds in a period of so many."""
+    """Quota of cpu.max, such as "200000 100000" or "max 100000": microseconds per period."""
     columns = read_text(group / "cpu.max").split()
     return _ratio(*columns) if len(columns) == 2 else None
 
 
 def _quota_v1(group: Path) -> float | None:
-    """From two files; a quota of -1 is none."""
+    """Quota of version 1's two files; -1 is no limit."""
     quota, period = (read_text(group / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
     return _ratio(quota, period)
 
@@ -338,7 +346,7 @@ def _memory_limit(file: Path) -> int | None:
 
 
 def _nearest_cpuset(groups: Iterable[Path], names: tuple[str, ...]) -> frozenset[int] | None:
-    """Of the innermost group that lists any CPUs: an empty list stands for the parent's."""
+    """CPUs of the innermost group that lists any; an empty list stands for the parent's."""
     lists = (read_cpu_list(group / name) for group in groups for name in names)
     return next(filter(None, lists), None)
 
@@ -348,7 +356,7 @@ def _least(values: Iterable[Number | None]) -> Number | None:
 
 
 def parse_cpu_list(text: str) -> tuple[int, ...]:
-    """The CPUs of a list as the kernel writes it: "0-3,8" and, every second one, "0-6:2".
+    """Parse a CPU list as the kernel writes it: "0-3,8" or, with a stride, "0-6:2".
 
     Raises:
         InputError: if the text is no such list, or a number is not below `MAX_CPUS`.
@@ -367,12 +375,12 @@ def parse_cpu_list(text: str) -> tuple[int, ...]:
 
 
 def _numbers(match: re.Match[str]) -> tuple[int, int, int]:
-    """First, last and stride of what `_RANGE` matched."""
+    """First, last and stride of a match of `_RANGE`."""
     return int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
 
 
 def format_cpu_list(cpus: Iterable[int]) -> str:
-    """The shortest list without strides: "0-3,8" of (0, 1, 2, 3, 8).
+    """Format CPUs as the shortest list without strides: "0-3,8" for (0, 1, 2, 3, 8).
 
     Raises:
         InputError: if a number is below 0, or not below `MAX_CPUS`.
@@ -391,7 +399,7 @@ def format_cpu_list(cpus: Iterable[int]) -> str:
 
 
 def read_text(path: Path) -> str:
-    """What the file holds; nothing if it cannot be read."""
+    """Read a file's text; empty if it cannot be read."""
     try:
         return path.read_bytes().decode(errors="replace")
     except (OSError, ValueError):  # ValueError: a path with a zero byte
@@ -399,7 +407,7 @@ def read_text(path: Path) -> str:
 
 
 def read_cpu_list(path: Path) -> frozenset[int]:
-    """The CPUs that the file lists; none if it cannot be read or holds something else."""
+    """Read a file's CPU list; empty if it cannot be read or holds something else."""
     try:
         return frozenset(parse_cpu_list(read_text(path)))
     except ValueError:
@@ -407,6 +415,6 @@ def read_cpu_list(path: Path) -> frozenset[int]:
 
 
 def positive(text: str) -> int | None:
-    """The number above 0 that the text is; None for "max", "-1" and all else."""
+    """Parse a number above 0; None for "max", "-1" and anything else."""
     text = text.strip()
     return (int(text) or None) if _NUMBER.fullmatch(text) else None

@@ -1,4 +1,4 @@
-"""How an extraction gets on: who is told, and a bar for a terminal."""
+"""Progress of long jobs: the protocol, and a bar for a terminal."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ _FORMAT = (
 
 
 class Progress(Protocol):
-    """Told how an extraction gets on."""
+    """Receiver of the progress of a job."""
 
     def start(self, num_clips: int, num_done: int) -> None:
-        """The work begins: clips in all, and those that were there already."""
+        """Begin, with the number of all clips and of those that were done before."""
 
     def advance(self, num_clips: int, num_frames: int) -> None:
-        """So many more clips and frames are done."""
+        """Count further clips and frames as done."""
 
     def say(self, text: str) -> None:
-        """A line for the person who watches."""
+        """Show a line of text."""
 
 
 class Silent:
-    """Progress that nobody watches."""
+    """Progress that shows nothing."""
 
     def start(self, num_clips: int, num_done: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def advance(self, num_clips: int, num_frames: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def say(self, text: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class TerminalProgress:
-    """Clips done, clips/s, frames/s and the time left, on standard error."""
+    """Progress bar on standard error: clips done, clips/s, frames/s and the time left."""
 
     def __init__(self) -> None:
         self._bar: tqdm | None = None
@@ -48,16 +48,18 @@ class TerminalProgress:
         self._started = time.monotonic()
 
     def start(self, num_clips: int, num_done: int) -> None:
-        """Show the bar: clips in all, and those that were there already."""
+        """Show the bar, with the number of all clips and of those that were done before."""
         self._started = time.monotonic()
+        # `initial` keeps clips of an earlier run out of the rate and the time left.
         self._bar = tqdm(
             total=num_clips, initial=num_done, unit=" clips", bar_format=_FORMAT, dynamic_ncols=True
         )
 
     def advance(self, num_clips: int, num_frames: int) -> None:
-        """Move the bar on."""
+        """Advance the bar."""
         assert self._bar is not None
         self._num_frames += num_frames
+        # Its own rate: tqdm's smoothed one is that of clips, whose lengths differ.
         frames_per_second = self._num_frames / max(time.monotonic() - self._started, 1e-9)
         self._bar.set_postfix_str(f"{frames_per_second:.0f} frames/s", refresh=False)
         self._bar.update(num_clips)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: both stop a command in order, and in the end."""
+"""Orderly stops of a command by Ctrl-C and SIGTERM, with an end after a grace period."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-EXIT_INTERRUPTED = 130
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 GRACE_SECONDS = 30.0
-"""After a signal, for threads to finish what they are at; what has not ended then is ended."""
+"""Seconds after a signal for threads to finish their work; then the process is ended."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _TAKING_LOCKS = ("__enter__", "__exit__")
 _AGAIN_SECONDS = 0.005
-_PATIENCE = 200  # times that a signal waits for a lock
+_PATIENCE = 200  # times that a signal is put off while a lock is taken: a second in all
 
 
 def answer_signals(going_on: Callable[[], str]) -> None:
-    """Let Ctrl-C and SIGTERM raise KeyboardInterrupt, and end the process if that does not.
+    """Let Ctrl-C and SIGTERM raise KeyboardInterrupt, and end the process if that is not enough.
 
-    Nothing is raised while a lock is being taken or given back by a `with` statement. The lock
-    would stay taken, and the process wait for ever for threads that wait for it
+    Nothing is raised while a `with` statement takes or releases a lock. The lock would stay taken,
+    and the process would wait for ever for threads that wait for it
     (https://github.com/python/cpython/issues/74174).
 
     Args:
-        going_on: how to go on, should the process have to be ended.
+        going_on: returns the sentence that tells how to resume; printed if the process is ended.
     """
     patience = _PATIENCE
 
@@ -41,17 +41,19 @@ def answer_signals(going_on: Callable[[], str]) -> None:
 
     def give_up(number: int, frame: FrameType | None) -> None:
         _tell(going_on)
+        # A regular exit would wait for threads that do not end.
         os._exit(EXIT_INTERRUPTED)
 
     for number in _SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as a script's `&` has it
+        # A shell script's `&` lets its jobs ignore SIGINT, which is to stay so.
+        if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, interrupt)
 
 
 def is_stop(error: BaseException | None) -> bool:
-    """Whether a signal is what ended a run, or what another error came of.
+    """Return True if an error is a KeyboardInterrupt or was caused by one.
 
-    A KeyboardInterrupt within `threading.Condition.wait`, for one, turns into a RuntimeError.
+    A KeyboardInterrupt within `threading.Condition.wait`, for example, becomes a RuntimeError.
     """
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__context__
@@ -59,9 +61,10 @@ def is_stop(error: BaseException | None) -> bool:
 
 
 def tell_stopped(going_on: Callable[[], str]) -> int:
-    """What a command ends with after a KeyboardInterrupt; returns its exit code.
+    """Print how to resume after a KeyboardInterrupt; return the exit code.
 
-    Another signal while Python ends is no error, and threads that never end do not keep it.
+    From here on another signal ends the process without an error message, and threads that never
+    end do not keep it alive.
     """
     _ring(lambda number, frame: os._exit(EXIT_INTERRUPTED), GRACE_SECONDS)
     for number in _SIGNALS:
@@ -72,7 +75,9 @@ def tell_stopped(going_on: Callable[[], str]) -> int:
 
 @contextmanager
 def ending_at_once() -> Iterator[None]:
-    """A signal meanwhile ends the process, even within a library that is deaf to them."""
+    """Let a signal end the process at once, even inside a library that does not return."""
+    # Python runs its handlers only between bytecodes of the main thread; the default action of the
+    # system needs no Python.
     before = {number: signal.signal(number, signal.SIG_DFL) for number in _SIGNALS}
     try:
         yield
@@ -82,17 +87,21 @@ def ending_at_once() -> Iterator[None]:
 
 
 def _takes_lock(frame: FrameType | None) -> bool:
-    """Whether that is what a signal came in the middle of, or another signal's answer did."""
+    """Return True if a signal arrived while a `with` statement took or released a lock.
+
+    Frames of this module are skipped: the signal may have interrupted another one's handler.
+    """
     while frame is not None and frame.f_code.co_filename == __file__:
         frame = frame.f_back
     return frame is not None and frame.f_code.co_name in _TAKING_LOCKS
 
 
 def _ring(answer: Callable[[int, FrameType | None], None], seconds: float) -> None:
-    """Have something done in the main thread before long."""
+    """Call a handler in the main thread after some seconds."""
     signal.signal(signal.SIGALRM, answer)
     signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def _tell(going_on: Callable[[], str]) -> None:
+    """Print that the command was interrupted, and how to resume it."""
     print(f"\nInterrupted. {going_on()}", file=sys.stderr, flush=True)
