@@ -107,6 +107,7 @@ def _check_header(
 ) -> None:
     """Refuse a header that lacks a column, has one twice, or has unknown ones."""
     allowed = ",".join(required) + "".join(f"[,{name}]" for name in optional or ())
+    # In this order, so that the first message is about the fault to mend first.
     for fault, wrong in [
         ("lacks", [name for name in required if name not in names]),
         ("has twice", [name for name in names if names.count(name) > 1]),

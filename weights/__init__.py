@@ -1,6 +1,10 @@
-"""Other people's weights, read safely into models that are given.
+"""Safe readers of published weights, for models that are given.
 
-To get them: `weights.registry` lists the files, `weights.fetch` downloads and verifies one.
+`weights.registry` lists the files that can be fetched; `weights.fetch` downloads and verifies one.
+
+>>> from weights import assign_arrays, read_state_dict, resnet_arrays
+>>> arrays = resnet_arrays(read_state_dict("resnet50.pth"))
+>>> assign_arrays(model, arrays)  # all weights, or none of them
 """
 
 from weights.alexnet import read_alexnet_npy

@@ -37,7 +37,7 @@ class List:
     """Where to look for them."""
 
     def run(self) -> int:
-        """Print the table; returns the exit code."""
+        """Print the table; return the exit code."""
         header = ("name", "file", "parameters", "about MB", "checksum", "here", "licence")
         rows = [header]
         for entry in registry.ENTRIES.values():
@@ -70,8 +70,9 @@ class Fetch:
     """To get it from, in place of the known address."""
 
     def run(self) -> int:
-        """Fetch; returns the exit code."""
-        from weights.fetch import fetch  # brings requests, which --help need not wait for
+        """Fetch; return the exit code."""
+        # Imports requests, for which --help need not wait.
+        from weights.fetch import fetch
 
         path = fetch(registry.find_entry(self.name), self.folder, url=self.url)
         print(f"{path} is there and verified.")
@@ -88,7 +89,8 @@ class Verify:
     """What it must be, as `list` shows it; by default what its file name says."""
 
     def run(self) -> int:
-        """Verify; returns the exit code."""
+        """Verify; return the exit code."""
+        # By default a file is what its name says, so a renamed one needs --name.
         try:
             entry = registry.find_entry(self.name or self.file.name)
         except WeightsError as error:
@@ -129,11 +131,13 @@ class Convert:
     """Replace OUT where it exists."""
 
     def run(self) -> int:
-        """Convert; returns the exit code."""
+        """Convert; return the exit code."""
         self._check()
         arrays = self._arrays()
+        # Filling a model checks that nothing is missing and that shapes fit; its own arrays, under
+        # its own names, are then what is written.
         model = self._model(arrays)
-        if model is not None:  # names and shapes are then its own
+        if model is not None:
             arrays = model_arrays(model)
         if self.out.name.endswith(KERAS_WEIGHTS):
             _save_keras_weights(model, self.out)
@@ -144,7 +148,7 @@ class Convert:
         return 0
 
     def _check(self) -> None:
-        """Raise WeightsError for what would fail later, after the work."""
+        """Raise WeightsError for anything that would fail only after minutes of work."""
         if not self.out.name.endswith((KERAS_WEIGHTS, ".safetensors")):
             raise WeightsError(
                 f"OUT must end in {KERAS_WEIGHTS} or .safetensors. It is {self.out}."
@@ -169,7 +173,7 @@ class Convert:
             )
 
     def _check_options(self) -> None:
-        """Those that are for some models alone."""
+        """Raise WeightsError for options that do not belong to the model."""
         if (self.decoder is not None) != (self.model in WITH_DECODER):
             raise WeightsError(
                 f"--decoder is for {' and '.join(WITH_DECODER)}, and they need it. --model is "
@@ -186,10 +190,11 @@ class Convert:
             )
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        """By layer/variable."""
+        """Read the file's arrays by layer/variable, in the order and size that is wanted."""
 
         if self.file.suffix == ".npy":
             return read_alexnet_npy(self.file)
+        # Everything else is a file of named arrays, whose names tell what it is.
         arrays = read_arrays(self.file)
         if self.decoder is not None:
             both = crnn_arrays if self.model == "ucf101_crnn" else resnet_crnn_arrays
@@ -201,13 +206,14 @@ class Convert:
         return resnet_arrays(arrays) if self.model in RESNETS else arrays
 
     def _ordered(self, arrays: dict[str, np.ndarray], layer: str) -> dict[str, np.ndarray]:
-        """With the classes of the last layer in the order that is wanted.
+        """Reorder the classes of the last layer as is wanted.
 
         The original numbers UCF101's classes as scikit-learn's LabelEncoder does, by the codes of
         their letters: HammerThrow before Hammering, JumpRope before JumpingJack.
         """
 
         names = UCF101.class_names
+        # A last layer of another size is of other classes, whose order is not known here.
         last = [f"{layer}/kernel", f"{layer}/bias"]
         of_ucf101 = all(name in arrays and arrays[name].shape[-1:] == (101,) for name in last)
         if self.class_order == "file" or not of_ucf101:
@@ -224,7 +230,7 @@ class Convert:
     def _timesformer_arrays(
         self, state: dict[str, np.ndarray], attention: str
     ) -> dict[str, np.ndarray]:
-        """Made to fit the size that is wanted; tells what was done."""
+        """Fit a TimeSformer's arrays to the size that is wanted; print what was changed."""
         arrays = timesformer_arrays(state, ignore=self.ignore)
         size = size_of(
             arrays,
@@ -239,8 +245,9 @@ class Convert:
         return arrays
 
     def _model(self, arrays: dict[str, np.ndarray]) -> Any:
-        """With the arrays, if one is wanted."""
+        """Build the model and fill it with the arrays; None if no model is needed."""
         is_keras = self.out.name.endswith(KERAS_WEIGHTS)
+        # An .npy file has been checked as AlexNet's, so safetensors need no model for it.
         name = self.model or ("alexnet" if self.file.suffix == ".npy" else None)
         if name is None or (name == "alexnet" and not is_keras):
             return None
@@ -248,12 +255,13 @@ class Convert:
 
 
 def _save_keras_weights(model: Any, out: Path) -> None:
+    """Save a model's weights in one step, so that no half file is left."""
     with replacing(out) as temporary:
         model.save_weights(temporary, overwrite=True)
 
 
 def main() -> int:
-    """The command line. Returns the exit code."""
+    """Run the command line; return the exit code."""
 
     command = parse_arguments(_commands(), prog="python -m weights", description=__doc__)
     words = shlex.join(["python", "-m", "weights", *sys.argv[1:]])
@@ -261,7 +269,7 @@ def main() -> int:
 
 
 def _commands() -> Any:
-    """The sub-commands, for tyro."""
+    """Build the union of subcommands for tyro."""
     commands = [
         Annotated[command, subcommand(command.__name__.lower())]
         for command in (List, Fetch, Verify, Convert)

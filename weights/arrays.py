@@ -1,4 +1,4 @@
-"""Arrays by name, from and to files of arrays: `.npz`, `.safetensors`, PyTorch's checkpoints."""
+"""Reading and writing of files of named arrays: `.npz`, `.safetensors`, PyTorch's checkpoints."""
 
 from __future__ import annotations
 
@@ -23,29 +23,40 @@ from weights.torch_reader.pickle_machine import shown
 from weights.torch_reader.torch_files import SUFFIXES, read_state_dict
 from weights.torch_reader.zip_members import Member, read_members
 
-MAX_RATIO = 20  # weights hardly compress: uncompressed to compressed size, over the whole file
+# Largest ratio of uncompressed to compressed size, over the whole file: weights hardly compress.
+MAX_RATIO = 20
 SMALL = 16 * 2**20  # bytes below which the ratio does not matter
-_NUMBERS = "fiu"  # kinds of numpy types
+_NUMBERS = "fiu"  # kinds of NumPy's dtypes: floats and integers, no objects, texts or complex ones
+# Everything that the readers of broken files have been seen to raise; see tests/fuzzing.
 _BROKEN = (ValueError, OSError, EOFError, KeyError, SyntaxError, MemoryError, RecursionError)
 _BROKEN_ZIP = (
     *(*_BROKEN, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
-    tokenize.TokenError,  # of numpy's, for a header that breaks off
+    tokenize.TokenError,  # of NumPy, for a header that breaks off
 )
 _FULL = os.strerror(errno.ENOSPC)
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Arrays by name; in files of weights the names are layer/variable.
+    """Read arrays by name; in files of weights the names are layer/variable.
 
-    Of PyTorch's files these are the state dict's, by their names in torch: see `read_state_dict`.
+    Arrays of PyTorch's files are those of the state dict, by their names in torch: see
+    `read_state_dict`.
 
     Args:
-        path: of an `.npz` or `.safetensors` file, or one of torch.save: `.pth`, `.pt`, `.pyth`,
-            `.bin`, `.ckpt`, or `.tar`, as in `model_best.pth.tar`.
+        path: path of an `.npz` or `.safetensors` file, or of one of torch.save: `.pth`, `.pt`,
+            `.pyth`, `.bin`, `.ckpt`, or `.tar`, as in `model_best.pth.tar`.
+
+    Returns:
+        Arrays of floats or integers by name.
 
     Raises:
-        WeightsError: if the file cannot be read, is broken, has anything but numbers in it, or
-            would need far more memory than it takes on the disk.
+        WeightsError: if the file cannot be read, is broken, holds anything but numbers, or would
+            need far more memory than it takes on the disk.
+
+    Example:
+        >>> write_safetensors("model.safetensors", {"fc/bias": np.zeros(3)})
+        >>> read_arrays("model.safetensors")["fc/bias"].shape
+        (3,)
     """
     path = Path(path)
     if path.suffix not in _READERS:
@@ -63,15 +74,25 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def write_safetensors(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays by name, whole or not at all.
+    """Write arrays by name, in one step.
+
+    Args:
+        path: path of the file; an existing file is replaced.
+        arrays: arrays by name.
 
     Raises:
-        WeightsError: if the disk does not take them, or the format does not know their type.
+        WeightsError: if the file cannot be written, or the format does not have an array's dtype.
+
+    Example:
+        >>> write_safetensors("model.safetensors", model_arrays(model))
+
+    Reference: github.com/huggingface/safetensors.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     path = Path(path)
+    # safetensors writes an array's memory as it lies: it must be contiguous and in native order.
     plain = {
         name: np.array(array, array.dtype.newbyteorder("="), order="C")
         for name, array in arrays.items()
@@ -84,6 +105,7 @@ def write_safetensors(path: str | os.PathLike[str], arrays: Mapping[str, np.ndar
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    """Read a .safetensors file."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -94,7 +116,9 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Read an .npz file, after checks of its directory and of every array's header."""
     try:
+        # Before NumPy sees it: a few kilobytes can unpack to terabytes, or announce them.
         with path.open("rb") as npz:
             _check_members(read_members(npz, compressed=True), path.stat().st_size)
         with zipfile.ZipFile(path) as archive:
@@ -110,6 +134,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
 
 
 def _check_members(members: Mapping[str, Member], size: int) -> None:
+    """Refuse members that are no arrays, or unpack to far more than the file's size."""
     if foreign := next((name for name in members if not name.endswith(".npy")), None):
         raise WeightsError(f"its member {shown(foreign)} is no array")
     unpacked = sum(member.num_bytes for member in members.values())
@@ -118,7 +143,7 @@ def _check_members(members: Mapping[str, Member], size: int) -> None:
 
 
 def _check_header(file: IO[bytes], member: zipfile.ZipInfo) -> None:
-    """The array that a member announces must be as large as the member."""
+    """Check that the array that a member announces is as large as the member."""
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
@@ -144,7 +169,7 @@ _READERS: dict[str, Callable[[Path], dict[str, np.ndarray]]] = {
 
 
 def arrays_digest(arrays: Mapping[str, np.ndarray]) -> str:
-    """Of names and values, in hexadecimal: equal for equal weights, whatever file held them."""
+    """Digest of names and values, in hexadecimal, the same for equal weights in any file."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
@@ -155,15 +180,14 @@ def arrays_digest(arrays: Mapping[str, np.ndarray]) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, which takes its name when the block ends well.
-
-    Its name ends like `path`'s, for those who write by suffix (Keras: `.weights.h5`).
+    """Yield a temporary path beside `path`, renamed to it when the block ends without an error.
 
     Raises:
-        WeightsError: if the disk does not take it. There is then no file, or the one of before.
+        WeightsError: if it cannot be written. There is then no file, or the previous one.
     """
     temporary = None
     try:
+        # The name ends like `path`, for libraries that go by the suffix (Keras: `.weights.h5`).
         handle, name = tempfile.mkstemp(prefix=".weights-", suffix=f".{path.name}", dir=path.parent)
         os.close(handle)
         temporary = Path(name)
@@ -172,7 +196,7 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except Exception as error:  # some libraries tell of a full disk by errors of their own
+    except Exception as error:  # some libraries report a full disk by errors of their own
         if not isinstance(error, OSError) and _FULL not in str(error):
             raise
         raise WeightsError(not_written(path, error)) from error
@@ -182,7 +206,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def not_written(path: Path, error: Exception) -> str:
-    """What could not be written, why, how much room is left there, and what to do."""
+    """Sentences that name what could not be written, the reason, the free space and the remedy."""
     place = path.absolute()
     there = next(folder for folder in (place, *place.parents) if folder.is_dir())
     free = shutil.disk_usage(there).free / 2**20
@@ -194,6 +218,7 @@ def not_written(path: Path, error: Exception) -> str:
 
 
 def _give_usual_permissions(path: Path) -> None:
+    """Give a file of mkstemp, which only its owner may read, the usual permissions."""
     mask = os.umask(0)
     os.umask(mask)
     path.chmod(0o666 & ~mask)

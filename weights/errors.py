@@ -1,4 +1,4 @@
-"""What can go wrong with other people's weights, with a message that says the remedy."""
+"""Errors of this package, with a message that names the remedy."""
 
 from __future__ import annotations
 
@@ -6,4 +6,13 @@ from common.errors import UserError
 
 
 class WeightsError(UserError):
-    """A file of weights is missing, foreign, broken or hostile; the message is for a person."""
+    """Error of a file of weights that is missing, foreign, broken or hostile.
+
+    The message is for a person and is printed as one line by commands.
+
+    Example:
+        >>> try:
+        ...     arrays = read_arrays("model.pth")
+        ... except WeightsError as error:
+        ...     print(error)
+    """

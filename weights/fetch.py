@@ -1,4 +1,4 @@
-"""Download weights, go on where a download broke off, and name the file once it is verified."""
+"""Download of weights with resumption; a file gets its name once it is verified."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ __all__ = ["fetch", "verify"]
 TIMEOUTS_SECONDS = (10, 60)  # to connect; between two pieces
 RETRY_SECONDS = 1.0
 _THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
-TRANSIENT = (408, 425, 429, 500, 502, 503, 504)  # answers that another attempt may better
+TRANSIENT = (408, 425, 429, 500, 502, 503, 504)  # answers after which another attempt may succeed
+# Errors of a connection that breaks off, as opposed to those of a wrong address.
 _BREAKS = (
     requests.ConnectionError,
     requests.Timeout,
@@ -34,7 +35,7 @@ _BREAKS = (
 if TYPE_CHECKING:
     import requests
 
-CHUNK_BYTES = 2**16  # what a break may cost: requests drops a piece that is not whole
+CHUNK_BYTES = 2**16  # what a break may cost, for requests drops an incomplete piece
 
 
 def fetch(
@@ -45,25 +46,25 @@ def fetch(
     progress: bool = True,
     attempts: int = 3,
 ) -> Path:
-    """Download a file of weights and verify it; one that is there already is only verified.
+    """Download a file of weights and verify it; an existing file is only verified.
 
-    What comes is kept in `folder/.<file>.part`, so that another call, or another attempt of this
-    one, asks for the rest alone. It gets its name when `verify` has accepted it.
+    Received bytes are kept in `folder/.<file>.part`, so that another call, or another attempt of
+    this one, asks for the rest alone. The file gets its name when `verify` has accepted it.
 
     Args:
-        entry: what to fetch.
-        folder: where to put it; made if it is not there.
-        url: to get it from, in place of the entry's.
+        entry: the file to fetch.
+        folder: folder of the file; made if it does not exist.
+        url: address to use instead of the entry's.
         progress: show a bar with the time left, on standard error.
-        attempts: connections in a row that may bring nothing new.
+        attempts: number of connections in a row that may bring nothing new.
 
     Returns:
         The file's path.
 
     Raises:
-        WeightsError: if the connection would not be encrypted, the server does not give it, gives
-            another file or more than it may have, the disk does not take it, or a file of its
-            name is there that is not it.
+        WeightsError: if the connection would not be encrypted, the server does not have the file or
+            sends another or a longer one, the file cannot be written, or a different file of its
+            name exists.
     """
     folder, url = Path(folder), url or entry.url
     _check_address(url, entry)
@@ -83,13 +84,14 @@ def fetch(
                     f"{url} does not give {entry.file_name}, and what came is removed. {error}"
                 ) from error
             partial.publish()
-    except OSError as error:  # requests' own are caught where they occur
+    except OSError as error:  # of the disk: those of requests are caught where they occur
         raise WeightsError(not_written(final, error)) from error
     return final
 
 
 def _check_address(url: str, entry: Entry) -> None:
-    """Without a checksum, only an encrypted connection says whose file it is."""
+    """Refuse an unencrypted address, unless a checksum is known."""
+    # Without a checksum, only an encrypted connection proves whose file it is.
     parts = urlsplit(url)
     is_ours = parts.scheme == "http" and (entry.checksum or parts.hostname in _THIS_MACHINE)
     if parts.scheme != "https" and not is_ours:
@@ -100,7 +102,7 @@ def _check_address(url: str, entry: Entry) -> None:
 
 
 def _stay_encrypted(response: requests.Response, **_: Any) -> None:
-    """Called with each answer: a redirect may not lead from https to what others can change."""
+    """Refuse redirects from https to http; a hook that requests calls with each answer."""
     target = urljoin(response.url, response.headers.get("Location", ""))
     was_encrypted, is_encrypted = (url.startswith("https:") for url in (response.url, target))
     if response.is_redirect and was_encrypted and not is_encrypted:
@@ -108,6 +110,9 @@ def _stay_encrypted(response: requests.Response, **_: Any) -> None:
 
 
 def _download(partial: Partial, entry: Entry, *, progress: bool, attempts: int) -> None:
+    """Connect until the file is complete or nothing new comes."""
+    # Attempts count from the start again whenever a connection brought new bytes: a file of 500 MB
+    # over a bad line may take many.
     most, left = partial.size, attempts
     while not partial.is_complete:
         try:
@@ -130,13 +135,13 @@ def _download(partial: Partial, entry: Entry, *, progress: bool, attempts: int) 
 
 
 def _reason(error: Exception) -> str:
-    """The innermost cause that requests gives, without the names of its classes."""
+    """Innermost cause in an error of requests, without the names of its classes."""
     cause = error.args[0] if error.args else error
     return re.sub(r"^\w+\(.*?\): ", "", str(getattr(cause, "reason", cause)))
 
 
 def _by_hand(final: Path, entry: Entry) -> str:
-    """How a machine without a network gets the file, and how the file is known there."""
+    """Advice for a machine without a network: where to put the file, and how it is recognised."""
     algorithm, _, digest = (entry.checksum or "").partition(":")
     known = f"by its {algorithm} checksum, {digest}" if digest else "by its size and content"
     return (
@@ -146,12 +151,13 @@ def _by_hand(final: Path, entry: Entry) -> str:
 
 
 def _attempt(partial: Partial, *, progress: bool) -> None:
-    """One connection, to the end of the file or to where it breaks off.
+    """Receive what one connection brings.
 
     Raises:
-        Broken, requests.RequestException: if another attempt may do better.
+        Broken, requests.RequestException: if another attempt may succeed.
         WeightsError: if none will.
     """
+    # Without compression, so that byte positions and lengths are those of the file.
     headers = {"Accept-Encoding": "identity", **partial.request_headers()}
     with requests.get(
         partial.url,
@@ -161,6 +167,7 @@ def _attempt(partial: Partial, *, progress: bool) -> None:
         hooks={"response": _stay_encrypted},
     ) as response:
         status = response.status_code
+        # The file on the server is now shorter than what was kept: begin again.
         if status == requests.codes.range_not_satisfiable:
             partial.restart()
             raise Broken("it does not know the part that is asked for")
@@ -175,18 +182,18 @@ def _attempt(partial: Partial, *, progress: bool) -> None:
 
 
 class Broken(Exception):
-    """A connection that did not bring all; another may."""
+    """Error of a connection that did not bring the whole file; another may."""
 
 
 class Partial:
-    """`.<file>.part` beside the file to be, and `.<file>.part.json` with the server's words.
+    """Partial download `.<file>.part`, with the server's headers in `.<file>.part.json`.
 
-    To be used as a context, by one process at a time.
+    It is a context manager, for one process at a time.
 
     Args:
-        final: the file to be.
-        url: where it comes from; bytes from elsewhere are dropped.
-        max_bytes: more than this is refused.
+        final: path of the complete file.
+        url: address of the file; bytes from another address are dropped.
+        max_bytes: largest size; more is refused.
     """
 
     def __init__(self, final: Path, url: str, max_bytes: int) -> None:
@@ -195,7 +202,7 @@ class Partial:
         self.max_bytes = max_bytes
         self.path = final.with_name(f".{final.name}.part")
         self._said_path = final.with_name(f".{final.name}.part.json")
-        self._said: dict[str, Any] = {}  # url, validator (an ETag or a date) and length
+        self._said: dict[str, Any] = {}  # url, validator (an ETag or a date) and length, as sent
 
     def __enter__(self) -> Partial:
         self.file = self.path.open("ab")
@@ -218,12 +225,14 @@ class Partial:
         self.file.close()
 
     def _lock(self) -> None:
-        """The system lets go of it when the process ends, however it ends."""
+        """Lock the partial file against other processes, or raise WeightsError."""
         try:
+            # flock: the system releases it when the process ends, however it ends.
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Another process may have renamed or removed the file before the lock was taken.
             if os.path.samestat(os.fstat(self.file.fileno()), self.path.stat()):
                 return
-        except (BlockingIOError, FileNotFoundError):  # at work there, or just done
+        except (BlockingIOError, FileNotFoundError):  # another process is at work, or just done
             pass
         raise WeightsError(
             f"{self.path} is being written by another process. Wait for it, then run again."
@@ -231,26 +240,27 @@ class Partial:
 
     @property
     def size(self) -> int:
-        """Bytes that are there."""
+        """Number of bytes received so far."""
         return self.file.tell()
 
     @property
     def is_complete(self) -> bool:
-        """Whether all that the server announced is there."""
+        """True if all bytes that the server announced have been received."""
         return self.size > 0 and self.size == self._said.get("length")
 
     def request_headers(self) -> dict[str, str]:
-        """What asks for the rest alone, if it is still the same file there."""
+        """Headers that ask for the rest of the file, or of a changed file for the whole."""
+        # Without a validator the rest might be that of another version: then all is fetched again.
         validator = self._said.get("validator")
         if not self.size or not validator:
             return {}
         return {"Range": f"bytes={self.size}-", "If-Range": validator}
 
     def receive(self, response: requests.Response, *, progress: bool) -> None:
-        """Append what a response brings, or begin anew with it where it brings the whole.
+        """Append a response's bytes, or start again with them if it brings the whole file.
 
         Raises:
-            Broken: if it ends early, or with another part than was asked for.
+            Broken: if it ends early, or brings another part than was asked for.
             WeightsError: if it is too long.
         """
         if response.status_code == 206:
@@ -266,11 +276,12 @@ class Partial:
         finally:
             self.file.flush()
         if length is None:
-            self._said["length"] = self.size  # the end of the stream was its end
+            self._said["length"] = self.size  # without a length, the end of the stream is the end
         elif self.size != length:
             raise Broken(f"it announced {length:,} bytes, of which {self.size:,} came")
 
     def _write_chunks(self, response: requests.Response, *, progress: bool) -> None:
+        """Write a response's bytes piece by piece, under a progress bar."""
         from tqdm import tqdm
 
         with tqdm(
@@ -289,24 +300,25 @@ class Partial:
                 bar.update(len(chunk))
 
     def restart(self) -> None:
-        """Drop the bytes that are there."""
+        """Drop all bytes received so far."""
         self.file.truncate(0)
         self.file.seek(0)
         self._said_path.unlink(missing_ok=True)
         self._said = {}
 
     def discard(self) -> None:
-        """Remove what came."""
+        """Remove the partial file."""
         self.restart()
         self.path.unlink(missing_ok=True)
 
     def publish(self) -> None:
-        """Make the file durable and give it its name."""
+        """Make the file durable and give it its final name."""
         os.fsync(self.file.fileno())
         os.replace(self.path, self.final)
         self._said_path.unlink(missing_ok=True)
 
     def _refuse(self, what: str) -> None:
+        """Remove the partial file and raise WeightsError for one that is too long."""
         self.discard()
         raise WeightsError(
             f"{self.final.name} has at most {self.max_bytes:,} bytes. {self.url} {what}; it is "
@@ -314,6 +326,8 @@ class Partial:
         )
 
     def _remember(self, response: requests.Response) -> None:
+        """Keep validator and length of a response beside the bytes."""
+        # Of a compressed transfer neither says anything about the bytes that are kept.
         length = response.headers.get("Content-Length", "")
         is_plain = response.headers.get("Content-Encoding", "identity") == "identity"
         self._said = {
@@ -324,7 +338,7 @@ class Partial:
         self._said_path.write_text(json.dumps(self._said), encoding="utf-8")
 
     def _read_said(self) -> dict[str, Any]:
-        """What was said of the bytes that are there; without it they are of no use."""
+        """Read what the server said about the bytes received; without it they are of no use."""
         try:
             said = json.loads(self._said_path.read_text(encoding="utf-8"))
             known = {"url": str, "validator": str | None, "length": int | None}
@@ -345,6 +359,7 @@ class Partial:
 
 
 def _validator(response: requests.Response) -> str | None:
-    """What tells this version of the file from others: a strong ETag, else the date."""
+    """Identifier of this version of the file: a strong ETag, or else the date."""
+    # A weak ETag, W/"...", only promises equal meaning and not equal bytes.
     tag = response.headers.get("ETag", "")
     return tag if tag.startswith('"') else response.headers.get("Last-Modified")

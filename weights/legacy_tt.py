@@ -1,8 +1,8 @@
-"""Weights saved by the published TT_RNN code (Keras 2.0.4), into the layers of today.
+"""Conversion of weights of the published TT_RNN code (Keras 2.0.4) to the layers of ttrnn.
 
-There a tensor-train kernel is one flat vector with the LAST core first, core k lying as a matrix
-of shape (m_k r_{k+1}, r_k n_k); a recurrent layer's weights are [kernel, bias, recurrent kernel],
-the bias BEFORE the recurrent kernel.
+In that code a tensor-train kernel is one flat vector with the LAST core first, where core k is a
+matrix of shape (m_k r_{k+1}, r_k n_k). A recurrent layer's weights are [kernel, bias, recurrent
+kernel], with the bias BEFORE the recurrent kernel.
 """
 
 from __future__ import annotations
@@ -22,14 +22,21 @@ def load_legacy_tt(layer: Any, arrays: Sequence[Any], *, bias_added_twice: bool 
 
     Args:
         layer: a built TTSimpleRNN, TTGRU, TTLSTM or TTDense (or a cell).
-        arrays: [kernel, bias, recurrent kernel] as `get_weights()` gave them; [kernel, bias] for
-            TTDense; without the bias where the layer has none.
-        bias_added_twice: the weights come from one of the two early commits whose GRU added its
-            bias twice; the bias is doubled.
+        arrays: [kernel, bias, recurrent kernel] as `get_weights()` returned them; [kernel, bias]
+            for TTDense; without the bias if the layer has none.
+        bias_added_twice: double the bias, for weights from one of the two early commits whose GRU
+            added its bias twice.
 
     Raises:
         InputError: if the layer is not built, or the number, a shape or a value of the arrays
             does not fit it. The layer is then unchanged.
+
+    Example:
+        >>> layer = ttrnn.TTGRU(
+        ...     (8, 20, 20, 18), (4, 4, 4, 4), 4, recurrent_activation="keras2_hard_sigmoid"
+        ... )
+        >>> layer.build((None, None, 57600))
+        >>> load_legacy_tt(layer, [kernel, bias, recurrent_kernel])
 
     Reference: Yang, Krompass, Tresp, ICML 2017; code Tuyki/TT_RNN.
     """
@@ -39,6 +46,7 @@ def load_legacy_tt(layer: Any, arrays: Sequence[Any], *, bias_added_twice: bool 
             f"load_legacy_tt needs a built tensor-train layer. Received {layer!r}; call "
             "layer.build((None, None, num_features)) first, or pass a layer of ttrnn."
         )
+    # The published order: the bias stands before the recurrent kernel.
     variables = [
         v for v in (target.bias, getattr(target, "recurrent_kernel", None)) if v is not None
     ]
@@ -61,11 +69,11 @@ def load_legacy_tt(layer: Any, arrays: Sequence[Any], *, bias_added_twice: bool 
 
 
 def cores_from_flat(flat: Any, core_shapes: Sequence[CoreShape]) -> list[np.ndarray]:
-    """Cores (r_k, m_k, n_k, r_{k+1}) from the published code's flat kernel.
+    """Convert the published code's flat kernel to cores (r_k, m_k, n_k, r_{k+1}).
 
     Args:
         flat: one vector, last core first.
-        core_shapes: of the cores wanted, first core first, gates included.
+        core_shapes: shapes of the cores, first core first, gates included.
 
     Raises:
         InputError: if the length is not the number of weights in those cores.
@@ -88,13 +96,15 @@ def cores_from_flat(flat: Any, core_shapes: Sequence[CoreShape]) -> list[np.ndar
 
 
 def flat_from_cores(cores: Sequence[Any]) -> np.ndarray:
-    """The published code's flat kernel of some cores: the inverse of `cores_from_flat`."""
+    """Convert cores to the published code's flat kernel; inverse of `cores_from_flat`."""
     return np.concatenate(
         [np.asarray(core).transpose(1, 3, 0, 2).reshape(-1) for core in reversed(cores)]
     )
 
 
 def _checked(array: Any, position: int) -> np.ndarray:
+    """Check that an array holds finite floats."""
+    # Before anything is assigned, so that a wrong array leaves the layer unchanged.
     checked = np.asarray(array)
     if not np.issubdtype(checked.dtype, np.floating) or not np.isfinite(checked).all():
         raise InputError(

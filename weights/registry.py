@@ -1,4 +1,4 @@
-"""Files of weights that can be fetched: where they lie, and how to know them."""
+"""Registry of weights that can be fetched, with their addresses and how to verify them."""
 
 from __future__ import annotations
 
@@ -16,23 +16,27 @@ _KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
 _KERAS_LICENCE = "Keras is Apache-2.0; for the weights see https://keras.io/api/applications"
 _KERAS_NOTE = "url and checksum as in keras.applications of Keras 3.15"
 FLOAT_BYTES = 4
-SIGNATURES = {".npy": b"\x93NUMPY", ".h5": b"\x89HDF\r\n\x1a\n"}  # how such files start
+SIGNATURES = {".npy": b"\x93NUMPY", ".h5": b"\x89HDF\r\n\x1a\n"}  # first bytes of such files
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One file of weights.
+    """Description of one file of weights.
 
     Args:
-        name: for the command line.
-        file_name: on the disk.
-        url: to get it from.
-        licence: what its owners say of its use.
-        num_parameters: float32 numbers in it.
-        max_bytes: more than this is not it.
-        shapes: of its arrays by layer/variable, where the file can be checked by them.
-        checksum: algorithm:hexadecimal, such as sha256:8ae6..., where one is published.
-        note: where the figures here are from.
+        name: name on the command line.
+        file_name: name of the file.
+        url: address of the file.
+        licence: terms of use by its owners.
+        num_parameters: number of float32 values in it.
+        max_bytes: largest size that the file can have.
+        shapes: shapes of its arrays by layer/variable, if the file is verified by them.
+        checksum: algorithm:hexadecimal, such as sha256:8ae6..., if one is published.
+        note: source of these figures.
+
+    Example:
+        >>> ENTRIES["alexnet"].num_parameters
+        60965224
     """
 
     name: str
@@ -49,7 +53,7 @@ class Entry:
 def _keras(
     name: str, path: str, num_parameters: int, checksum: str | None, *, base: str = _KERAS
 ) -> Entry:
-    """An ImageNet file of keras.applications, with its top."""
+    """Describe an ImageNet file of keras.applications, including the top."""
     return Entry(
         name=name,
         file_name=path.rpartition("/")[2],
@@ -62,6 +66,8 @@ def _keras(
     )
 
 
+# md5 guards against damage, not against a forged file; these come over https from Keras's own
+# store, and their sums are those in Keras's code.
 _ENTRIES = (
     Entry(
         name="alexnet",
@@ -122,7 +128,7 @@ ENTRIES: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
 
 
 def find_entry(name: str) -> Entry:
-    """The entry of a name, or of a file's name.
+    """Find an entry by its name or its file's name.
 
     Raises:
         WeightsError: if there is none.
@@ -137,10 +143,10 @@ def find_entry(name: str) -> Entry:
 
 
 def verify(path: str | os.PathLike[str], entry: Entry) -> None:
-    """Check a file by its size, its first bytes, and its checksum or else its content.
+    """Verify a file by its size, its first bytes, and its checksum or else its content.
 
     Raises:
-        WeightsError: if it is not what the entry describes.
+        WeightsError: if it is not the file that the entry describes.
     """
     path = Path(path)
     try:
@@ -149,12 +155,14 @@ def verify(path: str | os.PathLike[str], entry: Entry) -> None:
             start = file.read(8)
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror}.") from error
+    # A checksum says all about the size; without one the parameters must at least fit in.
     least = 1 if entry.checksum else FLOAT_BYTES * entry.num_parameters
     if not least <= size <= entry.max_bytes:
         raise WeightsError(
             f"{entry.file_name} must have {least:,} to {entry.max_bytes:,} bytes. "
             f"{path} has {size:,}; fetch it again."
         )
+    # Catches a server's error page or a login form, which come with status 200.
     signature = SIGNATURES.get(Path(entry.file_name).suffix, b"")
     if not start.startswith(signature):
         raise WeightsError(
@@ -168,6 +176,7 @@ def verify(path: str | os.PathLike[str], entry: Entry) -> None:
 
 
 def _check_sum(path: Path, checksum: str) -> None:
+    """Compare a file with its checksum."""
     algorithm, _, wanted = checksum.partition(":")
     with path.open("rb") as file:
         found = hashlib.file_digest(file, algorithm).hexdigest()

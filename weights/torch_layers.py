@@ -1,4 +1,4 @@
-"""How torch lays out the weights of layers, and how Keras does."""
+"""Layouts of layers' weights in torch and in Keras, and the conversion of state dicts."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from weights.torch_reader.pickle_machine import shown
 
 Axes = tuple[int, ...]
 Place = tuple[str | None, Axes]
-"""Our name, or None for what Keras has not; and which of torch's axes becomes our first, ..."""
+"""Keras's name, or None for what Keras does not have, and the order of torch's axes in Keras."""
 Rules = Mapping[str, Place]
-"""Torch's word -> our variable's place."""
+"""Place of each of a layer's variables, by torch's word for it."""
 
 CONVOLUTION_2D: Rules = {
     "weight": ("kernel", (2, 3, 1, 0)),  # (out, in, h, w) -> (h, w, in, out)
@@ -35,22 +35,22 @@ PREFIX = "module."  # what torch.nn.DataParallel puts before every key
 def placed(
     state: Mapping[str, np.ndarray], place: Callable[[str], Place | None], *, model: str
 ) -> dict[str, np.ndarray]:
-    """Arrays by layer/variable from a state dict.
+    """Convert a state dict to arrays by layer/variable.
 
     A model that was trained inside another one, as a LightningModule's `self.model` or by
-    torch.compile, has the other's names for it before every key: these are left out.
+    torch.compile, has the other's name for it before every key; such prefixes are removed.
 
     Args:
         state: arrays by torch's key, with or without DataParallel's "module." before it.
-        place: where a key's array goes; None for a key that the model has not.
-        model: whose keys they must be, with an example, for the error.
+        place: function of a key to its array's place; None for a key that the model does not have.
+        model: name of the model, with an example of its keys, for the error.
 
     Returns:
         Views of the given arrays, axes in Keras's order.
 
     Raises:
-        WeightsError: for a key without a place, two keys for one weight, or an array with another
-            number of axes than such a weight has.
+        WeightsError: for a key without a place, two keys for one weight, or an array with a wrong
+            number of axes.
     """
     arrays: dict[str, np.ndarray] = {}
     unknown = []
@@ -71,9 +71,10 @@ def placed(
 
 
 def _inner_keys(state: Mapping[str, np.ndarray], place: Callable[[str], Place | None]) -> list[str]:
-    """Keys without what is before all of them, as long as none is known with it."""
+    """Remove common prefixes of all keys until a key is known."""
     own = [key.removeprefix(PREFIX) for key in state]
     keys = own
+    # Only as long as no key at all is known: a name such as "fc." may be a layer's.
     while keys and not any(place(key) for key in keys):
         outer = keys[0].partition(".")[0] + "."
         if not all(key.startswith(outer) for key in keys):
@@ -83,7 +84,7 @@ def _inner_keys(state: Mapping[str, np.ndarray], place: Callable[[str], Place | 
 
 
 def in_layer(layer: str, rules: Rules, word: str) -> Place | None:
-    """The place of a layer's weight, by torch's word for it."""
+    """Place of a layer's weight, by torch's word for it."""
     if word not in rules:
         return None
     variable, axes = rules[word]
@@ -91,6 +92,7 @@ def in_layer(layer: str, rules: Rules, word: str) -> Place | None:
 
 
 def _transposed(key: str, array: np.ndarray, axes: Axes) -> np.ndarray:
+    """Reorder an array's axes, after a check of their number."""
     if array.ndim != len(axes):
         raise WeightsError(
             f"{shown(key)} must have {len(axes)} axes. Received shape {array.shape}; is it another "
@@ -100,6 +102,7 @@ def _transposed(key: str, array: np.ndarray, axes: Axes) -> np.ndarray:
 
 
 def _refuse(unknown: list[str], model: str) -> None:
+    """Raise WeightsError if there are unknown keys."""
     if unknown:
         named = ", ".join(shown(key) for key in sorted(unknown)[:MAX_NAMED])
         more = f" and {len(unknown) - MAX_NAMED} more" if len(unknown) > MAX_NAMED else ""
