@@ -1,8 +1,9 @@
-"""A pickle read as data: nothing is imported, nothing is called.
+"""Reader of pickles as data: nothing is imported and nothing is called.
 
-Unpickling does what the file says. Here the opcodes that make plain data do that and no more, a
-global becomes a `Global`, a call becomes a `Call` that nobody makes, and every other opcode is
-refused. What the calls mean is for the reader of one file format to say, such as unpickle.py.
+Python's unpickler runs whatever the file says. Here the opcodes that make plain data do that and no
+more, a global becomes a `Global`, a call becomes a `Call` that is never made, and every other
+opcode is refused. The meaning of the calls is up to the reader of a file format, such as
+unpickle.py.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from typing import Any, BinaryIO
 from weights.errors import WeightsError
 
 MAX_OPCODES = 250_000  # AlexNet has some 400; each may cost a hundred bytes of memory
-MAX_LINE = 1_000  # of a global's module and name
+MAX_LINE = 1_000  # bytes of a global's module or name
 NEWEST_PROTOCOL = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Global:
-    """Where a pickle names something to import; it is not imported."""
+    """Name of something that a pickle wants to import; it is not imported."""
 
     name: str
     """Module and name, such as numpy.ndarray."""
@@ -30,18 +31,18 @@ class Global:
 
 @dataclass(slots=True, eq=False, repr=False)
 class Call:
-    """Where a pickle calls something; it is not called.
+    """Call that a pickle wants to make; it is not made."""
 
-    It is never shown or compared: what it holds may hold itself, any number of times.
-    """
+    # Without __repr__ and __eq__: a value may contain itself any number of times, so that showing
+    # or comparing it might never end.
 
     name: str
-    """Of what was to be called."""
+    """Module and name of the function."""
     arguments: tuple[Any, ...]
     state: Any = None
-    """What a BUILD opcode gave it afterwards."""
+    """State that a BUILD opcode gave it afterwards."""
     items: dict[Any, Any] = field(default_factory=dict)
-    """What SETITEM opcodes put into it, where it is to make a dict."""
+    """Items that SETITEM opcodes put into it, for a call that makes a dict."""
 
 
 def read_pickle(
@@ -52,28 +53,29 @@ def read_pickle(
     persistent: Callable[[Any], Any] | None = None,
     max_opcodes: int = MAX_OPCODES,
 ) -> Any:
-    """The data of a pickle, from where the file stands.
+    """Read the data of a pickle from the file's position on.
 
     Python 2's strings are read as latin-1.
 
     Args:
-        file: an open file on a disk, or in memory. It is left behind the pickle's end.
-        admitted: the globals that may occur, such as numpy.ndarray.
+        file: an open file on a disk, or in memory. Its position is then behind the pickle.
+        admitted: globals that may occur, such as numpy.ndarray.
         dicts: those of them whose calls make dicts, and may be filled like one.
-        persistent: makes our value of a persistent id, which the file gives in place of what it
-            keeps elsewhere. Without it such an id is refused.
-        max_opcodes: more than this is refused.
+        persistent: function of a persistent id, which stands for data that the file keeps
+            elsewhere, to its value. Without it such an id is refused.
+        max_opcodes: largest number of opcodes.
 
     Returns:
-        None, bool, int, float, str, bytes, list, tuple, dict, `Global`, `Call` and what
-        `persistent` makes, in each other. A list may hold itself, and one list may be in many
-        places: walk it with care.
+        None, bool, int, float, str, bytes, list, tuple, dict, `Global`, `Call` and results of
+        `persistent`, nested in each other. A list may contain itself, and may be in many places.
 
     Raises:
         WeightsError: for a global that is not admitted, an opcode that plain data does not need,
             or a file that breaks off or makes no sense.
     """
     machine = _Machine(admitted, dicts, persistent, max_opcodes)
+    # genops only splits the file into opcodes. It would take memory for any length that the file
+    # claims, hence the bounded file.
     bounded: Any = _Bounded(file)
     try:
         for number, (opcode, argument, position) in enumerate(pickletools.genops(bounded)):
@@ -83,19 +85,20 @@ def read_pickle(
             if step is None:
                 raise WeightsError(f"the pickle holds the opcode {opcode.name} at byte {position}")
             step(machine, argument)
-    except (ValueError, OverflowError) as error:  # pickletools' way to say it
+    except (ValueError, OverflowError) as error:  # pickletools' errors for broken pickles
         raise WeightsError(f"the pickle is broken: {shown(str(error))}") from error
     return machine.result()
 
 
 def shown(text: str, length: int = 80) -> str:
-    """A stranger's text, fit for a terminal."""
+    """Shorten and escape an untrusted text for a terminal."""
+    # Escape sequences could rewrite what the terminal shows.
     text = text if len(text) <= length else f"{text[:length]}..."
     return text if text.isascii() and text.isprintable() else ascii(text)
 
 
 class _Bounded:
-    """A file that makes no room for more than it has left."""
+    """File that refuses to read more bytes than it has left."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -123,7 +126,7 @@ class _Bounded:
 
 @dataclass(slots=True, eq=False, repr=False)
 class _Machine:
-    """The stack, the marks on it and the memo of an unpickler."""
+    """Stack, marks and memo of an unpickler, with a method for each opcode that needs one."""
 
     _admitted: Collection[str]
     _dicts: Collection[str]
@@ -142,6 +145,7 @@ class _Machine:
         self._stack.append(value)
 
     def pop(self) -> Any:
+        # Never below the last mark: those values belong to an outer list or tuple.
         if len(self._stack) <= (self._marks[-1] if self._marks else 0):
             raise WeightsError("the pickle is broken: it takes a value where there is none")
         return self._stack.pop()
@@ -183,6 +187,7 @@ class _Machine:
             target[key] = value
 
     def put(self, index: int) -> None:
+        # A memo cannot have more entries than there are opcodes.
         if index >= self._max_opcodes:
             raise WeightsError(f"the pickle's memo goes up to {index:,}")
         self._memo[index] = self.top()
@@ -195,6 +200,7 @@ class _Machine:
             raise WeightsError(f"the pickle is broken: nothing is at {index:,} of its memo")
         self.push(self._memo[index])
 
+    # The heart of it: only names on the list get this far, and even those are not imported.
     def push_global(self, name: str) -> None:
         if name not in self._admitted:
             raise WeightsError(f"the pickle asks for {shown(name)}")
@@ -227,11 +233,14 @@ class _Machine:
 
 
 _Step = Callable[[_Machine, Any], None]
+# Opcodes whose argument, as pickletools decodes it, is the value itself.
 _PUSHED = (
     *("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
     *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
     *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BINSTRING", "SHORT_BINSTRING"),
 )
+# Opcodes that are not in this table are refused, among them INST, OBJ, NEWOBJ and EXT, which would
+# make objects.
 _STEPS: dict[str, _Step] = {
     **dict.fromkeys(_PUSHED, _Machine.push),
     **dict.fromkeys(("BINPUT", "LONG_BINPUT"), _Machine.put),

@@ -1,4 +1,4 @@
-"""Read PyTorch's checkpoint files without torch, and without running anything of theirs."""
+"""Reader of PyTorch's checkpoint files, without torch and without running anything in them."""
 
 from __future__ import annotations
 
@@ -18,29 +18,31 @@ from weights.torch_reader.torch_values import Values, read_object
 from weights.torch_reader.zip_members import SIGNATURE, Member, read_members, read_stored
 
 SUFFIXES = (".pth", ".pt", ".pyth", ".bin", ".tar", ".ckpt")
-"""Names that torch.save's users give to its files; .tar as in model_best.pth.tar."""
+"""Suffixes of files of torch.save; .tar as in model_best.pth.tar."""
+# Keys under which Lightning, SlowFast, DeiT, PyTorch's tutorials and DeepSpeed keep a state dict.
 STATE_DICT_KEYS = ("state_dict", "model_state", "model", "model_state_dict", "module")
 REMEDY = (
     "Get the file from its source again, or save the state dict alone, where torch and the "
     "model's own code are: torch.save(model.state_dict(), FILE)."
 )
+# First two pickles of a file of the format before torch 1.6 (torch.serialization).
 MAGIC = 0x1950A86A20F9469CFC6C
 VERSION = 1001
-_LENGTH_BYTES = 8  # before the numbers of each storage
+_LENGTH_BYTES = 8  # of the count before the numbers of each storage in that format
 
 
 class _NotFoundError(WeightsError):
-    """The file is sound, but has no state dict where one is looked for."""
+    """Error of a sound file without a state dict in the places where one is looked for."""
 
 
 def read_torch_file(path: str | os.PathLike[str]) -> Any:
-    """What one `torch.save(value, path)` of tensors in dicts and lists holds.
+    """Read the value that one `torch.save(value, path)` of tensors in dicts and lists wrote.
 
-    Nothing in the file is run, whatever it is: see pickle_machine.py. It is known by its content,
-    whatever its suffix: a zip file, or the format of before torch 1.6.
+    Nothing in the file is run, whatever it is: see pickle_machine.py. The format, a zip file or
+    that of torch before 1.6, is recognised by the content and not by the suffix.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Returns:
         Dicts, lists, tuples, texts, numbers and read-only numpy arrays. Tensors that share a
@@ -50,6 +52,13 @@ def read_torch_file(path: str | os.PathLike[str]) -> Any:
     Raises:
         WeightsError: if the file cannot be read, is something else, is broken, or asks for
             anything but tensors and plain data, such as an argparse.Namespace.
+
+    Example:
+        >>> checkpoint = read_torch_file("checkpoint.pth")
+        >>> checkpoint["epoch"], checkpoint["model"]["fc.bias"].shape
+        (30, (1000,))
+
+    Reference: torch.serialization and torch._utils of PyTorch.
     """
     with _opened(path) as (root, values):
         return values.read(root)
@@ -58,19 +67,24 @@ def read_torch_file(path: str | os.PathLike[str]) -> Any:
 def read_state_dict(
     path: str | os.PathLike[str], *, keys: Sequence[str] = STATE_DICT_KEYS
 ) -> dict[str, np.ndarray]:
-    """The tensors of a model's state dict, by their names in torch.
+    """Read the tensors of a model's state dict, by their names in torch.
 
     Only these are read: an optimizer's state in the same file takes no memory.
 
     Args:
-        path: of a file as for `read_torch_file`.
-        keys: where the state dict may be in the file's own dict, if it is not that dict itself.
+        path: path of a file as for `read_torch_file`.
+        keys: keys of the file's dict that may hold the state dict, if it is not that dict itself.
 
     Returns:
         Read-only arrays by name, such as layer1.0.conv1.weight, in the file's order.
 
     Raises:
         WeightsError: as for `read_torch_file`, and if there is no state dict, or more than one.
+
+    Example:
+        >>> state = read_state_dict("resnet50.pth")
+        >>> state["conv1.weight"].shape
+        (64, 3, 7, 7)
     """
     with _opened(path) as (root, values):
         items = _find(values, root, keys)
@@ -79,7 +93,7 @@ def read_state_dict(
 
 @contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Any, Values]]:
-    """A file's value before the walk, and the walker; what goes wrong in the block is told too."""
+    """Yield a file's value, not yet read, and its reader; add the path to errors of the block."""
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"{path} cannot be read: there is no such file.")
@@ -97,19 +111,21 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Any, Values]]:
 
 
 def _read_object(file: BinaryIO) -> Any:
+    """Read the pickle of a file of either format, without its numbers."""
     start = file.read(len(SIGNATURE))
     file.seek(0)
     return read_zip(file) if start == SIGNATURE else read_legacy(file)
 
 
 def _find(values: Values, root: Any, keys: Sequence[str]) -> dict[str, Any]:
-    """The state dict, not yet read."""
+    """Find the state dict, whose tensors are not yet read."""
     top = values.mapping(root)
     if top is None:
         raise _NotFoundError(f"holds a {type(root).__name__.lower()} in place of a state dict")
     own_keys = shown(str(list(islice(top, 20))), 300)
     remedy = f"Its own keys are {own_keys}; give the one of the state dict as keys"
     nested = {key: items for key in keys if (items := values.mapping(top.get(key))) is not None}
+    # A checkpoint with two models (a teacher, a moving average) must not be guessed at.
     if len(nested) > 1:
         raise _NotFoundError(f"may have its state dict at each of {', '.join(nested)}. {remedy}")
     ((place, items),) = nested.items() or [("its top", top)]
@@ -121,9 +137,10 @@ def _find(values: Values, root: Any, keys: Sequence[str]) -> dict[str, Any]:
 
 
 def read_zip(file: BinaryIO) -> Any:
-    """The object of a zip file of torch.save; its storages can be read while the file is open."""
+    """Read the pickle of a zip file of torch.save; its storages need the file to stay open."""
     members = read_members(file)
     prefix = _prefix(members)
+    # Older versions of torch do not write this member; their files are taken for little-endian.
     byte_order = _content(file, members.get(f"{prefix}byteorder"))
     if byte_order not in (b"", b"little"):
         raise WeightsError(f"its numbers are not little-endian, but {shown(ascii(byte_order))}")
@@ -132,6 +149,7 @@ def read_zip(file: BinaryIO) -> Any:
         member = members.get(f"{prefix}data/{key}")
         if member is None:
             raise WeightsError(f"its storage {key} is missing")
+        # From here on a tensor's bounds are checked against the length that its storage declares.
         if member.num_bytes != storage.num_bytes:
             raise WeightsError(
                 f"its storage {key} is to have {storage.num_bytes:,} bytes, "
@@ -142,7 +160,7 @@ def read_zip(file: BinaryIO) -> Any:
 
 
 def _prefix(members: dict[str, Member]) -> str:
-    """What comes before the names of torch's members, such as archive/."""
+    """Prefix of the names of torch's members, such as archive/."""
     found = [name for name in members if name.rpartition("/")[2] == "data.pkl"]
     if len(found) != 1:
         raise WeightsError(
@@ -156,11 +174,14 @@ def _prefix(members: dict[str, Member]) -> str:
 
 
 def _content(file: BinaryIO, member: Member | None) -> bytes:
+    """Bytes of a member; none if it does not exist."""
     return b"" if member is None else read_stored(file, member)
 
 
 def read_legacy(file: BinaryIO) -> Any:
-    """The object of such a file; its storages can be read while the file is open."""
+    """Read the pickle of a file of torch before 1.6; its storages need the file to stay open."""
+    # Five pickles in a row: magic number, version, system, the value, keys of the storages. The
+    # storages' numbers follow in the order of the keys.
     _read_magic(file)
     version = read_pickle(file, admitted=())
     if type(version) is not int or version != VERSION:
@@ -180,6 +201,7 @@ def read_legacy(file: BinaryIO) -> Any:
 
 
 def _read_magic(file: BinaryIO) -> None:
+    """Read the magic number, or refuse a file that is not of torch.save."""
     start = file.read(16)
     file.seek(0)
     try:
@@ -191,7 +213,7 @@ def _read_magic(file: BinaryIO) -> None:
 
 
 def _place(file: BinaryIO, storages: list[Any]) -> None:
-    """Go along the storages, each of which starts with its length."""
+    """Tell each storage its position in the file; each starts with its length."""
     position = file.tell()
     size = file.seek(0, os.SEEK_END)
     for storage in storages:

@@ -1,6 +1,6 @@
-"""Tensors of a PyTorch file, from the calls that its pickle names and nobody makes.
+"""Tensors of a PyTorch file, from the calls that its pickle names and that are never made.
 
-Three layers, each checked before the next trusts it: storages, flat runs of numbers in the file;
+Three layers, each checked before the next relies on it: storages, flat runs of numbers in the file;
 tensors, strided views that must lie inside a storage; values, the dicts and lists around them.
 """
 
@@ -29,7 +29,7 @@ from weights.torch_reader.unpickle import (
 MAX_LENGTH = 2**63  # of an axis, a stride or a storage: torch counts in int64
 _UNTYPED = ("torch.storage.UntypedStorage", "torch.storage._UntypedStorage", "torch.UntypedStorage")
 _BFLOAT16, _BOOL = "torch.BFloat16Storage", "torch.BoolStorage"
-STORAGE_TYPES: dict[str, np.dtype] = {  # as they lie in the file, least byte first
+STORAGE_TYPES: dict[str, np.dtype] = {  # as stored in the file, little-endian
     **dict.fromkeys(_UNTYPED, np.dtype("u1")),
     _BFLOAT16: np.dtype("<u2"),
     _BOOL: np.dtype("u1"),
@@ -44,15 +44,18 @@ STORAGE_TYPES: dict[str, np.dtype] = {  # as they lie in the file, least byte fi
 }
 _READ_TYPES = STORAGE_TYPES | {_BFLOAT16: np.dtype("f4"), _BOOL: np.dtype("bool")}
 _KEY = re.compile(r"[0-9]{1,20}")
-MAX_RATIO = 20  # tensors may share storages: their bytes, each counted by itself, to the file's
+# Largest ratio of the tensors' bytes, each counted by itself, to the file's: tensors may share
+# storages, and a stride of 0 makes a large one of a single number.
+MAX_RATIO = 20
 SMALL = 16 * 2**20  # bytes below which the ratio does not matter
-TENSORS = {  # how many arguments there are; one more may come, which tells of conjugates
+# Number of arguments of each function; one more may follow, the metadata of conjugates.
+TENSORS = {
     "torch._utils._rebuild_tensor": 4,
     "torch._utils._rebuild_tensor_v2": 6,
     "torch._utils._rebuild_tensor_v3": 7,
 }
 V3_TYPES = {f"torch.uint{bits}": np.dtype(f"<u{bits // 8}") for bits in (16, 32, 64)}
-MAX_OPCODES = 2_000_000  # some 40 a tensor, and as many for each of its optimizer's
+MAX_OPCODES = 2_000_000  # some 40 per tensor, and as many for each tensor of its optimizer
 _DICTS = ("collections.OrderedDict", "collections.Counter")
 _PARAMETERS = (
     "torch._utils._rebuild_parameter",
@@ -71,11 +74,11 @@ ADMITTED = frozenset(
 
 
 class Storage:
-    """Numbers of one type, one after another in a file.
+    """Run of numbers of one type in a file.
 
     Args:
-        kind: such as torch.FloatStorage.
-        num_items: of that type.
+        kind: type of the storage, such as torch.FloatStorage.
+        num_items: number of items of that type.
     """
 
     def __init__(self, kind: str, num_items: int) -> None:
@@ -90,7 +93,7 @@ class Storage:
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the array: as in the file, but float32 for bfloat16, which numpy does not know."""
+        """Dtype of the array: as in the file, but float32 for bfloat16, which NumPy lacks."""
         return _READ_TYPES[self.kind]
 
     @property
@@ -98,15 +101,15 @@ class Storage:
         return self.kind in _UNTYPED
 
     def num_items_as(self, dtype: np.dtype) -> int:
-        """How many there are if they are read as of that type."""
+        """Number of items if they are read as a dtype."""
         return self.num_bytes // dtype.itemsize if self.is_untyped else self.num_items
 
     def place(self, file: BinaryIO, start: int, checksum: int | None = None) -> None:
-        """Say where it lies; that the file is so long is the caller's to know."""
+        """Set its position in the file; the caller has checked that the file is long enough."""
         self._place = file, start, checksum
 
     def array(self) -> np.ndarray:
-        """All of it, without axes, read once."""
+        """Read all numbers, (num_items,); a second call returns the same array."""
         if self._array is None:
             assert self._place is not None
             file, start, checksum = self._place
@@ -121,6 +124,7 @@ class Storage:
         return self._array
 
     def _numbers(self, content: np.ndarray) -> np.ndarray:
+        """Convert the file's bytes to numbers."""
         stored = content.view(STORAGE_TYPES[self.kind])
         if self.kind == _BFLOAT16:  # the upper half of a float32
             wide = stored.astype("u4")
@@ -130,7 +134,7 @@ class Storage:
 
 
 class Storages:
-    """The storages that a pickle names, by key."""
+    """Storages that a pickle names, by key."""
 
     def __init__(self) -> None:
         self._by_key: dict[str, Storage] = {}
@@ -139,7 +143,7 @@ class Storages:
         return iter(self._by_key.items())
 
     def named(self, identity: Any) -> Storage:
-        """The storage of a pickle's persistent id: "storage", type, key, device, length."""
+        """Storage of a pickle's persistent id: "storage", type, key, device, length."""
         kind, key, num_items = _parts(identity)
         storage = self._by_key.setdefault(key, Storage(kind, num_items))
         if (storage.kind, storage.num_items) != (kind, num_items):
@@ -148,7 +152,8 @@ class Storages:
 
 
 def _parts(identity: Any) -> tuple[str, str, int]:
-    """Type, key and length; torch before 1.6 adds what it is a view of, which is nothing."""
+    """Type, key and length of a persistent id."""
+    # torch before 1.6 adds the storage that it is a view of, always None.
     if type(identity) is not tuple or len(identity) not in (5, 6):
         raise WeightsError("the pickle has a persistent id that is no storage's")
     word, kind, key, _, num_items, *view = identity
@@ -168,17 +173,17 @@ def _parts(identity: Any) -> tuple[str, str, int]:
 
 
 class Tensors:
-    """What the tensors of one file see of its storages.
+    """Views of one file's storages as tensors.
 
     Args:
-        size: of the file, which bounds what its tensors may take.
+        size: size of the file, which bounds the memory of its tensors.
     """
 
     def __init__(self, size: int) -> None:
         self._bytes_left = max(MAX_RATIO * size, SMALL)
 
     def of_call(self, call: Call) -> np.ndarray:
-        """The tensor that a call of a name in `TENSORS` would make."""
+        """Tensor that a call of a name in `TENSORS` would make."""
         num_arguments = TENSORS[call.name]
         metadata = call.arguments[num_arguments:]
         if len(call.arguments) < num_arguments or metadata not in ((), (None,), ({},)):
@@ -195,7 +200,7 @@ class Tensors:
         return self._view(storage, dtype, offset, shape, strides)
 
     def of_storage(self, storage: Storage) -> np.ndarray:
-        """All of it, without axes."""
+        """All numbers of a storage, (num_items,)."""
         return self._view(storage, storage.dtype, 0, (storage.num_items,), (1,))
 
     def _view(
@@ -206,7 +211,7 @@ class Tensors:
         shape: tuple[int, ...],
         strides: tuple[int, ...],
     ) -> np.ndarray:
-        """Offset and strides are in items."""
+        """View of a storage, with offset and strides in items, after a check of its bounds."""
         num_items = math.prod(shape)
         self._bytes_left -= num_items * dtype.itemsize
         if self._bytes_left < 0:
@@ -225,7 +230,7 @@ class Tensors:
 
 
 def lengths(value: Any) -> tuple[int, ...]:
-    """A shape or strides, from a tuple or torch.Size."""
+    """Read a shape or strides from a tuple or torch.Size."""
     if type(value) is Call and value.name == "torch.Size" and len(value.arguments) == 1:
         value = value.arguments[0]
     if type(value) is not tuple or len(value) > MAX_AXES or not all(map(_is_length, value)):
@@ -234,10 +239,12 @@ def lengths(value: Any) -> tuple[int, ...]:
 
 
 def _is_length(value: Any) -> bool:
+    """Return True for an int (and no bool) in the range of torch's int64."""
     return type(value) is int and 0 <= value < MAX_LENGTH
 
 
 def _type_of_untyped(storage: Storage, dtype: Any) -> np.dtype:
+    """Dtype of a tensor of an untyped storage, as torch writes uint16 to uint64."""
     if not storage.is_untyped or type(dtype) is not Global or dtype.name not in V3_TYPES:
         name = dtype.name if type(dtype) is Global else type(dtype).__name__
         raise WeightsError(f"the pickle has a tensor of type {shown(name)}")
@@ -251,9 +258,10 @@ def _strided(
     shape: tuple[int, ...],
     strides: tuple[int, ...],
 ) -> np.ndarray:
-    """The view itself; numpy too refuses one that goes beyond the storage."""
+    """Create the view; NumPy itself refuses one that goes beyond the storage, too."""
     if 0 in shape:
         return np.frombuffer(b"", dtype).reshape(shape)
+    # The stride of an axis of length 1 is never used, and torch writes any number for it.
     steps = [
         stride * dtype.itemsize if length > 1 else dtype.itemsize
         for length, stride in zip(shape, strides, strict=True)
@@ -262,7 +270,7 @@ def _strided(
 
 
 def read_object(file: BinaryIO) -> tuple[Any, Storages]:
-    """A pickle as torch.save writes it, not yet walked, and the storages that it names."""
+    """Read a pickle of torch.save, without its values, and the storages that it names."""
     storages = Storages()
     root = read_pickle(
         file,
@@ -275,10 +283,10 @@ def read_object(file: BinaryIO) -> tuple[Any, Storages]:
 
 
 class Values(_Reading):
-    """The walk from a pickle's calls to plain data.
+    """Conversion of a torch pickle's calls to plain data.
 
     Args:
-        size: of the file, which bounds what its arrays may take.
+        size: size of the file, which bounds the memory of its arrays.
     """
 
     def __init__(self, size: int) -> None:
@@ -286,11 +294,11 @@ class Values(_Reading):
         self._tensors = Tensors(size)
 
     def read(self, value: Any) -> Any:
-        """All of a value: dicts, lists, tuples, texts, numbers and read-only arrays."""
+        """Read a value: dicts, lists, tuples, texts, numbers and read-only arrays."""
         return self._read(value)
 
     def mapping(self, value: Any) -> dict[Any, Any] | None:
-        """A dict whose values are not yet read, if the value is to be one."""
+        """Dict whose values are not yet read, or None for a value of another kind."""
         if type(value) is dict:
             return value
         if type(value) is not Call or value.name not in _DICTS:
@@ -301,7 +309,7 @@ class Values(_Reading):
         return (first if type(first) is dict else _of_pairs(first)) | value.items
 
     def is_named_array(self, name: Any, value: Any) -> bool:
-        """Whether the two may be an entry of a state dict."""
+        """Return True if name and value may be an entry of a state dict."""
         is_array = type(value) is Call and value.name in (*TENSORS, *_PARAMETERS, *RECONSTRUCT)
         return type(name) is str and is_array
 
@@ -317,7 +325,8 @@ class Values(_Reading):
         return super()._read_parts(value)
 
     def _parameter(self, call: Call) -> np.ndarray:
-        """The tensor that is its first argument; a state of 3 is about its gradient alone."""
+        """Tensor of a parameter, its first argument."""
+        # A state of 3 values is about the gradient alone.
         tensor, *_ = call.arguments or (None,)
         is_known = call.state is None or (type(call.state) is tuple and len(call.state) == 3)
         if type(tensor) is not Call or tensor.name not in TENSORS or not is_known:
@@ -325,6 +334,7 @@ class Values(_Reading):
         return self._read(tensor)
 
     def _made(self, call: Call) -> Any:
+        """Value of one of the admitted calls other than arrays and parameters."""
         if call.state is not None:
             raise WeightsError(f"the pickle gives a state to what {call.name} makes")
         if call.name in TENSORS:
@@ -343,7 +353,7 @@ class Values(_Reading):
 
 
 def _of_pairs(pairs: list[Any]) -> dict[Any, Any]:
-    """A dict's items as Python 2 wrote them."""
+    """Dict from pairs, as Python 2 pickled an OrderedDict."""
     found = {}
     for pair in pairs:
         if type(pair) not in (list, tuple) or len(pair) != 2 or type(pair[0]) not in (str, int):

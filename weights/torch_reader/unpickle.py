@@ -1,4 +1,4 @@
-"""Numpy's object arrays, as `numpy.save` pickles them, read without running what they say."""
+"""Reader of NumPy's pickled object arrays, as `numpy.save` writes them, without running them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from weights.torch_reader.pickle_machine import Call, Global, read_pickle, shown
 
 RECONSTRUCT = ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct")
 ADMITTED = frozenset({*RECONSTRUCT, "numpy.ndarray", "numpy.dtype", "_codecs.encode"})
-MAX_DEPTH = 32  # of lists in lists
-MAX_AXES = 32
+MAX_DEPTH = 32  # of nested lists and dicts
+MAX_AXES = 32  # of NumPy 1
+# The header of an object array without axes, by NumPy under Python 2 and 3.
 _HEADER = re.compile(
     rb"\{'descr': '\|?O[48]?', 'fortran_order': (True|False), 'shape': \(\), \} *\n"
 )
@@ -25,12 +26,12 @@ _OBJECTS = ("O", "O4", "O8")
 
 
 def read_object_npy(path: str | os.PathLike[str]) -> Any:
-    """What one `numpy.save(path, value)` of a dict or list of arrays holds.
+    """Read the value that one `numpy.save(path, value)` of a dict or list of arrays wrote.
 
     Nothing in the file is run, whatever it is: see pickle_machine.py.
 
     Args:
-        path: of an `.npy` file with an object array without axes, from Python 2 (its strings
+        path: path of an `.npy` file with an object array without axes, from Python 2 (its strings
             are read as latin-1) or Python 3.
 
     Returns:
@@ -39,6 +40,13 @@ def read_object_npy(path: str | os.PathLike[str]) -> Any:
     Raises:
         WeightsError: if the file cannot be read, is something else, is broken, or asks for
             anything but arrays of plain numbers.
+
+    Example:
+        >>> content = read_object_npy("weights/bvlc_alexnet.npy")
+        >>> content["fc8"][0].shape
+        (4096, 1000)
+
+    Reference: numpy.lib.format; Python's pickletools.
     """
     path = Path(path)
     try:
@@ -56,7 +64,7 @@ def read_object_npy(path: str | os.PathLike[str]) -> Any:
 
 
 def _read_header(file: BinaryIO) -> None:
-    """Go to the pickle behind numpy's header of an object array without axes."""
+    """Move to the pickle behind NumPy's header of an object array without axes."""
     start = file.read(8)
     if start[:6] != b"\x93NUMPY":
         raise WeightsError(f"it does not start as an .npy file does, but with {start[:6]!r}")
@@ -70,20 +78,22 @@ def _read_header(file: BinaryIO) -> None:
 
 
 class _Reading:
-    """The walk from a pickle's calls to arrays.
+    """Conversion of a pickle's calls to arrays.
 
     Args:
-        size: of the file. Its arrays cannot hold more bytes than it has.
+        size: size of the file; its arrays cannot hold more bytes than it has.
     """
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._bytes_left = size
+        # By identity: values that are read already, so that shared ones are read once, and those
+        # in work, by which a value that contains itself is found.
         self._done: dict[int, Any] = {}
         self._open: set[int] = set()
 
     def content(self, root: Any) -> Any:
-        """The one value in the file's own array, which is one of objects."""
+        """Read the one value in the file's object array."""
         shape, dtype, _, values = self._parts(root)
         if shape != () or _type_text(dtype) not in _OBJECTS or type(values) is not list:
             raise WeightsError("its pickle is not of one object array without axes")
@@ -92,6 +102,7 @@ class _Reading:
         return self._read(values[0])
 
     def _read(self, value: Any) -> Any:
+        """Read a value and all that it contains."""
         if value is None or type(value) in (bool, int, float, str, bytes):
             return value
         if id(value) not in self._done:
@@ -103,6 +114,7 @@ class _Reading:
         return self._done[id(value)]
 
     def _read_parts(self, value: Any) -> Any:
+        """Read a container's items, or an array."""
         if type(value) is dict:
             return {key: self._read(item) for key, item in value.items()}
         if type(value) in (list, tuple):
@@ -110,6 +122,7 @@ class _Reading:
         return self._array(value)
 
     def _array(self, call: Any) -> np.ndarray:
+        """Create the array that a call of NumPy's `_reconstruct` would make."""
         shape, dtype, fortran_order, data = self._parts(call)
         number = _number_type(dtype)
         num_bytes = math.prod(shape) * number.itemsize
@@ -117,14 +130,16 @@ class _Reading:
         if self._bytes_left < 0:
             raise WeightsError(f"the pickle's arrays hold more than the file's {self._size:,} B")
         data = _bytes(data, num_bytes)
-        call.state = None  # the text that the bytes came from may go
+        call.state = None  # frees the text that the bytes came from
         try:
             return np.ndarray(shape, number, buffer=data, order="F" if fortran_order else "C")
         except ValueError as error:  # (10**9, 10**9, 10**9, 0) holds nothing, and is too large
             raise WeightsError("the pickle has an array of an impossible shape") from error
 
     def _parts(self, call: Any) -> tuple[tuple[int, ...], Any, bool, Any]:
-        """Shape, type, order and data of an array."""
+        """Shape, dtype, order and data of an array."""
+        # Exactly as NumPy pickles an array: _reconstruct(ndarray, (0,), b"b") with the state
+        # (1, shape, dtype, fortran_order, data). Anything else is not of NumPy.
         if type(call) is not Call or call.name not in RECONSTRUCT:
             _refuse_value(call)
         kind, *others = call.arguments or (None,)
@@ -142,6 +157,7 @@ class _Reading:
         return shape, dtype, fortran_order, data
 
     def _is_shape(self, shape: Any) -> bool:
+        """Return True for a possible shape; no axis is longer than the file."""
         return (
             type(shape) is tuple
             and len(shape) <= MAX_AXES
@@ -150,7 +166,7 @@ class _Reading:
 
 
 def _type_text(dtype: Any) -> str:
-    """Such as f4, of a call of numpy.dtype."""
+    """Text of a call of numpy.dtype, such as f4."""
     if type(dtype) is not Call or dtype.name != "numpy.dtype":
         raise WeightsError("the pickle has an array whose type is none of numpy's")
     if not dtype.arguments or type(dtype.arguments[0]) is not str:
@@ -159,6 +175,7 @@ def _type_text(dtype: Any) -> str:
 
 
 def _number_type(dtype: Any) -> np.dtype:
+    """Dtype of plain numbers, with its byte order."""
     text = _type_text(dtype)
     if not _NUMBERS.fullmatch(text):
         raise WeightsError(f"the pickle has an array of type {shown(text)}")
@@ -172,7 +189,9 @@ def _number_type(dtype: Any) -> np.dtype:
 
 
 def _bytes(data: Any, num_bytes: int) -> bytes:
-    """An array's data: bytes, Python 2's string, or a text that is to be encoded as latin-1."""
+    """Bytes of an array's data, which may be a text that stands for latin-1."""
+    # Protocol 2 has no bytes: Python 3 pickles them there as a call that encodes a text, and
+    # Python 2's strings are read as text.
     if _is_encoded(data):
         data = data.arguments[0]
     if type(data) not in (bytes, str) or len(data) != num_bytes:
@@ -185,6 +204,7 @@ def _bytes(data: Any, num_bytes: int) -> bytes:
 
 
 def _is_encoded(value: Any) -> bool:
+    """Return True for a call of _codecs.encode(text, "latin1")."""
     return (
         type(value) is Call
         and value.name == "_codecs.encode"
@@ -196,5 +216,6 @@ def _is_encoded(value: Any) -> bool:
 
 
 def _refuse_value(value: Any) -> NoReturn:
+    """Raise WeightsError for a value in the place of an array."""
     name = value.name if isinstance(value, Call | Global) else type(value).__name__
     raise WeightsError(f"the pickle has {name} in place of an array")

@@ -1,6 +1,6 @@
-"""The members of a zip file of somebody else, found without unpacking anything.
+"""Members of an untrusted zip file, located without unpacking anything.
 
-Each byte of the file belongs to one member at most, and none has a name that leads elsewhere.
+Each byte of the file belongs to at most one member, and no member's name leads out of the archive.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from weights.errors import WeightsError
 from weights.torch_reader.pickle_machine import shown
 
 SIGNATURE = b"PK\x03\x04"
-MAX_DIRECTORY = 16 * 2**20  # bytes; some 100 a member
+MAX_DIRECTORY = 16 * 2**20  # bytes; a member takes some 100
 MAX_MEMBERS = 10_000
 _HEADER_BYTES = 30
 _ENCRYPTED, _UTF8 = 0x1, 0x800  # flags
@@ -26,13 +26,13 @@ _BROKEN = (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, O
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Where a member's bytes lie in the file.
+    """Location of a member's bytes in the file.
 
     Args:
-        start: of the first one.
-        stored_bytes: how many they are.
-        num_bytes: how many they become; the same, unless they are compressed.
-        checksum: of these.
+        start: position of the first byte.
+        stored_bytes: number of bytes in the file.
+        num_bytes: number of bytes of the member; the same, unless it is compressed.
+        checksum: CRC-32 of the member.
     """
 
     start: int
@@ -42,14 +42,14 @@ class Member:
 
 
 def read_members(file: BinaryIO, *, compressed: bool = False) -> dict[str, Member]:
-    """The members by name, each checked to lie in the file, and in no other one's place.
+    """Locate the members by name; each must lie in the file and overlap no other.
 
     Args:
-        file: open on a disk, or in memory.
-        compressed: whether members may be so.
+        file: an open file on a disk, or in memory.
+        compressed: allow compressed members.
 
     Raises:
-        WeightsError: if it is no zip file, a broken or a hostile one.
+        WeightsError: if it is no zip file, or a broken or hostile one.
     """
     try:
         archive = zipfile.ZipFile(_Limited(file))  # type: ignore[arg-type]
@@ -60,6 +60,8 @@ def read_members(file: BinaryIO, *, compressed: bool = False) -> dict[str, Membe
         raise WeightsError(f"it has {len(infos):,} members, more than {MAX_MEMBERS:,}")
     members: dict[str, Member] = {}
     stop = 0
+    # In the order of the file. Overlapping members are how a zip bomb gets petabytes out of
+    # megabytes.
     for info in infos:
         if info.filename in members:
             raise WeightsError(f"two of its members are named {shown(info.filename)}")
@@ -75,10 +77,10 @@ def read_members(file: BinaryIO, *, compressed: bool = False) -> dict[str, Membe
 
 
 def read_stored(file: BinaryIO, member: Member) -> bytes:
-    """The bytes of a member that is not compressed.
+    """Read the bytes of a member that is not compressed.
 
     Raises:
-        WeightsError: if they are not those that were written.
+        WeightsError: if its checksum is wrong.
     """
     file.seek(member.start)
     content = file.read(member.num_bytes)
@@ -88,6 +90,7 @@ def read_stored(file: BinaryIO, member: Member) -> bytes:
 
 
 def _check(info: zipfile.ZipInfo, compressed: bool) -> None:
+    """Refuse names that lead elsewhere, links, and encrypted or compressed members."""
     name = info.orig_filename
     if name.startswith("/") or ".." in name.split("/") or "\\" in name or not name.isprintable():
         raise WeightsError(f"it has a member with the name {shown(name)}")
@@ -101,7 +104,8 @@ def _check(info: zipfile.ZipInfo, compressed: bool) -> None:
 
 
 def _data_start(file: BinaryIO, info: zipfile.ZipInfo) -> int:
-    """Where a member's bytes start: behind its own header, which must be of the same name."""
+    """Start of a member's bytes, behind its own header, which must have the same name."""
+    # Directory and headers may contradict each other; other programs would then read other members.
     file.seek(info.header_offset)
     header = file.read(_HEADER_BYTES)
     if len(header) < _HEADER_BYTES or not header.startswith(SIGNATURE):
@@ -114,7 +118,7 @@ def _data_start(file: BinaryIO, info: zipfile.ZipInfo) -> int:
 
 
 class _Limited:
-    """A file for zipfile, which reads a directory whole, of a length that the file says."""
+    """File for zipfile, which reads a directory at once, whatever length the file claims."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
