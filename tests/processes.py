@@ -32,7 +32,9 @@ def start(words: Sequence[object], **options: Any) -> subprocess.Popen[str]:
     imports, or of the memory that a process takes, must start a process by itself.
     """
     settings = {"cwd": REPOSITORY, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return ForkedProcess(
+    has_flags = str(words[0]).startswith("-") and words[0] not in ("-m", "-c")  # -I, -S, ...
+    kind = subprocess.Popen if has_flags else ForkedProcess
+    return kind(
         [sys.executable, *map(str, words)],
         text=True,
         start_new_session=True,
