@@ -17,7 +17,7 @@ from preprocess.batches.planning import IDLE_LABEL, PlannedBatch, ReplicaShard
 from preprocess.extraction.extract import extract
 from preprocess.sources.synthetic import render_dataset
 from tests.experiments.training.two_workers import free_ports, start, steps, variables
-from tests.processes import PATIENCE_SECONDS, wait_until
+from tests.processes import PATIENCE_SECONDS
 
 NO_DROPOUT = [f"{name}_dropout=0" for name in ("recurrent", "dense_input", "head", "scene")]
 MODULES = {"ucf11": "experiments.ucf11", "ucf101": "experiments.ucf101.__main__"}
@@ -91,19 +91,19 @@ def assert_same_metrics(one: Path, two: Path) -> None:
 
 def test_a_worker_that_dies_ends_the_job_and_it_resumes(shards, tmp_path) -> None:
     """Red if the others wait for ever, or begin anew."""
-    words = ("--shards", shards / "ucf11", "--epochs", 40, "--out", "two", *UCF11)
+    words = ("--shards", shards / "ucf11", "--epochs", 4, "--out", "two", *UCF11)
     module, ports = MODULES["ucf11"], free_ports(2)
-    workers = [
-        start(module, tmp_path / f"{task}.npz", *words, task=task, ports=ports) for task in range(2)
-    ]
-    wait_until((tmp_path / "two" / "checkpoint.npz").exists, "a checkpoint", workers[0])
-    workers[1].kill()
-    (text,) = ended(workers[:1], code=2)
+    chief, mortal = (
+        start(module, tmp_path / f"{task}.npz", *words, task=task, ports=ports, dies_in_epoch=dies)
+        for task, dies in enumerate((None, 2))
+    )
+    (text,) = ended([chief], code=2)
     last = text.strip().splitlines()[-1]
     assert last.startswith("error: Another worker of this job has ended"), text
     assert "--resume" in last
     assert "Traceback" not in text
-    workers[1].communicate()
+    ended([mortal], code=-signal.SIGKILL)
+    assert (tmp_path / "two" / "checkpoint.npz").exists()
 
     ports = free_ports(2)
     again = [

@@ -17,18 +17,25 @@ from tests import processes
 REPOSITORY = Path(__file__).parents[3]
 
 _PROGRAM = """
+import os
+import signal
 import sys
 from importlib import import_module
 import numpy as np
-from experiments.training import loop
+from experiments.training import checkpoints, loop
 
 module, kept = sys.argv[1:3]
 sys.argv = [module, *sys.argv[3:]]
 train_and_test = loop.train_and_test
 
 def train_and_keep(classifier, train_batches, validation_batches, test, **options):
+    def batches_or_death(epoch):
+        if str(epoch) == os.environ.get("DIES_IN_EPOCH"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return train_batches(epoch)
+
     before = [variable.numpy() for variable in classifier.model.trainable_variables]
-    result = train_and_test(classifier, train_batches, validation_batches, test, **options)
+    result = train_and_test(classifier, batches_or_death, validation_batches, test, **options)
     after = classifier.model.trainable_variables
     pairs = zip(before, after, strict=True)
     arrays = {f"moved {i}": weight.numpy() - start for i, (start, weight) in enumerate(pairs)}
@@ -36,12 +43,18 @@ def train_and_keep(classifier, train_batches, validation_batches, test, **option
     return result
 
 loop.train_and_test = train_and_keep
+checkpoints._SECONDS_BETWEEN_CHECKPOINTS = 0
 sys.exit(import_module(module).main())
 """
 
 
 def start(
-    module: str, kept: Path, *words: object, task: int = 0, ports: tuple[int, ...] = ()
+    module: str,
+    kept: Path,
+    *words: object,
+    task: int = 0,
+    ports: tuple[int, ...] = (),
+    dies_in_epoch: int | None = None,
 ) -> subprocess.Popen[str]:
     """Start a job, with ports as one of several workers.
 
@@ -51,9 +64,12 @@ def start(
         words: flags of the job.
         task: number of the worker.
         ports: ports of all workers.
+        dies_in_epoch: epoch, from 0, at whose start the process kills itself.
     """
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""}
     flags = [*map(str, words)]
+    if dies_in_epoch is not None:
+        environment["DIES_IN_EPOCH"] = str(dies_in_epoch)
     if ports:
         workers = [f"127.0.0.1:{port}" for port in ports]
         place = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": task}}
