@@ -39,11 +39,11 @@ class Arguments:
     videos: Positional[Path]
     """Folder of videos, in a layout that the extraction knows."""
     jobs: int = available_cpus()
-    """The several."""
+    """Number of workers of the second measurement."""
     rounds: int = 3
     """How often each is timed; the median counts."""
     compression: Compression = "lz4"
-    """Of the shards."""
+    """Compression of the shards."""
 
 
 Work = Callable[[], int]

@@ -19,7 +19,14 @@ class PreprocessError(UserError):
 
 
 class DecodeError(PreprocessError):
-    """Error of one video file that cannot be read; the message is the reason without the path."""
+    """Error of one video file that cannot be read; the message is the reason without the path.
+
+    Example:
+        >>> try:
+        ...     frames = list(iter_frames("clip.mp4"))
+        ... except DecodeError as error:
+        ...     print(f"clip.mp4: {error}")
+    """
 
 
 class ShardError(PreprocessError):

@@ -22,6 +22,7 @@ from ttrnn.formats.tensor_train import (
 from ttrnn.initializers import Keras2FlatGlorotUniform
 from ttrnn.rnn import TTGRU, TTLSTM, TTSimpleRNN
 
+# The public interface; everything else may change between versions.
 __all__ = [
     "TTGRU",
     "TTLSTM",

@@ -216,7 +216,9 @@ class _TTRNN(keras.layers.RNN):
 class TTSimpleRNN(_TTRNN):
     __doc__ = """Simple recurrent layer with a tensor-train input kernel.
 
-    h_t = activation(x_t W + b + (h_{t-1} * M) U); see `ttrnn.TTSimpleRNNCell`.
+    h_t = activation(x_t W + b + (h_{t-1} * M) U), where W is the tensor train and M the
+    recurrent-dropout mask; see `ttrnn.TTSimpleRNNCell`. The dense equivalent is
+    `keras.layers.SimpleRNN`.
 """ + _ARGUMENTS.format(layer="TTSimpleRNN", cell="TTSimpleRNNCell").replace(
         "recurrent_activation, ", ""
     )
@@ -228,8 +230,12 @@ class TTSimpleRNN(_TTRNN):
 class TTGRU(_TTRNN):
     __doc__ = """Gated recurrent layer with a tensor-train input kernel.
 
-    The equations are those of `ttrnn.TTGRUCell`; the dense equivalent is
-    `keras.layers.GRU(units, reset_after=False)`.
+        z_t, r_t = recurrent_activation(x_t W_zr + b_zr + (h_{t-1} * M) U_zr)
+        c_t      = activation(x_t W_h + b_h + (r_t * h_{t-1} * M) U_h)
+        h_t      = z_t * h_{t-1} + (1 - z_t) * c_t
+
+    where W is the tensor train and M the recurrent-dropout mask; see `ttrnn.TTGRUCell`. The dense
+    equivalent is `keras.layers.GRU(units, reset_after=False)`.
 """ + _ARGUMENTS.format(layer="TTGRU", cell="TTGRUCell")
 
     cell_class = TTGRUCell
@@ -239,7 +245,13 @@ class TTGRU(_TTRNN):
 class TTLSTM(_TTRNN):
     __doc__ = """Long short-term memory layer with a tensor-train input kernel.
 
-    The equations are those of `ttrnn.TTLSTMCell`; the dense equivalent is `keras.layers.LSTM`.
+        i_t, f_t, o_t = recurrent_activation(x_t W_ifo + b_ifo + (h_{t-1} * M) U_ifo)
+        g_t           = activation(x_t W_c + b_c + (h_{t-1} * M) U_c)
+        c_t           = f_t * c_{t-1} + i_t * g_t
+        h_t           = o_t * activation(c_t)
+
+    where W is the tensor train and M the recurrent-dropout mask; see `ttrnn.TTLSTMCell`. The dense
+    equivalent is `keras.layers.LSTM`.
 """ + _ARGUMENTS.format(layer="TTLSTM", cell="TTLSTMCell")
 
     cell_class = TTLSTMCell

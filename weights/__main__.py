@@ -60,14 +60,14 @@ class List:
 
 @dataclass(frozen=True)
 class Fetch:
-    """Download a file and verify it. A second run goes on where the first one stopped."""
+    """Download a file and verify it. A second run continues where the first one stopped."""
 
     name: Positional[str]
-    """As `list` shows it."""
+    """Name of the weights, as `list` shows it."""
     folder: Path = FOLDER
-    """Where to put it."""
+    """Folder to put the file into."""
     url: str | None = None
-    """To get it from, in place of the known address."""
+    """Address to use instead of the known one."""
 
     def run(self) -> int:
         """Fetch; return the exit code."""

@@ -87,6 +87,7 @@ def cores_from_flat(flat: Any, core_shapes: Sequence[CoreShape]) -> list[np.ndar
         )
     cores: list[np.ndarray] = []
     start = 0
+    # From the last core to the first, as they lie in the vector.
     for rank, m, n, rank_next in reversed(core_shapes):
         stop = start + rank * m * n * rank_next
         core = flat[start:stop].reshape(m, rank_next, rank, n)

@@ -26,6 +26,7 @@ from weights.torch_layers import (
 )
 
 _State = Mapping[str, np.ndarray]
+# Keys of the original; digits are bounded, so that no key reaches a layer that does not exist.
 _LAYER = re.compile(r"(conv[12]|bn[12]|fc[123])\.([a-z_]+)")
 _CONVOLVED = re.compile(r"conv([1-4])\.([01])\.([a-z_]+)")  # a Sequential of it and its norm
 _RESNET = re.compile(r"resnet\.([014567])\.(.+)")  # a Sequential of torchvision's layers

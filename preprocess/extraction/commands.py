@@ -55,9 +55,9 @@ class Extract:
     stride: int = 1
     """Keep every N-th frame."""
     max_frames: int | None = None
-    """Keep at most so many frames of a clip."""
+    """Keep at most this many frames of a clip."""
     compression: Compression = "lz4"
-    """Of the shards: none is the fastest to write, zstd the smallest."""
+    """Compression of the shards: none is the fastest to write, zstd the smallest."""
     interpolation: Interpolation = "linear"
     """How pictures are scaled: linear is OpenCV's; pillow is Pillow's and torchvision's, which is
     antialiased."""
@@ -183,11 +183,11 @@ class Demo:
     videos: Positional[Path]
     """Folder to write to."""
     groups_per_class: int = 8
-    """Scenes a class."""
+    """Scenes per class."""
     clips_per_group: int = 8
-    """Clips a scene."""
+    """Clips per scene."""
     seed: int = 0
-    """Of the rendering."""
+    """Seed of the rendering."""
     jobs: int | None = None
     """Worker processes; one a processor if not given."""
 

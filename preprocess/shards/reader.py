@@ -236,6 +236,7 @@ class Shards(Sequence[ShardClip]):
         self.stride = index.settings.stride
         self.max_frames = index.settings.max_frames
         self.num_failed = index.num_failed
+        # Columns over all clips, which planning needs without touching the clips one by one.
         self._clips = [ShardClip(self, *place) for place in places]
         self.sources = [clip.source for clip in self._clips]
         self.groups = [clip.group for clip in self._clips]
@@ -252,6 +253,7 @@ class Shards(Sequence[ShardClip]):
         Raises:
             PreprocessError: if one is not a class of these clips, or has no clip here.
         """
+        # The same files under another index: nothing is copied, and no frame is read.
         class_names = choose_classes(wanted, self.class_names)
         places = [place for place in self._places if place[0].class_name in class_names]
         require_clips(class_names, {record.class_name for record, *_ in places}, self.folder)

@@ -153,6 +153,7 @@ def resolve(
     # A subset of the classes keeps the whole set's labels, so that models of both fit.
     if called and found <= set(called.class_names):
         return called.name, called.class_names
+    # Without a name, or with a wrong one, only the complete set of classes identifies a record.
     for record in DATASETS.values():
         if found == set(record.class_names):
             return record.name, record.class_names

@@ -91,6 +91,8 @@ def make_split(
     folds = _deal(labels, keys, strategy, num_folds, seed)
     _refuse_empty_folds(folds, labels, keys, strategy, seed)
     rest, test = folds[fold]
+    # With the same strategy: a random validation part beside a test part of other scenes would
+    # choose the model that knows the training scenes best.
     train, validation = _hold_out(labels, keys, rest, strategy, num_folds, seed)
     return Split(train=train, validation=validation, test=test)
 

@@ -290,6 +290,7 @@ def run(
 
 
 def _forward(kind: Kind, steps: Steps, inputs, kernels, initial) -> list[tf.Tensor]:
+    """Run the time loop; return each state after every packed step, (N, units)."""
     packing = steps.packing
     arrays = [_array(state, tf.size(packing.num_active)) for state in initial]
 
@@ -316,6 +317,17 @@ def _forward(kind: Kind, steps: Steps, inputs, kernels, initial) -> list[tf.Tens
 
 
 def _backward(kind: Kind, steps: Steps, inputs, kernels, initial, states, upstream) -> tuple:
+    """Run the time loop backwards.
+
+    Args:
+        kind, steps, inputs, kernels, initial: as in the forward pass.
+        states: results of the forward pass, (N, units) each.
+        upstream: gradients of the loss by `states`.
+
+    Returns:
+        Gradients by the inputs (N, gates * units), the recurrent kernel (units, gates * units) and
+        each initial state (B, units).
+    """
     packing = steps.packing
     # The state before a packed row is an initial state or the row of the step before. (N, units)
     before = [

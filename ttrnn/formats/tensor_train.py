@@ -238,6 +238,7 @@ def cores_to_matrix(cores: Sequence[np.ndarray]) -> np.ndarray:
         )
     matrix = np.ones((1, 1, 1), dtype=np.result_type(*arrays))  # (M, N, r)
     for core in arrays:
+        # One more mode for both indices; C order puts the new, faster one behind.
         matrix = np.einsum("MNr,rmns->MmNns", matrix, core)
         num_inputs, m, num_outputs, n, rank = matrix.shape
         matrix = matrix.reshape(num_inputs * m, num_outputs * n, rank)
@@ -359,7 +360,7 @@ def _successive_svds(
     cores = []
     rank = 1
     modes = list(zip(shape.input_modes, shape.output_modes, strict=True))
-    rest = tensor
+    rest = tensor  # (r_k, m_k n_k, ..., m_d n_d) as it shrinks from the left
     for k, (m, n) in enumerate(modes[:-1]):
         left, singular, right = np.linalg.svd(rest.reshape(rank * m * n, -1), full_matrices=False)
         new_rank = min(_smallest_rank(singular, tolerance), largest_ranks[k + 1])

@@ -48,6 +48,11 @@ def build_alexnet(
     Raises:
         ValueError: for an unknown variant.
 
+    Example:
+        >>> model = build_alexnet()
+        >>> model(np.zeros((2, 227, 227, 3), "uint8")).shape
+        (2, 1000)
+
     Reference: Krizhevsky, Sutskever, Hinton, NIPS 2012; Caffe's bvlc_alexnet.
     """
     if variant not in ("caffe", "seed"):

@@ -73,6 +73,14 @@ def build_conv3d(
 
     Raises:
         ValueError: for sides that are too small or unknown `channels`, `head` or `normalization`.
+
+    Example:
+        >>> model = build_conv3d(101, num_frames=9, height=32, width=32)
+        >>> clips = {"frames": np.zeros((18, 32, 32, 3), "uint8"), "num_frames": np.array([9, 9])}
+        >>> model(clips).shape
+        (2, 101)
+
+    Reference: github.com/HHTseng/video-classification.
     """
     _shapes(num_frames, height, width)
     _check(channels, head)

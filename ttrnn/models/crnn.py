@@ -63,6 +63,14 @@ def build_crnn(
 
     Raises:
         ValueError: if a side is too small.
+
+    Example:
+        >>> model = build_crnn(101, height=64, width=64)
+        >>> clips = {"frames": np.zeros((5, 64, 64, 3), "uint8"), "num_frames": np.array([2, 3])}
+        >>> model(clips).shape
+        (2, 101)
+
+    Reference: github.com/HHTseng/video-classification.
     """
     if min(height, width) < SMALLEST_SIDE:
         raise ValueError(

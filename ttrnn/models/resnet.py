@@ -58,6 +58,11 @@ def build_resnet(
     Raises:
         ValueError: for an unknown depth, or `normalize` with other than 3 channels.
 
+    Example:
+        >>> model = build_resnet(18, None, normalize=True)
+        >>> model(np.zeros((2, 224, 224, 3), "float32")).shape
+        (2, 512)
+
     Reference: He, Zhang, Ren, Sun, CVPR 2016; torchvision.models.resnet.
     """
     _check(depth, input_shape, normalize)

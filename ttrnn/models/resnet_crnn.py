@@ -59,6 +59,14 @@ def build_resnet_crnn(
 
     Raises:
         ValueError: for an unknown depth or `inputs`.
+
+    Example:
+        >>> model = build_resnet_crnn(101, inputs="features")
+        >>> clips = {"features": np.zeros((5, 2048), "float32"), "num_frames": np.array([2, 3])}
+        >>> model(clips).shape
+        (2, 101)
+
+    Reference: github.com/HHTseng/video-classification.
     """
     if inputs not in ("frames", "features"):
         raise ValueError(f"inputs must be frames or features. Received {inputs!r}.")

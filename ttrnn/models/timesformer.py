@@ -73,6 +73,11 @@ def build_timesformer(
         ValueError: if `patch_size` does not divide `image_size`, `heads` does not divide `dim`, or
             `attention` is unknown.
 
+    Example:
+        >>> model = build_timesformer(10, image_size=32, dim=64, depth=2, heads=4)
+        >>> model(np.zeros((2, 8, 32, 32, 3), "uint8")).shape
+        (2, 10)
+
     Reference: Bertasius, Wang, Torresani, ICML 2021; github.com/facebookresearch/TimeSformer.
     """
     stored = keras.dtype_policies.get(dtype).variable_dtype  # float32 under mixed policies

@@ -61,6 +61,15 @@ def build_video_rnn(
     Raises:
         ValueError: for an unknown `cell`, `inputs` or `pooling`.
 
+    Example:
+        >>> model = build_video_rnn(
+        ...     (120, 160, 3), 11, tt_input_shape=(8, 20, 20, 18), tt_output_shape=(4, 4, 4, 4),
+        ...     tt_ranks=4,
+        ... )
+        >>> clips = {"frames": np.zeros((5, 120, 160, 3), "uint8"), "num_frames": np.array([2, 3])}
+        >>> model(clips).shape
+        (2, 11)
+
     Reference: Yang, Krompass, Tresp, ICML 2017, arXiv 1707.01786; `inputs`, `scene` and `pooling`
     are additions.
     """
