@@ -103,14 +103,19 @@ def _existing(folder: object) -> Path | None:
 
 
 def _sampling(run: Run, shards: Shards | None) -> Sampling:
-    flags, choice = {**run.result, **run.config}, run.model.get("choice")
+    flags, given = {**run.result, **run.config}, run.model.get("choice")
     try:
+        choice = FrameChoice(**given) if given else None
+        maxlen = None if flags.get("maxlen") is None else _count(flags["maxlen"])
+        places = Views.parse(flags.get("views") or "1x1").temporal
+        if choice and (choice.sampling, choice.start, places) == ("window", "first", 1):
+            maxlen, choice = choice.num_frames, None  # the first frames after the stride
         return Sampling(
             stride=_count(flags.get("stride") or 1),
-            maxlen=None if flags.get("maxlen") is None else _count(flags["maxlen"]),
+            maxlen=maxlen,
             stored_stride=1 if shards is None else shards.stride,
-            choice=FrameChoice(**choice) if choice else None,
-            places=Views.parse(flags.get("views") or "1x1").temporal,
+            choice=choice,
+            places=places,
         )
     except (TypeError, ValueError, AttributeError, PreprocessError) as error:
         raise RunFileError(

@@ -101,8 +101,7 @@ class Sampling:
         often = "" if self.places == 1 else f", {self.places} times"
         if self.choice.sampling != "window":
             return f"a frame of each of {self.choice.num_frames} equal parts{often}"
-        where = "first" if self.choice.start == "first" and self.places == 1 else "consecutive"
-        return f"at most {self.choice.num_frames} {where} frames{often}"
+        return f"at most {self.choice.num_frames} consecutive frames{often}"
 
 
 def frame_images(

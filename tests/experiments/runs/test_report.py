@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,7 @@ from experiments.runs.html import ENVIRONMENT
 from experiments.runs.records import write_result
 from experiments.runs.report import write_report
 from experiments.runs.run import finished_result
+from preprocess.batches.views import FrameChoice
 from tests.experiments.runs.report_runs import (
     CLIPS,
     HOSTILE,
@@ -161,12 +163,17 @@ def test_a_clip_that_the_shards_lack_is_named(run_dir):
     assert page.text.count("not in the shards given") == 1
 
 
-def test_lengths_are_counted_as_the_model_sees_them(run_dir):
+@pytest.mark.parametrize("choice", [None, FrameChoice(15, "window", "first", exact=False)])
+def test_lengths_are_counted_as_the_model_sees_them(run_dir, choice):
+    """Red when the choice that is kept with a model hides what truncation costs, or the stride."""
     config = {"maxlen": 15, "stride": 2}
     (run_dir / "config.json").write_text(json.dumps(config))
-    text = Page(write_report(run_dir, FakeShards(num_frames=39))).text  # 20 after the stride
-    assert "6 of them (100.0 %) are longer than maxlen 15" in text
-    assert "75.0 % of all frames are kept" in text
+    (run_dir / "model.json").write_text(json.dumps({"choice": choice and asdict(choice)}))
+    page = Page(write_report(run_dir, FakeShards(num_frames=39)))  # 20 after the stride
+    assert "6 of them (100.0 %) are longer than maxlen 15" in page.text
+    assert "75.0 % of all frames are kept" in page.text
+    captions = [attributes["title"] for _, attributes in page.elements if "title" in attributes]
+    assert captions[:8] == [f"frame {t}" for t in (1, 5, 9, 13, 17, 21, 25, 29)]
 
 
 def test_a_stride_already_in_the_shards_is_not_taken_twice(run_dir):
