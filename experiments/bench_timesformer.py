@@ -27,7 +27,7 @@ from tqdm import tqdm
 from common.command_line import parse_arguments
 from common.errors import InputError
 from experiments.benchmarks import Remote, carry_out, keep_results, with_peers
-from experiments.clips.viewed_model import Seen, ViewedModel
+from experiments.clips.viewed_model import ClipInputSpec, ViewedModel
 from experiments.process import environment, runtime
 from experiments.process.runtime import Threads
 from experiments.runs import formatting
@@ -244,8 +244,10 @@ def _random_run(folder: Path) -> Path:
     # The recipe leaves the size to the videos, of which there are none here.
     settings = FrameSettings(_STORED_SIZE, recipe.stride)
     crops = CropChoice(recipe.crop_size)
-    seen = Seen(names, settings, FrameChoice(recipe.num_frames, "segments"), crops, 64)
-    keep_model(folder, build_model(arguments, recipe, _CLASSES), seen)
+    input_spec = ClipInputSpec(
+        names, settings, FrameChoice(recipe.num_frames, "segments"), crops, 64
+    )
+    keep_model(folder, build_model(arguments, recipe, _CLASSES), input_spec)
     return folder
 
 
@@ -253,19 +255,19 @@ def _torch_size(run: Path) -> dict[str, Any]:
     """Configuration of the run's TimeSformer for `transformers`."""
     from experiments.clips.model import read_model
 
-    model, seen = read_model(run)
+    model, input_spec = read_model(run)
     inner = model.get_layer("timesformer")
     blocks = [layer for layer in inner.layers if layer.name.startswith("blocks_")]
     embed = inner.get_layer("embed")
     return {
-        "image_size": seen.crops.size[0],
+        "image_size": input_spec.crops.size[0],
         "patch_size": embed.patch_size,
-        "num_frames": seen.choice.num_frames,
+        "num_frames": input_spec.choice.num_frames,
         "hidden_size": embed.features,
         "num_hidden_layers": len(blocks),
         "num_attention_heads": blocks[0].heads,
         "intermediate_size": blocks[0].hidden,
-        "num_labels": len(seen.class_names),
+        "num_labels": len(input_spec.class_names),
         "attention_type": {"divided": "divided_space_time", "joint": "joint_space_time"}.get(
             embed.attention, "space_only"
         ),
@@ -321,8 +323,8 @@ class KerasClips(Clips):
     def __init__(self, file: Path, batch: int, run: Path, bfloat16: bool = False) -> None:
         from experiments.clips.model import ClipModel, read_model
 
-        model, seen = read_model(run)
-        self._model: ViewedModel = ClipModel(_in_bfloat16(model) if bfloat16 else model, seen)
+        model, input_spec = read_model(run)
+        self._model: ViewedModel = ClipModel(_in_bfloat16(model) if bfloat16 else model, input_spec)
         super().__init__(file, batch)
 
     def probabilities(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float32]:

@@ -71,7 +71,7 @@ def carry_out(run: Callable[[], None]) -> int:
 
     return run_command(
         run_to_end,
-        going_on=lambda: "Nothing is kept; the same command measures anew.",
+        resume_hint=lambda: "Nothing is kept; the same command measures anew.",
         exit_error=1,
     )
 

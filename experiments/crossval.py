@@ -95,7 +95,7 @@ def main() -> int:
     arguments = parse_arguments(Arguments, prog="python -m experiments.crossval")
     return run_command(
         lambda: _run_all(arguments),
-        going_on=lambda: "Finished runs are kept; the same command does the others.",
+        resume_hint=lambda: "Finished runs are kept; the same command does the others.",
     )
 
 

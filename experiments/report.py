@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"wrote {rebuild_report(arguments.run_dir, arguments.shards)}")
         return 0
 
-    return run_command(rebuild, going_on=lambda: "The same command writes the report anew.")
+    return run_command(rebuild, resume_hint=lambda: "The same command writes the report anew.")
 
 
 if __name__ == "__main__":

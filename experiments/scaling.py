@@ -1034,7 +1034,7 @@ def main(args: list[str] | None = None) -> int:
     arguments = parse_arguments(Arguments, prog="python -m experiments.scaling", args=args)
     return run_command(
         lambda: _run(arguments),
-        going_on=lambda: "Nothing is kept; the same command simulates anew.",
+        resume_hint=lambda: "Nothing is kept; the same command simulates anew.",
     )
 
 

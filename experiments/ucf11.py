@@ -120,7 +120,7 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
         batches=batches,
         clips=split.test,
         selection=recipe.selection,
-        seen=describe_input(
+        input_spec=describe_input(
             shards,
             FrameChoice(arguments.maxlen, start="first", exact=False),
             CropChoice(shards.frame_size),

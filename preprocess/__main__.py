@@ -46,17 +46,17 @@ def main() -> None:
     command = parse_arguments(_commands(), prog="python -m preprocess", description=__doc__)
 
     # Put together when it is needed: a signal may come at any time.
-    def going_on() -> str:
+    def resume_hint() -> str:
         return f"{command.kept} Resume: {this_command()}"
 
-    answer_signals(going_on)
+    answer_signals(resume_hint)
     try:
         code = command.run()
     except BaseException as error:
         # Stopped by a signal, or by what a signal made fail; then what a user can mend, in one
         # line; anything else keeps its traceback.
         if is_stop(error):
-            sys.exit(tell_stopped(going_on))
+            sys.exit(tell_stopped(resume_hint))
         if not isinstance(error, UserError):
             raise
         print(f"error: {error}", file=sys.stderr)

@@ -265,7 +265,7 @@ def main() -> int:
 
     command = parse_arguments(_commands(), prog="python -m weights", description=__doc__)
     words = shlex.join(["python", "-m", "weights", *sys.argv[1:]])
-    return run_command(command.run, going_on=lambda: f"What came is kept; go on with: {words}")
+    return run_command(command.run, resume_hint=lambda: f"What came is kept; go on with: {words}")
 
 
 def _commands() -> Any:

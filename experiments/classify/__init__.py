@@ -102,8 +102,10 @@ def main(args: list[str] | None = None) -> int:
     arguments = parse_arguments(Arguments, prog="python -m experiments.classify", args=args)
     export = arguments.export
     if export is not None:
-        return run_command(lambda: _export(arguments, export), going_on=lambda: _EXPORT_RESUME_HINT)
-    return run_command(lambda: run(arguments), going_on=lambda: _resume_hint(arguments))
+        return run_command(
+            lambda: _export(arguments, export), resume_hint=lambda: _EXPORT_RESUME_HINT
+        )
+    return run_command(lambda: run(arguments), resume_hint=lambda: _resume_hint(arguments))
 
 
 def _resume_hint(arguments: Arguments) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from experiments.clips.model import keep_model
-from experiments.clips.viewed_model import Seen
+from experiments.clips.viewed_model import ClipInputSpec
 from experiments.models.keras_files import load_keras_model
 from experiments.runs.directory import Predictions, write_predictions
 from experiments.runs.metrics import accuracy, top_k_accuracy, wilson_interval
@@ -38,10 +38,10 @@ from preprocess.sources.splits import Split
 class Batches(Protocol):
     """Source of batches, with the clips as a model sees them."""
 
-    def shuffled(self, clips: ArrayLike, epoch: int, share: ReplicaShard = ALL) -> Stream:
+    def shuffled(self, clips: ArrayLike, epoch: int, shard: ReplicaShard = ALL) -> Stream:
         """Batches of one epoch of training."""
 
-    def by_length(self, clips: ArrayLike, share: ReplicaShard = ALL) -> tuple[np.ndarray, Stream]:
+    def by_length(self, clips: ArrayLike, shard: ReplicaShard = ALL) -> tuple[np.ndarray, Stream]:
         """Batches for evaluation, and the position of the clip that each of their rows shows."""
 
 
@@ -67,13 +67,13 @@ def epoch_batches(
         chosen = clips(epoch) if clips else split.train
         if distribution is None:
             return batches.shuffled(chosen, epoch)
-        return distribution.dealt(lambda share: batches.shuffled(chosen, epoch, share))
+        return distribution.dealt(lambda shard: batches.shuffled(chosen, epoch, shard))
 
     def validation_batches() -> Iterable[Any]:
         # Predictions need no replicas: each process evaluates its part of the clips with one of
         # them.
-        share = distribution.process_share if distribution else ALL
-        return batches.by_length(split.validation, share)[1]
+        shard = distribution.process_shard if distribution else ALL
+        return batches.by_length(split.validation, shard)[1]
 
     return train_batches, validation_batches
 
@@ -86,7 +86,7 @@ def finish_run(
     batches: Batches,
     clips: np.ndarray,
     selection: str,
-    seen: Seen,
+    input_spec: ClipInputSpec,
     fields: dict[str, Any],
     record: bool,
     whole: Callable[[keras.Model], keras.Model] | None = None,
@@ -100,7 +100,7 @@ def finish_run(
         batches: views of the clips to test with.
         clips: positions of the test clips.
         selection: weights that are chosen: "last", or "best" on the validation clips.
-        seen: how frames of videos are made into the model's input.
+        input_spec: how frames of videos are made into the model's input.
         fields: fields of the result that are known before training.
         record: append the result to the recorded ones.
         whole: completes the trained model to one from frames to classes; None if it is complete.
@@ -110,7 +110,7 @@ def finish_run(
     """
     # The model is kept first: a run with a result counts as finished, and is never resumed.
     chosen = load_classifier(run_dir / f"{selection}.keras").model
-    keep_model(run_dir, whole(chosen) if whole else chosen, seen)
+    keep_model(run_dir, whole(chosen) if whole else chosen, input_spec)
     begun = time.perf_counter()
     # Both are tested whatever the selection: their difference shows what choosing by the
     # validation clips is worth.
@@ -138,7 +138,7 @@ def describe_input(
     *,
     inputs: Inputs = "frames",
     stride: int = 1,
-) -> Seen:
+) -> ClipInputSpec:
     """Describe the input of a model that is trained on shards.
 
     Args:
@@ -152,7 +152,7 @@ def describe_input(
     assert isinstance(settings, FrameSettings)
     # `max_frames` counts frames after the stride, of which there are fewer now.
     max_frames = settings.max_frames and math.ceil(settings.max_frames / stride)
-    return Seen(
+    return ClipInputSpec(
         tuple(shards.class_names),
         replace(settings, stride=settings.stride * stride, max_frames=max_frames),
         choice,

@@ -15,19 +15,19 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from common.files import replacing, write_atomically
-from experiments.clips.viewed_model import Seen, ViewedModel
+from experiments.clips.viewed_model import ClipInputSpec, ViewedModel
 from experiments.models.keras_files import load_keras_model
 from experiments.runs.run import MODEL, MODEL_SETTINGS, ClipModelError, require_model
 from preprocess.batches.views import Views
 from preprocess.errors import PreprocessError
 
 
-def keep_model(run_dir: Path, model: keras.Model, seen: Seen) -> None:
+def keep_model(run_dir: Path, model: keras.Model, input_spec: ClipInputSpec) -> None:
     """Save a model in a run's directory, and `model.json` beside it."""
     with replacing(run_dir / MODEL) as partial:
         model.save(partial)
     # Written last: a directory with this file holds a whole model.
-    text = json.dumps(seen.to_json(), indent=1) + "\n"
+    text = json.dumps(input_spec.to_json(), indent=1) + "\n"
     write_atomically(run_dir / MODEL_SETTINGS, text.encode())
 
 
@@ -36,14 +36,20 @@ class ClipModel(ViewedModel):
 
     Args:
         model: maps {"frames", "num_frames"} to probabilities.
-        seen: description of its input.
+        input_spec: description of its input.
         views: crops and places in each window; their probabilities are averaged.
     """
 
-    def __init__(self, model: keras.Model, seen: Seen, *, views: Views = Views()) -> None:  # noqa: B008 - frozen
-        super().__init__(seen, views)
+    def __init__(
+        self,
+        model: keras.Model,
+        input_spec: ClipInputSpec,
+        *,
+        views: Views = Views(),  # noqa: B008 - frozen
+    ) -> None:
+        super().__init__(input_spec, views)
         self._model = model
-        width, height = seen.crops.size
+        width, height = input_spec.crops.size
         # Clips lie end to end, (sum of num_frames, H, W, 3): one trace serves all lengths.
         spec = {
             "frames": tf.TensorSpec((None, height, width, 3), tf.uint8),
@@ -76,7 +82,7 @@ def load_clip_model(run_dir: Path, *, views: Views = Views()) -> ClipModel:  # n
     return ClipModel(*read_model(run_dir), views=views)
 
 
-def read_model(run_dir: Path) -> tuple[keras.Model, Seen]:
+def read_model(run_dir: Path) -> tuple[keras.Model, ClipInputSpec]:
     """Load the model, and the description of its input, that `keep_model` left in a directory.
 
     Raises:
@@ -85,8 +91,8 @@ def read_model(run_dir: Path) -> tuple[keras.Model, Seen]:
     require_model(run_dir)
     file = run_dir / MODEL_SETTINGS
     try:
-        seen = Seen.from_json(json.loads(file.read_text(encoding="utf-8")))
+        input_spec = ClipInputSpec.from_json(json.loads(file.read_text(encoding="utf-8")))
         model = load_keras_model(run_dir / MODEL)
     except (OSError, ValueError, KeyError, TypeError, PreprocessError) as error:
         raise ClipModelError(f"The model in {run_dir} cannot be read: {error}") from error
-    return model, seen
+    return model, input_spec

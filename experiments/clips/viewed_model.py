@@ -18,7 +18,7 @@ _MOST = 10**6
 
 
 @dataclass(frozen=True)
-class Seen:
+class ClipInputSpec:
     """Description of a clip model's input, and its classes.
 
     Args:
@@ -42,7 +42,7 @@ class Seen:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Seen:
+    def from_json(cls, values: dict[str, Any]) -> ClipInputSpec:
         """Make the description from the values that `to_json` returned.
 
         Raises:
@@ -57,7 +57,7 @@ class Seen:
             # `isinstance` would let JSON's true pass as 1.
             if type(number) is not int or not 1 <= number <= _MOST:
                 raise InputError(f"counts must be whole, from 1 to {_MOST:,}. Received {number!r}.")
-        seen = cls(
+        input_spec = cls(
             tuple(map(str, values["class_names"])),
             FrameSettings.from_json(frames),
             FrameChoice(**choice),
@@ -65,8 +65,8 @@ class Seen:
             values["usual_frames"],
             values["inputs"],
         )
-        seen.crops.require_fit(seen.frames.size)
-        return seen
+        input_spec.crops.require_fit(input_spec.frames.size)
+        return input_spec
 
 
 class ViewedModel(ABC):
@@ -75,22 +75,22 @@ class ViewedModel(ABC):
     Views are made of windows here only, so that all runtimes see the same.
 
     Args:
-        seen: description of the model's input.
+        input_spec: description of the model's input.
         views: crops and places in each window; their probabilities are averaged.
     """
 
-    def __init__(self, seen: Seen, views: Views) -> None:
-        self.seen = seen
-        self.class_names = seen.class_names
-        self.frame_settings = seen.frames
+    def __init__(self, input_spec: ClipInputSpec, views: Views) -> None:
+        self.input_spec = input_spec
+        self.class_names = input_spec.class_names
+        self.frame_settings = input_spec.frames
         self._views = views
 
     @property
     def window(self) -> int:
         """Number of frames, as `frame_settings` makes them, that the model looks at together."""
         # A model that saw clips whole gets windows as long as a usual clip.
-        choice = self.seen.choice
-        return choice.num_frames if choice.sampling == "window" else self.seen.usual_frames
+        choice = self.input_spec.choice
+        return choice.num_frames if choice.sampling == "window" else self.input_spec.usual_frames
 
     def predict(
         self, windows: list[NDArray[np.uint8]], original_size: tuple[int, int]
@@ -117,17 +117,19 @@ class ViewedModel(ABC):
             windows: as in `predict`.
             original_size: as in `predict`.
         """
-        if self.seen.inputs == "foreground":
+        if self.input_spec.inputs == "foreground":
             # Before the choice of frames: the mean frame is that of the whole window.
             windows = [foreground(frames) for frames in windows]
-        crops = self.seen.crops
+        crops = self.input_spec.crops
         # Stored frames are stretched to one size. Where `short_sides` scales them, crops are
         # measured in the video's own shape.
-        size = crops.size_to_cut(stored=self.seen.frames.size, original=original_size)
+        size = crops.size_to_cut(stored=self.input_spec.frames.size, original=original_size)
         views = []
         for frames in windows:
             for place, number in self._views:
-                chosen = frames[self.seen.choice.tested(len(frames), place, self._views.temporal)]
+                chosen = frames[
+                    self.input_spec.choice.tested(len(frames), place, self._views.temporal)
+                ]
                 crop = crops.tested(size, number, self._views.spatial)
                 views.append(cut(chosen, crop, crops.size))
         return views

@@ -95,7 +95,7 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
         batches=batches.with_views(recipe.places),
         clips=split.test,
         selection=recipe.selection,
-        seen=describe_input(shards, recipe.choice(), recipe.crops, inputs=recipe.inputs),
+        input_spec=describe_input(shards, recipe.choice(), recipe.crops, inputs=recipe.inputs),
         fields={
             **_result_fields(arguments, recipe, shards, split, strategy),
             "params": classifier.model.count_params(),

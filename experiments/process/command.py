@@ -74,7 +74,7 @@ def command(
 def run_command(
     run: Callable[[], int],
     *,
-    going_on: Callable[[], str],
+    resume_hint: Callable[[], str],
     exit_error: int = EXIT_ERROR,
 ) -> int:
     """Run the work of a command, print what stops it, and return the exit code.
@@ -83,14 +83,14 @@ def run_command(
 
     Args:
         run: the work; returns its own exit code.
-        going_on: returns a sentence about what is kept of a stopped run, and how to continue it.
+        resume_hint: returns a sentence about what is kept of a stopped run, and how to continue it.
         exit_error: exit code after an error.
     """
-    runtime.answer_signals(going_on)
+    runtime.answer_signals(resume_hint)
     try:
         return run()
     except BaseException as error:
-        return _exit_code(error, going_on, exit_error)
+        return _exit_code(error, resume_hint, exit_error)
 
 
 def typed_command(module: str, *, resume: bool = False) -> str:
@@ -115,7 +115,7 @@ def _exit_code(error: BaseException, resume_hint: Callable[[], str], exit_error:
     return exit_error
 
 
-def _in_words(error: Exception, going_on: Callable[[], str]) -> str:
+def _in_words(error: Exception, resume_hint: Callable[[], str]) -> str:
     """Describe an error; one that the system raised gets a remedy, any other states its own."""
     if not isinstance(error, OSError) or error.errno is None:
         return str(error)
@@ -124,7 +124,7 @@ def _in_words(error: Exception, going_on: Callable[[], str]) -> str:
         # A file name may also be a descriptor's number, or missing.
         named = isinstance(error.filename, str | Path)
         told = not_written(Path(error.filename), reason) if named else f"Cannot write: {reason}."
-        return f"{told} Make room, then go on. {going_on()}"
+        return f"{told} Make room, then go on. {resume_hint()}"
     if error.errno in _NOT_ALLOWED and error.filename:
         return f"{error.filename}: {reason}. Name a path that you may read and write."
     return str(error)

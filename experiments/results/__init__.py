@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(Arguments, prog=prog, description=__doc__, args=argv, config=flags)
     return run_command(
         lambda: _write_pages(arguments),
-        going_on=lambda: "The same command writes the pages anew.",
+        resume_hint=lambda: "The same command writes the pages anew.",
     )
 
 

@@ -16,7 +16,7 @@ def main(args: list[str] | None = None) -> int:
 
     return run_command(
         lambda: show() if arguments.show else run(arguments),
-        going_on=lambda: (
+        resume_hint=lambda: (
             "Nothing is kept of the work that was being measured; the same command begins anew."
         ),
     )

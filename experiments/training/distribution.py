@@ -109,17 +109,21 @@ class Distribution:
         num_here = len(strategy.extended.worker_devices)
         # Replicas are numbered over all processes, those of one process in a row.
         first = _first_replica(strategy) if count > num_here else 0
-        self.shares = tuple(ReplicaShard(first + number, count) for number in range(num_here))
+        self.replica_shards = tuple(
+            ReplicaShard(first + number, count) for number in range(num_here)
+        )
         """Parts of each batch that the replicas of this process take."""
         # Compiled when it is first needed, see `_summed`.
         self._sum: Callable | None = None
 
     @property
-    def process_share(self) -> ReplicaShard:
+    def process_shard(self) -> ReplicaShard:
         """Part of the evaluation batches that this process takes, all its replicas together."""
-        num_here = len(self.shares)
+        num_here = len(self.replica_shards)
         # All processes have equally many replicas.
-        return ReplicaShard(self.shares[0].index // num_here, self.shares[0].count // num_here)
+        return ReplicaShard(
+            self.replica_shards[0].index // num_here, self.replica_shards[0].count // num_here
+        )
 
     def dealt(self, batches: Callable[[ReplicaShard], Iterable[Any]]) -> Iterable[tuple[Any, ...]]:
         """Deal out batches as `Classifier.train_parts` takes them.
@@ -132,15 +136,15 @@ class Distribution:
         """
         # Each replica's stream leaves out the clips of the others; every stream has as many
         # batches.
-        return zip(*(batches(share) for share in self.shares), strict=True)
+        return zip(*(batches(shard) for shard in self.replica_shards), strict=True)
 
     def gathered(self, value: float) -> list[float]:
         """Gather one number from each process, in their order; waits for all of them."""
-        share = self.process_share
+        shard = self.process_shard
         # Each process fills its own place, so that the sum over processes is the list of all
         # numbers.
-        placed = np.zeros(share.count, np.float64)
-        placed[share.index] = value
+        placed = np.zeros(shard.count, np.float64)
+        placed[shard.index] = value
         return self._summed(placed).tolist()
 
     def require_same(self, words: str, what: str) -> None:
@@ -166,7 +170,7 @@ class Distribution:
         counts = np.array(self.gathered(len(rows)), int)
         # As in `gathered`: each process fills its rows of an array of zeros, and the sum joins
         # them.
-        start = int(counts[: self.process_share.index].sum())
+        start = int(counts[: self.process_shard.index].sum())
         placed = np.zeros((counts.sum(), rows.shape[1]), np.float64)
         placed[start : start + len(rows)] = rows
         return self._summed(placed).astype(np.float32)
@@ -189,7 +193,7 @@ class Distribution:
         first = self.strategy.experimental_local_results(summed)[0]
         # Each replica of a process adds the same array once, so that the sum counts it as often as
         # the process has replicas.
-        return first.numpy() / len(self.shares)
+        return first.numpy() / len(self.replica_shards)
 
     def prepare(self, model: keras.Model) -> keras.Model:
         """Let batch normalisations take their statistics from the batch of all replicas."""

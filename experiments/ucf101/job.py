@@ -79,7 +79,7 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
         batches=batches.with_views(recipe.places),
         clips=split.test,
         selection=recipe.selection,
-        seen=describe_input(
+        input_spec=describe_input(
             shards,
             recipe.choice(varlen=arguments.varlen),
             recipe.crops,

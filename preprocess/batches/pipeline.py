@@ -114,17 +114,17 @@ class ClipBatches:
         self.lengths = lengths if maxlen is None else np.minimum(lengths, maxlen)
         """Number of frames of each clip that a model is given, (num_clips,)."""
 
-    def shuffled(self, clips: ArrayLike, epoch: int, share: ReplicaShard = ALL) -> Stream:
+    def shuffled(self, clips: ArrayLike, epoch: int, shard: ReplicaShard = ALL) -> Stream:
         """Plan one epoch of training batches, which depend on the seed and the epoch alone.
 
         Args:
             clips: positions of the clips to use.
             epoch: number of the epoch, from 0.
-            share: this replica's part of each batch.
+            shard: this replica's part of each batch.
         """
         rng = np.random.default_rng([self._seed, epoch])
         batches = plan_batches(self.lengths, clips, self._batch_size, rng=rng)
-        plan = [share.of_batch(PlannedBatch(batch)) for batch in batches]
+        plan = [shard.of_batch(PlannedBatch(batch)) for batch in batches]
         if self._augment is None:
             return self._stream(plan)
         augment = self._augment
@@ -136,19 +136,19 @@ class ClipBatches:
 
         return self._stream(plan, change)
 
-    def by_length(self, clips: ArrayLike, share: ReplicaShard = ALL) -> tuple[np.ndarray, Stream]:
+    def by_length(self, clips: ArrayLike, shard: ReplicaShard = ALL) -> tuple[np.ndarray, Stream]:
         """Plan evaluation batches; also return the clips' positions in the batches' order.
 
         Args:
             clips: positions of the clips to use.
-            share: this replica's part of the batches.
+            shard: this replica's part of the batches.
         """
         batches = [
             PlannedBatch(part)
             for batch in plan_batches(self.lengths, clips, self._batch_size)
             for part in split_long_batch(batch, self.lengths[batch])
         ]
-        plan = share.of_plan(batches)
+        plan = shard.of_plan(batches)
         return np.concatenate([batch.clips for batch in plan]), self._stream(plan)
 
     def _stream(self, plan: Sequence[PlannedBatch], change: Change | None = None) -> Stream:

@@ -184,13 +184,13 @@ class ViewBatches:
             views=views,
         )
 
-    def shuffled(self, clips: ArrayLike, epoch: int, share: ReplicaShard = ALL) -> Stream:
+    def shuffled(self, clips: ArrayLike, epoch: int, shard: ReplicaShard = ALL) -> Stream:
         """Plan one epoch of training batches, which depend on the seed and the epoch alone.
 
         Args:
             clips: positions of the clips to use.
             epoch: number of the epoch, from 0.
-            share: this replica's part of each batch.
+            shard: this replica's part of each batch.
         """
         # A generator of its own for each epoch: a resumed run needs no history to continue.
         rng = np.random.default_rng([self._seed, epoch])
@@ -200,15 +200,15 @@ class ViewBatches:
         # replica then draws the same numbers, whatever their count.
         for batch in batches:
             views = tuple(self._drawn(clip, rng) for clip in batch.tolist())
-            plan.append(share.of_batch(PlannedBatch(batch, views)))
+            plan.append(shard.of_batch(PlannedBatch(batch, views)))
         return self._stream(plan)
 
-    def by_length(self, clips: ArrayLike, share: ReplicaShard = ALL) -> tuple[Words, Stream]:
+    def by_length(self, clips: ArrayLike, shard: ReplicaShard = ALL) -> tuple[Words, Stream]:
         """Plan evaluation batches; also return the position of the clip that each view shows.
 
         Args:
             clips: positions of the clips to use.
-            share: this replica's part of the batches.
+            shard: this replica's part of the batches.
 
         Returns:
             Positions (num_views,) of the views' clips in the order of the batches, and the batches.
@@ -225,7 +225,7 @@ class ViewBatches:
                 shown.append(self._tested(clip, *views[seen[clip]]))
                 seen[clip] += 1
             planned.append(PlannedBatch(batch, tuple(shown)))
-        here = share.of_plan(planned)
+        here = shard.of_plan(planned)
         return np.concatenate([batch.clips for batch in here]), self._stream(here)
 
     def _drawn(self, clip: int, rng: np.random.Generator) -> View:

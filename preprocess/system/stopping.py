@@ -18,7 +18,7 @@ _AGAIN_SECONDS = 0.005
 _PATIENCE = 200  # times that a signal is put off while a lock is taken: a second in all
 
 
-def answer_signals(going_on: Callable[[], str]) -> None:
+def answer_signals(resume_hint: Callable[[], str]) -> None:
     """Let Ctrl-C and SIGTERM raise KeyboardInterrupt, and end the process if that is not enough.
 
     Nothing is raised while a `with` statement takes or releases a lock. The lock would stay taken,
@@ -26,7 +26,7 @@ def answer_signals(going_on: Callable[[], str]) -> None:
     (https://github.com/python/cpython/issues/74174).
 
     Args:
-        going_on: returns the sentence that tells how to resume; printed if the process is ended.
+        resume_hint: returns the sentence that tells how to resume; printed if the process is ended.
     """
     patience = _PATIENCE
 
@@ -40,7 +40,7 @@ def answer_signals(going_on: Callable[[], str]) -> None:
         raise KeyboardInterrupt
 
     def give_up(number: int, frame: FrameType | None) -> None:
-        _tell(going_on)
+        _tell(resume_hint)
         # A regular exit would wait for threads that do not end.
         os._exit(EXIT_INTERRUPTED)
 
@@ -60,7 +60,7 @@ def is_stop(error: BaseException | None) -> bool:
     return error is not None
 
 
-def tell_stopped(going_on: Callable[[], str]) -> int:
+def tell_stopped(resume_hint: Callable[[], str]) -> int:
     """Print how to resume after a KeyboardInterrupt; return the exit code.
 
     From here on another signal ends the process without an error message, and threads that never
@@ -69,7 +69,7 @@ def tell_stopped(going_on: Callable[[], str]) -> int:
     _ring(lambda number, frame: os._exit(EXIT_INTERRUPTED), GRACE_SECONDS)
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_DFL)
-    _tell(going_on)
+    _tell(resume_hint)
     return EXIT_INTERRUPTED
 
 
@@ -102,6 +102,6 @@ def _ring(answer: Callable[[int, FrameType | None], None], seconds: float) -> No
     signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
-def _tell(going_on: Callable[[], str]) -> None:
+def _tell(resume_hint: Callable[[], str]) -> None:
     """Print that the command was interrupted, and how to resume it."""
-    print(f"\nInterrupted. {going_on()}", file=sys.stderr, flush=True)
+    print(f"\nInterrupted. {resume_hint()}", file=sys.stderr, flush=True)

@@ -57,7 +57,7 @@ def main(args: list[str] | None = None) -> int:
         return 2
     return run_command(
         lambda: _run(arguments),
-        going_on=lambda: "Nothing is recorded; the same command watches anew.",
+        resume_hint=lambda: "Nothing is recorded; the same command watches anew.",
     )
 
 

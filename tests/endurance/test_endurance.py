@@ -129,7 +129,7 @@ def test_the_endurance_command_ends_with_a_line_where_nothing_begins(monkeypatch
     def fail(arguments):
         raise UserError("The command did not begin to work.")
 
-    monkeypatch.setattr(endurance.runtime, "answer_signals", lambda going_on: None)
+    monkeypatch.setattr(endurance.runtime, "answer_signals", lambda resume_hint: None)
     monkeypatch.setattr(endurance, "_run", fail)
     assert endurance.main([]) == 2
     assert capsys.readouterr().err == "error: The command did not begin to work.\n"

@@ -45,7 +45,7 @@ np.testing.assert_allclose(one, two, atol=1e-5)
 for mine, other in zip(ours, theirs, strict=True):
     np.testing.assert_allclose(mine, other, atol=1e-4)
 assert [share.index for share in distribution.shares] == [0, 1]
-assert distribution.process_share.count == 1
+assert distribution.process_shard.count == 1
 assert distribution.gathered(7.0) == [7.0]
 np.testing.assert_array_equal(distribution.joined(np.eye(3, 2, dtype="f4")), np.eye(3, 2))
 print("same")

@@ -38,7 +38,7 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.Captu
     monkeypatch.setattr("preprocess.extraction.commands.Extract.run", work)
     monkeypatch.setattr("preprocess.sources.synthetic.render_dataset", work)
     monkeypatch.setattr("experiments.process.runtime.configure", work)
-    monkeypatch.setattr("experiments.process.runtime.answer_signals", lambda going_on: None)
+    monkeypatch.setattr("experiments.process.runtime.answer_signals", lambda resume_hint: None)
 
     def run(module: str, *words: object) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", [module, *map(str, words)])
@@ -301,7 +301,7 @@ def test_a_folder_of_videos_is_no_directory_of_shards(
     if job == "preprocess":
         monkeypatch.undo()
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr("preprocess.__main__.answer_signals", lambda going_on: None)
+        monkeypatch.setattr("preprocess.__main__.answer_signals", lambda resume_hint: None)
         code, said = command("preprocess", "folder", "videos", "videos")
         assert "Shards need a directory of their own. videos holds videos" in said
     else:

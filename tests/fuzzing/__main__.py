@@ -20,7 +20,7 @@ import tyro
 from tqdm import tqdm
 
 from experiments.runs.formatting import markdown_table
-from tests.fuzzing.campaign import Keeper, Tally, total, try_reader, try_videos
+from tests.fuzzing.campaign import FindingsWriter, Tally, total, try_reader, try_videos
 from tests.fuzzing.corpus import CLIPS, Specimen, real, rendered
 from tests.fuzzing.jobs import Limits
 from tests.fuzzing.reader_targets import READERS
@@ -57,7 +57,7 @@ class Campaign:
     def __init__(self, arguments: Arguments, scratch: Path, bar: tqdm) -> None:
         self._arguments = arguments
         self._bar = bar
-        self._keeper = Keeper(arguments.keep, bar.write)
+        self._findings = FindingsWriter(arguments.keep, bar.write)
         made = rendered(scratch)
         self._corpora = [corpus for corpus in (made, real(arguments.clips)) if corpus]
         controls = {one.name: one for one in made}
@@ -95,11 +95,11 @@ class Campaign:
             for seed in range(first, first + num, _VIDEOS_A_JOB):
                 self._bar.set_description(target.name)
                 yield try_videos(
-                    target, corpus, seed, min(_VIDEOS_A_JOB, first + num - seed), self._keeper
+                    target, corpus, seed, min(_VIDEOS_A_JOB, first + num - seed), self._findings
                 )
         for reader in self._readers:
             self._bar.set_description(reader.name)
-            yield try_reader(reader, first, num, self._keeper)
+            yield try_reader(reader, first, num, self._findings)
 
     def _wanted(self, name: str) -> bool:
         return not self._arguments.targets or name in self._arguments.targets

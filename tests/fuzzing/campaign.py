@@ -65,7 +65,7 @@ class Tally:
 
 
 @dataclass
-class Keeper:
+class FindingsWriter:
     """Writer of files that repeat a finding.
 
     Args:
@@ -86,7 +86,11 @@ class Keeper:
 
 
 def try_videos(
-    target: VideoTarget, corpus: Sequence[Specimen], first_seed: int, num_files: int, keeper: Keeper
+    target: VideoTarget,
+    corpus: Sequence[Specimen],
+    first_seed: int,
+    num_files: int,
+    findings: FindingsWriter,
 ) -> Tally:
     """Run one job over damaged videos, and narrow a fault of the job down to a file."""
     batch = list(islice(mutants(corpus, first_seed), num_files))
@@ -102,12 +106,12 @@ def try_videos(
     for name, fault in found.items():
         one = names[name]
         about, file = f"{one.origin}, {one.mutations}", f"{target.name}-{one.seed}{one.suffix}"
-        keeper.keep(target.name, one.seed, about, fault, name=file, content=one.content)
+        findings.keep(target.name, one.seed, about, fault, name=file, content=one.content)
     tally.findings = len(found)
     return tally
 
 
-def try_reader(reader: Reader, first_seed: int, num_tries: int, keeper: Keeper) -> Tally:
+def try_reader(reader: Reader, first_seed: int, num_tries: int, findings: FindingsWriter) -> Tally:
     """Try all seeds on a reader, with a new child process whenever one has died."""
     tally = Tally("reader", reader.name, files=num_tries)
     seed, last = first_seed, first_seed + num_tries
@@ -124,7 +128,7 @@ def try_reader(reader: Reader, first_seed: int, num_tries: int, keeper: Keeper) 
             fault = f"ended the process with code {ended.code}: {ended.said[-300:]}"
             verdicts.append({"seed": begun[-1], "answer": "", "finding": fault})
         _count(tally, verdicts)
-        _keep(reader, [one for one in verdicts if one["finding"]], keeper)
+        _keep(reader, [one for one in verdicts if one["finding"]], findings)
         seed = begun[-1] + 1
     return tally
 
@@ -136,13 +140,13 @@ def _count(tally: Tally, verdicts: Sequence[dict]) -> None:
     tally.findings += sum(bool(one["finding"]) for one in verdicts)
 
 
-def _keep(reader: Reader, found: Sequence[dict], keeper: Keeper) -> None:
+def _keep(reader: Reader, found: Sequence[dict], findings: FindingsWriter) -> None:
     files = undisturbed(reader)[0] if found else {}
     for one in found:
         done = damage(files, one["seed"])
         about, name = f"{done.file}, {done.mutation}", f"{reader.name}-{done.seed}-{done.file}"
         content = done.content or b""
-        keeper.keep(reader.name, done.seed, about, one["finding"], name=name, content=content)
+        findings.keep(reader.name, done.seed, about, one["finding"], name=name, content=content)
 
 
 def _attempt(target: VideoTarget, batch: Sequence[Mutant]) -> Tried:

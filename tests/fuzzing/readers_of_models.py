@@ -63,7 +63,7 @@ def _read_weights(folder: Path) -> Any:
 def _clip_model(folder: Path) -> None:
     _keras()
     from experiments.clips.model import keep_model
-    from experiments.clips.viewed_model import Seen
+    from experiments.clips.viewed_model import ClipInputSpec
     from preprocess.batches.views import CropChoice, FrameChoice
     from preprocess.shards.settings import FrameSettings
     from ttrnn.models import build_video_rnn
@@ -78,7 +78,9 @@ def _clip_model(folder: Path) -> None:
         seed=0,
     )
     choice, crops = FrameChoice(8, start="first"), CropChoice(size)
-    keep_model(folder, model, Seen(_NAMES, FrameSettings(size), choice, crops, usual_frames=8))
+    keep_model(
+        folder, model, ClipInputSpec(_NAMES, FrameSettings(size), choice, crops, usual_frames=8)
+    )
 
 
 def _read_clip_model(folder: Path) -> Any:
@@ -88,7 +90,7 @@ def _read_clip_model(folder: Path) -> Any:
     model = load_clip_model(folder)
     frames = np.repeat(_PICTURE, 8, axis=0)
     size = (_SIDE, _SIDE)
-    return model.seen, model.predict([frames], size)
+    return model.input_spec, model.predict([frames], size)
 
 
 def _impossible_prediction(value: Any) -> str:

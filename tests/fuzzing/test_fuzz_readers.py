@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.fuzzing import reader_targets, readers
-from tests.fuzzing.campaign import Keeper, try_reader
+from tests.fuzzing.campaign import FindingsWriter, try_reader
 from tests.fuzzing.readers import Damage, Reader, Verdict, attempt, damage, undisturbed
 from tests.fuzzing.readers_of_models import MODELS
 
@@ -67,7 +67,7 @@ def test_a_reader_that_ends_its_process_costs_one_file(
     said: list[str] = []
     monkeypatch.setenv("FUZZED_TO_DEATH", "3")
     monkeypatch.setattr("tests.fuzzing.campaign._READER_MODULE", __name__)
-    tally = try_reader(reader_targets.READERS[0], 0, 6, Keeper(tmp_path, said.append))
+    tally = try_reader(reader_targets.READERS[0], 0, 6, FindingsWriter(tmp_path, said.append))
     assert (tally.files, tally.findings) == (6, 1)
     assert tally.read + tally.named == 5
     assert "ended the process with code -9" in said[0]

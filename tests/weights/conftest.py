@@ -14,7 +14,7 @@ def command(monkeypatch, capsys):
     from weights import __main__ as weights_command
 
     monkeypatch.setattr("experiments.process.runtime.configure", lambda threads, seed: None)
-    monkeypatch.setattr("experiments.process.runtime.answer_signals", lambda going_on: None)
+    monkeypatch.setattr("experiments.process.runtime.answer_signals", lambda resume_hint: None)
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["weights", *map(str, words)])

@@ -24,7 +24,7 @@ from weights import __main__ as weights_command
 def command(monkeypatch, capsys):
     """Run the command in this process: its exit code, output and errors."""
     monkeypatch.setattr("experiments.process.runtime.configure", lambda threads, seed: None)
-    monkeypatch.setattr("experiments.process.runtime.answer_signals", lambda going_on: None)
+    monkeypatch.setattr("experiments.process.runtime.answer_signals", lambda resume_hint: None)
 
     def run(*words):
         monkeypatch.setattr("sys.argv", ["weights", *map(str, words)])

@@ -54,7 +54,7 @@ def main(prog: str, args: Sequence[str]) -> int:
 
     return run_command(
         lambda: _export(arguments),
-        going_on=lambda: "Nothing half-made is left; the same command exports anew.",
+        resume_hint=lambda: "Nothing half-made is left; the same command exports anew.",
     )
 
 

@@ -88,7 +88,7 @@ def _video_rows(subject: Subject, video: Path) -> Iterator[NDArray[Any]]:
             reader, settings.frame_shape, window=window, hop=max(window // 2, 1)
         )
         for found in islice(windows, _WINDOWS_OF_A_VIDEO):
-            yield subject.seen(found.frames, (reader.info.width, reader.info.height))
+            yield subject.model_input(found.frames, (reader.info.width, reader.info.height))
 
 
 def _of_run(subject: Subject, run_dir: Path) -> Sample | None:
@@ -141,11 +141,11 @@ def _row(subject: Subject, shards: Shards, clip: ShardClip) -> NDArray[Any]:
             f"frames of {settings.size} are needed. {shards.folder} has {shards.settings.size}."
         )
     if subject.about.kind != "clips":
-        return subject.seen(clip.read(max_frames=1), clip.original_size)
+        return subject.model_input(clip.read(max_frames=1), clip.original_size)
     # Both count in frames of the video, and the shards may have left some out already.
     stride = max(settings.stride // shards.stride, 1)
     frames = clip.read(stride=stride, max_frames=settings.max_frames)
-    return subject.seen(frames, clip.original_size)
+    return subject.model_input(frames, clip.original_size)
 
 
 def _at_least_three(rows: list[NDArray[Any]]) -> list[NDArray[Any]]:

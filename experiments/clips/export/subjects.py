@@ -15,7 +15,7 @@ from experiments.clips import scorer
 from experiments.clips.export.graphs import for_equal_clips, in_float32
 from experiments.clips.model import ClipModel, read_model
 from experiments.clips.pictures import PictureSettings
-from experiments.clips.viewed_model import Seen
+from experiments.clips.viewed_model import ClipInputSpec
 from experiments.models.image_loading import are_probabilities
 from experiments.models.keras_files import load_keras_model
 from experiments.models.onnx_export import to_onnx
@@ -51,7 +51,9 @@ class Subject(Protocol):
     def graph(self) -> Any:
         """Convert the model to an onnx.ModelProto."""
 
-    def seen(self, frames: NDArray[np.uint8], original_size: tuple[int, int]) -> NDArray[Any]:
+    def model_input(
+        self, frames: NDArray[np.uint8], original_size: tuple[int, int]
+    ) -> NDArray[Any]:
         """Make a row of the graph's input from a window of frames.
 
         Args:
@@ -68,16 +70,16 @@ class ClipSubject:
 
     Args:
         model: maps {"frames", "num_frames"} to probabilities.
-        seen: description of its input.
+        input_spec: description of its input.
     """
 
     settings_type: type[StoredSettings] = FrameSettings
 
-    def __init__(self, model: keras.Model, seen: Seen) -> None:
+    def __init__(self, model: keras.Model, input_spec: ClipInputSpec) -> None:
         self.model = in_float32(model)
         self.notes = _notes(model, self.model)
-        self.about = About("clips", seen.class_names, seen.to_json())
-        self._keras = ClipModel(self.model, seen)
+        self.about = About("clips", input_spec.class_names, input_spec.to_json())
+        self._keras = ClipModel(self.model, input_spec)
         self.frame_settings = self._keras.frame_settings
         self.window = self._keras.window
 
@@ -105,7 +107,9 @@ class ClipSubject:
             proto.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "frames"
         return proto
 
-    def seen(self, frames: NDArray[np.uint8], original_size: tuple[int, int]) -> NDArray[np.uint8]:
+    def model_input(
+        self, frames: NDArray[np.uint8], original_size: tuple[int, int]
+    ) -> NDArray[np.uint8]:
         """View of a window that the model sees, uint8 (T, H, W, 3)."""
         (view,) = self._keras.views([frames], original_size)
         return view
@@ -155,7 +159,9 @@ class ImageSubject:
         """Convert to a graph from "frames", (batch, height, width, 3), to "probabilities"."""
         return to_onnx(self.model, names=("frames", "probabilities"))
 
-    def seen(self, frames: NDArray[np.uint8], original_size: tuple[int, int]) -> NDArray[Any]:
+    def model_input(
+        self, frames: NDArray[np.uint8], original_size: tuple[int, int]
+    ) -> NDArray[Any]:
         """First image of a window, in the model's dtype."""
         return frames[0].astype(self._dtype)
 

@@ -62,7 +62,7 @@ def main(prog: str, args: Sequence[str]) -> int:
     arguments = parse_arguments(PredictArguments, prog=prog, args=list(args))
 
     resume_hint = "The results so far are kept; the same command predicts all videos again."
-    return run_command(lambda: _predict(arguments), going_on=lambda: resume_hint)
+    return run_command(lambda: _predict(arguments), resume_hint=lambda: resume_hint)
 
 
 def _predict(arguments: PredictArguments) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import InputError
-from experiments.clips.viewed_model import Seen, ViewedModel
+from experiments.clips.viewed_model import ClipInputSpec, ViewedModel
 from experiments.models.onnx_files import About, OnnxSession
 from preprocess.batches.views import Views
 
@@ -29,7 +29,7 @@ class OnnxClipModel(ViewedModel):
         if not path.is_file():
             raise InputError(f"There is no file {path}.")
         self._run = OnnxSession(path, num_threads)
-        super().__init__(_seen(path, self._run), views)
+        super().__init__(_read_input_spec(path, self._run), views)
 
     def probabilities(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Predict views.
@@ -49,12 +49,12 @@ class OnnxClipModel(ViewedModel):
         return found
 
 
-def _seen(path: Path, run: OnnxSession) -> Seen:
+def _read_input_spec(path: Path, run: OnnxSession) -> ClipInputSpec:
     try:
         about = About.from_metadata(run.metadata)
         if about.kind != "clips":
             raise InputError(f"it is a model of {about.kind}")
-        return Seen.from_json(about.model)
+        return ClipInputSpec.from_json(about.model)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"A model of clips is needed that python -m experiments.export wrote. {path} is none: "

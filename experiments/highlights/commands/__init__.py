@@ -23,7 +23,7 @@ def main(args: list[str] | None = None) -> int:
     command = parse_arguments(
         _commands(), prog="python -m experiments.highlights", description=__doc__, args=args
     )
-    return run_command(command.run, going_on=lambda: command.going_on)
+    return run_command(command.run, resume_hint=lambda: command.resume_hint)
 
 
 def _commands() -> Any:

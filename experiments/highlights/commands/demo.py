@@ -35,7 +35,7 @@ class Demo:
     jobs: int | None = None
     """Worker processes; one a processor if not given."""
 
-    going_on: ClassVar[str] = "What is finished is kept; the same command goes on from there."
+    resume_hint: ClassVar[str] = "What is finished is kept; the same command goes on from there."
 
     def run(self) -> int:
         """Run all steps. Returns the exit code, which says whether the reel has the highlights."""

@@ -28,7 +28,7 @@ class Labels:
     target: Positional[Path]
     """What to write: path,x1,y1,x2,y2,start,end,label,group."""
 
-    going_on: ClassVar[str] = "Nothing half-made is left; the same command begins anew."
+    resume_hint: ClassVar[str] = "Nothing half-made is left; the same command begins anew."
 
     def run(self) -> int:
         """Convert the labels. Returns the exit code."""
@@ -85,7 +85,7 @@ class Extract:
     overwrite: bool = False
     """Remove what the directory holds, and start anew."""
 
-    going_on: ClassVar[str] = "Finished shards are kept; the same command goes on from there."
+    resume_hint: ClassVar[str] = "Finished shards are kept; the same command goes on from there."
 
     def run(self) -> int:
         """Extract and print what was done. Returns the exit code."""

@@ -278,7 +278,7 @@ class Reel(ReelOptions):
     """A video, or several in order; or a folder of part0.mp4 ... part10.mp4, or of what OBS or a
     GoPro has split; or what the names begin with."""
 
-    going_on: ClassVar[str] = "Nothing half-made is left; the same command begins anew."
+    resume_hint: ClassVar[str] = "Nothing half-made is left; the same command begins anew."
 
     def run(self) -> int:
         """Select and render. Returns the exit code."""

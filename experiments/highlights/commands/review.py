@@ -54,7 +54,7 @@ class Review(SelectionOptions):
     open: bool = True
     """Open a browser. Other users of this machine may then see the address, token and all."""
 
-    going_on: ClassVar[str] = "Decisions are kept; the same command goes on from there."
+    resume_hint: ClassVar[str] = "Decisions are kept; the same command goes on from there."
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -62,7 +62,7 @@ class Run(ReelOptions):
     allow_failures: bool = False
     """Go on without chunks that cannot be read."""
 
-    going_on: ClassVar[str] = "The scores so far are kept; the same command goes on after them."
+    resume_hint: ClassVar[str] = "The scores so far are kept; the same command goes on after them."
 
     def __post_init__(self) -> None:
         if self.threshold is None:

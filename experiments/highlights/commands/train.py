@@ -13,7 +13,7 @@ class Train(TrainOptions):
     """Train a scorer on labelled pictures: a ResNet that says how likely each is a highlight."""
 
     @property
-    def going_on(self) -> str:
+    def resume_hint(self) -> str:
         """Sentence on how to continue a run that was stopped."""
         return f"Continue with: {typed_command('experiments.highlights', resume=True)}"
 

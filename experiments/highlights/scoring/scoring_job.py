@@ -305,8 +305,8 @@ def score_on_cluster(
     ]
     parts = replace(reader, chunks=chunks).parts()
     needs = [model / FILE, model / MODEL, *(chunk.file for chunk in chunks)]
-    service = PartScorer(model, model_digest(model), options.worker_threads)
-    with cluster_model_workers(options.scheduler, folder, service, needs) as submit:
+    scorer = PartScorer(model, model_digest(model), options.worker_threads)
+    with cluster_model_workers(options.scheduler, folder, scorer, needs) as submit:
         waiting = [(part, submit(part)) for part in parts]
         for _, of_chunk in groupby(waiting, key=lambda pair: pair[0].chunks):
             _hand_over_parts(list(of_chunk), on_scores)

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def tensorflow_is_running(monkeypatch):
     """The tests' own process has its thread pools already."""
     monkeypatch.setattr(runtime, "configure", lambda threads, seed: None)
-    monkeypatch.setattr(runtime, "answer_signals", lambda going_on: None)
+    monkeypatch.setattr(runtime, "answer_signals", lambda resume_hint: None)
 
 
 @pytest.fixture

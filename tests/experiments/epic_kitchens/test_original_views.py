@@ -17,7 +17,7 @@ from PIL import Image
 from experiments.clips.prediction.predict import predict_video
 from experiments.clips.recipe import Size
 from experiments.clips.subsets import open_clips, with_frame_size
-from experiments.clips.viewed_model import Seen, ViewedModel
+from experiments.clips.viewed_model import ClipInputSpec, ViewedModel
 from experiments.epic_kitchens.arguments import DATASET, Arguments
 from experiments.epic_kitchens.job import make_batches
 from experiments.epic_kitchens.recipes import Recipe
@@ -154,8 +154,10 @@ def test_a_model_sees_videos_of_several_sizes_in_their_own_shape(
 
     shown: list[np.ndarray] = []
     given, recipe, _ = mixed
-    seen = Seen(("open",), recipe.settings(), recipe.choice(), recipe.crops, usual_frames=11)
-    model = Shown(seen, recipe.places)
+    input_spec = ClipInputSpec(
+        ("open",), recipe.settings(), recipe.choice(), recipe.crops, usual_frames=11
+    )
+    model = Shown(input_spec, recipe.places)
     assert given.videos is not None
     for name, (width, height) in MIXED.items():
         shown.clear()

@@ -20,18 +20,18 @@ from weights.errors import WeightsError
 
 @pytest.fixture(autouse=True)
 def signals_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "answer_signals", lambda going_on: None)
+    monkeypatch.setattr(runtime, "answer_signals", lambda resume_hint: None)
 
 
 def ends(error: BaseException) -> int:
     def run() -> int:
         raise error
 
-    return run_command(run, going_on=lambda: "Go on so.")
+    return run_command(run, resume_hint=lambda: "Go on so.")
 
 
 def test_its_own_exit_code() -> None:
-    assert run_command(lambda: 7, going_on=lambda: "") == 7
+    assert run_command(lambda: 7, resume_hint=lambda: "") == 7
 
 
 def test_a_full_disk_is_told_with_place_room_and_remedy(
@@ -83,7 +83,7 @@ def test_what_comes_of_a_stop_is_a_stop(capsys: pytest.CaptureFixture[str]) -> N
         finally:
             threading.Lock().release()
 
-    assert run_command(run, going_on=lambda: "Go on so.") == 130
+    assert run_command(run, resume_hint=lambda: "Go on so.") == 130
     assert capsys.readouterr().err == "\nInterrupted. Go on so.\n"
 
 

@@ -61,14 +61,14 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.fixture
-def servants():
+def workers():
     made = ModelWorkers()
     yield made
     made.close()
 
 
-def ask(servants, service, item):
-    return servants.ask(service, item, is_wanted=lambda: True)
+def ask(workers, model, item):
+    return workers.ask(model, item, is_wanted=lambda: True)
 
 
 def wait_for(path: Path) -> int:
@@ -76,43 +76,43 @@ def wait_for(path: Path) -> int:
     return int(path.read_text())
 
 
-def test_a_service_is_loaded_once(servants, planted) -> None:
+def test_a_model_is_loaded_once(workers, planted) -> None:
     """Red if each item loads the model again, or one of another model stays beside it."""
-    assert [ask(servants, planted.Adder(5), item) for item in range(4)] == [5, 6, 7, 8]
+    assert [ask(workers, planted.Adder(5), item) for item in range(4)] == [5, 6, 7, 8]
     assert len(decoding_processes(os.getpid())) == 1
-    assert ask(servants, planted.Adder(7), 1) == 8
+    assert ask(workers, planted.Adder(7), 1) == 8
     assert len(decoding_processes(os.getpid())) == 1
     assert Path("opened").read_text().split() == ["5", "7"]
 
 
-def test_threads_have_processes_of_their_own(servants, planted) -> None:
+def test_threads_have_processes_of_their_own(workers, planted) -> None:
     with ThreadPoolExecutor(2) as threads:
-        answers = threads.map(lambda item: ask(servants, planted.Adder(1), item), range(20))
+        answers = threads.map(lambda item: ask(workers, planted.Adder(1), item), range(20))
         assert list(answers) == list(range(1, 21))
     assert len(Path("opened").read_text().split()) <= 2
 
 
-def test_what_is_raised_comes_back(servants, planted) -> None:
+def test_what_is_raised_comes_back(workers, planted) -> None:
     """Red if a model that cannot be loaded counts as a crash, or a process is of no use after."""
     with pytest.raises(ValueError, match="no such model"):
-        ask(servants, planted.Adder(-1), 1)
+        ask(workers, planted.Adder(-1), 1)
     with pytest.raises(TypeError, match="NoneType"):
-        ask(servants, planted.Adder(1), None)
-    assert ask(servants, planted.Adder(1), 2) == 3
+        ask(workers, planted.Adder(1), None)
+    assert ask(workers, planted.Adder(1), 2) == 3
     assert Path("opened").read_text().split() == ["1"]
 
 
-def test_an_item_is_not_blamed_for_one_death(servants, planted) -> None:
-    assert ask(servants, planted.Adder(1), "die once") > 0
+def test_an_item_is_not_blamed_for_one_death(workers, planted) -> None:
+    assert ask(workers, planted.Adder(1), "die once") > 0
     with pytest.raises(WorkerDiedError, match=r"died \(SIGSEGV\)"):
-        ask(servants, planted.Adder(1), "die")
-    assert ask(servants, planted.Adder(1), 2) == 3
+        ask(workers, planted.Adder(1), "die")
+    assert ask(workers, planted.Adder(1), 2) == 3
 
 
-def test_nobody_waits(servants, planted) -> None:
+def test_nobody_waits(workers, planted) -> None:
     """Red if a process goes on for a command that is gone."""
     with pytest.raises(PreprocessError, match="Nobody waits"):
-        servants.ask(planted.Adder(1), "sleep", is_wanted=lambda: not Path("asleep").exists())
+        workers.ask(planted.Adder(1), "sleep", is_wanted=lambda: not Path("asleep").exists())
     assert not is_alive(wait_for(Path("asleep")))
 
 
@@ -126,8 +126,8 @@ def test_a_process_ends_with_its_owner(planted) -> None:
     wait_until(lambda: not is_alive(child), "the end of the owner's process")
 
 
-def test_a_model_may_be_large(servants, planted) -> None:
+def test_a_model_may_be_large(workers, planted) -> None:
     """Red if the limit that decoders have is put on models, too."""
     import resource
 
-    assert ask(servants, planted.Adder(1), "limit") == resource.getrlimit(resource.RLIMIT_DATA)[0]
+    assert ask(workers, planted.Adder(1), "limit") == resource.getrlimit(resource.RLIMIT_DATA)[0]

@@ -19,4 +19,4 @@ def started(monkeypatch):
     from experiments.process import runtime
 
     monkeypatch.setattr(runtime, "configure", lambda threads, seed: None)
-    monkeypatch.setattr(runtime, "answer_signals", lambda going_on: None)
+    monkeypatch.setattr(runtime, "answer_signals", lambda resume_hint: None)

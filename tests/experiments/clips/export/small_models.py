@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from experiments.clips.viewed_model import Seen
+from experiments.clips.viewed_model import ClipInputSpec
 from preprocess.batches.views import CropChoice, FrameChoice
 from preprocess.shards.settings import FrameSettings
 from ttrnn.models import (
@@ -35,8 +35,8 @@ def lively(model, factor):
     return model
 
 
-def seen(size, num_frames, *, exact, stored=None):
-    return Seen(
+def input_spec(size, num_frames, *, exact, stored=None):
+    return ClipInputSpec(
         NAMES,
         FrameSettings(stored or size),
         FrameChoice(num_frames, start="first", exact=exact),
@@ -84,32 +84,32 @@ def conv3d(**options):
 
 
 CLIP_MODELS = {
-    "tt-gru": (lambda: lively(recurrent(), 1.7), seen((16, 12), 10, exact=False)),
+    "tt-gru": (lambda: lively(recurrent(), 1.7), input_spec((16, 12), 10, exact=False)),
     "tt-gru tuned": (
         lambda: lively(recurrent(inputs="foreground", scene=True, pooling="mean"), 1.7),
-        seen((16, 12), 10, exact=False),
+        input_spec((16, 12), 10, exact=False),
     ),
     "tt-gru motion": (
         lambda: lively(recurrent(inputs="motion"), 1.7),
-        seen((16, 12), 10, exact=False),
+        input_spec((16, 12), 10, exact=False),
     ),
-    "tt-lstm": (lambda: lively(recurrent("lstm"), 1.7), seen((16, 12), 10, exact=False)),
-    "tt-rnn": (lambda: lively(recurrent("rnn"), 1.7), seen((16, 12), 10, exact=False)),
-    "gru": (lambda: lively(recurrent(dense=True), 1), seen((16, 12), 10, exact=False)),
-    "conv3d": (lambda: lively(conv3d(), 3), seen((24, 20), 9, exact=True)),
+    "tt-lstm": (lambda: lively(recurrent("lstm"), 1.7), input_spec((16, 12), 10, exact=False)),
+    "tt-rnn": (lambda: lively(recurrent("rnn"), 1.7), input_spec((16, 12), 10, exact=False)),
+    "gru": (lambda: lively(recurrent(dense=True), 1), input_spec((16, 12), 10, exact=False)),
+    "conv3d": (lambda: lively(conv3d(), 3), input_spec((24, 20), 9, exact=True)),
     "conv3d-gap": (
         lambda: lively(conv3d(head="gap", channels=3), 4),
-        seen((24, 20), 9, exact=True),
+        input_spec((24, 20), 9, exact=True),
     ),
     "crnn": (
         lambda: lively(build_crnn(len(NAMES), height=33, width=33, seed=0), 3.5),
-        seen((33, 33), 6, exact=False),
+        input_spec((33, 33), 6, exact=False),
     ),
     "resnet-crnn": (
         lambda: lively(build_resnet_crnn(len(NAMES), depth=18, height=32, width=32, seed=0), 3),
-        seen((32, 32), 4, exact=False),
+        input_spec((32, 32), 4, exact=False),
     ),
-    "divided": (lambda: lively(timesformer("divided"), 3), seen((16, 16), 3, exact=True)),
-    "joint": (lambda: lively(timesformer("joint"), 3), seen((16, 16), 3, exact=True)),
-    "space": (lambda: lively(timesformer("space"), 3), seen((16, 16), 3, exact=True)),
+    "divided": (lambda: lively(timesformer("divided"), 3), input_spec((16, 16), 3, exact=True)),
+    "joint": (lambda: lively(timesformer("joint"), 3), input_spec((16, 16), 3, exact=True)),
+    "space": (lambda: lively(timesformer("space"), 3), input_spec((16, 16), 3, exact=True)),
 }

@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 
 from experiments.clips.export.subjects import ClipSubject
-from tests.experiments.clips.export.small_models import CLIP_MODELS, recurrent, seen
+from tests.experiments.clips.export.small_models import CLIP_MODELS, input_spec, recurrent
 
 
 def run(proto, clips):
@@ -67,11 +67,11 @@ def test_bfloat16_is_exported_in_float32():
     half = recurrent(dtype="mixed_bfloat16")
     plain = recurrent()
     plain.set_weights(half.get_weights())
-    subject = ClipSubject(half, seen((16, 12), 10, exact=False))
+    subject = ClipSubject(half, input_spec((16, 12), 10, exact=False))
     (note,) = subject.notes
     assert "rebuilt" in note
     clips = noise(3, 10, (12, 16, 3))
     expected = by_keras(plain, clips)
     assert np.abs(by_keras(half, clips) - expected).max() > 1e-4
     np.testing.assert_allclose(run(subject.graph(), clips), expected, atol=1e-5)
-    assert ClipSubject(plain, subject._keras.seen).notes == ()
+    assert ClipSubject(plain, subject._keras.input_spec).notes == ()

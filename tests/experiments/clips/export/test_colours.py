@@ -13,7 +13,7 @@ from preprocess.extraction.extract import extract
 from preprocess.shards.reader import open_shards
 from preprocess.shards.settings import FrameSettings
 from preprocess.sources.clips import Clip
-from tests.experiments.clips.export.small_models import lively, recurrent, seen
+from tests.experiments.clips.export.small_models import input_spec, lively, recurrent
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def models(demo_videos, tmp_path_factory):
     from experiments.clips.export.sample import find_sample
 
     model = lively(recurrent(), 1.7)
-    about = seen((16, 12), 10, exact=False, stored=(24, 18))
+    about = input_spec((16, 12), 10, exact=False, stored=(24, 18))
     subject = ClipSubject(model, about)
     (video, *_) = sorted(demo_videos.rglob("*.mpg"))
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
@@ -74,6 +74,6 @@ def test_clips_of_different_lengths(models):
 def test_the_file_says_what_the_model_saw(models):
     _, about, path = models
     model = OnnxClipModel(path)
-    assert model.seen == about
+    assert model.input_spec == about
     assert (model.class_names, model.window) == (about.class_names, 10)
     assert model.frame_settings == about.frames

@@ -183,7 +183,7 @@ def test_an_interruption_leaves_whole_files(tmp_path):
 def started(monkeypatch):
     """The tests' own process has its thread pools and signals already."""
     monkeypatch.setattr(runtime, "configure", lambda threads, seed: None)
-    monkeypatch.setattr(runtime, "answer_signals", lambda going_on: None)
+    monkeypatch.setattr(runtime, "answer_signals", lambda resume_hint: None)
 
 
 @pytest.mark.parametrize(
@@ -223,12 +223,12 @@ def test_wrong_commands_get_one_line(tmp_path, monkeypatch, capsys, wrong, messa
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory):
     """A run that kept a model, which nobody trained."""
-    from experiments.clips.model import Seen, keep_model
+    from experiments.clips.model import ClipInputSpec, keep_model
     from preprocess.batches.views import CropChoice, FrameChoice
     from preprocess.shards.settings import FrameSettings
     from ttrnn.models.crnn import build_crnn
 
-    seen = Seen(
+    input_spec = ClipInputSpec(
         ("left", "right"),
         FrameSettings((48, 40), 2, 8),
         FrameChoice(6, "segments"),
@@ -236,7 +236,7 @@ def run_dir(tmp_path_factory):
         usual_frames=10,
     )
     folder = tmp_path_factory.mktemp("run")
-    keep_model(folder, build_crnn(2, height=40, width=40, seed=0), seen)
+    keep_model(folder, build_crnn(2, height=40, width=40, seed=0), input_spec)
     return folder
 
 
