@@ -66,8 +66,10 @@ def wait_until(
         if process is not None and process.poll() is not None:
             if happened():
                 return
-            said = process.stderr.read() if process.stderr is not None else ""
-            raise AssertionError(f"the process ended ({process.returncode}) before: {what}\n{said}")
+            output = process.stderr.read() if process.stderr is not None else ""
+            raise AssertionError(
+                f"the process ended ({process.returncode}) before: {what}\n{output}"
+            )
         assert time.monotonic() < deadline, f"never came: {what}"
         time.sleep(_LOOK_SECONDS)
 

@@ -160,8 +160,8 @@ class Convert:
         if not os.access(self.out.parent, os.W_OK):
             raise WeightsError(f"{self.out.parent} may not be written to; name another folder.")
         if self.model is not None and self.model not in NAMES:
-            told = f"--model must be one of {', '.join(NAMES)}. It is {self.model}."
-            raise WeightsError(f"{told} {did_you_mean(self.model, NAMES)}".strip())
+            message = f"--model must be one of {', '.join(NAMES)}. It is {self.model}."
+            raise WeightsError(f"{message} {did_you_mean(self.model, NAMES)}".strip())
         self._check_options()
         is_npy = self.file.suffix == ".npy"
         if is_npy and self.model not in (None, "alexnet"):

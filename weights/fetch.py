@@ -201,8 +201,10 @@ class Partial:
         self.url = url
         self.max_bytes = max_bytes
         self.path = final.with_name(f".{final.name}.part")
-        self._said_path = final.with_name(f".{final.name}.part.json")
-        self._said: dict[str, Any] = {}  # url, validator (an ETag or a date) and length, as sent
+        self._metadata_path = final.with_name(f".{final.name}.part.json")
+        self._metadata: dict[
+            str, Any
+        ] = {}  # url, validator (an ETag or a date) and length, as sent
 
     def __enter__(self) -> Partial:
         self.file = self.path.open("ab")
@@ -211,7 +213,7 @@ class Partial:
         except BaseException:
             self.file.close()
             raise
-        self._said = self._read_said()
+        self._metadata = self._read_metadata()
         return self
 
     def __exit__(
@@ -246,12 +248,12 @@ class Partial:
     @property
     def is_complete(self) -> bool:
         """True if all bytes that the server announced have been received."""
-        return self.size > 0 and self.size == self._said.get("length")
+        return self.size > 0 and self.size == self._metadata.get("length")
 
     def request_headers(self) -> dict[str, str]:
         """Headers that ask for the rest of the file, or of a changed file for the whole."""
         # Without a validator the rest might be that of another version: then all is fetched again.
-        validator = self._said.get("validator")
+        validator = self._metadata.get("validator")
         if not self.size or not validator:
             return {}
         return {"Range": f"bytes={self.size}-", "If-Range": validator}
@@ -268,7 +270,7 @@ class Partial:
         else:
             self.restart()
             self._remember(response)
-        length = self._said["length"]
+        length = self._metadata["length"]
         if length is not None and length > self.max_bytes:
             self._refuse(f"announces {length:,} bytes")
         try:
@@ -276,7 +278,9 @@ class Partial:
         finally:
             self.file.flush()
         if length is None:
-            self._said["length"] = self.size  # without a length, the end of the stream is the end
+            self._metadata["length"] = (
+                self.size
+            )  # without a length, the end of the stream is the end
         elif self.size != length:
             raise Broken(f"it announced {length:,} bytes, of which {self.size:,} came")
 
@@ -286,7 +290,7 @@ class Partial:
 
         with tqdm(
             desc=self.final.name,
-            total=self._said["length"],
+            total=self._metadata["length"],
             initial=self.size,
             unit="B",
             unit_scale=True,
@@ -303,8 +307,8 @@ class Partial:
         """Drop all bytes received so far."""
         self.file.truncate(0)
         self.file.seek(0)
-        self._said_path.unlink(missing_ok=True)
-        self._said = {}
+        self._metadata_path.unlink(missing_ok=True)
+        self._metadata = {}
 
     def discard(self) -> None:
         """Remove the partial file."""
@@ -315,7 +319,7 @@ class Partial:
         """Make the file durable and give it its final name."""
         os.fsync(self.file.fileno())
         os.replace(self.path, self.final)
-        self._said_path.unlink(missing_ok=True)
+        self._metadata_path.unlink(missing_ok=True)
 
     def _refuse(self, what: str) -> None:
         """Remove the partial file and raise WeightsError for one that is too long."""
@@ -330,32 +334,32 @@ class Partial:
         # Of a compressed transfer neither says anything about the bytes that are kept.
         length = response.headers.get("Content-Length", "")
         is_plain = response.headers.get("Content-Encoding", "identity") == "identity"
-        self._said = {
+        self._metadata = {
             "url": self.url,
             "validator": _validator(response) if is_plain else None,
             "length": int(length) if is_plain and re.fullmatch(r"\d{1,18}", length) else None,
         }
-        self._said_path.write_text(json.dumps(self._said), encoding="utf-8")
+        self._metadata_path.write_text(json.dumps(self._metadata), encoding="utf-8")
 
-    def _read_said(self) -> dict[str, Any]:
+    def _read_metadata(self) -> dict[str, Any]:
         """Read what the server said about the bytes received; without it they are of no use."""
         try:
-            said = json.loads(self._said_path.read_text(encoding="utf-8"))
+            metadata = json.loads(self._metadata_path.read_text(encoding="utf-8"))
             known = {"url": str, "validator": str | None, "length": int | None}
-            usable = all(isinstance(said[key], kind) for key, kind in known.items())
+            usable = all(isinstance(metadata[key], kind) for key, kind in known.items())
         except (OSError, ValueError, KeyError, TypeError):
             return {}
-        return said if usable and said["url"] == self.url else {}
+        return metadata if usable and metadata["url"] == self.url else {}
 
     def _check_continues(self, response: requests.Response) -> None:
         """Raise Broken, having dropped all, unless the response is the rest of the same file."""
-        said = response.headers.get("Content-Range", "")
-        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", said)
-        same = _validator(response) in (None, self._said.get("validator"))
-        known = str(self._said.get("length"))
+        metadata = response.headers.get("Content-Range", "")
+        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", metadata)
+        same = _validator(response) in (None, self._metadata.get("validator"))
+        known = str(self._metadata.get("length"))
         if not same or not found or int(found[1]) != self.size or found[2] not in (known, "*"):
             self.restart()
-            raise Broken(f"it gives another part than was asked for: {said!r}")
+            raise Broken(f"it gives another part than was asked for: {metadata!r}")
 
 
 def _validator(response: requests.Response) -> str | None:

@@ -447,10 +447,10 @@ def _refuse(arrays: _Arrays, shapes: Shapes) -> None:
         "are not of the model": arrays.keys() - shapes.keys(),
         "are of another shape": misshapen,
     }
-    told = [f"{len(names)} {what}: {_few(names)}" for what, names in problems.items() if names]
-    if told:
+    lines = [f"{len(names)} {what}: {_few(names)}" for what, names in problems.items() if names]
+    if lines:
         raise WeightsError(
-            f"Arrays must be those of the model. {'; '.join(told)}. Is it another model's file?"
+            f"Arrays must be those of the model. {'; '.join(lines)}. Is it another model's file?"
         )
 
 

@@ -287,8 +287,8 @@ class PictureReader:
     def complaints(self) -> tuple[str, ...]:
         """Descriptions of what could not be read so far, of the pictures and of the sound."""
         sound = self._sounds.complaint if self._sounds else ""
-        told = f"of the sound, not all could be decoded: {sound}" if sound else ""
-        return tuple(text for text in (self._video.complaint, told) if text)
+        sound_complaint = f"of the sound, not all could be decoded: {sound}" if sound else ""
+        return tuple(text for text in (self._video.complaint, sound_complaint) if text)
 
     def read_into(self, frame: Frame) -> bool:
         """Fill `frame`, uint8 (parts * side, side, 3), with the next picture; False at the end."""

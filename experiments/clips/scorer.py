@@ -212,5 +212,5 @@ def _sha256(path: Path) -> str:
 
 def _damaged(path: Path, error: object) -> ScorerError:
     lines = f"{error!r}".splitlines() if isinstance(error, KeyError) else f"{error}".splitlines()
-    said = lines[0] if lines else "no more is known"
-    return ScorerError(f"{path} is damaged: {said} Copy it from the run again, or train again.")
+    reason = lines[0] if lines else "no more is known"
+    return ScorerError(f"{path} is damaged: {reason} Copy it from the run again, or train again.")

@@ -75,8 +75,8 @@ class Arguments(ClipArguments):
             return self.freeze  # type: ignore[return-value]
         if self.freeze.isdecimal():
             return int(self.freeze)
-        told = f"--freeze must be none, head or a number of blocks. Received {self.freeze!r}."
-        raise InputError(f"{told} {did_you_mean(self.freeze, ['none', 'head'])}".strip())
+        message = f"--freeze must be none, head or a number of blocks. Received {self.freeze!r}."
+        raise InputError(f"{message} {did_you_mean(self.freeze, ['none', 'head'])}".strip())
 
     def check(self) -> None:
         """Raise UserError for impossible flags, before anything is read."""

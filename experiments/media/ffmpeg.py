@@ -66,12 +66,12 @@ def run(
         DiskFullError: if the disk is full.
         RenderError: if it cannot be started or fails, with its own last complaint.
     """
-    said: deque[str] = deque(maxlen=_MOST_LINES)
+    output: deque[str] = deque(maxlen=_MOST_LINES)
     child = _start(args, folder)
     assert child.stdout is not None
     # Both outputs must be read at once: ffmpeg would wait for ever on a full pipe that nobody
     # reads.
-    listener = threading.Thread(target=_listen, args=(child, said), daemon=True)
+    listener = threading.Thread(target=_listen, args=(child, output), daemon=True)
     try:
         listener.start()
         for line in child.stdout:
@@ -84,18 +84,18 @@ def run(
         child.stdout.close()
         listener.join()
     if code != 0:
-        if any(_NO_SPACE in line for line in said):
+        if any(_NO_SPACE in line for line in output):
             raise DiskFullError(_NO_SPACE)
-        raise RenderError(_failure(code, said))
-    return list(said)
+        raise RenderError(_failure(code, output))
+    return list(output)
 
 
-def complaints(said: Iterable[str]) -> list[str]:
+def complaints(output: Iterable[str]) -> list[str]:
     """Lines of ffmpeg's standard error that tell a reason, without memory addresses.
 
     ffmpeg writes `[h264 @ 0x55d0] Invalid NAL unit size`, and `Conversion failed!` last.
     """
-    lines = [_ADDRESS.sub("", line).strip() for line in said]
+    lines = [_ADDRESS.sub("", line).strip() for line in output]
     return [line for line in lines if line and not _BOILERPLATE.match(line)]
 
 
@@ -127,14 +127,14 @@ def _program() -> str:
     return os.path.abspath(found)
 
 
-def _listen(child: subprocess.Popen[bytes], said: deque[str]) -> None:
+def _listen(child: subprocess.Popen[bytes], output: deque[str]) -> None:
     assert child.stderr is not None
     with child.stderr:
-        said.extend(line.decode(errors="replace").rstrip("\n") for line in child.stderr)
+        output.extend(line.decode(errors="replace").rstrip("\n") for line in child.stderr)
 
 
-def _failure(code: int, said: Iterable[str]) -> str:
-    lines = complaints(said)
+def _failure(code: int, output: Iterable[str]) -> str:
+    lines = complaints(output)
     # A complaint of which a plain wording is known tells more than the last one.
     refusal = next((line for line in lines if in_plain_words(line) != line), None)
     if not lines:

@@ -138,9 +138,9 @@ def read_chunk(path: Path, *, sound_track: int = 0) -> Chunk:
         lines = run(words, on_line=header.append)
     except RenderError as error:
         raise RenderError(f"{path} cannot be read. {_why_no_video(path) or error}") from error
-    said = "\n".join(lines).replace(url(path), "")  # a file may be named like a line of ffmpeg
+    output = "\n".join(lines).replace(url(path), "")  # a file may be named like a line of ffmpeg
     try:
-        chunk = _parse_chunk(path, said, "\n".join(header))
+        chunk = _parse_chunk(path, output, "\n".join(header))
         return replace(chunk, track=sound_track)
     except LookupError as error:
         words = complaints(lines)
@@ -161,12 +161,12 @@ def check_track(path: Path, sound_track: int) -> None:
         raise RenderError(f"{path} cannot be read: {error}.") from error
     if tracks and sound_track >= len(tracks):
         raise RenderError(
-            f"{path} has {tracks_told(tracks)}. Received --sound-track {sound_track}; give one "
+            f"{path} has {describe_tracks(tracks)}. Received --sound-track {sound_track}; give one "
             "that all files of the recording have."
         )
 
 
-def tracks_told(tracks: Sequence[AudioTrack]) -> str:
+def describe_tracks(tracks: Sequence[AudioTrack]) -> str:
     """Describe tracks, as `2 sound tracks (0: aac, stereo, 48000 Hz; 1: aac, mono, 48000 Hz)`."""
     number = f"{len(tracks)} sound track{'s' * (len(tracks) != 1)}"
     return f"{number} ({'; '.join(map(str, tracks))})"
@@ -185,19 +185,19 @@ def _why_no_video(path: Path) -> str:
     return ""
 
 
-def _parse_chunk(path: Path, said: str, header: str) -> Chunk:
+def _parse_chunk(path: Path, output: str, header: str) -> Chunk:
     """Parse `#dimensions 0: 160x120` and the like, and ffmpeg's own description of the file."""
-    start = re.search(r"^  Duration: [^,]*, start: (-?[\d.]+)", said, re.MULTILINE)
+    start = re.search(r"^  Duration: [^,]*, start: (-?[\d.]+)", output, re.MULTILINE)
     # The file's clock may begin anywhere; all times of a chunk count from its start.
     begin = float(start[1]) if start else 0.0
-    streams = re.findall(r"^  Stream #0:(\d+) -> #0:(\d+)", said, re.MULTILINE)
+    streams = re.findall(r"^  Stream #0:(\d+) -> #0:(\d+)", output, re.MULTILINE)
     # Which stream of the file each stream of the output comes from: 0 is the picture, 1 the sound.
-    sources = {int(output): int(source) for source, output in streams}
+    sources = {int(target): int(source) for source, target in streams}
     width, height = _header(header, "dimensions", 0, r"(\d+)x(\d+)")
     aspect = Fraction(*map(int, _header(header, "sar", 0, r"(\d+)/(\d+)", ("1", "1"))))
-    rate = _rate(_search(r"frame_rate: (\d+)/(\d+)", said))
-    (shown,) = _search(r"^\[Parsed_showinfo_0 @ \w+\] n: *0 pts:.*? pts_time:(\S+)", said)
-    timecode, base, lead = _timecode(path, said, sources[0])
+    rate = _rate(_search(r"frame_rate: (\d+)/(\d+)", output))
+    (shown,) = _search(r"^\[Parsed_showinfo_0 @ \w+\] n: *0 pts:.*? pts_time:(\S+)", output)
+    timecode, base, lead = _timecode(path, output, sources[0])
     has_sound = 1 in sources
     duration = _end_seconds(path, sources[0], rate) - begin
     _check_duration(path, duration)
@@ -220,13 +220,13 @@ def _parse_chunk(path: Path, said: str, header: str) -> Chunk:
     )
 
 
-def _timecode(path: Path, said: str, stream: int) -> tuple[str, int | None, int]:
+def _timecode(path: Path, output: str, stream: int) -> tuple[str, int | None, int]:
     """Find a file's start timecode, its numbers per second if known, and its lead in frames.
 
     The container's timecode has precedence over that of the video stream itself.
     """
-    found = re.search(r"^ +timecode +: (\S+)$", said, re.MULTILINE | re.IGNORECASE)
-    line = re.search(rf"^ +Stream #0:{stream}(?:\[0x([0-9a-f]+)\])?.*: Video: (\S+)", said, re.M)
+    found = re.search(r"^ +timecode +: (\S+)$", output, re.MULTILINE | re.IGNORECASE)
+    line = re.search(rf"^ +Stream #0:{stream}(?:\[0x([0-9a-f]+)\])?.*: Video: (\S+)", output, re.M)
     if found:
         track_id = int(line[1], 16) if line and line[1] else 0
         return found[1], numbers_a_second(path, track_id, found[1]), 0

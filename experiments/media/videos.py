@@ -76,7 +76,7 @@ def find_videos(
         search.add(Path(path))
     # A dictionary: each path once, in the order in which it was named.
     found = search.found
-    sources = _told_apart(list(found.items()))
+    sources = _unique_names(list(found.items()))
     stems = [_stem(path, source) for path, source in zip(found, sources, strict=True)]
     count = Counter(stems)
     taken = {*sources, *TABLES}
@@ -137,21 +137,21 @@ class _Search:
             if match.parent not in folders  # the folder's own notice has the rest
             and not self._is_result(_absolute(match))
         )
-        said = [left_out.notice] if left_out.notice else []
+        notices = [left_out.notice] if left_out.notice else []
         empty = [folder for folder in folders if not self._list(_absolute(folder))[0]]
         if empty:
             some = "1 folder holds" if len(empty) == 1 else f"{len(empty)} folders hold"
-            said.append(f"Left out: {some} no videos.")
+            notices.append(f"Left out: {some} no videos.")
         for folder in empty:
-            said += [f"{folder}: {notice}" for notice in self._list(_absolute(folder))[1]]
+            notices += [f"{folder}: {notice}" for notice in self._list(_absolute(folder))[1]]
         skipped = {*others, *empty}
         wanted = [match for match in matches if match not in skipped]
         if not wanted:
             rule = f"There is no video or folder that matches {pattern}."
             named = "A file that is named without a pattern is taken whatever its name."
-            raise PreprocessError(" ".join([rule, *said, *([named] if others else [])]))
-        if said:
-            self.notices.append(f"{pattern}: {' '.join(said)}")
+            raise PreprocessError(" ".join([rule, *notices, *([named] if others else [])]))
+        if notices:
+            self.notices.append(f"{pattern}: {' '.join(notices)}")
         for match in wanted:
             self.add(match)
 
@@ -160,24 +160,24 @@ class _Search:
         listing = list_videos(whole, is_expected=lambda source: self._is_result(whole / source))
         sources = sorted([*listing.videos, *listing.frame_folders])
         sources = [source for source in sources if not self._is_annotated(whole / source)]
-        said = [listing.notice] if listing.notice else []
+        notices = [listing.notice] if listing.notice else []
         below = [source for source in sources if "/" in source]
         if below and not self.recursive:
             videos = "1 video lies" if len(below) == 1 else f"{len(below)} videos lie"
-            said.append(f"{videos} in folders below; add --recursive to take them too.")
+            notices.append(f"{videos} in folders below; add --recursive to take them too.")
             sources = [source for source in sources if "/" not in source]
-        return sources, said
+        return sources, notices
 
     def _add_folder(self, path: Path, whole: Path) -> None:
-        sources, said = self._list(whole)
+        sources, notices = self._list(whole)
         if not sources:
             rule = (
                 "Name a video, a folder of videos, or one of a video's frames, frame000001.jpg and "
                 "on."
             )
-            raise PreprocessError(" ".join([f"No videos found in {path}.", *said, rule]))
-        if said:
-            self.notices.append(f"{path}: {' '.join(said)}")
+            raise PreprocessError(" ".join([f"No videos found in {path}.", *notices, rule]))
+        if notices:
+            self.notices.append(f"{path}: {' '.join(notices)}")
         for source in sources:
             # The folder itself is a video: it holds frames.
             if source == ".":
@@ -198,7 +198,7 @@ def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))
 
 
-def _told_apart(found: Sequence[tuple[Path, int]]) -> list[str]:
+def _unique_names(found: Sequence[tuple[Path, int]]) -> list[str]:
     """Last parts of each path, as many as asked for, or more until all names differ."""
     lengths = [num_parts for _, num_parts in found]
     while True:

@@ -123,8 +123,8 @@ def _in_words(error: Exception, resume_hint: Callable[[], str]) -> str:
     if is_disk_full(error):
         # A file name may also be a descriptor's number, or missing.
         named = isinstance(error.filename, str | Path)
-        told = not_written(Path(error.filename), reason) if named else f"Cannot write: {reason}."
-        return f"{told} Make room, then go on. {resume_hint()}"
+        message = not_written(Path(error.filename), reason) if named else f"Cannot write: {reason}."
+        return f"{message} Make room, then go on. {resume_hint()}"
     if error.errno in _NOT_ALLOWED and error.filename:
         return f"{error.filename}: {reason}. Name a path that you may read and write."
     return str(error)

@@ -100,8 +100,8 @@ def parse_pair(text: str, rule: str) -> tuple[int, int]:
     """
     match = re.fullmatch(r"([1-9]\d{0,3}),([1-9]\d{0,3})", text)
     if match is None:
-        told = f"{rule}, e.g. 18,36. Received {text!r}."
-        raise InputError(f"{told} {did_you_mean(text, ['auto'])}".strip())
+        message = f"{rule}, e.g. 18,36. Received {text!r}."
+        raise InputError(f"{message} {did_you_mean(text, ['auto'])}".strip())
     return int(match[1]), int(match[2])
 
 

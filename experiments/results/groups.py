@@ -35,7 +35,7 @@ _DIFFERENCES = {
     "experiment": "experiments.{}",
 }
 # Flags that a column repeats, or that do not change what is learnt.
-_TOLD_FLAGS = {
+_OMITTED_FLAGS = {
     *("--tt", "--no-tt", "--cell", "--maxlen", "--stride", "--videos", "--shards", "--split"),
     *("--fold", "--epochs", "--batch-size", "--recipe", "--seed", "--threads", "--policy"),
     *(
@@ -132,7 +132,7 @@ def group_rows(rows: Iterable[Record]) -> list[Group]:
 
 def other_flags(command: str) -> str:
     """Find the flags that no column repeats: "... --fold 1 --lr 3e-4" gives "--lr 3e-4"."""
-    _, flags = _split_command(command, without=_TOLD_FLAGS)
+    _, flags = _split_command(command, without=_OMITTED_FLAGS)
     return flags
 
 
@@ -170,7 +170,7 @@ def epochs_cell(group: Group) -> str:
     return run if group.recipe_epochs is None else f"{run} of {group.recipe_epochs}"
 
 
-def told_apart(
+def describe_differences(
     groups: Sequence[Group],
     look: Callable[[Group], Any],
     *,
@@ -183,7 +183,7 @@ def told_apart(
         look: returns what the table shows of a group besides its figures.
         usual: values by column; any other value is stated even if no group looks alike.
     """
-    told = []
+    described = []
     for group in groups:
         alike = [other for other in groups if look(other) == look(group)]
         words = [
@@ -194,8 +194,8 @@ def told_apart(
         ]
         if len({other.other_flags for other in alike}) > 1:
             words.append(group.other_flags or "no other flags")
-        told.append(", ".join(words))
-    return told
+        described.append(", ".join(words))
+    return described
 
 
 def accuracy_cell(group: Group) -> str:

@@ -10,10 +10,10 @@ from experiments.results.groups import (
     Group,
     Record,
     accuracy_cell,
+    describe_differences,
     epochs_cell,
     group_rows,
     shared_command,
-    told_apart,
 )
 from experiments.runs import formatting
 from experiments.runs.formatting import ABSENT, code, markdown_table, or_absent, text
@@ -119,13 +119,13 @@ def results_table_markdown(rows: Sequence[Record]) -> str:
     all rows. Settings that gave the same figures share a row, which names both.
     """
     groups = [group for group in group_rows(rows) if group.is_whole]
-    differences = told_apart(
+    differences = describe_differences(
         groups,
         lambda group: (group["dataset"], group["model"], group["recipe"], group["split"]),
         usual={"policy": "float32", **_UCF11_INPUT},
     )
     # By identity, for groups hold dictionaries and cannot be keys.
-    told = dict(zip(map(id, groups), differences, strict=True))
+    difference_of = dict(zip(map(id, groups), differences, strict=True))
     # Rows of equal cells, with the words that tell their settings apart.
     found: dict[tuple[str, ...], list[str]] = {}
     for published in UCF11_ACCURACIES:
@@ -134,7 +134,7 @@ def results_table_markdown(rows: Sequence[Record]) -> str:
         ours = [g for g in _of(groups, "ucf11") if g["model"] == published.our_model]
         for group in ours:
             row = _short_row("UCF11", published.system, published.accuracy, group)
-            found.setdefault(row, []).append(told[id(group)])
+            found.setdefault(row, []).append(difference_of[id(group)])
         # A line that says so is more honest than a missing one.
         if not ours:
             row = ("UCF11", published.system, *[ABSENT] * 5, published.accuracy, NOT_RUN, ABSENT)
@@ -142,7 +142,7 @@ def results_table_markdown(rows: Sequence[Record]) -> str:
     for group in groups:
         if group["dataset"] != "ucf11":
             row = _short_row(group["dataset"], (group["model"] or ABSENT).upper(), ABSENT, group)
-            found.setdefault(row, []).append(told[id(group)])
+            found.setdefault(row, []).append(difference_of[id(group)])
     body = [
         (data, model, recipe + _in_brackets("; ".join(filter(None, words))), *rest)
         for (data, model, recipe, *rest), words in found.items()
@@ -169,8 +169,13 @@ def fill_block(page: str, block: str) -> str:
 def _dataset(groups: Sequence[Group]) -> list[str]:
     """Make a table of all configurations, failed attempts included, after what all share."""
     ordered = sorted(groups, key=lambda g: (g["model"] or "", g["recipe"] or "", g.numbers))
-    differences = told_apart(ordered, lambda g: [_configuration(g)[name] for name in _SETTINGS])
-    rows = [_configuration(group, told) for group, told in zip(ordered, differences, strict=True)]
+    differences = describe_differences(
+        ordered, lambda g: [_configuration(g)[name] for name in _SETTINGS]
+    )
+    rows = [
+        _configuration(group, difference)
+        for group, difference in zip(ordered, differences, strict=True)
+    ]
     return _table(rows, may_be_shared=(*_SETTINGS[2:], "Chance"))
 
 
@@ -197,11 +202,12 @@ def _of(groups: Iterable[Group], dataset: str) -> list[Group]:
     return [group for group in groups if group["dataset"] == dataset]
 
 
-def _configuration(group: Group, told: str = "") -> dict[str, str]:
-    """Cells of a configuration by the heads of their columns; `told` follows the recipe."""
+def _configuration(group: Group, difference: str = "") -> dict[str, str]:
+    """Cells of a configuration by the heads of their columns; `difference` follows the recipe."""
     return {
         "Model": (group["model"] or ABSENT).upper(),
-        "Recipe": f"{text(group['recipe'])} {code(group.other_flags)}".strip() + _in_brackets(told),
+        "Recipe": f"{text(group['recipe'])} {code(group.other_flags)}".strip()
+        + _in_brackets(difference),
         "Clips": or_absent(group["num_clips"], formatting.count),
         "Classes": text(group["num_classes"]),
         "Epochs": epochs_cell(group),
@@ -249,12 +255,12 @@ def _details(rows: Sequence[Record]) -> list[str]:
 
 def _runs(rows: Sequence[Record]) -> str:
     """Format the accuracies of runs: "fold 0: 0.300, fold 1: 0.150", with any seed but 0."""
-    told = []
+    results = []
     for row in sorted(rows, key=lambda row: (row["seed"] or 0, row["fold"] or 0)):
         seed = f" seed {row['seed']}" if row["seed"] else ""
         result = or_absent(row["accuracy"], formatting.share) if _ok(row) else row["status"]
-        told.append(f"fold {text(row['fold'])}{seed}: {result}")
-    return ", ".join(told)
+        results.append(f"fold {text(row['fold'])}{seed}: {result}")
+    return ", ".join(results)
 
 
 def _ranges(numbers: Sequence[int]) -> str:

@@ -34,7 +34,7 @@ from experiments.runs.run import require_place
 from experiments.threads import Arguments, report
 from experiments.threads.search import Comparison, MeasureError, Outcome, Point, compare, search
 from experiments.threads.space import WORKLOADS, Space, Variant, parse_settings, variants_of
-from experiments.threads.workloads import BATCH_SIZES, EXIT_TOLD, Task, WorkloadName, prepare
+from experiments.threads.workloads import BATCH_SIZES, EXIT_KNOWN_ERROR, Task, WorkloadName, prepare
 from preprocess.shards.reader import open_shards
 from preprocess.sources.clips import holds_videos
 from preprocess.system.machine import Machine, read_machine
@@ -87,8 +87,8 @@ def show() -> int:
         space = Space(workload, machine)
         found = kept.setting if kept else space.setting(space.default)
         source = f"measured on {kept.measured_on}" if kept else "default"
-        said = ", ".join(f"{report.NAMES[name]} {value}" for name, value in found.items())
-        print(f"  {workload}: {said} ({source})")
+        values = ", ".join(f"{report.NAMES[name]} {value}" for name, value in found.items())
+        print(f"  {workload}: {values} ({source})")
     return 0
 
 
@@ -421,7 +421,7 @@ def _reason(code: int, errors: str) -> str:
         return f"it crashed ({signal.Signals(-code).name})"
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
     last = lines[-1][:_MESSAGE_LENGTH] if lines else "it said nothing"
-    return last if code == EXIT_TOLD else f"exit code {code}: {last}"
+    return last if code == EXIT_KNOWN_ERROR else f"exit code {code}: {last}"
 
 
 # Progress through the budget of time.

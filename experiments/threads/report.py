@@ -57,13 +57,15 @@ def variants_table(rows: Sequence[tuple[Variant, Comparison | None, str]]) -> st
         if comparison is None:
             lines.append(f"| {variant.name} | | | failed: {failure} | {note} |")
             continue
-        interval, said = "", "too few runs"
+        interval, verdict = "", "too few runs"
         if comparison.num_pairs >= _PAIRS_FOR_AN_INTERVAL:
             interval = f"{comparison.low:+.0%} to {comparison.high:+.0%}"
             # Unless the interval lies on one side of zero, it may be noise.
             sure = comparison.low > 0 or comparison.high < 0
-            said = ("faster" if comparison.gain > 0 else "slower") if sure else "no"
-        lines.append(f"| {variant.name} | {comparison.gain:+.0%} | {interval} | {said} | {note} |")
+            verdict = ("faster" if comparison.gain > 0 else "slower") if sure else "no"
+        lines.append(
+            f"| {variant.name} | {comparison.gain:+.0%} | {interval} | {verdict} | {note} |"
+        )
     return "\n".join(lines)
 
 

@@ -356,7 +356,7 @@ def render_videos(folder: Path, *, num_videos: int = 2, num_frames: int = 1500) 
 
 
 # Exit code of an error that the last line on standard error describes.
-EXIT_TOLD = 2
+EXIT_KNOWN_ERROR = 2
 
 
 def main(path: Path) -> None:
@@ -382,6 +382,6 @@ if __name__ == "__main__":
         main(Path(sys.argv[1]))
     except (UserError, OSError) as error:
         print(error, file=sys.stderr)
-        sys.exit(EXIT_TOLD)
+        sys.exit(EXIT_KNOWN_ERROR)
     # Threads of the work may still run; a normal exit would wait for them.
     os._exit(0)

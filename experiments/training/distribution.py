@@ -213,7 +213,7 @@ class Distribution:
             self.gathered(0)
 
     @contextmanager
-    def failures_told(self) -> Iterator[None]:
+    def explain_failures(self) -> Iterator[None]:
         """Turn TensorFlow's errors about a lost worker into a message that says what to do.
 
         Raises:

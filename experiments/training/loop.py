@@ -104,7 +104,7 @@ def train_and_test(
             # keeps the rate that the optimizer was built with.
             if next_rate and history.epochs:
                 classifier.set_learning_rate(next_rate(history))
-            with distribution.failures_told() if distribution else nullcontext():
+            with distribution.explain_failures() if distribution else nullcontext():
                 batches = train_batches(epoch)
                 totals = _Totals(time.perf_counter())
                 for batch in totals.timed(batches):

@@ -137,17 +137,17 @@ def override(recipe: RecipeType, changes: Sequence[str]) -> RecipeType:
         name, equals, text = change.partition("=")
         known = [key for key in asdict(current) if key != "name"]
         if not equals or name not in known:
-            told = f"--set takes NAME=VALUE, of {', '.join(known)}. Received {change!r}."
-            raise InputError(f"{told} {did_you_mean(name, known)}".strip())
+            message = f"--set takes NAME=VALUE, of {', '.join(known)}. Received {change!r}."
+            raise InputError(f"{message} {did_you_mean(name, known)}".strip())
         values[name] = _value(text)
         if not _fits(values[name], getattr(recipe, name), kinds[name]):
             choices = [str(one) for one in get_args(kinds[name])] if _is_choice(kinds[name]) else []
             takes = f"; it takes {', '.join(choices)}" if choices else ""
-            told = (
+            message = (
                 f"{name} is {getattr(recipe, name)!r} in the recipe. Received {text!r}, "
                 f"which is another kind of value{takes}."
             )
-            raise InputError(f"{told} {did_you_mean(text, choices)}".strip())
+            raise InputError(f"{message} {did_you_mean(text, choices)}".strip())
     return replace(current, **values)
 
 

@@ -41,7 +41,7 @@ from preprocess.workers.child_process import (
     STALLED,
     ChildProcess,
     anonymous_file,
-    death_told,
+    describe_death,
 )
 
 _LOOK_SECONDS = 1.0  # between two looks at workers that send nothing
@@ -179,7 +179,7 @@ def _receive(worker: Worker, stall_seconds: float) -> Event | None:
             if not stalled:
                 return None
             worker.kill()
-            failure = death_told(STALLED, stall_seconds)
+            failure = describe_death(STALLED, stall_seconds)
         else:
             message = worker.receive()
             match message:
@@ -192,7 +192,7 @@ def _receive(worker: Worker, stall_seconds: float) -> Event | None:
                     return VideoEnded(video, num_frames, failure, notice=notice, refused=refused)
             return None
     except EOFError:
-        failure = death_told(worker.cause_of_death(), stall_seconds)
+        failure = describe_death(worker.cause_of_death(), stall_seconds)
     worker.video = None
     return VideoEnded(video, worker.num_frames, failure, crashed=True)
 
@@ -370,8 +370,8 @@ def _open(path: Path, fit: FrameFit, stride: int) -> VideoReader | FrameFolderRe
 
 def _complaint(failure: str, messages: IO[bytes]) -> str:
     """Failure together with FFmpeg's first message about it."""
-    said = first_complaint(messages) if failure else ""
-    return f"{failure} ({said})" if said else failure
+    message = first_complaint(messages) if failure else ""
+    return f"{failure} ({message})" if message else failure
 
 
 def _pass_over(pipe: Connection, video: VideoReader | FrameFolderReader, num_frames: int) -> None:

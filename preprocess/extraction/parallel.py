@@ -15,7 +15,7 @@ from pathlib import Path
 from preprocess.errors import PreprocessError
 from preprocess.extraction.worker import Begun, ClipTask, Ended, TaskResult, serve_tasks
 from preprocess.sources.clips import Clip
-from preprocess.workers.child_process import STALLED, ChildProcess, ProcessPool, death_told
+from preprocess.workers.child_process import STALLED, ChildProcess, ProcessPool, describe_death
 from preprocess.workers.cluster import cluster_submit, require_mark
 
 Submit = Callable[[ClipTask], Future[TaskResult]]
@@ -65,7 +65,8 @@ class Decoders:
                 # The clip fails; the clips of its unfinished shard are decoded again without it.
                 total.add(
                     TaskResult(
-                        num_clips=1, failures={clip.source: death_told(cause, task.stall_seconds)}
+                        num_clips=1,
+                        failures={clip.source: describe_death(cause, task.stall_seconds)},
                     )
                 )
                 task = replace(task, clips=tuple(other for other in task.clips if other != clip))

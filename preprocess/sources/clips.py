@@ -80,7 +80,7 @@ class FolderListing:
     @property
     def notice(self) -> str:
         """Description of the files that were left out, for a person; empty if there are none."""
-        said = []
+        notices = []
         if self.left_out:
             kinds = self.left_out.most_common()
             named = [f"{count} {suffix or 'without a suffix'}" for suffix, count in kinds[:_NAMED]]
@@ -90,11 +90,11 @@ class FolderListing:
             files = "1 file is no video by its name"
             if total > 1:
                 files = f"{total} files are no videos by their names"
-            said.append(f"Left out: {files}: {', '.join(named)}.")
+            notices.append(f"Left out: {files}: {', '.join(named)}.")
         if self.num_ignored:
             videos = "1 video is" if self.num_ignored == 1 else f"{self.num_ignored} videos are"
-            said.append(f"Left out: {videos} in a folder called annotation.")
-        return " ".join(said)
+            notices.append(f"Left out: {videos} in a folder called annotation.")
+        return " ".join(notices)
 
 
 @dataclass(frozen=True)

@@ -97,9 +97,9 @@ def render_dataset(
                 for num_clips in workers(tasks):
                     bar.update(num_clips)
     except OSError as error:
-        told = not_written(root, error.strerror or error)
+        message = not_written(root, error.strerror or error)
         raise WriteError(
-            f"{told} Finished clips are kept: make room, then run the same command again."
+            f"{message} Finished clips are kept: make room, then run the same command again."
         ) from error
     finally:
         cv2.setNumThreads(num_threads)

@@ -157,8 +157,8 @@ def _cpu_name(root: Path) -> str:
     for line in read_text(root / "proc/cpuinfo").split("\n"):
         key, _, value = line.partition(":")
         names.setdefault(key.strip(), " ".join(value.split()))
-    told = (names.get(key) for key in _MODEL_KEYS)
-    return next(filter(None, told), "") or platform.processor() or platform.machine() or "CPU"
+    models = (names.get(key) for key in _MODEL_KEYS)
+    return next(filter(None, models), "") or platform.processor() or platform.machine() or "CPU"
 
 
 def _memory_bytes(root: Path) -> int | None:

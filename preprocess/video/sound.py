@@ -227,9 +227,9 @@ def _text(messages: IO[bytes]) -> str:
     return os.pread(messages.fileno(), _ENOUGH_BYTES, 0).decode(errors="replace")
 
 
-def _complaint(said: str) -> str:
+def _complaint(message: str) -> str:
     """First error among ffmpeg's messages; empty if there is none."""
-    found = _COMPLAINT.search(said)
+    found = _COMPLAINT.search(message)
     return in_plain_words(found["text"].strip()) if found else ""
 
 

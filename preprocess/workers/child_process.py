@@ -115,7 +115,7 @@ def anonymous_file() -> IO[bytes]:
     return tempfile.TemporaryFile()
 
 
-def death_told(cause: str, stall_seconds: float) -> str:
+def describe_death(cause: str, stall_seconds: float) -> str:
     """Describe why a video could not be read, from its decoding process's cause of death."""
     if cause == STALLED:
         return f"the decoder gave nothing for {stall_seconds:.0f} s"

@@ -77,20 +77,20 @@ def shared_mark(client: Client, folder: Path) -> Iterator[Path]:
     with write_errors():
         mark = new_temporary(folder.absolute())
     try:
-        _require_seen(client, mark, told=mark.parent)
+        _require_seen(client, mark, named=mark.parent)
         yield mark
     finally:
         with suppress(OSError):
             mark.unlink(missing_ok=True)
 
 
-def _require_seen(client: Client, path: Path, *, told: Path) -> None:
+def _require_seen(client: Client, path: Path, *, named: Path) -> None:
     """Check that all workers see a path.
 
     Args:
         client: a client of the cluster.
         path: the path to look for.
-        told: the path that the message names.
+        named: the path that the message names.
 
     Raises:
         PreprocessError: if a worker does not.
@@ -99,7 +99,7 @@ def _require_seen(client: Client, path: Path, *, told: Path) -> None:
     blind = sorted(address for address, sees in seen.items() if not sees)
     if blind:
         raise PreprocessError(
-            f"{len(blind)} of {len(seen)} workers do not see {told}, {blind[0]} for instance. All "
+            f"{len(blind)} of {len(seen)} workers do not see {named}, {blind[0]} for instance. All "
             "machines must have videos, models and results under the same path: on NFS, or in a "
             "mounted object store."
         )
@@ -185,7 +185,7 @@ def cluster_submit(
     """
     with cluster(scheduler) as client, shared_mark(client, folder) as mark:
         for path in needs:
-            _require_seen(client, path, told=path)
+            _require_seen(client, path, named=path)
         with cluster_executor(client) as executor:
             work = make_work(mark)
             _require_understood(client, work)
@@ -237,7 +237,7 @@ class _ModelTask:
         # Checked again for each item: this worker may have joined after `cluster_submit` looked.
         require_mark(self.mark)
         for path in self.needs:
-            _require_here(path, told=path)
+            _require_here(path, named=path)
         return _worker_models().ask(self.loader, item, is_wanted=self.mark.exists)
 
 
@@ -253,9 +253,9 @@ def require_mark(mark: Path) -> None:
     Raises:
         PreprocessError: if this machine does not see the mark.
     """
-    _require_here(mark, told=mark.parent)
+    _require_here(mark, named=mark.parent)
 
 
-def _require_here(path: Path, *, told: Path) -> None:
+def _require_here(path: Path, *, named: Path) -> None:
     if not path.exists():
-        raise PreprocessError(f"A worker that came later does not see {told}.")
+        raise PreprocessError(f"A worker that came later does not see {named}.")

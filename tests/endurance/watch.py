@@ -83,12 +83,12 @@ def _left_behind(session: int) -> int:
 @contextmanager
 def _running(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen]:
     """Run the command in a session of its own, of which no process is left afterwards."""
-    with log.open("wb") as said, _interrupts_heeded():
+    with log.open("wb") as log_file, _interrupts_heeded():
         process = subprocess.Popen(
             command,
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
-            stdout=said,
+            stdout=log_file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )

@@ -44,8 +44,8 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.Captu
         monkeypatch.setattr(sys, "argv", [module, *map(str, words)])
         with pytest.raises(SystemExit) as end:
             runpy.run_module(module, run_name="__main__", alter_sys=True)
-        said = capfd.readouterr()
-        return int(end.value.code or 0), said.out + said.err
+        output = capfd.readouterr()
+        return int(end.value.code or 0), output.out + output.err
 
     return run
 
@@ -102,10 +102,10 @@ def test_clips_that_cannot_be_split(
 ) -> None:
     """Red when they are refused after the extraction, or end in a division by zero."""
     file = write_list(tmp_path / "list.csv", rows)
-    code, said = command(*JOBS[job], "--videos", file)
+    code, output = command(*JOBS[job], "--videos", file)
     assert code == 2
-    assert message in said
-    assert said.count("\n") == 1
+    assert message in output
+    assert output.count("\n") == 1
     assert os.listdir(tmp_path) == ["list.csv"]
 
 
@@ -117,17 +117,17 @@ def test_every_fold_is_looked_at_before_the_first_is_trained(
         tmp_path / "list.csv", clips(*((label, g, 1) for g in "123" for label in "ab"))
     )
     job = ("experiments.epic_kitchens", "train", "--videos", file, "--folds")
-    code, said = command(*job, 2)
-    assert (code, "A validation part needs training clips of its own" in said) == (2, True)
-    code, said = command(*job, 9)
-    assert (code, "9 folds need at least 9 groups. Received 3" in said) == (2, True)
+    code, output = command(*job, 2)
+    assert (code, "A validation part needs training clips of its own" in output) == (2, True)
+    code, output = command(*job, 9)
+    assert (code, "9 folds need at least 9 groups. Received 3" in output) == (2, True)
     taken = tmp_path / "out" / "fold-4"
     taken.mkdir(parents=True)
     (taken / "config.json").write_text("{}")
     file = write_list(tmp_path / "many.csv", MANY)
     job = ("experiments.epic_kitchens", "train", "--videos", file, "--folds", 5, "--out", "out")
-    code, said = command(*job)
-    assert (code, "fold-4 holds a run" in said) == (2, True)
+    code, output = command(*job)
+    assert (code, "fold-4 holds a run" in output) == (2, True)
     assert not (tmp_path / "out" / "fold-0").exists()
 
 
@@ -154,8 +154,8 @@ def test_listed_parts_that_are_empty(
     command: Command, tmp_path: Path, parts: list[str], message: str
 ) -> None:
     file = write_list(tmp_path / "list.csv", MANY, parts)
-    code, said = command("experiments.ucf101", "--split", "listed", "--videos", file)
-    assert (code, message in said) == (2, True)
+    code, output = command("experiments.ucf101", "--split", "listed", "--videos", file)
+    assert (code, message in output) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -188,8 +188,8 @@ def test_official_lists_that_do_not_fit(
         if text is not None:
             (tmp_path / name).write_text(text)
     job = ("experiments.ucf101", "--split", "official", "--lists", ".", "--videos", "videos")
-    code, said = command(*job)
-    assert (code, message in said) == (2, True)
+    code, output = command(*job)
+    assert (code, message in output) == (2, True)
 
 
 def test_odd_class_names_of_official_lists_reach_the_extraction(
@@ -230,9 +230,9 @@ def test_flags_that_cannot_be(
     (tmp_path / "file").touch()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "config.json").write_text('{"epochs": 1}')
-    code, said = command(*JOBS[job], *flags)
+    code, output = command(*JOBS[job], *flags)
     assert code == 2
-    assert message in said
+    assert message in output
     assert sorted(os.listdir(tmp_path)) == ["file", "full"]
 
 
@@ -302,12 +302,12 @@ def test_a_folder_of_videos_is_no_directory_of_shards(
         monkeypatch.undo()
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr("preprocess.__main__.answer_signals", lambda resume_hint: None)
-        code, said = command("preprocess", "folder", "videos", "videos")
-        assert "Shards need a directory of their own. videos holds videos" in said
+        code, output = command("preprocess", "folder", "videos", "videos")
+        assert "Shards need a directory of their own. videos holds videos" in output
     else:
-        code, said = command(*JOBS[job], "--shards", "videos")
-        assert "videos holds videos, not the shards" in said
-        assert "python -m preprocess folder videos SHARDS" in said
+        code, output = command(*JOBS[job], "--shards", "videos")
+        assert "videos holds videos, not the shards" in output
+        assert "python -m preprocess folder videos SHARDS" in output
     assert code == 2
     assert os.listdir(tmp_path / "videos") == ["class"]
 
@@ -377,10 +377,10 @@ def test_a_refusal_comes_before_the_work(command: Command, tmp_path: Path, case:
     write_run(tmp_path / "stopped", "config.json")
     write_run(tmp_path / "scorer", "config.json", "scorer.json")
     words, message = LATE[case]
-    code, said = command(*words)
+    code, output = command(*words)
     assert code == (1 if case.startswith("bench") else 2)
-    assert message in said
-    assert "Traceback" not in said
+    assert message in output
+    assert "Traceback" not in output
     assert sorted(os.listdir(tmp_path)) == ["experiments", "file", "run", "scorer", "stopped"]
 
 
@@ -420,8 +420,8 @@ def test_a_refusal_comes_before_the_work(command: Command, tmp_path: Path, case:
 )
 def test_misspelt_names(command: Command, words: list[object], meant: str) -> None:
     """Of sub-commands, flags, fixed choices, recipes' values, models, data sets and weights."""
-    code, said = command(*words)
-    assert (code, meant in said) == (2, True), said
+    code, output = command(*words)
+    assert (code, meant in output) == (2, True), output
 
 
 def test_a_list_of_windows_is_refused_before_videos_are_timed(

@@ -290,7 +290,7 @@ def test_a_whole_run_has_its_clips_classes_and_epochs_beside_it(record):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected"),
     [
         ({"policy": "mixed_bfloat16"}, ("float32", "mixed_bfloat16")),
         ({"maxlen": 200}, ("maxlen 450", "maxlen 200")),
@@ -300,10 +300,10 @@ def test_a_whole_run_has_its_clips_classes_and_epochs_beside_it(record):
         ({"policy": "mixed_bfloat16", "stride": 2}, ("float32, stride 1", "mixed_bfloat16, s")),
     ],
 )
-def test_rows_that_look_alike_say_what_differs(record, change, told):
+def test_rows_that_look_alike_say_what_differs(record, change, expected):
     rows = record(row(), row(**change, accuracy=0.8), row(model="gru"))
     cells = table_rows(results_table_markdown(rows), "demo")
-    assert all(f"tuned ({word}" in cells[number][2] for number, word in enumerate(told))
+    assert all(f"tuned ({word}" in cells[number][2] for number, word in enumerate(expected))
     assert cells[2][2] == "tuned"
     found = rows_by_head(results_page(rows), "Model")
     configurations = [tuple(each.get(name) for name in SETTINGS) for each in found]
@@ -357,9 +357,9 @@ def test_runs_of_one_command_are_one_line_of_every_row(record):
     plain, changed = (f"`python -m experiments.ucf11 --tt{flag}`" for flag in ("", " --lr 1"))
     found = [list(each.values()) for each in rows_by_head(results_page(rows), "Command")]
     here, there = (f"Test \\| CPU, {cores} cores, 8.0 GB" for cores in (2, 4))
-    told = "fold 0: 0.400, fold 1: 0.500, fold 3: 0.300, fold 2 seed 3: failed: no memory"
+    expected = "fold 0: 0.400, fold 1: 0.500, fold 3: 0.300, fold 2 seed 3: failed: no memory"
     assert found == [
-        ["1, 3 to 5", told, "abc123", plain, here],
+        ["1, 3 to 5", expected, "abc123", plain, here],
         ["2", "fold 0: 0.100", "abc123", changed, here],
         ["6", "fold 4: 0.200", "def", plain, here],
         ["7", "fold 0: 0.600", "abc123", plain, there],

@@ -108,9 +108,9 @@ def test_a_run(tmp_path, monkeypatch):
 def test_wrong_flags_get_one_line(words, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(words) == 2
-    said = capsys.readouterr().err
-    assert message in said
-    assert len(said.strip().splitlines()) == 1
+    output = capsys.readouterr().err
+    assert message in output
+    assert len(output.strip().splitlines()) == 1
 
 
 # The simulation against closed forms, measured figures and itself at another grain.

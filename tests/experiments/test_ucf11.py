@@ -92,8 +92,8 @@ def test_new_videos_are_predicted_with_the_run(finished, videos, words, tmp_path
     assert run.returncode == 0, run.stderr
     window = next(csv.DictReader((tmp_path / f"{Path(tested['clip']).stem}.csv").open()))
     columns = [name for name in tested if name.startswith("p_")]
-    found, told = ([float(row[name]) for name in columns] for row in (window, tested))
-    np.testing.assert_allclose(found, told, atol=1e-4)
+    found, expected = ([float(row[name]) for name in columns] for row in (window, tested))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_the_threads_are_printed_and_kept(finished, tmp_path):

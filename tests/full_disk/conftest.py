@@ -43,6 +43,6 @@ def disk(tmp_path: Path) -> Iterator[MakeDisk]:
 def run(words: list[object]) -> tuple[int, str, str]:
     """Run a command. Returns its exit code, standard output and standard error."""
     process = start(words)
-    said = process.communicate(timeout=PATIENCE_SECONDS)
+    output = process.communicate(timeout=PATIENCE_SECONDS)
     wait_until_gone(process.pid)
-    return process.returncode, *said
+    return process.returncode, *output

@@ -24,8 +24,8 @@ def make_input(name: str, folder: Path) -> None:
 
 def _run(*words: object) -> None:
     process = start(words)
-    _, said = process.communicate()
-    assert process.returncode == 0, said
+    _, output = process.communicate()
+    assert process.returncode == 0, output
 
 
 def _videos(folder: Path) -> None:

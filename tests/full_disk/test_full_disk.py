@@ -32,22 +32,22 @@ def check_that_it_fills_up(job: Job, given: Path, disk: MakeDisk, shares: list[f
     for name in job.needs:
         make_input(name, given)
     whole = disk()
-    code, _, said = run(job.words(given, whole.path))
-    assert code == 0, said
+    code, _, output = run(job.words(given, whole.path))
+    assert code == 0, output
     expected, used_kib = results(job, whole.path), whole.used_kib
     for share in shares:
         small = disk(int(used_kib * share) // PAGE_KIB * PAGE_KIB)
-        code, _, said = run(job.words(given, small.path))
-        (line,) = re.findall("^.*Cannot write to.*$|^.*cannot be written.*$", said, re.MULTILINE)
+        code, _, output = run(job.words(given, small.path))
+        (line,) = re.findall("^.*Cannot write to.*$|^.*cannot be written.*$", output, re.MULTILINE)
         assert "MiB free there" in line
         assert "No space left on device" in line
-        assert code == 2, said
-        assert "Traceback" not in said
+        assert code == 2, output
+        assert "Traceback" not in output
         assert broken_files(small.path) == []
         assert [path for path in leftovers(small.path) if not path.endswith(RESUMABLE)] == []
         small.make_room()
-        code, _, said = run([*job.words(given, small.path), *job.resume])
-        assert code == 0, said
+        code, _, output = run([*job.words(given, small.path), *job.resume])
+        assert code == 0, output
         assert results(job, small.path) == expected
         assert broken_files(small.path) + leftovers(small.path) == []
 

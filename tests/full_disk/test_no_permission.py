@@ -19,10 +19,10 @@ def check_that_it_is_refused(name: str, given: Path, out: Path) -> str:
     job = JOBS[name]
     for needed in job.needs:
         make_input(needed, given)
-    code, _, said = run(job.words(given, out))
-    assert code == 2, said
-    assert "Traceback" not in said
-    last = said.strip().splitlines()[-1]
+    code, _, output = run(job.words(given, out))
+    assert code == 2, output
+    assert "Traceback" not in output
+    last = output.strip().splitlines()[-1]
     assert str(out) in last
     return last
 
@@ -30,9 +30,9 @@ def check_that_it_is_refused(name: str, given: Path, out: Path) -> str:
 def check_a_read_only_disk(name: str, given: Path, disk: MakeDisk) -> None:
     small = disk()
     small.forbid_writing()
-    said = check_that_it_is_refused(name, given, small.path)
+    output = check_that_it_is_refused(name, given, small.path)
     # The system's reason, or that of a look before the work.
-    assert re.search("Read-only file system|(may not|cannot) be written", said), said
+    assert re.search("Read-only file system|(may not|cannot) be written", output), output
 
 
 @pytest.mark.parametrize("name", QUICK)

@@ -119,13 +119,13 @@ def try_reader(reader: Reader, first_seed: int, num_tries: int, findings: Findin
         words = ["-m", _READER_MODULE, reader.name, str(seed), str(last - seed)]
         ended = watch([sys.executable, *words], Path("/nonexistent"), _READER_LIMITS)
         tally.add(ended)
-        lines = [json.loads(line) for line in ended.said.splitlines() if line.startswith('{"')]
+        lines = [json.loads(line) for line in ended.output.splitlines() if line.startswith('{"')]
         begun = [line["begun"] for line in lines if "begun" in line]
         if not begun:
-            raise RuntimeError(f"{reader.name} cannot be tried: {ended.said[-2000:]}")
+            raise RuntimeError(f"{reader.name} cannot be tried: {ended.output[-2000:]}")
         verdicts = [line for line in lines if "answer" in line]
         if len(verdicts) < len(begun):
-            fault = f"ended the process with code {ended.code}: {ended.said[-300:]}"
+            fault = f"ended the process with code {ended.code}: {ended.output[-300:]}"
             verdicts.append({"seed": begun[-1], "answer": "", "finding": fault})
         _count(tally, verdicts)
         _keep(reader, [one for one in verdicts if one["finding"]], findings)

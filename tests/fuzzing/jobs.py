@@ -28,7 +28,7 @@ class Ended:
 
     Args:
         code: its exit code.
-        said: its standard output and error.
+        output: its standard output and error.
         seconds: its duration.
         file_seconds: time that each file was open in any of its processes, by path.
         peak_bytes: largest resident memory of any of its processes.
@@ -36,7 +36,7 @@ class Ended:
     """
 
     code: int
-    said: str
+    output: str
     seconds: float
     file_seconds: Counter[Path]
     peak_bytes: int
@@ -92,10 +92,10 @@ def watch(
             _clear_away(job, ended)
         ended.code, ended.seconds = job.returncode, time.monotonic() - started
         output.seek(0)
-        ended.said = output.read().decode(errors="replace")
+        ended.output = output.read().decode(errors="replace")
         left = [path.name for path in Path(scratch).iterdir() if path.name != "__pycache__"]
         ended.faults += [f"left {name} in TMPDIR" for name in left]
-    if "Traceback" in ended.said:
+    if "Traceback" in ended.output:
         ended.faults.append("a traceback was its answer")
     return ended
 

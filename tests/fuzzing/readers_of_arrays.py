@@ -38,16 +38,16 @@ def _clips(folder: Path) -> Any:
     from preprocess import open_shards
 
     with open_shards(folder) as shards:
-        told = [
+        about = [
             (clip.source, clip.class_name, clip.label, clip.group, clip.fps, clip.num_frames)
             for clip in shards
         ]
-        return told, [clip.original_size for clip in shards], [clip.frames for clip in shards]
+        return about, [clip.original_size for clip in shards], [clip.frames for clip in shards]
 
 
 def _impossible_clips(value: Any) -> str:
-    told, _, frames = value
-    for (source, *_, num_frames), pixels in zip(told, frames, strict=True):
+    about, _, frames = value
+    for (source, *_, num_frames), pixels in zip(about, frames, strict=True):
         if pixels.shape != (num_frames, _SIZE[1], _SIZE[0], 3) or pixels.dtype != np.uint8:
             return f"{source} of {num_frames} frames is {pixels.dtype} {pixels.shape}"
         if num_frames < 1:

@@ -64,13 +64,13 @@ def test_a_reader_that_ends_its_process_costs_one_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Red when the files after it are not tried, or it is not told of."""
-    said: list[str] = []
+    output: list[str] = []
     monkeypatch.setenv("FUZZED_TO_DEATH", "3")
     monkeypatch.setattr("tests.fuzzing.campaign._READER_MODULE", __name__)
-    tally = try_reader(reader_targets.READERS[0], 0, 6, FindingsWriter(tmp_path, said.append))
+    tally = try_reader(reader_targets.READERS[0], 0, 6, FindingsWriter(tmp_path, output.append))
     assert (tally.files, tally.findings) == (6, 1)
     assert tally.read + tally.named == 5
-    assert "ended the process with code -9" in said[0]
+    assert "ended the process with code -9" in output[0]
     assert len(list(tmp_path.iterdir())) == 2
 
 

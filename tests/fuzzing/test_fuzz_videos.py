@@ -35,7 +35,7 @@ def test_damaged_videos_cost_themselves_alone(
     """Red when one ends the job, is lost without a word, or changes what another gives."""
     target = kind(controls, tmp_path, Limits(PATIENCE_SECONDS, PATIENCE_SECONDS))
     tried = target.attempt(list(islice(mutants(corpus, 0), num_files)), tmp_path / "job")
-    assert tried.faults == {}, tried.ended.said
+    assert tried.faults == {}, tried.ended.output
     assert tried.results.read
     assert tried.results.named
 
@@ -46,7 +46,7 @@ def test_damaged_real_clips(controls: list[Specimen], tmp_path: Path) -> None:
         pytest.skip(f"no real clips in {CLIPS}")
     target = Extraction(controls, tmp_path, Limits(PATIENCE_SECONDS, PATIENCE_SECONDS))
     tried = target.attempt(list(islice(mutants(clips, 0), 16)), tmp_path / "job")
-    assert tried.faults == {}, tried.ended.said
+    assert tried.faults == {}, tried.ended.output
 
 
 def test_what_goes_wrong_is_found(
@@ -62,7 +62,7 @@ def test_what_goes_wrong_is_found(
     monkeypatch.setattr("tests.fuzzing.videos.watch", lambda *_: ended)
     read = {good: target._expected[0], last: b"other frames"}
 
-    def results(files: Path, out: Path, said: str) -> Results:
+    def results(files: Path, out: Path, output: str) -> Results:
         names = sorted(path.name for path in files.iterdir())
         return Results(read, {name: "why" for name in names if changed in name}, ["x.tmp"])
 

@@ -39,7 +39,7 @@ def test_a_good_job_has_no_faults(folder: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(jobs, "_open_files", seen)
     program = "import sys, time; f = open(sys.argv[1])\nwhile f.read() != 'seen': f.seek(0)\n"
     ended = run(folder, program + "print('done')")
-    assert (ended.code, ended.faults, ended.said) == (0, [], "done\n")
+    assert (ended.code, ended.faults, ended.output) == (0, [], "done\n")
     assert 0.1 < ended.file_seconds[folder / "file"] <= ended.seconds
     assert 2**20 < ended.peak_bytes < 100 * 2**20
 
@@ -62,8 +62,8 @@ def test_a_fault_is_seen_and_the_job_ended(
     folder: Path, program: str, limits: dict[str, float], fault: str
 ) -> None:
     """Red when what it is there to find goes unseen."""
-    (said,) = run(folder, f"import signal, sys; {program}", replace(LIMITS, **limits)).faults
-    assert re.search(fault, said)
+    (message,) = run(folder, f"import signal, sys; {program}", replace(LIMITS, **limits)).faults
+    assert re.search(fault, message)
 
 
 def test_a_process_that_outlives_the_job_is_ended(
@@ -74,7 +74,7 @@ def test_a_process_that_outlives_the_job_is_ended(
     program = "import subprocess as s; print(s.Popen(['sleep', '3600']).pid)"
     ended = run(folder, program)
     assert ended.faults == ["1 of its processes outlived it"]
-    assert not Path(f"/proc/{int(ended.said)}").exists() or "Z" in state_of(int(ended.said))
+    assert not Path(f"/proc/{int(ended.output)}").exists() or "Z" in state_of(int(ended.message))
 
 
 def state_of(process: int) -> str:

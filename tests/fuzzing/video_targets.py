@@ -31,7 +31,7 @@ class Extraction(VideoTarget):
         words = ["--size", f"{SIZE[0]}x{SIZE[1]}", "--jobs", "2"]
         return [sys.executable, "-m", "preprocess", "folder", str(files.parent), str(out), *words]
 
-    def results(self, files: Path, out: Path, said: str) -> Results:
+    def results(self, files: Path, out: Path, output: str) -> Results:
         from preprocess import open_shards
 
         with open_shards(out) as shards:
@@ -67,7 +67,7 @@ class Classification(VideoTarget):
         words += ["--threads", "1,1", "-d", str(files), "--out", str(out)]
         return [sys.executable, "-m", "experiments.classify", *map(str, model), *words]
 
-    def results(self, files: Path, out: Path, said: str) -> Results:
+    def results(self, files: Path, out: Path, output: str) -> Results:
         tables = {path.stem: path.read_bytes() for path in out.glob("part*.csv")}
         read = {file.name: tables[file.stem] for file in files.iterdir() if file.stem in tables}
         named = reasons(out / "failures.csv", "video")
@@ -96,10 +96,10 @@ class Highlights(VideoTarget):
         program = [sys.executable, run_with_stand_in.__file__, "0"]
         return [*program, "run", str(files), *words]
 
-    def results(self, files: Path, out: Path, said: str) -> Results:
+    def results(self, files: Path, out: Path, output: str) -> Results:
         from experiments.media.recording import read_recording
 
-        lines = [line for line in said.splitlines() if str(files) in line]
+        lines = [line for line in output.splitlines() if str(files) in line]
         there = list(files.iterdir())
         named = {file.name: line for file in there for line in lines if _names(line, file)}
         early = {name for name, line in named.items() if line.startswith("Left out, as if")}

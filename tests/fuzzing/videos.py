@@ -81,7 +81,7 @@ class VideoTarget(ABC):
     def _alone(self) -> list[Any]:
         """Results of the controls without damaged files beside them."""
         tried = self.attempt([], self.folder / "alone")
-        assert not tried.faults, (tried.faults, tried.ended.said)
+        assert not tried.faults, (tried.faults, tried.ended.output)
         return [tried.results.read[name] for name in sorted(tried.results.read)]
 
     @abstractmethod
@@ -89,7 +89,7 @@ class VideoTarget(ABC):
         """Command that reads the files of a folder named `FOLDER`, and writes below another."""
 
     @abstractmethod
-    def results(self, files: Path, out: Path, said: str) -> Results:
+    def results(self, files: Path, out: Path, output: str) -> Results:
         """Results that the command left."""
 
     def attempt(self, mutants: Sequence[Mutant], folder: Path) -> Tried:
@@ -98,9 +98,9 @@ class VideoTarget(ABC):
         names = self._write(mutants, files)
         ended = watch(self.command(files, out), files, self._limits)
         try:
-            results = self.results(files, out, ended.said)
+            results = self.results(files, out, ended.output)
         except Exception as error:
-            fault = f"its results cannot be read ({error!r}): {ended.said[-300:]}"
+            fault = f"its results cannot be read ({error!r}): {ended.output[-300:]}"
             return Tried(ended, Results({}, {}), {"": "; ".join([*ended.faults, fault])})
         tried = Tried(ended, results)
         unclear = [name for name in names if name not in {**results.read, **results.named}]
@@ -108,7 +108,7 @@ class VideoTarget(ABC):
         tried.faults |= self._changed(names, results)
         of_job = [*ended.faults, *(f"left {name}" for name in results.remains)]
         if ended.code not in self.codes and not ended.faults:
-            of_job.append(f"exit code {ended.code}: {ended.said[-300:]}")
+            of_job.append(f"exit code {ended.code}: {ended.output[-300:]}")
         tried.faults |= {"": "; ".join(of_job)} if of_job else {}
         return tried
 

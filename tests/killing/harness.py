@@ -113,20 +113,20 @@ def _one_result(
     """Kill and resume a command from an empty folder to its result."""
     out = folder / "killed"
     out.mkdir()
-    code, said, most = -signal.SIGKILL, "", min(kills, seen.kills + moments.randint(1, _IN_A_ROW))
+    code, output, most = -signal.SIGKILL, "", min(kills, seen.kills + moments.randint(1, _IN_A_ROW))
     while code == -signal.SIGKILL:
         moment = moments.uniform(0, seen.seconds) if seen.kills < most else None
         resume = any(out.iterdir())
         seen.runs += 1
         seen.resumed += subject.has_begun(out)
-        code, said = _run(subject.words(folder / "input", out, resume=resume), folder, moment)
+        code, output = _run(subject.words(folder / "input", out, resume=resume), folder, moment)
         if code == -signal.SIGKILL:
             seen.kills += 1
             seen.differences += [f"after a kill, {broken}" for broken in broken_files(out)]
             on_kill()
     seen.ends += 1
     if code:
-        seen.differences.append(f"exit code {code}: {said.strip()[-1000:]}")
+        seen.differences.append(f"exit code {code}: {output.strip()[-1000:]}")
     else:
         seen.differences += broken_files(out) or _differences(expected, subject.result(out))
         seen.differences += [f"{path} is left" for path in leftovers(out)]
@@ -136,8 +136,8 @@ def _one_result(
 def _run_to_the_end(subject: Subject, folder: Path, name: str) -> None:
     out = folder / name
     out.mkdir()
-    code, said = _run(subject.words(folder / "input", out, resume=False), folder, None)
-    assert code == 0, said
+    code, output = _run(subject.words(folder / "input", out, resume=False), folder, None)
+    assert code == 0, output
 
 
 def _run(words: list[object], folder: Path, moment: float | None) -> tuple[int, str]:

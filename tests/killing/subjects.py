@@ -61,8 +61,8 @@ class Training:
             ["folder", folder / "videos", folder / "shards", "--size", "16x12"],
         ):
             process = start(["-m", "preprocess", *words])
-            _, said = process.communicate()
-            assert process.returncode == 0, said
+            _, output = process.communicate()
+            assert process.returncode == 0, output
 
     def words(self, folder: Path, out: Path, *, resume: bool) -> list[object]:
         """Arguments of python for a run with a checkpoint after each epoch."""
@@ -103,8 +103,8 @@ class Classification:
             video = folder / "videos" / f"{number}.mp4"
             write_video(video, self.num_frames, seed=number)
         process = start(["-m", "tests.killing.colour_model", folder / "colours.keras"])
-        _, said = process.communicate()
-        assert process.returncode == 0, said
+        _, output = process.communicate()
+        assert process.returncode == 0, output
 
     def words(self, folder: Path, out: Path, *, resume: bool) -> list[object]:
         """Arguments of python, the same for resuming."""

@@ -72,10 +72,10 @@ def stop(
 def check_that_it_stops(
     job: Job, given: Path, tmp_path: Path, number: signal.Signals, seconds: float = 0.0
 ) -> None:
-    code, said = stop(job, given, tmp_path, number, seconds)
-    assert "Traceback" not in said
-    last = said.strip().splitlines()[-1]
-    assert last.startswith("Interrupted. "), said
+    code, output = stop(job, given, tmp_path, number, seconds)
+    assert "Traceback" not in output
+    last = output.strip().splitlines()[-1]
+    assert last.startswith("Interrupted. "), output
     assert "same command" in last or "python -m " in last
     assert code == 130
 

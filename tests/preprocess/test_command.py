@@ -52,11 +52,11 @@ def test_what_is_left_out_of_a_folder_is_said(videos: Path, tmp_path: Path, comm
     (root / "jump").mkdir(parents=True)
     (root / "jump" / "whole.mpg").symlink_to(next(videos.rglob("*.mpg")))
     (root / "jump" / "other.mpg.part").touch()
-    said = f"{root}: Left out: 1 file is no video by its name: 1 .mpg.part."
+    message = f"{root}: Left out: 1 file is no video by its name: 1 .mpg.part."
     for name in ("folder", "ucf101"):
-        assert said in command(name, root, tmp_path / name, "--jobs", 1).stdout.splitlines()
+        assert message in command(name, root, tmp_path / name, "--jobs", 1).stdout.splitlines()
     listed = command("windows", root, tmp_path / "list.csv", "--parts", 3)
-    assert said in listed.stdout.splitlines()
+    assert message in listed.stdout.splitlines()
 
 
 @pytest.fixture

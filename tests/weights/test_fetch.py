@@ -102,13 +102,15 @@ class Handler(BaseHTTPRequestHandler):
         self.start(200, Content_Length=length, ETag=self.server.etag)
         self.wfile.write(content[:stop])
 
-    def send_part(self, start, *, etag=None, said_start=None):
+    def send_part(self, start, *, etag=None, claimed_start=None):
         content = self.server.content
-        said = f"bytes {start if said_start is None else said_start}-{len(content) - 1}"
+        content_range = (
+            f"bytes {start if claimed_start is None else claimed_start}-{len(content) - 1}"
+        )
         self.start(
             206,
             Content_Length=len(content) - start,
-            Content_Range=f"{said}/{len(content)}",
+            Content_Range=f"{content_range}/{len(content)}",
             ETag=etag or self.server.etag,
         )
         self.wfile.write(content[start:])
@@ -208,11 +210,11 @@ def test_a_part_from_another_address_is_dropped(server, entry, tmp_path):
     assert server.ranges == [None, f"bytes={KEPT}-", None]
 
 
-@pytest.mark.parametrize("said", ["", "[]", '{"url": 1}', "\udcff"])
-def test_a_part_of_which_nothing_is_known_is_dropped(server, entry, tmp_path, said):
+@pytest.mark.parametrize("metadata", ["", "[]", '{"url": 1}', "\udcff"])
+def test_a_part_of_which_nothing_is_known_is_dropped(server, entry, tmp_path, metadata):
     part, sayings = (tmp_path / name for name in part_of(entry))
     part.write_bytes(b"x" * 100)
-    sayings.write_text(said, errors="surrogateescape")
+    sayings.write_text(metadata, errors="surrogateescape")
     get(server, entry, tmp_path)
     assert server.ranges == [None]
 
@@ -263,7 +265,7 @@ def test_a_server_that_compresses_unasked(server, entry, tmp_path, stop):
 PARTS = {
     "another version's": lambda handler: handler.send_part(KEPT, etag='"other"'),
     "another part": lambda handler: handler.send_part(0),
-    "a part that is said to be another": lambda handler: handler.send_part(KEPT, said_start=1),
+    "a part that is said to be another": lambda handler: handler.send_part(KEPT, claimed_start=1),
     "no part that it knows": answering(416),
     "an overload": answering(503),
 }

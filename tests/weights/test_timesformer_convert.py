@@ -39,10 +39,10 @@ def tiny_state():
 def test_to_keras_weights(command, tmp_path, file):
     """Red if the model that is written through is of another structure than build_timesformer's."""
     out = tmp_path / "a.weights.h5"
-    code, said, err = command("convert", file, out, "--model", "timesformer")
+    code, output, err = command("convert", file, out, "--model", "timesformer")
     assert (code, err) == (0, "")
     num_parameters = sum(array.size for array in tiny_state().values())
-    assert said == f"{out}: 49 arrays, {num_parameters:,} parameters.\n"
+    assert output == f"{out}: 49 arrays, {num_parameters:,} parameters.\n"
     model = build_timesformer(3, heads=2, **TINY)
     model.load_weights(out)
     check(logits(model, clips(2, 16)[:1]), GOLDEN["tiny_logits"])
@@ -52,9 +52,9 @@ def test_a_vit_for_longer_and_larger_clips(command, tmp_path):
     """What is done is told; the new head has its classes, the resized embeddings their shapes."""
     out = tmp_path / "a.safetensors"
     words = ("--model", "timesformer", "--num-frames", 3, "--image-size", 24, "--num-classes", 5)
-    code, said, _ = command("convert", FOLDER / "timesformer_vit.pth", out, *words)
+    code, output, _ = command("convert", FOLDER / "timesformer_vit.pth", out, *words)
     assert code == 0
-    head, start, patches, done = said.splitlines()
+    head, start, patches, done = output.splitlines()
     assert head == "The file's head of 3 classes is left out: that of 5 starts anew."
     assert start.startswith("The file has no temporal weights")
     assert patches == "pos_embed: 2 x 2 patches became 3 x 3, nearest."
@@ -108,8 +108,8 @@ def test_what_cannot_be_is_told_in_a_line(command, tmp_path, words, message):
 def refused(command, path, out, message, *words):
     """One line, and nothing is written, not even in part."""
     before = sorted(out.parent.iterdir())
-    code, said, err = command("convert", path, out, *words)
-    assert (code, said) == (2, "")
+    code, output, err = command("convert", path, out, *words)
+    assert (code, output) == (2, "")
     assert message in err
     assert err.startswith("error: ")
     assert err.count("\n") == 1

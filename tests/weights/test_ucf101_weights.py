@@ -56,9 +56,9 @@ def test_a_conv3d_checkpoint_says_what_it_did_in_torch(command, tmp_path, write)
     path, out = tmp_path / "3dcnn_epoch4.pth", tmp_path / "conv3d.weights.h5"
     write(path, small_state("conv3d", "conv3d."))
     shape = ("--clip-shape", 10, 64, 80)
-    code, said, err = command("convert", path, out, "--model", "ucf101_conv3d", *shape)
+    code, output, err = command("convert", path, out, "--model", "ucf101_conv3d", *shape)
     assert (code, err) == (0, "")
-    assert "18 arrays, 3,209,781 parameters" in said
+    assert "18 arrays, 3,209,781 parameters" in output
     model = models.build_conv3d(5, num_frames=10, height=64, width=80)
     model.load_weights(out)
     check(logits(model, clips((10, 10), 64, 80)), "conv3d_logits")
@@ -120,9 +120,9 @@ def test_a_checkpoint_of_lightning_says_what_it_did_in_torch(command, tmp_path, 
     tensors, storages = state_dict(state)
     path.write_bytes(zip_file(LIGHTNING | {"state_dict": tensors}, storages, prefix="epoch=3/"))
     shape = ("--clip-shape", 10, 64, 80)
-    code, said, err = command("convert", path, out, "--model", "ucf101_conv3d", *shape)
+    code, output, err = command("convert", path, out, "--model", "ucf101_conv3d", *shape)
     assert (code, err) == (0, "")
-    assert "18 arrays, 3,209,781 parameters" in said
+    assert "18 arrays, 3,209,781 parameters" in output
     model = models.build_conv3d(5, num_frames=10, height=64, width=80)
     model.load_weights(out)
     check(logits(model, clips((10, 10), 64, 80)), "conv3d_logits")
@@ -233,14 +233,14 @@ def test_classes_are_those_of_the_official_list(command, tmp_path, order):
     write_by_hand(paths[1], state)
     out = tmp_path / "crnn.safetensors"
     words = ("--model", "ucf101_crnn", "--decoder", paths[1], "--clip-shape", 28, 64, 80)
-    code, said, _ = command("convert", paths[0], out, *words, "--class-order", order)
+    code, output, _ = command("convert", paths[0], out, *words, "--class-order", order)
     assert code == 0
     bias = read_arrays(out)["decoder_fc2/bias"]
     if order == "file":
         assert bias.tolist() == list(range(101))
-        assert "moved" not in said
+        assert "moved" not in output
         return
-    assert "Hammering" in said
+    assert "Hammering" in output
     for number, name in LISTED_LAST.items():
         assert UCF101.class_names[number - 1] == name
         assert bias[number - 1] == label[name]

@@ -221,9 +221,9 @@ def test_a_torchvision_checkpoint_becomes_ours(command, tmp_path):
     state["fc.weight"], state["fc.bias"] = state["fc.weight"][:2], np.array([3, 4], np.float32)
     path, out = tmp_path / "resnet18.pth", tmp_path / "resnet18.safetensors"
     path.write_bytes(zip_file(*state_dict(state)))
-    code, said, _ = command("convert", path, out, "--model", "torchvision_resnet18")
+    code, output, _ = command("convert", path, out, "--model", "torchvision_resnet18")
     assert code == 0
-    assert "122 arrays" not in said  # torch's, with its counts
+    assert "122 arrays" not in output  # torch's, with its counts
     found = read_arrays(out)
     assert found["layer4_1_conv2/kernel"].shape == (3, 3, 512, 512)
     assert found["fc/kernel"].shape == (512, 2)

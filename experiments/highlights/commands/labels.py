@@ -129,7 +129,7 @@ class Extract:
 
     def _tell_tracks(self, videos: Sequence[Path]) -> None:
         """Print which sound track is taken if there is a choice."""
-        from experiments.media.recording import tracks_told
+        from experiments.media.recording import describe_tracks
         from preprocess.errors import DecodeError
         from preprocess.video.video_file import audio_tracks
 
@@ -140,7 +140,7 @@ class Extract:
             except DecodeError:  # the extraction reports it
                 continue
             if len(tracks) > 1:
-                several.append(f"{video} with {tracks_told(tracks)}")
+                several.append(f"{video} with {describe_tracks(tracks)}")
         if several:
             print(
                 f"{len(several)} of {len(videos)} clips have several sound tracks, such as "

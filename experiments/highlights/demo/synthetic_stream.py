@@ -274,5 +274,5 @@ def _encode(words: list[str], pictures: Iterable[bytes]) -> None:
             encoder.wait()
         if code != 0:
             messages.seek(0)
-            said = complaints(messages.read().decode(errors="replace").splitlines())
-            raise RenderError(f"ffmpeg failed: {said[-1] if said else f'exit code {code}'}")
+            errors = complaints(messages.read().decode(errors="replace").splitlines())
+            raise RenderError(f"ffmpeg failed: {errors[-1] if errors else f'exit code {code}'}")

@@ -28,9 +28,9 @@ from experiments.media.ffmpeg import RenderError, private_folder
 from experiments.media.recording import (
     Chunk,
     check_track,
+    describe_tracks,
     in_order,
     read_chunk,
-    tracks_told,
 )
 from experiments.runs import formatting
 from preprocess.errors import DecodeError
@@ -49,7 +49,7 @@ _NOTICED_PAUSE_SECONDS = 5.0  # between two files, by their names, that the user
 _LONGEST_SEAM_SECONDS = 60  # of sound that is kept in memory until its frames come
 _SOUND_AHEAD_SECONDS = Fraction(1, 2)  # of the frames; sound that is farther ahead waits
 _MAX_REORDERED = 32  # frames; H.264 and HEVC allow 16
-_TOLD_SECONDS = 1.0  # of sound left out that is reported; at a seam some packets always are
+_MIN_REPORTED_SECONDS = 1.0  # of sound left out that is reported; at a seam some packets always are
 _ROOM = 1.05  # free space that a copy needs, by the size of its file
 
 
@@ -136,7 +136,7 @@ def copy_with_one_clock(
             f"{file} begins its timestamps again, and could not be copied with one clock: "
             f"{reason}. Convert it first, as with: ffmpeg -i FILE -c:v libx264 -c:a aac OUT.mp4"
         ) from error
-    if left_out >= _TOLD_SECONDS:
+    if left_out >= _MIN_REPORTED_SECONDS:
         say(
             f"{file}: {left_out:.1f} s of sound belong to no picture by their timestamps. They "
             "are left out."
@@ -382,12 +382,12 @@ def notices(chunks: Sequence[Chunk]) -> Iterator[str]:
 
 def _sound_notices(chunks: Sequence[Chunk]) -> Iterator[str]:
     """Yield one notice for each combination of several sound tracks."""
-    told = set()
+    reported = set()
     for chunk in chunks:
         tracks = audio_tracks(chunk.file)
-        words = tracks_told(tracks)
-        if len(tracks) > 1 and words not in told:
-            told.add(words)
+        words = describe_tracks(tracks)
+        if len(tracks) > 1 and words not in reported:
+            reported.add(words)
             yield (
                 f"{chunk.path} has {words}. Track {chunk.track} is taken; --sound-track takes "
                 "another."

@@ -85,7 +85,7 @@ def render_reel(
     segments = _checked(segments, recording_duration(chunks))
     form = reel_form(chunks)
     pieces = plan(chunks, segments, crossfade, form.rate)
-    with _told_in_words(out), private_folder(out.absolute().parent, prefix=".reel-") as folder:
+    with _explain_errors(out), private_folder(out.absolute().parent, prefix=".reel-") as folder:
         reel = _Reel(folder, form, pieces, (scores, threshold), on_progress, on_notice)
         reel.render()
         reel.join("reel.mp4")
@@ -166,7 +166,7 @@ def _checked(segments: Sequence[tuple[float, float]], duration: float) -> list[t
 
 
 @contextmanager
-def _told_in_words(out: Path) -> Iterator[None]:
+def _explain_errors(out: Path) -> Iterator[None]:
     """Turn errors of writing a reel into messages for the user."""
     try:
         yield
@@ -210,8 +210,8 @@ class _Reel:
             self._frames = 0
             shown = self._upright(piece)
             words = piece_args(shown, self._form, num_samples, _name(number), strip)
-            said = complaints(run(words, self._folder, self._on_line))
-            self._check(piece, said)
+            errors = complaints(run(words, self._folder, self._on_line))
+            self._check(piece, errors)
             self._done = stop
 
     def _upright(self, piece: Piece) -> Piece:
@@ -244,10 +244,10 @@ class _Reel:
             words += ["-map", "0:a", "-af", "asetpts=N/SR/TB", "-c:a", "aac", "-b:a", "192k"]
         words += ["-map_metadata", "-1", "-movflags", "+faststart", "-f", "mp4", name]
         self._frames = 0
-        said = complaints(run(words, self._folder, self._on_join_line))
+        errors = complaints(run(words, self._folder, self._on_join_line))
         if self._frames != self._total:
             raise RenderError(
-                f"ffmpeg joined {self._frames} of {self._total} pictures: {said[-1:]}"
+                f"ffmpeg joined {self._frames} of {self._total} pictures: {errors[-1:]}"
             )
 
     def _list_lines(self) -> Iterator[str]:
@@ -275,19 +275,19 @@ class _Reel:
         write_strip(self._folder / "strip.rgba", times, self._scores, size, self._threshold)
         return "strip.rgba", *size
 
-    def _check(self, piece: Piece, said: Sequence[str]) -> None:
+    def _check(self, piece: Piece, errors: Sequence[str]) -> None:
         rate = self._form.rate
         start, end = piece.time(0, rate), piece.time(piece.num_frames - 1, rate)
         place = f"{format_time(start)} to {format_time(end)}"
         # ffmpeg may end a damaged file early and still report success.
         if self._frames != piece.num_frames:
-            words = said[-1] if said else "it gave no reason"
+            words = errors[-1] if errors else "it gave no reason"
             raise RenderError(
                 f"{place}: only {self._frames} of {piece.num_frames} pictures could be rendered. "
                 f"ffmpeg: {words}"
             )
-        if said:
-            self._on_notice(f"{place} may look or sound damaged. ffmpeg: {said[0]}")
+        if errors:
+            self._on_notice(f"{place} may look or sound damaged. ffmpeg: {errors[0]}")
 
     def _on_line(self, line: str) -> None:
         self._heard(line, self._done, 0.0, _SHARE_OF_PIECES)

@@ -26,7 +26,7 @@ from preprocess.video.time_ranges import format_time
 from preprocess.workers.child_process import (
     STALL_SECONDS,
     ChildProcess,
-    death_told,
+    describe_death,
     ended_if_stalled,
 )
 
@@ -298,7 +298,7 @@ def batches_of(process: ChildProcess) -> Iterator[Batch]:
                 raise message
             yield message
     except EOFError as error:
-        raise DecodeError(death_told(process.cause_of_death(), STALL_SECONDS)) from error
+        raise DecodeError(describe_death(process.cause_of_death(), STALL_SECONDS)) from error
 
 
 def serve_batches(pipe: Connection) -> None:

@@ -110,11 +110,11 @@ def join_labels(
     # Labels and shards name a clip in the same way: by its path relative to the label file.
     places = {source: i for i, source in enumerate(shards.sources)}
     sources = {source_of(clip, labels.parent): clip for clip in clips}
-    told = {source: clip for source, clip in sources.items() if not clip.is_blank}
-    missing = [source for source in told if source not in places]
-    found = [source for source in told if source in places]
+    labelled = {source: clip for source, clip in sources.items() if not clip.is_blank}
+    missing = [source for source in labelled if source not in places]
+    found = [source for source in labelled if source in places]
     if not found or (missing and not allow_missing):
-        raise InputError(_missing(missing, len(told), shards, labels))
+        raise InputError(_missing(missing, len(labelled), shards, labels))
     joined = [PictureClip(sources[source], shards[places[source]]) for source in found]
     # A box or stretch that was changed after `extract` would put labels on the wrong pictures.
     changed = [clip.source for clip in joined if not _is_current(clip, labels.parent)]

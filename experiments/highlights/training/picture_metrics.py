@@ -54,14 +54,14 @@ class Calibration:
 
     Args:
         counts: number of pictures in each bin, (10,).
-        said: mean predicted probability in each bin, NaN where it is empty, (10,).
+        predicted: mean predicted probability in each bin, NaN where it is empty, (10,).
         true: fraction of highlights in each bin, NaN where it is empty, (10,).
-        expected_error: mean of |said - true|, weighted by the counts.
+        expected_error: mean of |predicted - true|, weighted by the counts.
         brier: mean squared difference of probability and label.
     """
 
     counts: NDArray[np.int64]
-    said: Floats
+    predicted: Floats
     true: Floats
     expected_error: float
     brier: float
@@ -148,12 +148,12 @@ def calibration(labels: ArrayLike, probabilities: ArrayLike) -> Calibration:
     step = np.minimum((probabilities * NUM_BINS).astype(int), NUM_BINS - 1)  # 1.0 is in the last
     counts = np.bincount(step, minlength=NUM_BINS)
     filled = np.where(counts > 0, counts, np.nan)
-    said = np.bincount(step, weights=probabilities, minlength=NUM_BINS) / filled
+    predicted = np.bincount(step, weights=probabilities, minlength=NUM_BINS) / filled
     true = np.bincount(step, weights=labels, minlength=NUM_BINS) / filled
     return Calibration(
         counts,
-        said,
+        predicted,
         true,
-        expected_error=float(np.nansum(counts * np.abs(said - true)) / len(labels)),
+        expected_error=float(np.nansum(counts * np.abs(predicted - true)) / len(labels)),
         brier=float(np.mean((probabilities - labels) ** 2)),
     )

@@ -125,7 +125,7 @@ def calibration_png(calibration: Calibration, *, theme: Theme = LIGHT) -> bytes:
     filled = calibration.counts > 0
     reliability.plot([0, 1], [0, 1], ":", color=theme.text, linewidth=1, label="perfect")
     reliability.plot(
-        calibration.said[filled],
+        calibration.predicted[filled],
         calibration.true[filled],
         "o-",
         color=theme.train,

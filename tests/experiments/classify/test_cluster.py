@@ -90,9 +90,9 @@ def test_a_worker_that_dies_changes_nothing(words, dask, tmp_path, monkeypatch, 
     assert main([*words, "--out", str(out), "--scheduler", dask.address]) == 1
     assert dask.workers[1].wait() == -signal.SIGKILL
     assert sorted(finished) == sorted([*(f"{name}.mp4" for name in LENGTHS), "broken.mp4"])
-    said = capsys.readouterr()
-    assert "broken.mp4: not a video" in said.out
-    assert "1 of 8 videos failed" in said.err
+    output = capsys.readouterr()
+    assert "broken.mp4: not a video" in output.out
+    assert "1 of 8 videos failed" in output.err
     monkeypatch.undo()
     serial = command(*words, "--out", tmp_path / "serial")
     assert processes.run(serial).returncode == 1
@@ -112,10 +112,10 @@ def test_ctrl_c_ends_what_workers_do(words, dask, tmp_path):
     part = out / "long.csv.part"
     wait_until(lambda: part.exists() and part.stat().st_size > 2000, "rows", run)
     run.send_signal(signal.SIGINT)
-    _, said = run.communicate(timeout=PATIENCE_SECONDS)
-    assert run.returncode == 130, said
-    assert said.strip().splitlines()[-1].startswith("Interrupted. The rows so far are")
-    assert "Traceback" not in said
+    _, output = run.communicate(timeout=PATIENCE_SECONDS)
+    assert run.returncode == 130, output
+    assert output.strip().splitlines()[-1].startswith("Interrupted. The rows so far are")
+    assert "Traceback" not in output
     dask.wait_until_idle()
     assert sorted(path.name for path in out.iterdir()) == ["long.csv.part", "long.json.part"]
     again = processes.run(cluster)
@@ -185,6 +185,6 @@ def test_a_video_at_which_processes_die_fails_alone(tmp_path, monkeypatch, capsy
     )
     assert failures == {"b.mp4": "the process died (SIGSEGV)"}
     assert read_rows(tmp_path / "failures.csv")[0]["video"] == "b.mp4"
-    said = capsys.readouterr().out
-    assert "b.mp4: the process died" in said
-    assert "2 of 3 videos were there already" in said
+    output = capsys.readouterr().out
+    assert "b.mp4: the process died" in output
+    assert "2 of 3 videos were there already" in output

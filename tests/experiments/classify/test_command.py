@@ -145,9 +145,9 @@ def test_what_cannot_be_read_is_not_tried_again(tmp_path, words, capsys, monkeyp
     assert read_rows(out / "failures.csv") == [row]
     before = (out / "x.csv").stat().st_ino
     assert main([*command, "--overwrite"]) == 1
-    said = capsys.readouterr().out
-    assert "broken.mp4: not a video" in said
-    assert "already" not in said
+    output = capsys.readouterr().out
+    assert "broken.mp4: not a video" in output
+    assert "already" not in output
     assert (out / "x.csv").stat().st_ino != before
     write_colours(tmp_path / "v" / "broken.mp4", ["blue"] * 4)
     assert main(command) == 0
@@ -331,11 +331,11 @@ def test_stopped_from_outside(tmp_path, words, stop):
     run = processes.start([*command, part.parent])
     wait_until(lambda: part.exists() and part.stat().st_size > 2000, "rows", run)
     run.send_signal(stop)
-    _, said = run.communicate(timeout=PATIENCE_SECONDS)
+    _, output = run.communicate(timeout=PATIENCE_SECONDS)
     if stop is not signal.SIGKILL:
         assert run.returncode == 130
-        assert said.strip().endswith("the same command goes on from there.")
-        assert "Traceback" not in said
+        assert output.strip().endswith("the same command goes on from there.")
+        assert "Traceback" not in output
     assert not (part.parent / "x.csv").exists()
     again = processes.run([*command, part.parent])
     assert "going on after" in again.stdout

@@ -115,12 +115,12 @@ def test_folds_give_mean_and_spread(place: Path) -> None:
         cwd=place,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    told = json.loads((place / "folds" / "folds.json").read_text())
+    summary = json.loads((place / "folds" / "folds.json").read_text())
     results = [
         json.loads((place / "folds" / f"fold-{fold}" / "result.json").read_text())
         for fold in range(2)
     ]
-    assert told["accuracy"] == [result["accuracy"] for result in results]
+    assert summary["accuracy"] == [result["accuracy"] for result in results]
     assert "±" in done.stdout
     tested = [
         {
@@ -141,7 +141,7 @@ def test_rates_are_tried_and_drawn(place: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "summary"),
     [
         ((), "A command is needed"),
         (("fly",), "'fly'"),
@@ -153,8 +153,10 @@ def test_rates_are_tried_and_drawn(place: Path) -> None:
         (("predict", "demo", "--run", "nowhere"), "nowhere"),
     ],
 )
-def test_wrong_commands_are_told_in_a_line(place: Path, words: tuple[str, ...], told: str) -> None:
+def test_wrong_commands_are_told_in_a_line(
+    place: Path, words: tuple[str, ...], summary: str
+) -> None:
     done = epic(*words, cwd=place)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert summary in done.stderr
     assert "Traceback" not in done.stderr

@@ -190,9 +190,9 @@ def test_other_shapes_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str
         write_clip(tmp_path / "videos" / "open" / name, size)
     given = arguments(tmp_path)
     assert with_frame_size(DATASET, given, given.made_recipe()).frame_size == (57, 32)
-    told = capsys.readouterr()
-    assert "Frames are stored as 57x32" in told.out
-    assert "1 of 3 clips have pictures of another size than 57x32" in told.err
+    captured = capsys.readouterr()
+    assert "Frames are stored as 57x32" in captured.out
+    assert "1 of 3 clips have pictures of another size than 57x32" in captured.err
 
 
 def test_a_size_is_of_the_classes_asked_for_and_each_video_is_opened_once(

@@ -138,5 +138,5 @@ def flashes(pictures: list[np.ndarray], rate: float) -> np.ndarray:
 def has_sound(path: Path) -> bool:
     """Return whether a file has an audio stream."""
     words = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", f"file:{path}"]
-    said = subprocess.run(words, capture_output=True, check=False).stderr
-    return b"Audio:" in said
+    output = subprocess.run(words, capture_output=True, check=False).stderr
+    return b"Audio:" in output

@@ -145,11 +145,11 @@ def test_a_chunk_without_a_picture(recording, tmp_path, monkeypatch, short_stret
     reader = BatchReader(chunks, SEEN)
     with pytest.raises(DecodeError, match=r"part0\.mp4: no picture could be decoded"):
         score_on_cluster(options, reader, lambda *_: None, folder=tmp_path)
-    told = []
+    captured = []
     score_on_cluster(
         options,
         replace(reader, allow_failures=True),
-        lambda scored, _: told.extend(scored.notices),
+        lambda scored, _: captured.extend(scored.notices),
         folder=tmp_path,
     )
-    assert len(told) == 8
+    assert len(captured) == 8

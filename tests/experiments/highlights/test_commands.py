@@ -64,9 +64,9 @@ def test_the_reel_holds_the_highlights(recording, scores, tmp_path, capsys):
 def test_a_dry_run_writes_nothing(recording, scores, tmp_path, capsys):
     before = set(tmp_path.iterdir())
     assert reel(scores, recording, "-o", tmp_path / "out.mp4", "--dry-run", "--top", 1) == 0
-    said = capsys.readouterr().out
-    assert said.count("stream.mp4") == 1
-    assert "--top 1" in said
+    message = capsys.readouterr().out
+    assert message.count("stream.mp4") == 1
+    assert "--top 1" in message
     assert set(tmp_path.iterdir()) == before
 
 
@@ -102,17 +102,17 @@ def test_a_score_just_past_the_end_is_left_out(recording, scores, tmp_path, caps
     before = capsys.readouterr().out
     scores.write_text(scores.read_text() + f"\n{SECONDS + 0.1},0.95\n{SECONDS + 0.6},0.95\n")
     assert reel(scores, recording, *words) == 0
-    said = capsys.readouterr().out
-    assert f"2 scores up to 0.600 s past the end of the recording, at {SECONDS}.000 s" in said
-    assert said.endswith(before)
+    message = capsys.readouterr().out
+    assert f"2 scores up to 0.600 s past the end of the recording, at {SECONDS}.000 s" in message
+    assert message.endswith(before)
     scores.write_text(scores.read_text() + f"{SECONDS + 2},0.95\n")
     assert reel(scores, recording, *words) == 2
     assert "scores of another one" in capsys.readouterr().err
     scores.write_text(f"time_seconds,probability\n{SECONDS + 0.5},0.95\n")
     assert reel(scores, recording, *words) == 2
-    said = capsys.readouterr().err
-    assert f"The first is at {SECONDS + 0.5:g} s" in said
-    assert said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert f"The first is at {SECONDS + 0.5:g} s" in message
+    assert message.count("\n") == 1
 
 
 def test_a_cut_list_does_not_replace_the_scores(recording, scores, capsys):
@@ -164,11 +164,11 @@ def test_embedded_timecodes(name, rate, start, begins, words, scores, tmp_path):
     assert track[0].available_range().contains(track[0].source_range)
 
 
-def told_by_ffmpeg(path):
+def timecode_by_ffmpeg(path):
     """The timecode that the ffmpeg program writes of a file."""
     words = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(path)]
-    said = subprocess.run(words, capture_output=True, check=False).stderr.decode()
-    return re.search(r"timecode +: (\S+)", said)[1]
+    message = subprocess.run(words, capture_output=True, check=False).stderr.decode()
+    return re.search(r"timecode +: (\S+)", message)[1]
 
 
 @pytest.fixture(params=["mov", "mov, dropped", "mxf"])
@@ -195,7 +195,7 @@ def half_counted(request, tmp_path):
             data = bytearray(path.read_bytes())
             data[data.index(b"tmcd\0\0\0\0\0\0\0\x01") + 19] = 1
             path.write_bytes(data)
-    timecode = told_by_ffmpeg(path)
+    timecode = timecode_by_ffmpeg(path)
     assert int(timecode[-2:]) < 30
     return path, timecode
 

@@ -97,16 +97,16 @@ def test_several_paths(tmp_path):
     """Red if the order that was given is changed, or a file counts twice."""
     for name in ("b.mp4", "a.mp4", "part0.mp4", "part1.mp4", "reel.mp4"):
         (tmp_path / name).touch()
-    said = []
+    output = []
     given = [tmp_path / "b.mp4", tmp_path / "a.mp4", tmp_path / "part"]
-    names = [path.name for path in recording_files(given, said.append)]
+    names = [path.name for path in recording_files(given, output.append)]
     assert names == ["b.mp4", "a.mp4", "part0.mp4", "part1.mp4"]
     with pytest.raises(RenderError, match="named twice"):
         recording_files([tmp_path / "a.mp4", tmp_path / "." / "a.mp4"])
     with pytest.raises(RenderError, match="Name a recording"):
         recording_files([])
-    recording_files([tmp_path], said.append)
-    assert any("a.mp4, b.mp4, reel.mp4" in line for line in said)
+    recording_files([tmp_path], output.append)
+    assert any("a.mp4, b.mp4, reel.mp4" in line for line in output)
 
 
 @pytest.fixture(scope="module")
@@ -137,9 +137,9 @@ def test_an_obs_recording_is_one(obs, tmp_path, capsys):
     assert main(["reel", str(scores), str(obs), "-o", str(out), *FLAGS]) == 0
     numbers = read_numbers(out)
     assert numbers == [*range(69, 100), *range(100, 119), *range(219, 269)]
-    said = capsys.readouterr().out
-    assert "3 files, 2026-01-31 20-15-00.mkv to 2026-01-31 20-25-08.mkv" in said
-    assert "10 min 0 s lie between the end of 2026-01-31 20-15-04.mkv" in said
+    output = capsys.readouterr().out
+    assert "3 files, 2026-01-31 20-15-00.mkv to 2026-01-31 20-25-08.mkv" in output
+    assert "10 min 0 s lie between the end of 2026-01-31 20-15-04.mkv" in output
     first = obs / "2026-01-31 20-15-00.mkv"
     words = ["--overwrite", *FLAGS, "--min-length", "0.5"]
     short = scores_of(tmp_path / "s.csv", (1, 2), seconds=4)
@@ -176,10 +176,10 @@ def test_the_reel_has_the_sound_track(track, hertz, tracks, tmp_path, capsys):
     words = [] if track is None else ["--sound-track", str(track)]
     assert main(["reel", str(scores), str(tracks[0]), "-o", str(out), *FLAGS, *words]) == 0
     assert pitch(out) == pytest.approx(hertz, abs=2)
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     sound = "aac, mono, 44100 Hz"
-    assert f"both.mkv has 2 sound tracks (0: {sound}; 1: {sound}, eng, 'Mic')" in said
-    assert f"Track {track or 0} is taken" in said
+    assert f"both.mkv has 2 sound tracks (0: {sound}; 1: {sound}, eng, 'Mic')" in output
+    assert f"Track {track or 0} is taken" in output
 
 
 def test_a_sound_track_that_is_not_there(tracks, tmp_path, capsys):
@@ -293,13 +293,13 @@ def test_a_clock_that_begins_again(kind, tmp_path):
     """Red if a highlight of the second half is one of the first, or sound is of another place."""
     suffix, words, skip = RESTARTS[kind]
     source = joined(tmp_path, suffix, *words, skip=skip)
-    out, said = tmp_path / "out" / "reel.mp4", []
+    out, output = tmp_path / "out" / "reel.mp4", []
     out.parent.mkdir()
-    with opened_recording([source], beside=out, say=said.append) as chunks:
+    with opened_recording([source], beside=out, say=output.append) as chunks:
         assert chunks[0].path == source
         assert chunks[0].duration - chunks[0].first_picture == pytest.approx(8.0, abs=0.002)
         render_reel(chunks, [(1.0, 1.8), (5.6, 7.4)], out)
-    assert "begin again" in said[0]
+    assert "begin again" in output[0]
     assert [path.name for path in out.parent.iterdir()] == ["reel.mp4"]
     numbers = np.array(read_numbers(out))
     wanted = np.array([*range(25, 45), *range(140, 185)])
@@ -336,13 +336,13 @@ def without_pictures(stream):
 def test_sound_whose_clock_alone_begins_again(longest, tmp_path, monkeypatch):
     """Red if such sound is lost, as heard by the ffmpeg program, or kept in memory without end."""
     monkeypatch.setattr(opening, "_LONGEST_SEAM_SECONDS", longest)
-    source, said = joined(tmp_path, ".ts"), []
+    source, output = joined(tmp_path, ".ts"), []
     halves = source.read_bytes()
     source.write_bytes(halves + without_pictures((tmp_path / "100.ts").read_bytes()))
-    with opened_recording([source], beside=tmp_path / "r.mp4", say=said.append) as chunks:
+    with opened_recording([source], beside=tmp_path / "r.mp4", say=output.append) as chunks:
         assert chunks[0].duration - chunks[0].first_picture == pytest.approx(8.0, abs=0.1)
         heard = counters.onsets(counters.read_sound(chunks[0].file))
-    lines = [line for line in said if "belong to no picture" in line]
+    lines = [line for line in output if "belong to no picture" in line]
     if longest == 1:  # no picture comes for it any more
         assert 1 < float(lines[0].split(": ")[-1].split()[0]) < 4
     else:

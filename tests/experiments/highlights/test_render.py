@@ -183,10 +183,10 @@ def test_rotation_and_aspect(tmp_path, short, out):
     assert pictures[0].shape == upright[0].shape == (160, 120)
     assert np.abs(pictures[3].astype(int) - upright[13]).mean() < 4
     render_reel([shaped], [(0.5, 1.0)], out, overwrite=True)
-    said = subprocess.run(
+    output = subprocess.run(
         [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(out)], capture_output=True, check=False
     )
-    assert b"160x120 [SAR 2:3 DAR 8:9]" in said.stderr
+    assert b"160x120 [SAR 2:3 DAR 8:9]" in output.stderr
 
 
 def test_odd_sizes(tmp_path, short, out):

@@ -84,11 +84,11 @@ def test_the_reel_is_what_was_white(run, recording, scorer, tmp_path, capsys):
     assert spans(tmp_path / "reel.csv") == [pytest.approx((5.75, 8.75), abs=0.11)]
     pictures, _ = read_pictures(tmp_path / "reel.mp4")
     assert np.mean([picture.mean() > 200 for picture in pictures]) > 0.85
-    said = capsys.readouterr().out
-    assert "threshold is 0.40" in said
-    assert f"{scorer.num_pictures} pictures were scored" in said
+    output = capsys.readouterr().out
+    assert "threshold is 0.40" in output
+    assert f"{scorer.num_pictures} pictures were scored" in output
     command = f"review {recording} --scores {tmp_path / 'reel.scores.csv'} --threshold 0.4"
-    assert command in said
+    assert command in output
     names = {path.name for path in tmp_path.iterdir()}
     files = {"reel.mp4", "reel.csv", "reel.scores.csv", "reel.scores.json"}
     assert names == files | {"vod.mp4", "model"}
@@ -201,8 +201,8 @@ def test_wrong_options_are_told_before_the_work(run, recording, scorer, capsys, 
     except SystemExit as error:  # tyro's, of an option alone
         code = error.code
     assert code == 2
-    said = capsys.readouterr().err.replace("\N{BOX DRAWINGS LIGHT VERTICAL}", "")
-    assert message in " ".join(said.split())
+    output = capsys.readouterr().err.replace("\N{BOX DRAWINGS LIGHT VERTICAL}", "")
+    assert message in " ".join(output.split())
     assert scorer.num_pictures == 0
 
 
@@ -228,9 +228,9 @@ def test_a_slow_recording_is_told_of_its_frame_rate(run, scorer, tmp_path, capsy
     path = tmp_path / "slow.mp4"
     ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x48:r=0.1:d=60", str(path))
     assert run(path) == 2
-    said = capsys.readouterr().err
-    assert "a frame rate of 0.1 per second" in said
-    assert "give --min-length 10" in said
+    output = capsys.readouterr().err
+    assert "a frame rate of 0.1 per second" in output
+    assert "give --min-length 10" in output
     assert scorer.num_pictures == 0
     assert run(path, "--min-length", 10) == 0
 
@@ -325,12 +325,12 @@ def test_a_stop_leaves_nothing_but_scores(source, model, tmp_path):
     process = start(0.5, *words)
     wait_until(lambda: part.exists() and len(part.read_text().splitlines()) > 4, "scores", process)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=PATIENCE_SECONDS)
+    _, output = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130
     wait_until_gone(process.pid)
     kept = len(part.read_text().splitlines()) - 1
-    assert "Interrupted. The scores so far are kept; the same command goes on" in said
-    assert "Traceback" not in said
+    assert "Interrupted. The scores so far are kept; the same command goes on" in output
+    assert "Traceback" not in output
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"model", "reel.scores.csv.part", "reel.scores.json.part"}
     again = start(0, *words)

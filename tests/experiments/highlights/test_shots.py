@@ -257,6 +257,6 @@ def test_the_command_moves_cuts_to_both(tmp_path, capsys):
     rows = [f"{time},{0.9 if 10.5 < time < 20.5 else 0.1}" for time in np.arange(0, 30, 0.5)]
     scores.write_text("\n".join(["time_seconds,probability", *rows]))
     assert main(["reel", str(scores), str(path), "--dry-run", "--bin-size", "0"]) == 0
-    said = capsys.readouterr().out
-    assert "--snap moved 2 of 2 cuts: 1 to quiet moments, 1 to changes of shot." in said
-    assert "00:00:10.320" in said or "10.32" in said  # picture 258
+    output = capsys.readouterr().out
+    assert "--snap moved 2 of 2 cuts: 1 to quiet moments, 1 to changes of shot." in output
+    assert "00:00:10.320" in output or "10.32" in output  # picture 258

@@ -89,8 +89,8 @@ def test_the_result_agrees_with_the_predictions(finished):
     for row in rows:
         assert row["label"] == str(int(1.0 <= float(row["time_seconds"]) < 2.5))
     labels = [int(row["label"]) for row in rows]
-    said = [float(row["probability"]) for row in rows]
-    expected = average_precision_score(labels, said)
+    probabilities = [float(row["probability"]) for row in rows]
+    expected = average_precision_score(labels, probabilities)
     assert result["average_precision"] == pytest.approx(expected, abs=1e-4)
     history = read_history(finished / "metrics.csv")
     assert history["validation_score"].max() == pytest.approx(expected, abs=1e-4)
@@ -106,8 +106,10 @@ def test_the_scorer_says_what_the_predictions_say(finished):
     rows = rows_of(finished)
     clips = {clip.path.name: clip for clip in CLIPS}
     for name in {row["clip"] for row in rows}:
-        said = [float(row["probability"]) for row in rows if row["clip"] == name]
-        np.testing.assert_allclose(scorer.predict(pictures_of(clips[name], TIMES)), said, atol=1e-4)
+        probabilities = [float(row["probability"]) for row in rows if row["clip"] == name]
+        np.testing.assert_allclose(
+            scorer.predict(pictures_of(clips[name], TIMES)), probabilities, atol=1e-4
+        )
 
 
 def test_the_report_stands_alone(finished):
@@ -182,11 +184,11 @@ def test_the_best_epochs_model_is_evaluated(data, tmp_path, monkeypatch):
     first, last = (
         keras.models.load_model(tmp_path / "run" / f"{name}.keras") for name in ("best", "last")
     )
-    said = [float(row["probability"]) for row in rows_of(tmp_path / "run")][: len(TIMES)]
+    probabilities = [float(row["probability"]) for row in rows_of(tmp_path / "run")][: len(TIMES)]
     (name,) = {row["clip"] for row in rows_of(tmp_path / "run")[: len(TIMES)]}
     pictures = pictures_of(next(clip for clip in CLIPS if clip.path.name == name), TIMES)
-    np.testing.assert_allclose(np.asarray(first(pictures))[:, 1], said, atol=1e-4)
-    assert np.abs(np.asarray(last(pictures))[:, 1] - said).max() > 1e-2
+    np.testing.assert_allclose(np.asarray(first(pictures))[:, 1], probabilities, atol=1e-4)
+    assert np.abs(np.asarray(last(pictures))[:, 1] - probabilities).max() > 1e-2
 
 
 def test_changed_labels_are_no_resumption(finished, tmp_path, capsys, data):
@@ -207,7 +209,7 @@ def test_select_and_recipe_are_followed(data, tmp_path, capsys):
     assert train(data, tmp_path / "a", *flags, "--set", "erase=1") == 2
     assert "--set takes NAME=VALUE" in capsys.readouterr().err
     assert train(data, tmp_path / "a", *flags, "--set", "momentum=0.5") == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     config = json.loads((tmp_path / "a" / "config.json").read_text())
     assert (config["select"], config["momentum"], config["epochs"]) == ("accuracy", 0.5, 1)
     history = read_history(tmp_path / "a" / "metrics.csv")
@@ -215,7 +217,7 @@ def test_select_and_recipe_are_followed(data, tmp_path, capsys):
     assert history["learning_rate"][0] == pytest.approx(1e-3)
     result = json.loads((tmp_path / "a" / "result.json").read_text())
     assert result["wanted_precision"] == 0.99
-    assert ("No threshold reaches" in said) == (not result["wanted_precision_reached"])
+    assert ("No threshold reaches" in output) == (not result["wanted_precision_reached"])
     assert load_scorer(tmp_path / "a").model.get_layer("heard")
 
 
@@ -238,10 +240,10 @@ def test_select_and_recipe_are_followed(data, tmp_path, capsys):
 )
 def test_wrong_flags_get_one_line_and_leave_nothing(data, tmp_path, capsys, flags, message):
     assert train(data, tmp_path / "run", *flags) == 2
-    said = capsys.readouterr().err
-    assert message in said
-    assert said.startswith("error: ")
-    assert said.count("\n") == 1
+    output = capsys.readouterr().err
+    assert message in output
+    assert output.startswith("error: ")
+    assert output.count("\n") == 1
     assert not (tmp_path / "run").exists()
 
 
@@ -256,9 +258,9 @@ def test_wrong_labels_and_shards_get_one_line(data, tmp_path, capsys):
         ((other, shards), "1 of 1 labelled clips have no pictures"),
     ):
         assert train(pair, tmp_path / "run") == 2
-        said = capsys.readouterr().err
-        assert message in said
-        assert said.count("\n") == 1
+        output = capsys.readouterr().err
+        assert message in output
+        assert output.count("\n") == 1
 
 
 def test_one_group_cannot_be_split(tmp_path, capsys):

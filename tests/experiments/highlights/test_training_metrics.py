@@ -11,7 +11,7 @@ from experiments.highlights.training.evaluation import smoothed_by_clip, suggest
 from experiments.highlights.training.examples import Examples
 
 LABELS = np.array([0, 0, 1, 0, 1, 1, 0, 1])
-SAID = np.array([0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9])
+PREDICTED = np.array([0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9])
 
 
 @st.composite
@@ -20,33 +20,35 @@ def scored(draw):
     number = draw(st.integers(2, 40))
     labels = draw(st.lists(st.integers(0, 1), min_size=number, max_size=number))
     labels[:2] = [0, 1]
-    said = draw(st.lists(st.integers(0, 10), min_size=number, max_size=number))
-    return np.array(labels), np.array(said) / 10
+    predicted = draw(st.lists(st.integers(0, 10), min_size=number, max_size=number))
+    return np.array(labels), np.array(predicted) / 10
 
 
 @settings(deadline=None)
 @given(scored())
 def test_the_curve_is_scikit_learns(case):
     """Red when equal probabilities are parted, or a threshold excludes what it should include."""
-    labels, said = case
-    curve = metrics.trade_off(labels, said)
-    precision, recall, cuts = precision_recall_curve(labels, said)
+    labels, predicted = case
+    curve = metrics.trade_off(labels, predicted)
+    precision, recall, cuts = precision_recall_curve(labels, predicted)
     np.testing.assert_allclose(curve.precision, precision[:-1])
     np.testing.assert_allclose(curve.recall, recall[:-1])
     assert len(curve.thresholds) == len(cuts)
     for threshold, expected in zip(curve.thresholds[1:], recall[1:-1], strict=True):
-        called = said >= threshold
+        called = predicted >= threshold
         assert labels[called].sum() / labels.sum() == pytest.approx(expected)
 
 
 def test_average_precision_by_hand():
     """Mean of the precision at each highlight from the top: 1/1, 2/3, 3/4, 4/6."""
-    assert metrics.average_precision(LABELS, SAID) == pytest.approx((1 + 2 / 3 + 3 / 4 + 4 / 6) / 4)
+    assert metrics.average_precision(LABELS, PREDICTED) == pytest.approx(
+        (1 + 2 / 3 + 3 / 4 + 4 / 6) / 4
+    )
 
 
 @pytest.mark.parametrize(("wanted", "recall"), [(0.6, 1.0), (0.7, 0.75), (0.8, 0.25), (1.0, 0.25)])
 def test_recall_at_a_precision_by_hand(wanted, recall):
-    assert metrics.recall_at_precision(LABELS, SAID, wanted) == recall
+    assert metrics.recall_at_precision(LABELS, PREDICTED, wanted) == recall
 
 
 def test_a_precision_that_is_never_reached_has_no_recall():
@@ -55,7 +57,7 @@ def test_a_precision_that_is_never_reached_has_no_recall():
 
 def test_each_score_is_its_own():
     """Red when --select chooses by another score."""
-    probabilities = np.stack([1 - SAID, SAID], axis=1)
+    probabilities = np.stack([1 - PREDICTED, PREDICTED], axis=1)
     scores = {
         name: metrics.score_of(name, precision=0.7)(probabilities, LABELS)
         for name in metrics.SCORE_NAMES
@@ -70,14 +72,14 @@ def test_each_score_is_its_own():
 
 def test_calibration_by_hand():
     """Two pictures said 0.2 and 0.3 apart from two said 0.9; one of the latter is none."""
-    labels, said = np.array([0, 1, 1, 0]), np.array([0.25, 0.25, 0.95, 1.0])
-    found = metrics.calibration(labels, said)
+    labels, predicted = np.array([0, 1, 1, 0]), np.array([0.25, 0.25, 0.95, 1.0])
+    found = metrics.calibration(labels, predicted)
     assert list(found.counts) == [0, 0, 2, 0, 0, 0, 0, 0, 0, 2]
-    assert found.said[[2, 9]] == pytest.approx([0.25, 0.975])
+    assert found.predicted[[2, 9]] == pytest.approx([0.25, 0.975])
     assert found.true[[2, 9]] == pytest.approx([0.5, 0.5])
-    assert np.isnan(found.said[0])
+    assert np.isnan(found.predicted[0])
     assert found.expected_error == pytest.approx(0.5 * 0.25 + 0.5 * 0.475)
-    assert found.brier == pytest.approx(brier_score_loss(labels, said))
+    assert found.brier == pytest.approx(brier_score_loss(labels, predicted))
 
 
 def test_the_interval_is_over_clips():
@@ -89,19 +91,19 @@ def test_the_interval_is_over_clips():
     clips = np.repeat(np.arange(6), 50)
     labels = (np.arange(300) % 50 < 25).astype(np.int32)
     good = clips < 3  # three clips are scored well, three wrongly
-    said = np.where(good, labels, 1 - labels) * 0.8 + 0.1
-    interval = metrics.average_precision_interval(labels, said, clips)
+    predicted = np.where(good, labels, 1 - labels) * 0.8 + 0.1
+    interval = metrics.average_precision_interval(labels, predicted, clips)
     assert interval == pytest.approx((4 / 9, 7 / 9))
-    assert metrics.average_precision_interval(labels[:50], said[:50], clips[:50]) is None
+    assert metrics.average_precision_interval(labels[:50], predicted[:50], clips[:50]) is None
 
 
-def suggestion(labels, said, **options):
-    return suggest_threshold(metrics.trade_off(np.array(labels), np.array(said)), **options)
+def suggestion(labels, predicted, **options):
+    return suggest_threshold(metrics.trade_off(np.array(labels), np.array(predicted)), **options)
 
 
 def test_the_threshold_of_the_best_f1():
     """F1 is best with all highlights above: 4 of 6 are; halfway from 0.2 to 0.3."""
-    found = suggestion(LABELS, SAID)
+    found = suggestion(LABELS, PREDICTED)
     assert found.threshold == pytest.approx(0.25)
     assert (found.precision, found.recall) == pytest.approx((4 / 6, 1.0))
     assert found.f1 == pytest.approx(0.8)
@@ -122,7 +124,7 @@ def test_of_equal_thresholds_the_safest_is_taken():
 
 def test_the_threshold_of_a_wanted_precision():
     """0.75 is reached from 0.6 on, with three of four highlights."""
-    found = suggestion(LABELS, SAID, precision=0.72)
+    found = suggestion(LABELS, PREDICTED, precision=0.72)
     assert found.threshold == pytest.approx(0.5)
     assert (found.precision, found.recall) == (0.75, 0.75)
     assert found.reached
@@ -147,8 +149,8 @@ def test_smoothing_stays_within_a_clip():
     number = np.repeat([0, 1], 20)
     nothing = np.zeros(40)
     examples = Examples([], number, nothing.astype(int), times, nothing.astype(np.int32), nothing)
-    said = np.where(number == 0, 1.0, 0.0)
-    np.testing.assert_allclose(smoothed_by_clip(examples, said), said)
+    predicted = np.where(number == 0, 1.0, 0.0)
+    np.testing.assert_allclose(smoothed_by_clip(examples, predicted), predicted)
     step = np.where(times >= 5, 1.0, 0.0)
     smoothed = smoothed_by_clip(examples, step, width=5.0)
     inside = (times > 2.6) & (times < 7.4)

@@ -207,14 +207,14 @@ def picture_times(path: Path) -> np.ndarray:
     The sound is gone through as well: a transport stream begins with what is gone through.
     """
     words = ["-map", "0:v:0", "-vf", "showinfo", "-fps_mode", "passthrough"]
-    _, said = ffmpeg("-i", path, *words, "-map", "0:a:0?", "-c:a", "copy", "-f", "null", "-")
-    return np.array([float(time) for time in re.findall(r"showinfo.* pts_time:\s*(\S+)", said)])
+    _, output = ffmpeg("-i", path, *words, "-map", "0:a:0?", "-c:a", "copy", "-f", "null", "-")
+    return np.array([float(time) for time in re.findall(r"showinfo.* pts_time:\s*(\S+)", output)])
 
 
 def pictures_of(path: Path) -> np.ndarray:
     """Grey pictures (T, H, W) of a video."""
-    _, said = ffmpeg("-i", path, "-frames:v", 1, "-f", "null", "-")
-    width, height = map(int, re.search(r"Video: .*?, (\d+)x(\d+)[, ]", said).groups())
+    _, output = ffmpeg("-i", path, "-frames:v", 1, "-f", "null", "-")
+    width, height = map(int, re.search(r"Video: .*?, (\d+)x(\d+)[, ]", output).groups())
     words = ["-i", path, "-fps_mode", "passthrough", "-pix_fmt", "gray", "-f", "rawvideo", "-"]
     return np.frombuffer(ffmpeg(*words)[0], np.uint8).reshape(-1, height, width)
 
@@ -287,9 +287,11 @@ def test_flash_and_beep_coincide(name: str, delay: float, sound: float, tmp_path
 
 def tracks_of(path: Path) -> list[tuple[str, str, float, float]]:
     """Language, title, pitch in Hz and beginning in seconds of each sound track."""
-    _, said = ffmpeg("-i", path, "-map", "0:v:0", "-frames:v", 1, "-f", "null", "-")
+    _, output = ffmpeg("-i", path, "-map", "0:v:0", "-frames:v", 1, "-f", "null", "-")
     found = []
-    for number, words in enumerate(re.findall(r"(?s)Stream #0:\d+(.*?)(?=Stream #|\Z)", said)[1:]):
+    for number, words in enumerate(
+        re.findall(r"(?s)Stream #0:\d+(.*?)(?=Stream #|\Z)", output)[1:]
+    ):
         if "Audio" not in words or "->" in words:
             break
         language = re.search(r"\((\w+)\): Audio", words)

@@ -115,10 +115,10 @@ def test_what_is_left_out_is_named(tmp_path):
     found = find_videos([tmp_path / "v"], out)
     assert list(named(found.videos)) == ["a.mts", "below/c.TS", "x.M4V"]
     kinds = "1 .mp4.part, 1 .jpg, 1 without a suffix"
-    said = f"{tmp_path / 'v'}: Left out: 3 files are no videos by their names: {kinds}."
+    message = f"{tmp_path / 'v'}: Left out: 3 files are no videos by their names: {kinds}."
     (notice,) = found.notices
     assert sorted(notice.rpartition(": ")[2][:-1].split(", ")) == sorted(kinds.split(", "))
-    assert notice.rpartition(": ")[0] == said.rpartition(": ")[0]
+    assert notice.rpartition(": ")[0] == message.rpartition(": ")[0]
 
 
 def test_folders_below_count_only_where_they_are_asked_for(tmp_path):
@@ -153,10 +153,10 @@ def test_what_matches_and_is_no_video_is_left_out(tmp_path):
             [tmp_path / "v" / pattern], tmp_path / "v" / "save", recursive=recursive
         )
         assert sorted(video.path.name for video in found.videos) == ["a.mp4", "c.mp4"]
-        said = " ".join(found.notices)
-        assert said.count("2 folders hold no videos") == 1
-        assert "1 file is no video by its name: 1 .txt." in said
-        assert "thumbs" not in said.lower()
+        message = " ".join(found.notices)
+        assert message.count("2 folders hold no videos") == 1
+        assert "1 file is no video by its name: 1 .txt." in message
+        assert "thumbs" not in message.lower()
     with pytest.raises(PreprocessError, match=r"matches .*x\*.*1 file is no video"):
         find_videos([tmp_path / "v" / "x*"], tmp_path)
     with pytest.raises(PreprocessError, match=r"matches .*1 folder holds no videos"):

@@ -40,9 +40,9 @@ def test_a_full_disk_is_told_with_place_room_and_remedy(
     """Red when the file, the room that is left or the way on is not told."""
     path = tmp_path / "none yet" / "x.csv"
     assert ends(OSError(errno.ENOSPC, "No space left on device", str(path))) == 2
-    said = capsys.readouterr().err
-    assert said.startswith(f"error: Cannot write to {path}: No space left on device (")
-    assert said.endswith("MiB free there). Make room, then go on. Go on so.\n")
+    expected = capsys.readouterr().err
+    assert expected.startswith(f"error: Cannot write to {path}: No space left on device (")
+    assert expected.endswith("MiB free there). Make room, then go on. Go on so.\n")
 
 
 def test_hdf5s_message_is_cut_to_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,7 +53,7 @@ def test_hdf5s_message_is_cut_to_its_reason(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "said"),
+    ("error", "code", "expected"),
     [
         (InputError("--x must be 1."), 2, "error: --x must be 1.\n"),
         (PreprocessError("a video's"), 2, "error: a video's\n"),
@@ -68,10 +68,10 @@ def test_hdf5s_message_is_cut_to_its_reason(capsys: pytest.CaptureFixture[str]) 
     ],
 )
 def test_what_is_said(
-    error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]
+    error: BaseException, code: int, expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ends(error) == code
-    assert capsys.readouterr().err == said
+    assert capsys.readouterr().err == expected
 
 
 def test_what_comes_of_a_stop_is_a_stop(capsys: pytest.CaptureFixture[str]) -> None:

@@ -98,9 +98,9 @@ def test_the_report_names_the_file(
     values = json.loads(path.read_text()) if path.exists() else {}
     path.write_text(json.dumps(values | changes))
     assert main([str(run_dir)]) == 2
-    said = capsys.readouterr().err
-    assert file in said
-    assert len(said.strip().splitlines()) == 1
+    output = capsys.readouterr().err
+    assert file in output
+    assert len(output.strip().splitlines()) == 1
 
 
 def test_a_history_without_epochs_is_refused(tmp_path: Path) -> None:

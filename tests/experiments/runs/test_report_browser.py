@@ -55,7 +55,7 @@ def opened(browser, address, **options):
     wrong = []
     page.on("request", lambda one: one.url.startswith(("file:", "data:")) or wrong.append(one.url))
     page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda said: said.type == "error" and wrong.append(said.text))
+    page.on("console", lambda message: message.type == "error" and wrong.append(message.text))
     page.goto(address)
     yield page
     page.close()

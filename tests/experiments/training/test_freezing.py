@@ -34,11 +34,11 @@ ALL = ["embed", "blocks_0", "blocks_1", "blocks_2", "norm", "head"]
 def test_what_is_frozen_stays(frozen, trained, small_model, clips):
     """Red when weight decay moves a frozen layer, or one too many or too few is frozen."""
     model = small_model(drop_path=0.5, dropout=0.1)
-    told = freeze(model, frozen)
+    counts = freeze(model, frozen)
     assert moved(model, clips) == trained
     layers = [model.get_layer(name) for name in trained]
-    assert told.trained == sum(w.numpy().size for layer in layers for w in layer.weights)
-    assert told.total == sum(weight.numpy().size for weight in model.weights)
+    assert counts.trained == sum(w.numpy().size for layer in layers for w in layer.weights)
+    assert counts.total == sum(weight.numpy().size for weight in model.weights)
 
 
 def test_the_last_choice_holds(small_model, clips):

@@ -100,8 +100,8 @@ def test_the_model_kept_says_what_the_run_said(
     model = load_clip_model(place / "resnet", views=Views.parse("2x1"))
     rows = list(csv.DictReader((place / "resnet" / "predictions.csv").open()))[:3]
     windows = [shards[shards.sources.index(row["clip"])].frames for row in rows]
-    told = [[float(row[f"p_{name}"]) for name in model.class_names] for row in rows]
-    np.testing.assert_allclose(model.predict(windows, shards[0].original_size), told, atol=1e-4)
+    expected = [[float(row[f"p_{name}"]) for name in model.class_names] for row in rows]
+    np.testing.assert_allclose(model.predict(windows, shards[0].original_size), expected, atol=1e-4)
 
 
 def test_a_frozen_resnet_does_not_move(place: Path, resnet_run: tuple[dict[str, Any], str]) -> None:
@@ -133,14 +133,14 @@ def test_a_frozen_resnet_does_not_move(place: Path, resnet_run: tuple[dict[str, 
     ],
 )
 def test_models_train_and_are_kept(place: Path, tmp_path: Path, flags: tuple[str, ...]) -> None:
-    result, said = run(place, str(tmp_path / "out"), *flags)
+    result, output = run(place, str(tmp_path / "out"), *flags)
     assert 0 <= result["accuracy"] <= 1
     assert (tmp_path / "out" / "model.json").exists()
     if "gap" not in flags and "conv3d" in flags:
-        assert "parameters needs about" in said
+        assert "parameters needs about" in output
     if "random" in flags:
         assert result["num_test_clips_with_sibling"] > 0
-        assert "have a sibling of their scene in training" in said
+        assert "have a sibling of their scene in training" in output
 
 
 def test_a_finished_run_is_left_alone(place: Path, resnet_run: tuple[dict[str, Any], str]) -> None:
@@ -155,7 +155,7 @@ def test_a_finished_run_is_left_alone(place: Path, resnet_run: tuple[dict[str, A
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "expected"),
     [
         (("--videos", "nowhere"), "nowhere"),
         (("--videos", "videos", "--model", "conv3d", "--varlen"), "needs a recurrent model"),
@@ -169,10 +169,10 @@ def test_a_finished_run_is_left_alone(place: Path, resnet_run: tuple[dict[str, A
     ],
 )
 def test_wrong_commands_are_told_in_a_line(
-    place: Path, flags: tuple[object, ...], told: str
+    place: Path, flags: tuple[object, ...], expected: str
 ) -> None:
     done = ucf101(*flags, cwd=place)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert expected in done.stderr
     assert "Traceback" not in done.stderr
     assert not (place / "runs").exists()

@@ -61,7 +61,7 @@ def test_flags_change_the_recipe() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "expected"),
     [
         ({"model": "conv3d", "varlen": True}, "needs a recurrent model"),
         ({"model": "resnet-crnn"}, "needs a trained ResNet"),
@@ -78,8 +78,8 @@ def test_flags_change_the_recipe() -> None:
         ),
     ],
 )
-def test_flags_that_cannot_be_are_refused(flags: dict[str, Any], told: str) -> None:
-    with pytest.raises((ValueError, PreprocessError), match=told):
+def test_flags_that_cannot_be_are_refused(flags: dict[str, Any], expected: str) -> None:
+    with pytest.raises((ValueError, PreprocessError), match=expected):
         made(**flags)
 
 

@@ -193,5 +193,5 @@ def test_videos_that_no_row_names_are_named(kitchens: Path) -> None:
     (kitchens / "train/P02/.DS_Store").touch()
     (kitchens / "val/P03").mkdir()
     (kitchens / "val/P03/P03_01.MP4").touch()
-    said = "Left out: no row names 2 of 5 videos, train/P02/P02_07 for instance."
-    assert find_clip_set(kitchens).notice == said
+    message = "Left out: no row names 2 of 5 videos, train/P02/P02_07 for instance."
+    assert find_clip_set(kitchens).notice == message

@@ -106,8 +106,8 @@ def ffmpeg_times(path: Path) -> np.ndarray:
 
     words = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-i", f"file:{path}", "-an"]
     words += ["-map", "0:V:0", "-fps_mode", "passthrough", "-vf", "showinfo", "-f", "null", "-"]
-    said = subprocess.run(words, capture_output=True, text=True, check=True).stderr
-    return np.array([float(t) for t in re.findall(r"pts_time:\s*([-\d.]+)", said)])
+    output = subprocess.run(words, capture_output=True, text=True, check=True).stderr
+    return np.array([float(t) for t in re.findall(r"pts_time:\s*([-\d.]+)", output)])
 
 
 def times_of(path: Path, **options: object) -> list[float]:

@@ -136,7 +136,7 @@ def test_jpegs_and_grey_pictures_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "num_frames", "told"),
+    ("names", "num_frames", "expected"),
     [
         (names_of(5), 5, ""),
         (names_of(5, first=0), 5, ""),
@@ -146,9 +146,9 @@ def test_jpegs_and_grey_pictures_are_read(tmp_path: Path) -> None:
     ],
 )
 def test_missing_numbers_are_told(
-    tmp_path: Path, names: list[str], num_frames: int, told: str
+    tmp_path: Path, names: list[str], num_frames: int, expected: str
 ) -> None:
-    assert list_frames(write_frames(tmp_path, *names)).missing(num_frames) == told
+    assert list_frames(write_frames(tmp_path, *names)).missing(num_frames) == expected
 
 
 def broken(kind: str, jpeg: bytes) -> bytes:

@@ -38,8 +38,8 @@ def ffmpeg(*words: object) -> str:
 def shown_times(path: Path) -> list[float]:
     """When each frame is shown, from the first on."""
     words = ["-i", f"file:{path}", "-an", "-fps_mode", "passthrough", "-vf", "showinfo"]
-    said = ffmpeg(*words, "-f", "null", "-")
-    times = np.array([float(t) for t in re.findall(r"pts_time:\s*([-\d.]+)", said)])
+    output = ffmpeg(*words, "-f", "null", "-")
+    times = np.array([float(t) for t in re.findall(r"pts_time:\s*([-\d.]+)", output)])
     return list(times - times[0])
 
 

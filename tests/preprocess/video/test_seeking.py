@@ -163,10 +163,10 @@ def test_a_clip_of_which_a_part_is_damaged_ended_early(files: dict[str, Path]) -
         assert "ended early" in missing(path, video, "[h264] error while decoding")
 
 
-def missing(path: Path, video: FrameReader, said: str) -> str:
+def missing(path: Path, video: FrameReader, message: str) -> str:
     """What is missing of a file of which FFmpeg has said something."""
     with tempfile.TemporaryFile() as messages:
-        messages.write(said.encode())
+        messages.write(message.encode())
         messages.flush()
         return what_is_missing(path, video, messages)
 

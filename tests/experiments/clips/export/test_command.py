@@ -44,9 +44,9 @@ def test_a_run_becomes_a_file_and_predicts(run_dir, video, tmp_path, capsys):
     """Red when the file lacks what predictions need, or int8's figures are not told."""
     out = tmp_path / "new" / "x.onnx"
     assert export(run_dir, out, "--frames", video, "--int8") == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for words in ("differ by at most", "x.int8.onnx: 3 matrix products in int8", "same class"):
-        assert words in said
+        assert words in output
     assert sorted(path.name for path in out.parent.iterdir()) == ["x.int8.onnx", "x.onnx"]
     for name in ("x.onnx", "x.int8.onnx"):
         assert OnnxClipModel(out.with_name(name)).class_names == NAMES

@@ -49,10 +49,10 @@ def test_a_folder(folder, tmp_path, model, capsys):
     """Red when one bad file ends the work, or a name is taken for an option or a pattern."""
     out = tmp_path / "new" / "out"
     assert predict_paths(model, [folder], out) == 1
-    said = capsys.readouterr()
-    assert "1 of 6 videos failed or are incomplete" in said.err
-    assert "below/broken.mp4: not a video" in said.out
-    assert "new\\nline.mp4: blue" in said.out
+    output = capsys.readouterr()
+    assert "1 of 6 videos failed or are incomplete" in output.err
+    assert "below/broken.mp4: not a video" in output.out
+    assert "new\\nline.mp4: blue" in output.out
     suffixes = (".csv", ".json", ".annotated.mp4")
     expected = {f"{name}{suffix}" for name in ODD_NAMES for suffix in suffixes}
     assert files(out) == expected | {"predictions.csv", "failures.csv"}
@@ -65,14 +65,14 @@ def test_a_folder(folder, tmp_path, model, capsys):
 
 
 @pytest.mark.parametrize(
-    ("colours", "said"),
+    ("colours", "expected"),
     [(["red"] * 4, "1 of 1 window says red"), (["red"] * 9, "4 of 4 windows say red")],
 )
-def test_the_windows_are_told_of_in_a_sentence(tmp_path, model, capsys, colours, said):
+def test_the_windows_are_told_of_in_a_sentence(tmp_path, model, capsys, colours, expected):
     """Red when one window "say" something."""
     video = write_colours(tmp_path / "x.mp4", colours)
     assert predict_paths(model, [video], tmp_path / "out", annotate=False) == 0
-    assert said in capsys.readouterr().out
+    assert expected in capsys.readouterr().out
 
 
 def test_failures_can_be_allowed(folder, tmp_path, model):
@@ -262,10 +262,10 @@ def test_stopped_from_outside(tmp_path):
     run = processes.start(words, cwd=tmp_path)
     wait_until(lambda: list(tmp_path.glob("out/.annotating-*/copy.mp4")), "half a copy", run)
     run.send_signal(signal.SIGINT)
-    _, said = run.communicate(timeout=PATIENCE_SECONDS)
+    _, output = run.communicate(timeout=PATIENCE_SECONDS)
     assert run.returncode == 130
-    assert "Interrupted. The results so far are kept; the same command" in said
-    assert "Traceback" not in said
+    assert "Interrupted. The results so far are kept; the same command" in output
+    assert "Traceback" not in output
     assert files(tmp_path / "out") == {"x.csv", "x.json", "predictions.csv"}
 
 
@@ -279,7 +279,7 @@ def test_a_cover_picture_is_no_video(tmp_path, model, capsys):
     (tmp_path / "v" / "cover.mp4").symlink_to(COVER)
     (tmp_path / "v" / "notes.txt").touch()
     assert predict_paths(model, [tmp_path / "v"], tmp_path / "out") == 1
-    said = capsys.readouterr().out
-    assert "cover.mp4: no video, only a cover picture" in said
-    assert "Left out: 1 file is no video by its name: 1 .txt." in said
+    output = capsys.readouterr().out
+    assert "cover.mp4: no video, only a cover picture" in output
+    assert "Left out: 1 file is no video by its name: 1 .txt." in output
     assert [row["video"] for row in read_rows(tmp_path / "out" / "predictions.csv")] == ["x.mp4"]

@@ -18,8 +18,8 @@ from tests.experiments.clips.prediction.conftest import ffmpeg, frames_of, write
 
 def picture_times(path) -> list[float]:
     """When each picture is shown, in seconds of the file, as ffmpeg says."""
-    said = ffmpeg("-i", path, "-map", "0:v:0", "-vf", "showinfo", "-f", "null", "-")
-    return [float(time) for time in re.findall(r"showinfo.* pts_time:\s*(\S+)", said)]
+    output = ffmpeg("-i", path, "-map", "0:v:0", "-vf", "showinfo", "-f", "null", "-")
+    return [float(time) for time in re.findall(r"showinfo.* pts_time:\s*(\S+)", output)]
 
 
 def annotated(model, path, out):
@@ -100,9 +100,9 @@ def test_pictures_and_sound_keep_their_times(tmp_path, model):
     times = picture_times(out)
     assert len(times) == 12
     np.testing.assert_allclose(times, picture_times(tmp_path / "vfr.mkv"), atol=2e-3)
-    said = ffmpeg("-i", out)
-    assert "Audio: aac" in said
-    seconds = float(re.search(r"Duration: 00:00:(\d\d\.\d\d)", said)[1])
+    output = ffmpeg("-i", out)
+    assert "Audio: aac" in output
+    seconds = float(re.search(r"Duration: 00:00:(\d\d\.\d\d)", output)[1])
     assert seconds == pytest.approx(3, abs=0.1)
 
 

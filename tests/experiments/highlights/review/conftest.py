@@ -65,10 +65,10 @@ def reviewing(folder, *args):
         assert found, line + server.stdout.read()
         yield found[0]
         server.send_signal(signal.SIGINT)
-        said = server.communicate(timeout=PATIENCE_SECONDS)[0]
-        assert server.returncode == 0, said
-        assert "Traceback" not in said
-        assert said.count("\n") <= 3, said
+        output = server.communicate(timeout=PATIENCE_SECONDS)[0]
+        assert server.returncode == 0, output
+        assert "Traceback" not in output
+        assert output.count("\n") <= 3, output
     finally:
         server.kill()
         server.communicate()

@@ -109,8 +109,8 @@ def test_the_reel_is_what_the_page_shows(chunks, tmp_path):
     job.start([shown(2, 3), shown(6, 8, "added")], overwrite=False)
     with pytest.raises(ValueError, match="being rendered"):
         job.start([shown(2, 3)], overwrite=False)
-    said = finished(job)
-    assert said.startswith("2 segments, 3.0 s, in ")
+    message = finished(job)
+    assert message.startswith("2 segments, 3.0 s, in ")
     assert job.share == 1
     assert not job.failed
     assert read_numbers(job.out) == [*range(50, 75), *range(150, 200)]

@@ -20,7 +20,7 @@ def session(tmp_path):
     return Session(TIMES, SCORES, 30.0, OPTIONS, tmp_path / "scores.review.json")
 
 
-def told(session):
+def states(session):
     return [(one["start"], one["end"], one["state"]) for one in view(session)["segments"]]
 
 
@@ -30,12 +30,12 @@ def test_each_act(session):
     perform(session, {"name": "judge", "key": first, "kept": False})
     perform(session, {"name": "move", "key": second, "start": 20, "end": 23.0})
     perform(session, {"name": "add", "start": 5, "end": 8.5})
-    assert told(session) == [(1, 3, "rejected"), (5, 8.5, "added"), (20, 23, "moved")]
+    assert states(session) == [(1, 3, "rejected"), (5, 8.5, "added"), (20, 23, "moved")]
     perform(session, {"name": "clear", "key": view(session)["segments"][2]["key"]})
-    assert told(session)[2] == (21, 23, "automatic")
+    assert states(session)[2] == (21, 23, "automatic")
     perform(session, {"name": "undo"})
     perform(session, {"name": "undo"})
-    assert told(session) == [(1, 3, "rejected"), (20, 23, "moved")]
+    assert states(session) == [(1, 3, "rejected"), (20, 23, "moved")]
     perform(session, {"name": "threshold", "value": 0.85})
     assert (view(session)["threshold"], view(session)["low"]) == (0.85, pytest.approx(0.595))
 

@@ -98,7 +98,7 @@ def screen(browser, address, **options):
     own = address.split("?")[0]
     page.on("request", lambda one: one.url.startswith((own, "data:")) or wrong.append(one.url))
     page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda said: said.type == "error" and wrong.append(said.text))
+    page.on("console", lambda message: message.type == "error" and wrong.append(message.text))
     page.goto(address)
     page.wait_for_selector(".player video")
     page.wait_for_function("window.did_handshake")

@@ -49,7 +49,7 @@ def test_rows_are_in_the_time_of_their_file(tmp_path, files):
     """Red when a row holds the recording's time, or a segment over the border is lost or whole."""
     labels = tmp_path / "labels.csv"
     decisions = decisions_of((2.0, 5.0, True), (18.5, 23.25, True), (30.0001, 31.0, False))
-    said = add(labels, decisions, files, box=FACE)
+    message = add(labels, decisions, files, box=FACE)
     assert labels.read_text().splitlines() == [
         "path,x1,y1,x2,y2,start,end,label,group",
         "part0.mp4,0.5,0.0,1.0,0.5,2.0,5.0,highlight,monday",
@@ -59,7 +59,7 @@ def test_rows_are_in_the_time_of_their_file(tmp_path, files):
         "part1.mp4,0.5,0.0,1.0,0.5,10.0,11.0,none,monday",
         "part1.mp4,0.5,0.0,1.0,0.5,,,unknown,monday",
     ]
-    assert said == [f"{labels} is up to date. New: highlights 3, hard negatives 1."]
+    assert message == [f"{labels} is up to date. New: highlights 3, hard negatives 1."]
     before = labels.stat().st_mtime_ns, labels.read_bytes()
     assert add(labels, decisions, files, box=FACE) == [f"{labels} says all that already."]
     assert (labels.stat().st_mtime_ns, labels.read_bytes()) == before
@@ -94,20 +94,20 @@ def test_the_last_word_counts_and_is_told(tmp_path, files):
     labels = tmp_path / "labels.csv"
     old = LabelledClip(files[0].path, FACE, (Interval(2, 6),), "a", (Interval(9, 15),))
     write_labels(labels, [old])
-    said = add(labels, decisions_of((4.0, 8.0, False), (10.0, 12.0, True)), files)
+    message = add(labels, decisions_of((4.0, 8.0, False), (10.0, 12.0, True)), files)
     (clip,) = read_labels(labels)
     assert clip.highlights == (Interval(2, 4), Interval(10, 12))
     assert clip.negatives == (Interval(4, 8), Interval(9, 10), Interval(12, 15))
-    assert len(said) == 3
-    assert "00:00:02.000 to 00:00:06.000, was 'highlight'" in said[1]
-    assert "00:00:09.000 to 00:00:15.000, was 'none'" in said[2]
+    assert len(message) == 3
+    assert "00:00:02.000 to 00:00:06.000, was 'highlight'" in message[1]
+    assert "00:00:09.000 to 00:00:15.000, was 'none'" in message[2]
 
 
 def test_a_clip_said_to_have_no_highlights(tmp_path, files):
     labels = tmp_path / "labels.csv"
     labels.write_text("path,x1,y1,x2,y2,start,end,label\npart0.mp4,0,0,1,1,,,none\n")
-    said = add(labels, decisions_of((4.0, 8.0, True)), files)
-    assert said[1:] == ["part0.mp4 was a clip without highlights."]
+    message = add(labels, decisions_of((4.0, 8.0, True)), files)
+    assert message[1:] == ["part0.mp4 was a clip without highlights."]
     (clip,) = read_labels(labels)
     assert clip.highlights == (Interval(4, 8),)
     assert clip.rest_known
@@ -218,12 +218,12 @@ def test_each_moment_is_what_was_said_last(old, new, origins, rest_known):
     verdicts = verdicts_in(decisions, chunk_of(clip.path))
     found = merged(clip, verdicts, [])
     for moment in (n / 4 + 0.125 for n in range(80)):
-        said = {kind for (a, b), kind in old if a <= moment < b}
+        message = {kind for (a, b), kind in old if a <= moment < b}
         if any(a <= moment < b for a, b in decisions.claims):
-            said = {kind for (a, b), kind in new if a <= moment < b}
+            message = {kind for (a, b), kind in new if a <= moment < b}
         expected = {"kept": "highlight", "rejected": "none"}
         now = {"highlight" for one in found.highlights if one.start <= moment < one.end}
         now |= {"none" for one in found.negatives if one.start <= moment < one.end}
-        assert now == {expected.get(kind, kind) for kind in said}
+        assert now == {expected.get(kind, kind) for kind in message}
     assert merged(found, verdicts, []) == found
     assert found.rest_known == rest_known
