@@ -74,7 +74,7 @@ def test_a_process_that_outlives_the_job_is_ended(
     program = "import subprocess as s; print(s.Popen(['sleep', '3600']).pid)"
     ended = run(folder, program)
     assert ended.faults == ["1 of its processes outlived it"]
-    assert not Path(f"/proc/{int(ended.output)}").exists() or "Z" in state_of(int(ended.message))
+    assert not Path(f"/proc/{int(ended.output)}").exists() or "Z" in state_of(int(ended.output))
 
 
 def state_of(process: int) -> str:
