@@ -28,7 +28,6 @@ from experiments.media.videos import Video, find_videos
 from experiments.models.image_models import inference_dtype
 from experiments.process import environment, runtime
 from experiments.runs.run import require_place, require_positive
-from experiments.threads.workloads import EndToEnd, random_weights, render_videos
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,8 @@ def run(arguments: Arguments) -> None:
         find_videos([arguments.data_dir], arguments.out)
     require_place(arguments.out)
     arguments.out.mkdir(parents=True, exist_ok=True)
+
+    from experiments.threads.inputs import render_videos
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.data_dir or render_videos(Path(scratch) / "videos")
@@ -159,7 +160,7 @@ def _start(
             at_once = threads.inter_op if fused else 1
             systems[name] = Remote(BareKeras, policy, batch_size, fused, at_once, threads=own)
         systems[END_TO_END.format(policy)] = Remote(
-            EndToEnd,
+            end_to_end,
             policy,
             batch_size,
             videos,
@@ -255,6 +256,13 @@ NUM_BATCHES = 10
 _SEED = 0
 
 
+def end_to_end(*arguments: Any) -> Any:
+    """Make an `EndToEnd`, whose module imports TensorFlow, in the process that measures it."""
+    from experiments.threads.workloads import EndToEnd
+
+    return EndToEnd(*arguments)
+
+
 class BareKeras:
     """The Keras model alone, on batches in memory.
 
@@ -268,6 +276,7 @@ class BareKeras:
     def __init__(self, policy: str, batch_size: int, fused: bool, at_once: int) -> None:
         import tensorflow as tf
 
+        from experiments.threads.workloads import random_weights
         from ttrnn.models import build_alexnet
 
         dtype = inference_dtype(policy) if fused else policy

@@ -22,7 +22,7 @@ from tyro.conf import Positional, arg
 from common.command_line import parse_arguments
 from common.errors import InputError, WriteError
 from common.files import not_written
-from experiments.classify.results import (
+from experiments.clips.classification.results import (
     Outcome,
     conclude,
     is_unreadable,
@@ -46,7 +46,7 @@ from experiments.runs.formatting import plural
 from experiments.runs.run import require_writable
 
 if TYPE_CHECKING:
-    from experiments.classify.job import JobOptions
+    from experiments.clips.classification.job import JobOptions
 
 EXIT_FAILED_VIDEOS = 1
 DEFAULT_JOBS = 2
@@ -173,7 +173,7 @@ def _finished(arguments: Arguments, videos: list[Video]) -> Outcome | None:
 
 def _classify_here(arguments: Arguments, videos: list[Video]) -> dict[str, str]:
     """Classify with the model in this process; returns the reasons of failures."""
-    from experiments.classify.job import classify_folder
+    from experiments.clips.classification.job import classify_folder
 
     threads = runtime.choose_threads(arguments.threads, workload="classify")
     runtime.configure(threads, seed=0)
@@ -206,7 +206,7 @@ def _classify_on_cluster(arguments: Arguments, videos: list[Video]) -> dict[str,
 
 def _options(arguments: Arguments) -> JobOptions:
     """Options of the job, from the flags of the command line."""
-    from experiments.classify.job import JobOptions
+    from experiments.clips.classification.job import JobOptions
 
     names = ("top", "every", "columns", "timeline", "annotate", "overwrite", "batch_size")
     return JobOptions(**{name: getattr(arguments, name) for name in names})

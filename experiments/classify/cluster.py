@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from common.files import exclusive
-from experiments.classify.job import ClassificationJob, JobOptions
-from experiments.classify.progress import FolderProgress, Notes
-from experiments.classify.results import Outcome, conclude
+from experiments.clips.classification.job import ClassificationJob, JobOptions
+from experiments.clips.classification.progress import FolderProgress, Notes
+from experiments.clips.classification.results import Outcome, conclude
 from experiments.media.videos import Video
 from experiments.models.image_models import (
     ImageModel,

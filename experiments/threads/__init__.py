@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import arg
 
-from experiments.threads.workloads import WorkloadName
+WorkloadName = Literal["tt-train", "alexnet", "resnet", "extract", "classify"]
 
 
 @dataclass(frozen=True)

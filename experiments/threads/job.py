@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 from tqdm import tqdm
@@ -31,10 +26,20 @@ from experiments.process.recommendations import (
 )
 from experiments.process.runtime import choose_threads
 from experiments.runs.run import require_place
-from experiments.threads import Arguments, report
-from experiments.threads.search import Comparison, MeasureError, Outcome, Point, compare, search
-from experiments.threads.space import WORKLOADS, Space, Variant, parse_settings, variants_of
-from experiments.threads.workloads import BATCH_SIZES, EXIT_KNOWN_ERROR, Task, WorkloadName, prepare
+from experiments.threads import Arguments, WorkloadName, report
+from experiments.threads.inputs import prepare
+from experiments.threads.measurement import MeasureError, Runner
+from experiments.threads.search import Comparison, Outcome, compare, search
+from experiments.threads.space import (
+    BATCH_SIZES,
+    WORKLOADS,
+    Point,
+    Space,
+    Task,
+    Variant,
+    parse_settings,
+    variants_of,
+)
 from preprocess.shards.reader import open_shards
 from preprocess.sources.clips import holds_videos
 from preprocess.system.machine import Machine, read_machine
@@ -238,19 +243,31 @@ def measure_work(
     Raises:
         UserError: if the work cannot be prepared, or fails at the default.
     """
-    say(f"{workload}: preparing")
+    current = f"{workload}: preparing"
+
+    def begin(text: str) -> None:
+        nonlocal current
+        current = f"{workload}: {text}"
+        say(current)
+
+    begin("preparing")
     space = Space(workload, machine, only=parse_settings(arguments.settings))
     runs: list[dict[str, Any]] = []
-    runner = Runner(scratch, deadline=deadline, note=runs.append)
-    task = _task(arguments, workload, scratch, machine.num_cores)
+    runner = Runner(
+        scratch,
+        deadline=deadline,
+        note=runs.append,
+        on_stage=lambda stage: say(f"{current}: {stage}"),
+    )
+    task = _task(arguments, workload, scratch, machine.num_cores, begin)
 
     def measure(point: Point) -> float:
-        say(f"{workload}: {report.in_words(space, point)}")
+        begin(report.in_words(space, point))
         return runner.measure(replace(task, setting=space.setting(point)))
 
     # The first run also fills the disk's cache, compiles Python's files, and tells how long a run
     # takes. Its rate does not count.
-    say(f"{workload}: warming up")
+    begin("warming up")
     try:
         runner.measure(replace(task, setting=space.setting(space.default)))
     except MeasureError as error:
@@ -269,14 +286,20 @@ def measure_work(
     )
     runner.deadline = deadline
     best = replace(task, setting=space.setting(outcome.best))
-    variants = _try_variants(best, runner, arguments.rounds, say) if arguments.variants else []
+    variants = _try_variants(best, runner, arguments.rounds, begin) if arguments.variants else []
     return Measured(space, outcome, variants, runs)
 
 
-def _task(arguments: Arguments, workload: WorkloadName, scratch: Path, num_cores: int) -> Task:
+def _task(
+    arguments: Arguments,
+    workload: WorkloadName,
+    scratch: Path,
+    num_cores: int,
+    say: Callable[[str], None],
+) -> Task:
     """Make the task, on the user's own files or on rendered ones, still without a setting."""
     own = {"tt-train": arguments.shards, "extract": arguments.videos, "classify": arguments.videos}
-    inputs = own.get(workload) or prepare(workload, scratch, num_cores=num_cores)
+    inputs = own.get(workload) or prepare(workload, scratch, num_cores=num_cores, say=say)
     return Task(
         workload=workload,
         setting={},
@@ -298,7 +321,7 @@ def _try_variants(
         # Only whole rounds count, in which each variant has a partner close in time.
         if not variants or runner.runs_left() < 1 + len(variants) - len(failures):
             break
-        say(f"{best.workload}: as recommended")
+        say("as recommended")
         try:
             base = runner.measure(best)
         except MeasureError:
@@ -307,7 +330,7 @@ def _try_variants(
         for variant in variants:
             if variant.name in failures:
                 continue
-            say(f"{best.workload}: {variant.name}")
+            say(variant.name)
             try:
                 rate = runner.measure(replace(best, **variant.changes), variant.environment)
             except MeasureError as error:
@@ -327,101 +350,6 @@ def _try_variants(
 
 def _compare_pairs(pairs: list[tuple[float, float]]) -> Comparison:
     return compare([rate for _, rate in pairs], [base for base, _ in pairs])
-
-
-# Runs of the work, each in a fresh process, because TensorFlow fixes its pools at the first
-# operation.
-
-
-# A run hangs if it takes this many times as long as a usual one, and a minute more.
-_HANGING = 6
-_FIRST_RUN_SECONDS = 600.0
-_MESSAGE_LENGTH = 300
-
-
-class Runner:
-    """Measures settings one after another, and reports each run.
-
-    Args:
-        scratch: private folder for results and the work's own files.
-        deadline: time by time.monotonic() until which runs may begin.
-        note: called with the record of each run.
-    """
-
-    def __init__(
-        self, scratch: Path, *, deadline: float, note: Callable[[dict[str, Any]], None]
-    ) -> None:
-        self._scratch = scratch
-        self._note = note
-        self._durations: list[float] = []
-        self.deadline = deadline
-
-    def runs_left(self) -> int:
-        """Number of runs that there is time for, judged by the last ones; one before the first."""
-        left = self.deadline - time.monotonic()
-        if not self._durations:
-            return int(left > 0)
-        last = self._durations[-10:]
-        # The next run may take as long as the longest of the last ones.
-        if left < max(last):
-            return 0
-        return int(left / mean(last))
-
-    def measure(self, task: Task, extra_environment: Mapping[str, str] | None = None) -> float:
-        """Measure the rate of a task, in frames per second.
-
-        Args:
-            task: the task to time.
-            extra_environment: environment variables of the process, added to those of this one.
-
-        Raises:
-            MeasureError: if the process failed or hung; the message says why.
-        """
-        environment = extra_environment or {}
-        started = time.monotonic()
-        record = {**asdict(task), "environment": dict(environment)}
-        try:
-            result = self._run(task, environment)
-        except MeasureError as error:
-            self._note({**record, "failure": str(error)})
-            raise
-        finally:
-            self._durations.append(time.monotonic() - started)
-            shutil.rmtree(task.scratch, ignore_errors=True)
-        self._note({**record, **result})
-        return result["rate"]
-
-    def _run(self, task: Task, environment: Mapping[str, str]) -> dict[str, Any]:
-        path = self._scratch / "result.json"
-        path.unlink(missing_ok=True)
-        limit = 60 + _HANGING * mean(self._durations) if self._durations else _FIRST_RUN_SECONDS
-        try:
-            done = subprocess.run(
-                [sys.executable, "-m", "experiments.threads.workloads", str(path)],
-                input=json.dumps(asdict(task)),
-                env={**os.environ, **environment},
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=limit,
-            )
-        except subprocess.TimeoutExpired:
-            raise MeasureError(f"did not end within {limit:.0f} s") from None
-        if done.returncode != 0 or not path.exists():
-            raise MeasureError(_reason(done.returncode, done.stderr))
-        return json.loads(path.read_text())
-
-
-def _reason(code: int, errors: str) -> str:
-    """Say why a process failed: its last line, or the signal that ended it."""
-    if code == -signal.SIGKILL:
-        # The kernel's out-of-memory killer sends SIGKILL, and nobody else here does.
-        return "the system ended it, of too little memory most likely"
-    if code < 0:
-        return f"it crashed ({signal.Signals(-code).name})"
-    lines = [line.strip() for line in errors.splitlines() if line.strip()]
-    last = lines[-1][:_MESSAGE_LENGTH] if lines else "it said nothing"
-    return last if code == EXIT_KNOWN_ERROR else f"exit code {code}: {last}"
 
 
 # Progress through the budget of time.

@@ -13,32 +13,17 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, stdtrit  # not scipy.stats, which takes a second to import
 
 from common.errors import InputError
-
-Point = tuple[Any, ...]
-"""A point of the grid: one value for each axis."""
+from experiments.threads.measurement import MeasureError
+from experiments.threads.space import Axis, Point
 
 # Runs of the budget for each confirming pair, so that at most a third of it confirms.
 _RUNS_A_PAIR = 6
-
-
-@dataclass(frozen=True)
-class Axis:
-    """Quantity that is set, and its values; if `ordered`, neighbours behave alike."""
-
-    name: str
-    values: tuple[Any, ...]
-    ordered: bool = True
-
-
-class MeasureError(Exception):
-    """Error for a setting that cannot be run: it crashes, or needs too much memory."""
 
 
 @dataclass

@@ -6,19 +6,66 @@ import glob
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
-from experiments.process.runtime import ALL_CPUS, choices_of_cpus, default_threads, parse_pair
-from experiments.threads.search import Axis, Point
-from experiments.threads.workloads import BATCH_SIZES, WorkloadName
+from experiments.process.runtime import (
+    ALL_CPUS,
+    Threads,
+    choices_of_cpus,
+    default_threads,
+    parse_pair,
+)
+from experiments.threads import WorkloadName
 from preprocess.system.machine import Machine
 
+Point = tuple[Any, ...]
+"""A point of the grid: one value for each axis."""
 WORKLOADS: tuple[WorkloadName, ...] = get_args(WorkloadName)
+BATCH_SIZES = {"tt-train": 16, "alexnet": 64, "resnet": 32, "classify": 64}
 _PICTURES = ("alexnet", "resnet", "classify")
 # Memory of AlexNet, measured; ResNet-50 takes less.
 _MODEL_BYTES, _BATCH_BYTES = 1.5e9, 0.35e9
 # One decoder feeds some ten cores with AlexNet's frames: fewer cores have nothing to choose.
 _MIN_CORES_TO_VARY_DECODERS = 8
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Quantity that is set, and its values; if `ordered`, neighbours behave alike."""
+
+    name: str
+    values: tuple[Any, ...]
+    ordered: bool = True
+
+
+@dataclass(frozen=True)
+class Task:
+    """Work that one process times.
+
+    Args:
+        workload: the kind of work.
+        setting: value by axis.
+        inputs: folder that `prepare` has filled, or the user's own.
+        scratch: folder for files that the work writes; emptied afterwards.
+        seconds: least time of the measurement.
+        policy: dtype policy of the layers.
+        batch_size: batch size of the model; 0 if there is none.
+    """
+
+    workload: WorkloadName
+    setting: dict[str, Any]
+    inputs: str
+    scratch: str
+    seconds: float
+    policy: Literal["float32", "mixed_bfloat16"] = "float32"
+    batch_size: int = 0
+
+    @property
+    def threads(self) -> Threads:
+        """Sizes of TensorFlow's pools; a single thread each if it has no part in the work."""
+        names = ("intra_op", "inter_op", "cpus")
+        given = {name: self.setting[name] for name in names if name in self.setting}
+        return Threads(**{"intra_op": 1, "inter_op": 1, **given})
 
 
 class Space:

@@ -92,7 +92,7 @@ def _objects(folder: Path) -> Any:
 
 def _table(folder: Path) -> Any:
     """Read tables of classification as a later run finds them: finished, and half finished."""
-    from experiments.classify.results import Row, Table
+    from experiments.clips.classification.results import Row, Table
 
     found = []
     for name in ("done", "half"):

@@ -17,9 +17,9 @@ from experiments.classify.cluster import (
     VideoTask,
     classify_on_cluster,
 )
-from experiments.classify.job import JobOptions
-from experiments.classify.progress import FolderProgress
-from experiments.classify.results import Outcome
+from experiments.clips.classification.job import JobOptions
+from experiments.clips.classification.progress import FolderProgress
+from experiments.clips.classification.results import Outcome
 from experiments.media.videos import Video
 from experiments.models import image_loading
 from experiments.models.image_models import ImageModel, ModelOptions

@@ -236,7 +236,7 @@ def test_annotate_after_the_fact(tmp_path, words):
 def test_a_full_disk_is_told_in_a_line(tmp_path, words, capsys, monkeypatch):
     """Red when it ends in a traceback, or a second run does not go on."""
     from common.errors import WriteError
-    from experiments.classify.results import Table
+    from experiments.clips.classification.results import Table
 
     def full(table, rows):
         raise WriteError("No space left on device")
@@ -254,7 +254,7 @@ def test_a_full_disk_is_told_in_a_line(tmp_path, words, capsys, monkeypatch):
 def test_a_copy_that_cannot_be_drawn_costs_itself_alone(tmp_path, words, monkeypatch, capsys):
     """Red when the videos after it are not classified."""
     from common.errors import WriteError
-    from experiments.classify import job
+    from experiments.clips.classification import job
 
     def broken(path, rows, out):
         raise WriteError("could not be encoded")

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from experiments.classify.job import JobOptions, classify_folder, top_classes
+from experiments.clips.classification.job import JobOptions, classify_folder, top_classes
 from experiments.media.videos import Video, find_videos, write_failures
 from experiments.process.runtime import Threads
 from tests.experiments.classify.conftest import NAMES, read_rows, write_colours

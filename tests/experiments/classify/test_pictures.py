@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from experiments.classify.annotate import ClassPanel, draw_video
-from experiments.classify.results import Row
-from experiments.classify.summary import _averages, most_telling, timeline_png
+from experiments.clips.classification.annotate import ClassPanel, draw_video
+from experiments.clips.classification.results import Row
+from experiments.clips.classification.summary import _averages, most_telling, timeline_png
 from tests.experiments.classify.conftest import ffmpeg, write_colours
 
 

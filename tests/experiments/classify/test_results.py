@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import WriteError
-from experiments.classify.results import Row, Table, header
+from experiments.clips.classification.results import Row, Table, header
 
 LABELS = ("plain", 'with "quotes"', "a, comma", "é", "semi;colon")
 

@@ -8,8 +8,7 @@ from experiments.process.recommendations import find_recommendation
 from experiments.process.runtime import Threads, choose_threads
 from experiments.threads import job
 from experiments.threads.__main__ import main
-from experiments.threads.job import Runner
-from experiments.threads.search import MeasureError
+from experiments.threads.measurement import MeasureError, Runner
 from preprocess.system.machine import read_machine
 from tests.experiments.threads.machines import machine
 
@@ -21,7 +20,7 @@ def measure(monkeypatch, tmp_path):
     """Let runs take no time and have the speed that a function of the task gives."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(job, "read_machine", lambda: FOUR)
-    monkeypatch.setattr(job, "prepare", lambda workload, scratch, num_cores: scratch)
+    monkeypatch.setattr(job, "prepare", lambda workload, scratch, **options: scratch)
 
     def install(speed):
         def run(self, task, environment=None):

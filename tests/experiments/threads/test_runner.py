@@ -7,11 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from experiments.threads import job
-from experiments.threads.job import Runner
-from experiments.threads.search import MeasureError
-from experiments.threads.space import find_mallocs, variants_of
-from experiments.threads.workloads import Task
+from experiments.threads import measurement
+from experiments.threads.inputs import render_videos
+from experiments.threads.measurement import MeasureError, Runner
+from experiments.threads.space import Task, find_mallocs, variants_of
 from tests.processes import PATIENCE_SECONDS
 
 
@@ -22,7 +21,7 @@ def records():
 
 @pytest.fixture
 def runner(tmp_path, records, monkeypatch):
-    monkeypatch.setattr(job, "_FIRST_RUN_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(measurement, "_FIRST_RUN_SECONDS", PATIENCE_SECONDS)
     return Runner(tmp_path, deadline=math.inf, note=records.append)
 
 
@@ -51,6 +50,29 @@ def test_extraction_is_measured(runner, records, videos, tmp_path):
     assert not (tmp_path / "work").exists()
 
 
+@pytest.mark.parametrize(
+    ("workload", "stages"),
+    [
+        ("tt-train", ["compiling, training step 1 of 8", "warming up, training step 2 of 8"]),
+        ("classify", ["predicting the first batch"]),
+    ],
+)
+def test_a_run_says_what_it_does(tmp_path, records, monkeypatch, small_shards, workload, stages):
+    """Red when the work cannot be done as the job does it, or a long wait is not explained."""
+    monkeypatch.setattr(measurement, "_FIRST_RUN_SECONDS", PATIENCE_SECONDS)
+    told = []
+    runner = Runner(tmp_path, deadline=math.inf, note=records.append, on_stage=told.append)
+    inputs = small_shards
+    if workload == "classify":
+        inputs = render_videos(tmp_path / "videos", num_videos=1, num_frames=8)
+    setting = {"intra_op": 1, "inter_op": 2}
+    task = Task(workload, setting, str(inputs), str(tmp_path / "work"), 0.01, "float32", 2)
+    assert runner.measure(task) > 0
+    assert told[:2] == ["starting TensorFlow", "building the model"]
+    assert told[2 : 2 + len(stages)] == stages
+    assert told[-1] == "timing for 0.01 s"
+
+
 def test_a_process_that_fails_says_why(runner, records, task):
     with pytest.raises(MeasureError, match="CPUs must be one of"):
         runner.measure(
@@ -61,12 +83,12 @@ def test_a_process_that_fails_says_why(runner, records, task):
 
 def instead(monkeypatch, code):
     """Let the runs be another program's."""
-    real = job.subprocess.run
+    real = measurement.subprocess.run
 
     def run(command, **options):
         return real([sys.executable, "-c", code, command[-1]], **options)
 
-    monkeypatch.setattr(job.subprocess, "run", run)
+    monkeypatch.setattr(measurement.subprocess, "run", run)
 
 
 @pytest.mark.parametrize(
@@ -87,14 +109,14 @@ def test_a_process_that_dies_is_told_apart(runner, task, monkeypatch, code, reas
 
 def test_a_process_that_hangs_is_ended(runner, task, monkeypatch):
     instead(monkeypatch, "import signal; signal.pause()")
-    monkeypatch.setattr(job, "_FIRST_RUN_SECONDS", 0.5)
+    monkeypatch.setattr(measurement, "_FIRST_RUN_SECONDS", 0.5)
     with pytest.raises(MeasureError, match="did not end"):
         runner.measure(task)
 
 
 def test_runs_left_follow_their_duration(runner, monkeypatch):
     """Red when the budget is overrun because runs take longer than thought."""
-    monkeypatch.setattr(job, "time", SimpleNamespace(monotonic=lambda: 1000.0))
+    monkeypatch.setattr(measurement, "time", SimpleNamespace(monotonic=lambda: 1000.0))
     runner.deadline = 1600.0
     assert runner.runs_left() == 1  # nothing is known before the first
     runner._durations += [10.0, 10.0, 40.0]

@@ -16,8 +16,9 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Matern
 
 from experiments.threads import search as search_module
-from experiments.threads.search import Axis, MeasureError, Surrogate, search
-from experiments.threads.space import starting_pairs
+from experiments.threads.measurement import MeasureError
+from experiments.threads.search import Surrogate, search
+from experiments.threads.space import Axis, starting_pairs
 
 VALUES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 

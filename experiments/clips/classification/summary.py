@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
-from experiments.classify.results import Row
+from experiments.clips.classification.results import Row
 from experiments.runs.plots import LIGHT, Theme, dress, new_figure, png_bytes
 from preprocess.video.decode import VideoInfo
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from common.errors import UserError
 from common.files import is_disk_full, write_atomically
-from experiments.classify.annotate import draw_video
-from experiments.classify.progress import FolderProgress, Notes, Progress
-from experiments.classify.results import (
+from experiments.clips.classification.annotate import draw_video
+from experiments.clips.classification.progress import FolderProgress, Notes, Progress
+from experiments.clips.classification.results import (
     Outcome,
     Row,
     Table,
@@ -27,7 +27,7 @@ from experiments.classify.results import (
     is_unreadable,
     result_settings,
 )
-from experiments.classify.summary import summarize, timeline_png
+from experiments.clips.classification.summary import summarize, timeline_png
 from experiments.media.videos import Video
 from experiments.models.image_models import SEED_TOP, Columns, ImageModel
 from experiments.process.runtime import Threads

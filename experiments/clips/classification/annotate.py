@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from experiments.classify.results import Row
+from experiments.clips.classification.results import Row
 from experiments.media.annotation import FOLDER_RATE, annotate
 from experiments.media.lettering import fitted
 from preprocess.video.decode import VideoReader
