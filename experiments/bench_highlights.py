@@ -123,7 +123,7 @@ def make_recording(folder: Path, minutes: float) -> Path:
             if name == "frame":
                 bar.update(int(value) - bar.n)
 
-        inputs = [word for source in sources for word in ("-f", "lavfi", "-i", source)]
+        inputs = [arg for source in sources for arg in ("-f", "lavfi", "-i", source)]
         quiet = ["-loglevel", "error", "-nostats", "-progress", "pipe:1"]
         ffmpeg.run([*quiet, *inputs, *_STREAM_ENCODERS, ffmpeg.url(piece)], on_line=advance)
     # Encoding an hour would take longer than the measurement; copies of packets take seconds.

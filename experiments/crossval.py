@@ -86,8 +86,8 @@ class Setting:
 
     def run_dir(self, arguments: Arguments, fold: int, seed: int) -> Path:
         """Directory of the run of one fold."""
-        words = [self.recipe, self.kernel, self.cell, *shlex.split(self.overrides)]
-        return Path("runs") / arguments.name / "-".join([*words, f"fold{fold}", f"seed{seed}"])
+        settings = [self.recipe, self.kernel, self.cell, *shlex.split(self.overrides)]
+        return Path("runs") / arguments.name / "-".join([*settings, f"fold{fold}", f"seed{seed}"])
 
 
 def main() -> int:

@@ -25,26 +25,26 @@ PATIENCE_SECONDS = 1800.0
 _LOOK_SECONDS = 0.01
 
 
-def start(words: Sequence[object], **options: Any) -> subprocess.Popen[str]:
-    """Start `python WORDS` from the root of the repository, in a session of its own.
+def start(args: Sequence[object], **options: Any) -> subprocess.Popen[str]:
+    """Start `python ARGS` from the root of the repository, in a session of its own.
 
     It is forked from a process that has imported TensorFlow, see tests/fork_server.py. A test of
     imports, or of the memory that a process takes, must start a process by itself.
     """
     settings = {"cwd": REPOSITORY, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    has_flags = str(words[0]).startswith("-") and words[0] not in ("-m", "-c")  # -I, -S, ...
+    has_flags = str(args[0]).startswith("-") and args[0] not in ("-m", "-c")  # -I, -S, ...
     kind = subprocess.Popen if has_flags else ForkedProcess
     return kind(
-        [sys.executable, *map(str, words)],
+        [sys.executable, *map(str, args)],
         text=True,
         start_new_session=True,
         **(settings | options),
     )
 
 
-def run(words: Sequence[object], **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run `python WORDS` to its end, started by `start`."""
-    with start(words, **options) as process:
+def run(args: Sequence[object], **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run `python ARGS` to its end, started by `start`."""
+    with start(args, **options) as process:
         output, errors = process.communicate(timeout=PATIENCE_SECONDS)
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 

@@ -97,12 +97,12 @@ def test_the_shards_modules_alone_speak_hdf5(library, homes):
 def test_one_module_configures_tensorflow():
     """Red when pools, seeds or log levels are set elsewhere than in runtime.py; what FFmpeg says is
     ffmpeg.py's, and what it may open, too."""
-    words = ("tf.config.", "set_random_seed", "TF_CPP_MIN_LOG_LEVEL", "os.environ[")
+    calls = ("tf.config.", "set_random_seed", "TF_CPP_MIN_LOG_LEVEL", "os.environ[")
     users = {
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
         for path in modules(package)
-        if any(word in path.read_text() for word in words)
+        if any(call in path.read_text() for call in calls)
     }
     assert users <= {
         "experiments/process/runtime.py",

@@ -41,11 +41,11 @@ def commands():
 @pytest.mark.parametrize("command", commands())
 def test_commands_are_understood(command):
     """Red when a flag, a module or a make target is renamed and the docs are not."""
-    words = shlex.split(command, comments=True)
-    if words[0] == "make":
-        assert {word for word in words[1:] if "=" not in word} <= TARGETS
+    args = shlex.split(command, comments=True)
+    if args[0] == "make":
+        assert {word for word in args[1:] if "=" not in word} <= TARGETS
         return
-    name, arguments = words[2], words[3:]
+    name, arguments = args[2], args[3:]
     if name in ("venv", "pip", "pytest"):
         return
     if not arguments:  # a command's name, in a sentence

@@ -85,16 +85,16 @@ def findings(tree, name):
             yield f"imports {module}, which is for {sorted(MAY_FETCH)}"
     for called, node in calls(tree):
         last = called.rpartition(".")[2]
-        words = {word.arg: getattr(word.value, "value", ...) for word in node.keywords}
+        keywords = {keyword.arg: getattr(keyword.value, "value", ...) for keyword in node.keywords}
         if called in FORBIDDEN_CALLS or last in FORBIDDEN_METHODS:
             yield f"calls {called}"
-        if words.get("shell", False) is not False:
+        if keywords.get("shell", False) is not False:
             yield f"{called} starts a shell"
-        if words.get("allow_pickle", False) is not False:
+        if keywords.get("allow_pickle", False) is not False:
             yield f"{called} reads pickles"
-        if words.get("verify", True) is False:
+        if keywords.get("verify", True) is False:
             yield f"{called} does not look at certificates"
-        if called == "numpy.load" and "allow_pickle" not in words:
+        if called == "numpy.load" and "allow_pickle" not in keywords:
             yield "numpy.load does not say allow_pickle=False"
         is_ours = last == "load_model" and not called.startswith(KERAS_S_OWN)
         homes = HOMES.get(called, HOMES.get(last))
@@ -119,8 +119,8 @@ def test_nothing_that_runs_or_unpacks_what_it_is_given(path):
         "from urllib import request",
         "import numpy as np; np.load(path)",
         "import numpy; numpy.load(path, allow_pickle=True)",
-        "import subprocess; subprocess.run(words, shell=True)",
-        "import subprocess as s; s.Popen(words, shell=flag)",
+        "import subprocess; subprocess.run(args, shell=True)",
+        "import subprocess as s; s.Popen(args, shell=flag)",
         "from os import system; system('x')",
         "import tempfile; tempfile.mktemp()",
         "archive.extractall(folder)",
@@ -148,5 +148,5 @@ def test_every_keras_file_is_read_in_safe_mode():
     """Red when the one function does not say so."""
     tree = tree_of(ROOT / "experiments" / "models" / "keras_files.py")
     (call,) = (node for name, node in calls(tree) if name == "keras.models.load_model")
-    words = {word.arg: word.value.value for word in call.keywords}
-    assert words == {"compile": False, "safe_mode": True}
+    keywords = {keyword.arg: keyword.value.value for keyword in call.keywords}
+    assert keywords == {"compile": False, "safe_mode": True}

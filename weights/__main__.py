@@ -264,8 +264,10 @@ def main() -> int:
     """Run the command line; return the exit code."""
 
     command = parse_arguments(_commands(), prog="python -m weights", description=__doc__)
-    words = shlex.join(["python", "-m", "weights", *sys.argv[1:]])
-    return run_command(command.run, resume_hint=lambda: f"What came is kept; go on with: {words}")
+    this_command = shlex.join(["python", "-m", "weights", *sys.argv[1:]])
+    return run_command(
+        command.run, resume_hint=lambda: f"What came is kept; go on with: {this_command}"
+    )
 
 
 def _commands() -> Any:

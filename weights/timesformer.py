@@ -92,14 +92,14 @@ def timesformer_arrays(
 def _place(key: str) -> Place | None:
     """Place of a key of any of the four projects; None for a key of another model."""
     if found := _ARRAY.fullmatch(key):
-        for ours, words in _ARRAYS.items():
-            if found[1] in words:
+        for ours, theirs in _ARRAYS.items():
+            if found[1] in theirs:
                 return f"embed/{ours}", _EMBEDDING
     if not (found := _LAYER.fullmatch(key)):
         return None
     block, layer, word = found.groups()
-    for ours, words in (_LAYERS if block is None else _LAYERS_OF_A_BLOCK).items():
-        if layer in words:
+    for ours, theirs in (_LAYERS if block is None else _LAYERS_OF_A_BLOCK).items():
+        if layer in theirs:
             name = ours if block is None else f"blocks_{int(block)}/{ours}"
             rules = CONVOLUTION_2D if ours == "embed/proj" else _NORM if "norm" in ours else DENSE
             return in_layer(name, rules, word)

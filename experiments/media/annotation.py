@@ -20,7 +20,7 @@ from common.errors import InputError
 from experiments.media.ffmpeg import SAME_BYTES, DiskFullError, RenderError, private_folder, run
 from experiments.media.piece_args import fit_filters
 from experiments.media.recording import read_recording
-from preprocess.video.ffmpeg import input_words
+from preprocess.video.ffmpeg import input_args
 from preprocess.video.frame_reader import FrameFolderReader
 from preprocess.video.transforms import FrameFit
 from preprocess.video.video_file import UNKNOWN_CODEC, audio_tracks
@@ -139,7 +139,7 @@ def _file_args(
     panel = make_panel(size)
     stack.enter_context(_fed(folder / _PANELS, partial(_write_panels, panel)))
     # Where the size changes on the way, ffmpeg would start its filters anew and lose panels.
-    pictures = ["-reinit_filter", "0", *input_words(path)]
+    pictures = ["-reinit_filter", "0", *input_args(path)]
     fit = fit_filters(size, chunk.aspect, kept_size=size)
     fit.append(f"setsar={chunk.aspect.numerator}/{chunk.aspect.denominator}")
     chain = f"[0:{chunk.picture}]{','.join(fit)}"

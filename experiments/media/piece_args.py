@@ -62,7 +62,7 @@ def input_args(stretch: Stretch, preroll: int, rate: Fraction, *, turns: bool = 
     start = stretch.seconds(0, rate) - float(preroll / rate)
     seek = ["-noaccurate_seek", "-ss", f"{start:.6f}"] if start > 0 else []
     anew = [] if turns else ["-reinit_filter", "0"]
-    return [*seek, *anew, *ffmpeg.input_words(stretch.chunk.file)]
+    return [*seek, *anew, *ffmpeg.input_args(stretch.chunk.file)]
 
 
 def find_turning_preroll(stretch: Stretch, rate: Fraction) -> int | None:

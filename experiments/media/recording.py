@@ -16,7 +16,7 @@ from common.errors import InputError
 from experiments.media.ffmpeg import RenderError, complaints, run, url
 from experiments.media.start_timecode import group_timecode, numbers_a_second
 from preprocess.errors import DecodeError
-from preprocess.video.ffmpeg import input_words
+from preprocess.video.ffmpeg import input_args
 from preprocess.video.video_file import AudioTrack, audio_tracks, find_video_stream, open_container
 
 # A rate above the fastest is the clock of a file of variable rate, and counts as the usual one.
@@ -125,17 +125,17 @@ def read_chunk(path: Path, *, sound_track: int = 0) -> Chunk:
         raise RenderError(f"{path}: {'not a file' if path.exists() else 'no such file'}.")
     check_track(path, sound_track)
     header: list[str] = []
-    words = [
+    args = [
         # ffmpeg decodes one frame and no sound, and tells the rest: streams and rate on its
         # standard error, `showinfo`'s time of the frame, and the headers of `framecrc` on standard
         # output. `V` is a video stream that is no cover picture.
-        *("-loglevel", "info", "-copyts", *input_words(path)),
+        *("-loglevel", "info", "-copyts", *input_args(path)),
         *("-map", "0:V:0", "-map", f"0:a:{sound_track}?", "-vf", "showinfo"),
         *("-frames:v", "1", "-c:a", "copy", "-frames:a", "0"),
         *("-f", "framecrc", "-"),
     ]
     try:
-        lines = run(words, on_line=header.append)
+        lines = run(args, on_line=header.append)
     except RenderError as error:
         raise RenderError(f"{path} cannot be read. {_why_no_video(path) or error}") from error
     output = "\n".join(lines).replace(url(path), "")  # a file may be named like a line of ffmpeg
@@ -143,8 +143,8 @@ def read_chunk(path: Path, *, sound_track: int = 0) -> Chunk:
         chunk = _parse_chunk(path, output, "\n".join(header))
         return replace(chunk, track=sound_track)
     except LookupError as error:
-        words = complaints(lines)
-        raise RenderError(f"{path} has no picture that can be read: {words[-1:]}") from error
+        errors = complaints(lines)
+        raise RenderError(f"{path} has no picture that can be read: {errors[-1:]}") from error
 
 
 def check_track(path: Path, sound_track: int) -> None:
@@ -269,12 +269,12 @@ def _header(
         return default
 
 
-def _rate(words: tuple[str, ...]) -> Fraction:
+def _rate(fraction: tuple[str, ...]) -> Fraction:
     """Frames per second from ffmpeg's numerator and denominator.
 
     A variable rate may come as a clock of 1,000 or 90,000 ticks a second.
     """
-    numerator, denominator = map(int, words)
+    numerator, denominator = map(int, fraction)
     rate = Fraction(numerator, denominator) if denominator else Fraction(0)
     return rate if 0 < rate <= _FASTEST_RATE else _USUAL_RATE
 
@@ -288,15 +288,15 @@ def _end_seconds(path: Path, stream: int, rate: Fraction) -> float:
     # First the end alone, then, if need be, the whole file.
     for seek in (["-sseof", f"-{_TAIL_SECONDS}"], []):
         tail = _Tail(rate)
-        words = [
-            *("-loglevel", "error", "-copyts", *seek, *input_words(path)),
+        args = [
+            *("-loglevel", "error", "-copyts", *seek, *input_args(path)),
             # Without `-copyinkf` ffmpeg would drop all packets before the first keyframe, and the
             # tail may have none.
             *("-map", f"0:{stream}", "-c", "copy", "-copyinkf"),
             *("-f", "framecrc", "-"),
         ]
         try:
-            run(words, on_line=tail.read)
+            run(args, on_line=tail.read)
         except RenderError as error:
             if not seek:
                 raise RenderError(f"{path} cannot be read. {error}") from error

@@ -145,20 +145,20 @@ def shared_command(command: str) -> str:
 def _split_command(command: str, *, without: Collection[str]) -> tuple[str, str]:
     """Split a command into the words before its flags, and its flags without some of them."""
     try:
-        words = shlex.split(command)
+        args = shlex.split(command)
     except ValueError:
         # An unbalanced quote: keep the command as it is.
         return "", command
-    first = next((i for i, word in enumerate(words) if word.startswith("--")), len(words))
+    first = next((i for i, arg in enumerate(args) if arg.startswith("--")), len(args))
     kept: list[str] = []
     keeping = True
-    for word in words[first:]:
-        if word.startswith("--"):
-            keeping = word.partition("=")[0].replace("_", "-") not in without
+    for arg in args[first:]:
+        if arg.startswith("--"):
+            keeping = arg.partition("=")[0].replace("_", "-") not in without
         # Values belong to the flag before them.
         if keeping:
-            kept.append(word)
-    return shlex.join(words[:first]), shlex.join(kept)
+            kept.append(arg)
+    return shlex.join(args[:first]), shlex.join(kept)
 
 
 def epochs_cell(group: Group) -> str:
@@ -186,15 +186,15 @@ def describe_differences(
     described = []
     for group in groups:
         alike = [other for other in groups if look(other) == look(group)]
-        words = [
+        phrases = [
             form.format(text(group[column]))
             for column, form in _DIFFERENCES.items()
             if len({other[column] for other in alike}) > 1
             or group[column] != usual.get(column, group[column])
         ]
         if len({other.other_flags for other in alike}) > 1:
-            words.append(group.other_flags or "no other flags")
-        described.append(", ".join(words))
+            phrases.append(group.other_flags or "no other flags")
+        described.append(", ".join(phrases))
     return described
 
 

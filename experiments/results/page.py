@@ -144,8 +144,8 @@ def results_table_markdown(rows: Sequence[Record]) -> str:
             row = _short_row(group["dataset"], (group["model"] or ABSENT).upper(), ABSENT, group)
             found.setdefault(row, []).append(difference_of[id(group)])
     body = [
-        (data, model, recipe + _in_brackets("; ".join(filter(None, words))), *rest)
-        for (data, model, recipe, *rest), words in found.items()
+        (data, model, recipe + _in_brackets("; ".join(filter(None, notes))), *rest)
+        for (data, model, recipe, *rest), notes in found.items()
     ]
     header = (
         *("Data", "Model", "Recipe", "Clips", "Classes", "Epochs", "Split"),
@@ -194,8 +194,8 @@ def _table(rows: Sequence[Mapping[str, str]], *, may_be_shared: Iterable[str]) -
     return [f"The same in all rows: {facts}.", table] if shared else [table]
 
 
-def _in_brackets(words: str) -> str:
-    return f" ({words})" if words else ""
+def _in_brackets(note: str) -> str:
+    return f" ({note})" if note else ""
 
 
 def _of(groups: Iterable[Group], dataset: str) -> list[Group]:

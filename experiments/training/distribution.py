@@ -147,16 +147,16 @@ class Distribution:
         placed[shard.index] = value
         return self._summed(placed).tolist()
 
-    def require_same(self, words: str, what: str) -> None:
-        """Raise RunError unless `words` is the same text in all workers.
+    def require_same(self, text: str, what: str) -> None:
+        """Raise RunError unless `text` is the same text in all workers.
 
         Args:
-            words: the text to compare.
+            text: the text to compare.
             what: what the text stands for, for the message.
         """
         # Only numbers are exchanged, hence a checksum. float64 holds its 32 bits exactly.
-        if len(set(self.gathered(zlib.crc32(words.encode())))) > 1:
-            raise RunError(f"All workers must have the same {what}; here it is: {words}")
+        if len(set(self.gathered(zlib.crc32(text.encode())))) > 1:
+            raise RunError(f"All workers must have the same {what}; here it is: {text}")
 
     def joined(self, rows: np.ndarray) -> np.ndarray:
         """Join the rows of all processes, one process after the other.

@@ -27,7 +27,7 @@ from common.files import (
     write_errors,
     write_text,
 )
-from preprocess.batches.views import CropChoice, Inputs, Words, cut, foreground, read_frames
+from preprocess.batches.views import CropChoice, Inputs, IntArray, cut, foreground, read_frames
 from preprocess.errors import ShardError
 from preprocess.shards.reader import Shards
 from preprocess.system.progress import Progress, Silent
@@ -70,7 +70,7 @@ class FeatureStore:
         num_frames: number of frames of each of them.
     """
 
-    def __init__(self, folder: Path, positions: Words, num_frames: Words) -> None:
+    def __init__(self, folder: Path, positions: IntArray, num_frames: IntArray) -> None:
         self._folder = folder
         # Position of a clip -> number of its file, first row, and the row after its last.
         self._places: dict[int, tuple[int, int, int]] = {}
@@ -140,9 +140,9 @@ class FeatureViews:
         """Return the crop asked for, or the middle one for a single crop."""
         return (crop if num_crops > 1 else len(self._stores) // 2,)
 
-    def load(self, clip: int, frames: Words, words: Words) -> Features:
+    def load(self, clip: int, frames: IntArray, params: IntArray) -> Features:
         """Load a view, float32 (len(frames), num_features)."""
-        return read_frames(self._stores[int(words[0])][clip], frames)
+        return read_frames(self._stores[int(params[0])][clip], frames)
 
 
 def compute_features(
@@ -205,7 +205,7 @@ def _compute_file(
     store: Path,
     number: int,
     shards: Shards,
-    part: Words,
+    part: IntArray,
     settings: FeatureSettings,
     network: Network,
     batch_size: int,
@@ -232,7 +232,7 @@ def _compute_file(
 
 
 def _read_ahead(
-    shards: Shards, part: Words, settings: FeatureSettings
+    shards: Shards, part: IntArray, settings: FeatureSettings
 ) -> Iterator[NDArray[np.uint8]]:
     """Yield each clip's frames as the network takes them, reading the next clip meanwhile."""
     crops = settings.crops
@@ -256,7 +256,7 @@ def _read_ahead(
             yield frames
 
 
-def _depends_on(shards: Shards, positions: Words, settings: FeatureSettings) -> dict[str, Any]:
+def _depends_on(shards: Shards, positions: IntArray, settings: FeatureSettings) -> dict[str, Any]:
     """Everything that the features depend on, as values for JSON."""
     stored = shards.settings.to_json()
     stored.pop("compression", None)  # lossless: it does not change the frames
@@ -274,7 +274,7 @@ def _depends_on(shards: Shards, positions: Words, settings: FeatureSettings) -> 
     }
 
 
-def _parts(values: Words) -> Iterator[Words]:
+def _parts(values: IntArray) -> Iterator[IntArray]:
     """Split values into those of each file."""
     return (values[i : i + _CLIPS_A_FILE] for i in range(0, len(values), _CLIPS_A_FILE))
 

@@ -16,8 +16,8 @@ from preprocess.batches.views import (
     CropChoice,
     FrameChoice,
     Inputs,
+    IntArray,
     Views,
-    Words,
     cut,
     foreground,
     read_frames,
@@ -33,18 +33,18 @@ class View:
     """Frames and crop of one clip that a model is given.
 
     Args:
-        words: integers that the source describes the view by, such as a crop.
+        params: integers that the source describes the view by, such as a crop.
         frames: positions of the frames among the stored ones, (T,).
     """
 
-    words: Sequence[int]
-    frames: Words
+    params: Sequence[int]
+    frames: IntArray
 
 
 class ViewSource(Protocol):
     """Source of views: pixels, or features that a frozen network computed of them.
 
-    The words of a view are drawn when a batch is planned; `load` follows them later, in another
+    The parameters of a view are drawn when a batch is planned; `load` uses them later, in another
     thread.
     """
 
@@ -61,20 +61,20 @@ class ViewSource(Protocol):
         """Dtype of the rows."""
 
     @property
-    def num_frames(self) -> Words:
+    def num_frames(self) -> IntArray:
         """Stored frames of each clip, (num_clips,)."""
 
     @property
-    def labels(self) -> Words:
+    def labels(self) -> IntArray:
         """Class of each clip, (num_clips,)."""
 
     def drawn(self, clip: int, rng: np.random.Generator) -> Sequence[int]:
-        """Draw the words of a training view of a clip."""
+        """Draw the parameters of a training view of a clip."""
 
     def tested(self, clip: int, crop: int, num_crops: int) -> Sequence[int]:
-        """Return the words of a test view of a clip."""
+        """Return the parameters of a test view of a clip."""
 
-    def load(self, clip: int, frames: Words, words: Words) -> NDArray:
+    def load(self, clip: int, frames: IntArray, params: IntArray) -> NDArray:
         """Load a view, (len(frames), *row_shape)."""
 
 
@@ -123,9 +123,9 @@ class PixelViews:
         """Return a crop, and -1, which stands for no changes."""
         return (*self._crops.tested(self._size_to_cut(clip), crop, num_crops), -1)
 
-    def load(self, clip: int, frames: Words, words: Words) -> NDArray[np.uint8]:
+    def load(self, clip: int, frames: IntArray, params: IntArray) -> NDArray[np.uint8]:
         """Load a view, uint8 (len(frames), height, width, 3), RGB."""
-        *crop, seed = words.tolist()
+        *crop, seed = params.tolist()
         pixels = cut(self._read(clip, frames), Crop(*crop), self._crops.size)
         rng = np.random.default_rng(max(seed, 0))
         for change in self._changes if seed >= 0 else ():
@@ -138,7 +138,7 @@ class PixelViews:
             stored=shards.frame_size, original=shards[clip].original_size
         )
 
-    def _read(self, clip: int, frames: Words) -> NDArray[np.uint8]:
+    def _read(self, clip: int, frames: IntArray) -> NDArray[np.uint8]:
         if self._inputs == "frames":
             return read_frames(self._shards[clip], frames)
         # The mean is that of the whole clip, so that a frame's foreground does not depend on which
@@ -203,7 +203,7 @@ class ViewBatches:
             plan.append(shard.of_batch(PlannedBatch(batch, views)))
         return self._stream(plan)
 
-    def by_length(self, clips: ArrayLike, shard: ReplicaShard = ALL) -> tuple[Words, Stream]:
+    def by_length(self, clips: ArrayLike, shard: ReplicaShard = ALL) -> tuple[IntArray, Stream]:
         """Plan evaluation batches; also return the position of the clip that each view shows.
 
         Args:
@@ -230,8 +230,8 @@ class ViewBatches:
 
     def _drawn(self, clip: int, rng: np.random.Generator) -> View:
         """Draw a training view of a clip."""
-        words = self._source.drawn(clip, rng)
-        return View(words, self._choice.drawn(int(self._source.num_frames[clip]), rng))
+        params = self._source.drawn(clip, rng)
+        return View(params, self._choice.drawn(int(self._source.num_frames[clip]), rng))
 
     def _tested(self, clip: int, place: int, crop: int) -> View:
         """Test view of a clip at a place in time and a crop."""
@@ -258,7 +258,7 @@ def view_loader(source: ViewSource) -> Callable[[PlannedBatch], Any]:
         stop = 0
         for clip, view in zip(batch.clips.tolist(), batch.views, strict=True):
             end = stop + len(view.frames)
-            rows[stop:end] = source.load(clip, view.frames, np.array(view.words, np.int64))
+            rows[stop:end] = source.load(clip, view.frames, np.array(view.params, np.int64))
             stop = end
         inputs = {source.name: rows, "num_frames": np.array(lengths, np.int32)}
         return inputs, batch.labels(source.labels)

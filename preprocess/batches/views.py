@@ -16,7 +16,7 @@ Sampling = Literal["window", "segments", "rounded segments"]
 Start = Literal["first", "random"]
 Inputs = Literal["frames", "foreground"]
 """Input made of a clip: its frames, or the absolute difference of each to their mean."""
-Words = NDArray[np.int64]
+IntArray = NDArray[np.int64]
 """Integers, such as positions of clips or frames, (N,)."""
 
 
@@ -114,7 +114,7 @@ class FrameChoice:
             return self.num_frames
         return min(num_stored, self.num_frames)
 
-    def drawn(self, num_stored: int, rng: np.random.Generator) -> Words:
+    def drawn(self, num_stored: int, rng: np.random.Generator) -> IntArray:
         """Draw the positions of the frames of a training view, (length,)."""
         # Drawn also where they are not used, so that later draws do not depend on `start`.
         shares = rng.random(self.num_frames)
@@ -125,7 +125,7 @@ class FrameChoice:
             return first + (shares * (last - first + 1)).astype(np.int64)
         return self._frames(num_stored, shares)
 
-    def tested(self, num_stored: int, place: int, num_places: int) -> Words:
+    def tested(self, num_stored: int, place: int, num_places: int) -> IntArray:
         """Positions of the frames of a test view, (length,).
 
         Args:
@@ -146,14 +146,14 @@ class FrameChoice:
             return first + (share * (last - first)).astype(np.int64)
         return self._frames(num_stored, np.full(self.num_frames, share))
 
-    def _rounded(self, num_stored: int) -> tuple[Words, Words]:
+    def _rounded(self, num_stored: int) -> tuple[IntArray, IntArray]:
         """First and last frame of each segment of "rounded segments", (num_frames,) each."""
         size = (num_stored - 1) / self.num_frames
         # np.round rounds a half to the even number, as the original does.
         edges = np.round(size * np.arange(self.num_frames + 1)).astype(np.int64)
         return edges[:-1], edges[1:]
 
-    def _frames(self, num_stored: int, shares: NDArray[np.float64]) -> Words:
+    def _frames(self, num_stored: int, shares: NDArray[np.float64]) -> IntArray:
         """Positions of frames from numbers in [0, 1].
 
         The first number places a window in the clip; of segments, each places a frame in its own.
@@ -329,7 +329,7 @@ class StoredClip(Protocol):
         """Read at most `max_frames` consecutive rows from frame `start` on."""
 
 
-def read_frames(clip: StoredClip, frames: Words) -> NDArray[Any]:
+def read_frames(clip: StoredClip, frames: IntArray) -> NDArray[Any]:
     """Read frames of a clip by their positions, in the order asked for."""
     # One read from the first to the last frame, which decompresses each chunk once.
     first = int(frames.min())

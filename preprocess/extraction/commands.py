@@ -20,9 +20,9 @@ from preprocess.shards.settings import Compression, FrameSettings, Interpolation
 EXIT_FAILED_CLIPS = 1  # the shards are usable, but some clips are missing; 2 stands for an error
 
 
-def _parse_size(words: list[str]) -> tuple[int, int]:
+def _parse_size(args: list[str]) -> tuple[int, int]:
     """Parse WIDTHxHEIGHT; tyro reports the ValueError of anything else."""
-    width, _, height = words[0].lower().partition("x")
+    width, _, height = args[0].lower().partition("x")
     return int(width), int(height)
 
 
@@ -133,17 +133,17 @@ class Extract:
         # Options that change which frames are stored; those that only change the speed are left
         # out.
         width, height = self.size
-        words = ["folder", str(self.videos), str(self.shards), "--size", f"{width}x{height}"]
-        words += ["--stride", str(self.stride)]
+        args = ["folder", str(self.videos), str(self.shards), "--size", f"{width}x{height}"]
+        args += ["--stride", str(self.stride)]
         if self.max_frames is not None:
-            words += ["--max-frames", str(self.max_frames)]
+            args += ["--max-frames", str(self.max_frames)]
         if self.interpolation != "linear":
-            words += ["--interpolation", self.interpolation]
+            args += ["--interpolation", self.interpolation]
         if self.grey:
-            words.append("--grey")
+            args.append("--grey")
         if self.classes is not None:
-            words += ["--classes", *self.classes]
-        return f"python -m preprocess {shlex.join(words)}"
+            args += ["--classes", *self.classes]
+        return f"python -m preprocess {shlex.join(args)}"
 
     def _reported(self) -> bool:
         """Return True if the statistics have been written."""
@@ -241,5 +241,5 @@ class Windows:
 def this_command() -> str:
     """Command line of this process, without what a second run must not repeat."""
     # With --overwrite a repeated command would remove what the first run has finished.
-    words = [word for word in sys.argv[1:] if word != "--overwrite"]
-    return f"python -m preprocess {shlex.join(words)}"
+    args = [arg for arg in sys.argv[1:] if arg != "--overwrite"]
+    return f"python -m preprocess {shlex.join(args)}"

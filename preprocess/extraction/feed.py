@@ -47,7 +47,7 @@ from preprocess.workers.child_process import (
 _LOOK_SECONDS = 1.0  # between two looks at workers that send nothing
 # Frames of a block: enough to make messages rare, few enough for blocks to be ready early.
 BLOCK_FRAMES = 16
-_WORD_EVERY = 500  # frames passed over between two signs of life
+_PROGRESS_STRIDE = 500  # frames passed over between two signs of life
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def _receive(worker: Worker, stall_seconds: float) -> Event | None:
     try:
         if not worker.pipe.poll():
             # A worker without a free block waits for the caller, which may take its time.
-            stalled = worker.has_room() and time.monotonic() - worker.last_word > stall_seconds
+            stalled = worker.has_room() and time.monotonic() - worker.last_progress > stall_seconds
             if not stalled:
                 return None
             worker.kill()
@@ -274,17 +274,17 @@ class Worker:
         self.pipe = self._process.pipe
         self.video: int | None = None
         self.num_frames = 0
-        self.last_word = time.monotonic()
+        self.last_progress = time.monotonic()
 
     def begin(self, video: int, task: Task) -> bool:
         """Let the process decode a video; return False if it is dead."""
-        self.video, self.num_frames, self.last_word = video, task.skip, time.monotonic()
+        self.video, self.num_frames, self.last_progress = video, task.skip, time.monotonic()
         return self._process.send(task)
 
     def receive(self) -> Opened | Block | Finished | Alive:
         """Receive the next message; EOFError if the process died."""
         message = self._process.receive()
-        self.last_word = time.monotonic()
+        self.last_progress = time.monotonic()
         if isinstance(message, Block):
             self._taken.append(message.slot)
             self.num_frames = message.first + len(message.times)
@@ -298,7 +298,7 @@ class Worker:
         """Let the process fill the block received last again."""
         self._process.send(self._taken.pop())
         # The time that the caller had the block is not the worker's silence.
-        self.last_word = time.monotonic()
+        self.last_progress = time.monotonic()
 
     def has_room(self) -> bool:
         """Return True if the process has a free block, and so no reason to be silent."""
@@ -379,7 +379,7 @@ def _pass_over(pipe: Connection, video: VideoReader | FrameFolderReader, num_fra
     for number in range(num_frames):
         if not video.pass_over():
             return
-        if number % _WORD_EVERY == 0:
+        if number % _PROGRESS_STRIDE == 0:
             pipe.send(Alive())
 
 

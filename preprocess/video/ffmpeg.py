@@ -36,12 +36,12 @@ def file_url(path: str | os.PathLike[str]) -> str:
     return f"file:{Path(path).absolute()}"
 
 
-def input_words(path: str | os.PathLike[str]) -> list[str]:
+def input_args(path: str | os.PathLike[str]) -> list[str]:
     """Arguments with which the ffmpeg program opens an untrusted file.
 
     No part of its name is an option, protocol or pattern, and a playlist is not followed.
     """
-    limits = [word for name, value in LIMITS.items() for word in (f"-{name}", value)]
+    limits = [arg for name, value in LIMITS.items() for arg in (f"-{name}", value)]
     return [*limits, "-i", file_url(path)]
 
 

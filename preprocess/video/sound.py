@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocess.errors import DecodeError, PreprocessError
-from preprocess.video.ffmpeg import in_plain_words, input_words
+from preprocess.video.ffmpeg import in_plain_words, input_args
 from preprocess.video.video_file import clock_restarts, open_container, video_streams
 
 Samples = NDArray[np.float32]
@@ -162,13 +162,13 @@ def _decoder(
     """Command that writes float32 samples, from `start` on the picture's clock."""
     from_timestamp = clock.picture_start + start
     seek = from_timestamp - clock.file_start - _PREROLL_SECONDS
-    clock_words = ["-copyts"]
+    clock_args = ["-copyts"]
     if clock.restarts:
         # ffmpeg continues where a clock begins again if it may change timestamps: in formats that
         # are known for it (MPEG) by itself, in others (FLV) where this threshold makes them errors.
         # It cannot seek there, and its clock then begins with the file.
         seek = 0.0
-        clock_words = ["-dts_error_threshold", "1"]
+        clock_args = ["-dts_error_threshold", "1"]
         from_timestamp -= clock.file_start
     # Two resamplers: the first converts rate and channels, the second inserts silence or drops
     # samples where the timestamps ask for it.
@@ -178,20 +178,20 @@ def _decoder(
         f":first_pts={round(from_timestamp * sample_rate)}"  # in samples of its input: so two
     )
     return [
-        *(_ffmpeg(), "-hide_banner", "-nostdin", "-loglevel", "level+error", *clock_words),
+        *(_ffmpeg(), "-hide_banner", "-nostdin", "-loglevel", "level+error", *clock_args),
         *(("-ss", f"{seek:.6f}") if seek > 0 else ()),
-        *(*input_words(path), "-map", f"0:a:{track}", "-af", filters),
+        *(*input_args(path), "-map", f"0:a:{track}", "-af", filters),
         *("-c:a", "pcm_f32le", "-f", "f32le", "pipe:1"),
     ]
 
 
 def _blocks(
-    words: list[str], *, sample_rate: int, first: int, block: int, wanted: int | None
+    args: list[str], *, sample_rate: int, first: int, block: int, wanted: int | None
 ) -> Iterator[Sound]:
     """Yield the decoder's output in blocks; its sample 0 is number `first` of the recording."""
     with tempfile.TemporaryFile() as messages:
         decoder = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages
+            args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages
         )
         assert decoder.stdout is not None
         try:

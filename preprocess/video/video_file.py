@@ -79,10 +79,10 @@ class AudioTrack:
     title: str
 
     def __str__(self) -> str:
-        words = [f"{self.number}: {self.codec}, {self.layout}, {self.sample_rate} Hz"]
-        words += [self.language] if self.language else []
-        words += [repr(self.title)] if self.title else []
-        return ", ".join(words)
+        details = [f"{self.number}: {self.codec}, {self.layout}, {self.sample_rate} Hz"]
+        details += [self.language] if self.language else []
+        details += [repr(self.title)] if self.title else []
+        return ", ".join(details)
 
 
 @contextmanager

@@ -53,8 +53,8 @@ def test_both_ways_show_the_same(recording, tmp_path):
         while (picture := capture.read()[1]) is not None:
             shown.append(picture)
         pictures.append(shown)
-        words = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(out)]
-        assert b"Audio: aac" in subprocess.run(words, capture_output=True, check=False).stderr
+        args = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(out)]
+        assert b"Audio: aac" in subprocess.run(args, capture_output=True, check=False).stderr
     ours, original = pictures
     assert len(ours) == len(original) == 84
     for place in (0, 29, 30, 83):

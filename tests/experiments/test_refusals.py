@@ -32,7 +32,7 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.Captu
     """Run a command that must not begin its work: its exit code, and all that it says."""
     monkeypatch.chdir(tmp_path)
 
-    def work(*words: object, **options: object) -> None:
+    def work(*args: object, **options: object) -> None:
         raise AssertionError("work has begun")
 
     monkeypatch.setattr("preprocess.extraction.commands.Extract.run", work)
@@ -40,8 +40,8 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.Captu
     monkeypatch.setattr("experiments.process.runtime.configure", work)
     monkeypatch.setattr("experiments.process.runtime.answer_signals", lambda resume_hint: None)
 
-    def run(module: str, *words: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", [module, *map(str, words)])
+    def run(module: str, *args: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", [module, *map(str, args)])
         with pytest.raises(SystemExit) as end:
             runpy.run_module(module, run_name="__main__", alter_sys=True)
         output = capfd.readouterr()
@@ -376,8 +376,8 @@ def test_a_refusal_comes_before_the_work(command: Command, tmp_path: Path, case:
     write_run(tmp_path / "run", "config.json", "model.json")
     write_run(tmp_path / "stopped", "config.json")
     write_run(tmp_path / "scorer", "config.json", "scorer.json")
-    words, message = LATE[case]
-    code, output = command(*words)
+    args, message = LATE[case]
+    code, output = command(*args)
     assert code == (1 if case.startswith("bench") else 2)
     assert message in output
     assert "Traceback" not in output
@@ -385,7 +385,7 @@ def test_a_refusal_comes_before_the_work(command: Command, tmp_path: Path, case:
 
 
 @pytest.mark.parametrize(
-    ("words", "meant"),
+    ("args", "meant"),
     [
         (["experiments.ucf11", "--recipe", "tunned"], "--recipe tunned: did you mean tuned?"),
         (["experiments.ucf11", "--recipe=Paper"], "did you mean paper?"),
@@ -418,9 +418,9 @@ def test_a_refusal_comes_before_the_work(command: Command, tmp_path: Path, case:
         (["weights", "convert", "a.npz", "a.safetensors", "--model", "vg16"], "mean vgg16?"),
     ],
 )
-def test_misspelt_names(command: Command, words: list[object], meant: str) -> None:
+def test_misspelt_names(command: Command, args: list[object], meant: str) -> None:
     """Of sub-commands, flags, fixed choices, recipes' values, models, data sets and weights."""
-    code, output = command(*words)
+    code, output = command(*args)
     assert (code, meant in output) == (2, True), output
 
 
@@ -430,7 +430,7 @@ def test_a_list_of_windows_is_refused_before_videos_are_timed(
     from preprocess.errors import PreprocessError
     from preprocess.extraction.windows import write_windows
 
-    def work(*words: object) -> None:
+    def work(*args: object) -> None:
         raise AssertionError("work has begun")
 
     monkeypatch.setattr("preprocess.extraction.windows._timestamps", work)

@@ -184,7 +184,7 @@ def test_appending_waits_for_whoever_holds_the_file(tmp_path, monkeypatch):
     with path.open("a") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         asks = context.Event()
-        monkeypatch.setattr("fcntl.flock", lambda *words: (asks.set(), lock(*words)))
+        monkeypatch.setattr("fcntl.flock", lambda *args: (asks.set(), lock(*args)))
         writer = context.Process(target=records.append_record, args=(row(), path))
         writer.start()
         assert asks.wait(PATIENCE_SECONDS)

@@ -97,7 +97,7 @@ def test_a_run(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
         (["--network-gigabits", "0"], "--network-gigabits must be more than 0"),
         (["--publish-seconds", "-1"], "--publish-seconds must be at least 0"),
@@ -105,9 +105,9 @@ def test_a_run(tmp_path, monkeypatch):
         (["--page", "nowhere.md"], "nowhere.md"),
     ],
 )
-def test_wrong_flags_get_one_line(words, message, capsys, tmp_path, monkeypatch):
+def test_wrong_flags_get_one_line(args, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main(words) == 2
+    assert main(args) == 2
     output = capsys.readouterr().err
     assert message in output
     assert len(output.strip().splitlines()) == 1

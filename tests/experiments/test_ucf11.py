@@ -76,19 +76,19 @@ def test_the_kept_model_repeats_the_predictions(finished, small_shards):
 
 
 @pytest.mark.parametrize(
-    "words",
+    "args",
     [
         ["experiments.predict", "out", "{video}"],
         ["experiments.ucf11", "predict", "{video}", "--run", "out"],
     ],
 )
-def test_new_videos_are_predicted_with_the_run(finished, videos, words, tmp_path):
+def test_new_videos_are_predicted_with_the_run(finished, videos, args, tmp_path):
     """The first window of a clip is what was tested of it; red when `predict` is no command of
     the job, or takes the run for a video."""
     cwd, _ = finished
     tested = next(csv.DictReader((cwd / "out" / "predictions.csv").open()))
-    words = [word.format(video=videos / tested["clip"]) for word in words]
-    run = processes.run(["-m", *words, "--no-annotate", "--out", tmp_path], cwd=cwd)
+    args = [word.format(video=videos / tested["clip"]) for word in args]
+    run = processes.run(["-m", *args, "--no-annotate", "--out", tmp_path], cwd=cwd)
     assert run.returncode == 0, run.stderr
     window = next(csv.DictReader((tmp_path / f"{Path(tested['clip']).stem}.csv").open()))
     columns = [name for name in tested if name.startswith("p_")]

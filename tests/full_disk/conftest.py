@@ -40,9 +40,9 @@ def disk(tmp_path: Path) -> Iterator[MakeDisk]:
         one.unmount()
 
 
-def run(words: list[object]) -> tuple[int, str, str]:
+def run(args: list[object]) -> tuple[int, str, str]:
     """Run a command. Returns its exit code, standard output and standard error."""
-    process = start(words)
+    process = start(args)
     output = process.communicate(timeout=PATIENCE_SECONDS)
     wait_until_gone(process.pid)
     return process.returncode, *output

@@ -22,8 +22,8 @@ def make_input(name: str, folder: Path) -> None:
     _MAKERS[name](folder)
 
 
-def _run(*words: object) -> None:
-    process = start(words)
+def _run(*args: object) -> None:
+    process = start(args)
     _, output = process.communicate()
     assert process.returncode == 0, output
 
@@ -55,7 +55,7 @@ def _stretches(folder: Path) -> None:
 
 
 def _finished_run(folder: Path) -> None:
-    _run(*JOBS["ucf11"].words(folder, folder))
+    _run(*JOBS["ucf11"].args(folder, folder))
 
 
 def _colours(folder: Path) -> None:
@@ -86,7 +86,7 @@ def _labels(folder: Path) -> None:
 
 
 def _pictures(folder: Path) -> None:
-    _run(*JOBS["highlights extract"].words(folder, folder))
+    _run(*JOBS["highlights extract"].args(folder, folder))
 
 
 def _scores(folder: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-Words = list[object]
+Args = list[object]
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Job:
     """Command with the files that it must leave.
 
     Args:
-        words: function of the folders of inputs and of results that returns python's arguments.
+        args: function of the folders of inputs and of results that returns python's arguments.
         results: patterns of files, each of which must match in the end.
         same: patterns of files that must have the same bytes as those of an undisturbed run.
         resume: arguments that are added to continue.
@@ -22,7 +22,7 @@ class Job:
         needs: inputs that it needs; see `inputs`.
     """
 
-    words: Callable[[Path, Path], Words]
+    args: Callable[[Path, Path], Args]
     results: tuple[str, ...]
     same: tuple[str, ...] = ()
     resume: tuple[str, ...] = ()
@@ -136,7 +136,7 @@ JOBS: dict[str, Job] = {
         needs=("recording", "colours"),
     ),
     "classify --annotate": Job(
-        lambda given, out: [*JOBS["classify"].words(given, out), "--annotate"],
+        lambda given, out: [*JOBS["classify"].args(given, out), "--annotate"],
         ("save/recording.csv", "save/recording.annotated.mp4"),
         ("save/*.csv", "save/*.json"),
         needs=("recording", "colours"),

@@ -45,7 +45,7 @@ class SmallDisk:
         """Remove the disk with all its files."""
         subprocess.run(["umount", self.path], check=True)
 
-    def _mount(self, *words: str) -> None:
-        done = subprocess.run(["mount", *words, self.path], capture_output=True, text=True)
+    def _mount(self, *args: str) -> None:
+        done = subprocess.run(["mount", *args, self.path], capture_output=True, text=True)
         if done.returncode:
             raise PermissionError(done.stderr.strip())

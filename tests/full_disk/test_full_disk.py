@@ -32,12 +32,12 @@ def check_that_it_fills_up(job: Job, given: Path, disk: MakeDisk, shares: list[f
     for name in job.needs:
         make_input(name, given)
     whole = disk()
-    code, _, output = run(job.words(given, whole.path))
+    code, _, output = run(job.args(given, whole.path))
     assert code == 0, output
     expected, used_kib = results(job, whole.path), whole.used_kib
     for share in shares:
         small = disk(int(used_kib * share) // PAGE_KIB * PAGE_KIB)
-        code, _, output = run(job.words(given, small.path))
+        code, _, output = run(job.args(given, small.path))
         (line,) = re.findall("^.*Cannot write to.*$|^.*cannot be written.*$", output, re.MULTILINE)
         assert "MiB free there" in line
         assert "No space left on device" in line
@@ -46,7 +46,7 @@ def check_that_it_fills_up(job: Job, given: Path, disk: MakeDisk, shares: list[f
         assert broken_files(small.path) == []
         assert [path for path in leftovers(small.path) if not path.endswith(RESUMABLE)] == []
         small.make_room()
-        code, _, output = run([*job.words(given, small.path), *job.resume])
+        code, _, output = run([*job.args(given, small.path), *job.resume])
         assert code == 0, output
         assert results(job, small.path) == expected
         assert broken_files(small.path) + leftovers(small.path) == []

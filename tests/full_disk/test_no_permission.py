@@ -19,7 +19,7 @@ def check_that_it_is_refused(name: str, given: Path, out: Path) -> str:
     job = JOBS[name]
     for needed in job.needs:
         make_input(needed, given)
-    code, _, output = run(job.words(given, out))
+    code, _, output = run(job.args(given, out))
     assert code == 2, output
     assert "Traceback" not in output
     last = output.strip().splitlines()[-1]

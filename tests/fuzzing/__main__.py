@@ -121,9 +121,9 @@ def main() -> int:
     rows = [[name, *map(str, found.values())] for name, found in figures.items()]
     print(markdown_table(["", *heads], rows))
     if arguments.record:
-        words = shlex.join(sys.argv[1:])
+        args = shlex.join(sys.argv[1:])
         for one in tallies:
-            command = f"python -m tests.fuzzing {words}".strip()
+            command = f"python -m tests.fuzzing {args}".strip()
             record("fuzz", one.name, one.figures(), command=command, seconds=one.seconds)
     return int(any(one.findings for one in tallies))
 

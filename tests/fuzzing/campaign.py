@@ -116,8 +116,8 @@ def try_reader(reader: Reader, first_seed: int, num_tries: int, findings: Findin
     tally = Tally("reader", reader.name, files=num_tries)
     seed, last = first_seed, first_seed + num_tries
     while seed < last:
-        words = ["-m", _READER_MODULE, reader.name, str(seed), str(last - seed)]
-        ended = watch([sys.executable, *words], Path("/nonexistent"), _READER_LIMITS)
+        args = ["-m", _READER_MODULE, reader.name, str(seed), str(last - seed)]
+        ended = watch([sys.executable, *args], Path("/nonexistent"), _READER_LIMITS)
         tally.add(ended)
         lines = [json.loads(line) for line in ended.output.splitlines() if line.startswith('{"')]
         begun = [line["begun"] for line in lines if "begun" in line]

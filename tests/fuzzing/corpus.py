@@ -102,6 +102,6 @@ def _encode(path: Path, picture: str, sound: str) -> None:
         *("-f", "lavfi", "-i", f"testsrc=s=96x64:r=25:d={_SECONDS}"),
         *("-f", "lavfi", "-i", f"sine=440:d={_SECONDS}"),
     ]
-    words = ["-c:v", picture, "-c:a", sound, "-pix_fmt", "yuv420p", "-g", "10", f"file:{path}"]
+    args = ["-c:v", picture, "-c:a", sound, "-pix_fmt", "yuv420p", "-g", "10", f"file:{path}"]
     program = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-y", "-v", "error"]
-    subprocess.run([*program, *inputs, *words], check=True)
+    subprocess.run([*program, *inputs, *args], check=True)

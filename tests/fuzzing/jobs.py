@@ -64,12 +64,12 @@ class Limits:
 
 
 def watch(
-    words: Sequence[str], files: Path, limits: Limits, environment: Mapping[str, str] | None = None
+    args: Sequence[str], files: Path, limits: Limits, environment: Mapping[str, str] | None = None
 ) -> Ended:
     """Run a command to its end, or to the limit that it exceeds.
 
     Args:
-        words: the command.
+        args: the command.
         files: folder of the files whose time is measured.
         limits: limits of the job.
         environment: variables besides those of this process.
@@ -77,7 +77,7 @@ def watch(
     with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile() as output:
         started = time.monotonic()
         job = subprocess.Popen(
-            words,
+            args,
             cwd=REPOSITORY,
             env={**os.environ, **(environment or {}), "TMPDIR": scratch},
             stdin=subprocess.DEVNULL,

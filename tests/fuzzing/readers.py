@@ -132,19 +132,19 @@ def attempt(reader: Reader, files: Mapping[str, bytes], done: Damage, expected: 
 
 def fingerprint(value: Any, folder: Path) -> str:
     """Hash of a value; the name of the folder from which it was read does not matter."""
-    return hashlib.sha256(_words(value).replace(str(folder), "").encode()).hexdigest()
+    return hashlib.sha256(_describe(value).replace(str(folder), "").encode()).hexdigest()
 
 
-def _words(value: Any) -> str:
+def _describe(value: Any) -> str:
     """Describe dicts, lists, arrays, dataclasses and plain values completely."""
     if isinstance(value, np.ndarray):
         return f"{value.dtype.str} {value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}"
     if is_dataclass(value) and not isinstance(value, type):
         value = asdict(value)
     if isinstance(value, dict):
-        return f"{{{' '.join(f'{key!r}: {_words(inner)}' for key, inner in value.items())}}}"
+        return f"{{{' '.join(f'{key!r}: {_describe(inner)}' for key, inner in value.items())}}}"
     if isinstance(value, list | tuple):
-        return f"[{' '.join(map(_words, value))}]"
+        return f"[{' '.join(map(_describe, value))}]"
     return repr(value)
 
 
@@ -189,8 +189,8 @@ def main(name: str, first_seed: int, num_tries: int) -> None:
         _say(asdict(verdict))
 
 
-def _say(words: dict[str, Any]) -> None:
-    sys.__stdout__.write(json.dumps(words) + "\n")  # type: ignore[union-attr]
+def _say(fields: dict[str, Any]) -> None:
+    sys.__stdout__.write(json.dumps(fields) + "\n")  # type: ignore[union-attr]
     sys.__stdout__.flush()  # type: ignore[union-attr]
 
 

@@ -21,7 +21,7 @@ class RefusedError(Exception):
     """Refusal of a command by exit code 2; the message is its standard error."""
 
 
-def carried_out(main: Callable[[list[str]], int], *words: object) -> None:
+def carried_out(main: Callable[[list[str]], int], *args: object) -> None:
     """Call a command's `main`.
 
     Raises:
@@ -29,7 +29,7 @@ def carried_out(main: Callable[[list[str]], int], *words: object) -> None:
     """
     errors = io.StringIO()
     with redirect_stdout(io.StringIO()), redirect_stderr(errors):
-        code = main([str(word) for word in words])
+        code = main([str(word) for word in args])
     if code == 2:
         raise RefusedError(errors.getvalue())
     assert code == 0, (code, errors.getvalue())

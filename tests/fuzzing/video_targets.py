@@ -28,8 +28,8 @@ class Extraction(VideoTarget):
         return [read_plainly(files / name, SIZE).tobytes() for name in names]
 
     def command(self, files: Path, out: Path) -> list[str]:
-        words = ["--size", f"{SIZE[0]}x{SIZE[1]}", "--jobs", "2"]
-        return [sys.executable, "-m", "preprocess", "folder", str(files.parent), str(out), *words]
+        args = ["--size", f"{SIZE[0]}x{SIZE[1]}", "--jobs", "2"]
+        return [sys.executable, "-m", "preprocess", "folder", str(files.parent), str(out), *args]
 
     def results(self, files: Path, out: Path, output: str) -> Results:
         from preprocess import open_shards
@@ -63,9 +63,9 @@ class Classification(VideoTarget):
 
     def command(self, files: Path, out: Path) -> list[str]:
         model = ["--model", self.folder / "model.keras", "--labels", self.folder / "labels.txt"]
-        words = ["--scaling", "unit", "--top", "2", "--no-timeline", "--jobs", "2"]
-        words += ["--threads", "1,1", "-d", str(files), "--out", str(out)]
-        return [sys.executable, "-m", "experiments.classify", *map(str, model), *words]
+        args = ["--scaling", "unit", "--top", "2", "--no-timeline", "--jobs", "2"]
+        args += ["--threads", "1,1", "-d", str(files), "--out", str(out)]
+        return [sys.executable, "-m", "experiments.classify", *map(str, model), *args]
 
     def results(self, files: Path, out: Path, output: str) -> Results:
         tables = {path.stem: path.read_bytes() for path in out.glob("part*.csv")}
@@ -91,10 +91,10 @@ class Highlights(VideoTarget):
         model.mkdir(exist_ok=True)
         for name in ("scorer.json", "best.keras"):  # hashed, and never read: a stand-in scores
             (model / name).write_text(name)
-        words = ["--model", str(model), "-o", str(out / "reel.mp4"), "--allow-failures"]
-        words += ["--threshold", "1", "--no-snap", "--bin-size", "0.5", "--dry-run"]
+        args = ["--model", str(model), "-o", str(out / "reel.mp4"), "--allow-failures"]
+        args += ["--threshold", "1", "--no-snap", "--bin-size", "0.5", "--dry-run"]
         program = [sys.executable, run_with_stand_in.__file__, "0"]
-        return [*program, "run", str(files), *words]
+        return [*program, "run", str(files), *args]
 
     def results(self, files: Path, out: Path, output: str) -> Results:
         from experiments.media.recording import read_recording

@@ -40,7 +40,7 @@ TINY = {"size": 16, "patch": 8, "frames": 2, "dim": 8, "depth": 2, "heads": 2, "
 OTHERS = [(6, 48), (3, 24)]  # frames and size of clips that SMALL's embeddings are resized for
 BASE = {"size": 224, "patch": 16, "frames": 8, "dim": 768, "depth": 12, "heads": 12, "classes": 400}
 PUBLISHED = [BASE, BASE | {"size": 448, "frames": 16}, BASE | {"frames": 96}]
-WORDS = [  # transformers' and the original's
+RENAMES = [  # transformers' and the original's
     (r"^timesformer\.", ""),
     (r"^embeddings\.patch_embeddings\.projection", "patch_embed.proj"),
     (r"^embeddings\.position_embeddings", "pos_embed"),
@@ -60,7 +60,7 @@ WORDS = [  # transformers' and the original's
     (r"^layernorm", "norm"),
     (r"^classifier", "head"),
 ]
-TORCHVISION_WORDS = [
+TORCHVISION_RENAMES = [
     (r"^class_token", "cls_token"),
     (r"^conv_proj", "patch_embed.proj"),
     (r"^encoder\.pos_embedding", "pos_embed"),
@@ -75,9 +75,9 @@ TORCHVISION_WORDS = [
 ]
 
 
-def original(key, words=WORDS):
+def original(key, renames=RENAMES):
     """Translate a key into the original's names."""
-    for theirs, its in words:
+    for theirs, its in renames:
         key = re.sub(theirs, its, key)
     return key
 
@@ -141,10 +141,10 @@ def torchvision_vit(config):
     ).eval()
 
 
-def filled(model, words=WORDS):
+def filled(model, renames=RENAMES):
     """Give a model the weights of `value`."""
     state = model.state_dict()
-    made = {key: value(original(key, words), tuple(t.shape)) for key, t in state.items()}
+    made = {key: value(original(key, renames), tuple(t.shape)) for key, t in state.items()}
     model.load_state_dict({key: torch.from_numpy(array) for key, array in made.items()})
     return model
 
@@ -181,7 +181,7 @@ def small():
     pictures = normalised(clips(1, 32)[:, 0])
     for name, model in {
         "timm": filled(timm_vit(SMALL)),
-        "torchvision": filled(torchvision_vit(SMALL), TORCHVISION_WORDS),
+        "torchvision": filled(torchvision_vit(SMALL), TORCHVISION_RENAMES),
     }.items():
         arrays |= layout(model, name) | {f"{name}_logits": model(pictures).numpy()}
     return arrays

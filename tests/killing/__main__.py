@@ -59,8 +59,8 @@ def _kill(name: str, arguments: Arguments) -> Killed:
     for difference in killed.differences:
         print(f"{name}: {difference}", file=sys.stderr)
     if arguments.record:
-        words = ["--subject", name, "--kills", str(arguments.kills), "--seed", str(arguments.seed)]
-        command = shlex.join(["python", "-m", "tests.killing", *words])
+        args = ["--subject", name, "--kills", str(arguments.kills), "--seed", str(arguments.seed)]
+        command = shlex.join(["python", "-m", "tests.killing", *args])
         seconds = time.monotonic() - started
         record("kill", name, killed.figures(), command=command, seconds=seconds)
     return killed

@@ -27,9 +27,9 @@ class Subject(Protocol):
         """Name in one word."""
 
     def prepare(self, folder: Path) -> None:
-        """Make the input that `words` names."""
+        """Make the input that `args` names."""
 
-    def words(self, folder: Path, out: Path, *, resume: bool) -> list[object]:
+    def args(self, folder: Path, out: Path, *, resume: bool) -> list[object]:
         """Arguments of python, for a folder of inputs and one of results."""
 
     def has_begun(self, out: Path) -> bool:
@@ -119,7 +119,7 @@ def _one_result(
         resume = any(out.iterdir())
         seen.runs += 1
         seen.resumed += subject.has_begun(out)
-        code, output = _run(subject.words(folder / "input", out, resume=resume), folder, moment)
+        code, output = _run(subject.args(folder / "input", out, resume=resume), folder, moment)
         if code == -signal.SIGKILL:
             seen.kills += 1
             seen.differences += [f"after a kill, {broken}" for broken in broken_files(out)]
@@ -136,15 +136,15 @@ def _one_result(
 def _run_to_the_end(subject: Subject, folder: Path, name: str) -> None:
     out = folder / name
     out.mkdir()
-    code, output = _run(subject.words(folder / "input", out, resume=False), folder, None)
+    code, output = _run(subject.args(folder / "input", out, resume=False), folder, None)
     assert code == 0, output
 
 
-def _run(words: list[object], folder: Path, moment: float | None) -> tuple[int, str]:
+def _run(args: list[object], folder: Path, moment: float | None) -> tuple[int, str]:
     """Run a command, kill it after `moment` seconds, and return its exit code and output."""
     log = folder / "log.txt"
     with log.open("w") as file:
-        process = start(words, stdout=file, stderr=subprocess.STDOUT)
+        process = start(args, stdout=file, stderr=subprocess.STDOUT)
         try:
             process.wait(moment)
         except subprocess.TimeoutExpired:

@@ -33,7 +33,7 @@ class Extraction:
         for number in range(1, self.num_clips):
             os.link(first, first.with_name(f"{number:02d}.mpg"))
 
-    def words(self, folder: Path, out: Path, *, resume: bool) -> list[object]:
+    def args(self, folder: Path, out: Path, *, resume: bool) -> list[object]:
         """Arguments of python, the same for resuming."""
         flags = ["--size", "64x48", "--jobs", "2"]
         return ["-m", "preprocess", "folder", folder / "videos", out, *flags]
@@ -56,15 +56,15 @@ class Training:
 
     def prepare(self, folder: Path) -> None:
         """Write shards of a small demo set."""
-        for words in (
+        for args in (
             ["demo", folder / "videos", "--groups-per-class", 5, "--clips-per-group", 1],
             ["folder", folder / "videos", folder / "shards", "--size", "16x12"],
         ):
-            process = start(["-m", "preprocess", *words])
+            process = start(["-m", "preprocess", *args])
             _, output = process.communicate()
             assert process.returncode == 0, output
 
-    def words(self, folder: Path, out: Path, *, resume: bool) -> list[object]:
+    def args(self, folder: Path, out: Path, *, resume: bool) -> list[object]:
         """Arguments of python for a run with a checkpoint after each epoch."""
         flags = ["--tt", "--maxlen", 20, "--stride", 4, "--epochs", self.epochs]
         flags += ["--resume"] * resume
@@ -106,7 +106,7 @@ class Classification:
         _, output = process.communicate()
         assert process.returncode == 0, output
 
-    def words(self, folder: Path, out: Path, *, resume: bool) -> list[object]:
+    def args(self, folder: Path, out: Path, *, resume: bool) -> list[object]:
         """Arguments of python, the same for resuming."""
         model = ["--model", folder / "colours.keras", "--labels", folder / "labels.txt"]
         flags = ["--scaling", "unit", "--top", 2, "--batch-size", 8]
@@ -143,7 +143,7 @@ class Rendering:
         for name in ("scorer.json", "best.keras"):
             (folder / "model" / name).write_text(name)
 
-    def words(self, folder: Path, out: Path, *, resume: bool) -> list[object]:
+    def args(self, folder: Path, out: Path, *, resume: bool) -> list[object]:
         """Arguments of python; resuming must be allowed to replace a reel without a cut list."""
         flags = ["--no-snap", "--bin-size", 1, "--fps", 5, "--batch-size", 8]
         flags += ["--overwrite"] * resume

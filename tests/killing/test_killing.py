@@ -38,7 +38,7 @@ class Careless:
     def prepare(self, folder: Path) -> None:
         """Takes nothing."""
 
-    def words(self, folder: Path, out: Path, *, resume: bool) -> list[object]:
+    def args(self, folder: Path, out: Path, *, resume: bool) -> list[object]:
         """Ten rows in a second; Python itself starts without what would take time."""
         program = (
             "import sys, time\n"

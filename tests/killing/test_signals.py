@@ -51,7 +51,7 @@ def stop(
     out, log = tmp_path / "out", tmp_path / "said.txt"
     out.mkdir()
     with log.open("w") as file:
-        process = start(job.words(given, out), stdout=file, stderr=file)
+        process = start(job.args(given, out), stdout=file, stderr=file)
         wait_until(lambda: any(out.iterdir()) or log.stat().st_size, "a sign of work", process)
         time.sleep(seconds)
         if process.poll() == 0:

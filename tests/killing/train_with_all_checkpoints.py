@@ -9,9 +9,9 @@ from typing import Any
 from experiments import ucf11
 
 
-def begin_run(*words: Any, **options: Any) -> Any:
+def begin_run(*args: Any, **options: Any) -> Any:
     """Begin a run, and set the interval then: TensorFlow must not be imported earlier."""
-    begun = _begin_run(*words, **options)
+    begun = _begin_run(*args, **options)
     from experiments.training import checkpoints
 
     checkpoints._SECONDS_BETWEEN_CHECKPOINTS = 0

@@ -97,8 +97,8 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 def command() -> Run:
     """Function that runs `python -m preprocess` with arguments and waits for its end."""
 
-    def run(*words: object, **options: object) -> subprocess.CompletedProcess[str]:
-        arguments = preprocess_command(*words)
+    def run(*args: object, **options: object) -> subprocess.CompletedProcess[str]:
+        arguments = preprocess_command(*args)
         settings = {"capture_output": True, "text": True, "cwd": REPOSITORY}
         settings["timeout"] = PATIENCE_SECONDS
         return subprocess.run(arguments, **(settings | options), check=False)
@@ -106,6 +106,6 @@ def command() -> Run:
     return run
 
 
-def preprocess_command(*words: object) -> list[str]:
+def preprocess_command(*args: object) -> list[str]:
     """Command line of `python -m preprocess`."""
-    return [sys.executable, "-m", "preprocess", *map(str, words)]
+    return [sys.executable, "-m", "preprocess", *map(str, args)]

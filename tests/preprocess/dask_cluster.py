@@ -49,8 +49,8 @@ class DaskCluster:
     def __init__(self, folder: Path, num_workers: int) -> None:
         self._folder = folder
         place = folder / "scheduler.json"
-        words = ("--host", "127.0.0.1", "--port", 0, "--no-dashboard", "--scheduler-file", place)
-        self._scheduler = self._start("scheduler", "scheduler", *words)
+        args = ("--host", "127.0.0.1", "--port", 0, "--no-dashboard", "--scheduler-file", place)
+        self._scheduler = self._start("scheduler", "scheduler", *args)
         wait_until(lambda: _address(place), "the scheduler's address", self._scheduler)
         self.address = _address(place)
         self.workers: list[subprocess.Popen] = []
@@ -62,9 +62,9 @@ class DaskCluster:
 
     def add_worker(self) -> None:
         """Start one more worker."""
-        words = ("--nthreads", 1, "--no-nanny", "--no-dashboard", "--memory-limit", 0)
+        args = ("--nthreads", 1, "--no-nanny", "--no-dashboard", "--memory-limit", 0)
         name = f"worker{len(self.workers)}"
-        self.workers.append(self._start(name, "worker", self.address, *words))
+        self.workers.append(self._start(name, "worker", self.address, *args))
 
     def wait_until_idle(self) -> None:
         """Wait until no worker has a task, not even one of a client that is gone."""
@@ -82,10 +82,10 @@ class DaskCluster:
             process.kill()
             process.wait()
 
-    def _start(self, name: str, *words: object) -> subprocess.Popen:
+    def _start(self, name: str, *args: object) -> subprocess.Popen:
         with (self._folder / f"{name}.log").open("w") as log:
             return processes.start(
-                ["-m", "dask", *words],
+                ["-m", "dask", *args],
                 cwd=self._folder,
                 env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
                 stdout=log,

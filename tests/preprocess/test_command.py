@@ -77,15 +77,15 @@ def test_failed_clips_fail_the_command(with_a_broken_one: Path, command: Run) ->
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
         (["nowhere", "out"], "The videos folder nowhere does not exist"),
         (["nowhere", "out", "--stride", "0"], "stride must be at least 1. Received 0."),
     ],
 )
-def test_errors_are_one_line(tmp_path: Path, command: Run, words: list[str], message: str) -> None:
+def test_errors_are_one_line(tmp_path: Path, command: Run, args: list[str], message: str) -> None:
     """Red when an error lacks the prefix of the other commands', or fills the screen."""
-    done = command("folder", *words, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(REPOSITORY)})
+    done = command("folder", *args, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(REPOSITORY)})
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {message}")
     assert len(done.stderr.splitlines()) == 1

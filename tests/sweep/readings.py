@@ -64,11 +64,11 @@ def ffmpegs(path: Path, *, crop: bool = False) -> Reading:
     if crop:
         ratio = _SIZE[0] / _SIZE[1]
         filters = f"crop=min(iw\\,ih*{ratio}):min(ih\\,iw/{ratio}):exact=1,{filters}"
-    words = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-loglevel", "info", "-i", f"file:{path}"]
-    words += ["-map", "0:V:0", "-fps_mode", "passthrough"]
-    words += ["-vf", f"showinfo,{filters}"]
-    words += ["-pix_fmt", "rgb24", "-f", "rawvideo", "-"]
-    done = subprocess.run(words, capture_output=True, check=False)
+    args = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-loglevel", "info", "-i", f"file:{path}"]
+    args += ["-map", "0:V:0", "-fps_mode", "passthrough"]
+    args += ["-vf", f"showinfo,{filters}"]
+    args += ["-pix_fmt", "rgb24", "-f", "rawvideo", "-"]
+    done = subprocess.run(args, capture_output=True, check=False)
     found = re.findall(rb"pts_time:\s*([-\d.]+)", done.stderr)
     frames = np.frombuffer(done.stdout, np.uint8).reshape(-1, _SIZE[1], _SIZE[0], 3)
     return Reading(cells_of(frames), np.array([float(time) for time in found[: len(frames)]]))
@@ -98,10 +98,10 @@ def classifications(specimens: Sequence[Specimen], scratch: Path) -> dict[Path, 
     """Read videos with `python -m experiments.classify`, from the CSVs that it writes."""
     videos = _as_folder(specimens, scratch / "classified")
     out, model = scratch / "csv", scratch / "cells.keras"
-    words = ["-d", videos.folder, "--model", model, "--labels", scratch / "labels.txt"]
-    words += ["--scaling", "unit", "--top", 48, "--out", out, "--no-timeline", "--threads", "1,1"]
+    args = ["-d", videos.folder, "--model", model, "--labels", scratch / "labels.txt"]
+    args += ["--scaling", "unit", "--top", 48, "--out", out, "--no-timeline", "--threads", "1,1"]
     _run("tests.sweep.cell_model", model)
-    done = _run("experiments.classify", *words, allowed=(0, 1))
+    done = _run("experiments.classify", *args, allowed=(0, 1))
     if "Traceback" in done:
         raise RuntimeError(done[-2000:])
     failures = {}
@@ -119,9 +119,9 @@ def classifications(specimens: Sequence[Specimen], scratch: Path) -> dict[Path, 
     return readings
 
 
-def _run(module: str, *words: object, allowed: Sequence[int] = (0,)) -> str:
+def _run(module: str, *args: object, allowed: Sequence[int] = (0,)) -> str:
     """Run a module as a command, and return its standard error."""
-    program = [sys.executable, "-m", module, *map(str, words)]
+    program = [sys.executable, "-m", module, *map(str, args)]
     done = subprocess.run(program, capture_output=True, text=True, check=False)
     if done.returncode not in allowed:
         raise RuntimeError(done.stderr[-2000:])

@@ -125,14 +125,14 @@ class Specimen:
     restarts: bool = False
 
 
-def ffmpeg(*words: object) -> None:
+def ffmpeg(*args: object) -> None:
     """Run the ffmpeg program.
 
     Raises:
         RuntimeError: with what it says, if it fails.
     """
     program = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-y", "-loglevel", "error"]
-    done = subprocess.run([*program, *map(str, words)], capture_output=True, check=False)
+    done = subprocess.run([*program, *map(str, args)], capture_output=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr.decode(errors="replace"))
 
@@ -177,14 +177,14 @@ class SpecimenMaker:
         return Specimen(*_OTHERS[name](self, path))
 
     def _write_pictures(self, path: Path, pictures: np.ndarray) -> None:
-        words = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", "-f", "rawvideo"]
-        words += ["-pix_fmt", "rgb24", "-s", f"{pictures.shape[2]}x{pictures.shape[1]}"]
-        words += ["-r", str(RATE), "-i", "-", "-c:v", "ffv1", "-pix_fmt", "bgr0", str(path)]
-        subprocess.run(words, input=pictures.tobytes(), check=True)
+        args = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", "-f", "rawvideo"]
+        args += ["-pix_fmt", "rgb24", "-s", f"{pictures.shape[2]}x{pictures.shape[1]}"]
+        args += ["-r", str(RATE), "-i", "-", "-c:v", "ffv1", "-pix_fmt", "bgr0", str(path)]
+        subprocess.run(args, input=pictures.tobytes(), check=True)
 
-    def _encode(self, path: Path, words: str, *, source: str = "first") -> Path:
+    def _encode(self, path: Path, args: str, *, source: str = "first") -> Path:
         # In a filter a comma is escaped, so the words are parted at blanks alone.
-        inputs, rest = [], words.split()
+        inputs, rest = [], args.split()
         if rest[0] == "-f":
             inputs, rest = rest[:4], rest[4:]
         ffmpeg(*inputs, "-i", self._scratch / f"{source}.nut", *rest, path)
@@ -199,10 +199,10 @@ class SpecimenMaker:
             ffmpeg(*_ORIENTATIONS[which].split(), "-i", upright, "-c", "copy", path)
         return path
 
-    def _join(self, path: Path, words: str, *, second: str = "second") -> Path:
+    def _join(self, path: Path, args: str, *, second: str = "second") -> Path:
         content = b""
         for source in ("first", second):
-            part = self._encode(self._scratch / f"part{path.suffix}", words, source=source)
+            part = self._encode(self._scratch / f"part{path.suffix}", args, source=source)
             header = _FLV_HEADER_BYTES if content and path.suffix == ".flv" else 0
             content += part.read_bytes()[header:]
         path.write_bytes(content)
@@ -213,10 +213,10 @@ class SpecimenMaker:
 
     def _two_sizes(self, path: Path, second: str = "large") -> tuple[Path, tuple[int, ...], bool]:
         """Make a video whose size changes on the way, in a file of one clock."""
-        words = "-c:v libvpx -crf 4 -b:v 2M -deadline realtime -f ivf"
+        args = "-c:v libvpx -crf 4 -b:v 2M -deadline realtime -f ivf"
         if path.suffix == ".mkv":
-            words = f"{_X264} -bf 0 -f h264"
-        joined = self._join(self._scratch / "two_sizes.raw", words, second=second)
+            args = f"{_X264} -bf 0 -f h264"
+        joined = self._join(self._scratch / "two_sizes.raw", args, second=second)
         if path.suffix == ".mkv":
             # A raw stream has no clock of its own.
             ffmpeg("-f", "h264", "-r", RATE, "-i", joined, "-c", "copy", path)
@@ -266,14 +266,14 @@ class SpecimenMaker:
         """Make sound with a cover picture, which is no video."""
         picture = self._scratch / "cover.png"
         ffmpeg("-i", self._scratch / "first.nut", "-frames:v", 1, picture)
-        words = [*_SOUND.split(), "-i", picture, "-map", "0:a", "-map", "1:v", "-c:a", "aac"]
-        ffmpeg(*words, "-c:v", "copy", "-disposition:v", "attached_pic", "-f", "mp4", path)
+        args = [*_SOUND.split(), "-i", picture, "-map", "0:a", "-map", "1:v", "-c:a", "aac"]
+        ffmpeg(*args, "-c:v", "copy", "-disposition:v", "attached_pic", "-f", "mp4", path)
         return path, (), False
 
     def _two_streams(self, path: Path) -> tuple[Path, tuple[int, ...], bool]:
         first, second = (self._scratch / f"{name}.nut" for name in ("first", "large"))
-        words = ["-i", first, "-i", second, "-map", "0:v", "-map", "1:v"]
-        ffmpeg(*words, *_X264.split(), path)
+        args = ["-i", first, "-i", second, "-map", "0:v", "-map", "1:v"]
+        ffmpeg(*args, *_X264.split(), path)
         return path, tuple(range(NUM_FRAMES)), False
 
 

@@ -35,7 +35,7 @@ def test_pictures_show_their_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         (lambda frames: frames[:-1], "29 frames, ffmpeg reads 30"),
         (lambda frames: frames[:, ::-1], "frame 1 is off"),
@@ -46,14 +46,14 @@ def test_pictures_show_their_numbers() -> None:
          "frame 20 is off"),
     ],
 )  # fmt: skip
-def test_differences_are_seen(change, words: str) -> None:
+def test_differences_are_seen(change, message: str) -> None:
     """Red when the comparison is blind: to lost, mirrored, swapped, repeated or black frames."""
     frames = numbered(0, 30)
     times = np.arange(30) / 25
     expected = Reading(cells_of(frames), times)
     changed = np.ascontiguousarray(change(frames))
     found = Reading(cells_of(changed), times[: len(changed)])
-    assert words in differences(Specimen(Path("x")), expected, found)
+    assert message in differences(Specimen(Path("x")), expected, found)
 
 
 def test_times_are_compared() -> None:

@@ -109,7 +109,7 @@ def test_counts():
 
 
 @pytest.mark.parametrize(
-    ("shapes", "words"),
+    ("shapes", "expected"),
     [
         (((2, 3), (4,), 2), ["tt_input_shape", "tt_output_shape"]),
         (((2, 3), (2, 2), (1, 2, 2, 1)), ["tt_ranks", "3"]),
@@ -118,10 +118,10 @@ def test_counts():
         ((6, (2, 2), 2), ["tt_input_shape", "6"]),
     ],
 )
-def test_wrong_modes_and_ranks_are_told(shapes, words):
+def test_wrong_modes_and_ranks_are_told(shapes, expected):
     with pytest.raises(ValueError, match="Received") as error:
         TTDense(*shapes)
-    assert all(word in str(error.value) for word in words), error.value
+    assert all(one in str(error.value) for one in expected), error.value
 
 
 @pytest.mark.parametrize("build_first", [False, True])

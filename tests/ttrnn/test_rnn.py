@@ -732,7 +732,7 @@ GOOD = {
 
 @pytest.mark.parametrize("cls", [*LAYERS.values(), *CELLS.values()])
 @pytest.mark.parametrize(
-    ("wrong", "words"),
+    ("wrong", "expected"),
     [
         ({"tt_input_shape": (8, 20, 20)}, ["tt_input_shape", "tt_output_shape"]),
         ({"tt_output_shape": (4, 4, 4)}, ["tt_output_shape"]),
@@ -744,12 +744,12 @@ GOOD = {
         ({"tt_output_shape": ()}, ["tt_output_shape"]),
     ],
 )
-def test_wrong_modes_and_ranks_are_told(cls, wrong, words):
+def test_wrong_modes_and_ranks_are_told(cls, wrong, expected):
     """At construction, naming the argument and what came: not a reshape error in build."""
     with pytest.raises(ValueError, match="Received") as error:
         cls(**{**GOOD, **wrong})
     message = str(error.value)
-    assert all(word in message for word in words), message
+    assert all(one in message for one in expected), message
     assert len(message.split()) > 8, message
 
 

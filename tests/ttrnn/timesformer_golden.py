@@ -11,7 +11,7 @@ GOLDEN = np.load(FOLDER / "timesformer.npz")
 SMALL = {"num_frames": 4, "image_size": 32, "patch_size": 8, "dim": 48, "depth": 3}
 TINY = {"num_frames": 2, "image_size": 16, "patch_size": 8, "dim": 8, "depth": 2}  # of the files
 SEED = 2021
-TORCHVISION_WORDS = {  # for the original's
+TORCHVISION_RENAMES = {  # for the original's
     "class_token": "cls_token",
     "conv_proj": "patch_embed.proj",
     "encoder.pos_embedding": "pos_embed",
@@ -51,7 +51,7 @@ def torch_state(project="facebook"):
     ):
         original = str(original).removeprefix("model.")
         if project == "torchvision":
-            for theirs, its in TORCHVISION_WORDS.items():
+            for theirs, its in TORCHVISION_RENAMES.items():
                 original = original.replace(theirs, its)
         state[str(key)] = value(original, tuple(shape[shape >= 0]))
     return state

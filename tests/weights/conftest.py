@@ -16,8 +16,8 @@ def command(monkeypatch, capsys):
     monkeypatch.setattr("experiments.process.runtime.configure", lambda threads, seed: None)
     monkeypatch.setattr("experiments.process.runtime.answer_signals", lambda resume_hint: None)
 
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["weights", *map(str, words)])
+    def run(*args):
+        monkeypatch.setattr(sys, "argv", ["weights", *map(str, args)])
         code = weights_command.main()
         return code, *capsys.readouterr()
 

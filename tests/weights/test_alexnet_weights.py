@@ -87,8 +87,8 @@ WRONG = {
 @pytest.mark.filterwarnings("ignore:invalid value")
 @pytest.mark.parametrize("case", WRONG)
 def test_another_file_is_told(read, case):
-    change, words = WRONG[case]
-    with pytest.raises(WeightsError, match=words):
+    change, message = WRONG[case]
+    with pytest.raises(WeightsError, match=message):
         read(change(small()))
 
 

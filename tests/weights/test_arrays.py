@@ -158,11 +158,11 @@ NPZ = {
 @pytest.mark.parametrize("case", NPZ)
 def test_hostile_npz_files_are_refused(tmp_path, case):
     """Red when memory is given for what a header says and the file does not have."""
-    content, words = NPZ[case]
+    content, message = NPZ[case]
     path = tmp_path / "a.npz"
     path.write_bytes(content)
     tracemalloc.start()
-    with pytest.raises(WeightsError, match=words) as caught:
+    with pytest.raises(WeightsError, match=message) as caught:
         read_arrays(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

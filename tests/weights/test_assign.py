@@ -146,10 +146,10 @@ WRONG = {
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_arrays_are_told_and_change_nothing(model, case):
     """Red if one weight is assigned before all are checked."""
-    make, words = WRONG[case]
+    make, message = WRONG[case]
     before = model_arrays(model)
     wanted = {name: array + 1 for name, array in before.items()}
-    with pytest.raises(WeightsError, match=words):
+    with pytest.raises(WeightsError, match=message):
         assign_arrays(model, make({n: a.astype("float64") for n, a in wanted.items()}))
     for name, array in model_arrays(model).items():
         np.testing.assert_array_equal(array, before[name])

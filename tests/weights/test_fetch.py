@@ -76,7 +76,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    def log_message(self, *words):
+    def log_message(self, *args):
         pass
 
     def do_GET(self):
@@ -157,9 +157,9 @@ def get(server, entry, folder, **options):
     assert names(folder) == [entry.file_name]
 
 
-def refuse(server, entry, folder, words, *, keeps=(), **options):
+def refuse(server, entry, folder, message, *, keeps=(), **options):
     """Fetch; it must fail, and no file must get the final name."""
-    with pytest.raises(WeightsError, match=words) as caught:
+    with pytest.raises(WeightsError, match=message) as caught:
         fetch(entry, folder, url=server.url, progress=False, **options)
     assert names(folder) == list(keeps)
     return str(caught.value)
@@ -187,8 +187,8 @@ def test_a_connection_that_breaks_off_goes_on(server, entry, tmp_path):
 
 def test_another_call_goes_on(server, entry, tmp_path):
     server.plan = [broken_off, answering(503)]
-    words = f"Run again to go on from byte {KEPT:,}"
-    refuse(server, entry, tmp_path, words, keeps=part_of(entry), attempts=1)
+    message = f"Run again to go on from byte {KEPT:,}"
+    refuse(server, entry, tmp_path, message, keeps=part_of(entry), attempts=1)
     get(server, entry, tmp_path)
     assert server.ranges == [None, *[f"bytes={KEPT}-"] * 2]
 
@@ -281,8 +281,8 @@ def test_a_wrong_part_is_not_joined(server, entry, tmp_path, case):
 
 def test_a_server_that_always_breaks_off(server, entry, tmp_path):
     server.plan = [broken_off] * 9
-    words = r"gave nothing new in 3 attempts: .*Connection broken"
-    refuse(server, entry, tmp_path, words, keeps=part_of(entry))
+    message = r"gave nothing new in 3 attempts: .*Connection broken"
+    refuse(server, entry, tmp_path, message, keeps=part_of(entry))
 
 
 def test_progress_gives_new_attempts(server, entry, tmp_path):
@@ -342,10 +342,10 @@ WRONG_FILES = {
 @pytest.mark.parametrize("case", WRONG_FILES)
 def test_a_wrong_file_is_removed(server, tmp_path, case):
     server.content = WRONG_FILES[case]
-    words = "small.bin has at most|does not give small.bin, and what came is removed"
+    message = "small.bin has at most|does not give small.bin, and what came is removed"
     if case == "nothing":
-        words += "|nothing new"
-    refuse(server, BY_CHECKSUM, tmp_path, words)
+        message += "|nothing new"
+    refuse(server, BY_CHECKSUM, tmp_path, message)
 
 
 @pytest.mark.parametrize("case", ["a page", "another type", "short"])
@@ -495,7 +495,7 @@ def test_a_part_that_another_process_has_just_finished(server, entry, tmp_path, 
     """It was opened, then renamed: red if the finished file is emptied as a part of old."""
     finished = tmp_path / entry.file_name
 
-    def lock(self, *words):
+    def lock(self, *message):
         (tmp_path / part_of(entry)[0]).write_bytes(CONTENT)
         (tmp_path / part_of(entry)[0]).rename(finished)
 
@@ -517,8 +517,8 @@ def test_a_command_that_is_stopped_goes_on(server, tmp_path, number):
         go.wait(PATIENCE_SECONDS)
 
     server.plan = [stall, answering(404)]
-    words = ["fetch", "alexnet", "--folder", str(tmp_path), "--url", server.url]
-    command = [sys.executable, "-m", "weights", *words]
+    args = ["fetch", "alexnet", "--folder", str(tmp_path), "--url", server.url]
+    command = [sys.executable, "-m", "weights", *args]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert stalled.wait(PATIENCE_SECONDS)
     part = tmp_path / ".bvlc_alexnet.npy.part"
@@ -595,7 +595,7 @@ def test_alexnet_from_the_command_to_the_file(command, server, asked, tmp_path):
 def test_without_a_network_a_line_says_what_to_do(command, monkeypatch, tmp_path, name):
     """Red for requests' nested class names, or no way to bring the file by hand."""
 
-    def unknown(*words, **options):
+    def unknown(*args, **options):
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)

@@ -123,10 +123,10 @@ BAD = {
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("case", BAD)
 def test_wrong_arrays_are_told_and_change_nothing(kind, case):
-    make, words = BAD[case]
+    make, message = BAD[case]
     layer = built(kind)
     before = [np.asarray(v) for v in parts(layer)]
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=message):
         load_legacy_tt(layer, make(*legacy_weights(kind)))
     for old, variable in zip(before, parts(layer), strict=True):
         np.testing.assert_array_equal(old, variable)

@@ -51,8 +51,8 @@ def test_to_keras_weights(command, tmp_path, file):
 def test_a_vit_for_longer_and_larger_clips(command, tmp_path):
     """What is done is told; the new head has its classes, the resized embeddings their shapes."""
     out = tmp_path / "a.safetensors"
-    words = ("--model", "timesformer", "--num-frames", 3, "--image-size", 24, "--num-classes", 5)
-    code, output, _ = command("convert", FOLDER / "timesformer_vit.pth", out, *words)
+    args = ("--model", "timesformer", "--num-frames", 3, "--image-size", 24, "--num-classes", 5)
+    code, output, _ = command("convert", FOLDER / "timesformer_vit.pth", out, *args)
     assert code == 0
     head, start, patches, done = output.splitlines()
     assert head == "The file's head of 3 classes is left out: that of 5 starts anew."
@@ -81,13 +81,13 @@ def test_other_kinds(command, tmp_path, kind):
         del state["model.time_embed"]
     write_safetensors(tmp_path / "a.safetensors", state)
     out = tmp_path / "a.weights.h5"
-    words = ("convert", tmp_path / "a.safetensors", out, "--model", f"timesformer_{kind}")
-    assert command(*words)[0] == 0
+    args = ("convert", tmp_path / "a.safetensors", out, "--model", f"timesformer_{kind}")
+    assert command(*args)[0] == 0
     build_timesformer(3, heads=2, attention=kind, **TINY).load_weights(out)
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
         (["--model", "timesformer", "--image-size", 20], "multiple of the patch size 8"),
         (["--model", "timesformer", "--num-frames", 0], "num_frames must be 1 or more"),
@@ -101,14 +101,14 @@ def test_other_kinds(command, tmp_path, kind):
         ),
     ],
 )
-def test_what_cannot_be_is_told_in_a_line(command, tmp_path, words, message):
-    refused(command, PUBLISHED, tmp_path / "a.safetensors", message, *words)
+def test_what_cannot_be_is_told_in_a_line(command, tmp_path, args, message):
+    refused(command, PUBLISHED, tmp_path / "a.safetensors", message, *args)
 
 
-def refused(command, path, out, message, *words):
+def refused(command, path, out, message, *args):
     """One line, and nothing is written, not even in part."""
     before = sorted(out.parent.iterdir())
-    code, output, err = command("convert", path, out, *words)
+    code, output, err = command("convert", path, out, *args)
     assert (code, output) == (2, "")
     assert message in err
     assert err.startswith("error: ")

@@ -153,7 +153,9 @@ def test_a_joint_file_starts_a_divided_model():
 @given(st.data())
 def test_resizing_takes_the_nearest(data):
     """Against the definition in exact fractions, entry by entry."""
-    frames, new_frames, side, new_side = (data.draw(st.integers(1, 40), word) for word in "tuhv")
+    frames, new_frames, side, new_side = (
+        data.draw(st.integers(1, 40), fragment) for fragment in "tuhv"
+    )
     size = {"num_classes": 2, "patch_size": 1, "dim": 3, "depth": 1, "hidden": 2}
     old, new = (
         TimesformerSize(num_frames=t, image_size=s, attention="divided", **size).shapes()
@@ -208,8 +210,10 @@ def test_a_file_without_head(model, tmp_path):
         size_of(timesformer_arrays(state))
 
 
-def without(*words):
-    return lambda state: {k: a for k, a in state.items() if not any(word in k for word in words)}
+def without(*fragments):
+    return lambda state: {
+        k: a for k, a in state.items() if not any(fragment in k for fragment in fragments)
+    }
 
 
 def also(**arrays):
@@ -267,11 +271,11 @@ WRONG = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_what_does_not_fit_is_told_and_changes_nothing(model, tmp_path, case):
-    alter, words = WRONG[case]
+    alter, message = WRONG[case]
     path = tmp_path / "a.safetensors"
     write_safetensors(path, alter(torch_state("facebook")))
     before = model_arrays(model)
-    with pytest.raises(WeightsError, match=words):
+    with pytest.raises(WeightsError, match=message):
         load_timesformer(model, path)
     for name, array in model_arrays(model).items():
         np.testing.assert_array_equal(array, before[name])
@@ -294,12 +298,12 @@ def test_the_size_is_that_of_the_file():
     assert found == TimesformerSize(num_classes=3, hidden=32, attention="divided", **TINY)
     vit = size_of(read_and_named("timesformer_vit.pth"), image_size=40, num_classes=2)
     assert (vit.num_frames, vit.image_size, vit.num_classes) == (8, 40, 2)
-    for wrong, words in [
+    for wrong, message in [
         ({"image_size": 20}, "multiple of the patch size 8. It is 20; give 16"),
         ({"num_frames": 0}, "num_frames must be 1 or more. It is 0"),
         ({"num_classes": -1}, "num_classes must be 1 or more"),
     ]:
-        with pytest.raises(WeightsError, match=words):
+        with pytest.raises(WeightsError, match=message):
             size_of(read_and_named("timesformer.pyth"), **wrong)
 
 

@@ -26,8 +26,8 @@ def command(monkeypatch, capsys):
     monkeypatch.setattr("experiments.process.runtime.configure", lambda threads, seed: None)
     monkeypatch.setattr("experiments.process.runtime.answer_signals", lambda resume_hint: None)
 
-    def run(*words):
-        monkeypatch.setattr("sys.argv", ["weights", *map(str, words)])
+    def run(*args):
+        monkeypatch.setattr("sys.argv", ["weights", *map(str, args)])
         return weights_command.main(), *capsys.readouterr()
 
     return run
@@ -71,8 +71,8 @@ def test_a_crnn_of_two_files_says_what_it_did_in_torch(command, tmp_path, write)
     write(paths[0], parallel(small_state("crnn_encoder", "crnn.")))
     write(paths[1], parallel(small_state("decoder", "decoder.")))
     out = tmp_path / "crnn.weights.h5"
-    words = ("--model", "ucf101_crnn", "--decoder", paths[1], "--clip-shape", 28, 64, 80)
-    assert command("convert", paths[0], out, *words)[0] == 0
+    args = ("--model", "ucf101_crnn", "--decoder", paths[1], "--clip-shape", 28, 64, 80)
+    assert command("convert", paths[0], out, *args)[0] == 0
     model = models.build_crnn(5, height=64, width=80)
     model.load_weights(out)
     check(logits(model, clips(LENGTHS, 64, 80)), "crnn_logits")
@@ -86,8 +86,8 @@ def test_a_resnet_crnn_of_two_files_says_what_it_did_in_torch(command, tmp_path,
     write_by_hand(encoder, small_state("resnet_encoder", "resnet_crnn."))
     write_by_hand(decoder, small_state("decoder", "decoder."))
     out = tmp_path / "resnet_crnn.weights.h5"
-    words = ("--model", "ucf101_resnet_crnn", "--decoder", decoder)
-    assert command("convert", encoder, out, *words)[0] == 0
+    args = ("--model", "ucf101_resnet_crnn", "--decoder", decoder)
+    assert command("convert", encoder, out, *args)[0] == 0
     model = small(5)
     model.load_weights(out)
     check(logits(model, clips(LENGTHS, 64, 48)), "resnet_crnn_logits")
@@ -133,8 +133,8 @@ def test_a_checkpoint_of_lightning_with_a_loss_of_its_own_is_told(command, tmp_p
     path = tmp_path / "last.ckpt"
     state = {f"model.{key}": array for key, array in small_state("conv3d", "conv3d.").items()}
     path.write_bytes(zip_file(*state_dict(state | {"criterion.weight": np.ones(5, "f4")})))
-    words = ("--model", "ucf101_conv3d", "--clip-shape", 10, 64, 80)
-    code, _, err = command("convert", path, tmp_path / "a.weights.h5", *words)
+    args = ("--model", "ucf101_conv3d", "--clip-shape", 10, 64, 80)
+    code, _, err = command("convert", path, tmp_path / "a.weights.h5", *args)
     assert code != 0
     assert "criterion.weight" in err
     assert err.count("\n") == 1
@@ -187,7 +187,7 @@ def test_files_of_another_model_are_told(convert, states, message):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
         (["--model", "ucf101_crnn"], "--decoder is for ucf101_crnn and ucf101_resnet_crnn"),
         (["--model", "ucf101_conv3d", "--decoder", "b.pth"], "ucf101_conv3d, --decoder b.pth"),
@@ -195,10 +195,10 @@ def test_files_of_another_model_are_told(convert, states, message):
         (["--model", "ucf101_conv3d"], "fc3/bias's. The file lacks it"),
     ],
 )
-def test_what_is_missing_is_told_in_a_line(command, monkeypatch, tmp_path, words, message):
+def test_what_is_missing_is_told_in_a_line(command, monkeypatch, tmp_path, args, message):
     monkeypatch.chdir(tmp_path)
     write_by_hand(tmp_path / "a.pth", {"conv1.bias": np.zeros(32, np.float32)})
-    code, out, err = command("convert", "a.pth", "b.weights.h5", *words)
+    code, out, err = command("convert", "a.pth", "b.weights.h5", *args)
     assert (code, out) == (2, "")
     assert message in err
     assert err.count("\n") == 1
@@ -232,8 +232,8 @@ def test_classes_are_those_of_the_official_list(command, tmp_path, order):
     write_by_hand(paths[0], small_state("crnn_encoder", "crnn."))
     write_by_hand(paths[1], state)
     out = tmp_path / "crnn.safetensors"
-    words = ("--model", "ucf101_crnn", "--decoder", paths[1], "--clip-shape", 28, 64, 80)
-    code, output, _ = command("convert", paths[0], out, *words, "--class-order", order)
+    args = ("--model", "ucf101_crnn", "--decoder", paths[1], "--clip-shape", 28, 64, 80)
+    code, output, _ = command("convert", paths[0], out, *args, "--class-order", order)
     assert code == 0
     bias = read_arrays(out)["decoder_fc2/bias"]
     if order == "file":

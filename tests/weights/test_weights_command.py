@@ -86,7 +86,7 @@ def test_an_interrupted_fetch_says_how_to_go_on(command, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
         (["fetch", "nothing"], "Known weights are alexnet"),
         (["verify", "nothing.h5"], "Known weights are alexnet"),
@@ -101,9 +101,9 @@ def test_an_interrupted_fetch_says_how_to_go_on(command, monkeypatch, tmp_path):
         (["convert", "no.h5", "b.safetensors"], "from .npz and .safetensors"),
     ],
 )
-def test_bad_input_is_told_in_a_line(command, monkeypatch, tmp_path, words, message):
+def test_bad_input_is_told_in_a_line(command, monkeypatch, tmp_path, args, message):
     monkeypatch.chdir(tmp_path)
-    code, out, err = command(*words)
+    code, out, err = command(*args)
     assert (code, out) == (2, "")
     assert message in err
     assert err.startswith("error: ")
@@ -136,17 +136,17 @@ def test_to_keras_weights(command, small, tmp_path):
     """What is written must load into a fresh model, and bring every value back."""
     write_safetensors(tmp_path / "a.safetensors", small)
     out = tmp_path / "a.weights.h5"
-    words = ("convert", tmp_path / "a.safetensors", out, "--model", "mobilenet_0.5")
-    assert command(*words)[0] == 0
+    args = ("convert", tmp_path / "a.safetensors", out, "--model", "mobilenet_0.5")
+    assert command(*args)[0] == 0
     fresh = keras.applications.MobileNet(weights=None, alpha=0.5)
     fresh.load_weights(out)
     for name, array in model_arrays(fresh).items():
         np.testing.assert_array_equal(array, small[name])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "a.weights.h5"]
-    code, _, err = command(*words)
+    code, _, err = command(*args)
     assert code == 2
     assert "exists. Choose another name, or give --overwrite." in err
-    assert command(*words, "--overwrite")[0] == 0
+    assert command(*args, "--overwrite")[0] == 0
 
 
 def test_a_save_that_fails_leaves_the_old_file(command, small, monkeypatch, tmp_path):
@@ -160,8 +160,8 @@ def test_a_save_that_fails_leaves_the_old_file(command, small, monkeypatch, tmp_
     np.savez(tmp_path / "a.npz", **small)
     out = tmp_path / "a.weights.h5"
     out.write_bytes(b"old")
-    words = ("convert", tmp_path / "a.npz", out, "--model", "mobilenet_0.5", "--overwrite")
-    code, _, err = command(*words)
+    args = ("convert", tmp_path / "a.npz", out, "--model", "mobilenet_0.5", "--overwrite")
+    code, _, err = command(*args)
     assert code == 2
     assert "No space left on device" in err
     assert out.read_bytes() == b"old"
@@ -170,8 +170,8 @@ def test_a_save_that_fails_leaves_the_old_file(command, small, monkeypatch, tmp_
 
 def test_arrays_of_another_model_are_told(command, small, tmp_path):
     np.savez(tmp_path / "a.npz", **{"conv/kernel": small["preds/kernel"]})
-    words = (tmp_path / "a.npz", tmp_path / "a.weights.h5", "--model", "mobilenet_0.5")
-    code, _, err = command("convert", *words)
+    args = (tmp_path / "a.npz", tmp_path / "a.weights.h5", "--model", "mobilenet_0.5")
+    code, _, err = command("convert", *args)
     assert code == 2
     assert "2 of the model have no array: preds/bias, preds/kernel" in err
     assert not (tmp_path / "a.weights.h5").exists()

@@ -110,8 +110,8 @@ class ClassPanel:
             top = line // 4 + number * line
             bar = (0, top + 1, round(width * probability), top + line - 2)
             draw.rectangle(bar, fill=_colour(0, 92, 148) if number == 0 else _colour(58, 67, 77))
-            words = f"{probability:4.0%}  {label}"
-            text, font = fitted(words, round(line * 0.72), width - 2 * (line // 3))
+            caption = f"{probability:4.0%}  {label}"
+            text, font = fitted(caption, round(line * 0.72), width - 2 * (line // 3))
             draw.text((line // 3, top), text, _colour(240, 244, 248), font)
         return np.asarray(image)[-height:]
 

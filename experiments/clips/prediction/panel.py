@@ -171,9 +171,9 @@ class Panel:
             self._write(draw, top, layout.line, _line(names[index], shares[index]))
         if layout.heading:
             index = self._curved[0]
-            words = f"whole video: {_line(names[index], self._prediction.mean[index])}"
+            caption = f"whole video: {_line(names[index], self._prediction.mean[index])}"
             top = layout.title + layout.bars * layout.line
-            self._write(draw, top, layout.heading, words, (*self._colour(index), 255))
+            self._write(draw, top, layout.heading, caption, (*self._colour(index), 255))
         return np.asarray(image)
 
     def _write(

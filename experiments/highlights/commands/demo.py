@@ -59,8 +59,8 @@ class Demo:
             ["train", labels, shards, "--out", self.out, "--seed", self.seed, "--resume"],
             ["run", recording, "--model", self.out, "-o", reel, "--overwrite"],
         ]
-        for words in steps:
-            code = _run([str(word) for word in words])
+        for args in steps:
+            code = _run([str(arg) for arg in args])
             if code:
                 return code
         return self._judge(recording, reel)
@@ -94,9 +94,9 @@ class Demo:
         return 0 if min(precision, recall) >= _WANTED else EXIT_MISSED
 
 
-def _run(words: list[str]) -> int:
+def _run(args: list[str]) -> int:
     """Run one command in a process of its own, as a user would. Returns its exit code."""
-    command = ["-m", "experiments.highlights", *words]
+    command = ["-m", "experiments.highlights", *args]
     print(f"\n$ {shlex.join(['python', *command])}", flush=True)
     return subprocess.run([sys.executable, *command], check=False).returncode
 

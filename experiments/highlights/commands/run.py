@@ -183,11 +183,11 @@ class Run(ReelOptions):
         print(self.annotate)
 
     def _review(self, scores: Path) -> str:
-        words = ["review", *map(str, self.recording), "--scores", str(scores)]
-        words += ["--threshold", f"{self.threshold:g}"]
+        args = ["review", *map(str, self.recording), "--scores", str(scores)]
+        args += ["--threshold", f"{self.threshold:g}"]
         if self.sound_track:
-            words += ["--sound-track", str(self.sound_track)]
-        return f"python -m experiments.highlights {shlex.join(words)}"
+            args += ["--sound-track", str(self.sound_track)]
+        return f"python -m experiments.highlights {shlex.join(args)}"
 
 
 def _left_out(error: Exception) -> None:

@@ -250,7 +250,7 @@ def _outputs(folder: Path, rate: Fraction) -> list[str]:
     ]
 
 
-def _encode(words: list[str], pictures: Iterable[bytes]) -> None:
+def _encode(args: list[str], pictures: Iterable[bytes]) -> None:
     """Run ffmpeg with frames as its standard input."""
     import imageio_ffmpeg
 
@@ -258,7 +258,7 @@ def _encode(words: list[str], pictures: Iterable[bytes]) -> None:
     # Messages go to a file: nobody reads a pipe while this process writes frames.
     with tempfile.TemporaryFile() as messages:
         encoder = subprocess.Popen(
-            [*program, *words], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=messages
+            [*program, *args], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=messages
         )
         assert encoder.stdin is not None
         try:

@@ -385,11 +385,11 @@ def _sound_notices(chunks: Sequence[Chunk]) -> Iterator[str]:
     reported = set()
     for chunk in chunks:
         tracks = audio_tracks(chunk.file)
-        words = describe_tracks(tracks)
-        if len(tracks) > 1 and words not in reported:
-            reported.add(words)
+        listed = describe_tracks(tracks)
+        if len(tracks) > 1 and listed not in reported:
+            reported.add(listed)
             yield (
-                f"{chunk.path} has {words}. Track {chunk.track} is taken; --sound-track takes "
+                f"{chunk.path} has {listed}. Track {chunk.track} is taken; --sound-track takes "
                 "another."
             )
 

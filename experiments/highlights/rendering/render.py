@@ -209,8 +209,8 @@ class _Reel:
             num_samples = self._form.samples(stop) - self._form.samples(self._done)
             self._frames = 0
             shown = self._upright(piece)
-            words = piece_args(shown, self._form, num_samples, _name(number), strip)
-            errors = complaints(run(words, self._folder, self._on_line))
+            args = piece_args(shown, self._form, num_samples, _name(number), strip)
+            errors = complaints(run(args, self._folder, self._on_line))
             self._check(piece, errors)
             self._done = stop
 
@@ -234,17 +234,17 @@ class _Reel:
     def join(self, name: str) -> None:
         """Join the pieces into one file of the folder, without encoding their frames again."""
         (self._folder / "list.txt").write_text("\n".join(self._list_lines()), "ascii")
-        words = [
+        args = [
             *("-loglevel", "error", "-nostats", "-progress", "pipe:1"),
             *("-f", "concat", "-i", "list.txt", "-map", "0:v", "-c:v", "copy"),
         ]
         if self._form.sample_rate:
             # Sound is encoded here for the first time, with times counted in samples, so that
             # rounded durations of pieces leave no gaps.
-            words += ["-map", "0:a", "-af", "asetpts=N/SR/TB", "-c:a", "aac", "-b:a", "192k"]
-        words += ["-map_metadata", "-1", "-movflags", "+faststart", "-f", "mp4", name]
+            args += ["-map", "0:a", "-af", "asetpts=N/SR/TB", "-c:a", "aac", "-b:a", "192k"]
+        args += ["-map_metadata", "-1", "-movflags", "+faststart", "-f", "mp4", name]
         self._frames = 0
-        errors = complaints(run(words, self._folder, self._on_join_line))
+        errors = complaints(run(args, self._folder, self._on_join_line))
         if self._frames != self._total:
             raise RenderError(
                 f"ffmpeg joined {self._frames} of {self._total} pictures: {errors[-1:]}"
@@ -281,10 +281,10 @@ class _Reel:
         place = f"{format_time(start)} to {format_time(end)}"
         # ffmpeg may end a damaged file early and still report success.
         if self._frames != piece.num_frames:
-            words = errors[-1] if errors else "it gave no reason"
+            reason = errors[-1] if errors else "it gave no reason"
             raise RenderError(
                 f"{place}: only {self._frames} of {piece.num_frames} pictures could be rendered. "
-                f"ffmpeg: {words}"
+                f"ffmpeg: {reason}"
             )
         if errors:
             self._on_notice(f"{place} may look or sound damaged. ffmpeg: {errors[0]}")

@@ -61,14 +61,14 @@ class Desk:
         reel, decisions = self.session.reel(), self.session.decisions
         length = sum(one.segment.length for one in reel)
         rejected = sum(not one.kept for one in decisions)
-        words = f"{len(reel)} segment{'s' * (len(reel) != 1)} in the reel, {_clock(length)}"
-        words += f" of {_clock(self.session.track.duration)}"
-        return f"{words}; {rejected} rejected" if rejected else words
+        summary = f"{len(reel)} segment{'s' * (len(reel) != 1)} in the reel, {_clock(length)}"
+        summary += f" of {_clock(self.session.track.duration)}"
+        return f"{summary}; {rejected} rejected" if rejected else summary
 
     def options(self) -> str:
         """Description of the selection's options besides the threshold."""
         options, low = self.session.options, self.session.low_threshold
-        words: list[tuple[str, object]] = [  # text, and the value without which it is left out
+        phrases: list[tuple[str, object]] = [  # text, and the value without which it is left out
             (f"stays above {low:.2f}", True),
             (f"smoothed over {options.bin_size:g} s", options.bin_size),
             (f"at least {options.min_length:g} s", options.min_length),
@@ -78,7 +78,7 @@ class Desk:
             (f"the best {options.top}", options.top),
             (f"{options.max_duration} s in all", options.max_duration),
         ]
-        return "A segment: " + ", ".join(word for word, given in words if given)
+        return "A segment: " + ", ".join(phrase for phrase, given in phrases if given)
 
 
 def _clock(seconds: float) -> str:

@@ -101,13 +101,13 @@ def _differences(chunk: Chunk, start: float, end: float) -> tuple[Floats, Floats
         *(f"scale={_SIZE}:flags=area", "format=yuv420p", "scdet=threshold=100"),
         "metadata=print:key=lavfi.scd.mafd:file=-",
     ]
-    words = [
+    args = [
         *("-loglevel", "error", "-max_error_rate", "1"),  # damage stops nothing
         *input_args(stretch, preroll, chunk.rate),
         *("-map", f"0:{chunk.picture}", "-vf", ",".join(filters)),
         *("-fps_mode", "passthrough", "-f", "null", "-"),
     ]
-    run(words, on_line=shown.read)
+    run(args, on_line=shown.read)
     return np.array(shown.times), np.array(shown.differences)
 
 

@@ -47,12 +47,12 @@ def folder(tmp_path_factory):
     return root
 
 
-def ffmpeg(*words: str) -> str:
+def ffmpeg(*args: str) -> str:
     """Run the ffmpeg program, and return its standard error."""
     import imageio_ffmpeg
 
     done = subprocess.run(
-        [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-y", *words],
+        [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-y", *args],
         capture_output=True,
         text=True,
         check=False,

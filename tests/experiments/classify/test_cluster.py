@@ -54,22 +54,22 @@ def videos(tmp_path_factory):
 
 
 @pytest.fixture
-def words(model_file, videos):
+def args(model_file, videos):
     labels = model_file.parent / "labels.txt"
     model = ["--model", str(model_file), "--labels", str(labels), "--scaling", "unit"]
     flags = ["--batch-size", "8", "--top", "2", "--threads", "1,1", "--no-timeline"]
     return ["-d", str(videos), *model, *flags]
 
 
-def command(*words):
-    return ["-m", "experiments.classify", *words]
+def command(*args):
+    return ["-m", "experiments.classify", *args]
 
 
 def files(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_worker_that_dies_changes_nothing(words, dask, tmp_path, monkeypatch, capsys):
+def test_a_worker_that_dies_changes_nothing(args, dask, tmp_path, monkeypatch, capsys):
     """Red if rows are lost or there twice, failures stay on the worker, or progress is wrong."""
     finished, frames = [], []
     finish, advance = FolderProgress.finish, FolderProgress.advance
@@ -87,14 +87,14 @@ def test_a_worker_that_dies_changes_nothing(words, dask, tmp_path, monkeypatch, 
     monkeypatch.setattr(FolderProgress, "finish", kill_one)
     monkeypatch.setattr(FolderProgress, "advance", count)
     out = tmp_path / "cluster"
-    assert main([*words, "--out", str(out), "--scheduler", dask.address]) == 1
+    assert main([*args, "--out", str(out), "--scheduler", dask.address]) == 1
     assert dask.workers[1].wait() == -signal.SIGKILL
     assert sorted(finished) == sorted([*(f"{name}.mp4" for name in LENGTHS), "broken.mp4"])
     output = capsys.readouterr()
     assert "broken.mp4: not a video" in output.out
     assert "1 of 8 videos failed" in output.err
     monkeypatch.undo()
-    serial = command(*words, "--out", tmp_path / "serial")
+    serial = command(*args, "--out", tmp_path / "serial")
     assert processes.run(serial).returncode == 1
     assert files(out) == files(tmp_path / "serial")
     for name, length in LENGTHS.items():
@@ -103,11 +103,11 @@ def test_a_worker_that_dies_changes_nothing(words, dask, tmp_path, monkeypatch, 
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_what_workers_do(words, dask, tmp_path):
+def test_ctrl_c_ends_what_workers_do(args, dask, tmp_path):
     """Red if a worker goes on for a command that is gone, or the next run does not go on."""
     out = tmp_path / "out"
     long = write_colours(tmp_path / "v" / "long.mp4", ["red", "green", "blue"] * 3000)
-    cluster = command(*words, "-d", long.parent, "--out", out, "--scheduler", dask.address)
+    cluster = command(*args, "-d", long.parent, "--out", out, "--scheduler", dask.address)
     run = processes.start(cluster)
     part = out / "long.csv.part"
     wait_until(lambda: part.exists() and part.stat().st_size > 2000, "rows", run)

@@ -30,15 +30,15 @@ def tensorflow_is_running(monkeypatch):
 
 
 @pytest.fixture
-def words(model_file):
+def args(model_file):
     labels = model_file.parent / "labels.txt"
     model = ["--model", str(model_file), "--labels", str(labels), "--scaling", "unit"]
     return [*model, "--batch-size", "8", "--top", "2"]
 
 
-def test_a_folder(folder, words, tmp_path, capsys):
+def test_a_folder(folder, args, tmp_path, capsys):
     out = tmp_path / "new" / "save"
-    assert main(["-d", str(folder), "--out", str(out), *words]) == 1
+    assert main(["-d", str(folder), "--out", str(out), *args]) == 1
     captured = capsys.readouterr()
     assert "1 of 5 videos failed or are incomplete" in captured.err
     assert "broken.mp4: not a video" in captured.out
@@ -52,25 +52,25 @@ def test_a_folder(folder, words, tmp_path, capsys):
     )
 
 
-def test_the_originals_flags(folder, words, tmp_path, monkeypatch):
+def test_the_originals_flags(folder, args, tmp_path, monkeypatch):
     """-d, -r and save/: red when the range is not over the sorted videos."""
     monkeypatch.chdir(tmp_path)
-    assert main(["-d", str(folder), "-r", "1 2", *words]) == 0
+    assert main(["-d", str(folder), "-r", "1 2", *args]) == 0
     assert [path.name for path in (tmp_path / "save").glob("*.csv")] == ["a b'c\"d.csv"]
 
 
-def test_a_range_counts_mp4_alone(folder, words, tmp_path, capsys):
+def test_a_range_counts_mp4_alone(folder, args, tmp_path, capsys):
     """Red when -r takes other videos than the original, whose glob is *.mp4."""
     root, out = tmp_path / "v", tmp_path / "o"
     for name in ("a.avi", "b.mp4", "c.MP4", "d.mp4", "e.mkv"):
         write_colours(root / "red.mp4", ["red"] * 2).rename(root / name)
     expected = sorted(glob.glob(f"{root}/*.mp4"))[0:2]
-    assert main(["-d", str(root), "-r", "0 2", "--out", str(out), *words]) == 0
+    assert main(["-d", str(root), "-r", "0 2", "--out", str(out), *args]) == 0
     assert sorted(path.stem for path in out.glob("*.csv")) == [Path(p).stem for p in expected]
     assert "--range counts *.mp4 alone; 3 other videos are left out." in capsys.readouterr().out
 
 
-def test_files_folders_and_patterns(words, tmp_path, capsys):
+def test_files_folders_and_patterns(args, tmp_path, capsys):
     """Red when one of them is refused, or a video that two of them name comes twice."""
     for name in ("a.mp4", "below/b.mp4", "below/c_left.avi", "below/notes.txt", "more/d.mp4"):
         path = write_colours(tmp_path / "made.mp4", ["red"] * 2)
@@ -79,7 +79,7 @@ def test_files_folders_and_patterns(words, tmp_path, capsys):
     names = ["v/a.mp4", "v/below", "v/*/*_left.*"]
     out = tmp_path / "o"
     paths = [str(tmp_path / name) for name in names]
-    assert main([*words, *paths, "--out", str(out), "--one-csv"]) == 0
+    assert main([*args, *paths, "--out", str(out), "--one-csv"]) == 0
     assert sorted(path.name for path in out.glob("*.json")) == ["a.json", "b.json", "c_left.json"]
     assert "1 file is no video by its name: 1 .txt." in capsys.readouterr().out
     rows = read_rows(out / "all_videos.csv")
@@ -95,16 +95,16 @@ def test_a_model_of_fewer_than_five_classes(tmp_path, model_file):
     """Red when the usual number of classes a row is refused."""
     write_colours(tmp_path / "v" / "x.mp4", ["red"] * 3)
     labels = model_file.parent / "labels.txt"
-    words = ["--model", str(model_file), "--labels", str(labels), "--batch-size", "8"]
-    assert main([str(tmp_path / "v"), "--out", str(tmp_path / "o"), *words]) == 0
+    args = ["--model", str(model_file), "--labels", str(labels), "--batch-size", "8"]
+    assert main([str(tmp_path / "v"), "--out", str(tmp_path / "o"), *args]) == 0
     (row, *_) = read_rows(tmp_path / "o" / "x.csv")
     assert [name for name in row if "label" in name] == [f"label_{n}" for n in (1, 2, 3, 4)]
 
 
-def test_nothing_to_do_needs_no_model(tmp_path, words, capsys, monkeypatch):
+def test_nothing_to_do_needs_no_model(tmp_path, args, capsys, monkeypatch):
     """Red when TensorFlow is started, or a model read, for videos that are done."""
     write_colours(tmp_path / "v" / "x.mp4", ["red"] * 3)
-    command = [str(tmp_path / "v"), "--out", str(tmp_path / "o"), *words]
+    command = [str(tmp_path / "v"), "--out", str(tmp_path / "o"), *args]
     assert main(command) == 0
     capsys.readouterr()
     check = f"import sys\nfrom experiments.classify import main\nassert main({command}) == 0\n"
@@ -120,14 +120,14 @@ def test_nothing_to_do_needs_no_model(tmp_path, words, capsys, monkeypatch):
     assert (tmp_path / "o" / "x.annotated.mp4").exists()
 
 
-def test_what_cannot_be_read_is_not_tried_again(tmp_path, words, capsys, monkeypatch):
+def test_what_cannot_be_read_is_not_tried_again(tmp_path, args, capsys, monkeypatch):
     """Red when TensorFlow is started for a video that could not be read and is as it was; or when
     that is not said, or --overwrite, another file, or a file that the system refused is not tried.
     """
     write_colours(tmp_path / "v" / "x.mp4", ["red"] * 3)
     (tmp_path / "v" / "broken.mp4").write_bytes(b"junk" * 40)
     out = tmp_path / "o"
-    command = [str(tmp_path / "v"), "--out", str(out), *words]
+    command = [str(tmp_path / "v"), "--out", str(out), *args]
     assert main(command) == 1
     assert "remain" not in capsys.readouterr().out
     (row,) = read_rows(out / "failures.csv")
@@ -155,7 +155,7 @@ def test_what_cannot_be_read_is_not_tried_again(tmp_path, words, capsys, monkeyp
     assert not (out / "failures.csv").exists()
 
 
-def test_what_the_system_refused_is_tried_again(tmp_path, words, capsys):
+def test_what_the_system_refused_is_tried_again(tmp_path, args, capsys):
     """Red when a folder of frames that could not be opened once is given up for good, or ends all.
 
     A link to itself is refused to every user, root as well.
@@ -167,7 +167,7 @@ def test_what_the_system_refused_is_tried_again(tmp_path, words, capsys):
     frame.rename(aside)
     frame.symlink_to(frame)
     write_colours(tmp_path / "v" / "x.mp4", ["blue"] * 3)
-    command = [str(tmp_path / "v"), "--recursive", "--out", str(tmp_path / "o"), *words]
+    command = [str(tmp_path / "v"), "--recursive", "--out", str(tmp_path / "o"), *args]
     assert main(command) == 1
     assert "symbolic links" in capsys.readouterr().out
     assert not (tmp_path / "o" / "clip.json").exists()
@@ -180,14 +180,14 @@ def test_what_the_system_refused_is_tried_again(tmp_path, words, capsys):
     assert len(read_rows(tmp_path / "o" / "clip.csv")) == 2
 
 
-def test_folders_of_frames_and_damage_on_the_way(tmp_path, words, capsys):
+def test_folders_of_frames_and_damage_on_the_way(tmp_path, args, capsys):
     """Red when a frame folder cannot be classified, or what is missing of it is not told."""
     video = write_colours(tmp_path / "made.mp4", ["red"] * 4 + ["blue"] * 4)
     (tmp_path / "v" / "clip").mkdir(parents=True)
     ffmpeg("-i", str(video), str(tmp_path / "v" / "clip" / "frame%06d.png"))
     (tmp_path / "v" / "clip" / "frame000002.png").unlink()
     out = tmp_path / "o"
-    assert main([str(tmp_path / "v"), "--recursive", "--out", str(out), *words]) == 0
+    assert main([str(tmp_path / "v"), "--recursive", "--out", str(out), *args]) == 0
     rows = read_rows(out / "clip.csv")
     assert [row["label_1"] for row in rows] == ["red"] * 3 + ["blue"] * 4
     assert "clip: no frames of number 2" in capsys.readouterr().out
@@ -197,11 +197,11 @@ COVER = ROOT.parent / "shared" / "clips" / "reported" / "audio_cover.mp4"
 
 
 @pytest.mark.skipif(not COVER.exists(), reason="needs the clips in ../shared/clips/reported")
-def test_a_cover_picture_is_no_video(tmp_path, words, capsys):
+def test_a_cover_picture_is_no_video(tmp_path, args, capsys):
     """Red when sound with a cover picture counts as a clip of one frame, or stops the others."""
     write_colours(tmp_path / "v" / "x.mp4", ["red"] * 3)
     (tmp_path / "v" / "cover.mp4").symlink_to(COVER)
-    assert main([str(tmp_path / "v"), "--out", str(tmp_path / "o"), *words]) == 1
+    assert main([str(tmp_path / "v"), "--out", str(tmp_path / "o"), *args]) == 1
     assert "cover.mp4: no video, only a cover picture" in capsys.readouterr().out
     assert {path.name for path in (tmp_path / "o").glob("*.csv")} == {"x.csv", "failures.csv"}
 
@@ -224,16 +224,16 @@ def test_other_texts_are_no_range(text):
         select_range([Video(Path("a.mp4"), "a", "a")], text)
 
 
-def test_annotate_after_the_fact(tmp_path, words):
+def test_annotate_after_the_fact(tmp_path, args):
     write_colours(tmp_path / "v" / "x.mp4", ["red"] * 4)
-    command = ["-d", str(tmp_path / "v"), "--out", str(tmp_path / "o"), *words]
+    command = ["-d", str(tmp_path / "v"), "--out", str(tmp_path / "o"), *args]
     assert main(command) == 0
     assert not (tmp_path / "o" / "x.annotated.mp4").exists()
     assert main([*command, "--annotate"]) == 0
     assert (tmp_path / "o" / "x.annotated.mp4").exists()
 
 
-def test_a_full_disk_is_told_in_a_line(tmp_path, words, capsys, monkeypatch):
+def test_a_full_disk_is_told_in_a_line(tmp_path, args, capsys, monkeypatch):
     """Red when it ends in a traceback, or a second run does not go on."""
     from common.errors import WriteError
     from experiments.clips.classification.results import Table
@@ -242,7 +242,7 @@ def test_a_full_disk_is_told_in_a_line(tmp_path, words, capsys, monkeypatch):
         raise WriteError("No space left on device")
 
     write_colours(tmp_path / "v" / "x.mp4", ["red"] * 20)
-    command = ["-d", str(tmp_path / "v"), "--out", str(tmp_path / "o"), *words]
+    command = ["-d", str(tmp_path / "v"), "--out", str(tmp_path / "o"), *args]
     with monkeypatch.context() as patch:
         patch.setattr(Table, "append", full)
         assert main(command) == 2
@@ -251,7 +251,7 @@ def test_a_full_disk_is_told_in_a_line(tmp_path, words, capsys, monkeypatch):
     assert len(read_rows(tmp_path / "o" / "x.csv")) == 20
 
 
-def test_a_copy_that_cannot_be_drawn_costs_itself_alone(tmp_path, words, monkeypatch, capsys):
+def test_a_copy_that_cannot_be_drawn_costs_itself_alone(tmp_path, args, monkeypatch, capsys):
     """Red when the videos after it are not classified."""
     from common.errors import WriteError
     from experiments.clips.classification import job
@@ -262,9 +262,7 @@ def test_a_copy_that_cannot_be_drawn_costs_itself_alone(tmp_path, words, monkeyp
     monkeypatch.setattr(job, "draw_video", broken)
     for name in "ab":
         write_colours(tmp_path / "v" / f"{name}.mp4", ["red"] * 9)
-    assert (
-        main(["-d", str(tmp_path / "v"), "--out", str(tmp_path / "o"), "--annotate", *words]) == 1
-    )
+    assert main(["-d", str(tmp_path / "v"), "--out", str(tmp_path / "o"), "--annotate", *args]) == 1
     assert "could not be encoded" in capsys.readouterr().out
     assert len(read_rows(tmp_path / "o" / "b.csv")) == 9
 
@@ -293,7 +291,7 @@ def test_a_copy_that_cannot_be_drawn_costs_itself_alone(tmp_path, words, monkeyp
         (["--export", "x.bin"], "must name a file that ends in .onnx"),
     ],
 )
-def test_wrong_commands_get_one_line(tmp_path, monkeypatch, capsys, words, wrong, message):
+def test_wrong_commands_get_one_line(tmp_path, monkeypatch, capsys, args, wrong, message):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty.txt").write_text("\n")
     write_colours(tmp_path / "v" / "x.mp4", ["red"])
@@ -302,18 +300,18 @@ def test_wrong_commands_get_one_line(tmp_path, monkeypatch, capsys, words, wrong
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "no-ffmpeg"))
     late = lambda *_, **__: pytest.fail("refused too late")  # noqa: E731
     monkeypatch.setattr("experiments.models.image_loading.load_model", late)
-    assert main([*words, *wrong]) == 2
+    assert main([*args, *wrong]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert len(error.strip().splitlines()) == 1
 
 
-def test_export_then_classify(folder, words, tmp_path, capsys):
+def test_export_then_classify(folder, args, tmp_path, capsys):
     """Red when ONNX Runtime's labels or probabilities are not Keras's."""
-    assert main([*words, "--export", str(tmp_path / "m.onnx")]) == 0
+    assert main([*args, "--export", str(tmp_path / "m.onnx")]) == 0
     assert "probabilities within" in capsys.readouterr().out
     plain, onnx = tmp_path / "keras", tmp_path / "onnx"
-    main(["-d", str(folder), "--out", str(plain), *words])
+    main(["-d", str(folder), "--out", str(plain), *args])
     main(["-d", str(folder), "--out", str(onnx), "--model", str(tmp_path / "m.onnx"), "--top", "2"])
     for ours, theirs in zip(
         read_rows(plain / "long.csv"), read_rows(onnx / "long.csv"), strict=True
@@ -323,10 +321,10 @@ def test_export_then_classify(folder, words, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_stopped_from_outside(tmp_path, words, stop):
+def test_stopped_from_outside(tmp_path, args, stop):
     """Red when a signal leaves processes or half files, or the next run gives other rows."""
     write_colours(tmp_path / "v" / "x.mp4", ["red", "green", "blue"] * 1500)
-    command = ["-m", "experiments.classify", "-d", tmp_path / "v", *words, "--no-timeline", "--out"]
+    command = ["-m", "experiments.classify", "-d", tmp_path / "v", *args, "--no-timeline", "--out"]
     part = tmp_path / "stopped" / "x.csv.part"
     run = processes.start([*command, part.parent])
     wait_until(lambda: part.exists() and part.stat().st_size > 2000, "rows", run)

@@ -141,7 +141,7 @@ def test_rates_are_tried_and_drawn(place: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "summary"),
+    ("args", "summary"),
     [
         ((), "A command is needed"),
         (("fly",), "'fly'"),
@@ -154,9 +154,9 @@ def test_rates_are_tried_and_drawn(place: Path) -> None:
     ],
 )
 def test_wrong_commands_are_told_in_a_line(
-    place: Path, words: tuple[str, ...], summary: str
+    place: Path, args: tuple[str, ...], summary: str
 ) -> None:
-    done = epic(*words, cwd=place)
+    done = epic(*args, cwd=place)
     assert done.returncode == 2
     assert summary in done.stderr
     assert "Traceback" not in done.stderr

@@ -19,9 +19,9 @@ SOUND_RATE = 48000
 NTSC = Fraction(30000, 1001)
 
 
-def ffmpeg(*words: str, stdin: bytes = b"") -> bytes:
+def ffmpeg(*args: str, stdin: bytes = b"") -> bytes:
     """Run the ffmpeg program, and return its standard output; its failure fails the test."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *words]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *args]
     done = subprocess.run(command, input=stdin, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout
@@ -65,7 +65,7 @@ def render_counter(
     path: Path,
     rate: Fraction | int,
     seconds: float,
-    *words: str,
+    *args: str,
     first: int = 0,
     has_sound: bool = True,
     kept: str = "",
@@ -76,7 +76,7 @@ def render_counter(
         path: the file.
         rate: frames per second.
         seconds: length of the video.
-        words: more arguments of ffmpeg for the output.
+        args: more arguments of ffmpeg for the output.
         first: number of the first frame.
         has_sound: whether there is sound.
         kept: expression of ffmpeg that selects frames to keep; makes the rate variable.
@@ -94,7 +94,7 @@ def render_counter(
     outputs += ["-crf", "18", "-c:a", "aac"]
     if kept:
         outputs += ["-vf", f"select='{kept}'", "-fps_mode", "vfr"]
-    ffmpeg(*inputs, *outputs, *words, f"file:{path}", stdin=b"".join(pixels))
+    ffmpeg(*inputs, *outputs, *args, f"file:{path}", stdin=b"".join(pixels))
     return path
 
 
@@ -118,8 +118,8 @@ def read_numbers(path: Path) -> list[int]:
 def read_sound(path: Path) -> np.ndarray:
     """Read samples of one channel in [-1, 1], from the file's time 0 on."""
     filters = f"aresample={SOUND_RATE}:async=1:first_pts=0"
-    words = ["-af", filters, "-ac", "1", "-f", "f32le", "-"]
-    return np.frombuffer(ffmpeg("-i", f"file:{path}", "-vn", *words), np.float32)
+    args = ["-af", filters, "-ac", "1", "-f", "f32le", "-"]
+    return np.frombuffer(ffmpeg("-i", f"file:{path}", "-vn", *args), np.float32)
 
 
 def onsets(samples: np.ndarray) -> np.ndarray:
@@ -137,6 +137,6 @@ def flashes(pictures: list[np.ndarray], rate: float) -> np.ndarray:
 
 def has_sound(path: Path) -> bool:
     """Return whether a file has an audio stream."""
-    words = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", f"file:{path}"]
-    output = subprocess.run(words, capture_output=True, check=False).stderr
+    args = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", f"file:{path}"]
+    output = subprocess.run(args, capture_output=True, check=False).stderr
     return b"Audio:" in output

@@ -1,4 +1,4 @@
-"""`python run_with_stand_in.py SECONDS WORDS...`: the command with a stand-in for its model.
+"""`python run_with_stand_in.py SECONDS ARGS...`: the command with a stand-in for its model.
 
 The stand-in's score is the bright fraction of a picture; each batch takes SECONDS.
 """

@@ -52,13 +52,13 @@ def number_in(picture: np.ndarray) -> int:
     return sum(1 << bit for bit, value in enumerate(centres) if value > 140)
 
 
-def part(path: Path, first: int, size: tuple[int, int], *words: str, step: int = 1) -> bytes:
+def part(path: Path, first: int, size: tuple[int, int], *args: str, step: int = 1) -> bytes:
     """50 pictures as a bare H.264 stream, the first with a number."""
     pixels = b"".join(blocks(first + step * place, *size).tobytes() for place in range(50))
     ffmpeg(
         *("-f", "rawvideo", "-pix_fmt", "gray", "-s", f"{size[0]}x{size[1]}", "-r", str(RATE)),
         *("-i", "-", "-c:v", "libx264", "-crf", "12", "-bf", "0", "-g", "10"),
-        *("-pix_fmt", "yuv420p", *words, "-f", "h264", str(path)),
+        *("-pix_fmt", "yuv420p", *args, "-f", "h264", str(path)),
         stdin=pixels,
     )
     return path.read_bytes()
@@ -130,9 +130,9 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_changes_on_the_way(change, tmp_path):
     """Red if a picture is cut off, stretched or lost where the stream changes."""
-    size, words, box = CHANGES[change]
+    size, args, box = CHANGES[change]
     first = part(tmp_path / "first.h264", 0, SIZE)
-    source = joined(tmp_path, first, part(tmp_path / "second.h264", 50, size, *words))
+    source = joined(tmp_path, first, part(tmp_path / "second.h264", 50, size, *args))
     pictures = check_reel(source, tmp_path / "reel.mp4", box)
     before, after = (np.percentile(pictures[place], 95) for place in (5, 55))
     assert abs(before - after) < 6  # brightness is kept, of another range too
@@ -147,8 +147,8 @@ def fitted_by_ffmpeg(source: Path) -> np.ndarray:
     """Grey pictures (T, 120, 160): each turned by the program, and fitted into 160 x 120."""
     fit = f"scale={SIZE[0]}:{SIZE[1]}:force_original_aspect_ratio=decrease:out_range=tv"
     fit += f",format=yuv420p,pad={SIZE[0]}:{SIZE[1]}:-1:-1"
-    words = ["-i", str(source), "-vf", fit, "-fps_mode", "passthrough", "-f", "rawvideo", "-"]
-    content = np.frombuffer(ffmpeg(*words), np.uint8).reshape(-1, SIZE[1] * SIZE[0] * 3 // 2)
+    args = ["-i", str(source), "-vf", fit, "-fps_mode", "passthrough", "-f", "rawvideo", "-"]
+    content = np.frombuffer(ffmpeg(*args), np.uint8).reshape(-1, SIZE[1] * SIZE[0] * 3 // 2)
     return content[:, : SIZE[0] * SIZE[1]].reshape(-1, SIZE[1], SIZE[0])
 
 
@@ -159,8 +159,8 @@ def test_a_turn_that_changes_on_the_way(kind, turns, tmp_path):
 
     A stream that is turned goes on to be where nothing more is said, as ffmpeg reads it.
     """
-    words = [[] if degrees is None else turning(degrees) for degrees in turns]
-    streams = [part(tmp_path / "part.h264", 50 * n, SIZE, *words[n]) for n in range(2)]
+    args = [[] if degrees is None else turning(degrees) for degrees in turns]
+    streams = [part(tmp_path / "part.h264", 50 * n, SIZE, *args[n]) for n in range(2)]
     source = tmp_path / f"turns.{kind.split()[-1]}"
     wholes = streams if kind == "joined ts" else [b"".join(streams)]
     sound = ["-f", "lavfi", "-i", f"sine=d={100 / RATE / len(wholes)}", "-c:a", "aac"]
@@ -206,9 +206,9 @@ def test_chunks_of_other_shapes(tmp_path):
     first = tmp_path / "first.mp4"
     part(tmp_path / "first.h264", 0, SIZE)
     ffmpeg("-framerate", str(RATE), "-i", str(tmp_path / "first.h264"), "-c", "copy", str(first))
-    for name, (size, words, header, box) in shapes.items():
+    for name, (size, args, header, box) in shapes.items():
         source, out = tmp_path / f"{name}.mp4", tmp_path / f"{name} reel.mp4"
-        part(tmp_path / "second.h264", 50, size, *words)
+        part(tmp_path / "second.h264", 50, size, *args)
         plain = tmp_path / "plain.mp4"
         raw = str(tmp_path / "second.h264")
         ffmpeg("-framerate", str(RATE), "-i", raw, "-c", "copy", str(plain))

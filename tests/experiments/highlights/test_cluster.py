@@ -80,8 +80,8 @@ def test_a_worker_that_dies_changes_nothing(
     recording, model, dask, tmp_path, monkeypatch, short_stretches, capsys
 ):
     """Red if scores are lost, there twice, or of other times."""
-    words = ["run", str(recording / "part"), "--model", str(model), "--batch-size", "8"]
-    words += ["--threads", "1,1", "--bin-size", "1", "--no-snap", "--dry-run"]
+    args = ["run", str(recording / "part"), "--model", str(model), "--batch-size", "8"]
+    args += ["--threads", "1,1", "--bin-size", "1", "--no-snap", "--dry-run"]
     append, parts = KeptScores.append, []
 
     def kill_one(kept, times, probabilities):
@@ -92,13 +92,13 @@ def test_a_worker_that_dies_changes_nothing(
 
     monkeypatch.setattr("experiments.process.runtime.configure", lambda *args, **options: None)
     monkeypatch.setattr(KeptScores, "append", kill_one)
-    cluster_words = ["-o", str(tmp_path / "cluster.mp4"), "--scheduler", dask.address]
-    assert main([*words, *cluster_words]) == 0
+    cluster_args = ["-o", str(tmp_path / "cluster.mp4"), "--scheduler", dask.address]
+    assert main([*args, *cluster_args]) == 0
     assert dask.workers[1].wait() == -signal.SIGKILL
     assert parts == sorted(parts)
     assert len(parts) == 8
     assert "110 pictures were scored" in capsys.readouterr().out
-    serial = ["-c", IN_SHORT_STRETCHES, *words, "-o", tmp_path / "serial.mp4"]
+    serial = ["-c", IN_SHORT_STRETCHES, *args, "-o", tmp_path / "serial.mp4"]
     assert processes.run(serial).returncode == 0
     for suffix in ("csv", "json"):
         texts = [tmp_path / f"{name}.scores.{suffix}" for name in ("cluster", "serial")]

@@ -97,19 +97,19 @@ def test_wrong_scores_are_told(recording, tmp_path, capsys, text, message):
 
 def test_a_score_just_past_the_end_is_left_out(recording, scores, tmp_path, capsys):
     """Red if it refuses the whole file, is left out without a word, or moves a segment."""
-    words = ["-o", tmp_path / "out.mp4", "--no-snap", "--dry-run"]
-    assert reel(scores, recording, *words) == 0
+    args = ["-o", tmp_path / "out.mp4", "--no-snap", "--dry-run"]
+    assert reel(scores, recording, *args) == 0
     before = capsys.readouterr().out
     scores.write_text(scores.read_text() + f"\n{SECONDS + 0.1},0.95\n{SECONDS + 0.6},0.95\n")
-    assert reel(scores, recording, *words) == 0
+    assert reel(scores, recording, *args) == 0
     message = capsys.readouterr().out
     assert f"2 scores up to 0.600 s past the end of the recording, at {SECONDS}.000 s" in message
     assert message.endswith(before)
     scores.write_text(scores.read_text() + f"{SECONDS + 2},0.95\n")
-    assert reel(scores, recording, *words) == 2
+    assert reel(scores, recording, *args) == 2
     assert "scores of another one" in capsys.readouterr().err
     scores.write_text(f"time_seconds,probability\n{SECONDS + 0.5},0.95\n")
-    assert reel(scores, recording, *words) == 2
+    assert reel(scores, recording, *args) == 2
     message = capsys.readouterr().err
     assert f"The first is at {SECONDS + 0.5:g} s" in message
     assert message.count("\n") == 1
@@ -140,14 +140,14 @@ CAMERAS = [
 MPEG_VIDEO = (".mxf", ".mpg", ".m2ts", ".vob")  # the timecode is in the pictures' own stream
 
 
-@pytest.mark.parametrize(("name", "rate", "start", "begins", "words"), CAMERAS)
-def test_embedded_timecodes(name, rate, start, begins, words, scores, tmp_path):
+@pytest.mark.parametrize(("name", "rate", "start", "begins", "args"), CAMERAS)
+def test_embedded_timecodes(name, rate, start, begins, args, scores, tmp_path):
     """Red if a container's timecode is not found, or its dropped numbers are lost.
 
     The first cut is at 9.75 s, which is frame 244, 292 or 584; the times are counted by hand.
     """
     codec = ["-c:v", "mpeg2video"] if name.endswith(MPEG_VIDEO) else ["-preset", "ultrafast"]
-    video = render_counter(tmp_path / name, rate, SECONDS, *words, *codec, has_sound=False)
+    video = render_counter(tmp_path / name, rate, SECONDS, *args, *codec, has_sound=False)
     flags = ["--no-snap", "--bin-size", 1, "--cut-lists", "edl", "fcpxml", "otio"]
     assert reel(scores, video, "-o", tmp_path / "out.mp4", *flags) == 0
     event = next(line for line in (tmp_path / "out.edl").read_text().splitlines() if "001" in line)
@@ -166,8 +166,8 @@ def test_embedded_timecodes(name, rate, start, begins, words, scores, tmp_path):
 
 def timecode_by_ffmpeg(path):
     """The timecode that the ffmpeg program writes of a file."""
-    words = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(path)]
-    message = subprocess.run(words, capture_output=True, check=False).stderr.decode()
+    args = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(path)]
+    message = subprocess.run(args, capture_output=True, check=False).stderr.decode()
     return re.search(r"timecode +: (\S+)", message)[1]
 
 
@@ -176,9 +176,9 @@ def half_counted(request, tmp_path):
     """12 s at 59.94 pictures a second with a timecode of 30 numbers a second, and that timecode."""
     kind = request.param.split(",")[0]
     path, counted = tmp_path / f"half.{kind}", tmp_path / "counted.mov"
-    words = ["-timecode", "10:00:55;12"] if kind == "mxf" else []
-    words += ["-c:v", "mpeg2video"] if kind == "mxf" else ["-preset", "ultrafast"]
-    video = render_counter(tmp_path / f"v.{kind}", 2 * NTSC, 12, *words, has_sound=False)
+    args = ["-timecode", "10:00:55;12"] if kind == "mxf" else []
+    args += ["-c:v", "mpeg2video"] if kind == "mxf" else ["-preset", "ultrafast"]
+    video = render_counter(tmp_path / f"v.{kind}", 2 * NTSC, 12, *args, has_sound=False)
     if kind == "mxf":
         data = video.read_bytes()
         base, start = (b"\x15\x02\0\x02\0\x3c", b"\x15\x01\0\x08")
@@ -213,9 +213,9 @@ def test_a_timecode_of_every_second_picture(half_counted):
 @pytest.mark.parametrize("suffix", [".ts", ".mpg", ".mkv"])
 def test_the_timecode_of_a_file_cut_out_of_another(suffix, tmp_path):
     """Red if the number of pictures that cannot be decoded is given to the first that can."""
-    words = ["-c:v", "mpeg2video", "-q:v", "2", "-bf", "2", "-g", "12"]
-    words += ["-timecode", "01:00:00:10"]
-    whole = render_counter(tmp_path / f"whole{suffix}", RATE, 4, *words, has_sound=False)
+    args = ["-c:v", "mpeg2video", "-q:v", "2", "-bf", "2", "-g", "12"]
+    args += ["-timecode", "01:00:00:10"]
+    whole = render_counter(tmp_path / f"whole{suffix}", RATE, 4, *args, has_sound=False)
     part = tmp_path / f"part{suffix}"
     ffmpeg("-ss", "2", "-i", str(whole), "-map_metadata", "-1", "-c", "copy", str(part))
     media = Media.of(*read_recording([part]))

@@ -50,14 +50,14 @@ def clip(name, *highlights, group="", negatives=(), rest_known=True):
 
 def test_the_originals_file_as_it_is(tmp_path):
     """Red when quoting, double spaces, whole seconds or the folder of the file are missed."""
-    one, none, words = read_labels(labels_file(tmp_path, ORIGINAL))
+    one, none, spaced = read_labels(labels_file(tmp_path, ORIGINAL))
     assert one.path == tmp_path / "rawdata/one.mp4"
     assert one.box == Box(0.7833, 0.1296, 0.9682, 0.3694)
     assert one.highlights == (Interval(0.0, 9.0), Interval(24.282, 31.806))
     assert one.group == "rawdata/one.mp4"
     assert none.highlights == none.negatives == ()
-    assert words.path.name == "two words.mp4"
-    assert words.highlights == (Interval(9.219, 30.0),)
+    assert spaced.path.name == "two words.mp4"
+    assert spaced.highlights == (Interval(9.219, 30.0),)
 
 
 def test_our_file(tmp_path):

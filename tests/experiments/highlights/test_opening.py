@@ -141,9 +141,9 @@ def test_an_obs_recording_is_one(obs, tmp_path, capsys):
     assert "3 files, 2026-01-31 20-15-00.mkv to 2026-01-31 20-25-08.mkv" in output
     assert "10 min 0 s lie between the end of 2026-01-31 20-15-04.mkv" in output
     first = obs / "2026-01-31 20-15-00.mkv"
-    words = ["--overwrite", *FLAGS, "--min-length", "0.5"]
+    args = ["--overwrite", *FLAGS, "--min-length", "0.5"]
     short = scores_of(tmp_path / "s.csv", (1, 2), seconds=4)
-    assert main(["reel", str(short), str(first), "-o", str(out), *words]) == 0
+    assert main(["reel", str(short), str(first), "-o", str(out), *args]) == 0
     assert "others are 2026-01-31 20-15-04.mkv. To have them as one" in capsys.readouterr().out
 
 
@@ -173,8 +173,8 @@ def pitch(path):
 def test_the_reel_has_the_sound_track(track, hertz, tracks, tmp_path, capsys):
     """Red if the first one is taken whatever is asked for, or nothing is said of the other."""
     scores, out = scores_of(tmp_path / "s.csv", (1, 4), seconds=8), tmp_path / "r.mp4"
-    words = [] if track is None else ["--sound-track", str(track)]
-    assert main(["reel", str(scores), str(tracks[0]), "-o", str(out), *FLAGS, *words]) == 0
+    args = [] if track is None else ["--sound-track", str(track)]
+    assert main(["reel", str(scores), str(tracks[0]), "-o", str(out), *FLAGS, *args]) == 0
     assert pitch(out) == pytest.approx(hertz, abs=2)
     output = capsys.readouterr().out
     sound = "aac, mono, 44100 Hz"
@@ -186,8 +186,8 @@ def test_a_sound_track_that_is_not_there(tracks, tmp_path, capsys):
     scores = str(scores_of(tmp_path / "s.csv", (1, 4), seconds=8))
     out = str(tmp_path / "r.mp4")
     for recording, number in zip(tracks, (2, 1), strict=True):
-        words = ["reel", scores, str(recording), "-o", out, "--sound-track", str(number)]
-        assert main(words) == 2
+        args = ["reel", scores, str(recording), "-o", out, "--sound-track", str(number)]
+        assert main(args) == 2
         assert f"Received --sound-track {number}; give one that" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["reel", scores, str(tracks[0]), "-o", out, "--sound-track", "-1"])
@@ -226,12 +226,12 @@ def test_extraction_of_a_sound_track(tracks, tmp_path, capsys):
     labels = tmp_path / "labels.csv"
     head = "path,x1,y1,x2,y2,start,end,label,group\n"
     labels.write_text(f"{head}{tracks[0]},0,0,1,1,1,3,highlight,a\n")
-    words = ["extract", str(labels), str(tmp_path / "shards"), "--side", "32", "--jobs", "1"]
-    assert main([*words, "--sound-track", "1"]) == 0
+    args = ["extract", str(labels), str(tmp_path / "shards"), "--side", "32", "--jobs", "1"]
+    assert main([*args, "--sound-track", "1"]) == 0
     assert "1 of 1 clips have several sound tracks" in capsys.readouterr().out
-    assert main(words) == 2
+    assert main(args) == 2
     assert "was made with sound_track 1" in capsys.readouterr().err
-    missing = [*words[:2], str(tmp_path / "other"), *words[3:], "--sound-track", "2"]
+    missing = [*args[:2], str(tmp_path / "other"), *args[3:], "--sound-track", "2"]
     assert main(missing) == 1
     assert "sound track 2 is wanted" in (tmp_path / "other/failures.csv").read_text()
 
@@ -254,22 +254,22 @@ def model(tmp_path):
 
 def test_scores_of_a_sound_track(tracks, model, scorer, tmp_path, capsys):
     """Red if scores of one track are used for another, or that of training is not the default."""
-    words = ["run", str(tracks[0]), "-m", str(model), "-o", str(tmp_path / "r.mp4"), "--dry-run"]
-    assert main(words) == 0
+    args = ["run", str(tracks[0]), "-m", str(model), "-o", str(tmp_path / "r.mp4"), "--dry-run"]
+    assert main(args) == 0
     assert "Track 1 is taken" in capsys.readouterr().out
     num_pictures = scorer.num_pictures
-    assert main([*words, "--sound-track", "1"]) == 0
+    assert main([*args, "--sound-track", "1"]) == 0
     assert scorer.num_pictures == num_pictures
     capsys.readouterr()
-    assert main([*words, "--sound-track", "0"]) == 0
+    assert main([*args, "--sound-track", "0"]) == 0
     assert "is of another sound track;" in capsys.readouterr().out
     assert scorer.num_pictures == 2 * num_pictures
 
 
-def joined(folder, suffix, *words, skip=0):
+def joined(folder, suffix, *args, skip=0):
     """Two counters of 4 s as one file, of which the second's clock begins again."""
     parts = [
-        render_counter(folder / f"{first}{suffix}", 25, 4, "-g", "25", *words, first=first)
+        render_counter(folder / f"{first}{suffix}", 25, 4, "-g", "25", *args, first=first)
         for first in (0, 100)
     ]
     out = folder / f"joined{suffix}"
@@ -291,8 +291,8 @@ RESTARTS = {
 @pytest.mark.parametrize("kind", RESTARTS)
 def test_a_clock_that_begins_again(kind, tmp_path):
     """Red if a highlight of the second half is one of the first, or sound is of another place."""
-    suffix, words, skip = RESTARTS[kind]
-    source = joined(tmp_path, suffix, *words, skip=skip)
+    suffix, args, skip = RESTARTS[kind]
+    source = joined(tmp_path, suffix, *args, skip=skip)
     out, output = tmp_path / "out" / "reel.mp4", []
     out.parent.mkdir()
     with opened_recording([source], beside=out, say=output.append) as chunks:
@@ -412,10 +412,10 @@ LEAPS = {
 @pytest.mark.parametrize("kind", LEAPS)
 def test_a_clock_that_leaps(kind, tmp_path):
     """Red if the reel has a hole, or other pictures than are read, where a clock leaps ahead."""
-    suffix, words = LEAPS[kind]
-    words = ["-g", "25", *words]
-    early = render_counter(tmp_path / f"0{suffix}", 25, 4, *words)
-    later = [*words, "-output_ts_offset", "1000"]
+    suffix, args = LEAPS[kind]
+    args = ["-g", "25", *args]
+    early = render_counter(tmp_path / f"0{suffix}", 25, 4, *args)
+    later = [*args, "-output_ts_offset", "1000"]
     late = render_counter(tmp_path / f"1{suffix}", 25, 4, *later, first=100)
     skip = FLV_HEADER if kind == "flv" else 0
     source = tmp_path / f"joined{suffix}"
@@ -438,8 +438,8 @@ def test_sound_that_goes_on_where_the_pictures_leap(tmp_path):
 
     For 16 s, from 4 s on, the pictures of a stream are lost.
     """
-    words = ["-g", "25", "-bf", "0"]
-    whole, source = render_counter(tmp_path / "whole.ts", 25, 24, *words), tmp_path / "lost.ts"
+    args = ["-g", "25", "-bf", "0"]
+    whole, source = render_counter(tmp_path / "whole.ts", 25, 24, *args), tmp_path / "lost.ts"
     lost = "noise=drop='between(n,100,499)'"
     ffmpeg("-i", str(whole), "-c", "copy", "-bsf:v", lost, str(source))
     numbers, seen, heard, _ = reel_of(source, tmp_path, (1.6, 3.4), (5.6, 7.4))
@@ -450,11 +450,11 @@ def test_sound_that_goes_on_where_the_pictures_leap(tmp_path):
 
 def test_the_second_half_is_scored(model, scorer, tmp_path, capsys):
     """Red if pictures after the clock began again are not looked at, or have times of the first."""
-    words = ["-c:v", "libx264", "-preset", "ultrafast", "-g", "20", "-c:a", "aac"]
+    args = ["-c:v", "libx264", "-preset", "ultrafast", "-g", "20", "-c:a", "aac"]
     for name, colour in (("a", "black"), ("b", "white")):
         seen, heard = f"color={colour}:s=64x48:r=10:d=4", "sine=d=4"
         inputs = ["-f", "lavfi", "-i", seen, "-f", "lavfi", "-i", heard]
-        ffmpeg(*inputs, *words, str(tmp_path / f"{name}.ts"))
+        ffmpeg(*inputs, *args, str(tmp_path / f"{name}.ts"))
     recording = tmp_path / "cat.ts"
     recording.write_bytes(b"".join((tmp_path / f"{name}.ts").read_bytes() for name in "ab"))
     out = tmp_path / "reel.mp4"
@@ -492,15 +492,15 @@ def test_sound_without_video(kind, tmp_path, capsys):
     cover = ["-f", "lavfi", "-i", "color=s=64x64:d=1:r=1"]
     path = tmp_path / "song.mp4"
     if kind == "cover":
-        words = ["-frames:v", "1", "-c:v", "mjpeg", "-disposition:v:0", "attached_pic"]
-        ffmpeg(*sound, *cover, "-map", "0", "-map", "1", "-c:a", "aac", *words, str(path))
+        args = ["-frames:v", "1", "-c:v", "mjpeg", "-disposition:v:0", "attached_pic"]
+        ffmpeg(*sound, *cover, "-map", "0", "-map", "1", "-c:a", "aac", *args, str(path))
     else:
         ffmpeg(*sound, "-c:a", "aac", str(path))
     scores = scores_of(tmp_path / "s.csv", (1, 3), seconds=4)
     assert main(["reel", str(scores), str(path), "-o", str(tmp_path / "r.mp4")]) == 2
-    words = "only a cover picture" if kind == "cover" else "only sound"
+    message = "only a cover picture" if kind == "cover" else "only sound"
     assert capsys.readouterr().err.count("\n") == 1
-    with pytest.raises(RenderError, match=words):
+    with pytest.raises(RenderError, match=message):
         read_recording([path])
 
 

@@ -120,8 +120,8 @@ def test_variable_rate(tmp_path, out):
 def test_other_containers(suffix, tmp_path, short, out):
     """Red if a seek without an index loses pictures, or a clock that starts late is not undone."""
     source = tmp_path / f"copy{suffix}"
-    words = ["-c:v", "mpeg4", "-q:v", "2", "-g", "50"] if suffix == ".avi" else ["-c", "copy"]
-    ffmpeg("-i", str(short), *words, str(source))
+    args = ["-c:v", "mpeg4", "-q:v", "2", "-g", "50"] if suffix == ".avi" else ["-c", "copy"]
+    ffmpeg("-i", str(short), *args, str(source))
     segments = [(0.4, 1.0), (1.5, 1.9), (2.6, 3.2)]
     render_reel([source], segments, out)
     assert recording_duration(read_recording([source])) == pytest.approx(4.0, abs=0.05)
@@ -378,11 +378,11 @@ FAILURES = [
 ]
 
 
-@pytest.mark.parametrize(("text", "words"), FAILURES)
-def test_ffmpeg_fails(text, words, tmp_path, short, out, monkeypatch):
+@pytest.mark.parametrize(("text", "message"), FAILURES)
+def test_ffmpeg_fails(text, message, tmp_path, short, out, monkeypatch):
     """Red if a failure is swallowed, its words are lost, or something is left behind."""
     program(tmp_path / "ffmpeg", text, monkeypatch)
-    with pytest.raises(RenderError, match=words):
+    with pytest.raises(RenderError, match=message):
         render_reel([short], [(0.0, 0.4), (1.0, 1.4)], out)
     only(out)
 
@@ -399,12 +399,12 @@ def test_what_cannot_be_read(tmp_path, short, out):
     """Red if such a file ends in a traceback or an empty reel."""
     (tmp_path / "junk.mp4").write_bytes(b"junk" * 20)
     ffmpeg("-i", str(short), "-vn", "-c", "copy", str(tmp_path / "sound.m4a"))
-    for name, words in [
+    for name, message in [
         ("junk.mp4", "Invalid data"),
         ("sound.m4a", "no video, only sound"),
         ("no", "no such"),
     ]:
-        with pytest.raises(RenderError, match=words):
+        with pytest.raises(RenderError, match=message):
             render_reel([tmp_path / name], [(0.0, 0.4)], out)
     with pytest.raises(RenderError, match="Cannot write to"):
         render_reel([short], [(0.0, 0.4)], tmp_path / "nowhere" / "reel.mp4")

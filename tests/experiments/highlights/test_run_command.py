@@ -24,14 +24,14 @@ SLOW = Path(run_with_stand_in.__file__)
 WHITE = (6.0, 9.0)
 
 
-def render_white(path, seconds=16, *words, left=0):
+def render_white(path, seconds=16, *args, left=0):
     """Black, from some column on white from 6 to 9 s; a sound that never ends."""
     when = f"enable='between(t,{WHITE[0]},{WHITE[1] - 0.01})'"
     white = f"drawbox=x={left}:t=fill:c=white:{when}"
     source = f"color=black:s=64x48:r={RATE}:d={seconds},{white}"
     inputs = ["-f", "lavfi", "-i", source, "-f", "lavfi", "-i", f"sine=500:d={seconds}"]
     encoder = ["-c:v", "libx264", "-preset", "ultrafast", "-g", "20", "-c:a", "aac"]
-    ffmpeg(*inputs, *encoder, *words, f"file:{path}")
+    ffmpeg(*inputs, *encoder, *args, f"file:{path}")
     return path
 
 
@@ -64,10 +64,10 @@ def model(tmp_path):
 
 @pytest.fixture
 def run(tmp_path, model):
-    def run(recording, *words, out=tmp_path / "reel.mp4"):
+    def run(recording, *args, out=tmp_path / "reel.mp4"):
         files = recording if isinstance(recording, list) else [recording]
         flags = ["--no-snap", "--bin-size", "1", "--model", str(model), "-o", str(out)]
-        return main(["run", *map(str, files), *flags, *map(str, words)])
+        return main(["run", *map(str, files), *flags, *map(str, args)])
 
     return run
 
@@ -113,12 +113,12 @@ def test_other_scores_are_made_anew(run, recording, model, scorer, capsys, chang
     """Red when scores of another model, file, box or rate are used."""
     run(recording)
     before = scorer.num_pictures
-    words = {"box": ["--box", "0,0,0.5,1"], "fps": ["--fps", 4]}.get(change, [])
+    args = {"box": ["--box", "0,0,0.5,1"], "fps": ["--fps", 4]}.get(change, [])
     if change == "model":
         (model / "best.keras").write_text("trained again")
     if change == "recording":
         os.utime(recording, ns=(1, 1))
-    assert run(recording, "--overwrite", *words) == 0
+    assert run(recording, "--overwrite", *args) == 0
     assert scorer.num_pictures == before * (3 if change == "fps" else 2)
     names = {"fps": "rate"}
     assert f"is of another {names.get(change, change)};" in capsys.readouterr().out
@@ -154,9 +154,9 @@ def test_odd_names(run, source, name, tmp_path, monkeypatch):
 def test_what_exists_is_kept(run, recording, scorer, tmp_path, capsys):
     """Red when that is found out only after an hour of scoring."""
     annotate = ["--annotate", tmp_path / "all.mp4"]
-    for name, words in {"reel.mp4": [], "reel.csv": [], "all.mp4": annotate}.items():
+    for name, args in {"reel.mp4": [], "reel.csv": [], "all.mp4": annotate}.items():
         (tmp_path / name).write_text("mine")
-        assert run(recording, *words) == 2
+        assert run(recording, *args) == 2
         assert f"{name} exists" in capsys.readouterr().err
         assert (tmp_path / name).read_text() == "mine"
         (tmp_path / name).unlink()
@@ -167,7 +167,7 @@ def test_what_exists_is_kept(run, recording, scorer, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
         (["--fps", 2, "--every", 3], "Either fps or every"),
         (["--box", "0,0,1"], "x1,y1,x2,y2"),
@@ -192,12 +192,12 @@ def test_what_exists_is_kept(run, recording, scorer, tmp_path, capsys):
         (["--annotate", "{folder}/nowhere/all.mp4"], "there is no such folder"),
     ],
 )
-def test_wrong_options_are_told_before_the_work(run, recording, scorer, capsys, words, message):
+def test_wrong_options_are_told_before_the_work(run, recording, scorer, capsys, args, message):
     """Red if one of them is told only when hours of scoring are over."""
     folder = recording.parent
-    words = [str(word).format(out=folder / "reel.mp4", folder=folder) for word in words]
+    args = [str(word).format(out=folder / "reel.mp4", folder=folder) for word in args]
     try:
-        code = run(recording, *words)
+        code = run(recording, *args)
     except SystemExit as error:  # tyro's, of an option alone
         code = error.code
     assert code == 2
@@ -210,8 +210,8 @@ def test_files_of_different_rates_are_one_reel(run, recording, scorer, tmp_path,
     """Red if the lists refuse when all is scored, or an EDL is not refused before."""
     second = tmp_path / "second.mp4"
     ffmpeg("-i", str(recording), "-r", "25", "-c:a", "copy", str(second))
-    words = ["--cut-lists", "csv", "edl"]
-    assert run([recording, second], *words) == 2
+    args = ["--cut-lists", "csv", "edl"]
+    assert run([recording, second], *args) == 2
     assert "one frame rate. Received files of 10.000 and 25.000" in capsys.readouterr().err
     assert scorer.num_pictures == 0
     assert run([recording, second], "--cut-lists", "csv", "fcpxml") == 0
@@ -285,8 +285,8 @@ def test_annotate_draws_the_whole_recording(run, source, tmp_path):
     folder = tmp_path / "vod"
     folder.mkdir()
     for number in range(2):
-        words = ["-vf", "scale=320:240", "-c:v", "libx264", "-preset", "ultrafast"]
-        ffmpeg("-i", str(source), *words, str(folder / f"part{number}.mp4"))
+        args = ["-vf", "scale=320:240", "-c:v", "libx264", "-preset", "ultrafast"]
+        ffmpeg("-i", str(source), *args, str(folder / f"part{number}.mp4"))
     out = tmp_path / "all.mp4"
     assert run(folder, "--annotate", out) == 0
     pictures, _ = read_pictures(out)
@@ -313,16 +313,16 @@ def test_the_threshold_is_marked():
     assert list(columns) == [59]
 
 
-def start(seconds, *words):
+def start(seconds, *args):
     environment = os.environ | {"PYTHONPATH": str(SLOW.parents[3])}
-    return processes.start([SLOW, seconds, "run", *words], env=environment)
+    return processes.start([SLOW, seconds, "run", *args], env=environment)
 
 
 def test_a_stop_leaves_nothing_but_scores(source, model, tmp_path):
     """Red when ffmpeg outlives the command, a folder stays, or what was scored is lost."""
-    words = [source, "--model", model, "-o", tmp_path / "reel.mp4", "--batch-size", 2]
+    args = [source, "--model", model, "-o", tmp_path / "reel.mp4", "--batch-size", 2]
     part = tmp_path / "reel.scores.csv.part"
-    process = start(0.5, *words)
+    process = start(0.5, *args)
     wait_until(lambda: part.exists() and len(part.read_text().splitlines()) > 4, "scores", process)
     process.send_signal(signal.SIGINT)
     _, output = process.communicate(timeout=PATIENCE_SECONDS)
@@ -333,7 +333,7 @@ def test_a_stop_leaves_nothing_but_scores(source, model, tmp_path):
     assert "Traceback" not in output
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"model", "reel.scores.csv.part", "reel.scores.json.part"}
-    again = start(0, *words)
+    again = start(0, *args)
     output, _ = again.communicate(timeout=PATIENCE_SECONDS)
     assert again.returncode == 0
     assert f"Going on after {kept} scores" in output

@@ -83,8 +83,8 @@ def test_every_so_many_frames(tmp_path):
 def test_eleven_chunks_in_order(tmp_path):
     """Red when chunk 10 comes after chunk 1, or a chunk's times begin at 0 again."""
     whole = render_counter(tmp_path / "whole.mp4", RATE, 22, "-g", "50", has_sound=False)
-    words = ["-c", "copy", "-f", "segment", "-segment_time", "2", "-reset_timestamps", "1"]
-    ffmpeg("-i", str(whole), *words, str(tmp_path / "part%d.mp4"))
+    args = ["-c", "copy", "-f", "segment", "-segment_time", "2", "-reset_timestamps", "1"]
+    ffmpeg("-i", str(whole), *args, str(tmp_path / "part%d.mp4"))
     paths = recording_chunks(tmp_path / "part")
     assert len(paths) == 11
     times, numbers, notices = score(paths, batch_size=3)
@@ -178,8 +178,8 @@ def test_a_damaged_stretch_is_told_and_the_rest_goes_on(tmp_path, source):
 def test_pictures_and_sound_are_told_apart(tmp_path, source):
     """Red if what is said of the video stream is said of the sound, or not at all."""
     path = tmp_path / "two.mp4"
-    words = ["-map", "0:v", "-map", "0:v", "-map", "0:a", "-c", "copy", "-t", "4"]
-    ffmpeg("-i", str(source), *words, str(path))
+    args = ["-map", "0:v", "-map", "0:v", "-map", "0:a", "-c", "copy", "-t", "4"]
+    ffmpeg("-i", str(source), *args, str(path))
     _, _, notices = score([path], HEARD)
     (notice,) = [notice for notice in notices if "video streams" in notice]
     assert notice.startswith(f"{path}: ")

@@ -38,7 +38,7 @@ def picture(number, cuts, *, speed=1):
     return np.roll(panorama, -speed * number, axis=1)[:, :WIDTH]
 
 
-def film(path, rate, num_frames, cuts, *words, kept="", change=None, **how):
+def film(path, rate, num_frames, cuts, *args, kept="", change=None, **how):
     """Encode a silent video; `change(number, pixels)` alters a picture."""
     pictures = [picture(number, cuts, **how) for number in range(num_frames)]
     pictures = [change(n, p) for n, p in enumerate(pictures)] if change else pictures
@@ -47,7 +47,7 @@ def film(path, rate, num_frames, cuts, *words, kept="", change=None, **how):
     if kept:
         outputs += ["-vf", f"select='{kept}'", "-fps_mode", "vfr"]
     pixels = b"".join(np.ascontiguousarray(each).tobytes() for each in pictures)
-    ffmpeg(*inputs, "-i", "-", *outputs, *words, f"file:{path}", stdin=pixels)
+    ffmpeg(*inputs, "-i", "-", *outputs, *args, f"file:{path}", stdin=pixels)
     return path
 
 

@@ -154,14 +154,14 @@ def append(path):
 
 def torch_arrays(arrays):
     """By torchvision's names and axes."""
-    words = {"kernel": "weight", "gamma": "weight", "beta": "bias", "bias": "bias"}
-    words |= {"moving_mean": "running_mean", "moving_variance": "running_var"}
+    torch_names = {"kernel": "weight", "gamma": "weight", "beta": "bias", "bias": "bias"}
+    torch_names |= {"moving_mean": "running_mean", "moving_variance": "running_var"}
     renamed = {}
     for name, array in arrays.items():
         layer, _, variable = name.partition("/")
         axes = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}[array.ndim]
         layer = layer.replace("_", ".")
-        renamed[f"{layer}.{words[variable]}"] = np.ascontiguousarray(array.transpose(axes))
+        renamed[f"{layer}.{torch_names[variable]}"] = np.ascontiguousarray(array.transpose(axes))
     return renamed
 
 

@@ -26,10 +26,10 @@ SIZE = (160, 120)
 PANEL = (64, 8)
 
 
-def ffmpeg(*words: object, stdin: bytes = b"") -> tuple[bytes, str]:
+def ffmpeg(*args: object, stdin: bytes = b"") -> tuple[bytes, str]:
     """What the program writes and what it says."""
     done = subprocess.run(
-        [get_ffmpeg_exe(), "-y", *map(str, words)], input=stdin, capture_output=True, check=False
+        [get_ffmpeg_exe(), "-y", *map(str, args)], input=stdin, capture_output=True, check=False
     )
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     return done.stdout, done.stderr.decode(errors="replace")
@@ -79,7 +79,7 @@ class NumberPanel:
         return image.tobytes()
 
 
-def write(path: Path, number: int = 60, *words: object, size=SIZE, first=0, inputs=()) -> Path:
+def write(path: Path, number: int = 60, *args: object, size=SIZE, first=0, inputs=()) -> Path:
     """Pictures numbered from `first` at 25 a second, H.264 unless the words say otherwise."""
     raw = b"".join(numbered(first + n, size).tobytes() for n in range(number))
     source = [
@@ -95,7 +95,7 @@ def write(path: Path, number: int = 60, *words: object, size=SIZE, first=0, inpu
         "-",
     ]
     codec = ["-c:v", "libx264", "-crf", 12, "-pix_fmt", "yuv420p", "-c:a", "aac"]
-    ffmpeg(*source, *inputs, *codec, *words, path, stdin=raw)
+    ffmpeg(*source, *inputs, *codec, *args, path, stdin=raw)
     return path
 
 
@@ -139,8 +139,8 @@ def variable(folder: Path) -> Path:
 def two_rates(folder: Path) -> Path:
     """25 pictures a second, then 60, in MP4."""
     times = "settb=1/3000,setpts='if(lt(N,30),N*120,3600+(N-30)*50)'"
-    words = ["-vf", times, "-fps_mode", "vfr", "-enc_time_base", "1/3000"]
-    return write(folder / "x.mp4", 90, *words)
+    args = ["-vf", times, "-fps_mode", "vfr", "-enc_time_base", "1/3000"]
+    return write(folder / "x.mp4", 90, *args)
 
 
 def odd(folder: Path) -> Path:
@@ -173,16 +173,16 @@ def far_start(folder: Path) -> Path:
 
 
 def program_stream(folder: Path) -> Path:
-    words = ["-c:v", "mpeg2video", "-q:v", 3, "-c:a", "mp2"]
-    return write(folder / "x.mpg", 50, *words, inputs=sine(2))
+    args = ["-c:v", "mpeg2video", "-q:v", 3, "-c:a", "mp2"]
+    return write(folder / "x.mpg", 50, *args, inputs=sine(2))
 
 
 def grows(folder: Path) -> Path:
     """From picture 25 on of twice the size."""
     raw = b""
     for first, size in ((0, SIZE), (25, (320, 240))):
-        words = ["-bf", 0, "-f", "h264"]
-        raw += write(folder / f"{first}.h264", 25, *words, first=first, size=size).read_bytes()
+        args = ["-bf", 0, "-f", "h264"]
+        raw += write(folder / f"{first}.h264", 25, *args, first=first, size=size).read_bytes()
     (folder / "raw.h264").write_bytes(raw)
     ffmpeg(
         "-f", "h264", "-framerate", 25, "-i", folder / "raw.h264", "-c", "copy", folder / "x.mkv"
@@ -206,8 +206,8 @@ def picture_times(path: Path) -> np.ndarray:
 
     The sound is gone through as well: a transport stream begins with what is gone through.
     """
-    words = ["-map", "0:v:0", "-vf", "showinfo", "-fps_mode", "passthrough"]
-    _, output = ffmpeg("-i", path, *words, "-map", "0:a:0?", "-c:a", "copy", "-f", "null", "-")
+    args = ["-map", "0:v:0", "-vf", "showinfo", "-fps_mode", "passthrough"]
+    _, output = ffmpeg("-i", path, *args, "-map", "0:a:0?", "-c:a", "copy", "-f", "null", "-")
     return np.array([float(time) for time in re.findall(r"showinfo.* pts_time:\s*(\S+)", output)])
 
 
@@ -215,8 +215,8 @@ def pictures_of(path: Path) -> np.ndarray:
     """Grey pictures (T, H, W) of a video."""
     _, output = ffmpeg("-i", path, "-frames:v", 1, "-f", "null", "-")
     width, height = map(int, re.search(r"Video: .*?, (\d+)x(\d+)[, ]", output).groups())
-    words = ["-i", path, "-fps_mode", "passthrough", "-pix_fmt", "gray", "-f", "rawvideo", "-"]
-    return np.frombuffer(ffmpeg(*words)[0], np.uint8).reshape(-1, height, width)
+    args = ["-i", path, "-fps_mode", "passthrough", "-pix_fmt", "gray", "-f", "rawvideo", "-"]
+    return np.frombuffer(ffmpeg(*args)[0], np.uint8).reshape(-1, height, width)
 
 
 def reader_times(path: Path) -> list[float]:
@@ -257,8 +257,8 @@ def flash_and_beep(path: Path) -> tuple[float, float]:
     """When the first bright picture is shown, and when the first loud sample is heard."""
     bright = pictures_of(path).mean(axis=(1, 2)) > 128
     padded = ["-af", "aresample=8000:async=1:first_pts=0", "-ac", 1, "-f", "f32le", "-"]
-    words = ["-map", "0:a:0", *padded, "-map", "0:v:0", "-f", "null", "/dev/null"]
-    samples = np.frombuffer(ffmpeg("-i", path, *words)[0], np.float32)
+    args = ["-map", "0:a:0", *padded, "-map", "0:v:0", "-f", "null", "/dev/null"]
+    samples = np.frombuffer(ffmpeg("-i", path, *args)[0], np.float32)
     return picture_times(path)[bright.argmax()], (np.abs(samples) > 0.1).argmax() / 8000
 
 
@@ -289,13 +289,13 @@ def tracks_of(path: Path) -> list[tuple[str, str, float, float]]:
     """Language, title, pitch in Hz and beginning in seconds of each sound track."""
     _, output = ffmpeg("-i", path, "-map", "0:v:0", "-frames:v", 1, "-f", "null", "-")
     found = []
-    for number, words in enumerate(
+    for number, stream in enumerate(
         re.findall(r"(?s)Stream #0:\d+(.*?)(?=Stream #|\Z)", output)[1:]
     ):
-        if "Audio" not in words or "->" in words:
+        if "Audio" not in stream or "->" in stream:
             break
-        language = re.search(r"\((\w+)\): Audio", words)
-        title = re.search(r"(?:title|name) +: (?!SoundHandler)(.*)", words)
+        language = re.search(r"\((\w+)\): Audio", stream)
+        title = re.search(r"(?:title|name) +: (?!SoundHandler)(.*)", stream)
         padded = ["-af", "aresample=8000:async=1:first_pts=0", "-ac", 1, "-f", "f32le", "-"]
         picture = ["-map", "0:v:0", "-f", "null", "/dev/null"]  # with which a stream may begin
         content, _ = ffmpeg("-i", path, "-map", f"0:a:{number}", *padded, *picture)
@@ -310,11 +310,11 @@ def tracks_of(path: Path) -> list[tuple[str, str, float, float]]:
 @pytest.mark.parametrize("name", ["x.mkv", "x.mp4", "x.ts", "x.mov"])
 def test_all_sound_tracks_are_kept(name: str, tmp_path: Path) -> None:
     """Red when the copy has the first track alone, or another's name, or one is moved in time."""
-    words = ["-map", 0, "-map", 1, "-map", 2, "-map", 3, "-c:a", "aac", "-ac", 2]
-    words += ["-metadata:s:a:1", "language=eng", "-metadata:s:a:2", "language=ger"]
-    words += ["-metadata:s:a:1", "title=Mic, and 'more'=x"] * (name == "x.mkv")
+    args = ["-map", 0, "-map", 1, "-map", 2, "-map", 3, "-c:a", "aac", "-ac", 2]
+    args += ["-metadata:s:a:1", "language=eng", "-metadata:s:a:2", "language=ger"]
+    args += ["-metadata:s:a:1", "title=Mic, and 'more'=x"] * (name == "x.mkv")
     inputs = [*sine(2), *sine(1.2, hertz=880), *sine(1, "-itsoffset", 0.6, hertz=1500)]
-    source, out = write(tmp_path / name, 50, *words, inputs=inputs), tmp_path / "copy.mp4"
+    source, out = write(tmp_path / name, 50, *args, inputs=inputs), tmp_path / "copy.mp4"
     assert len(copied(source, out)) == 50
     expected, found = tracks_of(source), tracks_of(out)
     assert [track[0] for track in expected] == ["", "eng", "ger"]
@@ -327,8 +327,8 @@ def test_all_sound_tracks_are_kept(name: str, tmp_path: Path) -> None:
 
 def test_a_track_that_nobody_decodes(tmp_path: Path) -> None:
     """Red when it ends the copy, as the spatial sound of a telephone would, or another is lost."""
-    words = ["-map", 0, "-map", 1, "-map", 2, "-c:a", "aac"]
-    source = write(tmp_path / "x.mkv", 50, *words, inputs=[*sine(2), *sine(2)])
+    args = ["-map", 0, "-map", 1, "-map", 2, "-c:a", "aac"]
+    source = write(tmp_path / "x.mkv", 50, *args, inputs=[*sine(2), *sine(2)])
     source.write_bytes(source.read_bytes().replace(b"A_AAC", b"A_ODD", 1))
     out = tmp_path / "copy.mp4"
     assert len(copied(source, out)) == 50

@@ -36,8 +36,8 @@ def test_the_next_one_removes_what_a_killed_run_has_left_and_nothing_else(tmp_pa
     """Red when a folder in use is removed, or one that nobody uses stays."""
     (tmp_path / ".y-1").mkdir()
     (tmp_path / ".x-file").touch()
-    words = [sys.executable, "-c", HOLD, str(tmp_path)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+    args = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(args, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         theirs = Path(process.stdout.readline().strip())
         with private_folder(tmp_path, prefix=".x-"):

@@ -16,11 +16,11 @@ def test_the_same_seed_gives_the_same_bits(tmp_path) -> None:
     render_dataset(tmp_path / "v", groups_per_class=2, clips_per_group=3, jobs=2, progress=False)
     settings = FrameSettings(size=(40, 30), max_frames=12)
     extract(tmp_path / "v", tmp_path / "shards", settings, dataset="demo")
-    words = ("--shards", tmp_path / "shards", "--maxlen", 12, "--epochs", 2, "--threads", "2,2")
+    args = ("--shards", tmp_path / "shards", "--maxlen", 12, "--epochs", 2, "--threads", "2,2")
     kept = {name: tmp_path / f"{name}.npz" for name in ("first", "second", "other")}
     seeds = {"first": 0, "second": 0, "other": 1}
     runs = [
-        start("experiments.ucf11", path, *words, "--out", name, "--seed", seeds[name])
+        start("experiments.ucf11", path, *args, "--out", name, "--seed", seeds[name])
         for name, path in kept.items()
     ]
     for run in runs:

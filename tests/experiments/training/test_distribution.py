@@ -50,23 +50,23 @@ def assert_close(ours: Path, theirs: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("name", "args"),
     [("ucf11", UCF11), pytest.param("ucf101", UCF101, marks=pytest.mark.slow)],
 )
-def test_two_workers_learn_what_one_process_does(shards, tmp_path, name, words) -> None:
+def test_two_workers_learn_what_one_process_does(shards, tmp_path, name, args) -> None:
     """Red if clips are dealt out twice or not at all, gradients or batch statistics are not those
     of the whole batch, or a worker goes its own way.
 
     Of UCF101's model with batch normalisation, Adam divides gradients of 1e-8 by themselves, and
     so makes steps of their rounding: there the path is compared, and not each weight.
     """
-    words = ("--shards", shards / name, "--epochs", 2, *words)
+    args = ("--shards", shards / name, "--epochs", 2, *args)
     module, ports = MODULES[name], free_ports(2)
     workers = [
-        start(module, tmp_path / f"{task}.npz", "--out", "two", *words, task=task, ports=ports)
+        start(module, tmp_path / f"{task}.npz", "--out", "two", *args, task=task, ports=ports)
         for task in range(2)
     ]
-    single = start(module, tmp_path / "alone.npz", "--out", "one", *words)
+    single = start(module, tmp_path / "alone.npz", "--out", "one", *args)
     ended([*workers, single])
     ours, alone = steps(tmp_path / "0.npz"), steps(tmp_path / "alone.npz")
     apart = float(np.linalg.norm(ours - alone) / np.linalg.norm(alone))
@@ -91,10 +91,10 @@ def assert_same_metrics(one: Path, two: Path) -> None:
 
 def test_a_worker_that_dies_ends_the_job_and_it_resumes(shards, tmp_path) -> None:
     """Red if the others wait for ever, or begin anew."""
-    words = ("--shards", shards / "ucf11", "--epochs", 4, "--out", "two", *UCF11)
+    args = ("--shards", shards / "ucf11", "--epochs", 4, "--out", "two", *UCF11)
     module, ports = MODULES["ucf11"], free_ports(2)
     chief, mortal = (
-        start(module, tmp_path / f"{task}.npz", *words, task=task, ports=ports, dies_in_epoch=dies)
+        start(module, tmp_path / f"{task}.npz", *args, task=task, ports=ports, dies_in_epoch=dies)
         for task, dies in enumerate((None, 2))
     )
     (text,) = ended([chief], code=2)
@@ -107,18 +107,18 @@ def test_a_worker_that_dies_ends_the_job_and_it_resumes(shards, tmp_path) -> Non
 
     ports = free_ports(2)
     again = [
-        start(module, tmp_path / f"{task}.npz", *words, "--resume", task=task, ports=ports)
+        start(module, tmp_path / f"{task}.npz", *args, "--resume", task=task, ports=ports)
         for task in range(2)
     ]
-    alone = start(module, tmp_path / "alone.npz", *words, "--out", "one")
+    alone = start(module, tmp_path / "alone.npz", *args, "--out", "one")
     ended([*again, alone])
     assert_close(tmp_path / "0.npz", tmp_path / "alone.npz")
 
 
 def test_a_worker_that_waits_alone_can_be_stopped(shards, tmp_path) -> None:
     """Red if Ctrl-C is heard only when the others have come."""
-    words = ("--shards", shards / "ucf11", "--out", "two", *UCF11)
-    alone = start(MODULES["ucf11"], tmp_path / "0.npz", *words, ports=free_ports(2))
+    args = ("--shards", shards / "ucf11", "--out", "two", *UCF11)
+    alone = start(MODULES["ucf11"], tmp_path / "0.npz", *args, ports=free_ports(2))
     assert alone.stdout is not None
     assert any("waiting for the others" in line for line in alone.stdout)
     alone.send_signal(signal.SIGINT)

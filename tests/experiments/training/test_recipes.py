@@ -36,10 +36,10 @@ def test_lists_are_only_taken_for_lists(change):
         PAPER.override([change])
 
 
-@pytest.mark.parametrize("words", ["frame_size=[32,24]", "short_sides=[40,50]"])
-def test_an_optional_size_takes_a_size(words):
-    recipe = Arguments(shards="anywhere", recipe="original", set=(words,)).made_recipe()
-    name, _, value = words.partition("=")
+@pytest.mark.parametrize("change", ["frame_size=[32,24]", "short_sides=[40,50]"])
+def test_an_optional_size_takes_a_size(change):
+    recipe = Arguments(shards="anywhere", recipe="original", set=(change,)).made_recipe()
+    name, _, value = change.partition("=")
     assert list(getattr(recipe, name)) == [int(side) for side in value[1:-1].split(",")]
 
 

@@ -51,7 +51,7 @@ sys.exit(import_module(module).main())
 def start(
     module: str,
     kept: Path,
-    *words: object,
+    *args: object,
     task: int = 0,
     ports: tuple[int, ...] = (),
     dies_in_epoch: int | None = None,
@@ -61,13 +61,13 @@ def start(
     Args:
         module: module of the job, which has a `main`.
         kept: .npz file that gets all variables after training.
-        words: flags of the job.
+        args: flags of the job.
         task: number of the worker.
         ports: ports of all workers.
         dies_in_epoch: epoch, from 0, at whose start the process kills itself.
     """
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""}
-    flags = [*map(str, words)]
+    flags = [*map(str, args)]
     if dies_in_epoch is not None:
         environment["DIES_IN_EPOCH"] = str(dies_in_epoch)
     if ports:

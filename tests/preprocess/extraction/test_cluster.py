@@ -82,9 +82,9 @@ def test_a_worker_that_dies_changes_nothing(many_videos, tmp_path, dask) -> None
 
 def test_ctrl_c_leaves_nothing_behind(many_videos, tmp_path, dask) -> None:
     """Red if a worker goes on writing shards for a command that is gone."""
-    words = ("folder", many_videos, tmp_path, "--size", "64x48", "--scheduler", dask.address)
+    args = ("folder", many_videos, tmp_path, "--size", "64x48", "--scheduler", dask.address)
     process = subprocess.Popen(
-        preprocess_command(*words),
+        preprocess_command(*args),
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -156,8 +156,8 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_shard(
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT_BYTES, LIMIT_BYTES))
 
-    words = ("folder", tmp_path / "videos", tmp_path / "shards", "--jobs", jobs)
-    full = command(*words, "--compression", "none", preexec_fn=limit)
+    args = ("folder", tmp_path / "videos", tmp_path / "shards", "--jobs", jobs)
+    full = command(*args, "--compression", "none", preexec_fn=limit)
     assert full.returncode == 2
     message = full.stderr.strip().splitlines()[-1]
     assert message.startswith(f"error: Cannot write to {tmp_path / 'shards'}: File too large")
@@ -167,7 +167,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_shard(
     assert not leftovers(tmp_path / "shards")
     assert all(path.stat().st_size <= LIMIT_BYTES for path in (tmp_path / "shards").iterdir())
 
-    again = command(*words, "--compression", "none")
+    again = command(*args, "--compression", "none")
     assert again.returncode == 0, again.stderr
     if jobs == 1:
         assert "1 clips extracted, 3 were there already" in again.stdout

@@ -95,13 +95,13 @@ LEADING_OUT = {
 }
 
 
-@pytest.mark.parametrize(("attack", "words"), LEADING_OUT.items())
-def test_what_leads_out_of_a_shard_is_refused(attack, words, shard, secret):
+@pytest.mark.parametrize(("attack", "message"), LEADING_OUT.items())
+def test_what_leads_out_of_a_shard_is_refused(attack, message, shard, secret):
     """Red when frames are read by HDF5's own path, which follows all of these."""
     attack(shard, secret)
     with h5py.File(shard) as file:  # so the attack is one
         assert (file["clips/0000"][()] == SECRET).all()
-    with open_file(shard) as file, pytest.raises(ShardError, match=f"is refused: .*{words}"):
+    with open_file(shard) as file, pytest.raises(ShardError, match=f"is refused: .*{message}"):
         read(file, "clips/0000", slice(0, 1))
 
 

@@ -419,14 +419,14 @@ def test_windows_overwrite_nothing_else(tmp_path: Path, command: Run) -> None:
     file = tmp_path / "w.csv"
     assert command("windows", tmp_path / "in", file).returncode == 0
     assert command("windows", tmp_path / "in", file).returncode == 0
-    for words, message in [
+    for args, message in [
         ([file, "--parts", 4], "pass --overwrite"),
         ([tmp_path / "new.csv", "--parts", 21], "Each window must hold a frame"),
         ([file, "--parts", 2], "parts must be at least 3"),
         ([tmp_path / "w.txt"], "must be called NAME.csv"),
     ]:
         before = file.read_bytes()
-        done = command("windows", tmp_path / "in", *words)
+        done = command("windows", tmp_path / "in", *args)
         assert (done.returncode, file.read_bytes()) == (2, before)
         assert message in done.stderr
         assert "Traceback" not in done.stderr

@@ -25,9 +25,9 @@ DASH = (
 ID3 = "ID3\x03\0\0\0\0\0\x0a" + "\0" * 10  # FFmpeg looks behind it for what the file is
 
 
-def ffmpeg(*words, folder):
-    words = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", *map(str, words)]
-    return subprocess.run(words, cwd=folder, check=True, stdin=subprocess.DEVNULL)
+def ffmpeg(*args, folder):
+    args = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", *map(str, args)]
+    return subprocess.run(args, cwd=folder, check=True, stdin=subprocess.DEVNULL)
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +53,8 @@ def server(folder):
         def log_message(self, *_):
             pass
 
-    def handler(*words):
-        return Handler(*words, directory=str(folder))
+    def handler(*args):
+        return Handler(*args, directory=str(folder))
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -130,9 +130,9 @@ KINDS = {
 @pytest.mark.parametrize("name", KINDS)
 def test_usual_kinds_of_video_are_opened(name, tmp_path):
     """Red when a kind that people have falls off the list."""
-    words = ["-f", "lavfi", "-i", "testsrc=size=352x288:rate=25:duration=0.4", "-an"]
-    words += ["-c:v", KINDS[name], *(["-pix_fmt", "yuv420p"] if name == "a.y4m" else [])]
-    ffmpeg(*words, name, folder=tmp_path)
+    args = ["-f", "lavfi", "-i", "testsrc=size=352x288:rate=25:duration=0.4", "-an"]
+    args += ["-c:v", KINDS[name], *(["-pix_fmt", "yuv420p"] if name == "a.y4m" else [])]
+    ffmpeg(*args, name, folder=tmp_path)
     assert probe(tmp_path / name).width == 352
 
 

@@ -104,9 +104,9 @@ def ffmpeg_times(path: Path) -> np.ndarray:
 
     import imageio_ffmpeg
 
-    words = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-i", f"file:{path}", "-an"]
-    words += ["-map", "0:V:0", "-fps_mode", "passthrough", "-vf", "showinfo", "-f", "null", "-"]
-    output = subprocess.run(words, capture_output=True, text=True, check=True).stderr
+    args = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-i", f"file:{path}", "-an"]
+    args += ["-map", "0:V:0", "-fps_mode", "passthrough", "-vf", "showinfo", "-f", "null", "-"]
+    output = subprocess.run(args, capture_output=True, text=True, check=True).stderr
     return np.array([float(t) for t in re.findall(r"pts_time:\s*([-\d.]+)", output)])
 
 
@@ -129,9 +129,9 @@ def variable_rate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     root = tmp_path_factory.mktemp("variable")
     source = write_video(root / "x.mp4", 12)
-    words = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-nostdin", "-i", str(source)]
-    words += ["-vf", "settb=1/1000,setpts=N*N*10", "-fps_mode", "vfr", "-enc_time_base", "1/1000"]
-    subprocess.run([*words, str(root / "vfr.mkv")], check=True)
+    args = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-nostdin", "-i", str(source)]
+    args += ["-vf", "settb=1/1000,setpts=N*N*10", "-fps_mode", "vfr", "-enc_time_base", "1/1000"]
+    subprocess.run([*args, str(root / "vfr.mkv")], check=True)
     return root / "vfr.mkv"
 
 
@@ -193,7 +193,7 @@ def test_a_long_gap_is_a_gap_in_a_file_of_one_clock() -> None:
     assert ticked(stamps) == [0.0, 0.04, 0.08, 0.12]
 
 
-def joined(path: Path, *words: str) -> tuple[Path, Path]:
+def joined(path: Path, *args: str) -> tuple[Path, Path]:
     """Two seconds of 25 frames/s, and the same file twice over."""
     import subprocess
 
@@ -201,7 +201,7 @@ def joined(path: Path, *words: str) -> tuple[Path, Path]:
 
     source = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-nostdin", "-f", "lavfi"]
     source += ["-i", "testsrc2=s=320x240:d=2", "-f", "lavfi", "-i", "sine=d=2"]
-    subprocess.run([*source, "-c:v", "libx264", "-qp", "1", *words, str(path)], check=True)
+    subprocess.run([*source, "-c:v", "libx264", "-qp", "1", *args, str(path)], check=True)
     twice = path.with_name(f"twice{path.suffix}")
     twice.write_bytes(2 * path.read_bytes())
     return path, twice

@@ -27,18 +27,18 @@ SIZE = (16, 12)
 FUNCTION_SCOPED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
-def ffmpeg(*words: object) -> str:
+def ffmpeg(*args: object) -> str:
     import imageio_ffmpeg
 
     program = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-y"]
-    run = subprocess.run([*program, *map(str, words)], capture_output=True, text=True, check=True)
+    run = subprocess.run([*program, *map(str, args)], capture_output=True, text=True, check=True)
     return run.stderr
 
 
 def shown_times(path: Path) -> list[float]:
     """When each frame is shown, from the first on."""
-    words = ["-i", f"file:{path}", "-an", "-fps_mode", "passthrough", "-vf", "showinfo"]
-    output = ffmpeg(*words, "-f", "null", "-")
+    args = ["-i", f"file:{path}", "-an", "-fps_mode", "passthrough", "-vf", "showinfo"]
+    output = ffmpeg(*args, "-f", "null", "-")
     times = np.array([float(t) for t in re.findall(r"pts_time:\s*([-\d.]+)", output)])
     return list(times - times[0])
 
@@ -180,8 +180,8 @@ def test_the_box_is_of_the_picture_as_shown(tmp_path: Path, degrees: int) -> Non
     """Red when the box is cut out of a picture that has yet to be turned."""
     path, turned = tmp_path / "x.mp4", tmp_path / "turned.mp4"
     write_video(path, 2, size=(64, 48))
-    words = ["-loglevel", "error", "-display_rotation", degrees, "-i", path, "-c", "copy", turned]
-    ffmpeg(*words)
+    args = ["-loglevel", "error", "-display_rotation", degrees, "-i", path, "-c", "copy", turned]
+    ffmpeg(*args)
     upright = np.rot90(read_plainly(path, (64, 48)), degrees // 90, axes=(1, 2))
     height, width = upright.shape[1] // 2, upright.shape[2] // 2
     frames = sampled(turned, every=1, size=(width, height), box=(0.5, 0, 1, 0.5))[1]

@@ -49,17 +49,17 @@ NEVER_SOUGHT = {
 Samples = list[tuple[float, bytes]]
 
 
-def render(path: Path, *words: str) -> Path:
+def render(path: Path, *args: str) -> Path:
     source = f"testsrc2=s=96x72:r={RATE}:d={SECONDS}"
     program = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-loglevel", "error", "-y"]
-    subprocess.run([*program, "-f", "lavfi", "-i", source, *words, str(path)], check=True)
+    subprocess.run([*program, "-f", "lavfi", "-i", source, *args, str(path)], check=True)
     return path
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("seeking")
-    return {name: render(root / name, *words) for name, words in FILES.items()}
+    return {name: render(root / name, *args) for name, args in FILES.items()}
 
 
 def read(path: Path, **options: Any) -> tuple[Samples, FrameSampler]:
@@ -205,9 +205,9 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> Count:
         count.grabs += 1
         return honest_grab(self)
 
-    def init(self: VideoDecoder, *words: Any) -> None:
+    def init(self: VideoDecoder, *args: Any) -> None:
         count.opened += 1
-        honest_init(self, *words)
+        honest_init(self, *args)
 
     monkeypatch.setattr(VideoDecoder, "grab", grab)
     monkeypatch.setattr(VideoDecoder, "__init__", init)

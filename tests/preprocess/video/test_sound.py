@@ -32,11 +32,11 @@ CODECS = {
 }
 
 
-def ffmpeg(*words: object) -> None:
+def ffmpeg(*args: object) -> None:
     import imageio_ffmpeg
 
     program = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-nostdin", "-y"]
-    subprocess.run([*program, *map(str, words)], check=True)
+    subprocess.run([*program, *map(str, args)], check=True)
 
 
 def render(
@@ -135,8 +135,8 @@ def test_sound_goes_on_where_the_clock_begins_again(tmp_path: Path, suffix: str)
 def test_the_track_asked_for_is_heard(tmp_path: Path) -> None:
     """Red when the first audio stream is taken whatever is asked for."""
     path = tmp_path / "x.mkv"
-    words = [word for hz in (300, 2000) for word in ("-f", "lavfi", "-i", f"sine={hz}:d=1")]
-    ffmpeg(*words, "-map", 0, "-map", 1, "-c:a", "flac", path)
+    args = [word for hz in (300, 2000) for word in ("-f", "lavfi", "-i", f"sine={hz}:d=1")]
+    ffmpeg(*args, "-map", 0, "-map", 1, "-c:a", "flac", path)
     for track, hz in enumerate((300, 2000)):
         samples = read_sound(path, track=track).samples
         loudest = np.abs(np.fft.rfft(samples)).argmax() * 16000 / len(samples)
@@ -251,8 +251,8 @@ def test_leaving_early_ends_ffmpeg(recording: Path, monkeypatch: pytest.MonkeyPa
     started = []
 
     class Watched(subprocess.Popen):
-        def __init__(self, *words: object, **options: object) -> None:
-            super().__init__(*words, **options)
+        def __init__(self, *args: object, **options: object) -> None:
+            super().__init__(*args, **options)
             started.append(self)
 
     monkeypatch.setattr(subprocess, "Popen", Watched)

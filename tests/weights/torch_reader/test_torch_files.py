@@ -255,8 +255,8 @@ NO_STATE_DICT = {
 
 @pytest.mark.parametrize("case", NO_STATE_DICT)
 def test_files_without_state_dict_are_told(read, case):
-    pickled, words = NO_STATE_DICT[case]
-    with pytest.raises(WeightsError, match=words):
+    pickled, message = NO_STATE_DICT[case]
+    with pytest.raises(WeightsError, match=message):
         read(zip_file(pickled, {"0": WEIGHT}), read_state_dict)
 
 

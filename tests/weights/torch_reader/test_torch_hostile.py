@@ -308,10 +308,10 @@ HOSTILE = {  # the pickled value, given a shell command: what the message must s
 def test_a_hostile_file_is_refused_and_not_run(read, tmp_path, case, file):
     """Red when any of it is run, imported, or given memory that the file itself does not take."""
     canary = tmp_path / "canary"
-    make, words = HOSTILE[case]
+    make, message = HOSTILE[case]
     pickled = value(make(f"touch {shlex.quote(str(canary))}"))
     storages = {"0": WEIGHT} if b"tQ" in pickled else {}
-    with pytest.raises(WeightsError, match=words) as caught:
+    with pytest.raises(WeightsError, match=message) as caught:
         read(MAKERS[file](pickled, storages))
     assert "a.pth is refused: " in str(caught.value)
     assert "torch.save(model.state_dict(), FILE)" in str(caught.value)
@@ -452,8 +452,8 @@ ZIPS = {
 @pytest.mark.parametrize("case", ZIPS)
 def test_hostile_zip_files_are_refused(read, case):
     """Red when a member is looked for, or read, where the file says and not where it may be."""
-    content, words = ZIPS[case]
-    with pytest.raises(WeightsError, match=words) as caught:
+    content, message = ZIPS[case]
+    with pytest.raises(WeightsError, match=message) as caught:
         read(content)
     assert str(caught.value).isprintable()
 
@@ -493,8 +493,8 @@ LEGACY = {
 
 @pytest.mark.parametrize("case", LEGACY)
 def test_hostile_legacy_files_are_refused(read, case):
-    content, words = LEGACY[case]
-    with pytest.raises(WeightsError, match=words):
+    content, message = LEGACY[case]
+    with pytest.raises(WeightsError, match=message):
         read(content)
 
 

@@ -351,8 +351,8 @@ HOSTILE = {  # content of the file, given a shell command: what the message must
 def test_a_hostile_file_is_refused_and_not_run(read, tmp_path, case):
     """Red when any of it is run, imported, or given memory that the file itself does not take."""
     canary = tmp_path / "canary"
-    make, words = HOSTILE[case]
-    with pytest.raises(WeightsError, match=words) as caught:
+    make, message = HOSTILE[case]
+    with pytest.raises(WeightsError, match=message) as caught:
         read(make(f"touch {shlex.quote(str(canary))}"))
     assert "weights.npy is refused: " in str(caught.value)
     assert str(caught.value).isprintable()

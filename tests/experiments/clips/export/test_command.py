@@ -36,8 +36,8 @@ def run_dir(tmp_path_factory):
     return folder
 
 
-def export(*words):
-    return main("export", [str(word) for word in words])
+def export(*args):
+    return main("export", [str(word) for word in args])
 
 
 def test_a_run_becomes_a_file_and_predicts(run_dir, video, tmp_path, capsys):
@@ -45,8 +45,8 @@ def test_a_run_becomes_a_file_and_predicts(run_dir, video, tmp_path, capsys):
     out = tmp_path / "new" / "x.onnx"
     assert export(run_dir, out, "--frames", video, "--int8") == 0
     output = capsys.readouterr().out
-    for words in ("differ by at most", "x.int8.onnx: 3 matrix products in int8", "same class"):
-        assert words in output
+    for expected in ("differ by at most", "x.int8.onnx: 3 matrix products in int8", "same class"):
+        assert expected in output
     assert sorted(path.name for path in out.parent.iterdir()) == ["x.int8.onnx", "x.onnx"]
     for name in ("x.onnx", "x.int8.onnx"):
         assert OnnxClipModel(out.with_name(name)).class_names == NAMES
@@ -58,8 +58,15 @@ def test_a_run_becomes_a_file_and_predicts(run_dir, video, tmp_path, capsys):
     from experiments.clips.prediction.command import main as predict
 
     for run in (out, run_dir):
-        words = [str(video), "--run", str(run), "--no-annotate", "--out", f"{tmp_path}/{run.name}"]
-        assert predict("predict", words) == 0
+        expected = [
+            str(video),
+            "--run",
+            str(run),
+            "--no-annotate",
+            "--out",
+            f"{tmp_path}/{run.name}",
+        ]
+        assert predict("predict", expected) == 0
     ours, theirs = (prediction(tmp_path / run.name / "predictions.csv") for run in (out, run_dir))
     assert ours == pytest.approx(theirs, abs=1e-4)
 

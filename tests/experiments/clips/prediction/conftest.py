@@ -30,12 +30,12 @@ class Colours:
         return (sums / sums.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def ffmpeg(*words: object) -> str:
+def ffmpeg(*args: object) -> str:
     """Run the ffmpeg program, and return its standard error."""
     import imageio_ffmpeg
 
     done = subprocess.run(
-        [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-y", *map(str, words)],
+        [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-y", *map(str, args)],
         capture_output=True,
         text=True,
         check=False,

@@ -1,4 +1,4 @@
-"""`python predict_with_stand_in.py WORDS...`: the command with a model without TensorFlow."""
+"""`python predict_with_stand_in.py ARGS...`: the command with a model without TensorFlow."""
 
 import sys
 from types import SimpleNamespace

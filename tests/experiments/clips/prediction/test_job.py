@@ -258,8 +258,8 @@ def test_stopped_from_outside(tmp_path):
     ffmpeg("-f", "lavfi", "-i", "testsrc=s=320x240:r=25:d=60", tmp_path / "x.mp4")
     for name in ("model.json", "model.keras"):  # looked for, and never read: a stand-in predicts
         (tmp_path / name).touch()
-    words = [predict_with_stand_in.__file__, "x.mp4", "--run", ".", "--out", "out"]
-    run = processes.start(words, cwd=tmp_path)
+    args = [predict_with_stand_in.__file__, "x.mp4", "--run", ".", "--out", "out"]
+    run = processes.start(args, cwd=tmp_path)
     wait_until(lambda: list(tmp_path.glob("out/.annotating-*/copy.mp4")), "half a copy", run)
     run.send_signal(signal.SIGINT)
     _, output = run.communicate(timeout=PATIENCE_SECONDS)

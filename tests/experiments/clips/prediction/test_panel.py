@@ -81,8 +81,8 @@ def test_the_curve_is_the_rolling_mean(first, last):
 def test_any_size(tmp_path, model, size):
     """Red when odd, tiny or portrait pictures cannot be written or change their size."""
     source = tmp_path / "x.mkv"
-    words = ("-f", "lavfi", "-i", f"color=red:s={size[0]}x{size[1]}:r=10:d=1")
-    ffmpeg(*words, "-c:v", "ffv1", source)
+    args = ("-f", "lavfi", "-i", f"color=red:s={size[0]}x{size[1]}:r=10:d=1")
+    ffmpeg(*args, "-c:v", "ffv1", source)
     frames = frames_of(annotated(model, source, tmp_path / "out.mp4"))
     even = tuple(side + side % 2 for side in size)
     assert frames.shape == (10, even[1], even[0], 3)

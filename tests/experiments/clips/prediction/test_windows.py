@@ -125,8 +125,8 @@ def test_frames_are_those_of_training(tmp_path):
 def test_times_are_those_of_the_file(tmp_path, model):
     """Red when frames are counted: at a variable rate they are not equally far apart."""
     source = write_colours(tmp_path / "x.mp4", ["red"] * 12)
-    words = ("-vf", "settb=1/1000,setpts=N*N*20", "-fps_mode", "vfr", "-enc_time_base", "1/1000")
-    ffmpeg("-i", source, *words, tmp_path / "vfr.mkv")
+    args = ("-vf", "settb=1/1000,setpts=N*N*20", "-fps_mode", "vfr", "-enc_time_base", "1/1000")
+    ffmpeg("-i", source, *args, tmp_path / "vfr.mkv")
     found = predict_video(model, tmp_path / "vfr.mkv", hop=4)
     np.testing.assert_allclose(found.start_seconds, [0, 0.32, 1.28], atol=2e-3)
     np.testing.assert_allclose(found.end_seconds[:2], [0.32, 1.28], atol=2e-3)

@@ -55,9 +55,9 @@ def write_scores(folder):
 @contextmanager
 def reviewing(folder, *args):
     """Run the command in a folder, yield its address, and end it as Ctrl-C does."""
-    words = [*COMMAND, *map(str, args), "--no-open"]
+    command = [*COMMAND, *map(str, args), "--no-open"]
     server = subprocess.Popen(
-        words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     try:
         line = server.stdout.readline()

@@ -229,8 +229,8 @@ def test_the_reel_is_rendered(browser, start, tmp_path):
 def test_names_and_codecs(browser, tmp_path, scores):
     """Red when a name is taken for HTML, or a video that cannot be played stops all else."""
     name = '<img src=x onerror="document.title=1">&amp;'
-    words = ["-f", "lavfi", "-i", f"testsrc2=s=64x48:r=5:d={SECONDS}", "-c:v", "mpeg4"]
-    ffmpeg(*words, f"file:{tmp_path / name}.avi")
+    args = ["-f", "lavfi", "-i", f"testsrc2=s=64x48:r=5:d={SECONDS}", "-c:v", "mpeg4"]
+    ffmpeg(*args, f"file:{tmp_path / name}.avi")
     command = (f"{name}.avi", "--scores", scores, "--labels", "labels.csv", "--bin-size", "0")
     with reviewing(tmp_path, *command) as address, screen(browser, address) as view:
         view.reads(".problem", f"{name}.avi cannot be played by this browser")

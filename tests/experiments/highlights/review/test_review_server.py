@@ -47,7 +47,7 @@ class Client:
     def shake(self, **headers):
         """The status of a web socket's handshake."""
         key = base64.b64encode(os.urandom(16)).decode()
-        words = {
+        upgrade = {
             "Connection": "Upgrade",
             "Upgrade": "websocket",
             "Sec_WebSocket_Version": "13",
@@ -56,7 +56,7 @@ class Client:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
         pairs = {"Host": self.host, "Origin": self.origin, "Cookie": self.cookie} | headers
         connection.putrequest("GET", SOCKET, skip_host=True, skip_accept_encoding=True)
-        for name, value in (words | pairs).items():
+        for name, value in (upgrade | pairs).items():
             if value is not None:
                 connection.putheader(name.replace("_", "-"), value)
         connection.endheaders()
@@ -238,10 +238,10 @@ def test_what_cannot_be_started(tmp_path, chunks, scores, flags, message):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        words = [flag.format(taken=taken.getsockname()[1]) for flag in flags]
+        args = [flag.format(taken=taken.getsockname()[1]) for flag in flags]
         command = [*COMMAND, chunks, "--scores", "scores.csv", "--no-open"]
         done = subprocess.run(
-            [*map(str, command), *words], cwd=tmp_path, capture_output=True, text=True, check=False
+            [*map(str, command), *args], cwd=tmp_path, capture_output=True, text=True, check=False
         )
     assert done.returncode == 2
     assert re.search(rf"error: .*{re.escape(message)}", done.stderr)
