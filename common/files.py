@@ -24,12 +24,17 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def new_temporary(folder: Path) -> Path:
     """Create an empty file under a unique name, with the usual permissions."""
     handle, name = tempfile.mkstemp(prefix=".shard-", suffix=".tmp", dir=folder)
-    # mkstemp makes files for their owner alone. The mask can only be read by setting it.
+    os.close(handle)
+    give_usual_permissions(Path(name))  # mkstemp makes files for their owner alone
+    return Path(name)
+
+
+def give_usual_permissions(path: Path) -> None:
+    """Give a file that only its owner may read the permissions of a file that `open` creates."""
+    # The mask can only be read by setting it.
     mask = os.umask(0)
     os.umask(mask)
-    os.fchmod(handle, 0o666 & ~mask)
-    os.close(handle)
-    return Path(name)
+    path.chmod(0o666 & ~mask)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -132,6 +137,8 @@ def replacing(path: Path) -> Iterator[Path]:
     partial = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
     try:
         yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())  # as in `publish`
         partial.replace(path)
     except OSError as error:
         if error.errno is None:

@@ -13,12 +13,13 @@ import numpy as np
 from tyro.conf import Positional, subcommand
 
 from common.command_line import did_you_mean, parse_arguments
+from common.files import replacing
 from experiments.models.zoo import NAMES, RESNETS, TIMESFORMERS, WITH_DECODER, filled_model
 from experiments.process.command import run_command
 from preprocess.sources.catalog import UCF101
 from weights import registry
 from weights.alexnet import read_alexnet_npy
-from weights.arrays import read_arrays, replacing, write_safetensors
+from weights.arrays import read_arrays, write_errors, write_safetensors
 from weights.assign import model_arrays
 from weights.errors import WeightsError
 from weights.resnet import resnet_arrays
@@ -256,7 +257,7 @@ class Convert:
 
 def _save_keras_weights(model: Any, out: Path) -> None:
     """Save a model's weights in one step, so that no half file is left."""
-    with replacing(out) as temporary:
+    with write_errors(out), replacing(out) as temporary:
         model.save_weights(temporary, overwrite=True)
 
 

@@ -6,8 +6,6 @@ import errno
 import hashlib
 import math
 import os
-import shutil
-import tempfile
 import tokenize
 import zipfile
 import zlib
@@ -18,6 +16,7 @@ from typing import IO
 
 import numpy as np
 
+from common.files import give_usual_permissions, not_written, replacing
 from weights.errors import WeightsError
 from weights.torch_reader.pickle_machine import shown
 from weights.torch_reader.torch_files import SUFFIXES, read_state_dict
@@ -98,8 +97,9 @@ def write_safetensors(path: str | os.PathLike[str], arrays: Mapping[str, np.ndar
         for name, array in arrays.items()
     }
     try:
-        with replacing(path) as temporary:
+        with write_errors(path), replacing(path) as temporary:
             save_file(plain, temporary)
+            give_usual_permissions(temporary)  # safetensors writes for the owner alone
     except (SafetensorError, KeyError, TypeError) as error:
         raise WeightsError(f"{path} cannot be written: {error}.") from error
 
@@ -179,46 +179,15 @@ def arrays_digest(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, renamed to it when the block ends without an error.
-
-    Raises:
-        WeightsError: if it cannot be written. There is then no file, or the previous one.
-    """
-    temporary = None
+def write_errors(path: Path) -> Iterator[None]:
+    """Turn an error of the system into a WeightsError with the reason and the remedy."""
     try:
-        # The name ends like `path`, for libraries that go by the suffix (Keras: `.weights.h5`).
-        handle, name = tempfile.mkstemp(prefix=".weights-", suffix=f".{path.name}", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        _give_usual_permissions(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        yield
     except Exception as error:  # some libraries report a full disk by errors of their own
         if not isinstance(error, OSError) and _FULL not in str(error):
             raise
-        raise WeightsError(not_written(path, error)) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def not_written(path: Path, error: Exception) -> str:
-    """Sentences that name what could not be written, the reason, the free space and the remedy."""
-    place = path.absolute()
-    there = next(folder for folder in (place, *place.parents) if folder.is_dir())
-    free = shutil.disk_usage(there).free / 2**20
-    reason = _FULL if _FULL in str(error) else getattr(error, "strerror", None) or error
-    return (
-        f"{path} cannot be written: {reason} ({free:.0f} MiB free there). Make room or name "
-        "another, then run the same command again."
-    )
-
-
-def _give_usual_permissions(path: Path) -> None:
-    """Give a file of mkstemp, which only its owner may read, the usual permissions."""
-    mask = os.umask(0)
-    os.umask(mask)
-    path.chmod(0o666 & ~mask)
+        reason = _FULL if _FULL in str(error) else getattr(error, "strerror", None) or error
+        raise WeightsError(
+            f"{not_written(path, reason)} Make room or name another, then run the same command "
+            "again."
+        ) from error

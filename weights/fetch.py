@@ -15,7 +15,7 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 
-from weights.arrays import not_written
+from weights.arrays import write_errors
 from weights.errors import WeightsError
 from weights.registry import Entry, verify
 
@@ -72,7 +72,7 @@ def fetch(
     if final.exists():
         verify(final, entry)
         return final
-    try:
+    with write_errors(final):  # errors of requests are caught where they occur
         folder.mkdir(parents=True, exist_ok=True)
         with Partial(final, url, entry.max_bytes) as partial:
             _download(partial, entry, progress=progress, attempts=attempts)
@@ -84,8 +84,6 @@ def fetch(
                     f"{url} does not give {entry.file_name}, and what came is removed. {error}"
                 ) from error
             partial.publish()
-    except OSError as error:  # of the disk: those of requests are caught where they occur
-        raise WeightsError(not_written(final, error)) from error
     return final
 
 

@@ -477,7 +477,7 @@ def test_a_foreign_file_of_that_name_is_kept_and_told(server, entry, tmp_path):
 
 def test_a_folder_that_is_a_file(server, entry, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(WeightsError, match="cannot be written"):
+    with pytest.raises(WeightsError, match="Cannot write to"):
         fetch(entry, tmp_path / "file", url=server.url, progress=False)
 
 
