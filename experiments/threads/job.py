@@ -267,7 +267,7 @@ def measure_work(
 
     # The first run also fills the disk's cache, compiles Python's files, and tells how long a run
     # takes. Its rate does not count.
-    begin("warming up")
+    begin("first run")
     try:
         runner.measure(replace(task, setting=space.setting(space.default)))
     except MeasureError as error:
