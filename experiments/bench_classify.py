@@ -330,11 +330,11 @@ class TorchLoop:
 
         capture, waiting, num_frames = cv2.VideoCapture(str(path)), [], 0
         while True:
-            found, picture = capture.read()
+            found, image = capture.read()
             if found:
                 # As Caffe's tools: 256x256, of which the middle 227x227 is seen, BGR less the
                 # channel means.
-                small = cv2.resize(picture, (256, 256))[14:241, 14:241]
+                small = cv2.resize(image, (256, 256))[14:241, 14:241]
                 waiting.append(small.astype(np.float32) - (104.0, 116.7, 122.7))
             if waiting and (len(waiting) == self._batch_size or not found):
                 pixels = np.stack(waiting).astype(np.float32).transpose(0, 3, 1, 2)

@@ -30,7 +30,7 @@ from tqdm import tqdm
 from common.command_line import parse_arguments
 from common.errors import InputError
 from experiments.benchmarks import Remote, carry_out, keep_results
-from experiments.clips.pictures import PictureSettings
+from experiments.clips.images import ImageSettings
 from experiments.media import ffmpeg
 from experiments.process import environment, runtime
 from experiments.process.runtime import Threads
@@ -93,9 +93,9 @@ def run(arguments: Arguments) -> None:
 # A recording of any length to measure on: some minutes are encoded, then repeated.
 
 
-PICTURES_A_SECOND = 30
+IMAGES_A_SECOND = 30
 _ENCODED_MINUTES = 3.0
-_PICTURE = f"testsrc2=s=1280x720:r={PICTURES_A_SECOND}:d={{0}},noise=alls=8:allf=t"
+_VIDEO_ARGS = f"testsrc2=s=1280x720:r={IMAGES_A_SECOND}:d={{0}},noise=alls=8:allf=t"
 _SOUND = "sine=440:d={0},volume=0.5[tone];anoisesrc=d={0}:a=0.1:seed=1[noise];[tone][noise]amix"
 # As streams are: a constant 3 Mbit/s, and a keyframe every 60 frames, 2 seconds, wherever scenes
 # cut.
@@ -115,8 +115,8 @@ def make_recording(folder: Path, minutes: float) -> Path:
     """
     seconds = 60 * min(minutes, _ENCODED_MINUTES)
     piece, whole = folder / "piece.mp4", folder / "recording.mp4"
-    sources = [text.format(f"{seconds:g}") for text in (_PICTURE, _SOUND)]
-    with tqdm(total=round(seconds * PICTURES_A_SECOND), unit=" pictures", desc="encoding") as bar:
+    sources = [text.format(f"{seconds:g}") for text in (_VIDEO_ARGS, _SOUND)]
+    with tqdm(total=round(seconds * IMAGES_A_SECOND), unit=" pictures", desc="encoding") as bar:
 
         def advance(line: str) -> None:
             name, _, value = line.partition("=")
@@ -230,7 +230,7 @@ _OURS = "ours, file to CSV"
 def measure_scoring(recording: Path, *, fps: float, rounds: int, threads: Threads) -> list[Row]:
     """Time scoring and its two parts on the same recording."""
     work = f"scoring at {fps:g} pictures/s, ResNet-{DEPTH}"
-    settings, plain = PictureSettings(fps=fps), runtime.choose_threads("auto")
+    settings, plain = ImageSettings(fps=fps), runtime.choose_threads("auto")
     systems = {
         "bare decoding": Remote(BareDecoding, recording, settings, threads=plain),
         "bare model": Remote(BareModel, recording, settings, threads=plain),
@@ -258,7 +258,7 @@ def measure_scoring(recording: Path, *, fps: float, rounds: int, threads: Thread
 class BareDecoding:
     """Plain OpenCV: each frame is decoded, and those to score are scaled."""
 
-    def __init__(self, recording: Path, settings: PictureSettings) -> None:
+    def __init__(self, recording: Path, settings: ImageSettings) -> None:
         self._path = str(recording)
         self._settings = settings
 
@@ -281,7 +281,7 @@ class BareDecoding:
 class BareModel:
     """The compiled model on as many pictures in memory."""
 
-    def __init__(self, recording: Path, settings: PictureSettings) -> None:
+    def __init__(self, recording: Path, settings: ImageSettings) -> None:
         from experiments.media.recording import read_recording, recording_duration
 
         assert settings.fps is not None
@@ -289,20 +289,20 @@ class BareModel:
         self._num_batches = round(duration * settings.fps / BATCH_SIZE)
         self._scorer = warm_scorer(settings)
         shape = (BATCH_SIZE, *settings.frame_shape)
-        self._pictures = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+        self._images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
     def seconds(self) -> tuple[float, int]:
         """Time in seconds and peak memory of one run in its own process."""
         started = time.perf_counter()
         for _ in range(self._num_batches):
-            self._scorer.predict(self._pictures)
+            self._scorer.predict(self._images)
         return time.perf_counter() - started, environment.peak_rss_bytes()
 
 
 class Ours:
     """Score a recording as `python -m experiments.highlights run` does."""
 
-    def __init__(self, recording: Path, settings: PictureSettings, threads: Threads) -> None:
+    def __init__(self, recording: Path, settings: ImageSettings, threads: Threads) -> None:
         self._recording = recording
         self._scorer = warm_scorer(settings)
         self._threads = threads
@@ -329,7 +329,7 @@ class Ours:
         return time.perf_counter() - started, environment.peak_rss_bytes()
 
 
-def warm_scorer(settings: PictureSettings) -> Any:
+def warm_scorer(settings: ImageSettings) -> Any:
     """Build a scorer with random weights that has compiled on a batch."""
     from experiments.clips.scorer import Scorer
     from experiments.highlights.scoring.scorer_network import build_scorer

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from common.errors import InputError
 from common.files import write_atomically
-from experiments.clips.pictures import Box, PictureSettings
+from experiments.clips.images import Box, ImageSettings
 from experiments.models.keras_files import KerasFileError, load_keras_model
 from preprocess.errors import PreprocessError
 
@@ -28,7 +28,7 @@ FILE = "scorer.json"
 MODEL = "best.keras"
 VERSION = 1
 # Some 0.3 GB of activations at 112 pixels a side.
-_PICTURES_AT_ONCE = 64
+_IMAGES_AT_ONCE = 64
 
 
 class ScorerError(InputError):
@@ -48,7 +48,7 @@ class Scorer:
     def __init__(
         self,
         model: keras.Model,
-        settings: PictureSettings,
+        settings: ImageSettings,
         box: Box | None = None,
         threshold: float = 0.5,
     ) -> None:
@@ -60,14 +60,14 @@ class Scorer:
         self.threshold = threshold
         spec = tf.TensorSpec((None, *settings.frame_shape), tf.uint8)
         self._predict = tf.function(
-            lambda pictures: model(pictures, training=False)[:, 1], input_signature=[spec]
+            lambda images: model(images, training=False)[:, 1], input_signature=[spec]
         )
 
-    def predict(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Predict pictures.
 
         Args:
-            pictures: uint8 (N, H, W, 3).
+            images: uint8 (N, H, W, 3).
 
         Returns:
             Probabilities of a highlight, float32 (N,).
@@ -76,21 +76,21 @@ class Scorer:
             InputError: if the pictures have another shape or dtype than those of the training.
         """
         expected = self.settings.frame_shape
-        if pictures.dtype != np.uint8 or pictures.shape[1:] != expected:
+        if images.dtype != np.uint8 or images.shape[1:] != expected:
             raise InputError(
                 f"Pictures must be uint8 of shape (N, {', '.join(map(str, expected))}). "
-                f"Received {pictures.dtype} {pictures.shape}."
+                f"Received {images.dtype} {images.shape}."
             )
         parts = [
-            self._predict(pictures[start : start + _PICTURES_AT_ONCE]).numpy()
-            for start in range(0, len(pictures), _PICTURES_AT_ONCE)
+            self._predict(images[start : start + _IMAGES_AT_ONCE]).numpy()
+            for start in range(0, len(images), _IMAGES_AT_ONCE)
         ]
         # The empty array makes N = 0 work.
         return np.concatenate([np.empty(0, np.float32), *parts])
 
 
 def write_scorer(
-    run_dir: Path, settings: PictureSettings, *, box: Box | None, threshold: float
+    run_dir: Path, settings: ImageSettings, *, box: Box | None, threshold: float
 ) -> None:
     """Write `scorer.json` for a run's `best.keras`, so that `load_scorer` finds it."""
     content = {
@@ -114,7 +114,7 @@ def load_scorer(run_dir: Path) -> Scorer:
     """
     content = _content(run_dir)
     try:
-        settings = PictureSettings.from_json(content["settings"])
+        settings = ImageSettings.from_json(content["settings"])
         box = None if content["box"] is None else Box(*map(float, content["box"]))
         threshold = float(content["threshold"])
         sha256 = str(content["sha256"])
@@ -179,7 +179,7 @@ def _content(run_dir: Path) -> dict[str, Any]:
     return content
 
 
-def _model(path: Path, sha256: str, settings: PictureSettings) -> keras.Model:
+def _model(path: Path, sha256: str, settings: ImageSettings) -> keras.Model:
     """Load the model without running any code from its file."""
     if not path.is_file():
         raise _no_model(path)

@@ -32,7 +32,7 @@ from pathlib import Path
 
 from common.errors import InputError
 from common.files import write_text
-from experiments.clips.pictures import Box
+from experiments.clips.images import Box
 from preprocess.video.time_ranges import parse_time
 
 HIGHLIGHT = "highlight"

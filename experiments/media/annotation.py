@@ -28,7 +28,7 @@ from preprocess.video.video_file import UNKNOWN_CODEC, audio_tracks
 FOLDER_RATE = 25
 """Frames per second at which a folder of frames is shown."""
 # Named pipes in the private folder: raw frames of a folder, and panels with their times.
-_PICTURES, _PANELS = "pictures.rgb", "panels.nut"
+_FRAMES_FILE, _PANELS = "pictures.rgb", "panels.nut"
 # Pause between two attempts to free a thread that waits for a reader of its pipe.
 _RELEASE_SECONDS = 0.05
 # Time base of the stream of panels.
@@ -139,12 +139,12 @@ def _file_args(
     panel = make_panel(size)
     stack.enter_context(_fed(folder / _PANELS, partial(_write_panels, panel)))
     # Where the size changes on the way, ffmpeg would start its filters anew and lose panels.
-    pictures = ["-reinit_filter", "0", *input_args(path)]
+    video_args = ["-reinit_filter", "0", *input_args(path)]
     fit = fit_filters(size, chunk.aspect, kept_size=size)
     fit.append(f"setsar={chunk.aspect.numerator}/{chunk.aspect.denominator}")
-    chain = f"[0:{chunk.picture}]{','.join(fit)}"
-    delay_seconds = max(chunk.first_picture, 0.0)
-    return _args(pictures, chain, _sound_args(path), delay_seconds=delay_seconds)
+    chain = f"[0:{chunk.video_stream}]{','.join(fit)}"
+    delay_seconds = max(chunk.video_start, 0.0)
+    return _args(video_args, chain, _sound_args(path), delay_seconds=delay_seconds)
 
 
 def _sound_args(path: Path) -> list[str]:
@@ -166,18 +166,20 @@ def _folder_args(
     with FrameFolderReader(path, fit=FrameFit((1, 1))) as reader:
         size = (reader.info.width, reader.info.height)
     panel = make_panel(size)
-    stack.enter_context(_fed(folder / _PICTURES, partial(_write_pictures, path, size)))
+    stack.enter_context(_fed(folder / _FRAMES_FILE, partial(_write_images, path, size)))
     stack.enter_context(_fed(folder / _PANELS, partial(_write_panels, panel)))
     form = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size[0]}x{size[1]}"]
-    pictures = [*form, "-r", str(FOLDER_RATE), "-i", _PICTURES]
-    return _args(pictures, "[0:v]pad=ceil(iw/2)*2:ceil(ih/2)*2", [], delay_seconds=0.0)
+    video_args = [*form, "-r", str(FOLDER_RATE), "-i", _FRAMES_FILE]
+    return _args(video_args, "[0:v]pad=ceil(iw/2)*2:ceil(ih/2)*2", [], delay_seconds=0.0)
 
 
-def _args(pictures: list[str], chain: str, sound: list[str], *, delay_seconds: float) -> list[str]:
+def _args(
+    video_args: list[str], chain: str, sound: list[str], *, delay_seconds: float
+) -> list[str]:
     """Arguments of ffmpeg without the name of the output.
 
     Args:
-        pictures: arguments of the video input.
+        video_args: arguments of the video input.
         chain: filters before the panel. They make even sides, which H.264 needs.
         sound: arguments of the output's sound.
         delay_seconds: time at which the first frame is shown.
@@ -193,7 +195,7 @@ def _args(pictures: list[str], chain: str, sound: list[str], *, delay_seconds: f
     return [
         # An error rate of 1 lets ffmpeg go on past any number of damaged frames.
         *("-loglevel", "error", "-nostats", "-progress", "pipe:1", "-max_error_rate", "1"),
-        *(*pictures, "-f", "nut", "-i", _PANELS),
+        *(*video_args, "-f", "nut", "-i", _PANELS),
         *("-filter_complex", ";".join(graph), "-map", "[picture]", *sound, *_OUTPUT),
     ]
 
@@ -239,7 +241,7 @@ class _Sink:
         return len(data)
 
 
-def _write_pictures(path: Path, size: tuple[int, int], pipe: BinaryIO) -> None:
+def _write_images(path: Path, size: tuple[int, int], pipe: BinaryIO) -> None:
     fit = FrameFit(size)
     frame = np.empty(fit.frame_shape, np.uint8)
     with FrameFolderReader(path, fit=fit) as reader:

@@ -26,7 +26,7 @@ from preprocess.video.video_file import find_video_stream, open_container
 STRIP_RATE = 5
 UPRIGHT_LEAD_SECONDS = 10
 """Seconds before a stretch that are kept where its frames are turned upright first."""
-_PICTURE = (
+_VIDEO_ARGS = (
     *("-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-pix_fmt", "yuv420p"),
     *SAME_BYTES,
 )
@@ -121,7 +121,7 @@ def _lands_before(stretch: Stretch, preroll: int, rate: Fraction) -> bool:
     lines: list[str] = []
     args = [
         *("-loglevel", "info", *input_args(stretch, preroll, rate)),
-        *("-map", f"0:{stretch.chunk.picture}", "-vf", "settb=AVTB,showinfo"),
+        *("-map", f"0:{stretch.chunk.video_stream}", "-vf", "settb=AVTB,showinfo"),
         *("-frames:v", "1", "-f", "null", "-"),
     ]
     try:
@@ -157,8 +157,8 @@ def piece_args(
         size = f"{strip[1]}x{strip[2]}"
         inputs += ["-f", "rawvideo", "-pix_fmt", "rgba", "-s", size, "-r", str(STRIP_RATE)]
         inputs += ["-i", strip[0]]
-    graph = _picture_graph(piece, form, prerolls, strip is not None)
-    outputs = ["-map", "[picture]", *_PICTURE]
+    graph = _video_graph(piece, form, prerolls, strip is not None)
+    outputs = ["-map", "[picture]", *_VIDEO_ARGS]
     if form.sample_rate:
         graph += _sound_graph(piece, form, prerolls, num_samples)
         outputs += ["-map", "[sound]", *_SOUND]
@@ -170,12 +170,12 @@ def piece_args(
     ]
 
 
-def _picture_graph(piece: Piece, form: Form, prerolls: Sequence[int], has_strip: bool) -> list[str]:
+def _video_graph(piece: Piece, form: Form, prerolls: Sequence[int], has_strip: bool) -> list[str]:
     graph, number, ends = [], 0, []
     for place, side in enumerate(piece.sides):
         labels = ""
         for stretch in side:
-            graph.append(f"{_picture_chain(stretch, number, prerolls[number], form)}[v{number}]")
+            graph.append(f"{_video_chain(stretch, number, prerolls[number], form)}[v{number}]")
             labels += f"[v{number}]"
             number += 1
         # `concat` computes times of its own; `fps` puts them back on the grid of the reel.
@@ -195,7 +195,7 @@ def _picture_graph(piece: Piece, form: Form, prerolls: Sequence[int], has_strip:
     return graph
 
 
-def _picture_chain(stretch: Stretch, number: int, preroll: int, form: Form) -> str:
+def _video_chain(stretch: Stretch, number: int, preroll: int, form: Form) -> str:
     """Filters that give the frames of a stretch at the reel's rate and size."""
     chunk, before = stretch.chunk, shift(stretch, preroll, form.rate)
     filters = [
@@ -206,7 +206,7 @@ def _picture_chain(stretch: Stretch, number: int, preroll: int, form: Form) -> s
         *_fitted(chunk, form),
         f"setsar={form.aspect.numerator}/{form.aspect.denominator}",
     ]
-    return f"[{number}:{chunk.picture}]{','.join(filters)}"
+    return f"[{number}:{chunk.video_stream}]{','.join(filters)}"
 
 
 def _fitted(chunk: Chunk, form: Form) -> list[str]:
@@ -240,7 +240,14 @@ def upright_args(stretch: Stretch, preroll: int, form: Form, name: str) -> list[
     aspect = f"setsar={form.aspect.numerator}/{form.aspect.denominator}"
     fitted = [*_fitted(stretch.chunk, form), aspect, "settb=AVTB", f"setpts={moved}"]
     # FFV1 is lossless: these frames are encoded once more for the reel.
-    outputs = ["-map", f"0:{stretch.chunk.picture}", "-c:v", "ffv1", "-fps_mode", "passthrough"]
+    outputs = [
+        "-map",
+        f"0:{stretch.chunk.video_stream}",
+        "-c:v",
+        "ffv1",
+        "-fps_mode",
+        "passthrough",
+    ]
     outputs += ["-vf", ",".join([*fitted, "select=gte(t\\,0)"])]
     if stretch.chunk.sound is not None:
         outputs += ["-map", f"0:{stretch.chunk.sound}", "-c:a", "pcm_f32le"]

@@ -66,9 +66,9 @@ class Stretch:
     first: int
     count: int
 
-    def seconds(self, picture: int, rate: Fraction) -> float:
+    def seconds(self, frame: int, rate: Fraction) -> float:
         """Time at which a frame of the stretch is shown, in seconds of the chunk."""
-        return max(0.0, self.chunk.first_picture + float((self.first + picture) / rate))
+        return max(0.0, self.chunk.video_start + float((self.first + frame) / rate))
 
 
 Side = tuple[Stretch, ...]
@@ -85,15 +85,15 @@ class Piece:
         """Number of frames of the piece."""
         return num_frames(self.sides[0])
 
-    def time(self, picture: int, rate: Fraction) -> float:
+    def time(self, frame: int, rate: Fraction) -> float:
         """Time of the recording, in seconds, that a frame of the piece mainly shows."""
         # In a cross-fade the second side is the stronger one from the middle on.
-        late = 2 * picture >= self.num_frames
+        late = 2 * frame >= self.num_frames
         for stretch in self.sides[-1 if late else 0]:
-            if picture < stretch.count:
+            if frame < stretch.count:
                 break
-            picture -= stretch.count
-        return stretch.chunk.offset + stretch.seconds(min(picture, stretch.count - 1), rate)
+            frame -= stretch.count
+        return stretch.chunk.offset + stretch.seconds(min(frame, stretch.count - 1), rate)
 
 
 def num_frames(side: Side) -> int:
@@ -172,7 +172,7 @@ def _side(chunks: Sequence[Chunk], start: float, end: float, rate: Fraction) -> 
     stretches = []
     for chunk in chunks:
         begin, stop = max(start - chunk.offset, 0.0), min(end - chunk.offset, chunk.duration)
-        first, last = (_nearest(time - chunk.first_picture, rate) for time in (begin, stop))
+        first, last = (_nearest(time - chunk.video_start, rate) for time in (begin, stop))
         if begin < stop and first < last:
             stretches.append(Stretch(chunk, first, last - first))
     return tuple(stretches)

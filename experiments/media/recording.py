@@ -36,12 +36,12 @@ class Chunk:
         path: the file.
         offset: time at which it begins, in seconds of the recording.
         duration: length in seconds.
-        first_picture: time at which its first frame is shown, in seconds of the chunk.
+        video_start: time at which its first frame is shown, in seconds of the chunk.
         rate: frames per second; of a variable rate, the one on whose grid its times lie.
         width: width of a frame after rotation, in pixels.
         height: height of a frame after rotation, in pixels.
         aspect: width of a pixel divided by its height.
-        picture: number of the video stream in the file.
+        video_stream: number of the video stream in the file.
         sound: number of the audio stream in the file, or None.
         sample_rate: samples of sound per second; 0 without sound.
         layout: layout of the sound's channels, such as "stereo"; empty without sound.
@@ -58,12 +58,12 @@ class Chunk:
     path: Path
     offset: float
     duration: float
-    first_picture: float
+    video_start: float
     rate: Fraction
     width: int
     height: int
     aspect: Fraction
-    picture: int
+    video_stream: int
     sound: int | None
     sample_rate: int
     layout: str
@@ -205,12 +205,12 @@ def _parse_chunk(path: Path, output: str, header: str) -> Chunk:
         path=path,
         offset=0.0,
         duration=duration,
-        first_picture=float(shown) - begin,
+        video_start=float(shown) - begin,
         rate=rate,
         width=int(width),
         height=int(height),
         aspect=aspect or Fraction(1),
-        picture=sources[0],
+        video_stream=sources[0],
         sound=sources.get(1),
         sample_rate=int(_header(header, "sample_rate", 1, r"(\d+)")[0]) if has_sound else 0,
         layout=_header(header, "channel_layout_name", 1, r"(.+)", ("",))[0],

@@ -20,7 +20,7 @@ from preprocess.video.video_file import find_video_stream, open_container
 
 _NO_TIMECODE = "00:00:00:00"  # what encoders of MPEG video write that know of none
 # Start codes of a group of pictures and of a picture in MPEG-1 and MPEG-2 video.
-_GROUP, _PICTURE = b"\x00\x00\x01\xb8", b"\x00\x00\x01\x00"
+_GROUP, _PICTURE_START = b"\x00\x00\x01\xb8", b"\x00\x00\x01\x00"
 _MAX_PACKETS = 1000  # of pictures before the first that can be decoded; a group has 12 to 300
 # SMPTE's keys: what those of all partitions begin with, and that of a Timecode Component.
 _MXF_PARTITION = bytes.fromhex("060e2b34020501010d010201")
@@ -67,8 +67,8 @@ def group_timecode(path: Path) -> tuple[str, int]:
 
 
 def _read_group(data: bytes) -> tuple[str, int]:
-    place, picture = data.find(_GROUP), data.find(_PICTURE)
-    if not 0 <= place < picture or len(data) < picture + 6:
+    place, start = data.find(_GROUP), data.find(_PICTURE_START)
+    if not 0 <= place < start or len(data) < start + 6:
         return "", 0
     bits = int.from_bytes(data[place + 4 : place + 8], "big")
     # From the top: drop flag, hours (5 bits), minutes (6), a marker, seconds (6), pictures (6),
@@ -85,7 +85,7 @@ def _read_group(data: bytes) -> tuple[str, int]:
         return "", 0
     # A closed group refers to no frame before it, so its first frame can be decoded.
     is_closed = bits >> 6 & 1
-    temporal_reference = int.from_bytes(data[picture + 4 : picture + 6], "big") >> 6
+    temporal_reference = int.from_bytes(data[start + 4 : start + 6], "big") >> 6
     return timecode, 0 if is_closed else temporal_reference
 
 

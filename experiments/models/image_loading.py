@@ -244,7 +244,7 @@ def load_onnx(options: ModelOptions, batch_size: int, threads_a_batch: int = 1) 
         names = about["class_names"]
         predict: Any = run
     else:
-        fit = FrameFit(_picture_size(run, options), crop="aspect", interpolation="smooth")
+        fit = FrameFit(_image_size(run, options), crop="aspect", interpolation="smooth")
         predict = _foreign(run, options.scaling)
         probe = predict(np.zeros((batch_size, *fit.frame_shape), np.uint8))
         names = class_names(options.labels, probe.shape[-1])
@@ -268,7 +268,7 @@ def _is_channels_first(run: OnnxSession) -> bool:
     return len(shape) == 4 and shape[1] == 3 and shape[3] != 3
 
 
-def _picture_size(run: OnnxSession, options: ModelOptions) -> tuple[int, int]:
+def _image_size(run: OnnxSession, options: ModelOptions) -> tuple[int, int]:
     """Find the width and height of the input of a model that was not exported here."""
     shape = run.input.shape
     channels_first = _is_channels_first(run)

@@ -171,18 +171,18 @@ def _write_files(
     strips: list[Strip | None] = []
     for number, source in enumerate(bar):
         index = position.get(source)
-        picture = None if index is None else strip_picture(shards, index, sampling)
-        if picture is None:
+        image = None if index is None else strip_image(shards, index, sampling)
+        if image is None:
             strips.append(None)
             continue
         path = folder / f"{number:05}.jpg"
-        path.write_bytes(_jpeg(picture, quality=JPEG_QUALITY))
-        height, width = picture.shape[:2]
+        path.write_bytes(_jpeg(image, quality=JPEG_QUALITY))
+        height, width = image.shape[:2]
         strips.append(Strip(f"{FOLDER}/{path.name}", width, height))
     return strips
 
 
-def strip_picture(shards: Shards, index: int, sampling: Sampling) -> npt.NDArray[np.uint8] | None:
+def strip_image(shards: Shards, index: int, sampling: Sampling) -> npt.NDArray[np.uint8] | None:
     """Frames of a clip side by side, (H, W, 3) RGB; None if it has no frame."""
     chosen = sampling.spread(int(shards.num_frames[index]), FRAMES_IN_FILE)
     frames = [_scaled_down(frame, HEIGHT_IN_FILE) for frame in _frames_at(shards[index], chosen)]

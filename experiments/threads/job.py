@@ -75,7 +75,7 @@ def run(arguments: Arguments) -> int:
             progress.print(_text(arguments, measured))
             if arguments.keep and report.says_something(measured.outcome):
                 progress.print(_keep(measured, machine, arguments.out))
-    print(f"\nWritten to {arguments.out}/: results.json, report.md, {_pictures(done)}")
+    print(f"\nWritten to {arguments.out}/: results.json, report.md, {_images(done)}")
     return 0
 
 
@@ -191,11 +191,11 @@ def _write(arguments: Arguments, machine: Machine, done: list[Measured]) -> None
     write_atomically(arguments.out / "results.json", json.dumps(result, indent=1).encode())
     write_atomically(arguments.out / "report.md", text.encode())
     for each in _telling(done):
-        picture = report.heat_map_png(each.space, each.outcome)
-        write_atomically(arguments.out / f"{each.space.workload}.png", picture)
+        image = report.heat_map_png(each.space, each.outcome)
+        write_atomically(arguments.out / f"{each.space.workload}.png", image)
 
 
-def _pictures(done: list[Measured]) -> str:
+def _images(done: list[Measured]) -> str:
     return ", ".join(f"{each.space.workload}.png" for each in _telling(done)) or "no picture"
 
 

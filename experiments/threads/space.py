@@ -22,7 +22,7 @@ Point = tuple[Any, ...]
 """A point of the grid: one value for each axis."""
 WORKLOADS: tuple[WorkloadName, ...] = get_args(WorkloadName)
 BATCH_SIZES = {"tt-train": 16, "alexnet": 64, "resnet": 32, "classify": 64}
-_PICTURES = ("alexnet", "resnet", "classify")
+_IMAGES = ("alexnet", "resnet", "classify")
 # Memory of AlexNet, measured; ResNet-50 takes less.
 _MODEL_BYTES, _BATCH_BYTES = 1.5e9, 0.35e9
 # One decoder feeds some ten cores with AlexNet's frames: fewer cores have nothing to choose.
@@ -141,7 +141,7 @@ class Space:
         """Whether a point is among those asked for, and memory suffices for its batches."""
         if self._only:
             return point in self._only
-        if self.workload not in _PICTURES or not self._machine.memory_bytes:
+        if self.workload not in _IMAGES or not self._machine.memory_bytes:
             return True
         wanted = _MODEL_BYTES + _BATCH_BYTES * self.setting(point)["inter_op"]
         # The default is always measured, since all others are compared with it.

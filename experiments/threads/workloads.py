@@ -54,7 +54,7 @@ def start(task: Task, on_stage: Callable[[str], None]) -> Iterator[int]:
         return _train(task, on_stage)
     if task.workload == "classify":
         return _classify(task, on_stage)
-    return _predict_pictures(task, on_stage)
+    return _predict_images(task, on_stage)
 
 
 def _train(task: Task, on_stage: Callable[[str], None]) -> Iterator[int]:
@@ -78,7 +78,7 @@ def _train(task: Task, on_stage: Callable[[str], None]) -> Iterator[int]:
                 yield int(inputs["num_frames"].numpy().sum())
 
 
-def _predict_pictures(task: Task, on_stage: Callable[[str], None]) -> Iterator[int]:
+def _predict_images(task: Task, on_stage: Callable[[str], None]) -> Iterator[int]:
     """Predict batches in memory, `inter_op` of them at once, as classification does."""
     on_stage("building the model")
     model, fit = _model(task)

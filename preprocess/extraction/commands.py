@@ -161,9 +161,9 @@ class Extract:
 
         with open_shards(self.shards) as shards:
             statistics = length_statistics(shards)
-            picture = plot_lengths(shards, statistics, self.shards)
+            image = plot_lengths(shards, statistics, self.shards)
         print(format_statistics(statistics))
-        print(f"\nSaved: {write_statistics(statistics, self.shards)}, {picture}")
+        print(f"\nSaved: {write_statistics(statistics, self.shards)}, {image}")
 
     def _exit_code(self, num_clips: int, num_failed: int) -> int:
         """Report failed clips on standard error and return the exit code."""

@@ -116,9 +116,9 @@ def render_background(class_name: str, group: int, *, seed: int = 0) -> np.ndarr
     clouds = _clouds(rng, (3, 6, 12, 24))[..., None]  # (H, W, 1)
     spots = np.clip(4 * _clouds(rng, (5, 10)) - 2, 0, 1)[..., None]
     grain = 18 * (_clouds(rng, (60, 120)) - 0.5)[..., None]
-    picture = base + (tint - base) * clouds
-    picture = picture + 0.7 * spots * (spot - picture) + grain
-    return np.clip(picture, 0, 140).astype(np.uint8)  # the ball is always lighter
+    image = base + (tint - base) * clouds
+    image = image + 0.7 * spots * (spot - image) + grain
+    return np.clip(image, 0, 140).astype(np.uint8)  # the ball is always lighter
 
 
 def _check_arguments(groups: int, clips: int, seed: int, jobs: int | None) -> None:
@@ -181,11 +181,11 @@ def _frames(background: np.ndarray, class_name: str, plan: ClipPlan) -> Iterator
         # The fraction of a pixel is left to the interpolation, so that the ball moves smoothly.
         shift = np.array([[1, 0, x - left], [0, 1, y - top]])
         moved = cv2.warpAffine(sprite, shift, (size, size))
-        picture = canvas.copy()
+        image = canvas.copy()
         left, top = left + _SPRITE_MARGIN, top + _SPRITE_MARGIN
-        patch = picture[top : top + size, left : left + size]
+        patch = image[top : top + size, left : left + size]
         patch[:] = moved[..., :3] + patch * (1 - moved[..., 3:]) + 0.5
-        yield np.ascontiguousarray(picture[size:-size, size:-size])
+        yield np.ascontiguousarray(image[size:-size, size:-size])
 
 
 def _render_group(root: Path, class_name: str, group: int, num_clips: int, seed: int) -> int:

@@ -15,7 +15,7 @@ from preprocess.video.decode import Frame, FrameReader, VideoInfo, VideoReader
 from preprocess.video.frame_folder import list_frames
 from preprocess.video.sampling import FrameSampler
 from preprocess.video.time_ranges import FrameNumbers, Seconds, Stretch
-from preprocess.video.transforms import Fit, Picture
+from preprocess.video.transforms import Fit, ImageArray
 
 _USUAL_FPS = 25.0  # assumed for a folder of frames, which has no times
 _SLACK_SECONDS = 0.5  # people round times to the second, so a stop may lie this far behind the end
@@ -55,9 +55,9 @@ class FrameFolderReader:
         self._fit = fit
         self._stride = stride
         self._max_frames = max_frames
-        # The first picture is read at once, for its size; `_picture` returns it without a second
+        # The first picture is read at once, for its size; `_image` returns it without a second
         # read.
-        self._first: Picture | None = _read(self._frames.paths[0])
+        self._first: ImageArray | None = _read(self._frames.paths[0])
         height, width = self._first.shape[:2]
         self.info = VideoInfo(
             fps=0.0,
@@ -88,7 +88,7 @@ class FrameFolderReader:
         position = self.num_given * self._stride
         if not self.pass_over():
             return False
-        self._fit(self._picture(position), frame)
+        self._fit(self._image(position), frame)
         return True
 
     def pass_over(self) -> bool:
@@ -113,7 +113,7 @@ class FrameFolderReader:
     def __exit__(self, *_: Any) -> None:
         self.close()
 
-    def _picture(self, position: int) -> Picture:
+    def _image(self, position: int) -> ImageArray:
         """Picture at a position; the first has been read already, and is kept only once."""
         if self._first is None or position > 0:
             return _read(self._frames.paths[position])
@@ -121,7 +121,7 @@ class FrameFolderReader:
         return first
 
 
-def _read(path: str) -> Picture:
+def _read(path: str) -> ImageArray:
     """Read a picture (H, W, 3), BGR.
 
     Raises:
@@ -131,15 +131,15 @@ def _read(path: str) -> Picture:
     try:
         # Decoded from memory: from a file, OpenCV takes half a JPEG for a complete one.
         content = np.fromfile(path, np.uint8)
-        picture: Any = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+        image: Any = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
     except OSError as error:
         raise DecodeError(f"{name}: {error.strerror or error}") from error
     except cv2.error:
-        picture = None
+        image = None
     # imdecode reports what it cannot read by None.
-    if picture is None:
+    if image is None:
         raise DecodeError(f"{name} is not a whole picture that OpenCV can read")
-    return picture
+    return image
 
 
 class _Options(TypedDict):

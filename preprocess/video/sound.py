@@ -124,12 +124,12 @@ class _Clock:
 
     Args:
         file_start: earliest timestamp of all streams.
-        picture_start: timestamp of the first picture.
+        video_start: timestamp of the first picture.
         restarts: True if the timestamps begin again on the way.
     """
 
     file_start: float
-    picture_start: float
+    video_start: float
     restarts: bool
 
 
@@ -148,19 +148,19 @@ def _read_clock(path: str | os.PathLike[str], track: int) -> _Clock | None:
                 f"The sound tracks of {path} are numbered 0 to {num_tracks - 1}. Received {track}."
             )
         file_start = (container.start_time or 0) / av.time_base
-        pictures = video_streams(container)
-        if not pictures:
+        streams = video_streams(container)
+        if not streams:
             return _Clock(file_start, file_start, restarts=False)
-        start, tick = pictures[0].start_time, pictures[0].time_base
-        picture_start = file_start if start is None or tick is None else float(start * tick)
-    return _Clock(file_start, picture_start, clock_restarts(path))
+        start, tick = streams[0].start_time, streams[0].time_base
+        video_start = file_start if start is None or tick is None else float(start * tick)
+    return _Clock(file_start, video_start, clock_restarts(path))
 
 
 def _decoder(
     path: str | os.PathLike[str], clock: _Clock, start: float, sample_rate: int, track: int
 ) -> list[str]:
     """Command that writes float32 samples, from `start` on the picture's clock."""
-    from_timestamp = clock.picture_start + start
+    from_timestamp = clock.video_start + start
     seek = from_timestamp - clock.file_start - _PREROLL_SECONDS
     clock_args = ["-copyts"]
     if clock.restarts:

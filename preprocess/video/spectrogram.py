@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from preprocess.errors import PreprocessError
 from preprocess.video.sound import Sound
 
-Picture = NDArray[np.uint8]
+ImageArray = NDArray[np.uint8]
 _LOWEST_POWER = 1e-20  # keeps the logarithm finite in silence
 
 
@@ -78,7 +78,7 @@ class Spectrogram:
             raise PreprocessError(f"channels must be 1 or 3. Received {self.channels}.")
 
     @property
-    def picture_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> tuple[int, int, int]:
         """Shape of a picture, (num_bins, columns, channels)."""
         return (self.num_bins, self.columns, self.channels)
 
@@ -97,7 +97,7 @@ class Spectrogram:
         """Duration before its time that a picture depends on, in seconds."""
         return (self.columns * self.column_samples + self.fft_samples) / self.sample_rate
 
-    def picture(self, samples: NDArray[np.floating], time: float) -> Picture:
+    def image(self, samples: NDArray[np.floating], time: float) -> ImageArray:
         """Compute the picture at one moment; for many of one recording use `SpectrogramTrack`.
 
         Args:
@@ -111,7 +111,7 @@ class Spectrogram:
         first = max((stop - self.columns) * self.column_samples - self.fft_samples, 0)
         seen = np.asarray(samples[first : max(stop * self.column_samples, first)], np.float32)
         sound = Sound(seen, self.sample_rate, first / self.sample_rate)
-        return SpectrogramTrack(self, [sound]).picture(time)
+        return SpectrogramTrack(self, [sound]).image(time)
 
     def to_json(self) -> dict[str, Any]:
         """Convert the settings to values for JSON, which `from_json` reads."""
@@ -136,7 +136,7 @@ class SpectrogramTrack:
 
     Example:
         >>> track = SpectrogramTrack(settings, iter_sound("vod.mp4"))
-        >>> track.picture(12.5)  # uint8 (128, 128, 3)
+        >>> track.image(12.5)  # uint8 (128, 128, 3)
     """
 
     def __init__(self, settings: Spectrogram, blocks: Iterable[Sound] | None) -> None:
@@ -145,13 +145,13 @@ class SpectrogramTrack:
         self._ended = False
         # The recording is kept in pieces of one picture's width, so that any picture is cut out of
         # two of them. They lie on a fixed grid, which makes them independent of the blocks.
-        self._pieces: dict[int, Picture] = {}  # number -> (num_bins, columns)
+        self._pieces: dict[int, ImageArray] = {}  # number -> (num_bins, columns)
         self._next = 0  # number of the piece that is made next
         self._samples: NDArray[np.float32] | None = None  # from that piece's first sample on
         self._piece_samples = settings.columns * settings.column_samples
         self._overlap = settings.fft_samples - settings.column_samples
 
-    def picture(self, time: float) -> Picture:
+    def image(self, time: float) -> ImageArray:
         """Cut out the picture at one moment, uint8 (num_bins, columns, channels).
 
         Raises:
@@ -166,11 +166,11 @@ class SpectrogramTrack:
         shown = np.concatenate(pieces, axis=1)[:, shift : shift + columns]
         return np.repeat(shown[..., None], self._settings.channels, axis=2)
 
-    def _piece(self, number: int) -> Picture:
+    def _piece(self, number: int) -> ImageArray:
         """Piece of a number; black before the beginning and after the end."""
         found = self._pieces.get(number)
         if found is None:
-            return np.zeros(self._settings.picture_shape[:2], np.uint8)
+            return np.zeros(self._settings.image_shape[:2], np.uint8)
         return found
 
     def _fill(self, number: int) -> None:
@@ -233,7 +233,7 @@ def _transform(settings: Spectrogram) -> tuple[NDArray[np.float32], LogBands]:
     return (2 * window / window.sum()).astype(np.float32), bands
 
 
-def _columns(samples: NDArray[np.float32], settings: Spectrogram) -> Picture:
+def _columns(samples: NDArray[np.float32], settings: Spectrogram) -> ImageArray:
     """Compute all columns of a run of samples, uint8 (num_bins, columns)."""
     from scipy import fft
 

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from preprocess.errors import PreprocessError
 
 Box = tuple[float, float, float, float]
-Picture = NDArray[np.uint8]
+ImageArray = NDArray[np.uint8]
 Interpolation = Literal["linear", "area", "smooth", "pillow", "pillow-bicubic"]
 
 
 class Fit(Protocol):
     """Conversion of a picture to a frame."""
 
-    def __call__(self, picture: Picture, frame: NDArray[Any]) -> None:
+    def __call__(self, image: ImageArray, frame: NDArray[Any]) -> None:
         """Fill a frame, RGB, from a picture (any height, any width, 3), BGR."""
 
 
@@ -84,15 +84,15 @@ class FrameFit:
         """Dtype of the frames."""
         return np.dtype(np.float32 if self.centred else np.uint8)
 
-    def __call__(self, picture: Picture, frame: NDArray[Any]) -> None:
+    def __call__(self, image: ImageArray, frame: NDArray[Any]) -> None:
         """Fill a frame (height, width, 3), RGB, from a picture (any height, any width, 3), BGR."""
         import cv2
 
         # The order matters: everything before the resize works on the original pixels, as the
         # reference implementations do.
-        pixels: NDArray[Any] = picture
+        pixels: NDArray[Any] = image
         if self.box is not None:
-            pixels = _cut_box(picture, self.box, int if self.interpolation in _PILLOW else round)
+            pixels = _cut_box(image, self.box, int if self.interpolation in _PILLOW else round)
         if self.grey:
             pixels = _grey(pixels)
         if self.centred:
@@ -119,21 +119,21 @@ class StackedFits:
 
     fits: tuple[FrameFit, ...]
 
-    def __call__(self, picture: Picture, frame: NDArray[Any]) -> None:
+    def __call__(self, image: ImageArray, frame: NDArray[Any]) -> None:
         """Fill a frame (sum of heights, width, 3), RGB, from a picture, BGR."""
         top = 0
         for fit in self.fits:
             height = fit.size[1]
-            fit(picture, frame[top : top + height])
+            fit(image, frame[top : top + height])
             top += height
 
 
-def _cut_box(picture: Picture, box: Box, to_whole: Callable[[float], int]) -> Picture:
+def _cut_box(image: ImageArray, box: Box, to_whole: Callable[[float], int]) -> ImageArray:
     """Cut the part of a picture that lies in a box, at least one pixel."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     left, top = min(to_whole(box[0] * width), width - 1), min(to_whole(box[1] * height), height - 1)
     right, bottom = max(to_whole(box[2] * width), left + 1), max(to_whole(box[3] * height), top + 1)
-    return picture[top:bottom, left:right]
+    return image[top:bottom, left:right]
 
 
 def _cut_to_aspect(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
@@ -145,12 +145,12 @@ def _cut_to_aspect(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     return pixels[top : top + kept_height, left : left + kept_width]
 
 
-def _grey(picture: Picture) -> Picture:
+def _grey(image: ImageArray) -> ImageArray:
     """Convert a BGR picture to grey, with three equal channels."""
     from PIL import Image
 
     # By Pillow, for OpenCV rounds some values otherwise than the reference implementations.
-    grey = np.asarray(Image.fromarray(np.ascontiguousarray(picture[..., ::-1])).convert("L"))
+    grey = np.asarray(Image.fromarray(np.ascontiguousarray(image[..., ::-1])).convert("L"))
     return np.repeat(grey[..., None], 3, axis=2)
 
 
@@ -183,7 +183,7 @@ def _pillow_bicubic(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]
     return pillow_resize(pixels, size, bicubic=True)
 
 
-def pillow_resize(picture: Picture, size: tuple[int, int], *, bicubic: bool = False) -> Picture:
+def pillow_resize(image: ImageArray, size: tuple[int, int], *, bicubic: bool = False) -> ImageArray:
     """Scale a picture, uint8 (H, W, 3), by Pillow to a width and height, with antialiasing.
 
     Each channel is scaled by itself, so that their order does not matter.
@@ -191,7 +191,7 @@ def pillow_resize(picture: Picture, size: tuple[int, int], *, bicubic: bool = Fa
     from PIL import Image
 
     method = Image.Resampling.BICUBIC if bicubic else Image.Resampling.BILINEAR
-    return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize(size, method))
+    return np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize(size, method))
 
 
 _PILLOW = ("pillow", "pillow-bicubic")

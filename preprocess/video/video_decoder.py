@@ -16,7 +16,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from preprocess.errors import DecodeError
-from preprocess.video.transforms import Picture
+from preprocess.video.transforms import ImageArray
 from preprocess.video.video_file import (
     LONGEST_GAP_SECONDS,
     check_file,
@@ -156,11 +156,11 @@ class VideoDecoder:
             self._reformatter = VideoReformatter()
             self._num_bytes = file.st_size
             self._num_read = 0  # bytes up to the end of the packet that lies farthest back
-            self._pictures = self._decode()
+            self._decoded = self._decode()
             self._frame: VideoFrame | None = None
             self._orientation = _UPRIGHT
             # Only the first picture tells the orientation, and with it the size as shown.
-            self._ahead: VideoFrame | None = next(self._pictures, None)
+            self._ahead: VideoFrame | None = next(self._decoded, None)
             self.info = read_info(self._container, self._stream, self._shown_size(), file)
             fps = self.info.fps or USUAL_FPS
             self._clock = StreamClock(1 / fps, clock_ending(self._container, self._stream))
@@ -187,7 +187,7 @@ class VideoDecoder:
         if self._ahead is not None:
             self._frame, self._ahead = self._ahead, None
         else:
-            self._frame = next(self._pictures, None)
+            self._frame = next(self._decoded, None)
         if self._frame is None:
             return False
         if self._frame.key_frame:
@@ -195,7 +195,7 @@ class VideoDecoder:
         self.seconds = self._clock.tick(self._stamp(self._frame))
         return True
 
-    def retrieve(self) -> Picture:
+    def retrieve(self) -> ImageArray:
         """Convert the picture grabbed last to uint8 (H, W, 3), BGR.
 
         Its memory may be overwritten by the next call.
@@ -207,7 +207,7 @@ class VideoDecoder:
         try:
             # One thread: handing a small picture to a pool takes longer than converting it.
             # Bicubic, as OpenCV's own reader has it: it is how chroma is brought to full size.
-            picture = self._reformatter.reformat(
+            image = self._reformatter.reformat(
                 self._frame, format="bgr24", interpolation=Interpolation.BICUBIC, threads=1
             )
         except MemoryError:
@@ -216,10 +216,10 @@ class VideoDecoder:
             raise DecodeError(
                 f"the picture at {self.seconds:.3f} s could not be converted: {explained(error)}"
             ) from error
-        (plane,) = picture.planes
+        (plane,) = image.planes
         # FFmpeg pads rows, so the array gets the plane's row length as stride; nothing is copied.
-        shape, strides = (picture.height, picture.width, 3), (plane.line_size, 3, 1)
-        pixels: Picture = np.ndarray(shape, np.uint8, memoryview(plane), strides=strides)
+        shape, strides = (image.height, image.width, 3), (plane.line_size, 3, 1)
+        pixels: ImageArray = np.ndarray(shape, np.uint8, memoryview(plane), strides=strides)
         return _turned(pixels, self._orientation)
 
     def seek(self, seconds: float) -> None:
@@ -234,14 +234,14 @@ class VideoDecoder:
             self._container.seek(max(stamp, 0), stream=self._stream, backward=True)
         except av.error.FFmpegError as error:
             raise DecodeError(f"cannot be sought in: {explained(error)}") from error
-        self._pictures = self._decode()
+        self._decoded = self._decode()
         self._ahead = self._frame = None
         self._clock.reset()
 
     def close(self) -> None:
         """Free the decoder."""
         self._frame = self._ahead = None
-        self._pictures.close()
+        self._decoded.close()
         self._container.close()
 
     def _open_codec(self, threads: int) -> None:
@@ -342,17 +342,17 @@ def _orientation(matrix: NDArray[np.int32]) -> _Orientation:
     return _Orientation(degrees=math.degrees(math.atan2(b / scales[1], a / scales[0])))
 
 
-def _turned(picture: Picture, orientation: _Orientation) -> Picture:
+def _turned(image: ImageArray, orientation: _Orientation) -> ImageArray:
     """Make a picture upright."""
     if orientation.degrees:
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         centre = ((width - 1) / 2, (height - 1) / 2)
         turn = cv2.getRotationMatrix2D(centre, -orientation.degrees, 1.0)
-        return cv2.warpAffine(picture, turn, (width, height))
+        return cv2.warpAffine(image, turn, (width, height))
     if orientation.transpose:
-        picture = cv2.transpose(picture)
+        image = cv2.transpose(image)
     if orientation.flip_horizontal and orientation.flip_vertical:
-        return cv2.flip(picture, -1)
+        return cv2.flip(image, -1)
     if orientation.flip_horizontal or orientation.flip_vertical:
-        return cv2.flip(picture, int(orientation.flip_horizontal))
-    return picture
+        return cv2.flip(image, int(orientation.flip_horizontal))
+    return image

@@ -226,12 +226,12 @@ def _clock_restarts(path: Path, size_bytes: int, mtime_ns: int) -> bool:
             return False
         streams: list[VideoStream | AudioStream] = [video, *container.streams.audio]
         clocks = {stream.index: PacketClock(container, stream) for stream in streams}
-        pictures = clocks[video.index]
+        video_clock = clocks[video.index]
         try:
             for packet in container.demux(streams):
                 clock = clocks[packet.stream_index]
                 # Sound that leaps to where the pictures are only had a gap.
-                if clock.begins_again(packet) and not clock.came_to(pictures):
+                if clock.begins_again(packet) and not clock.came_to(video_clock):
                     return True
         except av.error.FFmpegError:  # damaged from here on; what was read had one clock
             return False

@@ -19,7 +19,7 @@ from common.files import write_atomically
 from experiments.process import runtime
 from experiments.process.command import run_command
 from preprocess.system.stopping import EXIT_INTERRUPTED
-from tests.endurance.report import Trends, figures, picture, samples_csv, trends
+from tests.endurance.report import Trends, figures, image, samples_csv, trends
 from tests.endurance.subjects import SUBJECTS
 from tests.endurance.watch import Watched, watch
 from tests.robustness import record
@@ -77,7 +77,7 @@ def _run(arguments: Arguments) -> int:
         )
         done = f"{subject.done():,} {subject.unit}"
     write_atomically(files["csv"], samples_csv(watched.samples))
-    write_atomically(files["png"], picture(watched.samples, arguments.subject))
+    write_atomically(files["png"], image(watched.samples, arguments.subject))
     found = trends(watched.samples)
     row = figures(watched, found, done)
     for name, value in row.items():

@@ -65,7 +65,7 @@ def samples_csv(samples: Sequence[Sample]) -> bytes:
     return text.getvalue().encode()
 
 
-def picture(samples: Sequence[Sample], title: str) -> bytes:
+def image(samples: Sequence[Sample], title: str) -> bytes:
     """Plot memory and open files over time; PNG of 1500 x 525 px."""
     from experiments.runs.plots import LIGHT, dress, new_figure, png_bytes
 

@@ -46,16 +46,16 @@ def test_a_longer_one_is_repeated(recording, tmp_path, monkeypatch):
 
 def test_both_ways_show_the_same(recording, tmp_path):
     """Red when one of the two is spared a part of the work."""
-    pictures = []
+    images = []
     for render in (render_ours, render_originally):
         out = render(recording, [(0.5, 1.5), (2.4, 4.2)], tmp_path)
         capture, shown = cv2.VideoCapture(str(out)), []
-        while (picture := capture.read()[1]) is not None:
-            shown.append(picture)
-        pictures.append(shown)
+        while (image := capture.read()[1]) is not None:
+            shown.append(image)
+        images.append(shown)
         args = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(out)]
         assert b"Audio: aac" in subprocess.run(args, capture_output=True, check=False).stderr
-    ours, original = pictures
+    ours, original = images
     assert len(ours) == len(original) == 84
     for place in (0, 29, 30, 83):
         assert cv2.PSNR(ours[place], original[place]) > 30

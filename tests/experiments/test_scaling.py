@@ -88,11 +88,11 @@ def test_a_run(tmp_path, monkeypatch):
     page.write_text("".join(f"<!-- scaling: {mark} -->\n<!-- end -->\n" for mark in marks))
     assert main(["--out", str(tmp_path / "out"), "--page", str(page)]) == 0
     assert "| 10 |" in page.read_text()
-    pictures = sorted((page.parent / "images").iterdir())
-    assert [path.name for path in pictures] == [
+    images = sorted((page.parent / "images").iterdir())
+    assert [path.name for path in images] == [
         f"scaling_{name}.png" for name in ("conv3d", "extraction", "tt_gru")
     ]
-    assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in images)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"cells.csv", "tables.md"}
 
 

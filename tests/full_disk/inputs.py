@@ -66,8 +66,8 @@ def _colours(folder: Path) -> None:
 def _recording(folder: Path) -> None:
     """Recording of twenty seconds of noise, white for two of each ten."""
     white = "drawbox=t=fill:c=white:enable='lt(mod(t,10),2)'"
-    picture = f"color=black:s=320x240:r=25:d=20,{white},noise=alls=20"
-    inputs = ["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", "sine=500:d=20"]
+    image = f"color=black:s=320x240:r=25:d=20,{white},noise=alls=20"
+    inputs = ["-f", "lavfi", "-i", image, "-f", "lavfi", "-i", "sine=500:d=20"]
     encoder = ["-c:v", "libx264", "-preset", "ultrafast", "-g", "50", "-c:a", "aac"]
     (folder / "recording").mkdir()
     ffmpeg(*inputs, *encoder, str(folder / "recording" / "recording.mp4"))
@@ -85,7 +85,7 @@ def _labels(folder: Path) -> None:
     (folder / "labels" / "labels.csv").write_text("".join(lines))
 
 
-def _pictures(folder: Path) -> None:
+def _images(folder: Path) -> None:
     _run(*JOBS["highlights extract"].args(folder, folder))
 
 
@@ -125,7 +125,7 @@ _MAKERS = {
     "colours": _colours,
     "recording": _recording,
     "labels": _labels,
-    "pictures": _pictures,
+    "pictures": _images,
     "scores": _scores,
     "model": _model,
     "arrays": _arrays,

@@ -61,9 +61,9 @@ class Mutant:
 def rendered(folder: Path) -> list[Specimen]:
     """Render a video of each container and codec that matter, all below a second long."""
     paths = [write_video(folder / f"plain{suffix}", seed=1) for suffix in (".mpg", ".avi", ".mp4")]
-    for name, (picture, sound) in _ENCODERS.items():
+    for name, (image, sound) in _ENCODERS.items():
         paths.append(folder / name)
-        _encode(folder / name, picture, sound)
+        _encode(folder / name, image, sound)
     return [Specimen(path.name, path.read_bytes()) for path in paths]
 
 
@@ -95,13 +95,13 @@ def mutant(corpus: Sequence[Specimen], seed: int) -> Mutant:
     return Mutant(seed, specimen.name, "+".join(one.__name__ for one in chosen), content)
 
 
-def _encode(path: Path, picture: str, sound: str) -> None:
+def _encode(path: Path, image: str, sound: str) -> None:
     import imageio_ffmpeg
 
     inputs = [
         *("-f", "lavfi", "-i", f"testsrc=s=96x64:r=25:d={_SECONDS}"),
         *("-f", "lavfi", "-i", f"sine=440:d={_SECONDS}"),
     ]
-    args = ["-c:v", picture, "-c:a", sound, "-pix_fmt", "yuv420p", "-g", "10", f"file:{path}"]
+    args = ["-c:v", image, "-c:a", sound, "-pix_fmt", "yuv420p", "-g", "10", f"file:{path}"]
     program = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-y", "-v", "error"]
     subprocess.run([*program, *inputs, *args], check=True)

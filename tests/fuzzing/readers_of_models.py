@@ -12,7 +12,7 @@ from tests.fuzzing.readers import Reader
 
 _SIDE = 16
 _NAMES = ("run", "walk", "jump")
-_PICTURE = np.random.default_rng(0).integers(0, 256, (1, _SIDE, _SIDE, 3), np.uint8)
+_IMAGE = np.random.default_rng(0).integers(0, 256, (1, _SIDE, _SIDE, 3), np.uint8)
 
 
 def _keras() -> Any:
@@ -88,7 +88,7 @@ def _read_clip_model(folder: Path) -> Any:
     from experiments.clips.model import load_clip_model
 
     model = load_clip_model(folder)
-    frames = np.repeat(_PICTURE, 8, axis=0)
+    frames = np.repeat(_IMAGE, 8, axis=0)
     size = (_SIDE, _SIDE)
     return model.input_spec, model.predict([frames], size)
 
@@ -102,10 +102,10 @@ def _impossible_prediction(value: Any) -> str:
 
 def _scorer(folder: Path) -> None:
     keras = _keras()
-    from experiments.clips.pictures import Box, PictureSettings
+    from experiments.clips.images import Box, ImageSettings
     from experiments.clips.scorer import write_scorer
 
-    settings = PictureSettings(parts=("box",), side=_SIDE, fps=5.0)
+    settings = ImageSettings(parts=("box",), side=_SIDE, fps=5.0)
     pixels = keras.Input(settings.frame_shape, dtype="uint8")
     bright = keras.ops.mean(keras.ops.cast(pixels, "float32"), axis=(1, 2, 3)) / 255
     outputs = keras.ops.stack([1 - bright, bright], axis=1)
@@ -118,7 +118,7 @@ def _read_scorer(folder: Path) -> Any:
     from experiments.clips.scorer import load_scorer
 
     scorer = load_scorer(folder)
-    return scorer.settings, scorer.box, scorer.threshold, scorer.predict(_PICTURE)
+    return scorer.settings, scorer.box, scorer.threshold, scorer.predict(_IMAGE)
 
 
 def _onnx_file(folder: Path) -> None:
@@ -152,7 +152,7 @@ def _read_onnx(folder: Path) -> Any:
     path, labels = str(folder / "model.onnx"), folder / "labels.txt"
     model = load_onnx(ModelOptions(model=path, labels=labels, scaling="unit"), batch_size=1)
     side = model.fit.size
-    pixels = _PICTURE if side == (_SIDE, _SIDE) else np.zeros((1, *model.fit.frame_shape), np.uint8)
+    pixels = _IMAGE if side == (_SIDE, _SIDE) else np.zeros((1, *model.fit.frame_shape), np.uint8)
     return model.class_names, model.predict(pixels)
 
 

@@ -178,12 +178,12 @@ def small():
     for frames, size in OTHERS:
         model.config.num_frames, model.config.image_size = frames, size
         arrays[f"{frames}x{size}_logits"] = logits(model, clips(frames, size))
-    pictures = normalised(clips(1, 32)[:, 0])
+    images = normalised(clips(1, 32)[:, 0])
     for name, model in {
         "timm": filled(timm_vit(SMALL)),
         "torchvision": filled(torchvision_vit(SMALL), TORCHVISION_RENAMES),
     }.items():
-        arrays |= layout(model, name) | {f"{name}_logits": model(pictures).numpy()}
+        arrays |= layout(model, name) | {f"{name}_logits": model(images).numpy()}
     return arrays
 
 
@@ -200,10 +200,10 @@ def tiny():
     torch.save(checkpoint, HERE / "timesformer.pyth")
     vit = filled(timm_vit(TINY))
     torch.save({"model": vit.state_dict()}, HERE / "timesformer_vit.pth")
-    picture = normalised(clips(1, 16)[:1, 0])
+    image = normalised(clips(1, 16)[:1, 0])
     return {
         "tiny_logits": logits(model, clips(2, 16)[:1]),
-        "tiny_vit_logits": vit(picture).numpy(),
+        "tiny_vit_logits": vit(image).numpy(),
     }
 
 

@@ -7,14 +7,14 @@
 
 The original's own code reads and cuts: `Epickitchens` of EPIC, and `datasets/utils.py` and
 `transform.py` of TIMESFORMER. Only fvcore, which opens files for it, is stood in for, and its
-random numbers are recorded. Pictures are made by `picture`, which the test repeats, and stored
+random numbers are recorded. Pictures are made by `image`, which the test repeats, and stored
 without loss. Crops are of 16 pixels, of short sides 19 to 24 in training.
 
 - `segments_<frames>` (lengths, frames, 3): of clips of 1 to 120 frames the first and the last frame
   that training draws from, and the one that tests take; for views of 8 and 16 frames.
 - `test_<width>x<height>` (3, 3, 4, 16, 16): the three crops of a clip of 11 pictures, of 4 frames,
   channels first, BGR, normalised.
-- `smooth_<width>x<height>` (3, 3, 4, 16, 16): the same of pictures by `smooth_picture`, which can
+- `smooth_<width>x<height>` (3, 3, 4, 16, 16): the same of pictures by `smooth_image`, which can
   be scaled twice and hardly differ: clips of another size than the stored one are compared so.
 - `train_<width>x<height>` (3, 4, 16, 16): the same of training, at a short side of 22, the second
   row, the fourth column, mirrored. `offsets_<width>x<height>` (2,): how many rows and columns such
@@ -34,16 +34,16 @@ import numpy as np
 from make_ucf101_original import original
 
 SIZES = [(57, 32), (32, 57), (40, 40), (45, 17), (16, 30)]
-NUM_PICTURES, NUM_FRAMES, CROP = 11, 4, 16
+NUM_IMAGES, NUM_FRAMES, CROP = 11, 4, 16
 LENGTHS = range(1, 121)
 
 
-def picture(number, width, height):
+def image(number, width, height):
     """Random picture, BGR, uint8 (height, width, 3)."""
     return np.random.default_rng([2021, number]).integers(0, 256, (height, width, 3), np.uint8)
 
 
-def smooth_picture(number, width, height):
+def smooth_image(number, width, height):
     """Smooth picture, BGR, uint8 (height, width, 3), rising to the right, down, and by number."""
     across, down = (np.arange(width) + 0.5) / width, (np.arange(height)[:, None] + 0.5) / height
     channels = np.broadcast_arrays(255 * across, 255 * down, np.float64(20 * number))
@@ -67,7 +67,7 @@ def epic_kitchens():
 def write_clip(root, make, width, height):
     folder = root / "val" / "P01" / "P01_01"
     folder.mkdir(parents=True)
-    for number in range(NUM_PICTURES):
+    for number in range(NUM_IMAGES):
         content = cv2.imencode(".png", make(number, width, height))[1]
         (folder / f"frame_{number:010d}.jpg").write_bytes(content)
     (root / "class_names.json").write_text(json.dumps({"open": 0}))
@@ -149,7 +149,7 @@ def main():
     for width, height in SIZES:
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
-            write_clip(root, picture, width, height)
+            write_clip(root, image, width, height)
             name = f"{width}x{height}"
             test = data_set(epic, root, "test")
             arrays[f"test_{name}"] = np.stack([test[i][0].numpy() for i in range(3)])
@@ -158,7 +158,7 @@ def main():
                 arrays[f"segments_{num_frames}"] = segments(epic, root, num_frames)
     for width, height in SIZES:
         with tempfile.TemporaryDirectory() as folder:
-            write_clip(Path(folder), smooth_picture, width, height)
+            write_clip(Path(folder), smooth_image, width, height)
             test = data_set(epic, Path(folder), "test")
             arrays[f"smooth_{width}x{height}"] = np.stack([test[i][0].numpy() for i in range(3)])
     np.savez_compressed(Path(__file__).with_name("timesformer_views.npz"), **arrays)

@@ -67,8 +67,8 @@ def grey(frames, commit):
     Of three means and deviations torch takes the first where a picture has one channel.
     """
     mean, deviation = published("Conv3D/UCF101_3DCNN.py", commit)[:, 0]
-    pictures = np.stack([np.array(Image.fromarray(frame).convert("L")) for frame in frames])
-    return torch.from_numpy(((pictures / 255 - mean) / deviation).astype(np.float32))[None]
+    images = np.stack([np.array(Image.fromarray(frame).convert("L")) for frame in frames])
+    return torch.from_numpy(((images / 255 - mean) / deviation).astype(np.float32))[None]
 
 
 def colour(frames, script):

@@ -132,18 +132,18 @@ def jpegs(number):
         pixels = np.array(Image.fromarray(coarse).resize((96, 72), Image.Resampling.NEAREST))
         noise = rng.integers(0, 6, pixels.shape)
         file = io.BytesIO()
-        picture = Image.fromarray(np.clip(pixels + noise, 0, 255).astype(np.uint8))
-        picture.save(file, "jpeg", quality=60)
+        image = Image.fromarray(np.clip(pixels + noise, 0, 255).astype(np.uint8))
+        image.save(file, "jpeg", quality=60)
         found.append(file.getvalue())
     return found
 
 
-def write(folder, pictures, step):
+def write(folder, images, step):
     """Write frames 1, 1 + step, ..., and between them copies of the first that must not be read."""
     folder.mkdir()
-    for number in range(1, step * (len(pictures) - 1) + 2):
+    for number in range(1, step * (len(images) - 1) + 2):
         place, rest = divmod(number - 1, step)
-        content = pictures[0] if rest else pictures[place]
+        content = images[0] if rest else images[place]
         (folder / f"frame{number:06d}.jpg").write_bytes(content)
 
 
@@ -216,18 +216,18 @@ def varying_length(root):
 
 def main():
     stand_in()
-    pictures = [jpegs(number) for number in (0, 1)]
+    images = [jpegs(number) for number in (0, 1)]
     arrays = {}
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         for name, step, make in (("fixed", 1, fixed_length), ("varying", 2, varying_length)):
             root = Path(folder, name)
             root.mkdir()
             for number in (0, 1):
-                write(root / str(number), pictures[number], step)
+                write(root / str(number), images[number], step)
             arrays |= {key: tensor.numpy() for key, tensor in make(str(root)).items()}
-    both = [picture for clip in pictures for picture in clip]
+    both = [image for clip in images for image in clip]
     arrays["jpegs"] = np.frombuffer(b"".join(both), np.uint8)
-    arrays["jpeg_sizes"] = np.array([len(picture) for picture in both])
+    arrays["jpeg_sizes"] = np.array([len(image) for image in both])
     np.savez_compressed(Path(__file__).with_name("ucf101_original.npz"), **arrays)
 
 

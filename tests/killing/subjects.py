@@ -135,8 +135,8 @@ class Rendering:
     def prepare(self, folder: Path) -> None:
         """Write a recording that is white for 2 of each 10 seconds, and files of a scorer."""
         white = "drawbox=t=fill:c=white:enable='lt(mod(t,10),2)'"
-        picture = f"color=black:s=320x240:r=25:d={self.seconds},noise=alls=60:allf=t,{white}"
-        inputs = ["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", f"sine=500:d={self.seconds}"]
+        image = f"color=black:s=320x240:r=25:d={self.seconds},noise=alls=60:allf=t,{white}"
+        inputs = ["-f", "lavfi", "-i", image, "-f", "lavfi", "-i", f"sine=500:d={self.seconds}"]
         encoder = ["-c:v", "libx264", "-preset", "ultrafast", "-g", "50", "-c:a", "aac"]
         ffmpeg(*inputs, *encoder, str(folder / "recording.mp4"))
         (folder / "model").mkdir()

@@ -66,11 +66,11 @@ def _csv(path: Path) -> None:
         raise ValueError(f"rows of {widths} cells, and {text[-5:]!r} at the end")
 
 
-def _picture(path: Path) -> None:
+def _image(path: Path) -> None:
     from PIL import Image
 
-    with Image.open(path) as picture:
-        picture.load()
+    with Image.open(path) as image:
+        image.load()
 
 
 def _video(path: Path) -> None:
@@ -105,5 +105,5 @@ _CHECKS: dict[str, Callable[[Path], object]] = {
     ".npy": lambda path: np.load(path, allow_pickle=False),
     ".npz": _archive,
     ".parquet": _parquet,
-    ".png": _picture,
+    ".png": _image,
 }

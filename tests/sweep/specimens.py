@@ -156,11 +156,11 @@ class SpecimenMaker:
         self._scratch = folder / ".scratch"
         self._scratch.mkdir()
         for name, first in (("first", 0), ("second", NUM_FRAMES)):
-            self._write_pictures(self._scratch / f"{name}.nut", numbered(first, NUM_FRAMES))
+            self._write_images(self._scratch / f"{name}.nut", numbered(first, NUM_FRAMES))
         large = numbered(NUM_FRAMES, NUM_FRAMES, size=(320, 240))
-        self._write_pictures(self._scratch / "large.nut", large)
+        self._write_images(self._scratch / "large.nut", large)
         tall = numbered(NUM_FRAMES, NUM_FRAMES, size=(120, 160))
-        self._write_pictures(self._scratch / "tall.nut", tall)
+        self._write_images(self._scratch / "tall.nut", tall)
 
     def make(self, name: str) -> Specimen:
         """Make the video of a name among `names()`."""
@@ -176,11 +176,11 @@ class SpecimenMaker:
             return Specimen(self._join(path, _JOINED[name]), both, restarts=True)
         return Specimen(*_OTHERS[name](self, path))
 
-    def _write_pictures(self, path: Path, pictures: np.ndarray) -> None:
+    def _write_images(self, path: Path, images: np.ndarray) -> None:
         args = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", "-f", "rawvideo"]
-        args += ["-pix_fmt", "rgb24", "-s", f"{pictures.shape[2]}x{pictures.shape[1]}"]
+        args += ["-pix_fmt", "rgb24", "-s", f"{images.shape[2]}x{images.shape[1]}"]
         args += ["-r", str(RATE), "-i", "-", "-c:v", "ffv1", "-pix_fmt", "bgr0", str(path)]
-        subprocess.run(args, input=pictures.tobytes(), check=True)
+        subprocess.run(args, input=images.tobytes(), check=True)
 
     def _encode(self, path: Path, args: str, *, source: str = "first") -> Path:
         # In a filter a comma is escaped, so the words are parted at blanks alone.
@@ -264,9 +264,9 @@ class SpecimenMaker:
 
     def _cover(self, path: Path) -> tuple[Path, tuple[int, ...], bool]:
         """Make sound with a cover picture, which is no video."""
-        picture = self._scratch / "cover.png"
-        ffmpeg("-i", self._scratch / "first.nut", "-frames:v", 1, picture)
-        args = [*_SOUND.split(), "-i", picture, "-map", "0:a", "-map", "1:v", "-c:a", "aac"]
+        image = self._scratch / "cover.png"
+        ffmpeg("-i", self._scratch / "first.nut", "-frames:v", 1, image)
+        args = [*_SOUND.split(), "-i", image, "-map", "0:a", "-map", "1:v", "-c:a", "aac"]
         ffmpeg(*args, "-c:v", "copy", "-disposition:v", "attached_pic", "-f", "mp4", path)
         return path, (), False
 

@@ -31,7 +31,7 @@ LENGTHS = (50, 15)
 GAIN = 0.2
 
 
-def pictures() -> list[list[bytes]]:
+def images() -> list[list[bytes]]:
     """The files of both clips."""
     stops = np.cumsum(GOLDEN["jpeg_sizes"])
     files = [part.tobytes() for part in np.split(GOLDEN["jpegs"], stops[:-1])]
@@ -40,7 +40,7 @@ def pictures() -> list[list[bytes]]:
 
 def extracted(root: Path, recipe: Recipe, *, step: int, most: int | None = None) -> Shards:
     """Both clips, with frames 1, 1 + step, ...; those between are copies of the first."""
-    for number, files in enumerate(pictures(), 1):
+    for number, files in enumerate(images(), 1):
         folder = root / "videos" / f"v_Archery_g{number:02}_c01"
         folder.mkdir(parents=True)
         for place in range(step * (len(files[:most]) - 1) + 1):
@@ -69,7 +69,7 @@ def check(found: np.ndarray, name: str, tolerance: float = 1e-4) -> None:
 
 def test_jpegs_are_read_alike() -> None:
     """What the rest depends on: OpenCV's decoder gives Pillow's pixels."""
-    for content in pictures()[1]:
+    for content in images()[1]:
         ours = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
         np.testing.assert_array_equal(ours, np.array(Image.open(io.BytesIO(content))))
 
@@ -148,6 +148,6 @@ def test_resnet_152_sees_what_torchs_does(resnet_152: dict[str, np.ndarray]) -> 
     assign_arrays(model, resnet_arrays(state))
     frames = [
         np.array(Image.open(io.BytesIO(files[0])).resize((64, 64), Image.Resampling.BILINEAR))
-        for files in pictures()
+        for files in images()
     ]
     check(np.asarray(model(np.stack(frames))), "resnet152_features")

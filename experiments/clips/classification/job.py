@@ -297,8 +297,8 @@ class ClassificationJob:
         assert work.info is not None
         summary = summarize(table.rows(), video.source, work.info, failure=ended.failure)
         if self._options.timeline:
-            picture = timeline_png(table.rows, table.num_rows, title=video.source)
-            write_atomically(table.path(".png"), picture)
+            image = timeline_png(table.rows, table.num_rows, title=video.source)
+            write_atomically(table.path(".png"), image)
         table.finish({"threads": asdict(self._options.threads), **summary}, self._options.columns)
         first = summary["top_classes"][0]
         self._progress.say(

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from common.errors import InputError
 from experiments.clips import scorer
 from experiments.clips.export.graphs import for_equal_clips, in_float32
+from experiments.clips.images import ImageSettings
 from experiments.clips.model import ClipModel, read_model
-from experiments.clips.pictures import PictureSettings
 from experiments.clips.viewed_model import ClipInputSpec
 from experiments.models.image_loading import are_probabilities
 from experiments.models.keras_files import load_keras_model
@@ -27,7 +27,7 @@ from ttrnn.models.conv3d import EqualClips
 # Side of the frames for a model that takes any size.
 _USUAL_SIDE = 224
 # Frames of a video from one image to the next: neighbours look too much alike to test with.
-_PICTURE_STRIDE = 10
+_IMAGE_STRIDE = 10
 
 
 class Subject(Protocol):
@@ -139,10 +139,10 @@ class ImageSubject:
     ) -> None:
         self.about = about
         self.settings_type = settings_type
-        model = _of_pictures(model)
+        model = _of_images(model)
         shape = model.input_shape[1:3]
         height, width = (side or _USUAL_SIDE for side in shape)
-        self.frame_settings = FrameSettings((width, height), _PICTURE_STRIDE)
+        self.frame_settings = FrameSettings((width, height), _IMAGE_STRIDE)
         self.window = 1
         plain = in_float32(model)
         self.notes = _notes(model, plain)
@@ -170,7 +170,7 @@ class ImageSubject:
         return np.asarray(self.model(inputs.astype(self._dtype), training=False))
 
 
-def _of_pictures(model: keras.Model) -> keras.Model:
+def _of_images(model: keras.Model) -> keras.Model:
     """Convert to a functional model of one input and one output.
 
     Raises:
@@ -234,4 +234,4 @@ def load_subject(path: Path) -> Subject:
 def _scorer(path: Path) -> ImageSubject:
     found = scorer.load_scorer(path)
     settings = found.settings.to_json() | {"threshold": found.threshold}
-    return ImageSubject(found.model, About("scorer", _SCORER_CLASSES, settings), PictureSettings)
+    return ImageSubject(found.model, About("scorer", _SCORER_CLASSES, settings), ImageSettings)

@@ -101,7 +101,7 @@ class Panel:
         """Width and height, in pixels."""
         return self._layout.width, self._layout.height
 
-    def picture(self, seconds: float) -> bytes:
+    def image(self, seconds: float) -> bytes:
         """Draw the panel at a time of the video as raw RGBA; the first frame is shown at 0."""
         pixels = self._base(int(np.searchsorted(self._changes, seconds, side="right"))).copy()
         if self._layout.curves:
@@ -114,7 +114,7 @@ class Panel:
     def images(self) -> Iterator[tuple[float, bytes]]:
         """Yield times in seconds and panels as raw RGBA, ten per second, without end."""
         for number in count():
-            yield number / _RATE, self.picture(number / _RATE)
+            yield number / _RATE, self.image(number / _RATE)
 
     def _across(self, seconds: Any) -> Any:
         """Horizontal position of a time on the panel, in pixels from its left."""

@@ -12,7 +12,7 @@ from tyro.conf import Positional
 
 from common.errors import InputError, WriteError
 from common.files import not_written
-from experiments.clips.pictures import Interpolation, Part, PictureSettings
+from experiments.clips.images import ImageSettings, Interpolation, Part
 from preprocess.shards.settings import Compression
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Extract:
     def run(self) -> int:
         """Extract and print what was done. Returns the exit code."""
         from experiments.highlights.labels import read_labels
-        from experiments.highlights.scoring.extraction import extract_pictures
+        from experiments.highlights.scoring.extraction import extract_images
         from preprocess.system.progress import TerminalProgress
 
         # Wrong settings and labels are reported before any video is opened.
@@ -99,7 +99,7 @@ class Extract:
         if "sound" in self.parts:
             self._tell_tracks([clip.path for clip in clips])
         with TerminalProgress() as progress:
-            summary = extract_pictures(
+            summary = extract_images(
                 clips,
                 self.shards,
                 settings,
@@ -113,9 +113,9 @@ class Extract:
             )
         return self._report(summary)
 
-    def settings(self) -> PictureSettings:
+    def settings(self) -> ImageSettings:
         """Settings of the pictures that the flags ask for."""
-        return PictureSettings(
+        return ImageSettings(
             parts=self.parts,
             side=self.side,
             fps=2.0 if self.fps is None and self.every is None else self.fps,

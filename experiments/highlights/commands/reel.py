@@ -135,12 +135,12 @@ class ReelOptions(SelectionOptions):
             check_edl([Media.of(chunk) for chunk in chunks])
         first = chunks[0]
         if self._shortest * first.rate < 1:
-            picture = float(1 / first.rate)
+            image = float(1 / first.rate)
             name = "bin-size" if self.select_by == "original" else "min-length"
             raise InputError(
                 f"{first.path} has a frame rate of {float(first.rate):g} per second. A picture "
-                f"lasts {picture:g} seconds, and a segment must last as long. Received "
-                f"--{name} {self._shortest:g}; give --{name} {math.ceil(picture)}."
+                f"lasts {image:g} seconds, and a segment must last as long. Received "
+                f"--{name} {self._shortest:g}; give --{name} {math.ceil(image)}."
             )
 
     def make(self, chunks: tuple[Chunk, ...], scores: Scores) -> int:

@@ -11,7 +11,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from common.errors import InputError
-from experiments.clips.pictures import parse_box
+from experiments.clips.images import parse_box
 from experiments.highlights.commands.reel import check_crossfade, check_sound_track
 from experiments.highlights.selection.segments import SelectionOptions
 

@@ -118,7 +118,7 @@ class Run(ReelOptions):
         return replace(self, sound_track=track)
 
     def _scoring(self) -> ScoringOptions:
-        from experiments.clips.pictures import parse_box
+        from experiments.clips.images import parse_box
         from experiments.clips.scorer import require_scorer
         from experiments.highlights.scoring.scoring_job import ScoringOptions
         from experiments.process import runtime

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from experiments.highlights.demo.plan import Kind, Moment, StreamPlan, random_numbers, syllables
 
 Floats = NDArray[np.float64]
-Picture = NDArray[np.uint8]
+ImageArray = NDArray[np.uint8]
 Point = tuple[float, float]
 Colour = tuple[float, float, float]  # blue, green, red, 0 to 255
 
@@ -100,7 +100,7 @@ def face_poses(plan: StreamPlan, frames: range) -> list[Pose]:
     return [Pose(*row) for row in np.stack(poses, axis=1).tolist()]
 
 
-def draw_wall(look: FaceLook) -> Picture:
+def draw_wall(look: FaceLook) -> ImageArray:
     """Draw the room behind the face, BGR (72, 96, 3)."""
     light = np.linspace(1.1, 0.8, HEIGHT)[:, None, None] * np.ones((1, WIDTH, 1))
     wall = np.clip(light * np.array(look.wall), 0, 255).astype(np.uint8)
@@ -110,41 +110,41 @@ def draw_wall(look: FaceLook) -> Picture:
     return wall
 
 
-def draw_face(wall: Picture, look: FaceLook, pose: Pose) -> Picture:
+def draw_face(wall: ImageArray, look: FaceLook, pose: Pose) -> ImageArray:
     """Draw a frame of the face camera, BGR (72, 96, 3)."""
-    picture = wall.copy()
+    image = wall.copy()
     # From back to front; shoulders and neck follow the head by a part of its movement.
     x, y = 48 + pose.x, 35 + pose.y
     skin = _blend(look.skin, _FLUSH, 0.3 * pose.flush)
-    _oval(picture, (48 + 0.4 * pose.x, 80 + 0.3 * pose.y), (32, 21), look.shirt)
-    _oval(picture, (48 + 0.6 * pose.x, 58 + 0.6 * pose.y), (7, 9), _blend(skin, _DARK, 0.2))
-    _oval(picture, (x, y - 4), (20.5, 23), look.hair)
-    _oval(picture, (x, y), (17.5, 22), skin)
-    _oval(picture, (x, y - 19), (14, 5.5), look.hair)
+    _oval(image, (48 + 0.4 * pose.x, 80 + 0.3 * pose.y), (32, 21), look.shirt)
+    _oval(image, (48 + 0.6 * pose.x, 58 + 0.6 * pose.y), (7, 9), _blend(skin, _DARK, 0.2))
+    _oval(image, (x, y - 4), (20.5, 23), look.hair)
+    _oval(image, (x, y), (17.5, 22), skin)
+    _oval(image, (x, y - 19), (14, 5.5), look.hair)
     for side in (-1, 1):
-        _draw_eye(picture, (x + 7 * side, y - 3), side, pose, look)
-    _oval(picture, (x, y + 2.5), (2, 3), _blend(skin, _DARK, 0.2))
-    _draw_mouth(picture, (x, y + 11 + 2 * pose.mouth), pose.mouth)
-    return picture
+        _draw_eye(image, (x + 7 * side, y - 3), side, pose, look)
+    _oval(image, (x, y + 2.5), (2, 3), _blend(skin, _DARK, 0.2))
+    _draw_mouth(image, (x, y + 11 + 2 * pose.mouth), pose.mouth)
+    return image
 
 
-def _draw_eye(picture: Picture, centre: Point, side: int, pose: Pose, look: FaceLook) -> None:
+def _draw_eye(image: ImageArray, centre: Point, side: int, pose: Pose, look: FaceLook) -> None:
     x, y = centre
     is_open = pose.eyes > 0.3
-    _oval(picture, (x, y), (4, 0.5 + 2.3 * pose.eyes), _WHITE if is_open else _DARK)
+    _oval(image, (x, y), (4, 0.5 + 2.3 * pose.eyes), _WHITE if is_open else _DARK)
     if is_open:
-        _oval(picture, (x, y), (1.7, 1.7), _DARK)
+        _oval(image, (x, y), (1.7, 1.7), _DARK)
     height = y - 4.5 - 3.5 * pose.brows
     brow = _blend(look.hair, _DARK, 0.5)
-    _line(picture, (x - 4.5 * side, height), (x + 4.5 * side, height + 0.8), brow)
+    _line(image, (x - 4.5 * side, height), (x + 4.5 * side, height + 0.8), brow)
 
 
-def _draw_mouth(picture: Picture, centre: Point, opened: float) -> None:
+def _draw_mouth(image: ImageArray, centre: Point, opened: float) -> None:
     x, y = centre
-    _oval(picture, (x, y), (5.5 + opened, 0.9 + 6.1 * opened), _MOUTH)
+    _oval(image, (x, y), (5.5 + opened, 0.9 + 6.1 * opened), _MOUTH)
     if opened > 0.3:
-        _oval(picture, (x, y - 4.6 * opened), (4, 0.5 + 1.2 * opened), (235, 240, 240))
-        _oval(picture, (x, y + 3.8 * opened), (3.2, 1.8 * opened), (110, 100, 205))
+        _oval(image, (x, y - 4.6 * opened), (4, 0.5 + 1.2 * opened), (235, 240, 240))
+        _oval(image, (x, y + 3.8 * opened), (3.2, 1.8 * opened), (110, 100, 205))
 
 
 def _colour(hue: float, saturation: float, brightness: float) -> Colour:
@@ -157,13 +157,13 @@ def _blend(colour: Colour, other: Colour, share: float) -> Colour:
     return blue, green, red
 
 
-def _oval(picture: Picture, centre: Point, axes: Point, colour: Colour) -> None:
+def _oval(image: ImageArray, centre: Point, axes: Point, colour: Colour) -> None:
     place, size = _fixed(centre), _fixed(axes)
-    cv2.ellipse(picture, place, size, 0, 0, 360, colour, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
+    cv2.ellipse(image, place, size, 0, 0, 360, colour, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
-def _line(picture: Picture, start: Point, end: Point, colour: Colour) -> None:
-    cv2.line(picture, _fixed(start), _fixed(end), colour, 2, cv2.LINE_AA, _SUBPIXEL_BITS)
+def _line(image: ImageArray, start: Point, end: Point, colour: Colour) -> None:
+    cv2.line(image, _fixed(start), _fixed(end), colour, 2, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
 def _fixed(pair: Point) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from experiments.highlights.demo.plan import Kind, StreamPlan, random_numbers
 
-Picture = NDArray[np.uint8]
+ImageArray = NDArray[np.uint8]
 
 WIDTH, HEIGHT = 320, 180  # pixels
 _SCENE_SECONDS = (3.0, 8.0)
@@ -32,33 +32,33 @@ class _Shape:
     reach: NDArray[np.float64]
     hertz: NDArray[np.float64]
 
-    def draw(self, picture: Picture, time: float) -> None:
+    def draw(self, image: ImageArray, time: float) -> None:
         """Draw the shape into a frame of the game."""
         turn = 2 * np.pi * self.hertz * time
         x, y = self.place + self.reach * np.sin(turn)
         if not self.corners:
-            cv2.circle(picture, (int(x), int(y)), int(self.size), self.colour, -1, cv2.LINE_AA)
+            cv2.circle(image, (int(x), int(y)), int(self.size), self.colour, -1, cv2.LINE_AA)
             return
         angles = turn[0] + 2 * np.pi * np.arange(self.corners) / self.corners
         corners = np.stack([x + self.size * np.cos(angles), y + self.size * np.sin(angles)], axis=1)
-        cv2.fillConvexPoly(picture, corners.astype(np.int32), self.colour, cv2.LINE_AA)
+        cv2.fillConvexPoly(image, corners.astype(np.int32), self.colour, cv2.LINE_AA)
 
 
 @dataclass(frozen=True)
 class _Scene:
     """Scene of the game: a background that scrolls, and shapes."""
 
-    ground: Picture  # (180, 2 * 320, 3), a pattern twice side by side
+    ground: ImageArray  # (180, 2 * 320, 3), a pattern twice side by side
     speed: float  # pixels a second
     shapes: tuple[_Shape, ...]
 
-    def draw(self, time: float) -> Picture:
+    def draw(self, time: float) -> ImageArray:
         """Draw the scene, BGR (180, 320, 3)."""
         left = int(self.speed * time) % WIDTH
-        picture = self.ground[:, left : left + WIDTH].copy()
+        image = self.ground[:, left : left + WIDTH].copy()
         for shape in self.shapes:
-            shape.draw(picture, time)
-        return picture
+            shape.draw(image, time)
+        return image
 
 
 class Game:
@@ -74,14 +74,14 @@ class Game:
         self.cuts = np.cumsum(gaps)  # when a new scene begins, in seconds
         self._number, self._scene = 0, _new_scene(plan, 0)
 
-    def draw(self, time: float) -> Picture:
+    def draw(self, time: float) -> ImageArray:
         """Draw the game at a time, BGR (180, 320, 3); fast if times are asked for in order."""
-        picture = self._scene_at(time).draw(time)
+        image = self._scene_at(time).draw(time)
         for one in self._plan.of(Kind.FLASH, Kind.BANG):
             age = time - one.start
             if 0 <= age < _FADE_SECONDS:
-                _flash(picture, 1 - age / _FADE_SECONDS, is_bang=one.kind == Kind.BANG)
-        return picture
+                _flash(image, 1 - age / _FADE_SECONDS, is_bang=one.kind == Kind.BANG)
+        return image
 
     def _scene_at(self, time: float) -> _Scene:
         number = int(np.searchsorted(self.cuts, time, side="right"))
@@ -90,13 +90,13 @@ class Game:
         return self._scene
 
 
-def _flash(picture: Picture, strength: float, *, is_bang: bool) -> None:
+def _flash(image: ImageArray, strength: float, *, is_bang: bool) -> None:
     """Brighten the whole frame; a bang also draws a growing ball of fire."""
-    light = np.full_like(picture, 255)
-    cv2.addWeighted(picture, 1 - 0.8 * strength, light, 0.8 * strength, 0, dst=picture)
+    light = np.full_like(image, 255)
+    cv2.addWeighted(image, 1 - 0.8 * strength, light, 0.8 * strength, 0, dst=image)
     if is_bang:
         radius = int(15 + 60 * (1 - strength))
-        cv2.circle(picture, (140, 100), radius, _FIRE, int(2 + 10 * strength), cv2.LINE_AA)
+        cv2.circle(image, (140, 100), radius, _FIRE, int(2 + 10 * strength), cv2.LINE_AA)
 
 
 def _new_scene(plan: StreamPlan, number: int) -> _Scene:

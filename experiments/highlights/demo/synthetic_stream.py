@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from common.errors import WriteError
 from common.files import write_text
-from experiments.highlights.demo.picture import FACE_BOX, SIZE, pictures
+from experiments.highlights.demo.image import FACE_BOX, SIZE, images
 from experiments.highlights.demo.plan import Kind, StreamPlan, plan_clips, plan_recording
 from experiments.highlights.demo.sound import SAMPLE_RATE, stream_sound
 from experiments.highlights.labels import Interval, LabelledClip, write_labels
@@ -177,7 +177,7 @@ def _render_video(video: _Video) -> float:
     start = float(video.frames.start / video.plan.rate)
     write_video(
         video.path,
-        pictures(video.plan, video.frames),
+        images(video.plan, video.frames),
         size=SIZE,
         rate=video.plan.rate,
         samples=stream_sound(video.plan, start, video.seconds),
@@ -201,7 +201,7 @@ _KEYFRAME_SECONDS = 2  # as live streams have it
 
 def write_video(
     path: Path,
-    pictures: Iterable[bytes],
+    images: Iterable[bytes],
     *,
     size: tuple[int, int],
     rate: Fraction,
@@ -212,7 +212,7 @@ def write_video(
 
     Args:
         path: the file, in a folder that exists.
-        pictures: frames as planes of YUV 4:2:0.
+        images: frames as planes of YUV 4:2:0.
         size: width and height of a frame, in pixels, even.
         rate: frames per second.
         samples: the sound, (N,), mono, in [-1, 1].
@@ -228,7 +228,7 @@ def write_video(
         folder = Path(name)
         pcm = np.rint(32767 * np.clip(samples, -1, 1)).astype("<i2")
         (folder / "sound.s16").write_bytes(pcm.tobytes())
-        _encode([*_inputs(folder, size, rate, sample_rate), *_outputs(folder, rate)], pictures)
+        _encode([*_inputs(folder, size, rate, sample_rate), *_outputs(folder, rate)], images)
         os.replace(folder / "video.mp4", path)
 
 
@@ -250,7 +250,7 @@ def _outputs(folder: Path, rate: Fraction) -> list[str]:
     ]
 
 
-def _encode(args: list[str], pictures: Iterable[bytes]) -> None:
+def _encode(args: list[str], images: Iterable[bytes]) -> None:
     """Run ffmpeg with frames as its standard input."""
     import imageio_ffmpeg
 
@@ -262,8 +262,8 @@ def _encode(args: list[str], pictures: Iterable[bytes]) -> None:
         )
         assert encoder.stdin is not None
         try:
-            for picture in pictures:
-                encoder.stdin.write(picture)
+            for image in images:
+                encoder.stdin.write(image)
             encoder.stdin.close()
             code = encoder.wait()
         except BrokenPipeError:  # ffmpeg has ended; its messages say why

@@ -162,9 +162,9 @@ def _remux(file: Path, copy: Path) -> float:
         for name, value in {**video.metadata, **source.metadata}.items():
             if name.lower() == "timecode":
                 target.metadata["timecode"] = value
-        pictures = _Copied(PacketClock(source, video), target, video)
+        video_copy = _Copied(PacketClock(source, video), target, video)
         tracks = {
-            stream.index: _CopiedSound(PacketClock(source, stream), target, stream, pictures)
+            stream.index: _CopiedSound(PacketClock(source, stream), target, stream, video_copy)
             for stream in source.streams.audio
         }
         packets = source.demux([video, *source.streams.audio])
@@ -174,12 +174,12 @@ def _remux(file: Path, copy: Path) -> float:
             if packet.stream_index in tracks:
                 tracks[packet.stream_index].take(packet)
                 continue
-            before = pictures.clock.seconds
-            if pictures.clock.begins_again(packet):
-                pictures.join(packet)
+            before = video_copy.clock.seconds
+            if video_copy.clock.begins_again(packet):
+                video_copy.join(packet)
                 for track in tracks.values():
                     track.follow(before)
-            pictures.write(packet)
+            video_copy.write(packet)
             for track in tracks.values():
                 track.write_what_is_due()
         for track in tracks.values():
@@ -282,10 +282,10 @@ class _CopiedSound(_Copied):
     """One sound stream that is copied; its packets wait until their frames are written."""
 
     def __init__(
-        self, clock: PacketClock, target: OutputContainer, stream: Stream, pictures: _Copied
+        self, clock: PacketClock, target: OutputContainer, stream: Stream, video_copy: _Copied
     ) -> None:
         super().__init__(clock, target, stream)
-        self._pictures = pictures
+        self._video_copy = video_copy
         self._waiting: deque[Packet] = deque()
         self._is_lost = False  # whether its clock began again and that of the frames did not yet
 
@@ -293,9 +293,9 @@ class _CopiedSound(_Copied):
         """Write a packet, or keep it until its frames are written."""
         if self.clock.begins_again(packet):
             self._write_all()
-            self._is_lost = not self.clock.came_to(self._pictures.clock)
+            self._is_lost = not self.clock.came_to(self._video_copy.clock)
             if not self._is_lost:
-                self.offset = self._pictures.offset
+                self.offset = self._video_copy.offset
         self._waiting.append(packet)
         self.write_what_is_due()
 
@@ -305,7 +305,7 @@ class _CopiedSound(_Copied):
         Args:
             before: last time of the frames' clock before it began again, in seconds.
         """
-        heard, shown = self.clock.seconds, self._pictures.clock.seconds
+        heard, shown = self.clock.seconds, self._video_copy.clock.seconds
         if heard is None or shown is None or before is None:
             return
         if self._is_lost:
@@ -315,7 +315,7 @@ class _CopiedSound(_Copied):
             # before the seam.
             is_near = abs(heard - shown) < abs(heard - before)
         if is_near:
-            self.offset, self._is_lost = self._pictures.offset, False
+            self.offset, self._is_lost = self._video_copy.offset, False
 
     def write_what_is_due(self) -> None:
         """Write sound up to a little after the end of the last frame written."""
@@ -334,7 +334,7 @@ class _CopiedSound(_Copied):
         self._write_all()
 
     def _is_due(self, packet: Packet) -> bool:
-        return _seconds(packet) + self.offset <= self._pictures.end + _SOUND_AHEAD_SECONDS
+        return _seconds(packet) + self.offset <= self._video_copy.end + _SOUND_AHEAD_SECONDS
 
     def _waited(self) -> Fraction:
         if not self._waiting or self.clock.seconds is None:

@@ -270,8 +270,8 @@ class _Reel:
         rate, size = self._form.rate, strip_size(self._form.width, self._form.height)
         count = math.ceil(piece.num_frames / rate * STRIP_RATE)
         # For each image of the strip, the frame that is shown then.
-        pictures = (min(int(n * rate / STRIP_RATE), piece.num_frames - 1) for n in range(count))
-        times = [piece.time(picture, rate) for picture in pictures]
+        frames = (min(int(n * rate / STRIP_RATE), piece.num_frames - 1) for n in range(count))
+        times = [piece.time(frame, rate) for frame in frames]
         write_strip(self._folder / "strip.rgba", times, self._scores, size, self._threshold)
         return "strip.rgba", *size
 
@@ -312,11 +312,11 @@ def _copied(stretch: Stretch, form: Form, copy: Path) -> Stretch:
     chunk = replace(
         stretch.chunk,
         copy=copy,
-        first_picture=UPRIGHT_LEAD_SECONDS - begin,
+        video_start=UPRIGHT_LEAD_SECONDS - begin,
         width=form.width,
         height=form.height,
         aspect=form.aspect,
-        picture=0,
+        video_stream=0,
         sound=None if stretch.chunk.sound is None else 1,
     )
     return replace(stretch, chunk=chunk, first=0)
@@ -357,11 +357,11 @@ def write_strip(
     shown = np.interp(list(times), np.asarray(scores[0], float), np.asarray(scores[1], float))
     with path.open("wb") as file:
         for score in shown:
-            file.write(_picture(round(100 * float(np.clip(score, 0, 1))), size, threshold))
+            file.write(_image(round(100 * float(np.clip(score, 0, 1))), size, threshold))
 
 
 @lru_cache(maxsize=101)  # one for each whole percentage
-def _picture(percent: int, size: tuple[int, int], threshold: float | None) -> bytes:
+def _image(percent: int, size: tuple[int, int], threshold: float | None) -> bytes:
     import cv2
 
     width, height = size

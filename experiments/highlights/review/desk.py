@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
-from experiments.clips.pictures import Box
+from experiments.clips.images import Box
 from experiments.highlights.review.decisions import finite
 from experiments.highlights.review.reel_job import ReelJob
 from experiments.highlights.review.session import Session

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from experiments.clips.pictures import Box
+from experiments.clips.images import Box
 from experiments.highlights.labels import (
     Interval,
     LabelError,
@@ -23,7 +23,7 @@ from experiments.highlights.review.decisions import Decisions, Span, without
 from experiments.media.recording import Chunk
 from preprocess.video.time_ranges import format_time
 
-WHOLE_PICTURE = Box(0.0, 0.0, 1.0, 1.0)
+WHOLE_IMAGE = Box(0.0, 0.0, 1.0, 1.0)
 _DIGITS = 3  # decimals of a second in the labels; rounded, so that equal times compare equal
 
 
@@ -199,11 +199,11 @@ def _new_clip(path: Path, file: Path, box: Box, group: str) -> LabelledClip:
 def _box(clips: Sequence[LabelledClip], box: Box | None) -> Box:
     """Box of new clips: the given one, the one that all clips share, or the whole frame."""
     boxes = {clip.box for clip in clips}
-    return box or (boxes.pop() if len(boxes) == 1 else WHOLE_PICTURE)
+    return box or (boxes.pop() if len(boxes) == 1 else WHOLE_IMAGE)
 
 
 def _box_note(box: Box) -> str:
-    if box == WHOLE_PICTURE:
+    if box == WHOLE_IMAGE:
         return "The box is the whole picture; --box x1,y1,x2,y2 gives another."
     return f"The box is that of all clips there: {box.x1:g},{box.y1:g},{box.x2:g},{box.y2:g}."
 

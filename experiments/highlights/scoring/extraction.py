@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.clips.pictures import WHOLE, LabelledVideo, PictureSettings, Stretch
+from experiments.clips.images import WHOLE, ImageSettings, LabelledVideo, Stretch
 from experiments.highlights.labels import LabelledClip
 from preprocess.extraction.extract import ExtractionSummary, extract_clips
 from preprocess.shards.reader import Shards, open_shards
@@ -15,10 +15,10 @@ from preprocess.shards.reader import Shards, open_shards
 _CLASS = "clip"  # labels are joined when a model is trained: they change, the pictures do not
 
 
-def extract_pictures(
+def extract_images(
     clips: Sequence[LabelledClip],
     shards: Path,
-    settings: PictureSettings,
+    settings: ImageSettings,
     *,
     labels_folder: Path,
     command: str,
@@ -55,14 +55,14 @@ def extract_pictures(
     )
 
 
-def open_pictures(shards: Path) -> Shards:
-    """Open the directory that `extract_pictures` wrote.
+def open_images(shards: Path) -> Shards:
+    """Open the directory that `extract_images` wrote.
 
     Raises:
         ShardError: if there is none, or it is not complete.
     """
     made_by = "python -m experiments.highlights extract LABELS"
-    return open_shards(shards, PictureSettings, made_by=made_by)
+    return open_shards(shards, ImageSettings, made_by=made_by)
 
 
 def source_of(clip: LabelledClip, labels_folder: Path) -> str:

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from common.errors import InputError
-from experiments.clips.pictures import PictureSettings
+from experiments.clips.images import ImageSettings
 from experiments.models.resnet_weights import read_resnet
 from ttrnn.models.resnet import build_resnet
 from weights.assign import assign_arrays
@@ -27,7 +27,7 @@ SOUND_DEPTH = 18  # of the spectrogram's ResNet in "two-inputs", whatever the de
 
 def build_scorer(
     depth: int,
-    settings: PictureSettings,
+    settings: ImageSettings,
     *,
     layout: Layout = "stacked",
     dropout: float = 0.0,
@@ -79,7 +79,7 @@ def _tower(depth: int, pixels, name: str, dtype: str | None):
     )
 
 
-def _cut(pixels, settings: PictureSettings, *, sound: bool):
+def _cut(pixels, settings: ImageSettings, *, sound: bool):
     """Crop a picture to its last part, which is the spectrogram, or to those above it."""
     height, side = settings.frame_shape[:2]
     if "sound" not in settings.parts or height == side:

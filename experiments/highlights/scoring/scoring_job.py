@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from common.errors import InputError
-from experiments.clips.pictures import Box
+from experiments.clips.images import Box
 from experiments.clips.scorer import FILE, MODEL, Scorer, load_scorer
+from experiments.highlights.scoring.image_batches import Batch, BatchReader
 from experiments.highlights.scoring.kept_scores import KeptScores
-from experiments.highlights.scoring.picture_batches import Batch, BatchReader
 from experiments.media.recording import Chunk, recording_duration
 from experiments.process import runtime
 from experiments.runs import formatting
@@ -173,10 +173,10 @@ def model_digest(model: Path) -> str:
     return digest.hexdigest()
 
 
-class PictureModel(Protocol):
+class ImageModel(Protocol):
     """Model that gives the probability of a highlight for each picture, as `Scorer` does."""
 
-    def predict(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities (N,) of pictures uint8 (N, H, W, 3)."""
 
 
@@ -184,7 +184,7 @@ OnScores = Callable[[Batch, NDArray[np.float32]], None]
 
 
 def score_recording(
-    model: PictureModel, reader: BatchReader, on_scores: OnScores, *, at_once: int = 1
+    model: ImageModel, reader: BatchReader, on_scores: OnScores, *, at_once: int = 1
 ) -> None:
     """Score all pictures of a recording.
 
@@ -204,7 +204,7 @@ def score_recording(
     with ThreadPoolExecutor(at_once) as threads, closing(iter(reader)) as batches:
         try:
             for batch in batches:
-                waiting.append((batch, threads.submit(model.predict, batch.pictures)))
+                waiting.append((batch, threads.submit(model.predict, batch.images)))
                 if len(waiting) > at_once:
                     _hand_over(*waiting.popleft(), on_scores)
             while waiting:
@@ -316,16 +316,16 @@ def _hand_over_parts(
     waiting: Sequence[tuple[BatchReader, Future[ScoredPart]]], on_scores: OnPart
 ) -> None:
     """Pass the scores of one chunk's parts to `on_scores`, in order."""
-    num_pictures = 0
+    num_images = 0
     for _, future in waiting:
         scored = future.result()
-        num_pictures += len(scored.times)
+        num_images += len(scored.times)
         on_scores(scored, scored.probabilities)
     first = waiting[0][0]
     # A part may be without pictures, a whole chunk may not. After a resumption the earlier parts of
     # the first chunk had some.
     begins = first.stretch is not None and first.stretch[0] == 0
-    if begins and not num_pictures and not first.allow_failures:
+    if begins and not num_images and not first.allow_failures:
         raise DecodeError(f"{first.chunks[0].path}: no picture could be decoded")
 
 
@@ -336,7 +336,7 @@ def _score_part(scorer: Scorer, at_once: int, reader: BatchReader) -> ScoredPart
 
     def take(batch: Batch, probabilities: NDArray[np.float32]) -> None:
         # Without the pixels, which nobody needs any more: minutes of them would fill the memory.
-        batches.append(replace(batch, pictures=np.empty(0, np.uint8)))
+        batches.append(replace(batch, images=np.empty(0, np.uint8)))
         scores.append(probabilities)
 
     score_recording(scorer, replace(reader, threads=decoder_threads()), take, at_once=at_once)

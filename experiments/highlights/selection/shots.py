@@ -90,7 +90,7 @@ def _differences(chunk: Chunk, start: float, end: float) -> tuple[Floats, Floats
 
     The difference of the first frame decoded is 0.
     """
-    first = max(math.floor((start - chunk.first_picture) * chunk.rate), 0)
+    first = max(math.floor((start - chunk.video_start) * chunk.rate), 0)
     stretch = Stretch(chunk, first, 1)
     preroll = find_preroll(stretch, chunk.rate)
     zero = stretch.seconds(0, chunk.rate) - shift(stretch, preroll, chunk.rate) / 10**6
@@ -104,7 +104,7 @@ def _differences(chunk: Chunk, start: float, end: float) -> tuple[Floats, Floats
     args = [
         *("-loglevel", "error", "-max_error_rate", "1"),  # damage stops nothing
         *input_args(stretch, preroll, chunk.rate),
-        *("-map", f"0:{chunk.picture}", "-vf", ",".join(filters)),
+        *("-map", f"0:{chunk.video_stream}", "-vf", ",".join(filters)),
         *("-fps_mode", "passthrough", "-f", "null", "-"),
     ]
     run(args, on_line=shown.read)

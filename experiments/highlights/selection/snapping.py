@@ -244,7 +244,7 @@ def _holds(chunk: Chunk, time: float) -> bool:
 
 def _near(chunk: Chunk, cut: float) -> Candidates:
     """Find quiet moments near a cut, in seconds of the recording."""
-    zero = chunk.offset + chunk.first_picture  # where the sound's clock stands at 0
+    zero = chunk.offset + chunk.video_start  # where the sound's clock stands at 0
     start = max(cut - zero - _AROUND_SECONDS, 0.0)
     sound = read_sound(
         chunk.file,

@@ -20,9 +20,9 @@ from experiments.highlights.training.recipes import Recipe
 from preprocess.video.transforms import pillow_resize
 
 if TYPE_CHECKING:
-    from experiments.clips.pictures import PictureSettings
+    from experiments.clips.images import ImageSettings
 
-Picture = NDArray[np.uint8]
+ImageArray = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Augmentation:
         InputError: if a value is out of its range.
     """
 
-    settings: PictureSettings
+    settings: ImageSettings
     shift: float = 0.0
     zoom: float = 0.0
     contrast: float = 0.0
@@ -66,18 +66,18 @@ class Augmentation:
             if not 0 <= value < most:
                 raise InputError(f"{name} must be in [0, {most:g}). Received {value}.")
 
-    def __call__(self, picture: Picture, rng: np.random.Generator) -> Picture:
+    def __call__(self, image: ImageArray, rng: np.random.Generator) -> ImageArray:
         """Return a changed copy of a picture, uint8 (parts * side, side, 3)."""
         side = self.settings.side
         changed = [
             (self._heard if part == "sound" else self._seen)(
-                picture[number * side : (number + 1) * side], rng
+                image[number * side : (number + 1) * side], rng
             )
             for number, part in enumerate(self.settings.parts)
         ]
         return np.concatenate(changed)
 
-    def _seen(self, part: Picture, rng: np.random.Generator) -> Picture:
+    def _seen(self, part: ImageArray, rng: np.random.Generator) -> ImageArray:
         side = len(part)
         scale = 1 + self.zoom * rng.uniform(-1, 1)
         right, down = self.shift * side * rng.uniform(-1, 1, size=2)
@@ -88,7 +88,7 @@ class Augmentation:
         )
         return self._relit(moved, rng)
 
-    def _relit(self, part: Picture, rng: np.random.Generator) -> Picture:
+    def _relit(self, part: ImageArray, rng: np.random.Generator) -> ImageArray:
         # One contrast and brightness for all channels, and an offset for each colour.
         contrast = 1 + self.contrast * rng.uniform(-1, 1)
         offsets = self.brightness * rng.uniform(-1, 1) + self.colour * rng.uniform(-1, 1, size=3)
@@ -97,7 +97,7 @@ class Augmentation:
         table = np.clip(np.round(levels), 0, 255).astype(np.uint8)
         return cv2.LUT(part, table[None])
 
-    def _heard(self, part: Picture, rng: np.random.Generator) -> Picture:
+    def _heard(self, part: ImageArray, rng: np.random.Generator) -> ImageArray:
         spectrogram = self.settings.spectrogram
         # Seconds to columns, and semitones to rows: frequency is logarithmic, 12 semitones an
         # octave.
@@ -109,13 +109,13 @@ class Augmentation:
         part = self._amplified(part, -255 / spectrogram.floor_db * rng.uniform(-1, 1))
         return self._masked(part, rng)
 
-    def _amplified(self, part: Picture, levels_a_decibel: float) -> Picture:
+    def _amplified(self, part: ImageArray, levels_a_decibel: float) -> ImageArray:
         levels = np.arange(256) + self.gain * levels_a_decibel
         table = np.clip(np.round(levels), 0, 255).astype(np.uint8)
         table[0] = 0  # what is below the darkest level is not known
         return table[part]
 
-    def _masked(self, part: Picture, rng: np.random.Generator) -> Picture:
+    def _masked(self, part: ImageArray, rng: np.random.Generator) -> ImageArray:
         for axis, side in enumerate(part.shape[:2]):
             width = int(self.mask * side * rng.uniform() + 0.5)
             start = int(rng.integers(side - width + 1))
@@ -127,7 +127,7 @@ def _steps(most: float, steps_a_unit: float, rng: np.random.Generator) -> int:
     return round(most * steps_a_unit * rng.uniform(-1, 1))
 
 
-def _moved(part: Picture, steps: int, *, axis: int) -> Picture:
+def _moved(part: ImageArray, steps: int, *, axis: int) -> ImageArray:
     """Move a picture along an axis; at the edge the outermost pixels are repeated."""
     places = np.clip(np.arange(part.shape[axis]) - steps, 0, part.shape[axis] - 1)
     return np.take(part, places, axis=axis)
@@ -158,7 +158,7 @@ class OriginalAugmentation:
         sound_ratio: range of that rectangle's height divided by its width.
     """
 
-    settings: PictureSettings
+    settings: ImageSettings
     crop_scale: Range = (0.5, 1.0)
     crop_ratio: Range = (3 / 4, 4 / 3)
     erase_probability: float = 0.5
@@ -167,10 +167,10 @@ class OriginalAugmentation:
     sound_scale: Range = (0.1, 1.0)
     sound_ratio: Range = (0.001, 100.0)
 
-    def __call__(self, picture: Picture, rng: np.random.Generator) -> Picture:
+    def __call__(self, image: ImageArray, rng: np.random.Generator) -> ImageArray:
         """Return a changed copy of a picture, uint8 (parts * side, side, 3)."""
         side = self.settings.side
-        changed = picture.copy()
+        changed = image.copy()
         for number, part in enumerate(self.settings.parts):
             rows = slice(number * side, (number + 1) * side)
             if part == "sound":
@@ -181,7 +181,7 @@ class OriginalAugmentation:
                 _erase(changed[rows], self._seen_rectangle(side, rng), rng)
         return changed
 
-    def _cropped(self, part: Picture, rng: np.random.Generator) -> Picture:
+    def _cropped(self, part: ImageArray, rng: np.random.Generator) -> ImageArray:
         side = len(part)
         height, width = side, side  # where no crop fits: all of it, which is square
         for _ in range(_CROP_TRIES):
@@ -225,7 +225,7 @@ def _sides(area: float, ratio: float) -> tuple[int, int]:
     return round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
 
 
-def _erase(part: Picture, size: tuple[int, int] | None, rng: np.random.Generator) -> None:
+def _erase(part: ImageArray, size: tuple[int, int] | None, rng: np.random.Generator) -> None:
     """Blacken a rectangle of the given height and width at a random place."""
     if size is None:
         return
@@ -235,7 +235,7 @@ def _erase(part: Picture, size: tuple[int, int] | None, rng: np.random.Generator
     part[top : top + height, left : left + width] = 0
 
 
-def build_change(recipe: Recipe, settings: PictureSettings) -> Change:
+def build_change(recipe: Recipe, settings: ImageSettings) -> Change:
     """Build the random change that a recipe makes to each training picture.
 
     Raises:

@@ -13,19 +13,19 @@ from experiments.highlights.training.examples import Examples
 if TYPE_CHECKING:
     from preprocess.batches.pipeline import Stream
 
-Picture = NDArray[np.uint8]
-Change = Callable[[Picture, np.random.Generator], Picture]
+ImageArray = NDArray[np.uint8]
+Change = Callable[[ImageArray, np.random.Generator], ImageArray]
 MOST_IN_MEMORY = 2**30
 """Bytes of pictures that are kept in memory; more are read from the shards in each epoch."""
 _BATCH_TO_EVALUATE = 64
 
 
-class PictureBatches:
+class ImageBatches:
     """Batches of some examples, for any number of epochs.
 
     Args:
         examples: the labelled pictures.
-        picture_shape: (H, W, 3).
+        image_shape: (H, W, 3).
         batch_size: pictures per batch in training; the last batch of an epoch may be smaller.
         seed: seed of the order in training and of the random changes.
         weights: how often each picture is drawn in an epoch, on average, (N,) with mean 1; None
@@ -37,7 +37,7 @@ class PictureBatches:
     def __init__(
         self,
         examples: Examples,
-        picture_shape: tuple[int, int, int],
+        image_shape: tuple[int, int, int],
         *,
         batch_size: int,
         seed: int,
@@ -50,9 +50,9 @@ class PictureBatches:
         self._seed = seed
         self._weights = np.ones(len(examples)) if weights is None else weights
         self._change = change
-        self._shape = picture_shape
+        self._shape = image_shape
         fits = len(examples) * int(np.prod(self._shape)) <= most_in_memory
-        self._kept = _all_pictures(examples, self._shape) if fits else None
+        self._kept = _all_images(examples, self._shape) if fits else None
 
     def shuffled(self, epoch: int) -> Stream:
         """Batches for training, N pictures in all.
@@ -70,11 +70,11 @@ class PictureBatches:
         """Batches for evaluation: every picture once, unchanged, in the order of the examples."""
         return self._stream(np.arange(len(self._examples)), _BATCH_TO_EVALUATE, self._plain)
 
-    def picture(self, place: int) -> Picture:
+    def image(self, place: int) -> ImageArray:
         """Picture of one example, uint8 (H, W, 3), unchanged."""
         if self._kept is not None:
             return self._kept[place]
-        clip = self._examples.clips[self._examples.clip[place]].pictures
+        clip = self._examples.clips[self._examples.clip[place]].images
         return clip.read(start=int(self._examples.frame[place]), max_frames=1)[0]
 
     def _stream(self, entries: NDArray, batch_size: int, load: Callable) -> Stream:
@@ -84,18 +84,18 @@ class PictureBatches:
         return Stream(plan, load)
 
     def _plain(self, places: NDArray[np.int64]) -> tuple[NDArray, NDArray[np.int32]]:
-        return np.stack([self.picture(i) for i in places]), self._examples.label[places]
+        return np.stack([self.image(i) for i in places]), self._examples.label[places]
 
     def _changed(self, entries: NDArray[np.int64]) -> tuple[NDArray, NDArray[np.int32]]:
         """Load and change the pictures of entries (epoch, number of the draw, index), (B, 3)."""
-        pictures, labels = self._plain(entries[:, 2])
+        images, labels = self._plain(entries[:, 2])
         if self._change is not None:
-            for picture, (epoch, number, _) in zip(pictures, entries, strict=True):
+            for image, (epoch, number, _) in zip(images, entries, strict=True):
                 # By the number of the draw and not by the picture, so that one that is drawn twice
                 # is changed in two ways; and batches may be loaded in any order.
                 rng = np.random.default_rng([self._seed, int(epoch), int(number)])
-                picture[:] = self._change(picture, rng)
-        return pictures, labels
+                image[:] = self._change(image, rng)
+        return images, labels
 
 
 def draw(weights: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
@@ -139,10 +139,10 @@ def drawing_weights(
     return weights * len(examples)
 
 
-def _all_pictures(examples: Examples, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+def _all_images(examples: Examples, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     """Pictures of all examples, uint8 (N, H, W, 3), read clip by clip."""
-    pictures = np.empty((len(examples), *shape), np.uint8)
+    images = np.empty((len(examples), *shape), np.uint8)
     for number, clip in enumerate(examples.clips):
         of_clip = examples.clip == number
-        pictures[of_clip] = clip.pictures.frames[examples.frame[of_clip]]
-    return pictures
+        images[of_clip] = clip.images.frames[examples.frame[of_clip]]
+    return images

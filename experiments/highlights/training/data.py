@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import InputError
-from experiments.clips.pictures import Box, PictureSettings
+from experiments.clips.images import Box, ImageSettings
 from experiments.highlights.labels import Interval, LabelledClip, read_labels
-from experiments.highlights.scoring.extraction import open_pictures
+from experiments.highlights.scoring.extraction import open_images
 from experiments.highlights.training.examples import (
     Examples,
-    PictureClip,
+    ImageClip,
     join_labels,
     make_examples,
 )
@@ -33,7 +33,7 @@ class TrainingData:
         notes: sentences for the user about clips that were left out.
     """
 
-    settings: PictureSettings
+    settings: ImageSettings
     train: Examples
     validation: Examples
     box: Box | None
@@ -62,8 +62,8 @@ def read_training_data(
             the split would be without highlights, or have nothing else.
     """
     clips = read_labels(labels)
-    pictures = open_pictures(shards)
-    joined = join_labels(clips, pictures, labels=labels, allow_missing=allow_failures)
+    images = open_images(shards)
+    joined = join_labels(clips, images, labels=labels, allow_missing=allow_failures)
     # Split only now: a group whose clips have no pictures must not take up a part.
     known = [clip.labels for clip in joined.clips]
     everything = make_examples(joined.clips)
@@ -71,7 +71,7 @@ def read_training_data(
     train, validation = (everything.of(part) for part in parts)
     _require_both(train, "training", labels)
     _require_both(validation, "validation", labels)
-    assert isinstance(pictures.settings, PictureSettings)
+    assert isinstance(images.settings, ImageSettings)
     boxes = {clip.box for clip in known}
     notes = []
     if joined.missing:
@@ -83,7 +83,7 @@ def read_training_data(
     if blank := sum(clip.is_blank for clip in clips):
         notes.append(f"{_number(blank, 'clip')} of which {labels} says nothing: passed over.")
     return TrainingData(
-        settings=pictures.settings,
+        settings=images.settings,
         train=train,
         validation=validation,
         box=boxes.pop() if len(boxes) == 1 else None,
@@ -114,9 +114,9 @@ def _number(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
-def _duration(clip: PictureClip) -> float:
+def _duration(clip: ImageClip) -> float:
     """Length of a clip in seconds, up to the end of the step that its last picture stands for."""
-    times = clip.pictures.times
+    times = clip.images.times
     if len(times) < 2:
         return float(times[-1]) + 1.0 if len(times) else 0.0
     # The last picture stands for one more step, of the mean length.

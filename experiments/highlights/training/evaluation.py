@@ -18,9 +18,9 @@ import numpy as np
 from common.files import write_atomically
 from experiments.highlights.selection.scores import ScoreTrack
 from experiments.highlights.selection.segments import SelectionOptions
-from experiments.highlights.training import picture_metrics as metrics
+from experiments.highlights.training import image_metrics as metrics
 from experiments.highlights.training.examples import Examples
-from experiments.highlights.training.picture_metrics import Calibration, Floats, TradeOff
+from experiments.highlights.training.image_metrics import Calibration, Floats, TradeOff
 
 COLUMNS = ("clip", "group", "time_seconds", "label", "probability")
 

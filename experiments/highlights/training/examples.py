@@ -18,16 +18,16 @@ _MAX_NAMED = 3  # clips that an error names
 
 
 @dataclass(frozen=True)
-class PictureClip:
+class ImageClip:
     """A labelled clip with its pictures."""
 
     labels: LabelledClip
-    pictures: ShardClip
+    images: ShardClip
 
     @property
     def source(self) -> str:
         """Name of the clip in the shards."""
-        return self.pictures.source
+        return self.images.source
 
     @property
     def group(self) -> str:
@@ -45,7 +45,7 @@ class Joined:
         unlabelled: number of clips in the shards that have no labels.
     """
 
-    clips: list[PictureClip]
+    clips: list[ImageClip]
     missing: list[str]
     unlabelled: int
 
@@ -63,7 +63,7 @@ class Examples:
         hard: whether it lies in a stretch that was mistaken for a highlight, (N,).
     """
 
-    clips: list[PictureClip]
+    clips: list[ImageClip]
     clip: NDArray[np.int64]
     frame: NDArray[np.int64]
     time: NDArray[np.float64]
@@ -100,7 +100,7 @@ def join_labels(
 
     Args:
         clips: clips from `read_labels`; those of which nothing is known are left out.
-        shards: shards from `open_pictures`.
+        shards: shards from `open_images`.
         labels: file from which the clips were read.
         allow_missing: whether to leave out clips that the shards lack, if there are others.
 
@@ -115,7 +115,7 @@ def join_labels(
     found = [source for source in labelled if source in places]
     if not found or (missing and not allow_missing):
         raise InputError(_missing(missing, len(labelled), shards, labels))
-    joined = [PictureClip(sources[source], shards[places[source]]) for source in found]
+    joined = [ImageClip(sources[source], shards[places[source]]) for source in found]
     # A box or stretch that was changed after `extract` would put labels on the wrong pictures.
     changed = [clip.source for clip in joined if not _is_current(clip, labels.parent)]
     if changed:
@@ -126,7 +126,7 @@ def join_labels(
     return Joined(joined, missing, len(places.keys() - sources.keys()))
 
 
-def make_examples(clips: Sequence[PictureClip]) -> Examples:
+def make_examples(clips: Sequence[ImageClip]) -> Examples:
     """Collect the labelled pictures of some clips."""
     columns = [_of_clip(number, clip) for number, clip in enumerate(clips)]
     clip, frame, time, label, hard = (
@@ -137,9 +137,9 @@ def make_examples(clips: Sequence[PictureClip]) -> Examples:
     return Examples(list(clips), clip, frame, time, label, hard)
 
 
-def _of_clip(number: int, clip: PictureClip) -> tuple[NDArray, ...]:
+def _of_clip(number: int, clip: ImageClip) -> tuple[NDArray, ...]:
     """Columns of `Examples` for the labelled pictures of one clip."""
-    times = clip.pictures.times
+    times = clip.images.times
     label = np.array([is_highlight(clip.labels, time) for time in times], bool)
     hard = np.array([_is_hard(clip.labels, time) for time in times], bool)
     # Inside a labelled stretch, or anywhere if the rest of the clip is known.
@@ -152,9 +152,9 @@ def _is_hard(clip: LabelledClip, time: float) -> bool:
     return any(stretch.start <= time < stretch.end for stretch in clip.negatives)
 
 
-def _is_current(clip: PictureClip, labels_folder: Path) -> bool:
+def _is_current(clip: ImageClip, labels_folder: Path) -> bool:
     """Return whether the pictures show the box and the stretches that the labels name now."""
-    return clip.pictures.detail == labelled_video(clip.labels, labels_folder).detail
+    return clip.images.detail == labelled_video(clip.labels, labels_folder).detail
 
 
 def _missing(missing: Sequence[str], num_labelled: int, shards: Shards, labels: Path) -> str:

@@ -22,11 +22,11 @@ from experiments.clips.evaluation import load_classifier
 from experiments.clips.scorer import MODEL, write_scorer
 from experiments.highlights.scoring.scorer_network import begin_from, build_scorer
 from experiments.highlights.training.augmentation import build_change
-from experiments.highlights.training.batches import PictureBatches, drawing_weights
+from experiments.highlights.training.batches import ImageBatches, drawing_weights
 from experiments.highlights.training.data import TrainingData
 from experiments.highlights.training.evaluation import Evaluation, write_predictions
+from experiments.highlights.training.image_metrics import SCORE_NAMES, score_of
 from experiments.highlights.training.options import TrainOptions, config_of
-from experiments.highlights.training.picture_metrics import SCORE_NAMES, score_of
 from experiments.highlights.training.recipes import Recipe
 from experiments.highlights.training.report import write_report
 from experiments.process.environment import describe_environment, git_commit
@@ -82,7 +82,7 @@ def fit(job: Job, config: dict[str, Any], started: float) -> dict[str, Any]:
     return result
 
 
-def _batches(job: Job) -> tuple[PictureBatches, PictureBatches]:
+def _batches(job: Job) -> tuple[ImageBatches, ImageBatches]:
     """Make the batches of the training and of the validation pictures."""
     recipe, data = job.recipe, job.data
     same: dict[str, Any] = {"batch_size": recipe.batch_size, "seed": job.options.seed}
@@ -94,8 +94,8 @@ def _batches(job: Job) -> tuple[PictureBatches, PictureBatches]:
     shape = data.settings.frame_shape
     change = build_change(recipe, data.settings)
     return (
-        PictureBatches(data.train, shape, weights=weights, change=change, **same),
-        PictureBatches(data.validation, shape, **same),
+        ImageBatches(data.train, shape, weights=weights, change=change, **same),
+        ImageBatches(data.validation, shape, **same),
     )
 
 
@@ -119,7 +119,7 @@ def _classifier(job: Job) -> Classifier:
 
 
 def _finish(
-    job: Job, classifier: Classifier, history: History, batches: PictureBatches
+    job: Job, classifier: Classifier, history: History, batches: ImageBatches
 ) -> dict[str, Any]:
     """Evaluate the best epoch's model, and write the files of a finished run."""
     trained = time.perf_counter()
@@ -195,12 +195,12 @@ def command() -> str:
     return shlex.join(["python", "-m", "experiments.highlights", *sys.argv[1:]])
 
 
-def build_optimizer(recipe: Recipe, num_pictures: int) -> keras.Optimizer:
-    """Build a recipe's optimizer for `num_pictures` per epoch.
+def build_optimizer(recipe: Recipe, num_images: int) -> keras.Optimizer:
+    """Build a recipe's optimizer for `num_images` per epoch.
 
     SGD comes without weight decay, which the training step adds to the gradient, as torch does.
     """
-    steps_an_epoch = math.ceil(num_pictures / recipe.batch_size)
+    steps_an_epoch = math.ceil(num_images / recipe.batch_size)
     rate: Any = recipe.learning_rate
     if recipe.schedule == "cosine":
         num_steps = recipe.epochs * steps_an_epoch

@@ -119,5 +119,5 @@ def config_of(options: TrainOptions, recipe: Recipe, data: TrainingData) -> dict
     settings = data.settings
     later = {"interpolation": settings.interpolation, "sound_track": settings.sound_track}
     stored = settings.to_json() | later
-    pictures = {f"pictures_{name}": value for name, value in stored.items()}
-    return {**asdict(options), **asdict(recipe), **hashes, **pictures}
+    images = {f"pictures_{name}": value for name, value in stored.items()}
+    return {**asdict(options), **asdict(recipe), **hashes, **images}

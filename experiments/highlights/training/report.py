@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.highlights.training.batches import PictureBatches
+from experiments.highlights.training.batches import ImageBatches
 from experiments.highlights.training.data import TrainingData, balance_of
 from experiments.highlights.training.evaluation import WINDOW_SECONDS, Evaluation, Suggestion, worst
-from experiments.highlights.training.picture_metrics import NUM_BINS, Calibration, TradeOff
+from experiments.highlights.training.image_metrics import NUM_BINS, Calibration, TradeOff
 from experiments.runs import plots
 from experiments.runs.directory import read_history
 from experiments.runs.html import draw_themes, write_page
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 NUM_WORST = 12  # mistakes shown of each kind
-PICTURE_HEIGHT = 320  # pixels
+IMAGE_HEIGHT = 320  # pixels
 
 
 def write_report(
@@ -34,7 +34,7 @@ def write_report(
     config: dict[str, Any],
     data: TrainingData,
     evaluation: Evaluation,
-    batches: PictureBatches,
+    batches: ImageBatches,
     score_name: str,
 ) -> None:
     """Write report.html and its plots as PNG.
@@ -69,7 +69,7 @@ def write_report(
         interval=_interval(evaluation),
         num_highlights=sum(len(clip.labels.highlights) for clip in data.validation.clips),
         parts=[(name, part, balance_of(part)) for name, part in data.parts.items()],
-        pictures={
+        images={
             name: draw_themes(draw, run_dir / f"{name}.png") for name, draw in drawings.items()
         },
         num_epochs=len(history["epoch"]),
@@ -89,14 +89,12 @@ def _interval(evaluation: Evaluation) -> str:
     return f"; 95 % interval {interval[0]:.2f} to {interval[1]:.2f} over other clips"
 
 
-def _mistakes(
-    evaluation: Evaluation, batches: PictureBatches, *, label: int
-) -> list[dict[str, Any]]:
+def _mistakes(evaluation: Evaluation, batches: ImageBatches, *, label: int) -> list[dict[str, Any]]:
     """The worst pictures of a label, each with its clip and time."""
     examples = evaluation.examples
     return [
         {
-            "uri": thumbnail(batches.picture(int(place)), max_height=PICTURE_HEIGHT),
+            "uri": thumbnail(batches.image(int(place)), max_height=IMAGE_HEIGHT),
             "source": examples.clips[examples.clip[place]].source,
             "time": format_time(float(examples.time[place])),
             "probability": evaluation.probabilities[place],

@@ -27,12 +27,12 @@ def plain_loop(model, path, every=1):
     """Probabilities of a video's frames, by an OpenCV loop and a batch of one frame at a time."""
     capture, found = cv2.VideoCapture(str(path)), []
     while True:
-        there, picture = capture.read()
+        there, image = capture.read()
         if not there:
             return np.array(found[::every])
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         left, top = (width - min(width, height)) // 2, (height - min(width, height)) // 2
-        square = picture[top : top + min(width, height), left : left + min(width, height)]
+        square = image[top : top + min(width, height), left : left + min(width, height)]
         small = cv2.resize(square, (32, 32))[..., ::-1]  # 48 to 32: linear
         batch = np.zeros((8, 32, 32, 3), np.uint8)
         batch[0] = small

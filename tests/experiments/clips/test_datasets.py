@@ -58,7 +58,7 @@ def test_a_cluster_is_asked_where_one_is_named(monkeypatch, tmp_path, small_shar
 
     from experiments.clips.arguments import ClipArguments
     from experiments.clips.subsets import open_clips
-    from experiments.highlights.commands.labels import Extract as ExtractPictures
+    from experiments.highlights.commands.labels import Extract as ExtractImages
     from preprocess.extraction.commands import Extract
 
     asked = []
@@ -70,19 +70,19 @@ def test_a_cluster_is_asked_where_one_is_named(monkeypatch, tmp_path, small_shar
         asked.append(extract.scheduler)
         raise Asked
 
-    def ask_pictures(*arguments, **options):
+    def ask_images(*arguments, **options):
         asked.append(options["scheduler"])
         raise Asked
 
     monkeypatch.setattr(Extract, "run", ask)
     monkeypatch.setattr("experiments.highlights.labels.read_labels", lambda path: [])
-    extraction = "experiments.highlights.scoring.extraction.extract_pictures"
-    monkeypatch.setattr(extraction, ask_pictures)
+    extraction = "experiments.highlights.scoring.extraction.extract_images"
+    monkeypatch.setattr(extraction, ask_images)
     arguments = ClipArguments(videos=tmp_path, shards=small_shards, scheduler="tcp://b:1")
     with pytest.raises(Asked):
         datasets.open_dataset(UCF11, videos=tmp_path, shards=None, scheduler="tcp://a:1")
     with pytest.raises(Asked):
         open_clips(UCF11, arguments, SimpleNamespace(settings=lambda: FrameSettings()))
     with pytest.raises(Asked):
-        ExtractPictures(tmp_path / "labels.csv", tmp_path, scheduler="tcp://c:1").run()
+        ExtractImages(tmp_path / "labels.csv", tmp_path, scheduler="tcp://c:1").run()
     assert asked == ["tcp://a:1", "tcp://b:1", "tcp://c:1"]

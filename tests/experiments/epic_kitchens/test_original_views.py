@@ -33,13 +33,13 @@ SMALL = ("crop_size=[16,16]", "short_sides=[19,24]", "num_frames=4")
 
 
 def noise(number: int, size: Size) -> np.ndarray:
-    """The script's `picture`, BGR."""
+    """The script's `image`, BGR."""
     rng = np.random.default_rng([2021, number])
     return rng.integers(0, 256, (size[1], size[0], 3), np.uint8)
 
 
 def smooth(number: int, size: Size) -> np.ndarray:
-    """The script's `smooth_picture`, BGR."""
+    """The script's `smooth_image`, BGR."""
     (width, height), bgr = size, np.empty((size[1], size[0], 3))
     bgr[..., 0] = 255 * (np.arange(width) + 0.5) / width
     bgr[..., 1] = 255 * (np.arange(height)[:, None] + 0.5) / height
@@ -51,8 +51,8 @@ def write_clip(folder: Path, size: Size, make: Callable[[int, Size], np.ndarray]
     """11 pictures, without loss."""
     folder.mkdir(parents=True)
     for number in range(11):
-        picture = Image.fromarray(np.ascontiguousarray(make(number, size)[..., ::-1]))
-        picture.save(folder / f"frame_{number + 1:010d}.png")
+        image = Image.fromarray(np.ascontiguousarray(make(number, size)[..., ::-1]))
+        image.save(folder / f"frame_{number + 1:010d}.png")
 
 
 def golden_levels(name: str) -> np.ndarray:

@@ -27,7 +27,7 @@ def ffmpeg(*args: str, stdin: bytes = b"") -> bytes:
     return done.stdout
 
 
-def picture(number: int, *, flash: bool = False) -> np.ndarray:
+def image(number: int, *, flash: bool = False) -> np.ndarray:
     """Draw a grey frame (120, 160) that shows a number."""
     pixels = np.full((SIZE[1], SIZE[0]), 70, np.uint8)
     for bit in range(16):
@@ -84,7 +84,7 @@ def render_counter(
     rate = Fraction(rate)
     num_frames = round(seconds * rate)
     flashes = set(flash_numbers(rate, num_frames))
-    pixels = [picture(first + n, flash=n in flashes).tobytes() for n in range(num_frames)]
+    pixels = [image(first + n, flash=n in flashes).tobytes() for n in range(num_frames)]
     inputs = ["-f", "rawvideo", "-pix_fmt", "gray", "-s", "160x120", "-r", str(rate), "-i", "-"]
     if has_sound:
         wave = path.with_suffix(".s16")
@@ -98,21 +98,21 @@ def render_counter(
     return path
 
 
-def read_pictures(path: Path) -> tuple[list[np.ndarray], float]:
+def read_images(path: Path) -> tuple[list[np.ndarray], float]:
     """Read grey frames and the frame rate with OpenCV."""
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     assert capture.isOpened()
-    pictures = []
+    images = []
     while True:
         found, pixels = capture.read()
         if not found:
-            return pictures, float(capture.get(cv2.CAP_PROP_FPS))
-        pictures.append(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY))
+            return images, float(capture.get(cv2.CAP_PROP_FPS))
+        images.append(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY))
 
 
 def read_numbers(path: Path) -> list[int]:
     """Read the numbers of a file's frames."""
-    return [number_of(pixels) for pixels in read_pictures(path)[0]]
+    return [number_of(pixels) for pixels in read_images(path)[0]]
 
 
 def read_sound(path: Path) -> np.ndarray:
@@ -129,9 +129,9 @@ def onsets(samples: np.ndarray) -> np.ndarray:
     return loud[begins] / SOUND_RATE
 
 
-def flashes(pictures: list[np.ndarray], rate: float) -> np.ndarray:
+def flashes(images: list[np.ndarray], rate: float) -> np.ndarray:
     """Find the times of white frames, in seconds."""
-    white = [n for n, pixels in enumerate(pictures) if pixels[-len(pixels) // 4 :].mean() > 160]
+    white = [n for n, pixels in enumerate(images) if pixels[-len(pixels) // 4 :].mean() > 160]
     return np.array(white) / rate
 
 

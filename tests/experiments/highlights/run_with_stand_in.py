@@ -8,25 +8,25 @@ import time
 
 import numpy as np
 
-from experiments.clips.pictures import PictureSettings
+from experiments.clips.images import ImageSettings
 from experiments.highlights.scoring.scoring_job import ScoringOptions
 
 
 class Brightness:
     """Scorer without TensorFlow."""
 
-    settings = PictureSettings(side=32)
+    settings = ImageSettings(side=32)
     box = None
     threshold = 0.4
 
     def __init__(self, seconds=0.0):
-        self.num_pictures = 0
+        self.num_images = 0
         self._seconds = seconds
 
-    def predict(self, pictures):
+    def predict(self, images):
         time.sleep(self._seconds)
-        self.num_pictures += len(pictures)
-        return (pictures[:, 16:31] > 150).mean((1, 2, 3), dtype=np.float32)
+        self.num_images += len(images)
+        return (images[:, 16:31] > 150).mean((1, 2, 3), dtype=np.float32)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.clips.pictures import PictureSettings
+from experiments.clips.images import ImageSettings
 from experiments.highlights.commands import main
-from experiments.highlights.scoring import picture_batches, scoring_job
+from experiments.highlights.scoring import image_batches, scoring_job
+from experiments.highlights.scoring.image_batches import BatchReader, Progress
 from experiments.highlights.scoring.kept_scores import KeptScores
-from experiments.highlights.scoring.picture_batches import BatchReader, Progress
 from experiments.highlights.scoring.scoring_job import ScoredPart, score_on_cluster
 from experiments.media.recording import read_recording
 from preprocess.errors import DecodeError
@@ -25,12 +25,12 @@ from tests.preprocess.dask_cluster import DaskCluster, InPlaceOfACluster
 
 ROOT = Path(__file__).resolve().parents[3]
 STRETCH_SECONDS = 3
-SEEN = PictureSettings(parts=("frame",), side=32, fps=5.0)
-HEARD = PictureSettings(parts=("frame", "sound"), side=32, fps=5.0)
+SEEN = ImageSettings(parts=("frame",), side=32, fps=5.0)
+HEARD = ImageSettings(parts=("frame", "sound"), side=32, fps=5.0)
 IN_SHORT_STRETCHES = f"""
 import sys
-from experiments.highlights.scoring import picture_batches
-picture_batches.STRETCH_SECONDS = {STRETCH_SECONDS}
+from experiments.highlights.scoring import image_batches
+image_batches.STRETCH_SECONDS = {STRETCH_SECONDS}
 from experiments.highlights.commands import main
 sys.exit(main(sys.argv[1:]))
 """
@@ -73,7 +73,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def short_stretches(monkeypatch):
-    monkeypatch.setattr(picture_batches, "STRETCH_SECONDS", STRETCH_SECONDS)
+    monkeypatch.setattr(image_batches, "STRETCH_SECONDS", STRETCH_SECONDS)
 
 
 def test_a_worker_that_dies_changes_nothing(
@@ -109,7 +109,7 @@ def test_a_worker_that_dies_changes_nothing(
 def joined(batches):
     """All times and pictures."""
     times = np.concatenate([batch.times for batch in batches])
-    return times, np.concatenate([batch.pictures for batch in batches])
+    return times, np.concatenate([batch.images for batch in batches])
 
 
 @pytest.mark.parametrize("settings", [HEARD, replace(SEEN, fps=None, every=7)])

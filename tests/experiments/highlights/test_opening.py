@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.clips.pictures import PictureReader, PictureSettings
+from experiments.clips.images import ImageReader, ImageSettings
 from experiments.highlights.commands import main
 from experiments.highlights.rendering import opening
 from experiments.highlights.rendering.opening import copy_with_one_clock, opened_recording
@@ -32,7 +32,7 @@ from run_with_stand_in import Brightness
 from tests.processes import REPOSITORY
 
 REPORTED = REPOSITORY.parent / "shared/clips/reported"
-HEARD = PictureSettings(parts=("sound",), side=32, fps=2.0)
+HEARD = ImageSettings(parts=("sound",), side=32, fps=2.0)
 
 
 # Names of one recording's files, in order. They are made in reverse.
@@ -195,12 +195,12 @@ def test_a_sound_track_that_is_not_there(tracks, tmp_path, capsys):
 
 def read_all(path, sound_track):
     """All spectrograms of a file."""
-    pictures = []
-    with PictureReader(path, HEARD, sound_track=sound_track) as reader:
+    images = []
+    with ImageReader(path, HEARD, sound_track=sound_track) as reader:
         pixels = np.empty(HEARD.frame_shape, np.uint8)
         while reader.read_into(pixels):
-            pictures.append(pixels.copy())
-    return np.array(pictures)
+            images.append(pixels.copy())
+    return np.array(images)
 
 
 def test_spectrograms_of_a_sound_track(tracks):
@@ -257,13 +257,13 @@ def test_scores_of_a_sound_track(tracks, model, scorer, tmp_path, capsys):
     args = ["run", str(tracks[0]), "-m", str(model), "-o", str(tmp_path / "r.mp4"), "--dry-run"]
     assert main(args) == 0
     assert "Track 1 is taken" in capsys.readouterr().out
-    num_pictures = scorer.num_pictures
+    num_images = scorer.num_images
     assert main([*args, "--sound-track", "1"]) == 0
-    assert scorer.num_pictures == num_pictures
+    assert scorer.num_images == num_images
     capsys.readouterr()
     assert main([*args, "--sound-track", "0"]) == 0
     assert "is of another sound track;" in capsys.readouterr().out
-    assert scorer.num_pictures == 2 * num_pictures
+    assert scorer.num_images == 2 * num_images
 
 
 def joined(folder, suffix, *args, skip=0):
@@ -297,7 +297,7 @@ def test_a_clock_that_begins_again(kind, tmp_path):
     out.parent.mkdir()
     with opened_recording([source], beside=out, say=output.append) as chunks:
         assert chunks[0].path == source
-        assert chunks[0].duration - chunks[0].first_picture == pytest.approx(8.0, abs=0.002)
+        assert chunks[0].duration - chunks[0].video_start == pytest.approx(8.0, abs=0.002)
         render_reel(chunks, [(1.0, 1.8), (5.6, 7.4)], out)
     assert "begin again" in output[0]
     assert [path.name for path in out.parent.iterdir()] == ["reel.mp4"]
@@ -305,8 +305,8 @@ def test_a_clock_that_begins_again(kind, tmp_path):
     wanted = np.array([*range(25, 45), *range(140, 185)])
     assert len(numbers) == len(wanted)
     assert np.abs(numbers - wanted).max() <= 2  # sound may go on a little after the picture
-    pictures, fps = counters.read_pictures(out)
-    seen, heard = counters.flashes(pictures, fps), counters.onsets(counters.read_sound(out))
+    images, fps = counters.read_images(out)
+    seen, heard = counters.flashes(images, fps), counters.onsets(counters.read_sound(out))
     assert len(seen) == len(heard) == 3
     assert np.abs(seen - heard).max() < 0.07
 
@@ -326,7 +326,7 @@ def test_reordered_pictures_at_a_seam(suffix, tmp_path):
     np.testing.assert_allclose(*times, atol=0.002)
 
 
-def without_pictures(stream):
+def without_images(stream):
     """The packets of a transport stream but those of FFmpeg's first stream, its pictures."""
     packets = [stream[place : place + 188] for place in range(0, len(stream), 188)]
     return b"".join(packet for packet in packets if (packet[1] & 31) << 8 | packet[2] != 256)
@@ -338,9 +338,9 @@ def test_sound_whose_clock_alone_begins_again(longest, tmp_path, monkeypatch):
     monkeypatch.setattr(opening, "_LONGEST_SEAM_SECONDS", longest)
     source, output = joined(tmp_path, ".ts"), []
     halves = source.read_bytes()
-    source.write_bytes(halves + without_pictures((tmp_path / "100.ts").read_bytes()))
+    source.write_bytes(halves + without_images((tmp_path / "100.ts").read_bytes()))
     with opened_recording([source], beside=tmp_path / "r.mp4", say=output.append) as chunks:
-        assert chunks[0].duration - chunks[0].first_picture == pytest.approx(8.0, abs=0.1)
+        assert chunks[0].duration - chunks[0].video_start == pytest.approx(8.0, abs=0.1)
         heard = counters.onsets(counters.read_sound(chunks[0].file))
     lines = [line for line in output if "belong to no picture" in line]
     if longest == 1:  # no picture comes for it any more
@@ -352,17 +352,17 @@ def test_sound_whose_clock_alone_begins_again(longest, tmp_path, monkeypatch):
         np.testing.assert_allclose(np.diff(heard), np.diff(played), atol=0.1)
 
 
-def spread(pictures, sound):
+def spread(images, sound):
     """Packets of two transport streams in one, each evenly."""
-    ends = [188 * (len(sound) // 188 * n // (len(pictures) // 188)) for n in range(10**6)]
+    ends = [188 * (len(sound) // 188 * n // (len(images) // 188)) for n in range(10**6)]
     parts = []
-    for number in range(len(pictures) // 188):
-        parts.append(pictures[188 * number : 188 * number + 188])
+    for number in range(len(images) // 188):
+        parts.append(images[188 * number : 188 * number + 188])
         parts.append(sound[ends[number] : ends[number + 1]])
     return b"".join(parts)
 
 
-def only_pictures(stream):
+def only_images(stream):
     """The packets of a transport stream's pictures and tables."""
     packets = [stream[place : place + 188] for place in range(0, len(stream), 188)]
     return b"".join(packet for packet in packets if (packet[1] & 31) << 8 | packet[2] != 257)
@@ -372,19 +372,19 @@ def reel_of(source, folder, *segments):
     """A reel's pictures' numbers, when they flash and it bursts; the recording's first picture."""
     with opened_recording([source], beside=folder / "r.mp4") as chunks:
         render_reel(chunks, segments, folder / "r.mp4")
-        first = chunks[0].first_picture
-    pictures, fps = counters.read_pictures(folder / "r.mp4")
-    numbers = [counters.number_of(one) for one in pictures]
+        first = chunks[0].video_start
+    images, fps = counters.read_images(folder / "r.mp4")
+    numbers = [counters.number_of(one) for one in images]
     heard = counters.onsets(counters.read_sound(folder / "r.mp4"))
-    return numbers, counters.flashes(pictures, fps), heard, first
+    return numbers, counters.flashes(images, fps), heard, first
 
 
 def test_sound_that_begins_again_under_pictures_that_go_on(tmp_path):
     """Red if a reel is silent where the sound's clock alone began again."""
     whole = render_counter(tmp_path / "whole.ts", 25, 8, "-g", "25", "-bf", "0")
     half = render_counter(tmp_path / "half.ts", 25, 4).read_bytes()
-    source, sound = tmp_path / "s.ts", without_pictures(half)
-    source.write_bytes(spread(only_pictures(whole.read_bytes()), 2 * sound))
+    source, sound = tmp_path / "s.ts", without_images(half)
+    source.write_bytes(spread(only_images(whole.read_bytes()), 2 * sound))
     numbers, seen, heard, _ = reel_of(source, tmp_path, (1.6, 3.4), (5.6, 7.4))
     assert numbers == [*range(40, 85), *range(140, 185)]
     assert len(seen) == len(heard) == 4
@@ -468,8 +468,8 @@ def test_the_second_half_is_scored(model, scorer, tmp_path, capsys):
     (cut,) = csv.DictReader((tmp_path / "reel.csv").open())
     assert cut["path"] == str(recording)
     assert float(cut["start_seconds"]) == pytest.approx(3.8, abs=0.3)
-    pictures, _ = counters.read_pictures(out)
-    assert np.mean([picture.mean() > 200 for picture in pictures]) > 0.9
+    images, _ = counters.read_images(out)
+    assert np.mean([image.mean() > 200 for image in images]) > 0.9
     assert '"clock"' in (tmp_path / "reel.scores.json").read_text()
     assert not list(tmp_path.glob(".recording-*"))
 

@@ -22,7 +22,7 @@ from tests.processes import PATIENCE_SECONDS, REPOSITORY, children_of, wait_unti
 
 sys.path.insert(0, str(Path(__file__).parent))
 import counters
-from counters import NTSC, ffmpeg, has_sound, read_numbers, read_pictures, render_counter
+from counters import NTSC, ffmpeg, has_sound, read_images, read_numbers, render_counter
 
 CLIPS = REPOSITORY.parent / "shared/clips"
 RATES = {"25": Fraction(25), "29.97": NTSC, "59.94": 2 * NTSC}
@@ -75,8 +75,8 @@ def test_cuts_land_on_the_frame(name, sources, out):
     rate = RATES[name]
     segments = [(0.0, 0.5), (1.97, 2.49), (7.013, 8.71), (19.91, 20.05), (21.3, 22.0)]
     render_reel([sources[name]], segments, out)
-    pictures, fps = read_pictures(out)
-    numbers = [counters.number_of(pixels) for pixels in pictures]
+    images, fps = read_images(out)
+    numbers = [counters.number_of(pixels) for pixels in images]
     wanted = expected(segments, rate)
     assert numbers == wanted
     assert fps == pytest.approx(float(rate), rel=1e-4)
@@ -89,9 +89,9 @@ def test_sound_stays_with_the_picture(name, sources, out):
     rate = RATES[name]
     segments = [(second + 0.37, second + 1.219) for second in range(20)]
     render_reel([sources[name]], segments, out)
-    pictures, fps = read_pictures(out)
-    assert len(pictures) == len(expected(segments, rate))
-    seen = counters.flashes(pictures, fps)
+    images, fps = read_images(out)
+    assert len(images) == len(expected(segments, rate))
+    seen = counters.flashes(images, fps)
     heard = counters.onsets(counters.read_sound(out))
     assert len(seen) == len(heard) == 20
     assert np.abs(seen - heard).max() < 0.010, seen - heard
@@ -104,8 +104,8 @@ def test_variable_rate(tmp_path, out):
     at = lambda number: max(n for n in shown if n <= max(number, 0))  # noqa: E731
     segments = [(0.5, 1.5), (4.0, 6.0), (6.2, 7.9), (10.0, 11.5)]
     render_reel([source], segments, out)
-    pictures, fps = read_pictures(out)
-    numbers = [counters.number_of(pixels) for pixels in pictures]
+    images, fps = read_images(out)
+    numbers = [counters.number_of(pixels) for pixels in images]
     place = 0
     for start, end in segments:
         for frame in range(round((end - start) * fps)):
@@ -178,10 +178,10 @@ def test_rotation_and_aspect(tmp_path, short, out):
     ffmpeg("-display_rotation", "90", "-i", str(short), "-c", "copy", str(turned))
     shaped = render_counter(tmp_path / "shaped.mp4", 25, 2, "-vf", "setsar=2/3")
     render_reel([turned], [(0.4, 1.0)], out)
-    pictures, _ = read_pictures(out)
-    upright, _ = read_pictures(turned)
-    assert pictures[0].shape == upright[0].shape == (160, 120)
-    assert np.abs(pictures[3].astype(int) - upright[13]).mean() < 4
+    images, _ = read_images(out)
+    upright, _ = read_images(turned)
+    assert images[0].shape == upright[0].shape == (160, 120)
+    assert np.abs(images[3].astype(int) - upright[13]).mean() < 4
     render_reel([shaped], [(0.5, 1.0)], out, overwrite=True)
     output = subprocess.run(
         [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(out)], capture_output=True, check=False
@@ -194,21 +194,21 @@ def test_odd_sizes(tmp_path, short, out):
     odd = tmp_path / "odd.mkv"
     ffmpeg("-i", str(short), "-vf", "scale=161:121", "-c:v", "ffv1", str(odd))
     render_reel([odd], [(1.0, 1.4)], out)
-    assert read_pictures(out)[0][0].shape == (120, 160)
+    assert read_images(out)[0][0].shape == (120, 160)
 
 
 def test_crossfade(short, out):
     """Red if the fade is added to the length, cuts hard, or sound falls behind it."""
     segments = [(0.2, 1.4), (2.4, 3.6)]
     render_reel([short], segments, out, crossfade=0.4)
-    pictures, fps = read_pictures(out)
-    assert len(pictures) == 30 + 30 - 10
-    numbers = [counters.number_of(pixels) for pixels in pictures]
+    images, fps = read_images(out)
+    assert len(images) == 30 + 30 - 10
+    numbers = [counters.number_of(pixels) for pixels in images]
     assert numbers[:21] == [*range(5, 26)]  # its first picture shows the first side alone
     assert numbers[-20:] == [*range(70, 90)]
-    blocks = pictures[25][20, 5::10]
+    blocks = images[25][20, 5::10]
     assert ((blocks > 60) & (blocks < 200)).any()  # where the two sides differ
-    seen = counters.flashes(pictures, fps)
+    seen = counters.flashes(images, fps)
     heard = counters.onsets(counters.read_sound(out))
     assert len(heard) == 2
     assert abs(seen[0] - heard[0]) < 0.01
@@ -265,7 +265,7 @@ def test_duration_is_that_of_the_pictures(tmp_path, short, sources):
     ffmpeg("-i", whole, "-c", "copy", "-movflags", "+faststart", str(broken))
     data = broken.read_bytes()
     broken.write_bytes(data[: len(data) // 2])
-    num_read = len(read_pictures(broken)[0])
+    num_read = len(read_images(broken)[0])
     assert 50 < num_read < 300  # so the last ten seconds of the header are not there
     found = recording_duration(read_recording([broken]))
     assert found == pytest.approx(num_read / 25, abs=0.2)
@@ -348,9 +348,9 @@ def test_the_score_is_drawn(short, out, tmp_path):
     plain = tmp_path / "plain.mp4"
     render_reel([short], [(0.5, 1.5), (2.5, 3.5)], plain)
     render_reel([short], [(0.5, 1.5), (2.5, 3.5)], out, scores=(times, probabilities))
-    pictures, _ = read_pictures(out)
+    images, _ = read_images(out)
     assert read_numbers(out) == read_numbers(plain)
-    corner = [picture[-14:, 36:48].mean() for picture in pictures]
+    corner = [image[-14:, 36:48].mean() for image in images]
     assert max(corner[2:10]) < min(corner[30:35])
     with pytest.raises(ValueError, match="as many times as probabilities"):
         render_reel([short], [(0.5, 1.5)], plain, scores=([0.0], []), overwrite=True)
@@ -474,9 +474,9 @@ def test_a_real_clip(out):
     """Red if several streams, 8 kHz sound or real timestamps confuse it."""
     clip = CLIPS / "audio/nasa_13013.mp4"
     render_reel([clip], [(1.0, 2.0), (5.0, 6.5)], out, crossfade=0.4)
-    pictures, fps = read_pictures(out)
-    assert pictures[0].shape == (180, 320)
-    assert len(pictures) / fps == pytest.approx(2.1, abs=0.07)
+    images, fps = read_images(out)
+    assert images[0].shape == (180, 320)
+    assert len(images) / fps == pytest.approx(2.1, abs=0.07)
     assert len(counters.read_sound(out)) / 48000 == pytest.approx(2.1, abs=0.1)
-    source, _ = read_pictures(clip)
-    assert np.abs(pictures[0].astype(int) - source[25]).mean() < 4
+    source, _ = read_images(clip)
+    assert np.abs(images[0].astype(int) - source[25]).mean() < 4

@@ -15,7 +15,7 @@ from experiments.highlights.commands import main
 from experiments.highlights.scoring.scoring_job import ScoringOptions
 from tests import processes
 from tests.experiments.highlights import run_with_stand_in
-from tests.experiments.highlights.counters import ffmpeg, read_pictures
+from tests.experiments.highlights.counters import ffmpeg, read_images
 from tests.experiments.highlights.run_with_stand_in import Brightness
 from tests.processes import PATIENCE_SECONDS, wait_until, wait_until_gone
 
@@ -82,11 +82,11 @@ def test_the_reel_is_what_was_white(run, recording, scorer, tmp_path, capsys):
     """Red when a score belongs to another time, or the model's threshold is not taken."""
     assert run(recording) == 0
     assert spans(tmp_path / "reel.csv") == [pytest.approx((5.75, 8.75), abs=0.11)]
-    pictures, _ = read_pictures(tmp_path / "reel.mp4")
-    assert np.mean([picture.mean() > 200 for picture in pictures]) > 0.85
+    images, _ = read_images(tmp_path / "reel.mp4")
+    assert np.mean([image.mean() > 200 for image in images]) > 0.85
     output = capsys.readouterr().out
     assert "threshold is 0.40" in output
-    assert f"{scorer.num_pictures} pictures were scored" in output
+    assert f"{scorer.num_images} pictures were scored" in output
     command = f"review {recording} --scores {tmp_path / 'reel.scores.csv'} --threshold 0.4"
     assert command in output
     names = {path.name for path in tmp_path.iterdir()}
@@ -97,29 +97,29 @@ def test_the_reel_is_what_was_white(run, recording, scorer, tmp_path, capsys):
 def test_another_threshold_predicts_nothing(run, recording, scorer, tmp_path, capsys):
     """Red when scores that are there are made again, or --threshold is not taken."""
     run(recording)
-    before = scorer.num_pictures
+    before = scorer.num_images
     reel = (tmp_path / "reel.mp4").read_bytes()
     assert run(recording, "--overwrite") == 0
     assert (tmp_path / "reel.mp4").read_bytes() == reel
     assert run(recording, "--threshold", 1, "--percentile", 0.9, "--dry-run") == 0
-    assert scorer.num_pictures == before
+    assert scorer.num_images == before
     assert "are used; --overwrite-scores" in capsys.readouterr().out
     assert run(recording, "--overwrite", "--overwrite-scores") == 0
-    assert scorer.num_pictures == 2 * before
+    assert scorer.num_images == 2 * before
 
 
 @pytest.mark.parametrize("change", ["model", "recording", "box", "fps"])
 def test_other_scores_are_made_anew(run, recording, model, scorer, capsys, change):
     """Red when scores of another model, file, box or rate are used."""
     run(recording)
-    before = scorer.num_pictures
+    before = scorer.num_images
     args = {"box": ["--box", "0,0,0.5,1"], "fps": ["--fps", 4]}.get(change, [])
     if change == "model":
         (model / "best.keras").write_text("trained again")
     if change == "recording":
         os.utime(recording, ns=(1, 1))
     assert run(recording, "--overwrite", *args) == 0
-    assert scorer.num_pictures == before * (3 if change == "fps" else 2)
+    assert scorer.num_images == before * (3 if change == "fps" else 2)
     names = {"fps": "rate"}
     assert f"is of another {names.get(change, change)};" in capsys.readouterr().out
 
@@ -147,7 +147,7 @@ def test_odd_names(run, source, name, tmp_path, monkeypatch):
     shutil.copy(source, folder / name)
     monkeypatch.chdir(folder)
     assert run(f"./{name}", "--cut-lists", "csv", "edl", out=f"reel {name}") == 0
-    assert len(read_pictures(folder / f"reel {name}")[0]) == pytest.approx(30, abs=1)
+    assert len(read_images(folder / f"reel {name}")[0]) == pytest.approx(30, abs=1)
     assert len(list(folder.iterdir())) == 6
 
 
@@ -163,7 +163,7 @@ def test_what_exists_is_kept(run, recording, scorer, tmp_path, capsys):
     (tmp_path / "reel.scores.csv").write_text("time_seconds,probability\n")
     assert run(recording) == 2
     assert "--overwrite-scores" in capsys.readouterr().err
-    assert scorer.num_pictures == 0
+    assert scorer.num_images == 0
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_wrong_options_are_told_before_the_work(run, recording, scorer, capsys, 
     assert code == 2
     output = capsys.readouterr().err.replace("\N{BOX DRAWINGS LIGHT VERTICAL}", "")
     assert message in " ".join(output.split())
-    assert scorer.num_pictures == 0
+    assert scorer.num_images == 0
 
 
 def test_files_of_different_rates_are_one_reel(run, recording, scorer, tmp_path, capsys):
@@ -213,14 +213,14 @@ def test_files_of_different_rates_are_one_reel(run, recording, scorer, tmp_path,
     args = ["--cut-lists", "csv", "edl"]
     assert run([recording, second], *args) == 2
     assert "one frame rate. Received files of 10.000 and 25.000" in capsys.readouterr().err
-    assert scorer.num_pictures == 0
+    assert scorer.num_images == 0
     assert run([recording, second], "--cut-lists", "csv", "fcpxml") == 0
     found = spans(tmp_path / "reel.csv")
     assert found == [pytest.approx((5.75, 8.75), abs=0.15)] * 2
-    pictures, rate = read_pictures(tmp_path / "reel.mp4")
+    images, rate = read_images(tmp_path / "reel.mp4")
     assert rate == pytest.approx(RATE)
-    assert len(pictures) == pytest.approx(2 * 3 * RATE, abs=2)
-    assert np.mean([picture.mean() > 200 for picture in pictures]) > 0.85
+    assert len(images) == pytest.approx(2 * 3 * RATE, abs=2)
+    assert np.mean([image.mean() > 200 for image in images]) > 0.85
 
 
 def test_a_slow_recording_is_told_of_its_frame_rate(run, scorer, tmp_path, capsys):
@@ -231,7 +231,7 @@ def test_a_slow_recording_is_told_of_its_frame_rate(run, scorer, tmp_path, capsy
     output = capsys.readouterr().err
     assert "a frame rate of 0.1 per second" in output
     assert "give --min-length 10" in output
-    assert scorer.num_pictures == 0
+    assert scorer.num_images == 0
     assert run(path, "--min-length", 10) == 0
 
 
@@ -289,11 +289,11 @@ def test_annotate_draws_the_whole_recording(run, source, tmp_path):
         ffmpeg("-i", str(source), *args, str(folder / f"part{number}.mp4"))
     out = tmp_path / "all.mp4"
     assert run(folder, "--annotate", out) == 0
-    pictures, _ = read_pictures(out)
-    assert len(pictures) == pytest.approx(2 * 16 * RATE, abs=2)
-    white = pictures[75]
+    images, _ = read_images(out)
+    assert len(images) == pytest.approx(2 * 16 * RATE, abs=2)
+    white = images[75]
     assert white[-12:, :80].mean() < 150 < 200 < white[-12:, 84:].mean()
-    colours = [pictures[round(time * RATE)] for time in (3, 7.5, 12, 23.5)]
+    colours = [images[round(time * RATE)] for time in (3, 7.5, 12, 23.5)]
     bars = [colour[-12:, :80].astype(int) for colour in colours]
     assert np.abs(bars[0] - bars[2]).mean() < 3
     assert np.abs(bars[1] - bars[3]).mean() < 3
@@ -302,11 +302,11 @@ def test_annotate_draws_the_whole_recording(run, source, tmp_path):
 
 
 def test_the_threshold_is_marked():
-    from experiments.highlights.rendering.render import _picture
+    from experiments.highlights.rendering.render import _image
 
     size = (80, 14)
     plain, marked = (
-        np.frombuffer(_picture(20, size, threshold), np.uint8).reshape(14, 80, 4)
+        np.frombuffer(_image(20, size, threshold), np.uint8).reshape(14, 80, 4)
         for threshold in (None, 0.75)
     )
     (columns,) = np.nonzero((plain != marked).any(axis=(0, 2)))
@@ -346,10 +346,10 @@ def test_a_real_scorer(run, model, scorer, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("experiments.process.runtime.configure", lambda threads, seed: None)
     import keras
 
-    from experiments.clips.pictures import Box, PictureSettings
+    from experiments.clips.images import Box, ImageSettings
     from experiments.clips.scorer import write_scorer
 
-    settings = PictureSettings(parts=("box",), side=16, fps=5.0)
+    settings = ImageSettings(parts=("box",), side=16, fps=5.0)
     pixels = keras.Input(settings.frame_shape, dtype="uint8")
     bright = keras.ops.mean(keras.ops.cast(pixels, "float32"), axis=(1, 2, 3)) / 255
     outputs = keras.ops.stack([1 - bright, bright], axis=1)

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
-from experiments.clips.pictures import PictureSettings
-from experiments.highlights.scoring import picture_batches
-from experiments.highlights.scoring.picture_batches import BatchReader, Progress
+from experiments.clips.images import ImageSettings
+from experiments.highlights.scoring import image_batches
+from experiments.highlights.scoring.image_batches import BatchReader, Progress
 from experiments.highlights.scoring.scoring_job import score_recording
 from experiments.media.chunk_files import recording_chunks
 from experiments.media.recording import read_recording, recording_duration
@@ -24,15 +24,15 @@ from tests.preprocess.conftest import decoding_processes
 from tests.processes import is_alive
 
 RATE = 25
-SEEN = PictureSettings(parts=("frame",), side=160, fps=2.0)
-HEARD = PictureSettings(parts=("frame", "sound"), side=112, fps=2.0)
+SEEN = ImageSettings(parts=("frame",), side=160, fps=2.0)
+HEARD = ImageSettings(parts=("frame", "sound"), side=112, fps=2.0)
 
 
 class Numbers:
     """A stand-in for a model: the number that a picture says, as a share of 2 ** 16."""
 
-    def predict(self, pictures):
-        grey = [cv2.cvtColor(one[:160], cv2.COLOR_RGB2GRAY) for one in pictures]
+    def predict(self, images):
+        grey = [cv2.cvtColor(one[:160], cv2.COLOR_RGB2GRAY) for one in images]
         return np.array([number_of(one) for one in grey], np.float32) / 2**16
 
 
@@ -50,11 +50,11 @@ def score(paths, settings=SEEN, **options):
     return times, numbers, notices
 
 
-def pictures_of(reader):
+def images_of(reader):
     """All times and pictures, joined."""
     batches = list(reader)
     times = np.concatenate([batch.times for batch in batches])
-    return times, np.concatenate([batch.pictures for batch in batches])
+    return times, np.concatenate([batch.images for batch in batches])
 
 
 @pytest.fixture(scope="module")
@@ -106,13 +106,13 @@ def test_pictures_that_begin_late(tmp_path, source):
 @pytest.mark.parametrize("settings", [HEARD, replace(HEARD, fps=None, every=12)])
 def test_going_on_gives_the_same_pictures(source, settings, monkeypatch):
     """Red when sound that is decoded from elsewhere makes other pictures after a stop."""
-    monkeypatch.setattr(picture_batches, "STRETCH_SECONDS", 4)
+    monkeypatch.setattr(image_batches, "STRETCH_SECONDS", 4)
     reader = BatchReader(read_recording([source, source]), settings, batch_size=5)
-    times, pictures = pictures_of(reader)
+    times, images = images_of(reader)
     for place in (7, 39, 55):
-        later = pictures_of(replace(reader, after=float(times[place])))
+        later = images_of(replace(reader, after=float(times[place])))
         np.testing.assert_array_equal(later[0], times[place + 1 :])
-        np.testing.assert_array_equal(later[1], pictures[place + 1 :])
+        np.testing.assert_array_equal(later[1], images[place + 1 :])
 
 
 def test_a_decoder_that_dies_costs_its_chunk(source):
@@ -135,15 +135,15 @@ def test_a_decoder_that_dies_costs_its_chunk(source):
 
 def test_going_on_leaves_out_what_is_read(source, monkeypatch):
     """Red when all of a recording is decoded again after a stop."""
-    monkeypatch.setattr(picture_batches, "STRETCH_SECONDS", 4)
+    monkeypatch.setattr(image_batches, "STRETCH_SECONDS", 4)
     opened = []
-    honest = picture_batches.PictureReader
+    honest = image_batches.ImageReader
 
     def watch(*args, **options):
         opened.append(options["stretches"][0])
         return honest(*args, **options)
 
-    monkeypatch.setattr(picture_batches, "PictureReader", watch)
+    monkeypatch.setattr(image_batches, "ImageReader", watch)
     for part in BatchReader(read_recording([source, source]), SEEN, after=33.1).parts():
         list(part.read_here(Progress()))
     assert opened == [(12.0, 16.0), (16.0, math.inf)]
@@ -152,9 +152,9 @@ def test_going_on_leaves_out_what_is_read(source, monkeypatch):
 @pytest.mark.parametrize("fps", [2.0, 0.7, 29.97])
 def test_stretches_change_no_sample(source, fps, monkeypatch):
     """Red when the samples of a stretch do not follow on those of the one before."""
-    monkeypatch.setattr(picture_batches, "STRETCH_SECONDS", 3)
+    monkeypatch.setattr(image_batches, "STRETCH_SECONDS", 3)
     parts = score([source], replace(SEEN, fps=fps))
-    monkeypatch.setattr(picture_batches, "STRETCH_SECONDS", 300)
+    monkeypatch.setattr(image_batches, "STRETCH_SECONDS", 300)
     assert parts == score([source], replace(SEEN, fps=fps))
 
 
@@ -191,8 +191,8 @@ def test_without_sound(tmp_path):
     path = render_counter(tmp_path / "mute.mp4", RATE, 2, has_sound=False)
     reader = BatchReader(read_recording([path]), HEARD)
     (batch,) = reader
-    assert not batch.pictures[:, 112:].any()
-    assert batch.pictures[:, :112].any()
+    assert not batch.images[:, 112:].any()
+    assert batch.images[:, :112].any()
     assert "has no sound" in batch.notices[0]
     assert not score([path])[2]
 
@@ -236,10 +236,10 @@ class Broken:
     def __init__(self, answer):
         self.answer = answer
 
-    def predict(self, pictures):
+    def predict(self, images):
         if isinstance(self.answer, Exception):
             raise self.answer
-        return np.full(len(pictures), self.answer, np.float32)
+        return np.full(len(images), self.answer, np.float32)
 
 
 @pytest.mark.parametrize("answer", [float("nan"), 1.5, RuntimeError("out of memory")])

@@ -32,7 +32,7 @@ def shot(number):
 SHOTS = [shot(number) for number in range(6)]
 
 
-def picture(number, cuts, *, speed=1):
+def image(number, cuts, *, speed=1):
     """Of a video whose shots begin at `cuts`: the camera pans over each."""
     panorama = SHOTS[int(np.searchsorted(cuts, number, side="right"))]
     return np.roll(panorama, -speed * number, axis=1)[:, :WIDTH]
@@ -40,13 +40,13 @@ def picture(number, cuts, *, speed=1):
 
 def film(path, rate, num_frames, cuts, *args, kept="", change=None, **how):
     """Encode a silent video; `change(number, pixels)` alters a picture."""
-    pictures = [picture(number, cuts, **how) for number in range(num_frames)]
-    pictures = [change(n, p) for n, p in enumerate(pictures)] if change else pictures
+    images = [image(number, cuts, **how) for number in range(num_frames)]
+    images = [change(n, p) for n, p in enumerate(images)] if change else images
     inputs = ["-f", "rawvideo", "-pix_fmt", "gray", "-s", f"{WIDTH}x{HEIGHT}", "-r", str(rate)]
     outputs = ["-c:v", "libx264", "-preset", "veryfast", "-g", "48", "-pix_fmt", "yuv420p"]
     if kept:
         outputs += ["-vf", f"select='{kept}'", "-fps_mode", "vfr"]
-    pixels = b"".join(np.ascontiguousarray(each).tobytes() for each in pictures)
+    pixels = b"".join(np.ascontiguousarray(each).tobytes() for each in images)
     ffmpeg(*inputs, "-i", "-", *outputs, *args, f"file:{path}", stdin=pixels)
     return path
 
@@ -97,7 +97,7 @@ def test_a_clock_that_starts_late(suffix, tmp_path):
     late = tmp_path / f"late{suffix}"
     ffmpeg("-i", str(plain), "-c", "copy", "-output_ts_offset", "37.5", str(late))
     (chunk,) = read_recording([late])
-    expected = chunk.first_picture + 110 / 25
+    expected = chunk.video_start + 110 / 25
     assert near(late, 4.0) == pytest.approx([expected], abs=1e-3)
 
 
@@ -107,7 +107,7 @@ def test_a_picture_that_starts_after_the_sound(tmp_path):
     path = tmp_path / "film.mkv"
     sound = ["-f", "lavfi", "-i", "sine=d=7"]
     ffmpeg("-itsoffset", "3", "-i", str(silent), *sound, "-c:v", "copy", str(path))
-    assert read_recording([path])[0].first_picture == pytest.approx(3.0, abs=0.05)
+    assert read_recording([path])[0].video_start == pytest.approx(3.0, abs=0.05)
     assert near(path, 3.4, around=0.5) == pytest.approx([3.4], abs=0.05)
 
 

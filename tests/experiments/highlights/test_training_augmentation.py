@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.clips.pictures import PictureSettings
+from experiments.clips.images import ImageSettings
 from experiments.highlights.training.augmentation import (
     Augmentation,
     OriginalAugmentation,
@@ -16,8 +16,8 @@ from experiments.highlights.training.augmentation import (
 from experiments.highlights.training.recipes import ORIGINAL, TUNED
 
 SIDE = 40
-SETTINGS = PictureSettings(parts=("box", "frame", "sound"), side=SIDE)
-ALONE = {part: PictureSettings(parts=(part,), side=SIDE) for part in SETTINGS.parts}
+SETTINGS = ImageSettings(parts=("box", "frame", "sound"), side=SIDE)
+ALONE = {part: ImageSettings(parts=(part,), side=SIDE) for part in SETTINGS.parts}
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(1, 256, size=SETTINGS.frame_shape).astype(np.uint8)
 
@@ -32,14 +32,14 @@ def square(fill=0, part="box"):
 def test_parts_are_never_mixed(recipe, seed):
     """Red when a crop, a shift or a mask reaches over a part's edge."""
     levels = {"box": (1, 60), "frame": (90, 150), "sound": (180, 255)}
-    picture = np.concatenate(
+    image = np.concatenate(
         [RNG.integers(*levels[part], size=(SIDE, SIDE, 3)) for part in SETTINGS.parts]
     ).astype(np.uint8)
     quiet = replace(recipe, contrast=0.0, brightness=0.0, colour=0.0, gain=0.0)
-    before = picture.copy()
-    changed = build_change(quiet, SETTINGS)(picture, np.random.default_rng(seed))
-    np.testing.assert_array_equal(picture, before)
-    assert changed.shape == picture.shape
+    before = image.copy()
+    changed = build_change(quiet, SETTINGS)(image, np.random.default_rng(seed))
+    np.testing.assert_array_equal(image, before)
+    assert changed.shape == image.shape
     assert changed.dtype == np.uint8
     for number, part in enumerate(SETTINGS.parts):
         low, high = levels[part]

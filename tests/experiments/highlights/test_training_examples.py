@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.clips.pictures import Box
+from experiments.clips.images import Box
 from experiments.highlights.labels import Interval
-from experiments.highlights.training.batches import PictureBatches, draw, drawing_weights
+from experiments.highlights.training.batches import ImageBatches, draw, drawing_weights
 from experiments.highlights.training.data import describe, read_training_data
 from experiments.highlights.training.examples import join_labels, make_examples
-from tests.experiments.highlights.picture_shards import (
+from tests.experiments.highlights.image_shards import (
     SETTINGS,
+    images_of,
     labelled,
-    pictures_of,
     write_all,
     write_shards,
 )
@@ -56,13 +56,13 @@ def test_pictures_and_labels_belong_together(tmp_path):
     examples = examples_of(tmp_path, clips)
     expected = np.concatenate(
         [
-            pictures_of(clips[0], TIMES),
-            pictures_of(clips[1], TIMES)[2:4],
-            pictures_of(clips[2], TIMES),
+            images_of(clips[0], TIMES),
+            images_of(clips[1], TIMES)[2:4],
+            images_of(clips[2], TIMES),
         ]
     )
     for kept in (2**30, 0):  # from memory and from the disk
-        batches = PictureBatches(
+        batches = ImageBatches(
             examples, SETTINGS.frame_shape, batch_size=8, seed=0, most_in_memory=kept
         )
         given_batches = list(batches.in_order().as_numpy_iterator())
@@ -70,20 +70,20 @@ def test_pictures_and_labels_belong_together(tmp_path):
         labels = np.concatenate([b[1] for b in given_batches])
         np.testing.assert_array_equal(labels, examples.label)
         assert labels.dtype == np.int32
-        np.testing.assert_array_equal(batches.picture(11), expected[11])
+        np.testing.assert_array_equal(batches.image(11), expected[11])
 
 
 def test_an_epoch_follows_from_the_seed_alone(tmp_path):
     """Red when the order or a change depends on what was asked before, or on where pictures lie."""
 
-    def noisy(picture, rng):
-        return np.full_like(picture, rng.integers(256))
+    def noisy(image, rng):
+        return np.full_like(image, rng.integers(256))
 
     examples = examples_of(tmp_path, [labelled("a", (1.0, 2.0)), labelled("b", (2.0, 3.0))])
     weights = np.where(examples.label == 1, 2.0, 0.75)
 
     def epoch(number, **options):
-        batches = PictureBatches(
+        batches = ImageBatches(
             examples,
             SETTINGS.frame_shape,
             batch_size=8,
@@ -108,15 +108,15 @@ def test_an_epoch_follows_from_the_seed_alone(tmp_path):
 def test_training_does_not_alter_what_is_kept(tmp_path):
     """Red when a change is made in place: a picture would be changed more in each epoch."""
     examples = examples_of(tmp_path, [labelled("a", (1.0, 2.0))])
-    batches = PictureBatches(
+    batches = ImageBatches(
         *(examples, SETTINGS.frame_shape),
         batch_size=8,
         seed=0,
-        change=lambda picture, rng: 255 - picture,
+        change=lambda image, rng: 255 - image,
     )
-    before = batches.picture(0).copy()
+    before = batches.image(0).copy()
     list(batches.shuffled(0))
-    np.testing.assert_array_equal(batches.picture(0), before)
+    np.testing.assert_array_equal(batches.image(0), before)
 
 
 @settings(deadline=None)

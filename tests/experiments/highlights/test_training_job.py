@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from experiments.clips.pictures import PictureSettings
+from experiments.clips.images import ImageSettings
 from experiments.clips.scorer import load_scorer
 from experiments.highlights.commands import main
 from experiments.highlights.training import fit
@@ -17,7 +17,7 @@ from experiments.process import runtime
 from experiments.runs.directory import read_history
 from experiments.runs.plots import best_epoch
 from experiments.training import checkpoints
-from tests.experiments.highlights.picture_shards import labelled, pictures_of, write_all
+from tests.experiments.highlights.image_shards import images_of, labelled, write_all
 from tests.experiments.runs.report_runs import Page
 from ttrnn.models import resnet
 
@@ -108,7 +108,7 @@ def test_the_scorer_says_what_the_predictions_say(finished):
     for name in {row["clip"] for row in rows}:
         probabilities = [float(row["probability"]) for row in rows if row["clip"] == name]
         np.testing.assert_allclose(
-            scorer.predict(pictures_of(clips[name], TIMES)), probabilities, atol=1e-4
+            scorer.predict(images_of(clips[name], TIMES)), probabilities, atol=1e-4
         )
 
 
@@ -186,9 +186,9 @@ def test_the_best_epochs_model_is_evaluated(data, tmp_path, monkeypatch):
     )
     probabilities = [float(row["probability"]) for row in rows_of(tmp_path / "run")][: len(TIMES)]
     (name,) = {row["clip"] for row in rows_of(tmp_path / "run")[: len(TIMES)]}
-    pictures = pictures_of(next(clip for clip in CLIPS if clip.path.name == name), TIMES)
-    np.testing.assert_allclose(np.asarray(first(pictures))[:, 1], probabilities, atol=1e-4)
-    assert np.abs(np.asarray(last(pictures))[:, 1] - probabilities).max() > 1e-2
+    images = images_of(next(clip for clip in CLIPS if clip.path.name == name), TIMES)
+    np.testing.assert_allclose(np.asarray(first(images))[:, 1], probabilities, atol=1e-4)
+    assert np.abs(np.asarray(last(images))[:, 1] - probabilities).max() > 1e-2
 
 
 def test_changed_labels_are_no_resumption(finished, tmp_path, capsys, data):
@@ -265,6 +265,6 @@ def test_wrong_labels_and_shards_get_one_line(data, tmp_path, capsys):
 
 def test_one_group_cannot_be_split(tmp_path, capsys):
     clips = [labelled(f"clip{i}", (1.0, 2.0), group="all") for i in range(3)]
-    data = write_all(tmp_path, clips, TIMES, settings=PictureSettings(side=32))
+    data = write_all(tmp_path, clips, TIMES, settings=ImageSettings(side=32))
     assert train(data, tmp_path / "run") == 2
     assert "at least 2 groups" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from experiments.clips.pictures import Box, PictureSettings
+from experiments.clips.images import Box, ImageSettings
 from experiments.clips.scorer import Scorer, ScorerError, load_scorer, write_scorer
 from experiments.highlights.scoring.scorer_network import begin_from, build_scorer
 from tests.weights import torch_pickles
@@ -15,8 +15,8 @@ from ttrnn.models.resnet import build_resnet
 from weights.arrays import write_safetensors
 from weights.assign import model_arrays
 
-SETTINGS = PictureSettings(side=32)
-PICTURES = np.random.default_rng(0).integers(0, 256, (5, *SETTINGS.frame_shape)).astype(np.uint8)
+SETTINGS = ImageSettings(side=32)
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, *SETTINGS.frame_shape)).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +50,9 @@ def test_a_scorer_comes_back_as_it_was(networks, run_dir):
     """Red when a weight, the order of the classes, a setting or the box is lost."""
     loaded = load_scorer(run_dir)
     model = networks["two-inputs"]
-    expected = np.asarray(model(PICTURES, training=False))[:, 1]
-    np.testing.assert_allclose(loaded.predict(PICTURES), expected, atol=1e-6)
-    assert loaded.predict(PICTURES).dtype == np.float32
+    expected = np.asarray(model(IMAGES, training=False))[:, 1]
+    np.testing.assert_allclose(loaded.predict(IMAGES), expected, atol=1e-6)
+    assert loaded.predict(IMAGES).dtype == np.float32
     assert loaded.settings == SETTINGS
     assert loaded.box == Box(0.5, 0.0, 1.0, 0.25)
     assert loaded.threshold == 0.4
@@ -61,21 +61,21 @@ def test_a_scorer_comes_back_as_it_was(networks, run_dir):
 def test_the_number_of_pictures_does_not_matter(networks):
     """Red when a picture's score depends on its neighbours, or many are cut wrongly."""
     scorer = Scorer(networks["stacked"], SETTINGS)
-    many = np.concatenate([PICTURES] * 27)[:131]  # more than are computed at once
+    many = np.concatenate([IMAGES] * 27)[:131]  # more than are computed at once
     together = scorer.predict(many)
     assert together.shape == (131,)
-    one_by_one = [scorer.predict(picture[None])[0] for picture in PICTURES]
+    one_by_one = [scorer.predict(image[None])[0] for image in IMAGES]
     np.testing.assert_allclose(together, np.resize(one_by_one, 131), atol=1e-5)
-    assert scorer.predict(PICTURES[:0]).shape == (0,)
+    assert scorer.predict(IMAGES[:0]).shape == (0,)
     assert np.ptp(one_by_one) > 1e-4
 
 
 def test_other_pictures_are_refused(networks):
     scorer = Scorer(networks["stacked"], SETTINGS)
     with pytest.raises(ValueError, match=r"\(N, 64, 32, 3\)\. Received uint8 \(5, 32, 32, 3\)"):
-        scorer.predict(PICTURES[:, :32])
+        scorer.predict(IMAGES[:, :32])
     with pytest.raises(ValueError, match="float32"):
-        scorer.predict(PICTURES.astype(np.float32))
+        scorer.predict(IMAGES.astype(np.float32))
 
 
 def test_two_inputs_see_each_their_own_part(networks):
@@ -85,11 +85,11 @@ def test_two_inputs_see_each_their_own_part(networks):
     joined = model.get_layer("features")
     features = keras.Model(model.input, joined.output)
     assert all(tower.shape[-1] == 512 for tower in towers.values())
-    other_face, other_sound = PICTURES.copy(), PICTURES.copy()
+    other_face, other_sound = IMAGES.copy(), IMAGES.copy()
     other_face[:, :32] = 255 - other_face[:, :32]
     other_sound[:, 32:] = 255 - other_sound[:, 32:]
     seen, heard = slice(0, 512), slice(512, 1024)
-    plain, face, sound = (np.asarray(features(p)) for p in (PICTURES, other_face, other_sound))
+    plain, face, sound = (np.asarray(features(p)) for p in (IMAGES, other_face, other_sound))
     np.testing.assert_array_equal(plain[:, heard], face[:, heard])
     np.testing.assert_array_equal(plain[:, seen], sound[:, seen])
     assert np.abs(plain[:, seen] - face[:, seen]).max() > 0.1
@@ -100,14 +100,14 @@ def test_pixels_are_normalised_as_the_weights_of_imagenet_want_them(networks):
     """Red when a picture comes unscaled, or scaled twice."""
     tower = networks["stacked"].get_layer("all")
     normalised = keras.Model(tower.input, tower.get_layer("normalize").output)
-    expected = (PICTURES / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
-    np.testing.assert_allclose(np.asarray(normalised(PICTURES)), expected, atol=1e-5)
+    expected = (IMAGES / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    np.testing.assert_allclose(np.asarray(normalised(IMAGES)), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("parts", [("box", "frame"), ("sound",)])
 def test_two_inputs_need_both(parts):
     with pytest.raises(ValueError, match="two-inputs needs pictures of sound and of something"):
-        build_scorer(18, PictureSettings(parts=parts, side=32), layout="two-inputs")
+        build_scorer(18, ImageSettings(parts=parts, side=32), layout="two-inputs")
 
 
 @pytest.mark.parametrize(

@@ -43,16 +43,16 @@ def numbered(number: int, size: tuple[int, int] = SIZE) -> np.ndarray:
     return np.where((upper == 1) & (rows < 2)[:, None], 225, 60).astype(np.uint8)
 
 
-def read_number(picture: np.ndarray) -> int:
-    height, width = picture.shape
+def read_number(image: np.ndarray) -> int:
+    height, width = image.shape
     centres = [
-        picture[height * (2 * r + 1) // 8, width * (2 * c + 1) // 8] for r, c in np.ndindex(2, 4)
+        image[height * (2 * r + 1) // 8, width * (2 * c + 1) // 8] for r, c in np.ndindex(2, 4)
     ]
     return sum(1 << bit for bit, value in enumerate(centres) if value > 140)
 
 
-def read_panel(picture: np.ndarray) -> int:
-    row = picture[len(picture) - PANEL[1] // 2]
+def read_panel(image: np.ndarray) -> int:
+    row = image[len(image) - PANEL[1] // 2]
     return sum(1 << bit for bit in range(8) if row[8 * bit + 4] > 140)
 
 
@@ -201,7 +201,7 @@ MAKERS = {
 }  # fmt: skip
 
 
-def picture_times(path: Path) -> np.ndarray:
+def image_times(path: Path) -> np.ndarray:
     """When each picture is shown, in seconds of the file, as ffmpeg says.
 
     The sound is gone through as well: a transport stream begins with what is gone through.
@@ -211,7 +211,7 @@ def picture_times(path: Path) -> np.ndarray:
     return np.array([float(time) for time in re.findall(r"showinfo.* pts_time:\s*(\S+)", output)])
 
 
-def pictures_of(path: Path) -> np.ndarray:
+def images_of(path: Path) -> np.ndarray:
     """Grey pictures (T, H, W) of a video."""
     _, output = ffmpeg("-i", path, "-frames:v", 1, "-f", "null", "-")
     width, height = map(int, re.search(r"Video: .*?, (\d+)x(\d+)[, ]", output).groups())
@@ -230,43 +230,43 @@ def reader_times(path: Path) -> list[float]:
 def copied(path: Path, out: Path) -> np.ndarray:
     """The pictures of an annotated copy."""
     annotate(path, lambda size: NumberPanel(reader_times(path)), out)
-    return pictures_of(out)
+    return images_of(out)
 
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_each_picture_has_its_own_panel_and_time(name: str, tmp_path: Path) -> None:
     """Red when a picture is lost or repeated, or it or its panel is shown at another time."""
     source, out = MAKERS[name](tmp_path), tmp_path / "copy.mp4"
-    pictures = copied(source, out)
-    numbers = list(range(len(pictures)))
-    expected = picture_times(source)
-    assert len(pictures) == len(expected)
+    images = copied(source, out)
+    numbers = list(range(len(images)))
+    expected = image_times(source)
+    assert len(images) == len(expected)
     upright = {"hflip": np.s_[:, ::-1], "vflip": np.s_[::-1], "rotated": np.s_[::-1, ::-1]}
     upright["rotated and mirrored"] = np.s_[::-1]
-    shown = [read_number(picture[upright.get(name, np.s_[:])]) for picture in pictures]
+    shown = [read_number(image[upright.get(name, np.s_[:])]) for image in images]
     if name in ("vflip", "rotated", "rotated and mirrored"):  # the panel lies on some blocks
         shown = [number & 0b11110000 | place & 0b1111 for place, number in enumerate(shown)]
     assert shown == numbers
-    assert [read_panel(picture) for picture in pictures] == numbers
-    times = picture_times(out)
+    assert [read_panel(image) for image in images] == numbers
+    times = image_times(out)
     tolerance = 0.5 / 25 if name == "clock restarts" else 0.002
     np.testing.assert_allclose(np.diff(times), np.diff(expected), atol=tolerance)
 
 
 def flash_and_beep(path: Path) -> tuple[float, float]:
     """When the first bright picture is shown, and when the first loud sample is heard."""
-    bright = pictures_of(path).mean(axis=(1, 2)) > 128
+    bright = images_of(path).mean(axis=(1, 2)) > 128
     padded = ["-af", "aresample=8000:async=1:first_pts=0", "-ac", 1, "-f", "f32le", "-"]
     args = ["-map", "0:a:0", *padded, "-map", "0:v:0", "-f", "null", "/dev/null"]
     samples = np.frombuffer(ffmpeg("-i", path, *args)[0], np.float32)
-    return picture_times(path)[bright.argmax()], (np.abs(samples) > 0.1).argmax() / 8000
+    return image_times(path)[bright.argmax()], (np.abs(samples) > 0.1).argmax() / 8000
 
 
 def flashing(folder: Path, name: str, *, delay: float, sound: float) -> Path:
     """A flash and a beep at 2 s of the sound, which lasts `sound`; pictures begin after `delay`."""
-    picture = f"color=black:s=160x120:r=25:d=5,geq=lum='255*gte(T,{2 - delay})':cb=128:cr=128"
+    image = f"color=black:s=160x120:r=25:d=5,geq=lum='255*gte(T,{2 - delay})':cb=128:cr=128"
     beep = f"aevalsrc='sin(2764*t)*gte(t,2)':d={sound}"
-    inputs = ["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", beep]
+    inputs = ["-f", "lavfi", "-i", image, "-f", "lavfi", "-i", beep]
     ffmpeg(*inputs, "-c:v", "libx264", "-c:a", "aac", folder / "v.mkv")
     shift = ["-itsoffset", delay, "-i", folder / "v.mkv", "-i", folder / "v.mkv"]
     ffmpeg(*shift, "-map", "0:v", "-map", "1:a", "-c", "copy", folder / name)
@@ -297,8 +297,8 @@ def tracks_of(path: Path) -> list[tuple[str, str, float, float]]:
         language = re.search(r"\((\w+)\): Audio", stream)
         title = re.search(r"(?:title|name) +: (?!SoundHandler)(.*)", stream)
         padded = ["-af", "aresample=8000:async=1:first_pts=0", "-ac", 1, "-f", "f32le", "-"]
-        picture = ["-map", "0:v:0", "-f", "null", "/dev/null"]  # with which a stream may begin
-        content, _ = ffmpeg("-i", path, "-map", f"0:a:{number}", *padded, *picture)
+        image = ["-map", "0:v:0", "-f", "null", "/dev/null"]  # with which a stream may begin
+        content, _ = ffmpeg("-i", path, "-map", f"0:a:{number}", *padded, *image)
         samples = np.frombuffer(content, np.float32)
         pitch = np.abs(np.fft.rfft(samples)).argmax() * 8000 / len(samples)
         begin = (np.abs(samples) > 0.05).argmax() / 8000
@@ -339,10 +339,10 @@ def test_a_track_that_nobody_decodes(tmp_path: Path) -> None:
 def test_reported_videos(tmp_path: Path) -> None:
     for name in ("vdelay.mp4", "ashort.mp4", "cat.ts"):
         out = tmp_path / f"{name}.mp4"
-        pictures = copied(REPORTED / name, out)
-        assert len(pictures) == (200 if name == "cat.ts" else 125)
-        numbers = [read_panel(picture) for picture in pictures]
-        assert numbers == list(range(len(pictures)))
+        images = copied(REPORTED / name, out)
+        assert len(images) == (200 if name == "cat.ts" else 125)
+        numbers = [read_panel(image) for image in images]
+        assert numbers == list(range(len(images)))
         if name == "vdelay.mp4":
             assert flash_and_beep(out) == pytest.approx((3.9, 3.9), abs=0.05)
 

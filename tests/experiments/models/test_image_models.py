@@ -29,7 +29,7 @@ SHARED = REPOSITORY.parent / "shared"
 MOBILENET = SHARED / "weights" / "mobilenet_v1_0.25_224_keras.npz"
 
 
-def pictures(number, side, seed=0):
+def images(number, side, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (number, side, side, 3), np.uint8)
 
 
@@ -50,7 +50,7 @@ def labels_file(folder, number):
 )
 def test_each_application_has_its_own_preprocessing(name, expect):
     """Red when all models get one scaling."""
-    x = pictures(2, 8).astype(np.float32)
+    x = images(2, 8).astype(np.float32)
     _, preprocess = find_application(name)
     np.testing.assert_allclose(preprocess(x.copy()), expect(x), atol=1e-4)
 
@@ -75,7 +75,7 @@ def test_an_application_from_bytes_to_probabilities(tmp_path):
     model.keras_model.set_weights(values)
     reloaded = load_model(options, batch_size=4).keras_model
     reloaded.set_weights(values)
-    frames = pictures(4, 96)
+    frames = images(4, 96)
     expected = inner(frames / np.float32(127.5) - 1).numpy()
     assert np.ptp(expected) > 0.05
     assert np.abs(expected - inner(frames.astype(np.float32)).numpy()).max() > 0.01
@@ -131,7 +131,7 @@ def test_bfloat16_where_it_is_asked_for(tmp_path):
     layers = {layer.compute_dtype for layer in model._flatten_layers() if layer.weights}
     assert "bfloat16" in layers
     assert keras.config.dtype_policy().name == "float32"
-    assert model(pictures(2, 224)).dtype == "float32"
+    assert model(images(2, 224)).dtype == "float32"
 
 
 def test_logits_become_probabilities(tmp_path, model_file):
@@ -140,7 +140,7 @@ def test_logits_become_probabilities(tmp_path, model_file):
     whole.get_layer("colour").activation = keras.activations.linear
     whole.save(tmp_path / "logits.keras")
     labels = model_file.parent / "labels.txt"
-    frames = pictures(8, 32)
+    frames = images(8, 32)
     options = {"labels": labels, "scaling": "unit"}
     expected = load_model(ModelOptions(str(model_file), **options), batch_size=8)
     logits = load_model(ModelOptions(str(tmp_path / "logits.keras"), **options), batch_size=8)
@@ -153,7 +153,7 @@ def test_onnx_gives_what_keras_gives(model, tmp_path):
     assert export_onnx(model, path, batch_size=8) <= 1e-4
     again = load_model(ModelOptions(model=str(path)), batch_size=8)
     assert (again.class_names, again.fit) == (NAMES, model.fit)
-    frames = pictures(8, 32, seed=5)
+    frames = images(8, 32, seed=5)
     np.testing.assert_allclose(again.predict(frames), model.predict(frames), atol=1e-4)
     assert again.predict(frames[:3]).shape == (3, 4)
     assert [file.name for file in tmp_path.iterdir()] == ["colours.onnx"]

@@ -28,7 +28,7 @@ from weights.errors import WeightsError
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 
 
-def picture_model(activation="relu"):
+def image_model(activation="relu"):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((8, 8, 3))
     x = keras.layers.Rescaling(1 / 255)(inputs) * 2 + 1
@@ -48,7 +48,7 @@ def clip_model():
 def sound(tmp_path_factory):
     """The members of a sound file."""
     path = tmp_path_factory.mktemp("keras") / "sound.keras"
-    picture_model().save(path)
+    image_model().save(path)
     with zipfile.ZipFile(path) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
@@ -216,7 +216,7 @@ def test_weights_that_are_elsewhere_are_refused(attack, sound, tmp_path):
         load_keras_model(write(tmp_path / "a.keras", members))
     (tmp_path / "a.weights.h5").write_bytes(stream.getvalue())
     with pytest.raises(KerasFileError, match="is refused"):
-        load_keras_weights(picture_model(), tmp_path / "a.weights.h5")
+        load_keras_weights(image_model(), tmp_path / "a.weights.h5")
 
 
 def doubled(path, members):
@@ -285,14 +285,14 @@ def test_other_kinds_of_model_are_refused(tmp_path, canary):
             load_keras_model(tmp_path / name if "://" not in name else Path(name))
 
 
-@pytest.mark.parametrize("make", [picture_model, clip_model])
+@pytest.mark.parametrize("make", [image_model, clip_model])
 def test_sound_models_are_what_they_were(make, tmp_path):
     """Red when what the suite itself saves is refused, or read otherwise."""
     model = make()
     model.compile("adam", "mse", metrics=["accuracy"])
     model.save(tmp_path / "a.keras")
     again = load_keras_model(tmp_path / "a.keras")
-    inputs = np.random.default_rng(0).random((2, 8, 8, 3) if make is picture_model else (2, 5, 8))
+    inputs = np.random.default_rng(0).random((2, 8, 8, 3) if make is image_model else (2, 5, 8))
     np.testing.assert_array_equal(model(inputs.astype("f4")), again(inputs.astype("f4")))
 
 
@@ -305,7 +305,7 @@ def test_published_networks_pass(name):
 
 
 def test_weights_go_where_they_belong(tmp_path):
-    model, other = picture_model(), picture_model()
+    model, other = image_model(), image_model()
     other.set_weights([weight + 1 for weight in other.get_weights()])
     other.save_weights(tmp_path / "a.weights.h5")
     load_keras_weights(model, tmp_path / "a.weights.h5")
@@ -317,7 +317,7 @@ def test_weights_go_where_they_belong(tmp_path):
 def test_weights_that_are_none_are_one_line(content, tmp_path):
     (tmp_path / "a.weights.h5").write_bytes(content)
     with pytest.raises(KerasFileError, match=r"a\.weights\.h5") as caught:
-        load_keras_weights(picture_model(), tmp_path / "a.weights.h5")
+        load_keras_weights(image_model(), tmp_path / "a.weights.h5")
     assert "\n" not in str(caught.value)
     with pytest.raises(KerasFileError, match="There is none"):
-        load_keras_weights(picture_model(), tmp_path / "b.weights.h5")
+        load_keras_weights(image_model(), tmp_path / "b.weights.h5")

@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)
-def _quick_pictures(monkeypatch):
+def _quick_images(monkeypatch):
     """Pictures are one pixel here, which is quick; test_plots.py looks at real ones."""
     pixel = cv2.imencode(".png", np.zeros((1, 1, 3), np.uint8))[1].tobytes()
     for name in ("curves_png", "confusion_png", "lengths_png"):

@@ -18,7 +18,7 @@ from experiments.runs.directory import Predictions, write_predictions
 from experiments.runs.formatting import ABSENT
 from experiments.runs.metrics import top_k_accuracy
 from experiments.runs.report import write_report
-from experiments.runs.strips import Sampling, strip_picture, write_strips
+from experiments.runs.strips import Sampling, strip_image, write_strips
 from preprocess.batches.views import FrameChoice
 from tests.experiments.runs.report_runs import (
     BLUE,
@@ -36,7 +36,7 @@ NASTY = "<script>alert(\"1\")</script>\n&amp;'x'"
 
 
 @pytest.fixture(autouse=True)
-def _quick_pictures(monkeypatch):
+def _quick_images(monkeypatch):
     pixel = cv2.imencode(".png", np.zeros((1, 1, 3), np.uint8))[1].tobytes()
     for name in ("curves_png", "confusion_png", "lengths_png"):
         monkeypatch.setattr(plots, name, lambda *_, **__: pixel)
@@ -179,10 +179,10 @@ def test_places_in_time_are_all_shown():
 def test_a_strip_is_of_single_frames_scaled_to_64_pixels():
     shards = FakeShards(["x"], num_frames=11)
     shards._clip = NumberedClip()
-    strip = strip_picture(shards, 0, Sampling())
+    strip = strip_image(shards, 0, Sampling())
     assert strip.shape == (64, 6 * 85 + 5 * 2, 3)
     assert strip[32, 40::87, 0].tolist() == [0, 2, 4, 6, 8, 10]
-    assert strip_picture(FakeShards(["x"], num_frames=0), 0, Sampling()) is None
+    assert strip_image(FakeShards(["x"], num_frames=0), 0, Sampling()) is None
 
 
 def test_stale_strips_go_and_half_made_ones_never_show(run_dir):

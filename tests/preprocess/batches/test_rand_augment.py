@@ -20,39 +20,39 @@ def factor(strength):
     return 1 + 0.9 * strength
 
 
-def shifted(picture, right, down):
-    return picture.transform(
-        picture.size, Image.Transform.AFFINE, (1, 0, -right, 0, 1, -down), fillcolor=FILL
+def shifted(image, right, down):
+    return image.transform(
+        image.size, Image.Transform.AFFINE, (1, 0, -right, 0, 1, -down), fillcolor=FILL
     )
 
 
 OF_PILLOW = {
-    "identity": lambda picture, s: picture,
-    "autocontrast": lambda picture, s: ImageOps.autocontrast(picture),
-    "equalize": lambda picture, s: ImageOps.equalize(picture),
-    "solarize": lambda picture, s: ImageOps.solarize(picture, 256 * (1 - abs(s))),
-    "posterize": lambda picture, s: ImageOps.posterize(picture, 8 - round(4 * abs(s))),
-    "color": lambda picture, s: ImageEnhance.Color(picture).enhance(factor(s)),
-    "contrast": lambda picture, s: ImageEnhance.Contrast(picture).enhance(factor(s)),
-    "brightness": lambda picture, s: ImageEnhance.Brightness(picture).enhance(factor(s)),
+    "identity": lambda image, s: image,
+    "autocontrast": lambda image, s: ImageOps.autocontrast(image),
+    "equalize": lambda image, s: ImageOps.equalize(image),
+    "solarize": lambda image, s: ImageOps.solarize(image, 256 * (1 - abs(s))),
+    "posterize": lambda image, s: ImageOps.posterize(image, 8 - round(4 * abs(s))),
+    "color": lambda image, s: ImageEnhance.Color(image).enhance(factor(s)),
+    "contrast": lambda image, s: ImageEnhance.Contrast(image).enhance(factor(s)),
+    "brightness": lambda image, s: ImageEnhance.Brightness(image).enhance(factor(s)),
 }
 FRAME_BY_FRAME = {
-    "sharpness": lambda picture, s: ImageEnhance.Sharpness(picture).enhance(factor(s)),
-    "translate-x": lambda picture, s: shifted(picture, round(0.45 * s * picture.width), 0),
-    "translate-y": lambda picture, s: shifted(picture, 0, round(0.45 * s * picture.height)),
+    "sharpness": lambda image, s: ImageEnhance.Sharpness(image).enhance(factor(s)),
+    "translate-x": lambda image, s: shifted(image, round(0.45 * s * image.width), 0),
+    "translate-y": lambda image, s: shifted(image, 0, round(0.45 * s * image.height)),
 }
 MOVES = {
-    "rotate": lambda picture, s: picture.rotate(
+    "rotate": lambda image, s: image.rotate(
         30 * s, resample=Image.Resampling.BILINEAR, fillcolor=FILL
     ),
-    "shear-x": lambda picture, s: sheared(picture, (1, 0.3 * s, 0, 0, 1, 0)),
-    "shear-y": lambda picture, s: sheared(picture, (1, 0, 0, 0.3 * s, 1, 0)),
+    "shear-x": lambda image, s: sheared(image, (1, 0.3 * s, 0, 0, 1, 0)),
+    "shear-y": lambda image, s: sheared(image, (1, 0, 0, 0.3 * s, 1, 0)),
 }
 
 
-def sheared(picture, matrix):
+def sheared(image, matrix):
     options = {"resample": Image.Resampling.BILINEAR, "fillcolor": FILL}
-    return picture.transform(picture.size, Image.Transform.AFFINE, matrix, **options)
+    return image.transform(image.size, Image.Transform.AFFINE, matrix, **options)
 
 
 def applied(operation, pixels, strength):

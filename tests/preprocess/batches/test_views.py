@@ -133,18 +133,18 @@ def test_too_small_frames_are_told() -> None:
 
 GOLDEN = np.load(Path(__file__).parents[2] / "golden" / "timesformer_views.npz")
 """The original's own views; golden/make_timesformer_views.py says how they were made."""
-PICTURES = sorted(name.removeprefix("test_") for name in GOLDEN.files if name[:5] == "test_")
+IMAGES = sorted(name.removeprefix("test_") for name in GOLDEN.files if name[:5] == "test_")
 SCALED = CropChoice((16, 16), mirror=True, short_sides=(19, 24))
 
 
-def original_pictures(name: str) -> tuple[tuple[int, int], np.ndarray]:
+def original_images(name: str) -> tuple[tuple[int, int], np.ndarray]:
     """Width and height, and the clip that make_timesformer_views.py's rule makes, in RGB."""
     width, height = map(int, name.split("x"))
-    pictures = [
+    images = [
         np.random.default_rng([2021, number]).integers(0, 256, (height, width, 3), np.uint8)
         for number in range(11)
     ]
-    return (width, height), np.stack(pictures)[..., ::-1]
+    return (width, height), np.stack(images)[..., ::-1]
 
 
 def assert_normalized(view: np.ndarray, golden: np.ndarray) -> None:
@@ -173,21 +173,21 @@ def test_rounded_segments_are_the_originals(num_frames: int) -> None:
             assert drawn.max(axis=0).tolist() == last.tolist()
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", IMAGES)
 def test_crops_of_scaled_pictures_are_the_originals(name: str) -> None:
     """Red when pictures lose their shape, are antialiased, or the middle is rounded down."""
-    size, pictures = original_pictures(name)
-    frames = FrameChoice(4, "rounded segments").tested(len(pictures), 0, 1)
+    size, images = original_images(name)
+    frames = FrameChoice(4, "rounded segments").tested(len(images), 0, 1)
     for number in range(3):
-        view = cut(pictures[frames], SCALED.tested(size, number, 3), SCALED.size)
+        view = cut(images[frames], SCALED.tested(size, number, 3), SCALED.size)
         assert_normalized(view, GOLDEN[f"test_{name}"][number])
     assert SCALED.tested(size, 0, 1) == SCALED.tested(size, 1, 3)
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", IMAGES)
 def test_training_crops_of_scaled_pictures_are_the_originals(name: str) -> None:
     """Red when a crop is cut before the picture is scaled, or mirrored in another place."""
-    size, pictures = original_pictures(name)
+    size, images = original_images(name)
     rows, columns = GOLDEN[f"offsets_{name}"].tolist()
     rng = np.random.default_rng(0)
     drawn = [SCALED.drawn(size, rng) for _ in range(2000)]
@@ -200,8 +200,8 @@ def test_training_crops_of_scaled_pictures_are_the_originals(name: str) -> None:
     )
     (scaled,) = {(crop.scaled_width, crop.scaled_height) for crop in of_22}
     crop = Crop(min(1, rows - 1), min(3, columns - 1), 16, 16, True, *scaled)
-    frames = FrameChoice(4, "rounded segments").tested(len(pictures), 0, 1)
-    assert_normalized(cut(pictures[frames], crop, (16, 16)), GOLDEN[f"train_{name}"])
+    frames = FrameChoice(4, "rounded segments").tested(len(images), 0, 1)
+    assert_normalized(cut(images[frames], crop, (16, 16)), GOLDEN[f"train_{name}"])
 
 
 def test_scaled_pictures_may_be_smaller_than_the_crop() -> None:

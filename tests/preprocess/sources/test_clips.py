@@ -111,10 +111,10 @@ def test_what_counts_as_a_video_can_be_read(tmp_path: Path, encoder: str, muxer:
     (tmp_path / "a").mkdir()
     suffixes = KINDS[encoder, muxer].split()
     first = tmp_path / "a" / f"x{suffixes[0]}"
-    picture = ["-f", "lavfi", "-i", "testsrc=s=720x576:r=25:d=0.4", "-pix_fmt", "yuvj420p"]
+    image = ["-f", "lavfi", "-i", "testsrc=s=720x576:r=25:d=0.4", "-pix_fmt", "yuvj420p"]
     output = ["-c:v", encoder, "-strict", "-1", "-f", muxer, str(first)]
     subprocess.run(
-        [get_ffmpeg_exe(), "-nostdin", "-loglevel", "error", *picture, *output], check=True
+        [get_ffmpeg_exe(), "-nostdin", "-loglevel", "error", *image, *output], check=True
     )
     for suffix in suffixes[1:]:
         shutil.copy(first, first.with_suffix(suffix))

@@ -203,13 +203,13 @@ def test_a_background_belongs_to_one_group(root: Path) -> None:
     for class_name in CLASS_NAMES:
         for group in range(1, 9):
             backgrounds[class_name, group] = render_background(class_name, group).astype(float)
-    for (class_name, group), picture in list(backgrounds.items())[::16]:
+    for (class_name, group), image in list(backgrounds.items())[::16]:
         for clip in (1, NUM_CLIPS):
             frames = decode(clip_path(root, class_name, group, clip))
             seen = np.median(frames[::4], axis=0)
-            assert np.median(np.abs(seen - picture)) < 3
-    pictures = np.array([picture[::8, ::8].ravel() for picture in backgrounds.values()])
-    gaps = [np.abs(a - b).mean() for i, a in enumerate(pictures) for b in pictures[:i]]
+            assert np.median(np.abs(seen - image)) < 3
+    images = np.array([image[::8, ::8].ravel() for image in backgrounds.values()])
+    gaps = [np.abs(a - b).mean() for i, a in enumerate(images) for b in images[:i]]
     assert min(gaps) > 5
 
 
@@ -269,8 +269,8 @@ def test_same_seed_same_bytes_with_any_number_of_jobs(tmp_path: Path) -> None:
 
 def test_another_seed_draws_another_set() -> None:
     assert plan_clip("left_aaa", 1, 1, seed=1) != plan_clip("left_aaa", 1, 1, seed=0)
-    pictures = [render_background("left_aaa", 1, seed=seed) for seed in (0, 1)]
-    assert not np.array_equal(*pictures)
+    images = [render_background("left_aaa", 1, seed=seed) for seed in (0, 1)]
+    assert not np.array_equal(*images)
 
 
 def test_a_second_run_writes_only_what_is_missing(root: Path) -> None:

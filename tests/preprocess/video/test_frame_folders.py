@@ -30,9 +30,9 @@ def encoded(value: int, suffix: str = ".png", size: tuple[int, int] = TINY) -> b
     """A picture file of one blue; its red and green are 0."""
     import cv2
 
-    picture = np.zeros((size[1], size[0], 3), np.uint8)
-    picture[..., 0] = value
-    return cv2.imencode(suffix, picture)[1].tobytes()
+    image = np.zeros((size[1], size[0], 3), np.uint8)
+    image[..., 0] = value
+    return cv2.imencode(suffix, image)[1].tobytes()
 
 
 def write_frames(folder: Path, *names: str) -> Path:
@@ -127,12 +127,12 @@ def test_a_folder_is_read_as_the_video_of_its_frames(
 def test_jpegs_and_grey_pictures_are_read(tmp_path: Path) -> None:
     import cv2
 
-    picture = cv2.resize(np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8), (64, 48))
-    cv2.imwrite(str(tmp_path / "frame000001.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 95])
-    cv2.imwrite(str(tmp_path / "frame000002.JPEG"), picture[..., 0])
+    image = cv2.resize(np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8), (64, 48))
+    cv2.imwrite(str(tmp_path / "frame000001.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    cv2.imwrite(str(tmp_path / "frame000002.JPEG"), image[..., 0])
     first, second = read_all(FrameFolderReader(tmp_path, fit=FrameFit((64, 48))), (64, 48))
-    assert np.abs(first[..., ::-1].astype(int) - picture).mean() < 3
-    assert np.abs(second.astype(int) - picture[..., :1]).mean() < 3
+    assert np.abs(first[..., ::-1].astype(int) - image).mean() < 3
+    assert np.abs(second.astype(int) - image[..., :1]).mean() < 3
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_the_command_names_missing_and_unreadable_frames(tmp_path: Path, command
     assert "b/bad,frame000002.png is not a whole picture" in failures
 
 
-def change_picture(folder: Path) -> None:
+def change_image(folder: Path) -> None:
     (folder / "frame000002.png").write_bytes(encoded(200))
 
 
@@ -247,7 +247,7 @@ def remove_one(folder: Path) -> None:
     (folder / "frame000003.png").unlink()
 
 
-CHANGES = (change_picture, change_time, change_size, swap_two, remove_one, None)
+CHANGES = (change_image, change_time, change_size, swap_two, remove_one, None)
 
 
 @pytest.mark.parametrize("change", CHANGES)

@@ -43,17 +43,17 @@ def render(
     path: Path,
     *,
     clicks: tuple[float, float] = (1, 1.5),
-    picture_delay: float = 0.0,
+    image_delay: float = 0.0,
     sound_delay: float = 0.0,
     sound_filter: str = "anull",
 ) -> Path:
     """Three seconds with a flash at 1 s, and clicks at the whole seconds between two times."""
-    picture_codec, sound_codec = CODECS[path.suffix]
+    image_codec, sound_codec = CODECS[path.suffix]
     sound = CLICKS.format(first=clicks[0], last=clicks[1])
     ffmpeg(
-        *("-itsoffset", picture_delay, "-f", "lavfi", "-i", FLASH),
+        *("-itsoffset", image_delay, "-f", "lavfi", "-i", FLASH),
         *("-itsoffset", sound_delay, "-f", "lavfi", "-i", sound),
-        *("-map", 0, "-map", 1, "-c:v", picture_codec, "-c:a", sound_codec, "-b:a", "128k"),
+        *("-map", 0, "-map", 1, "-c:v", image_codec, "-c:a", sound_codec, "-b:a", "128k"),
         *("-af", sound_filter, path),
     )
     return path
@@ -114,7 +114,7 @@ def test_sound_that_begins_late(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".mov"])
 def test_sound_that_begins_before_the_picture(tmp_path: Path, suffix: str) -> None:
     """Red when the file's clock is used: OpenCV's starts at the first picture."""
-    path = render(tmp_path / f"x{suffix}", picture_delay=0.48, clicks=(0, 2.5))
+    path = render(tmp_path / f"x{suffix}", image_delay=0.48, clicks=(0, 2.5))
     assert flash_time(path) == pytest.approx(1, abs=2e-3)  # 1.48 on the file's clock
     assert click_times(read_sound(path)) == pytest.approx([0.52, 1.52], abs=0.01)
 

@@ -44,17 +44,17 @@ def blocks(samples: np.ndarray, sizes: list[int], first: int = 0) -> list[Sound]
 )
 def test_a_tone_lights_its_row(hz: float, row: int) -> None:
     """Red when the scale is linear, upside down, or off by a row."""
-    picture = USUAL.picture(tone(hz), 5.5)
-    assert picture.shape == (128, 128, 3)
-    assert picture.dtype == np.uint8
-    assert (picture.argmax(axis=0) == 127 - row).all()
-    assert (picture == picture[..., :1]).all()
+    image = USUAL.image(tone(hz), 5.5)
+    assert image.shape == (128, 128, 3)
+    assert image.dtype == np.uint8
+    assert (image.argmax(axis=0) == 127 - row).all()
+    assert (image == image[..., :1]).all()
 
 
 @pytest.mark.parametrize(("low", "high"), [(100, 140), (1000, 1150), (4000, 4600)])
 def test_two_tones_are_two(low: float, high: float) -> None:
     """Red when the window is too short, or none, so that its skirts fill the gap."""
-    column = USUAL.picture(tone(low, amplitude=0.4) + tone(high, amplitude=0.4), 5.5)[:, 64, 0]
+    column = USUAL.image(tone(low, amplitude=0.4) + tone(high, amplitude=0.4), 5.5)[:, 64, 0]
     rows = [127 - math.floor(128 * math.log(hz / 60) / math.log(8000 / 60)) for hz in (low, high)]
     between = column[rows[1] + 1 : rows[0]].astype(int)
     assert between.min() < column[rows].min() - 60  # 60 of 255 steps are 19 dB
@@ -64,14 +64,14 @@ def test_two_tones_are_two(low: float, high: float) -> None:
 @pytest.mark.parametrize(("amplitude", "value"), [(1, 255), (0.1, 191), (0.01, 128), (5e-5, 0)])
 def test_brightness_is_decibels(hz: float, amplitude: float, value: int) -> None:
     """Red when power and amplitude are mixed up: -20 dB is 3/4 of the way up from -80 to 0."""
-    picture = USUAL.picture(tone(hz, amplitude=amplitude), 5.5)
-    assert picture.max() == pytest.approx(value, abs=1)
+    image = USUAL.image(tone(hz, amplitude=amplitude), 5.5)
+    assert image.max() == pytest.approx(value, abs=1)
 
 
 def test_rows_against_a_plain_fourier_sum() -> None:
     """Red when a row leaves out a component or takes a neighbour's, at any frequency."""
     samples, n = noise(2).astype(np.float64), SMALL.fft_samples
-    picture = SMALL.picture(samples, 1.5)[..., 0]
+    image = SMALL.image(samples, 1.5)[..., 0]
     hop = round(0.5 * RATE / 16)
     wave = np.exp(-2j * np.pi * np.outer(np.arange(n // 2 + 1), np.arange(n)) / n)
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)
@@ -84,7 +84,7 @@ def test_rows_against_a_plain_fourier_sum() -> None:
             inside = power[(hz >= bottom) & (hz < top)]
             strongest = max(np.interp(middle, hz, power), inside.max(initial=0))
             expected = 255 * np.clip(1 + 10 * math.log10(strongest) / 80, 0, 1)
-            assert picture[23 - row, column] == pytest.approx(expected, abs=0.51)
+            assert image[23 - row, column] == pytest.approx(expected, abs=0.51)
 
 
 def test_the_picture_scrolls() -> None:
@@ -92,20 +92,20 @@ def test_the_picture_scrolls() -> None:
     samples = noise(9)
     track = SpectrogramTrack(USUAL, [Sound(samples, RATE)])
     column_seconds = 5 / 128
-    now = track.picture(6.0)
+    now = track.image(6.0)
     for moved in (1, 13, 64):
-        later = track.picture(6.0 + moved * column_seconds)
+        later = track.image(6.0 + moved * column_seconds)
         np.testing.assert_array_equal(later[:, :-moved], now[:, moved:])
     begun = 154 * column_seconds - 0.001  # the last column that has ended is number 152
-    np.testing.assert_array_equal(track.picture(begun), track.picture(153 * column_seconds))
+    np.testing.assert_array_equal(track.image(begun), track.image(153 * column_seconds))
 
 
 def test_a_click_is_where_it_was() -> None:
     """Red when time runs to the left, or a column shows what comes after it."""
     samples = np.zeros(6 * RATE)
     samples[3 * RATE] = 1
-    picture = USUAL.picture(samples, 5.0)[..., 0]
-    lit = np.flatnonzero(picture.max(axis=0) > 60)
+    image = USUAL.image(samples, 5.0)[..., 0]
+    lit = np.flatnonzero(image.max(axis=0) > 60)
     ends = 5 - 5 * (1 - (lit + 1) / 128)
     assert len(lit) >= 2
     assert (ends > 3).all()
@@ -116,25 +116,25 @@ def test_nothing_after_the_moment_is_shown() -> None:
     samples, time = noise(8), 6.3
     changed = samples.copy()
     changed[round(time * RATE) :] = 0.9
-    expected = USUAL.picture(samples, time)
-    np.testing.assert_array_equal(USUAL.picture(changed, time), expected)
+    expected = USUAL.image(samples, time)
+    np.testing.assert_array_equal(USUAL.image(changed, time), expected)
     for each in (samples, changed):
         track = SpectrogramTrack(USUAL, [Sound(each, RATE)])
-        np.testing.assert_array_equal(track.picture(time), expected)
+        np.testing.assert_array_equal(track.image(time), expected)
 
 
 def test_before_and_after_the_sound_is_silence() -> None:
     """Red when the first seconds repeat a sample, wrap around, or fail."""
     samples = noise(3)
-    early = USUAL.picture(samples, 1.25)
+    early = USUAL.image(samples, 1.25)
     assert not early[:, :96].any()
     assert early[:, 96:].any(axis=(0, 2)).all()
-    late = USUAL.picture(samples, 6.0)  # shows 1 s to 6 s
+    late = USUAL.image(samples, 6.0)  # shows 1 s to 6 s
     assert late[:, :51].any(axis=(0, 2)).all()  # up to 3 s
     assert not late[:, 56:].any()  # what lies more than 0.128 s behind the end
-    assert not USUAL.picture(samples, 0.0).any()
-    assert not USUAL.picture(samples, -1.0).any()
-    assert not USUAL.picture(samples, 60.0).any()
+    assert not USUAL.image(samples, 0.0).any()
+    assert not USUAL.image(samples, -1.0).any()
+    assert not USUAL.image(samples, 60.0).any()
 
 
 @settings(max_examples=40, deadline=None)
@@ -149,9 +149,9 @@ def test_blocks_change_no_pixel(num_samples: int, sizes: list[int], times: list[
     whole = SpectrogramTrack(SMALL, [Sound(samples, RATE)])
     track = SpectrogramTrack(SMALL, iter(blocks(samples, sizes)))
     for time in times:
-        picture = track.picture(time)
-        np.testing.assert_array_equal(picture, whole.picture(time))
-        np.testing.assert_array_equal(picture, SMALL.picture(samples, time))
+        image = track.image(time)
+        np.testing.assert_array_equal(image, whole.image(time))
+        np.testing.assert_array_equal(image, SMALL.image(samples, time))
 
 
 @pytest.mark.parametrize("begin", [0.6, 1.0, 2.34])
@@ -161,7 +161,7 @@ def test_beginning_in_the_middle(begin: float) -> None:
     first = max(round((begin - SMALL.reach_seconds) * RATE), 0)
     track = SpectrogramTrack(SMALL, blocks(samples[first:], [5000], first))
     for time in np.arange(begin, 5, 0.07):
-        np.testing.assert_array_equal(track.picture(time), SMALL.picture(samples, time))
+        np.testing.assert_array_equal(track.image(time), SMALL.image(samples, time))
 
 
 def test_sound_is_taken_as_it_is_needed() -> None:
@@ -174,16 +174,16 @@ def test_sound_is_taken_as_it_is_needed() -> None:
             yield Sound(noise(1, number), RATE, float(number))
 
     track = SpectrogramTrack(SMALL, endless())
-    track.picture(10.0)
+    track.image(10.0)
     assert 10 <= len(taken) <= 12
-    track.picture(3.0)
+    track.image(3.0)
     assert len(taken) <= 12
 
 
 def test_no_sound() -> None:
     track = SpectrogramTrack(USUAL, None)
-    assert track.picture(7.0).shape == (128, 128, 3)
-    assert not track.picture(7.0).any()
+    assert track.image(7.0).shape == (128, 128, 3)
+    assert not track.image(7.0).any()
 
 
 def test_columns_do_not_drift() -> None:
@@ -192,8 +192,8 @@ def test_columns_do_not_drift() -> None:
     samples = np.zeros(22050 * 600, np.float32)
     samples[22050 * 599 :] = 0.5
     track = SpectrogramTrack(odd, [Sound(samples, 22050)])
-    assert not track.picture(598.99).any()
-    assert track.picture(599.05).any()
+    assert not track.image(598.99).any()
+    assert track.image(599.05).any()
 
 
 def test_rounding_errors_of_times_do_not_count() -> None:
@@ -202,13 +202,13 @@ def test_rounding_errors_of_times_do_not_count() -> None:
     track = SpectrogramTrack(fine, [Sound(noise(3), RATE)])
     for number, time in enumerate(np.cumsum(np.full(250, 0.01)), start=1):
         between = (number + 0.5) / 100
-        np.testing.assert_array_equal(track.picture(time), track.picture(between))
+        np.testing.assert_array_equal(track.image(time), track.image(between))
 
 
 def test_another_sample_rate_is_refused() -> None:
     track = SpectrogramTrack(USUAL, [Sound(noise(1), 44100)])
     with pytest.raises(PreprocessError, match="44100; read it with sample_rate=16000"):
-        track.picture(1.0)
+        track.image(1.0)
 
 
 def test_settings_round_trip() -> None:

@@ -13,7 +13,7 @@ from preprocess.errors import PreprocessError
 from preprocess.video.transforms import FrameFit
 
 
-def picture(width: int, height: int, seed: int = 0) -> np.ndarray:
+def image(width: int, height: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
@@ -24,14 +24,14 @@ def fitted(fit: FrameFit, pixels: np.ndarray) -> np.ndarray:
 
 
 def test_stretching_is_opencvs_resize_in_rgb() -> None:
-    pixels = picture(64, 48)
+    pixels = image(64, 48)
     expected = cv2.resize(pixels, (20, 30))[..., ::-1]
     np.testing.assert_array_equal(fitted(FrameFit((20, 30)), pixels), expected)
 
 
 def test_a_margin_is_cut_off_after_scaling() -> None:
     """Red when the middle is cut before scaling, as a crop would do it."""
-    pixels = picture(64, 48)
+    pixels = image(64, 48)
     expected = cv2.resize(pixels, (25, 26))[3:23, 2:22, ::-1]
     fit = FrameFit((20, 20), margin=(2, 3, 3, 3))
     np.testing.assert_array_equal(fitted(fit, pixels), expected)
@@ -40,7 +40,7 @@ def test_a_margin_is_cut_off_after_scaling() -> None:
 @pytest.mark.parametrize(("width", "height"), [(64, 48), (48, 64), (50, 50), (49, 20)])
 def test_aspect_keeps_the_middle_square(width: int, height: int) -> None:
     """Red when portrait or square pictures are cut along the wrong side, as in the original."""
-    pixels = picture(width, height)
+    pixels = image(width, height)
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
     expected = pixels[top : top + side, left : left + side, ::-1]
@@ -50,7 +50,7 @@ def test_aspect_keeps_the_middle_square(width: int, height: int) -> None:
 
 def test_centred_takes_the_whole_pictures_mean() -> None:
     """Red when the mean is that of the crop, or is rounded to bytes."""
-    pixels = picture(60, 20)
+    pixels = image(60, 20)
     fit = FrameFit((20, 20), crop="aspect", centred=True)
     expected = pixels[:, 20:40, ::-1].astype(np.float64) - pixels.mean(dtype=np.float64)
     assert fitted(fit, pixels).dtype == np.float32
@@ -58,7 +58,7 @@ def test_centred_takes_the_whole_pictures_mean() -> None:
 
 
 def test_area_is_the_mean_of_what_a_pixel_covers() -> None:
-    pixels = picture(40, 40)
+    pixels = image(40, 40)
     means = pixels.reshape(20, 2, 20, 2, 3).mean(axis=(1, 3))[..., ::-1]
     fit = FrameFit((20, 20), interpolation="area")
     np.testing.assert_allclose(fitted(fit, pixels), means, atol=0.51)
@@ -67,7 +67,7 @@ def test_area_is_the_mean_of_what_a_pixel_covers() -> None:
 @pytest.mark.parametrize(("width", "height"), [(64, 48), (131, 97), (500, 401), (20, 15)])
 def test_smooth_is_close_to_area(width: int, height: int) -> None:
     """Red when most of the pixels that a new one covers are not looked at, or places shift."""
-    coarse = picture(9, 7)
+    coarse = image(9, 7)
     pixels = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     noise = np.random.default_rng(1).integers(0, 20, pixels.shape, np.uint8)
     pixels = np.clip(pixels.astype(int) + noise, 0, 255).astype(np.uint8)
@@ -107,7 +107,7 @@ SHAPES = [(64, 48), (320, 240), (37, 90), (20, 30), (7, 5), (1, 1)]
 )
 def test_pillows_resize_to_the_pixel(shape, interpolation, method) -> None:
     """Red for OpenCV's resize, which is not antialiased, and for a rounding of its own."""
-    pixels = picture(*shape)
+    pixels = image(*shape)
     rgb = Image.fromarray(np.ascontiguousarray(pixels[..., ::-1]))
     wanted = np.array(rgb.resize((20, 30), Image.Resampling[method]))
     np.testing.assert_array_equal(
@@ -128,7 +128,7 @@ def triangle_means(values: np.ndarray, length: int) -> np.ndarray:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_pillows_resize_is_a_mean_over_triangles(shape) -> None:
     """By NumPy alone. Two passes are each rounded."""
-    pixels = picture(*shape)
+    pixels = image(*shape)
     wanted = triangle_means(pixels.astype(float), 30)
     wanted = triangle_means(wanted.swapaxes(0, 1), 20).swapaxes(0, 1)[..., ::-1]
     found = fitted(FrameFit((20, 30), interpolation="pillow"), pixels)
@@ -138,7 +138,7 @@ def test_pillows_resize_is_a_mean_over_triangles(shape) -> None:
 @pytest.mark.parametrize("interpolation", ["linear", "pillow"])
 def test_grey_comes_before_scaling(interpolation: str) -> None:
     """Red when colours are scaled and then made grey, or grey is OpenCV's."""
-    pixels = picture(64, 48)
+    pixels = image(64, 48)
     grey = Image.fromarray(np.ascontiguousarray(pixels[..., ::-1])).convert("L")
     found = fitted(FrameFit((20, 30), interpolation=interpolation, grey=True), pixels)
     if interpolation == "pillow":
@@ -150,7 +150,7 @@ def test_grey_comes_before_scaling(interpolation: str) -> None:
 
 def test_pillows_box_is_cut_as_the_original_cuts_it() -> None:
     """eqy/autotosis: `crop` of whole pixels, fractions cut off, then a bicubic resize."""
-    pixels, box = picture(101, 57), (0.7833, 0.1296, 0.9682, 0.3694)
+    pixels, box = image(101, 57), (0.7833, 0.1296, 0.9682, 0.3694)
     rgb = Image.fromarray(np.ascontiguousarray(pixels[..., ::-1]))
     wanted = rgb.crop((79, 7, 97, 21)).resize((32, 32))  # 79.1, 7.4, 97.8, 21.1
     found = fitted(FrameFit((32, 32), interpolation="pillow-bicubic", box=box), pixels)

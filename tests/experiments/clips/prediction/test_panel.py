@@ -16,7 +16,7 @@ from experiments.media.lettering import fitted
 from tests.experiments.clips.prediction.conftest import ffmpeg, frames_of, write_colours
 
 
-def picture_times(path) -> list[float]:
+def image_times(path) -> list[float]:
     """When each picture is shown, in seconds of the file, as ffmpeg says."""
     output = ffmpeg("-i", path, "-map", "0:v:0", "-vf", "showinfo", "-f", "null", "-")
     return [float(time) for time in re.findall(r"showinfo.* pts_time:\s*(\S+)", output)]
@@ -48,8 +48,8 @@ def test_the_cursor_goes_from_left_to_right(tmp_path, model):
     width, height = panel.size
     places = []
     for seconds in np.linspace(0, 2, 9):
-        pixels = np.frombuffer(panel.picture(seconds), np.uint8).reshape(height, width, 4)
-        still = np.frombuffer(panel.picture(9.0), np.uint8).reshape(height, width, 4)
+        pixels = np.frombuffer(panel.image(seconds), np.uint8).reshape(height, width, 4)
+        still = np.frombuffer(panel.image(9.0), np.uint8).reshape(height, width, 4)
         changed = (pixels != still).any(axis=(0, 2)).nonzero()[0]
         places.append(changed.min() if len(changed) else width - 1)
     np.testing.assert_allclose(places, np.linspace(0, width - 1, 9), atol=2)
@@ -66,7 +66,7 @@ def test_the_curve_is_the_rolling_mean(first, last):
     found = VideoPrediction(("a", "b", "c"), times, times + 1, rows, 1)
     panel = Panel(found, (640, 480))
     layout = layout_for((640, 480), 3)
-    pixels = np.frombuffer(panel.picture(99), np.uint8).reshape(layout.height, layout.width, 4)
+    pixels = np.frombuffer(panel.image(99), np.uint8).reshape(layout.height, layout.width, 4)
     curves = pixels[-layout.curves :]
     top = found.ranking[0]
     colour = np.array([86, 180, 233, 255])
@@ -97,9 +97,9 @@ def test_pictures_and_sound_keep_their_times(tmp_path, model):
         *("-enc_time_base", "1/1000", tmp_path / "vfr.mkv"),
     )
     out = annotated(model, tmp_path / "vfr.mkv", tmp_path / "out.mp4")
-    times = picture_times(out)
+    times = image_times(out)
     assert len(times) == 12
-    np.testing.assert_allclose(times, picture_times(tmp_path / "vfr.mkv"), atol=2e-3)
+    np.testing.assert_allclose(times, image_times(tmp_path / "vfr.mkv"), atol=2e-3)
     output = ffmpeg("-i", out)
     assert "Audio: aac" in output
     seconds = float(re.search(r"Duration: 00:00:(\d\d\.\d\d)", output)[1])
@@ -114,7 +114,7 @@ def test_a_picture_that_comes_late(tmp_path, model):
         *("-map", "0:v", "-map", "1:a", "-c:v", "copy", tmp_path / "late.mkv"),
     )
     late = annotated(model, tmp_path / "late.mkv", tmp_path / "late.mp4")
-    np.testing.assert_allclose(picture_times(late), 1.5 + np.arange(50) / 25, atol=0.03)
+    np.testing.assert_allclose(image_times(late), 1.5 + np.arange(50) / 25, atol=0.03)
     usual = annotated(model, source, tmp_path / "usual.mp4")
     bars = [frames_of(path)[:, 140:180, 100:200].mean(axis=(1, 2)) for path in (late, usual)]
     np.testing.assert_allclose(bars[0][::5], bars[1][::5], atol=12)

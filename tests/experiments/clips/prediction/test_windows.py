@@ -111,8 +111,8 @@ def test_frames_are_those_of_training(tmp_path):
     model = Colours(window=5, stride=3, max_frames=2)
     found = predict_video(model, path, hop=2)
     capture, frames = cv2.VideoCapture(str(path)), []
-    while (picture := capture.read()[1]) is not None:
-        frames.append(cv2.resize(picture, (20, 16))[..., ::-1])
+    while (image := capture.read()[1]) is not None:
+        frames.append(cv2.resize(image, (20, 16))[..., ::-1])
     assert len(frames) == 50
     kept = frames[::3]  # 17: windows from 0, 2, ... 12
     for start, seen in zip(range(0, 13, 2), model.seen, strict=True):

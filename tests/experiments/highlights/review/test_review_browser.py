@@ -7,9 +7,9 @@ from itertools import combinations
 
 import pytest
 
-from experiments.clips.pictures import Box
+from experiments.clips.images import Box
 from experiments.highlights.labels import Interval, read_labels
-from tests.experiments.highlights.counters import ffmpeg, read_pictures
+from tests.experiments.highlights.counters import ffmpeg, read_images
 from tests.experiments.highlights.review.conftest import SECONDS, reviewing, write_scores
 from tests.processes import PATIENCE_SECONDS
 
@@ -216,8 +216,8 @@ def test_the_reel_is_rendered(browser, start, tmp_path):
         view.reads(".segment", "rejected")
         view.page.get_by_role("button", name="Render").click()
         view.reads(".result", "1 segment, 7.0 s, in out.mp4 and out.csv.")
-        pictures, rate = read_pictures(tmp_path / "out.mp4")
-        assert len(pictures) / rate == pytest.approx(7, abs=0.15)
+        images, rate = read_images(tmp_path / "out.mp4")
+        assert len(images) / rate == pytest.approx(7, abs=0.15)
         (tmp_path / "out.mp4").write_text("mine")
         view.page.get_by_role("button", name="Render").click()
         view.reads(".ask", "out.mp4 and out.csv exist already")

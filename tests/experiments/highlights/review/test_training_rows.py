@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.clips.pictures import Box
+from experiments.clips.images import Box
 from experiments.highlights.labels import (
     Interval,
     LabelError,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.clips.pictures import WHOLE, PictureReader, PictureSettings, Stretch
+from experiments.clips.images import WHOLE, ImageReader, ImageSettings, Stretch
 from experiments.media.recording import Chunk
 from preprocess.errors import DecodeError
 from preprocess.video.decode import refusals_named
@@ -31,7 +31,7 @@ from preprocess.workers.child_process import (
 )
 
 if TYPE_CHECKING:
-    from experiments.clips.pictures import Box
+    from experiments.clips.images import Box
 
 STRETCH_SECONDS = 300
 """Approximate length of a stretch. Its sound is decoded on its own, and scoring resumes there."""
@@ -46,13 +46,13 @@ class Batch:
 
     Args:
         times: times of the pictures in seconds of the recording, (N,), to the microsecond.
-        pictures: uint8 (N, H, W, 3).
+        images: uint8 (N, H, W, 3).
         until: end of what has been read, in seconds of the recording.
         notices: sentences about what went wrong since the last batch.
     """
 
     times: NDArray[np.float64]
-    pictures: NDArray[np.uint8]
+    images: NDArray[np.uint8]
     until: float
     notices: tuple[str, ...] = ()
 
@@ -77,7 +77,7 @@ class BatchReader:
     """
 
     chunks: Sequence[Chunk]
-    settings: PictureSettings
+    settings: ImageSettings
     box: Box | None = None
     after: float = -math.inf
     stretch: Stretch | None = None
@@ -118,7 +118,7 @@ class BatchReader:
     def _wanted(self, chunk: Chunk) -> tuple[Stretch, ...]:
         if self.stretch is not None:
             return (self.stretch,)
-        return _stretches(chunk, self.settings, self.after - chunk.offset - chunk.first_picture)
+        return _stretches(chunk, self.settings, self.after - chunk.offset - chunk.video_start)
 
     def _elsewhere(self, chunk: Chunk, at_work: list[ChildProcess]) -> Iterator[Batch]:
         """Yield all batches of a chunk, read by a process that is listed in `at_work` meanwhile."""
@@ -133,7 +133,7 @@ class BatchReader:
         except DecodeError as error:
             if not self.allow_failures:
                 raise DecodeError(f"{chunk.path}: {error}") from error
-            end = chunk.offset + min(chunk.first_picture + stretches[-1][1], chunk.duration)
+            end = chunk.offset + min(chunk.video_start + stretches[-1][1], chunk.duration)
             yield _nothing(self.settings, end, f"{chunk.path} is left out: {error}.")
         finally:
             at_work.remove(process)
@@ -147,9 +147,9 @@ class BatchReader:
         """
         (chunk,) = self.chunks
         stretches = self._wanted(chunk)
-        zero = chunk.offset + chunk.first_picture
+        zero = chunk.offset + chunk.video_start
         watch = _Watch(chunk, self.settings, (stretches[0][0], stretches[-1][1]))
-        with PictureReader(
+        with ImageReader(
             chunk.file,
             self.settings,
             box=self.box,
@@ -160,54 +160,54 @@ class BatchReader:
             progress.reader = reader
             is_last = False
             while not is_last:
-                times, pictures = self._read(reader, zero, watch)
+                times, images = self._read(reader, zero, watch)
                 is_last = len(times) < self.batch_size
                 # At the end, when all gaps and complaints are known.
                 notices = watch.notices(reader.complaints) if is_last else ()
                 until = chunk.offset + (watch.end if is_last else watch.last)
-                yield Batch(times, pictures, until, notices)
+                yield Batch(times, images, until, notices)
 
     def _read(
-        self, reader: PictureReader, zero: float, watch: _Watch
+        self, reader: ImageReader, zero: float, watch: _Watch
     ) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
         """Read times and pictures of one batch, which is smaller at the end of the chunk."""
-        pictures = np.empty((self.batch_size, *self.settings.frame_shape), np.uint8)
+        images = np.empty((self.batch_size, *self.settings.frame_shape), np.uint8)
         times: list[float] = []
         while len(times) < self.batch_size:
-            if not reader.read_into(pictures[len(times)]):
+            if not reader.read_into(images[len(times)]):
                 break
             shown = round(zero + reader.time_seconds, 6)
             # What is not taken is overwritten by the next picture. Both are rounded to the
             # microsecond, as in the file of scores, so that none is scored twice or never.
             if watch.sees(reader.time_seconds) and shown > self.after:
                 times.append(shown)
-        return np.array(times), pictures[: len(times)]
+        return np.array(times), images[: len(times)]
 
 
 class _Watch:
     """Record of what is wrong with the pictures of a chunk, or of a stretch of it."""
 
-    def __init__(self, chunk: Chunk, settings: PictureSettings, stretch: Stretch) -> None:
+    def __init__(self, chunk: Chunk, settings: ImageSettings, stretch: Stretch) -> None:
         self._chunk = chunk
         step = 1 / settings.fps if settings.fps else (settings.every or 1) / float(chunk.rate)
         self._longest = step + _NOTICED_GAP_SECONDS
         self._gaps: list[tuple[float, float]] = []
         self._num_behind = 0
         self._lacks_sound = chunk.sound is None and "sound" in settings.parts
-        self.end = min(chunk.first_picture + stretch[1], chunk.duration)
+        self.end = min(chunk.video_start + stretch[1], chunk.duration)
         """End of what is read, in seconds of the chunk."""
-        self.last = chunk.first_picture + stretch[0]
+        self.last = chunk.video_start + stretch[0]
         """Time of the last picture seen, in seconds of the chunk."""
         # Only a whole chunk can lack pictures; a stretch may lie in a gap.
-        self._lacks_pictures = stretch[0] == 0 and self.end == chunk.duration
+        self._lacks_images = stretch[0] == 0 and self.end == chunk.duration
 
     def sees(self, seconds: float) -> bool:
         """Record a picture by its seconds after the first one; False if it lies past the end."""
-        time = self._chunk.first_picture + seconds
+        time = self._chunk.video_start + seconds
         if time >= self._chunk.duration:
             self._num_behind += 1
             return False
-        self._lacks_pictures = False
+        self._lacks_images = False
         self._reach(time)
         return True
 
@@ -217,7 +217,7 @@ class _Watch:
         Raises:
             DecodeError: if the whole chunk had no picture.
         """
-        if self._lacks_pictures:
+        if self._lacks_images:
             raise DecodeError("no picture could be decoded")
         self._reach(self.end)
         found = []
@@ -244,7 +244,7 @@ class _Watch:
         return f"{text}; nothing is known of that."
 
 
-def _stretches(chunk: Chunk, settings: PictureSettings, after: float) -> tuple[Stretch, ...]:
+def _stretches(chunk: Chunk, settings: ImageSettings, after: float) -> tuple[Stretch, ...]:
     """Divide what is to be read of a chunk into stretches, in seconds after its first frame.
 
     Each stretch begins with a sample, so samples at a rate are the same as without stretches.
@@ -255,7 +255,7 @@ def _stretches(chunk: Chunk, settings: PictureSettings, after: float) -> tuple[S
         settings: how the pictures are made.
         after: end of what has been read already.
     """
-    end = chunk.duration - chunk.first_picture
+    end = chunk.duration - chunk.video_start
     if settings.fps is None:
         return WHOLE if after < end else ()
     # A whole number of samples.
@@ -266,7 +266,7 @@ def _stretches(chunk: Chunk, settings: PictureSettings, after: float) -> tuple[S
     return tuple((start, stop) for start, stop in pairwise(edges) if after < min(stop, end))
 
 
-def _nothing(settings: PictureSettings, until: float, notice: str) -> Batch:
+def _nothing(settings: ImageSettings, until: float, notice: str) -> Batch:
     return Batch(np.empty(0), np.empty((0, *settings.frame_shape), np.uint8), until, (notice,))
 
 
@@ -277,7 +277,7 @@ class Progress:
     """
 
     def __init__(self) -> None:
-        self.reader: PictureReader | None = None
+        self.reader: ImageReader | None = None
         self.is_sending = False
 
     def __call__(self) -> float:

@@ -68,7 +68,7 @@ def parse_box(text: str) -> Box:
 
 
 @dataclass(frozen=True)
-class PictureSettings:
+class ImageSettings:
     """Settings by which the pictures of a set of clips are made.
 
     Args:
@@ -155,14 +155,14 @@ class PictureSettings:
             sample_rate=sample_rate,
         )
 
-    def open(self, clip: Clip, *, threads: int) -> PictureReader:
+    def open(self, clip: Clip, *, threads: int) -> ImageReader:
         """Open a reader of a `LabelledVideo`'s pictures.
 
         Raises:
             DecodeError: if the file cannot be opened.
         """
         assert isinstance(clip, LabelledVideo)
-        return PictureReader(
+        return ImageReader(
             clip.path,
             self,
             box=clip.box,
@@ -186,7 +186,7 @@ class PictureSettings:
         }
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> PictureSettings:
+    def from_json(cls, values: dict[str, Any]) -> ImageSettings:
         """Make settings from the values that `to_json` returned."""
         return cls(**values)
 
@@ -204,7 +204,7 @@ class LabelledVideo(Clip):
     stretches: tuple[Stretch, ...] = WHOLE
 
 
-class PictureReader:
+class ImageReader:
     """Reads the pictures of one video in order.
 
     Args:
@@ -222,7 +222,7 @@ class PictureReader:
     def __init__(
         self,
         path: Path,
-        settings: PictureSettings,
+        settings: ImageSettings,
         *,
         box: Box | None = None,
         stretches: Sequence[Stretch] = WHOLE,
@@ -295,7 +295,7 @@ class PictureReader:
         if not self._video.read_into(frame):
             return False
         if self._sounds:
-            frame[self._seen_height :] = self._sounds.picture(self.time_seconds)
+            frame[self._seen_height :] = self._sounds.image(self.time_seconds)
         return True
 
     def close(self) -> None:
@@ -304,7 +304,7 @@ class PictureReader:
         if self._sounds:
             self._sounds.close()
 
-    def __enter__(self) -> PictureReader:
+    def __enter__(self) -> ImageReader:
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -326,7 +326,7 @@ class _Sounds:
     """Spectrograms of a file's time ranges, each of which is decoded when it is reached."""
 
     def __init__(
-        self, path: Path, settings: PictureSettings, stretches: Sequence[Stretch], track: int
+        self, path: Path, settings: ImageSettings, stretches: Sequence[Stretch], track: int
     ) -> None:
         self._path = path
         self._sound_track = track
@@ -337,13 +337,13 @@ class _Sounds:
         self._track: SpectrogramTrack | None = None
         self.complaint = ""
 
-    def picture(self, time: float) -> Frame:
+    def image(self, time: float) -> Frame:
         """Return the picture at a time, which must not lie before that of the last call."""
         # Ranges are in order, as are the times: those that lie behind are dropped unheard.
         while self._waiting and time >= self._end:
             self._begin(*self._waiting.pop(0))
         assert self._track is not None
-        return self._track.picture(time)
+        return self._track.image(time)
 
     def close(self) -> None:
         """End the decoder."""

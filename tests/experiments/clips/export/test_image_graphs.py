@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 
 from experiments.clips.export.subjects import ImageSubject, load_subject
-from experiments.clips.pictures import PictureSettings
+from experiments.clips.images import ImageSettings
 from experiments.highlights.scoring.scorer_network import build_scorer
 from experiments.models.onnx_files import About
 from tests.experiments.clips.export.small_models import lively
@@ -27,16 +27,16 @@ MODELS = {
     "probabilities": lambda: small(softmax=True),
     "logits": lambda: small(softmax=False),
     "fused": lambda: small(softmax=True, fused=True),
-    "scorer": lambda: lively(build_scorer(18, PictureSettings(side=32), layout="two-inputs"), 1.2),
+    "scorer": lambda: lively(build_scorer(18, ImageSettings(side=32), layout="two-inputs"), 1.2),
 }
 
 
-def run(proto, pictures):
+def run(proto, images):
     session = onnxruntime.InferenceSession(proto.SerializeToString())
-    return session.run(["probabilities"], {"frames": pictures})[0]
+    return session.run(["probabilities"], {"frames": images})[0]
 
 
-def pictures(model, batch):
+def images(model, batch):
     random = np.random.default_rng(batch)
     shape = model.input_shape[1:]
     colours = random.integers(0, 200, (batch, 1, 1, 3)) + random.integers(0, 56, (batch, *shape))
@@ -50,7 +50,7 @@ def test_any_batch_gives_keras_probabilities(name):
     subject = ImageSubject(model, About("pictures"))
     proto = subject.graph()
     for batch in (1, 4):
-        seen = pictures(model, batch)
+        seen = images(model, batch)
         expected = model(seen, training=False).numpy()
         if name == "logits":
             expected = keras.ops.softmax(expected).numpy()

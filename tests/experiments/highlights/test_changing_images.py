@@ -41,11 +41,11 @@ def blocks(number: int, width: int, height: int) -> np.ndarray:
     return np.where(bits[rows][:, columns] == 1, 225, GROUND).astype(np.uint8)
 
 
-def number_in(picture: np.ndarray) -> int:
+def number_in(image: np.ndarray) -> int:
     """What a grey picture without bars says."""
-    height, width = picture.shape
+    height, width = image.shape
     centres = [
-        picture[round((row + 0.5) * height / 4), round((column + 0.5) * width / 4)]
+        image[round((row + 0.5) * height / 4), round((column + 0.5) * width / 4)]
         for row in range(4)
         for column in range(4)
     ]
@@ -79,10 +79,10 @@ def shown(path: Path) -> list[np.ndarray]:
     return [frame.to_ndarray(format="yuv420p")[: frame.height] for frame in frames]
 
 
-def inside(picture: np.ndarray) -> tuple[int, int, int, int]:
+def inside(image: np.ndarray) -> tuple[int, int, int, int]:
     """Left, top, width and height of what is not bars."""
-    columns = np.flatnonzero(picture.max(axis=0) > (BARS + GROUND) / 2)
-    rows = np.flatnonzero(picture.max(axis=1) > (BARS + GROUND) / 2)
+    columns = np.flatnonzero(image.max(axis=0) > (BARS + GROUND) / 2)
+    rows = np.flatnonzero(image.max(axis=1) > (BARS + GROUND) / 2)
     return (
         int(columns[0]),
         int(rows[0]),
@@ -95,20 +95,20 @@ def check_reel(source: Path, out: Path, box: tuple[int, int, int, int]) -> list[
     """A reel from before, across and after the change, of whose second half a box is not bars."""
     segments = [(0.4, 1.2), (1.6, 2.4), (2.8, 3.6)]
     render_reel([source], segments, out)
-    pictures = shown(out)
+    images = shown(out)
     wanted = [*range(10, 30), *range(40, 60), *range(70, 90)]
-    assert len(pictures) == len(wanted)
-    assert {picture.shape for picture in pictures} == {SIZE[::-1]}
+    assert len(images) == len(wanted)
+    assert {image.shape for image in images} == {SIZE[::-1]}
     left, top, width, height = box
-    for number, picture in zip(wanted, pictures, strict=True):
-        whole = picture if number < 50 else picture[top : top + height, left : left + width]
+    for number, image in zip(wanted, images, strict=True):
+        whole = image if number < 50 else image[top : top + height, left : left + width]
         assert number_in(whole) == number
-        bars = picture.copy()
+        bars = image.copy()
         if number >= 50:
-            assert inside(picture) == pytest.approx(box, abs=2)
+            assert inside(image) == pytest.approx(box, abs=2)
             bars[max(top - 2, 0) : top + height + 2, max(left - 2, 0) : left + width + 2] = BARS
             assert bars.max() < (BARS + GROUND) / 2
-    return pictures
+    return images
 
 
 # What changes, how the second part is made, and where it lies in a picture of 160 x 120.
@@ -133,8 +133,8 @@ def test_what_changes_on_the_way(change, tmp_path):
     size, args, box = CHANGES[change]
     first = part(tmp_path / "first.h264", 0, SIZE)
     source = joined(tmp_path, first, part(tmp_path / "second.h264", 50, size, *args))
-    pictures = check_reel(source, tmp_path / "reel.mp4", box)
-    before, after = (np.percentile(pictures[place], 95) for place in (5, 55))
+    images = check_reel(source, tmp_path / "reel.mp4", box)
+    before, after = (np.percentile(images[place], 95) for place in (5, 55))
     assert abs(before - after) < 6  # brightness is kept, of another range too
 
 
@@ -175,14 +175,14 @@ def test_a_turn_that_changes_on_the_way(kind, turns, tmp_path):
     out = tmp_path / "reel.mp4"
     with opened_recording([source], beside=out, say=lambda line: None) as chunks:
         render_reel(chunks, [(0.4, 1.2), (1.6, 2.4), (2.8, 3.6)], out, crossfade=0.2)
-    pictures, expected = shown(out), fitted_by_ffmpeg(source)
+    images, expected = shown(out), fitted_by_ffmpeg(source)
     assert len(expected) == 100
     # Sound may begin before the first picture, and a cut is moved to the nearest one.
-    early = round(0.4 * RATE) - math.floor((0.4 - chunks[0].first_picture) * RATE + 0.5)
+    early = round(0.4 * RATE) - math.floor((0.4 - chunks[0].video_start) * RATE + 0.5)
     wanted = {14: 24, 21: 46, 24: 49, 25: 50, 29: 54, 40: 80, 49: 89}  # but for those that fade
-    assert len(pictures) == 3 * 20 - 2 * 5
+    assert len(images) == 3 * 20 - 2 * 5
     for place, number in wanted.items():
-        apart = np.abs(pictures[place].astype(int) - expected[number - early])
+        apart = np.abs(images[place].astype(int) - expected[number - early])
         assert apart.mean() < 6, (place, number)
     assert np.abs(counters.read_sound(out)).max() > 0.05
 
@@ -214,12 +214,12 @@ def test_chunks_of_other_shapes(tmp_path):
         ffmpeg("-framerate", str(RATE), "-i", raw, "-c", "copy", str(plain))
         ffmpeg(*header, "-i", str(plain), "-c", "copy", str(source))
         render_reel([first, source], [(1.6, 2.4)], out)
-        pictures = shown(out)
-        assert len(pictures) == 20, name
+        images = shown(out)
+        assert len(images) == 20, name
         left, top, width, height = box
-        for number, picture in enumerate(pictures[10:], 50):
-            assert inside(picture) == pytest.approx(box, abs=2), name
-            whole = picture[top : top + height, left : left + width]
+        for number, image in enumerate(images[10:], 50):
+            assert inside(image) == pytest.approx(box, abs=2), name
+            whole = image[top : top + height, left : left + width]
             upright = {"turned": np.rot90(whole, -1), "mirrored": whole[:, ::-1]}.get(name, whole)
             assert number_in(upright) == number, name
 
@@ -237,10 +237,10 @@ def test_reported_changes(name, box, tmp_path):
     """Red as above, in the files that were reported; of which res2x.mkv has a gap."""
     out = tmp_path / "reel.mp4"
     render_reel([REPORTED / name], [(0.6, 1.4), (1.6, 2.4), (2.6, 3.4)], out)
-    pictures = shown(out)
+    images = shown(out)
     wanted = [*range(15, 35), *range(40, 60), *range(65, 85)]
-    assert len(pictures) == len(wanted)
+    assert len(images) == len(wanted)
     left, top, width, height = box
-    for number, picture in zip(wanted, pictures, strict=True):
-        whole = picture if number < 50 else picture[top : top + height, left : left + width]
+    for number, image in zip(wanted, images, strict=True):
+        whole = image if number < 50 else image[top : top + height, left : left + width]
         assert abs(number_in(whole) - number) <= 2 or 49 <= number <= 52

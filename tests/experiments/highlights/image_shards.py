@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from common.files import publish
-from experiments.clips.pictures import Box, PictureSettings
+from experiments.clips.images import Box, ImageSettings
 from experiments.highlights.labels import Interval, LabelledClip, is_highlight, write_labels
-from experiments.highlights.scoring.extraction import labelled_video, open_pictures
+from experiments.highlights.scoring.extraction import labelled_video, open_images
 from preprocess.shards.index import DatasetIndex, write_index
 from preprocess.shards.schema import ClipRecord
 from preprocess.shards.writer import ShardWriter, chunk_frames
 
-SETTINGS = PictureSettings(side=32, fps=2.0)
+SETTINGS = ImageSettings(side=32, fps=2.0)
 BOX = Box(0.5, 0.0, 1.0, 0.5)
 
 
@@ -24,12 +24,12 @@ def labelled(name, *highlights, group=None, **options):
     return LabelledClip(Path(f"{name}.mp4"), BOX, stretches, group or name, **options)
 
 
-def pictures_of(clip, times, settings=SETTINGS, *, seed=0):
+def images_of(clip, times, settings=SETTINGS, *, seed=0):
     """Make pictures of noise, which are brighter in highlights."""
     rng = np.random.default_rng([seed, *clip.path.name.encode()])
-    pictures = rng.integers(0, 128, size=(len(times), *settings.frame_shape))
+    images = rng.integers(0, 128, size=(len(times), *settings.frame_shape))
     bright = [is_highlight(clip, time) for time in times]
-    return (pictures + 100 * np.array(bright)[:, None, None, None]).astype(np.uint8)
+    return (images + 100 * np.array(bright)[:, None, None, None]).astype(np.uint8)
 
 
 def write_shards(
@@ -37,7 +37,7 @@ def write_shards(
     clips: Sequence[LabelledClip],
     times: Mapping[str, Sequence[float]] | Sequence[float],
     *,
-    settings: PictureSettings = SETTINGS,
+    settings: ImageSettings = SETTINGS,
     num_failed: int = 0,
 ):
     """Write a shard of the clips' pictures at `times`, by clip name or the same for all."""
@@ -48,14 +48,14 @@ def write_shards(
             of_clip = times[clip.path.stem] if isinstance(times, Mapping) else times
             writer.begin_clip()
             length = chunk_frames(settings)
-            pictures = pictures_of(clip, of_clip, settings)
-            for start in range(0, len(pictures), length):
+            images = images_of(clip, of_clip, settings)
+            for start in range(0, len(images), length):
                 chunk = np.zeros((length, *settings.frame_shape), np.uint8)
-                part = pictures[start : start + length]
+                part = images[start : start + length]
                 chunk[: len(part)] = part
                 writer.append(chunk, len(part))
             record = ClipRecord(
-                *(video.source, "clip", "", 1, 1, len(pictures), 30.0, 64, 64, video.detail)
+                *(video.source, "clip", "", 1, 1, len(images), 30.0, 64, 64, video.detail)
             )
             writer.end_clip(record, of_clip)
         publish(writer.seal())
@@ -66,7 +66,7 @@ def write_shards(
             command="python -m experiments.highlights extract",
         ),
     )
-    return open_pictures(folder)
+    return open_images(folder)
 
 
 def write_all(folder: Path, clips, times, **options):

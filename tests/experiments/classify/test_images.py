@@ -46,8 +46,8 @@ def test_a_timeline_of_any_length(number):
     """Red when one row, or a name that looks like a formula, cannot be drawn."""
     rows = rows_of(["ab $\\frac{$ c"] * number)
     png = timeline_png(lambda: rows, number, title="a $b_ é.mp4")
-    picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
-    assert picture.shape == (600, 1500, 3)
+    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    assert image.shape == (600, 1500, 3)
     assert io.BytesIO(png).read(4) == b"\x89PNG"
 
 
