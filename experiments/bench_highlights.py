@@ -317,7 +317,7 @@ class Ours:
             model=Path(),
             box=None,
             fps=None,
-            every=None,
+            stride=None,
             batch_size=BATCH_SIZE,
             threads=self._threads,
             allow_failures=False,

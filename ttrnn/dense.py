@@ -19,7 +19,7 @@ if keras.backend.backend() == "tensorflow":
     from ttrnn.engine.projection import project
 
 # Largest number of modes that `from_dense` chooses: more need larger ranks for the same error.
-_MOST_MODES = 4
+_MAX_MODES = 4
 
 
 @keras.saving.register_keras_serializable(package="ttrnn")
@@ -253,7 +253,7 @@ def _modes(
         number = next(
             (
                 number
-                for number in range(_MOST_MODES, 2, -1)
+                for number in range(_MAX_MODES, 2, -1)
                 if 1 not in factorize(features, number) + factorize(units, number)
             ),
             2,

@@ -111,13 +111,13 @@ def _download(partial: Partial, entry: Entry, *, progress: bool, attempts: int) 
     """Connect until the file is complete or nothing new comes."""
     # Attempts count from the start again whenever a connection brought new bytes: a file of 500 MB
     # over a bad line may take many.
-    most, left = partial.size, attempts
+    max_size, left = partial.size, attempts
     while not partial.is_complete:
         try:
             return _attempt(partial, progress=progress)
         except (Broken, *_BREAKS) as error:
-            left = attempts if partial.size > most else left - 1
-            most = max(most, partial.size)
+            left = attempts if partial.size > max_size else left - 1
+            max_size = max(max_size, partial.size)
             if left <= 0:
                 again = f"Run again to go on from byte {partial.size:,}" if partial.size else ""
                 raise WeightsError(

@@ -158,7 +158,7 @@ def _finished(arguments: Arguments, videos: list[Video]) -> Outcome | None:
             video.path,
             model,
             top=arguments.top,
-            every=arguments.every,
+            stride=arguments.every,
             columns=arguments.columns,
         )
         summary = read_finished(path, settings)

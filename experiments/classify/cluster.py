@@ -162,7 +162,7 @@ def _report(done: Future[VideoReport], video: Video) -> VideoReport:
 def _tell(progress: FolderProgress, video: Video, report: VideoReport, options: JobOptions) -> None:
     for line in report.messages:
         progress.say(line)
-    progress.advance(video.path, report.num_rows, options.every, None)
+    progress.advance(video.path, report.num_rows, options.stride, None)
     progress.finish(video.path)
 
 

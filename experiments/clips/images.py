@@ -249,7 +249,7 @@ class ImageReader:
             path,
             fit=StackedFits(tuple(fits)),
             fps=settings.fps,
-            every=settings.every,
+            stride=settings.every,
             stretches=stretches,
             threads=threads,
         )

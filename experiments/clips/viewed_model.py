@@ -14,7 +14,7 @@ from preprocess.batches.views import CropChoice, FrameChoice, Inputs, Views, cut
 from preprocess.shards.settings import FrameSettings
 
 # Most frames of a clip and pixels of a side. A damaged model.json must not ask for terabytes.
-_MOST = 10**6
+_MAX_COUNT = 10**6
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,10 @@ class ClipInputSpec:
             *(choice["num_frames"], values["usual_frames"]),
         ):
             # `isinstance` would let JSON's true pass as 1.
-            if type(number) is not int or not 1 <= number <= _MOST:
-                raise InputError(f"counts must be whole, from 1 to {_MOST:,}. Received {number!r}.")
+            if type(number) is not int or not 1 <= number <= _MAX_COUNT:
+                raise InputError(
+                    f"counts must be whole, from 1 to {_MAX_COUNT:,}. Received {number!r}."
+                )
         input_spec = cls(
             tuple(map(str, values["class_names"])),
             FrameSettings.from_json(frames),

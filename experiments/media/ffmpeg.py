@@ -33,7 +33,7 @@ _BOILERPLATE = re.compile(
     r"|Element at 0x\w+ ending at 0x\w+ exceeds containing master"
 )
 _NO_SPACE = "No space left on device"
-_MOST_LINES = 5000  # a damaged file has a complaint for each of its frames; the last ones count
+_MAX_LINES = 5000  # a damaged file has a complaint for each of its frames; the last ones count
 
 
 class RenderError(UserError):
@@ -66,7 +66,7 @@ def run(
         DiskFullError: if the disk is full.
         RenderError: if it cannot be started or fails, with its own last complaint.
     """
-    output: deque[str] = deque(maxlen=_MOST_LINES)
+    output: deque[str] = deque(maxlen=_MAX_LINES)
     child = _start(args, folder)
     assert child.stdout is not None
     # Both outputs must be read at once: ffmpeg would wait for ever on a full pipe that nobody

@@ -42,12 +42,12 @@ def find_preroll(stretch: Stretch, rate: Fraction) -> int:
     In a file without an index, or a damaged one, a seek may land behind the cut. So each preroll
     is tried out; if none lands before the cut, reading begins with the file.
     """
-    most = math.ceil(stretch.seconds(0, rate) * rate)
+    max_preroll = math.ceil(stretch.seconds(0, rate) * rate)
     for seconds in _PREROLL_SECONDS:
         preroll = math.ceil(seconds * rate)
-        if preroll < most and _lands_before(stretch, preroll, rate):
+        if preroll < max_preroll and _lands_before(stretch, preroll, rate):
             return preroll
-    return most
+    return max_preroll
 
 
 def input_args(stretch: Stretch, preroll: int, rate: Fraction, *, turns: bool = False) -> list[str]:

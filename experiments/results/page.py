@@ -301,8 +301,8 @@ def _split(group: Group) -> str:
 
 def _frames(group: Group) -> str:
     stride = group["stride"] or 1
-    every = f", stride {stride}" if stride > 1 else ""
-    return f"maxlen {text(group['maxlen'])}{every}"
+    step = f", stride {stride}" if stride > 1 else ""
+    return f"maxlen {text(group['maxlen'])}{step}"
 
 
 def _machine(row: Record) -> str:
@@ -368,9 +368,9 @@ def _costs(groups: Sequence[Group]) -> str:
 
 
 def _published_cost(cost: PublishedCost) -> Sequence[str]:
-    every = f", every {cost.stride}nd frame" if cost.stride else ""
+    step = f", every {cost.stride}nd frame" if cost.stride else ""
     return (
-        f"at most {cost.maxlen} frames{every}",
+        f"at most {cost.maxlen} frames{step}",
         "reproduction",
         f"{cost.accuracy:.2f}",
         f"at {cost.at_epoch}",

@@ -196,13 +196,13 @@ def starting_pairs(cpus: int, cores: int, node_cores: int) -> list[tuple[int, in
     ]
 
 
-def counts_up_to(most: int) -> set[int]:
-    """Return 1, 2, 3, 4, 6, 8, 12, 16, 24, ... up to `most`, and `most` itself."""
-    found, step = {most}, 1
-    while step <= most:
+def counts_up_to(max_count: int) -> set[int]:
+    """Return 1, 2, 3, 4, 6, 8, 12, 16, 24, ... up to `max_count`, and `max_count` itself."""
+    found, step = {max_count}, 1
+    while step <= max_count:
         found |= {step, step * 3 // 2}
         step *= 2
-    return {count for count in found if count <= most}
+    return {count for count in found if count <= max_count}
 
 
 def _axis(name: str, values: set[int]) -> Axis:

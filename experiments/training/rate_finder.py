@@ -129,8 +129,8 @@ def _losses(
     """Yield the loss of one training step at each rate."""
     # Epoch after epoch, for as many steps as there are rates.
     batches = itertools.chain.from_iterable(map(train_batches, itertools.count()))
-    every = 0.1 if sys.stderr.isatty() else 30
-    with tqdm(rates, desc="learning rates", unit="step", mininterval=every) as bar:
+    interval = 0.1 if sys.stderr.isatty() else 30
+    with tqdm(rates, desc="learning rates", unit="step", mininterval=interval) as bar:
         for rate in bar:
             _set_rate(classifier, float(rate))
             loss, _ = classifier.train_batch(*next(batches))

@@ -59,8 +59,8 @@ class Augmentation:
 
     def _shifted(self, frames: Frames, rng: np.random.Generator) -> Frames:
         """Shift all frames by the same random number of pixels, repeating the border."""
-        most = self.largest_shift
-        down, right = rng.integers(-most, most + 1, size=2)
+        max_shift = self.largest_shift
+        down, right = rng.integers(-max_shift, max_shift + 1, size=2)
         if down == right == 0:
             return frames
         height, width = frames.shape[1:3]

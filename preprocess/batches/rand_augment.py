@@ -15,13 +15,13 @@ Frames = NDArray[np.uint8]
 Operation = Callable[[Frames, float], Frames]
 """Function of frames (T, H, W, 3) and a strength from -1 to 1; the sign is the direction."""
 
-MOST = 10
+MAX_MAGNITUDE = 10
 """Largest magnitude."""
 # Effects at the largest magnitude, as in AutoAugment (Cubuk et al., CVPR 2019).
-MOST_DEGREES = 30.0
-MOST_SHEAR = 0.3
-MOST_SHIFT = 0.45  # of the side
-MOST_FACTOR = 0.9  # of colour, contrast, brightness, sharpness, added to or subtracted from 1
+MAX_DEGREES = 30.0
+MAX_SHEAR = 0.3
+MAX_SHIFT = 0.45  # of the side
+MAX_FACTOR = 0.9  # of colour, contrast, brightness, sharpness, added to or subtracted from 1
 FEWEST_BITS = 4
 FILL = (128, 128, 128)
 """Colour of pixels from outside of the picture."""
@@ -53,15 +53,15 @@ class RandAugment:
     magnitude: float = 9.0
 
     def __post_init__(self) -> None:
-        if self.num_operations < 0 or not 0 <= self.magnitude <= MOST:
+        if self.num_operations < 0 or not 0 <= self.magnitude <= MAX_MAGNITUDE:
             raise InputError(
-                f"num_operations must not be negative, and magnitude must be from 0 to {MOST}. "
-                f"Received {self}."
+                "num_operations must not be negative, and magnitude must be from 0 to "
+                f"{MAX_MAGNITUDE}. Received {self}."
             )
 
     def __call__(self, frames: Frames, rng: np.random.Generator) -> Frames:
         """Return a changed copy of a clip, uint8 RGB (T, H, W, 3), of the same shape."""
-        strength = self.magnitude / MOST
+        strength = self.magnitude / MAX_MAGNITUDE
         frames = np.array(frames, order="C")
         # Signs are drawn for all operations, also those without a direction, so that the draws
         # depend on the number of operations alone.
@@ -135,28 +135,28 @@ def _rotate(frames: Frames, strength: float) -> Frames:
     """Rotate about the centre, anticlockwise for a positive strength."""
     height, width = frames.shape[1:3]
     centre = ((width - 1) / 2, (height - 1) / 2)
-    return _moved(frames, cv2.getRotationMatrix2D(centre, MOST_DEGREES * strength, 1))
+    return _moved(frames, cv2.getRotationMatrix2D(centre, MAX_DEGREES * strength, 1))
 
 
 def _shear_x(frames: Frames, strength: float) -> Frames:
     """Shear along x: the first row stays, each further row moves to the left."""
     # -shear / 2: OpenCV counts from the centre of the first pixel, not from its edge.
-    shear = MOST_SHEAR * strength
+    shear = MAX_SHEAR * strength
     return _moved(frames, np.array([[1, -shear, -shear / 2], [0, 1, 0]]))
 
 
 def _shear_y(frames: Frames, strength: float) -> Frames:
-    shear = MOST_SHEAR * strength
+    shear = MAX_SHEAR * strength
     return _moved(frames, np.array([[1, 0, 0], [-shear, 1, -shear / 2]]))
 
 
 def _translate_x(frames: Frames, strength: float) -> Frames:
-    right = round(MOST_SHIFT * strength * frames.shape[2])
+    right = round(MAX_SHIFT * strength * frames.shape[2])
     return _moved(frames, np.array([[1, 0, right], [0, 1, 0]], np.float64))
 
 
 def _translate_y(frames: Frames, strength: float) -> Frames:
-    down = round(MOST_SHIFT * strength * frames.shape[1])
+    down = round(MAX_SHIFT * strength * frames.shape[1])
     return _moved(frames, np.array([[1, 0, 0], [0, 1, down]], np.float64))
 
 
@@ -175,7 +175,7 @@ def _blended(without: NDArray | float, levels: NDArray, strength: float) -> NDAr
         strength: from -1 to 1; the factor is 1 + 0.9 * strength. Fractions are cut off.
     """
     without = np.asarray(without, np.float32)
-    factor = np.float32(1 + MOST_FACTOR * strength)
+    factor = np.float32(1 + MAX_FACTOR * strength)
     mixed = without + factor * (levels.astype(np.float32) - without)
     return np.clip(mixed, 0, 255).astype(np.uint8)
 

@@ -203,11 +203,11 @@ class CropChoice:
                 f"{'x'.join(map(str, self.size))} and {self.largest_zoom}."
             )
 
-    def _check_short_sides(self, least: int, most: int) -> None:
-        if self.size[0] != self.size[1] or not self.size[0] <= least <= most:
+    def _check_short_sides(self, smallest: int, largest: int) -> None:
+        if self.size[0] != self.size[1] or not self.size[0] <= smallest <= largest:
             raise PreprocessError(
                 "short_sides must be two, the first no less than the side of the square crop, the "
-                f"second no less than the first. Received {least} and {most} for crops of "
+                f"second no less than the first. Received {smallest} and {largest} for crops of "
                 f"{self.size[0]}x{self.size[1]}."
             )
         if self.largest_zoom != 1:

@@ -23,7 +23,7 @@ DEFLATE, SHUFFLE, CHECKSUM, LZ4, ZSTANDARD = 1, 2, 3, 32004, 32015
 HDF5_S_OWN: Expansion = {DEFLATE: 1032, SHUFFLE: 1, CHECKSUM: 1}
 SHARDS_OWN: Expansion = {LZ4: 255, ZSTANDARD: 2**15, CHECKSUM: 1}
 # Bounds on the time of a check: groups may contain each other in any number.
-_MOST_OBJECTS = 100_000
+_MAX_OBJECTS = 100_000
 _DEEPEST = 64
 
 
@@ -70,9 +70,9 @@ def check_file(file: h5py.File, filters: Expansion) -> None:
         for name in group:
             found = _open(group, name)
             num_objects += 1
-            if depth > _DEEPEST or num_objects > _MOST_OBJECTS:
+            if depth > _DEEPEST or num_objects > _MAX_OBJECTS:
                 raise UnsafeFileError(
-                    f"it has groups deeper than {_DEEPEST}, or more than {_MOST_OBJECTS:,} parts"
+                    f"it has groups deeper than {_DEEPEST}, or more than {_MAX_OBJECTS:,} parts"
                 )
             if isinstance(found, h5g.GroupID):
                 waiting.append((found, depth + 1))

@@ -31,7 +31,7 @@ from preprocess.sources.catalog import choose_classes, require_clips
 from preprocess.sources.clips import holds_videos
 
 # Shuffled clips come from any shard; files of more shards than these are closed and opened again.
-_MOST_OPEN_FILES = 16
+_MAX_OPEN_FILES = 16
 
 
 def open_shards(
@@ -313,7 +313,7 @@ class Shards(Sequence[ShardClip]):
         with self._lock:
             if shard not in self._files:
                 self._files[shard] = open_file(shard)
-                if len(self._files) > _MOST_OPEN_FILES:
+                if len(self._files) > _MAX_OPEN_FILES:
                     self._files.popitem(last=False)[1].close()
             self._files.move_to_end(shard)
             yield self._files[shard]

@@ -158,14 +158,14 @@ def _check(
             "add clips or ask for fewer folds."
         )
     # StratifiedGroupKFold refuses more folds than its largest class has clips.
-    if _most_folds(labels, groups, strategy) < num_folds:
+    if _max_folds(labels, groups, strategy) < num_folds:
         raise PreprocessError(
             f"{num_folds} folds need a class of at least {num_folds} clips. The largest has "
             f"{np.unique(labels, return_counts=True)[1].max()}; add clips or ask for fewer folds."
         )
 
 
-def _most_folds(labels: NDArray[np.int64], groups: NDArray[np.object_], strategy: str) -> int:
+def _max_folds(labels: NDArray[np.int64], groups: NDArray[np.object_], strategy: str) -> int:
     """Largest number of folds that scikit-learn can make of the clips."""
     if not len(labels):
         return 0
@@ -221,7 +221,7 @@ def _hold_out(
     Raises:
         PreprocessError: if either part would be empty.
     """
-    inner_folds = min(num_folds, _most_folds(labels[rest], groups[rest], strategy))
+    inner_folds = min(num_folds, _max_folds(labels[rest], groups[rest], strategy))
     parts = []
     # The rest may have too few groups for as many folds as all clips were dealt into.
     if inner_folds >= 2:

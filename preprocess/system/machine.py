@@ -101,10 +101,12 @@ class Machine:
 
     def _cores_text(self) -> str:
         cores = _count(len(self.cores), "physical core")
-        least, most = min(map(len, self.cores)), max(map(len, self.cores))
-        if most == 1:
+        min_threads, max_threads = min(map(len, self.cores)), max(map(len, self.cores))
+        if max_threads == 1:
             return cores
-        threads = f"{most}" if least == most else f"{least} to {most}"
+        threads = (
+            f"{max_threads}" if min_threads == max_threads else f"{min_threads} to {max_threads}"
+        )
         each = " each" if len(self.cores) > 1 else ""
         return f"{cores} ({threads} hyper-threads{each})"
 

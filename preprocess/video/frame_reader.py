@@ -210,7 +210,7 @@ class SecondsReader(FrameSampler):
         threads: int,
     ) -> None:
         stretches = [(seconds.start, seconds.stop)]
-        super().__init__(path, fit=fit, every=stride, stretches=stretches, threads=threads)
+        super().__init__(path, fit=fit, stride=stride, stretches=stretches, threads=threads)
         self._seconds = seconds
         self._max_frames = max_frames
 
@@ -260,15 +260,15 @@ class NumbersReader(VideoReader):
             raise DecodeError("the frames of a video are counted from 1; received start_frame 0")
         self._numbers = numbers
         # Frames before the first are decoded and not sought over: only counting gives numbers.
-        most = math.inf if max_frames is None else max_frames
+        limit = math.inf if max_frames is None else max_frames
         if numbers.last is not None:
-            most = min(most, math.ceil((numbers.last - first + 1) / stride))
+            limit = min(limit, math.ceil((numbers.last - first + 1) / stride))
         super().__init__(
             path,
             fit=fit,
             start=first - 1,
             stride=stride,
-            max_frames=None if most == math.inf else int(most),
+            max_frames=None if limit == math.inf else int(limit),
             threads=threads,
         )
 

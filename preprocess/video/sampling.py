@@ -29,8 +29,8 @@ class FrameSampler:
     Args:
         path: the video file.
         fit: conversion of pictures to frames.
-        fps: samples per second. Give either this or `every`.
-        every: 1 for each frame, n for the first of a time range and each n-th after it.
+        fps: samples per second. Give either this or `stride`.
+        stride: 1 for each frame, n for the first of a time range and each n-th after it.
         stretches: time ranges to sample, [start, end) in seconds, sorted, without overlap; the
             first picture is shown at 0.
         threads: number of decoding threads.
@@ -46,12 +46,12 @@ class FrameSampler:
         *,
         fit: Fit,
         fps: float | None = None,
-        every: int | None = None,
+        stride: int | None = None,
         stretches: Sequence[Stretch] = WHOLE,
         threads: int = 1,
     ) -> None:
-        check_sampling(fps, every)
-        self._fps, self._every = fps, every
+        check_sampling(fps, stride)
+        self._fps, self._stride = fps, stride
         self._waiting = list(stretches)
         self._end = -math.inf
         self._schedule: _Schedule | None = None
@@ -114,8 +114,8 @@ class FrameSampler:
         if self._fps is not None:
             self._schedule = _AtRate(self._fps, start)
         else:
-            assert self._every is not None
-            self._schedule = _EachNth(self._every, start)
+            assert self._stride is not None
+            self._schedule = _EachNth(self._stride, start)
 
     def _go_ahead(self, due: float) -> None:
         """Seek to the time of the next sample, at most once for each."""
@@ -127,20 +127,20 @@ class FrameSampler:
             self._video.seek(due - _ROUNDING_SECONDS - _DISTINCT_SECONDS)
 
 
-def check_sampling(fps: float | None, every: int | None) -> None:
-    """Check that exactly one of `fps` and `every` is given, and in its range.
+def check_sampling(fps: float | None, stride: int | None) -> None:
+    """Check that exactly one of `fps` and `stride` is given, and in its range.
 
     Raises:
         PreprocessError: if not.
     """
-    if (fps is None) == (every is None):
+    if (fps is None) == (stride is None):
         raise PreprocessError(
-            f"Either fps or every must be given. Received fps={fps}, every={every}."
+            f"Either fps or every must be given. Received fps={fps}, every={stride}."
         )
     if fps is not None and not 0 < fps < math.inf:
         raise PreprocessError(f"fps must be above 0. Received {fps}.")
-    if every is not None and every < 1:
-        raise PreprocessError(f"every must be at least 1. Received {every}.")
+    if stride is not None and stride < 1:
+        raise PreprocessError(f"every must be at least 1. Received {stride}.")
 
 
 class _Schedule(Protocol):
@@ -172,8 +172,8 @@ class _AtRate:
 
 
 class _EachNth:
-    def __init__(self, every: int, start: float) -> None:
-        self._every = every
+    def __init__(self, stride: int, start: float) -> None:
+        self._stride = stride
         self._start = start
         self._num_seen = 0
 
@@ -181,7 +181,7 @@ class _EachNth:
         if seconds + _ROUNDING_SECONDS < self._start:
             return False
         self._num_seen += 1
-        return (self._num_seen - 1) % self._every == 0
+        return (self._num_seen - 1) % self._stride == 0
 
     def next_due(self) -> float:
         return -math.inf if self._num_seen else self._start

@@ -72,7 +72,7 @@ def _run(arguments: Arguments) -> int:
             subject.command,
             lambda: subject.done() > 0,
             seconds=seconds,
-            every=arguments.every,
+            interval_seconds=arguments.every,
             log=files["log"],
         )
         done = f"{subject.done():,} {subject.unit}"

@@ -31,7 +31,7 @@ MAX_NEW_FILES = 5
 def leak(folder: Path, *steps: object, seconds: float = 4.0):
     command = [sys.executable, "-m", "tests.endurance.leaking", str(folder), *map(str, steps)]
     ready = (folder / "working").exists
-    return watch(command, ready, seconds=seconds, every=0.1, log=folder / "log")
+    return watch(command, ready, seconds=seconds, interval_seconds=0.1, log=folder / "log")
 
 
 def test_a_leak_of_memory_and_files_is_seen(tmp_path):
@@ -61,7 +61,11 @@ def test_the_commands_hold_their_memory_and_files(make, tmp_path):
     """Red when a command keeps each batch, or each video's file, or Ctrl-C leaves a process."""
     subject = make(tmp_path, 12)
     watched = watch(
-        subject.command, lambda: subject.done() > 1, seconds=6, every=0.2, log=tmp_path / "log"
+        subject.command,
+        lambda: subject.done() > 1,
+        seconds=6,
+        interval_seconds=0.2,
+        log=tmp_path / "log",
     )
     found = trends(watched.samples)
     assert found.memory.growth < MAX_GROWTH_MIB
@@ -120,7 +124,7 @@ def test_a_sample_is_what_the_process_knows_of_itself():
 def test_a_command_that_does_not_begin_is_told(tmp_path):
     command = [sys.executable, "-c", "print('no such video')"]
     with pytest.raises(UserError, match="no such video"):
-        watch(command, lambda: False, seconds=1, every=0.1, log=tmp_path / "log")
+        watch(command, lambda: False, seconds=1, interval_seconds=0.1, log=tmp_path / "log")
 
 
 def test_the_endurance_command_ends_with_a_line_where_nothing_begins(monkeypatch, capsys):
@@ -141,13 +145,13 @@ def test_a_process_that_outlives_its_command_is_told_and_ended(tmp_path, monkeyp
     program = "import os, signal; os.fork() or os.setpgid(0, 0) or open('{}', 'x'); signal.pause()"
     ready = tmp_path / "ready"
     command = [sys.executable, "-c", program.format(ready)]
-    watched = watch(command, ready.exists, seconds=0.5, every=0.05, log=tmp_path / "log")
+    watched = watch(command, ready.exists, seconds=0.5, interval_seconds=0.05, log=tmp_path / "log")
     assert watched.left_behind == 1
 
 
 def test_a_command_that_ends_too_early_is_told(tmp_path):
     command = [sys.executable, "-c", "import time; time.sleep(1)"]
-    watched = watch(command, lambda: True, seconds=3600, every=0.1, log=tmp_path / "log")
+    watched = watch(command, lambda: True, seconds=3600, interval_seconds=0.1, log=tmp_path / "log")
     assert watched.ended_by_itself
 
 

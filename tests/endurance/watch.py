@@ -43,7 +43,7 @@ def watch(
     is_working: Callable[[], bool],
     *,
     seconds: float,
-    every: float,
+    interval_seconds: float,
     log: Path,
 ) -> Watched:
     """Sample a command from the moment it works, then interrupt it.
@@ -52,7 +52,7 @@ def watch(
         command: command, run in the repository's root in a session of its own.
         is_working: function that returns whether it is past its start, which is not measured.
         seconds: time to watch it.
-        every: seconds from one sample to the next.
+        interval_seconds: seconds from one sample to the next.
         log: file for the command's output.
 
     Raises:
@@ -60,7 +60,7 @@ def watch(
     """
     with _running(command, log) as process:
         _wait_until_working(process, is_working, log)
-        samples = list(_samples(process, seconds, every))
+        samples = list(_samples(process, seconds, interval_seconds))
         ended_by_itself = process.poll() is not None
         if not ended_by_itself:
             os.killpg(process.pid, signal.SIGINT)
@@ -121,7 +121,9 @@ def _wait_until_working(
         time.sleep(POLL_SECONDS)
 
 
-def _samples(process: subprocess.Popen, seconds: float, every: float) -> Iterator[Sample]:
+def _samples(
+    process: subprocess.Popen, seconds: float, interval_seconds: float
+) -> Iterator[Sample]:
     """Yield a sample every few seconds, until the time is over or the command ends."""
     began, num_samples = time.monotonic(), 0
     with tqdm(total=round(seconds), unit="s", dynamic_ncols=True, disable=None) as bar:
@@ -135,4 +137,4 @@ def _samples(process: subprocess.Popen, seconds: float, every: float) -> Iterato
                 yield sample
                 bar.set_postfix_str(f"{sample.memory_mib:,.0f} MiB, {sample.num_files} files")
             bar.update(round(passed) - bar.n)
-            time.sleep(max(0, began + passed + every - time.monotonic()))
+            time.sleep(max(0, began + passed + interval_seconds - time.monotonic()))

@@ -96,7 +96,7 @@ def _table(folder: Path) -> Any:
 
     found = []
     for name in ("done", "half"):
-        table = Table(folder / name, {"model": "x", "size": [3, 4]}, top=2, kept=3, every=1)
+        table = Table(folder / name, {"model": "x", "size": [3, 4]}, top=2, kept=3, stride=1)
         if table.finished() is not None:
             found.append(list(table.rows()))
             continue

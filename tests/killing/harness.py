@@ -113,9 +113,13 @@ def _one_result(
     """Kill and resume a command from an empty folder to its result."""
     out = folder / "killed"
     out.mkdir()
-    code, output, most = -signal.SIGKILL, "", min(kills, seen.kills + moments.randint(1, _IN_A_ROW))
+    code, output, max_kills = (
+        -signal.SIGKILL,
+        "",
+        min(kills, seen.kills + moments.randint(1, _IN_A_ROW)),
+    )
     while code == -signal.SIGKILL:
-        moment = moments.uniform(0, seen.seconds) if seen.kills < most else None
+        moment = moments.uniform(0, seen.seconds) if seen.kills < max_kills else None
         resume = any(out.iterdir())
         seen.runs += 1
         seen.resumed += subject.has_begun(out)

@@ -38,12 +38,12 @@ def images() -> list[list[bytes]]:
     return [files[: LENGTHS[0]], files[LENGTHS[0] :]]
 
 
-def extracted(root: Path, recipe: Recipe, *, step: int, most: int | None = None) -> Shards:
+def extracted(root: Path, recipe: Recipe, *, step: int, max_frames: int | None = None) -> Shards:
     """Both clips, with frames 1, 1 + step, ...; those between are copies of the first."""
     for number, files in enumerate(images(), 1):
         folder = root / "videos" / f"v_Archery_g{number:02}_c01"
         folder.mkdir(parents=True)
-        for place in range(step * (len(files[:most]) - 1) + 1):
+        for place in range(step * (len(files[:max_frames]) - 1) + 1):
             kept, rest = divmod(place, step)
             (folder / f"frame{place + 1:06}.jpg").write_bytes(files[0 if rest else kept])
     extract(root / "videos", root / "shards", recipe.settings(), jobs=1)
@@ -78,7 +78,7 @@ def test_conv3d_says_what_the_original_says(tmp_path: Path) -> None:
     """Red for a resize that is not antialiased or comes before the grey, or for .485 and .229."""
     recipe = recipe_for("original", "conv3d", varlen=False)
     recipe = replace(recipe, frame_size=(80, 64), crop_size=(80, 64), num_frames=15)
-    shards = extracted(tmp_path, recipe, step=1, most=15)
+    shards = extracted(tmp_path, recipe, step=1, max_frames=15)
     state = {
         key: ucf101_golden.value("conv3d." + key, shape)
         for key, shape in ucf101_golden.published_state("conv3d", lambda key, shape: shape).items()
@@ -101,7 +101,7 @@ def test_conv3d_says_what_the_original_says(tmp_path: Path) -> None:
 def test_crnn_says_what_the_original_says(tmp_path: Path) -> None:
     recipe = recipe_for("original", "crnn", varlen=False)
     recipe = replace(recipe, frame_size=(80, 64), crop_size=(80, 64), num_frames=15)
-    shards = extracted(tmp_path, recipe, step=1, most=15)
+    shards = extracted(tmp_path, recipe, step=1, max_frames=15)
     check(scores(ucf101_golden.small_crnn(), shards, recipe), "crnn_logits")
 
 

@@ -139,10 +139,10 @@ class _ChunkedProduct:
         number of rows. Without `prepare` the rows are divided evenly.
         """
         row_bytes = self._plan.steps[0].size_in * self._dtype.size
-        most = max(1, min(self._plan.chunk_rows, max_activation_bytes // row_bytes))
-        num_chunks = tf.maximum(1, -(-self._num_rows // most))  # rounded up
+        max_rows = max(1, min(self._plan.chunk_rows, max_activation_bytes // row_bytes))
+        num_chunks = tf.maximum(1, -(-self._num_rows // max_rows))  # rounded up
         if self._prepare is not None:
-            return tf.minimum(most, tf.maximum(self._num_rows, 1)), num_chunks
+            return tf.minimum(max_rows, tf.maximum(self._num_rows, 1)), num_chunks
         return tf.maximum(1, -(-self._num_rows // num_chunks)), num_chunks
 
     def __call__(self, kernels: list[tf.Tensor]) -> tf.Tensor:

@@ -44,7 +44,7 @@ class JobOptions:
 
     top: int | None = None
     """Number of classes in a row; None for five, or as many as the model has."""
-    every: int = 1
+    stride: int = 1
     """Step from one classified frame to the next."""
     columns: Columns = "all"
     """Columns of the CSV."""
@@ -146,7 +146,7 @@ class ClassificationJob:
         events = feed_frames(
             self._tasks(),
             self._model.fit,
-            stride=self._options.every,
+            stride=self._options.stride,
             jobs=self._options.jobs,
             # A batch for each that the model works on, and one to fill next.
             frames_ahead=(1 + self._options.threads.inter_op) * self._options.batch_size,
@@ -211,7 +211,7 @@ class ClassificationJob:
         work.table.append(
             [
                 Row(
-                    frame=number * self._options.every,
+                    frame=number * self._options.stride,
                     time_seconds=time_seconds,
                     labels=tuple(names[index] for index in classes),
                     probabilities=tuple(shares[classes].tolist()),
@@ -221,7 +221,7 @@ class ClassificationJob:
                 )
             ]
         )
-        self._progress.advance(work.video.path, len(origins), self._options.every, work.info)
+        self._progress.advance(work.video.path, len(origins), self._options.stride, work.info)
 
     def _tasks(self) -> Iterator[Task]:
         """Yield the videos that are not done, each begun when its turn comes."""
@@ -253,7 +253,7 @@ class ClassificationJob:
             video.path,
             self._model.settings,
             top=options.top,
-            every=options.every,
+            stride=options.stride,
             columns=options.columns,
         )
         return Table(
@@ -261,7 +261,7 @@ class ClassificationJob:
             settings | {"fit": asdict(self._model.fit)},
             top=self._top,
             kept=self._kept,
-            every=options.every,
+            stride=options.stride,
         )
 
     def _note_complete(self, video: Video, table: Table, summary: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ _NAME_LENGTH = 30
 class Progress(Protocol):
     """Receiver of the progress of classification."""
 
-    def advance(self, path: Path, num_rows: int, every: int, info: VideoInfo | None) -> None:
+    def advance(self, path: Path, num_rows: int, stride: int, info: VideoInfo | None) -> None:
         """Count rows of a video that were written."""
 
     def finish(self, path: Path) -> None:
@@ -37,7 +37,7 @@ class Notes:
         self.num_rows = 0
         self.messages: list[str] = []
 
-    def advance(self, path: Path, num_rows: int, every: int, info: VideoInfo | None) -> None:
+    def advance(self, path: Path, num_rows: int, stride: int, info: VideoInfo | None) -> None:
         """Count rows of a video that were written."""
         self.num_rows += num_rows
 
@@ -86,16 +86,16 @@ class FolderProgress:
             if bar is not None:
                 bar.close()
 
-    def advance(self, path: Path, num_rows: int, every: int, info: VideoInfo | None) -> None:
+    def advance(self, path: Path, num_rows: int, stride: int, info: VideoInfo | None) -> None:
         """Count rows of a video that were written."""
         assert self._folder is not None
         self._num_frames += num_rows
         claimed = info.claimed_frames if info else None
         if claimed:
-            self._show_video(path, num_rows * every, claimed)
+            self._show_video(path, num_rows * stride, claimed)
             # In bytes, by the number of frames that the file claims. `finish` makes up for a wrong
             # claim.
-            step = min(self._sizes[path] * num_rows * every // claimed, self._left[path])
+            step = min(self._sizes[path] * num_rows * stride // claimed, self._left[path])
             self._left[path] -= step
             self._folder.update(step)
         self._tell()

@@ -39,7 +39,7 @@ class Row:
 
 
 def result_settings(
-    path: Path, model: dict[str, Any], *, top: int | None, every: int, columns: Columns
+    path: Path, model: dict[str, Any], *, top: int | None, stride: int, columns: Columns
 ) -> dict[str, Any]:
     """Collect the settings that the rows of a video depend on, without the fit of its frames.
 
@@ -47,10 +47,10 @@ def result_settings(
         path: the video, or the folder of its frames.
         model: settings of the model.
         top: number of labels in a row; None for five, or as many as there are.
-        every: frames from one row to the next.
+        stride: frames from one row to the next.
         columns: columns of the CSV.
     """
-    settings = {**model, "top": top or SEED_TOP, "every": every, "columns": columns}
+    settings = {**model, "top": top or SEED_TOP, "every": stride, "columns": columns}
     if path.is_dir():
         # A folder that cannot be listed fails alone, when it is read.
         with suppress(DecodeError):
@@ -132,18 +132,18 @@ class Table:
         top: number of labels in a row of the finished file.
         kept: number of labels in a row until then, at least `top`: summary and timeline see more
             than the finished file shows.
-        every: frames from one row to the next.
+        stride: frames from one row to the next.
     """
 
     def __init__(
-        self, results: Path, settings: dict[str, Any], *, top: int, kept: int, every: int
+        self, results: Path, settings: dict[str, Any], *, top: int, kept: int, stride: int
     ) -> None:
         self._results = results
         # As they will be read again: JSON makes lists of tuples.
         self._settings = json.loads(json.dumps(settings))
         self._top = top
         self._kept = kept
-        self._every = every
+        self._stride = stride
         self._file: IO[str] | None = None
         self.num_rows = 0
         self.started_over = ""
@@ -211,7 +211,7 @@ class Table:
                 # number.
                 is_seed = next(lines, [""])[0] != "frame"
                 for number, cells in enumerate(lines):
-                    unknown = [str(number * self._every), "nan"] if is_seed else []
+                    unknown = [str(number * self._stride), "nan"] if is_seed else []
                     yield _row([*unknown, *cells], width)
         except (ValueError, IndexError, csv.Error) as error:
             raise PreprocessError(
@@ -271,7 +271,7 @@ class Table:
         """Count rows and bytes of an earlier run with these settings; remove any other results."""
         settings = _settings_in(self.path(".json.part"))
         if settings == self._settings:
-            return _whole_rows(self.path(".csv.part"), self._kept, self._every)
+            return _whole_rows(self.path(".csv.part"), self._kept, self._stride)
         before = _settings_in(self.path(".json")) or settings
         if before is not None:
             self.started_over = _difference(before, self._settings)
@@ -316,14 +316,14 @@ def _line(cells: Sequence[str]) -> str:
     return text.getvalue()
 
 
-def _whole_rows(path: Path, top: int, every: int) -> tuple[int, int]:
+def _whole_rows(path: Path, top: int, stride: int) -> tuple[int, int]:
     """Count the intact rows at the start of a file, and the bytes up to their end."""
     num_rows, num_bytes = 0, 0
     with path.open("rb") as file:
         if file.readline() != _line(header(top)).encode():
             return 0, 0
         # Each row must be whole and carry the frame number that its place demands.
-        while _is_row(file.readline(), top, frame=num_rows * every):
+        while _is_row(file.readline(), top, frame=num_rows * stride):
             num_rows, num_bytes = num_rows + 1, file.tell()
     return num_rows, num_bytes
 

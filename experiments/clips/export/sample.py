@@ -22,7 +22,7 @@ from preprocess.sources.clips import Clip
 from preprocess.sources.synthetic import render_dataset
 
 # Most rows of a sample, and the memory that they take at most.
-_MOST, _MOST_BYTES = 64, 2**29
+_MAX_ROWS, _MAX_BYTES = 64, 2**29
 _WINDOWS_OF_A_VIDEO = 8
 _DEMO_CLIPS = 3
 
@@ -125,7 +125,7 @@ def _of_clips(subject: Subject, shards: Shards, clips: list[ShardClip]) -> Sampl
         return None
     # Its size tells how many rows fit into the memory.
     first = _row(subject, shards, clips[0])
-    number = min(max(3, min(_MOST, _MOST_BYTES // first.nbytes)), len(clips))
+    number = min(max(3, min(_MAX_ROWS, _MAX_BYTES // first.nbytes)), len(clips))
     chosen = [clips[i] for i in np.linspace(0, len(clips) - 1, number).astype(int)]
     rows = [first, *(_row(subject, shards, clip) for clip in chosen[1:])]
     labels = np.array([names.index(clip.class_name) for clip in chosen]) if is_labelled else None

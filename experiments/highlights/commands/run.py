@@ -131,7 +131,7 @@ class Run(ReelOptions):
             model=self.model,
             box=None if self.box is None else parse_box(self.box),
             fps=self.fps,
-            every=self.every,
+            stride=self.every,
             batch_size=self.batch_size,
             threads=runtime.choose_threads(self.threads, workload="resnet"),
             allow_failures=self.allow_failures,

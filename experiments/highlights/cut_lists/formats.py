@@ -13,7 +13,7 @@ from experiments.highlights.cut_lists.cuts import Cut, Media, cuts_of, printable
 from experiments.highlights.cut_lists.timecode import Counter
 from experiments.highlights.selection.segments import Segment
 
-MOST_EVENTS = 999  # an event's number has three digits in CMX 3600
+MAX_EVENTS = 999  # an event's number has three digits in CMX 3600
 _TITLE_LENGTH = 70  # characters of the format's title line
 
 
@@ -49,9 +49,9 @@ def edl_text(
         ]
     cuts = cuts_of(segments, recording)
     counter = recording[0].counter
-    if len(cuts) > MOST_EVENTS:
+    if len(cuts) > MAX_EVENTS:
         raise InputError(
-            f"An EDL holds up to {MOST_EVENTS} cuts. Received {len(cuts)}; write FCPXML or OTIO, "
+            f"An EDL holds up to {MAX_EVENTS} cuts. Received {len(cuts)}; write FCPXML or OTIO, "
             "or give --top."
         )
     mode = "DROP FRAME" if counter.drop else "NON-DROP FRAME"

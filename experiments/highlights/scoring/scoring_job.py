@@ -47,8 +47,8 @@ class ScoringOptions:
     Args:
         model: directory of a run of `train`.
         box: part of the frame that shows the face; None for the model's own.
-        fps: pictures per second; if this and `every` are None, those of the training.
-        every: number of frames from one picture to the next.
+        fps: pictures per second; if this and `stride` are None, those of the training.
+        stride: number of frames from one picture to the next.
         batch_size: pictures per batch.
         threads: TensorFlow's thread pools; the model works on `inter_op` batches at a time.
         allow_failures: whether to leave out chunks that cannot be read.
@@ -59,7 +59,7 @@ class ScoringOptions:
     model: Path
     box: Box | None
     fps: float | None
-    every: int | None
+    stride: int | None
     batch_size: int
     threads: runtime.Threads
     allow_failures: bool
@@ -85,7 +85,7 @@ class ScoringOptions:
             "recording": [[file.st_size, file.st_mtime_ns] for file in files],
             "model": model_digest(self.model),
             "box": None if self.box is None else str(self.box),
-            "rate": [self.fps, self.every],
+            "rate": [self.fps, self.stride],
             # Left out at their defaults, so that scores from before they existed stay valid.
             **({"sound track": tracks[0]} if any(tracks) else {}),
             **({"clock": "continued"} if any(chunk.copy for chunk in chunks) else {}),
@@ -115,8 +115,8 @@ def score_into(
     if kept.num_rows:
         say(f"Going on after {kept.num_rows:,} scores that are there.")
     settings = scorer.settings
-    if options.fps is not None or options.every is not None:
-        settings = replace(settings, fps=options.fps, every=options.every)
+    if options.fps is not None or options.stride is not None:
+        settings = replace(settings, fps=options.fps, every=options.stride)
     reader = BatchReader(
         chunks,
         settings,

@@ -83,18 +83,18 @@ def snap_cuts(
     snapped: list[Segment] = []
     for place, one in enumerate(segments):
         # A segment that breaks a limit already may stay as it is, but get no worse.
-        least = max(min(min_length, one.length), one.length / 2)
-        most = max(np.inf if max_length is None else max_length, one.length)
+        min_allowed = max(min(min_length, one.length), one.length / 2)
+        max_allowed = max(np.inf if max_length is None else max_length, one.length)
         start, end, after = one.start, one.end, edges[2 * place + 3]
         if start - edges[2 * place] > ROUNDING:
             before = snapped[-1].end if snapped else 0.0
-            longest = min(most, one.length + spare)
-            start = near.best(start, -1, max(before, end - longest), end - least)
+            longest = min(max_allowed, one.length + spare)
+            start = near.best(start, -1, max(before, end - longest), end - min_allowed)
         # What a cut gives or takes is left for the cuts after it.
         spare -= one.start - start
         if after - end > ROUNDING:
-            longest = min(most, end - start + spare)
-            end = near.best(end, 1, start + least, min(after, start + longest))
+            longest = min(max_allowed, end - start + spare)
+            end = near.best(end, 1, start + min_allowed, min(after, start + longest))
         spare -= end - one.end
         snapped.append(replace(one, start=start, end=end))
     return snapped

@@ -62,9 +62,9 @@ class Augmentation:
     def __post_init__(self) -> None:
         shares = ("shift", "zoom", "contrast", "mask")
         for name in (*shares, "brightness", "colour", "gain", "time_shift", "pitch_shift"):
-            value, most = getattr(self, name), 1 if name in shares else np.inf
-            if not 0 <= value < most:
-                raise InputError(f"{name} must be in [0, {most:g}). Received {value}.")
+            value, limit = getattr(self, name), 1 if name in shares else np.inf
+            if not 0 <= value < limit:
+                raise InputError(f"{name} must be in [0, {limit:g}). Received {value}.")
 
     def __call__(self, image: ImageArray, rng: np.random.Generator) -> ImageArray:
         """Return a changed copy of a picture, uint8 (parts * side, side, 3)."""
@@ -123,8 +123,8 @@ class Augmentation:
         return part
 
 
-def _steps(most: float, steps_a_unit: float, rng: np.random.Generator) -> int:
-    return round(most * steps_a_unit * rng.uniform(-1, 1))
+def _steps(limit: float, steps_a_unit: float, rng: np.random.Generator) -> int:
+    return round(limit * steps_a_unit * rng.uniform(-1, 1))
 
 
 def _moved(part: ImageArray, steps: int, *, axis: int) -> ImageArray:

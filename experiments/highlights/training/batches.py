@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 ImageArray = NDArray[np.uint8]
 Change = Callable[[ImageArray, np.random.Generator], ImageArray]
-MOST_IN_MEMORY = 2**30
+MAX_BYTES_IN_MEMORY = 2**30
 """Bytes of pictures that are kept in memory; more are read from the shards in each epoch."""
 _BATCH_TO_EVALUATE = 64
 
@@ -31,7 +31,7 @@ class ImageBatches:
         weights: how often each picture is drawn in an epoch, on average, (N,) with mean 1; None
             for once.
         change: random change of a training picture, uint8 (H, W, 3); None for no change.
-        most_in_memory: largest number of bytes of pictures that are kept in memory.
+        max_bytes_in_memory: largest number of bytes of pictures that are kept in memory.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class ImageBatches:
         seed: int,
         weights: NDArray[np.float64] | None = None,
         change: Change | None = None,
-        most_in_memory: int = MOST_IN_MEMORY,
+        max_bytes_in_memory: int = MAX_BYTES_IN_MEMORY,
     ) -> None:
         self._examples = examples
         self._batch_size = batch_size
@@ -51,7 +51,7 @@ class ImageBatches:
         self._weights = np.ones(len(examples)) if weights is None else weights
         self._change = change
         self._shape = image_shape
-        fits = len(examples) * int(np.prod(self._shape)) <= most_in_memory
+        fits = len(examples) * int(np.prod(self._shape)) <= max_bytes_in_memory
         self._kept = _all_images(examples, self._shape) if fits else None
 
     def shuffled(self, epoch: int) -> Stream:

@@ -121,13 +121,15 @@ def write_predictions(path: Path, evaluation: Evaluation) -> None:
     write_atomically(path, text.getvalue().encode())
 
 
-def worst(evaluation: Evaluation, *, label: int, most: int, apart_seconds: float) -> list[np.int64]:
+def worst(
+    evaluation: Evaluation, *, label: int, max_count: int, apart_seconds: float
+) -> list[np.int64]:
     """Indices of the pictures of one label that are most confidently taken for the other.
 
     Args:
         evaluation: the evaluation of the pictures.
         label: 0 for false alarms, 1 for misses.
-        most: largest number of indices.
+        max_count: largest number of indices.
         apart_seconds: of two pictures of a clip that are closer, only the worse one is taken.
     """
     examples = evaluation.examples
@@ -144,7 +146,7 @@ def worst(evaluation: Evaluation, *, label: int, most: int, apart_seconds: float
         ]
         if not near:
             chosen.append(place)
-        if len(chosen) == most:
+        if len(chosen) == max_count:
             break
     return chosen
 

@@ -70,9 +70,9 @@ class Recipe:
         for name, (low, high) in ranges.items():
             value = getattr(self, name)
             if not low <= value < high:
-                least = "above 0" if low == _LEAST else f"{low} or more"
-                most = "" if high == math.inf else f" and less than {high}"
-                raise InputError(f"{name} must be {least}{most}. Received {value}.")
+                lower = "above 0" if low == _LEAST else f"{low} or more"
+                upper = "" if high == math.inf else f" and less than {high}"
+                raise InputError(f"{name} must be {lower}{upper}. Received {value}.")
 
     def override(self, changes: Sequence[str]) -> Recipe:
         """Return a copy with some values changed; see `experiments.training.recipes.override`."""

@@ -99,7 +99,9 @@ def _mistakes(evaluation: Evaluation, batches: ImageBatches, *, label: int) -> l
             "time": format_time(float(examples.time[place])),
             "probability": evaluation.probabilities[place],
         }
-        for place in worst(evaluation, label=label, most=NUM_WORST, apart_seconds=WINDOW_SECONDS)
+        for place in worst(
+            evaluation, label=label, max_count=NUM_WORST, apart_seconds=WINDOW_SECONDS
+        )
     ]
 
 

@@ -80,8 +80,8 @@ def test_a_worker_that_dies_changes_nothing(args, dask, tmp_path, monkeypatch, c
         if len(finished) == 2:
             dask.workers[1].kill()
 
-    def count(progress, path, num_rows, every, info):
-        advance(progress, path, num_rows, every, info)
+    def count(progress, path, num_rows, stride, info):
+        advance(progress, path, num_rows, stride, info)
         frames.append(num_rows)
 
     monkeypatch.setattr(FolderProgress, "finish", kill_one)

@@ -14,9 +14,9 @@ from experiments.clips.classification.summary import _averages, most_telling, ti
 from tests.experiments.classify.conftest import ffmpeg, write_colours
 
 
-def rows_of(labels, every=1):
+def rows_of(labels, stride=1):
     return [
-        Row(n * every, n * every / 25, (label, "other $x_1$"), (0.75, 0.25))
+        Row(n * stride, n * stride / 25, (label, "other $x_1$"), (0.75, 0.25))
         for n, label in enumerate(labels)
     ]
 
@@ -77,7 +77,7 @@ def test_the_copy_shows_each_rows_class(tmp_path):
 
 def test_rows_of_every_nth_frame_stay_until_the_next(tmp_path):
     source = write_colours(tmp_path / "x.mp4", ["green"] * 9)
-    draw_video(source, rows_of(["a", "b", "c"], every=3), tmp_path / "out.mp4")
+    draw_video(source, rows_of(["a", "b", "c"], stride=3), tmp_path / "out.mp4")
     assert len(frames_of(tmp_path / "out.mp4")) == 9
 
 

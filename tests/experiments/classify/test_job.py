@@ -23,13 +23,13 @@ def classify(model, folder, out, **changes):
     return classify_folder(model, find_videos([folder], out).videos, out, options)
 
 
-def plain_loop(model, path, every=1):
+def plain_loop(model, path, stride=1):
     """Probabilities of a video's frames, by an OpenCV loop and a batch of one frame at a time."""
     capture, found = cv2.VideoCapture(str(path)), []
     while True:
         there, image = capture.read()
         if not there:
-            return np.array(found[::every])
+            return np.array(found[::stride])
         height, width = image.shape[:2]
         left, top = (width - min(width, height)) // 2, (height - min(width, height)) // 2
         square = image[top : top + min(width, height), left : left + min(width, height)]
@@ -58,16 +58,16 @@ def undisturbed(model, folder, tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize("every", [1, 4])
-def test_rows_are_those_of_a_plain_loop(model, folder, tmp_path, every):
+@pytest.mark.parametrize("stride", [1, 4])
+def test_rows_are_those_of_a_plain_loop(model, folder, tmp_path, stride):
     """Red when frames, videos, labels or times are mixed up on their way through batches."""
-    classify(model, folder, tmp_path, every=every)
+    classify(model, folder, tmp_path, stride=stride)
     for video in find_videos([folder], tmp_path).videos:
         if video.source == "broken.mp4":
             continue
-        expected = plain_loop(model, video.path, every)
+        expected = plain_loop(model, video.path, stride)
         rows = read_rows(tmp_path / f"{video.results}.csv")
-        assert [int(row["frame"]) for row in rows] == list(range(0, len(expected) * every, every))
+        assert [int(row["frame"]) for row in rows] == list(range(0, len(expected) * stride, stride))
         for row, shares in zip(rows, expected, strict=True):
             best = np.argsort(-shares, kind="stable")[:3]
             assert [row[f"label_{k}"] for k in (1, 2, 3)] == [NAMES[index] for index in best]

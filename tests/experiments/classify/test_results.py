@@ -16,17 +16,17 @@ from experiments.clips.classification.results import Row, Table, header
 LABELS = ("plain", 'with "quotes"', "a, comma", "é", "semi;colon")
 
 
-def some_rows(number, top, every):
+def some_rows(number, top, stride):
     return [
-        Row(n * every, n / 25, LABELS[:top], tuple(1 / (n + k + 2) for k in range(top)))
+        Row(n * stride, n / 25, LABELS[:top], tuple(1 / (n + k + 2) for k in range(top)))
         for n in range(number)
     ]
 
 
-def table_in(folder, *, top=3, every=1, **options):
+def table_in(folder, *, top=3, stride=1, **options):
     kept = options.pop("kept", top)
     settings = {"model": "m", **options}
-    return Table(Path(folder) / "clip", settings, top=top, kept=kept, every=every)
+    return Table(Path(folder) / "clip", settings, top=top, kept=kept, stride=stride)
 
 
 def finish(folder, rows, columns="all", **options):
@@ -38,7 +38,7 @@ def finish(folder, rows, columns="all", **options):
 
 
 def test_columns(tmp_path):
-    lines = finish(tmp_path, some_rows(2, 3, 4), every=4).decode().splitlines()
+    lines = finish(tmp_path, some_rows(2, 3, 4), stride=4).decode().splitlines()
     assert lines[0] == "frame,time_seconds,label_1,label_2,label_3,prob_1,prob_2,prob_3"
     assert lines[2] == ('4,0.040000,plain,"with ""quotes""","a, comma",0.333333,0.250000,0.200000')
     assert len(header(5)) == 12
@@ -72,23 +72,23 @@ def test_the_originals_ten_columns(tmp_path):
     st.integers(0, 10**6),
     st.binary(max_size=30),
 )
-def test_broken_off_anywhere(number, top, every, cut, garbage):
+def test_broken_off_anywhere(number, top, stride, cut, garbage):
     """Red when half a row is kept, a whole one is lost or rows are written twice."""
-    rows = some_rows(number, top, every)
+    rows = some_rows(number, top, stride)
     with tempfile.TemporaryDirectory() as plain, tempfile.TemporaryDirectory() as broken:
-        expected = finish(plain, rows, top=top, every=every)
-        table = table_in(broken, top=top, every=every)
+        expected = finish(plain, rows, top=top, stride=stride)
+        table = table_in(broken, top=top, stride=stride)
         table.begin()
         table.append(rows)
         table.close()
         part = Path(broken) / "clip.csv.part"
         content = part.read_bytes()
         part.write_bytes(content[: cut % (len(content) + 1)] + garbage)
-        again = table_in(broken, top=top, every=every)
+        again = table_in(broken, top=top, stride=stride)
         again.begin()
         assert [row.labels for row in again.rows()] == [r.labels for r in rows[: again.num_rows]]
         again.close()
-        assert finish(broken, rows, top=top, every=every) == expected
+        assert finish(broken, rows, top=top, stride=stride) == expected
         assert sorted(path.name for path in Path(broken).iterdir()) == ["clip.csv", "clip.json"]
 
 

@@ -103,9 +103,9 @@ def test_the_originals_options(options):
 
 
 @st.composite
-def samples(draw, least=1):
+def samples(draw, min_length=1):
     """Times on a grid of thousandths, now regular, now not, with a gap now and then."""
-    number = draw(st.integers(least, 40))
+    number = draw(st.integers(min_length, 40))
     usual = draw(st.sampled_from([250, 500, 1000, 3000]))
     steps = st.one_of(st.just(usual), st.integers(usual // 2, usual * 2), st.just(usual * 20))
     first, *rest = draw(st.lists(steps, min_size=number, max_size=number))
@@ -131,7 +131,7 @@ def counted_mean(times, probabilities, duration, center, width, reach):
 
 
 @settings(max_examples=25, deadline=None)
-@given(samples(least=2), st.sampled_from([0.8, 5.0]), st.data())
+@given(samples(min_length=2), st.sampled_from([0.8, 5.0]), st.data())
 def test_smoothing_against_counting(data, width, choice):
     """Red when an edge counts as zero, or dense samples weigh more than sparse ones."""
     times, probabilities, duration = data
@@ -197,19 +197,19 @@ def options(draw):
         return draw(st.none() | values)
 
     threshold = draw(st.floats(0.05, 1))
-    least = draw(st.sampled_from([0.0, 0.5, 3.0]))
+    min_length = draw(st.sampled_from([0.0, 0.5, 3.0]))
     return SelectionOptions(
         threshold=threshold,
         low_threshold=maybe(st.floats(0.01, 1).map(lambda part: part * threshold)),
         percentile=maybe(st.floats(0.01, 0.999)),
         bin_size=draw(st.sampled_from([0.0, 1.0, 5.0])),
-        min_length=least,
-        max_length=maybe(st.floats(max(least, 0.2), 30)),
+        min_length=min_length,
+        max_length=maybe(st.floats(max(min_length, 0.2), 30)),
         too_long=draw(st.sampled_from(["cut", "split"])),
         padding=draw(st.sampled_from([0.0, 0.3, 4.0])),
         max_gap=draw(st.sampled_from([0.0, 2.0])),
         top=maybe(st.integers(1, 4)),
-        max_duration=maybe(st.floats(max(least, 0.2), 60)),
+        max_duration=maybe(st.floats(max(min_length, 0.2), 60)),
     )
 
 
@@ -352,7 +352,7 @@ def test_too_long_is_cut_to_the_best():
 
 
 @settings(max_examples=100, deadline=None)
-@given(samples(least=3), st.floats(0.1, 0.9), st.data())
+@given(samples(min_length=3), st.floats(0.1, 0.9), st.data())
 def test_the_best_stretch_by_brute_force(data, share, choice):
     """Red when a better stretch exists between the steps."""
     times, probabilities, duration = data
@@ -499,15 +499,15 @@ def cut_edges(draw):
     st.sampled_from([None, 20.0]),
 )
 @example([(10.0, 11.0), (12.0, 13.0)], [], [11.5], 0.0, None, None)
-def test_moved_cuts_stay_in_order(pieces, quiet, shots, least, most, total):
+def test_moved_cuts_stay_in_order(pieces, quiet, shots, min_length, max_length, total):
     """Red when moved segments overlap, shrink or grow beyond a limit, or go anywhere else."""
     moved = snapped(
         pieces,
         quiet=quiet,
         shots=shots,
         duration=50.0,
-        min_length=least,
-        max_length=most,
+        min_length=min_length,
+        max_length=max_length,
         max_duration=total,
     )
     good = {time for time, _ in quiet} | set(shots)
@@ -517,9 +517,9 @@ def test_moved_cuts_stay_in_order(pieces, quiet, shots, least, most, total):
         assert abs(new_start - start) <= 1
         assert abs(new_end - end) <= 1
         assert 0 <= new_start < new_end <= 50
-        assert new_end - new_start >= max(min(least, end - start), (end - start) / 2) - 1e-9
-        if most is not None:
-            assert new_end - new_start <= max(most, end - start) + 1e-9
+        assert new_end - new_start >= max(min(min_length, end - start), (end - start) / 2) - 1e-9
+        if max_length is not None:
+            assert new_end - new_start <= max(max_length, end - start) + 1e-9
     assert all(this[1] <= following[0] for this, following in pairwise(moved))
     if total is not None:
         before = sum(end - start for start, end in pieces)

@@ -125,8 +125,8 @@ def test_sound_moves_in_time_and_pitch():
     semitones = 12 * octaves / SIDE  # of a row
     moves = {"time_shift": [], "pitch_shift": []}
     for seed in range(100):
-        for name, most in (("time_shift", 0.5), ("pitch_shift", 3 * semitones)):
-            changed = Augmentation(settings, **{name: most})(sound, np.random.default_rng(seed))
+        for name, upper in (("time_shift", 0.5), ("pitch_shift", 3 * semitones)):
+            changed = Augmentation(settings, **{name: upper})(sound, np.random.default_rng(seed))
             (row,), (column,) = np.nonzero(changed[..., 0])
             moves[name].append((row - 20, column - 20))
     times, pitches = np.array(moves["time_shift"]), np.array(moves["pitch_shift"])

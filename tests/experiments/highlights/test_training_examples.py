@@ -63,7 +63,7 @@ def test_pictures_and_labels_belong_together(tmp_path):
     )
     for kept in (2**30, 0):  # from memory and from the disk
         batches = ImageBatches(
-            examples, SETTINGS.frame_shape, batch_size=8, seed=0, most_in_memory=kept
+            examples, SETTINGS.frame_shape, batch_size=8, seed=0, max_bytes_in_memory=kept
         )
         given_batches = list(batches.in_order().as_numpy_iterator())
         np.testing.assert_array_equal(np.concatenate([b[0] for b in given_batches]), expected)
@@ -96,7 +96,7 @@ def test_an_epoch_follows_from_the_seed_alone(tmp_path):
         return np.concatenate([p for p, _ in pairs]), np.concatenate([y for _, y in pairs])
 
     first = epoch(3)
-    for again in (epoch(3), epoch(3, most_in_memory=0)):
+    for again in (epoch(3), epoch(3, max_bytes_in_memory=0)):
         np.testing.assert_array_equal(first[0], again[0])
         np.testing.assert_array_equal(first[1], again[1])
     assert not np.array_equal(first[0], epoch(4)[0])

@@ -143,12 +143,12 @@ class NumberedClip:
     num_frames=st.integers(0, 200),
     stride=st.integers(1, 8),
     maxlen=st.none() | st.integers(1, 60),
-    most=st.integers(1, 9),
+    max_frames=st.integers(1, 9),
 )
-def test_the_frames_of_a_strip_are_spread_over_those_seen(num_frames, stride, maxlen, most):
+def test_the_frames_of_a_strip_are_spread_over_those_seen(num_frames, stride, maxlen, max_frames):
     seen = np.arange(num_frames)[::stride][:maxlen]
-    chosen = Sampling(stride=stride, maxlen=maxlen).spread(num_frames, most)
-    assert len(chosen) == min(most, len(seen))
+    chosen = Sampling(stride=stride, maxlen=maxlen).spread(num_frames, max_frames)
+    assert len(chosen) == min(max_frames, len(seen))
     assert set(chosen) <= set(seen)
     steps = np.diff(np.searchsorted(seen, chosen))
     assert not len(steps) or (steps.min() >= 1 and np.ptp(steps) <= 1)

@@ -73,9 +73,9 @@ def test_auto_takes_it_from_then_on(measure, monkeypatch):
     monkeypatch.setattr(job, "read_machine", read_machine)
     measure(lambda task, environment: 10.0 + task.setting["intra_op"])
     assert main(["--workload", "alexnet", "--no-variants"]) == 0
-    most = read_machine().num_cpus
+    num_cpus = read_machine().num_cpus
     found = choose_threads("auto", workload="alexnet")
-    assert found.intra_op == most
+    assert found.intra_op == num_cpus
     assert found.source.startswith("measured")
 
 

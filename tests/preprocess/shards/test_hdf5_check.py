@@ -185,7 +185,7 @@ def test_groups_in_a_circle_come_to_an_end(tmp_path):
 
 def test_many_ways_to_one_group_come_to_an_end(tmp_path, monkeypatch):
     """Red when only the depth is limited: 2 links a level are 2**64 ways."""
-    monkeypatch.setattr(hdf5_check, "_MOST_OBJECTS", 1000)
+    monkeypatch.setattr(hdf5_check, "_MAX_OBJECTS", 1000)
     with h5py.File(tmp_path / "maze.h5", "w") as file:
         below = file.create_group("end")
         for level in range(40):

@@ -177,7 +177,7 @@ def test_a_fork_does_not_wait_for_a_thread_of_the_parent(shards: Shards) -> None
 
 
 def test_few_files_are_open_at_a_time(shards: Shards, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("preprocess.shards.reader._MOST_OPEN_FILES", 3)
+    monkeypatch.setattr("preprocess.shards.reader._MAX_OPEN_FILES", 3)
     assert [clip.num_frames for clip in shards] == [len(clip.frames) for clip in shards]
     assert len(shards._files) == 3
     shards.close()

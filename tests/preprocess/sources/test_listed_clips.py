@@ -161,14 +161,14 @@ def test_damage_within_a_stretch_is_told(tmp_path: Path) -> None:
     assert not frames_of(video, Seconds(0.2, 0.6))[1].complaint
 
 
-STRIDE, MOST = st.integers(1, 5), st.none() | st.integers(1, 9)
+STRIDE, MAX_FRAMES = st.integers(1, 5), st.none() | st.integers(1, 9)
 
 
 @given(
     edges=st.tuples(st.integers(0, 59), st.integers(1, 60)).filter(lambda edge: edge[0] < edge[1]),
     shift=st.sampled_from([-0.01, 0.0, 0.01]),
     stride=STRIDE,
-    most=MOST,
+    max_frames=MAX_FRAMES,
 )
 @settings(max_examples=40, deadline=None)
 def test_frames_of_a_stretch_of_time(
@@ -176,14 +176,14 @@ def test_frames_of_a_stretch_of_time(
     edges: tuple[int, int],
     shift: float,
     stride: int,
-    most: int | None,
+    max_frames: int | None,
 ) -> None:
     video, whole = sample
     start, stop = (max(edge / FPS + shift, 0.0) for edge in edges)
     shown = np.arange(len(whole)) / FPS
-    expected = whole[(shown >= start - 1e-6) & (shown < stop - 1e-6)][::stride][:most]
+    expected = whole[(shown >= start - 1e-6) & (shown < stop - 1e-6)][::stride][:max_frames]
     if len(expected):
-        frames, _ = frames_of(video, Seconds(start, stop), stride=stride, max_frames=most)
+        frames, _ = frames_of(video, Seconds(start, stop), stride=stride, max_frames=max_frames)
         np.testing.assert_array_equal(frames, expected)
 
 
@@ -192,19 +192,19 @@ def test_frames_of_a_stretch_of_time(
         lambda both: (both[0] or 1) <= (both[1] or 60)
     ),
     stride=STRIDE,
-    most=MOST,
+    max_frames=MAX_FRAMES,
 )
 @settings(max_examples=40, deadline=None)
 def test_frames_of_a_video_by_their_numbers(
     sample: tuple[Path, np.ndarray],
     numbers: tuple[int | None, int | None],
     stride: int,
-    most: int | None,
+    max_frames: int | None,
 ) -> None:
     video, whole = sample
     first, last = numbers
-    expected = whole[(first or 1) - 1 : last][::stride][:most]
-    frames, reader = frames_of(video, FrameNumbers(*numbers), stride=stride, max_frames=most)
+    expected = whole[(first or 1) - 1 : last][::stride][:max_frames]
+    frames, reader = frames_of(video, FrameNumbers(*numbers), stride=stride, max_frames=max_frames)
     np.testing.assert_array_equal(frames, expected)
     assert reader.num_given == len(expected)
     assert not reader.complaint
@@ -249,7 +249,7 @@ def test_stretches_that_a_video_does_not_have(sample: tuple[Path, np.ndarray]) -
     there=st.sets(st.integers(0, 40), min_size=1),
     edges=st.tuples(st.integers(0, 40), st.integers(0, 40)).map(sorted),
     stride=STRIDE,
-    most=MOST,
+    max_frames=MAX_FRAMES,
 )
 @settings(max_examples=40, deadline=None)
 def test_frames_of_a_folder_by_their_numbers(
@@ -257,20 +257,20 @@ def test_frames_of_a_folder_by_their_numbers(
     there: set[int],
     edges: list[int],
     stride: int,
-    most: int | None,
+    max_frames: int | None,
 ) -> None:
     folder = tmp_path_factory.mktemp("frames")
     write_frames(folder, *(f"frame_{number}.png" for number in there))
     numbers = range(edges[0], edges[1] + 1)
     wanted = [number for number in numbers if number in there]
-    make = {"fit": FrameFit((4, 2)), "stride": stride, "max_frames": most}
+    make = {"fit": FrameFit((4, 2)), "stride": stride, "max_frames": max_frames}
     if not wanted:
         with pytest.raises(DecodeError, match=f"no frames {edges[0]}-{edges[1]}"):
             open_stretch(folder, FrameNumbers(*edges), **make)  # type: ignore[arg-type]
         return
     reader = open_stretch(folder, FrameNumbers(*edges), **make)  # type: ignore[arg-type]
-    assert blues(reader) == wanted[::stride][:most]
-    if most is None:
+    assert blues(reader) == wanted[::stride][:max_frames]
+    if max_frames is None:
         assert bool(reader.complaint) == (len(wanted) < len(numbers))
 
 

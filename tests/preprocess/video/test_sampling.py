@@ -98,7 +98,7 @@ def test_samples_are_those_of_the_definition(
     expected = frames_due(times, fps, start, end if end is not None else 1e9)
     found, frames = sampled(path, fps=fps, start=start, end=end)
     np.testing.assert_allclose(found, [times[n] for n in expected], atol=2e-3)
-    everything = sampled(path, every=1)[1]
+    everything = sampled(path, stride=1)[1]
     for frame, number in zip(frames, expected, strict=True):
         np.testing.assert_array_equal(frame, everything[number])
 
@@ -117,8 +117,8 @@ def test_parts_join_without_overlap(
     path, end = videos["varying"], start + length
     part = sampled(path, fps=fps, start=start, end=end)[0]
     assert part == [time for time in sampled(path, fps=fps, start=start)[0] if time < end - 0.0015]
-    before, after = (sampled(path, every=1, **o)[0] for o in ({"end": end}, {"start": end}))
-    assert before + after == sampled(path, every=1)[0]
+    before, after = (sampled(path, stride=1, **o)[0] for o in ({"end": end}, {"start": end}))
+    assert before + after == sampled(path, stride=1)[0]
 
 
 def test_ten_minutes_do_not_drift(tmp_path: Path) -> None:
@@ -134,10 +134,10 @@ def test_ten_minutes_do_not_drift(tmp_path: Path) -> None:
 
 
 def test_every_nth(videos: dict[str, Path]) -> None:
-    times = sampled(videos["varying"], every=1)[0]
-    assert sampled(videos["varying"], every=7)[0] == times[::7]
+    times = sampled(videos["varying"], stride=1)[0]
+    assert sampled(videos["varying"], stride=7)[0] == times[::7]
     later = [time for time in times if time >= 1]
-    assert sampled(videos["varying"], every=7, start=1)[0] == later[::7]
+    assert sampled(videos["varying"], stride=7, start=1)[0] == later[::7]
 
 
 def test_only_samples_are_converted(
@@ -158,7 +158,7 @@ def test_only_samples_are_converted(
 
 def test_frames_are_rgb_and_do_not_share_memory(tmp_path: Path) -> None:
     path = write_video(tmp_path / "x.mp4", 5)
-    frames = sampled(path, every=1, size=(64, 48))[1]
+    frames = sampled(path, stride=1, size=(64, 48))[1]
     np.testing.assert_array_equal(np.stack(frames), read_plainly(path, (64, 48)))
     assert not np.shares_memory(frames[0], frames[1])
 
@@ -168,9 +168,9 @@ def test_the_box_is_cut_before_scaling(tmp_path: Path) -> None:
     path = write_video(tmp_path / "x.mp4", 4, size=(64, 48))
     whole = read_plainly(path, (64, 48))
     box = (0.25, 0.5, 0.75, 1.0)
-    (frames,) = (sampled(path, every=1, size=(32, 24), box=box)[1],)
+    (frames,) = (sampled(path, stride=1, size=(32, 24), box=box)[1],)
     np.testing.assert_array_equal(np.stack(frames), whole[:, 24:48, 16:48])
-    smaller = sampled(path, every=1, size=(16, 12), box=box)[1]
+    smaller = sampled(path, stride=1, size=(16, 12), box=box)[1]
     means = whole[:, 24:48, 16:48].reshape(4, 12, 2, 16, 2, 3).mean(axis=(2, 4))
     np.testing.assert_allclose(np.stack(smaller), means, atol=0.51)
 
@@ -184,7 +184,7 @@ def test_the_box_is_of_the_picture_as_shown(tmp_path: Path, degrees: int) -> Non
     ffmpeg(*args)
     upright = np.rot90(read_plainly(path, (64, 48)), degrees // 90, axes=(1, 2))
     height, width = upright.shape[1] // 2, upright.shape[2] // 2
-    frames = sampled(turned, every=1, size=(width, height), box=(0.5, 0, 1, 0.5))[1]
+    frames = sampled(turned, stride=1, size=(width, height), box=(0.5, 0, 1, 0.5))[1]
     np.testing.assert_array_equal(np.stack(frames), upright[:, :height, width:])
 
 
@@ -238,7 +238,7 @@ def test_arguments_out_of_range(tmp_path: Path, options: dict[str, int], message
 
 def test_errors_give_the_reason(tmp_path: Path) -> None:
     with pytest.raises(DecodeError, match="No such file"):
-        sampled(tmp_path / "x.mp4", every=1)
+        sampled(tmp_path / "x.mp4", stride=1)
 
 
 @needs_clips
