@@ -12,7 +12,8 @@ demo: $(VENV)/installed ## Train and evaluate a Tensor-Train GRU on the built-in
 	$(BIN)/python -m experiments.ucf11 --tt --maxlen 450
 
 test: lint ## Lint, then the test suite (minutes)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --durations 15
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+		--durations 15
 
 test-slow: $(VENV)/installed-test ## The long tests
 	$(BIN)/python -m pytest -m slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -22,6 +23,38 @@ settings.load_profile("same examples")
 # that tests interrupt: what is ignored is inherited, a handler is not.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Files that take longest, longest first. They are begun first, so that no processor waits for one
+# of them in the end; a list that is out of date costs time and nothing else.
+LONGEST_FILES = (
+    "ttrnn/engine/test_exporting.py",
+    "killing/test_killing.py",
+    "experiments/highlights/test_training_job.py",
+    "experiments/ucf101/test_job.py",
+    "experiments/classify/test_command.py",
+    "experiments/training/test_distribution.py",
+    "full_disk/test_full_disk.py",
+    "experiments/highlights/test_run_command.py",
+    "experiments/epic_kitchens/test_job.py",
+    "ttrnn/test_backends.py",
+    "ttrnn/test_rnn.py",
+    "experiments/highlights/test_cluster.py",
+    "fuzzing/test_fuzz_videos.py",
+    "experiments/highlights/test_run_scoring.py",
+    "experiments/training/test_loop.py",
+    "experiments/test_ucf11.py",
+    "preprocess/sources/test_synthetic.py",
+    "experiments/classify/test_cluster.py",
+    "endurance/test_endurance.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of the longest files first; the order within a file stays."""
+    tests = Path(__file__).parent
+    places = {tests / name: place for place, name in enumerate(LONGEST_FILES)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(autouse=True)

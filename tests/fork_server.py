@@ -65,8 +65,8 @@ class ForkedProcess(subprocess.Popen):
         self._server.shutdown(socket.SHUT_WR)
         self.pid = int(self._line())
         self._child_created = True
-        for fd in {fd for fd in streams if fd != -1}:
-            os.close(fd)
+        pipes = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
+        self._close_pipe_fds(*(given[name] for name in pipes))
 
     @staticmethod
     def _parameters() -> list[str]:
