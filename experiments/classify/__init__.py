@@ -208,8 +208,15 @@ def _options(arguments: Arguments) -> JobOptions:
     """Options of the job, from the flags of the command line."""
     from experiments.clips.classification.job import JobOptions
 
-    names = ("top", "every", "columns", "timeline", "annotate", "overwrite", "batch_size")
-    return JobOptions(**{name: getattr(arguments, name) for name in names})
+    return JobOptions(
+        top=arguments.top,
+        stride=arguments.every,
+        columns=arguments.columns,
+        timeline=arguments.timeline,
+        annotate=arguments.annotate,
+        overwrite=arguments.overwrite,
+        batch_size=arguments.batch_size,
+    )
 
 
 def _check(arguments: Arguments) -> list[Video]:

@@ -226,9 +226,9 @@ def test_boxes_out_of_range(tmp_path: Path, box: tuple[float, ...]) -> None:
     ("options", "message"),
     [
         ({}, "Either fps or every"),
-        ({"fps": 1, "every": 1}, "Either fps or every"),
+        ({"fps": 1, "stride": 1}, "Either fps or every"),
         ({"fps": 0}, "fps must be above 0"),
-        ({"every": 0}, "every must be at least 1"),
+        ({"stride": 0}, "every must be at least 1"),
     ],
 )
 def test_arguments_out_of_range(tmp_path: Path, options: dict[str, int], message: str) -> None:

@@ -111,7 +111,7 @@ def test_few_samples(files: dict[str, Path], name: str, fps: float) -> None:
 @given(
     st.sampled_from(sorted(FILES)),
     st.lists(st.floats(0, SECONDS + 2), min_size=2, max_size=6, unique=True).map(sorted),
-    st.one_of(st.just({"every": 3}), st.builds(dict, fps=st.floats(0.2, 40))),
+    st.one_of(st.just({"stride": 3}), st.builds(dict, fps=st.floats(0.2, 40))),
     st.booleans(),
 )
 def test_stretches(files: dict[str, Path], name: str, cuts: list, rate: dict, eager: bool) -> None:
@@ -223,7 +223,7 @@ def test_seeking_spares_work(files: dict[str, Path], counting: Count) -> None:
     assert counting.grabs < 300
 
 
-@pytest.mark.parametrize("options", [{"fps": 2}, {"fps": 0.2}, {"every": 200}])
+@pytest.mark.parametrize("options", [{"fps": 2}, {"fps": 0.2}, {"stride": 200}])
 def test_near_samples_are_read_on_to(
     files: dict[str, Path], counting: Count, options: dict[str, float]
 ) -> None:
