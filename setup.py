@@ -33,6 +33,7 @@ DEPENDENCIES = [
     "pyarrow>=23.0.1",  # predictions as Parquet
     "tqdm>=4.66.3",
     "tyro>=1.0",
+    "typeguard>=4.0",  # types of --set's values; tyro needs it, too
     "nicegui>=3.18",  # the page on which a reel is reviewed
 ]
 

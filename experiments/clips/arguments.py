@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from experiments.clips.recipe import ClipRecipe
 from experiments.runs.run import require_positive, require_records, require_seed
-from experiments.training.recipes import override
 
 Strategy = Literal["group", "random", "official", "listed"]
 RecipeType = TypeVar("RecipeType", bound=ClipRecipe)
@@ -77,16 +76,11 @@ class ClipArguments:
         Raises:
             ValueError, PreprocessError: if a value does not fit.
         """
-        common = {
-            "epochs": self.epochs,
-            "batch_size": self.batch_size,
-            "learning_rate": self.lr,
-            "views": self.views,
-        }
-        given: dict[str, Any] = {
-            name: value for name, value in {**common, **flags}.items() if value is not None
-        }
-        # A flag of its own wins over --set.
-        recipe = replace(override(recipe, self.set), **given)
-        recipe.check()
-        return recipe
+        return recipe.override(
+            self.set,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.lr,
+            views=self.views,
+            **flags,
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from experiments.training.recipes import check_values
+from experiments.training.recipes import VideoRecipe
 from preprocess.batches.views import CropChoice, FrameChoice, Inputs, Sampling, Start, Views
 from preprocess.errors import PreprocessError
 from preprocess.shards.settings import FrameSettings, Interpolation
@@ -17,23 +17,12 @@ Size = tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipRecipe:
+class ClipRecipe(VideoRecipe):
     """Settings of a run besides the data, the split and the model."""
 
-    name: str
-    epochs: int
-    batch_size: int
-    learning_rate: float
     schedule: Literal["constant", "cosine", "plateau"]
     """Schedule of the learning rate; plateau divides it by 10 after more than 15 epochs without a
     lower validation loss."""
-    warmup_share: float
-    """Fraction of all steps over which a cosine's learning rate rises from 0."""
-    weight_decay: float
-    clip_norm: float | None
-    epsilon: float
-    """Adam's epsilon, added to the root of the second moment."""
-    label_smoothing: float
     dropout: float
     frame_size: Size | None
     """Width and height of the stored frames; None for those of the clips' own pictures."""
@@ -57,13 +46,6 @@ class ClipRecipe:
     short_sides: Size | None
     """Sides to which frames are scaled; see `preprocess.batches.views.CropChoice`, also for
     `largest_zoom` and `mirror`."""
-    contrast: float
-    brightness: float
-    """Largest change of a training clip's brightness; see `preprocess.batches.augment`."""
-    validation: Literal["held out", "test"]
-    """Validation clips: a part of the training clips held out, or, as published, the test clips."""
-    selection: Literal["last", "best"]
-    """Weights that are tested: the last ones, or the best on the validation part."""
     patience: int | None
     """Number of epochs without improvement after which training stops; None never stops."""
     views: str
@@ -71,7 +53,7 @@ class ClipRecipe:
 
     def check(self) -> None:
         """Raise UserError for values that would fail only once frames are extracted."""
-        check_values(self)
+        super().check()
         if self.frame_size is not None:
             self.crops.require_fit(self.frame_size)
         # Frames of their own sizes only fit a crop after they are scaled.

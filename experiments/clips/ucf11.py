@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,7 +25,7 @@ from experiments.runs.run import (
     require_seed,
 )
 from experiments.training.distribution import Task, read_task, scope_of
-from experiments.training.recipes import RECIPES, Recipe, check_values
+from experiments.training.recipes import RECIPES, Recipe
 from preprocess.sources.catalog import UCF11
 
 if TYPE_CHECKING:
@@ -147,16 +147,12 @@ def check(arguments: Arguments) -> tuple[Recipe, Task, Subsets]:
 
 def _recipe(arguments: Arguments) -> Recipe:
     """Recipe with the flags that override it."""
-    flags = {
-        "epochs": arguments.epochs,
-        "batch_size": arguments.batch_size,
-        "learning_rate": arguments.lr,
-    }
-    # --epochs, --batch-size and --lr win over --set, which wins over the recipe.
-    given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
-    recipe = replace(RECIPES[arguments.recipe].override(arguments.set), **given)
-    check_values(recipe)
-    return recipe
+    return RECIPES[arguments.recipe].override(
+        arguments.set,
+        epochs=arguments.epochs,
+        batch_size=arguments.batch_size,
+        learning_rate=arguments.lr,
+    )
 
 
 def stored_stride(arguments: Arguments, shards: Shards) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import keras
 
@@ -11,7 +10,7 @@ from experiments.epic_kitchens.arguments import Arguments
 from experiments.epic_kitchens.recipes import SIZES, Recipe
 from experiments.training.finetuning import Mixup, ScaledAdamW, freeze, rate_multipliers
 from experiments.training.loop import Classifier
-from experiments.training.optimizers import cosine_schedule
+from experiments.training.optimizers import scheduled_rate
 from ttrnn.models.conv3d import EqualClips
 from ttrnn.models.timesformer import build_timesformer
 from weights.timesformer import load_timesformer
@@ -70,12 +69,9 @@ def build_classifier(
     """
     model = build_model(arguments, recipe, num_classes)
     num_steps = recipe.epochs * math.ceil(num_train_clips / recipe.batch_size)
-    rate: Any = recipe.learning_rate
-    # The search for a rate sets one rate after the other, which a schedule would not allow.
-    if recipe.schedule == "cosine" and not arguments.find_rate:
-        rate = cosine_schedule(rate, num_steps, warmup_share=recipe.warmup_share)
     optimizer = ScaledAdamW(
-        rate,
+        # The search for a rate sets one rate after the other, which a schedule would not allow.
+        recipe.learning_rate if arguments.find_rate else scheduled_rate(recipe, num_steps),
         rate_multipliers(model, recipe.layer_decay),
         weight_decay=recipe.weight_decay,
         epsilon=recipe.epsilon,

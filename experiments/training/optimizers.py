@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 
-from experiments.training.recipes import Recipe
+from experiments.training.recipes import BaseRecipe, Recipe, VideoRecipe
 from ttrnn import Keras2FlatGlorotUniform, factorize
 from ttrnn.models.video_rnn import build_video_rnn
 
@@ -68,48 +68,25 @@ def build_model(
     )
 
 
-class OptimizerSettings(Protocol):
-    """Fields of a recipe that `build_optimizer` reads."""
-
-    @property
-    def learning_rate(self) -> float:
-        """Highest learning rate of the schedule."""
-
-    @property
-    def schedule(self) -> str:
-        """Name of the schedule: `cosine`, or any other for a constant rate."""
-
-    @property
-    def warmup_share(self) -> float:
-        """Fraction of all steps over which the rate rises from 0, before the cosine."""
-
-    @property
-    def weight_decay(self) -> float:
-        """Decoupled weight decay of AdamW; 0 for Adam."""
-
-    @property
-    def clip_norm(self) -> float | None:
-        """Largest norm of all gradients together; None for no clipping."""
-
-    @property
-    def epsilon(self) -> float:
-        """Adam's epsilon, added to the root of the second moment."""
-
-
-def build_optimizer(recipe: OptimizerSettings, num_steps: int) -> keras.Optimizer:
+def build_optimizer(recipe: VideoRecipe, num_steps: int) -> keras.Optimizer:
     """Build Adam, or AdamW if there is weight decay, with the recipe's schedule.
 
     Args:
         recipe: settings of the optimizer.
         num_steps: steps of the whole training, over which a schedule runs.
     """
-    rate: Any = recipe.learning_rate
-    if recipe.schedule == "cosine":
-        rate = cosine_schedule(rate, num_steps, warmup_share=recipe.warmup_share)
+    rate = scheduled_rate(recipe, num_steps)
     common: Any = {"epsilon": recipe.epsilon, "global_clipnorm": recipe.clip_norm}
     if recipe.weight_decay:
         return keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, **common)
     return keras.optimizers.Adam(rate, **common)
+
+
+def scheduled_rate(recipe: BaseRecipe, num_steps: int) -> Any:
+    """Learning rate of a recipe: its cosine schedule, or, of any other schedule, the number."""
+    if recipe.schedule != "cosine":
+        return recipe.learning_rate
+    return cosine_schedule(recipe.learning_rate, num_steps, warmup_share=recipe.warmup_share)
 
 
 def cosine_schedule(

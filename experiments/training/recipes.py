@@ -1,16 +1,17 @@
-"""Training recipes of the UCF11 job, as data: `paper` as published, `tuned` our own."""
+"""What all training recipes share, and those of UCF11: `paper` as published, `tuned` our own."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+
+from typeguard import TypeCheckError, check_type
 
 from common.command_line import did_you_mean
 from common.errors import InputError
 
-RecipeType = TypeVar("RecipeType")
 KernelInitializer = Literal[
     "keras2_flat_glorot",
     "glorot_uniform",
@@ -41,6 +42,10 @@ _RANGES = {
     "drop_path": "[0, 1)",
     "scene_dropout": "[0, 1]",
     "head_l2": "[0, inf)",
+    "momentum": "[0, 1)",
+    "epochs_a_step": "[1, inf)",
+    "least_positive_share": "[0, 1)",
+    "hard_negative_weight": "(0, inf)",
     "weight_decay": "[0, inf)",
     "clip_norm": "(0, inf)",
     "warmup_share": "[0, 1]",
@@ -66,14 +71,116 @@ _RANGES = {
 }
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """Settings of a run of UCF11 besides the data, the split and the cell."""
+@dataclass(frozen=True, kw_only=True)
+class BaseRecipe:
+    """Settings that all recipes have."""
 
     name: str
     epochs: int
     batch_size: int
     learning_rate: float
+    schedule: str
+    """Schedule of the learning rate."""
+    warmup_share: float
+    """Fraction of all steps over which a cosine's learning rate rises from 0."""
+    weight_decay: float
+    label_smoothing: float
+
+    def override(self, changes: Sequence[str], **flags: Any) -> Self:
+        """Return a copy with some values changed, and checked.
+
+        Args:
+            changes: NAME=VALUE, with the value as in JSON; a bare word is text.
+            flags: values of flags of their own, which win over `changes`; None for a flag that is
+                not given.
+
+        Raises:
+            InputError: for a name that the recipe does not have, or a value of the wrong kind or
+                out of its range.
+        """
+        kinds = get_type_hints(type(self))
+        known = [field.name for field in fields(self) if field.name != "name"]
+        values = {}
+        for change in changes:
+            name, equals, text = change.partition("=")
+            if not equals or name not in known:
+                message = f"--set takes NAME=VALUE, of {', '.join(known)}. Received {change!r}."
+                raise InputError(f"{message} {did_you_mean(name, known)}".strip())
+            values[name] = _value(text)
+            if not _fits(values[name], kinds[name]):
+                is_choice = get_origin(kinds[name]) is Literal
+                choices = [str(choice) for choice in get_args(kinds[name])] if is_choice else []
+                takes = f"; it takes {', '.join(choices)}" if choices else ""
+                message = (
+                    f"{name} is {getattr(self, name)!r} in the recipe. Received {text!r}, "
+                    f"which is another kind of value{takes}."
+                )
+                raise InputError(f"{message} {did_you_mean(text, choices)}".strip())
+        given = {name: value for name, value in flags.items() if value is not None}
+        changed = replace(self, **{**values, **given})
+        changed.check()
+        return changed
+
+    def check(self) -> None:
+        """Raise UserError for values that would fail only once training has begun.
+
+        Here, a number that is out of its range.
+        """
+        for name, interval in _RANGES.items():
+            value = getattr(self, name, None)
+            if value is None:
+                continue
+            numbers = value if isinstance(value, tuple) else (value,)
+            low, high = map(float, interval[1:-1].split(", "))
+            for number in numbers:
+                # JSON's true is an int to Python and is refused; NaN compares as out of any range.
+                is_number = type(number) is int or (type(number) is float and value is number)
+                above = is_number and (number > low or (number == low and interval[0] == "["))
+                if not above or not (number < high or (number == high and interval[-1] == "]")):
+                    raise InputError(f"{name} must be in {interval}. Received {value}.")
+            if not numbers:
+                raise InputError(f"{name} must not be empty.")
+
+
+def _value(text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        return text
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Return True if a value is of a type; an int is a float, too."""
+    if isinstance(value, bool):  # an int to Python
+        return kind is bool
+    try:
+        check_type(value, kind)
+    except TypeCheckError:
+        return False
+    return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoRecipe(BaseRecipe):
+    """Settings that the recipes of the jobs on clips have."""
+
+    clip_norm: float | None
+    epsilon: float
+    """Adam's epsilon, added to the root of the second moment."""
+    contrast: float
+    brightness: float
+    """Largest change of a training clip's brightness; see `preprocess.batches.augment`."""
+    validation: Literal["held out", "test"]
+    """Validation clips: a part of the training clips held out, or, as published, the test clips."""
+    selection: Literal["last", "best"]
+    """Weights that are tested: the last ones, or the best on the validation part."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(VideoRecipe):
+    """Settings of a run of UCF11 besides the data, the split and the cell."""
+
     inputs: Literal["raw", "motion", "foreground"]
     """Input of the recurrent layer; see `ttrnn.models.video_rnn.build_video_rnn`."""
     scene: bool
@@ -93,112 +200,13 @@ class Recipe:
     head_l2: float
     scene_dropout: float
     """Probability of hiding a training clip's mean frame, where the classifier sees it."""
-    weight_decay: float
-    clip_norm: float | None
-    epsilon: float
-    """Adam's epsilon, added to the root of the second moment."""
     schedule: Literal["constant", "cosine"]
-    warmup_share: float
-    """Fraction of all steps over which the learning rate rises from 0."""
-    label_smoothing: float
     shortest_share: float
     """Least fraction of a training clip that is shown; the part shown is drawn in each epoch."""
     largest_shift: int
     """Largest shift of a training clip's frames, in pixels."""
-    contrast: float
-    brightness: float
-    """Largest change of a training clip's brightness; see `preprocess.batches.augment`."""
-    validation: Literal["held out", "test"]
-    """Validation clips: a part of the training clips held out, or, as published, the test clips."""
-    selection: Literal["last", "best"]
-    """Weights that are tested: the last ones, or the best on the validation part."""
     tt_output_shape: tuple[int, ...] = (4, 4, 4, 4)
     tt_rank: int = 4
-
-    def override(self, changes: Sequence[str]) -> Recipe:
-        """Return this recipe with some values changed; see the function `override`."""
-        return override(self, changes)
-
-
-def override(recipe: RecipeType, changes: Sequence[str]) -> RecipeType:
-    """Return a recipe, of any dataclass with a `name`, with some values changed.
-
-    Args:
-        recipe: the recipe to change.
-        changes: NAME=VALUE, with the value as in JSON; a bare word is text.
-
-    Raises:
-        InputError: for a name that no recipe has, or a value of the wrong kind.
-    """
-    current: Any = recipe
-    kinds = get_type_hints(type(recipe))
-    values = {}
-    for change in changes:
-        name, equals, text = change.partition("=")
-        known = [key for key in asdict(current) if key != "name"]
-        if not equals or name not in known:
-            message = f"--set takes NAME=VALUE, of {', '.join(known)}. Received {change!r}."
-            raise InputError(f"{message} {did_you_mean(name, known)}".strip())
-        values[name] = _value(text)
-        if not _fits(values[name], getattr(recipe, name), kinds[name]):
-            choices = [str(one) for one in get_args(kinds[name])] if _is_choice(kinds[name]) else []
-            takes = f"; it takes {', '.join(choices)}" if choices else ""
-            message = (
-                f"{name} is {getattr(recipe, name)!r} in the recipe. Received {text!r}, "
-                f"which is another kind of value{takes}."
-            )
-            raise InputError(f"{message} {did_you_mean(text, choices)}".strip())
-    return replace(current, **values)
-
-
-def check_values(recipe: Any) -> None:
-    """Raise InputError for a number of a recipe that is out of its range.
-
-    Args:
-        recipe: any dataclass; fields without a range are skipped.
-    """
-    for name, interval in _RANGES.items():
-        value = getattr(recipe, name, None)
-        if value is None:
-            continue
-        numbers = value if isinstance(value, tuple) else (value,)
-        low, high = map(float, interval[1:-1].split(", "))
-        for number in numbers:
-            # JSON's true is an int to Python and is refused; NaN compares as outside of any range.
-            is_number = type(number) is int or (type(number) is float and value is number)
-            above = is_number and (number > low or (number == low and interval[0] == "["))
-            if not above or not (number < high or (number == high and interval[-1] == "]")):
-                raise InputError(f"{name} must be in {interval}. Received {value}.")
-        if not numbers:
-            raise InputError(f"{name} must not be empty.")
-
-
-def _value(text: str) -> Any:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
-        return text
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _fits(value: Any, default: Any, kind: Any) -> bool:
-    """Whether a value may replace a recipe's value of that kind."""
-    if _is_choice(kind):
-        return value in get_args(kind)
-    if value is None or isinstance(value, bool):
-        return type(value) in (kind, *get_args(kind))
-    if kind is int:
-        return isinstance(value, int)
-    takes_tuple = any(get_origin(one) is tuple for one in (kind, *get_args(kind)))
-    if takes_tuple or isinstance(value, tuple):
-        return takes_tuple and isinstance(value, tuple)
-    if isinstance(default, (int, float)) or default is None:
-        return not isinstance(default, bool) and isinstance(value, (int, float))
-    return isinstance(value, type(default))
-
-
-def _is_choice(kind: Any) -> bool:
-    return get_origin(kind) is Literal
 
 
 # Yang et al. 2017 and its published script: Keras 2's initializer, hard sigmoid and epsilon of

@@ -33,7 +33,7 @@ from experiments.process.environment import describe_environment, git_commit
 from experiments.runs.run import write_config
 from experiments.training.history import History
 from experiments.training.loop import Classifier, train_and_test
-from experiments.training.optimizers import cosine_schedule
+from experiments.training.optimizers import scheduled_rate
 
 DEFAULT_PRECISION = 0.9  # of `--select recall-at-precision` without `--precision`
 
@@ -201,11 +201,8 @@ def build_optimizer(recipe: Recipe, num_images: int) -> keras.Optimizer:
     SGD comes without weight decay, which the training step adds to the gradient, as torch does.
     """
     steps_an_epoch = math.ceil(num_images / recipe.batch_size)
-    rate: Any = recipe.learning_rate
-    if recipe.schedule == "cosine":
-        num_steps = recipe.epochs * steps_an_epoch
-        rate = cosine_schedule(rate, num_steps, warmup_share=recipe.warmup_share)
-    else:
+    rate = scheduled_rate(recipe, recipe.epochs * steps_an_epoch)
+    if recipe.schedule == "steps":
         decay_steps = recipe.epochs_a_step * steps_an_epoch
         # A staircase of tenths, as torch's `StepLR` of the original.
         rate = keras.optimizers.schedules.ExponentialDecay(rate, decay_steps, 0.1, staircase=True)

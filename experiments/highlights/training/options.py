@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -88,14 +88,13 @@ def recipe_of(options: TrainOptions) -> Recipe:
     Raises:
         InputError: for a value that no recipe can have.
     """
-    flags = {
-        "select": options.select,
-        "epochs": options.epochs,
-        "batch_size": options.batch_size,
-        "learning_rate": options.lr,
-    }
-    given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
-    return replace(RECIPES[options.recipe].override(options.set), **given)
+    return RECIPES[options.recipe].override(
+        options.set,
+        select=options.select,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        learning_rate=options.lr,
+    )
 
 
 def run_name(options: TrainOptions) -> str:

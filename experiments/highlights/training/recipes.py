@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from common.errors import InputError
-from experiments.training.recipes import override
+from experiments.training.recipes import BaseRecipe
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-_LEAST = 1e-12  # stands for "above 0" in ranges that include their lower end
 Select = Literal["ap", "precision", "recall-at-precision", "accuracy"]
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """Settings of a training besides its labels, pictures, split and network.
+@dataclass(frozen=True, kw_only=True)
+class Recipe(BaseRecipe):
+    """Settings of a training besides its labels, pictures, split and network."""
 
-    Raises:
-        InputError: if a value is out of its range.
-    """
-
-    name: str
     select: Select
     """Score by which the best epoch is chosen."""
-    epochs: int
-    batch_size: int
-    learning_rate: float
     optimizer: Literal["sgd", "adamw"]
     momentum: float
     """Momentum of SGD."""
@@ -38,9 +24,6 @@ class Recipe:
     schedule: Literal["steps", "cosine"]
     epochs_a_step: int
     """Epochs after which the learning rate falls to a tenth, in a schedule of steps."""
-    warmup_share: float
-    """Fraction of all steps over which the learning rate rises from 0, in a cosine schedule."""
-    label_smoothing: float
     dropout: float
     """Dropout rate of the features that are classified."""
     least_positive_share: float
@@ -58,25 +41,6 @@ class Recipe:
     time_shift: float
     pitch_shift: float
     mask: float
-
-    def __post_init__(self) -> None:
-        ranges = {
-            **dict.fromkeys(("epochs", "batch_size", "epochs_a_step"), (1, math.inf)),
-            **dict.fromkeys(("learning_rate", "hard_negative_weight"), (_LEAST, math.inf)),
-            **dict.fromkeys(("weight_decay",), (0, math.inf)),
-            **dict.fromkeys(("momentum", "warmup_share", "label_smoothing", "dropout"), (0, 1)),
-            **dict.fromkeys(("least_positive_share",), (0, 1)),
-        }
-        for name, (low, high) in ranges.items():
-            value = getattr(self, name)
-            if not low <= value < high:
-                lower = "above 0" if low == _LEAST else f"{low} or more"
-                upper = "" if high == math.inf else f" and less than {high}"
-                raise InputError(f"{name} must be {lower}{upper}. Received {value}.")
-
-    def override(self, changes: Sequence[str]) -> Recipe:
-        """Return a copy with some values changed; see `experiments.training.recipes.override`."""
-        return override(self, changes)
 
 
 # eqy/autotosis: artosisnet.py and its transforms. Its pictures were 256 pixels wide, from weights

@@ -224,15 +224,15 @@ def test_select_and_recipe_are_followed(data, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--epochs", 0], "epochs must be 1 or more"),
-        (["--lr", -1], "learning_rate must be above 0"),
+        (["--epochs", 0], "epochs must be in [1, inf). Received 0"),
+        (["--lr", -1], "learning_rate must be in (0, inf). Received -1"),
         (["--precision", 1.5], "--precision must be between 0 and 1"),
         (["--validation-share", 0], "--validation-share must be between 0 and 1"),
         (["--seed", -1], "--seed must be 0 or more"),
         (["--threads", "many"], "--threads must be auto or INTRA,INTER"),
         (["--weights", "none.pth"], "--weights must be a file"),
         (["--set", "mask=2"], "mask must be in"),
-        (["--set", "dropout=1"], "dropout must be 0 or more and less than 1"),
+        (["--set", "dropout=1"], "dropout must be in [0, 1). Received 1"),
         (["--set", "dropout=null"], "another kind of value"),
         (["--set", "epochs=2.5"], "another kind of value"),
         (["--set", "optimizer=adam"], "it takes sgd, adamw"),

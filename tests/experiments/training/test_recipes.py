@@ -30,7 +30,9 @@ def test_a_value_of_another_kind_is_refused(change):
         PAPER.override([change])
 
 
-@pytest.mark.parametrize("change", ["tt_output_shape=3", "epochs=[1]", "clip_norm=[1,2]"])
+@pytest.mark.parametrize(
+    "change", ["tt_output_shape=3", "tt_output_shape=[2.5]", "epochs=[1]", "clip_norm=[1,2]"]
+)
 def test_lists_are_only_taken_for_lists(change):
     with pytest.raises(ValueError, match="another kind"):
         PAPER.override([change])
