@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from common import formatting
 from common.command_line import parse_arguments
 from common.errors import InputError
 from experiments.benchmarks import Remote, carry_out, keep_results
@@ -34,7 +35,6 @@ from experiments.clips.images import ImageSettings
 from experiments.media import ffmpeg
 from experiments.process import environment, runtime
 from experiments.process.runtime import Threads
-from experiments.runs import formatting
 from experiments.runs.run import require_place
 
 

@@ -24,13 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from common import formatting
 from common.command_line import parse_arguments
 from common.errors import InputError
 from experiments.benchmarks import Remote, carry_out, keep_results, with_peers
 from experiments.clips.viewed_model import ClipInputSpec, ViewedModel
 from experiments.process import environment, runtime
 from experiments.process.runtime import Threads
-from experiments.runs import formatting
 from experiments.runs.run import require_model, require_place
 from preprocess.batches.views import CropChoice, FrameChoice
 from preprocess.shards.settings import FrameSettings

@@ -32,12 +32,12 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
+from common import formatting
 from common.command_line import parse_arguments
 from common.errors import InputError
 from common.files import write_atomically
 from experiments.benchmarks import Remote, carry_out
 from experiments.process import environment, runtime
-from experiments.runs import formatting
 from experiments.runs.plots import DOTS_PER_INCH, LIGHT, Theme
 from experiments.runs.run import require_place
 

@@ -32,12 +32,12 @@ from typing import Any, Literal
 import numpy as np
 from tqdm import tqdm
 
+from common import formatting
 from common.command_line import parse_arguments
 from common.errors import InputError
 from experiments.benchmarks import Remote, carry_out, keep_results, with_peers
 from experiments.process import environment, runtime
 from experiments.process.runtime import Threads
-from experiments.runs import formatting
 from experiments.runs.run import require_place
 from experiments.ucf101 import arguments as ucf101
 from experiments.ucf101.recipes import ModelName, Recipe, recipe_for

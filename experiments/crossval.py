@@ -26,9 +26,9 @@ from tqdm import tqdm
 from common.command_line import parse_arguments
 from common.errors import InputError
 from common.files import write_atomically
+from common.formatting import share
 from experiments.clips import ucf11
 from experiments.process.command import run_command
-from experiments.runs.formatting import share
 from experiments.runs.metrics import Spread, mean_and_spread
 from experiments.runs.run import CONFIG, RESULT, require_place, require_positive
 

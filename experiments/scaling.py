@@ -28,8 +28,8 @@ from tyro.conf import arg
 from common.command_line import parse_arguments
 from common.errors import InputError
 from common.files import write_atomically
+from common.formatting import count, duration, markdown_table, percent, plural
 from experiments.process.command import run_command
-from experiments.runs.formatting import count, duration, markdown_table, percent
 from experiments.runs.plots import LIGHT, dress, new_figure, png_bytes
 from experiments.runs.run import require_place
 
@@ -933,7 +933,7 @@ def _costs(cells: Sequence[Cell]) -> str:
             gigabytes = f"{count(shown[0].gigabytes)} GB"
             body.append([job, clips, gigabytes, *(_dollars(cell.dollars) for cell in shown)])
             body[-1].append(_dollars(shown[0].dollars_a_month))
-    machines = [f"{count(number)} machine{'s' * (number > 1)}" for number in _COST_MACHINES]
+    machines = [plural(number, "machine") for number in _COST_MACHINES]
     return markdown_table(["job", "clips", "moved", *machines, "a month for the frames"], body)
 
 

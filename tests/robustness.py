@@ -14,8 +14,8 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
+from common.formatting import markdown_table, text
 from experiments.process.environment import describe_environment, git_commit
-from experiments.runs.formatting import markdown_table, text
 
 DOCS = Path(__file__).parents[1] / "docs"
 FIELDS = ("date", "commit", "machine", "command", "kind", "subject", "seconds", "figures", "note")

@@ -22,6 +22,7 @@ from tyro.conf import Positional, arg
 from common.command_line import parse_arguments
 from common.errors import InputError, WriteError
 from common.files import not_written
+from common.formatting import plural
 from experiments.clips.classification.results import (
     Outcome,
     conclude,
@@ -42,7 +43,6 @@ from experiments.models.image_models import (
 )
 from experiments.process import runtime
 from experiments.process.command import run_command
-from experiments.runs.formatting import plural
 from experiments.runs.run import require_writable
 
 if TYPE_CHECKING:

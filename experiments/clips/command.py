@@ -26,7 +26,7 @@ def split_fields(shards: Shards, split: Split) -> dict[str, Any]:
 
 def described(shards: Shards, split: Split) -> str:
     """Sentence about the subsets of a split, printed before training."""
-    from experiments.runs.formatting import percent
+    from common.formatting import percent
     from preprocess.sources.splits import num_with_sibling
 
     share = percent(num_with_sibling(split, shards.groups) / len(split.test))

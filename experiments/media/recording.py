@@ -13,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from common.errors import InputError
+from common.formatting import plural
 from experiments.media.ffmpeg import RenderError, complaints, run, url
 from experiments.media.start_timecode import group_timecode, numbers_a_second
 from preprocess.errors import DecodeError
@@ -168,8 +169,7 @@ def check_track(path: Path, sound_track: int) -> None:
 
 def describe_tracks(tracks: Sequence[AudioTrack]) -> str:
     """Describe tracks, as `2 sound tracks (0: aac, stereo, 48000 Hz; 1: aac, mono, 48000 Hz)`."""
-    number = f"{len(tracks)} sound track{'s' * (len(tracks) != 1)}"
-    return f"{number} ({'; '.join(map(str, tracks))})"
+    return f"{plural(len(tracks), 'sound track')} ({'; '.join(map(str, tracks))})"
 
 
 def _why_no_video(path: Path) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from common.command_line import did_you_mean
 from common.errors import InputError
+from common.formatting import plural
 from experiments.process.recommendations import find_recommendation
 from preprocess.system.machine import Machine, read_machine
 from preprocess.system.stopping import answer_signals as answer_signals
@@ -81,7 +82,7 @@ def default_threads(machine: Machine, workload: str | None = None) -> Threads:
         workload: kind of work; None for any whose operations are large and run one after another.
     """
     cores = machine.num_cores
-    source = f"default for {cores} core{'s' * (cores > 1)}"
+    source = f"default for {plural(cores, 'core')}"
     pieces = _PIECES.get(workload or "")
     if pieces is None:
         return Threads(cores, min(2, cores), source=source)

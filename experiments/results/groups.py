@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from experiments.runs import formatting
-from experiments.runs.formatting import text
+from common import formatting
+from common.formatting import text
 from experiments.runs.metrics import Spread, mean_and_spread
 from experiments.training.recipes import RECIPES
 from preprocess.sources.catalog import DATASETS

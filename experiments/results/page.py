@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from common import formatting
 from common.errors import InputError
+from common.formatting import ABSENT, code, markdown_table, or_absent, text
 from experiments.results.groups import (
     Group,
     Record,
@@ -15,8 +17,6 @@ from experiments.results.groups import (
     group_rows,
     shared_command,
 )
-from experiments.runs import formatting
-from experiments.runs.formatting import ABSENT, code, markdown_table, or_absent, text
 
 NOT_RUN = "not yet run"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"

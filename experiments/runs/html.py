@@ -15,8 +15,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from common import formatting
 from common.files import write_atomically
-from experiments.runs import formatting, plots
+from experiments.runs import plots
 
 ENVIRONMENT = Environment(
     loader=PackageLoader("experiments", ""),

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from common import formatting
 from common.errors import InputError
-from experiments.runs import formatting, metrics, plots
+from experiments.runs import metrics, plots
 from experiments.runs.directory import PAGE, Predictions, Run, read_run
 from experiments.runs.files import RunFileError
 from experiments.runs.html import draw_themes, write_page

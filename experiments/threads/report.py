@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from common.formatting import plural
 from experiments.runs.plots import LIGHT, Theme, dress, new_figure, png_bytes
 from experiments.threads.search import Axis, Comparison, Outcome, Point
 from experiments.threads.space import Space, Variant
@@ -78,7 +79,7 @@ def verdict(space: Space, outcome: Outcome) -> str:
     pairs = ""
     if outcome.comparison is not None:
         count = outcome.comparison.num_pairs
-        pairs = f"{outcome.comparison} in {count} fresh pair{'s' * (count > 1)} of runs"
+        pairs = f"{outcome.comparison} in {plural(count, 'fresh pair')} of runs"
     if outcome.best != outcome.default:
         found = f"Take {best}" + (f": {pairs} with the default, {default}." if pairs else ".")
     elif outcome.fastest == outcome.default:

@@ -13,7 +13,7 @@ import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
 from common.errors import InputError
-from experiments.runs.formatting import count, percent
+from common.formatting import count, percent
 
 Frozen = Literal["none", "head"] | int
 

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from common import formatting
 from common.errors import InputError
 from experiments.clips.command import described, split_fields
 from experiments.process import runtime
 from experiments.process.command import typed_command
-from experiments.runs import formatting
 from experiments.runs.run import begin_run, check_run
 from experiments.training.distribution import Task, open_distribution, read_task
 from experiments.ucf101.arguments import RANDOM_WEIGHTS, Arguments

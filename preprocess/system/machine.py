@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from common.errors import InputError
+from common.formatting import plural
 
 __all__ = ["Machine", "available_cpus", "format_cpu_list", "parse_cpu_list", "read_machine"]
 
@@ -77,11 +78,11 @@ class Machine:
         """Describe the resources in a few lines."""
         lines = [
             f"{self.cpu}: {self._cpus_text()}, on {self._cores_text()}, "
-            f"{_count(self.num_sockets, 'socket')}"
+            f"{plural(self.num_sockets, 'socket')}"
         ]
         if self.quota is not None:
             cpus = "1 CPU's" if self.quota == 1 else f"{self.quota:.4g} CPUs'"
-            threads = _count(self.num_cpus, "thread")
+            threads = plural(self.num_cpus, "thread")
             lines.append(f"cgroup quota: {cpus} worth of time; planning for {threads}")
         if len(self.numa_nodes) > 1:
             nodes = "; ".join(map(format_cpu_list, self.numa_nodes))
@@ -96,11 +97,11 @@ class Machine:
 
     def _cpus_text(self) -> str:
         if len(self.usable) == self.num_online:
-            return _count(self.num_online, "logical CPU")
-        return f"{len(self.usable)} of {_count(self.num_online, 'logical CPU')} usable"
+            return plural(self.num_online, "logical CPU")
+        return f"{len(self.usable)} of {plural(self.num_online, 'logical CPU')} usable"
 
     def _cores_text(self) -> str:
-        cores = _count(len(self.cores), "physical core")
+        cores = plural(len(self.cores), "physical core")
         min_threads, max_threads = min(map(len, self.cores)), max(map(len, self.cores))
         if max_threads == 1:
             return cores
@@ -213,10 +214,6 @@ def _numa_nodes(root: Path, usable: tuple[int, ...]) -> tuple[tuple[int, ...], .
         nodes.append(tuple(sorted(node)))
     nodes.append(tuple(sorted(left)))  # CPUs that no node lists: all, on a machine without NUMA
     return tuple(filter(None, nodes))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _size(num_bytes: int) -> str:

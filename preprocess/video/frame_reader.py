@@ -16,8 +16,8 @@ from preprocess.video.frame_folder import list_frames
 from preprocess.video.sampling import FrameSampler
 from preprocess.video.time_ranges import FrameNumbers, Seconds, Stretch
 from preprocess.video.transforms import Fit, ImageArray
+from preprocess.video.video_decoder import USUAL_FPS
 
-_USUAL_FPS = 25.0  # assumed for a folder of frames, which has no times
 _SLACK_SECONDS = 0.5  # people round times to the second, so a stop may lie this far behind the end
 
 
@@ -99,7 +99,7 @@ class FrameFolderReader:
         if position >= len(self._frames.paths):
             self.num_decoded, self.reached_end = len(self._frames.paths), True
             return False
-        self.time_seconds = position / _USUAL_FPS
+        self.time_seconds = position / USUAL_FPS  # a folder has no times
         self.num_decoded = position + 1
         self.num_given += 1
         return True

@@ -19,7 +19,7 @@ from pathlib import Path
 import tyro
 from tqdm import tqdm
 
-from experiments.runs.formatting import markdown_table
+from common.formatting import markdown_table
 from tests.fuzzing.campaign import FindingsWriter, Tally, total, try_reader, try_videos
 from tests.fuzzing.corpus import CLIPS, Specimen, real, rendered
 from tests.fuzzing.jobs import Limits

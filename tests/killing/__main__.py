@@ -13,7 +13,7 @@ from typing import Literal
 import tyro
 from tqdm import tqdm
 
-from experiments.runs.formatting import markdown_table, text
+from common.formatting import markdown_table, text
 from tests.killing.harness import Killed, kill_often
 from tests.killing.subjects import SUBJECTS
 from tests.robustness import record

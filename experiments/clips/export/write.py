@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from common.errors import InputError
+from common.formatting import percent
 from experiments.clips.export.sample import Sample
 from experiments.clips.export.subjects import Subject
 from experiments.models.onnx_export import ExportError, write_checked
 from experiments.models.onnx_files import OnnxSession
-from experiments.runs.formatting import percent
 from preprocess.video.ffmpeg import silent
 
 _BATCHES = (1, 3)

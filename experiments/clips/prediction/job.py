@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from common.errors import UserError
 from common.files import is_disk_full
+from common.formatting import plural
 from experiments.clips.prediction.panel import Panel
 from experiments.clips.prediction.predict import (
     VideoPrediction,
@@ -24,7 +25,6 @@ from experiments.clips.prediction.predict import (
 from experiments.clips.prediction.results import Tables, VideoResults
 from experiments.media.annotation import annotate as annotate_video
 from experiments.media.videos import ANNOTATED, Video, find_videos
-from experiments.runs.formatting import plural
 
 EXIT_FAILED_VIDEOS = 1
 _FORMAT = "{desc} {percentage:3.0f}% |{bar}| {remaining} left"
@@ -172,7 +172,7 @@ def _found(prediction: VideoPrediction) -> str:
     windows = plural(num_windows, "window")
     votes = prediction.votes[vote]
     say = "says" if votes == 1 else "say"
-    return f"{names[best]} {prediction.mean[best]:.2f}; {votes} of {windows} {say} {names[vote]}"
+    return f"{names[best]} {prediction.mean[best]:.2f}; {votes:,} of {windows} {say} {names[vote]}"
 
 
 class PredictionProgress:

@@ -17,9 +17,8 @@ from preprocess.errors import DecodeError
 from preprocess.shards.settings import FrameSettings
 from preprocess.sources.clips import Clip
 from preprocess.video.decode import Frame, FrameReader, is_cut_short
+from preprocess.video.video_decoder import USUAL_FPS
 
-# For files that state no frame rate; it only sets the end of the last window.
-_USUAL_FPS = 25.0
 # Windows that the model sees in one batch; so many are in memory.
 _WINDOWS_AT_ONCE = 4
 _DECODER_THREADS = 2
@@ -168,7 +167,7 @@ def sliding_windows(
         recent.append((frame, reader.time_seconds))
         num_frames += 1
     if recent:
-        end_seconds = reader.time_seconds + 1 / (reader.info.fps or _USUAL_FPS)
+        end_seconds = reader.time_seconds + 1 / (reader.info.fps or USUAL_FPS)
         # The last window is moved back to end with the clip, so that no frame is left out.
         yield _joined(recent, end_seconds=end_seconds)
 

@@ -13,6 +13,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from common.errors import InputError
+from common.formatting import plural
 from experiments.highlights.cut_lists.cut_lists import SUFFIXES, Kind, Media, check_url
 from experiments.highlights.cut_lists.formats import check_edl, require_otio
 from experiments.highlights.selection.segments import SelectionOptions
@@ -167,9 +168,8 @@ class ReelOptions(SelectionOptions):
         self._render(selection, chunks, scores)
         for path, text in lists.items():
             write_atomically(path, text.encode())
-        number = len(selection.segments)
         written = ", ".join(map(str, (self.out, *lists)))
-        print(f"{number} highlight{'s' * (number != 1)} in {written}")
+        print(f"{plural(len(selection.segments), 'highlight')} in {written}")
         return 0
 
     def _cut_lists(self, selection: Selection, media: list[Media]) -> dict[Path, str]:

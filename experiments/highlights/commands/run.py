@@ -163,9 +163,9 @@ class Run(ReelOptions):
 
     def _draw(self, chunks: tuple[Chunk, ...], scores: tuple[Floats, Floats]) -> None:
         """Draw the score into the whole recording if --annotate asks for that."""
+        from common import formatting
         from experiments.highlights.selection.segments import Segment, Selection
         from experiments.media.recording import recording_duration
-        from experiments.runs import formatting
 
         if self.annotate is None:
             return

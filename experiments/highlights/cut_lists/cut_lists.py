@@ -14,6 +14,7 @@ from typing import Literal, get_args
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from common.errors import InputError
+from common.formatting import clock
 from experiments.highlights.cut_lists.cuts import Cut, Media, cuts_of
 from experiments.highlights.cut_lists.formats import edl_text, fcpxml_text, otio_text
 from experiments.highlights.selection.segments import Segment
@@ -146,11 +147,11 @@ def chapters_text(
         chapters.insert(0, (0, []))
     elif chapters:
         chapters[0] = 0, chapters[0][1]
-    froms = {number: _clock(int(one.start)) for number, one in enumerate(segments, 1)}
+    froms = {number: clock(int(one.start)) for number, one in enumerate(segments, 1)}
     lines = []
     for time, numbers in chapters:
         source = f" (from {froms[numbers[0]]})" if of == "reel" else ""
-        lines.append(f"{_clock(time)} {_chapter_name(numbers)}{source}\n")
+        lines.append(f"{clock(time)} {_chapter_name(numbers)}{source}\n")
     return "".join(lines)
 
 
@@ -206,10 +207,3 @@ def _chapter_name(numbers: list[int]) -> str:
     if len(numbers) < 2:
         return f"Highlight {numbers[0]}" if numbers else "Start"
     return f"Highlights {numbers[0]} to {numbers[-1]}"
-
-
-def _clock(seconds: int) -> str:
-    """Format seconds as a clock: 3723 -> '1:02:03', 63 -> '1:03'."""
-    minutes, rest = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

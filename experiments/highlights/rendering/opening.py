@@ -21,6 +21,7 @@ from av.container import Flags, OutputContainer
 from av.packet import Packet
 from av.stream import Stream
 
+from common import formatting
 from common.files import is_disk_full, not_written
 from experiments.highlights.cut_lists.timecode import start_of
 from experiments.media.chunk_files import begins_at, other_parts, was_split
@@ -32,7 +33,6 @@ from experiments.media.recording import (
     in_order,
     read_chunk,
 )
-from experiments.runs import formatting
 from preprocess.errors import DecodeError
 from preprocess.video.video_file import (
     LONGEST_GAP_SECONDS,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
+from common.formatting import clock, plural
 from experiments.clips.images import Box
 from experiments.highlights.review.decisions import finite
 from experiments.highlights.review.reel_job import ReelJob
@@ -61,8 +62,8 @@ class Desk:
         reel, decisions = self.session.reel(), self.session.decisions
         length = sum(one.segment.length for one in reel)
         rejected = sum(not one.kept for one in decisions)
-        summary = f"{len(reel)} segment{'s' * (len(reel) != 1)} in the reel, {_clock(length)}"
-        summary += f" of {_clock(self.session.track.duration)}"
+        summary = f"{plural(len(reel), 'segment')} in the reel, {clock(length)}"
+        summary += f" of {clock(self.session.track.duration)}"
         return f"{summary}; {rejected} rejected" if rejected else summary
 
     def options(self) -> str:
@@ -79,13 +80,6 @@ class Desk:
             (f"{options.max_duration} s in all", options.max_duration),
         ]
         return "A segment: " + ", ".join(phrase for phrase, given in phrases if given)
-
-
-def _clock(seconds: float) -> str:
-    """Format seconds as a clock: 3723.6 -> '1:02:04', 63 -> '1:03'."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def perform(session: Session, act: object) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from common.errors import InputError, UserError
 from common.files import write_atomically
+from common.formatting import plural
 from experiments.highlights.cut_lists.cut_lists import SUFFIXES, Media, csv_text
 from experiments.highlights.rendering.render import render_reel
 from experiments.highlights.review.session import Shown
@@ -131,7 +132,7 @@ class ReelJob:
             write_atomically(self.cut_list, listed.encode())
             written.append(self.cut_list)
         seconds = sum(one.length for one in segments) - self.crossfade * (len(segments) - 1)
-        number = f"{len(segments)} segment{'s' * (len(segments) != 1)}"
+        number = plural(len(segments), "segment")
         made = f"{number}, {seconds:.1f} s, in {' and '.join(map(str, written))}."
         return " ".join([made, *notices])
 

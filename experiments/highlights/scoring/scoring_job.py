@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from common import formatting
 from common.errors import InputError
 from experiments.clips.images import Box
 from experiments.clips.scorer import FILE, MODEL, Scorer, load_scorer
@@ -30,7 +31,6 @@ from experiments.highlights.scoring.image_batches import Batch, BatchReader
 from experiments.highlights.scoring.kept_scores import KeptScores
 from experiments.media.recording import Chunk, recording_duration
 from experiments.process import runtime
-from experiments.runs import formatting
 from preprocess.errors import DecodeError, PreprocessError
 from preprocess.system.machine import read_machine
 from preprocess.workers.cluster import cluster_model_workers

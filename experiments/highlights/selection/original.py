@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from common.errors import InputError
+from common.formatting import plural
 from experiments.highlights.selection.scores import Floats, check
 from experiments.highlights.selection.segments import Segment, Selection
 
@@ -57,7 +58,7 @@ def select_original(
         _segment(seconds, start, stop, duration)
         for start, stop in _spans(seconds, threshold, int(bin_size))
     ]
-    number = f"{len(segments)} segment{'s' * (len(segments) != 1)}"
+    number = plural(len(segments), "segment")
     note = f"{number} by the original's rule: {bin_size} s of mean {threshold:g}."
     return Selection(segments, [note])
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from common.errors import InputError
+from common.formatting import plural
 
 Floats = NDArray[np.float64]
 
@@ -224,7 +225,7 @@ def read_scores(
     if not inside.all():
         num_past, farthest = int((~inside).sum()), table[-1, 0] - duration
         say(
-            f"{path}: {num_past} score{'s' * (num_past != 1)} up to {farthest:.3f} s past the end "
+            f"{path}: {plural(num_past, 'score')} up to {farthest:.3f} s past the end "
             f"of the recording, at {duration:.3f} s, left out."
         )
         table = table[inside]

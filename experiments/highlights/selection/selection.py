@@ -16,6 +16,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from common.formatting import plural
 from experiments.highlights.selection.scores import Floats, ScoreTrack
 from experiments.highlights.selection.segments import ROUNDING, Segment, Selection, SelectionOptions
 
@@ -168,7 +169,7 @@ def _found(
             "Lower --threshold, or give --percentile."
         )
     seconds = sum(one.length for one in segments)
-    number = f"{len(segments)} segment{'s' * (len(segments) > 1)} of {seconds:.1f} s in all"
+    number = f"{plural(len(segments), 'segment')} of {seconds:.1f} s in all"
     joined = f", {num_runs} before joining" if num_runs > len(segments) else ""
     return f"{number} reach {threshold:.2f} and stay above {low:.2f}{joined}."
 

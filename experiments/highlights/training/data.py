@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import InputError
+from common.formatting import plural
 from experiments.clips.images import Box, ImageSettings
 from experiments.highlights.labels import Interval, LabelledClip, read_labels
 from experiments.highlights.scoring.extraction import open_images
@@ -75,13 +76,13 @@ def read_training_data(
     boxes = {clip.box for clip in known}
     notes = []
     if joined.missing:
-        number = _number(len(joined.missing), "labelled clip")
+        number = plural(len(joined.missing), "labelled clip")
         notes.append(f"{number} without pictures in {shards}: left out.")
     if joined.unlabelled:
-        number = _number(joined.unlabelled, "clip")
+        number = plural(joined.unlabelled, "clip")
         notes.append(f"{number} of {shards} not in {labels}: passed over.")
     if blank := sum(clip.is_blank for clip in clips):
-        notes.append(f"{_number(blank, 'clip')} of which {labels} says nothing: passed over.")
+        notes.append(f"{plural(blank, 'clip')} of which {labels} says nothing: passed over.")
     return TrainingData(
         settings=images.settings,
         train=train,
@@ -103,15 +104,11 @@ def describe(name: str, examples: Examples) -> str:
     groups = len(examples.groups)
     hard = f", {examples.hard.sum():,} of them hard negatives" if examples.hard.any() else ""
     return (
-        f"{name}: {_number(len(examples.clips), 'clip')} of {_number(groups, 'group')}, "
+        f"{name}: {plural(len(examples.clips), 'clip')} of {plural(groups, 'group')}, "
         f"{len(examples):,} pictures, {examples.num_positive:,} of highlights "
         f"({examples.num_positive / len(examples):.0%}; {balance.positive_seconds:.0f} of "
         f"{balance.total_seconds:.0f} s){hard}"
     )
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def _duration(clip: ImageClip) -> float:

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import top_k_accuracy_score
 
+from common.formatting import ABSENT
 from experiments.runs import plots
 from experiments.runs.directory import Predictions, write_predictions
-from experiments.runs.formatting import ABSENT
 from experiments.runs.metrics import top_k_accuracy
 from experiments.runs.report import write_report
 from experiments.runs.strips import Sampling, strip_image, write_strips

@@ -19,8 +19,8 @@ def count(value: float) -> str:
 
 
 def plural(number: int, noun: str) -> str:
-    """Format a number with its noun: 1, 'clip' -> '1 clip'; 2, 'clip' -> '2 clips'."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """Format a number with its noun: 1, 'clip' -> '1 clip'; 2000, 'clip' -> '2,000 clips'."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def share(value: float) -> str:
@@ -54,6 +54,13 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def clock(seconds: float) -> str:
+    """Format seconds as on a clock: 3723.6 -> '1:02:04', 63 -> '1:03'."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def size(num_bytes: float) -> str:
