@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import keras
+
+from ttrnn.models.torch_layers import TorchLayers
 
 BLOCKS = {
     18: (2, 2, 2, 2),
@@ -16,6 +16,7 @@ BLOCKS = {
 BOTTLENECK_DEPTH = 50  # from this depth on a block has three convolutions instead of two
 IMAGENET_MEAN_RGB = (0.485, 0.456, 0.406)  # of pixels from 0 to 1
 IMAGENET_STD_RGB = (0.229, 0.224, 0.225)
+_MOMENTUM = 0.9  # the part that is kept; torch's 0.1 is the part that is replaced
 Convolutions = list[tuple[int, int, int]]  # filters, size and stride of each
 
 
@@ -66,19 +67,19 @@ def build_resnet(
     Reference: He, Zhang, Ren, Sun, CVPR 2016; torchvision.models.resnet.
     """
     _check(depth, input_shape, normalize)
-    stored = keras.dtype_policies.get(dtype).variable_dtype  # float32 under mixed policies
-    pixels = keras.Input(input_shape, dtype=stored, name="pixels")
-    x = _normalized(pixels, stored) if normalize else pixels
     layers = _Layers(dtype, last_gamma="zeros" if zero_init_residual else "ones")
+    pixels = x = keras.Input(input_shape, dtype=layers.stored_dtype, name="pixels")
+    if normalize:
+        x = layers.normalized(pixels, IMAGENET_MEAN_RGB, IMAGENET_STD_RGB, "normalize")
     x = layers.stem(x)  # (B, H/4, W/4, 64)
     for stage, num_blocks in enumerate(BLOCKS[depth]):
         for block in range(num_blocks):
             stride = 2 if stage > 0 and block == 0 else 1
             convolutions = _convolutions(depth, 64 * 2**stage, stride)
             x = layers.residual(x, convolutions, f"layer{stage + 1}_{block}")
-    x = keras.layers.GlobalAveragePooling2D(dtype=stored, name="avgpool")(x)  # (B, 512 or 2048)
+    x = keras.layers.GlobalAveragePooling2D(dtype=layers.stored_dtype, name="avgpool")(x)
     if num_classes is not None:
-        x = _classifier(x.shape[-1], num_classes, stored)(x)
+        x = layers.scores(x, num_classes, "fc")  # from (B, 512 or 2048)
     return keras.Model(pixels, x, name=name or f"resnet{depth}")
 
 
@@ -99,26 +100,7 @@ def _convolutions(depth: int, filters: int, stride: int) -> Convolutions:
     return [(filters, 1, 1), (filters, 3, stride), (4 * filters, 1, 1)]
 
 
-def _normalized(pixels, dtype):
-    """Compute (pixels / 255 - mean) / deviation as one multiplication and one addition."""
-    scale = [1 / (255 * std) for std in IMAGENET_STD_RGB]
-    offset = [-mean / std for mean, std in zip(IMAGENET_MEAN_RGB, IMAGENET_STD_RGB, strict=True)]
-    return keras.layers.Rescaling(scale, offset, dtype=dtype, name="normalize")(pixels)
-
-
-def _classifier(num_features: int, num_classes: int, dtype: str) -> keras.layers.Dense:
-    """Create the last layer with torch's initial weights, uniform up to 1 / sqrt(num_features)."""
-    limit = 1 / math.sqrt(num_features)
-    return keras.layers.Dense(
-        num_classes,
-        kernel_initializer=keras.initializers.RandomUniform(-limit, limit),
-        bias_initializer=keras.initializers.RandomUniform(-limit, limit),
-        dtype=dtype,
-        name="fc",
-    )
-
-
-class _Layers:
+class _Layers(TorchLayers):
     """Layers of one network with a common dtype and initial scale.
 
     Args:
@@ -127,12 +109,14 @@ class _Layers:
     """
 
     def __init__(self, dtype: str | None, *, last_gamma: str) -> None:
-        self._dtype = dtype
+        super().__init__(dtype)
         self._last_gamma = last_gamma
 
     def stem(self, x):
         """Apply the first convolution and max-pooling, which leave a quarter of each side."""
-        x = self.relu(self.norm(self.conv(x, 64, 7, 2, "conv1"), "bn1"), "relu")  # (B, H/2, ..)
+        x = self.relu(
+            self.norm(self.conv(x, 64, 7, 2, "conv1"), _MOMENTUM, "bn1"), "relu"
+        )  # (B, H/2, ..)
         # torch pads the maximum with minus infinity. After ReLU zeros do the same, for every window
         # has a value of its own and none is below zero.
         x = self.pad(x, 1, "maxpool_pad")
@@ -144,12 +128,13 @@ class _Layers:
         for number, (filters, size, stride) in enumerate(convolutions, 1):
             last = number == len(convolutions)
             x = self.conv(x, filters, size, stride, f"{name}_conv{number}")
-            x = self.norm(x, f"{name}_bn{number}", self._last_gamma if last else "ones")
+            gamma = self._last_gamma if last else "ones"
+            x = self.norm(x, _MOMENTUM, f"{name}_bn{number}", gamma=gamma)
             x = x if last else self.relu(x, f"{name}_relu{number}")
         filters, stride = convolutions[-1][0], max(stride for _, _, stride in convolutions)
         if stride > 1 or shortcut.shape[-1] != filters:
             shortcut = self.conv(shortcut, filters, 1, stride, f"{name}_downsample_0")
-            shortcut = self.norm(shortcut, f"{name}_downsample_1")
+            shortcut = self.norm(shortcut, _MOMENTUM, f"{name}_downsample_1")
         x = keras.layers.Add(dtype=self._dtype, name=f"{name}_add")([x, shortcut])
         return self.relu(x, f"{name}_relu")
 
@@ -170,16 +155,6 @@ class _Layers:
             dtype=self._dtype,
             name=name,
         )(x)
-
-    def norm(self, x, name: str, gamma: str = "ones"):
-        """Apply batch normalisation with torch's defaults."""
-        # Keras's momentum is the part that is kept, torch's 0.1 the part that is replaced.
-        return keras.layers.BatchNormalization(
-            momentum=0.9, epsilon=1e-5, gamma_initializer=gamma, dtype=self._dtype, name=name
-        )(x)
-
-    def relu(self, x, name: str):
-        return keras.layers.ReLU(dtype=self._dtype, name=name)(x)
 
     def pad(self, x, padding: int, name: str):
         return keras.layers.ZeroPadding2D(padding, dtype=self._dtype, name=name)(x)

@@ -56,12 +56,12 @@ class TorchLayers:
         )(x)
         return self.relu(self.norm(x, momentum, f"{prefix}bn{number}"), f"{prefix}relu{number}")
 
-    def norm(self, x, momentum: float, name: str):
+    def norm(self, x, momentum: float, name: str, *, gamma: str = "ones"):
         """Apply batch normalisation; `momentum` is Keras's, 1 minus torch's."""
         # The moving variances take the batch's variance over n, where torch takes that over n - 1.
         # An epsilon of 1e-5 is torch's; Keras's default is 1e-3.
         return keras.layers.BatchNormalization(
-            momentum=momentum, epsilon=1e-5, dtype=self._dtype, name=name
+            momentum=momentum, epsilon=1e-5, gamma_initializer=gamma, dtype=self._dtype, name=name
         )(x)
 
     def relu(self, x, name: str):
@@ -76,9 +76,13 @@ class TorchLayers:
     def dense(self, x, units: int, name: str):
         return self._dense(x, units, name, self._dtype)
 
+    def scores(self, x, num_classes: int, name: str):
+        """Apply the last dense layer, whose logits are torch's outputs, in float32."""
+        return self._dense(x, num_classes, name, self.stored_dtype)
+
     def probabilities(self, x, num_classes: int, name: str):
         """Apply the last dense layer, whose logits are torch's outputs, and softmax, in float32."""
-        x = self._dense(x, num_classes, name, self.stored_dtype)
+        x = self.scores(x, num_classes, name)
         return keras.layers.Softmax(dtype="float32", name="probabilities")(x)
 
     def dropout(self, x, rate: float, name: str, *, channels: bool = False):
