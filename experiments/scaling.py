@@ -388,7 +388,7 @@ class Cluster:
                 continue
             if not waiting and self._given.speculate and len(idle):
                 self._repeat_last(idle, frames)
-            rates = self._rates()
+            rates = self._slot_rates()
             self._advance_to(
                 self._next_event(rates, free_at if waiting and len(idle) else np.inf), rates
             )
@@ -425,7 +425,7 @@ class Cluster:
             self._repeated.add(unit)
             self._begin(best, unit, frames)
 
-    def _rates(self) -> NDArray[np.float64]:
+    def _slot_rates(self) -> NDArray[np.float64]:
         """Current rate of each slot, in frames per second."""
         rates = np.where(self._unit == _NOTHING, 0.0, self._limits)
         capacity = self._given.storage_bytes_per_second / self._given.frame_bytes
@@ -509,7 +509,7 @@ def extract_estimate(
     units = unit_frames(clips, num_simulated, given, random)
     total = clips.num_clips * clips.expected_frames if num_simulated < num_units else units.sum()
     parts = bounds(clips, num_machines, given, frames=float(total), num_units=num_units)
-    parts["units"] = float(units.max() / _rates(num_machines, given).min())
+    parts["units"] = float(units.max() / _core_rates(num_machines, given).min())
     outcome = Cluster(num_machines, given, random).run(units)
     bulk = 1 - num_simulated / num_units
     steady = max(value for name, value in parts.items() if name not in ("client", "units"))
@@ -541,7 +541,7 @@ def bounds(
     """Seconds that each resource would take alone for the whole set."""
     num_bytes = frames * given.frame_bytes
     return {
-        "cpu": frames / float(_rates(num_machines, given).sum() * given.availability),
+        "cpu": frames / float(_core_rates(num_machines, given).sum() * given.availability),
         "network": num_bytes / (num_machines * given.network_bytes_per_second),
         "storage": num_bytes / given.storage_bytes_per_second,
         "scheduler": num_units * given.dispatch_seconds,
@@ -550,7 +550,7 @@ def bounds(
     }
 
 
-def _rates(num_machines: int, given: Assumptions) -> NDArray[np.float64]:
+def _core_rates(num_machines: int, given: Assumptions) -> NDArray[np.float64]:
     """Rate of each process by its core, in frames per second."""
     speed = np.repeat(speeds(num_machines, given.slow_share, given.slow_factor), given.cores)
     return given.core_frames_per_second * speed

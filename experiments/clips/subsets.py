@@ -21,7 +21,7 @@ from preprocess.errors import DecodeError
 from preprocess.shards.reader import Shards, open_shards
 from preprocess.shards.settings import FrameSettings
 from preprocess.sources.catalog import Dataset
-from preprocess.sources.clip_sets import choose_clip_set, read_parts, split_by_parts
+from preprocess.sources.clip_sets import choose_clip_set, read_subsets, split_by_subsets
 from preprocess.sources.clips import Clip
 from preprocess.sources.official_lists import join_clips, read_official_split
 from preprocess.sources.splits import Split, make_split, split_as_listed, untrained_classes
@@ -233,7 +233,7 @@ class Subsets:
             videos = Path(self.dataset.default_videos_dir)
         if videos is None or not videos.exists():
             raise InputError("--split listed needs the list: --videos LIST.csv, or Epic Kitchens.")
-        split = split_by_parts(read_parts(videos), sources)
+        split = split_by_subsets(read_subsets(videos), sources)
         notes = _shared_videos(split, sources)
         missing = (
             "test" if not len(split.test) else "validation" if not len(split.validation) else ""

@@ -37,7 +37,7 @@ _ADJOINING_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class _Part:
+class _ChunkName:
     """One file of a recording, as its name describes it.
 
     Args:
@@ -93,7 +93,7 @@ def recording_chunks(path: Path, say: Callable[[str], None] = lambda line: None)
         return [path]
     folder, prefix = (path, "") if path.is_dir() else (path.parent, path.name)
     videos = _videos(folder, prefix)
-    parts = [part for part in map(_part, videos) if part is not None]
+    parts = [part for part in map(_parse_name, videos) if part is not None]
     if prefix:  # a number is all that may follow; other names may go on as they like
         exact = ("number", prefix)
         parts = [part for part in parts if part.recording[0] != "number"] or [
@@ -118,14 +118,14 @@ def recording_chunks(path: Path, say: Callable[[str], None] = lambda line: None)
 
 def was_split(path: Path) -> bool:
     """Return whether a name is one that OBS, a GoPro or a screen recorder gives to a part."""
-    part = _part(path)
+    part = _parse_name(path)
     # A number at the end alone proves nothing: many videos that are whole have one.
     return part is not None and part.recording[0] != "number"
 
 
 def begins_at(path: Path) -> datetime | None:
     """Return the local time at which a file begins, or None if its name does not say so."""
-    part = _part(path)
+    part = _parse_name(path)
     return None if part is None else part.moment
 
 
@@ -138,12 +138,12 @@ def other_parts(path: Path, duration: float) -> list[Path]:
         path: the file that was named alone.
         duration: its length in seconds.
     """
-    this = _part(path)
+    this = _parse_name(path)
     if this is None or not was_split(path):
         return []
     others = [
         part
-        for part in map(_part, _videos(path.absolute().parent, ""))
+        for part in map(_parse_name, _videos(path.absolute().parent, ""))
         if part and part.recording == this.recording and part.order != this.order
     ]
     if this.moment is not None:
@@ -167,24 +167,24 @@ def _videos(folder: Path, prefix: str) -> list[Path]:
     ]
 
 
-def _part(path: Path) -> _Part | None:
+def _parse_name(path: Path) -> _ChunkName | None:
     """Parse a file name. Returns None if it has neither a number nor a time."""
     stem = path.stem
     # From the narrowest pattern to the widest: a GoPro's name and one with a time end with a number
     # too.
     if named := _GOPRO.fullmatch(stem):
-        return _Part(path, ("gopro", named[1].upper(), named[3]), (int(named[2]),))
+        return _ChunkName(path, ("gopro", named[1].upper(), named[3]), (int(named[2]),))
     if named := _OLD_GOPRO.fullmatch(stem):
-        return _Part(path, ("gopro", "GP", named[1]), (0,))
+        return _ChunkName(path, ("gopro", "GP", named[1]), (0,))
     if (named := _MOMENT.fullmatch(stem)) and (moment := _moment(named["date"], named["time"])):
         # A counter after the time differs between the parts, so it belongs to their order and not
         # to what they have in common.
         after = re.sub(r"\d+", "#", named["after"])
         counters = tuple(map(int, re.findall(r"\d+", named["after"])))
         order = (int(moment.strftime("%Y%m%d%H%M%S")), *counters)
-        return _Part(path, ("moment", named["before"], after), order, moment)
+        return _ChunkName(path, ("moment", named["before"], after), order, moment)
     if named := _NUMBER.fullmatch(stem):
-        return _Part(path, ("number", named[1]), (int(named[2]),))
+        return _ChunkName(path, ("number", named[1]), (int(named[2]),))
     return None
 
 
@@ -196,9 +196,9 @@ def _moment(date: str, time: str) -> datetime | None:
         return None
 
 
-def _recordings(parts: Iterable[_Part]) -> list[list[_Part]]:
+def _recordings(parts: Iterable[_ChunkName]) -> list[list[_ChunkName]]:
     """Group parts by recording and sort each; a pause longer than any part begins a new one."""
-    groups: dict[tuple[str, ...], list[_Part]] = {}
+    groups: dict[tuple[str, ...], list[_ChunkName]] = {}
     for part in sorted(parts, key=lambda part: (part.recording, part.order)):
         groups.setdefault(part.recording, []).append(part)
     recordings = []
@@ -211,7 +211,7 @@ def _recordings(parts: Iterable[_Part]) -> list[list[_Part]]:
     return recordings
 
 
-def _several(path: Path, recordings: Sequence[Sequence[_Part]]) -> str:
+def _several(path: Path, recordings: Sequence[Sequence[_ChunkName]]) -> str:
     """Message for a folder of several recordings, with what to name instead."""
     shown = [
         f"{parts[0].path.name}" + f" to {parts[-1].path.name}" * (len(parts) > 1)
@@ -227,7 +227,7 @@ def _several(path: Path, recordings: Sequence[Sequence[_Part]]) -> str:
     return f"{path} holds several recordings, {len(recordings)}: {listed}. {remedy}"
 
 
-def _check_complete(path: Path, parts: Sequence[_Part]) -> None:
+def _check_complete(path: Path, parts: Sequence[_ChunkName]) -> None:
     """Check that each number exists once.
 
     Raises:

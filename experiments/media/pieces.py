@@ -126,10 +126,10 @@ def plan(
         if head:
             before = num_frames(sides[number - 1])
             # The last frames of the side before fade into the first ones of this side.
-            ending = _part(sides[number - 1], before - head, before)
-            pieces.append(Piece((ending, _part(side, 0, head))))
+            ending = _cut(sides[number - 1], before - head, before)
+            pieces.append(Piece((ending, _cut(side, 0, head))))
         if length > head + tail:
-            pieces.append(Piece((_part(side, head, length - tail),)))
+            pieces.append(Piece((_cut(side, head, length - tail),)))
     return pieces
 
 
@@ -188,7 +188,7 @@ def _nearest(seconds: float, rate: Fraction) -> int:
     return math.floor(seconds * rate + 0.5 + 1e-6)
 
 
-def _part(side: Side, start: int, stop: int) -> Side:
+def _cut(side: Side, start: int, stop: int) -> Side:
     """Frames [start, stop) of a side."""
     kept, before = [], 0
     for one in side:

@@ -126,7 +126,7 @@ class Distribution:
         )
 
     def dealt(self, batches: Callable[[ReplicaShard], Iterable[Any]]) -> Iterable[tuple[Any, ...]]:
-        """Deal out batches as `Classifier.train_parts` takes them.
+        """Deal out batches as `Classifier.train_replica_shards` takes them.
 
         Args:
             batches: makes the batches of one replica.

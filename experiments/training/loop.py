@@ -109,7 +109,7 @@ def train_and_test(
                 totals = _Totals(time.perf_counter())
                 for batch in totals.timed(batches):
                     # A distributed batch is a tuple of parts already, one for each replica here.
-                    step = classifier.train_parts(batch if distribution else (batch,))
+                    step = classifier.train_replica_shards(batch if distribution else (batch,))
                     totals.add(step)
                     bar.update(step.num_clips)
                     bar.set_postfix_str(f"epoch {epoch + 1}, loss {totals.loss:.3f}", refresh=False)
@@ -286,10 +286,10 @@ class Classifier:
         Raises:
             InputError: with mixup, if the clips are not equally long.
         """
-        step = self.train_parts(((inputs, labels),))
+        step = self.train_replica_shards(((inputs, labels),))
         return step.loss, step.num_correct
 
-    def train_parts(self, parts: tuple[tuple[Any, tf.Tensor], ...]) -> Step:
+    def train_replica_shards(self, replica_shards: tuple[tuple[Any, tf.Tensor], ...]) -> Step:
         """Train on the parts of one batch, one part for each replica of this process.
 
         Clips with a negative label do not count.
@@ -298,16 +298,16 @@ class Classifier:
             InputError: with mixup, if the clips are not equally long.
         """
         if self._mixup is not None:
-            for inputs, _ in parts:
+            for inputs, _ in replica_shards:
                 # Outside the compiled step, where the lengths are still plain numbers.
                 self._mixup.check(inputs)
         if self._train is None:
             # One trace for batches of any size: without a signature TensorFlow would compile anew
             # for every number of frames.
-            spec = tf.nest.map_structure(_any_batch, parts)
+            spec = tf.nest.map_structure(_any_batch, replica_shards)
             self._train = tf.function(self._train_step, input_signature=[spec])
         # The figures come as one tensor (4,), so that a step waits for a single transfer.
-        loss, correct, clips, frames = self._train(parts).numpy().tolist()
+        loss, correct, clips, frames = self._train(replica_shards).numpy().tolist()
         return Step(loss, round(correct), round(clips), round(frames))
 
     def predict(self, batches: Iterable[Any], *, on_batch: Callable = lambda clips: None):
@@ -329,18 +329,18 @@ class Classifier:
             on_batch(len(batch_labels))
         return np.concatenate(probabilities), np.concatenate(labels)
 
-    def _train_step(self, parts):
+    def _train_step(self, replica_shards):
         """Sum the gradients of all replicas, and update the weights with the sum."""
         strategy = self._strategy
 
-        def part_of(context) -> Any:
+        def shard_of(context) -> Any:
             # Replicas are numbered over all processes, and those of a process are neighbours: the
             # remainder is the place among the replicas here.
-            return parts[context.replica_id_in_sync_group % len(parts)]
+            return replica_shards[context.replica_id_in_sync_group % len(replica_shards)]
 
-        dealt = parts[0]
-        if len(parts) > 1:
-            dealt = strategy.experimental_distribute_values_from_function(part_of)
+        dealt = replica_shards[0]
+        if len(replica_shards) > 1:
+            dealt = strategy.experimental_distribute_values_from_function(shard_of)
         # Every replica returns the same sums, so that the first one here speaks for all.
         sums = strategy.run(self._gradients, args=(dealt,))
         *gradients, figures = [strategy.experimental_local_results(value)[0] for value in sums]
@@ -356,19 +356,19 @@ class Classifier:
         self.optimizer.apply(gradients, weights)
         return figures
 
-    def _gradients(self, part):
+    def _gradients(self, shard):
         """Return gradients and figures of one replica's part of a batch, summed over all replicas.
 
         With n clips in the whole batch, a replica's loss is the sum over its clips divided by n.
         The sum over replicas is then the mean over the batch, however unequal the parts are.
 
         Args:
-            part: inputs, and labels (clips,), negative for clips that do not count.
+            shard: inputs, and labels (clips,), negative for clips that do not count.
 
         Returns:
             A gradient for each trainable weight, then the figures of `Step` as float32 (4,).
         """
-        inputs, labels = part
+        inputs, labels = shard
         add = tf.distribute.get_replica_context().all_reduce
         # 1 for a clip that counts and 0 for one that only fills this replica's batch, (clips,).
         counted = tf.cast(labels >= 0, tf.float32)

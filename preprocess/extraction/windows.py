@@ -18,11 +18,11 @@ from common.files import not_written, write_text
 from preprocess.errors import DecodeError, PreprocessError
 from preprocess.sources.catalog import parse_clip_name
 from preprocess.sources.clips import Clip, clips_of, list_videos, require_folder
-from preprocess.sources.listed_clips import PARTS
+from preprocess.sources.listed_clips import SUBSETS
 from preprocess.video.frame_folder import list_frames
 
 _COLUMNS = ("video", "start", "stop", "start_frame", "stop_frame", "label", "group", "part")
-_FEWEST = len(PARTS)  # a window for each of training, validation and test
+_FEWEST = len(SUBSETS)  # a window for each of training, validation and test
 _OTHER_FILE = "{file} is there, and is not this list. Name another, or pass --overwrite."
 
 
@@ -51,7 +51,7 @@ def write_windows(videos: Path, file: Path, *, num_windows: int, overwrite: bool
         raise PreprocessError(f"A list must be called NAME.csv. Received {file}.")
     if num_windows < _FEWEST:
         raise PreprocessError(
-            f"parts must be at least {_FEWEST}: {', '.join(PARTS)}. Received {num_windows}."
+            f"parts must be at least {_FEWEST}: {', '.join(SUBSETS)}. Received {num_windows}."
         )
     require_folder(videos)
     listing = list_videos(videos)
@@ -87,14 +87,14 @@ def _rows(
     root, folder = videos.resolve(), file.parent.resolve()
     by_name = all(_is_nameless(clip) for clip in clips)
     # Training comes first in time, so that the test windows are the farthest from it.
-    parts = ["train"] * (num_windows - 2) + ["validation", "test"]
+    subsets = ["train"] * (num_windows - 2) + ["validation", "test"]
     rows = []
     for clip in tqdm(clips, unit="clip", desc="timing"):
         label = PurePosixPath(clip.source).stem if by_name else clip.class_name
         video = Path(os.path.relpath(root / clip.source, folder)).as_posix()
-        for part, window in zip(parts, _windows(clip, num_windows), strict=True):
-            group = f"{clip.source}/{part}"
-            rows.append({"video": video, "label": label, "group": group, "part": part} | window)
+        for subset, window in zip(subsets, _windows(clip, num_windows), strict=True):
+            group = f"{clip.source}/{subset}"
+            rows.append({"video": video, "label": label, "group": group, "part": subset} | window)
     return rows
 
 

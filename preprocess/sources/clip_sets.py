@@ -16,7 +16,7 @@ from preprocess.sources.catalog import choose_classes, require_clips, resolve
 from preprocess.sources.clips import Clip, clips_of, list_videos, require_folder
 from preprocess.sources.listed_clips import (
     EPIC_KITCHENS,
-    PARTS,
+    SUBSETS,
     ListedClip,
     is_epic_kitchens,
     read_epic_kitchens,
@@ -109,7 +109,7 @@ def choose_clip_set(
     return replace(clip_set, clips=clips, class_names=class_names, left_out=left_out)
 
 
-def read_parts(videos: str | os.PathLike[str]) -> dict[str, str]:
+def read_subsets(videos: str | os.PathLike[str]) -> dict[str, str]:
     """Read the part of each clip, by source; no video is opened.
 
     Args:
@@ -119,35 +119,37 @@ def read_parts(videos: str | os.PathLike[str]) -> dict[str, str]:
         PreprocessError: if it cannot be read, or gives no parts.
     """
     clips = find_clip_set(Path(videos)).clips
-    parts = {clip.source: clip.part for clip in clips if isinstance(clip, ListedClip) and clip.part}
-    if not parts:
+    subsets = {
+        clip.source: clip.subset for clip in clips if isinstance(clip, ListedClip) and clip.subset
+    }
+    if not subsets:
         raise PreprocessError(
-            f"A split as listed needs a list with a column part: {', '.join(PARTS)}. {videos} has "
-            "none; add it, or choose another split."
+            f"A split as listed needs a list with a column part: {', '.join(SUBSETS)}. {videos} "
+            "has none; add it, or choose another split."
         )
-    return parts
+    return subsets
 
 
-def split_by_parts(parts: Mapping[str, str], sources: Sequence[str]) -> Split:
+def split_by_subsets(subsets: Mapping[str, str], sources: Sequence[str]) -> Split:
     """Split clips into the parts of a list; a part that the list does not have is empty.
 
     Args:
-        parts: parts from `read_parts`; clips that could not be extracted are left out.
+        subsets: parts from `read_subsets`; clips that could not be extracted are left out.
         sources: sources of the clips to split.
 
     Raises:
         PreprocessError: if a clip is not listed, or none is for training.
     """
     # The reverse, a listed clip that is not here, is no error: its video may be unreadable.
-    strange = [source for source in sources if source not in parts]
+    strange = [source for source in sources if source not in subsets]
     if strange:
         raise PreprocessError(
             f"The list must name all clips at hand. It lacks {len(strange)} of {len(sources)}, "
             f"{strange[0]} for instance; extract the list again."
         )
     places = {
-        name: np.array([n for n, one in enumerate(sources) if parts[one] == name], np.int64)
-        for name in PARTS
+        name: np.array([n for n, one in enumerate(sources) if subsets[one] == name], np.int64)
+        for name in SUBSETS
     }
     if not len(places["train"]):
         raise PreprocessError(

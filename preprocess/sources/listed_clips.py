@@ -16,7 +16,7 @@ from preprocess.sources.catalog import official_spelling
 from preprocess.sources.clips import Clip
 from preprocess.video.time_ranges import FrameNumbers, Seconds, Stretch, parse_time
 
-PARTS = ("train", "validation", "test")
+SUBSETS = ("train", "validation", "test")
 REQUIRED = ("video", "label")
 OPTIONAL = ("start", "stop", "start_frame", "stop_frame", "group", "part")
 _NUMBER = re.compile(r"([0-9]{1,18})(?:\.0*)?")  # pandas writes 234.0 where a cell is empty
@@ -32,11 +32,11 @@ class ListedClip(Clip):
 
     Args:
         stretch: time range or frame numbers of the clip; None for the whole video.
-        part: "train", "validation" or "test" by the list, or None.
+        subset: "train", "validation" or "test" by the list, or None.
     """
 
     stretch: Stretch | None = None
-    part: str | None = None
+    subset: str | None = None
 
 
 def read_list(file: str | os.PathLike[str]) -> list[ListedClip]:
@@ -87,7 +87,7 @@ def listed_clip(
     label: str,
     stretch: Stretch,
     group: str,
-    part: str | None,
+    subset: str | None,
 ) -> ListedClip:
     """Create the clip of a list's row.
 
@@ -98,7 +98,7 @@ def listed_clip(
         label: name of the class.
         stretch: time range or frame numbers of the clip.
         group: key of its scene.
-        part: its part of the split by the list, or None.
+        subset: its subset of the split by the list, or None.
 
     Raises:
         PreprocessError: if there is no label, or a folder of frames is divided by time.
@@ -119,7 +119,7 @@ def listed_clip(
         group=group,
         detail="" if stretch.is_whole else str(stretch),
         stretch=None if stretch.is_whole else stretch,
-        part=part,
+        subset=subset,
     )
 
 
@@ -152,7 +152,7 @@ def _clip(row: Row) -> ListedClip:
         label=row.cells["label"],
         stretch=_stretch(row),
         group=row.cells.get("group") or video,
-        part=_part(row),
+        subset=_subset(row),
     )
 
 
@@ -185,23 +185,23 @@ def _number(row: Row, name: str) -> int | None:
     return int(found[1])
 
 
-def _part(row: Row) -> str | None:
-    """Part of the split in a row, or None without such a column."""
+def _subset(row: Row) -> str | None:
+    """Subset of the split in a row, or None without such a column."""
     if "part" not in row.cells:
         return None
-    part = row.cells["part"].lower()
+    subset = row.cells["part"].lower()
     # An empty cell is refused too: half a split would leave clips out silently.
-    if part not in PARTS:
+    if subset not in SUBSETS:
         raise row.error(
-            f"part must be {', '.join(PARTS[:-1])} or {PARTS[-1]}. Received {part!r}; write one "
-            "of these, or leave out the column."
+            f"part must be {', '.join(SUBSETS[:-1])} or {SUBSETS[-1]}. Received {subset!r}; write "
+            "one of these, or leave out the column."
         )
-    return part
+    return subset
 
 
 def is_epic_kitchens(folder: Path) -> bool:
     """Return True if a folder has Epic Kitchens' layout."""
-    return any(_epic_list(folder, part).is_file() for part in _EPIC_SUBSETS)
+    return any(_epic_list(folder, subset).is_file() for subset in _EPIC_SUBSETS)
 
 
 def read_epic_kitchens(folder: Path) -> tuple[list[ListedClip], tuple[str, ...]]:
@@ -215,23 +215,25 @@ def read_epic_kitchens(folder: Path) -> tuple[list[ListedClip], tuple[str, ...]]
         PreprocessError: if a file cannot be read, a row is invalid, or a label is not among the
             classes; the message names the line.
     """
-    there = [part for part in _EPIC_SUBSETS if _epic_list(folder, part).is_file()]
+    there = [subset for subset in _EPIC_SUBSETS if _epic_list(folder, subset).is_file()]
     rows = [
-        (row, part)
-        for part in there
-        for row in read_rows(_epic_list(folder, part), required=_EPIC_COLUMNS)
+        (row, subset)
+        for subset in there
+        for row in read_rows(_epic_list(folder, subset), required=_EPIC_COLUMNS)
     ]
     class_names = _read_epic_class_names(folder / EPIC_CLASS_NAMES)
     if class_names is not None:
         _check_epic_labels(rows, class_names, folder / EPIC_CLASS_NAMES)
-    clips = each_once((row, _action_clip(row, folder, part)) for row, part in rows)
+    clips = each_once((row, _action_clip(row, folder, subset)) for row, subset in rows)
     return clips, class_names or tuple(sorted({clip.class_name for clip in clips}))
 
 
 def unlisted_videos(folder: Path, clips: Iterable[ListedClip]) -> str:
     """Notice about videos, such as `train/P01/P01_09`, that no row names; empty if none."""
     listed = {os.path.normpath(clip.path) for clip in clips}
-    found = sorted(path for part in _EPIC_SUBSETS for path in folder.glob(f"{part}/[!.]*/[!.]*"))
+    found = sorted(
+        path for subset in _EPIC_SUBSETS for path in folder.glob(f"{subset}/[!.]*/[!.]*")
+    )
     left_out = [path for path in found if os.path.normpath(path) not in listed]
     if not left_out:
         return ""
@@ -239,12 +241,12 @@ def unlisted_videos(folder: Path, clips: Iterable[ListedClip]) -> str:
     return f"Left out: no row names {number} of {len(found)} videos, {first} for instance."
 
 
-def _epic_list(folder: Path, part: str) -> Path:
+def _epic_list(folder: Path, subset: str) -> Path:
     """Path of the list of the actions in the folder "train" or "val"."""
-    return folder / f"{part}_action_classes.csv"
+    return folder / f"{subset}_action_classes.csv"
 
 
-def _action_clip(row: Row, folder: Path, part: str) -> ListedClip:
+def _action_clip(row: Row, folder: Path, subset: str) -> ListedClip:
     """Create the clip of one action."""
     for name in _EPIC_COLUMNS[:-1]:
         if not row.cells[name]:
@@ -252,13 +254,13 @@ def _action_clip(row: Row, folder: Path, part: str) -> ListedClip:
     video = f"{row.cells['participant_id']}/{row.cells['video_id']}"
     return listed_clip(
         row,
-        path=folder / part / video,
-        video=f"{part}/{video}",
+        path=folder / subset / video,
+        video=f"{subset}/{video}",
         label=row.cells["action_class"],
         stretch=frame_numbers(row),
         # Without the folder: the same video in both would be one scene.
         group=video,
-        part=_EPIC_SUBSETS[part],
+        subset=_EPIC_SUBSETS[subset],
     )
 
 

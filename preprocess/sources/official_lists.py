@@ -108,8 +108,8 @@ def join_clips(official: OfficialSplit, sources: Sequence[str]) -> ListedClips:
         source for source, name in zip(sources, names, strict=True) if name not in positions
     )
     return ListedClips(
-        train=_part("train", official.train, positions, sources),
-        test=_part("test", official.test, positions, sources),
+        train=_subset("train", official.train, positions, sources),
+        test=_subset("test", official.test, positions, sources),
         missing=tuple(str(clip) for clip in both if clip not in positions),
         unlisted=tuple(unlisted),
     )
@@ -130,7 +130,7 @@ def _positions(
     return positions
 
 
-def _part(
+def _subset(
     name: str, clips: Sequence[ClipName], positions: dict[ClipName, int], sources: Sequence[str]
 ) -> Indices:
     """Positions of the clips of one list, ascending."""

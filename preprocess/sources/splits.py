@@ -222,11 +222,11 @@ def _hold_out(
         PreprocessError: if either part would be empty.
     """
     inner_folds = min(num_folds, _max_folds(labels[rest], groups[rest], strategy))
-    parts = []
+    inner_splits = []
     # The rest may have too few groups for as many folds as all clips were dealt into.
     if inner_folds >= 2:
-        parts = _deal(labels[rest], groups[rest], strategy, inner_folds, seed)
-    for train, validation in parts:  # the first fold, unless few groups left it empty
+        inner_splits = _deal(labels[rest], groups[rest], strategy, inner_folds, seed)
+    for train, validation in inner_splits:  # the first fold, unless few groups left it empty
         if len(train) and len(validation):
             return rest[train], rest[validation]
     needed = "2 clips"

@@ -27,14 +27,15 @@ def trained(distribution):
         classifier = Classifier(model, optimizer, distribution=distribution, label_smoothing=0.1)
     numbers = np.random.default_rng(0)
     for size in (7, 8, 1, 7):
-        pictures = numbers.normal(size=(size, 6)).astype("f4")
+        images = numbers.normal(size=(size, 6)).astype("f4")
         labels = numbers.integers(0, 3, size).astype("i4")
-        parts = ((pictures, labels),)
+        shards = ((images, labels),)
         if distribution is not None:
-            parts = tuple((pictures[i::2], labels[i::2]) for i in range(2))
+            shards = tuple((images[i::2], labels[i::2]) for i in range(2))
             if size == 1:
-                parts = (parts[0], (pictures, -np.ones(1, "i4")))
-        step = classifier.train_parts(tuple((tf.constant(x), tf.constant(y)) for x, y in parts))
+                shards = (shards[0], (images, -np.ones(1, "i4")))
+        tensors = tuple((tf.constant(x), tf.constant(y)) for x, y in shards)
+        step = classifier.train_replica_shards(tensors)
         assert step.num_clips == step.num_frames == size, step
     return step, [variable.numpy() for variable in classifier.variables]
 
@@ -44,7 +45,7 @@ two, theirs = trained(distribution)
 np.testing.assert_allclose(one, two, atol=1e-5)
 for mine, other in zip(ours, theirs, strict=True):
     np.testing.assert_allclose(mine, other, atol=1e-4)
-assert [share.index for share in distribution.shares] == [0, 1]
+assert [shard.index for shard in distribution.replica_shards] == [0, 1]
 assert distribution.process_shard.count == 1
 assert distribution.gathered(7.0) == [7.0]
 np.testing.assert_array_equal(distribution.joined(np.eye(3, 2, dtype="f4")), np.eye(3, 2))

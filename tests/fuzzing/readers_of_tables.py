@@ -105,10 +105,10 @@ def _review(folder: Path) -> Any:
 
 
 def _stretches(folder: Path) -> Any:
-    from preprocess.sources.clip_sets import read_parts
+    from preprocess.sources.clip_sets import read_subsets
     from preprocess.sources.listed_clips import read_list
 
-    return read_list(folder / "list.csv"), read_parts(folder / "list.csv")
+    return read_list(folder / "list.csv"), read_subsets(folder / "list.csv")
 
 
 def _kitchens(folder: Path) -> Any:

@@ -41,7 +41,7 @@ class TrainingData:
     notes: list[str]
 
     @property
-    def parts(self) -> dict[str, Examples]:
+    def subsets(self) -> dict[str, Examples]:
         """Training and validation examples by the names of the parts."""
         return {"training": self.train, "validation": self.validation}
 
@@ -68,8 +68,8 @@ def read_training_data(
     # Split only now: a group whose clips have no pictures must not take up a part.
     known = [clip.labels for clip in joined.clips]
     everything = make_examples(joined.clips)
-    parts = split_clips(known, validation_share=validation_share, seed=seed)
-    train, validation = (everything.of(part) for part in parts)
+    subsets = split_clips(known, validation_share=validation_share, seed=seed)
+    train, validation = (everything.of(subset) for subset in subsets)
     _require_both(train, "training", labels)
     _require_both(validation, "validation", labels)
     assert isinstance(images.settings, ImageSettings)

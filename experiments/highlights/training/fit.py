@@ -163,12 +163,12 @@ def _circumstances(job: Job) -> dict[str, Any]:
     options, data = job.options, job.data
     counts = {
         f"num_{name}_{what}": number
-        for name, part in data.parts.items()
+        for name, subset in data.subsets.items()
         for what, number in (
-            ("clips", len(part.clips)),
-            ("groups", len(part.groups)),
-            ("pictures", len(part)),
-            ("highlight_pictures", part.num_positive),
+            ("clips", len(subset.clips)),
+            ("groups", len(subset.groups)),
+            ("pictures", len(subset)),
+            ("highlight_pictures", subset.num_positive),
         )
     }
     return {

@@ -53,7 +53,7 @@ def train_scorer(options: TrainOptions) -> dict[str, Any]:
         write_config(run_dir, config)  # refuses a directory of another run
         print(f"{run_dir} is finished; nothing to resume.")
         return json.loads(finished.read_text()) | {"run_dir": run_dir}
-    for line in (*data.notes, *(describe(name, part) for name, part in data.parts.items())):
+    for line in (*data.notes, *(describe(name, subset) for name, subset in data.subsets.items())):
         print(line)
     print(f"keeping all in {run_dir}; {threads}")
     runtime.configure(threads, seed=options.seed)

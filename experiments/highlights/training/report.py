@@ -68,7 +68,7 @@ def write_report(
         evaluation=evaluation,
         interval=_interval(evaluation),
         num_highlights=sum(len(clip.labels.highlights) for clip in data.validation.clips),
-        parts=[(name, part, balance_of(part)) for name, part in data.parts.items()],
+        subsets=[(name, subset, balance_of(subset)) for name, subset in data.subsets.items()],
         images={
             name: draw_themes(draw, run_dir / f"{name}.png") for name, draw in drawings.items()
         },

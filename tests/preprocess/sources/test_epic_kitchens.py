@@ -11,7 +11,7 @@ import pytest
 from common.errors import InputError
 from preprocess import FrameSettings, PreprocessError, open_shards
 from preprocess.extraction.extract import extract
-from preprocess.sources.clip_sets import find_clip_set, read_parts, split_by_parts
+from preprocess.sources.clip_sets import find_clip_set, read_subsets, split_by_subsets
 from tests.preprocess.video.test_frame_folders import write_frames
 
 TRAIN = (
@@ -107,7 +107,7 @@ def test_stride_counts_from_the_first_frame_of_an_action(kitchens: Path, tmp_pat
 
 def test_parts_are_those_of_the_two_lists(kitchens: Path, tmp_path: Path) -> None:
     extract(kitchens, tmp_path / "shards", SETTINGS, jobs=1)
-    split = split_by_parts(read_parts(kitchens), open_shards(tmp_path / "shards").sources)
+    split = split_by_subsets(read_subsets(kitchens), open_shards(tmp_path / "shards").sources)
     assert [part.tolist() for part in (split.train, split.validation, split.test)] == [
         [0, 1, 2],
         [3],

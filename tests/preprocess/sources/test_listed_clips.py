@@ -16,7 +16,7 @@ from common.errors import InputError
 from preprocess import FrameSettings, open_shards
 from preprocess.errors import DecodeError, PreprocessError
 from preprocess.extraction.extract import ExtractionSummary, extract
-from preprocess.sources.clip_sets import read_parts, split_by_parts
+from preprocess.sources.clip_sets import read_subsets, split_by_subsets
 from preprocess.sources.listed_clips import ListedClip, read_list
 from preprocess.video.decode import FrameReader
 from preprocess.video.frame_reader import open_stretch
@@ -63,7 +63,7 @@ def test_what_a_row_means(tmp_path: Path, row: str, source: str, stretch: Stretc
     assert (clip.source, clip.stretch, clip.class_name) == (source, stretch, "x")
     assert clip.path.parent.resolve() == tmp_path
     assert clip.group == source.split(" [")[0]
-    assert clip.part is None
+    assert clip.subset is None
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
@@ -76,7 +76,7 @@ def test_what_programs_make_of_a_list(
     text = mark + ending.join(delimiter.join(line) for line in lines)
     (tmp_path / "l.csv").write_bytes(text.encode())
     clip = only(tmp_path / "l.csv")
-    assert (clip.class_name, clip.source, clip.group, clip.part) == ("ä b", "a.mp4", "g", "test")
+    assert (clip.class_name, clip.source, clip.group, clip.subset) == ("ä b", "a.mp4", "g", "test")
 
 
 @pytest.mark.parametrize(
@@ -359,7 +359,7 @@ def test_what_cannot_be_read_is_a_failed_clip(listed: Path) -> None:
 def test_parts_of_a_list(listed: Path) -> None:
     run(listed)
     sources = open_shards(listed.parents[2] / "shards").sources
-    split = split_by_parts(read_parts(listed), sources)
+    split = split_by_subsets(read_subsets(listed), sources)
     named = [[sources[n] for n in part] for part in (split.train, split.validation, split.test)]
     assert named == [
         ["a.mp4 [0.00-0.40]", "b.mp4 [frames 3-12]", "c [frames 2-5]"],
@@ -367,11 +367,11 @@ def test_parts_of_a_list(listed: Path) -> None:
         ["a.mp4 [0.80-end]"],
     ]
     with pytest.raises(PreprocessError, match=r"lacks 1 of 6, strange\.mp4"):
-        split_by_parts(read_parts(listed), [*sources, "strange.mp4"])
+        split_by_subsets(read_subsets(listed), [*sources, "strange.mp4"])
     with pytest.raises(PreprocessError, match="none of it"):
-        split_by_parts(read_parts(listed), ["a.mp4 [0.80-end]"])
+        split_by_subsets(read_subsets(listed), ["a.mp4 [0.80-end]"])
     with pytest.raises(PreprocessError, match="a list with a column part"):
-        read_parts(write_list(listed.parent, "video,label", "a.mp4,x", name="other.csv"))
+        read_subsets(write_list(listed.parent, "video,label", "a.mp4,x", name="other.csv"))
 
 
 def test_windows_of_videos_are_the_videos(videos: Path, tmp_path: Path, command: Run) -> None:
@@ -382,7 +382,7 @@ def test_windows_of_videos_are_the_videos(videos: Path, tmp_path: Path, command:
     assert "12 videos in 4 windows each" in done.stdout
     assert "says little about new ones" in done.stdout
     extract(file, shards, SMALL, jobs=1)
-    parts = read_parts(file)
+    subsets = read_subsets(file)
     clips = sorted(open_shards(shards), key=lambda clip: clip.source)
     for video in sorted(videos.rglob("*.mpg")):
         source = video.relative_to(videos).as_posix()
@@ -393,7 +393,7 @@ def test_windows_of_videos_are_the_videos(videos: Path, tmp_path: Path, command:
         lengths = [clip.num_frames for clip in windows]
         assert max(lengths) - min(lengths) <= 1
         names = ["train", "train", "validation", "test"]
-        assert [parts[clip.source] for clip in windows] == names
+        assert [subsets[clip.source] for clip in windows] == names
         assert [clip.group for clip in windows] == [f"{source}/{name}" for name in names]
         assert {clip.class_name for clip in windows} == {source.split("/")[0]}
 
