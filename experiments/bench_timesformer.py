@@ -234,10 +234,10 @@ def _row(
 def _random_run(folder: Path) -> Path:
     """Write the base model with random weights in the form of a run's model."""
     from experiments.clips.model import keep_model
-    from experiments.epic_kitchens.arguments import Arguments
+    from experiments.epic_kitchens.arguments import EpicKitchensArguments
     from experiments.epic_kitchens.models import build_model
 
-    arguments = Arguments(shards=folder, recipe="original")
+    arguments = EpicKitchensArguments(shards=folder, recipe="original")
     recipe = arguments.made_recipe()
     folder.mkdir()
     names = tuple(f"class {number}" for number in range(_CLASSES))

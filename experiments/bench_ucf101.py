@@ -214,7 +214,7 @@ def _epochs(
     """Epochs of a model of the job, with a ResNet also without stored features."""
     recipe = recipe_for(recipe_name, model, varlen=False)
     shards = _extract(scratch, recipe, num_clips)
-    arguments = ucf101.Arguments(
+    arguments = ucf101.Ucf101Arguments(
         model=model,
         shards=shards,
         depth=depth,  # type: ignore[arg-type]
@@ -267,7 +267,11 @@ class Epochs:
     """
 
     def __init__(
-        self, arguments: ucf101.Arguments, recipe: Recipe, scratch: Path, recomputed: bool = False
+        self,
+        arguments: ucf101.Ucf101Arguments,
+        recipe: Recipe,
+        scratch: Path,
+        recomputed: bool = False,
     ) -> None:
         from experiments.ucf101.models import Ucf101Model
         from preprocess import open_shards

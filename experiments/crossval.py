@@ -107,7 +107,7 @@ def _run_all(arguments: Arguments) -> int:
         )
     ]
     runs = list(itertools.product(settings, arguments.seeds, arguments.folds))
-    _check(arguments, runs)
+    _check_runs(arguments, runs)
     with (
         ThreadPoolExecutor(arguments.jobs) as pool,
         tqdm(total=len(runs), unit="run", smoothing=0) as bar,
@@ -129,7 +129,7 @@ def _run_all(arguments: Arguments) -> int:
     return 0 if all(results.values()) and sum(map(len, results.values())) == len(runs) else 1
 
 
-def _check(arguments: Arguments, runs: Sequence[tuple[Setting, int, int]]) -> None:
+def _check_runs(arguments: Arguments, runs: Sequence[tuple[Setting, int, int]]) -> None:
     """Raise the errors of all runs before the first one begins.
 
     Raises:
@@ -145,7 +145,7 @@ def _check(arguments: Arguments, runs: Sequence[tuple[Setting, int, int]]) -> No
         if not (out / RESULT).exists():
             # Parsed and checked exactly as the process of the run will do.
             args = setting.command(arguments, fold, seed, out)
-            ucf11.check(ucf11.parse(args[args.index(ucf11.MODULE) + 1 :]))
+            ucf11.check_arguments(ucf11.parse(args[args.index(ucf11.MODULE) + 1 :]))
 
 
 def _run(arguments: Arguments, setting: Setting, seed: int, fold: int) -> dict | None:

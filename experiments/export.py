@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from experiments.clips.export.command import ExportArguments as Arguments
-from experiments.clips.export.command import main
+from experiments.clips.export.command import ExportArguments, main
 
-__all__ = ["Arguments", "main"]
+__all__ = ["ExportArguments", "main"]
 
 if __name__ == "__main__":
     sys.exit(main("python -m experiments.export", sys.argv[1:]))

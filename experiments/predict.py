@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import sys
 
-from experiments.clips.prediction.command import PredictArguments as Arguments
-from experiments.clips.prediction.command import main
+from experiments.clips.prediction.command import PredictArguments, main
 
-__all__ = ["Arguments", "main"]
+__all__ = ["PredictArguments", "main"]
 
 if __name__ == "__main__":
     sys.exit(main("python -m experiments.predict", sys.argv[1:]))

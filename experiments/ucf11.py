@@ -23,8 +23,8 @@ from experiments.clips.command import described, outcome
 from experiments.clips.ucf11 import (
     HELP,
     MODULE,
-    Arguments,
-    check,
+    Ucf11Arguments,
+    check_arguments,
     make_batches,
     make_classifier,
     result_fields,
@@ -46,11 +46,11 @@ def main() -> int:
 
         return predict(f"python -m {MODULE} predict", sys.argv[2:])
     return command(
-        Arguments, run, module=MODULE, outcome=outcome, description=HELP, commands=["predict"]
+        Ucf11Arguments, run, module=MODULE, outcome=outcome, description=HELP, commands=["predict"]
     )
 
 
-def run(arguments: Arguments) -> dict[str, Any] | None:
+def run(arguments: Ucf11Arguments) -> dict[str, Any] | None:
     """Run the whole experiment: data, model, training, test.
 
     Returns:
@@ -61,7 +61,7 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
             what they should be; the message says what to do.
     """
     started = time.perf_counter()
-    recipe, task, subsets = check(arguments)
+    recipe, task, subsets = check_arguments(arguments)
 
     # Data. Clips are extracted before TensorFlow is imported: the workers that do it are forked.
     from experiments.clips.datasets import open_dataset

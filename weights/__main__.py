@@ -133,7 +133,7 @@ class Convert:
 
     def run(self) -> int:
         """Convert; return the exit code."""
-        self._check()
+        self._check_arguments()
         arrays = self._arrays()
         # Filling a model checks that nothing is missing and that shapes fit; its own arrays, under
         # its own names, are then what is written.
@@ -148,7 +148,7 @@ class Convert:
         print(f"{self.out}: {len(arrays)} arrays, {num_parameters:,} parameters.")
         return 0
 
-    def _check(self) -> None:
+    def _check_arguments(self) -> None:
         """Raise WeightsError for anything that would fail only after minutes of work."""
         if not self.out.name.endswith((KERAS_WEIGHTS, ".safetensors")):
             raise WeightsError(

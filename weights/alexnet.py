@@ -70,11 +70,11 @@ def read_alexnet_npy(
             raise WeightsError(f"{path} must hold [kernel, bias] for {layer}. Received another.")
         arrays[f"{layer}/kernel"], arrays[f"{layer}/bias"] = pair
     for name, shape in shapes.items():
-        _check(path, name, arrays[name], shape)
+        _check_array(path, name, arrays[name], shape)
     return {name: arrays[name] for name in shapes}
 
 
-def _check(path: Any, name: str, array: Any, shape: Shape) -> None:
+def _check_array(path: Any, name: str, array: Any, shape: Shape) -> None:
     """Refuse an array of another type or shape, or with NaN or infinity."""
     is_array = isinstance(array, np.ndarray)
     if not is_array or array.dtype != np.float32 or array.shape != shape:

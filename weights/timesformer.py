@@ -200,7 +200,7 @@ def size_of(
         hidden=hidden,
         attention=attention,
     )
-    _check(size)
+    _check_size(size)
     return size
 
 
@@ -243,7 +243,7 @@ def _shape(arrays: Mapping[str, np.ndarray], name: str, num_axes: int) -> tuple[
     return arrays[name].shape
 
 
-def _check(size: TimesformerSize) -> None:
+def _check_size(size: TimesformerSize) -> None:
     """Refuse sizes that make no model."""
     for name in ("num_classes", "num_frames", "image_size", "patch_size", "dim", "hidden"):
         if getattr(size, name) < 1:

@@ -119,7 +119,7 @@ def run(arguments: Arguments) -> int:
         PreprocessError, WeightsError, ValueError, OSError: if folder, model, weights or a flag are
             not what they should be; the message says what to do.
     """
-    videos = _check(arguments)
+    videos = _check_arguments(arguments)
     try:
         finished = _finished(arguments, videos)
         if finished is not None:
@@ -219,7 +219,7 @@ def _options(arguments: Arguments) -> JobOptions:
     )
 
 
-def _check(arguments: Arguments) -> list[Video]:
+def _check_arguments(arguments: Arguments) -> list[Video]:
     """Check all flags before TensorFlow is imported, and return the videos."""
     named = [*arguments.paths, *([arguments.data_dir] if arguments.data_dir else [])]
     if not named:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 Part = Literal["box", "frame", "sound"]
 Interpolation = Literal["smooth", "pillow-bicubic"]
 # A time range, [start, stop) in seconds.
-Stretch = tuple[float, float]
-WHOLE: tuple[Stretch, ...] = ((0.0, math.inf),)
+TimeRange = tuple[float, float]
+WHOLE: tuple[TimeRange, ...] = ((0.0, math.inf),)
 # Shortest window of a Fourier transform.
 _FFT_SECONDS = 0.128
 
@@ -201,7 +201,7 @@ class LabelledVideo(Clip):
     """
 
     box: Box | None = None
-    stretches: tuple[Stretch, ...] = WHOLE
+    stretches: tuple[TimeRange, ...] = WHOLE
 
 
 class ImageReader:
@@ -225,7 +225,7 @@ class ImageReader:
         settings: ImageSettings,
         *,
         box: Box | None = None,
-        stretches: Sequence[Stretch] = WHOLE,
+        stretches: Sequence[TimeRange] = WHOLE,
         sound_track: int = 0,
         threads: int = 1,
     ) -> None:
@@ -326,7 +326,7 @@ class _Sounds:
     """Spectrograms of a file's time ranges, each of which is decoded when it is reached."""
 
     def __init__(
-        self, path: Path, settings: ImageSettings, stretches: Sequence[Stretch], track: int
+        self, path: Path, settings: ImageSettings, stretches: Sequence[TimeRange], track: int
     ) -> None:
         self._path = path
         self._sound_track = track

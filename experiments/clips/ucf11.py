@@ -46,7 +46,7 @@ NUM_FOLDS = 5
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Ucf11Arguments:
     """Train and evaluate a recurrent network on the raw pixels of UCF11's videos."""
 
     tt: bool = True
@@ -102,10 +102,10 @@ class Arguments:
     """Append the result to experiments/results.csv."""
 
 
-def parse(args: Sequence[str]) -> Arguments:
+def parse(args: Sequence[str]) -> Ucf11Arguments:
     """Parse the flags of a training run; exits by SystemExit for --help and for wrong flags."""
     return parse_arguments(
-        Arguments,
+        Ucf11Arguments,
         prog=f"python -m {MODULE}",
         description=HELP,
         args=args,
@@ -113,7 +113,7 @@ def parse(args: Sequence[str]) -> Arguments:
     )
 
 
-def check(arguments: Arguments) -> tuple[Recipe, Task, Subsets]:
+def check_arguments(arguments: Ucf11Arguments) -> tuple[Recipe, Task, Subsets]:
     """Check all flags before extraction, which may take hours.
 
     Returns:
@@ -145,7 +145,7 @@ def check(arguments: Arguments) -> tuple[Recipe, Task, Subsets]:
     return recipe, task, subsets
 
 
-def _recipe(arguments: Arguments) -> Recipe:
+def _recipe(arguments: Ucf11Arguments) -> Recipe:
     """Recipe with the flags that override it."""
     return RECIPES[arguments.recipe].override(
         arguments.set,
@@ -155,7 +155,7 @@ def _recipe(arguments: Arguments) -> Recipe:
     )
 
 
-def stored_stride(arguments: Arguments, shards: Shards) -> int:
+def stored_stride(arguments: Ucf11Arguments, shards: Shards) -> int:
     """Stride between the frames that are used, counted in frames of the videos.
 
     The shards may hold only every n-th frame already.
@@ -172,7 +172,7 @@ def stored_stride(arguments: Arguments, shards: Shards) -> int:
     return stride
 
 
-def make_batches(arguments: Arguments, recipe: Recipe, shards: Shards) -> ClipBatches:
+def make_batches(arguments: Ucf11Arguments, recipe: Recipe, shards: Shards) -> ClipBatches:
     """Batches of clips, cut and changed as the recipe says."""
     from preprocess.batches.augment import Augmentation
     from preprocess.batches.pipeline import ClipBatches
@@ -191,7 +191,7 @@ def make_batches(arguments: Arguments, recipe: Recipe, shards: Shards) -> ClipBa
 
 
 def make_classifier(
-    arguments: Arguments,
+    arguments: Ucf11Arguments,
     recipe: Recipe,
     shards: Shards,
     *,
@@ -224,11 +224,11 @@ def make_classifier(
         )
 
 
-def _model_name(arguments: Arguments) -> str:
+def _model_name(arguments: Ucf11Arguments) -> str:
     return f"tt-{arguments.cell}" if arguments.tt else arguments.cell
 
 
-def run_name(arguments: Arguments, dataset: str) -> str:
+def run_name(arguments: Ucf11Arguments, dataset: str) -> str:
     """Name of a run, made of its settings."""
     # Fold and seed come last, so that a setting's runs stand together in a listing.
     recipe = "-".join([arguments.recipe, *arguments.set])
@@ -238,7 +238,7 @@ def run_name(arguments: Arguments, dataset: str) -> str:
 
 
 def result_fields(
-    arguments: Arguments, recipe: Recipe, shards: Shards, split: Split
+    arguments: Ucf11Arguments, recipe: Recipe, shards: Shards, split: Split
 ) -> dict[str, Any]:
     """Fields of a result that are known before training."""
     return {

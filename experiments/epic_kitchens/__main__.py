@@ -36,10 +36,12 @@ def main() -> int:
     prog = f"python -m {MODULE} {args[0]}"
     if args[0] == "train":
         from experiments.clips.command import outcome
-        from experiments.epic_kitchens.arguments import Arguments
+        from experiments.epic_kitchens.arguments import EpicKitchensArguments
         from experiments.epic_kitchens.job import train
 
-        return command(Arguments, train, module=MODULE, outcome=outcome, prog=prog, args=args[1:])
+        return command(
+            EpicKitchensArguments, train, module=MODULE, outcome=outcome, prog=prog, args=args[1:]
+        )
     if args[0] == "predict":
         from experiments.clips.prediction.command import main as predict
 

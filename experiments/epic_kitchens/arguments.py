@@ -25,7 +25,7 @@ DATASET = Dataset(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments(ClipArguments):
+class EpicKitchensArguments(ClipArguments):
     """Fine-tune a TimeSformer on clips of a list, of Epic Kitchens, or of a folder of videos."""
 
     size: SizeName | None = None

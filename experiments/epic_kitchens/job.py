@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from common.errors import InputError
 from common.files import write_atomically
 from experiments.clips.command import described, split_fields
-from experiments.epic_kitchens.arguments import DATASET, Arguments
+from experiments.epic_kitchens.arguments import DATASET, EpicKitchensArguments
 from experiments.epic_kitchens.recipes import Recipe
 from experiments.process import runtime
 from experiments.process.command import typed_command
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 MODULE = "experiments.epic_kitchens"
 
 
-def train(arguments: Arguments) -> dict[str, Any] | None:
+def train(arguments: EpicKitchensArguments) -> dict[str, Any] | None:
     """Run the experiment once, or with --folds on each fold in turn; see `run`."""
     if arguments.folds is None:
         return run(arguments)
@@ -41,7 +41,7 @@ def train(arguments: Arguments) -> dict[str, Any] | None:
     return None
 
 
-def run(arguments: Arguments) -> dict[str, Any] | None:
+def run(arguments: EpicKitchensArguments) -> dict[str, Any] | None:
     """Run the whole experiment: data, model, training, test.
 
     Returns:
@@ -52,7 +52,7 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
             or a flag are not what they should be; the message says what to do.
     """
     started = time.perf_counter()
-    recipe, subsets = check(arguments)
+    recipe, subsets = check_arguments(arguments)
 
     # Data. Clips are extracted before TensorFlow is imported: the workers that do it are forked.
     from experiments.clips.subsets import open_clips, with_frame_size
@@ -117,7 +117,7 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
     )
 
 
-def _train_folds(arguments: Arguments) -> None:
+def _train_folds(arguments: EpicKitchensArguments) -> None:
     """Train and test on each fold in turn, and print the accuracies with mean and spread.
 
     The figures are written to folds.json, beside the folds' directories.
@@ -134,7 +134,7 @@ def _train_folds(arguments: Arguments) -> None:
     for each in folds:
         # A job that was stopped in its second fold has no third one to resume.
         can_resume = (out / f"fold-{each.fold}" / CONFIG).exists()
-        check(replace(each, resume=each.resume and can_resume))
+        check_arguments(replace(each, resume=each.resume and can_resume))
     results = []
     for number, each in enumerate(folds, 1):
         print(f"\nfold {number} of {num_folds}")
@@ -160,7 +160,7 @@ def _forget_models() -> None:
     keras.backend.clear_session()
 
 
-def check(arguments: Arguments) -> tuple[Recipe, Subsets]:
+def check_arguments(arguments: EpicKitchensArguments) -> tuple[Recipe, Subsets]:
     """Check all flags before extraction, which may take hours.
 
     Returns:
@@ -187,7 +187,7 @@ def check(arguments: Arguments) -> tuple[Recipe, Subsets]:
     return recipe, subsets
 
 
-def make_batches(arguments: Arguments, recipe: Recipe, shards: Shards) -> ViewBatches:
+def make_batches(arguments: EpicKitchensArguments, recipe: Recipe, shards: Shards) -> ViewBatches:
     """Make the batches of clips, cut and augmented as the recipe says."""
     from preprocess.batches.rand_augment import RandAugment
     from preprocess.batches.view_batches import PixelViews, ViewBatches
@@ -229,7 +229,7 @@ def _find_rate(
     print(f"{curve}\nPicture: {run_dir / 'rate_finder.png'}")
 
 
-def _usual_split(arguments: Arguments) -> Any:
+def _usual_split(arguments: EpicKitchensArguments) -> Any:
     from preprocess.sources.listed_clips import is_epic_kitchens
 
     videos = arguments.videos
@@ -240,7 +240,7 @@ def _usual_split(arguments: Arguments) -> Any:
     return "listed" if is_list and arguments.folds is None else "group"
 
 
-def _run_name(arguments: Arguments, dataset: str, strategy: str) -> str:
+def _run_name(arguments: EpicKitchensArguments, dataset: str, strategy: str) -> str:
     recipe = "-".join([arguments.recipe, *arguments.set])
     parts = [_model_name(arguments), recipe, f"freeze-{arguments.freeze}", strategy]
     parts.append(f"fold{arguments.fold}-seed{arguments.seed}")
@@ -249,12 +249,12 @@ def _run_name(arguments: Arguments, dataset: str, strategy: str) -> str:
     return "-".join(["epic_kitchens", dataset, *parts])
 
 
-def _model_name(arguments: Arguments) -> str:
+def _model_name(arguments: EpicKitchensArguments) -> str:
     return f"timesformer-{arguments.size_name}-{arguments.attention}"
 
 
 def _result_fields(
-    arguments: Arguments, recipe: Recipe, shards: Shards, split: Split, strategy: str
+    arguments: EpicKitchensArguments, recipe: Recipe, shards: Shards, split: Split, strategy: str
 ) -> dict[str, Any]:
     return {
         "experiment": "epic_kitchens",

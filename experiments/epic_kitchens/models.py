@@ -6,7 +6,7 @@ import math
 
 import keras
 
-from experiments.epic_kitchens.arguments import Arguments
+from experiments.epic_kitchens.arguments import EpicKitchensArguments
 from experiments.epic_kitchens.recipes import SIZES, Recipe
 from experiments.training.finetuning import Mixup, ScaledAdamW, freeze, rate_multipliers
 from experiments.training.loop import Classifier
@@ -19,7 +19,7 @@ from weights.timesformer import load_timesformer
 _FROM_NOTHING_STDDEV = 0.5
 
 
-def build_model(arguments: Arguments, recipe: Recipe, num_classes: int) -> keras.Model:
+def build_model(arguments: EpicKitchensArguments, recipe: Recipe, num_classes: int) -> keras.Model:
     """Build a TimeSformer for frames laid end to end, load its first weights, and freeze layers.
 
     Returns:
@@ -60,7 +60,7 @@ def build_model(arguments: Arguments, recipe: Recipe, num_classes: int) -> keras
 
 
 def build_classifier(
-    arguments: Arguments, recipe: Recipe, num_classes: int, *, num_train_clips: int
+    arguments: EpicKitchensArguments, recipe: Recipe, num_classes: int, *, num_train_clips: int
 ) -> Classifier:
     """Build the model with its optimizer.
 

@@ -16,7 +16,7 @@ import av
 from av.video.frame import VideoFrame
 
 from experiments.media.ffmpeg import SAME_BYTES, RenderError, run
-from experiments.media.pieces import Form, Piece, Stretch
+from experiments.media.pieces import Form, FrameRange, Piece
 from experiments.media.recording import Chunk
 from preprocess.errors import DecodeError
 from preprocess.video import ffmpeg
@@ -36,7 +36,7 @@ _PREROLL_SECONDS = (0.1, 10.0, 60.0)
 _TURNING_CODECS = {"h264", "hevc"}  # with messages on how to turn a picture (SEI, type 47)
 
 
-def find_preroll(stretch: Stretch, rate: Fraction) -> int:
+def find_preroll(stretch: FrameRange, rate: Fraction) -> int:
     """Number of frames before a stretch at which reading must begin.
 
     In a file without an index, or a damaged one, a seek may land behind the cut. So each preroll
@@ -50,7 +50,9 @@ def find_preroll(stretch: Stretch, rate: Fraction) -> int:
     return max_preroll
 
 
-def input_args(stretch: Stretch, preroll: int, rate: Fraction, *, turns: bool = False) -> list[str]:
+def input_args(
+    stretch: FrameRange, preroll: int, rate: Fraction, *, turns: bool = False
+) -> list[str]:
     """Arguments with which ffmpeg opens a stretch's file at a preroll.
 
     A seek goes to the keyframe before. All frames from there are kept, so that one that began
@@ -65,7 +67,7 @@ def input_args(stretch: Stretch, preroll: int, rate: Fraction, *, turns: bool = 
     return [*seek, *anew, *ffmpeg.input_args(stretch.chunk.file)]
 
 
-def find_turning_preroll(stretch: Stretch, rate: Fraction) -> int | None:
+def find_turning_preroll(stretch: FrameRange, rate: Fraction) -> int | None:
     """Preroll, in frames, of a stretch whose frames change their orientation on the way.
 
     In streams of some codecs a frame says how it and those after it are turned, until another
@@ -112,12 +114,12 @@ def _matrix(frame: VideoFrame) -> bytes | None:
     return None if matrix is None else bytes(matrix)
 
 
-def shift(stretch: Stretch, preroll: int, rate: Fraction) -> int:
+def shift(stretch: FrameRange, preroll: int, rate: Fraction) -> int:
     """Microseconds from ffmpeg's time 0, which follows the seek, to the start of the stretch."""
     return round(min(stretch.seconds(0, rate), float(preroll / rate)) * 10**6)
 
 
-def _lands_before(stretch: Stretch, preroll: int, rate: Fraction) -> bool:
+def _lands_before(stretch: FrameRange, preroll: int, rate: Fraction) -> bool:
     lines: list[str] = []
     args = [
         *("-loglevel", "info", *input_args(stretch, preroll, rate)),
@@ -195,7 +197,7 @@ def _video_graph(piece: Piece, form: Form, prerolls: Sequence[int], has_strip: b
     return graph
 
 
-def _video_chain(stretch: Stretch, number: int, preroll: int, form: Form) -> str:
+def _video_chain(stretch: FrameRange, number: int, preroll: int, form: Form) -> str:
     """Filters that give the frames of a stretch at the reel's rate and size."""
     chunk, before = stretch.chunk, shift(stretch, preroll, form.rate)
     filters = [
@@ -222,7 +224,7 @@ def _fitted(chunk: Chunk, form: Form) -> list[str]:
     return [*filters, f"crop={form.width}:{form.height}:0:0"]
 
 
-def upright_args(stretch: Stretch, preroll: int, form: Form, name: str) -> list[str]:
+def upright_args(stretch: FrameRange, preroll: int, form: Form, name: str) -> list[str]:
     """Arguments of ffmpeg that write a stretch and what is before it, fitted and upright.
 
     Where the orientation changes on the way, ffmpeg must restart its filters, so none of them may
@@ -314,7 +316,7 @@ def _sound_fade(place: int, num_samples: int) -> str:
     return f",afade=t={'in' if place else 'out'}:ss=0:ns={num_samples}:curve=qsin"
 
 
-def _sound_chain(stretch: Stretch, number: int, preroll: int, form: Form) -> str:
+def _sound_chain(stretch: FrameRange, number: int, preroll: int, form: Form) -> str:
     num_samples, layout = form.samples(stretch.count), f"channel_layouts={form.layout}"
     if stretch.chunk.sound is None:
         source = f"anullsrc=r={form.sample_rate}:cl={form.layout}"

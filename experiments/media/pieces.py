@@ -59,7 +59,7 @@ def reel_form(chunks: Sequence[Chunk]) -> Form:
 
 
 @dataclass(frozen=True)
-class Stretch:
+class FrameRange:
     """Frames [first, first + count) of one chunk, on a grid that begins at its first frame."""
 
     chunk: Chunk
@@ -71,7 +71,7 @@ class Stretch:
         return max(0.0, self.chunk.video_start + float((self.first + frame) / rate))
 
 
-Side = tuple[Stretch, ...]
+Side = tuple[FrameRange, ...]
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def _side(chunks: Sequence[Chunk], start: float, end: float, rate: Fraction) -> 
         begin, stop = max(start - chunk.offset, 0.0), min(end - chunk.offset, chunk.duration)
         first, last = (_nearest(time - chunk.video_start, rate) for time in (begin, stop))
         if begin < stop and first < last:
-            stretches.append(Stretch(chunk, first, last - first))
+            stretches.append(FrameRange(chunk, first, last - first))
     return tuple(stretches)
 
 

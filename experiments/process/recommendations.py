@@ -95,7 +95,7 @@ def _read() -> list[dict[str, Any]]:
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))["kept"]
         for entry in kept:
-            _check(entry)
+            _check_entry(entry)
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -109,7 +109,7 @@ def _read() -> list[dict[str, Any]]:
     return kept
 
 
-def _check(entry: dict[str, Any]) -> None:
+def _check_entry(entry: dict[str, Any]) -> None:
     """Check the form of an entry, since anybody can write the file.
 
     Raises:

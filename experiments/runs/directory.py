@@ -37,7 +37,7 @@ CLIP_MODEL = "model.json"
 _RUN_FILES = ("config.json", "metrics.csv", "predictions.csv", "result.json")
 
 # Columns of metrics.csv by name, each (epochs,).
-History = dict[str, npt.NDArray[np.float64]]
+MetricColumns = dict[str, npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Run:
     result: dict[str, Any]
     # Content of model.json: the description of the model's input.
     model: dict[str, Any]
-    history: History | None
+    history: MetricColumns | None
     predictions: Predictions | None
 
 
@@ -115,7 +115,7 @@ def read_run(run_dir: Path) -> Run:
     )
 
 
-def read_history(path: Path) -> History | None:
+def read_history(path: Path) -> MetricColumns | None:
     """Read metrics.csv as columns; an empty cell is NaN. None without the file or an epoch."""
     rows = read_table(path)
     if not rows:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from experiments.runs.directory import History
+from experiments.runs.directory import MetricColumns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +63,7 @@ DARK = Theme(
 
 
 def curves_png(
-    history: History,
+    history: MetricColumns,
     *,
     chance: float | None = None,
     score_name: str | None = None,
@@ -96,7 +96,7 @@ def curves_png(
     return png_bytes(figure)
 
 
-def best_epoch(history: History) -> int | None:
+def best_epoch(history: MetricColumns) -> int | None:
     """Find the epoch, from 1, of the highest validation score; among equals the lowest loss.
 
     None without validation. The score is the accuracy unless the history has one of its own.
@@ -159,7 +159,7 @@ def lengths_png(
     return png_bytes(figure)
 
 
-def _draw_pair(axes: Axes, history: History, name: str, theme: Theme) -> None:
+def _draw_pair(axes: Axes, history: MetricColumns, name: str, theme: Theme) -> None:
     from matplotlib.ticker import MaxNLocator
 
     style: dict[str, Any] = {"linewidth": 1.8, "markersize": 3.5}
@@ -177,7 +177,7 @@ def _draw_pair(axes: Axes, history: History, name: str, theme: Theme) -> None:
     axes.grid(axis="y", color=theme.grid, linewidth=0.8)
 
 
-def _mark_best(loss: Axes, score: Axes, history: History, theme: Theme, marked: str) -> None:
+def _mark_best(loss: Axes, score: Axes, history: MetricColumns, theme: Theme, marked: str) -> None:
     epoch = best_epoch(history)
     if epoch is None:
         return

@@ -51,7 +51,7 @@ def run(arguments: Arguments) -> int:
     Raises:
         UserError, OSError: if a flag, a folder or its content is not what it should be.
     """
-    _check(arguments)
+    _check_arguments(arguments)
     machine = read_machine()
     print("\n".join(machine.describe()))
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,7 @@ def show() -> int:
     return 0
 
 
-def _check(arguments: Arguments) -> None:
+def _check_arguments(arguments: Arguments) -> None:
     for name in ("budget_minutes", "rounds", "seconds"):
         value = getattr(arguments, name)
         if value <= 0:

@@ -110,7 +110,7 @@ def search(
         InputError: if the default is not an allowed point of the grid, or a start is not on it.
     """
     points = _allowed_points(axes, (default, *starts), is_allowed)
-    machine = _Machine(points, measure, runs_left)
+    machine = _Trials(points, measure, runs_left)
     pairs = confirmations
     if len(points) * rounds + 2 * pairs <= runs_left():
         on_stage(f"all {len(points)} settings, {rounds} times each")
@@ -144,7 +144,7 @@ def _allowed_points(
 
 
 def _decide(
-    machine: _Machine, ranking: list[int], base: int, pairs: int, exhaustive: bool, through: bool
+    machine: _Trials, ranking: list[int], base: int, pairs: int, exhaustive: bool, through: bool
 ) -> Outcome:
     """Compare the first of a ranking with the default, and recommend one of them."""
     fastest, comparison = next(iter(ranking), base), None
@@ -168,7 +168,7 @@ def _decide(
     )
 
 
-class _Machine:
+class _Trials:
     """Runs points within the budget, and keeps their results.
 
     Args:
@@ -346,7 +346,7 @@ class Exploration:
     """
 
     def __init__(
-        self, places: Sequence[Sequence[int]], ordered: Sequence[bool], machine: _Machine
+        self, places: Sequence[Sequence[int]], ordered: Sequence[bool], machine: _Trials
     ) -> None:
         self._surrogate = Surrogate(places, ordered)
         self._machine = machine

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from experiments.clips.classification.job import ClassificationJob, JobOptions
-from experiments.clips.ucf11 import Arguments, make_batches, make_classifier
+from experiments.clips.ucf11 import Ucf11Arguments, make_batches, make_classifier
 from experiments.media.videos import Video, find_videos
 from experiments.models.image_loading import compile_model, keras_application
 from experiments.models.image_models import (
@@ -60,7 +60,7 @@ def start(task: Task, on_stage: Callable[[str], None]) -> Iterator[int]:
 def _train(task: Task, on_stage: Callable[[str], None]) -> Iterator[int]:
     """Train as the UCF11 job does; yields the frames of each step, padding not counted."""
     on_stage("building the model")
-    arguments = Arguments(policy=task.policy, seed=_SEED)
+    arguments = Ucf11Arguments(policy=task.policy, seed=_SEED)
     recipe = replace(RECIPES[arguments.recipe], batch_size=task.batch_size)
     shards = open_shards(task.inputs)
     batches = make_batches(arguments, recipe, shards)

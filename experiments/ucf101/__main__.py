@@ -16,7 +16,7 @@ def main() -> int:
     # Imported here, so that each command loads only what it needs for --help.
     from experiments.clips.command import outcome
     from experiments.process.command import command
-    from experiments.ucf101.arguments import Arguments
+    from experiments.ucf101.arguments import Ucf101Arguments
     from experiments.ucf101.job import MODULE, run
 
     if sys.argv[1:2] == ["predict"]:
@@ -24,7 +24,12 @@ def main() -> int:
 
         return predict(f"python -m {MODULE} predict", sys.argv[2:])
     return command(
-        Arguments, run, module=MODULE, outcome=outcome, description=_HELP, commands=["predict"]
+        Ucf101Arguments,
+        run,
+        module=MODULE,
+        outcome=outcome,
+        description=_HELP,
+        commands=["predict"],
     )
 
 

@@ -17,7 +17,7 @@ RANDOM_WEIGHTS = "random"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments(ClipArguments):
+class Ucf101Arguments(ClipArguments):
     """Train and evaluate a model on UCF101's videos, or any others."""
 
     model: ModelName = "crnn"

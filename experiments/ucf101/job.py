@@ -14,7 +14,7 @@ from experiments.process import runtime
 from experiments.process.command import typed_command
 from experiments.runs.run import begin_run, check_run
 from experiments.training.distribution import Task, open_distribution, read_task
-from experiments.ucf101.arguments import RANDOM_WEIGHTS, Arguments
+from experiments.ucf101.arguments import RANDOM_WEIGHTS, Ucf101Arguments
 from experiments.ucf101.recipes import Recipe
 from preprocess.sources.catalog import UCF101
 from preprocess.system.machine import read_machine
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MODULE = "experiments.ucf101"
 
 
-def run(arguments: Arguments) -> dict[str, Any] | None:
+def run(arguments: Ucf101Arguments) -> dict[str, Any] | None:
     """Run the whole experiment: data, model, training, test.
 
     Returns:
@@ -39,7 +39,7 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
             what they should be; the message says what to do.
     """
     started = time.perf_counter()
-    recipe, task, subsets = _check(arguments)
+    recipe, task, subsets = _check_arguments(arguments)
 
     # Data. Clips are extracted before TensorFlow is imported: the workers that do it are forked.
     from experiments.clips.subsets import open_clips, with_frame_size
@@ -108,7 +108,7 @@ def run(arguments: Arguments) -> dict[str, Any] | None:
     )
 
 
-def _check(arguments: Arguments) -> tuple[Recipe, Task, Subsets]:
+def _check_arguments(arguments: Ucf101Arguments) -> tuple[Recipe, Task, Subsets]:
     """Check all flags before extraction, which may take hours.
 
     Returns:
@@ -142,7 +142,7 @@ def _check(arguments: Arguments) -> tuple[Recipe, Task, Subsets]:
     return recipe, task, subsets
 
 
-def require_memory(arguments: Arguments, recipe: Recipe, num_classes: int) -> str:
+def require_memory(arguments: Ucf101Arguments, recipe: Recipe, num_classes: int) -> str:
     """Check that conv3d's dense layer fits into memory, before anything is extracted or allocated.
 
     Returns:
@@ -179,7 +179,7 @@ def require_memory(arguments: Arguments, recipe: Recipe, num_classes: int) -> st
     return f"{line}."
 
 
-def _notes(arguments: Arguments, recipe: Recipe, shards: Shards, split: Split) -> list[str]:
+def _notes(arguments: Ucf101Arguments, recipe: Recipe, shards: Shards, split: Split) -> list[str]:
     """Lines to print before training."""
     lines = [described(shards, split)]
     if needed := require_memory(arguments, recipe, len(shards.class_names)):
@@ -192,7 +192,7 @@ def _notes(arguments: Arguments, recipe: Recipe, shards: Shards, split: Split) -
     return lines
 
 
-def _model_name(arguments: Arguments) -> str:
+def _model_name(arguments: Ucf101Arguments) -> str:
     is_resnet = arguments.model == "resnet-crnn"
     name = f"resnet{arguments.resnet_depth}-crnn" if is_resnet else str(arguments.model)
     if arguments.head == "gap":
@@ -200,18 +200,18 @@ def _model_name(arguments: Arguments) -> str:
     return f"{name}-varlen" if arguments.varlen else name
 
 
-def _part_name(arguments: Arguments) -> str:
+def _part_name(arguments: Ucf101Arguments) -> str:
     number = f"list{arguments.list}" if arguments.split == "official" else f"fold{arguments.fold}"
     return f"{arguments.split}-{number}-seed{arguments.seed}"
 
 
-def _run_name(arguments: Arguments, dataset: str) -> str:
+def _run_name(arguments: Ucf101Arguments, dataset: str) -> str:
     recipe = "-".join([arguments.recipe, *arguments.set])
     return "-".join(["ucf101", dataset, _model_name(arguments), recipe, _part_name(arguments)])
 
 
 def _result_fields(
-    arguments: Arguments, recipe: Recipe, shards: Shards, split: Split
+    arguments: Ucf101Arguments, recipe: Recipe, shards: Shards, split: Split
 ) -> dict[str, Any]:
     is_official = arguments.split == "official"
     return {

@@ -13,7 +13,7 @@ from experiments.models.resnet_weights import load_resnet
 from experiments.training.distribution import Distribution, scope_of
 from experiments.training.loop import Classifier, compiled
 from experiments.training.optimizers import build_optimizer
-from experiments.ucf101.arguments import RANDOM_WEIGHTS, Arguments
+from experiments.ucf101.arguments import RANDOM_WEIGHTS, Ucf101Arguments
 from experiments.ucf101.recipes import Recipe
 from preprocess.batches.features import (
     FeatureSettings,
@@ -52,7 +52,7 @@ class Ucf101Model:
 
     def __init__(
         self,
-        arguments: Arguments,
+        arguments: Ucf101Arguments,
         recipe: Recipe,
         shards: Shards,
         split: Split,

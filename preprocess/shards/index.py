@@ -60,7 +60,7 @@ def read_index(
         values["settings"] = settings_type.from_json(values["settings"])
         values["class_names"] = tuple(values["class_names"])
         index = DatasetIndex(**values)
-        _check(index)
+        _check_index(index)
         return index
     except FileNotFoundError:
         return None
@@ -79,7 +79,7 @@ def read_index(
         ) from error
 
 
-def _check(index: DatasetIndex) -> None:
+def _check_index(index: DatasetIndex) -> None:
     """Raise ValueError unless all values have their types."""
     # By type() and not isinstance(): JSON's true is an int to Python, and would count as 1 clip.
     texts = [index.dataset, index.command, *index.class_names]

@@ -14,7 +14,7 @@ from common.csv_rows import Row, read_rows
 from preprocess.errors import PreprocessError
 from preprocess.sources.catalog import official_spelling
 from preprocess.sources.clips import Clip
-from preprocess.video.time_ranges import FrameNumbers, Seconds, Stretch, parse_time
+from preprocess.video.time_ranges import ClipRange, FrameNumbers, Seconds, parse_time
 
 SUBSETS = ("train", "validation", "test")
 REQUIRED = ("video", "label")
@@ -35,7 +35,7 @@ class ListedClip(Clip):
         subset: "train", "validation" or "test" by the list, or None.
     """
 
-    stretch: Stretch | None = None
+    stretch: ClipRange | None = None
     subset: str | None = None
 
 
@@ -85,7 +85,7 @@ def listed_clip(
     path: Path,
     video: str,
     label: str,
-    stretch: Stretch,
+    stretch: ClipRange,
     group: str,
     subset: str | None,
 ) -> ListedClip:
@@ -156,7 +156,7 @@ def _clip(row: Row) -> ListedClip:
     )
 
 
-def _stretch(row: Row) -> Stretch:
+def _stretch(row: Row) -> ClipRange:
     """Time range or frame numbers of a row; the whole video if all cells are empty."""
     times = [row.cells.get(name, "") for name in ("start", "stop")]
     numbers = [row.cells.get(name, "") for name in ("start_frame", "stop_frame")]

@@ -87,7 +87,7 @@ def make_split(
     """
     labels = np.asarray(labels)
     keys = np.asarray(groups, dtype=object)
-    _check(labels, keys, strategy, fold, num_folds)
+    _check_folds(labels, keys, strategy, fold, num_folds)
     folds = _deal(labels, keys, strategy, num_folds, seed)
     _refuse_empty_folds(folds, labels, keys, strategy, seed)
     rest, test = folds[fold]
@@ -134,7 +134,7 @@ def num_with_sibling(split: Split, groups: Sequence[str]) -> int:
     return sum(groups[position] in seen for position in split.test)
 
 
-def _check(
+def _check_folds(
     labels: NDArray[np.int64], groups: NDArray[np.object_], strategy: str, fold: int, num_folds: int
 ) -> None:
     if strategy not in get_args(Strategy):

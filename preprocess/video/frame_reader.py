@@ -14,7 +14,7 @@ from preprocess.errors import DecodeError
 from preprocess.video.decode import Frame, FrameReader, VideoInfo, VideoReader
 from preprocess.video.frame_folder import list_frames
 from preprocess.video.sampling import FrameSampler
-from preprocess.video.time_ranges import FrameNumbers, Seconds, Stretch
+from preprocess.video.time_ranges import ClipRange, FrameNumbers, Seconds
 from preprocess.video.transforms import Fit, ImageArray
 from preprocess.video.video_decoder import USUAL_FPS
 
@@ -151,7 +151,7 @@ class _Options(TypedDict):
 
 def open_stretch(
     path: Path,
-    stretch: Stretch,
+    stretch: ClipRange,
     *,
     fit: Fit,
     stride: int = 1,

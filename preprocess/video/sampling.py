@@ -11,8 +11,8 @@ from preprocess.errors import PreprocessError
 from preprocess.video.decode import Frame, VideoReader
 from preprocess.video.transforms import Fit
 
-Stretch = tuple[float, float]
-WHOLE: tuple[Stretch, ...] = ((0.0, math.inf),)
+TimeRange = tuple[float, float]
+WHOLE: tuple[TimeRange, ...] = ((0.0, math.inf),)
 _ROUNDING_SECONDS = 0.0015  # Matroska gives times in thousandths: 1/30 s is 0.033
 _DISTINCT_SECONDS = 1e-6  # so that a frame exactly at a seek's target is not skipped
 
@@ -47,7 +47,7 @@ class FrameSampler:
         fit: Fit,
         fps: float | None = None,
         stride: int | None = None,
-        stretches: Sequence[Stretch] = WHOLE,
+        stretches: Sequence[TimeRange] = WHOLE,
         threads: int = 1,
     ) -> None:
         check_sampling(fps, stride)

@@ -96,7 +96,7 @@ def iter_sound(
             or there is no ffmpeg program.
         DecodeError: if the file cannot be opened, or, after the last block, if ffmpeg gave up.
     """
-    _check(sample_rate, block_seconds, start, duration)
+    _check_blocks(sample_rate, block_seconds, start, duration)
     clock = _read_clock(path, track)
     if clock is None:
         return None
@@ -109,7 +109,9 @@ def iter_sound(
     )
 
 
-def _check(sample_rate: int, block_seconds: float, start: float, duration: float | None) -> None:
+def _check_blocks(
+    sample_rate: int, block_seconds: float, start: float, duration: float | None
+) -> None:
     values = {"sample_rate": sample_rate, "block_seconds": block_seconds, "duration": duration}
     for name, value in values.items():
         if value is not None and not 0 < value < math.inf:

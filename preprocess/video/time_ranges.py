@@ -96,7 +96,7 @@ class FrameNumbers:
         return self.name
 
 
-Stretch = Seconds | FrameNumbers
+ClipRange = Seconds | FrameNumbers
 
 
 def _thousandths(seconds: float) -> str:

@@ -83,7 +83,7 @@ def build_conv3d(
     Reference: github.com/HHTseng/video-classification.
     """
     _shapes(num_frames, height, width)
-    _check(channels, head)
+    _check_shape(channels, head)
     layers = TorchLayers(dtype, seed=seed)
     frames = keras.Input((height, width, 3), dtype="uint8", name="frames")
     lengths = keras.Input((), dtype="int32", name="num_frames")
@@ -142,7 +142,7 @@ def conv3d_sizes(
     Raises:
         ValueError: for the same arguments as `build_conv3d`.
     """
-    _check(channels, head)
+    _check_shape(channels, head)
     shapes = _shapes(num_frames, height, width)
     inputs, convolutions, values = channels, 0, 4 * num_frames * height * width
     for (filters, size), shape in zip(CONVOLUTIONS, shapes, strict=True):
@@ -184,7 +184,7 @@ def _statistics(
     return means[:channels], deviations[:channels]
 
 
-def _check(channels: int, head: str) -> None:
+def _check_shape(channels: int, head: str) -> None:
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1, grey, or 3, RGB. Received {channels!r}.")
     if head not in ("dense", "gap"):

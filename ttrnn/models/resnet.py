@@ -66,7 +66,7 @@ def build_resnet(
 
     Reference: He, Zhang, Ren, Sun, CVPR 2016; torchvision.models.resnet.
     """
-    _check(depth, input_shape, normalize)
+    _check_shape(depth, input_shape, normalize)
     layers = _Layers(dtype, last_gamma="zeros" if zero_init_residual else "ones")
     pixels = x = keras.Input(input_shape, dtype=layers.stored_dtype, name="pixels")
     if normalize:
@@ -83,7 +83,7 @@ def build_resnet(
     return keras.Model(pixels, x, name=name or f"resnet{depth}")
 
 
-def _check(depth: int, input_shape: tuple[int | None, ...], normalize: bool) -> None:
+def _check_shape(depth: int, input_shape: tuple[int | None, ...], normalize: bool) -> None:
     if depth not in BLOCKS:
         raise ValueError(f"depth must be one of {', '.join(map(str, BLOCKS))}. Received {depth!r}.")
     if normalize and input_shape[-1] != 3:

@@ -73,7 +73,7 @@ def read_pickle(
         WeightsError: for a global that is not admitted, an opcode that plain data does not need,
             or a file that breaks off or makes no sense.
     """
-    machine = _Machine(admitted, dicts, persistent, max_opcodes)
+    machine = _PickleMachine(admitted, dicts, persistent, max_opcodes)
     # genops only splits the file into opcodes. It would take memory for any length that the file
     # claims, hence the bounded file.
     bounded: Any = _Bounded(file)
@@ -125,7 +125,7 @@ class _Bounded:
 
 
 @dataclass(slots=True, eq=False, repr=False)
-class _Machine:
+class _PickleMachine:
     """Stack, marks and memo of an unpickler, with a method for each opcode that needs one."""
 
     _admitted: Collection[str]
@@ -232,7 +232,7 @@ class _Machine:
             raise WeightsError(f"the pickle is of protocol {protocol}, newer than any known")
 
 
-_Step = Callable[[_Machine, Any], None]
+_Step = Callable[[_PickleMachine, Any], None]
 # Opcodes whose argument, as pickletools decodes it, is the value itself.
 _PUSHED = (
     *("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
@@ -242,10 +242,10 @@ _PUSHED = (
 # Opcodes that are not in this table are refused, among them INST, OBJ, NEWOBJ and EXT, which would
 # make objects.
 _STEPS: dict[str, _Step] = {
-    **dict.fromkeys(_PUSHED, _Machine.push),
-    **dict.fromkeys(("BINPUT", "LONG_BINPUT"), _Machine.put),
-    **dict.fromkeys(("BINGET", "LONG_BINGET"), _Machine.get),
-    "PROTO": _Machine.check_protocol,
+    **dict.fromkeys(_PUSHED, _PickleMachine.push),
+    **dict.fromkeys(("BINPUT", "LONG_BINPUT"), _PickleMachine.put),
+    **dict.fromkeys(("BINGET", "LONG_BINGET"), _PickleMachine.get),
+    "PROTO": _PickleMachine.check_protocol,
     "FRAME": lambda machine, size: None,
     "STOP": lambda machine, _: None,
     "NONE": lambda machine, _: machine.push(None),
@@ -254,7 +254,7 @@ _STEPS: dict[str, _Step] = {
     "EMPTY_TUPLE": lambda machine, _: machine.push(()),
     "EMPTY_LIST": lambda machine, _: machine.push([]),
     "EMPTY_DICT": lambda machine, _: machine.push({}),
-    "MARK": _Machine.mark,
+    "MARK": _PickleMachine.mark,
     "TUPLE": lambda machine, _: machine.push(tuple(machine.pop_marked())),
     "TUPLE1": lambda machine, _: machine.push_last(1),
     "TUPLE2": lambda machine, _: machine.push_last(2),
@@ -263,10 +263,10 @@ _STEPS: dict[str, _Step] = {
     "APPENDS": lambda machine, _: machine.append(machine.pop_marked()),
     "SETITEM": lambda machine, _: machine.set_items([machine.pop(), machine.pop()][::-1]),
     "SETITEMS": lambda machine, _: machine.set_items(machine.pop_marked()),
-    "MEMOIZE": _Machine.memoize,
+    "MEMOIZE": _PickleMachine.memoize,
     "GLOBAL": lambda machine, name: machine.push_global(name.replace(" ", ".", 1)),
-    "STACK_GLOBAL": _Machine.push_global_of_stack,
-    "REDUCE": _Machine.reduce,
-    "BUILD": _Machine.build,
-    "BINPERSID": _Machine.push_persistent,
+    "STACK_GLOBAL": _PickleMachine.push_global_of_stack,
+    "REDUCE": _PickleMachine.reduce,
+    "BUILD": _PickleMachine.build,
+    "BINPERSID": _PickleMachine.push_persistent,
 }

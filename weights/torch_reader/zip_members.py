@@ -65,7 +65,7 @@ def read_members(file: BinaryIO, *, compressed: bool = False) -> dict[str, Membe
     for info in infos:
         if info.filename in members:
             raise WeightsError(f"two of its members are named {shown(info.filename)}")
-        _check(info, compressed)
+        _check_member(info, compressed)
         if not stop <= info.header_offset < archive.start_dir:
             raise WeightsError(f"its member {shown(info.filename)} is in another one's place")
         start = _data_start(file, info)
@@ -89,7 +89,7 @@ def read_stored(file: BinaryIO, member: Member) -> bytes:
     return content
 
 
-def _check(info: zipfile.ZipInfo, compressed: bool) -> None:
+def _check_member(info: zipfile.ZipInfo, compressed: bool) -> None:
     """Refuse names that lead elsewhere, links, and encrypted or compressed members."""
     name = info.orig_filename
     if name.startswith("/") or ".." in name.split("/") or "\\" in name or not name.isprintable():

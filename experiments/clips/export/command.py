@@ -61,7 +61,7 @@ def main(prog: str, args: Sequence[str]) -> int:
 def _export(arguments: ExportArguments) -> int:
     path = arguments.out
     small = path.with_suffix(".int8.onnx")
-    _check(arguments, [path, small] if arguments.int8 else [path])
+    _check_arguments(arguments, [path, small] if arguments.int8 else [path])
     threads = runtime.choose_threads(arguments.threads)
     runtime.configure(threads, seed=0)
 
@@ -92,7 +92,7 @@ def _export(arguments: ExportArguments) -> int:
     return 0
 
 
-def _check(arguments: ExportArguments, files: Sequence[Path]) -> None:
+def _check_arguments(arguments: ExportArguments, files: Sequence[Path]) -> None:
     """Raise InputError for wrong arguments, before TensorFlow is loaded."""
     model, out, video = arguments.model, arguments.out, arguments.frames
     if not model.exists():

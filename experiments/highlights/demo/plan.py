@@ -114,7 +114,7 @@ def plan_clips(num_clips: int, clip_seconds: float, seed: int) -> list[StreamPla
     Raises:
         PreprocessError: if an argument is out of its range.
     """
-    _check(num_clips=num_clips)
+    _check_counts(num_clips=num_clips)
     _check_seconds("clip_seconds", clip_seconds)
     excited = [number for number in range(1, num_clips + 1) if number % CLIPS_PER_GROUP != 0]
     rng = random_numbers(seed, "lengths")
@@ -132,7 +132,7 @@ def plan_recording(num_chunks: int, chunk_seconds: float, seed: int) -> StreamPl
     Raises:
         PreprocessError: if an argument is out of its range.
     """
-    _check(num_chunks=num_chunks)
+    _check_counts(num_chunks=num_chunks)
     _check_seconds("chunk_seconds", chunk_seconds)
     chunk_frames = round(chunk_seconds * _RECORDING_RATE)
     num_frames = num_chunks * chunk_frames
@@ -148,7 +148,7 @@ def plan_recording(num_chunks: int, chunk_seconds: float, seed: int) -> StreamPl
     return StreamPlan(seed, _RECORDING, 0, _RECORDING_RATE, num_frames, moments)
 
 
-def _check(**counts: int) -> None:
+def _check_counts(**counts: int) -> None:
     for name, value in counts.items():
         if value < 1:
             raise PreprocessError(f"{name} must be 1 or more. Received {value}.")

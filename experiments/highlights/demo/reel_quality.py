@@ -75,13 +75,13 @@ def read_truth(path: Path) -> list[Span]:
         for row in reader:
             try:
                 spans.append((parse_time(row["start"] or ""), parse_time(row["end"] or "")))
-                _check(*spans[-1])
+                _check_span(*spans[-1])
             except ValueError as error:
                 raise InputError(f"{path}, line {reader.line_num}: {error}") from error
     return spans
 
 
-def _check(start: float, end: float) -> None:
+def _check_span(start: float, end: float) -> None:
     if not -math.inf < start <= end < math.inf:
         raise InputError(f"A stretch must not end before its start. Received {start} to {end}.")
 
@@ -90,7 +90,7 @@ def _merged(spans: Iterable[Span], duration: float) -> list[Span]:
     """Sort spans, join overlapping ones, and cut them at the recording's ends."""
     merged: list[Span] = []
     for start, end in sorted(spans):
-        _check(start, end)
+        _check_span(start, end)
         start, end = max(start, 0.0), min(end, duration)
         if start >= end:
             continue

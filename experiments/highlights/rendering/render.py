@@ -30,7 +30,7 @@ from experiments.media.piece_args import (
     piece_args,
     upright_args,
 )
-from experiments.media.pieces import Form, Piece, Stretch, plan, reel_form
+from experiments.media.pieces import Form, FrameRange, Piece, plan, reel_form
 from experiments.media.recording import Chunk, in_order, read_chunk, recording_duration
 from preprocess.video.time_ranges import format_time
 from preprocess.video.video_file import open_container
@@ -211,7 +211,7 @@ class _Reel:
             shown = self._upright(piece)
             args = piece_args(shown, self._form, num_samples, _name(number), strip)
             errors = complaints(run(args, self._folder, self._on_line))
-            self._check(piece, errors)
+            self._check_piece(piece, errors)
             self._done = stop
 
     def _upright(self, piece: Piece) -> Piece:
@@ -275,7 +275,7 @@ class _Reel:
         write_strip(self._folder / "strip.rgba", times, self._scores, size, self._threshold)
         return "strip.rgba", *size
 
-    def _check(self, piece: Piece, errors: Sequence[str]) -> None:
+    def _check_piece(self, piece: Piece, errors: Sequence[str]) -> None:
         rate = self._form.rate
         start, end = piece.time(0, rate), piece.time(piece.num_frames - 1, rate)
         place = f"{format_time(start)} to {format_time(end)}"
@@ -305,7 +305,7 @@ class _Reel:
             self._on_progress(base + width * share)
 
 
-def _copied(stretch: Stretch, form: Form, copy: Path) -> Stretch:
+def _copied(stretch: FrameRange, form: Form, copy: Path) -> FrameRange:
     """Return a stretch that is read from its upright copy, which has the reel's form."""
     with open_container(copy) as container:
         begin = (container.start_time or 0) / 10**6  # microseconds, PyAV's time base

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.clips.images import WHOLE, ImageSettings, LabelledVideo, Stretch
+from experiments.clips.images import WHOLE, ImageSettings, LabelledVideo, TimeRange
 from experiments.highlights.labels import LabelledClip
 from preprocess.extraction.extract import ExtractionSummary, extract_clips
 from preprocess.shards.reader import Shards, open_shards
@@ -92,7 +92,7 @@ def labelled_video(clip: LabelledClip, labels_folder: Path) -> LabelledVideo:
     )
 
 
-def _wanted(clip: LabelledClip) -> tuple[Stretch, ...]:
+def _wanted(clip: LabelledClip) -> tuple[TimeRange, ...]:
     if clip.rest_known:
         return WHOLE
     return tuple((one.start, one.end) for one in sorted((*clip.highlights, *clip.negatives)))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.clips.images import WHOLE, ImageReader, ImageSettings, Stretch
+from experiments.clips.images import WHOLE, ImageReader, ImageSettings, TimeRange
 from experiments.media.recording import Chunk
 from preprocess.errors import DecodeError
 from preprocess.video.decode import refusals_named
@@ -80,7 +80,7 @@ class BatchReader:
     settings: ImageSettings
     box: Box | None = None
     after: float = -math.inf
-    stretch: Stretch | None = None
+    stretch: TimeRange | None = None
     batch_size: int = 32
     threads: int = 1
     allow_failures: bool = False
@@ -115,7 +115,7 @@ class BatchReader:
             for stretch in self._wanted(chunk)
         ]
 
-    def _wanted(self, chunk: Chunk) -> tuple[Stretch, ...]:
+    def _wanted(self, chunk: Chunk) -> tuple[TimeRange, ...]:
         if self.stretch is not None:
             return (self.stretch,)
         return _stretches(chunk, self.settings, self.after - chunk.offset - chunk.video_start)
@@ -187,7 +187,7 @@ class BatchReader:
 class _Watch:
     """Record of what is wrong with the pictures of a chunk, or of a stretch of it."""
 
-    def __init__(self, chunk: Chunk, settings: ImageSettings, stretch: Stretch) -> None:
+    def __init__(self, chunk: Chunk, settings: ImageSettings, stretch: TimeRange) -> None:
         self._chunk = chunk
         step = 1 / settings.fps if settings.fps else (settings.every or 1) / float(chunk.rate)
         self._longest = step + _NOTICED_GAP_SECONDS
@@ -244,7 +244,7 @@ class _Watch:
         return f"{text}; nothing is known of that."
 
 
-def _stretches(chunk: Chunk, settings: ImageSettings, after: float) -> tuple[Stretch, ...]:
+def _stretches(chunk: Chunk, settings: ImageSettings, after: float) -> tuple[TimeRange, ...]:
     """Divide what is to be read of a chunk into stretches, in seconds after its first frame.
 
     Each stretch begins with a sample, so samples at a rate are the same as without stretches.

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 
 from common.errors import InputError
 from common.formatting import plural
-from experiments.highlights.selection.scores import Floats, check
+from experiments.highlights.selection.scores import Floats, check_scores
 from experiments.highlights.selection.segments import Segment, Selection
 
 SECONDS_PAST = 1
@@ -70,7 +70,7 @@ def second_means(times: ArrayLike, probabilities: ArrayLike, duration: float) ->
     the mean of the first second with a sample.
     """
     times, probabilities = np.asarray(times, np.float64), np.asarray(probabilities, np.float64)
-    check(times, probabilities, float(duration))
+    check_scores(times, probabilities, float(duration))
     number = math.ceil(duration)
     # A sample at the very end of a recording of whole seconds belongs to the last second.
     places = np.minimum(times.astype(np.int64), number - 1)

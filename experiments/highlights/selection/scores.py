@@ -43,7 +43,7 @@ class ScoreTrack:
         self.times = np.asarray(times, np.float64)
         self.probabilities = np.asarray(probabilities, np.float64)
         self.duration = float(duration)
-        check(self.times, self.probabilities, self.duration)
+        check_scores(self.times, self.probabilities, self.duration)
         self.starts, self.stops = self._cells(reach)
         self.weights = self.stops - self.starts
         # The integrals of a step function are straight between its edges, so values at the edges
@@ -118,7 +118,7 @@ class ScoreTrack:
         return (self.times[:-1] + self.times[1:]) / 2
 
 
-def check(times: Floats, probabilities: Floats, duration: float) -> None:
+def check_scores(times: Floats, probabilities: Floats, duration: float) -> None:
     """Check that samples meet the conditions of `ScoreTrack`.
 
     Raises:

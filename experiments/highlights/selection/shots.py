@@ -19,7 +19,7 @@ from experiments.highlights.selection.scores import Floats
 from experiments.highlights.selection.segments import Segment
 from experiments.media.ffmpeg import run
 from experiments.media.piece_args import find_preroll, input_args, shift
-from experiments.media.pieces import Stretch
+from experiments.media.pieces import FrameRange
 from experiments.media.recording import Chunk
 
 _LEAST_DIFFERENCE = 5.0  # between two shots, above those about it; in percent of the full range
@@ -91,7 +91,7 @@ def _differences(chunk: Chunk, start: float, end: float) -> tuple[Floats, Floats
     The difference of the first frame decoded is 0.
     """
     first = max(math.floor((start - chunk.video_start) * chunk.rate), 0)
-    stretch = Stretch(chunk, first, 1)
+    stretch = FrameRange(chunk, first, 1)
     preroll = find_preroll(stretch, chunk.rate)
     zero = stretch.seconds(0, chunk.rate) - shift(stretch, preroll, chunk.rate) / 10**6
     shown = _Shown(zero)

@@ -18,7 +18,7 @@ from experiments.clips.prediction.predict import predict_video
 from experiments.clips.recipe import Size
 from experiments.clips.subsets import open_clips, with_frame_size
 from experiments.clips.viewed_model import ClipInputSpec, ViewedModel
-from experiments.epic_kitchens.arguments import DATASET, Arguments
+from experiments.epic_kitchens.arguments import DATASET, EpicKitchensArguments
 from experiments.epic_kitchens.job import make_batches
 from experiments.epic_kitchens.recipes import Recipe
 from preprocess.batches.features import FeatureSettings, compute_features
@@ -61,8 +61,8 @@ def golden_levels(name: str) -> np.ndarray:
     return (golden[:, ::-1].transpose(0, 2, 3, 4, 1) * 0.225 + 0.45) * 255
 
 
-def arguments(root: Path, *changes: str) -> Arguments:
-    return Arguments(
+def arguments(root: Path, *changes: str) -> EpicKitchensArguments:
+    return EpicKitchensArguments(
         videos=root / "videos",
         shards=root / "shards",
         recipe="original",
@@ -92,7 +92,7 @@ MIXED: dict[str, Size] = {"a": (57, 32), "b": (57, 32), "c": (32, 57), "d": (40,
 
 
 @pytest.fixture(scope="module")
-def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Arguments, Recipe, Shards]:
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[EpicKitchensArguments, Recipe, Shards]:
     """Smooth clips of four sizes, stored as 57x32."""
     root = tmp_path_factory.mktemp("mixed")
     for name, size in MIXED.items():
@@ -109,7 +109,7 @@ def sizes(shards: Shards) -> list[Size]:
 
 
 def test_clips_of_several_sizes_are_tested_in_their_own_shape(
-    mixed: tuple[Arguments, Recipe, Shards],
+    mixed: tuple[EpicKitchensArguments, Recipe, Shards],
 ) -> None:
     """Red when a clip is seen in the shape of the stored frames, or in another clip's.
 
@@ -128,7 +128,7 @@ def test_clips_of_several_sizes_are_tested_in_their_own_shape(
 
 
 def test_clips_of_several_sizes_are_trained_on_in_their_own_shape(
-    mixed: tuple[Arguments, Recipe, Shards],
+    mixed: tuple[EpicKitchensArguments, Recipe, Shards],
 ) -> None:
     """Red when a training crop is drawn from the shape of the stored frames."""
     _, recipe, shards = mixed
@@ -141,7 +141,7 @@ def test_clips_of_several_sizes_are_trained_on_in_their_own_shape(
 
 
 def test_a_model_sees_videos_of_several_sizes_in_their_own_shape(
-    mixed: tuple[Arguments, Recipe, Shards],
+    mixed: tuple[EpicKitchensArguments, Recipe, Shards],
 ) -> None:
     """Red when predictions stretch a video to the shape of the frames that were trained on."""
 
@@ -166,7 +166,7 @@ def test_a_model_sees_videos_of_several_sizes_in_their_own_shape(
 
 
 def test_features_are_of_clips_in_their_own_shape(
-    mixed: tuple[Arguments, Recipe, Shards], tmp_path: Path
+    mixed: tuple[EpicKitchensArguments, Recipe, Shards], tmp_path: Path
 ) -> None:
     """Red when features are computed of stretched pictures, or those of a crop of the first clip's
     shape are taken for all."""
@@ -229,7 +229,7 @@ def test_shards_that_were_made_otherwise_are_told(
     write_clip(tmp_path / "videos" / "open" / "clip", (40, 40))
     given = arguments(tmp_path)
     open_clips(DATASET, given, with_frame_size(DATASET, given, given.made_recipe()))
-    other = Arguments(
+    other = EpicKitchensArguments(
         shards=tmp_path / "shards",
         recipe="original",
         size="small",

@@ -111,7 +111,7 @@ def _near(wanted, values):
     return min(values, key=lambda value: (abs(value - wanted), value))
 
 
-class Machine:
+class SimulatedMachine:
     """A true rate, seen through noise and a drift of 15 % over the budget."""
 
     def __init__(self, surface, cores, noise, seed, budget):
@@ -156,7 +156,7 @@ CONFIRMING = 10  # runs
 
 
 def success_rate(surface, cores, noise, budget, seeds):
-    machines = [Machine(surface, cores, noise, seed, budget) for seed in range(seeds)]
+    machines = [SimulatedMachine(surface, cores, noise, seed, budget) for seed in range(seeds)]
     outcomes = [machine.search() for machine in machines]
     assert all(len(machine.measured) <= budget for machine in machines)
     qualities = [m.quality(outcome.fastest) for m, outcome in zip(machines, outcomes, strict=True)]
@@ -214,14 +214,14 @@ def test_the_estimate_is_that_of_scikit_learn(monkeypatch):
 
 def test_a_flat_surface_seldom_gives_a_winner():
     """Red when the runs that selected a point also confirm it."""
-    outcomes = [Machine(flat, 64, 0.05, seed, 43).search() for seed in range(100)]
+    outcomes = [SimulatedMachine(flat, 64, 0.05, seed, 43).search() for seed in range(100)]
     assert sum(outcome.best != outcome.default for outcome in outcomes) <= 5
     assert all(outcome.comparison for outcome in outcomes if outcome.fastest != outcome.default)
 
 
 def test_a_clear_winner_is_recommended():
     """Red when the confirmation is given too few runs, or its sign is turned."""
-    machines = [Machine(ridge, 64, 0.05, seed, 43) for seed in range(30)]
+    machines = [SimulatedMachine(ridge, 64, 0.05, seed, 43) for seed in range(30)]
     for machine in machines:
         outcome = machine.search()
         if machine.quality(outcome.default) < 0.8 * machine.quality(outcome.fastest):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from experiments.epic_kitchens.arguments import Arguments
+from experiments.epic_kitchens.arguments import EpicKitchensArguments
 from experiments.epic_kitchens.models import build_classifier
 from experiments.training.optimizers import build_optimizer
 from experiments.training.recipes import PAPER, TUNED
@@ -40,7 +40,9 @@ def test_lists_are_only_taken_for_lists(change):
 
 @pytest.mark.parametrize("change", ["frame_size=[32,24]", "short_sides=[40,50]"])
 def test_an_optional_size_takes_a_size(change):
-    recipe = Arguments(shards="anywhere", recipe="original", set=(change,)).made_recipe()
+    recipe = EpicKitchensArguments(
+        shards="anywhere", recipe="original", set=(change,)
+    ).made_recipe()
     name, _, value = change.partition("=")
     assert list(getattr(recipe, name)) == [int(side) for side in value[1:-1].split(",")]
 
@@ -70,7 +72,7 @@ def test_the_originals_epsilon(name):
 
 
 def test_the_original_timesformers_epsilon():
-    arguments = Arguments(shards="anywhere", recipe="original", size="small")
+    arguments = EpicKitchensArguments(shards="anywhere", recipe="original", size="small")
     classifier = build_classifier(arguments, arguments.made_recipe(), 2, num_train_clips=1)
     assert classifier.optimizer.epsilon == 1e-8
     assert build_optimizer(TUNED, 10).epsilon == 1e-7  # recorded results are of this

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from experiments.training.history import Epoch, History
-from experiments.ucf101.arguments import Arguments
+from experiments.ucf101.arguments import Ucf101Arguments
 from experiments.ucf101.recipes import recipe_for
 from preprocess import PreprocessError
 
@@ -16,7 +16,7 @@ SHARDS = Path("anywhere")  # so that the demo's sizes are not taken
 
 
 def made(**flags: Any) -> Any:
-    arguments = Arguments(shards=SHARDS, **flags)
+    arguments = Ucf101Arguments(shards=SHARDS, **flags)
     arguments.check()
     return arguments.made_recipe()
 

@@ -20,7 +20,7 @@ from preprocess.sources.clip_sets import read_subsets, split_by_subsets
 from preprocess.sources.listed_clips import ListedClip, read_list
 from preprocess.video.decode import FrameReader
 from preprocess.video.frame_reader import open_stretch
-from preprocess.video.time_ranges import FrameNumbers, Seconds, Stretch
+from preprocess.video.time_ranges import ClipRange, FrameNumbers, Seconds
 from preprocess.video.transforms import FrameFit
 from tests.preprocess.conftest import Run, read_plainly, write_video
 from tests.preprocess.video.test_frame_folders import blues, names_of, read_all, write_frames
@@ -58,7 +58,7 @@ def only(file: Path) -> ListedClip:
         ('"a, b.mp4",1,2,,', "a, b.mp4 [1.00-2.00]", Seconds(1.0, 2.0)),
     ],
 )
-def test_what_a_row_means(tmp_path: Path, row: str, source: str, stretch: Stretch | None) -> None:
+def test_what_a_row_means(tmp_path: Path, row: str, source: str, stretch: ClipRange | None) -> None:
     clip = only(write_list(tmp_path, "video,start,stop,start_frame,stop_frame,label", f"{row}, x "))
     assert (clip.source, clip.stretch, clip.class_name) == (source, stretch, "x")
     assert clip.path.parent.resolve() == tmp_path
@@ -142,7 +142,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
 
 
 def frames_of(
-    path: Path, stretch: Stretch, *, stride: int = 1, max_frames: int | None = None
+    path: Path, stretch: ClipRange, *, stride: int = 1, max_frames: int | None = None
 ) -> tuple[np.ndarray, FrameReader]:
     fit = FrameFit(SIZE)
     reader = open_stretch(path, stretch, fit=fit, stride=stride, max_frames=max_frames)
