@@ -55,7 +55,9 @@ class ClipModel(ViewedModel):
             "frames": tf.TensorSpec((None, height, width, 3), tf.uint8),
             "num_frames": tf.TensorSpec((None,), tf.int32),
         }
-        self._forward = tf.function(lambda x: model(x, training=False), input_signature=[spec])
+        self._forward = tf.function(
+            lambda x: model(x, training=False), input_signature=[spec], autograph=False
+        )
 
     def probabilities(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Predict views.

@@ -60,7 +60,9 @@ class Scorer:
         self.threshold = threshold
         spec = tf.TensorSpec((None, *settings.frame_shape), tf.uint8)
         self._predict = tf.function(
-            lambda images: model(images, training=False)[:, 1], input_signature=[spec]
+            lambda images: model(images, training=False)[:, 1],
+            input_signature=[spec],
+            autograph=False,
         )
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

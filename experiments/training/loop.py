@@ -322,7 +322,7 @@ class Classifier:
             if self._predict is None:
                 spec = tf.nest.map_structure(_any_batch, (inputs,))
                 self._predict = tf.function(
-                    lambda x: self.model(x, training=False), input_signature=spec
+                    lambda x: self.model(x, training=False), input_signature=spec, autograph=False
                 )
             probabilities.append(self._predict(inputs).numpy())
             labels.append(batch_labels.numpy())
@@ -415,7 +415,9 @@ def compiled(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
         Function from an array to the model's float32 output.
     """
     spec = tf.TensorSpec([None, *model.input_shape[1:]], model.input_dtype)
-    forward = tf.function(lambda inputs: model(inputs, training=False), input_signature=[spec])
+    forward = tf.function(
+        lambda inputs: model(inputs, training=False), input_signature=[spec], autograph=False
+    )
     return lambda inputs: forward(inputs).numpy().astype(np.float32, copy=False)
 
 
