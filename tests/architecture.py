@@ -1,14 +1,15 @@
 """Measures how the code is laid out: `python -m tests.architecture`.
 
 It prints the figures that tests/test_architecture.py holds to bounds: files and lines, import
-circles, imports that point up, imports inside functions, splats and comments. Imports inside
-functions and under TYPE_CHECKING count like all others.
+circles, imports that point up, imports inside functions, splats, private names and comments.
+Imports inside functions and under TYPE_CHECKING count like all others.
 """
 
 from __future__ import annotations
 
 import ast
 import io
+import re
 import statistics
 import tokenize
 from collections.abc import Iterator
@@ -56,6 +57,31 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("ttrnn", "weights", "preprocess.errors"),
     ("common",),
 )
+
+# Words that had a meaning in this repository alone, and the usual ones that took their place.
+PRIVATE_WORDS = {
+    "crew": "executor",
+    "errand": "task",
+    "keeper": "writer",
+    "picture": "image or frame",
+    "pictures": "images or frames",
+    "said": "message or output",
+    "scout": "seeker",
+    "servant": "worker",
+    "servants": "workers",
+    "told": "message",
+}
+PRIVATE_NAMES = {
+    "Seen": "ClipInputSpec",
+    "Service": "model",
+    "Share": "ReplicaShard",
+    "Unit": "Task",
+    "going_on": "resume_hint",
+    "made_of": "fingerprint",
+    "most": "max_...",
+    "most_in_memory": "max_bytes_in_memory",
+    "words": "args",
+}
 
 
 @dataclass
@@ -200,6 +226,43 @@ def splats(files: dict[str, File]) -> list[str]:
     ]
 
 
+def private_names(files: dict[str, File]) -> list[str]:
+    """Names that hold a word of PRIVATE_WORDS, or are one of PRIVATE_NAMES, as "module:line name".
+
+    Names are those of modules, classes, functions, arguments, variables and attributes. What is in
+    a string is not looked at: columns of files, flags and messages keep their words.
+    """
+    found = []
+    for file in files.values():
+        names = [(0, file.name.rpartition(".")[2])]
+        for node in ast.walk(file.tree):
+            names += [(getattr(node, "lineno", 0), name) for name in _defined(node)]
+        found += [f"{file.name}:{line} {name}" for line, name in sorted(names) if _is_private(name)]
+    return found
+
+
+def _defined(node: ast.AST) -> Iterator[str]:
+    """Names that a node gives to something."""
+    if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        yield node.name
+    elif isinstance(node, ast.arg):
+        yield node.arg
+    elif isinstance(node, ast.alias) and node.asname:
+        yield node.asname
+    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        yield node.id
+    elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+        yield node.attr
+
+
+def _is_private(name: str) -> bool:
+    words = {word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)}
+    plain = name.lstrip("_")
+    # Adjectives such as most_promising are English; a constant MOST_... is a limit.
+    is_limit = plain.startswith("MOST_")
+    return is_limit or plain in PRIVATE_NAMES or not words.isdisjoint(PRIVATE_WORDS)
+
+
 def comments_per_100_lines(files: dict[str, File]) -> float:
     """Comments for 100 lines that are not blank."""
     comments = lines = 0
@@ -231,6 +294,7 @@ def main() -> None:
         "circles of folders": circles(rooms),
         "upward imports": upward_imports(files),
         "splats": splats(files),
+        "private names": private_names(files),
     }
     print(f"product files                {len(files)}")
     print(f"lines                        {sum(lines)}, median {statistics.median(lines):.0f}")

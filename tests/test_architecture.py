@@ -11,6 +11,7 @@ from .architecture import (
     ROOT,
     file_circles,
     function_imports,
+    private_names,
     read_files,
     splats,
     upward_imports,
@@ -71,6 +72,11 @@ def test_imports_stand_at_the_top(files):
     """Red when a heavy file hides what it needs in a function."""
     found = function_imports(files)
     assert len(found) <= MAX_FUNCTION_IMPORTS, len(found)
+
+
+def test_names_are_the_usual_words(files):
+    """Red when a name has a word that means something in this repository alone."""
+    assert not private_names(files)
 
 
 SHARDS = ["preprocess/shards/schema.py", "preprocess/shards/writer.py"]

@@ -20,7 +20,7 @@ from preprocess.video.video_file import find_video_stream, open_container
 
 _NO_TIMECODE = "00:00:00:00"  # what encoders of MPEG video write that know of none
 # Start codes of a group of pictures and of a picture in MPEG-1 and MPEG-2 video.
-_GROUP, _PICTURE_START = b"\x00\x00\x01\xb8", b"\x00\x00\x01\x00"
+_GROUP, _FRAME_START = b"\x00\x00\x01\xb8", b"\x00\x00\x01\x00"
 _MAX_PACKETS = 1000  # of pictures before the first that can be decoded; a group has 12 to 300
 # SMPTE's keys: what those of all partitions begin with, and that of a Timecode Component.
 _MXF_PARTITION = bytes.fromhex("060e2b34020501010d010201")
@@ -67,7 +67,7 @@ def group_timecode(path: Path) -> tuple[str, int]:
 
 
 def _read_group(data: bytes) -> tuple[str, int]:
-    place, start = data.find(_GROUP), data.find(_PICTURE_START)
+    place, start = data.find(_GROUP), data.find(_FRAME_START)
     if not 0 <= place < start or len(data) < start + 6:
         return "", 0
     bits = int.from_bytes(data[place + 4 : place + 8], "big")

@@ -173,7 +173,7 @@ def model_digest(model: Path) -> str:
     return digest.hexdigest()
 
 
-class ImageModel(Protocol):
+class HighlightModel(Protocol):
     """Model that gives the probability of a highlight for each picture, as `Scorer` does."""
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -184,7 +184,7 @@ OnScores = Callable[[Batch, NDArray[np.float32]], None]
 
 
 def score_recording(
-    model: ImageModel, reader: BatchReader, on_scores: OnScores, *, at_once: int = 1
+    model: HighlightModel, reader: BatchReader, on_scores: OnScores, *, at_once: int = 1
 ) -> None:
     """Score all pictures of a recording.
 
