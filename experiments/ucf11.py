@@ -19,21 +19,23 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from experiments.clips.command import described, outcome
+from experiments.clips.command import described, outcome, result_fields
 from experiments.clips.ucf11 import (
     HELP,
     MODULE,
+    NUM_FOLDS,
     Ucf11Arguments,
     check_arguments,
     make_batches,
     make_classifier,
-    result_fields,
+    model_name,
     run_name,
     stored_stride,
 )
 from experiments.process.command import command
 from experiments.runs.run import begin_run
 from experiments.training.distribution import open_distribution
+from experiments.training.recipes import RECIPES
 from preprocess.batches.views import CropChoice, FrameChoice
 from preprocess.sources.catalog import UCF11
 
@@ -127,7 +129,19 @@ def run(arguments: Ucf11Arguments) -> dict[str, Any] | None:
             stride=stride // shards.stride,
         ),
         fields={
-            **result_fields(arguments, recipe, shards, split),
+            **result_fields(
+                MODULE,
+                arguments,
+                recipe,
+                shards,
+                split,
+                num_folds=NUM_FOLDS,
+                model=model_name(arguments),
+                maxlen=arguments.maxlen,
+                stride=stride,
+                # README's table leaves out runs of other lengths than their recipe's.
+                recipe_epochs=RECIPES[arguments.recipe].epochs,
+            ),
             **model_sizes(classifier.model, arguments.cell, tensor_train=arguments.tt),
         },
         record=arguments.record,

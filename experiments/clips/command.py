@@ -1,26 +1,52 @@
-"""Texts that a job on clips prints about its data and its outcome."""
+"""What a job on clips prints and records about its data and its outcome."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.process.command import typed_command
+
 if TYPE_CHECKING:
+    from experiments.training.recipes import VideoRecipe
     from preprocess.shards.reader import Shards
     from preprocess.sources.splits import Split
 
 
-def split_fields(shards: Shards, split: Split) -> dict[str, Any]:
-    """Fields of a result about the clips and how they are split."""
+def recipe_name(arguments: Any, *, between: str = "-") -> str:
+    """Name of the recipe with the changes to it, as in a run's name."""
+    return between.join([arguments.recipe, *arguments.set])
+
+
+def result_fields(
+    module: str,
+    arguments: Any,
+    recipe: VideoRecipe,
+    shards: Shards,
+    subsets: Split,
+    **others: Any,
+) -> dict[str, Any]:
+    """Fields of a result that are known before training; `others` add to them or replace them."""
     from preprocess.sources.splits import num_with_sibling
 
     return {
+        "experiment": module.removeprefix("experiments."),
+        "command": typed_command(module),
         "dataset": shards.dataset,
         "num_clips": len(shards),
         "num_classes": len(shards.class_names),
         "chance": 1 / len(shards.class_names),
-        "num_test_clips": len(split.test),
-        "num_test_clips_with_sibling": num_with_sibling(split, shards.groups),
+        "num_test_clips": len(subsets.test),
+        "num_test_clips_with_sibling": num_with_sibling(subsets, shards.groups),
+        "split": arguments.split,
+        "fold": arguments.fold,
+        "seed": arguments.seed,
+        "recipe": recipe_name(arguments, between=" "),
+        "stride": shards.stride,
+        "policy": arguments.policy,
+        "epochs": recipe.epochs,
+        "batch_size": recipe.batch_size,
+        **others,
     }
 
 

@@ -10,13 +10,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from common.command_line import parse_arguments
 from common.errors import InputError
-from experiments.clips.command import split_fields
+from experiments.clips.command import recipe_name
 from experiments.process import runtime
-from experiments.process.command import typed_command
 from experiments.runs.run import (
     check_run,
     require_fold,
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from experiments.training.loop import Classifier
     from preprocess.batches.pipeline import ClipBatches
     from preprocess.shards.reader import Shards
-    from preprocess.sources.splits import Split
 
 MODULE = "experiments.ucf11"
 HELP = """Train and evaluate a recurrent network on the raw pixels of UCF11's videos.
@@ -224,38 +222,15 @@ def make_classifier(
         )
 
 
-def _model_name(arguments: Ucf11Arguments) -> str:
+def model_name(arguments: Ucf11Arguments) -> str:
+    """Name of the model in the results."""
     return f"tt-{arguments.cell}" if arguments.tt else arguments.cell
 
 
 def run_name(arguments: Ucf11Arguments, dataset: str) -> str:
     """Name of a run, made of its settings."""
     # Fold and seed come last, so that a setting's runs stand together in a listing.
-    recipe = "-".join([arguments.recipe, *arguments.set])
+    recipe = recipe_name(arguments)
     fold = f"fold{arguments.fold}-seed{arguments.seed}"
-    model = _model_name(arguments)
+    model = model_name(arguments)
     return f"ucf11-{dataset}-{model}-{recipe}-{arguments.split}-{fold}"
-
-
-def result_fields(
-    arguments: Ucf11Arguments, recipe: Recipe, shards: Shards, split: Split
-) -> dict[str, Any]:
-    """Fields of a result that are known before training."""
-    return {
-        "experiment": "ucf11",
-        "command": typed_command(MODULE),
-        **split_fields(shards, split),
-        "split": arguments.split,
-        "fold": arguments.fold,
-        "num_folds": NUM_FOLDS,
-        "seed": arguments.seed,
-        "recipe": " ".join([arguments.recipe, *arguments.set]),
-        "model": _model_name(arguments),
-        "maxlen": arguments.maxlen,
-        "stride": stored_stride(arguments, shards),
-        "policy": arguments.policy,
-        "epochs": recipe.epochs,
-        # README's table leaves out runs of other lengths than their recipe's.
-        "recipe_epochs": RECIPES[arguments.recipe].epochs,
-        "batch_size": recipe.batch_size,
-    }

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from common.errors import InputError
 from common.files import write_atomically
-from experiments.clips.command import described, split_fields
+from experiments.clips.command import described, recipe_name, result_fields
 from experiments.epic_kitchens.arguments import DATASET, EpicKitchensArguments
 from experiments.epic_kitchens.recipes import Recipe
 from experiments.process import runtime
-from experiments.process.command import typed_command
 from experiments.runs.metrics import mean_and_spread
 from experiments.runs.run import CONFIG, begin_run, check_run
 
@@ -96,10 +95,19 @@ def run(arguments: EpicKitchensArguments) -> dict[str, Any] | None:
         clips=split.test,
         selection=recipe.selection,
         input_spec=describe_input(shards, recipe.choice(), recipe.crops, inputs=recipe.inputs),
-        fields={
-            **_result_fields(arguments, recipe, shards, split, strategy),
-            "params": classifier.model.count_params(),
-        },
+        fields=result_fields(
+            MODULE,
+            arguments,
+            recipe,
+            shards,
+            split,
+            split=strategy,
+            num_folds=arguments.num_folds,
+            model=_model_name(arguments),
+            maxlen=recipe.num_frames,
+            recipe_epochs=arguments.plain_recipe().epochs,
+            params=classifier.model.count_params(),
+        ),
         record=arguments.record,
     )
     return train_and_test(
@@ -241,8 +249,7 @@ def _usual_split(arguments: EpicKitchensArguments) -> Any:
 
 
 def _run_name(arguments: EpicKitchensArguments, dataset: str, strategy: str) -> str:
-    recipe = "-".join([arguments.recipe, *arguments.set])
-    parts = [_model_name(arguments), recipe, f"freeze-{arguments.freeze}", strategy]
+    parts = [_model_name(arguments), recipe_name(arguments), f"freeze-{arguments.freeze}", strategy]
     parts.append(f"fold{arguments.fold}-seed{arguments.seed}")
     if arguments.find_rate:
         parts.append("rates")
@@ -251,25 +258,3 @@ def _run_name(arguments: EpicKitchensArguments, dataset: str, strategy: str) -> 
 
 def _model_name(arguments: EpicKitchensArguments) -> str:
     return f"timesformer-{arguments.size_name}-{arguments.attention}"
-
-
-def _result_fields(
-    arguments: EpicKitchensArguments, recipe: Recipe, shards: Shards, split: Split, strategy: str
-) -> dict[str, Any]:
-    return {
-        "experiment": "epic_kitchens",
-        "command": typed_command(MODULE),
-        **split_fields(shards, split),
-        "split": strategy,
-        "fold": arguments.fold,
-        "num_folds": arguments.num_folds,
-        "seed": arguments.seed,
-        "recipe": " ".join([arguments.recipe, *arguments.set]),
-        "model": _model_name(arguments),
-        "maxlen": recipe.num_frames,
-        "stride": shards.stride,
-        "policy": arguments.policy,
-        "epochs": recipe.epochs,
-        "recipe_epochs": arguments.plain_recipe().epochs,
-        "batch_size": recipe.batch_size,
-    }

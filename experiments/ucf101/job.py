@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from common import formatting
 from common.errors import InputError
-from experiments.clips.command import described, split_fields
+from experiments.clips.command import described, recipe_name, result_fields
 from experiments.process import runtime
-from experiments.process.command import typed_command
 from experiments.runs.run import begin_run, check_run
 from experiments.training.distribution import Task, open_distribution, read_task
 from experiments.ucf101.arguments import RANDOM_WEIGHTS, Ucf101Arguments
@@ -85,10 +84,20 @@ def run(arguments: Ucf101Arguments) -> dict[str, Any] | None:
             recipe.crops,
             inputs=recipe.inputs,
         ),
-        fields={
-            **_result_fields(arguments, recipe, shards, split),
-            "params": classifier.model.count_params(),
-        },
+        fields=result_fields(
+            MODULE,
+            arguments,
+            recipe,
+            shards,
+            split,
+            # The three official lists count as folds.
+            fold=arguments.list - 1 if arguments.split == "official" else arguments.fold,
+            num_folds=3 if arguments.split == "official" else arguments.num_folds,
+            model=_model_name(arguments),
+            maxlen=recipe.num_frames,
+            recipe_epochs=arguments.plain_recipe().epochs,
+            params=classifier.model.count_params(),
+        ),
         record=arguments.record,
         # Where only the part above a ResNet is trained, the two are joined for predictions.
         whole=built.whole,
@@ -206,29 +215,5 @@ def _part_name(arguments: Ucf101Arguments) -> str:
 
 
 def _run_name(arguments: Ucf101Arguments, dataset: str) -> str:
-    recipe = "-".join([arguments.recipe, *arguments.set])
-    return "-".join(["ucf101", dataset, _model_name(arguments), recipe, _part_name(arguments)])
-
-
-def _result_fields(
-    arguments: Ucf101Arguments, recipe: Recipe, shards: Shards, split: Split
-) -> dict[str, Any]:
-    is_official = arguments.split == "official"
-    return {
-        "experiment": "ucf101",
-        "command": typed_command(MODULE),
-        **split_fields(shards, split),
-        "split": arguments.split,
-        # The three official lists count as folds.
-        "fold": arguments.list - 1 if is_official else arguments.fold,
-        "num_folds": 3 if is_official else arguments.num_folds,
-        "seed": arguments.seed,
-        "recipe": " ".join([arguments.recipe, *arguments.set]),
-        "model": _model_name(arguments),
-        "maxlen": recipe.num_frames,
-        "stride": shards.stride,
-        "policy": arguments.policy,
-        "epochs": recipe.epochs,
-        "recipe_epochs": arguments.plain_recipe().epochs,
-        "batch_size": recipe.batch_size,
-    }
+    parts = [_model_name(arguments), recipe_name(arguments), _part_name(arguments)]
+    return "-".join(["ucf101", dataset, *parts])
