@@ -59,7 +59,7 @@ def test_onnx_runtime_gives_keras_numbers(name, tmp_path):
     """Red where the graph has arrays of blocks of rows, which no ONNX runtime loads."""
     model = MODELS[name]()
     given = [sequences(*size) for size in SIZES]
-    expected = [model.predict(x, verbose=0) for x in given]
+    expected = [np.asarray(model(x)) for x in given]
     found = run_onnx(model, tmp_path / "m.onnx", *([x] for x in given))
     tolerance = 5e-3 if name == "half" else 1e-5
     for (mine,), theirs in zip(found, expected, strict=True):
@@ -82,7 +82,7 @@ def test_bfloat16_is_refused_before_a_file_is_written(kind, tmp_path):
     plain.set_weights(model.get_weights())
     plain(x)
     ((found,),) = run_onnx(plain, tmp_path / "m.onnx", [x])
-    np.testing.assert_allclose(found, plain.predict(x, verbose=0), atol=1e-5)
+    np.testing.assert_allclose(found, np.asarray(plain(x)), atol=1e-5)
 
 
 def lite(content):
@@ -116,7 +116,7 @@ def test_lite_rt_needs_no_flex_operations(name, tmp_path):
     run = lite(path.read_bytes())
     for size in SIZES:
         x = sequences(*size)
-        np.testing.assert_allclose(run(x), model.predict(x, verbose=0), atol=1e-5)
+        np.testing.assert_allclose(run(x), np.asarray(model(x)), atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -147,7 +147,7 @@ def test_a_saved_model_gives_keras_numbers(name, tmp_path):
     loaded = tf.saved_model.load(tmp_path / "saved")
     for size in SIZES:
         x = sequences(*size)
-        np.testing.assert_allclose(loaded.serve(x), model.predict(x, verbose=0), atol=1e-5)
+        np.testing.assert_allclose(loaded.serve(x), np.asarray(model(x)), atol=1e-5)
 
 
 def test_states_go_in_and_out(tmp_path):
@@ -165,7 +165,7 @@ def test_states_go_in_and_out(tmp_path):
 def test_an_unrolled_layer(options, tmp_path):
     model = sequence_model(ttrnn.TTGRU(**MODES, return_sequences=True, **options), time=5)
     x = sequences(3, 5)
-    expected = model.predict(x, verbose=0)
+    expected = np.asarray(model(x))
     ((found,),) = run_onnx(model, tmp_path / "m.onnx", [x])
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -191,7 +191,7 @@ def test_a_layer_compiled_by_xla(tmp_path):
     layer = LocalResponseNormalization(alpha=0.5, fused=True)
     model = keras.Sequential([keras.Input((4, 5, 6)), layer])
     x = inputs(3, 4, 5, 6)
-    expected = model.predict(x, verbose=0)
+    expected = np.asarray(model(x))
     ((found,),) = run_onnx(model, tmp_path / "m.onnx", [x])
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
