@@ -23,7 +23,7 @@ from tqdm import tqdm
 from tyro.conf import arg
 
 from common.command_line import parse_arguments
-from experiments.benchmarks import Remote, carry_out, keep_results, with_peers
+from experiments.benchmarks import Remote, carry_out, closing_all, keep_results, with_peers
 from experiments.media.videos import Video, find_videos
 from experiments.models.image_models import inference_dtype
 from experiments.process import environment, runtime
@@ -119,11 +119,8 @@ def measure(
     runtime.hush()
     with tempfile.TemporaryDirectory() as scratch:
         systems = _start(videos, threads, Path(scratch), batch_size, jobs, torch=torch)
-        try:
+        with closing_all(systems):
             rates, peaks, failures = _time(systems, rounds)
-        finally:
-            for system in systems.values():
-                system.close()
         agreement = _top1_agreement(
             Path(scratch) / "float32", Path(scratch) / "mixed_bfloat16", videos
         )

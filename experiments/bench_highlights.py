@@ -30,7 +30,7 @@ from tqdm import tqdm
 from common import formatting
 from common.command_line import parse_arguments
 from common.errors import InputError
-from experiments.benchmarks import Remote, carry_out, keep_results
+from experiments.benchmarks import Remote, carry_out, closing_all, keep_results, take_turns
 from experiments.clips.images import ImageSettings
 from experiments.media import ffmpeg
 from experiments.process import environment, runtime
@@ -236,16 +236,10 @@ def measure_scoring(recording: Path, *, fps: float, rounds: int, threads: Thread
         "bare model": Remote(BareModel, recording, settings, threads=plain),
         _OURS: Remote(Ours, recording, settings, threads, threads=threads),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in systems}
-    peaks: dict[str, int] = {}
-    try:
-        for _ in tqdm(range(rounds), unit=" rounds", desc="scoring"):
-            for name, system in systems.items():
-                taken, peaks[name] = system.ask("seconds")
-                seconds[name].append(taken)
-    finally:
-        for system in systems.values():
-            system.close()
+    with closing_all(systems):
+        answers = take_turns(systems, "seconds", rounds, work="scoring")
+    seconds = {name: [taken for taken, _ in pairs] for name, pairs in answers.items()}
+    peaks = {name: pairs[-1][1] for name, pairs in answers.items()}
     ours = seconds.pop(_OURS)
     # Decoding and model one after the other: what a loop without overlap takes.
     both = [sum(pair) for pair in zip(*seconds.values(), strict=True)]

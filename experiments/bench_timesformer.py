@@ -22,12 +22,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from common import formatting
 from common.command_line import parse_arguments
 from common.errors import InputError
-from experiments.benchmarks import Remote, carry_out, keep_results, with_peers
+from experiments.benchmarks import (
+    Remote,
+    carry_out,
+    closing_all,
+    keep_results,
+    take_turns,
+    with_peers,
+)
 from experiments.clips.viewed_model import ClipInputSpec, ViewedModel
 from experiments.process import environment, runtime
 from experiments.process.runtime import Threads
@@ -163,11 +169,8 @@ def measure(
         name: Remote(kind, clips, batch, *arguments, threads=threads)
         for name, (kind, *arguments) in made.items()
     }
-    try:
+    with closing_all(systems):
         return _in_turn(systems, sample, rounds), sample.origin
-    finally:
-        for system in systems.values():
-            system.close()
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -192,13 +195,9 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _in_turn(systems: dict[str, Remote], sample: Sample, rounds: int) -> list[Row]:
-    rates: dict[str, list[float]] = {name: [] for name in systems}
-    peaks: dict[str, int] = {}
-    for _ in tqdm(range(rounds), unit=" rounds"):
-        for name, system in systems.items():
-            rate, peaks[name] = system.ask("measure")
-            # Systems take turns, so that a machine that slows down hurts all of them alike.
-            rates[name].append(rate)
+    measured = take_turns(systems, "measure", rounds)
+    rates = {name: [rate for rate, _ in pairs] for name, pairs in measured.items()}
+    peaks = {name: pairs[-1][1] for name, pairs in measured.items()}
     # PyTorch's weights are others, so that its predictions cannot be compared.
     answers = {
         name: system.ask("answers")

@@ -36,7 +36,7 @@ from common import formatting
 from common.command_line import parse_arguments
 from common.errors import InputError
 from common.files import write_atomically
-from experiments.benchmarks import Remote, carry_out
+from experiments.benchmarks import Remote, carry_out, closing_all
 from experiments.process import environment, runtime
 from experiments.runs.plots import DOTS_PER_INCH, LIGHT, Theme
 from experiments.runs.run import require_place
@@ -86,11 +86,8 @@ def run(arguments: Arguments) -> None:
         for maxlen in arguments.maxlen
     ]
     workers = start_workers(threads, padded_threads)
-    try:
+    with closing_all(workers):
         rows = measure(workers, cases, rounds=arguments.rounds, num_batches=arguments.num_batches)
-    finally:
-        for worker in workers.values():
-            worker.close()
     layer_rows = measure_layers(padded_threads, rounds=arguments.rounds) if arguments.layers else []
     startup = {system: worker.startup_seconds for system, worker in workers.items()}
     lines = [

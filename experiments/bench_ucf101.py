@@ -30,12 +30,18 @@ from statistics import median
 from typing import Any, Literal
 
 import numpy as np
-from tqdm import tqdm
 
 from common import formatting
 from common.command_line import parse_arguments
 from common.errors import InputError
-from experiments.benchmarks import Remote, carry_out, keep_results, with_peers
+from experiments.benchmarks import (
+    Remote,
+    carry_out,
+    closing_all,
+    keep_results,
+    take_turns,
+    with_peers,
+)
 from experiments.process import environment, runtime
 from experiments.process.runtime import Threads
 from experiments.runs.run import require_place
@@ -165,14 +171,8 @@ def _in_turn(work: str, systems: dict[str, System], rounds: int) -> list[Row]:
     """Measure the systems of one work, round by round."""
     # Only the systems of one work are in memory at the same time.
     made = {name: make() for name, make in systems.items()}
-    taken: dict[str, list[Measured]] = {name: [] for name in systems}
-    try:
-        for _ in tqdm(range(rounds), unit=" rounds", desc=work):
-            for name, system in made.items():
-                taken[name].append(system.ask("measure"))
-    finally:
-        for system in made.values():
-            system.close()
+    with closing_all(made):
+        taken: dict[str, list[Measured]] = take_turns(made, "measure", rounds, work=work)
     reference = median(rate for rate, *_ in taken[next(iter(systems))])
     return [_row(work, name, found, reference) for name, found in taken.items()]
 

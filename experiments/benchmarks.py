@@ -6,10 +6,13 @@ import importlib.util
 import json
 import multiprocessing
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from common.errors import UserError
 from common.files import write_atomically
@@ -118,6 +121,27 @@ class Remote:
         self._pipe.close()
         self._process.join(timeout=10)
         self._process.kill()
+
+
+@contextmanager
+def closing_all(systems: Mapping[str, Remote]) -> Iterator[None]:
+    """End the processes of all systems when the context ends."""
+    try:
+        yield
+    finally:
+        for system in systems.values():
+            system.close()
+
+
+def take_turns(
+    systems: Mapping[str, Remote], question: str, rounds: int, *, work: str | None = None
+) -> dict[str, list[Any]]:
+    """Ask systems round by round, so that a machine that slows down hurts all of them alike."""
+    answers: dict[str, list[Any]] = {name: [] for name in systems}
+    for _ in tqdm(range(rounds), unit=" rounds", desc=work):
+        for name, system in systems.items():
+            answers[name].append(system.ask(question))
+    return answers
 
 
 def _serve(pipe, make, arguments, threads: runtime.Threads) -> None:
