@@ -22,18 +22,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from common import formatting
 from common.command_line import parse_arguments
 from common.errors import InputError
 from experiments.benchmarks import Remote, carry_out, closing_all, keep_results, take_turns
-from experiments.clips.images import ImageSettings
 from experiments.media import ffmpeg
-from experiments.process import environment, runtime
+from experiments.process import runtime
 from experiments.process.runtime import Threads
 from experiments.runs.run import require_place
 
@@ -223,6 +220,7 @@ def _seconds(render: Callable[..., Path], recording: Path, *arguments: object) -
 
 BATCH_SIZE = 32
 DEPTH = 18
+_SYSTEMS = "experiments.bench_highlights_systems"
 _SUM = "both, one after the other"
 _OURS = "ours, file to CSV"
 
@@ -230,11 +228,11 @@ _OURS = "ours, file to CSV"
 def measure_scoring(recording: Path, *, fps: float, rounds: int, threads: Threads) -> list[Row]:
     """Time scoring and its two parts on the same recording."""
     work = f"scoring at {fps:g} pictures/s, ResNet-{DEPTH}"
-    settings, plain = ImageSettings(fps=fps), runtime.choose_threads("auto")
+    plain = runtime.choose_threads("auto")
     systems = {
-        "bare decoding": Remote(BareDecoding, recording, settings, threads=plain),
-        "bare model": Remote(BareModel, recording, settings, threads=plain),
-        _OURS: Remote(Ours, recording, settings, threads, threads=threads),
+        "bare decoding": Remote(f"{_SYSTEMS}:BareDecoding", recording, fps, threads=plain),
+        "bare model": Remote(f"{_SYSTEMS}:BareModel", recording, fps, threads=plain),
+        _OURS: Remote(f"{_SYSTEMS}:Ours", recording, fps, threads, threads=threads),
     }
     with closing_all(systems):
         answers = take_turns(systems, "seconds", rounds, work="scoring")
@@ -247,90 +245,6 @@ def measure_scoring(recording: Path, *, fps: float, rounds: int, threads: Thread
     rows = [row_of(work, name, taken, peak=peaks[name]) for name, taken in seconds.items()]
     rows.append(row_of(work, _SUM, both))
     return [*rows, row_of(work, _OURS, ours, reference, peak=peaks[_OURS])]
-
-
-class BareDecoding:
-    """Plain OpenCV: each frame is decoded, and those to score are scaled."""
-
-    def __init__(self, recording: Path, settings: ImageSettings) -> None:
-        self._path = str(recording)
-        self._settings = settings
-
-    def seconds(self) -> tuple[float, int]:
-        """Time in seconds and peak memory of one run in its own process."""
-        import cv2
-
-        assert self._settings.fps is not None
-        size = (self._settings.side, self._settings.side)
-        started, due = time.perf_counter(), 0
-        capture = cv2.VideoCapture(self._path)
-        while capture.grab():
-            # `grab` decodes; only the samples are converted to BGR and scaled.
-            if capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 * self._settings.fps >= due:
-                cv2.resize(capture.retrieve()[1], size)
-                due += 1
-        return time.perf_counter() - started, environment.peak_rss_bytes()
-
-
-class BareModel:
-    """The compiled model on as many pictures in memory."""
-
-    def __init__(self, recording: Path, settings: ImageSettings) -> None:
-        from experiments.media.recording import read_recording, recording_duration
-
-        assert settings.fps is not None
-        duration = recording_duration(read_recording([recording]))
-        self._num_batches = round(duration * settings.fps / BATCH_SIZE)
-        self._scorer = warm_scorer(settings)
-        shape = (BATCH_SIZE, *settings.frame_shape)
-        self._images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-
-    def seconds(self) -> tuple[float, int]:
-        """Time in seconds and peak memory of one run in its own process."""
-        started = time.perf_counter()
-        for _ in range(self._num_batches):
-            self._scorer.predict(self._images)
-        return time.perf_counter() - started, environment.peak_rss_bytes()
-
-
-class Ours:
-    """Score a recording as `python -m experiments.highlights run` does."""
-
-    def __init__(self, recording: Path, settings: ImageSettings, threads: Threads) -> None:
-        self._recording = recording
-        self._scorer = warm_scorer(settings)
-        self._threads = threads
-
-    def seconds(self) -> tuple[float, int]:
-        """Time in seconds and peak memory of one run in its own process."""
-        from experiments.highlights.scoring.kept_scores import KeptScores
-        from experiments.highlights.scoring.scoring_job import ScoringOptions, score_into
-        from experiments.media.recording import read_recording
-
-        options = ScoringOptions(
-            model=Path(),
-            box=None,
-            fps=None,
-            stride=None,
-            batch_size=BATCH_SIZE,
-            threads=self._threads,
-            allow_failures=False,
-        )
-        started = time.perf_counter()
-        chunks = read_recording([self._recording])
-        with KeptScores(self._recording.with_name("scored.mp4"), {}) as kept:
-            score_into(kept, chunks, self._scorer, options, say=lambda text: None)
-        return time.perf_counter() - started, environment.peak_rss_bytes()
-
-
-def warm_scorer(settings: ImageSettings) -> Any:
-    """Build a scorer with random weights that has compiled on a batch."""
-    from experiments.clips.scorer import Scorer
-    from experiments.highlights.scoring.scorer_network import build_scorer
-
-    scorer = Scorer(build_scorer(DEPTH, settings), settings)
-    scorer.predict(np.zeros((BATCH_SIZE, *settings.frame_shape), np.uint8))
-    return scorer
 
 
 # Rows and table.

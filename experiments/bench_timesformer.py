@@ -10,10 +10,8 @@ TimesformerForVideoClassification of `transformers`, of the same size but with o
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +19,6 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from common import formatting
 from common.command_line import parse_arguments
@@ -34,12 +31,9 @@ from experiments.benchmarks import (
     take_turns,
     with_peers,
 )
-from experiments.clips.viewed_model import ClipInputSpec, ViewedModel
-from experiments.process import environment, runtime
+from experiments.process import runtime
 from experiments.process.runtime import Threads
 from experiments.runs.run import require_model, require_place
-from preprocess.batches.views import CropChoice, FrameChoice
-from preprocess.shards.settings import FrameSettings
 
 if TYPE_CHECKING:
     from experiments.clips.export.sample import Sample
@@ -108,9 +102,7 @@ def run(arguments: Arguments) -> None:
 
 
 _REFERENCE = "Keras, float32"
-# As many classes as Kinetics-400 has, and frames of 4:3 with the original's short side.
-_CLASSES = 400
-_STORED_SIZE = (341, 256)
+_SYSTEMS = "experiments.bench_timesformer_systems"
 
 
 @dataclass(frozen=True)
@@ -144,29 +136,30 @@ def measure(
     torch: bool,
 ) -> tuple[list[Row], str]:
     """Measure all systems; returns the rows, and a description of the clips."""
-    from experiments.clips.export.sample import find_sample
-    from experiments.clips.export.subjects import load_subject
-    from experiments.clips.export.write import write_int8, write_onnx
+    # It imports TensorFlow, whose threads are set by now.
+    from experiments.bench_timesformer_systems import prepare, torch_size
 
-    run = run or _random_run(scratch / "run")
-    subject = load_subject(run)
-    sample = find_sample(subject, run_dir=run, video=video)
     exported, quantized = scratch / "model.onnx", scratch / "int8.onnx"
-    write_onnx(subject, exported, sample)
-    write_int8(exported, quantized, sample)
+    run, sample = prepare(run, video, scratch, exported, quantized)
     # Each system reads the same views from this file, in its own process.
     clips = scratch / "clips.npy"
     np.save(clips, np.stack(sample.rows))
     made: dict[str, tuple[Any, ...]] = {
-        _REFERENCE: (KerasClips, run),
-        "Keras, bfloat16": (KerasClips, run, True),
-        "ONNX Runtime, float32": (OnnxClips, exported),
-        "ONNX Runtime, int8": (OnnxClips, quantized),
+        _REFERENCE: (f"{_SYSTEMS}:KerasClips", run),
+        "Keras, bfloat16": (f"{_SYSTEMS}:KerasClips", run, True),
+        "ONNX Runtime, float32": (f"{_SYSTEMS}:OnnxClips", exported),
+        "ONNX Runtime, int8": (f"{_SYSTEMS}:OnnxClips", quantized),
     }
     if torch:
-        made["PyTorch, float32, other weights"] = (TorchClips, _torch_size(run))
+        made["PyTorch, float32, other weights"] = (f"{_SYSTEMS}:TorchClips", torch_size(run))
     systems = {
-        name: Remote(kind, clips, batch, *arguments, threads=threads)
+        name: Remote(
+            kind,
+            clips,
+            batch,
+            *arguments,
+            threads=threads,
+        )
         for name, (kind, *arguments) in made.items()
     }
     with closing_all(systems):
@@ -228,170 +221,6 @@ def _row(
             accuracy = float((theirs.argmax(axis=1) == labels).mean())
     spread = (max(rates) - min(rates)) / middle if len(rates) > 1 else None
     return Row(name, middle, spread, middle / reference, same_class, difference, accuracy, peak)
-
-
-def _random_run(folder: Path) -> Path:
-    """Write the base model with random weights in the form of a run's model."""
-    from experiments.clips.model import keep_model
-    from experiments.epic_kitchens.arguments import EpicKitchensArguments
-    from experiments.epic_kitchens.models import build_model
-
-    arguments = EpicKitchensArguments(shards=folder, recipe="original")
-    recipe = arguments.made_recipe()
-    folder.mkdir()
-    names = tuple(f"class {number}" for number in range(_CLASSES))
-    # The recipe leaves the size to the videos, of which there are none here.
-    settings = FrameSettings(_STORED_SIZE, recipe.stride)
-    crops = CropChoice(recipe.crop_size)
-    input_spec = ClipInputSpec(
-        names, settings, FrameChoice(recipe.num_frames, "segments"), crops, 64
-    )
-    keep_model(folder, build_model(arguments, recipe, _CLASSES), input_spec)
-    return folder
-
-
-def _torch_size(run: Path) -> dict[str, Any]:
-    """Configuration of the run's TimeSformer for `transformers`."""
-    from experiments.clips.model import read_model
-
-    model, input_spec = read_model(run)
-    inner = model.get_layer("timesformer")
-    blocks = [layer for layer in inner.layers if layer.name.startswith("blocks_")]
-    embed = inner.get_layer("embed")
-    return {
-        "image_size": input_spec.crops.size[0],
-        "patch_size": embed.patch_size,
-        "num_frames": input_spec.choice.num_frames,
-        "hidden_size": embed.features,
-        "num_hidden_layers": len(blocks),
-        "num_attention_heads": blocks[0].heads,
-        "intermediate_size": blocks[0].hidden,
-        "num_labels": len(input_spec.class_names),
-        "attention_type": {"divided": "divided_space_time", "joint": "joint_space_time"}.get(
-            embed.attention, "space_only"
-        ),
-    }
-
-
-# Measured systems. Each lives in a process of its own.
-
-
-# Batches of one timing.
-_NUM_BATCHES = 3
-# Layers that get the policy mixed_bfloat16; all others stay in float32.
-_IN_BFLOAT16 = ("SpaceTimeBlock", "SpaceTimeEmbedding")
-
-
-class Clips:
-    """A model that predicts views of clips in memory.
-
-    Args:
-        file: .npy file with the views, uint8 (N, T, H, W, 3).
-        batch: number of views in a batch.
-    """
-
-    def __init__(self, file: Path, batch: int) -> None:
-        self._views = list(np.load(file, allow_pickle=False))
-        # Views are repeated if there are fewer than the batch takes.
-        self._batch = [self._views[i % len(self._views)] for i in range(batch)]
-        # The first call compiles.
-        self.probabilities(self._batch)
-
-    def probabilities(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Predicted probabilities of views, shape (len(views), classes)."""
-        raise NotImplementedError
-
-    def answers(self) -> NDArray[np.float32]:
-        """Predicted probabilities of all views."""
-        # One by one, so that every view is predicted in a batch of the same size.
-        return np.concatenate([self.probabilities([view]) for view in self._views])
-
-    def measure(self) -> tuple[float, int]:
-        """Measure frames per second, and the peak memory of the process in bytes."""
-        started = time.perf_counter()
-        for _ in range(_NUM_BATCHES):
-            self.probabilities(self._batch)
-        seconds = time.perf_counter() - started
-        frames = _NUM_BATCHES * sum(len(view) for view in self._batch)
-        return frames / seconds, environment.peak_rss_bytes()
-
-
-class KerasClips(Clips):
-    """A run's model in Keras, with its blocks in bfloat16 on request."""
-
-    def __init__(self, file: Path, batch: int, run: Path, bfloat16: bool = False) -> None:
-        from experiments.clips.model import ClipModel, read_model
-
-        model, input_spec = read_model(run)
-        self._model: ViewedModel = ClipModel(_in_bfloat16(model) if bfloat16 else model, input_spec)
-        super().__init__(file, batch)
-
-    def probabilities(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Predicted probabilities of views, shape (len(views), classes)."""
-        return self._model.probabilities(views)
-
-
-class OnnxClips(Clips):
-    """An exported file in ONNX Runtime."""
-
-    def __init__(self, file: Path, batch: int, model: Path) -> None:
-        from experiments.clips.prediction.onnx_model import OnnxClipModel
-
-        self._model: ViewedModel = OnnxClipModel(model)
-        super().__init__(file, batch)
-
-    def probabilities(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Predicted probabilities of views, shape (len(views), classes)."""
-        return self._model.probabilities(views)
-
-
-class TorchClips(Clips):
-    """A TimeSformer of the same size in PyTorch, from `transformers`.
-
-    Args:
-        file: .npy file with the views.
-        batch: number of views in a batch.
-        size: arguments of `transformers.TimesformerConfig`.
-    """
-
-    def __init__(self, file: Path, batch: int, size: dict[str, Any]) -> None:
-        import torch
-        from transformers import TimesformerConfig, TimesformerForVideoClassification
-
-        torch.manual_seed(0)
-        self._torch = torch
-        self._net = TimesformerForVideoClassification(TimesformerConfig(**size)).eval()
-        super().__init__(file, batch)
-
-    def probabilities(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Predicted probabilities of views, shape (len(views), classes)."""
-        pixels = self._torch.from_numpy(np.stack(views)).movedim(-1, -3)  # (B, T, 3, H, W)
-        with self._torch.inference_mode():
-            logits = self._net((pixels.float() / 255 - 0.45) / 0.225).logits
-            return logits.softmax(dim=1).numpy()
-
-
-def _in_bfloat16(model: Any) -> Any:
-    """Rebuild a model with the same weights, whose blocks compute in bfloat16."""
-    import keras
-
-    config = json.loads(model.to_json())
-    _set_policy(config, keras.dtype_policies.serialize(keras.DTypePolicy("mixed_bfloat16")))
-    rebuilt = keras.models.model_from_json(json.dumps(config))
-    # The weights themselves stay in float32 under the policy mixed_bfloat16.
-    rebuilt.set_weights(model.get_weights())
-    return rebuilt
-
-
-def _set_policy(value: Any, policy: Any) -> None:
-    if isinstance(value, dict):
-        if value.get("class_name") in _IN_BFLOAT16:
-            value["config"]["dtype"] = policy
-        for part in value.values():
-            _set_policy(part, policy)
-    elif isinstance(value, list):
-        for part in value:
-            _set_policy(part, policy)
 
 
 def main() -> int:

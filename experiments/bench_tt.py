@@ -18,15 +18,12 @@ from __future__ import annotations
 
 import io
 import json
-import math
-import multiprocessing
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import tyro
@@ -34,12 +31,12 @@ from tqdm import tqdm
 
 from common import formatting
 from common.command_line import parse_arguments
-from common.errors import InputError
+from common.errors import InputError, UserError
 from common.files import write_atomically
 from experiments.benchmarks import Remote, carry_out, closing_all
 from experiments.process import environment, runtime
-from experiments.runs.plots import DOTS_PER_INCH, LIGHT, Theme
 from experiments.runs.run import require_place
+from preprocess.batches.planning import plan_batches
 
 
 @dataclass(frozen=True)
@@ -160,8 +157,6 @@ def clip_lengths(case: Case, num_clips: int = TRAINING_CLIPS) -> np.ndarray:
 
 def sample_batches(case: Case, num_batches: int) -> list[np.ndarray]:
     """Lengths of the clips of a few batches, as training would plan them."""
-    from preprocess.batches.planning import plan_batches
-
     lengths = clip_lengths(case)
     rng = np.random.default_rng(1)
     plan = plan_batches(lengths, np.arange(len(lengths)), case.batch_size, rng=rng)
@@ -177,95 +172,6 @@ def timed_lengths(system: str, case: Case, lengths: np.ndarray) -> np.ndarray:
         lengths = np.full(len(lengths), case.maxlen)
     steps, frames = _TIMED[system]
     return np.minimum(lengths, min(steps, frames // len(lengths)))
-
-
-def build_step(system: str) -> Callable:
-    """Build a training step: (frames uint8 (N, 120, 160, 3), lengths int32 (B,)) -> loss."""
-    import keras
-    import tensorflow as tf
-
-    policy = "mixed_bfloat16" if system.endswith("bfloat16") else "float32"
-    state_of = _engine(policy) if system.startswith("engine") else _padded(system)
-    head = keras.layers.Dense(NUM_CLASSES, dtype="float32")
-    head.build((None, UNITS))
-    optimizer = keras.optimizers.Adam(1e-4)
-    variables = [*state_of.layer.trainable_variables, *head.trainable_variables]
-    optimizer.build(variables)
-
-    @tf.function(reduce_retracing=True)
-    def step(frames, lengths):
-        labels = tf.range(tf.size(lengths)) % NUM_CLASSES
-        with tf.GradientTape() as tape:
-            scores = head(state_of(frames, lengths))
-            loss = tf.reduce_mean(
-                keras.losses.sparse_categorical_crossentropy(labels, scores, from_logits=True)
-            )
-        optimizer.apply(tape.gradient(loss, variables), variables)
-        return loss
-
-    return step
-
-
-class _State:
-    """Function from (frames, lengths) to the last state of every clip, with its layer."""
-
-    def __init__(self, layer, call: Callable) -> None:
-        self.layer = layer
-        self._call = call
-
-    def __call__(self, frames, lengths):
-        return self._call(frames, lengths)
-
-
-def _engine(policy: str) -> _State:
-    from ttrnn import TTGRU
-    from ttrnn.frames import FrameRNN
-
-    layer = FrameRNN(TTGRU(*MODES, recurrent_dropout=0.25, dtype=policy), dtype=policy)
-    layer.build((None, *FRAME_SHAPE))
-    return _State(layer, lambda frames, lengths: layer(frames, lengths, training=True))
-
-
-def _padded(system: str) -> _State:
-    import keras
-    import tensorflow as tf
-
-    from ttrnn import TTGRUCell
-
-    if system == "dense":
-        layer = keras.layers.GRU(UNITS, reset_after=False, recurrent_dropout=0.25)
-    else:
-        layer = keras.layers.RNN(published_cell(TTGRUCell)(*MODES, recurrent_dropout=0.25))
-    features = int(np.prod(FRAME_SHAPE))
-    layer.build((None, None, features))
-
-    # All lengths are alike, so that the clips can be reshaped to (B, T, H*W*3).
-    def call(frames, lengths):
-        pixels = tf.reshape(tf.cast(frames, tf.float32) - 128, (tf.size(lengths), -1, features))
-        return layer(pixels, training=True)
-
-    return _State(layer, call)
-
-
-def published_cell(cell_class: type) -> type:
-    """Derive a cell that contracts its cores as the published code does, last to first."""
-    from keras import ops
-
-    class PublishedCell(cell_class):
-        def project(self, inputs, *, training=False):
-            state, after = inputs, 1
-            for core in reversed(self.cores):
-                rank, m, n, rank_next = core.shape
-                # (rank, m, n, rank_next) to the published matrix (m * rank_next, rank * n).
-                kernel = ops.reshape(ops.transpose(core, (1, 3, 0, 2)), (m * rank_next, rank * n))
-                state = ops.reshape(state, (-1, m * rank_next, after))
-                state = ops.reshape(ops.transpose(state, (0, 2, 1)), (-1, m * rank_next))
-                state = ops.reshape(ops.matmul(state, kernel), (-1, after, rank * n))
-                state = ops.transpose(state, (0, 2, 1))
-                after *= n
-            return ops.reshape(state, (-1, after)) + self.bias
-
-    return PublishedCell
 
 
 # Processes that each hold one system and time it when asked.
@@ -292,84 +198,10 @@ class Worker(Remote):
 
     def __init__(self, system: str, threads: runtime.Threads) -> None:
         started = time.perf_counter()
-        super().__init__(_Bench, system, threads=threads)
+        super().__init__("experiments.bench_tt_systems:Bench", system, threads=threads)
         self.ask("time", Case("full", 200, 16), np.full(16, 200))
         self.startup_seconds = time.perf_counter() - started
         """Seconds from the start of the process to the end of its first step, imports included."""
-
-
-class _Bench:
-    """Object in a worker's process, whose methods measure."""
-
-    def __init__(self, system: str) -> None:
-        self._system = system
-        self._step = build_step(system)
-        self._frames: Any = None
-
-    def time(self, case: Case, lengths: np.ndarray) -> Timing:
-        """Time a training step on a batch of clips with these lengths."""
-        import tensorflow as tf
-
-        lengths = timed_lengths(self._system, case, lengths).astype(np.int32)
-        num_frames = int(lengths.sum())
-        if self._frames is None or len(self._frames) < num_frames:
-            # Freed before the next one is made, or both would be in memory.
-            self._frames = None
-            some = np.random.default_rng(0).integers(0, 256, (100, *FRAME_SHAPE), np.uint8)
-            self._frames = tf.tile(some, (math.ceil(num_frames / 100), 1, 1, 1))
-        batch = self._frames[:num_frames], tf.constant(lengths)
-        started = time.perf_counter()
-        # `float` waits for the result.
-        float(self._step(*batch))
-        seconds = time.perf_counter() - started
-        return Timing(seconds, int(lengths.sum()), environment.peak_rss_bytes())
-
-    def batches(self, case: Case, num_batches: int) -> list[np.ndarray]:
-        """Lengths of the clips of a few batches of an epoch."""
-        return sample_batches(case, num_batches)
-
-    def matmul_flops(self, dtype: str, size: int = 2048) -> float:
-        """Measure the operations per second of one large matrix product, as the peak."""
-        import tensorflow as tf
-
-        matrix = tf.cast(tf.random.stateless_normal((size, size), (0, 0)), dtype)
-        tf.matmul(matrix, matrix)
-        started = time.perf_counter()
-        for _ in range(5):
-            # One number of the product is enough to wait for all of it.
-            float(tf.cast(tf.matmul(matrix, matrix)[0, 0], tf.float32))
-        return 5 * 2 * size**3 / (time.perf_counter() - started)
-
-    def projection_flops(self, dtype: str, num_frames: int = 3200) -> float:
-        """Measure the operations per second of a tensor train's product, forward and backward.
-
-        The time includes making pixels of bytes, twice; the operations are the matrix products'.
-        """
-        import tensorflow as tf
-
-        from ttrnn import TTGRUCell
-        from ttrnn.engine.contraction import core_shapes_of, plan
-        from ttrnn.engine.projection import project
-
-        cell = TTGRUCell(*MODES)
-        size = int(np.prod(FRAME_SHAPE))
-        cell.build((None, size))
-        frames = np.random.default_rng(0).integers(0, 256, (num_frames, size), np.uint8)
-        upstream = tf.cast(tf.random.stateless_normal((num_frames, 3 * cell.units), (0, 0)), dtype)
-
-        @tf.function
-        def gradients(frames):
-            with tf.GradientTape() as tape:
-                product = project(frames, cell.cores, dtype=dtype)
-            return tape.gradient(product, cell.cores, output_gradients=upstream)
-
-        frames = tf.constant(frames)
-        gradients(frames)
-        started = time.perf_counter()
-        gradients(frames)[0].numpy()
-        seconds = time.perf_counter() - started
-        chosen = plan(core_shapes_of(cell.cores), num_frames, dtype)
-        return num_frames * chosen.training_flops / seconds
 
 
 # Measurements: every system in turn, several times; medians count.
@@ -417,9 +249,7 @@ def measure(
     products = _products(workers, rounds)
     rows = []
     for case in tqdm(cases, unit="case", desc="training steps"):
-        batches = next(iter(workers.values())).ask(
-            "batches", case, 1 if case.lengths == "full" else num_batches
-        )
+        batches = sample_batches(case, 1 if case.lengths == "full" else num_batches)
         epochs: dict[str, list[float]] = {system: [] for system in workers}
         peaks, failures = {}, {}
         # The first round compiles, and does not count.
@@ -429,7 +259,7 @@ def measure(
                     continue
                 try:
                     seconds, peaks[system] = _epoch_seconds(worker, system, case, batches)
-                except RuntimeError as error:
+                except (RuntimeError, UserError) as error:
                     failures[system] = str(error)
                     continue
                 if round_number:
@@ -497,18 +327,6 @@ def _row(system, case: Case, epochs, reference, peaks, products, failures) -> Ro
 # Layers of many sizes beside Keras's dense ones: is a tensor train ever slower?
 
 
-# Modes of the input, modes of the output and rank, by (features, units).
-_SIZES = {
-    (256, 256): ((4, 8, 8), (4, 8, 8), 4),
-    (512, 512): ((8, 8, 8), (8, 8, 8), 4),
-    (1024, 1024): ((8, 8, 16), (8, 8, 16), 4),
-    (4096, 1024): ((16, 16, 16), (8, 8, 16), 4),
-    (4096, 4096): ((16, 16, 16), (16, 16, 16), 4),
-    (57600, 256): ((8, 20, 20, 18), (4, 4, 4, 4), 4),
-}
-_STEPS = 50
-
-
 @dataclass(frozen=True)
 class LayerRow:
     """Timings of a training step of two layers on the same input."""
@@ -528,68 +346,11 @@ class LayerRow:
 
 def measure_layers(threads: runtime.Threads, *, rounds: int) -> list[LayerRow]:
     """Measure both layers in turn, in a process of their own."""
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
-        return pool.apply(_measure, (threads, rounds))
-
-
-def _measure(threads: runtime.Threads, rounds: int) -> list[LayerRow]:
-    runtime.configure(threads, seed=0)
-    rows = []
-    for (features, units), modes in _SIZES.items():
-        for layer, shape, batch in (
-            ("TTGRU", (16, _STEPS, features), f"16 x {_STEPS} steps"),
-            ("TTDense", (16, features), "16"),
-            ("TTDense", (1024, features), "1,024"),
-        ):
-            dense, ours = _steps(layer, shape, units, modes)
-            times: tuple[list[float], list[float]] = ([], [])
-            for _ in range(rounds):
-                for step, taken in zip((dense, ours), times, strict=True):
-                    taken.append(_milliseconds(step))
-            rows.append(LayerRow(layer, features, units, batch, *map(median, times)))
-    return rows
-
-
-def _milliseconds(step) -> float:
-    repeats, started = 0, time.perf_counter()
-    while time.perf_counter() - started < 0.2:
-        step()
-        repeats += 1
-    return 1e3 * (time.perf_counter() - started) / repeats
-
-
-def _steps(layer: str, shape: tuple[int, ...], units: int, modes: tuple):
-    """Compile a training step with Adam of the dense layer and of ours, and run both."""
-    import keras
-    import tensorflow as tf
-
-    import ttrnn
-
-    pairs: dict[str, tuple[Callable[[], Any], ...]] = {
-        "TTGRU": (lambda: keras.layers.GRU(units, reset_after=False), lambda: ttrnn.TTGRU(*modes)),
-        "TTDense": (lambda: keras.layers.Dense(units), lambda: ttrnn.TTDense(*modes)),
-    }
-    inputs = tf.random.stateless_normal(shape, (0, 0))
-    steps = []
-    for make in pairs[layer]:
-        made = make()
-        made.build(shape)
-        optimizer = keras.optimizers.Adam(1e-4)
-        optimizer.build(made.trainable_variables)
-
-        # Bound as defaults: a closure would see the layer of the last turn.
-        def step(made=made, optimizer=optimizer):
-            with tf.GradientTape() as tape:
-                loss = tf.reduce_mean(made(inputs) ** 2)
-            optimizer.apply(tape.gradient(loss, made.trainable_variables), made.trainable_variables)
-            return loss
-
-        compiled = tf.function(step)
-        compiled()
-        compiled()
-        steps.append(lambda compiled=compiled: float(compiled()))
-    return steps
+    worker = Remote("experiments.bench_tt_systems:Layers", threads=threads)
+    try:
+        return worker.ask("measure", rounds)
+    finally:
+        worker.close()
 
 
 # Table and chart.
@@ -636,14 +397,13 @@ def layer_table(rows: list[LayerRow]) -> str:
     return "\n".join(lines)
 
 
-def chart_png(rows: list[Row], *, theme: Theme = LIGHT) -> bytes:
+def chart_png(rows: list[Row]) -> bytes:
     """Plot the seconds of an epoch by maximum length, with a panel for each batch size."""
-    from matplotlib.figure import Figure
+    from experiments.runs.plots import LIGHT, new_figure
 
     rows = [row for row in rows if row.lengths == "ucf11"] or rows
     sizes = sorted({row.batch_size for row in rows})
-    figure = Figure(figsize=(5 * len(sizes), 4), dpi=DOTS_PER_INCH, layout="constrained")
-    figure.set_facecolor(theme.background)
+    figure, theme = new_figure(5 * len(sizes), 4, LIGHT), LIGHT
     colours = (theme.validation, theme.grid, theme.train, theme.accent)
     for axes, size in zip(
         figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0], sizes, strict=True

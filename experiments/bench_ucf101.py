@@ -17,17 +17,15 @@ Each system lives in a process of its own; they take turns, round by round, and 
 from __future__ import annotations
 
 import math
-import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -42,7 +40,7 @@ from experiments.benchmarks import (
     take_turns,
     with_peers,
 )
-from experiments.process import environment, runtime
+from experiments.process import runtime
 from experiments.process.runtime import Threads
 from experiments.runs.run import require_place
 from experiments.ucf101 import arguments as ucf101
@@ -193,12 +191,14 @@ def _row(work: str, system: str, found: list[Measured], reference: float) -> Row
 
 def _steps(arguments: tuple, threads: Threads, *, bfloat16: bool, torch: bool) -> dict[str, System]:
     """Our model and PyTorch's, on a batch in memory."""
-    ours = partial(Remote, KerasSteps, *arguments)
+    ours = partial(Remote, "experiments.bench_ucf101_systems:KerasSteps", *arguments)
     systems: dict[str, System] = {"ours": partial(ours, threads=threads)}
     if bfloat16:
         systems["ours, bfloat16"] = partial(ours, "mixed_bfloat16", threads=threads)
     if torch:
-        systems["PyTorch"] = partial(Remote, TorchSteps, *arguments, threads=threads)
+        systems["PyTorch"] = partial(
+            Remote, "experiments.bench_ucf101_torch:TorchSteps", *arguments, threads=threads
+        )
     return systems
 
 
@@ -220,10 +220,11 @@ def _epochs(
         depth=depth,  # type: ignore[arg-type]
         weights=ucf101.RANDOM_WEIGHTS if depth else None,
     )
-    make = partial(Remote, Epochs, arguments, recipe, scratch, threads=threads)
+    epochs = partial(Remote, "experiments.bench_ucf101_systems:Epochs", arguments, recipe, scratch)
+    make = partial(epochs, threads=threads)
     if depth is None:
         return {"ours": make}
-    anew = partial(Remote, Epochs, arguments, recipe, scratch, True, threads=threads)
+    anew = partial(epochs, True, threads=threads)
     return {"features stored": make, "features computed anew": anew}
 
 
@@ -245,169 +246,17 @@ def _extract(scratch: Path, recipe: Recipe, num_clips: int) -> Path:
     return shards
 
 
-# Measured systems. Each lives in a process of its own, and times itself.
-
-
 NUM_CLASSES = 101
 NUM_STEPS = 3
-_SEED = 0
+SEED = 0
 
 Measured = tuple[float, int, float]
 """Clips per second, peak memory in bytes, and fraction of the time spent waiting for data."""
 
 
-class Epochs:
-    """Training epochs of a model of the UCF101 job, from shards to weights.
-
-    Args:
-        arguments: flags of the job, with shards.
-        recipe: recipe of the job.
-        scratch: folder of stored features, which are computed before anything is timed.
-        recomputed: put the frozen ResNet into the model, which then sees pixels.
-    """
-
-    def __init__(
-        self,
-        arguments: ucf101.Ucf101Arguments,
-        recipe: Recipe,
-        scratch: Path,
-        recomputed: bool = False,
-    ) -> None:
-        from experiments.ucf101.models import Ucf101Model
-        from preprocess import open_shards
-        from preprocess.sources.splits import Split
-
-        assert arguments.shards is not None
-        shards = open_shards(arguments.shards.resolve())
-        # The job stores features below the current folder.
-        os.chdir(scratch)
-        self._clips = np.arange(len(shards))
-        split = Split(self._clips, self._clips, self._clips)
-        made = Ucf101Model(arguments, recipe, shards, split, store_features=not recomputed)
-        self._classifier, self._batches = made.classifier(), made.batches()
-        self._epoch = 0
-        for inputs, labels in self._batches.shuffled(self._clips[: recipe.batch_size], 0):
-            # The first step compiles.
-            self._classifier.train_batch(inputs, labels)
-
-    def measure(self) -> Measured:
-        """Time one epoch."""
-        self._epoch += 1
-        started = asked = time.perf_counter()
-        waited = 0.0
-        for inputs, labels in self._batches.shuffled(self._clips, self._epoch):
-            waited += time.perf_counter() - asked
-            self._classifier.train_batch(inputs, labels)
-            asked = time.perf_counter()
-        seconds = time.perf_counter() - started
-        return len(self._clips) / seconds, environment.peak_rss_bytes(), waited / seconds
-
-
-class KerasSteps:
-    """Training or inference of our model on one batch in memory.
-
-    Args:
-        model: conv3d or crnn.
-        shape: frames, height and width of a clip.
-        batch_size: number of clips.
-        training: time steps of Adam; otherwise predictions.
-        policy: dtype policy of the layers.
-    """
-
-    def __init__(
-        self,
-        model: str,
-        shape: tuple[int, int, int],
-        batch_size: int,
-        training: bool,
-        policy: str = "float32",
-    ) -> None:
-        import keras
-        import tensorflow as tf
-
-        from experiments.training.loop import Classifier
-        from ttrnn.models import build_conv3d, build_crnn
-
-        num_frames, height, width = shape
-        size: dict[str, Any] = {"height": height, "width": width, "dtype": policy}
-        if model == "conv3d":
-            built = build_conv3d(NUM_CLASSES, num_frames=num_frames, **size)
-        else:
-            built = build_crnn(NUM_CLASSES, **size)
-        self._classifier = Classifier(built, keras.optimizers.Adam(1e-4) if training else None)
-        frames, labels = batch(shape, batch_size)
-        lengths = tf.fill((batch_size,), num_frames)
-        self._inputs = {"frames": tf.constant(frames), "num_frames": lengths}
-        self._labels = tf.constant(labels)
-        self._num_clips = batch_size
-        self._step()
-
-    def measure(self) -> Measured:
-        """Time some steps."""
-        started = time.perf_counter()
-        for _ in range(NUM_STEPS):
-            self._step()
-        rate = NUM_STEPS * self._num_clips / (time.perf_counter() - started)
-        return rate, environment.peak_rss_bytes(), 0.0
-
-    def _step(self) -> None:
-        if self._classifier.optimizer is None:
-            self._classifier.predict([(self._inputs, self._labels)])
-        else:
-            self._classifier.train_batch(self._inputs, self._labels)
-
-
-class TorchSteps:
-    """Training or inference in PyTorch, with the arguments of `KerasSteps` but the policy."""
-
-    def __init__(
-        self, model: str, shape: tuple[int, int, int], batch_size: int, training: bool
-    ) -> None:
-        import torch
-
-        from experiments import bench_ucf101_torch as torch_models
-
-        torch.manual_seed(_SEED)
-        self._torch = torch
-        if model == "conv3d":
-            self._net: Any = torch_models.Conv3D(*shape, NUM_CLASSES)
-        else:
-            self._net = torch_models.Crnn(*shape[1:], NUM_CLASSES)
-        self._net.train(training)
-        self._optimizer = torch.optim.Adam(self._net.parameters(), 1e-4) if training else None
-        frames, labels = batch(shape, batch_size)
-        clips = torch.from_numpy(frames).reshape(batch_size, *shape[:1], *frames.shape[1:])
-        channels = 1 if model == "conv3d" else 3
-        self._pixels = clips[..., :channels].permute(0, 1, 4, 2, 3).contiguous()  # (B, T, C, H, W)
-        self._is_conv3d = model == "conv3d"
-        self._labels = torch.from_numpy(labels).long()
-        self._step()
-
-    def measure(self) -> Measured:
-        """Time some steps."""
-        started = time.perf_counter()
-        for _ in range(NUM_STEPS):
-            self._step()
-        rate = NUM_STEPS * len(self._labels) / (time.perf_counter() - started)
-        return rate, environment.peak_rss_bytes(), 0.0
-
-    def _step(self) -> None:
-        # In the timed step, because our model also takes bytes.
-        clips = (self._pixels.float() / 255 - 0.45) / 0.225
-        if self._is_conv3d:
-            clips = clips.transpose(1, 2)  # (B, C, T, H, W)
-        if self._optimizer is None:
-            with self._torch.inference_mode():
-                self._net(clips).softmax(dim=1).numpy()
-            return
-        self._optimizer.zero_grad()
-        self._torch.nn.functional.cross_entropy(self._net(clips), self._labels).backward()
-        self._optimizer.step()
-
-
 def batch(shape: tuple[int, int, int], batch_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw frames, uint8 (batch * frames, height, width, 3), and labels, int32 (batch,)."""
-    rng = np.random.default_rng(_SEED)
+    rng = np.random.default_rng(SEED)
     frames = rng.integers(0, 256, (batch_size * shape[0], *shape[1:], 3), np.uint8)
     return frames, rng.integers(0, NUM_CLASSES, batch_size).astype(np.int32)
 

@@ -5,8 +5,15 @@ Names of weights are the original's. Dropout is 0, as in its scripts.
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import numpy as np
+import torch
 from torch import nn
+
+from experiments.bench_ucf101 import NUM_CLASSES, NUM_STEPS, SEED, Measured, batch
+from experiments.process import environment
 
 
 def after(side, *sizes):
@@ -79,3 +86,46 @@ class Crnn(nn.Module):
         # (batch, frames, ...) to (batch * frames, ...) and back: frames are encoded one by one.
         embeddings = self.encoder(clips.flatten(0, 1))
         return self.decoder(embeddings.reshape(*clips.shape[:2], -1))
+
+
+class TorchSteps:
+    """Training or inference in PyTorch, with the arguments of `KerasSteps` but the policy."""
+
+    def __init__(
+        self, model: str, shape: tuple[int, int, int], batch_size: int, training: bool
+    ) -> None:
+        torch.manual_seed(SEED)
+        if model == "conv3d":
+            self._net: Any = Conv3D(*shape, NUM_CLASSES)
+        else:
+            self._net = Crnn(*shape[1:], NUM_CLASSES)
+        self._net.train(training)
+        self._optimizer = torch.optim.Adam(self._net.parameters(), 1e-4) if training else None
+        frames, labels = batch(shape, batch_size)
+        clips = torch.from_numpy(frames).reshape(batch_size, *shape[:1], *frames.shape[1:])
+        channels = 1 if model == "conv3d" else 3
+        self._pixels = clips[..., :channels].permute(0, 1, 4, 2, 3).contiguous()  # (B, T, C, H, W)
+        self._is_conv3d = model == "conv3d"
+        self._labels = torch.from_numpy(labels).long()
+        self._step()
+
+    def measure(self) -> Measured:
+        """Time some steps."""
+        started = time.perf_counter()
+        for _ in range(NUM_STEPS):
+            self._step()
+        rate = NUM_STEPS * len(self._labels) / (time.perf_counter() - started)
+        return rate, environment.peak_rss_bytes(), 0.0
+
+    def _step(self) -> None:
+        # In the timed step, because our model also takes bytes.
+        clips = (self._pixels.float() / 255 - 0.45) / 0.225
+        if self._is_conv3d:
+            clips = clips.transpose(1, 2)  # (B, C, T, H, W)
+        if self._optimizer is None:
+            with torch.inference_mode():
+                self._net(clips).softmax(dim=1).numpy()
+            return
+        self._optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(self._net(clips), self._labels).backward()
+        self._optimizer.step()

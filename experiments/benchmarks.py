@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -86,12 +87,13 @@ class Remote:
     """An object in a new process, whose methods are called there, one at a time.
 
     Args:
-        make: makes the object there, after TensorFlow has its thread pools; importable by name.
+        make: "module:name" of what makes the object there. By name, because its module may import
+            TensorFlow: that happens in the new process only, after the thread pools are set.
         *arguments: arguments of `make`.
         threads: TensorFlow's pools in that process.
     """
 
-    def __init__(self, make: Callable[..., Any], *arguments: Any, threads: runtime.Threads) -> None:
+    def __init__(self, make: str, *arguments: Any, threads: runtime.Threads) -> None:
         # Not forked: a fork would inherit TensorFlow's state, but not its threads.
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
@@ -144,7 +146,7 @@ def take_turns(
     return answers
 
 
-def _serve(pipe, make, arguments, threads: runtime.Threads) -> None:
+def _serve(pipe, make: str, arguments, threads: runtime.Threads) -> None:
     runtime.configure(threads, seed=0)
     made = None
     while True:
@@ -154,7 +156,9 @@ def _serve(pipe, make, arguments, threads: runtime.Threads) -> None:
             return
         try:
             # Made at the first question, whose answer can carry an error.
-            made = make(*arguments) if made is None else made
+            if made is None:
+                module, _, name = make.partition(":")
+                made = getattr(import_module(module), name)(*arguments)
             pipe.send((True, getattr(made, question)(*values)))
         except Exception as error:
             # Sent to the process that asked.

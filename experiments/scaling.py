@@ -30,11 +30,12 @@ from common.errors import InputError
 from common.files import write_atomically
 from common.formatting import count, duration, markdown_table, percent, plural
 from experiments.process.command import run_command
-from experiments.runs.plots import LIGHT, dress, new_figure, png_bytes
 from experiments.runs.run import require_place
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from experiments.runs.plots import Theme
 
 
 # Inputs of the simulation: rates that were measured here, and assumptions about a cluster.
@@ -95,7 +96,7 @@ class Assumptions:
     repair_seconds: float = 600.0
     """Until a failed machine is replaced, or training goes on without it. Assumed."""
     checkpoint_seconds: float = 20.0
-    """Between checkpoints of training: experiments/training/loop.py."""
+    """Between checkpoints of training: experiments/training/checkpoints.py."""
     largest_batch: int = 256
     """Clips a step that learning bears; 16 a machine up to there. Assumed."""
     dollars_per_core_hour: float = 0.04
@@ -977,6 +978,10 @@ def job_png(cells: Sequence[Cell]) -> bytes:
 
     The dotted line is perfect scaling; the numbers beside the marks are efficiencies.
     """
+    from matplotlib.lines import Line2D
+
+    from experiments.runs.plots import LIGHT, dress, new_figure, png_bytes
+
     figure = new_figure(13, 7, LIGHT)
     sets = list(dict.fromkeys(cell.clips for cell in cells))
     storages = list(dict.fromkeys(cell.storage for cell in cells))
@@ -984,22 +989,27 @@ def job_png(cells: Sequence[Cell]) -> bytes:
     for row, storage in zip(panels, storages, strict=True):
         for axes, clips in zip(row, sets, strict=True):
             curve = [cell for cell in cells if (cell.clips, cell.storage) == (clips, storage)]
-            _draw(axes, curve)
+            _draw(axes, curve, LIGHT)
             axes.set_title(f"{clips}: {storage}", fontsize=11, loc="left", fontweight="bold")
             dress(axes, LIGHT)
     for axes in panels[-1]:
         axes.set_xlabel("machines")
     for axes in panels[:, 0]:
         axes.set_ylabel("seconds")
-    _legend(figure, cells)
+    handles = [
+        Line2D([], [], color=colour, marker=mark, linestyle="", markersize=8, label=name)
+        for name, (colour, mark) in _LOOKS.items()
+        if any(cell.saturated == name for cell in cells)
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
     return png_bytes(figure)
 
 
-def _draw(axes: Axes, curve: Sequence[Cell]) -> None:
+def _draw(axes: Axes, curve: Sequence[Cell], theme: Theme) -> None:
     machines = [cell.machines for cell in curve]
     seconds = [cell.seconds for cell in curve]
-    axes.plot(machines, [seconds[0] / number for number in machines], ":", color=LIGHT.text)
-    axes.plot(machines, seconds, color=LIGHT.grid, linewidth=2)
+    axes.plot(machines, [seconds[0] / number for number in machines], ":", color=theme.text)
+    axes.plot(machines, seconds, color=theme.grid, linewidth=2)
     for cell in curve:
         colour, mark = _LOOKS[cell.saturated]
         axes.plot([cell.machines], [cell.seconds], mark, color=colour, markersize=8)
@@ -1010,23 +1020,12 @@ def _draw(axes: Axes, curve: Sequence[Cell]) -> None:
             xytext=(0, 9),
             ha="center",
             fontsize=7,
-            color=LIGHT.text,
+            color=theme.text,
         )
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.grid(color=LIGHT.grid, linewidth=0.6)
+    axes.grid(color=theme.grid, linewidth=0.6)
     axes.margins(y=0.12)
-
-
-def _legend(figure, cells: Sequence[Cell]) -> None:
-    from matplotlib.lines import Line2D
-
-    handles = [
-        Line2D([], [], color=colour, marker=mark, linestyle="", markersize=8, label=name)
-        for name, (colour, mark) in _LOOKS.items()
-        if any(cell.saturated == name for cell in cells)
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
 
 
 def main(args: list[str] | None = None) -> int:

@@ -19,22 +19,20 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from experiments.clips.command import described, outcome, result_fields
+from experiments.clips.command import outcome
+from experiments.clips.prediction.command import main as predict
 from experiments.clips.ucf11 import (
     HELP,
     MODULE,
     NUM_FOLDS,
     Ucf11Arguments,
     check_arguments,
-    make_batches,
-    make_classifier,
     model_name,
     run_name,
     stored_stride,
 )
 from experiments.process.command import command
 from experiments.runs.run import begin_run
-from experiments.training.distribution import open_distribution
 from experiments.training.recipes import RECIPES
 from preprocess.batches.views import CropChoice, FrameChoice
 from preprocess.sources.catalog import UCF11
@@ -43,9 +41,6 @@ from preprocess.sources.catalog import UCF11
 def main() -> int:
     """Run the command line; returns the exit code."""
     if sys.argv[1:2] == ["predict"]:
-        # Imported here, so that --help of a training does not load what predictions need.
-        from experiments.clips.prediction.command import main as predict
-
         return predict(f"python -m {MODULE} predict", sys.argv[2:])
     return command(
         Ucf11Arguments, run, module=MODULE, outcome=outcome, description=HELP, commands=["predict"]
@@ -65,10 +60,10 @@ def run(arguments: Ucf11Arguments) -> dict[str, Any] | None:
     started = time.perf_counter()
     recipe, task, subsets = check_arguments(arguments)
 
-    # Data. Clips are extracted before TensorFlow is imported: the workers that do it are forked.
-    from experiments.clips.datasets import open_dataset
+    # Data. Imported here, so that --help does not wait for OpenCV and HDF5.
+    from experiments.clips import datasets
 
-    shards = open_dataset(
+    shards = datasets.open_dataset(
         UCF11,
         videos=arguments.videos,
         shards=arguments.shards,
@@ -93,43 +88,38 @@ def run(arguments: Ucf11Arguments) -> dict[str, Any] | None:
     )
     if finished:
         return finished
-    print(described(shards, split))
+    print(datasets.described(shards, split))
 
     # Imported now: these load TensorFlow, whose threads `begin_run` has set.
-    from experiments.clips.evaluation import (
-        describe_input,
-        epoch_batches,
-        finish_run,
-        model_sizes,
-    )
-    from experiments.training.loop import train_and_test
+    from experiments.clips import evaluation, ucf11_model
+    from experiments.training import distribution, loop
 
-    distribution = open_distribution(arguments.distribute, task, settings)
-    batches = make_batches(arguments, recipe, shards)
-    train_batches, validation_batches = epoch_batches(batches, split, distribution)
+    replicas = distribution.open_distribution(arguments.distribute, task, settings)
+    batches = ucf11_model.make_batches(arguments, recipe, shards)
+    train_batches, validation_batches = evaluation.epoch_batches(batches, split, replicas)
 
     # Model
-    classifier = make_classifier(
-        arguments, recipe, shards, num_train_clips=len(split.train), distribution=distribution
+    classifier = ucf11_model.make_classifier(
+        arguments, recipe, shards, num_train_clips=len(split.train), distribution=replicas
     )
 
     # Test, once training has ended. The description of the model's input goes with it, so that
     # predictions make new videos into the same input.
     test = partial(
-        finish_run,
+        evaluation.finish_run,
         run_dir=run_dir,
         shards=shards,
         batches=batches,
         clips=split.test,
         selection=recipe.selection,
-        input_spec=describe_input(
+        input_spec=evaluation.describe_input(
             shards,
             FrameChoice(arguments.maxlen, start="first", exact=False),
             CropChoice(shards.frame_size),
             stride=stride // shards.stride,
         ),
         fields={
-            **result_fields(
+            **datasets.result_fields(
                 MODULE,
                 arguments,
                 recipe,
@@ -142,11 +132,11 @@ def run(arguments: Ucf11Arguments) -> dict[str, Any] | None:
                 # README's table leaves out runs of other lengths than their recipe's.
                 recipe_epochs=RECIPES[arguments.recipe].epochs,
             ),
-            **model_sizes(classifier.model, arguments.cell, tensor_train=arguments.tt),
+            **evaluation.model_sizes(classifier.model, arguments.cell, tensor_train=arguments.tt),
         },
         record=arguments.record,
     )
-    return train_and_test(
+    return loop.train_and_test(
         classifier,
         train_batches,
         validation_batches,

@@ -131,6 +131,38 @@ def _imported(tree: ast.Module, files: dict[str, File]) -> Iterator[str]:
                     yield node.module
 
 
+def loaded_packages(name: str, files: dict[str, File]) -> set[str]:
+    """Packages of others that `import name` imports, itself or through modules of ours."""
+    loaded, waiting, seen = set(), [name], set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen or name not in files:
+            continue
+        seen.add(name)
+        # Importing a module imports the packages that it lies in.
+        waiting += [name.rpartition(".")[0]]
+        tree = ast.Module(body=list(_run_at_import(files[name].tree.body)), type_ignores=[])
+        waiting += _imported(tree, files)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                loaded |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                loaded.add(node.module.partition(".")[0])
+    return loaded - set(PACKAGES)
+
+
+def _run_at_import(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Imports that run when the module is imported: none in functions or under TYPE_CHECKING."""
+    for node in body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            yield from _run_at_import(node.orelse)
+        elif isinstance(node, ast.If | ast.Try | ast.With):
+            yield from _run_at_import(node.body)
+            yield from _run_at_import(getattr(node, "orelse", []))
+
+
 def circles(graph: dict[str, set[str]]) -> list[list[str]]:
     """Groups of nodes that reach each other (Tarjan, 1972), each sorted; without single nodes."""
     index: dict[str, int] = {}

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
 from common.files import give_usual_permissions, not_written, replacing
 from weights.errors import WeightsError
@@ -87,9 +89,6 @@ def write_safetensors(path: str | os.PathLike[str], arrays: Mapping[str, np.ndar
 
     Reference: github.com/huggingface/safetensors.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-
     path = Path(path)
     # safetensors writes an array's memory as it lies: it must be contiguous and in native order.
     plain = {
@@ -106,9 +105,6 @@ def write_safetensors(path: str | os.PathLike[str], arrays: Mapping[str, np.ndar
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     """Read a .safetensors file."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     try:
         return load_file(path)
     except (SafetensorError, TypeError, AttributeError, *_BROKEN) as error:

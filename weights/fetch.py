@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
+from tqdm import tqdm
 
 from weights.arrays import write_errors
 from weights.errors import WeightsError
@@ -284,8 +285,6 @@ class Partial:
 
     def _write_chunks(self, response: requests.Response, *, progress: bool) -> None:
         """Write a response's bytes piece by piece, under a progress bar."""
-        from tqdm import tqdm
-
         with tqdm(
             desc=self.final.name,
             total=self._metadata["length"],

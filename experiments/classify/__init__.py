@@ -13,16 +13,15 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
 from common.command_line import parse_arguments
 from common.errors import InputError, WriteError
 from common.files import not_written
-from common.formatting import plural
 from experiments.clips.classification.results import (
     Outcome,
     conclude,
@@ -39,17 +38,12 @@ from experiments.models.image_models import (
     check_options,
     lines_of,
     model_settings,
-    require_classes,
 )
 from experiments.process import runtime
 from experiments.process.command import run_command
 from experiments.runs.run import require_writable
 
-if TYPE_CHECKING:
-    from experiments.clips.classification.job import JobOptions
-
 EXIT_FAILED_VIDEOS = 1
-DEFAULT_JOBS = 2
 _RESUME_HINT = "The rows so far are kept: the same command{} goes on from there."
 _EXPORT_RESUME_HINT = "Nothing is kept; the same command exports anew."
 
@@ -126,8 +120,7 @@ def run(arguments: Arguments) -> int:
             # Nothing is left to do: answered without loading TensorFlow.
             failures = conclude(finished, videos, arguments.out)
         else:
-            classify = _classify_here if arguments.scheduler is None else _classify_on_cluster
-            failures = classify(arguments, videos)
+            failures = _classify(arguments, videos)
         # From the files, so that videos of earlier runs are in it, too.
         if arguments.one_csv:
             results = ((video.source, video.results) for video in videos)
@@ -171,44 +164,12 @@ def _finished(arguments: Arguments, videos: list[Video]) -> Outcome | None:
     return outcome
 
 
-def _classify_here(arguments: Arguments, videos: list[Video]) -> dict[str, str]:
-    """Classify with the model in this process; returns the reasons of failures."""
-    from experiments.clips.classification.job import classify_folder
+def _classify(arguments: Arguments, videos: list[Video]) -> dict[str, str]:
+    """Classify here or on the workers of a cluster; returns the reasons of failures."""
+    from experiments.classify import cluster
+    from experiments.clips.classification import job
 
-    threads = runtime.choose_threads(arguments.threads, workload="classify")
-    runtime.configure(threads, seed=0)
-
-    from experiments.models.image_loading import load_model
-
-    model = load_model(arguments, batch_size=arguments.batch_size, threads_a_batch=threads.intra_op)
-    # Only the loaded model tells how many classes it has.
-    require_classes(model, arguments.top, arguments.columns)
-    jobs = arguments.jobs or threads.jobs or DEFAULT_JOBS
-    print(f"{model.name}: {threads}; {plural(jobs, 'decoder')}")
-    options = replace(_options(arguments), jobs=jobs, threads=threads)
-    return classify_folder(model, videos, arguments.out, options)
-
-
-def _classify_on_cluster(arguments: Arguments, videos: list[Video]) -> dict[str, str]:
-    """Classify with a model on each worker of a cluster; returns the reasons of failures."""
-    from experiments.classify.cluster import classify_on_cluster
-
-    assert arguments.scheduler is not None
-    return classify_on_cluster(
-        arguments.scheduler,
-        arguments,
-        videos,
-        arguments.out,
-        _options(arguments),
-        threads=arguments.threads,
-    )
-
-
-def _options(arguments: Arguments) -> JobOptions:
-    """Options of the job, from the flags of the command line."""
-    from experiments.clips.classification.job import JobOptions
-
-    return JobOptions(
+    options = job.JobOptions(
         top=arguments.top,
         stride=arguments.every,
         columns=arguments.columns,
@@ -216,6 +177,14 @@ def _options(arguments: Arguments) -> JobOptions:
         annotate=arguments.annotate,
         overwrite=arguments.overwrite,
         batch_size=arguments.batch_size,
+    )
+    threads, out = arguments.threads, arguments.out
+    if arguments.scheduler is None:
+        return job.classify_here(
+            arguments, videos, out, options, threads=threads, jobs=arguments.jobs
+        )
+    return cluster.classify_on_cluster(
+        arguments.scheduler, arguments, videos, out, options, threads=threads
     )
 
 
@@ -303,13 +272,13 @@ def _export(arguments: Arguments, path: Path) -> int:
     check_options(arguments)
     runtime.configure(runtime.choose_threads(arguments.threads), seed=0)
 
-    from experiments.models.image_loading import load_model
-    from experiments.models.onnx_export import ExportError, export_onnx
+    # They import TensorFlow, whose threads are set above.
+    from experiments.models import image_loading, onnx_export
 
-    model = load_model(arguments, batch_size=arguments.batch_size, fused=False)
+    model = image_loading.load_model(arguments, batch_size=arguments.batch_size, fused=False)
     try:
-        difference = export_onnx(model, path, batch_size=arguments.batch_size)
-    except ExportError as error:
+        difference = onnx_export.export_onnx(model, path, batch_size=arguments.batch_size)
+    except onnx_export.ExportError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(

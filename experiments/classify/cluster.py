@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from common.files import exclusive
-from experiments.clips.classification.job import ClassificationJob, JobOptions
+from experiments.clips.classification.job import ClassificationJob, JobOptions, load_with_threads
 from experiments.clips.classification.progress import FolderProgress, Notes
 from experiments.clips.classification.results import Outcome, conclude
 from experiments.media.videos import Video
@@ -30,7 +30,6 @@ from preprocess.workers.cluster import cluster_model_workers
 from preprocess.workers.model_workers import WorkerDiedError
 
 _LOCKS = ".locks"
-_WORKLOAD = "classify"
 
 
 @dataclass(frozen=True)
@@ -56,15 +55,7 @@ class VideoClassifier:
             PreprocessError: if its files differ from those of the client.
             ValueError, WeightsError, OSError: for the reasons of `load_model`.
         """
-        threads = runtime.choose_threads(self.threads, workload=_WORKLOAD)
-        runtime.configure(threads, seed=0)
-
-        # Imports TensorFlow, whose threads must be set before.
-        from experiments.models.image_loading import load_model
-
-        model = load_model(
-            self.options, batch_size=self.batch_size, threads_a_batch=threads.intra_op
-        )
+        model, threads = load_with_threads(self.options, self.threads, batch_size=self.batch_size)
         # Paths may be written in several ways; the digests of all files are compared.
         if model.settings | {"model": ""} != self.settings | {"model": ""}:
             raise PreprocessError(

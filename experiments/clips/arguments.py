@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from experiments.clips.recipe import ClipRecipe
 from experiments.runs.run import require_positive, require_records, require_seed
+from preprocess.sources.catalog import Dataset
 
 Strategy = Literal["group", "random", "official", "listed"]
 RecipeType = TypeVar("RecipeType", bound=ClipRecipe)
@@ -84,3 +85,9 @@ class ClipArguments:
             views=self.views,
             **flags,
         )
+
+
+def takes_demo(dataset: Dataset, *, videos: Path | None, shards: Path | None) -> bool:
+    """Whether `experiments.clips.datasets.open_dataset` would take the built-in set."""
+    is_named = videos is not None or shards is not None
+    return not is_named and not Path(dataset.default_videos_dir).is_dir()

@@ -6,8 +6,14 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from common.formatting import percent
+from experiments.clips.arguments import takes_demo
+from experiments.clips.command import recipe_name
+from experiments.process.command import typed_command
 from experiments.process.recommendations import find_recommendation
+from experiments.training.recipes import VideoRecipe
 from preprocess import open_shards
 from preprocess.errors import PreprocessError
 from preprocess.extraction.commands import Extract
@@ -16,6 +22,13 @@ from preprocess.shards.settings import FrameSettings
 from preprocess.sources.catalog import DEMO, Dataset, choose_classes
 from preprocess.sources.clip_sets import ClipSet, choose_clip_set
 from preprocess.sources.clips import Clip
+from preprocess.sources.splits import Split, num_with_sibling
+from preprocess.sources.synthetic import (
+    CLIPS_PER_GROUP,
+    GROUPS_PER_CLASS,
+    clip_path,
+    render_dataset,
+)
 from preprocess.system.machine import read_machine
 
 DATA = Path("data")
@@ -110,8 +123,6 @@ def clips_to_open(
 
 def _demo_clips(classes: Sequence[str] | None) -> ClipSet:
     """List the clips of the built-in set, which need not be rendered yet."""
-    from preprocess.sources.synthetic import CLIPS_PER_GROUP, GROUPS_PER_CLASS, clip_path
-
     root = Path(DEMO.default_videos_dir)
     class_names = DEMO.class_names
     if classes is not None:
@@ -126,16 +137,8 @@ def _demo_clips(classes: Sequence[str] | None) -> ClipSet:
     return ClipSet(sorted(clips, key=lambda clip: clip.source), DEMO.name, class_names)
 
 
-def takes_demo(dataset: Dataset, *, videos: Path | None, shards: Path | None) -> bool:
-    """Whether `open_dataset` would take the built-in set."""
-    is_named = videos is not None or shards is not None
-    return not is_named and not Path(dataset.default_videos_dir).is_dir()
-
-
 def _render_demo(missing: Dataset, jobs: int | None) -> None:
     """Render the built-in videos where they are missing, and say that the demo set is used."""
-    from preprocess.sources.synthetic import render_dataset
-
     # Loudly: a typo in a path must not turn into results on rendered clips.
     print(
         f"No {missing.name} videos given, and none in {missing.default_videos_dir}: running on the "
@@ -186,3 +189,43 @@ def _extract(extract: Extract, jobs: int | None) -> None:
             f"{extract.shards / 'failures.csv'}. Mend or remove them, or go on without them: "
             "--allow-failures."
         )
+
+
+def result_fields(
+    module: str,
+    arguments: Any,
+    recipe: VideoRecipe,
+    shards: Shards,
+    subsets: Split,
+    **others: Any,
+) -> dict[str, Any]:
+    """Fields of a result that are known before training; `others` add to them or replace them."""
+    return {
+        "experiment": module.removeprefix("experiments."),
+        "command": typed_command(module),
+        "dataset": shards.dataset,
+        "num_clips": len(shards),
+        "num_classes": len(shards.class_names),
+        "chance": 1 / len(shards.class_names),
+        "num_test_clips": len(subsets.test),
+        "num_test_clips_with_sibling": num_with_sibling(subsets, shards.groups),
+        "split": arguments.split,
+        "fold": arguments.fold,
+        "seed": arguments.seed,
+        "recipe": recipe_name(arguments, between=" "),
+        "stride": shards.stride,
+        "policy": arguments.policy,
+        "epochs": recipe.epochs,
+        "batch_size": recipe.batch_size,
+        **others,
+    }
+
+
+def described(shards: Shards, split: Split) -> str:
+    """Sentence about the subsets of a split, printed before training."""
+    share = percent(num_with_sibling(split, shards.groups) / len(split.test))
+    return (
+        f"{shards.dataset}: {len(split.train)} clips to train on, {len(split.validation)} to "
+        f"validate, {len(split.test)} to test, of which {share} have a sibling of their scene in "
+        "training"
+    )

@@ -9,17 +9,19 @@ import math
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from common.errors import InputError
 from preprocess.errors import DecodeError, PreprocessError
 from preprocess.shards.settings import Compression
 from preprocess.sources.clips import Clip
-
-if TYPE_CHECKING:
-    from preprocess.video.decode import Frame
-    from preprocess.video.sound import Sound
-    from preprocess.video.spectrogram import Spectrogram, SpectrogramTrack
+from preprocess.video.decode import Frame
+from preprocess.video.sampling import FrameSampler
+from preprocess.video.sound import Sound, iter_sound
+from preprocess.video.spectrogram import Spectrogram, SpectrogramTrack
+from preprocess.video.time_ranges import check_sampling
+from preprocess.video.transforms import FrameFit, StackedFits
+from preprocess.video.video_file import audio_tracks
 
 Part = Literal["box", "frame", "sound"]
 Interpolation = Literal["smooth", "pillow-bicubic"]
@@ -104,8 +106,6 @@ class ImageSettings:
     sound_track: int = 0
 
     def __post_init__(self) -> None:
-        from preprocess.video.sampling import check_sampling
-
         # JSON gives a list; the class is frozen, hence the call of `object`.
         object.__setattr__(self, "parts", tuple(self.parts))
         # In one order only, so that equal parts make equal pictures.
@@ -141,8 +141,6 @@ class ImageSettings:
     @property
     def spectrogram(self) -> Spectrogram:
         """Settings of the spectrogram in the part "sound"."""
-        from preprocess.video.spectrogram import Spectrogram
-
         # The lowest rate that holds frequencies up to the cut-off (Nyquist).
         sample_rate = 2 * math.ceil(self.audio_cutoff)
         return Spectrogram(
@@ -229,9 +227,6 @@ class ImageReader:
         sound_track: int = 0,
         threads: int = 1,
     ) -> None:
-        from preprocess.video.sampling import FrameSampler
-        from preprocess.video.transforms import FrameFit, StackedFits
-
         hears = "sound" in settings.parts
         # Track 0 is what a file without any number has, and may be missing.
         if hears and sound_track:
@@ -313,8 +308,6 @@ class ImageReader:
 
 def _check_track(path: Path, sound_track: int) -> None:
     """Raise DecodeError if a file has sound, but not this track."""
-    from preprocess.video.video_file import audio_tracks
-
     tracks = audio_tracks(path)
     if tracks and sound_track >= len(tracks):
         raise DecodeError(
@@ -351,8 +344,6 @@ class _Sounds:
             self._blocks.close()
 
     def _begin(self, start: float, end: float) -> None:
-        from preprocess.video.spectrogram import SpectrogramTrack
-
         self.close()
         # The picture at the start of a range shows the sound before it, too.
         first = max(start - self._spectrogram.reach_seconds, 0.0)
@@ -362,8 +353,6 @@ class _Sounds:
 
     def _decoded(self, start: float, duration: float | None) -> Generator[Sound]:
         """Yield the sound as far as it can be decoded; pictures show silence after that."""
-        from preprocess.video.sound import iter_sound
-
         sample_rate = self._spectrogram.sample_rate
         try:
             blocks = iter_sound(

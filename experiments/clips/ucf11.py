@@ -1,12 +1,11 @@
-"""The job on UCF11: its flags, and the clips, batches and classifier that they stand for.
+"""The flags of the job on UCF11, and what they must satisfy.
 
 `experiments.ucf11` runs it; `experiments.crossval` checks the flags of many runs before the first
-one, and `experiments.threads` measures its training steps.
+one.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,15 +22,12 @@ from experiments.runs.run import (
     require_records,
     require_seed,
 )
-from experiments.training.distribution import Task, read_task, scope_of
 from experiments.training.recipes import RECIPES, Recipe
+from experiments.training.tasks import Task, read_task
 from preprocess.sources.catalog import UCF11
 
 if TYPE_CHECKING:
     from experiments.clips.subsets import Subsets
-    from experiments.training.distribution import Distribution
-    from experiments.training.loop import Classifier
-    from preprocess.batches.pipeline import ClipBatches
     from preprocess.shards.reader import Shards
 
 MODULE = "experiments.ucf11"
@@ -170,60 +166,8 @@ def stored_stride(arguments: Ucf11Arguments, shards: Shards) -> int:
     return stride
 
 
-def make_batches(arguments: Ucf11Arguments, recipe: Recipe, shards: Shards) -> ClipBatches:
-    """Batches of clips, cut and changed as the recipe says."""
-    from preprocess.batches.augment import Augmentation
-    from preprocess.batches.pipeline import ClipBatches
-
-    return ClipBatches(
-        shards,
-        batch_size=recipe.batch_size,
-        maxlen=arguments.maxlen,
-        # `ClipBatches` counts in stored frames.
-        stride=stored_stride(arguments, shards) // shards.stride,
-        seed=arguments.seed,
-        augment=Augmentation(
-            recipe.shortest_share, recipe.largest_shift, recipe.contrast, recipe.brightness
-        ),
-    )
-
-
-def make_classifier(
-    arguments: Ucf11Arguments,
-    recipe: Recipe,
-    shards: Shards,
-    *,
-    num_train_clips: int,
-    distribution: Distribution | None = None,
-) -> Classifier:
-    """Build the recipe's model and optimizer, for `num_train_clips` clips an epoch."""
-    from experiments.training.loop import Classifier
-    from experiments.training.optimizers import build_model, build_optimizer
-
-    width, height = shards.frame_size
-    # A last batch of fewer clips is a step, too.
-    num_steps = recipe.epochs * math.ceil(num_train_clips / recipe.batch_size)
-    # Variables that are made in the scope of a strategy have a copy on each replica.
-    with scope_of(distribution):
-        model = build_model(
-            recipe,
-            (height, width, 3),
-            len(shards.class_names),
-            cell=arguments.cell,
-            tensor_train=arguments.tt,
-            policy=arguments.policy,
-            seed=arguments.seed,
-        )
-        return Classifier(
-            model,
-            build_optimizer(recipe, num_steps),
-            label_smoothing=recipe.label_smoothing,
-            distribution=distribution,
-        )
-
-
 def model_name(arguments: Ucf11Arguments) -> str:
-    """Name of the model in the results."""
+    """Name of the recurrent layer, `tt-` before it if its input kernel is a tensor train."""
     return f"tt-{arguments.cell}" if arguments.tt else arguments.cell
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import InputError
-from preprocess.batches.views import CropChoice, FrameChoice, Inputs, Views, cut, foreground
+from preprocess.batches.cutting import cut, foreground
+from preprocess.batches.views import CropChoice, FrameChoice, Inputs, Views
 from preprocess.shards.settings import FrameSettings
 
 # Most frames of a clip and pixels of a side. A damaged model.json must not ask for terabytes.

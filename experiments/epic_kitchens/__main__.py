@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from common.command_line import did_you_mean
+from experiments.clips.command import outcome
+from experiments.clips.export.command import main as export
+from experiments.clips.prediction.command import main as predict
+from experiments.epic_kitchens.arguments import MODULE, EpicKitchensArguments
+from experiments.process.command import command
 
 COMMANDS = ("train", "predict", "export")
 _HELP = """usage: python -m experiments.epic_kitchens train|predict|export ...
@@ -19,10 +25,6 @@ Each tells more with --help.
 
 def main() -> int:
     """Run the command line; returns the exit code."""
-    # Imported here and below, so that each command loads only what its own --help needs.
-    from experiments.epic_kitchens.job import MODULE
-    from experiments.process.command import command
-
     args = sys.argv[1:]
     if args[:1] in (["-h"], ["--help"]):
         print(_HELP)
@@ -35,20 +37,18 @@ def main() -> int:
         return 2
     prog = f"python -m {MODULE} {args[0]}"
     if args[0] == "train":
-        from experiments.clips.command import outcome
-        from experiments.epic_kitchens.arguments import EpicKitchensArguments
-        from experiments.epic_kitchens.job import train
-
         return command(
-            EpicKitchensArguments, train, module=MODULE, outcome=outcome, prog=prog, args=args[1:]
+            EpicKitchensArguments, _train, module=MODULE, outcome=outcome, prog=prog, args=args[1:]
         )
     if args[0] == "predict":
-        from experiments.clips.prediction.command import main as predict
-
         return predict(prog, args[1:])
-    from experiments.clips.export.command import main as export
-
     return export(prog, args[1:])
+
+
+def _train(arguments: EpicKitchensArguments) -> dict[str, Any] | None:
+    from experiments.epic_kitchens.job import train
+
+    return train(arguments)
 
 
 if __name__ == "__main__":

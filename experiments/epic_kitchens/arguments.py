@@ -8,11 +8,12 @@ from typing import Literal
 
 from common.command_line import did_you_mean
 from common.errors import InputError
-from experiments.clips.arguments import ClipArguments
+from experiments.clips.arguments import ClipArguments, takes_demo
 from experiments.epic_kitchens.recipes import RECIPES, SIZES, Recipe, SizeName, for_demo, sized
 from experiments.runs.run import require_fold
 from preprocess.sources.catalog import Dataset
 
+MODULE = "experiments.epic_kitchens"
 DATASET = Dataset(
     name="epic_kitchens",
     title="a small subset of Epic Kitchens, as fran6co/epic_kitchens lays it out",
@@ -54,8 +55,6 @@ class EpicKitchensArguments(ClipArguments):
     @property
     def on_demo(self) -> bool:
         """Whether the built-in set is used."""
-        from experiments.clips.datasets import takes_demo
-
         return takes_demo(DATASET, videos=self.videos, shards=self.shards)
 
     @property
@@ -84,6 +83,11 @@ class EpicKitchensArguments(ClipArguments):
         self.frozen  # noqa: B018 - is read
         if self.folds is not None and self.folds < 2:
             raise InputError(f"--folds must be at least 2. Received {self.folds}.")
+        if self.folds is not None and self.find_rate:
+            raise InputError(
+                "--folds trains on each fold, and --find-rate tries rates on one. Leave one of "
+                "them out."
+            )
         if self.folds is not None and self.split == "listed":
             raise InputError(
                 "--folds deals the clips anew, and --split listed keeps the parts of the list. "
@@ -103,26 +107,6 @@ class EpicKitchensArguments(ClipArguments):
             raise InputError(
                 "--freeze keeps weights that were learned elsewhere: give --weights too."
             )
-
-    def check_weights(self, recipe: Recipe) -> None:
-        """Raise WeightsError for a file of weights that does not fit; reads it without Keras."""
-        if self.weights is None:
-            return
-        from weights.timesformer import TimesformerSize, fit_timesformer, read_timesformer
-
-        size = SIZES[self.size_name]
-        wanted = TimesformerSize(
-            # Any number does: a head for other classes is left out when weights are loaded.
-            num_classes=2,
-            num_frames=recipe.num_frames,
-            image_size=recipe.crop_size[0],
-            patch_size=size.patch_size,
-            dim=size.dim,
-            depth=size.depth,
-            hidden=4 * size.dim,
-            attention=self.attention,
-        )
-        fit_timesformer(read_timesformer(self.weights), wanted.shapes())
 
     def plain_recipe(self) -> Recipe:
         """Return the recipe without the flags that override it."""

@@ -10,26 +10,23 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from common.errors import InputError
 from common.files import write_atomically
-from experiments.clips.command import described, recipe_name, result_fields
-from experiments.epic_kitchens.arguments import DATASET, EpicKitchensArguments
-from experiments.epic_kitchens.recipes import Recipe
+from experiments.clips.command import recipe_name
+from experiments.clips.datasets import described, result_fields
+from experiments.clips.subsets import Subsets, open_clips, with_frame_size
+from experiments.epic_kitchens.arguments import DATASET, MODULE, EpicKitchensArguments
+from experiments.epic_kitchens.recipes import SIZES, Recipe
 from experiments.process import runtime
 from experiments.runs.metrics import mean_and_spread
 from experiments.runs.run import CONFIG, begin_run, check_run
+from experiments.training.history import next_rate, stop
+from experiments.training.rate_finder import find_rate, rate_finder_png
+from preprocess.sources.listed_clips import is_epic_kitchens
+from weights.timesformer import TimesformerSize, fit_timesformer, read_timesformer
 
 if TYPE_CHECKING:
-    from experiments.clips.subsets import Subsets
     from experiments.training.loop import Classifier
-    from preprocess.batches.view_batches import ViewBatches
-    from preprocess.shards.reader import Shards
-    from preprocess.sources.splits import Split
-
-MODULE = "experiments.epic_kitchens"
 
 
 def train(arguments: EpicKitchensArguments) -> dict[str, Any] | None:
@@ -53,9 +50,7 @@ def run(arguments: EpicKitchensArguments) -> dict[str, Any] | None:
     started = time.perf_counter()
     recipe, subsets = check_arguments(arguments)
 
-    # Data. Clips are extracted before TensorFlow is imported: the workers that do it are forked.
-    from experiments.clips.subsets import open_clips, with_frame_size
-
+    # Data
     recipe = with_frame_size(DATASET, arguments, recipe)
     shards = open_clips(DATASET, arguments, recipe)
     strategy, split = subsets.strategy, subsets.split(shards)
@@ -69,8 +64,7 @@ def run(arguments: EpicKitchensArguments) -> dict[str, Any] | None:
 
     # Imported now: these load TensorFlow, whose threads `begin_run` has set.
     from experiments.clips.evaluation import describe_input, epoch_batches, finish_run
-    from experiments.epic_kitchens.models import build_classifier
-    from experiments.training.history import next_rate, stop
+    from experiments.epic_kitchens.models import build_classifier, epoch_clips, make_batches
     from experiments.training.loop import train_and_test
 
     # Model
@@ -79,7 +73,7 @@ def run(arguments: EpicKitchensArguments) -> dict[str, Any] | None:
     )
     batches = make_batches(arguments, recipe, shards)
     train_batches, validation_batches = epoch_batches(
-        batches, split, None, _epoch_clips(shards, split, recipe, arguments.seed)
+        batches, split, None, epoch_clips(shards, split, recipe, arguments.seed)
     )
     if arguments.find_rate:
         _find_rate(classifier, train_batches, run_dir)
@@ -130,7 +124,6 @@ def _train_folds(arguments: EpicKitchensArguments) -> None:
 
     The figures are written to folds.json, beside the folds' directories.
     """
-
     arguments.check()
     if arguments.fold:
         raise InputError(f"--folds tests every fold. Leave out --fold {arguments.fold}.")
@@ -149,7 +142,7 @@ def _train_folds(arguments: EpicKitchensArguments) -> None:
         result = run(each)
         assert result is not None
         results.append(result)
-        _forget_models()
+        runtime.forget_models()
     values = {
         name: [result[name] for result in results] for name in ("validation_accuracy", "accuracy")
     }
@@ -159,13 +152,6 @@ def _train_folds(arguments: EpicKitchensArguments) -> None:
         spread = mean_and_spread(of_folds)
         listed = ", ".join(f"{value:.3f}" for value in of_folds)
         print(f"{name.replace('_', ' ')}: {spread.mean:.3f} ± {spread.deviation:.3f} ({listed})")
-
-
-def _forget_models() -> None:
-    """Free the names and the memory of a fold's layers for the next fold."""
-    import keras
-
-    keras.backend.clear_session()
 
 
 def check_arguments(arguments: EpicKitchensArguments) -> tuple[Recipe, Subsets]:
@@ -180,9 +166,7 @@ def check_arguments(arguments: EpicKitchensArguments) -> tuple[Recipe, Subsets]:
     arguments.check()
     recipe = arguments.made_recipe()
     runtime.choose_threads(arguments.threads)
-    arguments.check_weights(recipe)
-
-    from experiments.clips.subsets import Subsets
+    _check_weights(arguments, recipe)
 
     strategy = arguments.split or _usual_split(arguments)
     subsets = Subsets(DATASET, strategy, arguments, recipe.validation, arguments.num_folds)
@@ -195,51 +179,36 @@ def check_arguments(arguments: EpicKitchensArguments) -> tuple[Recipe, Subsets]:
     return recipe, subsets
 
 
-def make_batches(arguments: EpicKitchensArguments, recipe: Recipe, shards: Shards) -> ViewBatches:
-    """Make the batches of clips, cut and augmented as the recipe says."""
-    from preprocess.batches.rand_augment import RandAugment
-    from preprocess.batches.view_batches import PixelViews, ViewBatches
+def _check_weights(arguments: EpicKitchensArguments, recipe: Recipe) -> None:
+    """Raise WeightsError for a file of weights that does not fit; reads it without Keras."""
+    if arguments.weights is None:
+        return
 
-    changes: list[Any] = [recipe.relighting] if recipe.relighting else []
-    if recipe.num_operations:
-        changes.append(RandAugment(recipe.num_operations, recipe.magnitude))
-    return ViewBatches(
-        PixelViews(shards, recipe.crops, changes=changes, inputs=recipe.inputs),
-        recipe.choice(),
-        batch_size=recipe.batch_size,
-        seed=arguments.seed,
+    size = SIZES[arguments.size_name]
+    wanted = TimesformerSize(
+        # Any number does: a head for other classes is left out when weights are loaded.
+        num_classes=2,
+        num_frames=recipe.num_frames,
+        image_size=recipe.crop_size[0],
+        patch_size=size.patch_size,
+        dim=size.dim,
+        depth=size.depth,
+        hidden=4 * size.dim,
+        attention=arguments.attention,
     )
-
-
-def _epoch_clips(
-    shards: Shards, split: Split, recipe: Recipe, seed: int
-) -> Callable[[int], NDArray[np.int64]] | None:
-    """Return a function that draws an epoch's balanced clips; None to take all alike."""
-    from experiments.training.finetuning import balanced
-
-    if not recipe.balanced:
-        return None
-    # Drawn from the seed and the epoch, so that a resumed run draws the same. The last number keeps
-    # this stream apart from the one that shuffles the clips.
-    return lambda epoch: balanced(
-        shards.labels, split.train, np.random.default_rng([seed, epoch, 1])
-    )
+    fit_timesformer(read_timesformer(arguments.weights), wanted.shapes())
 
 
 def _find_rate(
     classifier: Classifier, train_batches: Callable[[int], Iterable[Any]], run_dir: Path
 ) -> None:
     """Try rising learning rates, print the best one, and draw the curve."""
-    from experiments.training.rate_finder import find_rate, rate_finder_png
-
     curve = find_rate(classifier, train_batches)
     write_atomically(run_dir / "rate_finder.png", rate_finder_png(curve))
     print(f"{curve}\nPicture: {run_dir / 'rate_finder.png'}")
 
 
 def _usual_split(arguments: EpicKitchensArguments) -> Any:
-    from preprocess.sources.listed_clips import is_epic_kitchens
-
     videos = arguments.videos
     if videos is None and not arguments.on_demo and arguments.shards is None:
         # Only Epic Kitchens and lists say which clips test; a folder of videos does not.

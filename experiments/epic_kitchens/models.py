@@ -1,16 +1,24 @@
-"""Build the TimeSformer for batches of clips, and the optimizer that fine-tunes it."""
+"""Build the TimeSformer, the optimizer that fine-tunes it, and its batches of clips."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import keras
+import numpy as np
+from numpy.typing import NDArray
 
 from experiments.epic_kitchens.arguments import EpicKitchensArguments
 from experiments.epic_kitchens.recipes import SIZES, Recipe
-from experiments.training.finetuning import Mixup, ScaledAdamW, freeze, rate_multipliers
+from experiments.training.finetuning import Mixup, ScaledAdamW, balanced, freeze, rate_multipliers
 from experiments.training.loop import Classifier
 from experiments.training.optimizers import scheduled_rate
+from preprocess.batches.rand_augment import RandAugment
+from preprocess.batches.view_batches import PixelViews, ViewBatches
+from preprocess.shards.reader import Shards
+from preprocess.sources.splits import Split
 from ttrnn.models.conv3d import EqualClips
 from ttrnn.models.timesformer import build_timesformer
 from weights.timesformer import load_timesformer
@@ -82,4 +90,30 @@ def build_classifier(
         optimizer,
         label_smoothing=recipe.label_smoothing,
         mixup=Mixup(recipe.mixup, seed=arguments.seed) if recipe.mixup else None,
+    )
+
+
+def make_batches(arguments: EpicKitchensArguments, recipe: Recipe, shards: Shards) -> ViewBatches:
+    """Make the batches of clips, cut and augmented as the recipe says."""
+    changes: list[Any] = [recipe.relighting] if recipe.relighting else []
+    if recipe.num_operations:
+        changes.append(RandAugment(recipe.num_operations, recipe.magnitude))
+    return ViewBatches(
+        PixelViews(shards, recipe.crops, changes=changes, inputs=recipe.inputs),
+        recipe.choice(),
+        batch_size=recipe.batch_size,
+        seed=arguments.seed,
+    )
+
+
+def epoch_clips(
+    shards: Shards, split: Split, recipe: Recipe, seed: int
+) -> Callable[[int], NDArray[np.int64]] | None:
+    """Return a function that draws an epoch's balanced clips; None to take all alike."""
+    if not recipe.balanced:
+        return None
+    # Drawn from the seed and the epoch, so that a resumed run draws the same. The last number keeps
+    # this stream apart from the one that shuffles the clips.
+    return lambda epoch: balanced(
+        shards.labels, split.train, np.random.default_rng([seed, epoch, 1])
     )

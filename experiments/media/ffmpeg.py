@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import imageio_ffmpeg
+
 from common.errors import UserError
 from preprocess.video.ffmpeg import in_plain_words
 
@@ -115,8 +117,6 @@ def _start(args: Sequence[str], folder: Path | None) -> subprocess.Popen[bytes]:
 
 def _program() -> str:
     """Absolute path of imageio-ffmpeg's program, or of the one in IMAGEIO_FFMPEG_EXE."""
-    import imageio_ffmpeg
-
     try:
         name = imageio_ffmpeg.get_ffmpeg_exe()
     except RuntimeError as error:

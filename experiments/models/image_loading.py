@@ -20,7 +20,6 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from common.errors import InputError
 from experiments.models.image_models import (
-    ALEXNET_FITS,
     WEIGHTS_SUFFIXES,
     ImageModel,
     ModelOptions,
@@ -38,6 +37,11 @@ from weights import WeightsError, assign_arrays, read_alexnet_npy, read_arrays
 
 # Widths of the MobileNets that Keras has weights for; the usual one first.
 _WIDTHS = {"mobilenet": (1.0, 0.75, 0.5, 0.25), "mobilenetv2": (1.0, 0.35, 0.5, 0.75, 1.3, 1.4)}
+ALEXNET_FITS = {
+    # Pictures are stretched to 256x256 and the middle 227x227 is seen, as Caffe's tools do.
+    "caffe": FrameFit((227, 227), margin=(14, 14, 15, 15)),
+    "seed": FrameFit((227, 227), crop="aspect", interpolation="area", centred=True),
+}
 
 
 def load_model(

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,10 @@ from tyro.conf import arg
 
 from common.command_line import did_you_mean
 from common.errors import InputError
-from preprocess.video.transforms import FrameFit
+from weights.imagenet import imagenet_classes
+
+if TYPE_CHECKING:
+    from preprocess.video.transforms import FrameFit
 
 Columns = Literal["all", "seed"]
 # Labels of a frame in the original's files.
@@ -42,11 +45,6 @@ APPLICATIONS = (
     *("resnet101", "resnet101v2", "resnet152", "resnet152v2", "resnet50", "resnet50v2"),
     *("vgg16", "vgg19", "xception"),
 )
-ALEXNET_FITS = {
-    # Pictures are stretched to 256x256 and the middle 227x227 is seen, as Caffe's tools do.
-    "caffe": FrameFit((227, 227), margin=(14, 14, 15, 15)),
-    "seed": FrameFit((227, 227), crop="aspect", interpolation="area", centred=True),
-}
 
 
 @dataclass(frozen=True)
@@ -216,8 +214,6 @@ def class_names(labels: Path | None, num_classes: int) -> list[str]:
                 f"{len(names)}."
             )
     elif num_classes == 1000:
-        from weights.imagenet import imagenet_classes
-
         names = [known.name for known in imagenet_classes()]
     else:
         raise InputError(f"--labels is needed for a model of {num_classes} classes.")

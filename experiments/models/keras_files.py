@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from common.errors import InputError
+from preprocess.shards import hdf5_check
 from weights.errors import WeightsError
 from weights.torch_reader.pickle_machine import shown
 from weights.torch_reader.zip_members import Member, read_members, read_stored
@@ -159,8 +160,6 @@ def _check_members(file: BinaryIO) -> None:
 
 
 def _check_hdf5(file: Any) -> None:
-    from preprocess.shards import hdf5_check
-
     try:
         hdf5_check.check_stream(file, hdf5_check.HDF5_S_OWN)
     except hdf5_check.UnsafeFileError as error:

@@ -1,22 +1,19 @@
-"""Load a ResNet without its last layer, with weights from a file, to compute features."""
+"""Read the weights of a ResNet from files of several formats."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from common.errors import InputError
 from experiments.models.keras_files import KerasFileError, load_keras_weights
 from weights.arrays import read_arrays
-from weights.assign import assign_arrays, model_arrays
+from weights.assign import model_arrays
 from weights.errors import WeightsError
 from weights.resnet import resnet_arrays
-
-if TYPE_CHECKING:
-    import keras
 
 _KERAS_WEIGHTS = ".weights.h5"
 _IMAGENET_CLASSES = 1000
@@ -48,7 +45,7 @@ def read_resnet(file: Path, depth: int, *, last_layer: bool = False) -> dict[str
 
 
 def require_resnet(file: Path, depth: int) -> None:
-    """Refuse a file that `load_resnet` would refuse, without TensorFlow, before long work.
+    """Refuse a file that `read_resnet` would refuse, without TensorFlow, before long work.
 
     Of a .weights.h5 file only the existence is checked.
 
@@ -72,32 +69,6 @@ def require_resnet(file: Path, depth: int) -> None:
             f"--weights {file} do not fit a ResNet-{depth}: they have {found} layers. Give --depth "
             f"{found}, or another file."
         )
-
-
-def load_resnet(
-    depth: int, file: Path | None, *, input_shape: tuple[int, int, int], policy: str
-) -> keras.Model:
-    """Build a ResNet from pixels, uint8 (N, H, W, 3), to features, (N, 512 or 2048).
-
-    Args:
-        depth: 18, 34, 50, 101 or 152.
-        file: file of its weights, as `read_resnet` takes it; None for random weights.
-        input_shape: shape of a frame, (H, W, 3).
-        policy: dtype policy of its layers.
-
-    Raises:
-        InputError: if the file does not fit.
-    """
-    from ttrnn.models.resnet import build_resnet
-
-    model = build_resnet(depth, None, input_shape=input_shape, normalize=True, dtype=policy)
-    if file is None:
-        return model
-    try:
-        assign_arrays(model, read_resnet(file, depth))
-    except WeightsError as error:
-        raise InputError(f"--weights {file} do not fit a ResNet-{depth}: {error}") from error
-    return model
 
 
 def _keras_arrays(file: Path, depth: int) -> dict[str, np.ndarray]:

@@ -162,6 +162,12 @@ def pools_in_force() -> dict[str, int]:
     }
 
 
+def forget_models() -> None:
+    """Free the names and the memory of Keras's layers, before the next model of this process."""
+    if "keras" in sys.modules:
+        sys.modules["keras"].backend.clear_session()
+
+
 def stay_on(cpus: str) -> None:
     """Restrict this process, and those that it starts, to some logical CPUs.
 

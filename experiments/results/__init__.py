@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import tyro
+
 from common.command_line import parse_arguments
 from common.files import write_atomically
 from experiments.process.command import run_command
@@ -33,8 +35,6 @@ class Arguments:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the pages, or check them, and return the exit code."""
-    import tyro
-
     # Without a --no-check, which would say nothing.
     flags = (tyro.conf.FlagCreatePairsOff,)
     prog = "python -m experiments.results"

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from common.files import write_atomically
 from experiments.runs.files import RunFileError, read_object, read_table
 
-PAGE = "report.html"
-"""Name of the report in a run's directory; it is written last."""
 # Columns before those of the probabilities, with their Arrow types.
 _FIXED_COLUMNS = {
     "clip": "string",
@@ -32,8 +32,6 @@ _FIXED_COLUMNS = {
     "confidence": "double",
 }
 _PROBABILITY = "p_"
-CLIP_MODEL = "model.json"
-"""Name of the description beside a trained model; a run that has it is finished."""
 _RUN_FILES = ("config.json", "metrics.csv", "predictions.csv", "result.json")
 
 # Columns of metrics.csv by name, each (epochs,).
@@ -198,9 +196,6 @@ def _csv_cell(value: Any) -> Any:
 
 
 def _parquet(columns: dict[str, Sequence[Any] | npt.NDArray[Any]]) -> bytes:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     types = {name: pa.type_for_alias(_FIXED_COLUMNS.get(name, "double")) for name in columns}
     content = io.BytesIO()
     pq.write_table(pa.table(columns, schema=pa.schema(types)), content)

@@ -11,6 +11,10 @@ from typing import Any
 
 from common.errors import InputError
 
+PAGE = "report.html"
+"""Name of the report in a run's directory; it is written last."""
+CLIP_MODEL = "model.json"
+"""Name of the description beside a trained model; a run that has it is finished."""
 _REMEDY = "Take it from the run again, or remove it."
 
 

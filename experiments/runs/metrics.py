@@ -1,7 +1,6 @@
 """Figures of merit for a classifier: accuracy, its interval, the confusion matrix, folds.
 
 Labels are integer class indices. Probabilities are (N, C): one row a clip, one column a class.
-scikit-learn is imported where it is used, so that importing this file costs nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.metrics import accuracy_score
+from sklearn.metrics import confusion_matrix as counts
 
 from common.errors import InputError
 
@@ -29,8 +30,6 @@ class Spread(NamedTuple):
 
 def accuracy(labels: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
     """Fraction of clips whose predicted class is the true one, in [0, 1]."""
-    from sklearn.metrics import accuracy_score
-
     _require_some(labels)
     return float(accuracy_score(np.asarray(labels), np.asarray(predicted)))
 
@@ -66,8 +65,6 @@ def confusion_matrix(
     labels: npt.ArrayLike, predicted: npt.ArrayLike, *, num_classes: int
 ) -> npt.NDArray[np.int64]:
     """Count clips (C, C) by true class (rows) and predicted class; absent classes keep a row."""
-    from sklearn.metrics import confusion_matrix as counts
-
     return np.asarray(counts(labels, predicted, labels=np.arange(num_classes)), dtype=np.int64)
 
 

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from experiments.runs.directory import MetricColumns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 MAX_CLASSES_WITH_COUNTS = 25
 MAX_NAME_LENGTH = 28
@@ -141,8 +143,6 @@ def lengths_png(
     num_frames: npt.NDArray[np.int64], *, maxlen: int | None = None, theme: Theme = LIGHT
 ) -> bytes:
     """Plot a histogram of clip lengths in frames, with `maxlen` marked; 1500 x 525 px."""
-    from matplotlib.ticker import MaxNLocator
-
     figure = new_figure(10, 3.5, theme)
     axes = figure.subplots()
     axes.hist(num_frames, bins="auto", color=theme.train, edgecolor=theme.background)
@@ -160,8 +160,6 @@ def lengths_png(
 
 
 def _draw_pair(axes: Axes, history: MetricColumns, name: str, theme: Theme) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     style: dict[str, Any] = {"linewidth": 1.8, "markersize": 3.5}
     if len(history["epoch"]) <= 40:
         style["marker"] = "o"
@@ -224,8 +222,6 @@ def _write_counts(
 
 
 def new_figure(width_inches: float, height_inches: float, theme: Theme) -> Figure:
-    from matplotlib.figure import Figure
-
     size = (width_inches, height_inches)
     return Figure(size, dpi=DOTS_PER_INCH, facecolor=theme.background, layout="constrained")
 
@@ -242,8 +238,6 @@ def dress(axes: Axes, theme: Theme) -> None:
 
 
 def _heat(theme: Theme) -> Any:
-    from matplotlib.colors import LinearSegmentedColormap
-
     return LinearSegmentedColormap.from_list(
         "share", list(zip(HEAT_STOPS, theme.heat, strict=True))
     )

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from common import formatting
 from common.errors import InputError
 from experiments.runs import metrics, plots
-from experiments.runs.directory import PAGE, Predictions, Run, read_run
-from experiments.runs.files import RunFileError
+from experiments.runs.directory import Predictions, Run, read_run
+from experiments.runs.files import PAGE, RunFileError
 from experiments.runs.html import draw_themes, write_page
 from experiments.runs.records import FIELDS, check_result
 from experiments.runs.strips import (

@@ -15,7 +15,7 @@ from common.errors import InputError
 from common.files import remove_partials, write_atomically
 from experiments.process import runtime
 from experiments.process.runtime import Threads
-from experiments.runs.directory import CLIP_MODEL, PAGE
+from experiments.runs.files import CLIP_MODEL, PAGE
 from experiments.runs.records import read_records
 from preprocess.errors import PreprocessError
 

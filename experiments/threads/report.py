@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.patches import Rectangle
 
 from common.formatting import plural
 from experiments.runs.plots import LIGHT, Theme, dress, new_figure, png_bytes
@@ -153,8 +155,6 @@ def _mark(
     axes: Axes, columns: Axis, rows: Axis, point: Point, label: str, colour: str, line: str
 ) -> None:
     """Draw a frame around the cell of a point."""
-    from matplotlib.patches import Rectangle
-
     # So that both frames are seen if they mark one cell.
     inset = 0.06 if line == "-" else 0.02
     left, low = columns.values.index(point[0]) - 0.5, rows.values.index(point[1]) - 0.5
@@ -172,8 +172,6 @@ def _mark(
 
 
 def _colours(theme: Theme) -> Any:
-    from matplotlib.colors import LinearSegmentedColormap
-
     colours = LinearSegmentedColormap.from_list("speed", list(theme.heat))
     return colours.with_extremes(bad=theme.grid)
 

@@ -18,11 +18,11 @@ import keras
 import numpy as np
 
 from experiments.clips.classification.job import ClassificationJob, JobOptions
-from experiments.clips.ucf11 import Ucf11Arguments, make_batches, make_classifier
+from experiments.clips.ucf11 import Ucf11Arguments
+from experiments.clips.ucf11_model import make_batches, make_classifier
 from experiments.media.videos import Video, find_videos
-from experiments.models.image_loading import compile_model, keras_application
+from experiments.models.image_loading import ALEXNET_FITS, compile_model, keras_application
 from experiments.models.image_models import (
-    ALEXNET_FITS,
     ImageModel,
     ModelOptions,
     class_names,

@@ -7,91 +7,19 @@ for dropout, whose masks are the same on all replicas.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
+import keras
 import numpy as np
+import tensorflow as tf
 
-from common.errors import InputError
 from experiments.runs.run import FREE_TO_CHANGE, RunError
+from experiments.training.tasks import Kind, Task
 from preprocess.batches.planning import ReplicaShard
 from preprocess.system.stopping import ending_at_once
-
-if TYPE_CHECKING:
-    import keras
-    import tensorflow as tf
-
-Kind = Literal["workers", "gpus"]
-_EXAMPLE = (
-    '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
-)
-
-
-@dataclass(frozen=True)
-class Task:
-    """Place of this process among the workers; the first worker writes the files of a run."""
-
-    index: int = 0
-    count: int = 1
-
-    @property
-    def is_chief(self) -> bool:
-        """Whether this process is the first worker."""
-        return self.index == 0
-
-
-def read_task(kind: Kind | None, out: Path | None) -> Task:
-    """Read this process's place among the workers from the environment variable TF_CONFIG.
-
-    Args:
-        kind: kind of distribution; without workers, this process is the only one.
-        out: the run's directory, or None if it is not named; workers must name it.
-
-    Raises:
-        InputError: if there is no GPU, or workers are asked for, but TF_CONFIG does not say where,
-            or `out` is None.
-    """
-    if kind == "gpus":
-        _require_gpus()
-    if kind != "workers":
-        return Task()
-    if out is None:
-        raise InputError(
-            "--distribute workers needs --out: the directory of the run, which all workers share."
-        )
-    text = os.environ.get("TF_CONFIG", "")
-    try:
-        config = json.loads(text)
-        task = Task(config["task"]["index"], len(config["cluster"]["worker"]))
-        fits = config["task"]["type"] == "worker" and 0 <= task.index < task.count
-    except (ValueError, KeyError, TypeError):
-        fits = False
-    if not fits:
-        raise InputError(
-            "--distribute workers needs the variable TF_CONFIG, on each machine with its own "
-            f"index, such as {_EXAMPLE}. Received {text!r}."
-        )
-    return task
-
-
-def _require_gpus() -> None:
-    """Raise InputError if TensorFlow finds no GPU.
-
-    A process of its own asks, because this one may have clips to extract first, and does that
-    without TensorFlow.
-    """
-    program = (
-        "import sys; from experiments.process.runtime import has_gpus; sys.exit(not has_gpus())"
-    )
-    if subprocess.run([sys.executable, "-c", program], capture_output=True, check=False).returncode:
-        raise InputError("--distribute gpus needs GPUs that TensorFlow can use; it finds none.")
 
 
 class Distribution:
@@ -177,8 +105,6 @@ class Distribution:
 
     def _summed(self, placed: np.ndarray) -> np.ndarray:
         """Sum arrays of one shape over all processes."""
-        import tensorflow as tf
-
         if self._sum is None:
 
             def add(value: tf.Tensor) -> tf.Tensor:
@@ -219,8 +145,6 @@ class Distribution:
         Raises:
             RunError: if another worker cannot be reached.
         """
-        import tensorflow as tf
-
         try:
             yield
         except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
@@ -246,8 +170,6 @@ def open_distribution(
     Raises:
         RunError: if workers differ in their settings.
     """
-    import tensorflow as tf
-
     if kind is None:
         return None
     if kind == "gpus":
@@ -284,8 +206,6 @@ def saved_alone(model: keras.Model) -> Iterator[None]:
 
 
 def _normalizations(model: keras.Model) -> Sequence[Any]:
-    import keras
-
     # Models inside the model included, which `model.layers` does not open.
     layers = model._flatten_layers()
     return [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from common.command_line import did_you_mean
 from common.errors import InputError
-from experiments.clips.arguments import ClipArguments, Strategy
+from experiments.clips.arguments import ClipArguments, Strategy, takes_demo
 from experiments.runs.run import require_fold
 from experiments.ucf101.recipes import ModelName, Recipe, recipe_for, reduced
 from preprocess.sources.catalog import UCF101
 
+MODULE = "experiments.ucf101"
 RANDOM_WEIGHTS = "random"
 
 
@@ -48,8 +48,6 @@ class Ucf101Arguments(ClipArguments):
     @property
     def on_demo(self) -> bool:
         """Whether the built-in set is used."""
-        from experiments.clips.datasets import takes_demo
-
         return takes_demo(UCF101, videos=self.videos, shards=self.shards)
 
     @property
@@ -78,19 +76,6 @@ class Ucf101Arguments(ClipArguments):
                 "torchvision's resnet152-394f9c45.pth from https://download.pytorch.org/models/ is "
                 "such a file; --weights random is for trials only."
             )
-
-    def check_weights(self) -> None:
-        """Raise UserError for a file of weights that does not fit; reads it without Keras."""
-        if self.weights in (None, RANDOM_WEIGHTS):
-            return
-        from experiments.models.resnet_weights import require_resnet
-
-        file = Path(str(self.weights))
-        if not file.exists() and (meant := did_you_mean(file.name, [RANDOM_WEIGHTS])):
-            raise InputError(
-                f"--weights must be a file or {RANDOM_WEIGHTS}. Received {file}. {meant}"
-            )
-        require_resnet(file, self.resnet_depth)
 
     def plain_recipe(self) -> Recipe:
         """Return the recipe without the flags that override it."""

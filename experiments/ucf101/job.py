@@ -5,25 +5,26 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from common import formatting
+from common.command_line import did_you_mean
 from common.errors import InputError
-from experiments.clips.command import described, recipe_name, result_fields
+from experiments.clips.command import recipe_name
+from experiments.clips.datasets import described, result_fields
+from experiments.clips.subsets import Subsets, open_clips, with_frame_size
+from experiments.models.resnet_weights import require_resnet
 from experiments.process import runtime
 from experiments.runs.run import begin_run, check_run
-from experiments.training.distribution import Task, open_distribution, read_task
-from experiments.ucf101.arguments import RANDOM_WEIGHTS, Ucf101Arguments
+from experiments.training.history import next_rate, stop
+from experiments.training.tasks import Task, read_task
+from experiments.ucf101.arguments import MODULE, RANDOM_WEIGHTS, Ucf101Arguments
 from experiments.ucf101.recipes import Recipe
+from preprocess.shards.reader import Shards
 from preprocess.sources.catalog import UCF101
+from preprocess.sources.splits import Split
 from preprocess.system.machine import read_machine
-
-if TYPE_CHECKING:
-    from experiments.clips.subsets import Subsets
-    from preprocess.shards.reader import Shards
-    from preprocess.sources.splits import Split
-
-MODULE = "experiments.ucf101"
 
 
 def run(arguments: Ucf101Arguments) -> dict[str, Any] | None:
@@ -40,9 +41,7 @@ def run(arguments: Ucf101Arguments) -> dict[str, Any] | None:
     started = time.perf_counter()
     recipe, task, subsets = _check_arguments(arguments)
 
-    # Data. Clips are extracted before TensorFlow is imported: the workers that do it are forked.
-    from experiments.clips.subsets import open_clips, with_frame_size
-
+    # Data
     recipe = with_frame_size(UCF101, arguments, recipe)
     shards = open_clips(UCF101, arguments, recipe)
     split = subsets.split(shards)
@@ -57,28 +56,27 @@ def run(arguments: Ucf101Arguments) -> dict[str, Any] | None:
         print(line)
 
     # Imported now: these load TensorFlow, whose threads `begin_run` has set.
-    from experiments.clips.evaluation import describe_input, epoch_batches, finish_run
-    from experiments.training.history import next_rate, stop
-    from experiments.training.loop import train_and_test
+    from experiments.clips import evaluation
+    from experiments.training import distribution, loop
     from experiments.ucf101.models import Ucf101Model
 
     # Model, and what it sees: pixels, or the features of a frozen ResNet
-    distribution = open_distribution(arguments.distribute, task, settings)
-    built = Ucf101Model(arguments, recipe, shards, split, distribution=distribution)
+    replicas = distribution.open_distribution(arguments.distribute, task, settings)
+    built = Ucf101Model(arguments, recipe, shards, split, distribution=replicas)
     classifier = built.classifier()
     batches = built.batches()
-    train_batches, validation_batches = epoch_batches(batches, split, distribution)
+    train_batches, validation_batches = evaluation.epoch_batches(batches, split, replicas)
 
     # Test, once training has ended
     test = partial(
-        finish_run,
+        evaluation.finish_run,
         run_dir=run_dir,
         shards=shards,
         # Several views of each test clip, where validation takes one.
         batches=batches.with_views(recipe.places),
         clips=split.test,
         selection=recipe.selection,
-        input_spec=describe_input(
+        input_spec=evaluation.describe_input(
             shards,
             recipe.choice(varlen=arguments.varlen),
             recipe.crops,
@@ -102,7 +100,7 @@ def run(arguments: Ucf101Arguments) -> dict[str, Any] | None:
         # Where only the part above a ResNet is trained, the two are joined for predictions.
         whole=built.whole,
     )
-    return train_and_test(
+    return loop.train_and_test(
         classifier,
         train_batches,
         validation_batches,
@@ -128,9 +126,7 @@ def _check_arguments(arguments: Ucf101Arguments) -> tuple[Recipe, Task, Subsets]
     runtime.choose_threads(arguments.threads)
     task = read_task(arguments.distribute, arguments.out)
     require_memory(arguments, recipe, len(arguments.classes or UCF101.class_names))
-    arguments.check_weights()
-
-    from experiments.clips.subsets import Subsets
+    _check_weights(arguments)
 
     subsets = Subsets(
         UCF101,
@@ -149,6 +145,16 @@ def _check_arguments(arguments: Ucf101Arguments) -> tuple[Recipe, Task, Subsets]
         is_chief=task.is_chief,
     )
     return recipe, task, subsets
+
+
+def _check_weights(arguments: Ucf101Arguments) -> None:
+    """Raise UserError for a file of weights that does not fit; reads it without Keras."""
+    if arguments.weights in (None, RANDOM_WEIGHTS):
+        return
+    file = Path(str(arguments.weights))
+    if not file.exists() and (meant := did_you_mean(file.name, [RANDOM_WEIGHTS])):
+        raise InputError(f"--weights must be a file or {RANDOM_WEIGHTS}. Received {file}. {meant}")
+    require_resnet(file, arguments.resnet_depth)
 
 
 def require_memory(arguments: Ucf101Arguments, recipe: Recipe, num_classes: int) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from experiments.models.resnet_weights import load_resnet
+from common.errors import InputError
+from experiments.models.resnet_weights import read_resnet
 from experiments.training.distribution import Distribution, scope_of
 from experiments.training.loop import Classifier, compiled
 from experiments.training.optimizers import build_optimizer
@@ -27,9 +28,11 @@ from preprocess.sources.splits import Split
 from preprocess.system.progress import TerminalProgress
 from ttrnn.models.conv3d import build_conv3d
 from ttrnn.models.crnn import build_crnn
+from ttrnn.models.resnet import build_resnet
 from ttrnn.models.resnet_crnn import build_resnet_crnn
 from weights.arrays import arrays_digest
 from weights.assign import assign_arrays, model_arrays
+from weights.errors import WeightsError
 
 if TYPE_CHECKING:
     from preprocess.batches.view_batches import ViewSource
@@ -188,3 +191,27 @@ class Ucf101Model:
                 compiled(self._resnet),
                 progress=progress,
             )
+
+
+def load_resnet(
+    depth: int, file: Path | None, *, input_shape: tuple[int, int, int], policy: str
+) -> keras.Model:
+    """Build a ResNet from pixels, uint8 (N, H, W, 3), to features, (N, 512 or 2048).
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        file: file of its weights, as `read_resnet` takes it; None for random weights.
+        input_shape: shape of a frame, (H, W, 3).
+        policy: dtype policy of its layers.
+
+    Raises:
+        InputError: if the file does not fit.
+    """
+    model = build_resnet(depth, None, input_shape=input_shape, normalize=True, dtype=policy)
+    if file is None:
+        return model
+    try:
+        assign_arrays(model, read_resnet(file, depth))
+    except WeightsError as error:
+        raise InputError(f"--weights {file} do not fit a ResNet-{depth}: {error}") from error
+    return model

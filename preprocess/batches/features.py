@@ -27,7 +27,8 @@ from common.files import (
     write_errors,
     write_text,
 )
-from preprocess.batches.views import CropChoice, Inputs, IntArray, cut, foreground, read_frames
+from preprocess.batches.cutting import cut, foreground, read_frames
+from preprocess.batches.views import CropChoice, Inputs, IntArray
 from preprocess.errors import ShardError
 from preprocess.shards.reader import Shards
 from preprocess.system.progress import Progress, Silent

@@ -9,19 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from preprocess.batches.cutting import cut, foreground, read_frames
 from preprocess.batches.pipeline import Stream
 from preprocess.batches.planning import ALL, PlannedBatch, ReplicaShard, plan_batches
-from preprocess.batches.views import (
-    Crop,
-    CropChoice,
-    FrameChoice,
-    Inputs,
-    IntArray,
-    Views,
-    cut,
-    foreground,
-    read_frames,
-)
+from preprocess.batches.views import Crop, CropChoice, FrameChoice, Inputs, IntArray, Views
 from preprocess.shards.reader import Shards
 
 Change = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]

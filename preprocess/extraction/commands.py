@@ -16,6 +16,7 @@ from tyro.conf import Positional, Suppress
 from tyro.constructors import PrimitiveConstructorSpec
 
 from preprocess.shards.settings import Compression, FrameSettings, Interpolation
+from preprocess.system.progress import TerminalProgress
 
 EXIT_FAILED_CLIPS = 1  # the shards are usable, but some clips are missing; 2 stands for an error
 
@@ -87,7 +88,6 @@ class Extract:
     def run(self) -> int:
         """Extract, write the statistics, and say what was done; the exit code."""
         from preprocess.extraction.extract import extract
-        from preprocess.system.progress import TerminalProgress
 
         settings = FrameSettings(
             self.size,
@@ -115,7 +115,9 @@ class Extract:
         seconds = time.monotonic() - started
         # Also after a run that was killed between the last shard and its statistics.
         if summary.num_stored and (summary.num_extracted or not self._reported()):
-            self._report()
+            from preprocess.extraction.statistics import report_lengths
+
+            report_lengths(self.shards)
         if summary.num_extracted:
             print(
                 f"\n{summary.dataset}: {summary.num_extracted} clips extracted, "
@@ -148,22 +150,6 @@ class Extract:
     def _reported(self) -> bool:
         """Return True if the statistics have been written."""
         return (self.shards / "statistics.json").exists()
-
-    def _report(self) -> None:
-        """Write and print the statistics of the clips' lengths."""
-        from preprocess.extraction.statistics import (
-            format_statistics,
-            length_statistics,
-            plot_lengths,
-            write_statistics,
-        )
-        from preprocess.shards.reader import open_shards
-
-        with open_shards(self.shards) as shards:
-            statistics = length_statistics(shards)
-            image = plot_lengths(shards, statistics, self.shards)
-        print(format_statistics(statistics))
-        print(f"\nSaved: {write_statistics(statistics, self.shards)}, {image}")
 
     def _exit_code(self, num_clips: int, num_failed: int) -> int:
         """Report failed clips on standard error and return the exit code."""

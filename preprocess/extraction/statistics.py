@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from common.files import write_text
-from preprocess.shards.reader import Shards
+from preprocess.shards.reader import Shards, open_shards
 
 # Lengths of experiments on UCF11: 200, 450 and 900 of a reproduction, 1492 of the paper's code.
 MAXLENS = (200, 450, 900, 1492)
@@ -126,6 +128,15 @@ def length_statistics(shards: Shards, *, maxlens: Sequence[int] = MAXLENS) -> Le
     )
 
 
+def report_lengths(folder: Path) -> None:
+    """Write and print the statistics of the clips in a directory of shards."""
+    with open_shards(folder) as shards:
+        statistics = length_statistics(shards)
+        image = plot_lengths(shards, statistics, folder)
+    print(format_statistics(statistics))
+    print(f"\nSaved: {write_statistics(statistics, folder)}, {image}")
+
+
 def write_statistics(statistics: LengthStatistics, folder: str | os.PathLike[str]) -> Path:
     """Save statistics as `statistics.json` in a folder; return the path."""
     path = Path(folder) / "statistics.json"
@@ -164,12 +175,9 @@ def plot_lengths(
     shards: Shards, statistics: LengthStatistics, folder: str | os.PathLike[str]
 ) -> Path:
     """Draw the lengths' histogram and each class's range; return the path of the picture."""
-    # Without pyplot, which would choose a backend for the whole process and keep figures alive.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     num_classes = len(statistics.by_class)
     heights = (3.2, 0.6 + 0.26 * num_classes)  # in inches; 101 classes make a tall picture
+    # Without pyplot, which would choose a backend for the whole process and keep figures alive.
     figure = Figure(figsize=(8, sum(heights) + 0.8), layout="constrained")
     FigureCanvasAgg(figure)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=heights)

@@ -19,7 +19,9 @@ from preprocess.errors import DecodeError, PreprocessError
 from preprocess.sources.catalog import parse_clip_name
 from preprocess.sources.clips import Clip, clips_of, list_videos, require_folder
 from preprocess.sources.listed_clips import SUBSETS
+from preprocess.video.decode import VideoReader
 from preprocess.video.frame_folder import list_frames
+from preprocess.video.transforms import FrameFit
 
 _COLUMNS = ("video", "start", "stop", "start_frame", "stop_frame", "label", "group", "part")
 _FEWEST = len(SUBSETS)  # a window for each of training, validation and test
@@ -157,9 +159,6 @@ def _edges(moments: Sequence[float], num_windows: int, *, digits: int) -> NDArra
 
 def _timestamps(path: Path) -> list[float]:
     """Presentation time of each frame of a video, in seconds."""
-    from preprocess.video.decode import VideoReader
-    from preprocess.video.transforms import FrameFit
-
     times = []
     with VideoReader(path, fit=FrameFit((1, 1))) as video:
         while video.pass_over():

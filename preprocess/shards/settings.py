@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, get_args
 
 from preprocess.errors import PreprocessError
+from preprocess.sources.listed_clips import ListedClip
 
 if TYPE_CHECKING:
     from preprocess.sources.clips import Clip
@@ -123,19 +124,16 @@ class FrameSettings:
             DecodeError: if it cannot be opened.
         """
         # Imported here, for command lines import the settings and must not wait for OpenCV.
-        from preprocess.sources.listed_clips import ListedClip
-        from preprocess.video.decode import VideoReader
-        from preprocess.video.frame_reader import FrameFolderReader, open_stretch
-        from preprocess.video.transforms import FrameFit
+        from preprocess.video import decode, frame_reader, transforms
 
         reader: Callable[..., FrameReader]
         if isinstance(clip, ListedClip) and clip.stretch is not None:
-            reader = partial(open_stretch, stretch=clip.stretch, threads=threads)
+            reader = partial(frame_reader.open_stretch, stretch=clip.stretch, threads=threads)
         elif clip.path.is_dir():
-            reader = FrameFolderReader
+            reader = frame_reader.FrameFolderReader
         else:
-            reader = partial(VideoReader, threads=threads)
-        fit = FrameFit(self.size, interpolation=self.interpolation, grey=self.grey)
+            reader = partial(decode.VideoReader, threads=threads)
+        fit = transforms.FrameFit(self.size, interpolation=self.interpolation, grey=self.grey)
         return reader(clip.path, fit=fit, stride=self.stride, max_frames=self.max_frames)
 
     def to_json(self) -> dict[str, Any]:

@@ -247,6 +247,8 @@ def _deal(
     seed: int,
 ) -> list[tuple[Indices, Indices]]:
     """Positions outside and inside each fold; with few and unequal groups a fold may be empty."""
+    # Imported here: the readers of clips import this file for its types, and an extraction must not
+    # wait for scikit-learn.
     from sklearn.model_selection import KFold, StratifiedGroupKFold
 
     if strategy == "random":

@@ -7,8 +7,8 @@ import os
 from collections.abc import Sequence
 from typing import Any, Protocol, Self
 
-from preprocess.errors import PreprocessError
 from preprocess.video.decode import Frame, VideoReader
+from preprocess.video.time_ranges import check_sampling
 from preprocess.video.transforms import Fit
 
 TimeRange = tuple[float, float]
@@ -125,22 +125,6 @@ class FrameSampler:
         if due > self._sought:
             self._sought = due
             self._video.seek(due - _ROUNDING_SECONDS - _DISTINCT_SECONDS)
-
-
-def check_sampling(fps: float | None, stride: int | None) -> None:
-    """Check that exactly one of `fps` and `stride` is given, and in its range.
-
-    Raises:
-        PreprocessError: if not.
-    """
-    if (fps is None) == (stride is None):
-        raise PreprocessError(
-            f"Either fps or every must be given. Received fps={fps}, every={stride}."
-        )
-    if fps is not None and not 0 < fps < math.inf:
-        raise PreprocessError(f"fps must be above 0. Received {fps}.")
-    if stride is not None and stride < 1:
-        raise PreprocessError(f"every must be at least 1. Received {stride}.")
 
 
 class _Schedule(Protocol):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 import av
+import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
@@ -236,8 +237,6 @@ def _complaint(message: str) -> str:
 
 
 def _ffmpeg() -> str:
-    import imageio_ffmpeg
-
     try:
         return imageio_ffmpeg.get_ffmpeg_exe()
     except RuntimeError as error:

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft
+from scipy.signal.windows import hann
 
 from preprocess.errors import PreprocessError
 from preprocess.video.sound import Sound
@@ -225,8 +227,6 @@ def _columns_until(time: float, settings: Spectrogram) -> int:
 @lru_cache(maxsize=8)
 def _transform(settings: Spectrogram) -> tuple[NDArray[np.float32], LogBands]:
     """Window that scales a sine's component to its amplitude, and the rows."""
-    from scipy.signal.windows import hann
-
     window = hann(settings.fft_samples, sym=False)
     spacing_hz = settings.sample_rate / settings.fft_samples
     bands = LogBands(settings.low_hz, settings.cutoff_hz, settings.num_bins, spacing_hz=spacing_hz)
@@ -235,8 +235,6 @@ def _transform(settings: Spectrogram) -> tuple[NDArray[np.float32], LogBands]:
 
 def _columns(samples: NDArray[np.float32], settings: Spectrogram) -> ImageArray:
     """Compute all columns of a run of samples, uint8 (num_bins, columns)."""
-    from scipy import fft
-
     window, bands = _transform(settings)
     frames = np.lib.stride_tricks.sliding_window_view(samples, settings.fft_samples)
     frames = frames[:: settings.column_samples]  # (columns, fft_samples)

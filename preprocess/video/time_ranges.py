@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from common.errors import InputError
+from preprocess.errors import PreprocessError
 
 # ASCII only: \d and float() would also take other scripts' digits. No inf, nan or underscores.
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
@@ -132,3 +133,19 @@ def format_time(seconds: float) -> str:
     whole, thousandths = divmod(round(seconds * 1000), 1000)
     minutes, rest = divmod(whole, 60)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest:02d}.{thousandths:03d}"
+
+
+def check_sampling(fps: float | None, stride: int | None) -> None:
+    """Check that exactly one of `fps` and `stride` is given, and in its range.
+
+    Raises:
+        PreprocessError: if not.
+    """
+    if (fps is None) == (stride is None):
+        raise PreprocessError(
+            f"Either fps or every must be given. Received fps={fps}, every={stride}."
+        )
+    if fps is not None and not 0 < fps < math.inf:
+        raise PreprocessError(f"fps must be above 0. Received {fps}.")
+    if stride is not None and stride < 1:
+        raise PreprocessError(f"every must be at least 1. Received {stride}.")

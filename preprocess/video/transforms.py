@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from preprocess.errors import PreprocessError
 
@@ -86,8 +88,6 @@ class FrameFit:
 
     def __call__(self, image: ImageArray, frame: NDArray[Any]) -> None:
         """Fill a frame (height, width, 3), RGB, from a picture (any height, any width, 3), BGR."""
-        import cv2
-
         # The order matters: everything before the resize works on the original pixels, as the
         # reference implementations do.
         pixels: NDArray[Any] = image
@@ -147,22 +147,16 @@ def _cut_to_aspect(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
 
 def _grey(image: ImageArray) -> ImageArray:
     """Convert a BGR picture to grey, with three equal channels."""
-    from PIL import Image
-
     # By Pillow, for OpenCV rounds some values otherwise than the reference implementations.
     grey = np.asarray(Image.fromarray(np.ascontiguousarray(image[..., ::-1])).convert("L"))
     return np.repeat(grey[..., None], 3, axis=2)
 
 
 def _linear(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    import cv2
-
     return cv2.resize(pixels, size)
 
 
 def _area(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    import cv2
-
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
 
 
@@ -188,8 +182,6 @@ def pillow_resize(image: ImageArray, size: tuple[int, int], *, bicubic: bool = F
 
     Each channel is scaled by itself, so that their order does not matter.
     """
-    from PIL import Image
-
     method = Image.Resampling.BICUBIC if bicubic else Image.Resampling.BILINEAR
     return np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize(size, method))
 

@@ -37,13 +37,10 @@ def cluster(scheduler: str) -> Iterator[Client]:
     Raises:
         PreprocessError: if Dask is not installed here, no scheduler answers, or it has no workers.
     """
-    if importlib.util.find_spec("distributed") is None:
-        raise PreprocessError(f"--scheduler needs Dask: {_INSTALL}, here and on the workers.")
-    from distributed import Client
-
+    distributed = _distributed()
     try:
         # Not the default client: it would capture the work of any Dask code of the caller.
-        client = Client(scheduler, timeout=_ANSWER_SECONDS, set_as_default=False)
+        client = distributed.Client(scheduler, timeout=_ANSWER_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise PreprocessError(
             f"No Dask scheduler answers at {scheduler}. Start one with `dask scheduler`, and on "
@@ -59,6 +56,19 @@ def cluster(scheduler: str) -> Iterator[Client]:
                 f"dask worker {scheduler} --nworkers auto"
             ) from error
         yield client
+
+
+def _distributed() -> Any:
+    """Import the package distributed, which is optional.
+
+    Raises:
+        PreprocessError: if it is missing.
+    """
+    if importlib.util.find_spec("distributed") is None:
+        raise PreprocessError(f"--scheduler needs Dask: {_INSTALL}, here and on the workers.")
+    import distributed
+
+    return distributed
 
 
 @contextmanager
@@ -148,13 +158,11 @@ def cluster_executor(client: Client) -> Iterator[Executor]:
     Raises:
         PreprocessError: if the cluster is lost, or workers die repeatedly.
     """
-    from distributed import KilledWorker
-
     # Tasks write files, so equal ones must not share one cached result.
     executor = client.get_executor(pure=False)
     try:
         yield executor
-    except (CancelledError, KilledWorker) as error:
+    except (CancelledError, _distributed().KilledWorker) as error:
         reason = f" ({error})" if str(error) else ""
         raise PreprocessError(
             f"The cluster was lost, or workers died of one task again and again{reason}. What is "

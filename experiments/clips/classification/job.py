@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from common.errors import UserError
 from common.files import is_disk_full, write_atomically
+from common.formatting import plural
 from experiments.clips.classification.annotate import draw_video
 from experiments.clips.classification.progress import FolderProgress, Notes, Progress
 from experiments.clips.classification.results import (
@@ -29,11 +30,19 @@ from experiments.clips.classification.results import (
 )
 from experiments.clips.classification.summary import summarize, timeline_png
 from experiments.media.videos import Video
-from experiments.models.image_models import SEED_TOP, Columns, ImageModel
+from experiments.models.image_models import (
+    SEED_TOP,
+    Columns,
+    ImageModel,
+    ModelOptions,
+    require_classes,
+)
+from experiments.process import runtime
 from experiments.process.runtime import Threads
 from preprocess.extraction.feed import FrameBlock, Task, VideoEnded, VideoOpened, feed_frames
 from preprocess.video.decode import VideoInfo
 
+DEFAULT_JOBS = 2
 # Classes kept for each row, for summary and timeline, whatever --top shows.
 KEPT_CLASSES = 10
 
@@ -56,7 +65,7 @@ class JobOptions:
     """Classify anew what is there already."""
     batch_size: int = 64
     """Number of frames that the model sees at once."""
-    jobs: int = 2
+    jobs: int = DEFAULT_JOBS
     """Number of videos that are decoded at the same time."""
     threads: Threads = field(default_factory=lambda: Threads(1, 1))
     """Threads of the model, which works on `inter_op` batches at the same time."""
@@ -328,6 +337,45 @@ def top_classes(probabilities: NDArray, top: int) -> NDArray[np.intp]:
     best = np.argpartition(-probabilities, top - 1, axis=1)[:, :top]
     order = np.argsort(-np.take_along_axis(probabilities, best, axis=1), axis=1, kind="stable")
     return np.take_along_axis(best, order, axis=1)
+
+
+def classify_here(
+    model: ModelOptions,
+    videos: Sequence[Video],
+    out: Path,
+    options: JobOptions,
+    *,
+    threads: str,
+    jobs: int | None,
+) -> dict[str, str]:
+    """Classify videos with a model in this process; returns the reasons of failures.
+
+    Args:
+        model: options of the model.
+        videos: the videos.
+        out: folder of results.
+        options: options of the results.
+        threads: auto, or INTRA,INTER.
+        jobs: number of videos decoded at the same time; None for what was measured, else 2.
+    """
+    image_model, chosen = load_with_threads(model, threads, batch_size=options.batch_size)
+    # Only the loaded model tells how many classes it has.
+    require_classes(image_model, options.top, options.columns)
+    jobs = jobs or chosen.jobs or DEFAULT_JOBS
+    print(f"{image_model.name}: {chosen}; {plural(jobs, 'decoder')}")
+    return classify_folder(image_model, videos, out, replace(options, jobs=jobs, threads=chosen))
+
+
+def load_with_threads(
+    model: ModelOptions, threads: str, *, batch_size: int
+) -> tuple[ImageModel, Threads]:
+    """Set up TensorFlow's threads as `threads` says, and load a model."""
+    chosen = runtime.choose_threads(threads, workload="classify")
+    runtime.configure(chosen, seed=0)
+    # It imports TensorFlow, whose threads are set above.
+    from experiments.models.image_loading import load_model
+
+    return load_model(model, batch_size=batch_size, threads_a_batch=chosen.intra_op), chosen
 
 
 def classify_folder(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from experiments.process import runtime
 from experiments.process.command import run_command
 from experiments.runs.run import SCORER, require_model
 
-EXIT_DIFFERS = 1
 _SUFFIX = ".onnx"
 
 
@@ -64,32 +62,10 @@ def _export(arguments: ExportArguments) -> int:
     _check_arguments(arguments, [path, small] if arguments.int8 else [path])
     threads = runtime.choose_threads(arguments.threads)
     runtime.configure(threads, seed=0)
+    # It imports TensorFlow, whose threads are set above.
+    from experiments.clips.export.write import export_model
 
-    from experiments.clips.export.sample import find_sample
-    from experiments.clips.export.subjects import load_subject
-    from experiments.clips.export.write import write_int8, write_onnx
-    from experiments.models.onnx_export import ExportError
-
-    subject = load_subject(arguments.model)
-    for note in subject.notes:
-        print(note)
-    # The run's own clips are the best test: the model was made for their kind of video.
-    run_dir = arguments.model if arguments.model.is_dir() else arguments.model.parent
-    sample = find_sample(subject, run_dir=run_dir, video=arguments.frames)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        difference = write_onnx(subject, path, sample)
-    except ExportError as error:
-        # With an exit code of its own: the command was right, but the models differ.
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_DIFFERS
-    print(
-        f"{path}: {path.stat().st_size / 1e6:.2f} MB; Keras and ONNX Runtime differ by at most "
-        f"{difference:.1e} on {sample.origin}"
-    )
-    if arguments.int8:
-        print(f"{small}: {write_int8(path, small, sample)}")
-    return 0
+    return export_model(arguments.model, path, small, int8=arguments.int8, video=arguments.frames)
 
 
 def _check_arguments(arguments: ExportArguments, files: Sequence[Path]) -> None:

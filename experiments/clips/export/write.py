@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,12 +19,13 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from common.errors import InputError
 from common.formatting import percent
-from experiments.clips.export.sample import Sample
-from experiments.clips.export.subjects import Subject
+from experiments.clips.export.sample import Sample, find_sample
+from experiments.clips.export.subjects import Subject, load_subject
 from experiments.models.onnx_export import ExportError, write_checked
 from experiments.models.onnx_files import OnnxSession
 from preprocess.video.ffmpeg import silent
 
+EXIT_DIFFERS = 1
 _BATCHES = (1, 3)
 # Number of rows that are compared one by one.
 _SINGLE_ROWS = 8
@@ -31,6 +33,37 @@ _SINGLE_ROWS = 8
 _LARGEST_BYTES = 2**31 - 2**22
 
 Predict = Callable[[NDArray[Any]], NDArray[np.float32]]
+
+
+def export_model(model: Path, out: Path, small: Path, *, int8: bool, video: Path | None) -> int:
+    """Write a model as ONNX and print how well the file agrees; returns the exit code.
+
+    Args:
+        model: directory of a finished run, or a .keras file of a model of pictures.
+        out: the file to write.
+        small: the file to write in 8 bits.
+        int8: write that file, too.
+        video: video on which both are compared; None for the run's own clips.
+    """
+    subject = load_subject(model)
+    for note in subject.notes:
+        print(note)
+    # The run's own clips are the best test: the model was made for their kind of video.
+    sample = find_sample(subject, run_dir=model if model.is_dir() else model.parent, video=video)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        difference = write_onnx(subject, out, sample)
+    except ExportError as error:
+        # With an exit code of its own: the command was right, but the models differ.
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_DIFFERS
+    print(
+        f"{out}: {out.stat().st_size / 1e6:.2f} MB; Keras and ONNX Runtime differ by at most "
+        f"{difference:.1e} on {sample.origin}"
+    )
+    if int8:
+        print(f"{small}: {write_int8(out, small, sample)}")
+    return 0
 
 
 def write_onnx(subject: Subject, path: Path, sample: Sample) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
@@ -15,10 +14,7 @@ from experiments.media.videos import find_videos
 from experiments.process import runtime
 from experiments.process.command import run_command
 from experiments.runs.run import require_model, require_positive, require_writable
-
-if TYPE_CHECKING:
-    from experiments.clips.prediction.predict import WindowModel
-    from preprocess.batches.views import Views
+from preprocess.batches.views import Views
 
 
 @dataclass(frozen=True)
@@ -66,8 +62,6 @@ def main(prog: str, args: Sequence[str]) -> int:
 
 
 def _predict(arguments: PredictArguments) -> int:
-    from preprocess.batches.views import Views
-
     require_positive(arguments, ("hop", "rolling"))
     views = Views.parse(arguments.views)
     threads = runtime.choose_threads(arguments.threads)
@@ -79,24 +73,19 @@ def _predict(arguments: PredictArguments) -> int:
     if run.is_dir():
         require_model(run)
     require_writable(out)
-    if arguments.annotate:
-        from experiments.media.annotation import require_encoders
 
-        require_encoders()
-    model = _load(run, views, threads)
+    from experiments.clips.prediction.job import predict_with_run
 
-    from experiments.clips.prediction.job import predict_paths
-
-    print(f"{len(model.class_names)} classes, from {run}; {threads}")
-    code = predict_paths(
-        model,
+    code = predict_with_run(
+        run,
         paths,
         out,
+        views=views,
+        threads=threads,
         hop=arguments.hop,
         rolling=arguments.rolling,
         annotate=arguments.annotate,
         allow_failures=arguments.allow_failures,
-        settings={"run": str(run), "views": str(views)},
     )
     print(f"Results: {out}")
     return code
@@ -130,16 +119,3 @@ def _similar(run: Path) -> str:
         return ""
     meant = did_you_mean(run.name, [path.name for path in run.parent.iterdir()])
     return f" {meant}" if meant else ""
-
-
-def _load(run: Path, views: Views, threads: runtime.Threads) -> WindowModel:
-    """Load a run's model; TensorFlow is started only if it is not an ONNX file."""
-    if run.is_file():
-        from experiments.clips.prediction.onnx_model import OnnxClipModel
-
-        return OnnxClipModel(run, views=views, num_threads=threads.intra_op)
-    runtime.configure(threads, seed=0)
-
-    from experiments.clips.model import load_clip_model
-
-    return load_clip_model(run, views=views)

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from common.errors import UserError
 from common.files import is_disk_full
 from common.formatting import plural
+from experiments.clips.prediction.onnx_model import OnnxClipModel
 from experiments.clips.prediction.panel import Panel
 from experiments.clips.prediction.predict import (
     VideoPrediction,
@@ -24,10 +25,61 @@ from experiments.clips.prediction.predict import (
 )
 from experiments.clips.prediction.results import Tables, VideoResults
 from experiments.media.annotation import annotate as annotate_video
+from experiments.media.annotation import require_encoders
 from experiments.media.videos import ANNOTATED, Video, find_videos
+from experiments.process import runtime
+from experiments.process.runtime import Threads
+from preprocess.batches.views import Views
 
 EXIT_FAILED_VIDEOS = 1
 _FORMAT = "{desc} {percentage:3.0f}% |{bar}| {remaining} left"
+
+
+def predict_with_run(
+    run: Path,
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    views: Views,
+    threads: Threads,
+    hop: int | None,
+    rolling: int,
+    annotate: bool,
+    allow_failures: bool,
+) -> int:
+    """Load a run's model and predict videos with it; returns the exit code.
+
+    Args:
+        run: directory of a finished run, or an ONNX file of one.
+        views: views of each window.
+        threads: sizes of TensorFlow's thread pools.
+        paths, out, hop, rolling, annotate, allow_failures: those of `predict_paths`.
+    """
+    if annotate:
+        require_encoders()
+    model = _load(run, views, threads)
+    print(f"{len(model.class_names)} classes, from {run}; {threads}")
+    return predict_paths(
+        model,
+        paths,
+        out,
+        hop=hop,
+        rolling=rolling,
+        annotate=annotate,
+        allow_failures=allow_failures,
+        settings={"run": str(run), "views": str(views)},
+    )
+
+
+def _load(run: Path, views: Views, threads: Threads) -> WindowModel:
+    """Load a run's model; TensorFlow is started only if it is not an ONNX file."""
+    if run.is_file():
+        return OnnxClipModel(run, views=views, num_threads=threads.intra_op)
+    runtime.configure(threads, seed=0)
+    # It imports TensorFlow, whose threads are set above.
+    from experiments.clips.model import load_clip_model
+
+    return load_clip_model(run, views=views)
 
 
 def predict_paths(

@@ -7,91 +7,71 @@ import os
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from common.errors import InputError
+from experiments.highlights.commands.arguments import Demo
+from experiments.highlights.demo.reel_quality import read_truth, reel_quality
+from experiments.highlights.demo.synthetic_stream import (
+    LABELS_NAME,
+    RECORDING_NAME,
+    TRUTH_NAME,
+    render_stream,
+)
+from experiments.media.chunk_files import recording_chunks
+from experiments.media.recording import read_recording, recording_duration
+from preprocess.video.time_ranges import parse_time
 
-DATA = Path("data/highlights-demo")
 _WANTED = 0.9  # precision and recall in seconds below which the exit code is EXIT_MISSED
 EXIT_MISSED = 1
 
 
-@dataclass(frozen=True)
-class Demo:
-    """Render a small stream, learn its highlights from labelled clips, and cut its reel.
+def run(options: Demo) -> int:
+    """Run all steps. Returns the exit code, which says whether the reel has the highlights."""
+    _check_folders(options)
+    print(
+        "The demo's stream is rendered, with its face and its voice: its scores say nothing "
+        "about real streams."
+    )
+    render_stream(options.data, seed=options.seed, jobs=options.jobs)
+    labels, shards = options.data / LABELS_NAME, options.data / "shards"
+    recording, reel = options.data / RECORDING_NAME, options.out / "reel.mp4"
+    # `--resume` and kept shards make a second demo quick; the reel is always made anew.
+    steps = [
+        ["extract", labels, shards, "--side", 64],
+        ["train", labels, shards, "--out", options.out, "--seed", options.seed, "--resume"],
+        ["run", recording, "--model", options.out, "-o", reel, "--overwrite"],
+    ]
+    for args in steps:
+        code = _run([str(arg) for arg in args])
+        if code:
+            return code
+    return _judge(options, recording, reel)
 
-    Each step is a command of its own, which is shown. What an earlier demo made is kept, but for
-    the reel.
-    """
 
-    out: Path = Path("runs/highlights-demo")
-    """The run's directory; the reel lies there too."""
-    data: Path = DATA
-    """Where the stream is rendered, with its pictures."""
-    seed: int = 0
-    """Of the stream and of the training."""
-    jobs: int | None = None
-    """Worker processes; one a processor if not given."""
+def _check_folders(options: Demo) -> None:
+    """Check the two directories, before minutes of rendering and training."""
+    if options.jobs is not None and options.jobs < 1:
+        raise InputError(f"jobs must be at least 1. Received {options.jobs}.")
+    for name, path in (("out", options.out), ("data", options.data)):
+        # The nearest folder that exists decides whether the others can be made in it.
+        there = next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
+        if not there.is_dir():
+            raise InputError(f"--{name} {path} must be a directory; {there} is a file.")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise InputError(f"--{name} {path}: {there} may not be written. Name another.")
 
-    resume_hint: ClassVar[str] = "What is finished is kept; the same command goes on from there."
 
-    def run(self) -> int:
-        """Run all steps. Returns the exit code, which says whether the reel has the highlights."""
-        from experiments.highlights.demo.synthetic_stream import (
-            LABELS_NAME,
-            RECORDING_NAME,
-            render_stream,
-        )
-
-        self._check_folders()
-        print(
-            "The demo's stream is rendered, with its face and its voice: its scores say nothing "
-            "about real streams."
-        )
-        render_stream(self.data, seed=self.seed, jobs=self.jobs)
-        labels, shards = self.data / LABELS_NAME, self.data / "shards"
-        recording, reel = self.data / RECORDING_NAME, self.out / "reel.mp4"
-        # `--resume` and kept shards make a second demo quick; the reel is always made anew.
-        steps = [
-            ["extract", labels, shards, "--side", 64],
-            ["train", labels, shards, "--out", self.out, "--seed", self.seed, "--resume"],
-            ["run", recording, "--model", self.out, "-o", reel, "--overwrite"],
-        ]
-        for args in steps:
-            code = _run([str(arg) for arg in args])
-            if code:
-                return code
-        return self._judge(recording, reel)
-
-    def _check_folders(self) -> None:
-        """Check the two directories, before minutes of rendering and training."""
-        if self.jobs is not None and self.jobs < 1:
-            raise InputError(f"jobs must be at least 1. Received {self.jobs}.")
-        for name, path in (("out", self.out), ("data", self.data)):
-            # The nearest folder that exists decides whether the others can be made in it.
-            there = next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
-            if not there.is_dir():
-                raise InputError(f"--{name} {path} must be a directory; {there} is a file.")
-            if not os.access(there, os.W_OK | os.X_OK):
-                raise InputError(f"--{name} {path}: {there} may not be written. Name another.")
-
-    def _judge(self, recording: Path, reel: Path) -> int:
-        from experiments.highlights.demo.reel_quality import read_truth, reel_quality
-        from experiments.highlights.demo.synthetic_stream import TRUTH_NAME
-        from experiments.media.chunk_files import recording_chunks
-        from experiments.media.recording import read_recording, recording_duration
-
-        duration = recording_duration(read_recording(recording_chunks(recording)))
-        quality = reel_quality(_cuts(reel), read_truth(self.data / TRUTH_NAME), duration)
-        precision, recall = quality.precision or 0.0, quality.recall or 0.0
-        print(
-            f"\n{reel}: {precision:.3f} of its seconds are highlights, and it holds {recall:.3f} "
-            f"of the highlights' seconds ({quality.num_touched} of {quality.num_highlights} "
-            f"highlights).\nReport: {self.out / 'report.html'}"
-        )
-        return 0 if min(precision, recall) >= _WANTED else EXIT_MISSED
+def _judge(options: Demo, recording: Path, reel: Path) -> int:
+    duration = recording_duration(read_recording(recording_chunks(recording)))
+    quality = reel_quality(_cuts(reel), read_truth(options.data / TRUTH_NAME), duration)
+    precision, recall = quality.precision or 0.0, quality.recall or 0.0
+    print(
+        f"\n{reel}: {precision:.3f} of its seconds are highlights, and it holds {recall:.3f} "
+        f"of the highlights' seconds ({quality.num_touched} of {quality.num_highlights} "
+        f"highlights).\nReport: {options.out / 'report.html'}"
+    )
+    return 0 if min(precision, recall) >= _WANTED else EXIT_MISSED
 
 
 def _run(args: list[str]) -> int:
@@ -103,8 +83,6 @@ def _run(args: list[str]) -> int:
 
 def _cuts(reel: Path) -> list[tuple[float, float]]:
     """Read starts and ends of a reel's parts, in seconds, from the cut list beside it."""
-    from preprocess.video.time_ranges import parse_time
-
     with reel.with_suffix(".csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return [(parse_time(row["recording_start"]), parse_time(row["recording_end"])) for row in rows]

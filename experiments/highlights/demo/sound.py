@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.signal import butter, sosfilt
 
 from experiments.highlights.demo.plan import Kind, StreamPlan, random_numbers, syllables
 
@@ -162,8 +163,6 @@ def _voiced(pitch: Wave, formants: tuple[float, float], tilt: float) -> Wave:
 
 
 def _noise(rng: np.random.Generator, number: int, low_hz: float, high_hz: float) -> Wave:
-    from scipy.signal import butter, sosfilt
-
     bands = butter(2, (low_hz, high_hz), "bandpass", fs=SAMPLE_RATE, output="sos")
     return sosfilt(bands, rng.standard_normal(number, np.float32)).astype(np.float32)
 

@@ -17,6 +17,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import cv2
+import imageio_ffmpeg
 import joblib
 import numpy as np
 from numpy.typing import NDArray
@@ -252,8 +253,6 @@ def _outputs(folder: Path, rate: Fraction) -> list[str]:
 
 def _encode(args: list[str], images: Iterable[bytes]) -> None:
     """Run ffmpeg with frames as its standard input."""
-    import imageio_ffmpeg
-
     program = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error"]
     # Messages go to a file: nobody reads a pipe while this process writes frames.
     with tempfile.TemporaryFile() as messages:

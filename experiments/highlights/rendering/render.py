@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -362,8 +363,6 @@ def write_strip(
 
 @lru_cache(maxsize=101)  # one for each whole percentage
 def _image(percent: int, size: tuple[int, int], threshold: float | None) -> bytes:
-    import cv2
-
     width, height = size
     pixels = np.full((height, width, 4), _GROUND, np.uint8)
     cv2.rectangle(pixels, (0, 1), (round((width - 1) * percent / 100), height - 2), _BAR, -1)

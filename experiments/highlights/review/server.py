@@ -13,14 +13,17 @@ import socket
 import webbrowser
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.responses import FileResponse, Response
+from nicegui import ui
 
 from common.errors import InputError
 from experiments.highlights.review.desk import Desk, curve
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI
+from experiments.highlights.review.page import Page
 
 HOST = "127.0.0.1"
 _TOKEN_BYTES = 32
@@ -40,8 +43,6 @@ def serve(desk: Desk, *, port: int = 0, opens: bool = True) -> None:
     Raises:
         InputError: if the port cannot be used.
     """
-    import uvicorn
-
     with _listening(port) as listener:
         port, token = listener.getsockname()[1], secrets.token_urlsafe(_TOKEN_BYTES)
         config = uvicorn.Config(
@@ -90,12 +91,6 @@ def _listening(port: int) -> socket.socket:
 
 def _app(desk: Desk) -> FastAPI:
     """Build the application: the page, the scores, and the recording's files by their numbers."""
-    from fastapi import FastAPI
-    from fastapi.responses import FileResponse, Response
-    from nicegui import ui
-
-    from experiments.highlights.review.page import Page
-
     logging.getLogger("nicegui").setLevel(logging.ERROR)  # or each 404 is a line
     # A video is asked for by its number: no path comes from the browser, so none can lead astray.
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)

@@ -103,8 +103,9 @@ class BatchReader:
             finally:
                 for future in waiting:
                     future.cancel()
-                # A killed process ends the thread's wait for its next batch.
-                for process in at_work:
+                # A killed process ends the thread's wait for its next batch. Of a copy, because the
+                # thread removes a process that ends meanwhile.
+                for process in tuple(at_work):
                     process.kill()
 
     def parts(self) -> list[BatchReader]:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.ndimage import median_filter
+from scipy.signal import find_peaks
 
 from common.errors import InputError
 from experiments.highlights.selection.scores import Floats
@@ -183,9 +185,6 @@ def quiet_moments(
     Raises:
         InputError: if a value is NaN or plus infinity, or the step is not positive.
     """
-    from scipy.ndimage import median_filter
-    from scipy.signal import find_peaks
-
     raw = np.asarray(envelope, np.float64)
     if raw.ndim != 1 or np.isnan(raw).any() or np.isposinf(raw).any():
         raise InputError(f"envelope must be (M,) values in dB. Received shape {raw.shape}.")

@@ -7,6 +7,7 @@ are changed separately, each within its own square of the tall picture.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import InputError
-from experiments.highlights.training.batches import Change
 from experiments.highlights.training.recipes import Recipe
 from preprocess.video.transforms import pillow_resize
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from experiments.clips.images import ImageSettings
 
 ImageArray = NDArray[np.uint8]
+Change = Callable[[ImageArray, np.random.Generator], ImageArray]
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.highlights.training.augmentation import Change
 from experiments.highlights.training.examples import Examples
-
-if TYPE_CHECKING:
-    from preprocess.batches.pipeline import Stream
+from preprocess.batches.pipeline import Stream
 
 ImageArray = NDArray[np.uint8]
-Change = Callable[[ImageArray, np.random.Generator], ImageArray]
 MAX_BYTES_IN_MEMORY = 2**30
 """Bytes of pictures that are kept in memory; more are read from the shards in each epoch."""
 _BATCH_TO_EVALUATE = 64
@@ -78,8 +75,6 @@ class ImageBatches:
         return clip.read(start=int(self._examples.frame[place]), max_frames=1)[0]
 
     def _stream(self, entries: NDArray, batch_size: int, load: Callable) -> Stream:
-        from preprocess.batches.pipeline import Stream
-
         plan = [entries[i : i + batch_size] for i in range(0, len(entries), batch_size)]
         return Stream(plan, load)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import average_precision_score
 
 from experiments.highlights.training.recipes import Select
 from experiments.runs.metrics import argmax_accuracy
@@ -69,8 +70,6 @@ class Calibration:
 
 def average_precision(labels: ArrayLike, probabilities: ArrayLike) -> float:
     """Average precision: mean of the precision over the recall, without interpolation."""
-    from sklearn.metrics import average_precision_score
-
     return float(average_precision_score(np.asarray(labels), np.asarray(probabilities)))
 
 

@@ -21,6 +21,24 @@ from experiments.process import runtime
 from experiments.runs.run import choose_run_dir, threads_of_run, write_config
 
 
+def run(options: TrainOptions) -> int:
+    """Train and print the result. Returns the exit code."""
+    result = train_scorer(options)
+    # The average precision of a scorer that guesses: the share of highlights.
+    chance = result["num_validation_highlight_pictures"] / result["num_validation_pictures"]
+    wanted = result["wanted_precision"]
+    if not result["wanted_precision_reached"]:
+        print(f"No threshold reaches the precision {wanted:g} on the validation clips.")
+    print(
+        f"Validation: average precision {result['average_precision']:.3f} (chance "
+        f"{chance:.3f}), accuracy {result['accuracy']:.3f}. Suggested threshold "
+        f"{result['threshold']:.2f}: precision {result['precision']:.3f}, recall "
+        f"{result['recall']:.3f}.\n"
+        f"Report: {result['run_dir'] / 'report.html'}"
+    )
+    return 0
+
+
 def train_scorer(options: TrainOptions) -> dict[str, Any]:
     """Train a scorer, choose the best epoch, evaluate it and write the report.
 

@@ -33,7 +33,7 @@ def test_videos_are_extracted_once(videos, capfd):
 def test_without_videos_the_demo_runs_and_says_so(monkeypatch, capfd, videos):
     """Red when the demo set passes for UCF11."""
     monkeypatch.setattr(datasets, "DEMO", replace(DEMO, default_videos_dir=str(videos)))
-    monkeypatch.setattr("preprocess.sources.synthetic.render_dataset", lambda root, **options: None)
+    monkeypatch.setattr(datasets, "render_dataset", lambda root, **options: None)
     shards = datasets.open_dataset(UCF11, videos=None, shards=None, jobs=2)
     assert shards.dataset == "demo"
     assert "built-in DEMO set" in capfd.readouterr().out
@@ -58,7 +58,7 @@ def test_a_cluster_is_asked_where_one_is_named(monkeypatch, tmp_path, small_shar
 
     from experiments.clips.arguments import ClipArguments
     from experiments.clips.subsets import open_clips
-    from experiments.highlights.commands.labels import Extract as ExtractImages
+    from experiments.highlights.commands import labels, main
     from preprocess.extraction.commands import Extract
 
     asked = []
@@ -75,14 +75,13 @@ def test_a_cluster_is_asked_where_one_is_named(monkeypatch, tmp_path, small_shar
         raise Asked
 
     monkeypatch.setattr(Extract, "run", ask)
-    monkeypatch.setattr("experiments.highlights.labels.read_labels", lambda path: [])
-    extraction = "experiments.highlights.scoring.extraction.extract_images"
-    monkeypatch.setattr(extraction, ask_images)
+    monkeypatch.setattr(labels, "read_labels", lambda path: [])
+    monkeypatch.setattr(labels, "extract_images", ask_images)
     arguments = ClipArguments(videos=tmp_path, shards=small_shards, scheduler="tcp://b:1")
     with pytest.raises(Asked):
         datasets.open_dataset(UCF11, videos=tmp_path, shards=None, scheduler="tcp://a:1")
     with pytest.raises(Asked):
         open_clips(UCF11, arguments, SimpleNamespace(settings=lambda: FrameSettings()))
     with pytest.raises(Asked):
-        ExtractImages(tmp_path / "labels.csv", tmp_path, scheduler="tcp://c:1").run()
+        main(["extract", f"{tmp_path}/labels.csv", f"{tmp_path}", "--scheduler", "tcp://c:1"])
     assert asked == ["tcp://a:1", "tcp://b:1", "tcp://c:1"]

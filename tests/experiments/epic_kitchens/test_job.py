@@ -150,6 +150,7 @@ def test_rates_are_tried_and_drawn(place: Path) -> None:
         (("train", "--videos", "list.csv", "--freeze", "head"), "give --weights too"),
         (("train", "--videos", "list.csv", "--weights", "none.pyth"), "must be a file"),
         (("train", "--videos", "list.csv", "--folds", "1"), "at least 2"),
+        (("train", "--videos", "list.csv", "--folds", "2", "--find-rate"), "--find-rate tries"),
         (("predict", "demo", "--run", "nowhere"), "nowhere"),
     ],
 )

@@ -12,9 +12,13 @@ import numpy as np
 import pytest
 from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 
-from experiments.models.image_loading import compile_model, find_application, load_model
-from experiments.models.image_models import (
+from experiments.models.image_loading import (
     ALEXNET_FITS,
+    compile_model,
+    find_application,
+    load_model,
+)
+from experiments.models.image_models import (
     APPLICATIONS,
     ModelOptions,
     check_options,

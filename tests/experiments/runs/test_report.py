@@ -13,7 +13,8 @@ from jinja2 import UndefinedError
 
 from experiments.report import main
 from experiments.runs import plots
-from experiments.runs.directory import PAGE, read_predictions
+from experiments.runs.directory import read_predictions
+from experiments.runs.files import PAGE
 from experiments.runs.html import ENVIRONMENT
 from experiments.runs.records import write_result
 from experiments.runs.report import write_report

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.training.distribution import Task, read_task
+from experiments.training.tasks import Task, read_task
 from preprocess import FrameSettings
 from preprocess.batches.planning import IDLE_LABEL, PlannedBatch, ReplicaShard
 from preprocess.extraction.extract import extract

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preprocess import PreprocessError
-from preprocess.batches.views import Crop, CropChoice, FrameChoice, Views, cut, read_frames
+from preprocess.batches.cutting import cut, read_frames
+from preprocess.batches.views import Crop, CropChoice, FrameChoice, Views
 
 choices = st.builds(
     FrameChoice,
