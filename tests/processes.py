@@ -76,7 +76,11 @@ def wait_until(
 
 def processes_of(session: int) -> list[int]:
     """Ids of the living processes of a session: the command's own, and all that it started."""
-    return [process.pid for process in _living() if _session_of(process.pid) == session]
+    # The session first, which is quick to ask for.
+    found = (
+        process.pid for process in psutil.process_iter() if _session_of(process.pid) == session
+    )
+    return [process for process in found if is_alive(process)]
 
 
 def children_of(owner: int, word: str = "") -> list[int]:

@@ -6,9 +6,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.processes import processes_of
+
 PROC = Path("/proc")
 KIB_PER_MIB = 1024
-_SESSION_FIELD = 3  # of /proc/PID/stat, counted from the state, which follows the name
 
 
 @dataclass(frozen=True)
@@ -24,19 +25,6 @@ class Sample:
     num_processes: int
 
 
-def members(session: int) -> list[int]:
-    """Process ids of a session, sorted, without zombies."""
-    found = []
-    for path in PROC.glob("[0-9]*"):
-        try:
-            state, *rest = (path / "stat").read_text().rpartition(")")[2].split()
-        except OSError:  # it has ended meanwhile
-            continue
-        if int(rest[_SESSION_FIELD - 1]) == session and state != "Z":
-            found.append(int(path.name))
-    return sorted(found)
-
-
 def take_sample(session: int, seconds: float) -> Sample | None:
     """Measure memory and files of a session; None if no process of it is left.
 
@@ -44,7 +32,7 @@ def take_sample(session: int, seconds: float) -> Sample | None:
         OSError: if the system does not give a process's proportional set size.
     """
     read = []
-    for pid in members(session):
+    for pid in processes_of(session):
         try:
             read.append((_pss_mib(pid), len(os.listdir(PROC / str(pid) / "fd"))))
         except (FileNotFoundError, ProcessLookupError):

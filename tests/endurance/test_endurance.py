@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 from common.errors import UserError
 from tests.endurance import __main__ as endurance
-from tests.endurance.processes import members, take_sample
+from tests.endurance.processes import take_sample
 from tests.endurance.report import figures, samples_csv, trends
 from tests.endurance.slope import trend
 from tests.endurance.subjects import classification, training
 from tests.endurance.watch import watch
-from tests.processes import wait_until
+from tests.processes import processes_of, wait_until
 
 MAX_GROWTH_MIB = 300  # in some seconds; freed memory is kept, and batches differ in size
 MAX_NEW_FILES = 5
@@ -94,7 +94,7 @@ def test_shared_memory_counts_once():
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-    wait_until(lambda: not members(process.pid), "the end of parent and child")
+    wait_until(lambda: not processes_of(process.pid), "the end of parent and child")
     assert take_sample(process.pid, 0.0) is None
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from common.errors import UserError
-from tests.endurance.processes import Sample, members, take_sample
-from tests.processes import PATIENCE_SECONDS
+from tests.endurance.processes import Sample, take_sample
+from tests.processes import PATIENCE_SECONDS, processes_of
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = PATIENCE_SECONDS
@@ -75,7 +75,7 @@ def watch(
 def _left_behind(session: int) -> int:
     """Processes that are there still a minute after their command."""
     deadline = time.monotonic() + AFTER_SECONDS
-    while (left := members(session)) and time.monotonic() < deadline:
+    while (left := processes_of(session)) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
     return len(left)
 
@@ -95,7 +95,7 @@ def _running(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen]:
         try:
             yield process
         finally:
-            for pid in members(process.pid):
+            for pid in processes_of(process.pid):
                 os.kill(pid, signal.SIGKILL)
             process.wait()
 

@@ -1,7 +1,13 @@
 """Tiny data set in shards, model that knows red, green and blue, and a cache for the tests."""
 
+import csv
+import subprocess
+from pathlib import Path
+
 import numpy as np
 import pytest
+
+from tests.killing.colour_model import save_colour_model
 
 NAMES = ["red", "green", "blue", "white"]  # classes of `model`
 
@@ -12,6 +18,39 @@ def own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+def ffmpeg(*args: object) -> str:
+    """Run the ffmpeg program, and return its standard error."""
+    import imageio_ffmpeg
+
+    done = subprocess.run(
+        [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-y", *map(str, args)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stderr
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_frames(
+    path: Path, frames: list[np.ndarray], *, size: tuple[int, int], fps: float
+) -> Path:
+    """Write an MPEG-4 video of BGR frames."""
+    import cv2
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = cv2.VideoWriter(str(path.absolute()), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
+    assert writer.isOpened()
+    for frame in frames:
+        writer.write(frame)
+    writer.release()
+    return path
 
 
 @pytest.fixture(autouse=True)
@@ -44,17 +83,9 @@ def small_shards(videos, tmp_path_factory):
 @pytest.fixture(scope="session")
 def model_file(tmp_path_factory):
     """Save a .keras file: 32x32 images, 0 to 1, to probabilities of four colours by their mean."""
-    import keras
-
-    inputs = keras.Input((32, 32, 3))
-    mean = keras.layers.GlobalAveragePooling2D()(inputs)
-    layer = keras.layers.Dense(4, activation="softmax", name="colour")
-    model = keras.Model(inputs, layer(mean))
-    kernel = 6 * np.array([[1, -1, -1, 0.2], [-1, 1, -1, 0.2], [-1, -1, 1, 0.2]], np.float32)
-    layer.set_weights([kernel, np.zeros(4, np.float32)])
     path = tmp_path_factory.mktemp("model") / "colours.keras"
-    model.save(path)
-    (path.parent / "labels.txt").write_text("\n".join(NAMES) + "\n")
+    save_colour_model(path)
+    assert path.with_name("labels.txt").read_text().split() == NAMES
     return path
 
 

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.processes import REPOSITORY
+from tests.processes import REPOSITORY, processes_of
 
 _LOOK_SECONDS = 0.05
 _ENDING_SECONDS = 60.0
@@ -108,7 +108,7 @@ def _look_on(
     while job.poll() is None and not ended.faults:
         time.sleep(_LOOK_SECONDS)
         now = time.monotonic()
-        seen = list(_processes(job.pid))
+        seen = processes_of(job.pid)
         for path in {path for process in seen for path in _open_files(process, files)}:
             ended.file_seconds[path] += now - before
         ended.peak_bytes = max([ended.peak_bytes, *map(_peak_bytes, seen)])
@@ -126,40 +126,31 @@ def _clear_away(job: subprocess.Popen[bytes], ended: Ended) -> None:
     """Kill remaining processes; those of a job that ended by itself are a fault."""
     if job.poll() is not None:
         deadline = time.monotonic() + _ENDING_SECONDS
-        while (left := list(_processes(job.pid))) and time.monotonic() < deadline:
+        while (left := processes_of(job.pid)) and time.monotonic() < deadline:
             time.sleep(_LOOK_SECONDS)
         if left:
             ended.faults.append(f"{len(left)} of its processes outlived it")
-    while left := list(_processes(job.pid)):
+    while left := processes_of(job.pid):
         for process in left:
             with suppress(OSError):
-                os.kill(int(process.name), signal.SIGKILL)
+                os.kill(process, signal.SIGKILL)
         job.poll()
         time.sleep(_LOOK_SECONDS)
     job.wait()
 
 
-def _processes(session: int) -> Iterator[Path]:
-    """Yield the running processes of a session, without zombies."""
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            state, _, _, its_session = (process / "stat").read_text().rpartition(")")[2].split()[:4]
-            if int(its_session) == session and state != "Z":
-                yield process
-
-
-def _open_files(process: Path, folder: Path) -> Iterator[Path]:
+def _open_files(process: int, folder: Path) -> Iterator[Path]:
     with suppress(OSError):
-        for descriptor in (process / "fd").iterdir():
+        for descriptor in Path(f"/proc/{process}/fd").iterdir():
             with suppress(OSError):
                 path = descriptor.readlink()
                 if folder in path.parents:
                     yield path
 
 
-def _peak_bytes(process: Path) -> int:
+def _peak_bytes(process: int) -> int:
     with suppress(OSError):
-        for line in (process / "status").read_text().splitlines():
+        for line in Path(f"/proc/{process}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
     return 0

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from preprocess.shards.settings import FrameSettings
+from tests.experiments.conftest import ffmpeg as ffmpeg
+from tests.experiments.conftest import read_rows as read_rows
+from tests.experiments.conftest import write_frames
 
 COLOURS = {"red": (230, 20, 20), "green": (20, 230, 20), "blue": (20, 20, 230)}
 
@@ -30,35 +31,10 @@ class Colours:
         return (sums / sums.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def ffmpeg(*args: object) -> str:
-    """Run the ffmpeg program, and return its standard error."""
-    import imageio_ffmpeg
-
-    done = subprocess.run(
-        [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-y", *map(str, args)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stderr
-
-
 def write_colours(path: Path, colours: list[str], *, size=(64, 48), fps=25.0) -> Path:
     """Write a video with one frame of each colour named."""
-    import cv2
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writer = cv2.VideoWriter(str(path.absolute()), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
-    assert writer.isOpened()
-    for colour in colours:
-        writer.write(np.full((size[1], size[0], 3), COLOURS[colour][::-1], np.uint8))
-    writer.release()
-    return path
-
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    frames = [np.full((size[1], size[0], 3), COLOURS[colour][::-1], np.uint8) for colour in colours]
+    return write_frames(path, frames, size=size, fps=fps)
 
 
 def frames_of(path: Path) -> np.ndarray:
