@@ -6,11 +6,16 @@ import struct
 import tracemalloc
 import warnings
 import zipfile
+from pathlib import Path
 
 import numpy as np
+from hypothesis import HealthCheck
 
 from tests.weights.pickles import call, dtype, named, text
 
+GOLDEN = Path(__file__).parents[1] / "golden"
+FILES = {name: (GOLDEN / f"torch_{name}.pth").read_bytes() for name in ("zip", "legacy")}
+FUNCTION_SCOPED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 MAGIC = 0x1950A86A20F9469CFC6C
 SYSTEM = {
     "protocol_version": 1001,

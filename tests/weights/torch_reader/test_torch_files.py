@@ -1,23 +1,24 @@
 """PyTorch's files: read as torch itself reads them, where torch is not."""
 
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from tests.weights.pickles import call, named, string, text
 from tests.weights.torch_pickles import (
+    FILES,
+    FUNCTION_SCOPED,
+    GOLDEN,
     MAKERS,
     STORED,
     TENSOR,
     WEIGHT,
     assert_same,
     legacy_file,
-    measured,
     numpy_scalar,
     ordered,
     parameter,
@@ -30,40 +31,15 @@ from tests.weights.torch_pickles import (
     zip_members,
     zipped,
 )
-from weights import WeightsError, read_arrays, read_state_dict, read_torch_file
+from weights import WeightsError, read_arrays, read_state_dict
 
-GOLDEN = Path(__file__).parents[2] / "golden"
-FILES = {name: (GOLDEN / f"torch_{name}.pth").read_bytes() for name in ("zip", "legacy")}
 MEGABYTE = 2**20
-FUNCTION_SCOPED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
 @pytest.fixture
 def expected():
     with np.load(GOLDEN / "torch_expected.npz") as arrays:
         return dict(arrays)
-
-
-@pytest.fixture
-def saved(tmp_path):
-    """Write bytes as a file."""
-
-    def save(content):
-        path = tmp_path / "a.pth"
-        path.write_bytes(content)
-        return path
-
-    return save
-
-
-@pytest.fixture
-def read(saved):
-    """Read bytes as a file; what is read must not need much more memory than it has."""
-
-    def read_bytes(content, reader=read_torch_file):
-        return measured(reader, saved(content))
-
-    return read_bytes
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -6,23 +6,23 @@ import pickle
 import shlex
 import struct
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.weights import pickles
 from tests.weights.pickles import call, named, stacked, string, text
 from tests.weights.torch_pickles import (
+    FILES,
+    FUNCTION_SCOPED,
     MAKERS,
     STORED,
     TENSOR,
     WEIGHT,
     assert_same,
     legacy_file,
-    measured,
     numpy_scalar,
     ordered,
     parameter,
@@ -37,32 +37,7 @@ from tests.weights.torch_pickles import (
 from weights import WeightsError, read_torch_file
 from weights.torch_reader.torch_values import Values
 
-GOLDEN = Path(__file__).parents[2] / "golden"
-FILES = {name: (GOLDEN / f"torch_{name}.pth").read_bytes() for name in ("zip", "legacy")}
 MEGABYTE = 2**20
-FUNCTION_SCOPED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-
-
-@pytest.fixture
-def saved(tmp_path):
-    """Write bytes as a file."""
-
-    def save(content):
-        path = tmp_path / "a.pth"
-        path.write_bytes(content)
-        return path
-
-    return save
-
-
-@pytest.fixture
-def read(saved):
-    """Read bytes as a file; what is read must not need much more memory than it has."""
-
-    def read_bytes(content, reader=read_torch_file):
-        return measured(reader, saved(content))
-
-    return read_bytes
 
 
 def deep(depth):

@@ -4,11 +4,10 @@ import io
 import os
 import pickle
 import shlex
-import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
@@ -25,6 +24,7 @@ from tests.weights.pickles import (
     string,
     text,
 )
+from tests.weights.torch_pickles import FUNCTION_SCOPED, measured
 from weights import WeightsError, read_object_npy
 from weights.torch_reader.pickle_machine import Call
 
@@ -32,8 +32,6 @@ LAYERS = {
     "conv1": [np.arange(24, dtype="float32").reshape(2, 3, 4), np.ones(4, "float32")],
     "fc8": [np.linspace(0, 1, 6).reshape(2, 3), np.arange(3, dtype=">i8")],
 }
-MEGABYTE = 2**20
-FUNCTION_SCOPED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
 @pytest.fixture
@@ -43,13 +41,7 @@ def read(tmp_path):
     def read_bytes(content):
         path = tmp_path / "weights.npy"
         path.write_bytes(content)
-        tracemalloc.start()
-        try:
-            return read_object_npy(path)
-        finally:
-            peak = tracemalloc.get_traced_memory()[1]
-            tracemalloc.stop()
-            assert peak < 32 * MEGABYTE + 8 * len(content)
+        return measured(read_object_npy, path)
 
     return read_bytes
 
