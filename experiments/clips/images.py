@@ -202,7 +202,7 @@ class LabelledVideo(Clip):
     stretches: tuple[TimeRange, ...] = WHOLE
 
 
-class ImageReader:
+class ImageReader(FrameSampler):
     """Reads the pictures of one video in order.
 
     Args:
@@ -240,7 +240,7 @@ class ImageReader:
         fits = [
             FrameFit(size, interpolation=settings.interpolation, box=boxes[part]) for part in seen
         ]
-        self._video = FrameSampler(
+        super().__init__(
             path,
             fit=StackedFits(tuple(fits)),
             fps=settings.fps,
@@ -248,30 +248,9 @@ class ImageReader:
             stretches=stretches,
             threads=threads,
         )
-        self.info = self._video.info
         # Rows above it show box and frame, rows below the sound.
         self._seen_height = len(fits) * settings.side
         self._sounds = _Sounds(path, settings, stretches, sound_track) if hears else None
-
-    @property
-    def num_decoded(self) -> int:
-        """Number of frames of the file that were decoded so far."""
-        return self._video.num_decoded
-
-    @property
-    def num_given(self) -> int:
-        """Number of pictures read so far."""
-        return self._video.num_given
-
-    @property
-    def reached_end(self) -> bool:
-        """Whether the end of the file was reached."""
-        return self._video.reached_end
-
-    @property
-    def time_seconds(self) -> float:
-        """Time of the last picture, in seconds after the first frame."""
-        return self._video.time_seconds
 
     @property
     def complaint(self) -> str:
@@ -283,11 +262,11 @@ class ImageReader:
         """Descriptions of what could not be read so far, of the pictures and of the sound."""
         sound = self._sounds.complaint if self._sounds else ""
         sound_complaint = f"of the sound, not all could be decoded: {sound}" if sound else ""
-        return tuple(text for text in (self._video.complaint, sound_complaint) if text)
+        return tuple(filter(None, (super().complaint, sound_complaint)))
 
     def read_into(self, frame: Frame) -> bool:
         """Fill `frame`, uint8 (parts * side, side, 3), with the next picture; False at the end."""
-        if not self._video.read_into(frame):
+        if not super().read_into(frame):
             return False
         if self._sounds:
             frame[self._seen_height :] = self._sounds.image(self.time_seconds)
@@ -295,7 +274,7 @@ class ImageReader:
 
     def close(self) -> None:
         """Free the decoders."""
-        self._video.close()
+        super().close()
         if self._sounds:
             self._sounds.close()
 
