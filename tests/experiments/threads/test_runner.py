@@ -60,17 +60,17 @@ def test_extraction_is_measured(runner, records, videos, tmp_path):
 def test_a_run_says_what_it_does(tmp_path, records, monkeypatch, small_shards, workload, stages):
     """Red when the work cannot be done as the job does it, or a long wait is not explained."""
     monkeypatch.setattr(measurement, "_FIRST_RUN_SECONDS", PATIENCE_SECONDS)
-    told = []
-    runner = Runner(tmp_path, deadline=math.inf, note=records.append, on_stage=told.append)
+    messages = []
+    runner = Runner(tmp_path, deadline=math.inf, note=records.append, on_stage=messages.append)
     inputs = small_shards
     if workload == "classify":
         inputs = render_videos(tmp_path / "videos", num_videos=1, num_frames=8)
     setting = {"intra_op": 1, "inter_op": 2}
     task = Task(workload, setting, str(inputs), str(tmp_path / "work"), 0.01, "float32", 2)
     assert runner.measure(task) > 0
-    assert told[:2] == ["starting TensorFlow", "building the model"]
-    assert told[2 : 2 + len(stages)] == stages
-    assert told[-1] == "timing for 0.01 s"
+    assert messages[:2] == ["starting TensorFlow", "building the model"]
+    assert messages[2 : 2 + len(stages)] == stages
+    assert messages[-1] == "timing for 0.01 s"
 
 
 def test_a_process_that_fails_says_why(runner, records, task):
