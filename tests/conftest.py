@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("same examples")
+
+# Some tests import ONNX Runtime before anything of ours: see experiments/__init__.py.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # A shell that starts the suite in the background lets it ignore SIGINT, and so would all commands
 # that tests interrupt: what is ignored is inherited, a handler is not.

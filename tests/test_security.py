@@ -1,6 +1,9 @@
 """House rules of safety that a machine can keep; what they are for is in docs/security.md."""
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -150,3 +153,15 @@ def test_every_keras_file_is_read_in_safe_mode():
     (call,) = (node for name, node in calls(tree) if name == "keras.models.load_model")
     keywords = {keyword.arg: keyword.value.value for keyword in call.keywords}
     assert keywords == {"compile": False, "safe_mode": True}
+
+
+def test_onnx_runtime_sends_and_keeps_nothing(tmp_path):
+    """Red when it is loaded with its telemetry, which leaves a number of the machine in the cache
+    and a session in the temporary folder."""
+    places = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME"), str(tmp_path))
+    subprocess.run(
+        [sys.executable, "-c", "import experiments.models.onnx_files"],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **places},
+        check=True,
+    )
+    assert not list(tmp_path.rglob("*"))
