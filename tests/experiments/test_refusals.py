@@ -281,8 +281,8 @@ def test_the_clips_of_the_demo_are_known_before_it_is_rendered(
     from preprocess.sources.clips import find_clips
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("preprocess.sources.synthetic.GROUPS_PER_CLASS", 5)
-    monkeypatch.setattr("preprocess.sources.synthetic.CLIPS_PER_GROUP", 1)
+    monkeypatch.setattr(datasets, "GROUPS_PER_CLASS", 5)
+    monkeypatch.setattr(datasets, "CLIPS_PER_GROUP", 1)
     monkeypatch.setattr(datasets, "DEMO", replace(DEMO, default_videos_dir=str(videos)))
     known = datasets.clips_to_open(UCF11, videos=None, shards=None)
     assert list(known.clips) == find_clips(videos)
