@@ -55,27 +55,32 @@ def test_commands_are_understood(command):
     tyro.cli(parser, args=arguments, console_outputs=False)
 
 
+# Where the flags of a command are, if not in `Arguments` of its module.
+PARSERS = {
+    "experiments.ucf11": "experiments.clips.ucf11.Ucf11Arguments",
+    "experiments.ucf101": "experiments.ucf101.arguments.Ucf101Arguments",
+    "experiments.epic_kitchens": "experiments.epic_kitchens.arguments.EpicKitchensArguments",
+    "experiments.predict": "experiments.clips.prediction.command.PredictArguments",
+    "experiments.export": "experiments.clips.export.command.ExportArguments",
+}
+SUBCOMMANDS = {  # their parsers are unions, made by `_commands`
+    "preprocess": "preprocess.__main__",
+    "weights": "weights.__main__",
+    "experiments.highlights": "experiments.highlights.commands",
+}
+
+
 def parser_and_arguments(name, arguments):
-    homes = {
-        "preprocess": "preprocess.__main__",
-        "weights": "weights.__main__",
-        "experiments.highlights": "experiments.highlights.commands",
-    }
-    others = {
-        "predict": "experiments.clips.prediction.command.PredictArguments",
-        "export": "experiments.clips.export.command.ExportArguments",
-    }
-    if name in homes:
-        return importlib.import_module(homes[name])._commands(), arguments
+    if name in SUBCOMMANDS:
+        return importlib.import_module(SUBCOMMANDS[name])._commands(), arguments
     if name.startswith("tests."):
         return importlib.import_module(f"{name}.__main__").Arguments, arguments
-    if name not in ("experiments.ucf101", "experiments.epic_kitchens"):
-        return importlib.import_module(name).Arguments, arguments
-    if arguments[0] in others:
-        home, _, parser = others[arguments[0]].rpartition(".")
-        return getattr(importlib.import_module(home), parser), arguments[1:]
-    parser = importlib.import_module(f"{name}.arguments").Arguments
-    return parser, arguments[1:] if arguments[0] == "train" else arguments
+    if name in PARSERS and arguments[0] in ("train", "predict", "export"):
+        if arguments[0] != "train":
+            name = f"experiments.{arguments[0]}"
+        arguments = arguments[1:]
+    module, _, parser = PARSERS.get(name, f"{name}.Arguments").rpartition(".")
+    return getattr(importlib.import_module(module), parser), arguments
 
 
 @pytest.mark.parametrize("snippet", blocks("python"))

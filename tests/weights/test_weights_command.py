@@ -196,7 +196,7 @@ def test_models_are_keras_own(name):
 def test_importing_weights_starts_nothing_heavy():
     program = (
         "import sys, weights, weights.__main__\n"
-        "print([name for name in ('tensorflow', 'keras', 'h5py', 'requests', 'safetensors') "
+        "print([name for name in ('tensorflow', 'keras', 'h5py', 'requests') "
         "if name in sys.modules])"
     )
     run = subprocess.run(

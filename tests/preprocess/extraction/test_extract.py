@@ -132,8 +132,10 @@ def test_while_it_works_the_directory_is_incomplete(own_videos: Path, tmp_path: 
 
 
 def test_no_worker_stays_behind(videos: Path, tmp_path: Path) -> None:
+    # joblib keeps those of a rendering, of a test before, for a while.
+    before = children_of(os.getpid(), "popen_loky")
     extract(videos, tmp_path, SMALL, jobs=2)
-    assert not children_of(os.getpid(), "popen_loky")
+    assert set(children_of(os.getpid(), "popen_loky")) <= set(before)
     assert not decoding_processes(os.getpid())
 
 
