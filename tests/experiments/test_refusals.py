@@ -36,6 +36,7 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.Captu
         raise AssertionError("work has begun")
 
     monkeypatch.setattr("preprocess.extraction.commands.Extract.run", work)
+    monkeypatch.setattr("experiments.clips.datasets.render_dataset", work)
     monkeypatch.setattr("preprocess.sources.synthetic.render_dataset", work)
     monkeypatch.setattr("experiments.process.runtime.configure", work)
     monkeypatch.setattr("experiments.process.runtime.answer_signals", lambda resume_hint: None)

@@ -12,6 +12,7 @@ from sklearn.metrics import average_precision_score
 from experiments.clips.images import ImageSettings
 from experiments.clips.scorer import load_scorer
 from experiments.highlights.commands import main
+from experiments.highlights.scoring import scorer_network
 from experiments.highlights.training import fit
 from experiments.process import runtime
 from experiments.runs.directory import read_history
@@ -19,7 +20,6 @@ from experiments.runs.plots import best_epoch
 from experiments.training import checkpoints
 from tests.experiments.highlights.image_shards import images_of, labelled, write_all
 from tests.experiments.runs.report_runs import Page
-from ttrnn.models import resnet
 
 TIMES = np.arange(0, 4, 0.5)
 CLIPS = [labelled(f'clip<i>"{i}', (1.0, 2.5), group=f'group<i>"{i // 2}') for i in range(8)]
@@ -51,7 +51,7 @@ def small_and_in_one_process():
     """TensorFlow's thread pools can be set once a process; seeds are set for every run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runtime, "configure", lambda threads, seed: keras.utils.set_random_seed(seed))
-        patch.setattr(resnet, "build_resnet", small_resnet)
+        patch.setattr(scorer_network, "build_resnet", small_resnet)
         yield
 
 
