@@ -14,8 +14,9 @@ from tests.processes import PATIENCE_SECONDS
 SCRIPT = Path(__file__).with_name("backend_check.py")
 
 
+@pytest.mark.parametrize("flags", [[], pytest.param(["--all"], marks=pytest.mark.slow)])
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_backend_equals_the_oracle(backend):
+def test_backend_equals_the_oracle(backend, flags):
     """Red for a TensorFlow call, or an operation that only one backend takes, in the layers."""
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
@@ -24,7 +25,7 @@ def test_backend_equals_the_oracle(backend):
     # Hundreds of small functions are compiled, and each runs a few times.
     environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     done = subprocess.run(
-        [sys.executable, str(SCRIPT)],
+        [sys.executable, str(SCRIPT), *flags],
         env=environment,
         capture_output=True,
         text=True,
