@@ -13,14 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from common import formatting
 from common.files import write_atomically
 from experiments.runs import plots
 
 ENVIRONMENT = Environment(
-    loader=PackageLoader("experiments", ""),
+    # By this file's place: a package's loader may find a folder `experiments` where a person works.
+    loader=FileSystemLoader(Path(__file__).parents[1]),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,
