@@ -23,7 +23,7 @@ from experiments.process import runtime
 
 @dataclass(frozen=True)
 class Arguments:
-    """What ranks cost and keep: a trained dense layer compressed by TT-SVD, then trained on.
+    """Measure what TT ranks cost and keep: a dense layer is compressed by TT-SVD, and trained on.
 
     Prints a Markdown table; docs/log.md explains it. It takes some minutes.
     """

@@ -71,6 +71,7 @@ _FORMS: dict[str, Callable[[Any], str]] = {
     "size": formatting.size,
     "setting": _setting,
 }
+ENVIRONMENT.filters["plural"] = formatting.plural
 # Each shows None as a dash.
 ENVIRONMENT.filters |= {
     name: partial(formatting.or_absent, form=form) for name, form in _FORMS.items()

@@ -170,7 +170,8 @@ def _draw_pair(axes: Axes, history: MetricColumns, name: str, theme: Theme) -> N
             axes.plot(history["epoch"], values, dashes, color=colour, label=part, **style)
     axes.set_xlabel("epoch")
     axes.set_title(name.capitalize(), fontsize=11, loc="left", fontweight="bold")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    # One tick is enough: of a few epochs, two would fall between whole numbers.
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     dress(axes, theme)
     axes.grid(axis="y", color=theme.grid, linewidth=0.8)
 

@@ -185,7 +185,7 @@ def _lengths(
 def _test_values(
     run_dir: Path, predictions: Predictions, shards: Shards | None, sampling: Sampling
 ) -> dict[str, Any]:
-    """What the test clips tell, for the template."""
+    """Compute the template's values from the predictions of the test clips."""
     names, total = predictions.class_names, len(predictions.clips)
     num_right = int(np.sum(predictions.correct))
     counts = metrics.confusion_matrix(

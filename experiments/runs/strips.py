@@ -38,7 +38,7 @@ class Clip(Protocol):
 
 
 class Shards(Protocol):
-    """What the report asks of `preprocess.open_shards`."""
+    """Protocol of the parts of `preprocess.open_shards` that a report reads."""
 
     @property
     def sources(self) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""What all training recipes share, and those of UCF11: `paper` as published, `tuned` our own."""
+"""Base of all training recipes, and those of UCF11: `paper` as published, `tuned` our own."""
 
 from __future__ import annotations
 
