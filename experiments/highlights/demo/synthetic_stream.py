@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -25,7 +25,8 @@ from tqdm import tqdm
 
 from common.errors import WriteError
 from common.files import write_text
-from experiments.highlights.demo.image import FACE_BOX, SIZE, images
+from experiments.clips.images import Box
+from experiments.highlights.demo import face, game
 from experiments.highlights.demo.plan import Kind, StreamPlan, plan_clips, plan_recording
 from experiments.highlights.demo.sound import SAMPLE_RATE, stream_sound
 from experiments.highlights.labels import Interval, LabelledClip, write_labels
@@ -38,6 +39,10 @@ LABELS_NAME = "labels.csv"
 TRUTH_NAME = "truth.csv"
 RECORDING_NAME = "recording"
 RENDERER_VERSION = 1  # raise when the same arguments draw another stream
+_SIZE = game.WIDTH, game.HEIGHT
+_LEFT = game.WIDTH - face.WIDTH
+# Box of the face camera, the same in all streams.
+_FACE_BOX = Box(_LEFT / _SIZE[0], 0.0, 1.0, face.HEIGHT / _SIZE[1])
 
 
 @dataclass(frozen=True)
@@ -172,14 +177,26 @@ def _render(videos: Sequence[_Video], jobs: int | None, progress: bool) -> None:
         cv2.setNumThreads(num_threads)
 
 
+def _images(plan: StreamPlan, frames: range) -> Iterator[bytes]:
+    """Yield some frames of a stream, 320x180, each as the planes of YUV 4:2:0."""
+    played = game.Game(plan)
+    # What is the same in all frames is drawn once.
+    look = face.face_look(plan.seed, plan.group)
+    wall = face.draw_wall(look)
+    for frame, pose in zip(frames, face.face_poses(plan, frames), strict=True):
+        image = played.draw(float(frame / plan.rate))
+        image[: face.HEIGHT, _LEFT:] = face.draw_face(wall, look, pose)
+        yield cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420).tobytes()
+
+
 def _render_video(video: _Video) -> float:
     """Write one video. Returns its length in seconds."""
     cv2.setNumThreads(1)  # one core per worker
     start = float(video.frames.start / video.plan.rate)
     write_video(
         video.path,
-        images(video.plan, video.frames),
-        size=SIZE,
+        _images(video.plan, video.frames),
+        size=_SIZE,
         rate=video.plan.rate,
         samples=stream_sound(video.plan, start, video.seconds),
         sample_rate=SAMPLE_RATE,
@@ -189,7 +206,7 @@ def _render_video(video: _Video) -> float:
 
 def _labelled(root: Path, plan: StreamPlan) -> LabelledClip:
     highlights = tuple(Interval(one.start, one.end) for one in plan.of(Kind.EXCITED))
-    return LabelledClip(_clip(root, plan).path, FACE_BOX, highlights, f"streamer{plan.group}")
+    return LabelledClip(_clip(root, plan).path, _FACE_BOX, highlights, f"streamer{plan.group}")
 
 
 def _truth_text(plan: StreamPlan) -> str:

@@ -132,7 +132,7 @@ def calibration_png(calibration: Calibration, *, theme: Theme = LIGHT) -> bytes:
         linewidth=1.8,
         label=f"expected error {calibration.expected_error:.3f}",
     )
-    _square(reliability, "Calibration", "probability said", "share that are highlights", theme)
+    _square(reliability, "Calibration", "predicted probability", "share that are highlights", theme)
     left = np.arange(NUM_BINS) / NUM_BINS
     bars = counts.bar(
         left, calibration.counts, 1 / NUM_BINS, align="edge", color=theme.train, zorder=2
@@ -152,7 +152,7 @@ def calibration_png(calibration: Calibration, *, theme: Theme = LIGHT) -> bytes:
             fontsize=8,
             color=theme.text,
         )
-    _title(counts, "Pictures of each probability", "probability said", "pictures", theme)
+    _title(counts, "Pictures of each probability", "predicted probability", "pictures", theme)
     return png_bytes(figure)
 
 

@@ -331,7 +331,7 @@ def test_arguments_out_of_range_are_named(tmp_path, option, value):
 
 def test_an_encoder_that_fails_is_told(tmp_path, monkeypatch):
     """Red when half a video gets its name, or ffmpeg's words are lost."""
-    monkeypatch.setattr(synthetic_stream, "SIZE", (1, 1))
+    monkeypatch.setattr(synthetic_stream, "_SIZE", (1, 1))
     with pytest.raises(RenderError, match=r"ffmpeg failed: .+"):
         render_stream(tmp_path / "demo", **TINY, jobs=1, progress=False)
     left = [path for path in Path(tmp_path).rglob("*") if path.is_file()]
