@@ -15,10 +15,12 @@ import math
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import astuple, dataclass, fields, replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from statistics import NormalDist
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,13 +34,12 @@ from common.formatting import count, duration, markdown_table, percent, plural
 from experiments.process.command import run_command
 from experiments.runs.run import require_place
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-    from experiments.runs.plots import Theme
-
-
-# Inputs of the simulation: rates that were measured here, and assumptions about a cluster.
+_MAY_BE_ZERO = {
+    *("client_seconds_per_clip", "publish_seconds", "dispatch_seconds", "network_latency_seconds"),
+    *("gru_step_seconds", "slow_share", "step_spread", "repair_seconds", "checkpoint_seconds"),
+    *("dollars_per_core_hour", "dollars_per_gigabyte_month", "object_dollars_per_gigabyte_month"),
+    "seed",
+}
 
 
 @dataclass(frozen=True)
@@ -136,35 +137,20 @@ class Assumptions:
         """Bandwidth of the storage for all machines together, in bytes per second."""
         return self.storage_gigabytes_per_second * 1e9
 
-    @property
-    def core_frames_per_second(self) -> float:
-        """Frames that a decoding process extracts per second."""
-        return self.extraction_frames_per_second / self.cores
-
-    @property
-    def availability(self) -> float:
-        """Fraction of the time that a machine is up."""
-        mtbf = 3600 * self.mtbf_hours
-        return mtbf / (mtbf + self.repair_seconds)
-
     def check(self) -> None:
         """Check that all values are possible.
 
         Raises:
             InputError: if a rate or a price is below zero, or a size or a rate is zero.
         """
-        may_be_zero = {
-            *("client_seconds_per_clip", "publish_seconds", "dispatch_seconds"),
-            *("network_latency_seconds", "gru_step_seconds", "slow_share", "step_spread"),
-            *("repair_seconds", "checkpoint_seconds", "dollars_per_core_hour", "seed"),
-            *("dollars_per_gigabyte_month", "object_dollars_per_gigabyte_month"),
-        }
         for name, value in vars(self).items():
-            if name in Assumptions.__dataclass_fields__ and not isinstance(value, bool):
+            # Neither switches nor paths.
+            if type(value) not in (int, float):
+                continue
+            if value < 0 or (value == 0 and name not in _MAY_BE_ZERO):
+                rule = "at least 0" if name in _MAY_BE_ZERO else "more than 0"
                 flag = f"--{name.replace('_', '-')}"
-                if value < 0 or (value == 0 and name not in may_be_zero):
-                    rule = "at least 0" if name in may_be_zero else "more than 0"
-                    raise InputError(f"{flag} must be {rule}. Received {value}.")
+                raise InputError(f"{flag} must be {rule}. Received {value}.")
         if self.slow_share > 1 or self.slow_factor < 1:
             raise InputError(
                 "--slow-share must be at most 1 and --slow-factor at least 1. Received "
@@ -183,22 +169,22 @@ class Arguments(Assumptions):
 
 
 def _run(arguments: Arguments) -> int:
-
     arguments.check()
     require_place(arguments.out)
     page = arguments.page.read_text(encoding="utf-8") if arguments.page else None
     cells = all_cells(arguments)
-    made = blocks(cells, all_changes(arguments))
+    made = {**blocks(cells), "changes": changes_table(arguments)}
     text = "\n\n".join(f"## {name}\n\n{content}" for name, content in made.items())
-    written = {arguments.out / "cells.csv": cells_csv(cells)}
-    written[arguments.out / "tables.md"] = f"{text}\n".encode()
+    written = {
+        arguments.out / "cells.csv": cells_csv(cells),
+        arguments.out / "tables.md": f"{text}\n".encode(),
+    }
     images = arguments.out
     if arguments.page and page is not None:
         written[arguments.page] = fill(page, made).encode()
         images = arguments.page.parent / "images"
-    for job in dict.fromkeys(cell.job for cell in cells):
-        name = f"scaling_{job.split(',')[0].lower().replace('-', '_')}.png"
-        written[images / name] = job_png([cell for cell in cells if cell.job == job])
+    for job, curves in _curves_by_job(cells).items():
+        written[images / f"scaling_{_mark(job).replace('-', '_')}.png"] = job_png(curves)
     for path, content in written.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
@@ -206,8 +192,7 @@ def _run(arguments: Arguments) -> int:
     return 0
 
 
-# The data sets, and the lengths of their clips.
-
+# Data sets, and the lengths of their clips.
 
 MAXLEN = 450
 # Four fifths of the four folds of five that are not tested.
@@ -232,36 +217,25 @@ class ClipSet:
     longest: int
     spread: float
 
+    @property
+    def _middle(self) -> float:
+        """Mean of the logarithm: the mean of a log-normal variable is exp(mu + sigma^2 / 2)."""
+        return math.log(self.mean_frames) - self.spread**2 / 2
+
     def lengths(self, num_clips: int, random: np.random.Generator) -> NDArray[np.float64]:
         """Draw the frames of some clips, (num_clips,)."""
-        # The mean of a log-normal variable is exp(mu + sigma^2 / 2).
-        middle = math.log(self.mean_frames) - self.spread**2 / 2
-        return np.minimum(random.lognormal(middle, self.spread, num_clips), self.longest).round()
+        drawn = random.lognormal(self._middle, self.spread, num_clips)
+        return np.minimum(drawn, self.longest).round()
 
-    @property
-    def expected_frames(self) -> float:
-        """Mean frames of a clip, as `lengths` draws them."""
-        return _expected_minimum(self.mean_frames, self.spread, self.longest)
-
-    @property
-    def expected_seen(self) -> float:
-        """Mean frames of a clip that training sees."""
-        return _expected_minimum(self.mean_frames, self.spread, min(MAXLEN, self.longest))
-
-
-def _expected_minimum(mean: float, spread: float, limit: float) -> float:
-    """Expectation of the minimum of a log-normal variable and a limit."""
-    middle = math.log(mean) - spread**2 / 2
-    if spread == 0:
-        return min(mean, limit)
-    # E[min(X, c)] = E[X] P(Z < z - sigma) + c P(Z > z), with z the limit in standard deviations.
-    z = (math.log(limit) - middle) / spread
-    return mean * _normal(z - spread) + limit * (1 - _normal(z))
-
-
-def _normal(z: float) -> float:
-    """Distribution function of the standard normal distribution."""
-    return (1 + math.erf(z / math.sqrt(2))) / 2
+    def expected_frames(self, limit: float = math.inf) -> float:
+        """Mean frames of a clip, as `lengths` draws them, of which at most `limit` count."""
+        limit = min(limit, self.longest)
+        if self.spread == 0:
+            return min(self.mean_frames, limit)
+        # E[min(X, c)] = E[X] P(Z < z - sigma) + c P(Z > z), z being c in standard deviations.
+        z = (math.log(limit) - self._middle) / self.spread
+        below = NormalDist().cdf
+        return self.mean_frames * below(z - self.spread) + limit * (1 - below(z))
 
 
 # UCF11: docs/log.md and its benchmark (experiments/bench_tt.py), whose gamma
@@ -293,200 +267,147 @@ def fair_rates(limits: NDArray[np.float64], capacity: float) -> NDArray[np.float
     # exceed, when all before it take their limits.
     before = np.concatenate([[0.0], np.cumsum(ordered)[:-1]])
     levels = (capacity - before) / np.arange(len(ordered), 0, -1)
-    level = levels[np.argmax(levels <= ordered)]
-    return np.minimum(limits, level)
+    return np.minimum(limits, levels[np.argmax(levels <= ordered)])
 
 
-def speeds(num_machines: int, slow_share: float, slow_factor: float) -> NDArray[np.float64]:
+def speeds(num_machines: int, given: Assumptions) -> NDArray[np.float64]:
     """Relative speed of each machine, (num_machines,): 1, and less for the slow ones.
 
     Their number is the rounded share, and not drawn, so that the curves are not noisy.
     """
     found = np.ones(num_machines)
-    found[: round(slow_share * num_machines)] /= slow_factor
+    found[: round(given.slow_share * num_machines)] /= given.slow_factor
     return found[::-1]
 
 
-def ring_seconds(
-    num_bytes: float, num_machines: int, *, bytes_per_second: float, latency_seconds: float
-) -> float:
-    """Duration of a ring all-reduce: each part goes round twice, less the last step.
-
-    Args:
-        num_bytes: size of all gradients.
-        num_machines: number of machines in the ring.
-        bytes_per_second: bandwidth of a machine's link, in each direction.
-        latency_seconds: latency of a message.
-    """
-    rounds = 2 * (num_machines - 1)
-    return rounds * (num_bytes / num_machines / bytes_per_second + latency_seconds)
+def ring_seconds(num_bytes: float, num_machines: int, given: Assumptions) -> float:
+    """Duration of a ring all-reduce: each part goes round twice, less the last step."""
+    part = num_bytes / num_machines / given.network_bytes_per_second
+    return 2 * (num_machines - 1) * (part + given.network_latency_seconds)
 
 
-# Simulation of units on a cluster, event by event: a scheduler, machines that fail, a storage
-# server.
-
+# Extraction: units on a cluster, event by event, and the resource that limits it.
 
 _NOTHING = -1
 # Frames left of a unit below which it is done: rates and times are rounded.
 _DONE_FRAMES = 1e-6
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Outcome of a simulation."""
-
-    seconds: float
-    """Time from the first unit dealt out to the last shard published."""
-    frames_written: float
-    """Number of frames written, those of lost and repeated units included."""
-    num_failures: int
-    """Number of failures of machines."""
-    num_repeated: int
-    """Number of units that were begun a second time to end sooner."""
-
-
-class Cluster:
-    """Machines with one decoding process a core, each of which works on one unit at a time.
-
-    A unit's frames are decoded and written as they come, so that a process is limited by its core,
-    its part of the machine's link, and its part of the storage. The scheduler deals out one unit
-    after the other. A machine that fails loses its units, which are dealt out again. The one
-    command that runs the extraction publishes finished shards one after the other.
-
-    Args:
-        num_machines: number of machines.
-        given: rates and assumptions.
-        random: generator of the failures.
-    """
-
-    def __init__(self, num_machines: int, given: Assumptions, random: np.random.Generator) -> None:
-        self._given = given
-        self._random = random
-        cores = given.cores
-        link = given.network_bytes_per_second / given.frame_bytes / cores
-        speed = np.repeat(speeds(num_machines, given.slow_share, given.slow_factor), cores)
-        self._limits = np.minimum(given.core_frames_per_second * speed, link)  # (slots,), frames/s
-        # Frames left of each slot's unit.
-        self._left = np.zeros(len(self._limits))
-        self._unit = np.full(len(self._limits), _NOTHING)
-        self._up_at = np.zeros(num_machines)
-        self._fails_at = self._time_to_failure(num_machines)
-        self._now = 0.0
-        self._written = 0.0
-        self._failures = 0
-        self._repeated: set[int] = set()
-
-    def run(self, frames: NDArray[np.float64]) -> Outcome:
-        """Simulate the work on units of some frames, (units,), in this order."""
-        waiting = deque(range(len(frames)))
-        free_at, published, num_left = 0.0, 0.0, len(frames)
-        while num_left:
-            # Nothing happens between two events, so that time jumps from each to the next.
-            idle = self._idle_slots(waiting)
-            if waiting and len(idle) and self._now >= free_at:
-                self._begin(idle[0], waiting.popleft(), frames)
-                free_at = self._now + self._given.dispatch_seconds
-                continue
-            if not waiting and self._given.speculate and len(idle):
-                self._repeat_last(idle, frames)
-            rates = self._slot_rates()
-            self._advance_to(
-                self._next_event(rates, free_at if waiting and len(idle) else np.inf), rates
-            )
-            self._fail(waiting)
-            num_ended = self._end_units()
-            num_left -= num_ended
-            if num_ended:
-                # A queue of one server: a shard waits until those before it are published.
-                published = max(published, self._now) + num_ended * self._given.publish_seconds
-        return Outcome(published, self._written, self._failures, len(self._repeated))
-
-    def _time_to_failure(self, size: int) -> NDArray[np.float64]:
-        return self._random.exponential(3600 * self._given.mtbf_hours, size)
-
-    def _idle_slots(self, waiting: deque[int]) -> NDArray[np.intp]:
-        if not (waiting or self._given.speculate):
-            return np.empty(0, np.intp)
-        up = np.repeat(self._up_at <= self._now, self._given.cores)
-        return np.flatnonzero((self._unit == _NOTHING) & up)
-
-    def _begin(self, slot: np.intp, unit: int, frames: NDArray[np.float64]) -> None:
-        self._unit[slot], self._left[slot] = unit, frames[unit]
-
-    def _repeat_last(self, idle: NDArray[np.intp], frames: NDArray[np.float64]) -> None:
-        """Begin the unit that would end last again, on the fastest idle slot, if that helps."""
-        busy = np.flatnonzero(self._unit != _NOTHING)
-        if not len(busy):
-            return
-        last = busy[np.argmax(self._left[busy] / self._limits[busy])]
-        best = idle[np.argmax(self._limits[idle])]
-        unit = int(self._unit[last])
-        sooner = frames[unit] / self._limits[best] < self._left[last] / self._limits[last]
-        if sooner and unit not in self._repeated:
-            self._repeated.add(unit)
-            self._begin(best, unit, frames)
-
-    def _slot_rates(self) -> NDArray[np.float64]:
-        """Current rate of each slot, in frames per second."""
-        rates = np.where(self._unit == _NOTHING, 0.0, self._limits)
-        capacity = self._given.storage_bytes_per_second / self._given.frame_bytes
-        if rates.sum() > capacity:
-            busy = rates > 0
-            rates[busy] = fair_rates(rates[busy], capacity)
-        return rates
-
-    def _next_event(self, rates: NDArray[np.float64], dispatch_at: float) -> float:
-        """Time of the next event: a unit's end, a failure, a repair, or a free scheduler."""
-        busy = rates > 0
-        ends = self._now + (self._left[busy] / rates[busy]).min() if busy.any() else np.inf
-        back = self._up_at[self._up_at > self._now]
-        return min(ends, self._fails_at.min(), back.min(initial=np.inf), dispatch_at)
-
-    def _advance_to(self, time: float, rates: NDArray[np.float64]) -> None:
-        elapsed = time - self._now
-        self._now = time
-        self._left -= rates * elapsed
-        self._written += float(rates.sum()) * elapsed
-
-    def _fail(self, waiting: deque[int]) -> None:
-        """Take out the machines that fail now, and put their units back into the queue."""
-        for machine in np.flatnonzero(self._fails_at <= self._now):
-            slots = np.arange(machine * self._given.cores, (machine + 1) * self._given.cores)
-            lost = self._unit[slots]
-            self._unit[slots] = _NOTHING
-            # A unit that another slot repeats is not lost. Lost ones go first: they would end last.
-            waiting.extendleft(int(unit) for unit in lost if unit not in {_NOTHING, *self._unit})
-            self._failures += 1
-            self._up_at[machine] = self._now + self._given.repair_seconds
-            self._fails_at[machine] = self._up_at[machine] + self._time_to_failure(1)[0]
-
-    def _end_units(self) -> int:
-        """Free the slots whose units are done, and those that repeat them; returns the number."""
-        done = (self._unit != _NOTHING) & (self._left <= _DONE_FRAMES)
-        units = np.unique(self._unit[done])
-        self._unit[np.isin(self._unit, units)] = _NOTHING
-        return len(units)
-
-
-# Estimates of an extraction, and of the resource that limits it.
-
-
 # Units that are simulated event by event: enough to show how the last ones end.
 _EXACT_UNITS_A_SLOT = 4
 _EXACT_UNITS = 1000
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """Estimate of one job on some machines."""
+class Outcome(NamedTuple):
+    """Outcome of a simulation of units.
+
+    Args:
+        seconds: time from the first unit dealt out to the last shard published.
+        frames_written: number of frames written, those of lost and repeated units included.
+        num_failures: number of failures of machines.
+        num_repeated: number of units that were begun a second time to end sooner.
+    """
+
+    seconds: float
+    frames_written: float
+    num_failures: int
+    num_repeated: int
+
+
+class Estimate(NamedTuple):
+    """Estimate of one job on some machines.
+
+    Args:
+        seconds: duration.
+        saturated: name of the resource that limits the job.
+        parts: seconds that each resource would take alone.
+        num_bytes: bytes through the storage.
+    """
 
     seconds: float
     saturated: str
-    """Name of the resource that limits the job."""
     parts: dict[str, float]
-    """Seconds that each resource would take alone."""
     num_bytes: float
-    """Bytes through the storage."""
+
+
+def simulate_units(
+    frames: NDArray[np.float64],
+    num_machines: int,
+    given: Assumptions,
+    random: np.random.Generator,
+) -> Outcome:
+    """Simulate machines with one decoding process a core, each of which works on a unit at a time.
+
+    A unit's frames are decoded and written as they come, so that a process is limited by its core,
+    its part of the machine's link and its fair share of the storage. One scheduler deals out the
+    units, in order, one after the other; a machine that fails loses its units, which are dealt out
+    again.
+
+    Args:
+        frames: frames of each unit, (units,).
+        num_machines: number of machines.
+        given: rates and assumptions.
+        random: generator of the failures.
+    """
+    link = given.network_bytes_per_second / given.frame_bytes / given.cores
+    limits = np.minimum(_core_rates(num_machines, given), link)  # (slots,), frames/s
+    capacity = given.storage_bytes_per_second / given.frame_bytes
+    # Frames left of each slot's unit.
+    unit, left = np.full(len(limits), _NOTHING), np.zeros(len(limits))
+    mtbf = 3600 * given.mtbf_hours
+    up_at, fails_at = np.zeros(num_machines), random.exponential(mtbf, num_machines)
+    waiting, num_left = deque(range(len(frames))), len(frames)
+    now = scheduler_free_at = published = written = 0.0
+    num_failures, repeated = 0, set()
+
+    while num_left:
+        # Nothing happens between two events, so that time jumps from each to the next.
+        idle = np.empty(0, np.intp)
+        if waiting or given.speculate:
+            idle = np.flatnonzero((unit == _NOTHING) & np.repeat(up_at <= now, given.cores))
+        if waiting and len(idle) and now >= scheduler_free_at:
+            unit[idle[0]] = begun = waiting.popleft()
+            left[idle[0]] = frames[begun]
+            scheduler_free_at = now + given.dispatch_seconds
+            continue
+        busy = np.flatnonzero(unit != _NOTHING)
+        if not waiting and len(idle) and len(busy):
+            # Begin the unit that would end last again, on the fastest idle slot, if that helps.
+            last = busy[np.argmax(left[busy] / limits[busy])]
+            best = idle[np.argmax(limits[idle])]
+            late = int(unit[last])
+            sooner = frames[late] / limits[best] < left[last] / limits[last]
+            if sooner and late not in repeated:
+                repeated.add(late)
+                unit[best], left[best] = late, frames[late]
+
+        # The next event is a unit's end, a failure, a repair, or a free scheduler.
+        busy, rates = np.flatnonzero(unit != _NOTHING), np.zeros(len(limits))
+        rates[busy] = fair_rates(limits[busy], capacity)
+        events = [fails_at.min(), up_at[up_at > now].min(initial=np.inf)]
+        if len(busy):
+            events.append(now + (left[busy] / rates[busy]).min())
+        if waiting and len(idle):
+            events.append(scheduler_free_at)
+        elapsed, now = min(events) - now, min(events)
+        left -= rates * elapsed
+        written += float(rates.sum()) * elapsed
+
+        for machine in np.flatnonzero(fails_at <= now):
+            slots = slice(machine * given.cores, (machine + 1) * given.cores)
+            lost, unit[slots] = unit[slots].tolist(), _NOTHING
+            # A unit that another slot repeats is not lost. Lost ones go first: they would end last.
+            waiting.extendleft(one for one in lost if one not in {_NOTHING, *unit})
+            num_failures += 1
+            up_at[machine] = now + given.repair_seconds
+            fails_at[machine] = up_at[machine] + random.exponential(mtbf, 1)[0]
+
+        # Slots whose units are done are free, and so are those that repeat them.
+        done = np.unique(unit[(unit != _NOTHING) & (left <= _DONE_FRAMES)])
+        unit[np.isin(unit, done)] = _NOTHING
+        num_left -= len(done)
+        if len(done):
+            # A queue of one server: a shard waits until those before it are published.
+            published = max(published, now) + len(done) * given.publish_seconds
+    return Outcome(published, written, num_failures, len(repeated))
 
 
 def extract_estimate(
@@ -508,16 +429,30 @@ def extract_estimate(
     num_exact = _EXACT_UNITS + _EXACT_UNITS_A_SLOT * num_machines * given.cores
     num_simulated = num_units if exact else min(num_units, num_exact)
     units = unit_frames(clips, num_simulated, given, random)
-    total = clips.num_clips * clips.expected_frames if num_simulated < num_units else units.sum()
-    parts = bounds(clips, num_machines, given, frames=float(total), num_units=num_units)
-    parts["units"] = float(units.max() / _core_rates(num_machines, given).min())
-    outcome = Cluster(num_machines, given, random).run(units)
-    bulk = 1 - num_simulated / num_units
-    steady = max(value for name, value in parts.items() if name not in ("client", "units"))
+    expected = clips.num_clips * clips.expected_frames()
+    frames = expected if num_simulated < num_units else float(units.sum())
+    num_bytes = frames * given.frame_bytes
+    core_rates = _core_rates(num_machines, given)
+    mtbf = 3600 * given.mtbf_hours
+    availability = mtbf / (mtbf + given.repair_seconds)
+    parts = {
+        "cpu": frames / float(core_rates.sum() * availability),
+        "network": num_bytes / (num_machines * given.network_bytes_per_second),
+        "storage": num_bytes / given.storage_bytes_per_second,
+        "scheduler": num_units * given.dispatch_seconds,
+        "publishing": num_units * given.publish_seconds,
+    }
+    bulk_seconds = (1 - num_simulated / num_units) * max(parts.values())
+    parts["client"] = clips.num_clips * given.client_seconds_per_clip
+    parts["units"] = float(units.max() / core_rates.min())
+    outcome = simulate_units(units, num_machines, given, random)
     # The client plans before anything begins; bulk and simulated units follow one another.
-    seconds = parts["client"] + bulk * steady + outcome.seconds
-    frames = bulk * float(total) + outcome.frames_written
-    return Estimate(seconds, _saturated(parts, seconds), parts, frames * given.frame_bytes)
+    seconds = parts["client"] + bulk_seconds + outcome.seconds
+    frames = (1 - num_simulated / num_units) * frames + outcome.frames_written
+    largest = max(parts, key=lambda name: parts[name])
+    # Too few or unequal units cost more than any resource.
+    saturated = "units" if seconds > 2 * parts[largest] else largest
+    return Estimate(seconds, saturated, parts, frames * given.frame_bytes)
 
 
 def unit_clips(clips: ClipSet, given: Assumptions) -> int:
@@ -536,36 +471,15 @@ def unit_frames(
     return np.sort(frames)[::-1] if given.longest_first else frames
 
 
-def bounds(
-    clips: ClipSet, num_machines: int, given: Assumptions, *, frames: float, num_units: int
-) -> dict[str, float]:
-    """Seconds that each resource would take alone for the whole set."""
-    num_bytes = frames * given.frame_bytes
-    return {
-        "cpu": frames / float(_core_rates(num_machines, given).sum() * given.availability),
-        "network": num_bytes / (num_machines * given.network_bytes_per_second),
-        "storage": num_bytes / given.storage_bytes_per_second,
-        "scheduler": num_units * given.dispatch_seconds,
-        "publishing": num_units * given.publish_seconds,
-        "client": clips.num_clips * given.client_seconds_per_clip,
-    }
-
-
 def _core_rates(num_machines: int, given: Assumptions) -> NDArray[np.float64]:
     """Rate of each process by its core, in frames per second."""
-    speed = np.repeat(speeds(num_machines, given.slow_share, given.slow_factor), given.cores)
-    return given.core_frames_per_second * speed
+    speed = np.repeat(speeds(num_machines, given), given.cores)
+    return given.extraction_frames_per_second / given.cores * speed
 
 
-def _saturated(parts: dict[str, float], seconds: float) -> str:
-    """Name the largest part; "units" if too few or unequal units cost more than any part."""
-    largest = max(parts, key=lambda name: parts[name])
-    return "units" if seconds > 2 * parts[largest] else largest
+# Training: an epoch on machines that sum their gradients after each step.
 
-
-# Estimates of an epoch on machines that sum their gradients after each step.
-
-
+GRU, CONV3D = "TT-GRU", "conv3d"
 _SAMPLED_STEPS = 200
 _BYTES_A_WEIGHT = 4
 _CONV3D_FRAMES = 28
@@ -573,74 +487,50 @@ _CONV3D_FRAMES = 28
 _CONV3D_FRAME_SHARE = 342 * 256 / (160 * 120)
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A model in training, as the cluster sees it.
-
-    Args:
-        name: name in tables.
-        num_weights: number of weights whose gradients are summed.
-        batch_size: clips a machine, if the whole batch may be that large.
-    """
-
-    name: str
-    num_weights: int
-    batch_size: int
-
-    def clip_bytes(self, clips: ClipSet, given: Assumptions) -> float:
-        """Bytes that training reads for a clip."""
-        if self.name == "TT-GRU":
-            return clips.expected_seen * given.frame_bytes
-        return _CONV3D_FRAMES * _CONV3D_FRAME_SHARE * given.frame_bytes
-
-    def step_seconds(
-        self, lengths: NDArray[np.float64], clips: ClipSet, given: Assumptions
-    ) -> NDArray[np.float64]:
-        """Seconds of a machine for batches of clips with lengths (..., batch): (...)."""
-        if self.name != "TT-GRU":
-            return np.full(lengths.shape[:-1], lengths.shape[-1] / given.conv3d_clips_per_second)
-        seen = np.minimum(lengths, MAXLEN)
-        # The loop over time is as long as the longest clip; all other work grows with all frames.
-        loop = seen.max(axis=-1) * given.gru_step_seconds
-        return seen.sum(axis=-1) * _frame_seconds(clips, self.batch_size, given) + loop
-
-
-def models(given: Assumptions) -> tuple[Trained, Trained]:
-    """Return the smallest and the largest model that the suite trains."""
-    return (
-        Trained("TT-GRU", given.gru_weights, 16),
-        Trained("conv3d", given.conv3d_weights, 30),
-    )
-
-
-def epoch_estimate(
-    model: Trained, clips: ClipSet, num_machines: int, given: Assumptions
-) -> Estimate:
+def epoch_estimate(model: str, clips: ClipSet, num_machines: int, given: Assumptions) -> Estimate:
     """Simulate some steps, and extrapolate to an epoch.
 
     The next batch is read while one is computed; the sum waits for the slowest machine. The whole
     batch grows with the machines up to `largest_batch`; machines beyond a clip each are idle.
     A failure costs the repair and half of what lies between checkpoints, of all machines.
+
+    Args:
+        model: GRU or CONV3D, the smallest and the largest model that the suite trains.
+        clips: the clips.
+        num_machines: number of machines.
+        given: rates and assumptions.
     """
-    random = np.random.default_rng(given.seed)
-    batch = min(model.batch_size * num_machines, max(given.largest_batch, model.batch_size))
+    is_gru = model == GRU
+    clips_a_machine = 16 if is_gru else 30
+    batch = min(clips_a_machine * num_machines, max(given.largest_batch, clips_a_machine))
     # A machine needs at least one clip of the batch.
     working = min(num_machines, batch)
     num_steps = math.ceil(TRAINING_SHARE * clips.num_clips / batch)
-    computed = _computed(model, clips, working, math.ceil(batch / working), given, random)
+
+    random = np.random.default_rng(given.seed)
+    shape = _SAMPLED_STEPS, working, math.ceil(batch / working)
+    lengths = clips.lengths(math.prod(shape), random).reshape(shape)
+    if is_gru:
+        seen = np.minimum(lengths, MAXLEN)
+        # The loop over time is as long as the longest clip; all other work grows with all frames.
+        loop = seen.max(axis=2) * given.gru_step_seconds
+        computed = seen.sum(axis=2) * _frame_seconds(clips, clips_a_machine, given) + loop
+        clip_bytes = clips.expected_frames(MAXLEN) * given.frame_bytes
+    else:
+        computed = np.full(shape[:2], shape[2] / given.conv3d_clips_per_second)
+        clip_bytes = _CONV3D_FRAMES * _CONV3D_FRAME_SHARE * given.frame_bytes
+    # Log-normal with mean 1: the spread makes the slowest machine slower, not the average one.
+    noise = np.exp(given.step_spread * random.standard_normal(shape[:2]) - given.step_spread**2 / 2)
+    computed = computed * noise / speeds(working, given)  # (steps, machines)
     slowest = computed.max(axis=1)
-    summing = ring_seconds(
-        _BYTES_A_WEIGHT * model.num_weights,
-        working,
-        bytes_per_second=given.network_bytes_per_second,
-        latency_seconds=given.network_latency_seconds,
-    )
-    read = batch * model.clip_bytes(clips, given)
-    share = min(given.storage_bytes_per_second, working * given.network_bytes_per_second)
+
+    num_weights = given.gru_weights if is_gru else given.conv3d_weights
+    summing = ring_seconds(_BYTES_A_WEIGHT * num_weights, working, given)
+    read = batch * clip_bytes
     # The link of the storage, or those of all machines together, whichever is slower.
+    share = min(given.storage_bytes_per_second, working * given.network_bytes_per_second)
     loading = read / share
     step = float(np.maximum(slowest, loading).mean()) + summing
-    seconds = step * num_steps * _lost_to_failures(working, given)
     parts = {
         "cpu": float(computed.mean()) * num_steps,
         "stragglers": float((slowest - computed.mean(axis=1)).mean()) * num_steps,
@@ -650,24 +540,9 @@ def epoch_estimate(
     largest = max(parts, key=lambda name: parts[name])
     if num_machines > working and largest != "storage":
         largest = "batch"
-    return Estimate(seconds, largest, parts, read * num_steps)
-
-
-def _computed(
-    model: Trained,
-    clips: ClipSet,
-    working: int,
-    batch: int,
-    given: Assumptions,
-    random: np.random.Generator,
-) -> NDArray[np.float64]:
-    """Draw the seconds of each machine in each of some steps, (steps, machines)."""
-    lengths = clips.lengths(_SAMPLED_STEPS * working * batch, random)
-    shape = (_SAMPLED_STEPS, working)
-    exact = model.step_seconds(lengths.reshape(*shape, batch), clips, given)
-    # Log-normal with mean 1: the spread makes the slowest machine slower, not the average one.
-    noise = np.exp(given.step_spread * random.standard_normal(shape) - given.step_spread**2 / 2)
-    return exact * noise / speeds(working, given.slow_share, given.slow_factor)
+    lost = given.repair_seconds + given.checkpoint_seconds / 2
+    failures = 1 + working * lost / (3600 * given.mtbf_hours)
+    return Estimate(step * num_steps * failures, largest, parts, read * num_steps)
 
 
 def _frame_seconds(clips: ClipSet, batch_size: int, given: Assumptions) -> float:
@@ -676,22 +551,18 @@ def _frame_seconds(clips: ClipSet, batch_size: int, given: Assumptions) -> float
     seen = np.minimum(clips.lengths(_SAMPLED_STEPS * batch_size, random), MAXLEN)
     seen = seen.reshape(_SAMPLED_STEPS, batch_size)
     loop = float(seen.max(axis=1).mean()) * given.gru_step_seconds
-    frames = float(seen.sum(axis=1).mean())
-    return max(0.0, 1 / given.gru_frames_per_second - loop / frames)
-
-
-def _lost_to_failures(num_machines: int, given: Assumptions) -> float:
-    """Factor by which failures prolong a training."""
-    each = given.repair_seconds + given.checkpoint_seconds / 2
-    return 1 + num_machines * each / (3600 * given.mtbf_hours)
+    return max(0.0, 1 / given.gru_frames_per_second - loop / float(seen.sum(axis=1).mean()))
 
 
 # All jobs, on all sets, with both kinds of storage, on 1 to 1,000 machines.
 
-
 MACHINES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 EXTRACTION = "extraction"
-Job = Callable[[ClipSet, int, Assumptions], Estimate]
+JOBS: dict[str, Callable[[ClipSet, int, Assumptions], Estimate]] = {
+    EXTRACTION: extract_estimate,
+    f"{GRU}, an epoch": partial(epoch_estimate, GRU),
+    f"{CONV3D}, an epoch": partial(epoch_estimate, CONV3D),
+}
 
 
 @dataclass(frozen=True)
@@ -714,152 +585,100 @@ class Cell:
     """Monthly cost of the stored frames."""
 
 
-@dataclass(frozen=True)
-class Change:
-    """Remedy, with the estimates before and after it."""
-
-    what: str
-    clips: str
-    machines: int
-    before: Estimate
-    after: Estimate
-
-
-def jobs(given: Assumptions) -> dict[str, Job]:
-    """Jobs by name: extraction, and an epoch of each model."""
-    small, large = models(given)
-    return {
-        EXTRACTION: extract_estimate,
-        f"{small.name}, an epoch": partial(epoch_estimate, small),
-        f"{large.name}, an epoch": partial(epoch_estimate, large),
-    }
-
-
-def storages(given: Assumptions) -> dict[str, Assumptions]:
-    """Kinds of storage by name: one file server, and object storage in its place."""
-    return {"file server": given, "object storage": given.with_object_storage()}
-
-
 def all_cells(given: Assumptions) -> list[Cell]:
     """Simulate all jobs, with a progress bar; takes some seconds."""
-    rows = [
-        (name, job, clips, kind, rates)
-        for name, job in jobs(given).items()
-        for clips in CLIP_SETS
-        for kind, rates in storages(given).items()
-    ]
-    bar = tqdm(rows, unit="curve", dynamic_ncols=True, disable=None)
-    return [cell for row in bar for cell in _curve(*row)]
+    storages = {"file server": given, "object storage": given.with_object_storage()}
+    curves = [(job, clips, storage) for job in JOBS for clips in CLIP_SETS for storage in storages]
+    cells = []
+    for job, clips, storage in tqdm(curves, unit="curve", dynamic_ncols=True, disable=None):
+        rates = storages[storage]
+        kept_gigabytes = clips.num_clips * clips.expected_frames() * rates.frame_bytes / 1e9
+        estimates = {machines: JOBS[job](clips, machines, rates) for machines in MACHINES}
+        seconds_alone = estimates[MACHINES[0]].seconds
+        for machines, estimate in estimates.items():
+            hours = machines * rates.cores * estimate.seconds / 3600
+            cells.append(
+                Cell(
+                    job=job,
+                    clips=clips.name,
+                    storage=storage,
+                    machines=machines,
+                    seconds=estimate.seconds,
+                    efficiency=seconds_alone / (machines * estimate.seconds),
+                    saturated=estimate.saturated,
+                    gigabytes=estimate.num_bytes / 1e9,
+                    dollars=hours * rates.dollars_per_core_hour,
+                    dollars_a_month=kept_gigabytes * rates.dollars_per_gigabyte_month,
+                )
+            )
+    return cells
 
 
-def _curve(name: str, job: Job, clips: ClipSet, storage: str, given: Assumptions) -> list[Cell]:
-    """Simulate a job on 1 to 1,000 machines."""
-    estimates = [job(clips, num_machines, given) for num_machines in MACHINES]
-    kept_gigabytes = clips.num_clips * clips.expected_frames * given.frame_bytes / 1e9
-    return [
-        Cell(
-            job=name,
-            clips=clips.name,
-            storage=storage,
-            machines=machines,
-            seconds=estimate.seconds,
-            efficiency=estimates[0].seconds / (machines * estimate.seconds),
-            saturated=estimate.saturated,
-            gigabytes=estimate.num_bytes / 1e9,
-            dollars=machines * given.cores * estimate.seconds / 3600 * given.dollars_per_core_hour,
-            dollars_a_month=kept_gigabytes * given.dollars_per_gigabyte_month,
-        )
-        for machines, estimate in zip(MACHINES, estimates, strict=True)
-    ]
+def _remedies(
+    given: Assumptions,
+) -> list[tuple[str, str, ClipSet, int, Assumptions, dict[str, Any]]]:
+    """Remedies where the resource that each relieves is the bottleneck.
 
-
-def all_changes(given: Assumptions) -> list[Change]:
-    """Simulate each remedy where the resource that it relieves is the bottleneck."""
-    return [*_extraction_changes(given), *_training_changes(given)]
-
-
-def _extraction_changes(given: Assumptions) -> list[Change]:
+    Returns:
+        For each a job, what is changed, clips, number of machines, and what holds before and after.
+    """
     objects = given.with_object_storage()
     boundless = replace(objects, storage_gigabytes_per_second=1000.0)
     fast_server = replace(given, storage_gigabytes_per_second=100.0)
     few, many = max(1, given.clips_per_unit // 4), 8 * given.clips_per_unit
-    rows: list[tuple[ClipSet, int, str, Assumptions, dict[str, Any]]] = [
-        (UCF101, 10, "zstd: 28,000 bytes a frame", given, {"frame_bytes": 28_000.0}),
-        (UCF101, 10, "25 Gbit/s for server and machines", given, _LINK_25),
-        (UCF101, 10, "object storage", given, _differing(given, objects)),
-        (UCF101, 50, "longest units first", objects, {"longest_first": True}),
-        (UCF101, 50, "late units are repeated", objects, {"speculate": True}),
-        (UCF101, 50, "both", objects, {"longest_first": True, "speculate": True}),
-        (UCF101, 50, f"units of {few} clips", objects, {"clips_per_unit": few}),
-        (TEN_MILLION, 1000, "a file server of 100 GB/s: each machine publishes its shards",
-         fast_server, {"publish_seconds": 0.0}),
-        (TEN_MILLION, 1000, f"object storage of 1,000 GB/s: units of {many} clips", boundless,
-         {"clips_per_unit": many}),
-        (TEN_MILLION, 100, "object storage: machines that fail daily", objects,
-         {"mtbf_hours": 24.0}),
-    ]  # fmt: skip
-    return [
-        _change(what, clips, machines, extract_estimate, extract_estimate, rates, new)
-        for clips, machines, what, rates, new in rows
-    ]
-
-
-def _training_changes(given: Assumptions) -> list[Change]:
-    """Simulate remedies for the training on ten million clips."""
-    objects = given.with_object_storage()
+    link_25 = {"network_gigabits": 25.0, "storage_gigabytes_per_second": 3.125}
     own_disks = {"storage_gigabytes_per_second": given.object_gigabytes_per_second}
     batches = {"largest_batch": 2048}
-    rows: list[tuple[int, int, str, Assumptions, dict[str, Any]]] = [
-        (0, 10, "frames on each machine's own disk", given, own_disks),
-        (0, 100, "batches of 2,048", objects, batches),
-        (0, 100, "no slow machine", objects, {"slow_share": 0.0}),
-        (1, 100, "25 Gbit/s", objects, {"network_gigabits": 25.0}),
-        (1, 100, "batches of 2,048", objects, batches),
-        (1, 100, "a hundredth of the weights", objects,
+    _, gru, conv3d = JOBS
+    return [
+        (EXTRACTION, "zstd: 28,000 bytes a frame", UCF101, 10, given, {"frame_bytes": 28_000.0}),
+        (EXTRACTION, "25 Gbit/s for server and machines", UCF101, 10, given, link_25),
+        (EXTRACTION, "object storage", UCF101, 10, given, vars(objects)),
+        (EXTRACTION, "longest units first", UCF101, 50, objects, {"longest_first": True}),
+        (EXTRACTION, "late units are repeated", UCF101, 50, objects, {"speculate": True}),
+        (EXTRACTION, "both", UCF101, 50, objects, {"longest_first": True, "speculate": True}),
+        (EXTRACTION, f"units of {few} clips", UCF101, 50, objects, {"clips_per_unit": few}),
+        (EXTRACTION, "a file server of 100 GB/s: each machine publishes its shards", TEN_MILLION,
+         1000, fast_server, {"publish_seconds": 0.0}),
+        (EXTRACTION, f"object storage of 1,000 GB/s: units of {many} clips", TEN_MILLION,
+         1000, boundless, {"clips_per_unit": many}),
+        (EXTRACTION, "object storage: machines that fail daily", TEN_MILLION,
+         100, objects, {"mtbf_hours": 24.0}),
+        (gru, f"{GRU}: frames on each machine's own disk", TEN_MILLION, 10, given, own_disks),
+        (gru, f"{GRU}: batches of 2,048", TEN_MILLION, 100, objects, batches),
+        (gru, f"{GRU}: no slow machine", TEN_MILLION, 100, objects, {"slow_share": 0.0}),
+        (conv3d, f"{CONV3D}: 25 Gbit/s", TEN_MILLION, 100, objects, {"network_gigabits": 25.0}),
+        (conv3d, f"{CONV3D}: batches of 2,048", TEN_MILLION, 100, objects, batches),
+        (conv3d, f"{CONV3D}: a hundredth of the weights", TEN_MILLION, 100, objects,
          {"conv3d_weights": given.conv3d_weights // 100}),
     ]  # fmt: skip
-    changes = []
-    for which, machines, what, rates, new in rows:
-        before, after = models(rates)[which], models(replace(rates, **new))[which]
-        job, changed = partial(epoch_estimate, before), partial(epoch_estimate, after)
-        named = f"{before.name}: {what}"
-        changes.append(_change(named, TEN_MILLION, machines, job, changed, rates, new))
-    return changes
-
-
-def _change(
-    what: str,
-    clips: ClipSet,
-    machines: int,
-    job: Job,
-    changed: Job,
-    given: Assumptions,
-    new: dict[str, Any],
-) -> Change:
-    before, after = job(clips, machines, given), changed(clips, machines, replace(given, **new))
-    return Change(what, clips.name, machines, before, after)
-
-
-_LINK_25 = {"network_gigabits": 25.0, "storage_gigabytes_per_second": 3.125}
-
-
-def _differing(one: Assumptions, other: Assumptions) -> dict[str, Any]:
-    return {name: value for name, value in vars(other).items() if vars(one)[name] != value}
 
 
 # Tables of the cells as Markdown and CSV.
 
-
 _COST_MACHINES = (1, 10, 100, 1000)
 _DAY = 86_400
-_TWO_DAYS = 2 * _DAY
 END = "<!-- end -->"
 
 
-def blocks(cells: Sequence[Cell], changes: Sequence[Change]) -> dict[str, str]:
-    """Make the tables by the names of their marks: one for each job, the costs, the changes."""
-    found = {job.split(",")[0].lower(): _job(_of(cells, job=job)) for job in _jobs(cells)}
-    return {**found, "costs": _costs(cells), "changes": _changes(changes)}
+def _curves_by_job(cells: Sequence[Cell]) -> dict[str, list[list[Cell]]]:
+    """Group cells, in the order of `all_cells`, by job, and then by set and storage."""
+    curves: dict[str, list[list[Cell]]] = {}
+    for (job, *_), curve in groupby(cells, lambda cell: (cell.job, cell.clips, cell.storage)):
+        curves.setdefault(job, []).append(list(curve))
+    return curves
+
+
+def _mark(job: str) -> str:
+    """Name of a job in marks and in names of files."""
+    return job.split(",")[0].lower()
+
+
+def blocks(cells: Sequence[Cell]) -> dict[str, str]:
+    """Make the tables of the cells by the names of their marks: one for each job, and the costs."""
+    by_job = _curves_by_job(cells)
+    costs = [curve for curves in by_job.values() for curve in curves]
+    return {**{_mark(job): _job_table(by_job[job]) for job in by_job}, "costs": _cost_table(costs)}
 
 
 def fill(page: str, made: dict[str, str]) -> str:
@@ -879,85 +698,55 @@ def fill(page: str, made: dict[str, str]) -> str:
 
 
 def cells_csv(cells: Sequence[Cell]) -> bytes:
-    """Format the cells as CSV, a row each."""
+    """Format the cells as CSV, a row each, to four digits."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Cell)], lineterminator="\n")
-    writer.writeheader()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(field.name for field in fields(Cell))
     for cell in cells:
-        rounded = {key: _rounded(value) for key, value in asdict(cell).items()}
-        writer.writerow(rounded)
+        values = astuple(cell)
+        writer.writerow(float(f"{one:.4g}") if isinstance(one, float) else one for one in values)
     return text.getvalue().encode()
 
 
-def _rounded(value: object) -> object:
-    return float(f"{value:.4g}") if isinstance(value, float) else value
-
-
-def _jobs(cells: Sequence[Cell]) -> list[str]:
-    return list(dict.fromkeys(cell.job for cell in cells))
-
-
-def _of(cells: Sequence[Cell], **wanted: object) -> list[Cell]:
-    return [
-        cell
-        for cell in cells
-        if all(getattr(cell, name) == value for name, value in wanted.items())
-    ]
-
-
-def _job(cells: Sequence[Cell]) -> str:
+def _job_table(curves: Sequence[Sequence[Cell]]) -> str:
     """Table of seconds, bottleneck and efficiency, with a row for each number of machines."""
-    curves = dict.fromkeys((cell.clips, cell.storage) for cell in cells)
-    by_place = {(cell.clips, cell.storage, cell.machines): cell for cell in cells}
-    body = [
-        [count(machines), *(_place(by_place[(*curve, machines)]) for curve in curves)]
-        for machines in MACHINES
-    ]
-    return markdown_table(["machines", *(f"{clips}: {storage}" for clips, storage in curves)], body)
-
-
-def _place(cell: Cell) -> str:
-    return f"{_time(cell.seconds)}, {cell.saturated}, {percent(cell.efficiency)}"
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds / _DAY:.1f} days" if seconds > _TWO_DAYS else duration(seconds)
-
-
-def _costs(cells: Sequence[Cell]) -> str:
-    """Table of the dollars of each job and set, with object storage."""
+    header = ["machines", *(f"{first.clips}: {first.storage}" for first, *_ in curves)]
     body = []
-    for job in _jobs(cells):
-        for clips in dict.fromkeys(cell.clips for cell in cells):
-            row = _of(cells, job=job, clips=clips, storage="object storage")
-            shown = [cell for cell in row if cell.machines in _COST_MACHINES]
-            gigabytes = f"{count(shown[0].gigabytes)} GB"
-            body.append([job, clips, gigabytes, *(_dollars(cell.dollars) for cell in shown)])
-            body[-1].append(_dollars(shown[0].dollars_a_month))
+    for row in zip(*curves, strict=True):
+        places = [f"{_place(cell)}, {percent(cell.efficiency)}" for cell in row]
+        body.append([count(row[0].machines), *places])
+    return markdown_table(header, body)
+
+
+def _place(result: Cell | Estimate) -> str:
+    seconds = result.seconds
+    time = f"{seconds / _DAY:.1f} days" if seconds > 2 * _DAY else duration(seconds)
+    return f"{time}, {result.saturated}"
+
+
+def _cost_table(curves: Sequence[Sequence[Cell]]) -> str:
+    """Table of the dollars of each job and set, with object storage."""
     machines = [plural(number, "machine") for number in _COST_MACHINES]
+    body = []
+    for curve in curves:
+        first, shown = curve[0], [cell for cell in curve if cell.machines in _COST_MACHINES]
+        if first.storage == "object storage":
+            dollars = [*(cell.dollars for cell in shown), first.dollars_a_month]
+            body.append([first.job, first.clips, f"{count(first.gigabytes)} GB"])
+            body[-1] += [f"${one:,.0f}" if one >= 10 else f"${one:,.2f}" for one in dollars]
     return markdown_table(["job", "clips", "moved", *machines, "a month for the frames"], body)
 
 
-def _dollars(value: float) -> str:
-    return f"${value:,.0f}" if value >= 10 else f"${value:,.2f}"
-
-
-def _changes(changes: Sequence[Change]) -> str:
-    body = [
-        [
-            change.what,
-            change.clips,
-            count(change.machines),
-            f"{_time(change.before.seconds)}, {change.before.saturated}",
-            f"{_time(change.after.seconds)}, {change.after.saturated}",
-        ]
-        for change in changes
-    ]
+def changes_table(given: Assumptions) -> str:
+    """Simulate each remedy; the table says how long its job takes before and after it."""
+    body = []
+    for job, what, clips, machines, before, new in _remedies(given):
+        estimates = [JOBS[job](clips, machines, one) for one in (before, replace(before, **new))]
+        body.append([what, clips.name, count(machines), *map(_place, estimates)])
     return markdown_table(["change", "clips", "machines", "before", "after"], body)
 
 
 # Plots of seconds against machines, coloured by the bottleneck.
-
 
 # Okabe and Ito's colours, each with a mark of its own.
 _LOOKS = {
@@ -973,7 +762,7 @@ _LOOKS = {
 }
 
 
-def job_png(cells: Sequence[Cell]) -> bytes:
+def job_png(curves: Sequence[Sequence[Cell]]) -> bytes:
     """Plot a job's curves: a column for each set of clips, a row for each storage; 1950 x 1050 px.
 
     The dotted line is perfect scaling; the numbers beside the marks are efficiencies.
@@ -983,49 +772,43 @@ def job_png(cells: Sequence[Cell]) -> bytes:
     from experiments.runs.plots import LIGHT, dress, new_figure, png_bytes
 
     figure = new_figure(13, 7, LIGHT)
-    sets = list(dict.fromkeys(cell.clips for cell in cells))
-    storages = list(dict.fromkeys(cell.storage for cell in cells))
-    panels = figure.subplots(len(storages), len(sets), sharex=True, sharey="col", squeeze=False)
-    for row, storage in zip(panels, storages, strict=True):
-        for axes, clips in zip(row, sets, strict=True):
-            curve = [cell for cell in cells if (cell.clips, cell.storage) == (clips, storage)]
-            _draw(axes, curve, LIGHT)
-            axes.set_title(f"{clips}: {storage}", fontsize=11, loc="left", fontweight="bold")
-            dress(axes, LIGHT)
+    panels = figure.subplots(2, len(curves) // 2, sharex=True, sharey="col", squeeze=False)
+    # The storages of a set follow each other.
+    for axes, curve in zip(panels.T.flat, curves, strict=True):
+        machines, seconds = zip(*((cell.machines, cell.seconds) for cell in curve), strict=True)
+        axes.plot(machines, [seconds[0] / one for one in machines], ":", color=LIGHT.text)
+        axes.plot(machines, seconds, color=LIGHT.grid, linewidth=2)
+        for cell in curve:
+            colour, mark = _LOOKS[cell.saturated]
+            axes.plot([cell.machines], [cell.seconds], mark, color=colour, markersize=8)
+            many = cell.efficiency > 0.1
+            axes.annotate(
+                f"{100 * cell.efficiency:.0f} %" if many else percent(cell.efficiency),
+                (cell.machines, cell.seconds),
+                textcoords="offset points",
+                xytext=(0, 9),
+                ha="center",
+                fontsize=7,
+                color=LIGHT.text,
+            )
+        axes.set(xscale="log", yscale="log")
+        axes.grid(color=LIGHT.grid, linewidth=0.6)
+        axes.margins(y=0.12)
+        title = f"{curve[0].clips}: {curve[0].storage}"
+        axes.set_title(title, fontsize=11, loc="left", fontweight="bold")
+        dress(axes, LIGHT)
     for axes in panels[-1]:
         axes.set_xlabel("machines")
     for axes in panels[:, 0]:
         axes.set_ylabel("seconds")
+    shown = {cell.saturated for curve in curves for cell in curve}
     handles = [
         Line2D([], [], color=colour, marker=mark, linestyle="", markersize=8, label=name)
         for name, (colour, mark) in _LOOKS.items()
-        if any(cell.saturated == name for cell in cells)
+        if name in shown
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
     return png_bytes(figure)
-
-
-def _draw(axes: Axes, curve: Sequence[Cell], theme: Theme) -> None:
-    machines = [cell.machines for cell in curve]
-    seconds = [cell.seconds for cell in curve]
-    axes.plot(machines, [seconds[0] / number for number in machines], ":", color=theme.text)
-    axes.plot(machines, seconds, color=theme.grid, linewidth=2)
-    for cell in curve:
-        colour, mark = _LOOKS[cell.saturated]
-        axes.plot([cell.machines], [cell.seconds], mark, color=colour, markersize=8)
-        axes.annotate(
-            f"{100 * cell.efficiency:.0f} %" if cell.efficiency > 0.1 else percent(cell.efficiency),
-            (cell.machines, cell.seconds),
-            textcoords="offset points",
-            xytext=(0, 9),
-            ha="center",
-            fontsize=7,
-            color=theme.text,
-        )
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.grid(color=theme.grid, linewidth=0.6)
-    axes.margins(y=0.12)
 
 
 def main(args: list[str] | None = None) -> int:

@@ -11,15 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from experiments import scaling
 from experiments.scaling import (
     CLIP_SETS,
+    CONV3D,
+    EXTRACTION,
+    GRU,
     MACHINES,
     TRAINING_SHARE,
     UCF11,
     UCF101,
     Assumptions,
     ClipSet,
-    Cluster,
     all_cells,
     blocks,
     cells_csv,
@@ -28,8 +31,8 @@ from experiments.scaling import (
     fair_rates,
     fill,
     main,
-    models,
     ring_seconds,
+    simulate_units,
     speeds,
     unit_frames,
 )
@@ -60,16 +63,14 @@ def test_every_cell_is_there_and_adds_up(cells, tmp_path):
 def test_the_same_twice():
     """Red when a draw is not seeded."""
     given = Assumptions(mtbf_hours=1.0)
-    gru, _ = models(given)
     assert extract_estimate(UCF101, 20, given) == extract_estimate(UCF101, 20, given)
-    assert epoch_estimate(gru, UCF101, 20, given) == epoch_estimate(gru, UCF101, 20, given)
+    assert epoch_estimate(GRU, UCF101, 20, given) == epoch_estimate(GRU, UCF101, 20, given)
 
 
 def test_the_page_is_what_the_command_makes(cells):
     """Red when a rate changes and docs/log.md does not: run the command with --page docs/log.md."""
     page = PAGE.read_text(encoding="utf-8")
-    made = {name: text for name, text in blocks(cells, []).items() if name != "changes"}
-    assert fill(page, made) == page
+    assert fill(page, blocks(cells)) == page
 
 
 def test_tables_go_between_their_marks():
@@ -81,7 +82,8 @@ def test_tables_go_between_their_marks():
 
 def test_a_run(tmp_path, monkeypatch):
     monkeypatch.setattr("experiments.scaling.MACHINES", (1, 10))
-    monkeypatch.setattr("experiments.scaling._extraction_changes", lambda given: [])
+    training = [row for row in scaling._remedies(Assumptions()) if row[0] != EXTRACTION]
+    monkeypatch.setattr("experiments.scaling._remedies", lambda given: training)
     page = tmp_path / "docs" / "page.md"
     page.parent.mkdir()
     marks = ("extraction", "tt-gru", "conv3d", "costs", "changes")
@@ -132,7 +134,11 @@ EQUAL = ClipSet("equal", 640, 50, 1000, 0.0)
 
 
 def seconds_of(frames, machines, given):
-    return Cluster(machines, given, np.random.default_rng(0)).run(np.array(frames, float)).seconds
+    return outcome_of(frames, machines, given).seconds
+
+
+def outcome_of(frames, machines, given):
+    return simulate_units(np.array(frames, float), machines, given, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("machines", [1, 2, 4, 8, 64])
@@ -217,7 +223,7 @@ def test_a_failed_machine_s_unit_is_done_again():
             return np.array([next(self.times)])
 
     given = replace(NOTHING_IN_THE_WAY, repair_seconds=10.0)
-    found = Cluster(1, given, Clock()).run(np.array([10_000.0, 10_000.0]))
+    found = simulate_units(np.array([10_000.0, 10_000.0]), 1, given, Clock())
     assert found.seconds == pytest.approx(150 + 10 + 100)
     assert found.num_failures == 1
     assert found.frames_written == pytest.approx(10_000 + 5_000 + 10_000)
@@ -228,13 +234,11 @@ def test_a_late_unit_is_repeated_on_an_idle_machine():
     fast one is idle, which repeats it only if that is sooner."""
     given = replace(NOTHING_IN_THE_WAY, slow_share=0.5, slow_factor=3.0)
     assert seconds_of([1000, 1000], 2, given) == pytest.approx(30)
-    found = Cluster(2, replace(given, speculate=True), np.random.default_rng(0)).run(
-        np.array([1000.0, 1000.0])
-    )
+    found = outcome_of([1000, 1000], 2, replace(given, speculate=True))
     assert found.seconds == pytest.approx(20)
     assert found.num_repeated == 1
     nearly_done = replace(given, slow_factor=1.5, speculate=True)
-    found = Cluster(2, nearly_done, np.random.default_rng(0)).run(np.array([1000.0, 1000.0]))
+    found = outcome_of([1000, 1000], 2, nearly_done)
     assert (found.seconds, found.num_repeated) == (pytest.approx(15), 0)
 
 
@@ -286,7 +290,7 @@ def test_lengths_have_the_mean_that_is_expected():
     """The closed form of a cut log-normal's mean against draws."""
     clips = ClipSet("cut", 1, 200, 450, 0.7)
     drawn = clips.lengths(400_000, np.random.default_rng(0))
-    assert clips.expected_frames == pytest.approx(drawn.mean(), rel=0.005)
+    assert clips.expected_frames() == pytest.approx(drawn.mean(), rel=0.005)
     assert drawn.max() == 450
 
 
@@ -329,26 +333,27 @@ def test_shares_are_those_of_pouring(limits, capacity):
 def test_a_ring_of_four_by_hand():
     """8 bytes in four parts of 2: each machine sends 3 parts to be summed, 3 that are: 6 times
     2 bytes at 4 bytes/s, and 6 messages. Red when a factor 2 or (n - 1)/n is lost."""
-    found = ring_seconds(8, 4, bytes_per_second=4, latency_seconds=0.1)
+    given = Assumptions(network_gigabits=32e-9, network_latency_seconds=0.1)
+    found = ring_seconds(8, 4, given)
     assert found == pytest.approx(6 * 0.5 + 6 * 0.1)
-    assert ring_seconds(8, 1, bytes_per_second=4, latency_seconds=0.1) == 0
+    assert ring_seconds(8, 1, given) == 0
 
 
 def test_so_many_machines_are_slow_as_the_share_says():
-    assert sorted(speeds(100, 0.03, 2.0)) == [0.5] * 3 + [1.0] * 97
-    assert list(speeds(1, 0.03, 2.0)) == [1.0]
+    given = Assumptions(slow_share=0.03, slow_factor=2.0)
+    assert sorted(speeds(100, given)) == [0.5] * 3 + [1.0] * 97
+    assert list(speeds(1, given)) == [1.0]
 
 
 # Steps against closed forms and measured figures.
 
 
 EVEN = Assumptions(slow_share=0.0, step_spread=0.0, mtbf_hours=1e12)
-GRU, CONV3D = models(EVEN)
 
 
 def test_a_machine_alone_trains_as_fast_as_measured():
     """14,132 frames/s and 3.08 clips/s by docs/log.md."""
-    frames = TRAINING_SHARE * UCF101.num_clips * UCF101.expected_seen
+    frames = TRAINING_SHARE * UCF101.num_clips * UCF101.expected_frames(scaling.MAXLEN)
     assert epoch_estimate(GRU, UCF101, 1, EVEN).seconds == pytest.approx(frames / 14132, rel=0.02)
     clips = TRAINING_SHARE * UCF101.num_clips
     assert epoch_estimate(CONV3D, UCF101, 1, EVEN).seconds == pytest.approx(clips / 3.08, rel=0.01)
@@ -405,11 +410,10 @@ def test_failures_stop_all_machines():
     machines=st.integers(1, 300),
     gigabits=st.floats(0.1, 50),
     more=st.floats(1, 10),
-    which=st.integers(0, 1),
+    model=st.sampled_from([GRU, CONV3D]),
 )
-def test_a_wider_network_never_takes_longer(machines, gigabits, more, which):
+def test_a_wider_network_never_takes_longer(machines, gigabits, more, model):
     given_ = Assumptions(network_gigabits=gigabits)
     wider = replace(given_, network_gigabits=gigabits * more)
-    model = models(given_)[which]
     narrow_seconds = epoch_estimate(model, UCF11, machines, given_).seconds
     assert epoch_estimate(model, UCF11, machines, wider).seconds <= narrow_seconds * (1 + 1e-9)
