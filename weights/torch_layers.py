@@ -20,6 +20,8 @@ CONVOLUTION_2D: Rules = {
     "bias": ("bias", (0,)),
 }
 CONVOLUTION_3D: Rules = {**CONVOLUTION_2D, "weight": ("kernel", (2, 3, 4, 1, 0))}
+# A depthwise kernel of torch has one input channel: (channels, 1, h, w) -> (h, w, channels, 1).
+DEPTHWISE_2D: Rules = {"weight": ("kernel", (2, 3, 0, 1))}
 DENSE: Rules = {"weight": ("kernel", (1, 0)), "bias": ("bias", (0,))}
 NORM: Rules = {
     "weight": ("gamma", (0,)),

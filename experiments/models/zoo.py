@@ -28,6 +28,11 @@ MODELS: dict[str, tuple[str, dict[str, Any]] | None] = {
     "inceptionv3": ("InceptionV3", {}),
 }
 RESNETS = {f"torchvision_resnet{depth}": depth for depth in (18, 34, 50, 101, 152)}
+# Variant of an EfficientNet-Lite; None is torchvision's MobileNetV2.
+MOBILE_NETWORKS: dict[str, int | None] = {
+    **{f"efficientnet_lite{variant}": variant for variant in range(5)},
+    "torchvision_mobilenetv2": None,
+}
 # Models of HHTseng/video-classification; those with a decoder have two files each.
 WITH_DECODER = ("ucf101_crnn", "ucf101_resnet_crnn")
 UCF101 = ("ucf101_conv3d", *WITH_DECODER)
@@ -36,7 +41,7 @@ TIMESFORMERS: dict[str, _Attention] = {
     "timesformer_joint": "joint",
     "timesformer_space": "space",
 }
-NAMES = (*MODELS, *RESNETS, *UCF101, *TIMESFORMERS)
+NAMES = (*MODELS, *MOBILE_NETWORKS, *RESNETS, *UCF101, *TIMESFORMERS)
 
 
 def filled_model(
@@ -83,6 +88,14 @@ def filled_model(
     elif name in RESNETS:
         head = arrays.get("fc/bias")
         model = models.build_resnet(RESNETS[name], None if head is None else len(head))
+    elif name in MOBILE_NETWORKS:
+        head = arrays.get("fc/bias")
+        num_classes = None if head is None else len(head)
+        variant = MOBILE_NETWORKS[name]
+        if variant is None:
+            model = models.build_mobilenet_v2(num_classes)
+        else:
+            model = models.build_efficientnet_lite(variant, num_classes)
     elif name == "ucf101_resnet_crnn":
         model = models.build_resnet_crnn(_ucf101_classes(arrays, "decoder_fc2/bias"))
     elif name == "ucf101_crnn":

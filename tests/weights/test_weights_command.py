@@ -54,7 +54,7 @@ def test_list_says_what_is_here(command, tmp_path):
     lines = {row.split()[0]: row[: header.index("licence")].split() for row in rows}
     assert lines["alexnet"] == ["alexnet", "bvlc_alexnet.npy", "60,965,224", "244", "-", "yes"]
     assert lines["vgg16"][2:] == ["138,357,544", "553", "md5", "no"]
-    assert len(rows) == 9
+    assert len(rows) == 11
 
 
 def test_fetch_and_verify(command, monkeypatch, tmp_path):

@@ -66,11 +66,11 @@ def build_resnet(
 
     Reference: He, Zhang, Ren, Sun, CVPR 2016; torchvision.models.resnet.
     """
-    _check_shape(depth, input_shape, normalize)
+    if depth not in BLOCKS:
+        raise ValueError(f"depth must be one of {', '.join(map(str, BLOCKS))}. Received {depth!r}.")
     layers = _Layers(dtype, last_gamma="zeros" if zero_init_residual else "ones")
-    pixels = x = keras.Input(input_shape, dtype=layers.stored_dtype, name="pixels")
-    if normalize:
-        x = layers.normalized(pixels, IMAGENET_MEAN_RGB, IMAGENET_STD_RGB, "normalize")
+    statistics = (IMAGENET_MEAN_RGB, IMAGENET_STD_RGB) if normalize else None
+    pixels, x = layers.image_input(input_shape, statistics)
     x = layers.stem(x)  # (B, H/4, W/4, 64)
     for stage, num_blocks in enumerate(BLOCKS[depth]):
         for block in range(num_blocks):
@@ -81,16 +81,6 @@ def build_resnet(
     if num_classes is not None:
         x = layers.scores(x, num_classes, "fc")  # from (B, 512 or 2048)
     return keras.Model(pixels, x, name=name or f"resnet{depth}")
-
-
-def _check_shape(depth: int, input_shape: tuple[int | None, ...], normalize: bool) -> None:
-    if depth not in BLOCKS:
-        raise ValueError(f"depth must be one of {', '.join(map(str, BLOCKS))}. Received {depth!r}.")
-    if normalize and input_shape[-1] != 3:
-        raise ValueError(
-            f"normalize needs the 3 channels of RGB. Received input_shape {input_shape}; "
-            "normalise other pixels before the model."
-        )
 
 
 def _convolutions(depth: int, filters: int, stride: int) -> Convolutions:
@@ -137,24 +127,3 @@ class _Layers(TorchLayers):
             shortcut = self.norm(shortcut, _MOMENTUM, f"{name}_downsample_1")
         x = keras.layers.Add(dtype=self._dtype, name=f"{name}_add")([x, shortcut])
         return self.relu(x, f"{name}_relu")
-
-    def conv(self, x, filters: int, size: int, stride: int, name: str):
-        """Apply a convolution with torch's padding, the same on both sides."""
-        # Keras's "same" pads both sides equally at stride 1 alone.
-        if stride > 1 and size > 1:
-            x = self.pad(x, size // 2, f"{name}_pad")
-        return keras.layers.Conv2D(
-            filters,
-            size,
-            stride,
-            padding="same" if stride == 1 else "valid",
-            use_bias=False,
-            kernel_initializer=keras.initializers.VarianceScaling(
-                2.0, mode="fan_out", distribution="untruncated_normal"
-            ),
-            dtype=self._dtype,
-            name=name,
-        )(x)
-
-    def pad(self, x, padding: int, name: str):
-        return keras.layers.ZeroPadding2D(padding, dtype=self._dtype, name=name)(x)

@@ -1,4 +1,4 @@
-"""Keras layers with torch's conventions: initial weights, batch normalisation, flattening."""
+"""Keras layers with torch's conventions: initial weights, padding, normalisation, flattening."""
 
 from __future__ import annotations
 
@@ -32,6 +32,29 @@ class TorchLayers:
         """Dtype of the weights: float32 under mixed policies."""
         return keras.dtype_policies.get(self._dtype).variable_dtype
 
+    def image_input(
+        self,
+        input_shape: tuple[int | None, ...],
+        statistics: tuple[Sequence[float], Sequence[float]] | None,
+    ):
+        """Make the input "pixels", and normalise it by means and deviations unless they are None.
+
+        Returns:
+            The input, and the normalised pixels.
+
+        Raises:
+            ValueError: for statistics of RGB and other than 3 channels.
+        """
+        pixels = keras.Input(input_shape, dtype=self.stored_dtype, name="pixels")
+        if statistics is None:
+            return pixels, pixels
+        if input_shape[-1] != 3:
+            raise ValueError(
+                f"normalize needs the 3 channels of RGB. Received input_shape {input_shape}; "
+                "normalise other pixels before the model."
+            )
+        return pixels, self.normalized(pixels, *statistics, "normalize")
+
     def normalized(self, pixels, means: Sequence[float], deviations: Sequence[float], name: str):
         """Normalise pixels from 0 to 255: (pixels / 255 - mean) / deviation, channel by channel."""
         # One multiplication and one addition, in float32 also under mixed policies.
@@ -56,12 +79,47 @@ class TorchLayers:
         )(x)
         return self.relu(self.norm(x, momentum, f"{prefix}bn{number}"), f"{prefix}relu{number}")
 
-    def norm(self, x, momentum: float, name: str, *, gamma: str = "ones"):
+    def conv(
+        self, x, filters: int | None, size: int, stride: int, name: str, *, symmetric: bool = True
+    ):
+        """Apply a convolution without a bias that divides each side by the stride, rounded up.
+
+        Args:
+            x: images (B, H, W, C).
+            filters: number of filters over all channels; None for one filter a channel (depthwise).
+            size: height and width of the filters, odd.
+            stride: stride of both axes.
+            name: name of the layer.
+            symmetric: pad both sides equally, as torch does; otherwise as TensorFlow's "same",
+                which pads the end more where the stride is 2 and the side even.
+        """
+        # Keras's "same" pads both sides equally at stride 1 alone.
+        padding = "valid" if symmetric and stride > 1 else "same"
+        if padding == "valid" and size > 1:
+            x = self.pad(x, size // 2, f"{name}_pad")
+        start = keras.initializers.VarianceScaling(
+            2.0, mode="fan_out", distribution="untruncated_normal"
+        )
+        options = {"padding": padding, "use_bias": False, "dtype": self._dtype, "name": name}
+        if filters is None:
+            return keras.layers.DepthwiseConv2D(
+                size, stride, depthwise_initializer=start, **options
+            )(x)
+        return keras.layers.Conv2D(filters, size, stride, kernel_initializer=start, **options)(x)
+
+    def pad(self, x, padding: int, name: str):
+        return keras.layers.ZeroPadding2D(padding, dtype=self._dtype, name=name)(x)
+
+    def norm(self, x, momentum: float, name: str, *, gamma: str = "ones", epsilon: float = 1e-5):
         """Apply batch normalisation; `momentum` is Keras's, 1 minus torch's."""
         # The moving variances take the batch's variance over n, where torch takes that over n - 1.
         # An epsilon of 1e-5 is torch's; Keras's default is 1e-3.
         return keras.layers.BatchNormalization(
-            momentum=momentum, epsilon=1e-5, gamma_initializer=gamma, dtype=self._dtype, name=name
+            momentum=momentum,
+            epsilon=epsilon,
+            gamma_initializer=gamma,
+            dtype=self._dtype,
+            name=name,
         )(x)
 
     def relu(self, x, name: str):

@@ -6,6 +6,7 @@ import json
 import keras
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from experiments.clips.export import subjects
@@ -19,6 +20,9 @@ from experiments.models.onnx_files import About
 from preprocess.extraction.extract import extract
 from preprocess.shards.settings import FrameSettings
 from tests.experiments.clips.export.small_models import CLIP_MODELS, NAMES
+from tests.ttrnn import mobile_golden
+from ttrnn.models import build_efficientnet_lite
+from weights import assign_arrays, read_installed
 
 pytestmark = pytest.mark.usefixtures("started")
 
@@ -75,6 +79,19 @@ def prediction(table):
     """Of the only video: number of the class, and confidence."""
     (row,) = csv.DictReader(table.open())
     return NAMES.index(row["label"]), float(row["confidence"])
+
+
+def test_a_network_of_images_becomes_a_file(video, tmp_path):
+    """Red when a .keras file of EfficientNet-Lite is refused, or its graph differs from torch's."""
+    model = build_efficientnet_lite(normalize=True)
+    assign_arrays(model, read_installed("efficientnet_lite0"))
+    model.save(tmp_path / "lite0.keras")
+    assert export(tmp_path / "lite0.keras", tmp_path / "x.onnx", "--frames", video) == 0
+    session = onnxruntime.InferenceSession(tmp_path / "x.onnx")
+    frames = mobile_golden.images(224, 224).astype(np.float32)
+    (found,) = session.run(["probabilities"], {"frames": frames})
+    logits = mobile_golden.GOLDEN["lite0_published_224x224_logits"]
+    np.testing.assert_allclose(found, keras.ops.softmax(logits), atol=1e-5)
 
 
 def test_the_runs_own_test_clips_are_taken(demo_videos, tmp_path):
