@@ -1,11 +1,13 @@
 """Classify every frame of videos: its most probable classes, one CSV a video.
 
-    python -m experiments.classify videos/ -w weights/bvlc_alexnet.npy
+    python -m experiments.classify -d videos/
+    python -m experiments.classify -d videos/ -w weights/bvlc_alexnet.npy
 
 The command follows dyelax/NVIDIA_Challenge, whose flags and columns still work. The model is
-AlexNet (Krizhevsky, Sutskever, Hinton, NIPS 2012) as Caffe's bvlc_alexnet, or any other image
-model. The original read 19 and classified 28 frames/s on a laptop's CPU; our figures, by `python -m
-experiments.bench_classify`, are in docs/log.md.
+EfficientNet-Lite0 (Tan, Le, ICML 2019), whose weights are installed with this suite; with -w FILE
+that of the original, AlexNet (Krizhevsky, Sutskever, Hinton, NIPS 2012) as Caffe's bvlc_alexnet; or
+any other image model. The original read 19 and classified 28 frames/s on a laptop's CPU; our
+figures, by `python -m experiments.bench_classify`, are in docs/log.md.
 """
 
 from __future__ import annotations

@@ -28,12 +28,15 @@ from experiments.models.image_models import (
     inference_dtype,
     lines_of,
     model_settings,
+    weights_file,
 )
 from experiments.models.keras_files import KerasFileError, load_keras_model, load_keras_weights
 from experiments.models.onnx_files import IMAGE_MODEL, OnnxSession
+from experiments.models.zoo import MOBILE_NETWORKS
 from preprocess.video.transforms import FrameFit
-from ttrnn.models import build_alexnet
+from ttrnn.models import build_alexnet, build_efficientnet_lite, build_mobilenet_v2
 from weights import WeightsError, assign_arrays, read_alexnet_npy, read_arrays
+from weights.mobile_networks import read_mobile_network
 
 # Widths of the MobileNets that Keras has weights for; the usual one first.
 _WIDTHS = {"mobilenet": (1.0, 0.75, 0.5, 0.25), "mobilenetv2": (1.0, 0.35, 0.5, 0.75, 1.3, 1.4)}
@@ -63,10 +66,15 @@ def load_model(
         return load_onnx(options, batch_size, threads_a_batch)
     if options.model == "alexnet":
         model = alexnet(options, fused=fused)
+    elif options.model in MOBILE_NETWORKS:
+        model = mobile_network(options)
+    elif options.model.endswith(".keras"):
+        model = keras_file(options)
+    else:
+        model = keras_application(options)
+    if options.model == "alexnet":
         fit = ALEXNET_FITS[options.variant]
     else:
-        is_file = options.model.endswith(".keras")
-        model = keras_file(options) if is_file else keras_application(options)
         # (None, height, width, 3) to (width, height).
         fit = FrameFit(model.input_shape[2:0:-1], crop="aspect", interpolation="smooth")
     num_classes = model.output_shape[-1]
@@ -87,6 +95,24 @@ def alexnet(options: ModelOptions, *, fused: bool) -> Any:
     model = build_alexnet(options.variant, num_classes=num_classes, fused=fused, dtype=dtype)
     _load_weights(model, options.weights)
     return model
+
+
+def mobile_network(options: ModelOptions) -> Any:
+    """Build an EfficientNet-Lite or MobileNetV2 from uint8 frames to probabilities."""
+    num_classes = 1000 if options.labels is None else len(lines_of(options.labels))
+    arguments: dict[str, Any] = {"normalize": True, "dtype": options.policy, "name": options.model}
+    if options.size is not None:
+        arguments["input_shape"] = (options.size, options.size, 3)
+    variant = MOBILE_NETWORKS[options.model]
+    if variant is None:
+        inner = build_mobilenet_v2(num_classes, **arguments)
+    else:
+        inner = build_efficientnet_lite(variant, num_classes, **arguments)
+    _load_weights(inner, weights_file(options), network=options.model)
+    frames = keras.Input(inner.input_shape[1:], dtype="uint8", name="frames")
+    logits = inner(keras.ops.cast(frames, "float32"))
+    outputs = keras.layers.Softmax(dtype="float32", name="probabilities")(logits)
+    return keras.Model(frames, outputs, name=inner.name)
 
 
 def keras_application(options: ModelOptions) -> Any:
@@ -186,22 +212,33 @@ def keras_file(options: ModelOptions) -> Any:
     return keras.Model(frames, outputs, name=inner.name)
 
 
-def _load_weights(model: Any, path: Path | None) -> None:
-    """Load weights of any format that the suite reads into a model."""
+def _load_weights(model: Any, path: Path | None, *, network: str | None = None) -> None:
+    """Load weights of any format that the suite reads into a model.
+
+    Args:
+        model: the model.
+        path: file of weights; None for none.
+        network: name of a mobile network, whose file may also be PyTorch's.
+    """
     if path is None:
         return
-    if path.suffix in (".npy", ".npz", ".safetensors"):
-        arrays = read_alexnet_npy(path) if path.suffix == ".npy" else read_arrays(path)
-        try:
-            assign_arrays(model, arrays)
-        except WeightsError as error:
-            raise WeightsError(
-                f"{path} does not fit {model.name}: {error} See --model, --alpha and --labels."
-            ) from error
-    elif path.suffix == ".h5":
+    if path.suffix == ".h5":
         load_keras_weights(model, path)
+        return
+    if path.suffix == ".npy":
+        arrays = read_alexnet_npy(path)
+    elif network is not None:
+        arrays = read_mobile_network(network, path)
+    elif path.suffix in (".npz", ".safetensors"):
+        arrays = read_arrays(path)
     else:
         raise InputError(f"--weights must end in {', '.join(WEIGHTS_SUFFIXES)}. Received {path}.")
+    try:
+        assign_arrays(model, arrays)
+    except WeightsError as error:
+        raise WeightsError(
+            f"{path} does not fit {model.name}: {error} See --model, --alpha and --labels."
+        ) from error
 
 
 @contextmanager

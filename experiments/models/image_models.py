@@ -19,7 +19,10 @@ from tyro.conf import arg
 
 from common.command_line import did_you_mean
 from common.errors import InputError
+from experiments.models.zoo import MOBILE_NETWORKS
 from weights.imagenet import imagenet_classes
+from weights.registry import ENTRIES, require_installed
+from weights.torch_reader.torch_files import SUFFIXES as TORCH_SUFFIXES
 
 if TYPE_CHECKING:
     from preprocess.video.transforms import FrameFit
@@ -32,6 +35,11 @@ Policy = Literal["float32", "mixed_bfloat16"]
 Scaling = Literal["none", "unit", "tf", "torch", "caffe"]
 Predict = Callable[[NDArray[Any]], NDArray[np.float32]]
 WEIGHTS_SUFFIXES = (".npy", ".npz", ".safetensors", ".h5")
+AUTO = "auto"
+# The model whose weights are a dependency of this package.
+DEFAULT_MODEL = "efficientnet_lite0"
+# Models of this package, by their names on the command line.
+OURS = ("alexnet", *MOBILE_NETWORKS)
 # Builders of keras.applications, listed here because its import takes seconds.
 APPLICATIONS = (
     *("convnextbase", "convnextlarge", "convnextsmall", "convnexttiny", "convnextxlarge"),
@@ -51,11 +59,13 @@ APPLICATIONS = (
 class ModelOptions:
     """Image model of a command line, and how it sees pictures."""
 
-    model: str = "alexnet"
-    """alexnet, the name of a keras.applications model (mobilenet, resnet50, ...), or a .keras or
-    .onnx file."""
+    model: str = AUTO
+    """efficientnet_lite0, whose weights are installed with this suite; efficientnet_lite1 to 4,
+    torchvision_mobilenetv2, alexnet, the name of a keras.applications model (mobilenet, resnet50,
+    ...), or a .keras or .onnx file. auto: alexnet where --weights or --variant seed are given, else
+    efficientnet_lite0."""
     weights: Annotated[Path | None, arg(aliases=["-w"])] = None
-    """File of weights; not for .keras and .onnx files."""
+    """File of weights; not for .keras and .onnx files, nor needed where they are installed."""
     variant: Literal["caffe", "seed"] = "caffe"
     """AlexNet as the Caffe model, or as the original script has it."""
     alpha: float | None = None
@@ -69,6 +79,16 @@ class ModelOptions:
     torch or caffe, ImageNet's mean subtracted in their ways."""
     policy: Policy = "float32"
     """Arithmetic of the layers."""
+
+    def __post_init__(self) -> None:
+        name = self.model.lower()
+        if name == AUTO:
+            # As in the original, whose only model is AlexNet and whose flags need no --model.
+            is_originals = self.weights is not None or self.variant == "seed"
+            name = "alexnet" if is_originals else DEFAULT_MODEL
+        if name in OURS:
+            # The class is frozen, hence the call of `object`.
+            object.__setattr__(self, "model", name)
 
 
 @dataclass(frozen=True)
@@ -97,17 +117,17 @@ def check_options(options: ModelOptions) -> None:
 
     Raises:
         InputError: if a check fails.
+        WeightsError: if weights that are needed are not installed, or others than the published.
     """
     path = Path(options.model)
     is_file = is_model_file(options.model)
     name = options.model.lower()
-    if not is_file and name != "alexnet" and name not in APPLICATIONS:
-        known = ", ".join(APPLICATIONS)
+    if not is_file and name not in OURS and name not in APPLICATIONS:
         message = (
-            f"--model must be alexnet, a .keras or .onnx file, or one of {known}. Received "
-            f"{options.model!r}."
+            f"--model must be {', '.join(OURS)}, a .keras or .onnx file, or one of "
+            f"{', '.join(APPLICATIONS)}. Received {options.model!r}."
         )
-        raise InputError(f"{message} {did_you_mean(name, ('alexnet', *APPLICATIONS))}".strip())
+        raise InputError(f"{message} {did_you_mean(name, (*OURS, *APPLICATIONS))}".strip())
     if options.alpha is not None and options.alpha <= 0:
         raise InputError(f"--alpha must be greater than 0. Received {options.alpha:g}.")
     if options.size is not None and options.size < 1:
@@ -120,7 +140,7 @@ def check_options(options: ModelOptions) -> None:
         raise InputError(f"--policy is for models built here; {path} holds its own arithmetic.")
     if not is_file and options.scaling != "none":
         raise InputError(f"--scaling is for .keras and .onnx files; {options.model} has its own.")
-    if not is_file and options.weights is None:
+    if not is_file and weights_file(options) is None:
         fetch = (
             "python -m weights fetch alexnet"
             if options.model == "alexnet"
@@ -130,12 +150,25 @@ def check_options(options: ModelOptions) -> None:
     for given in (options.weights, options.labels):
         if given is not None and not given.is_file():
             raise InputError(f"There is no file {given}.")
-    if options.weights is not None and options.weights.suffix not in WEIGHTS_SUFFIXES:
+    suffixes = (*WEIGHTS_SUFFIXES, *(TORCH_SUFFIXES if options.model in MOBILE_NETWORKS else ()))
+    if options.weights is not None and options.weights.suffix not in suffixes:
         raise InputError(
-            f"--weights must end in {', '.join(WEIGHTS_SUFFIXES)}. Received {options.weights}."
+            f"--weights must end in {', '.join(suffixes)}. Received {options.weights}."
         )
     if options.labels is not None and not lines_of(options.labels):
         raise InputError(f"--labels must hold a name a line. {options.labels} holds none.")
+
+
+def weights_file(options: ModelOptions) -> Path | None:
+    """Find a model's file of weights: the one that is given, else the installed one, verified.
+
+    Raises:
+        WeightsError: if a package should hold it that is not installed, or holds another file.
+    """
+    entry = ENTRIES.get(options.model)
+    if options.weights is None and entry is not None and entry.package is not None:
+        return require_installed(entry)
+    return options.weights
 
 
 def is_model_file(model: str) -> bool:
@@ -144,7 +177,7 @@ def is_model_file(model: str) -> bool:
 
 
 def model_files(options: ModelOptions) -> list[Path]:
-    """List the files that a model is read from."""
+    """List the files that a model is read from, without those of installed packages."""
     own = Path(options.model) if is_model_file(options.model) else None
     return [path for path in (own, options.weights, options.labels) if path is not None]
 
@@ -154,7 +187,7 @@ def model_settings(options: ModelOptions) -> dict[str, Any]:
     settings: dict[str, Any] = {"model": options.model, "policy": options.policy}
     if options.model == "alexnet":
         settings["variant"] = options.variant
-    files = {"model_sha256": Path(options.model), "weights_sha256": options.weights}
+    files = {"model_sha256": Path(options.model), "weights_sha256": weights_file(options)}
     # A width that is not given is that of the weights, which their SHA-256 stands for.
     settings |= {"alpha": options.alpha or 1.0, "size": options.size, "scaling": options.scaling}
     files |= {"labels_sha256": options.labels}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import json
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from experiments.process import runtime
 from tests import processes
 from tests.experiments.classify.conftest import ffmpeg, read_rows, write_colours
 from tests.processes import PATIENCE_SECONDS, wait_until
+from weights import imagenet_classes
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -50,6 +52,40 @@ def test_a_folder(folder, args, tmp_path, capsys):
     assert [row["label_1"] for row in read_rows(out / "a b'c\"d.csv")] == (
         ["green"] * 5 + ["blue"] * 6
     )
+
+
+def test_the_first_command(tmp_path, capsys, monkeypatch):
+    """-d alone, offline: red when it needs a file of weights, a download or a label file."""
+
+    def no_network(*_, **__):
+        pytest.fail("it wants to download something")
+
+    monkeypatch.setattr("socket.socket.connect", no_network)
+    write_colours(tmp_path / "v" / "x.mp4", ["red", "green"] * 4)
+    command = ["-d", str(tmp_path / "v"), "--out", str(tmp_path / "o"), "--batch-size", "4"]
+    assert main(command) == 0
+    assert capsys.readouterr().out.startswith("efficientnet_lite0: ")
+    rows = read_rows(tmp_path / "o" / "x.csv")
+    names = {known.name for known in imagenet_classes()}
+    assert len(rows) == 8
+    assert {row[f"label_{place}"] for row in rows for place in range(1, 6)} <= names
+    assert {path.name for path in (tmp_path / "o").iterdir()} == {"x.csv", "x.json", "x.png"}
+    settings = json.loads((tmp_path / "o" / "x.json").read_text())["settings"]
+    assert (settings["model"], settings["weights_sha256"][:8]) == ("efficientnet_lite0", "57934424")
+    assert main(command) == 0
+    assert capsys.readouterr().out == "1 of 1 videos were there already.\n"
+
+
+def test_a_replaced_file_of_weights_is_refused_in_a_line(tmp_path, capsys, monkeypatch):
+    """Red when bytes in the package's place are taken for the published weights."""
+    monkeypatch.setattr("weights.registry.installed_file", lambda entry: tmp_path / "w.pth")
+    (tmp_path / "w.pth").write_bytes(b"PK other bytes")
+    write_colours(tmp_path / "v" / "x.mp4", ["red"])
+    assert main(["-d", str(tmp_path / "v"), "--out", str(tmp_path / "o")]) == 2
+    error = capsys.readouterr().err
+    assert "must have the sha256 checksum 57934424" in error
+    assert len(error.splitlines()) == 1
+    assert not (tmp_path / "o" / "x.csv.part").exists()
 
 
 def test_the_originals_flags(folder, args, tmp_path, monkeypatch):

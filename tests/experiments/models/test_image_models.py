@@ -27,7 +27,8 @@ from experiments.models.image_models import (
 from experiments.models.onnx_export import ExportError, export_onnx
 from tests.experiments.conftest import NAMES
 from tests.processes import REPOSITORY
-from weights import WeightsError, model_arrays
+from tests.ttrnn import mobile_golden
+from weights import WeightsError, model_arrays, read_installed, write_safetensors
 
 SHARED = REPOSITORY.parent / "shared"
 MOBILENET = SHARED / "weights" / "mobilenet_v1_0.25_224_keras.npz"
@@ -41,6 +42,76 @@ def labels_file(folder, number):
     path = folder / f"{number}.txt"
     path.write_text("\n".join(f"class {n}" for n in range(number)))
     return path
+
+
+@pytest.fixture(scope="module")
+def lite0():
+    """The default model, with its installed weights. Do not change it."""
+    return load_model(ModelOptions(), batch_size=4)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, "efficientnet_lite0"),
+        ({"weights": Path("bvlc_alexnet.npy")}, "alexnet"),
+        ({"variant": "seed"}, "alexnet"),
+        ({"model": "auto", "policy": "mixed_bfloat16"}, "efficientnet_lite0"),
+        ({"model": "EfficientNet_Lite0", "weights": Path("mine.pth")}, "efficientnet_lite0"),
+        ({"model": "AlexNet"}, "alexnet"),
+        ({"model": "ResNet50"}, "ResNet50"),
+    ],
+)
+def test_which_model_is_meant(options, expected):
+    """Red when -w alone no longer means AlexNet, or no flag at all means a file to be fetched."""
+    assert ModelOptions(**options).model == expected
+
+
+def test_the_default_model_is_torchs(lite0):
+    """Red when the command's way, from bytes to probabilities, differs from the published one."""
+    logits = mobile_golden.GOLDEN["lite0_published_224x224_logits"].astype(np.float64)
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    found = lite0.predict(mobile_golden.images(224, 224))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert lite0.settings["weights_sha256"].startswith("57934424")
+    names = [lite0.class_names[index] for index in (0, 281, 999)]
+    assert names == ["tench", "tabby", "toilet tissue"]
+    assert (lite0.fit.size, lite0.fit.crop) == ((224, 224), "aspect")
+
+
+def test_the_default_model_in_onnx(lite0, tmp_path):
+    """Red when the export needs another padding, or loses the class names."""
+    path = tmp_path / "lite0.onnx"
+    assert export_onnx(lite0, path, batch_size=4) <= 1e-4
+    again = load_model(ModelOptions(model=str(path)), batch_size=4)
+    assert (again.class_names, again.fit) == (lite0.class_names, lite0.fit)
+    frames = mobile_golden.images(224, 224)
+    np.testing.assert_allclose(again.predict(frames), lite0.predict(frames), atol=1e-5)
+
+
+def test_bfloat16_of_the_default_model(lite0):
+    """Red when frames get another first class in the faster arithmetic."""
+    frames = mobile_golden.images(224, 224)
+    fast = load_model(ModelOptions(policy="mixed_bfloat16"), batch_size=4)
+    np.testing.assert_array_equal(
+        fast.predict(frames).argmax(axis=1), lite0.predict(frames).argmax(axis=1)
+    )
+
+
+def test_weights_of_ones_own(tmp_path):
+    """Red when a head of other classes, another side or a file by our names is refused."""
+    arrays = read_installed("efficientnet_lite0")
+    arrays |= {"fc/kernel": arrays["fc/kernel"][:, :3], "fc/bias": arrays["fc/bias"][:3]}
+    write_safetensors(tmp_path / "w.safetensors", arrays)
+    options = {"model": "efficientnet_lite0", "weights": tmp_path / "w.safetensors", "size": 64}
+    labels = labels_file(tmp_path, 3)
+    model = load_model(ModelOptions(**options, labels=labels), batch_size=2)
+    assert model.predict(images(2, 64)).shape == (2, 3)
+    with pytest.raises(WeightsError, match=r"does not fit efficientnet_lite0.*another shape"):
+        load_model(ModelOptions(**options), batch_size=2)
+    options |= {"model": "torchvision_mobilenetv2"}
+    with pytest.raises(WeightsError, match="does not fit torchvision_mobilenetv2"):
+        load_model(ModelOptions(**options), batch_size=2)
 
 
 @pytest.mark.parametrize(
@@ -206,6 +277,9 @@ def test_a_foreign_onnx_file(tmp_path):
     ("changes", "message"),
     [
         ({"model": "alexnet"}, "python -m weights fetch alexnet"),
+        ({"variant": "seed"}, "python -m weights fetch alexnet"),
+        ({"model": "efficientnet_lite2"}, "see python -m weights list"),
+        ({"model": "efficientnet_lite9"}, "Did you mean efficientnet_lite"),
         ({"model": "resnet50"}, "needs a file of --weights"),
         ({"model": "none.keras"}, "not there"),
         ({"model": "alexnet", "weights": Path("none.npy")}, r"no file none\.npy"),
@@ -263,27 +337,39 @@ def test_alexnet_sees_what_caffe_sees():
     assert ALEXNET_FITS["seed"].centred
 
 
+REAL_CLIPS = [
+    ("BalanceBeam", "balance beam"),
+    ("BoxingPunchingBag", "punching bag"),
+    ("Biking", "mountain bike"),
+]
+
+
 @pytest.mark.skipif(not MOBILENET.exists(), reason="needs the model in ../shared/weights")
-@pytest.mark.parametrize(
-    ("clip", "expected"),
-    [
-        ("BalanceBeam", "balance beam"),
-        ("BoxingPunchingBag", "punching bag"),
-        ("Biking", "mountain bike"),
-    ],
-)
+@pytest.mark.parametrize(("clip", "expected"), REAL_CLIPS)
 def test_real_weights_know_real_clips(clip, expected):
     """Red when colours, scaling, weights or the order of classes are off."""
+    options = ModelOptions(model="mobilenet", alpha=0.25, weights=MOBILENET)
+    assert expected in leading_classes(load_model(options, batch_size=16), clip, batch_size=16)
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs the clips in ../shared/clips")
+@pytest.mark.parametrize(("clip", "expected"), REAL_CLIPS)
+def test_the_default_model_knows_real_clips(clip, expected, lite0):
+    """Red as the test above, for the weights that are installed."""
+    assert expected in leading_classes(lite0, clip, batch_size=4)
+
+
+def leading_classes(model, clip, *, batch_size):
+    """Names of the five most probable classes, over some frames of a class of UCF101."""
     from preprocess.extraction.feed import FrameBlock, Task, feed_frames
 
-    options = ModelOptions(model="mobilenet", alpha=0.25, weights=MOBILENET)
-    model = load_model(options, batch_size=16)
     videos = sorted((SHARED / "clips" / "ucf101" / clip).glob("*.*"))
     total = np.zeros(1000)
     for event in feed_frames([Task(path) for path in videos], model.fit, stride=20):
         if isinstance(event, FrameBlock):
-            frames = np.zeros((16, 224, 224, 3), np.uint8)
-            frames[: len(event.frames)] = event.frames
-            total += model.predict(frames)[: len(event.frames)].sum(axis=0)
-    best = [model.class_names[index] for index in np.argsort(-total)[:5]]
-    assert expected in best
+            for start in range(0, len(event.frames), batch_size):
+                part = event.frames[start : start + batch_size]
+                frames = np.zeros((batch_size, 224, 224, 3), np.uint8)
+                frames[: len(part)] = part
+                total += model.predict(frames)[: len(part)].sum(axis=0)
+    return [model.class_names[index] for index in np.argsort(-total)[:5]]
