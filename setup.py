@@ -12,6 +12,7 @@ DEPENDENCIES = [
     "h5py>=3.11",
     "hdf5plugin>=5.0",  # LZ4 and Zstandard filters for HDF5, in a wheel
     "lz4>=4.3",  # the same LZ4, to compress chunks outside of HDF5
+    "cramjam>=2.9",  # LZ4 and Zstandard into memory that is there already, to read them
     "xxhash>=3.5",  # checksums of frames
     "av>=18.1",  # FFmpeg's libraries, in a wheel: they read every video
     # Scales pictures. The same cv2 as opencv-python, without the libGL and X11 that a bare server

@@ -110,6 +110,7 @@ def train_and_test(
                 for batch in totals.timed(batches):
                     # A distributed batch is a tuple of parts already, one for each replica here.
                     step = classifier.train_replica_shards(batch if distribution else (batch,))
+                    del batch  # its memory takes the next one
                     totals.add(step)
                     bar.update(step.num_clips)
                     bar.set_postfix_str(f"epoch {epoch + 1}, loss {totals.loss:.3f}", refresh=False)
@@ -170,6 +171,7 @@ class _Totals:
         for batch in batches:
             self.wait_seconds += time.perf_counter() - asked
             yield batch
+            del batch  # its memory takes the next one
             asked = time.perf_counter()
 
     def add(self, step: Step) -> None:

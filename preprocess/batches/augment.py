@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -46,46 +48,101 @@ class Augmentation:
 
     def __call__(self, frames: Frames, rng: np.random.Generator) -> Frames:
         """Return a changed copy of a clip, uint8 (T, H, W, 3) to (T', H, W, 3), 1 <= T' <= T."""
-        frames = self._stretch(frames, rng)
-        frames = self._shifted(frames, rng)
-        return self._relit(frames, rng)
+        change = self.draw(len(frames), rng)
+        changed = np.empty((change.num_frames, *frames.shape[1:]), np.uint8)
+        change.write(frames[change.start : change.start + change.num_frames], changed, 0)
+        change.finish(changed)
+        return changed
 
-    def _stretch(self, frames: Frames, rng: np.random.Generator) -> Frames:
-        """Keep a random run of frames."""
+    def draw(self, num_frames: int, rng: np.random.Generator) -> ClipChange:
+        """Draw the change of a clip of so many frames."""
         share = rng.uniform(self.shortest_share, 1)
-        length = max(1, round(share * len(frames)))
-        start = int(rng.integers(len(frames) - length + 1))
-        return frames[start : start + length]
-
-    def _shifted(self, frames: Frames, rng: np.random.Generator) -> Frames:
-        """Shift all frames by the same random number of pixels, repeating the border."""
-        max_shift = self.largest_shift
-        down, right = rng.integers(-max_shift, max_shift + 1, size=2)
-        if down == right == 0:
-            return frames
-        height, width = frames.shape[1:3]
-        rows = slice(max(0, down), height + min(0, down))
-        columns = slice(max(0, right), width + min(0, right))
-        moved = np.empty_like(frames)
-        moved[:, rows, columns] = frames[
-            :, max(0, -down) : height - max(0, down), max(0, -right) : width - max(0, right)
-        ]
-        # The gap is filled with the edge pixels: first beside the picture, then above and below it,
-        # where the rows are complete by then.
-        moved[:, rows, : columns.start] = moved[:, rows, columns.start : columns.start + 1]
-        moved[:, rows, columns.stop :] = moved[:, rows, columns.stop - 1 : columns.stop]
-        moved[:, : rows.start] = moved[:, rows.start : rows.start + 1]
-        moved[:, rows.stop :] = moved[:, rows.stop - 1 : rows.stop]
-        return moved
-
-    def _relit(self, frames: Frames, rng: np.random.Generator) -> Frames:
-        """Change contrast and brightness of all frames alike."""
+        length = max(1, round(share * num_frames))
+        start = int(rng.integers(num_frames - length + 1))
+        down, right = rng.integers(-self.largest_shift, self.largest_shift + 1, size=2).tolist()
         scale = 1 + self.contrast * rng.uniform(-1, 1)
         offset = self.brightness * rng.uniform(-1, 1)
-        if scale == 1 and offset == 0:
-            return frames
-        # A table of the 256 levels replaces arithmetic on every pixel.
-        levels = 128 + scale * (np.arange(256) - 128) + offset
-        table = np.clip(np.round(levels), 0, 255).astype(np.uint8)
-        flat = np.ascontiguousarray(frames).reshape(len(frames), -1)
-        return cv2.LUT(flat, table).reshape(frames.shape)
+        return ClipChange(length, start, down, right, _light(scale, offset))
+
+
+@dataclass(frozen=True)
+class ClipChange:
+    """Change of one clip, drawn before its frames are read.
+
+    Args:
+        num_frames: number of frames that are kept.
+        start: first frame that is kept.
+        down, right: shift of the picture in pixels; the border is repeated.
+        light: function of pixels (rows, values) and of where to write them changed; None copies.
+    """
+
+    num_frames: int
+    start: int = 0
+    down: int = 0
+    right: int = 0
+    light: Callable[[Frames, Frames], Any] | None = None
+
+    def write(self, frames: Frames, changed: Frames, place: int) -> None:
+        """Write some frames of the clip, changed, while they are in the processor's cache.
+
+        The rows that a shift lays bare hold something else until `finish`.
+
+        Args:
+            frames: neighbouring frames, (n, H, W, 3), of those that are kept.
+            changed: takes the whole changed clip, (num_frames, H, W, 3), contiguous.
+            place: place of the first of `frames` among those that are kept.
+        """
+        height, width, channels = changed.shape[1:]
+        # Frames stand one below the other, (n * H, W, 3): a few large operations instead of many.
+        tall = frames.reshape(-1, width, channels)
+        rows = tall.reshape(len(tall), -1)
+        if self.right:
+            left, beyond = max(self.right, 0), max(-self.right, 0)
+            wide = cv2.copyMakeBorder(tall, 0, 0, left, beyond, cv2.BORDER_REPLICATE)
+            rows = wide.reshape(len(tall), -1)[:, beyond * channels :][:, : width * channels]
+        # A shift down is an offset. What it moves into another frame lies where that frame's border
+        # will be, and what it moves out of the clip is left out.
+        begin = place * height + self.down
+        skipped = max(0, -begin)
+        target = changed.reshape(-1, width * channels)[begin + skipped : begin + len(rows)]
+        rows = rows[skipped : skipped + len(target)]
+        if self.light is None:
+            target[:] = rows
+        elif len(rows):
+            self.light(rows, target)
+
+    def finish(self, changed: Frames) -> None:
+        """Repeat the border of the whole changed clip where a shift laid rows bare."""
+        if self.down > 0:
+            changed[:, : self.down] = changed[:, self.down : self.down + 1]
+        elif self.down < 0:
+            changed[:, self.down :] = changed[:, self.down - 1 : self.down]
+
+
+def _light(scale: float, offset: float) -> Callable[[Frames, Frames], Any] | None:
+    """Build a function that makes 128 + scale * (level - 128) + offset of each level.
+
+    The result is rounded to even and clipped to 0 to 255. OpenCV's arithmetic is faster than a
+    look-up, in one of two forms, but may round a level otherwise: it is taken where it gives the
+    table's 256 levels exactly.
+    """
+    if scale == 1 and offset == 0:
+        return None
+    levels = np.arange(256, dtype=np.uint8).reshape(1, -1)
+    table = 128 + scale * (levels.astype(np.float64) - 128) + offset
+    table = np.clip(np.round(table), 0, 255).astype(np.uint8)
+    beta = 128 - 128 * scale + offset  # the new level of 0, before it is clipped
+
+    def absolute(pixels: Frames, target: Frames) -> Any:
+        return cv2.convertScaleAbs(pixels, dst=target, alpha=scale, beta=beta)
+
+    def weighted(pixels: Frames, target: Frames) -> Any:
+        return cv2.addWeighted(pixels, scale, pixels, 0, beta, dst=target)
+
+    def looked_up(pixels: Frames, target: Frames) -> Any:
+        return cv2.LUT(pixels, table, dst=target)
+
+    for function in (absolute, weighted):
+        if np.array_equal(function(levels, np.empty_like(levels)), table):
+            return function
+    return looked_up

@@ -1,21 +1,25 @@
-"""Batches of clips from shards: clips of similar length end to end, loaded ahead by a thread.
+"""Batches of clips from shards: clips of similar length end to end, loaded ahead by threads.
 
-At no time are more than a few batches in memory, however many clips there are.
+At no time are more than a few batches in memory, however many clips there are, and their memory is
+used again: on many machines the first touch of new memory takes longer than reading the frames.
 """
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from preprocess.batches.augment import Augmentation
+from preprocess.batches.augment import Augmentation, ClipChange
 from preprocess.batches.planning import (
     ALL,
     PlannedBatch,
@@ -23,14 +27,69 @@ from preprocess.batches.planning import (
     plan_batches,
     split_long_batch,
 )
-from preprocess.shards.reader import Shards
+from preprocess.shards.reader import ShardClip, Shards
+from preprocess.system.machine import available_cpus
 
-Change = Callable[[np.ndarray, int], np.ndarray]
+Draw = Callable[[int, int], ClipChange]
+"""Function of a clip's position and number of frames to the change of the clip."""
 Entry = TypeVar("Entry")
 
 # Batches that are loaded ahead of the one in use: one that is ready, and one in the making. With
 # one alone, loading would stand still whenever a batch is ready and not yet asked for.
 _BATCHES_AHEAD = 2
+# Batches ahead take no more bytes than these together, unless it is one alone.
+_BYTES_AHEAD = 2**29
+# A thread loads some 30,000 frames/s, and all of them share Python's lock.
+_MAX_THREADS = 8
+# Alignment that TensorFlow asks of memory that it takes over without a copy.
+_ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class Loading:
+    """A batch whose arrays exist, and the work that fills them.
+
+    Args:
+        batch: the arrays, in any nest of tuples and dicts.
+        pieces: functions that fill a part each, in any order and in any thread.
+    """
+
+    batch: Any
+    pieces: Sequence[Callable[[], object]] = ()
+
+
+class Buffers:
+    """Memory for the arrays of batches, which is used again once an array is gone.
+
+    An array is gone when nobody refers to it or to a view of it, be it NumPy or TensorFlow.
+    """
+
+    def __init__(self) -> None:
+        self._free: list[NDArray[np.uint8]] = []
+        # Memory that came back. A list alone would not do: the garbage collector may give memory
+        # back at any moment, also while the list is being sorted.
+        self._returned: deque[NDArray[np.uint8]] = deque()
+        self._lock = threading.Lock()
+
+    def array(self, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
+        """Return an array of any content."""
+        size = max(1, int(np.prod(shape)) * np.dtype(dtype).itemsize)
+        with self._lock:
+            while self._returned:
+                self._free.append(self._returned.popleft())
+            # The smallest that is large enough. Otherwise the largest makes room for a new one, so
+            # that all of them together never hold more than the largest batches in use did.
+            self._free.sort(key=len)
+            place = next((i for i, memory in enumerate(self._free) if len(memory) >= size), -1)
+            memory = self._free.pop(place) if self._free else np.empty(0, np.uint8)
+        if len(memory) < size:
+            del memory
+            memory = np.empty(size + _ALIGNMENT, np.uint8)
+            memory = memory[-memory.ctypes.data % _ALIGNMENT :]
+        # Views of this array refer to it and not to `memory`, as the memoryview stands between.
+        array = np.frombuffer(memory.data, np.uint8)
+        weakref.finalize(array, self._returned.append, memory).atexit = False
+        return array[:size].view(dtype).reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -39,47 +98,81 @@ class Stream(Generic[Entry]):
 
     Args:
         plan: an entry for each batch.
-        load: function of an entry to the batch's arrays, in any nest of tuples and dicts.
+        load: function of an entry to its batch, called in the order of the plan.
     """
 
     plan: Sequence[Entry]
-    load: Callable[[Entry], Any]
+    load: Callable[[Entry], Loading]
 
     def __iter__(self) -> Iterator[Any]:
-        """Iterate over batches of TensorFlow tensors in CPU memory."""
-        return prefetched(self.plan, lambda entry: _as_tensors(self.load(entry)))
+        """Iterate over batches of TensorFlow tensors in CPU memory.
+
+        Threads load the next ones meanwhile. An error is raised where its batch is asked for. The
+        threads end with the iteration, also if that is left or interrupted; they finish the pieces
+        that they are working on.
+        """
+        return self._batches(_as_tensor)
 
     def as_numpy_iterator(self) -> Iterator[Any]:
         """Iterate over the same batches as NumPy arrays."""
-        return prefetched(self.plan, self.load)
+        return self._batches(lambda array: array)
+
+    def _batches(self, convert: Callable[[NDArray[Any]], Any]) -> Iterator[Any]:
+        entries = iter(self.plan)
+        waiting: deque[_Waiting] = deque()
+        with ThreadPoolExecutor(min(available_cpus(), _MAX_THREADS), "load-batches") as threads:
+            try:
+                while True:
+                    # The threads take the pieces in the plan's order.
+                    for entry in entries if _may_grow(waiting) else ():
+                        loading = self.load(entry)
+                        work = [threads.submit(piece) for piece in loading.pieces]
+                        waiting.append(_Waiting(loading.batch, work))
+                        if not _may_grow(waiting):
+                            break
+                    if not waiting:
+                        return
+                    # No name keeps the batch: its memory is free as soon as the caller drops it.
+                    yield tf.nest.map_structure(convert, waiting.popleft().result())
+            finally:
+                # Reached by GeneratorExit too. Without the cancellation the `with` would wait until
+                # every piece in the queue was loaded.
+                threads.shutdown(wait=False, cancel_futures=True)
 
 
-def prefetched(plan: Sequence[Entry], load: Callable[[Entry], Any]) -> Iterator[Any]:
-    """Yield `load(entry)` for each entry in turn, while a thread loads the next ones.
+@dataclass(frozen=True)
+class _Waiting:
+    """A batch that is being loaded."""
 
-    An error of `load` is raised where its batch is asked for. The thread ends with the iteration,
-    also if that is left or interrupted; it finishes the batch that it is loading.
-    """
-    waiting: deque[Future[Any]] = deque()
-    with ThreadPoolExecutor(1, "load-batches") as thread:
-        try:
-            # One thread and a queue in the plan's order: batches come in the order of the plan, and
-            # memory is bounded by the number of batches ahead.
-            for entry in plan:
-                waiting.append(thread.submit(load, entry))
-                if len(waiting) > _BATCHES_AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            # Reached by GeneratorExit too. Without the cancellation the `with` would wait until
-            # every batch in the queue was loaded.
-            thread.shutdown(wait=False, cancel_futures=True)
+    batch: Any
+    work: Sequence[Future[object]]
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(array.nbytes for array in tf.nest.flatten(self.batch))
+
+    def result(self) -> Any:
+        """Wait for the batch; raises the error of the first piece that failed."""
+        for future in self.work:
+            future.result()
+        return self.batch
 
 
-def _as_tensors(batch: Any) -> Any:
+def _may_grow(waiting: Sequence[_Waiting]) -> bool:
+    """Return True if one more batch may be loaded: the next one, and those ahead of it."""
+    if len(waiting) < 2:
+        return True
+    ahead = sum(batch.num_bytes for batch in list(waiting)[1:])
+    return len(waiting) <= _BATCHES_AHEAD and ahead + waiting[-1].num_bytes <= _BYTES_AHEAD
+
+
+def _as_tensor(array: NDArray[Any]) -> tf.Tensor:
+    """Tensor of an array, of the array's own memory where TensorFlow takes that."""
+    # convert_to_tensor copies. A copy of a batch is as dear as reading it.
+    if array.nbytes and not array.ctypes.data % _ALIGNMENT and array.flags.c_contiguous:
+        return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
     with tf.device("CPU:0"):  # a GPU's memory should not hold batches ahead
-        return tf.nest.map_structure(tf.convert_to_tensor, batch)
+        return tf.convert_to_tensor(array)
 
 
 class ClipBatches:
@@ -110,6 +203,7 @@ class ClipBatches:
         self._stride = stride
         self._seed = seed
         self._augment = augment
+        self._buffers = Buffers()
         lengths = -(-shards.num_frames // stride)
         self.lengths = lengths if maxlen is None else np.minimum(lengths, maxlen)
         """Number of frames of each clip that a model is given, (num_clips,)."""
@@ -131,10 +225,10 @@ class ClipBatches:
 
         # A generator for each clip, so that the changes do not depend on the order of loading or on
         # the replica that loads the clip.
-        def change(frames: np.ndarray, clip: int) -> np.ndarray:
-            return augment(frames, np.random.default_rng([self._seed, epoch, clip]))
+        def draw(clip: int, num_frames: int) -> ClipChange:
+            return augment.draw(num_frames, np.random.default_rng([self._seed, epoch, clip]))
 
-        return self._stream(plan, change)
+        return self._stream(plan, draw)
 
     def by_length(self, clips: ArrayLike, shard: ReplicaShard = ALL) -> tuple[np.ndarray, Stream]:
         """Plan evaluation batches; also return the clips' positions in the batches' order.
@@ -151,9 +245,17 @@ class ClipBatches:
         plan = shard.of_plan(batches)
         return np.concatenate([batch.clips for batch in plan]), self._stream(plan)
 
-    def _stream(self, plan: Sequence[PlannedBatch], change: Change | None = None) -> Stream:
-        load = clip_loader(self._shards, maxlen=self._maxlen, stride=self._stride, change=change)
-        return Stream(plan, load)
+    def _stream(self, plan: Sequence[PlannedBatch], draw: Draw | None = None) -> Stream:
+        return Stream(
+            plan,
+            clip_loader(
+                self._shards,
+                maxlen=self._maxlen,
+                stride=self._stride,
+                draw=draw,
+                buffers=self._buffers,
+            ),
+        )
 
 
 def clip_loader(
@@ -161,38 +263,52 @@ def clip_loader(
     *,
     maxlen: int | None = None,
     stride: int = 1,
-    change: Change | None = None,
-) -> Callable[[PlannedBatch], Any]:
+    draw: Draw | None = None,
+    buffers: Buffers | None = None,
+) -> Callable[[PlannedBatch], Loading]:
     """Return a function that loads the clips of a batch, end to end.
 
-    The function returns ({"frames": uint8 (sum of num_frames, H, W, 3), "num_frames": int32
-    (batch,)}, labels int32 (batch,)).
+    The batch is ({"frames": uint8 (sum of num_frames, H, W, 3), "num_frames": int32 (batch,)},
+    labels int32 (batch,)), and its pieces are the clips.
 
     Args:
         shards: the clips.
         maxlen: keep at most this many frames, the first ones.
         stride: keep every `stride`-th stored frame.
-        change: function of a clip's frames and position to the frames to use instead.
+        draw: draws the change of a clip of so many frames; None changes nothing.
+        buffers: memory of the batches.
     """
     width, height = shards.frame_size
+    buffers = buffers or Buffers()
 
-    def load(batch: PlannedBatch) -> tuple[dict[str, np.ndarray], NDArray[np.int32]]:
-        max_lengths = -(-shards.num_frames[batch.clips] // stride)
+    def load(batch: PlannedBatch) -> Loading:
+        lengths = -(-shards.num_frames[batch.clips] // stride)
         if maxlen is not None:
-            max_lengths = np.minimum(max_lengths, maxlen)
-        # A change may shorten a clip; the unused rest of this array is cut off below.
-        end_to_end = np.empty((int(max_lengths.sum()), height, width, 3), np.uint8)
-        lengths, stop = [], 0
-        for i in batch.clips.tolist():  # besides the batch, one clip at a time is in memory
-            frames = shards[i].read(stride=stride, max_frames=maxlen)
-            frames = frames if change is None else change(frames, i)
-            end_to_end[stop : stop + len(frames)] = frames
-            lengths.append(len(frames))
-            stop += len(frames)
-        inputs: dict[str, NDArray] = {
-            "frames": end_to_end[:stop],
-            "num_frames": np.array(lengths, np.int32),
-        }
-        return inputs, batch.labels(shards.labels)
+            lengths = np.minimum(lengths, maxlen)
+        changes = [
+            ClipChange(num_frames=length) if draw is None else draw(clip, length)
+            for clip, length in zip(batch.clips.tolist(), lengths.tolist(), strict=True)
+        ]
+        num_frames = np.array([change.num_frames for change in changes], np.int32)
+        end_to_end = buffers.array((int(num_frames.sum()), height, width, 3), np.uint8)
+        pieces = [
+            partial(_load_clip, shards[clip], stride, change, frames)
+            for clip, change, frames in zip(
+                batch.clips.tolist(),
+                changes,
+                np.split(end_to_end, np.cumsum(num_frames)[:-1]),
+                strict=True,
+            )
+        ]
+        inputs = {"frames": end_to_end, "num_frames": num_frames}
+        return Loading((inputs, batch.labels(shards.labels)), pieces)
 
     return load
+
+
+def _load_clip(clip: ShardClip, stride: int, change: ClipChange, frames: NDArray[np.uint8]) -> None:
+    """Fill `frames`, (change.num_frames, H, W, 3), with a clip's frames, changed."""
+    read = clip.chunks(len(frames), start=change.start * stride, stride=stride)
+    for place, chunk in read:
+        change.write(chunk, frames, place)
+    change.finish(frames)

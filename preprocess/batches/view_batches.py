@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from preprocess.batches.cutting import cut, foreground, read_frames
-from preprocess.batches.pipeline import Stream
+from preprocess.batches.pipeline import Buffers, Loading, Stream
 from preprocess.batches.planning import ALL, PlannedBatch, ReplicaShard, plan_batches
 from preprocess.batches.views import Crop, CropChoice, FrameChoice, Inputs, IntArray, Views
 from preprocess.shards.reader import Shards
@@ -162,6 +163,7 @@ class ViewBatches:
         self._batch_size = batch_size
         self._seed = seed
         self._views = views
+        self._buffers = Buffers()
         self.lengths = np.array([choice.length(int(stored)) for stored in source.num_frames])
         """Frames of a view of each clip, (num_clips,)."""
 
@@ -231,27 +233,36 @@ class ViewBatches:
         return View(self._source.tested(clip, crop, self._views.spatial), frames)
 
     def _stream(self, plan: Sequence[PlannedBatch]) -> Stream:
-        return Stream(plan, view_loader(self._source))
+        return Stream(plan, view_loader(self._source, self._buffers))
 
 
-def view_loader(source: ViewSource) -> Callable[[PlannedBatch], Any]:
+def view_loader(source: ViewSource, buffers: Buffers | None = None) -> Callable[..., Loading]:
     """Return a function that loads the views of a batch, end to end.
 
-    The function returns ({source.name: (sum of num_frames, *row_shape), "num_frames": int32
-    (batch,)}, labels int32 (batch,)).
+    The batch is ({source.name: (sum of num_frames, *row_shape), "num_frames": int32 (batch,)},
+    labels int32 (batch,)), and its pieces are the views.
     """
+    buffers = buffers or Buffers()
 
-    def load(batch: PlannedBatch) -> tuple[dict[str, NDArray], NDArray[np.int32]]:
+    def load(batch: PlannedBatch) -> Loading:
         assert batch.views is not None
-        lengths = [len(view.frames) for view in batch.views]
-        # One array for the batch, filled view by view: only one view at a time is in memory twice.
-        rows = np.empty((sum(lengths), *source.row_shape), source.dtype)
-        stop = 0
-        for clip, view in zip(batch.clips.tolist(), batch.views, strict=True):
-            end = stop + len(view.frames)
-            rows[stop:end] = source.load(clip, view.frames, np.array(view.params, np.int64))
-            stop = end
-        inputs = {source.name: rows, "num_frames": np.array(lengths, np.int32)}
-        return inputs, batch.labels(source.labels)
+        num_frames = np.array([len(view.frames) for view in batch.views], np.int32)
+        rows = buffers.array((int(num_frames.sum()), *source.row_shape), source.dtype)
+        pieces = [
+            partial(_load_view, source, clip, view, part)
+            for clip, view, part in zip(
+                batch.clips.tolist(),
+                batch.views,
+                np.split(rows, np.cumsum(num_frames)[:-1]),
+                strict=True,
+            )
+        ]
+        inputs = {source.name: rows, "num_frames": num_frames}
+        return Loading((inputs, batch.labels(source.labels)), pieces)
 
     return load
+
+
+def _load_view(source: ViewSource, clip: int, view: View, rows: NDArray) -> None:
+    """Fill `rows`, (len(view.frames), *row_shape), with a view of a clip."""
+    rows[:] = source.load(clip, view.frames, np.array(view.params, np.int64))

@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocess.errors import ShardError
+from preprocess.shards import chunks
+from preprocess.shards.chunks import StoredChunks
 from preprocess.shards.index import FILE_NAME, DatasetIndex, read_index
 from preprocess.shards.schema import (
     SHARD_GLOB,
     ClipRecord,
     clip_name,
     open_file,
-    read_frames,
     read_records,
     read_rows,
 )
@@ -144,14 +145,38 @@ class ShardClip:
         Raises:
             ShardError: if the shard is damaged.
         """
-        stop = self.num_frames
+        num_frames = max(0, -(-(self.num_frames - start) // stride))
         if max_frames is not None:
-            stop = min(stop, start + max_frames * stride)
-        # Without the stride: chunks are decompressed as a whole, so HDF5 would save nothing, and
-        # selecting single rows is slow.
-        rows = slice(start, stop)
-        frames = self._shards.read_frames(self._shard, self._position, rows, self.num_frames)
-        return np.ascontiguousarray(frames[::stride])
+            num_frames = min(num_frames, max_frames)
+        frames = np.empty((num_frames, *self._shards.settings.frame_shape), np.uint8)
+        for place, chunk in self.chunks(num_frames, start=start, stride=stride):
+            frames[place : place + len(chunk)] = chunk
+        return frames
+
+    def chunks(
+        self, num_frames: int, *, start: int = 0, stride: int = 1
+    ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Read stored frames a few at a time, each while it is in the processor's cache.
+
+        Threads may do it side by side.
+
+        Args:
+            num_frames: number of frames.
+            start: number of the first frame.
+            stride: read the frames start, start + stride, start + 2 * stride, ...
+
+        Yields:
+            Place of the first of a few frames among those read, and the frames, uint8
+            (n, H, W, 3), RGB, which the next ones overwrite.
+
+        Raises:
+            ShardError: if the shard is damaged.
+        """
+        if num_frames == 0:
+            return
+        stored = self._shards.locate_chunks(self._shard, self._position, self.num_frames)
+        stop = start + (num_frames - 1) * stride + 1
+        yield from stored.read(self._shard, start, stop, stride)
 
     @property
     def times(self) -> NDArray[np.float64]:
@@ -242,6 +267,8 @@ class Shards(Sequence[ShardClip]):
         self.groups = [clip.group for clip in self._clips]
         self.labels = np.array([clip.label for clip in self._clips], np.int64)
         self.num_frames = np.array([clip.num_frames for clip in self._clips], np.int64)
+        # Some 16 bytes a chunk and 8 a frame: 20 MB for all of UCF101.
+        self._chunks: dict[tuple[Path, int], StoredChunks] = {}
         self._forget_files()
 
     def of_classes(self, wanted: Sequence[str]) -> Shards:
@@ -268,17 +295,18 @@ class Shards(Sequence[ShardClip]):
     def __iter__(self) -> Iterator[ShardClip]:
         return iter(self._clips)
 
-    def read_frames(
-        self, shard: Path, position: int, rows: slice, num_frames: int
-    ) -> NDArray[np.uint8]:
-        """Read frames of a shard's clip, uint8 (n, H, W, 3); `num_frames` are all it has.
+    def locate_chunks(self, shard: Path, position: int, num_frames: int) -> StoredChunks:
+        """Look up where a shard's clip of so many frames is; found once, then remembered.
 
         Raises:
             ShardError: if the shard is damaged or gone.
         """
-        shape = (num_frames, *self.settings.frame_shape)
-        with self._opened(shard) as file:
-            return read_frames(file, position, rows, shape)
+        key = (shard, position)
+        if (found := self._chunks.get(key)) is None:
+            shape = (num_frames, *self.settings.frame_shape)
+            with self._opened(shard) as file:
+                found = self._chunks[key] = chunks.locate_chunks(file, position, shape)
+        return found
 
     def read_times(self, shard: Path, position: int, num_frames: int) -> NDArray[np.float64]:
         """Read the times of a shard's clip in seconds, (num_frames,).
@@ -329,7 +357,7 @@ class Shards(Sequence[ShardClip]):
         # Open files and locks cannot be pickled, and belong to this process.
         for name in ("_files", "_lock", "_process"):
             del state[name]
-        return state
+        return state | {"_chunks": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -11,7 +11,8 @@ checksum.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -64,9 +65,9 @@ def clip_name(position: int) -> str:
     return f"{position:04d}"
 
 
-def frame_checksum(frame: NDArray[np.uint8]) -> int:
-    """XXH3's 64-bit sum of a contiguous frame (H, W, 3), which takes some microseconds."""
-    return xxh3_64_intdigest(frame.data)
+def frame_checksum(frame: memoryview) -> int:
+    """XXH3's 64-bit sum of a frame's bytes, which takes some microseconds."""
+    return xxh3_64_intdigest(frame)
 
 
 def records_to_rows(records: Sequence[ClipRecord]) -> NDArray[np.uint8]:
@@ -99,30 +100,6 @@ def open_file(path: Path) -> h5py.File:
     return file
 
 
-def read_frames(
-    file: h5py.File, position: int, rows: slice, shape: Sequence[int]
-) -> NDArray[np.uint8]:
-    """Read frames of a shard's clip and compare them with their checksums.
-
-    Args:
-        file: a file from `open_file`.
-        position: number of the clip in the shard.
-        rows: frames to read.
-        shape: shape of all frames of the clip, (T, H, W, 3).
-
-    Raises:
-        ShardError: if they are missing or damaged, or the shard is hostile.
-    """
-    name = clip_name(position)
-    frames = read_rows(file, f"clips/{name}", rows, dtype=np.uint8, shape=shape)
-    sums = read_rows(file, f"checksums/{name}", rows, dtype=np.uint64, shape=shape[:1])
-    for number, (frame, wanted) in enumerate(zip(frames, sums.tolist(), strict=True)):
-        if frame_checksum(frame) != wanted:
-            where = f"frame {rows.indices(shape[0])[0] + number} of clip {name}"
-            raise damaged(Path(file.filename), f"{where} is not what was written")
-    return frames
-
-
 def read_rows(
     file: h5py.File,
     path: str,
@@ -135,7 +112,7 @@ def read_rows(
 
     Args:
         file: a file from `open_file`.
-        path: `records`, `checksums/000i` or `times/000i`; for clips use `read_frames`.
+        path: `records`, `checksums/000i` or `times/000i`; for clips see `shards.chunks`.
         rows: rows to read; by default all.
         dtype: dtype that the dataset must have; None for any.
         shape: shape that it must have; None for any, or for an axis of any length.
@@ -143,15 +120,33 @@ def read_rows(
     Raises:
         ShardError: if the dataset is missing, damaged or hostile.
     """
+    with dataset_errors(file):
+        return open_rows(file, path, dtype=dtype, shape=shape)[rows]
+
+
+@contextmanager
+def dataset_errors(file: h5py.File) -> Iterator[None]:
+    """Turn the errors of HDF5 and of the checks in the context into `ShardError`."""
     name = Path(file.filename)
     try:
-        dataset = hdf5_check.open_dataset(file, path, hdf5_check.SHARDS_OWN)
-        _check_kind(dataset, dtype, shape)
-        return dataset[rows]
+        yield
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise damaged(name, error) from error
     except hdf5_check.UnsafeFileError as error:
         raise _refused(name, error) from error
+
+
+def open_rows(
+    file: h5py.File,
+    path: str,
+    *,
+    dtype: DTypeLike | None = None,
+    shape: Sequence[int | None] | None = None,
+) -> h5py.Dataset:
+    """Open a dataset after the checks of `read_rows`; use it within `dataset_errors`."""
+    dataset = hdf5_check.open_dataset(file, path, hdf5_check.SHARDS_OWN)
+    _check_kind(dataset, dtype, shape)
+    return dataset
 
 
 def _check_kind(

@@ -108,7 +108,7 @@ class ShardWriter:
         start, *frame_shape = dataset.shape
         # The rest of the last chunk is stored too: zeros compress well and repeat bit for bit.
         chunk[num_frames:] = 0
-        self._sums += [frame_checksum(frame) for frame in chunk[:num_frames]]
+        self._sums += [frame_checksum(frame.data) for frame in chunk[:num_frames]]
         with write_errors():
             dataset.set_extent((start + num_frames, *frame_shape))
             if self._settings.compression == "zstd":

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from experiments.highlights.training.augmentation import Change
 from experiments.highlights.training.examples import Examples
-from preprocess.batches.pipeline import Stream
+from preprocess.batches.pipeline import Buffers, Loading, Stream
 
 ImageArray = NDArray[np.uint8]
 MAX_BYTES_IN_MEMORY = 2**30
 """Bytes of pictures that are kept in memory; more are read from the shards in each epoch."""
 _BATCH_TO_EVALUATE = 64
+_PIECE = 8  # pictures that a thread loads at a time
 
 
 class ImageBatches:
@@ -49,6 +50,7 @@ class ImageBatches:
         self._change = change
         self._shape = image_shape
         fits = len(examples) * int(np.prod(self._shape)) <= max_bytes_in_memory
+        self._buffers = Buffers()
         self._kept = _all_images(examples, self._shape) if fits else None
 
     def shuffled(self, epoch: int) -> Stream:
@@ -58,14 +60,11 @@ class ImageBatches:
         """
         # A generator of its own for each epoch: a resumed run draws as one that was not stopped.
         rng = np.random.default_rng([self._seed, epoch])
-        order = draw(self._weights, rng)
-        # Rows (epoch, number of the draw, index of the example), (N, 3).
-        entries = np.stack([np.full_like(order, epoch), np.arange(len(order)), order], axis=1)
-        return self._stream(entries, self._batch_size, self._changed)
+        return self._stream(draw(self._weights, rng), self._batch_size, epoch)
 
     def in_order(self) -> Stream:
         """Batches for evaluation: every picture once, unchanged, in the order of the examples."""
-        return self._stream(np.arange(len(self._examples)), _BATCH_TO_EVALUATE, self._plain)
+        return self._stream(np.arange(len(self._examples)), _BATCH_TO_EVALUATE)
 
     def image(self, place: int) -> ImageArray:
         """Picture of one example, uint8 (H, W, 3), unchanged."""
@@ -74,23 +73,36 @@ class ImageBatches:
         clip = self._examples.clips[self._examples.clip[place]].images
         return clip.read(start=int(self._examples.frame[place]), max_frames=1)[0]
 
-    def _stream(self, entries: NDArray, batch_size: int, load: Callable) -> Stream:
-        plan = [entries[i : i + batch_size] for i in range(0, len(entries), batch_size)]
-        return Stream(plan, load)
+    def _stream(
+        self, order: NDArray[np.int64], batch_size: int, epoch: int | None = None
+    ) -> Stream:
+        """Stream of the pictures of examples; those of an epoch are changed."""
 
-    def _plain(self, places: NDArray[np.int64]) -> tuple[NDArray, NDArray[np.int32]]:
-        return np.stack([self.image(i) for i in places]), self._examples.label[places]
+        def load(start: int) -> Loading:
+            places = order[start : start + batch_size]
+            images = self._buffers.array((len(places), *self._shape), np.uint8)
+            pieces = [
+                partial(
+                    self._fill, images[i : i + _PIECE], places[i : i + _PIECE], start + i, epoch
+                )
+                for i in range(0, len(places), _PIECE)
+            ]
+            return Loading((images, self._examples.label[places]), pieces)
 
-    def _changed(self, entries: NDArray[np.int64]) -> tuple[NDArray, NDArray[np.int32]]:
-        """Load and change the pictures of entries (epoch, number of the draw, index), (B, 3)."""
-        images, labels = self._plain(entries[:, 2])
-        if self._change is not None:
-            for image, (epoch, number, _) in zip(images, entries, strict=True):
+        return Stream(range(0, len(order), batch_size), load)
+
+    def _fill(
+        self, images: NDArray[np.uint8], places: NDArray[np.int64], start: int, epoch: int | None
+    ) -> None:
+        """Load pictures, (n, H, W, 3), the draws from number `start` on, and change them."""
+        for number, place in enumerate(places.tolist(), start):
+            image = self.image(place)
+            if self._change is not None and epoch is not None:
                 # By the number of the draw and not by the picture, so that one that is drawn twice
-                # is changed in two ways; and batches may be loaded in any order.
-                rng = np.random.default_rng([self._seed, int(epoch), int(number)])
-                image[:] = self._change(image, rng)
-        return images, labels
+                # is changed in two ways; and pictures may be loaded in any order.
+                rng = np.random.default_rng([self._seed, epoch, number])
+                image = self._change(image, rng)
+            images[number - start] = image
 
 
 def draw(weights: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:

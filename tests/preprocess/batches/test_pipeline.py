@@ -2,6 +2,7 @@
 
 import gc
 import threading
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -92,8 +93,17 @@ def test_frames_stay_uint8(shards):
     assert inputs["frames"].dtype.name == "uint8"
 
 
-def stream_of(first: int, load=np.asarray) -> pipeline.Stream:
-    """Five batches of two numbers."""
+def stream_of(first: int, change=np.positive) -> pipeline.Stream:
+    """Five batches of two numbers, each the result of `change`, loaded in two pieces."""
+
+    def load(entry: np.ndarray) -> pipeline.Loading:
+        batch = np.full_like(entry, -1)
+        pieces = [partial(fill, batch[i : i + 1], entry[i : i + 1]) for i in range(2)]
+        return pipeline.Loading(batch, pieces)
+
+    def fill(batch: np.ndarray, entry: np.ndarray) -> None:
+        batch[:] = change(entry)
+
     return pipeline.Stream([np.array([first + i, first + i + 1]) for i in range(0, 10, 2)], load)
 
 
@@ -124,12 +134,12 @@ def test_a_run_can_be_left_and_begun_again() -> None:
 def test_an_error_of_loading_reaches_who_asks() -> None:
     """Red if it is raised early, is another, which would not be printed as a line, or is lost."""
 
-    def load(entry: np.ndarray) -> np.ndarray:
-        if entry[0] == 4:
+    def change(entry: np.ndarray) -> np.ndarray:
+        if entry[0] == 5:
             raise ShardError("no such clip")
         return entry
 
-    batches, found = iter(stream_of(0, load)), []
+    batches, found = iter(stream_of(0, change)), []
     with pytest.raises(ShardError, match="no such clip"):
         found.extend(batch.numpy().tolist() for batch in batches)
     assert found == [[0, 1], [2, 3]]
@@ -137,24 +147,72 @@ def test_an_error_of_loading_reaches_who_asks() -> None:
 
 
 def test_an_empty_plan_has_no_batches() -> None:
-    assert list(pipeline.Stream([], np.asarray)) == []
+    assert list(pipeline.Stream([], pipeline.Loading)) == []
 
 
 def test_the_next_batches_are_loaded_while_one_is_worked_on() -> None:
     """Red if the model waits for each batch, or if more than two wait in memory."""
     begun = []
 
-    def load(entry: np.ndarray) -> np.ndarray:
+    def change(entry: np.ndarray) -> np.ndarray:
         begun.append(int(entry[0]))
         return entry
 
-    batches = iter(stream_of(0, load))
+    batches = iter(stream_of(0, change))
     next(batches)
-    wait_until(lambda: len(begun) == 3, "the batches ahead")
+    wait_until(lambda: len(begun) == 6, "the batches ahead")
     next(batches)
-    wait_until(lambda: len(begun) == 4, "the batch after them")
+    wait_until(lambda: len(begun) == 8, "the batch after them")
     batches.close()
-    assert begun == [0, 2, 4, 6]
+    assert sorted(begun) == list(range(8))
+
+
+def test_few_bytes_are_loaded_ahead(monkeypatch) -> None:
+    """Red if long clips fill the memory with batches that nobody needs yet."""
+    begun = []
+    monkeypatch.setattr(pipeline, "_BYTES_AHEAD", 17)  # a batch is two numbers of 8 bytes
+    batches = iter(stream_of(0, lambda entry: begun.append(int(entry[0])) or entry))
+    next(batches)
+    wait_until(lambda: len(begun) == 4, "the batch ahead")
+    batches.close()
+    assert sorted(begun) == list(range(4))
+
+
+def test_memory_is_used_again_once_nobody_has_it() -> None:
+    """Red if each batch touches new memory, or one is overwritten that somebody still reads."""
+    buffers = pipeline.Buffers()
+
+    def place(array: np.ndarray) -> int:
+        return array.__array_interface__["data"][0]
+
+    first = buffers.array((5, 4), np.float32)
+    before, view = place(first), first[2:, 1]
+    assert before % 64 == 0
+    del first
+    second = buffers.array((5, 4), np.float32)
+    assert place(second) != before
+    del view
+    assert place(buffers.array((3, 3), np.uint8)) == before  # a smaller one fits, too
+    tensor = pipeline._as_tensor(second)
+    before = place(second)
+    second[:] = 7
+    del second
+    third = buffers.array((5, 4), np.float32)
+    fourth = buffers.array((5, 4), np.float32)
+    assert before not in (place(third), place(fourth))
+    third[:] = fourth[:] = 1
+    assert (tensor.numpy() == 7).all()  # and so the tensor was no copy
+    del tensor
+    gc.collect()
+    assert place(buffers.array((5, 4), np.float32)) == before
+
+
+def test_a_larger_array_takes_the_place_of_a_smaller_one() -> None:
+    """Red if memory of every size that was ever asked for is kept."""
+    buffers = pipeline.Buffers()
+    for size in range(1, 50):
+        buffers.array((size,), np.uint8)
+    assert len(buffers._free) + len(buffers._returned) == 1
 
 
 @pytest.mark.parametrize("error", [GeneratorExit, KeyboardInterrupt, RuntimeError])
@@ -164,7 +222,7 @@ def test_no_thread_is_left_behind(error) -> None:
     assert not loading_threads()
     batches = iter(stream_of(0))
     next(batches)
-    assert len(loading_threads()) == 1
+    assert loading_threads()
     with pytest.raises(error):
         batches.throw(error)
     assert not loading_threads()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import suppress
@@ -11,6 +12,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import h5py
+import hdf5plugin
 import numpy as np
 import pytest
 
@@ -18,11 +20,11 @@ from common.files import publish
 from preprocess import FrameSettings, PreprocessError, Shards, open_shards
 from preprocess.errors import ShardError
 from preprocess.extraction.extract import extract
+from preprocess.shards.chunks import locate_chunks
 from preprocess.shards.schema import (
     SCHEMA_VERSION,
     ClipRecord,
     open_file,
-    read_frames,
     read_records,
     read_rows,
 )
@@ -132,6 +134,69 @@ def test_reading_a_part(shards: Shards, stride: int, max_frames: int | None) -> 
     np.testing.assert_array_equal(clip.read(stride=stride, max_frames=max_frames), expected)
 
 
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_parts_of_many_chunks(tmp_path: Path, compression: str) -> None:
+    """Red if frames at the edges of chunks are lost, moved or taken twice at some stride."""
+    settings = FrameSettings(size=(80, 60), compression=compression)
+    length = chunk_frames(settings)
+    clip = np.random.default_rng(0).integers(0, 9, (4 * length + 3, 60, 80, 3), np.uint8)
+    shard = write_shard(tmp_path, [clip], settings)
+    with open_file(shard) as file:
+        stored = locate_chunks(file, 0, clip.shape)
+    for start in (0, 1, length - 1, length, 2 * length + 5):
+        for stride in (1, 2, length, length + 1, 3 * length):
+            for stop in (start + 1, 3 * length, len(clip)):
+                expected = clip[start:stop:stride]
+                found = np.full_like(expected, 99)
+                for place, chunk in stored.read(shard, start, max(start, stop), stride):
+                    found[place : place + len(chunk)] = chunk
+                np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("name", ["LZ4", "Zstd"])
+def test_chunks_of_hdf5s_own_filters(tmp_path: Path, name: str) -> None:
+    """Red if only what this program's writer compresses can be read."""
+    settings = FrameSettings(size=(80, 60))
+    clip = np.random.default_rng(0).integers(0, 9, (40, 60, 80, 3), np.uint8)
+    shard = write_shard(tmp_path, [clip], settings)
+    with h5py.File(shard, "r+") as file:
+        del file["clips"]["0000"]
+        chunks, compression = (chunk_frames(settings), 60, 80, 3), getattr(hdf5plugin, name)()
+        file["clips"].create_dataset("0000", data=clip, chunks=chunks, **compression)
+    np.testing.assert_array_equal(read_frames(shard, 0, len(clip), clip.shape), clip)
+
+
+@pytest.mark.parametrize("fault", ["no head", "size", "blocks", "cut off", "no filter", "rows"])
+def test_hostile_chunks_are_refused(tmp_path: Path, fault: str) -> None:
+    """Red if a chunk's own claims decide how much is written, or are not looked at."""
+    settings = FrameSettings(size=(80, 60))
+    length = chunk_frames(settings)
+    clip = np.zeros((length, 60, 80, 3), np.uint8)
+    shard = write_shard(tmp_path, [clip], settings)
+    with h5py.File(shard, "r+") as file:
+        dataset = file["clips"]["0000"]
+        mask, content = dataset.id.read_direct_chunk((0, 0, 0, 0))
+        size, block, compressed = struct.unpack(">QII", content[:16])
+        content = {
+            "no head": content[:9],
+            "size": struct.pack(">QII", size * 2, size * 2, compressed) + content[16:],
+            "blocks": struct.pack(">QII", size, block // 2, compressed) + content[16:],
+            "cut off": content[:-9],
+            "no filter": clip.tobytes(),
+            "rows": content,
+        }[fault]
+        if fault == "rows":  # a chunk beyond the frames in place of the first
+            del file["clips"]["0000"]
+            shape, chunks = (length, 60, 80, 3), (2 * length, 60, 80, 3)
+            dataset = file["clips"].create_dataset(
+                "0000", shape, "u1", chunks=chunks, maxshape=chunks, **hdf5plugin.LZ4()
+            )
+        mask = 1 if fault == "no filter" else mask
+        dataset.id.write_direct_chunk((0, 0, 0, 0), content, filter_mask=mask)
+    with pytest.raises(ShardError, match=r"is damaged|is refused"):
+        read_frames(shard, 0, len(clip), clip.shape)
+
+
 def test_slices_and_negative_positions(shards: Shards) -> None:
     assert shards[-1].source == shards.sources[-1]
     assert [clip.source for clip in shards[2:4]] == shards.sources[2:4]
@@ -220,6 +285,13 @@ def test_a_damaged_file_is_named(copy: Path, content: bytes) -> None:
         open_shards(copy)
 
 
+def read_frames(shard: Path, start: int, stop: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Frames [start, stop) of the first clip."""
+    with open_file(shard) as file:
+        stored = locate_chunks(file, 0, shape)
+    return np.concatenate([chunk.copy() for _, chunk in stored.read(shard, start, stop)])
+
+
 def test_damaged_frames_are_named(copy: Path) -> None:
     shards = open_shards(copy)
     shard = shards[0]._shard
@@ -281,10 +353,9 @@ def test_a_flipped_bit_is_noticed(tmp_path: Path, compression: str) -> None:
         content = bytearray(sound)
         content[offset] ^= 4
         shard.write_bytes(content)
-        with open_file(shard) as file:
-            before = read_frames(file, 0, slice(length), clip.shape)
-            with pytest.raises(ShardError, match="is damaged"):
-                read_frames(file, 0, slice(None), clip.shape)
+        before = read_frames(shard, 0, length, clip.shape)
+        with pytest.raises(ShardError, match="is damaged"):
+            read_frames(shard, 0, len(clip), clip.shape)
         np.testing.assert_array_equal(before, clip[:length])
 
 
@@ -294,8 +365,8 @@ def test_a_flipped_bit_is_told_with_its_frame(tmp_path: Path) -> None:
     shard = write_shard(tmp_path, [clip], settings)
     with h5py.File(shard, "r+") as file:
         file["clips"]["0000"][31, 5, 5, 1] = 1
-    with open_file(shard) as file, pytest.raises(ShardError, match="frame 31 of clip 0000 is not"):
-        read_frames(file, 0, slice(20, None), clip.shape)
+    with pytest.raises(ShardError, match="frame 31 of clip 0000 is not"):
+        read_frames(shard, 20, len(clip), clip.shape)
 
 
 def test_a_flipped_bit_of_a_time_is_noticed(tmp_path: Path) -> None:
