@@ -95,7 +95,7 @@ SHARDS = ["preprocess/shards/schema.py", "preprocess/shards/writer.py"]
 @pytest.mark.parametrize(
     ("library", "homes"),
     [
-        ("h5py", ["preprocess/shards/hdf5_check.py", *SHARDS]),
+        ("h5py", ["preprocess/shards/chunks.py", "preprocess/shards/hdf5_check.py", *SHARDS]),
         ("hdf5plugin", SHARDS),
     ],
 )

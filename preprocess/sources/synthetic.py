@@ -10,7 +10,8 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -54,6 +55,7 @@ def render_dataset(
     groups_per_class: int = GROUPS_PER_CLASS,
     clips_per_group: int = CLIPS_PER_GROUP,
     seed: int = 0,
+    lengths: Sequence[int] | None = None,
     jobs: int | None = None,
     progress: bool = True,
 ) -> None:
@@ -67,6 +69,8 @@ def render_dataset(
         groups_per_class: groups (backgrounds) per class, 1 to 99.
         clips_per_group: clips per group, 1 to 99.
         seed: 0 or more; another seed draws another data set.
+        lengths: number of frames of each clip, by class, group and clip; clips beyond the list are
+            not made. None draws them.
         jobs: worker processes; None takes all cores this process may use.
         progress: show a bar, with the time left, on stderr.
 
@@ -77,13 +81,15 @@ def render_dataset(
     """
     root = Path(root)
     _check_arguments(groups_per_class, clips_per_group, seed, jobs)
+    drawn = [None] * (len(CLASS_NAMES) * groups_per_class * clips_per_group)
+    given = iter(drawn if lengths is None else lengths)
     tasks = [
-        joblib.delayed(_render_group)(root, name, group, clips_per_group, seed)
+        joblib.delayed(_render_group)(root, name, group, list(islice(given, clips_per_group)), seed)
         for name in CLASS_NAMES
         for group in range(1, groups_per_class + 1)
     ]
     workers = joblib.Parallel(n_jobs=jobs or available_cpus(), return_as="generator_unordered")
-    total = len(tasks) * clips_per_group
+    total = len(drawn) if lengths is None else min(len(lengths), len(drawn))
     # With one job the group is rendered in this process, which sets OpenCV's threads to 1.
     num_threads = cv2.getNumThreads()
     try:
@@ -188,8 +194,11 @@ def _frames(background: np.ndarray, class_name: str, plan: ClipPlan) -> Iterator
         yield np.ascontiguousarray(image[size:-size, size:-size])
 
 
-def _render_group(root: Path, class_name: str, group: int, num_clips: int, seed: int) -> int:
+def _render_group(
+    root: Path, class_name: str, group: int, lengths: Sequence[int | None], seed: int
+) -> int:
     """Write a group's missing clips; return the group's number of clips."""
+    num_clips = len(lengths)
     cv2.setNumThreads(1)  # one core per worker
     paths = {clip: clip_path(root, class_name, group, clip) for clip in range(1, num_clips + 1)}
     missing = {clip: path for clip, path in paths.items() if not path.exists()}
@@ -197,7 +206,7 @@ def _render_group(root: Path, class_name: str, group: int, num_clips: int, seed:
         background = render_background(class_name, group, seed=seed)
         paths[1].parent.mkdir(parents=True, exist_ok=True)
     for clip, path in missing.items():
-        plan = plan_clip(class_name, group, clip, seed=seed)
+        plan = plan_clip(class_name, group, clip, seed=seed, num_frames=lengths[clip - 1])
         _write_complete(path, _encode(_frames(background, class_name, plan), plan))
     return num_clips
 

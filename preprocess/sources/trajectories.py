@@ -51,7 +51,9 @@ class ClipPlan:
         return sum(map(sum, self.visit_frames))
 
 
-def plan_clip(class_name: str, group: int, clip: int, *, seed: int = 0) -> ClipPlan:
+def plan_clip(
+    class_name: str, group: int, clip: int, *, seed: int = 0, num_frames: int | None = None
+) -> ClipPlan:
     """Draw the plan of a clip. The class chooses the random numbers, never their distribution.
 
     Args:
@@ -59,13 +61,15 @@ def plan_clip(class_name: str, group: int, clip: int, *, seed: int = 0) -> ClipP
         group: number of the group, from 1.
         clip: number of the clip in its group, from 1.
         seed: seed of the whole data set, 0 or more.
+        num_frames: length of the clip; None draws it: 40 to 250 frames, about 70 in the median.
 
     Returns:
-        The plan, of 40 to 250 frames (median about 70) at 25 or 29.97 frames a second.
+        The plan, at 25 or 29.97 frames a second.
     """
     rng = random_numbers(seed, "plan", class_name, group, clip)
     group_rng = random_numbers(seed, "group", class_name, group)
-    num_frames = int(np.clip(MIN_FRAMES + rng.lognormal(np.log(28), 0.8), 0, MAX_FRAMES))
+    drawn = int(np.clip(MIN_FRAMES + rng.lognormal(np.log(28), 0.8), 0, MAX_FRAMES))
+    num_frames = num_frames or drawn
     return ClipPlan(
         fps=float(group_rng.choice((25.0, 29.97))),
         visit_frames=_split_frames(num_frames, rng.uniform(8, 13), rng),
