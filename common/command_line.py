@@ -6,25 +6,14 @@ import dataclasses
 import re
 import sys
 from collections.abc import Collection, Iterator, Sequence
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import tyro
+
+from common.errors import nearest
 
 T = TypeVar("T")
 _IS_FLAG = re.compile(r"--[A-Za-z]")  # neither -1 nor - for standard input
-
-
-def did_you_mean(word: str, known: Collection[str]) -> str:
-    """Suggest the known name that is most similar to a misspelt one.
-
-    Args:
-        word: the misspelt name.
-        known: the known names.
-
-    Returns:
-        "Did you mean NAME?", or an empty text if no name is similar.
-    """
-    found = _nearest(word, known)
-    return f"Did you mean {found}?" if found else ""
 
 
 def parse_arguments(
@@ -49,9 +38,6 @@ def parse_arguments(
     Raises:
         SystemExit: for --help, and with code 2 for invalid arguments.
     """
-    # Imported here: programs that only need `did_you_mean` do without tyro.
-    import tyro
-
     args = sys.argv[1:] if args is None else list(args)
     try:
         return tyro.cli(kind, prog=prog, description=description, args=args, config=config)
@@ -63,21 +49,12 @@ def parse_arguments(
         raise
 
 
-def _nearest(word: str, known: Collection[str]) -> str | None:
-    """Find a name that differs in few letters or in case, or begins with the word."""
-    folded = {name.casefold(): name for name in known}
-    near = get_close_matches(word.casefold(), folded, n=1)
-    if not near and word:
-        near = [name for name in folded if name.startswith(word.casefold())]
-    return folded[near[0]] if len(near) == 1 else None
-
-
 def _suggestions(kind: Any, args: Sequence[str], commands: Collection[str]) -> Iterator[str]:
     """Yield a suggestion for each argument that is similar to a valid one."""
     by_name = _sub_commands(kind)
     if by_name or commands:
         word = next(iter(args), "")
-        found = word if word in by_name else _nearest(word, [*by_name, *commands])
+        found = word if word in by_name else nearest(word, [*by_name, *commands])
         if found and found != word:
             yield f"{word}: did you mean {found}?"
         if found in by_name:
@@ -92,12 +69,12 @@ def _suggestions(kind: Any, args: Sequence[str], commands: Collection[str]) -> I
             flag, _, value = word.replace("_", "-").partition("=")
             choices = flags.get(flag, ())
             values = [word.partition("=")[2]] if value else []
-            if flag not in flags and (found := _nearest(flag, flags)):
+            if flag not in flags and (found := nearest(flag, flags)):
                 yield f"{flag}: did you mean {found}?"
         else:
             values = [word]
         for value in values:
-            if choices and value not in choices and (found := _nearest(value, choices)):
+            if choices and value not in choices and (found := nearest(value, choices)):
                 yield f"{flag} {value}: did you mean {found}?"
 
 

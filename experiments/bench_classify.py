@@ -78,6 +78,8 @@ def run(arguments: Arguments) -> None:
     )
 
 
+NUM_BATCHES = 10
+"""Number of batches of one timing of a model alone."""
 # Measurements: every system in turn, several times; medians count.
 
 
@@ -169,10 +171,9 @@ def _start(
         )
     if torch:
         paths = [video.path for video in videos]
-        systems["PyTorch, bare"] = Remote(f"{_SYSTEMS}:TorchLoop", batch_size, [], threads=plain)
-        systems["PyTorch, plain loop"] = Remote(
-            f"{_SYSTEMS}:TorchLoop", batch_size, paths, threads=plain
-        )
+        loop = "experiments.bench_torch:TorchLoop"
+        systems["PyTorch, bare"] = Remote(loop, batch_size, [], threads=plain)
+        systems["PyTorch, plain loop"] = Remote(loop, batch_size, paths, threads=plain)
     return systems
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.bench_highlights import BATCH_SIZE, DEPTH
 from experiments.clips.images import ImageSettings
-from experiments.clips.scorer import Scorer
+from experiments.clips.scorer_model import Scorer
 from experiments.highlights.scoring.kept_scores import KeptScores
 from experiments.highlights.scoring.scorer_network import build_scorer
 from experiments.highlights.scoring.scoring_job import ScoringOptions, score_into

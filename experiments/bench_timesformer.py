@@ -151,7 +151,10 @@ def measure(
         "ONNX Runtime, int8": (f"{_SYSTEMS}:OnnxClips", quantized),
     }
     if torch:
-        made["PyTorch, float32, other weights"] = (f"{_SYSTEMS}:TorchClips", torch_size(run))
+        made["PyTorch, float32, other weights"] = (
+            "experiments.bench_torch:TorchClips",
+            torch_size(run),
+        )
     systems = {
         name: Remote(
             kind,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.benchmarks import Clips
 from experiments.clips.export.sample import Sample, find_sample
 from experiments.clips.export.subjects import load_subject
 from experiments.clips.export.write import write_int8, write_onnx
@@ -19,15 +19,12 @@ from experiments.clips.prediction.onnx_model import OnnxClipModel
 from experiments.clips.viewed_model import ClipInputSpec, ViewedModel
 from experiments.epic_kitchens.arguments import EpicKitchensArguments
 from experiments.epic_kitchens.models import build_model
-from experiments.process import environment
 from preprocess.batches.views import CropChoice, FrameChoice
 from preprocess.shards.settings import FrameSettings
 
 # As many classes as Kinetics-400 has, and frames of 4:3 with the original's short side.
 _CLASSES = 400
 _STORED_SIZE = (341, 256)
-# Batches of one timing.
-_NUM_BATCHES = 3
 # Layers that get the policy mixed_bfloat16; all others stay in float32.
 _IN_BFLOAT16 = ("SpaceTimeBlock", "SpaceTimeEmbedding")
 
@@ -81,40 +78,6 @@ def torch_size(run: Path) -> dict[str, Any]:
     }
 
 
-class Clips:
-    """A model that predicts views of clips in memory.
-
-    Args:
-        file: .npy file with the views, uint8 (N, T, H, W, 3).
-        batch: number of views in a batch.
-    """
-
-    def __init__(self, file: Path, batch: int) -> None:
-        self._views = list(np.load(file, allow_pickle=False))
-        # Views are repeated if there are fewer than the batch takes.
-        self._batch = [self._views[i % len(self._views)] for i in range(batch)]
-        # The first call compiles.
-        self.probabilities(self._batch)
-
-    def probabilities(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Predicted probabilities of views, shape (len(views), classes)."""
-        raise NotImplementedError
-
-    def answers(self) -> NDArray[np.float32]:
-        """Predicted probabilities of all views."""
-        # One by one, so that every view is predicted in a batch of the same size.
-        return np.concatenate([self.probabilities([view]) for view in self._views])
-
-    def measure(self) -> tuple[float, int]:
-        """Measure frames per second, and the peak memory of the process in bytes."""
-        started = time.perf_counter()
-        for _ in range(_NUM_BATCHES):
-            self.probabilities(self._batch)
-        seconds = time.perf_counter() - started
-        frames = _NUM_BATCHES * sum(len(view) for view in self._batch)
-        return frames / seconds, environment.peak_rss_bytes()
-
-
 class KerasClips(Clips):
     """A run's model in Keras, with its blocks in bfloat16 on request."""
 
@@ -138,32 +101,6 @@ class OnnxClips(Clips):
     def probabilities(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Predicted probabilities of views, shape (len(views), classes)."""
         return self._model.probabilities(views)
-
-
-class TorchClips(Clips):
-    """A TimeSformer of the same size in PyTorch, from `transformers`.
-
-    Args:
-        file: .npy file with the views.
-        batch: number of views in a batch.
-        size: arguments of `transformers.TimesformerConfig`.
-    """
-
-    def __init__(self, file: Path, batch: int, size: dict[str, Any]) -> None:
-        import torch
-        from transformers import TimesformerConfig, TimesformerForVideoClassification
-
-        torch.manual_seed(0)
-        self._torch = torch
-        self._net = TimesformerForVideoClassification(TimesformerConfig(**size)).eval()
-        super().__init__(file, batch)
-
-    def probabilities(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Predicted probabilities of views, shape (len(views), classes)."""
-        pixels = self._torch.from_numpy(np.stack(views)).movedim(-1, -3)  # (B, T, 3, H, W)
-        with self._torch.inference_mode():
-            logits = self._net((pixels.float() / 255 - 0.45) / 0.225).logits
-            return logits.softmax(dim=1).numpy()
 
 
 def _in_bfloat16(model: Any) -> Any:

@@ -16,7 +16,6 @@ Each system lives in a process of its own; they take turns, round by round, and 
 
 from __future__ import annotations
 
-import math
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -44,7 +43,7 @@ from experiments.process import runtime
 from experiments.process.runtime import Threads
 from experiments.runs.run import require_place
 from experiments.ucf101 import arguments as ucf101
-from experiments.ucf101.recipes import ModelName, Recipe, recipe_for
+from experiments.ucf101.recipes import ModelName, recipe_for
 
 
 @dataclass(frozen=True)
@@ -197,7 +196,7 @@ def _steps(arguments: tuple, threads: Threads, *, bfloat16: bool, torch: bool) -
         systems["ours, bfloat16"] = partial(ours, "mixed_bfloat16", threads=threads)
     if torch:
         systems["PyTorch"] = partial(
-            Remote, "experiments.bench_ucf101_torch:TorchSteps", *arguments, threads=threads
+            Remote, "experiments.bench_torch:TorchSteps", *arguments, threads=threads
         )
     return systems
 
@@ -213,37 +212,24 @@ def _epochs(
 ) -> dict[str, System]:
     """Epochs of a model of the job, with a ResNet also without stored features."""
     recipe = recipe_for(recipe_name, model, varlen=False)
-    shards = _extract(scratch, recipe, num_clips)
     arguments = ucf101.Ucf101Arguments(
         model=model,
-        shards=shards,
         depth=depth,  # type: ignore[arg-type]
         weights=ucf101.RANDOM_WEIGHTS if depth else None,
     )
-    epochs = partial(Remote, "experiments.bench_ucf101_systems:Epochs", arguments, recipe, scratch)
+    epochs = partial(
+        Remote,
+        "experiments.bench_ucf101_systems:Epochs",
+        arguments,
+        recipe,
+        scratch,
+        num_clips,
+    )
     make = partial(epochs, threads=threads)
     if depth is None:
         return {"ours": make}
     anew = partial(epochs, True, threads=threads)
     return {"features stored": make, "features computed anew": anew}
-
-
-def _extract(scratch: Path, recipe: Recipe, num_clips: int) -> Path:
-    """Extract clips of the built-in set to shards, as the recipe asks."""
-    from preprocess.extraction.extract import extract
-    from preprocess.sources.synthetic import render_dataset
-
-    videos = scratch / "videos"
-    if not videos.exists():
-        render_dataset(videos, groups_per_class=1, clips_per_group=math.ceil(num_clips / 11))
-        clips = sorted(videos.rglob("*.mpg"))
-        for surplus in clips[num_clips:]:
-            surplus.unlink()
-    settings = recipe.settings()
-    shards = scratch / "-".join(map(str, (*settings.size, settings.stride, settings.max_frames)))
-    if not shards.exists():
-        extract(videos, shards, settings)
-    return shards
 
 
 NUM_CLASSES = 101

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from experiments.bench_ucf101 import NUM_CLASSES, NUM_STEPS, Measured, batch
 from experiments.process import environment
+from experiments.threads.inputs import demo_shards
 from experiments.training.loop import Classifier
 from experiments.ucf101.arguments import Ucf101Arguments
 from experiments.ucf101.models import Ucf101Model
@@ -26,17 +27,23 @@ class Epochs:
     """Training epochs of a model of the UCF101 job, from shards to weights.
 
     Args:
-        arguments: flags of the job, with shards.
+        arguments: flags of the job.
         recipe: recipe of the job.
-        scratch: folder of stored features, which are computed before anything is timed.
+        scratch: folder of clips, shards and stored features, which are made before anything is
+            timed.
+        num_clips: number of clips of an epoch.
         recomputed: put the frozen ResNet into the model, which then sees pixels.
     """
 
     def __init__(
-        self, arguments: Ucf101Arguments, recipe: Recipe, scratch: Path, recomputed: bool = False
+        self,
+        arguments: Ucf101Arguments,
+        recipe: Recipe,
+        scratch: Path,
+        num_clips: int,
+        recomputed: bool = False,
     ) -> None:
-        assert arguments.shards is not None
-        shards = open_shards(arguments.shards.resolve())
+        shards = open_shards(demo_shards(scratch, recipe.settings(), num_clips).resolve())
         # The job stores features below the current folder.
         os.chdir(scratch)
         self._clips = np.arange(len(shards))

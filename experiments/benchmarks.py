@@ -6,6 +6,7 @@ import importlib.util
 import json
 import multiprocessing
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -13,6 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from common.errors import UserError
@@ -20,6 +23,8 @@ from common.files import write_atomically
 from experiments.process import environment, runtime
 from experiments.process.command import run_command
 from experiments.process.runtime import Threads
+
+_CLIP_BATCHES = 3  # batches of one timing of `Clips`
 
 
 def keep_results(
@@ -163,3 +168,37 @@ def _serve(pipe, make: str, arguments, threads: runtime.Threads) -> None:
         except Exception as error:
             # Sent to the process that asked.
             pipe.send((False, f"{type(error).__name__}: {error}"[:500]))
+
+
+class Clips:
+    """A model that predicts views of clips in memory; base of a benchmark's systems.
+
+    Args:
+        file: .npy file with the views, uint8 (N, T, H, W, 3).
+        batch: number of views in a batch.
+    """
+
+    def __init__(self, file: Path, batch: int) -> None:
+        self._views = list(np.load(file, allow_pickle=False))
+        # Views are repeated if there are fewer than the batch takes.
+        self._batch = [self._views[i % len(self._views)] for i in range(batch)]
+        # The first call compiles.
+        self.probabilities(self._batch)
+
+    def probabilities(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Predicted probabilities of views, shape (len(views), classes)."""
+        raise NotImplementedError
+
+    def answers(self) -> NDArray[np.float32]:
+        """Predicted probabilities of all views."""
+        # One by one, so that every view is predicted in a batch of the same size.
+        return np.concatenate([self.probabilities([view]) for view in self._views])
+
+    def measure(self) -> tuple[float, int]:
+        """Measure frames per second, and the peak memory of the process in bytes."""
+        started = time.perf_counter()
+        for _ in range(_CLIP_BATCHES):
+            self.probabilities(self._batch)
+        seconds = time.perf_counter() - started
+        frames = _CLIP_BATCHES * sum(len(view) for view in self._batch)
+        return frames / seconds, environment.peak_rss_bytes()

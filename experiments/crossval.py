@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from tqdm import tqdm
 
@@ -29,10 +29,8 @@ from common.files import write_atomically
 from common.formatting import share
 from experiments.clips import ucf11
 from experiments.process.command import run_command
+from experiments.runs.records import Spread, mean_and_spread
 from experiments.runs.run import CONFIG, RESULT, require_place, require_positive
-
-if TYPE_CHECKING:
-    from experiments.runs.metrics import Spread
 
 
 @dataclass(frozen=True)
@@ -165,9 +163,6 @@ def _run(arguments: Arguments, setting: Setting, seed: int, fold: int) -> dict |
 
 def _table(results: dict[Setting, list[dict]], *, show_test: bool) -> str:
     """Make a Markdown table, the best validation accuracy first."""
-
-    from experiments.runs.metrics import mean_and_spread
-
     columns = {"validation": "validation_accuracy", "train": "train_accuracy"}
     # Test accuracies are hidden by default, so that nobody chooses a setting by them.
     if show_test:

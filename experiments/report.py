@@ -17,6 +17,7 @@ from tyro.conf import Positional
 
 from common.command_line import parse_arguments
 from experiments.process.command import run_command
+from experiments.runs.run import rebuild_report
 
 
 @dataclass
@@ -35,9 +36,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(Arguments, prog=prog, description=__doc__, args=argv)
 
     def rebuild() -> int:
-        # Imported here, so that --help does not load Matplotlib.
-        from experiments.runs.report import rebuild_report
-
         print(f"wrote {rebuild_report(arguments.run_dir, arguments.shards)}")
         return 0
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 from experiments.clips.command import outcome
@@ -35,7 +34,6 @@ from experiments.process.command import command
 from experiments.runs.run import begin_run
 from experiments.training.recipes import RECIPES
 from preprocess.batches.views import CropChoice, FrameChoice
-from preprocess.sources.catalog import UCF11
 
 
 def main() -> int:
@@ -60,17 +58,8 @@ def run(arguments: Ucf11Arguments) -> dict[str, Any] | None:
     started = time.perf_counter()
     recipe, task, subsets = check_arguments(arguments)
 
-    # Data. Imported here, so that --help does not wait for OpenCV and HDF5.
-    from experiments.clips import datasets
-
-    shards = datasets.open_dataset(
-        UCF11,
-        videos=arguments.videos,
-        shards=arguments.shards,
-        jobs=arguments.jobs,
-        scheduler=arguments.scheduler,
-        allow_failures=arguments.allow_failures,
-    )
+    # Data
+    shards = subsets.open()
     split = subsets.split(shards)
     stride = stored_stride(arguments, shards)
     settings = {
@@ -88,30 +77,29 @@ def run(arguments: Ucf11Arguments) -> dict[str, Any] | None:
     )
     if finished:
         return finished
-    print(datasets.described(shards, split))
 
     # Imported now: these load TensorFlow, whose threads `begin_run` has set.
-    from experiments.clips import evaluation, ucf11_model
-    from experiments.training import distribution, loop
+    from experiments.clips import datasets, evaluation, ucf11_model
 
-    replicas = distribution.open_distribution(arguments.distribute, task, settings)
-    batches = ucf11_model.make_batches(arguments, recipe, shards)
-    train_batches, validation_batches = evaluation.epoch_batches(batches, split, replicas)
-
-    # Model
+    print(datasets.described(shards, split))
     classifier = ucf11_model.make_classifier(
-        arguments, recipe, shards, num_train_clips=len(split.train), distribution=replicas
+        arguments,
+        recipe,
+        shards,
+        num_train_clips=len(split.train),
+        task=task,
+        settings=settings,
     )
-
-    # Test, once training has ended. The description of the model's input goes with it, so that
-    # predictions make new videos into the same input.
-    test = partial(
-        evaluation.finish_run,
+    return evaluation.train_and_test(
+        classifier,
+        ucf11_model.make_batches(arguments, recipe, shards),
+        shards,
+        split,
+        arguments,
+        recipe,
         run_dir=run_dir,
-        shards=shards,
-        batches=batches,
-        clips=split.test,
-        selection=recipe.selection,
+        started=started,
+        # Goes with the model, so that predictions make new videos into the same input.
         input_spec=evaluation.describe_input(
             shards,
             FrameChoice(arguments.maxlen, start="first", exact=False),
@@ -134,18 +122,6 @@ def run(arguments: Ucf11Arguments) -> dict[str, Any] | None:
             ),
             **evaluation.model_sizes(classifier.model, arguments.cell, tensor_train=arguments.tt),
         },
-        record=arguments.record,
-    )
-    return loop.train_and_test(
-        classifier,
-        train_batches,
-        validation_batches,
-        test,
-        epochs=recipe.epochs,
-        clips_per_epoch=len(split.train) + len(split.validation),
-        run_dir=run_dir,
-        resume=arguments.resume,
-        started=started,
     )
 
 

@@ -33,8 +33,8 @@ HOMES = {  # calls that one module makes for all
     "VideoCapture": {
         "preprocess/sources/synthetic.py",  # what it has just rendered
         "preprocess/benchmark.py",  # the bare loops that ours are compared with
-        "experiments/bench_classify_systems.py",
         "experiments/bench_highlights_systems.py",
+        "experiments/bench_torch.py",
     },
 }
 KERAS_S_OWN = ("keras.models.", "keras.saving.")  # `load_model` is a name of ours as well

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, Union
 import numpy as np
 from tyro.conf import Positional, subcommand
 
-from common.command_line import did_you_mean, parse_arguments
+from common.command_line import parse_arguments
+from common.errors import did_you_mean
 from common.files import replacing
 from experiments.models.zoo import (
     MOBILE_NETWORKS,

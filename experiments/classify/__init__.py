@@ -32,6 +32,7 @@ from experiments.clips.classification.results import (
     result_settings,
     write_one_table,
 )
+from experiments.media.ffmpeg import require_encoders
 from experiments.media.videos import ANNOTATED, Video, find_videos
 from experiments.models.image_models import (
     SEED_TOP,
@@ -169,9 +170,8 @@ def _finished(arguments: Arguments, videos: list[Video]) -> Outcome | None:
 def _classify(arguments: Arguments, videos: list[Video]) -> dict[str, str]:
     """Classify here or on the workers of a cluster; returns the reasons of failures."""
     from experiments.classify import cluster
-    from experiments.clips.classification import job
 
-    options = job.JobOptions(
+    options = cluster.JobOptions(
         top=arguments.top,
         stride=arguments.every,
         columns=arguments.columns,
@@ -180,13 +180,14 @@ def _classify(arguments: Arguments, videos: list[Video]) -> dict[str, str]:
         overwrite=arguments.overwrite,
         batch_size=arguments.batch_size,
     )
-    threads, out = arguments.threads, arguments.out
-    if arguments.scheduler is None:
-        return job.classify_here(
-            arguments, videos, out, options, threads=threads, jobs=arguments.jobs
-        )
-    return cluster.classify_on_cluster(
-        arguments.scheduler, arguments, videos, out, options, threads=threads
+    return cluster.classify(
+        arguments.scheduler,
+        arguments,
+        videos,
+        arguments.out,
+        options,
+        threads=arguments.threads,
+        jobs=arguments.jobs,
     )
 
 
@@ -220,8 +221,6 @@ def _check_arguments(arguments: Arguments) -> list[Video]:
     require_writable(arguments.out)
     # On a cluster the workers draw, and may have other encoders.
     if arguments.annotate and arguments.scheduler is None:
-        from experiments.media.annotation import require_encoders
-
         require_encoders()
     for notice in notices:
         print(notice)

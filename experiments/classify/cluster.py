@@ -1,4 +1,4 @@
-"""Classification on a Dask cluster: a video a task, in processes that keep the model loaded."""
+"""Classification here or on a Dask cluster: a video a task, in processes that keep the model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from common.files import exclusive
-from experiments.clips.classification.job import ClassificationJob, JobOptions, load_with_threads
+from experiments.clips.classification.job import (
+    ClassificationJob,
+    JobOptions,
+    classify_here,
+    load_with_threads,
+)
 from experiments.clips.classification.progress import FolderProgress, Notes
 from experiments.clips.classification.results import Outcome, conclude
 from experiments.media.videos import Video
@@ -81,6 +86,25 @@ class VideoReport:
     outcome: Outcome
     num_rows: int = 0
     messages: tuple[str, ...] = ()
+
+
+def classify(
+    scheduler: str | None,
+    model: ModelOptions,
+    videos: Sequence[Video],
+    out: Path,
+    options: JobOptions,
+    *,
+    threads: str,
+    jobs: int | None,
+) -> dict[str, str]:
+    """Classify on a cluster, or here without a scheduler; returns the reasons of failures.
+
+    The arguments are those of `classify_on_cluster` and `classify_here`, which is given `jobs`.
+    """
+    if scheduler is None:
+        return classify_here(model, videos, out, options, threads=threads, jobs=jobs)
+    return classify_on_cluster(scheduler, model, videos, out, options, threads=threads)
 
 
 def classify_on_cluster(

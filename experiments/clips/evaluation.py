@@ -1,4 +1,4 @@
-"""Shared last part of the jobs on clips: batches of a split, test, result and report.
+"""Shared last part of the jobs on clips: training on a split, test, result and report.
 
 Each job brings its own data, model and recipe; `experiments.training.loop` trains.
 """
@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,9 +25,11 @@ from experiments.runs.metrics import accuracy, top_k_accuracy, wilson_interval
 from experiments.runs.records import append_record, write_result
 from experiments.runs.report import write_report
 from experiments.runs.run import RECORDS
+from experiments.training import loop
 from experiments.training.distribution import Distribution
-from experiments.training.history import History
+from experiments.training.history import History, NextRate, Stop
 from experiments.training.loop import Classifier
+from experiments.training.recipes import VideoRecipe
 from preprocess.batches.pipeline import Stream
 from preprocess.batches.planning import ALL, ReplicaShard
 from preprocess.batches.views import CropChoice, FrameChoice, Inputs
@@ -43,6 +46,77 @@ class Batches(Protocol):
 
     def by_length(self, clips: ArrayLike, shard: ReplicaShard = ALL) -> tuple[np.ndarray, Stream]:
         """Batches for evaluation, and the position of the clip that each of their rows shows."""
+
+
+def train_and_test(
+    classifier: Classifier,
+    batches: Batches,
+    shards: Shards,
+    split: Split,
+    arguments: Any,
+    recipe: VideoRecipe,
+    *,
+    run_dir: Path,
+    started: float,
+    input_spec: ClipInputSpec,
+    fields: dict[str, Any],
+    test_batches: Batches | None = None,
+    clips: Callable[[int], ArrayLike] | None = None,
+    whole: Callable[[keras.Model], keras.Model] | None = None,
+    stop: Stop | None = None,
+    next_rate: NextRate | None = None,
+) -> dict[str, Any] | None:
+    """Train a model on the clips of a split, test it, and report.
+
+    Args:
+        classifier: model and optimizer.
+        batches: batches to train on and to validate with.
+        shards: all clips.
+        split: subsets of the clips.
+        arguments: flags of the job, of which `resume` and `record` count here.
+        recipe: recipe of the training.
+        run_dir: directory of all that the run leaves.
+        started: `time.perf_counter()` at the start of this part of the run.
+        input_spec, fields, whole: those of `finish_run`.
+        test_batches: batches to test with; None for `batches`.
+        clips: that of `epoch_batches`.
+        stop, next_rate: those of `experiments.training.loop.train_and_test`.
+
+    Returns:
+        The content of result.json, and the run's directory as "run_dir"; None in a worker that is
+        not the chief.
+
+    Raises:
+        RunError: if the checkpoint is damaged, or another worker has ended.
+    """
+    train_batches, validation_batches = epoch_batches(
+        batches, split, classifier.distribution, clips
+    )
+    test = partial(
+        finish_run,
+        run_dir=run_dir,
+        shards=shards,
+        batches=test_batches or batches,
+        clips=split.test,
+        selection=recipe.selection,
+        input_spec=input_spec,
+        fields=fields,
+        record=arguments.record,
+        whole=whole,
+    )
+    return loop.train_and_test(
+        classifier,
+        train_batches,
+        validation_batches,
+        test,
+        epochs=recipe.epochs,
+        clips_per_epoch=len(split.train) + len(split.validation),
+        run_dir=run_dir,
+        resume=arguments.resume,
+        started=started,
+        stop=stop,
+        next_rate=next_rate,
+    )
 
 
 def epoch_batches(

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from experiments.training.recipes import VideoRecipe
 from preprocess.batches.views import CropChoice, FrameChoice, Inputs, Sampling, Start, Views
 from preprocess.errors import PreprocessError
 from preprocess.shards.settings import FrameSettings, Interpolation
-
-if TYPE_CHECKING:
-    from preprocess.batches.augment import Augmentation
 
 Size = tuple[int, int]
 
@@ -88,15 +85,6 @@ class ClipRecipe(VideoRecipe):
     def crops(self) -> CropChoice:
         """Choice of the part of a frame that a view shows."""
         return CropChoice(self.crop_size, self.largest_zoom, self.mirror, self.short_sides)
-
-    @property
-    def relighting(self) -> Augmentation | None:
-        """Augmentation that changes the light of a training view; None for none."""
-        from preprocess.batches.augment import Augmentation
-
-        if not (self.contrast or self.brightness):
-            return None
-        return Augmentation(contrast=self.contrast, brightness=self.brightness)
 
     @property
     def places(self) -> Views:

@@ -21,10 +21,16 @@ from preprocess.errors import DecodeError
 from preprocess.shards.reader import Shards, open_shards
 from preprocess.shards.settings import FrameSettings
 from preprocess.sources.catalog import Dataset
-from preprocess.sources.clip_sets import choose_clip_set, read_subsets, split_by_subsets
+from preprocess.sources.clip_sets import choose_clip_set, read_subsets
 from preprocess.sources.clips import Clip
 from preprocess.sources.official_lists import join_clips, read_official_split
-from preprocess.sources.splits import Split, make_split, split_as_listed, untrained_classes
+from preprocess.sources.splits import (
+    Split,
+    make_split,
+    split_as_listed,
+    split_by_subsets,
+    untrained_classes,
+)
 
 
 def with_frame_size(dataset: Dataset, arguments: ClipArguments, recipe: RecipeType) -> RecipeType:
@@ -132,7 +138,7 @@ def _tell_of_other_frames(shards: Shards, wanted: FrameSettings) -> None:
 
 @dataclass(frozen=True)
 class Subsets:
-    """Rule that splits the clips of a job into training, validation and test clips.
+    """Clips of a job, and the rule that splits them into training, validation and test clips.
 
     Args:
         dataset: the job's own data set, whose usual place is taken where no folder is named.
@@ -171,6 +177,21 @@ class Subsets:
         )
         self._split(clips)
         return clips.dataset
+
+    def open(self) -> Shards:
+        """Open the shards of the clips; render and extract first what is missing.
+
+        Raises:
+            PreprocessError: if a folder is missing or holds no clips, or clips cannot be read.
+        """
+        return open_dataset(
+            self.dataset,
+            videos=self.arguments.videos,
+            shards=self.arguments.shards,
+            jobs=self.arguments.jobs,
+            scheduler=self.arguments.scheduler,
+            allow_failures=self.arguments.allow_failures,
+        )
 
     def split(self, clips: Clips) -> Split:
         """Split clips into subsets to train on, to validate and to test.

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 from experiments.clips.ucf11 import Ucf11Arguments, stored_stride
-from experiments.training.distribution import Distribution, scope_of
+from experiments.training.distribution import open_distribution, scope_of
 from experiments.training.loop import Classifier
 from experiments.training.optimizers import build_model, build_optimizer
 from experiments.training.recipes import Recipe
+from experiments.training.tasks import ALONE, Task
 from preprocess.batches.augment import Augmentation
 from preprocess.batches.pipeline import ClipBatches
 from preprocess.shards.reader import Shards
@@ -35,9 +39,18 @@ def make_classifier(
     shards: Shards,
     *,
     num_train_clips: int,
-    distribution: Distribution | None = None,
+    task: Task = ALONE,
+    settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> Classifier:
-    """Build the recipe's model and optimizer, for `num_train_clips` clips an epoch."""
+    """Build the recipe's model and optimizer.
+
+    Args:
+        num_train_clips: number of clips in an epoch, which sets the length of the schedule.
+        task: place of this process among those that --distribute asks for.
+        settings: settings that must be the same in all of them.
+    """
+    # Before TensorFlow computes anything.
+    distribution = open_distribution(arguments.distribute, task, settings)
     width, height = shards.frame_size
     # A last batch of fewer clips is a step, too.
     num_steps = recipe.epochs * math.ceil(num_train_clips / recipe.batch_size)

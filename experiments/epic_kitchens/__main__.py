@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from common.command_line import did_you_mean
+from common.errors import did_you_mean
 from experiments.clips.command import outcome
 from experiments.clips.export.command import main as export
 from experiments.clips.prediction.command import main as predict

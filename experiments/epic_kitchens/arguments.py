@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from common.command_line import did_you_mean
-from common.errors import InputError
+from common.errors import InputError, did_you_mean
 from experiments.clips.arguments import ClipArguments, takes_demo
 from experiments.epic_kitchens.recipes import RECIPES, SIZES, Recipe, SizeName, for_demo, sized
 from experiments.runs.run import require_fold

@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from experiments.clips.subsets import Subsets, open_clips, with_frame_size
 from experiments.epic_kitchens.arguments import DATASET, MODULE, EpicKitchensArguments
 from experiments.epic_kitchens.recipes import SIZES, Recipe
 from experiments.process import runtime
-from experiments.runs.metrics import mean_and_spread
+from experiments.runs.records import mean_and_spread
 from experiments.runs.run import CONFIG, begin_run, check_run
 from experiments.training.history import next_rate, stop
 from experiments.training.rate_finder import find_rate, rate_finder_png
@@ -63,32 +62,33 @@ def run(arguments: EpicKitchensArguments) -> dict[str, Any] | None:
     print(described(shards, split))
 
     # Imported now: these load TensorFlow, whose threads `begin_run` has set.
-    from experiments.clips.evaluation import describe_input, epoch_batches, finish_run
-    from experiments.epic_kitchens.models import build_classifier, epoch_clips, make_batches
-    from experiments.training.loop import train_and_test
+    from experiments.clips import evaluation
+    from experiments.epic_kitchens import models
 
-    # Model
-    classifier = build_classifier(
+    classifier = models.build_classifier(
         arguments, recipe, len(shards.class_names), num_train_clips=len(split.train)
     )
-    batches = make_batches(arguments, recipe, shards)
-    train_batches, validation_batches = epoch_batches(
-        batches, split, None, epoch_clips(shards, split, recipe, arguments.seed)
-    )
+    batches = models.make_batches(arguments, recipe, shards)
+    clips = models.epoch_clips(shards, split, recipe, arguments.seed)
     if arguments.find_rate:
+        train_batches, _ = evaluation.epoch_batches(batches, split, None, clips)
         _find_rate(classifier, train_batches, run_dir)
         return None
-
-    # Test, once training has ended
-    test = partial(
-        finish_run,
+    return evaluation.train_and_test(
+        classifier,
+        batches,
+        shards,
+        split,
+        arguments,
+        recipe,
         run_dir=run_dir,
-        shards=shards,
+        started=started,
         # Several views of each test clip, where validation takes one.
-        batches=batches.with_views(recipe.places),
-        clips=split.test,
-        selection=recipe.selection,
-        input_spec=describe_input(shards, recipe.choice(), recipe.crops, inputs=recipe.inputs),
+        test_batches=batches.with_views(recipe.places),
+        clips=clips,
+        input_spec=evaluation.describe_input(
+            shards, recipe.choice(), recipe.crops, inputs=recipe.inputs
+        ),
         fields=result_fields(
             MODULE,
             arguments,
@@ -102,18 +102,6 @@ def run(arguments: EpicKitchensArguments) -> dict[str, Any] | None:
             recipe_epochs=arguments.plain_recipe().epochs,
             params=classifier.model.count_params(),
         ),
-        record=arguments.record,
-    )
-    return train_and_test(
-        classifier,
-        train_batches,
-        validation_batches,
-        test,
-        epochs=recipe.epochs,
-        clips_per_epoch=len(split.train) + len(split.validation),
-        run_dir=run_dir,
-        resume=arguments.resume,
-        started=started,
         stop=stop(recipe),
         next_rate=next_rate(recipe),
     )

@@ -15,6 +15,7 @@ from experiments.epic_kitchens.recipes import SIZES, Recipe
 from experiments.training.finetuning import Mixup, ScaledAdamW, balanced, freeze, rate_multipliers
 from experiments.training.loop import Classifier
 from experiments.training.optimizers import scheduled_rate
+from preprocess.batches.augment import relighting
 from preprocess.batches.rand_augment import RandAugment
 from preprocess.batches.view_batches import PixelViews, ViewBatches
 from preprocess.shards.reader import Shards
@@ -95,7 +96,7 @@ def build_classifier(
 
 def make_batches(arguments: EpicKitchensArguments, recipe: Recipe, shards: Shards) -> ViewBatches:
     """Make the batches of clips, cut and augmented as the recipe says."""
-    changes: list[Any] = [recipe.relighting] if recipe.relighting else []
+    changes: list[Any] = [*relighting(recipe.contrast, recipe.brightness)]
     if recipe.num_operations:
         changes.append(RandAugment(recipe.num_operations, recipe.magnitude))
     return ViewBatches(

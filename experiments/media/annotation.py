@@ -16,8 +16,14 @@ from typing import BinaryIO, Protocol
 import av
 import numpy as np
 
-from common.errors import InputError
-from experiments.media.ffmpeg import SAME_BYTES, DiskFullError, RenderError, private_folder, run
+from experiments.media.ffmpeg import (
+    SAME_BYTES,
+    SOUND_ENCODER,
+    VIDEO_ENCODER,
+    DiskFullError,
+    private_folder,
+    run,
+)
 from experiments.media.piece_args import fit_filters
 from experiments.media.recording import read_recording
 from preprocess.video.ffmpeg import input_args
@@ -33,10 +39,8 @@ _FRAMES_FILE, _PANELS = "pictures.rgb", "panels.nut"
 _RELEASE_SECONDS = 0.05
 # Time base of the stream of panels.
 _MILLISECONDS = Fraction(1, 1000)
-_ENCODERS = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-pix_fmt", "yuv420p")
-_SOUND = ("-c:a", "aac")
 _OUTPUT = (
-    *_ENCODERS,
+    *VIDEO_ENCODER,
     *SAME_BYTES,
     # Each frame keeps its time. The encoder's own time base, one tick a frame, would round the
     # times of a video whose rate varies.
@@ -105,25 +109,6 @@ def annotate(
         os.replace(folder / "copy.mp4", out)
 
 
-def require_encoders() -> None:
-    """Check that ffmpeg can be started and can write H.264 and AAC.
-
-    Raises:
-        InputError: if it cannot.
-    """
-    sources = ["-f", "lavfi", "-i", "color=s=16x16:d=0.1", "-f", "lavfi", "-i", "anullsrc"]
-    # A tenth of a second of black and silence, really encoded: a build may list an encoder that
-    # does not start.
-    args = ["-loglevel", "error", *sources, *_ENCODERS, *_SOUND, "-t", "0.1", "-f", "null", "-"]
-    try:
-        run(args)
-    except RenderError as error:
-        raise InputError(
-            f"Annotated videos need an ffmpeg that writes H.264 and AAC. {error} Install "
-            "imageio-ffmpeg, name another by IMAGEIO_FFMPEG_EXE, or leave them out."
-        ) from error
-
-
 def _run(args: list[str], folder: Path, heard: Callable[[str], None]) -> None:
     try:
         run(args, folder, heard)
@@ -157,7 +142,7 @@ def _sound_args(path: Path) -> list[str]:
         # No other metadata is copied, since it may tell more than a person means to pass on.
         for name, value in (("language", track.language), ("title", track.title)):
             args += [f"-metadata:s:a:{number}", f"{name}={value}"] if value else []
-    return [*args, *_SOUND] if args else []
+    return [*args, *SOUND_ENCODER] if args else []
 
 
 def _folder_args(

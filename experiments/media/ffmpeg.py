@@ -16,9 +16,12 @@ from pathlib import Path
 
 import imageio_ffmpeg
 
-from common.errors import UserError
+from common.errors import InputError, UserError
 from preprocess.video.ffmpeg import in_plain_words
 
+# Encoders of annotated videos.
+VIDEO_ENCODER = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-pix_fmt", "yuv420p")
+SOUND_ENCODER = ("-c:a", "aac")
 # x264's lookahead in a thread of its own gives other bytes from one run to the next.
 SAME_BYTES = ("-x264-params", "sync-lookahead=0")
 # `[h264 @ 0x55d0] `, which may stand there several times.
@@ -90,6 +93,36 @@ def run(
             raise DiskFullError(_NO_SPACE)
         raise RenderError(_failure(code, output))
     return list(output)
+
+
+def require_encoders() -> None:
+    """Check that ffmpeg can be started and can write H.264 and AAC.
+
+    Raises:
+        InputError: if it cannot.
+    """
+    sources = ["-f", "lavfi", "-i", "color=s=16x16:d=0.1", "-f", "lavfi", "-i", "anullsrc"]
+    # A tenth of a second of black and silence, really encoded: a build may list an encoder that
+    # does not start.
+    args = [
+        "-loglevel",
+        "error",
+        *sources,
+        *VIDEO_ENCODER,
+        *SOUND_ENCODER,
+        "-t",
+        "0.1",
+        "-f",
+        "null",
+        "-",
+    ]
+    try:
+        run(args)
+    except RenderError as error:
+        raise InputError(
+            f"Annotated videos need an ffmpeg that writes H.264 and AAC. {error} Install "
+            "imageio-ffmpeg, name another by IMAGEIO_FFMPEG_EXE, or leave them out."
+        ) from error
 
 
 def complaints(output: Iterable[str]) -> list[str]:

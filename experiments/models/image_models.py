@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tyro.conf import arg
 
-from common.command_line import did_you_mean
-from common.errors import InputError
+from common.errors import InputError, did_you_mean
 from experiments.models.zoo import MOBILE_NETWORKS
 from weights.imagenet import imagenet_classes
 from weights.registry import ENTRIES, require_installed

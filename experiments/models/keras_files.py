@@ -9,16 +9,19 @@ import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
+
+import keras
+import numpy as np
 
 from common.errors import InputError
+from experiments.models.resnet_weights import KERAS_WEIGHTS, read_resnet_arrays
 from preprocess.shards import hdf5_check
+from ttrnn.models.resnet import build_resnet
+from weights.assign import model_arrays
 from weights.errors import WeightsError
 from weights.torch_reader.pickle_machine import shown
 from weights.torch_reader.zip_members import Member, read_members, read_stored
-
-if TYPE_CHECKING:
-    import keras
 
 # A `.keras` file may ask Keras for parts of models of images and clips, and for nothing else.
 # Keras's own safe mode has been circumvented again and again, by functions and layers that read
@@ -90,6 +93,7 @@ def _is_known(part: dict[str, Any]) -> bool:
     return module in _MODULES and name not in _UNSAFE
 
 
+_IMAGENET_CLASSES = 1000
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 _MEMBERS = {_CONFIG, _WEIGHTS, "metadata.json"}
 
@@ -118,11 +122,8 @@ def load_keras_model(path: Path) -> keras.Model:
         raise KerasFileError(f"{path} is refused: {error}.") from error
     except (OSError, ValueError, RecursionError) as error:
         raise KerasFileError(f"{path} is damaged: {_line(error)}") from error
-    import keras
-
-    import ttrnn.models  # noqa: F401 - makes its layers known to Keras
-
     try:
+        # Importing a model of ours, as this file does, has made all our layers known to Keras.
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras's own have no common class
         raise KerasFileError(f"{path} cannot be read as a Keras model: {_line(error)}") from error
@@ -148,6 +149,33 @@ def load_keras_weights(model: keras.Model, path: Path) -> None:
         raise KerasFileError(f"{path} is refused: {error}.") from error
     except Exception as error:  # Keras's own have no common class
         raise KerasFileError(f"{path} does not fit {model.name}: {_line(error)}") from error
+
+
+def read_resnet(file: Path, depth: int, *, last_layer: bool = False) -> dict[str, np.ndarray]:
+    """Read a ResNet's arrays by layer/variable, without those of its last layer.
+
+    Args:
+        file: file that `python -m weights convert` wrote (.weights.h5, .safetensors), torchvision's
+            own file (.pth, .safetensors), or a checkpoint of such a network (.pth.tar).
+        depth: depth of the ResNet in the file.
+        last_layer: include those of its last layer, `fc/kernel` and `fc/bias`.
+
+    Raises:
+        WeightsError: if the file cannot be read, or is that of another network.
+    """
+    if file.name.endswith(KERAS_WEIGHTS):
+        # Keras reads weights only into a whole model, the last layer included.
+        model: Any = build_resnet(depth, _IMAGENET_CLASSES)
+        try:
+            load_keras_weights(model, file)
+        except KerasFileError as error:
+            raise WeightsError(str(error)) from error
+        arrays = model_arrays(model)
+    else:
+        arrays = read_resnet_arrays(file)
+    if last_layer:
+        return arrays
+    return {name: array for name, array in arrays.items() if not name.startswith("fc/")}
 
 
 def _check_members(file: BinaryIO) -> None:

@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from common.command_line import did_you_mean
-from common.errors import InputError
+from common.errors import InputError, did_you_mean
 from common.formatting import plural
 from experiments.process.recommendations import find_recommendation
 from preprocess.system.machine import Machine, read_machine
@@ -142,13 +141,6 @@ def configure(threads: Threads, *, seed: int, deterministic: bool = True) -> Non
     if deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
-
-
-def has_gpus() -> bool:
-    """Whether TensorFlow finds a GPU."""
-    import tensorflow as tf
-
-    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def pools_in_force() -> dict[str, int]:

@@ -16,6 +16,7 @@ import tyro
 from common.command_line import parse_arguments
 from common.files import write_atomically
 from experiments.process.command import run_command
+from experiments.results.page import fill_block, results_page, results_table_markdown
 from experiments.runs.records import read_records
 
 
@@ -46,8 +47,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _write_pages(arguments: Arguments) -> int:
-    from experiments.results.page import fill_block, results_page, results_table_markdown
-
     rows = read_records(arguments.records)
     pages = {arguments.page: results_page(rows)}
     if arguments.readme.exists():

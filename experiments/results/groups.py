@@ -10,7 +10,7 @@ from typing import Any
 
 from common import formatting
 from common.formatting import text
-from experiments.runs.metrics import Spread, mean_and_spread
+from experiments.runs.records import Spread, mean_and_spread
 from experiments.training.recipes import RECIPES
 from preprocess.sources.catalog import DATASETS
 

@@ -1,4 +1,4 @@
-"""Figures of merit for a classifier: accuracy, its interval, the confusion matrix, folds.
+"""Figures of merit for a classifier: accuracy, its interval, the confusion matrix.
 
 Labels are integer class indices. Probabilities are (N, C): one row a clip, one column a class.
 """
@@ -6,8 +6,6 @@ Labels are integer class indices. Probabilities are (N, C): one row a clip, one 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,14 +16,6 @@ from common.errors import InputError
 
 # 97.5 % quantile of the standard normal distribution.
 Z_95 = 1.959963984540054
-
-
-class Spread(NamedTuple):
-    """Mean and sample standard deviation of `num_values` values; no deviation for one value."""
-
-    mean: float
-    deviation: float | None
-    num_values: int
 
 
 def accuracy(labels: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
@@ -92,14 +82,6 @@ def wilson_interval(num_right: int, total: int, *, z: float = Z_95) -> tuple[flo
     centre = (share + z * z / (2 * total)) / scale
     half = z / scale * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
     return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def mean_and_spread(values: Sequence[float]) -> Spread:
-    """Mean and sample standard deviation (n - 1) over folds."""
-    _require_some(values)
-    # One fold says nothing about the spread.
-    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return Spread(float(np.mean(values)), deviation, len(values))
 
 
 def _share(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

@@ -15,7 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from common.errors import InputError
 from common.files import write_atomically
@@ -281,3 +283,20 @@ def _kind_error(path: Path, column: str, rule: str, value: object) -> RunFileErr
         f"{path} is damaged: {column} must be {rule}. Received {str(value)[:80]!r}. Take it from "
         "the run again, or remove it."
     )
+
+
+class Spread(NamedTuple):
+    """Mean and sample standard deviation of `num_values` values; no deviation for one value."""
+
+    mean: float
+    deviation: float | None
+    num_values: int
+
+
+def mean_and_spread(values: Sequence[float]) -> Spread:
+    """Mean and sample standard deviation (n - 1) over folds."""
+    if not len(values):
+        raise InputError("a figure of merit needs at least one clip. Received none.")
+    # One fold says nothing about the spread.
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return Spread(float(np.mean(values)), deviation, len(values))

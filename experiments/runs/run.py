@@ -277,10 +277,16 @@ def finished_result(run_dir: Path) -> dict[str, Any] | None:
     print(f"{run_dir} is finished; nothing to resume.")
     # A run may be stopped between its result and its report.
     if not (run_dir / PAGE).exists():
-        from experiments.runs.report import rebuild_report
-
         rebuild_report(run_dir)
     return json.loads(path.read_text()) | {"run_dir": run_dir}
+
+
+def rebuild_report(run_dir: Path, shards: Path | None = None) -> Path:
+    """Rebuild the report of a run, as `experiments.runs.report` does; returns the page's path."""
+    # Imported here: a command that only begins a run must not wait for Matplotlib.
+    from experiments.runs import report
+
+    return report.rebuild_report(run_dir, shards)
 
 
 def threads_of_run(run_dir: Path) -> Threads | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from common.errors import UserError
 from experiments.threads import WorkloadName
 from experiments.threads.space import Task
 from preprocess.extraction.extract import extract
+from preprocess.shards.settings import FrameSettings
 from preprocess.sources.synthetic import render_dataset
 
 _VIDEO_SIZE = (640, 360)
@@ -49,6 +51,26 @@ def prepare(
     say("extracting their frames")
     extract(videos, scratch / "shards")
     return scratch / "shards"
+
+
+def demo_shards(scratch: Path, settings: FrameSettings, num_clips: int) -> Path:
+    """Extract clips of the built-in set, of which those that are there already are used.
+
+    Args:
+        scratch: folder to write below.
+        settings: settings of the frames, which name the folder of the shards.
+        num_clips: number of clips.
+    """
+    videos = scratch / "videos"
+    if not videos.exists():
+        render_dataset(videos, groups_per_class=1, clips_per_group=math.ceil(num_clips / 11))
+        clips = sorted(videos.rglob("*.mpg"))
+        for surplus in clips[num_clips:]:
+            surplus.unlink()
+    shards = scratch / "-".join(map(str, (*settings.size, settings.stride, settings.max_frames)))
+    if not shards.exists():
+        extract(videos, shards, settings)
+    return shards
 
 
 def render_videos(folder: Path, *, num_videos: int = 2, num_frames: int = 1500) -> Path:

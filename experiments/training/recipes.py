@@ -9,8 +9,7 @@ from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from typeguard import TypeCheckError, check_type
 
-from common.command_line import did_you_mean
-from common.errors import InputError
+from common.errors import InputError, did_you_mean
 
 KernelInitializer = Literal[
     "keras2_flat_glorot",

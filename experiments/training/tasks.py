@@ -31,6 +31,9 @@ class Task:
         return self.index == 0
 
 
+ALONE = Task()
+
+
 def read_task(kind: Kind | None, out: Path | None) -> Task:
     """Read this process's place among the workers from the environment variable TF_CONFIG.
 
@@ -45,7 +48,7 @@ def read_task(kind: Kind | None, out: Path | None) -> Task:
     if kind == "gpus":
         _require_gpus()
     if kind != "workers":
-        return Task()
+        return ALONE
     if out is None:
         raise InputError(
             "--distribute workers needs --out: the directory of the run, which all workers share."
@@ -71,8 +74,6 @@ def _require_gpus() -> None:
     A process of its own asks, because this one may have clips to extract first, and does that
     without TensorFlow.
     """
-    program = (
-        "import sys; from experiments.process.runtime import has_gpus; sys.exit(not has_gpus())"
-    )
+    program = "from tensorflow import config; exit(not config.list_physical_devices('GPU'))"
     if subprocess.run([sys.executable, "-c", program], capture_output=True, check=False).returncode:
         raise InputError("--distribute gpus needs GPUs that TensorFlow can use; it finds none.")

@@ -96,7 +96,7 @@ class Ucf101Arguments(ClipArguments):
             )
         # Stored features are those of one crop of unchanged frames; only the choice of frames can
         # still be drawn.
-        moved = recipe.mirror or recipe.largest_zoom > 1 or recipe.relighting
+        moved = recipe.mirror or recipe.largest_zoom > 1 or recipe.contrast or recipe.brightness
         if self.model == "resnet-crnn" and moved:
             raise InputError(
                 "resnet-crnn's features are computed once: mirror, largest_zoom, contrast and "

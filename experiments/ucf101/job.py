@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from common import formatting
-from common.command_line import did_you_mean
-from common.errors import InputError
+from common.errors import InputError, did_you_mean
 from experiments.clips.command import recipe_name
 from experiments.clips.datasets import described, result_fields
 from experiments.clips.subsets import Subsets, open_clips, with_frame_size
@@ -57,25 +55,23 @@ def run(arguments: Ucf101Arguments) -> dict[str, Any] | None:
 
     # Imported now: these load TensorFlow, whose threads `begin_run` has set.
     from experiments.clips import evaluation
-    from experiments.training import distribution, loop
     from experiments.ucf101.models import Ucf101Model
 
     # Model, and what it sees: pixels, or the features of a frozen ResNet
-    replicas = distribution.open_distribution(arguments.distribute, task, settings)
-    built = Ucf101Model(arguments, recipe, shards, split, distribution=replicas)
+    built = Ucf101Model(arguments, recipe, shards, split, task=task, settings=settings)
     classifier = built.classifier()
     batches = built.batches()
-    train_batches, validation_batches = evaluation.epoch_batches(batches, split, replicas)
-
-    # Test, once training has ended
-    test = partial(
-        evaluation.finish_run,
+    return evaluation.train_and_test(
+        classifier,
+        batches,
+        shards,
+        split,
+        arguments,
+        recipe,
         run_dir=run_dir,
-        shards=shards,
+        started=started,
         # Several views of each test clip, where validation takes one.
-        batches=batches.with_views(recipe.places),
-        clips=split.test,
-        selection=recipe.selection,
+        test_batches=batches.with_views(recipe.places),
         input_spec=evaluation.describe_input(
             shards,
             recipe.choice(varlen=arguments.varlen),
@@ -96,20 +92,8 @@ def run(arguments: Ucf101Arguments) -> dict[str, Any] | None:
             recipe_epochs=arguments.plain_recipe().epochs,
             params=classifier.model.count_params(),
         ),
-        record=arguments.record,
         # Where only the part above a ResNet is trained, the two are joined for predictions.
         whole=built.whole,
-    )
-    return loop.train_and_test(
-        classifier,
-        train_batches,
-        validation_batches,
-        test,
-        epochs=recipe.epochs,
-        clips_per_epoch=len(split.train) + len(split.validation),
-        run_dir=run_dir,
-        resume=arguments.resume,
-        started=started,
         stop=stop(recipe),
         next_rate=next_rate(recipe),
     )

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import keras
 
 from common.errors import InputError
-from experiments.models.resnet_weights import read_resnet
-from experiments.training.distribution import Distribution, scope_of
+from experiments.models.keras_files import read_resnet
+from experiments.training.distribution import open_distribution, scope_of
 from experiments.training.loop import Classifier, compiled
 from experiments.training.optimizers import build_optimizer
+from experiments.training.tasks import ALONE, Task
 from experiments.ucf101.arguments import RANDOM_WEIGHTS, Ucf101Arguments
 from experiments.ucf101.recipes import Recipe
+from preprocess.batches.augment import relighting
 from preprocess.batches.features import (
     FeatureSettings,
     FeatureStore,
@@ -48,7 +52,8 @@ class Ucf101Model:
         recipe: recipe of the training.
         shards: the clips.
         split: subsets of the clips.
-        distribution: replicas of the model; None for this process alone.
+        task: place of this process among those that --distribute asks for.
+        settings: settings that must be the same in all of them.
         store_features: compute a frozen ResNet's features once; otherwise it is in the model, and
             computes them in every epoch.
     """
@@ -60,10 +65,12 @@ class Ucf101Model:
         shards: Shards,
         split: Split,
         *,
-        distribution: Distribution | None = None,
+        task: Task = ALONE,
+        settings: Mapping[str, Any] = MappingProxyType({}),
         store_features: bool = True,
     ) -> None:
-        self._distribution = distribution
+        # Before TensorFlow computes anything.
+        self._distribution = open_distribution(arguments.distribute, task, settings)
         self._arguments = arguments
         self._recipe = recipe
         self._shards = shards
@@ -150,7 +157,7 @@ class Ucf101Model:
 
     def _pixels(self) -> ViewSource:
         recipe = self._recipe
-        changes = [recipe.relighting] if recipe.relighting else []
+        changes = relighting(recipe.contrast, recipe.brightness)
         return PixelViews(self._shards, recipe.crops, changes=changes, inputs=recipe.inputs)
 
     def _features(self) -> ViewSource:

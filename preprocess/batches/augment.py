@@ -146,3 +146,10 @@ def _light(scale: float, offset: float) -> Callable[[Frames, Frames], Any] | Non
         if np.array_equal(function(levels, np.empty_like(levels)), table):
             return function
     return looked_up
+
+
+def relighting(contrast: float, brightness: float) -> list[Augmentation]:
+    """Changes of a training view's light alone: none if both are 0."""
+    if not (contrast or brightness):
+        return []
+    return [Augmentation(contrast=contrast, brightness=brightness)]

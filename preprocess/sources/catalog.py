@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from common.command_line import did_you_mean
+from common.errors import did_you_mean
 from preprocess.errors import PreprocessError
 
 _UCF11_LAYOUT = "class/v_name_NN/v_name_NN_MM.mpg"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,6 @@ from preprocess.sources.listed_clips import (
     read_list,
     unlisted_videos,
 )
-from preprocess.sources.splits import Split
 
 
 @dataclass(frozen=True)
@@ -128,31 +127,3 @@ def read_subsets(videos: str | os.PathLike[str]) -> dict[str, str]:
             "has none; add it, or choose another split."
         )
     return subsets
-
-
-def split_by_subsets(subsets: Mapping[str, str], sources: Sequence[str]) -> Split:
-    """Split clips into the parts of a list; a part that the list does not have is empty.
-
-    Args:
-        subsets: parts from `read_subsets`; clips that could not be extracted are left out.
-        sources: sources of the clips to split.
-
-    Raises:
-        PreprocessError: if a clip is not listed, or none is for training.
-    """
-    # The reverse, a listed clip that is not here, is no error: its video may be unreadable.
-    strange = [source for source in sources if source not in subsets]
-    if strange:
-        raise PreprocessError(
-            f"The list must name all clips at hand. It lacks {len(strange)} of {len(sources)}, "
-            f"{strange[0]} for instance; extract the list again."
-        )
-    places = {
-        name: np.array([n for n, one in enumerate(sources) if subsets[one] == name], np.int64)
-        for name in SUBSETS
-    }
-    if not len(places["train"]):
-        raise PreprocessError(
-            f"A list must have clips of the part train. Received {len(sources)} clips, none of it."
-        )
-    return Split(**places)

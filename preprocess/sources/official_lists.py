@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from numpy.typing import NDArray
 
 from preprocess.errors import PreprocessError
 from preprocess.sources.catalog import ClipName, official_spelling, parse_clip_name
-from preprocess.sources.splits import Indices
 
 NUMBERS = (1, 2, 3)
 _NAMED = 5  # number of clips that a message names
@@ -51,8 +51,8 @@ class ListedClips:
         unlisted: sources in neither list, which are in no part.
     """
 
-    train: Indices
-    test: Indices
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
     missing: tuple[str, ...]
     unlisted: tuple[str, ...]
 
@@ -132,7 +132,7 @@ def _positions(
 
 def _subset(
     name: str, clips: Sequence[ClipName], positions: dict[ClipName, int], sources: Sequence[str]
-) -> Indices:
+) -> NDArray[np.int64]:
     """Positions of the clips of one list, ascending."""
     if not clips:
         raise PreprocessError(

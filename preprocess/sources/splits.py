@@ -1,16 +1,21 @@
-"""Splits of clips into training, validation and test parts."""
+"""Splits of clips into training, validation and test parts.
+
+It imports scikit-learn, for which an extraction need not wait.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.model_selection import KFold, StratifiedGroupKFold
 
 from preprocess.errors import PreprocessError
+from preprocess.sources.listed_clips import SUBSETS
 
 Strategy = Literal["group", "random"]
 Indices = NDArray[np.int64]
@@ -126,6 +131,34 @@ def split_as_listed(
     labels = np.asarray(labels)
     kept, validation = _hold_out(labels, keys, train, "group", num_folds, seed)
     return Split(train=kept, validation=validation, test=test)
+
+
+def split_by_subsets(subsets: Mapping[str, str], sources: Sequence[str]) -> Split:
+    """Split clips into the parts of a list; a part that the list does not have is empty.
+
+    Args:
+        subsets: parts from `read_subsets`; clips that could not be extracted are left out.
+        sources: sources of the clips to split.
+
+    Raises:
+        PreprocessError: if a clip is not listed, or none is for training.
+    """
+    # The reverse, a listed clip that is not here, is no error: its video may be unreadable.
+    strange = [source for source in sources if source not in subsets]
+    if strange:
+        raise PreprocessError(
+            f"The list must name all clips at hand. It lacks {len(strange)} of {len(sources)}, "
+            f"{strange[0]} for instance; extract the list again."
+        )
+    places = {
+        name: np.array([n for n, one in enumerate(sources) if subsets[one] == name], np.int64)
+        for name in SUBSETS
+    }
+    if not len(places["train"]):
+        raise PreprocessError(
+            f"A list must have clips of the part train. Received {len(sources)} clips, none of it."
+        )
+    return Split(**places)
 
 
 def num_with_sibling(split: Split, groups: Sequence[str]) -> int:
@@ -247,10 +280,6 @@ def _deal(
     seed: int,
 ) -> list[tuple[Indices, Indices]]:
     """Positions outside and inside each fold; with few and unequal groups a fold may be empty."""
-    # Imported here: the readers of clips import this file for its types, and an extraction must not
-    # wait for scikit-learn.
-    from sklearn.model_selection import KFold, StratifiedGroupKFold
-
     if strategy == "random":
         return list(KFold(num_folds, shuffle=True, random_state=seed).split(labels))
     dealer = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)

@@ -115,7 +115,7 @@ def _scorer(folder: Path) -> None:
 
 def _read_scorer(folder: Path) -> Any:
     _keras()
-    from experiments.clips.scorer import load_scorer
+    from experiments.clips.scorer_model import load_scorer
 
     scorer = load_scorer(folder)
     return scorer.settings, scorer.box, scorer.threshold, scorer.predict(_IMAGE)

@@ -37,7 +37,7 @@ from make_resnet import ResNet, value
 from PIL import Image
 from torch import nn
 
-from experiments.bench_ucf101_torch import Conv3D, Decoder, FrameEncoder
+from experiments.bench_torch import Conv3D, Decoder, FrameEncoder
 
 SEED = 101
 NUM_CLASSES = 5

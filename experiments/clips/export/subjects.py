@@ -15,6 +15,7 @@ from experiments.clips import scorer
 from experiments.clips.export.graphs import for_equal_clips, in_float32
 from experiments.clips.images import ImageSettings
 from experiments.clips.model import ClipModel, read_model
+from experiments.clips.scorer_model import load_scorer
 from experiments.clips.viewed_model import ClipInputSpec
 from experiments.models.image_loading import are_probabilities
 from experiments.models.keras_files import load_keras_model
@@ -232,6 +233,6 @@ def load_subject(path: Path) -> Subject:
 
 
 def _scorer(path: Path) -> ImageSubject:
-    found = scorer.load_scorer(path)
+    found = load_scorer(path)
     settings = found.settings.to_json() | {"threshold": found.threshold}
     return ImageSubject(found.model, About("scorer", _SCORER_CLASSES, settings), ImageSettings)

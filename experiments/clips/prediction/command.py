@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from common.command_line import did_you_mean, parse_arguments
-from common.errors import InputError
+from common.command_line import parse_arguments
+from common.errors import InputError, did_you_mean
 from experiments.media.videos import find_videos
 from experiments.process import runtime
 from experiments.process.command import run_command

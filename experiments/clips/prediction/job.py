@@ -25,7 +25,7 @@ from experiments.clips.prediction.predict import (
 )
 from experiments.clips.prediction.results import Tables, VideoResults
 from experiments.media.annotation import annotate as annotate_video
-from experiments.media.annotation import require_encoders
+from experiments.media.ffmpeg import require_encoders
 from experiments.media.videos import ANNOTATED, Video, find_videos
 from experiments.process import runtime
 from experiments.process.runtime import Threads

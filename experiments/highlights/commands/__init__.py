@@ -31,31 +31,24 @@ def main(args: list[str] | None = None) -> int:
 
 def _run(command: Any) -> int:
     """Run the job of a command. Returns the exit code."""
-    # Only the job that is asked for is imported: each needs other libraries, and --help none.
+    # Imported here, because --help needs none of them. Those of `run` are the same libraries; the
+    # page has a web server besides.
+    if isinstance(command, Review):
+        from experiments.highlights.commands import review
+
+        return review.run(command)
+    from experiments.highlights.commands import demo, labels, reel, run, train
+
     match command:
         case Demo():
-            from experiments.highlights.commands import demo
-
             return demo.run(command)
         case Labels() | Extract():
-            from experiments.highlights.commands import labels
-
             return labels.run(command)
         case Train():
-            from experiments.highlights.training import job
-
-            return job.run(command)
+            return train.run(command)
         case Run():
-            from experiments.highlights.commands import run
-
             return run.run(command)
-        case Review():
-            from experiments.highlights.commands import review
-
-            return review.run(command)
         case Reel():
-            from experiments.highlights.commands import reel
-
             return reel.run(command)
     raise TypeError(command)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from common.errors import InputError
 from experiments.clips.images import ImageSettings
-from experiments.models.resnet_weights import read_resnet
+from experiments.models.keras_files import read_resnet
 from ttrnn.models.resnet import build_resnet
 from weights.assign import assign_arrays
 from weights.errors import WeightsError

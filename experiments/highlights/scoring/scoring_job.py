@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from tqdm import tqdm
 from common import formatting
 from common.errors import InputError
 from experiments.clips.images import Box
-from experiments.clips.scorer import FILE, MODEL, Scorer, load_scorer
+from experiments.clips.scorer import FILE, MODEL
 from experiments.highlights.scoring.image_batches import Batch, BatchReader
 from experiments.highlights.scoring.kept_scores import KeptScores
 from experiments.media.recording import Chunk, recording_duration
@@ -34,6 +34,9 @@ from experiments.process import runtime
 from preprocess.errors import DecodeError, PreprocessError
 from preprocess.system.machine import read_machine
 from preprocess.workers.cluster import cluster_model_workers
+
+if TYPE_CHECKING:
+    from experiments.clips.scorer_model import Scorer
 
 _VERSION = 1  # changes when the same inputs would give other scores
 _BAR = "{desc} {percentage:3.0f}% |{bar}|{postfix}, {remaining} left"
@@ -72,8 +75,7 @@ class ScoringOptions:
         Raises:
             ScorerError: if there is none.
         """
-        runtime.configure(self.threads, seed=0)  # before anything imports TensorFlow
-        return load_scorer(self.model)
+        return _load(self.model, self.threads)
 
     def fingerprint(self, chunks: Sequence[Chunk]) -> dict[str, Any]:
         """Return everything that the scores of a recording depend on, as plain values."""
@@ -90,6 +92,14 @@ class ScoringOptions:
             **({"sound track": tracks[0]} if any(tracks) else {}),
             **({"clock": "continued"} if any(chunk.copy for chunk in chunks) else {}),
         }
+
+
+def _load(model: Path, threads: runtime.Threads) -> Scorer:
+    runtime.configure(threads, seed=0)
+    # It imports TensorFlow, whose threads are set above.
+    from experiments.clips.scorer_model import load_scorer
+
+    return load_scorer(model)
 
 
 def score_into(
@@ -272,8 +282,7 @@ class PartScorer:
                 "must see the same."
             )
         threads = runtime.choose_threads(self.threads, workload="resnet")
-        runtime.configure(threads, seed=0)
-        return partial(_score_part, load_scorer(self.model), threads.inter_op)
+        return partial(_score_part, _load(self.model, threads), threads.inter_op)
 
 
 def score_on_cluster(

@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from experiments.clips.images import ImageSettings
-from experiments.clips.scorer import load_scorer
+from experiments.clips.scorer_model import load_scorer
 from experiments.highlights.commands import main
 from experiments.highlights.scoring import scorer_network
 from experiments.highlights.training import fit

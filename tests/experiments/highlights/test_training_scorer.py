@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from experiments.clips.images import Box, ImageSettings
-from experiments.clips.scorer import Scorer, ScorerError, load_scorer, write_scorer
+from experiments.clips.scorer import ScorerError, write_scorer
+from experiments.clips.scorer_model import Scorer, load_scorer
 from experiments.highlights.scoring.scorer_network import begin_from, build_scorer
 from tests.weights import torch_pickles
 from ttrnn.models.resnet import build_resnet

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
 
-from experiments.media.annotation import annotate, require_encoders
+from experiments.media.annotation import annotate
+from experiments.media.ffmpeg import require_encoders
 from preprocess.video.decode import VideoReader
 from preprocess.video.transforms import FrameFit
 from tests.processes import REPOSITORY

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from experiments.runs import metrics
+from experiments.runs import metrics, records
 
 LABELS = [0, 0, 0, 1, 1, 2]
 PREDICTED = [0, 0, 1, 1, 2, 2]
@@ -64,11 +64,11 @@ def test_wilson_interval_refuses_more_right_than_clips():
 
 
 def test_spread_is_the_sample_standard_deviation():
-    spread = metrics.mean_and_spread([0.5, 0.6, 0.7, 0.6])
+    spread = records.mean_and_spread([0.5, 0.6, 0.7, 0.6])
     assert spread.mean == pytest.approx(0.6)
     assert spread.deviation == pytest.approx(math.sqrt(0.02 / 3))
     assert spread.num_values == 4
-    assert metrics.mean_and_spread([0.5]).deviation is None
+    assert records.mean_and_spread([0.5]).deviation is None
 
 
 def test_no_clips_is_an_error_not_a_nan():

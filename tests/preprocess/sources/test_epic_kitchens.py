@@ -11,7 +11,8 @@ import pytest
 from common.errors import InputError
 from preprocess import FrameSettings, PreprocessError, open_shards
 from preprocess.extraction.extract import extract
-from preprocess.sources.clip_sets import find_clip_set, read_subsets, split_by_subsets
+from preprocess.sources.clip_sets import find_clip_set, read_subsets
+from preprocess.sources.splits import split_by_subsets
 from tests.preprocess.video.test_frame_folders import write_frames
 
 TRAIN = (

@@ -16,8 +16,9 @@ from common.errors import InputError
 from preprocess import FrameSettings, open_shards
 from preprocess.errors import DecodeError, PreprocessError
 from preprocess.extraction.extract import ExtractionSummary, extract
-from preprocess.sources.clip_sets import read_subsets, split_by_subsets
+from preprocess.sources.clip_sets import read_subsets
 from preprocess.sources.listed_clips import ListedClip, read_list
+from preprocess.sources.splits import split_by_subsets
 from preprocess.video.decode import FrameReader
 from preprocess.video.frame_reader import open_stretch
 from preprocess.video.time_ranges import ClipRange, FrameNumbers, Seconds

@@ -1,4 +1,4 @@
-"""Training of a scorer, from labels and shards to a run's directory with its report."""
+"""`train`: trains a scorer, from labels and shards to a run's directory with its report."""
 
 from __future__ import annotations
 
