@@ -31,8 +31,8 @@ from experiments.models.image_models import (
 )
 from experiments.process import runtime
 from preprocess.errors import PreprocessError
-from preprocess.workers.cluster import cluster_model_workers
-from preprocess.workers.model_workers import WorkerDiedError
+from preprocess.workers.cluster import asking, open_workers
+from preprocess.workers.pool import WorkerDiedError
 
 _LOCKS = ".locks"
 
@@ -52,6 +52,8 @@ class VideoClassifier:
     settings: dict[str, Any]
     batch_size: int
     threads: str
+
+    memory_bytes = None  # a model may take any amount
 
     def open(self) -> Callable[[VideoTask], VideoReport]:
         """Load the model on this worker.
@@ -139,7 +141,7 @@ def classify_on_cluster(
     try:
         with (
             FolderProgress([video.path for video in videos]) as progress,
-            cluster_model_workers(scheduler, out, classifier, needs) as submit,
+            open_workers(asking(classifier), scheduler, out, needs=needs) as submit,
         ):
             tasks = [VideoTask(video, out.absolute(), options) for video in videos]
             waiting = {submit(task): task.video for task in tasks}

@@ -6,8 +6,8 @@ import csv
 import io
 import os
 import shutil
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from typing import Any
 from common.errors import WriteError
 from common.files import exclusive, publish, write_text
 from preprocess.errors import PreprocessError, ShardError
-from preprocess.extraction.parallel import Submit, open_workers
 from preprocess.extraction.plan import (
     Plan,
     check_settings,
@@ -25,13 +24,14 @@ from preprocess.extraction.plan import (
     require_directory,
     split_clips,
 )
-from preprocess.extraction.worker import ClipTask, TaskResult
+from preprocess.extraction.worker import ClipTask, TaskResult, decode_clips
 from preprocess.shards.index import DatasetIndex, read_index, write_index
 from preprocess.shards.settings import FrameSettings, StoredSettings
 from preprocess.sources.clip_sets import choose_clip_set
 from preprocess.sources.clips import Clip
 from preprocess.system.machine import available_cpus
 from preprocess.system.progress import Progress, Silent
+from preprocess.workers.cluster import open_workers
 
 # Size at which a shard is closed: large enough for few files, small enough to lose little when one
 # of its videos changes and the shard is made again.
@@ -227,7 +227,7 @@ def _extract_locked(
         for run in split_clips(todo, len(clips))
     ]
     progress.start(len(clips), len(plan.kept))
-    with open_workers(scheduler, jobs, folder) as submit:
+    with open_workers(decode_clips, scheduler, folder, jobs=jobs) as submit:
         result = _run_tasks(tasks, submit, progress)
     failures = dict(sorted(result.failures.items()))
     _write_failures(folder, failures)
@@ -262,7 +262,9 @@ def _prepare(clips: Sequence[Clip], folder: Path, index: DatasetIndex) -> Plan:
     return plan
 
 
-def _run_tasks(tasks: Sequence[ClipTask], submit: Submit, progress: Progress) -> TaskResult:
+def _run_tasks(
+    tasks: Sequence[ClipTask], submit: Callable[[ClipTask], Future[TaskResult]], progress: Progress
+) -> TaskResult:
     """Have workers do the tasks; return the sum of their results.
 
     Raises:

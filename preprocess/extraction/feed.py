@@ -253,8 +253,10 @@ class _Setup:
     num_slots: int
 
 
-class Worker:
+class Worker(ChildProcess):
     """Decoding process, seen from its owner, with its blocks of shared memory.
+
+    The memory is freed with the last array on it.
 
     Args:
         fit: size and format of the frames.
@@ -267,11 +269,10 @@ class Worker:
         with anonymous_file() as file:
             setup = _Setup(file.fileno(), fit, stride, num_slots)
             self._blocks = _map_blocks(file.fileno(), fit, num_slots)
-            self._process = ChildProcess(_serve, descriptors=[file.fileno()])
-            self._process.send(setup)
+            super().__init__(_serve, descriptors=[file.fileno()])
+            self.send(setup)
         self._taken: list[int] = []
         self._num_slots = num_slots
-        self.pipe = self._process.pipe
         self.video: int | None = None
         self.num_frames = 0
         self.last_progress = time.monotonic()
@@ -279,11 +280,11 @@ class Worker:
     def begin(self, video: int, task: Task) -> bool:
         """Let the process decode a video; return False if it is dead."""
         self.video, self.num_frames, self.last_progress = video, task.skip, time.monotonic()
-        return self._process.send(task)
+        return self.send(task)
 
     def receive(self) -> Opened | Block | Finished | Alive:
         """Receive the next message; EOFError if the process died."""
-        message = self._process.receive()
+        message = super().receive()
         self.last_progress = time.monotonic()
         if isinstance(message, Block):
             self._taken.append(message.slot)
@@ -296,29 +297,13 @@ class Worker:
 
     def give_back(self) -> None:
         """Let the process fill the block received last again."""
-        self._process.send(self._taken.pop())
+        self.send(self._taken.pop())
         # The time that the caller had the block is not the worker's silence.
         self.last_progress = time.monotonic()
 
     def has_room(self) -> bool:
         """Return True if the process has a free block, and so no reason to be silent."""
         return len(self._taken) < self._num_slots
-
-    def is_alive(self) -> bool:
-        """Return True if the process is running."""
-        return self._process.is_alive()
-
-    def cause_of_death(self) -> str:
-        """Name of the signal, or exit code, that the process ended with, for a message."""
-        return self._process.cause_of_death()
-
-    def kill(self) -> None:
-        """Kill the process."""
-        self._process.kill()
-
-    def close(self) -> None:
-        """Kill the process; the memory is freed with the last array on it."""
-        self._process.close()
 
 
 def _map_blocks(descriptor: int, fit: FrameFit, num_slots: int) -> NDArray[Any]:

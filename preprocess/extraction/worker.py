@@ -1,17 +1,19 @@
-"""Work of a decoding process: a few consecutive clips to one or several shards."""
+"""Extraction of a few consecutive clips to one or several shards, in a process that may die.
+
+A decoding process that crashes, stalls or asks for too much memory costs one clip, not the job.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from common.files import SealedFile
-from preprocess.errors import DecodeError
+from preprocess.errors import DecodeError, PreprocessError
 from preprocess.shards.schema import ClipRecord
 from preprocess.shards.settings import StoredSettings
 from preprocess.shards.writer import ShardWriter, chunk_frames
@@ -19,10 +21,17 @@ from preprocess.sources.clips import Clip
 from preprocess.video.decode import FrameReader, refusals_named, shortfall, what_is_missing
 from preprocess.video.ffmpeg import first_complaint
 from preprocess.video.video_file import captured_messages
-from preprocess.workers.child_process import STALL_SECONDS, ended_if_stalled
+from preprocess.workers.child_process import (
+    MEMORY_BYTES,
+    STALL_SECONDS,
+    STALLED,
+    describe_death,
+    ended_if_stalled,
+)
+from preprocess.workers.pool import WorkerDiedError, WorkerPool
 
-IDLE_SECONDS = 20
-"""Seconds without work after which a process ends."""
+# Processes that may die before they begin a clip. More is no clip's fault: a missing library, say.
+_FALSE_STARTS = 3
 
 
 @dataclass(frozen=True)
@@ -83,24 +92,62 @@ class Begun:
 
 
 @dataclass(frozen=True)
-class Ended:
-    """Message that the task is done."""
+class ClipDecoder:
+    """Loader of a decoding process."""
+
+    memory_bytes: int = MEMORY_BYTES
+
+    def open(self) -> Callable[[ClipTask], Iterator[Begun | TaskResult]]:
+        """Return the function of a task."""
+        return extract_task
 
 
-def serve_tasks(pipe: Connection) -> None:
-    """Extract tasks as they come, and report each clip and each shard; see `.parallel`."""
-    while pipe.poll(IDLE_SECONDS):
-        task = pipe.recv()
+def decode_clips(task: ClipTask, pool: WorkerPool, is_wanted: Callable[[], bool]) -> TaskResult:
+    """Have a process decode the clips of a task into shards.
+
+    A clip at which the process dies is tried once more, in a fresh one, since memory may have been
+    short or an earlier clip to blame; a clip at which it stalls is not.
+
+    Args:
+        task: the clips.
+        pool: processes, of which one works on the task at a time.
+        is_wanted: if it returns False at the end, the shards are removed.
+
+    Raises:
+        PreprocessError: if no decoding process can be started, or the pool is closed.
+        WriteError: if a shard cannot be written.
+    """
+    total, tried, false_starts, decoder = TaskResult(), set(), 0, ClipDecoder()
+    while task.clips:
+        # Clips begun since the last finished shard: the last of them is the one in work.
+        begun = 0
         try:
-            for event in extract_task(task):
-                pipe.send(event)
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            raise
-        except Exception as error:
-            # Not the fault of a clip, those are in the result: a full disk, for example.
-            pipe.send(error)
-        else:
-            pipe.send(Ended())
+            for event in pool.answers(decoder, task):
+                if isinstance(event, Begun):
+                    begun += 1
+                else:
+                    total.add(event)
+                    task, begun = task.without(event.num_clips), 0
+        except WorkerDiedError as death:
+            if not begun:
+                false_starts += 1
+                if false_starts == _FALSE_STARTS:
+                    raise PreprocessError(
+                        f"Decoding processes end as they start ({death.cause})."
+                    ) from death
+                continue
+            clip = task.clips[begun - 1]
+            if death.cause == STALLED or clip.source in tried:
+                # The clip fails; the clips of its unfinished shard are decoded again without it.
+                reason = describe_death(death.cause, task.stall_seconds)
+                total.add(TaskResult(num_clips=1, failures={clip.source: reason}))
+                task = replace(task, clips=tuple(other for other in task.clips if other != clip))
+            tried.add(clip.source)
+    # The owner may have been killed meanwhile; nobody else would remove these shards.
+    if not is_wanted():
+        for shard in total.shards:
+            shard.temporary.unlink(missing_ok=True)
+    return total
 
 
 def extract_task(task: ClipTask) -> Iterator[Begun | TaskResult]:

@@ -1,4 +1,4 @@
-"""Reusable child processes that work over a pipe and may crash or stall without harm."""
+"""Child processes that work over a pipe and may crash or stall without harm."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any
-
-from preprocess.errors import PreprocessError
 
 # The child is a fresh interpreter and neither forked nor spawned by multiprocessing: a fork of a
 # process with TensorFlow's threads can deadlock, and spawn imports the owner's main module. It gets
@@ -154,69 +152,6 @@ def serve(module: str, name: str, descriptor: str, memory_bytes: str) -> None:
     except (EOFError, BrokenPipeError, ConnectionResetError):
         # Nothing is left to finish, and threads of a library could keep a regular exit waiting.
         os._exit(0)
-
-
-class ProcessPool:
-    """Pool of reusable processes for several threads; a process serves one thread at a time.
-
-    Args:
-        start: function of a duty that starts a new process for it.
-    """
-
-    def __init__(self, start: Callable[[Any], ChildProcess]) -> None:
-        self._start = start
-        self._idle: list[tuple[Any, ChildProcess]] = []
-        self._busy: set[ChildProcess] = set()
-        self._lock = threading.Lock()
-        self._is_closed = False
-
-    @contextmanager
-    def process(self, duty: Any = None) -> Iterator[ChildProcess]:
-        """Lend a process for the context; if it survives, the next with the same duty gets it.
-
-        Args:
-            duty: kind of work that the process is started for, compared by equality.
-
-        Raises:
-            PreprocessError: if the pool is closed.
-        """
-        # Started with the lock held: `close` then finds every process, idle or busy.
-        with self._lock:
-            if self._is_closed:
-                raise PreprocessError("The processes are closed.")
-            process = self._idle_one(duty) or self._start(duty)
-            self._busy.add(process)
-        try:
-            yield process
-        finally:
-            with self._lock:
-                self._busy.discard(process)
-                if process.is_alive() and not self._is_closed:
-                    self._idle.append((duty, process))
-                else:
-                    process.close()
-
-    def close(self) -> None:
-        """Kill all processes, including those at work."""
-        with self._lock:
-            self._is_closed = True
-            # Killed and not closed: a thread may be reading a busy one's pipe and gets EOFError.
-            for process in (*(process for _, process in self._idle), *self._busy):
-                process.kill()
-
-    def _idle_one(self, duty: Any) -> ChildProcess | None:
-        """Take the idle process of a duty that was used last, or close one to make room."""
-        # Idle processes end by themselves after a while; those are removed first.
-        for entry in [entry for entry in self._idle if not entry[1].is_alive()]:
-            self._idle.remove(entry)
-            entry[1].close()
-        for entry in reversed(self._idle):
-            if entry[0] == duty:
-                self._idle.remove(entry)
-                return entry[1]
-        if self._idle:
-            self._idle.pop(0)[1].close()
-        return None
 
 
 def limit_memory(num_bytes: int = MEMORY_BYTES) -> None:

@@ -1,4 +1,6 @@
-"""Dask clusters: machines with a shared file system that take over the work of this one.
+"""Submission of tasks to processes of this machine, or to a Dask cluster.
+
+A cluster is machines with a shared file system that take over the work of this one.
 
 A cluster trusts whoever reaches its scheduler's port; see docs/security.md.
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Executor, Future
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from common.files import new_temporary, write_errors
 from preprocess.errors import PreprocessError
 from preprocess.video.ffmpeg import silent
-from preprocess.workers.model_workers import ModelLoader, ModelWorkers
+from preprocess.workers.pool import Loader, WorkerPool
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -25,6 +27,60 @@ if TYPE_CHECKING:
 _ANSWER_SECONDS = 10  # for the scheduler to answer
 _WORKER_SECONDS = 60  # for a first worker to join, which may have been started a moment ago
 _INSTALL = "pip install 'ttrnn[dask]'"
+
+
+Work = Callable[[Any, WorkerPool, Callable[[], bool]], Any]
+"""Function of a task, of the processes that may work on it, and of `is_wanted`, which returns False
+once nobody waits for the result any more. A cluster is sent it by name."""
+
+
+@contextmanager
+def open_workers(
+    work: Work,
+    scheduler: str | None,
+    folder: Path,
+    *,
+    jobs: int = 1,
+    needs: Sequence[Path] = (),
+) -> Iterator[Callable[[Any], Future]]:
+    """Yield a function that submits a task to this machine's processes or to a cluster's.
+
+    Args:
+        work: what is done with a task.
+        scheduler: address of a Dask cluster, such as tcp://host:8786; None for this machine.
+        folder: folder of the results, which all workers of a cluster must see.
+        jobs: number of tasks that this machine works on at the same time.
+        needs: absolute paths that must exist on all workers of a cluster, too.
+
+    Raises:
+        PreprocessError: if there is no such cluster, or a worker does not see a path.
+    """
+    if scheduler is None:
+        pool = WorkerPool()
+        with ThreadPoolExecutor(jobs) as threads:
+            try:
+                yield lambda task: threads.submit(work, task, pool, lambda: True)
+            finally:
+                # Processes first: their threads wait for them and end by EOFError.
+                pool.close()
+                threads.shutdown(cancel_futures=True)
+        return
+    with cluster(scheduler) as client, shared_mark(client, folder) as mark:
+        for path in needs:
+            _require_seen(client, path, named=path)
+        there = _ClusterTask(work, mark, tuple(needs))
+        _require_understood(client, there)
+        with cluster_executor(client) as executor:
+            yield lambda task: executor.submit(there, task)
+
+
+def asking(loader: Loader) -> Work:
+    """Work that has a process which `loader` has prepared answer each task, once."""
+    return functools.partial(_ask, loader)
+
+
+def _ask(loader: Loader, task: Any, pool: WorkerPool, is_wanted: Callable[[], bool]) -> Any:
+    return pool.ask(loader, task, is_wanted)
 
 
 @contextmanager
@@ -172,98 +228,35 @@ def cluster_executor(client: Client) -> Iterator[Executor]:
         executor.shutdown(wait=False)
 
 
-@contextmanager
-def cluster_submit(
-    scheduler: str,
-    folder: Path,
-    make_work: Callable[[Path], Callable[[Any], Any]],
-    needs: Sequence[Path] = (),
-) -> Iterator[Callable[[Any], Future]]:
-    """Yield a function that submits an item to the workers of a cluster.
-
-    Args:
-        scheduler: address of the scheduler, such as tcp://host:8786.
-        folder: folder of the results, which all workers must see.
-        make_work: function of a mark to the function that a worker applies to an item. The mark is
-            a file in the folder that exists as long as somebody waits for the answer.
-        needs: absolute paths that must exist on all workers, too.
-
-    Raises:
-        PreprocessError: if there is no such cluster, or a worker does not see a path.
-    """
-    with cluster(scheduler) as client, shared_mark(client, folder) as mark:
-        for path in needs:
-            _require_seen(client, path, named=path)
-        with cluster_executor(client) as executor:
-            work = make_work(mark)
-            _require_understood(client, work)
-            yield lambda item: executor.submit(work, item)
-
-
-@contextmanager
-def cluster_model_workers(
-    scheduler: str, folder: Path, loader: ModelLoader, needs: Sequence[Path]
-) -> Iterator[Callable[[Any], Future]]:
-    """Yield a function that lets a model worker of a cluster answer an item.
-
-    See `preprocess.workers.model_workers`.
-
-    Args:
-        scheduler: address of the scheduler, such as tcp://host:8786.
-        folder: folder of the results, which all workers must see.
-        loader: loader of the model; each thread of a worker has a process of its own for it.
-        needs: absolute paths that must exist on all workers, too.
-
-    Raises:
-        PreprocessError: if there is no such cluster, or a worker does not see a path.
-    """
-    work = functools.partial(_ModelTask, loader, needs=tuple(needs))
-    with cluster_submit(scheduler, folder, work, needs) as submit:
-        yield submit
-
-
 @dataclass(frozen=True)
-class _ModelTask:
-    """Task of a worker of a cluster: have a model worker answer an item.
+class _ClusterTask:
+    """Work as a worker of a cluster does it, in its own processes.
 
     Args:
-        loader: loader of the model.
-        mark: file that exists as long as somebody waits for the answer.
+        work: that of `open_workers`.
+        mark: file that exists as long as somebody waits for the result.
         needs: paths that must exist, too.
     """
 
-    loader: ModelLoader
+    work: Work
     mark: Path
     needs: tuple[Path, ...]
 
-    def __call__(self, item: Any) -> Any:
-        """Have a process answer the item.
+    def __call__(self, task: Any) -> Any:
+        """Do the work.
 
         Raises:
             PreprocessError: if this machine does not see a path.
         """
-        # Checked again for each item: this worker may have joined after `cluster_submit` looked.
-        require_mark(self.mark)
-        for path in self.needs:
-            _require_here(path, named=path)
-        return _worker_models().ask(self.loader, item, is_wanted=self.mark.exists)
+        # Checked again for each task: this worker may have joined after `open_workers` looked.
+        for path in (self.mark, *self.needs):
+            if not path.exists():
+                named = path.parent if path == self.mark else path
+                raise PreprocessError(f"A worker that came later does not see {named}.")
+        return self.work(task, _pool_of_this_worker(), self.mark.exists)
 
 
 @functools.cache
-def _worker_models() -> ModelWorkers:
-    """Model workers of this Dask worker, kept as long as it lives; idle processes end."""
-    return ModelWorkers()
-
-
-def require_mark(mark: Path) -> None:
-    """Check on a worker that it sees the mark, before it does anything.
-
-    Raises:
-        PreprocessError: if this machine does not see the mark.
-    """
-    _require_here(mark, named=mark.parent)
-
-
-def _require_here(path: Path, *, named: Path) -> None:
-    if not path.exists():
-        raise PreprocessError(f"A worker that came later does not see {named}.")
+def _pool_of_this_worker() -> WorkerPool:
+    """Processes of this Dask worker, kept as long as it lives; idle ones end."""
+    return WorkerPool()

@@ -15,12 +15,12 @@ from tests.processes import PATIENCE_SECONDS, REPOSITORY, wait_until
 
 
 class InPlaceOfACluster:
-    """Stand-in for `cluster_model_workers`: a function, or its error, answers tasks at once."""
+    """Stand-in for `open_workers`: a function, or its error, answers tasks at once."""
 
     def __init__(self, answer: Callable[[Any], Any]) -> None:
         self._answer = answer
 
-    def __call__(self, *_: object) -> InPlaceOfACluster:
+    def __call__(self, *_: object, **__: object) -> InPlaceOfACluster:
         return self
 
     def __enter__(self) -> Callable[[Any], Future]:

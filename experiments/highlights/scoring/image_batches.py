@@ -1,6 +1,6 @@
 """Pictures of a recording in batches, read ahead while earlier batches are scored.
 
-Each chunk is read by a process of its own, which may die without harm to its owner.
+Another process reads, which may die without harm to its owner.
 """
 
 from __future__ import annotations
@@ -8,11 +8,10 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,11 +23,12 @@ from preprocess.errors import DecodeError
 from preprocess.video.decode import refusals_named
 from preprocess.video.time_ranges import format_time
 from preprocess.workers.child_process import (
+    MEMORY_BYTES,
     STALL_SECONDS,
-    ChildProcess,
     describe_death,
     ended_if_stalled,
 )
+from preprocess.workers.pool import WorkerDiedError, WorkerPool
 
 if TYPE_CHECKING:
     from experiments.clips.images import Box
@@ -91,8 +91,8 @@ class BatchReader:
         Raises:
             DecodeError: if a chunk cannot be read, unless that is allowed.
         """
-        at_work: list[ChildProcess] = []
-        batches = (batch for chunk in self.chunks for batch in self._elsewhere(chunk, at_work))
+        pool = WorkerPool()
+        batches = (batch for chunk in self.chunks for batch in self._elsewhere(chunk, pool))
         # One thread: a generator cannot be advanced by two at once, and batches stay in order.
         with ThreadPoolExecutor(1) as thread:
             waiting = deque(thread.submit(next, batches, None) for _ in range(_BATCHES_AHEAD))
@@ -103,10 +103,8 @@ class BatchReader:
             finally:
                 for future in waiting:
                     future.cancel()
-                # A killed process ends the thread's wait for its next batch. Of a copy, because the
-                # thread removes a process that ends meanwhile.
-                for process in tuple(at_work):
-                    process.kill()
+                # A killed process ends the thread's wait for its next batch.
+                pool.close()
 
     def parts(self) -> list[BatchReader]:
         """Split into readers of some minutes each, in order, that give the same pictures."""
@@ -121,24 +119,21 @@ class BatchReader:
             return (self.stretch,)
         return _stretches(chunk, self.settings, self.after - chunk.offset - chunk.video_start)
 
-    def _elsewhere(self, chunk: Chunk, at_work: list[ChildProcess]) -> Iterator[Batch]:
-        """Yield all batches of a chunk, read by a process that is listed in `at_work` meanwhile."""
+    def _elsewhere(self, chunk: Chunk, pool: WorkerPool) -> Iterator[Batch]:
+        """Yield all batches of a chunk, read by a process of the pool."""
         stretches = self._wanted(chunk)
         if not stretches:
             return
-        process = ChildProcess(serve_batches)
-        at_work.append(process)
         try:
-            process.send(replace(self, chunks=(chunk,)))
-            yield from batches_of(process)
-        except DecodeError as error:
+            yield from pool.answers(ChunkReader(), replace(self, chunks=(chunk,)))
+        except (DecodeError, WorkerDiedError) as error:
+            reason = str(error)
+            if isinstance(error, WorkerDiedError):
+                reason = describe_death(error.cause, STALL_SECONDS)
             if not self.allow_failures:
-                raise DecodeError(f"{chunk.path}: {error}") from error
+                raise DecodeError(f"{chunk.path}: {reason}") from error
             end = chunk.offset + min(chunk.video_start + stretches[-1][1], chunk.duration)
-            yield _nothing(self.settings, end, f"{chunk.path} is left out: {error}.")
-        finally:
-            at_work.remove(process)
-            process.close()
+            yield _nothing(self.settings, end, f"{chunk.path} is left out: {reason}.")
 
     def read_here(self, progress: Progress) -> Iterator[Batch]:
         """Yield all batches of a lone chunk in this process; the last one has the notices.
@@ -287,34 +282,23 @@ class Progress:
         return self.reader.num_decoded
 
 
-def batches_of(process: ChildProcess) -> Iterator[Batch]:
-    """Yield the batches that a reading process sends.
+@dataclass(frozen=True)
+class ChunkReader:
+    """Loader of a reading process."""
 
-    Raises:
-        DecodeError: if the process dies, or sends this error.
-    """
-    try:
-        while (message := process.receive()) is not None:
-            if isinstance(message, Exception):
-                raise message
-            yield message
-    except EOFError as error:
-        raise DecodeError(describe_death(process.cause_of_death(), STALL_SECONDS)) from error
+    memory_bytes: int = MEMORY_BYTES
+
+    def open(self) -> Callable[[BatchReader], Iterator[Batch]]:
+        """Return the function of a reader of a lone chunk."""
+        return read_watched
 
 
-def serve_batches(pipe: Connection) -> None:
-    """Send all batches of a chunk to the owner; runs in the reading process."""
-    reader, progress = pipe.recv(), Progress()
-    try:
-        with refusals_named(), ended_if_stalled(STALL_SECONDS) as watch:
-            watch.follow(progress)
-            for batch in reader.read_here(progress):
-                progress.is_sending = True
-                pipe.send(batch)
-                progress.is_sending = False
-    # The owner is gone, so there is nobody to send an error to.
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        raise
-    except Exception as error:
-        pipe.send(error)
-    pipe.send(None)
+def read_watched(reader: BatchReader) -> Iterator[Batch]:
+    """Yield all batches of a lone chunk; this process is ended if the decoder stalls."""
+    progress = Progress()
+    with refusals_named(), ended_if_stalled(STALL_SECONDS) as watch:
+        watch.follow(progress)
+        for batch in reader.read_here(progress):
+            progress.is_sending = True
+            yield batch
+            progress.is_sending = False

@@ -33,7 +33,7 @@ from experiments.media.recording import Chunk, recording_duration
 from experiments.process import runtime
 from preprocess.errors import DecodeError, PreprocessError
 from preprocess.system.machine import read_machine
-from preprocess.workers.cluster import cluster_model_workers
+from preprocess.workers.cluster import asking, open_workers
 
 if TYPE_CHECKING:
     from experiments.clips.scorer_model import Scorer
@@ -269,6 +269,8 @@ class PartScorer:
     digest: str
     threads: str
 
+    memory_bytes = None  # a model may take any amount
+
     def open(self) -> Callable[[BatchReader], ScoredPart]:
         """Load the model, and return the function that scores a part.
 
@@ -315,7 +317,7 @@ def score_on_cluster(
     parts = replace(reader, chunks=chunks).parts()
     needs = [model / FILE, model / MODEL, *(chunk.file for chunk in chunks)]
     scorer = PartScorer(model, model_digest(model), options.worker_threads)
-    with cluster_model_workers(options.scheduler, folder, scorer, needs) as submit:
+    with open_workers(asking(scorer), options.scheduler, folder, needs=needs) as submit:
         waiting = [(part, submit(part)) for part in parts]
         for _, of_chunk in groupby(waiting, key=lambda pair: pair[0].chunks):
             _hand_over_parts(list(of_chunk), on_scores)

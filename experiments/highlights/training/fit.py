@@ -1,6 +1,6 @@
 """Training of a scorer once its data are read: epochs, evaluation and the files of a run.
 
-It imports TensorFlow, so `training.job` imports it after the thread pools are set.
+It imports TensorFlow, so `commands.train` imports it after the thread pools are set.
 """
 
 from __future__ import annotations

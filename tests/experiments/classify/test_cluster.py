@@ -25,7 +25,7 @@ from experiments.models import image_loading
 from experiments.models.image_models import ImageModel, ModelOptions
 from preprocess.errors import PreprocessError
 from preprocess.video.transforms import FrameFit
-from preprocess.workers.model_workers import WorkerDiedError
+from preprocess.workers.pool import WorkerDiedError
 from tests import processes
 from tests.experiments.classify.conftest import NAMES, read_rows, write_colours
 from tests.preprocess.dask_cluster import DaskCluster, InPlaceOfACluster
@@ -177,7 +177,7 @@ def but_for_b(task):
 
 
 def test_a_video_at_which_processes_die_fails_alone(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cluster, "cluster_model_workers", InPlaceOfACluster(but_for_b))
+    monkeypatch.setattr(cluster, "open_workers", InPlaceOfACluster(but_for_b))
     videos = [Video(tmp_path / name, name, name[0]) for name in ("a.mp4", "b.mp4", "c.mp4")]
     failures = classify_on_cluster(
         *("tcp://x:1", ModelOptions(), videos, tmp_path, JobOptions()),

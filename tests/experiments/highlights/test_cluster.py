@@ -139,7 +139,7 @@ def test_a_chunk_without_a_picture(recording, tmp_path, monkeypatch, short_stret
     from experiments.highlights.scoring.scoring_job import ScoringOptions
     from experiments.process.runtime import Threads
 
-    monkeypatch.setattr(scoring_job, "cluster_model_workers", InPlaceOfACluster(empty))
+    monkeypatch.setattr(scoring_job, "open_workers", InPlaceOfACluster(empty))
     chunks = read_recording(sorted(recording.glob("*.mp4")))
     options = ScoringOptions(tmp_path, None, None, None, 8, Threads(1, 1), False, "tcp://x:1")
     reader = BatchReader(chunks, SEEN)

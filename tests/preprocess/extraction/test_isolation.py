@@ -12,10 +12,11 @@ import pytest
 
 from preprocess import FrameSettings, PreprocessError
 from preprocess.extraction.extract import extract
-from preprocess.extraction.parallel import Decoders
-from preprocess.extraction.worker import ClipTask
+from preprocess.extraction.worker import ClipTask, TaskResult, decode_clips
 from preprocess.sources.clips import find_clips
 from preprocess.workers.child_process import MEMORY_BYTES, ChildProcess
+from preprocess.workers.cluster import open_workers
+from preprocess.workers.pool import WorkerPool
 from tests.preprocess.conftest import decoding_processes, planted_module, stored_frames
 from tests.processes import wait_until
 
@@ -76,6 +77,14 @@ def task_of(videos: Path, folder: Path, settings: FrameSettings) -> ClipTask:
     return ClipTask(tuple(find_clips(videos)), folder, settings, 10**8, stall_seconds=900)
 
 
+def decoded(task: ClipTask) -> TaskResult:
+    pool = WorkerPool()
+    try:
+        return decode_clips(task, pool, lambda: True)
+    finally:
+        pool.close()
+
+
 @pytest.mark.parametrize(
     ("end", "reason"),
     [
@@ -89,11 +98,7 @@ def test_an_end_costs_its_clip_alone(videos, tmp_path, planted, end, reason) -> 
     clips = find_clips(videos)
     victim = clips[5].source
     task = task_of(videos, tmp_path / "shards", planted.Planted(end=end, victim=victim))
-    decoders = Decoders()
-    try:
-        result = decoders.extract(task)
-    finally:
-        decoders.close()
+    result = decoded(task)
     assert result.failures == {victim: reason}
     assert result.num_clips == len(clips)
     for shard in result.shards:
@@ -114,11 +119,7 @@ def _frames(folder: Path, like: Path) -> dict[str, bytes]:
 def test_a_clip_is_not_blamed_for_one_crash(videos, tmp_path, planted) -> None:
     victim = find_clips(videos)[3].source
     task = task_of(videos, tmp_path / "shards", planted.Planted(end="crash once", victim=victim))
-    decoders = Decoders()
-    try:
-        result = decoders.extract(task)
-    finally:
-        decoders.close()
+    result = decoded(task)
     assert Path("crashed").exists()
     assert (result.failures, result.num_clips) == ({}, 12)
 
@@ -127,21 +128,15 @@ def test_a_bug_of_ours_is_no_clip_s_fault(videos, tmp_path, planted) -> None:
     """Red if an exception in the child becomes a failed clip, or is lost."""
     victim = find_clips(videos)[3].source
     task = task_of(videos, tmp_path / "shards", planted.Planted(end="bug", victim=victim))
-    decoders = Decoders()
-    try:
-        with pytest.raises(IndexError):
-            decoders.extract(task)
-    finally:
-        decoders.close()
+    with pytest.raises(IndexError):
+        decoded(task)
 
 
 def test_closing_ends_processes_at_work(videos, tmp_path, planted) -> None:
     """Red if Ctrl-C must wait for the clip that is being decoded."""
-    from preprocess.extraction.parallel import local_workers
-
     victim = find_clips(videos)[0].source
     task = task_of(videos, tmp_path / "shards", planted.Planted(end="hang", victim=victim))
-    with local_workers(2) as submit:
+    with open_workers(decode_clips, None, tmp_path, jobs=2) as submit:
         future = submit(task)
         wait_until(Path("hanging").exists, "the clip that hangs")
     with pytest.raises(PreprocessError, match="processes are closed"):  # not: it gave nothing

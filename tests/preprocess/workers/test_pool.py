@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 from preprocess import PreprocessError
-from preprocess.workers.model_workers import ModelWorkers, WorkerDiedError
+from preprocess.workers.pool import WorkerDiedError, WorkerPool
 from tests.preprocess.conftest import decoding_processes, planted_module
 from tests.processes import is_alive, wait_until
 
@@ -25,6 +25,8 @@ from pathlib import Path
 @dataclass(frozen=True)
 class Adder:
     number: int
+
+    memory_bytes = None
 
     def open(self):
         if self.number < 0:
@@ -39,18 +41,21 @@ class Adder:
             item = "die"
         if item == "die":
             os.kill(os.getpid(), signal.SIGSEGV)
+        if item == "leave once" and not Path("left").exists():
+            Path("left").touch()
+            os._exit(75)
         if item == "sleep":
             Path("asleep").write_text(str(os.getpid()))
             signal.pause()
         if item == "limit":
             return resource.getrlimit(resource.RLIMIT_DATA)[0]
-        return os.getpid() if item == "die once" else self.number + item
+        return os.getpid() if item in ("die once", "leave once") else self.number + item
 """
 
 OWNER = """
 import planted
-from preprocess.workers.model_workers import ModelWorkers
-ModelWorkers().ask(planted.Adder(1), "sleep", is_wanted=lambda: True)
+from preprocess.workers.pool import WorkerPool
+WorkerPool().ask(planted.Adder(1), "sleep", is_wanted=lambda: True)
 """
 
 
@@ -62,7 +67,7 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def workers():
-    made = ModelWorkers()
+    made = WorkerPool()
     yield made
     made.close()
 
@@ -107,6 +112,13 @@ def test_an_item_is_not_blamed_for_one_death(workers, planted) -> None:
     with pytest.raises(WorkerDiedError, match=r"died \(SIGSEGV\)"):
         ask(workers, planted.Adder(1), "die")
     assert ask(workers, planted.Adder(1), 2) == 3
+
+
+def test_a_process_that_ends_for_want_of_work_costs_nothing(workers, planted) -> None:
+    """Red if an item that comes at that moment is lost, where no item is tried twice."""
+    (child,) = workers.answers(planted.Adder(1), "leave once")
+    assert child > 0
+    assert Path("left").exists()
 
 
 def test_nobody_waits(workers, planted) -> None:
