@@ -5,15 +5,14 @@ they come. Memory is bounded, whatever the videos' lengths. A worker that crashe
 its video alone: another takes its place.
 
 The protocol: the owner sends a `_Setup`, then `Task`s and the numbers of blocks that are free
-again; the worker sends `Opened`, `Block`s (or `Alive`) and `Finished` for each task.
+again; the worker sends `Opened`, `Block`s and `Finished` for each task.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
-import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import connection
@@ -38,16 +37,15 @@ from preprocess.video.transforms import FrameFit
 from preprocess.video.video_file import captured_messages
 from preprocess.workers.child_process import (
     STALL_SECONDS,
-    STALLED,
     ChildProcess,
+    Watch,
     anonymous_file,
     describe_death,
+    ended_if_stalled,
 )
 
-_LOOK_SECONDS = 1.0  # between two looks at workers that send nothing
 # Frames of a block: enough to make messages rare, few enough for blocks to be ready early.
 BLOCK_FRAMES = 16
-_PROGRESS_STRIDE = 500  # frames passed over between two signs of life
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,7 @@ def feed_frames(
         stride: keep every `stride`-th frame.
         jobs: number of worker processes, each with a video of its own.
         frames_ahead: number of frames that all workers together decode before they wait.
-        stall_seconds: seconds without a message after which a worker with free blocks is ended.
+        stall_seconds: seconds without a decoded frame after which a worker is ended.
 
     Yields:
         VideoOpened, FrameBlock and VideoEnded events.
@@ -135,13 +133,13 @@ def feed_frames(
     workers: list[Worker] = []
     try:
         for number, task in islice(waiting, jobs):
-            workers.append(Worker(fit, stride, slots))
+            workers.append(Worker(fit, stride, slots, stall_seconds))
             workers[-1].begin(number, task)
         while any(worker.video is not None for worker in workers):
-            for worker in _ready(workers):
+            busy = [worker for worker in workers if worker.video is not None]
+            ready = connection.wait([worker.pipe for worker in busy])
+            for worker in (worker for worker in busy if worker.pipe in ready):
                 event = _receive(worker, stall_seconds)
-                if event is None:
-                    continue
                 yield event
                 # The caller is back for the next event, so it is done with this block.
                 if isinstance(event, FrameBlock):
@@ -153,48 +151,29 @@ def feed_frames(
                 if following and (event.crashed or not worker.begin(*following)):
                     workers.remove(worker)
                     worker.close()
-                    workers.append(Worker(fit, stride, slots))
+                    workers.append(Worker(fit, stride, slots, stall_seconds))
                     workers[-1].begin(*following)
     finally:
         for worker in workers:
             worker.close()
 
 
-def _ready(workers: Sequence[Worker]) -> list[Worker]:
-    """Busy workers with a message or a broken pipe; all busy ones after a while without any."""
-    busy = [worker for worker in workers if worker.video is not None]
-    # After a timeout all are looked at, for one of them may have stalled.
-    spoke = connection.wait([worker.pipe for worker in busy], timeout=_LOOK_SECONDS)
-    return [worker for worker in busy if worker.pipe in spoke] or busy
-
-
-def _receive(worker: Worker, stall_seconds: float) -> Event | None:
-    """Event of a worker's next message; None if it has none, or only a sign of life."""
+def _receive(worker: Worker, stall_seconds: float) -> Event:
+    """Event of a worker's next message, or of its death."""
     assert worker.video is not None
-    video, failure = worker.video, ""
+    video = worker.video
     try:
-        if not worker.pipe.poll():
-            # A worker without a free block waits for the caller, which may take its time.
-            stalled = worker.has_room() and time.monotonic() - worker.last_progress > stall_seconds
-            if not stalled:
-                return None
-            worker.kill()
-            failure = describe_death(STALLED, stall_seconds)
-        else:
-            message = worker.receive()
-            match message:
-                case Opened(info):
-                    return VideoOpened(video, info)
-                case Block(_, first, times):
-                    return FrameBlock(video, first, times, worker.frames_of(message))
-                case Finished(num_frames, failure, notice, refused):
-                    worker.video = None
-                    return VideoEnded(video, num_frames, failure, notice=notice, refused=refused)
-            return None
+        message = worker.receive()
     except EOFError:
         failure = describe_death(worker.cause_of_death(), stall_seconds)
+        message = Finished(worker.num_frames, failure, crashed=True)
+    match message:
+        case Opened(info):
+            return VideoOpened(video, info)
+        case Block(_, first, times):
+            return FrameBlock(video, first, times, worker.frames_of(message))
     worker.video = None
-    return VideoEnded(video, worker.num_frames, failure, crashed=True)
+    return VideoEnded(video, **vars(message))
 
 
 @dataclass(frozen=True)
@@ -236,10 +215,8 @@ class Finished:
     """Description of frames that could not be read before the end."""
     refused: bool = False
     """True if the failure is the system's and may not occur another time."""
-
-
-class Alive:
-    """Message that the worker is alive while it passes over many frames."""
+    crashed: bool = False
+    """True if the process ended; then its owner makes this message."""
 
 
 @dataclass(frozen=True)
@@ -251,6 +228,7 @@ class _Setup:
     fit: FrameFit
     stride: int
     num_slots: int
+    stall_seconds: float
 
 
 class Worker(ChildProcess):
@@ -262,30 +240,28 @@ class Worker(ChildProcess):
         fit: size and format of the frames.
         stride: keep every `stride`-th frame.
         num_slots: number of blocks.
+        stall_seconds: seconds without a decoded frame after which the process ends.
     """
 
-    def __init__(self, fit: FrameFit, stride: int, num_slots: int) -> None:
+    def __init__(self, fit: FrameFit, stride: int, num_slots: int, stall_seconds: float) -> None:
         # The file may be closed at once: the mappings of both processes keep the memory alive.
         with anonymous_file() as file:
-            setup = _Setup(file.fileno(), fit, stride, num_slots)
+            setup = _Setup(file.fileno(), fit, stride, num_slots, stall_seconds)
             self._blocks = _map_blocks(file.fileno(), fit, num_slots)
             super().__init__(_serve, descriptors=[file.fileno()])
             self.send(setup)
         self._taken: list[int] = []
-        self._num_slots = num_slots
         self.video: int | None = None
         self.num_frames = 0
-        self.last_progress = time.monotonic()
 
     def begin(self, video: int, task: Task) -> bool:
         """Let the process decode a video; return False if it is dead."""
-        self.video, self.num_frames, self.last_progress = video, task.skip, time.monotonic()
+        self.video, self.num_frames = video, task.skip
         return self.send(task)
 
-    def receive(self) -> Opened | Block | Finished | Alive:
+    def receive(self) -> Opened | Block | Finished:
         """Receive the next message; EOFError if the process died."""
         message = super().receive()
-        self.last_progress = time.monotonic()
         if isinstance(message, Block):
             self._taken.append(message.slot)
             self.num_frames = message.first + len(message.times)
@@ -298,12 +274,6 @@ class Worker(ChildProcess):
     def give_back(self) -> None:
         """Let the process fill the block received last again."""
         self.send(self._taken.pop())
-        # The time that the caller had the block is not the worker's silence.
-        self.last_progress = time.monotonic()
-
-    def has_room(self) -> bool:
-        """Return True if the process has a free block, and so no reason to be silent."""
-        return len(self._taken) < self._num_slots
 
 
 def _map_blocks(descriptor: int, fit: FrameFit, num_slots: int) -> NDArray[Any]:
@@ -325,20 +295,23 @@ def _serve(pipe: Connection) -> None:
         if isinstance(message, int):
             free.append(message)
         else:
-            pipe.send(_decode(pipe, message, setup.fit, setup.stride, blocks, free))
+            pipe.send(_decode(pipe, message, setup, blocks, free))
 
 
 def _decode(
-    pipe: Connection, task: Task, fit: FrameFit, stride: int, blocks: NDArray, free: list[int]
+    pipe: Connection, task: Task, setup: _Setup, blocks: NDArray, free: list[int]
 ) -> Finished:
     """Send a video's frames; return how it ended."""
     given = 0
-    with captured_messages() as messages:
+    with captured_messages() as messages, ended_if_stalled(setup.stall_seconds) as watch:
         try:
-            with refusals_named(), _open(task.path, fit, stride) as video:
+            with refusals_named(), _open(task.path, setup.fit, setup.stride) as video:
+                watch.follow(lambda: video.num_decoded)
                 pipe.send(Opened(video.info))
-                _pass_over(pipe, video, task.skip)
-                given = _send_frames(pipe, video, blocks, free)
+                for _ in range(task.skip):
+                    if not video.pass_over():
+                        break
+                given = _send_frames(pipe, video, blocks, free, watch)
                 missing = what_is_missing(task.path, video, messages)
                 return Finished(given, _complaint(missing, messages), video.complaint)
         except DecodeError as error:
@@ -359,22 +332,16 @@ def _complaint(failure: str, messages: IO[bytes]) -> str:
     return f"{failure} ({message})" if message else failure
 
 
-def _pass_over(pipe: Connection, video: VideoReader | FrameFolderReader, num_frames: int) -> None:
-    """Skip kept frames, with signs of life: thousands of them take longer than a stall."""
-    for number in range(num_frames):
-        if not video.pass_over():
-            return
-        if number % _PROGRESS_STRIDE == 0:
-            pipe.send(Alive())
-
-
-def _send_frames(pipe: Connection, video: FrameReader, blocks: NDArray, free: list[int]) -> int:
+def _send_frames(
+    pipe: Connection, video: FrameReader, blocks: NDArray, free: list[int], watch: Watch
+) -> int:
     """Send all frames that are left, a block at a time; return the video's number of frames."""
     more = True
     while more:
         # This is what bounds the memory: without a free block the decoder waits for the caller.
         while not free:
-            free.append(pipe.recv())
+            with watch.waiting():
+                free.append(pipe.recv())
         slot, first = free.pop(), video.num_given
         times = []
         for frame in blocks[slot]:

@@ -22,13 +22,12 @@ from preprocess.video.decode import FrameReader, refusals_named, shortfall, what
 from preprocess.video.ffmpeg import first_complaint
 from preprocess.video.video_file import captured_messages
 from preprocess.workers.child_process import (
-    MEMORY_BYTES,
     STALL_SECONDS,
     STALLED,
     describe_death,
     ended_if_stalled,
 )
-from preprocess.workers.pool import WorkerDiedError, WorkerPool
+from preprocess.workers.pool import DecoderLoader, WorkerDiedError, WorkerPool
 
 # Processes that may die before they begin a clip. More is no clip's fault: a missing library, say.
 _FALSE_STARTS = 3
@@ -91,17 +90,6 @@ class Begun:
     """Message that the next clip is being decoded."""
 
 
-@dataclass(frozen=True)
-class ClipDecoder:
-    """Loader of a decoding process."""
-
-    memory_bytes: int = MEMORY_BYTES
-
-    def open(self) -> Callable[[ClipTask], Iterator[Begun | TaskResult]]:
-        """Return the function of a task."""
-        return extract_task
-
-
 def decode_clips(task: ClipTask, pool: WorkerPool, is_wanted: Callable[[], bool]) -> TaskResult:
     """Have a process decode the clips of a task into shards.
 
@@ -117,12 +105,12 @@ def decode_clips(task: ClipTask, pool: WorkerPool, is_wanted: Callable[[], bool]
         PreprocessError: if no decoding process can be started, or the pool is closed.
         WriteError: if a shard cannot be written.
     """
-    total, tried, false_starts, decoder = TaskResult(), set(), 0, ClipDecoder()
+    total, tried, false_starts = TaskResult(), set(), 0
     while task.clips:
         # Clips begun since the last finished shard: the last of them is the one in work.
         begun = 0
         try:
-            for event in pool.answers(decoder, task):
+            for event in pool.answers(DecoderLoader(extract_task), task):
                 if isinstance(event, Begun):
                     begun += 1
                 else:

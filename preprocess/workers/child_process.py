@@ -191,6 +191,7 @@ class Watch:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._over = threading.Event()
+        self._is_waiting = False
         self._thread: threading.Thread | None = None
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
@@ -198,6 +199,15 @@ class Watch:
         """Restart the timer, in a thread, whenever the value of `progress()` changes."""
         self._thread = threading.Thread(target=self._look, args=(progress,), daemon=True)
         self._thread.start()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Let this process wait for its owner in the context, after `follow`: that is no stall."""
+        self._is_waiting = True
+        try:
+            yield
+        finally:
+            self._is_waiting = False
 
     def end(self) -> None:
         """Stop the timer."""
@@ -210,5 +220,5 @@ class Watch:
         seen = progress()
         while not self._over.wait(self._seconds / 60):
             before, seen = seen, progress()
-            if seen != before:
+            if seen != before or self._is_waiting:
                 signal.setitimer(signal.ITIMER_REAL, self._seconds)

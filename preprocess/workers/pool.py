@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 from preprocess.errors import PreprocessError
-from preprocess.workers.child_process import ChildProcess
+from preprocess.workers.child_process import MEMORY_BYTES, ChildProcess
 
 IDLE_SECONDS = 60
 """Seconds without work after which a process ends."""
@@ -36,6 +36,22 @@ class Loader(Protocol):
 
         That function returns an answer, or is a generator of several.
         """
+
+
+@dataclass(frozen=True)
+class DecoderLoader:
+    """Loader of a decoding process: memory is limited, and nothing is loaded.
+
+    Args:
+        decode: function of a task, of a module.
+    """
+
+    decode: Callable[[Any], Any]
+    memory_bytes: int = MEMORY_BYTES
+
+    def open(self) -> Callable[[Any], Any]:
+        """Return the function of a task."""
+        return self.decode
 
 
 class WorkerDiedError(PreprocessError):

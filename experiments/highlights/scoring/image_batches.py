@@ -6,7 +6,6 @@ Another process reads, which may die without harm to its owner.
 from __future__ import annotations
 
 import math
-import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,12 +22,11 @@ from preprocess.errors import DecodeError
 from preprocess.video.decode import refusals_named
 from preprocess.video.time_ranges import format_time
 from preprocess.workers.child_process import (
-    MEMORY_BYTES,
     STALL_SECONDS,
     describe_death,
     ended_if_stalled,
 )
-from preprocess.workers.pool import WorkerDiedError, WorkerPool
+from preprocess.workers.pool import DecoderLoader, WorkerDiedError, WorkerPool
 
 if TYPE_CHECKING:
     from experiments.clips.images import Box
@@ -125,7 +123,7 @@ class BatchReader:
         if not stretches:
             return
         try:
-            yield from pool.answers(ChunkReader(), replace(self, chunks=(chunk,)))
+            yield from pool.answers(DecoderLoader(read_watched), replace(self, chunks=(chunk,)))
         except (DecodeError, WorkerDiedError) as error:
             reason = str(error)
             if isinstance(error, WorkerDiedError):
@@ -135,8 +133,13 @@ class BatchReader:
             end = chunk.offset + min(chunk.video_start + stretches[-1][1], chunk.duration)
             yield _nothing(self.settings, end, f"{chunk.path} is left out: {reason}.")
 
-    def read_here(self, progress: Progress) -> Iterator[Batch]:
+    def read_here(
+        self, follow: Callable[[Callable[[], object]], object] = lambda progress: None
+    ) -> Iterator[Batch]:
         """Yield all batches of a lone chunk in this process; the last one has the notices.
+
+        Args:
+            follow: called with a function of the number of decoded frames, for a stall watch.
 
         Raises:
             DecodeError: if the chunk cannot be read.
@@ -153,7 +156,7 @@ class BatchReader:
             stretches=stretches,
             threads=self.threads,
         ) as reader:
-            progress.reader = reader
+            follow(lambda: reader.num_decoded)
             is_last = False
             while not is_last:
                 times, images = self._read(reader, zero, watch)
@@ -266,39 +269,9 @@ def _nothing(settings: ImageSettings, until: float, notice: str) -> Batch:
     return Batch(np.empty(0), np.empty((0, *settings.frame_shape), np.uint8), until, (notice,))
 
 
-class Progress:
-    """Progress of a reading process for the stall watch.
-
-    A process that waits for its owner to take a batch is not stalled, so that counts as progress.
-    """
-
-    def __init__(self) -> None:
-        self.reader: ImageReader | None = None
-        self.is_sending = False
-
-    def __call__(self) -> float:
-        if self.is_sending or self.reader is None:
-            return time.monotonic()
-        return self.reader.num_decoded
-
-
-@dataclass(frozen=True)
-class ChunkReader:
-    """Loader of a reading process."""
-
-    memory_bytes: int = MEMORY_BYTES
-
-    def open(self) -> Callable[[BatchReader], Iterator[Batch]]:
-        """Return the function of a reader of a lone chunk."""
-        return read_watched
-
-
 def read_watched(reader: BatchReader) -> Iterator[Batch]:
     """Yield all batches of a lone chunk; this process is ended if the decoder stalls."""
-    progress = Progress()
     with refusals_named(), ended_if_stalled(STALL_SECONDS) as watch:
-        watch.follow(progress)
-        for batch in reader.read_here(progress):
-            progress.is_sending = True
-            yield batch
-            progress.is_sending = False
+        for batch in reader.read_here(watch.follow):
+            with watch.waiting():
+                yield batch

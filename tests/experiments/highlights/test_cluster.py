@@ -14,7 +14,7 @@ import pytest
 from experiments.clips.images import ImageSettings
 from experiments.highlights.commands import main
 from experiments.highlights.scoring import image_batches, scoring_job
-from experiments.highlights.scoring.image_batches import BatchReader, Progress
+from experiments.highlights.scoring.image_batches import BatchReader
 from experiments.highlights.scoring.kept_scores import KeptScores
 from experiments.highlights.scoring.scoring_job import ScoredPart, score_on_cluster
 from experiments.media.recording import read_recording
@@ -120,7 +120,7 @@ def test_parts_are_the_whole(recording, settings, after, short_stretches):
     reader = BatchReader(chunks, settings, after=after, batch_size=7)
     whole = list(reader)
     sent = [pickle.loads(pickle.dumps(part)) for part in reader.parts()]
-    parts = [list(part.read_here(Progress())) for part in sent]
+    parts = [list(part.read_here()) for part in sent]
     batches = [batch for part in parts for batch in part]
     for found, expected in zip(joined(batches), joined(whole), strict=True):
         np.testing.assert_array_equal(found, expected)

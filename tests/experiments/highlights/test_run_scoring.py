@@ -14,7 +14,7 @@ import pytest
 
 from experiments.clips.images import ImageSettings
 from experiments.highlights.scoring import image_batches
-from experiments.highlights.scoring.image_batches import BatchReader, Progress
+from experiments.highlights.scoring.image_batches import BatchReader
 from experiments.highlights.scoring.scoring_job import score_recording
 from experiments.media.chunk_files import recording_chunks
 from experiments.media.recording import read_recording, recording_duration
@@ -145,7 +145,7 @@ def test_going_on_leaves_out_what_is_read(source, monkeypatch):
 
     monkeypatch.setattr(image_batches, "ImageReader", watch)
     for part in BatchReader(read_recording([source, source]), SEEN, after=33.1).parts():
-        list(part.read_here(Progress()))
+        list(part.read_here())
     assert opened == [(12.0, 16.0), (16.0, math.inf)]
 
 

@@ -21,10 +21,11 @@ from tests.preprocess.conftest import decoding_processes, planted_module, stored
 from tests.processes import wait_until
 
 PLANTED = """
-import os, signal
+import os, signal, time
 from dataclasses import dataclass
 from pathlib import Path
 from preprocess import FrameSettings
+from preprocess.workers.child_process import ended_if_stalled
 
 @dataclass(frozen=True)
 class Planted(FrameSettings):
@@ -60,6 +61,15 @@ class Planted(FrameSettings):
 
 def leave(pipe):
     raise SystemExit(3)
+
+def wait_for_the_owner(pipe):
+    with ended_if_stalled(60) as watch:
+        watch.follow(lambda: "no progress")
+        with watch.waiting():
+            signal.setitimer(signal.ITIMER_REAL, 30)
+            while signal.getitimer(signal.ITIMER_REAL)[0] <= 30:
+                time.sleep(0.01)
+        pipe.send("waited")
 
 def leave_within_a_word(pipe):
     os.write(pipe.fileno(), bytes([0, 0, 1, 0]) + bytes(10))  # of 256 bytes
@@ -150,6 +160,13 @@ def test_a_process_that_ends_as_it_starts_is_told_of(planted) -> None:
         process.receive()
     assert process.cause_of_death() == "exit code 3"
     assert not process.send("word")
+    process.close()
+
+
+def test_waiting_for_the_owner_is_no_stall(planted) -> None:
+    """Red if a decoder is ended because its caller takes long over a batch."""
+    process = ChildProcess(planted.wait_for_the_owner)
+    assert process.receive() == "waited"
     process.close()
 
 
