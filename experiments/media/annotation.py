@@ -1,26 +1,30 @@
-"""Copies of videos with a panel drawn into their frames, for every command that makes one."""
+"""Copies of videos with a panel drawn into their frames, and the text that is drawn in panels."""
 
 from __future__ import annotations
 
 import errno
 import math
 import os
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from fractions import Fraction
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import av
 import numpy as np
+from matplotlib import get_data_path
+from matplotlib.font_manager import fontManager
+from matplotlib.ft2font import FT2Font
+from PIL import ImageFont
 
 from experiments.media.ffmpeg import (
     SAME_BYTES,
     SOUND_ENCODER,
     VIDEO_ENCODER,
     DiskFullError,
+    fed_pipe,
     private_folder,
     run,
 )
@@ -35,8 +39,6 @@ FOLDER_RATE = 25
 """Frames per second at which a folder of frames is shown."""
 # Named pipes in the private folder: raw frames of a folder, and panels with their times.
 _FRAMES_FILE, _PANELS = "pictures.rgb", "panels.nut"
-# Pause between two attempts to free a thread that waits for a reader of its pipe.
-_RELEASE_SECONDS = 0.05
 # Time base of the stream of panels.
 _MILLISECONDS = Fraction(1, 1000)
 _OUTPUT = (
@@ -122,7 +124,7 @@ def _file_args(
     chunk = read_recording([path])[0]
     size = (chunk.width, chunk.height)
     panel = make_panel(size)
-    stack.enter_context(_fed(folder / _PANELS, partial(_write_panels, panel)))
+    stack.enter_context(fed_pipe(folder / _PANELS, partial(_write_panels, panel)))
     # Where the size changes on the way, ffmpeg would start its filters anew and lose panels.
     video_args = ["-reinit_filter", "0", *input_args(path)]
     fit = fit_filters(size, chunk.aspect, kept_size=size)
@@ -151,8 +153,8 @@ def _folder_args(
     with FrameFolderReader(path, fit=FrameFit((1, 1))) as reader:
         size = (reader.info.width, reader.info.height)
     panel = make_panel(size)
-    stack.enter_context(_fed(folder / _FRAMES_FILE, partial(_write_images, path, size)))
-    stack.enter_context(_fed(folder / _PANELS, partial(_write_panels, panel)))
+    stack.enter_context(fed_pipe(folder / _FRAMES_FILE, partial(_write_images, path, size)))
+    stack.enter_context(fed_pipe(folder / _PANELS, partial(_write_panels, panel)))
     form = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size[0]}x{size[1]}"]
     video_args = [*form, "-r", str(FOLDER_RATE), "-i", _FRAMES_FILE]
     return _args(video_args, "[0:v]pad=ceil(iw/2)*2:ceil(ih/2)*2", [], delay_seconds=0.0)
@@ -234,40 +236,72 @@ def _write_images(path: Path, size: tuple[int, int], pipe: BinaryIO) -> None:
             pipe.write(frame.tobytes())
 
 
-@contextmanager
-def _fed(path: Path, write: Callable[[BinaryIO], None]) -> Iterator[None]:
-    """Write to a named pipe in a thread while ffmpeg reads it, so that nothing is stored on disk.
+# Text in panels: any characters, fitted into a given width.
 
-    Raises:
-        Exception: on leaving, whatever the writing thread raised.
+_ELLIPSIS = "…"
+# A text is made smaller down to this fraction of its size and to this many pixels, then cut.
+_SMALLEST_SHARE, _SMALLEST_PIXELS = 0.7, 9
+_NO_LETTERS = "Last Resort"  # a font of boxes for all there is
+
+
+def fitted(text: str, size: int, width: float) -> tuple[str, Any]:
+    """Fit a text into one line of a given width, and choose the font to draw it with.
+
+    A text that is too wide is made smaller, and then shortened. Characters that no installed font
+    has are replaced by their codes.
+
+    Args:
+        text: any text.
+        size: size of the letters, in pixels.
+        width: width that the text must fit into, in pixels.
+
+    Returns:
+        The text as it is to be drawn, and a Pillow font.
     """
-    raised: list[Exception] = []
+    text = " ".join(text.split())
+    file = _font_file("".join(sorted({letter for letter in text if not letter.isspace()})))
+    known = _letters(file)
+    text = "".join(letter if ord(letter) in known else _code(letter) for letter in text)
+    smallest = max(round(_SMALLEST_SHARE * size), min(size, _SMALLEST_PIXELS))
+    for pixels in range(size, smallest - 1, -1):
+        font = _font(file, pixels)
+        if font.getlength(text) <= width:
+            return text, font
+    shorter = len(text)
+    while shorter and font.getlength(text[:shorter] + _ELLIPSIS) > width:
+        shorter -= 1
+    return text[:shorter].rstrip() + _ELLIPSIS if shorter else "", font
 
-    def feed() -> None:
-        try:
-            with path.open("wb") as pipe:
-                write(pipe)
-        except BrokenPipeError:  # ffmpeg has seen enough, or is gone
-            pass
-        except Exception as error:  # raised again by the thread that waits
-            raised.append(error)
 
-    os.mkfifo(path)
-    # Opening a pipe for writing blocks until it has a reader, so that must happen in a thread.
-    feeder = threading.Thread(target=feed, daemon=True)
-    feeder.start()
+@lru_cache(maxsize=256)
+def _font_file(letters: str) -> str:
+    """Path of Matplotlib's own sans-serif, or of an installed font that has all letters."""
+    usual = f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf"
+    if _has_all(usual, letters):
+        return usual
+    installed = [font for font in fontManager.ttflist if not font.name.startswith(_NO_LETTERS)]
+    # Sorted, so that the same machine draws the same picture each time.
+    others = sorted({font.fname for font in installed if font.style == "normal"})
+    return next((file for file in others if _has_all(file, letters)), usual)
+
+
+def _has_all(file: str, letters: str) -> bool:
+    return _letters(file).issuperset(map(ord, letters))
+
+
+@lru_cache(maxsize=256)
+def _letters(file: str) -> frozenset[int]:
+    """Code points for which a font has a glyph."""
     try:
-        yield
-    finally:
-        _release(path, feeder)
-    if raised:
-        raise raised[0]
+        return frozenset(FT2Font(file).get_charmap())
+    except (OSError, RuntimeError):  # no longer there, or none that can be read
+        return frozenset()
 
 
-def _release(path: Path, feeder: threading.Thread) -> None:
-    """End a thread that may wait for a reader of its pipe, although none will come any more."""
-    while feeder.is_alive():
-        # A reader that comes and goes ends the thread's `open`; its next write is a broken pipe.
-        # Repeated, since the thread may not have reached its `open` yet.
-        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
-        feeder.join(_RELEASE_SECONDS)
+@lru_cache(maxsize=64)
+def _font(file: str, size: int) -> Any:
+    return ImageFont.truetype(file, size)
+
+
+def _code(letter: str) -> str:
+    return letter.encode("ascii", "backslashreplace").decode()

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import imageio_ffmpeg
 
@@ -37,6 +38,8 @@ _BOILERPLATE = re.compile(
     # Said of a header that Matroska's own writer has filled up; what it holds is read.
     r"|Element at 0x\w+ ending at 0x\w+ exceeds containing master"
 )
+# Pause between two attempts to free a thread that waits for a reader of its pipe.
+_RELEASE_SECONDS = 0.05
 _NO_SPACE = "No space left on device"
 _MAX_LINES = 5000  # a damaged file has a complaint for each of its frames; the last ones count
 
@@ -174,6 +177,45 @@ def _failure(code: int, output: Iterable[str]) -> str:
         reason = f"signal {-code}" if code < 0 else f"exit code {code}"
         return f"ffmpeg failed without a word ({reason})."
     return f"ffmpeg failed: {in_plain_words(refusal or lines[-1])}"
+
+
+@contextmanager
+def fed_pipe(path: Path, write: Callable[[BinaryIO], None]) -> Iterator[None]:
+    """Write to a named pipe in a thread while ffmpeg reads it, so that nothing is stored on disk.
+
+    Raises:
+        Exception: on leaving, whatever the writing thread raised.
+    """
+    raised: list[Exception] = []
+
+    def feed() -> None:
+        try:
+            with path.open("wb") as pipe:
+                write(pipe)
+        except BrokenPipeError:  # ffmpeg has seen enough, or is gone
+            pass
+        except Exception as error:  # raised again by the thread that waits
+            raised.append(error)
+
+    os.mkfifo(path)
+    # Opening a pipe for writing blocks until it has a reader, so that must happen in a thread.
+    feeder = threading.Thread(target=feed, daemon=True)
+    feeder.start()
+    try:
+        yield
+    finally:
+        _release(path, feeder)
+    if raised:
+        raise raised[0]
+
+
+def _release(path: Path, feeder: threading.Thread) -> None:
+    """End a thread that may wait for a reader of its pipe, although none will come any more."""
+    while feeder.is_alive():
+        # A reader that comes and goes ends the thread's `open`; its next write is a broken pipe.
+        # Repeated, since the thread may not have reached its `open` yet.
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+        feeder.join(_RELEASE_SECONDS)
 
 
 @contextmanager

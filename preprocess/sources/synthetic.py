@@ -1,18 +1,34 @@
 """Built-in demo set: MPEG-1 files in the UCF11 layout whose classes differ by motion alone.
 
-In each clip a ball runs round three loops; the class is the order of the loops and the sense of
-rotation in each (see `trajectories`). One frame, or the frames in shuffled order, cannot tell it.
+A ball runs along a trefoil: three loops, *top*, *right* and *left*, that meet in one point, where
+it slows down. A class says in which order the loops are taken and which way round each is run. Its
+name spells that out: `right_cca` takes them to the right (top, right, left) and runs the top and
+the right loop clockwise, the left one anticlockwise; `left_...` takes them top, left, right, its
+letters still naming top, right and left.
+
+**Shuffled frames cannot tell the class, by construction.** What a clip shows is its plan: length,
+speed, place, colour, size, and how many frames each visit to each loop takes. All classes draw
+their plans from one distribution, and for one plan all classes show the same frames in another
+order: a class permutes the visits of each cycle and plays a visit forwards or backwards. A clip
+holds whole cycles, and its random start turns it round like a wheel, which is one more re-ordering.
+So the bag of a clip's frames has the same distribution in every class, and so has any one frame.
+
 The still picture behind the ball belongs to the (class, group): a model that learns these pictures
 by heart is right on the training groups and at chance on the others.
 """
 
+from __future__ import annotations
+
+import colorsys
 import json
 import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import cv2
 import joblib
@@ -23,14 +39,6 @@ from common.errors import WriteError
 from common.files import TEMPORARY_GLOB, exclusive, new_temporary, not_written
 from preprocess.errors import PreprocessError
 from preprocess.sources.catalog import DEMO
-from preprocess.sources.trajectories import (
-    HEIGHT,
-    WIDTH,
-    ClipPlan,
-    plan_clip,
-    random_numbers,
-    trajectory,
-)
 from preprocess.system.machine import available_cpus
 from preprocess.video.ffmpeg import captured_stderr
 
@@ -40,6 +48,12 @@ GROUPS_PER_CLASS = CLIPS_PER_GROUP = 8
 STAMP_NAME = "synthetic.json"
 RENDERER_VERSION = 4  # raise when the same seed draws other pictures
 
+WIDTH, HEIGHT = 320, 240  # pixels
+MIN_FRAMES, MAX_FRAMES = 40, 250
+NUM_LOOPS = 3  # top, right, left: 120 degrees apart, clockwise on the screen
+
+_VISITS = {"right": (0, 1, 2), "left": (0, 2, 1)}
+_PURPOSES = ("plan", "group", "background")
 _SPRITE_MARGIN = 48  # pixels; half a sprite, and the border that lets it overlap the frame's edge
 
 
@@ -80,7 +94,13 @@ def render_dataset(
         WriteError: if `root` or the temporary folder cannot be written.
     """
     root = Path(root)
-    _check_arguments(groups_per_class, clips_per_group, seed, jobs)
+    counts = {"groups_per_class": groups_per_class, "clips_per_group": clips_per_group}
+    for name, value in counts.items():
+        if not 1 <= value <= 99:
+            raise PreprocessError(
+                f"{name} must be 1 to 99 (two digits in a name). Received {value}."
+            )
+    check_seed_and_jobs(seed, jobs)
     drawn = [None] * (len(CLASS_NAMES) * groups_per_class * clips_per_group)
     given = iter(drawn if lengths is None else lengths)
     tasks = [
@@ -88,27 +108,68 @@ def render_dataset(
         for name in CLASS_NAMES
         for group in range(1, groups_per_class + 1)
     ]
-    workers = joblib.Parallel(n_jobs=jobs or available_cpus(), return_as="generator_unordered")
     total = len(drawn) if lengths is None else min(len(lengths), len(drawn))
-    # With one job the group is rendered in this process, which sets OpenCV's threads to 1.
-    num_threads = cv2.getNumThreads()
     try:
         root.mkdir(parents=True, exist_ok=True)
         waiting = f"Another process renders into {root}; waiting for it to end."
         with exclusive(root, on_wait=lambda: tqdm.write(waiting, file=sys.stderr)):
             for left_over in root.rglob(TEMPORARY_GLOB):
                 left_over.unlink()
-            _stamp(root, seed)
+            wanted = {"renderer_version": RENDERER_VERSION, "seed": seed}
+            stamp(root / STAMP_NAME, wanted, what="demo set")
             with tqdm(total=total, desc="demo set", unit="clip", disable=not progress) as bar:
-                for num_clips in workers(tasks):
+                for num_clips in in_parallel(tasks, jobs):
                     bar.update(num_clips)
     except OSError as error:
         message = not_written(root, error.strerror or error)
         raise WriteError(
             f"{message} Finished clips are kept: make room, then run the same command again."
         ) from error
+
+
+def in_parallel(tasks: list[Any], jobs: int | None) -> Iterator[Any]:
+    """Yield the results of joblib's delayed calls, whichever ends first, from worker processes."""
+    workers = joblib.Parallel(n_jobs=jobs or available_cpus(), return_as="generator_unordered")
+    # With one job joblib works in this process, where a call sets OpenCV's threads to 1.
+    num_threads = cv2.getNumThreads()
+    try:
+        yield from workers(tasks)
     finally:
         cv2.setNumThreads(num_threads)
+
+
+def stamp(path: Path, wanted: dict[str, Any], *, what: str) -> None:
+    """Mark a folder with the arguments of its content, and refuse to mix it with anything else.
+
+    Args:
+        path: file in the folder, which holds the arguments.
+        wanted: the arguments.
+        what: the content, for messages.
+
+    Raises:
+        PreprocessError: if the folder holds other files, or content of other arguments.
+    """
+    root = path.parent
+    if not path.exists():
+        if any(root.glob("[!.]*")):  # hidden files, such as .DS_Store, do no harm
+            raise PreprocessError(
+                f"The {what} needs a folder of its own. {root} holds other files; name another."
+            )
+        _write_complete(path, json.dumps(wanted).encode())
+    found = json.loads(path.read_text())
+    if found != wanted:
+        raise PreprocessError(
+            f"A folder holds one {what}. {root} holds {found}, wanted {wanted}; "
+            "delete it or name another folder."
+        )
+
+
+def check_seed_and_jobs(seed: int, jobs: int | None) -> None:
+    """Raise PreprocessError for a negative seed, or fewer than one worker process."""
+    if seed < 0:
+        raise PreprocessError(f"seed must be 0 or more. Received {seed}.")
+    if jobs is not None and jobs < 1:
+        raise PreprocessError(f"jobs must be 1 or more, or None for all cores. Received {jobs}.")
 
 
 def render_background(class_name: str, group: int, *, seed: int = 0) -> np.ndarray:
@@ -125,36 +186,6 @@ def render_background(class_name: str, group: int, *, seed: int = 0) -> np.ndarr
     image = base + (tint - base) * clouds
     image = image + 0.7 * spots * (spot - image) + grain
     return np.clip(image, 0, 140).astype(np.uint8)  # the ball is always lighter
-
-
-def _check_arguments(groups: int, clips: int, seed: int, jobs: int | None) -> None:
-    for name, value in (("groups_per_class", groups), ("clips_per_group", clips)):
-        if not 1 <= value <= 99:
-            raise PreprocessError(
-                f"{name} must be 1 to 99 (two digits in a name). Received {value}."
-            )
-    if seed < 0:
-        raise PreprocessError(f"seed must be 0 or more. Received {seed}.")
-    if jobs is not None and jobs < 1:
-        raise PreprocessError(f"jobs must be 1 or more, or None for all cores. Received {jobs}.")
-
-
-def _stamp(root: Path, seed: int) -> None:
-    """Mark `root` with seed and version, and refuse to mix them with anything else."""
-    path = root / STAMP_NAME
-    wanted = {"renderer_version": RENDERER_VERSION, "seed": seed}
-    if not path.exists():
-        if any(root.glob("[!.]*")):
-            raise PreprocessError(
-                f"The demo set needs a folder of its own. {root} holds other files; name another."
-            )
-        _write_complete(path, json.dumps(wanted).encode())
-    found = json.loads(path.read_text())
-    if found != wanted:
-        raise PreprocessError(
-            f"A folder holds one demo set. {root} holds {found}, wanted {wanted}; "
-            "delete it or name another folder."
-        )
 
 
 def _clouds(rng: np.random.Generator, cells: tuple[int, ...]) -> np.ndarray:
@@ -254,3 +285,112 @@ def _write_complete(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+# Plans of clips, and trajectories of the ball.
+
+
+@dataclass(frozen=True)
+class ClipPlan:
+    """Properties of a clip apart from the order of its frames; lengths in pixels, times in frames.
+
+    `visit_frames[j][k]` is the duration of the visit to loop k in cycle j; the sum over all is
+    the clip's length. `start_frame` is the frame of the cycles at which the clip begins.
+    """
+
+    fps: float
+    visit_frames: tuple[tuple[int, ...], ...]  # (cycles, NUM_LOOPS)
+    start_frame: int
+    centre: tuple[float, float]  # x, y of the point where the loops meet
+    loop_radius: float
+    ball_radius: float
+    ball_rgb: tuple[float, float, float]  # 0 to 255
+
+    @property
+    def num_frames(self) -> int:
+        """Length of the clip in frames."""
+        return sum(map(sum, self.visit_frames))
+
+
+def plan_clip(
+    class_name: str, group: int, clip: int, *, seed: int = 0, num_frames: int | None = None
+) -> ClipPlan:
+    """Draw the plan of a clip. The class chooses the random numbers, never their distribution.
+
+    Args:
+        class_name: one of the demo set's classes.
+        group: number of the group, from 1.
+        clip: number of the clip in its group, from 1.
+        seed: seed of the whole data set, 0 or more.
+        num_frames: length of the clip; None draws it: 40 to 250 frames, about 70 in the median.
+
+    Returns:
+        The plan, at 25 or 29.97 frames a second.
+    """
+    rng = random_numbers(seed, "plan", class_name, group, clip)
+    group_rng = random_numbers(seed, "group", class_name, group)
+    drawn = int(np.clip(MIN_FRAMES + rng.lognormal(np.log(28), 0.8), 0, MAX_FRAMES))
+    num_frames = num_frames or drawn
+    return ClipPlan(
+        fps=float(group_rng.choice((25.0, 29.97))),
+        visit_frames=_split_frames(num_frames, rng.uniform(8, 13), rng),
+        start_frame=int(rng.integers(num_frames)),
+        centre=(rng.uniform(0.46, 0.54) * WIDTH, rng.uniform(0.52, 0.575) * HEIGHT),
+        loop_radius=rng.uniform(40, 46),
+        ball_radius=rng.uniform(26, 31),
+        ball_rgb=_ball_rgb(rng),
+    )
+
+
+def trajectory(class_name: str, plan: ClipPlan) -> np.ndarray:
+    """Compute the ball's position in each frame of the clip of a class and a plan.
+
+    For one plan, all classes return the same rows, bit for bit, in another order.
+
+    Returns:
+        Positions (num_frames, 2), float64: x and y of the ball's centre in pixels of the
+        320x240 frame, y down.
+    """
+    visits, turns = class_name.split("_")
+    paths = [
+        _loop(loop, cycle[loop], plan.loop_radius)[:: 1 if turns[loop] == "c" else -1]
+        for cycle in plan.visit_frames
+        for loop in _VISITS[visits]
+    ]
+    positions = np.concatenate(paths) + plan.centre  # (T, 2)
+    return np.roll(positions, -plan.start_frame, axis=0)
+
+
+def random_numbers(seed: int, purpose: str, class_name: str, *numbers: int) -> np.random.Generator:
+    """Create a generator for one purpose, class, and group or clip."""
+    key = (_PURPOSES.index(purpose), DEMO.class_names.index(class_name))
+    return np.random.default_rng((seed, *key, *numbers))
+
+
+def _split_frames(
+    num_frames: int, frames_per_loop: float, rng: np.random.Generator
+) -> tuple[tuple[int, ...], ...]:
+    """Draw two or more cycles of visits of nearly equal lengths that sum to `num_frames`."""
+    num_cycles = max(2, round(num_frames / (NUM_LOOPS * frames_per_loop)))
+    visits = np.full(num_cycles * NUM_LOOPS, num_frames // (num_cycles * NUM_LOOPS))
+    longer = rng.permutation(len(visits))[: num_frames - visits.sum()]
+    visits[longer] += 1
+    return tuple(map(tuple, visits.reshape(num_cycles, NUM_LOOPS).tolist()))
+
+
+def _ball_rgb(rng: np.random.Generator) -> tuple[float, float, float]:
+    """Draw a bright colour of any hue."""
+    red, green, blue = colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.1, 0.45), 1.0)
+    brightness = rng.uniform(225, 255)
+    return red * brightness, green * brightness, blue * brightness
+
+
+def _loop(loop: int, num_frames: int, radius: float) -> np.ndarray:
+    """Compute one clockwise round of a loop, slower where the loops meet, (num_frames, 2)."""
+    time = (np.arange(num_frames) + 0.5) / num_frames
+    swept = 2 * np.pi * time - 0.5 * np.sin(2 * np.pi * time)
+    outwards = 2 * np.pi * loop / NUM_LOOPS - np.pi / 2  # the loop's direction; y is down
+    angle = outwards + np.pi + swept
+    x = np.cos(outwards) + np.cos(angle)
+    y = np.sin(outwards) + np.sin(angle)
+    return radius * np.stack([x, y], axis=-1)

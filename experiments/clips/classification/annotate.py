@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from experiments.clips.classification.results import Row
-from experiments.media.annotation import FOLDER_RATE, annotate
-from experiments.media.lettering import fitted
+from experiments.media.annotation import FOLDER_RATE, annotate, fitted
 from preprocess.video.decode import VideoReader
 from preprocess.video.transforms import FrameFit
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from experiments.clips.prediction.predict import VideoPrediction
-from experiments.media.lettering import fitted
+from experiments.media.annotation import fitted
 
 Colour = tuple[int, int, int]
 _NUM_BARS, _NUM_CURVES = 3, 3

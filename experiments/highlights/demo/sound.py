@@ -180,8 +180,5 @@ def _fades(times: Wave, attack: float, release: float) -> Wave:
 def _level(samples: Wave, decibels: float) -> Samples:
     """Scale a sound to a loudness in dB, by its mean power."""
     power = float(np.square(samples, dtype=np.float64).mean())
-    return (samples * (_amplitude(decibels) / max(np.sqrt(power), 1e-9))).astype(np.float32)
-
-
-def _amplitude(decibels: float) -> float:
-    return 10 ** (decibels / 20)
+    amplitude = 10 ** (decibels / 20)
+    return (samples * (amplitude / max(np.sqrt(power), 1e-9))).astype(np.float32)

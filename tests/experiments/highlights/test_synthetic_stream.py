@@ -16,10 +16,10 @@ import pytest
 from scipy.signal import butter, sosfilt
 
 from common.errors import WriteError
+from experiments.highlights.commands.demo import read_truth
 from experiments.highlights.demo import synthetic_stream
-from experiments.highlights.demo.face import face_look
+from experiments.highlights.demo.images import face_look
 from experiments.highlights.demo.plan import Kind, plan_clips, plan_recording, syllables
-from experiments.highlights.demo.reel_quality import read_truth
 from experiments.highlights.demo.sound import SAMPLE_RATE, stream_sound
 from experiments.highlights.demo.synthetic_stream import render_stream
 from experiments.highlights.labels import read_labels
@@ -333,6 +333,20 @@ def test_an_encoder_that_fails_is_told(tmp_path, monkeypatch):
     """Red when half a video gets its name, or ffmpeg's words are lost."""
     monkeypatch.setattr(synthetic_stream, "_SIZE", (1, 1))
     with pytest.raises(RenderError, match=r"ffmpeg failed: .+"):
+        render_stream(tmp_path / "demo", **TINY, jobs=1, progress=False)
+    left = [path for path in Path(tmp_path).rglob("*") if path.is_file()]
+    assert [path.name for path in left] == ["stream.json"]
+
+
+def test_a_picture_that_cannot_be_drawn_is_told(tmp_path, monkeypatch):
+    """Red when a video whose pictures end early gets its name."""
+
+    def images(plan, frames):
+        yield np.zeros((180, 320, 3), np.uint8)
+        raise RuntimeError("no second picture")
+
+    monkeypatch.setattr(synthetic_stream, "stream_images", images)
+    with pytest.raises(RuntimeError, match="no second picture"):
         render_stream(tmp_path / "demo", **TINY, jobs=1, progress=False)
     left = [path for path in Path(tmp_path).rglob("*") if path.is_file()]
     assert [path.name for path in left] == ["stream.json"]

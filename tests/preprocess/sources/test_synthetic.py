@@ -16,8 +16,17 @@ from common.errors import WriteError
 from preprocess.errors import PreprocessError
 from preprocess.sources import synthetic
 from preprocess.sources.clips import find_clips
-from preprocess.sources.synthetic import CLASS_NAMES, clip_path, render_background, render_dataset
-from preprocess.sources.trajectories import HEIGHT, WIDTH, ClipPlan, plan_clip, trajectory
+from preprocess.sources.synthetic import (
+    CLASS_NAMES,
+    HEIGHT,
+    WIDTH,
+    ClipPlan,
+    clip_path,
+    plan_clip,
+    render_background,
+    render_dataset,
+    trajectory,
+)
 
 NUM_GROUPS, NUM_CLIPS = 3, 4  # of the set most tests look at; 11 x 3 x 4 = 132 clips
 CHANCE = 1 / len(CLASS_NAMES)

@@ -10,9 +10,8 @@ import pytest
 
 from experiments.clips.prediction.panel import Panel, layout_for
 from experiments.clips.prediction.predict import VideoPrediction, predict_video
-from experiments.media.annotation import annotate
+from experiments.media.annotation import annotate, fitted
 from experiments.media.ffmpeg import RenderError
-from experiments.media.lettering import fitted
 from tests.experiments.clips.prediction.conftest import ffmpeg, frames_of, write_colours
 
 
