@@ -36,7 +36,7 @@ from experiments.process.runtime import Threads
 from experiments.runs.run import require_model, require_place
 
 if TYPE_CHECKING:
-    from experiments.clips.export.sample import Sample
+    from experiments.clips.export.write import Sample
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.benchmarks import Clips
-from experiments.clips.export.sample import Sample, find_sample
 from experiments.clips.export.subjects import load_subject
-from experiments.clips.export.write import write_int8, write_onnx
+from experiments.clips.export.write import Sample, find_sample, write_int8, write_onnx
 from experiments.clips.model import ClipModel, keep_model, read_model
-from experiments.clips.prediction.onnx_model import OnnxClipModel
+from experiments.clips.prediction.predict import OnnxClipModel
 from experiments.clips.viewed_model import ClipInputSpec, ViewedModel
-from experiments.epic_kitchens.arguments import EpicKitchensArguments
 from experiments.epic_kitchens.models import build_model
+from experiments.epic_kitchens.recipes import EpicKitchensArguments
 from preprocess.batches.views import CropChoice, FrameChoice
 from preprocess.shards.settings import FrameSettings
 

@@ -42,7 +42,7 @@ from experiments.benchmarks import (
 from experiments.process import runtime
 from experiments.process.runtime import Threads
 from experiments.runs.run import require_place
-from experiments.ucf101 import arguments as ucf101
+from experiments.ucf101 import recipes as ucf101
 from experiments.ucf101.recipes import ModelName, recipe_for
 
 

@@ -15,9 +15,8 @@ from experiments.bench_ucf101 import NUM_CLASSES, NUM_STEPS, Measured, batch
 from experiments.process import environment
 from experiments.threads.inputs import demo_shards
 from experiments.training.loop import Classifier
-from experiments.ucf101.arguments import Ucf101Arguments
 from experiments.ucf101.models import Ucf101Model
-from experiments.ucf101.recipes import Recipe
+from experiments.ucf101.recipes import Recipe, Ucf101Arguments
 from preprocess import open_shards
 from preprocess.sources.splits import Split
 from ttrnn.models import build_conv3d, build_crnn

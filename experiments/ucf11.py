@@ -18,8 +18,8 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from experiments.clips.command import outcome
 from experiments.clips.prediction.command import main as predict
+from experiments.clips.recipe import outcome
 from experiments.clips.ucf11 import (
     HELP,
     MODULE,

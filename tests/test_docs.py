@@ -58,8 +58,8 @@ def test_commands_are_understood(command):
 # Where the flags of a command are, if not in `Arguments` of its module.
 PARSERS = {
     "experiments.ucf11": "experiments.clips.ucf11.Ucf11Arguments",
-    "experiments.ucf101": "experiments.ucf101.arguments.Ucf101Arguments",
-    "experiments.epic_kitchens": "experiments.epic_kitchens.arguments.EpicKitchensArguments",
+    "experiments.ucf101": "experiments.ucf101.recipes.Ucf101Arguments",
+    "experiments.epic_kitchens": "experiments.epic_kitchens.recipes.EpicKitchensArguments",
     "experiments.predict": "experiments.clips.prediction.command.PredictArguments",
     "experiments.export": "experiments.clips.export.command.ExportArguments",
 }

@@ -159,7 +159,8 @@ class Convert:
         if model is not None:
             arrays = model_arrays(model)
         if self.out.name.endswith(KERAS_WEIGHTS):
-            _save_keras_weights(model, self.out)
+            with write_errors(self.out), replacing(self.out) as temporary:
+                model.save_weights(temporary, overwrite=True)
         else:
             write_safetensors(self.out, arrays)
         num_parameters = sum(array.size for array in arrays.values())
@@ -273,12 +274,6 @@ class Convert:
         if name is None or (name == "alexnet" and not is_keras):
             return None
         return filled_model(name, arrays, clip_shape=self.clip_shape, num_classes=self.num_classes)
-
-
-def _save_keras_weights(model: Any, out: Path) -> None:
-    """Save a model's weights in one step, so that no half file is left."""
-    with write_errors(out), replacing(out) as temporary:
-        model.save_weights(temporary, overwrite=True)
 
 
 def main() -> int:

@@ -9,7 +9,6 @@ import re
 import shlex
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
@@ -203,9 +202,8 @@ class Partial:
         self.max_bytes = max_bytes
         self.path = final.with_name(f".{final.name}.part")
         self._metadata_path = final.with_name(f".{final.name}.part.json")
-        self._metadata: dict[
-            str, Any
-        ] = {}  # url, validator (an ETag or a date) and length, as sent
+        # url, validator (an ETag or a date) and length, as sent
+        self._metadata: dict[str, Any] = {}
 
     def __enter__(self) -> Partial:
         self.file = self.path.open("ab")
@@ -217,12 +215,7 @@ class Partial:
         self._metadata = self._read_metadata()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if not self.size:
             self.path.unlink(missing_ok=True)
         self.file.close()

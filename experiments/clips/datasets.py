@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from common.formatting import percent
-from experiments.clips.arguments import takes_demo
-from experiments.clips.command import recipe_name
+from experiments.clips.recipe import recipe_name, takes_demo
 from experiments.process.command import typed_command
 from experiments.process.recommendations import find_recommendation
 from experiments.training.recipes import VideoRecipe

@@ -14,9 +14,8 @@ from tqdm import tqdm
 
 from common import formatting
 from common.errors import InputError
-from experiments.clips.arguments import ClipArguments, RecipeType, Strategy
 from experiments.clips.datasets import Clips, clips_to_open, open_dataset
-from experiments.clips.recipe import ClipRecipe, Size
+from experiments.clips.recipe import ClipArguments, ClipRecipe, RecipeType, Size, Strategy
 from preprocess.errors import DecodeError
 from preprocess.shards.reader import Shards, open_shards
 from preprocess.shards.settings import FrameSettings

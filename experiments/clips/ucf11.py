@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from common.command_line import parse_arguments
 from common.errors import InputError
-from experiments.clips.command import recipe_name
+from experiments.clips.recipe import recipe_name
 from experiments.process import runtime
 from experiments.runs.run import (
     check_run,

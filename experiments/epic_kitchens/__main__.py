@@ -6,10 +6,10 @@ import sys
 from typing import Any
 
 from common.errors import did_you_mean
-from experiments.clips.command import outcome
 from experiments.clips.export.command import main as export
 from experiments.clips.prediction.command import main as predict
-from experiments.epic_kitchens.arguments import MODULE, EpicKitchensArguments
+from experiments.clips.recipe import outcome
+from experiments.epic_kitchens.recipes import MODULE, EpicKitchensArguments
 from experiments.process.command import command
 
 COMMANDS = ("train", "predict", "export")

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import InputError
 from common.files import write_atomically
-from experiments.clips.command import recipe_name
 from experiments.clips.datasets import described, result_fields
+from experiments.clips.recipe import recipe_name
 from experiments.clips.subsets import Subsets, open_clips, with_frame_size
-from experiments.epic_kitchens.arguments import DATASET, MODULE, EpicKitchensArguments
-from experiments.epic_kitchens.recipes import SIZES, Recipe
+from experiments.epic_kitchens.recipes import DATASET, MODULE, SIZES, EpicKitchensArguments, Recipe
 from experiments.process import runtime
 from experiments.runs.records import mean_and_spread
 from experiments.runs.run import CONFIG, begin_run, check_run

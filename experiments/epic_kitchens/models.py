@@ -10,8 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.epic_kitchens.arguments import EpicKitchensArguments
-from experiments.epic_kitchens.recipes import SIZES, Recipe
+from experiments.epic_kitchens.recipes import SIZES, EpicKitchensArguments, Recipe
 from experiments.training.finetuning import Mixup, ScaledAdamW, balanced, freeze, rate_multipliers
 from experiments.training.loop import Classifier
 from experiments.training.optimizers import scheduled_rate

@@ -128,7 +128,9 @@ def confusion_png(
     # At least 1, for a class without clips.
     totals = np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     share = confusion / totals  # (C, C), rows sum to one
-    image = axes.imshow(share, cmap=_heat(theme), vmin=0, vmax=1, interpolation="nearest")
+    heat = list(zip(HEAT_STOPS, theme.heat, strict=True))
+    colours = LinearSegmentedColormap.from_list("share", heat)
+    image = axes.imshow(share, cmap=colours, vmin=0, vmax=1, interpolation="nearest")
     _label_classes(axes, class_names, theme)
     if num_classes <= MAX_CLASSES_WITH_COUNTS:
         _write_counts(axes, confusion, share, theme)
@@ -236,12 +238,6 @@ def dress(axes: Axes, theme: Theme) -> None:
     for side, spine in axes.spines.items():
         spine.set_color(theme.grid)
         spine.set_visible(side in ("left", "bottom"))
-
-
-def _heat(theme: Theme) -> Any:
-    return LinearSegmentedColormap.from_list(
-        "share", list(zip(HEAT_STOPS, theme.heat, strict=True))
-    )
 
 
 def _shorten(name: str) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from experiments.clips.command import outcome
 from experiments.clips.prediction.command import main as predict
+from experiments.clips.recipe import outcome
 from experiments.process.command import command
-from experiments.ucf101.arguments import MODULE, Ucf101Arguments
+from experiments.ucf101.recipes import MODULE, Ucf101Arguments
 
 _HELP = """Train and evaluate a model on UCF101's videos, or any others.
 

@@ -9,16 +9,15 @@ from typing import Any
 
 from common import formatting
 from common.errors import InputError, did_you_mean
-from experiments.clips.command import recipe_name
 from experiments.clips.datasets import described, result_fields
+from experiments.clips.recipe import recipe_name
 from experiments.clips.subsets import Subsets, open_clips, with_frame_size
 from experiments.models.resnet_weights import require_resnet
 from experiments.process import runtime
 from experiments.runs.run import begin_run, check_run
 from experiments.training.history import next_rate, stop
 from experiments.training.tasks import Task, read_task
-from experiments.ucf101.arguments import MODULE, RANDOM_WEIGHTS, Ucf101Arguments
-from experiments.ucf101.recipes import Recipe
+from experiments.ucf101.recipes import MODULE, RANDOM_WEIGHTS, Recipe, Ucf101Arguments
 from preprocess.shards.reader import Shards
 from preprocess.sources.catalog import UCF101
 from preprocess.sources.splits import Split

@@ -17,8 +17,7 @@ from experiments.training.distribution import open_distribution, scope_of
 from experiments.training.loop import Classifier, compiled
 from experiments.training.optimizers import build_optimizer
 from experiments.training.tasks import ALONE, Task
-from experiments.ucf101.arguments import RANDOM_WEIGHTS, Ucf101Arguments
-from experiments.ucf101.recipes import Recipe
+from experiments.ucf101.recipes import RANDOM_WEIGHTS, Recipe, Ucf101Arguments
 from preprocess.batches.augment import relighting
 from preprocess.batches.features import (
     FeatureSettings,

@@ -201,9 +201,9 @@ def choose_classes(wanted: Sequence[str], known: Sequence[str]) -> tuple[str, ..
         raise PreprocessError("classes must be at least one class. Received none.")
     unknown = [name for name in names if name not in known]
     if unknown:
+        meant = did_you_mean(unknown[0], known) or f"They are {', '.join(known)}."
         raise PreprocessError(
-            f"classes must be some of the {len(known)} classes here. Received {unknown[0]}. "
-            f"{_suggestion(unknown[0], known)}"
+            f"classes must be some of the {len(known)} classes here. Received {unknown[0]}. {meant}"
         )
     twice = [name for name in set(names) if names.count(name) > 1]
     if twice:
@@ -227,8 +227,3 @@ def require_clips(class_names: Sequence[str], found: Collection[str], folder: Pa
         raise PreprocessError(
             f"No clips of {', '.join(without)} in {folder}; add some or leave the class out."
         )
-
-
-def _suggestion(name: str, known: Sequence[str]) -> str:
-    """Suggest a similar name, or list all names."""
-    return did_you_mean(name, known) or f"They are {', '.join(known)}."

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from common.errors import InputError
-from common.formatting import plural
+from common.formatting import plural, size
 
 __all__ = ["Machine", "available_cpus", "format_cpu_list", "parse_cpu_list", "read_machine"]
 
@@ -88,7 +88,7 @@ class Machine:
             nodes = "; ".join(map(format_cpu_list, self.numa_nodes))
             lines.append(f"NUMA: {len(self.numa_nodes)} nodes (CPUs {nodes})")
         if self.memory_bytes:
-            lines.append(f"memory: {_size(self.memory_bytes)}")
+            lines.append(f"memory: {size(self.memory_bytes)}")
         return lines
 
     def _within_quota(self, number: int) -> int:
@@ -214,11 +214,6 @@ def _numa_nodes(root: Path, usable: tuple[int, ...]) -> tuple[tuple[int, ...], .
         nodes.append(tuple(sorted(node)))
     nodes.append(tuple(sorted(left)))  # CPUs that no node lists: all, on a machine without NUMA
     return tuple(filter(None, nodes))
-
-
-def _size(num_bytes: int) -> str:
-    """Format a size in decimal units."""
-    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.1f} MB"
 
 
 @dataclass(frozen=True)
@@ -363,7 +358,9 @@ def parse_cpu_list(text: str) -> tuple[int, ...]:
     cpus: set[int] = set()
     for part in text.strip().split(",") if text.strip() else ():
         match = _RANGE.fullmatch(part)
-        start, last, stride = _numbers(match) if match else (0, -1, 0)
+        start, last, stride = 0, -1, 0
+        if match:
+            start, last, stride = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
         if not (start <= last < MAX_CPUS and stride):
             raise InputError(
                 f"A CPU list must be rising ranges of numbers below {MAX_CPUS}. "
@@ -371,11 +368,6 @@ def parse_cpu_list(text: str) -> tuple[int, ...]:
             )
         cpus.update(range(start, last + 1, stride))
     return tuple(sorted(cpus))
-
-
-def _numbers(match: re.Match[str]) -> tuple[int, int, int]:
-    """First, last and stride of a match of `_RANGE`."""
-    return int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
 
 
 def format_cpu_list(cpus: Iterable[int]) -> str:

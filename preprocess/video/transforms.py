@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import cv2
@@ -169,14 +170,6 @@ def _smooth(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     return _area(_linear(pixels, (factor * size[0], factor * size[1])), size)
 
 
-def _pillow(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    return pillow_resize(pixels, size)
-
-
-def _pillow_bicubic(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    return pillow_resize(pixels, size, bicubic=True)
-
-
 def pillow_resize(image: ImageArray, size: tuple[int, int], *, bicubic: bool = False) -> ImageArray:
     """Scale a picture, uint8 (H, W, 3), by Pillow to a width and height, with antialiasing.
 
@@ -187,10 +180,10 @@ def pillow_resize(image: ImageArray, size: tuple[int, int], *, bicubic: bool = F
 
 
 _PILLOW = ("pillow", "pillow-bicubic")
-_RESIZE = {
+_RESIZE: dict[str, Callable[[NDArray[Any], tuple[int, int]], NDArray[Any]]] = {
     "linear": _linear,
     "area": _area,
     "smooth": _smooth,
-    "pillow": _pillow,
-    "pillow-bicubic": _pillow_bicubic,
+    "pillow": pillow_resize,
+    "pillow-bicubic": partial(pillow_resize, bicubic=True),
 }

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from tqdm import tqdm
@@ -15,9 +14,9 @@ from tqdm import tqdm
 from common.errors import UserError
 from common.files import is_disk_full
 from common.formatting import plural
-from experiments.clips.prediction.onnx_model import OnnxClipModel
 from experiments.clips.prediction.panel import Panel
 from experiments.clips.prediction.predict import (
+    OnnxClipModel,
     VideoPrediction,
     WindowModel,
     predict_video,
@@ -249,12 +248,7 @@ class PredictionProgress:
     def __enter__(self) -> PredictionProgress:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.close()
 
     def step(self, number: int) -> Callable[[float], None]:

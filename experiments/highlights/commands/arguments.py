@@ -15,8 +15,8 @@ from tyro.conf import Positional, arg
 
 from common.errors import InputError
 from experiments.highlights.cut_lists.cut_lists import Kind, check_url
-from experiments.highlights.selection.segments import SelectionOptions
-from experiments.highlights.training.options import TrainOptions
+from experiments.highlights.selection.selection import SelectionOptions
+from experiments.highlights.training.recipes import TrainOptions
 from experiments.process.command import typed_command
 from preprocess.shards.settings import Compression
 

@@ -11,7 +11,7 @@ from common.files import not_written
 from experiments.clips.images import ImageSettings
 from experiments.highlights.commands.arguments import Extract, Labels
 from experiments.highlights.labels import convert_labels, read_labels
-from experiments.highlights.scoring.extraction import extract_images
+from experiments.highlights.training.examples import extract_images
 from experiments.media.recording import describe_tracks
 from preprocess.errors import DecodeError
 from preprocess.extraction.extract import ExtractionSummary

@@ -14,16 +14,15 @@ from common.errors import InputError
 from common.files import write_atomically
 from common.formatting import plural
 from experiments.highlights.commands.arguments import Reel, ReelOptions
-from experiments.highlights.cut_lists.cut_lists import SUFFIXES, Media, csv_text, cut_list
+from experiments.highlights.cut_lists.cut_lists import SUFFIXES, csv_text, cut_list
+from experiments.highlights.cut_lists.cuts import Media
 from experiments.highlights.cut_lists.formats import check_edl, require_otio
 from experiments.highlights.rendering.opening import opened_recording
 from experiments.highlights.rendering.render import check_output, check_writable, render_reel
 from experiments.highlights.selection.original import select_original
 from experiments.highlights.selection.scores import Floats, ScoreTrack, read_scores
-from experiments.highlights.selection.segments import Selection
-from experiments.highlights.selection.selection import limited, select
-from experiments.highlights.selection.shots import shots_near
-from experiments.highlights.selection.snapping import quiet_near, snap_cuts, snap_note
+from experiments.highlights.selection.selection import Selection, limited, select
+from experiments.highlights.selection.snapping import quiet_near, shots_near, snap_cuts, snap_note
 from experiments.media.chunk_files import recording_files
 from experiments.media.recording import Chunk, recording_duration
 

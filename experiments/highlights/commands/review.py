@@ -19,7 +19,7 @@ from experiments.highlights.review.server import serve
 from experiments.highlights.review.session import Session
 from experiments.highlights.review.training_rows import clips_there
 from experiments.highlights.selection.scores import read_scores
-from experiments.highlights.selection.segments import SelectionOptions
+from experiments.highlights.selection.selection import SelectionOptions
 from experiments.media.chunk_files import recording_files
 from experiments.media.recording import Chunk, recording_duration
 

@@ -25,7 +25,7 @@ from experiments.highlights.rendering.opening import opened_recording
 from experiments.highlights.rendering.render import check_output, check_writable
 from experiments.highlights.scoring.kept_scores import KeptScores
 from experiments.highlights.scoring.scoring_job import ScoringOptions, score_into
-from experiments.highlights.selection.segments import Segment, Selection
+from experiments.highlights.selection.selection import Segment, Selection
 from experiments.media.chunk_files import recording_files
 from experiments.media.recording import Chunk, recording_duration
 from experiments.process import runtime

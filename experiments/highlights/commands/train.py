@@ -10,7 +10,7 @@ from typing import Any
 from common.files import remove_partials
 from experiments.highlights.training.augmentation import build_change
 from experiments.highlights.training.data import describe, read_training_data
-from experiments.highlights.training.options import (
+from experiments.highlights.training.recipes import (
     TrainOptions,
     check_options,
     config_of,

@@ -15,26 +15,10 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from common.errors import InputError
 from common.formatting import clock
-from experiments.highlights.cut_lists.cuts import Cut, Media, cuts_of
+from experiments.highlights.cut_lists.cuts import Media, cuts_of
 from experiments.highlights.cut_lists.formats import edl_text, fcpxml_text, otio_text
-from experiments.highlights.selection.segments import Segment
+from experiments.highlights.selection.selection import Segment
 from preprocess.video.time_ranges import format_time
-
-__all__ = [
-    "SUFFIXES",
-    "Cut",
-    "Kind",
-    "Media",
-    "chapters_text",
-    "csv_text",
-    "cut_list",
-    "cuts_of",
-    "edl_text",
-    "fcpxml_text",
-    "links_text",
-    "moment_url",
-    "otio_text",
-]
 
 Kind = Literal["csv", "chapters", "links", "edl", "fcpxml", "otio"]
 SUFFIXES: dict[Kind, str] = {

@@ -9,9 +9,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 from common.errors import InputError, UserError
-from experiments.highlights.cut_lists.cuts import Cut, Media, cuts_of, printable
-from experiments.highlights.cut_lists.timecode import Counter
-from experiments.highlights.selection.segments import Segment
+from experiments.highlights.cut_lists.cuts import Counter, Cut, Media, cuts_of, printable
+from experiments.highlights.selection.selection import Segment
 
 MAX_EVENTS = 999  # an event's number has three digits in CMX 3600
 _TITLE_LENGTH = 70  # characters of the format's title line
@@ -118,12 +117,8 @@ _SOURCE_RATES = {
 def fcpxml_text(segments: Sequence[Segment], recording: Sequence[Media], *, title: str) -> str:
     """Make a Final Cut Pro project with one sequence, at the first file's rate.
 
-    Times in a file are counted from its embedded start timecode, at its own rate.
-
-    Args:
-        segments: segments, sorted, in seconds of the whole recording.
-        recording: files of the recording, one after the other.
-        title: title of the reel.
+    Times in a file are counted from its embedded start timecode, at its own rate. Segments,
+    recording and title are those of `edl_text`.
 
     Raises:
         InputError: if there is no file.
@@ -232,12 +227,8 @@ def _tc_format(media: Media) -> str:
 def otio_text(segments: Sequence[Segment], recording: Sequence[Media], *, title: str) -> str:
     """Make OpenTimelineIO's JSON: a video track, and an audio track if there is any sound.
 
-    Times in a file are counted from its embedded start timecode, at its own rate.
-
-    Args:
-        segments: segments, sorted, in seconds of the whole recording.
-        recording: files of the recording, one after the other.
-        title: title of the reel.
+    Times in a file are counted from its embedded start timecode, at its own rate. Segments,
+    recording and title are those of `edl_text`.
 
     Raises:
         InputError: if there is no file.

@@ -23,7 +23,7 @@ from av.stream import Stream
 
 from common import formatting
 from common.files import is_disk_full, not_written
-from experiments.highlights.cut_lists.timecode import start_of
+from experiments.highlights.cut_lists.cuts import start_of
 from experiments.media.chunk_files import begins_at, other_parts, was_split
 from experiments.media.ffmpeg import RenderError, private_folder
 from experiments.media.recording import (

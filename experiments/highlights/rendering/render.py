@@ -22,7 +22,6 @@ from numpy.typing import ArrayLike
 
 from common.errors import InputError
 from common.files import not_written
-from experiments.media.chunk_files import recording_chunks
 from experiments.media.ffmpeg import DiskFullError, RenderError, complaints, private_folder, run
 from experiments.media.piece_args import (
     STRIP_RATE,
@@ -35,8 +34,6 @@ from experiments.media.pieces import Form, FrameRange, Piece, plan, reel_form
 from experiments.media.recording import Chunk, in_order, read_chunk, recording_duration
 from preprocess.video.time_ranges import format_time
 from preprocess.video.video_file import open_container
-
-__all__ = ["RenderError", "check_output", "recording_chunks", "render_reel"]
 
 Scores = tuple[ArrayLike, ArrayLike]
 _SHARE_OF_PIECES = 0.95  # of the progress; the rest is joining

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.errors import InputError
-from experiments.highlights.selection.segments import ROUNDING
+from experiments.highlights.selection.selection import ROUNDING
 
 Span = tuple[float, float]
 State = Literal["automatic", "accepted", "moved", "added", "rejected"]

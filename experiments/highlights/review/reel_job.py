@@ -16,16 +16,17 @@ import numpy as np
 from common.errors import InputError, UserError
 from common.files import write_atomically
 from common.formatting import plural
-from experiments.highlights.cut_lists.cut_lists import SUFFIXES, Media, csv_text
+from experiments.highlights.cut_lists.cut_lists import SUFFIXES, csv_text
+from experiments.highlights.cut_lists.cuts import Media
 from experiments.highlights.rendering.render import render_reel
 from experiments.highlights.review.session import Shown
 from experiments.highlights.selection.scores import Floats
-from experiments.highlights.selection.segments import ROUNDING, Segment, SelectionOptions
-from experiments.highlights.selection.shots import shots_near
+from experiments.highlights.selection.selection import ROUNDING, Segment, SelectionOptions
 from experiments.highlights.selection.snapping import (
     NOWHERE,
     Candidates,
     quiet_near,
+    shots_near,
     snap_cuts,
     snap_note,
 )
@@ -223,7 +224,7 @@ def _snapped(
         return []
     quiet, shots = moments.later(-low)
     snapped = snap_cuts(
-        [_later(one, -low) for one in group],
+        [replace(one, start=one.start - low, end=one.end - low) for one in group],
         duration=high - low,
         quiet=quiet,
         shots=shots,
@@ -237,10 +238,6 @@ def _snapped(
         start = max(_settled(now.start + low, was.start), result[-1].end if result else low)
         result.append(replace(was, start=start, end=min(_settled(now.end + low, was.end), high)))
     return result
-
-
-def _later(one: Segment, seconds: float) -> Segment:
-    return replace(one, start=one.start + seconds, end=one.end + seconds)
 
 
 def _settled(time: float, before: float) -> float:

@@ -20,8 +20,16 @@ from experiments.highlights.review.decisions import (
     without,
 )
 from experiments.highlights.selection.scores import Floats, ScoreTrack
-from experiments.highlights.selection.segments import ROUNDING, Segment, Selection, SelectionOptions
-from experiments.highlights.selection.selection import HYSTERESIS, limited, rated, select
+from experiments.highlights.selection.selection import (
+    HYSTERESIS,
+    ROUNDING,
+    Segment,
+    Selection,
+    SelectionOptions,
+    limited,
+    rated,
+    select,
+)
 
 
 @dataclass(frozen=True)
@@ -283,14 +291,11 @@ def _within_limits(
         top -= len(kept)
     if room is not None:
         room -= sum(kept)
-    if (top is not None and top < 1) or (room is not None and room < _least(options)):
+    least = max(options.min_length, ROUNDING)
+    if (top is not None and top < 1) or (room is not None and room < least):
         full = "The segments kept by hand fill the reel; --top and --max-duration leave no room."
         return Selection([], [*free.notes, full])
     limits = limited(free, track, top=top, max_duration=room)
     if kept and (top is not None or room is not None):
         limits.notes.append(f"{len(kept)} kept by hand are taken off those limits.")
     return limits
-
-
-def _least(options: SelectionOptions) -> float:
-    return max(options.min_length, ROUNDING)

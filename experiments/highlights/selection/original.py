@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from common.errors import InputError
 from common.formatting import plural
 from experiments.highlights.selection.scores import Floats, check_scores
-from experiments.highlights.selection.segments import Segment, Selection
+from experiments.highlights.selection.selection import Segment, Selection
 
 SECONDS_PAST = 1
 """Seconds by which a segment reaches beyond the second that broke its mean."""

@@ -13,12 +13,12 @@ from common.errors import InputError
 from common.formatting import plural
 from experiments.clips.images import Box, ImageSettings
 from experiments.highlights.labels import Interval, LabelledClip, read_labels
-from experiments.highlights.scoring.extraction import open_images
 from experiments.highlights.training.examples import (
     Examples,
     ImageClip,
     join_labels,
     make_examples,
+    open_images,
 )
 
 

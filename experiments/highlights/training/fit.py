@@ -24,10 +24,13 @@ from experiments.highlights.scoring.scorer_network import begin_from, build_scor
 from experiments.highlights.training.augmentation import build_change
 from experiments.highlights.training.batches import ImageBatches, drawing_weights
 from experiments.highlights.training.data import TrainingData
-from experiments.highlights.training.evaluation import Evaluation, write_predictions
-from experiments.highlights.training.image_metrics import SCORE_NAMES, score_of
-from experiments.highlights.training.options import TrainOptions, config_of
-from experiments.highlights.training.recipes import Recipe
+from experiments.highlights.training.evaluation import (
+    SCORE_NAMES,
+    Evaluation,
+    score_of,
+    write_predictions,
+)
+from experiments.highlights.training.recipes import Recipe, TrainOptions, config_of
 from experiments.highlights.training.report import write_report
 from experiments.process.environment import describe_environment, git_commit
 from experiments.runs.run import write_config

@@ -1,11 +1,22 @@
-"""Recipes of a scorer's training, as data: `original` of eqy/autotosis, and `tuned`, ours."""
+"""Recipes of a scorer's training, as data: `original` of eqy/autotosis, and `tuned`, ours.
+
+Also the options of `train`, and what follows from both: a run's recipe, name and settings.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
+from tyro.conf import Positional
+
+from common.errors import InputError
 from experiments.training.recipes import BaseRecipe
+
+if TYPE_CHECKING:
+    from experiments.highlights.training.data import TrainingData
 
 Select = Literal["ap", "precision", "recall-at-precision", "accuracy"]
 
@@ -107,3 +118,109 @@ TUNED = Recipe(
 )
 
 RECIPES = {recipe.name: recipe for recipe in (TUNED, ORIGINAL)}
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Options of the training of a scorer; the command `train` adds how it is run."""
+
+    labels: Positional[Path]
+    """The original's data.csv, or ours: path,x1,y1,x2,y2,start,end,label,group."""
+    shards: Positional[Path]
+    """What `extract` made of it."""
+    recipe: Literal["tuned", "original"] = "tuned"
+    """tuned: ours; original: that of eqy/autotosis."""
+    depth: Literal[18, 34, 50, 101, 152] = 18
+    """Of the ResNet."""
+    layout: Literal["stacked", "two-inputs"] = "stacked"
+    """stacked: one ResNet sees face and spectrogram as one tall picture, as the original's;
+    two-inputs: one sees the face, another the spectrogram."""
+    weights: Path | None = None
+    """Begin from a ResNet of ImageNet: torchvision's .pth or .safetensors, or what `python -m
+    weights convert` made of it; or from the original's model_best.pth.tar. By default from
+    scratch."""
+    select: Literal["ap", "precision", "recall-at-precision", "accuracy"] | None = None
+    """What the best epoch is chosen by, on the validation clips; by default the recipe's: ap,
+    the average precision, or accuracy in the original's."""
+    precision: float | None = None
+    """Precision that the suggested threshold has to reach, such as 0.9; by default the threshold
+    is that of the best F1. Also of --select recall-at-precision, where it is 0.9 by default."""
+    epochs: int | None = None
+    """Passes over the training pictures; by default the recipe's."""
+    batch_size: int | None = None
+    """Pictures a step; by default the recipe's."""
+    lr: float | None = None
+    """Learning rate; by default the recipe's."""
+    set: tuple[str, ...] = ()
+    """Changes to the recipe, NAME=VALUE, such as mask=0; see highlights/training/recipes.py."""
+    seed: int = 0
+    """Of the split, the initial weights, the order of pictures and their changes."""
+    validation_share: float = 0.25
+    """Of the clips, by whole groups; they choose the best epoch and the threshold."""
+    threads: str = "auto"
+    """TensorFlow's thread pools: INTRA,INTER such as 4,2; or auto."""
+    policy: Literal["float32", "mixed_bfloat16"] = "float32"
+    """Arithmetic of the layers; mixed_bfloat16 is faster where the processor knows it."""
+    out: Path | None = None
+    """The run's directory; by default runs/ and a name made of the settings."""
+    resume: bool = False
+    """Continue a run that was stopped, to the same numbers."""
+    allow_failures: bool = False
+    """Go on without labelled clips that have no pictures."""
+
+
+def check_options(options: TrainOptions) -> None:
+    """Check the flags that need nothing else to be checked.
+
+    Raises:
+        InputError: if one is out of its range; the message names it.
+    """
+    for name in ("precision", "validation_share"):
+        value = getattr(options, name)
+        if value is not None and not 0 < value < 1:
+            flag = name.replace("_", "-")
+            raise InputError(f"--{flag} must be between 0 and 1. Received {value}.")
+    if options.seed < 0:
+        raise InputError(f"--seed must be 0 or more. Received {options.seed}.")
+    if options.weights is not None and not options.weights.is_file():
+        raise InputError(f"--weights must be a file. There is none at {options.weights}.")
+
+
+def recipe_of(options: TrainOptions) -> Recipe:
+    """Recipe of a run: the named one with `--set` applied, and then the flags of their own.
+
+    Raises:
+        InputError: for a value that no recipe can have.
+    """
+    return RECIPES[options.recipe].override(
+        options.set,
+        select=options.select,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        learning_rate=options.lr,
+    )
+
+
+def run_name(options: TrainOptions) -> str:
+    """Default name of a run's directory, made from its settings."""
+    network = f"resnet{options.depth}-{options.layout}"
+    recipe = "-".join([options.recipe, *options.set])
+    return f"highlights-{options.labels.stem}-{network}-{recipe}-seed{options.seed}"
+
+
+def config_of(options: TrainOptions, recipe: Recipe, data: TrainingData) -> dict[str, Any]:
+    """Every setting of a run, with hashes of its labels and weights, for `--resume` to compare."""
+    # Paths may be the same and their contents not, so the contents are compared.
+    files = {"labels": options.labels, "weights": options.weights}
+    hashes = {
+        f"{name}_sha256": hashlib.sha256(path.read_bytes()).hexdigest()
+        for name, path in files.items()
+        if path is not None
+    }
+    # `to_json` leaves these two out at their defaults, which keeps the keys of older shards. Here
+    # they must stand, or they would not be compared with the run that is resumed.
+    settings = data.settings
+    later = {"interpolation": settings.interpolation, "sound_track": settings.sound_track}
+    stored = settings.to_json() | later
+    images = {f"pictures_{name}": value for name, value in stored.items()}
+    return {**asdict(options), **asdict(recipe), **hashes, **images}

@@ -10,8 +10,15 @@ import numpy as np
 
 from experiments.highlights.training.batches import ImageBatches
 from experiments.highlights.training.data import TrainingData, balance_of
-from experiments.highlights.training.evaluation import WINDOW_SECONDS, Evaluation, Suggestion, worst
-from experiments.highlights.training.image_metrics import NUM_BINS, Calibration, TradeOff
+from experiments.highlights.training.evaluation import (
+    NUM_BINS,
+    WINDOW_SECONDS,
+    Calibration,
+    Evaluation,
+    Suggestion,
+    TradeOff,
+    worst,
+)
 from experiments.runs import plots
 from experiments.runs.directory import read_history
 from experiments.runs.html import draw_themes, write_page

@@ -56,7 +56,7 @@ def test_a_cluster_is_asked_where_one_is_named(monkeypatch, tmp_path, small_shar
     """Red when --scheduler gets lost on its way, and one machine does all the work."""
     from types import SimpleNamespace
 
-    from experiments.clips.arguments import ClipArguments
+    from experiments.clips.recipe import ClipArguments
     from experiments.clips.subsets import open_clips
     from experiments.highlights.commands import labels, main
     from preprocess.extraction.commands import Extract

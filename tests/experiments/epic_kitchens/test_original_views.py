@@ -18,9 +18,8 @@ from experiments.clips.prediction.predict import predict_video
 from experiments.clips.recipe import Size
 from experiments.clips.subsets import open_clips, with_frame_size
 from experiments.clips.viewed_model import ClipInputSpec, ViewedModel
-from experiments.epic_kitchens.arguments import DATASET, EpicKitchensArguments
 from experiments.epic_kitchens.models import make_batches
-from experiments.epic_kitchens.recipes import Recipe
+from experiments.epic_kitchens.recipes import DATASET, EpicKitchensArguments, Recipe
 from preprocess.batches.features import FeatureSettings, compute_features
 from preprocess.batches.view_batches import PixelViews
 from preprocess.batches.views import Crop

@@ -9,7 +9,7 @@ import numpy as np
 from common.files import publish
 from experiments.clips.images import Box, ImageSettings
 from experiments.highlights.labels import Interval, LabelledClip, is_highlight, write_labels
-from experiments.highlights.scoring.extraction import labelled_video, open_images
+from experiments.highlights.training.examples import labelled_video, open_images
 from preprocess.shards.index import DatasetIndex, write_index
 from preprocess.shards.schema import ClipRecord
 from preprocess.shards.writer import ShardWriter, chunk_frames

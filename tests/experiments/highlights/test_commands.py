@@ -12,7 +12,7 @@ import pytest
 
 from experiments.highlights.commands import main
 from experiments.highlights.cut_lists.cuts import Media
-from experiments.highlights.selection.segments import Segment
+from experiments.highlights.selection.selection import Segment
 from experiments.highlights.selection.snapping import loudness_db, quiet_near
 from experiments.media.recording import read_recording
 from tests.experiments.highlights.counters import NTSC, ffmpeg, read_numbers, render_counter

@@ -19,17 +19,21 @@ from hypothesis import strategies as st
 from common.errors import UserError
 from experiments.highlights.cut_lists.cut_lists import (
     SUFFIXES,
-    Media,
     chapters_text,
     csv_text,
     cut_list,
-    cuts_of,
-    edl_text,
-    fcpxml_text,
     moment_url,
 )
-from experiments.highlights.cut_lists.timecode import Counter, can_drop, exact_rate, read_start
-from experiments.highlights.selection.segments import Segment
+from experiments.highlights.cut_lists.cuts import (
+    Counter,
+    Media,
+    can_drop,
+    cuts_of,
+    exact_rate,
+    read_start,
+)
+from experiments.highlights.cut_lists.formats import edl_text, fcpxml_text
+from experiments.highlights.selection.selection import Segment
 
 NTSC = Fraction(30000, 1001)
 NASTY = [

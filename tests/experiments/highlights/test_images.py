@@ -14,7 +14,7 @@ from PIL import Image
 from experiments.clips.images import Box, ImageReader, ImageSettings
 from experiments.highlights.commands import main
 from experiments.highlights.labels import Interval, LabelledClip, read_labels, write_labels
-from experiments.highlights.scoring.extraction import extract_images, open_images
+from experiments.highlights.training.examples import extract_images, open_images
 from preprocess.errors import PreprocessError
 from preprocess.video.decode import iter_frames, probe
 from preprocess.video.sound import read_sound

@@ -16,7 +16,7 @@ from experiments.highlights.rendering import opening
 from experiments.highlights.rendering.opening import copy_with_one_clock, opened_recording
 from experiments.highlights.rendering.render import render_reel
 from experiments.highlights.scoring.scoring_job import ScoringOptions
-from experiments.highlights.selection.segments import Segment
+from experiments.highlights.selection.selection import Segment
 from experiments.highlights.selection.snapping import quiet_near
 from experiments.media.chunk_files import recording_chunks, recording_files
 from experiments.media.ffmpeg import RenderError

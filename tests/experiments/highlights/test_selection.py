@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from experiments.highlights.selection.original import second_means, select_original
 from experiments.highlights.selection.scores import ScoreTrack
-from experiments.highlights.selection.segments import Segment
-from experiments.highlights.selection.selection import SelectionOptions, limited, select
+from experiments.highlights.selection.selection import Segment, SelectionOptions, limited, select
 from experiments.highlights.selection.snapping import Candidates, quiet_moments, snap_cuts
 
 PLAIN = SelectionOptions(bin_size=0, min_length=0, max_gap=0)

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from experiments.highlights.commands import main
 from experiments.highlights.rendering.render import render_reel
-from experiments.highlights.selection.segments import Segment
-from experiments.highlights.selection.shots import shots_near
-from experiments.highlights.selection.snapping import Candidates, snap_cuts, snap_note
+from experiments.highlights.selection.selection import Segment
+from experiments.highlights.selection.snapping import Candidates, shots_near, snap_cuts, snap_note
 from experiments.media.ffmpeg import RenderError
 from experiments.media.recording import read_recording
 from tests.experiments.highlights.counters import NTSC, ffmpeg

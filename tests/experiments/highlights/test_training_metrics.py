@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, precision_recall_curve
 
-from experiments.highlights.training import image_metrics as metrics
+from experiments.highlights.training import evaluation as metrics
 from experiments.highlights.training.evaluation import smoothed_by_clip, suggest_threshold
 from experiments.highlights.training.examples import Examples
 

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from experiments.epic_kitchens.arguments import EpicKitchensArguments
 from experiments.epic_kitchens.models import build_classifier
+from experiments.epic_kitchens.recipes import EpicKitchensArguments
 from experiments.training.optimizers import build_optimizer
 from experiments.training.recipes import PAPER, TUNED
 from experiments.ucf101.recipes import recipe_for

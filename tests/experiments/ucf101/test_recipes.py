@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from experiments.training.history import Epoch, History
-from experiments.ucf101.arguments import Ucf101Arguments
-from experiments.ucf101.recipes import recipe_for
+from experiments.ucf101.recipes import Ucf101Arguments, recipe_for
 from preprocess import PreprocessError
 
 SHARDS = Path("anywhere")  # so that the demo's sizes are not taken

@@ -6,7 +6,7 @@ import pytest
 from experiments.clips.export.subjects import ClipSubject
 from experiments.clips.export.write import write_onnx
 from experiments.clips.model import ClipModel
-from experiments.clips.prediction.onnx_model import OnnxClipModel
+from experiments.clips.prediction.predict import OnnxClipModel
 from preprocess.batches.view_batches import PixelViews, ViewBatches
 from preprocess.batches.views import Views
 from preprocess.extraction.extract import extract
@@ -19,7 +19,7 @@ from tests.experiments.clips.export.small_models import input_spec, lively, recu
 @pytest.fixture(scope="module")
 def models(demo_videos, tmp_path_factory):
     """Keras's and ONNX's, which see the middle 16x12 of 24x18."""
-    from experiments.clips.export.sample import find_sample
+    from experiments.clips.export.write import find_sample
 
     model = lively(recurrent(), 1.7)
     about = input_spec((16, 12), 10, exact=False, stored=(24, 18))

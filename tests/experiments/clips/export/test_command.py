@@ -11,11 +11,10 @@ import pytest
 
 from experiments.clips.export import subjects
 from experiments.clips.export.command import main
-from experiments.clips.export.sample import find_sample
 from experiments.clips.export.subjects import ClipSubject
-from experiments.clips.export.write import require_small
+from experiments.clips.export.write import find_sample, require_small
 from experiments.clips.model import keep_model
-from experiments.clips.prediction.onnx_model import OnnxClipModel
+from experiments.clips.prediction.predict import OnnxClipModel
 from experiments.models.onnx_files import About
 from preprocess.extraction.extract import extract
 from preprocess.shards.settings import FrameSettings

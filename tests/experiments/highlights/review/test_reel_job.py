@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from experiments.highlights.review.reel_job import Moments, ReelJob, snapped_between
 from experiments.highlights.review.session import Shown
-from experiments.highlights.selection.segments import Segment, SelectionOptions
+from experiments.highlights.selection.selection import Segment, SelectionOptions
 from experiments.highlights.selection.snapping import Candidates
 from experiments.media.recording import read_recording
 from tests.experiments.highlights.counters import read_numbers, render_counter

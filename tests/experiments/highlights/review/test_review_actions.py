@@ -7,7 +7,7 @@ import pytest
 
 from experiments.highlights.review.desk import curve, perform, view
 from experiments.highlights.review.session import Session
-from experiments.highlights.selection.segments import SelectionOptions
+from experiments.highlights.selection.selection import SelectionOptions
 
 TIMES = np.array([0.5, 1.5, 2.5, 3.5, 20.5, 21.5, 22.5, 23.5])
 SCORES = np.array([0.1, 0.9, 0.9, 0.1, 0.1, 0.8, 0.8, 0.1])

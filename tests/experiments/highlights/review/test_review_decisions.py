@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from experiments.highlights.review.decisions import SHORTEST, Decisions
 from experiments.highlights.review.session import Session
-from experiments.highlights.selection.segments import SelectionOptions
-from experiments.highlights.selection.selection import select
+from experiments.highlights.selection.selection import SelectionOptions, select
 
 DURATION = 60.0
 TIMES = np.arange(0.5, DURATION)

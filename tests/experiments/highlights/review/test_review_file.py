@@ -17,7 +17,7 @@ from experiments.highlights.review.decisions import (
     saved_bytes,
 )
 from experiments.highlights.review.session import Session
-from experiments.highlights.selection.segments import SelectionOptions
+from experiments.highlights.selection.selection import SelectionOptions
 
 DURATION = 30.0
 OPTIONS = SelectionOptions(bin_size=0)
