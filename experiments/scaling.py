@@ -767,8 +767,6 @@ def job_png(curves: Sequence[Sequence[Cell]]) -> bytes:
 
     The dotted line is perfect scaling; the numbers beside the marks are efficiencies.
     """
-    from matplotlib.lines import Line2D
-
     from experiments.runs.plots import LIGHT, dress, new_figure, png_bytes
 
     figure = new_figure(13, 7, LIGHT)
@@ -802,8 +800,9 @@ def job_png(curves: Sequence[Sequence[Cell]]) -> bytes:
     for axes in panels[:, 0]:
         axes.set_ylabel("seconds")
     shown = {cell.saturated for curve in curves for cell in curve}
+    # Lines without a point, for the legend alone.
     handles = [
-        Line2D([], [], color=colour, marker=mark, linestyle="", markersize=8, label=name)
+        panels[0, 0].plot([], [], mark, color=colour, markersize=8, label=name)[0]
         for name, (colour, mark) in _LOOKS.items()
         if name in shown
     ]
