@@ -21,8 +21,8 @@ from experiments.models.zoo import (
     RESNETS,
     TIMESFORMERS,
     WITH_DECODER,
-    filled_model,
 )
+from experiments.process import runtime
 from experiments.process.command import run_command
 from preprocess.sources.catalog import UCF101
 from weights import registry
@@ -273,6 +273,10 @@ class Convert:
         name = self.model or ("alexnet" if self.file.suffix == ".npy" else None)
         if name is None or (name == "alexnet" and not is_keras):
             return None
+        runtime.configure(runtime.choose_threads("auto"), seed=0)
+        # It imports TensorFlow, whose threads are set above.
+        from experiments.models.filled_models import filled_model
+
         return filled_model(name, arrays, clip_shape=self.clip_shape, num_classes=self.num_classes)
 
 
