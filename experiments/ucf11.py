@@ -56,7 +56,7 @@ def run(arguments: Ucf11Arguments) -> dict[str, Any] | None:
             what they should be; the message says what to do.
     """
     started = time.perf_counter()
-    recipe, task, subsets = check_arguments(arguments)
+    arguments, recipe, task, subsets = check_arguments(arguments)
 
     # Data
     shards = subsets.open()
@@ -81,6 +81,7 @@ def run(arguments: Ucf11Arguments) -> dict[str, Any] | None:
     # Imported now: these load TensorFlow, whose threads `begin_run` has set.
     from experiments.clips import datasets, evaluation, ucf11_model
 
+    print(f"arithmetic {arguments.policy}")
     print(datasets.described(shards, split))
     classifier = ucf11_model.make_classifier(
         arguments,

@@ -7,7 +7,7 @@ one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -75,8 +75,8 @@ class Ucf11Arguments:
     threads: str = "auto"
     """TensorFlow's thread pools: INTRA,INTER such as 18,36; or auto: what python -m
     experiments.threads has found best on this machine, else a default for its cores."""
-    policy: Literal["float32", "mixed_bfloat16"] = "float32"
-    """Arithmetic of the layers."""
+    policy: runtime.Policy = "auto"
+    """Arithmetic of the layers; auto: mixed_bfloat16 on processors on which it is faster."""
     jobs: int | None = None
     """Worker processes that read videos; by default one a core."""
     deterministic: bool = True
@@ -107,11 +107,14 @@ def parse(args: Sequence[str]) -> Ucf11Arguments:
     )
 
 
-def check_arguments(arguments: Ucf11Arguments) -> tuple[Recipe, Task, Subsets]:
+def check_arguments(
+    arguments: Ucf11Arguments,
+) -> tuple[Ucf11Arguments, Recipe, Task, Subsets]:
     """Check all flags before extraction, which may take hours.
 
     Returns:
-        The recipe, this process's place among the workers, and the rule of the split.
+        The flags with the policy that `auto` stands for, the recipe, this process's place among the
+        workers, and the rule of the split.
 
     Raises:
         PreprocessError, RunError, ValueError: as `run` does.
@@ -122,6 +125,7 @@ def check_arguments(arguments: Ucf11Arguments) -> tuple[Recipe, Task, Subsets]:
     require_records(arguments.record)
     recipe = _recipe(arguments)
     runtime.choose_threads(arguments.threads)
+    arguments = replace(arguments, policy=runtime.choose_policy(arguments.policy))
     task = read_task(arguments.distribute, arguments.out)
 
     # Imported once the plain checks have passed, so that a wrong flag is answered at once.
@@ -136,7 +140,7 @@ def check_arguments(arguments: Ucf11Arguments) -> tuple[Recipe, Task, Subsets]:
         unknown=["shards", "stride"],
         is_chief=task.is_chief,
     )
-    return recipe, task, subsets
+    return arguments, recipe, task, subsets
 
 
 def _recipe(arguments: Ucf11Arguments) -> Recipe:

@@ -12,11 +12,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 from common.errors import InputError, did_you_mean
 from common.formatting import plural
 from experiments.process.recommendations import find_recommendation
-from preprocess.system.machine import Machine, read_machine
+from preprocess.system.machine import Machine, multiplies_bfloat16, read_machine
 from preprocess.system.stopping import answer_signals as answer_signals
 from preprocess.video.ffmpeg import captured_stderr
 
@@ -30,6 +31,8 @@ _THREADS_A_HEAP = 8
 # On 8 cores AlexNet takes fewer frames than one decoder gives.
 _CORES_A_DECODER = 8
 ALL_CPUS = "all"
+Policy = Literal["auto", "float32", "mixed_bfloat16"]
+"""Arithmetic of a model's layers."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,17 @@ def choose_threads(text: str, *, workload: str | None = None) -> Threads:
     if kept is None or "intra_op" not in kept.setting:
         return default_threads(machine, workload)
     return Threads(**kept.setting, source=f"measured on {kept.measured_on}: {kept.report}")
+
+
+def choose_policy(policy: Policy) -> Policy:
+    """Return the dtype policy that `auto` stands for on this machine; any other as it is.
+
+    It follows from the kind of processor and not from a measurement, so that a run can be repeated
+    bit for bit on the same machine, however busy that is.
+    """
+    if policy != "auto":
+        return policy
+    return "mixed_bfloat16" if multiplies_bfloat16() else "float32"
 
 
 def default_threads(machine: Machine, workload: str | None = None) -> Threads:

@@ -164,6 +164,23 @@ def _cpu_name(root: Path) -> str:
     return next(filter(None, models), "") or platform.processor() or platform.machine() or "CPU"
 
 
+def multiplies_bfloat16(root: Path = Path("/")) -> bool:
+    """Return True for a processor that multiplies bfloat16 faster than float32.
+
+    Those with Intel's matrix unit do (AMX), and AMD's with AVX-512's bfloat16 instructions, from
+    Zen 4 on. Intel's with these instructions but without the unit take twice float32's time:
+    docs/log.md has the measurement.
+
+    Args:
+        root: the folder that holds proc.
+    """
+    lines = read_text(root / "proc/cpuinfo").split("\n")
+    found = {key.strip(): value.split() for key, _, value in (s.partition(":") for s in lines)}
+    flags = found.get("flags", [])
+    is_amd = found.get("vendor_id") == ["AuthenticAMD"]
+    return "amx_bf16" in flags or (is_amd and "avx512_bf16" in flags)
+
+
 def _memory_bytes(root: Path) -> int | None:
     """Memory of the whole machine, in bytes."""
     for line in read_text(root / "proc/meminfo").split("\n"):

@@ -21,6 +21,7 @@ from preprocess.system.machine import (
     MAX_CPUS,
     Machine,
     format_cpu_list,
+    multiplies_bfloat16,
     parse_cpu_list,
     read_machine,
 )
@@ -331,6 +332,22 @@ def test_names_of_other_processors(tmp_path: Path, monkeypatch, cpuinfo, name) -
     monkeypatch.setattr(platform, "processor", lambda: "")
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     assert read(write(tmp_path, {"proc/cpuinfo": cpuinfo})).cpu == name
+
+
+@pytest.mark.parametrize(
+    ("vendor", "flags", "expected"),
+    [
+        ("AuthenticAMD", "avx512f avx512_bf16", True),
+        ("GenuineIntel", "avx512f avx512_bf16 amx_bf16 amx_tile", True),
+        ("GenuineIntel", "avx512f avx512_bf16", False),
+        ("AuthenticAMD", "avx2 fma", False),
+    ],
+)
+def test_processors_that_gain_by_bfloat16(tmp_path: Path, vendor, flags, expected) -> None:
+    """Red if the flag alone counts: it halves the speed of Intel's processors without AMX."""
+    cpuinfo = f"vendor_id\t: {vendor}\nmodel name\t: Test\nflags\t\t: fpu {flags}\n"
+    assert multiplies_bfloat16(write(tmp_path, {"proc/cpuinfo": cpuinfo})) is expected
+    assert multiplies_bfloat16(tmp_path / "nothing") is False
 
 
 def test_one_bad_byte_spoils_no_file(tmp_path: Path) -> None:
