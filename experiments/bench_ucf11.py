@@ -134,11 +134,24 @@ def run(arguments: Arguments) -> None:
         shards = folder / f"shards-{arguments.clips}"
         if arguments.videos is None and not shards.exists():
             _check_space(folder, arguments.clips)
-        extracted = _ask("Clips", shards, arguments.videos, arguments.clips, threads=threads)
+        extracted = _ask(
+            "experiments.bench_ucf11_systems:Clips",
+            shards,
+            arguments.videos,
+            arguments.clips,
+            threads=threads,
+        )
         rows = []
         for setting, policy in product(SETTINGS, arguments.policies):
             print(f"{_name(setting)}, {policy} ...", flush=True)
-            epoch = _ask("Job", shards, setting, policy, arguments.recipe, threads=threads)
+            epoch = _ask(
+                "experiments.bench_ucf11_systems:Job",
+                shards,
+                setting,
+                policy,
+                arguments.recipe,
+                threads=threads,
+            )
             rows.append(Row(setting, policy, epoch))
     keep_results(
         arguments.out,
@@ -199,7 +212,7 @@ def _check_space(folder: Path, num_clips: int) -> None:
 
 def _ask(make: str, *arguments: Any, threads: Threads) -> Any:
     """Have an object measure in a process of its own."""
-    remote = Remote(f"experiments.bench_ucf11_systems:{make}", *arguments, threads=threads)
+    remote = Remote(make, *arguments, threads=threads)
     try:
         return remote.ask("measure")
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,10 @@ class VideoDecoder:
         try:
             self._stream = find_video_stream(self._container)
             self._open_codec(threads)
+            # Asked once: PyAV makes a new object of a format or a fraction for each picture.
+            self._is_avi = self._container.format.name == "avi"
+            self._time_base = _as_pair(self._stream.time_base)
+            self._frame_time_base: tuple[int, int] | None = None
             self.complaint = other_video_streams(self._container)
             self._reformatter = VideoReformatter()
             self._num_bytes = file.st_size
@@ -293,19 +298,23 @@ class VideoDecoder:
 
     def _origin(self) -> float:
         """Timestamp of the stream's beginning, which is time 0, in seconds."""
-        if self._stream.start_time is None or self._stream.time_base is None:
+        # It may become known with a later packet.
+        start = self._stream.start_time
+        if start is None or self._time_base is None:
             return 0.0
-        return float(self._stream.start_time * self._stream.time_base)
+        return start * self._time_base[0] / self._time_base[1]
 
     def _stamp(self, frame: VideoFrame) -> float | None:
         """Timestamp of a picture in seconds after the stream's beginning, or None."""
         # An AVI knows no time of presentation: FFmpeg makes one up, which goes back and forth
         # where pictures were reordered. In program streams some pictures have none.
-        prefer_dts = self._container.format.name == "avi" or frame.pts is None
-        stamp = frame.dts if prefer_dts else frame.pts
-        if stamp is None or frame.time_base is None:
+        stamp = None if self._is_avi else frame.pts
+        stamp = frame.dts if stamp is None else stamp
+        if self._frame_time_base is None:
+            self._frame_time_base = _as_pair(frame.time_base)
+        if stamp is None or self._frame_time_base is None:
             return None
-        return float(stamp * frame.time_base) - self._origin()
+        return stamp * self._frame_time_base[0] / self._frame_time_base[1] - self._origin()
 
     def _shown_size(self) -> tuple[int, int]:
         """Width and height of the pictures as shown."""
@@ -321,6 +330,11 @@ class VideoDecoder:
         if matrix is None:  # a stream may tell it with its first picture alone
             return self._orientation
         return _orientation(np.frombuffer(matrix, np.int32, 9))
+
+
+def _as_pair(fraction: Fraction | None) -> tuple[int, int] | None:
+    """Numerator and denominator, whose quotient Python rounds as it rounds the fraction."""
+    return None if fraction is None else (fraction.numerator, fraction.denominator)
 
 
 def _orientation(matrix: NDArray[np.int32]) -> _Orientation:
