@@ -151,7 +151,9 @@ class _TTCell(_KerasCell):
             mask = self.get_dropout_mask(first)
             inputs = inputs * (mask if len(inputs.shape) == 2 else mask[:, None])
         projected = tt_matmul(inputs, [ops.cast(core, self.compute_dtype) for core in self.cores])
-        return projected if self.bias is None else projected + self.bias
+        if self.bias is None:
+            return projected
+        return projected + ops.cast(self.bias, self.compute_dtype)
 
     def step_function(self, *, training: bool = False) -> Callable:
         """Build the recurrent part of a step, for the time loop.
@@ -211,7 +213,7 @@ class TTSimpleRNNCell(_TTCell, keras.layers.SimpleRNNCell):
     recurrence = "simple_rnn"
 
     def step_function(self, *, training: bool = False) -> Callable:
-        recurrent_kernel = ops.convert_to_tensor(self.recurrent_kernel)
+        recurrent_kernel = ops.cast(self.recurrent_kernel, self.compute_dtype)
 
         def step(projected, states):
             recurrent = ops.matmul(self._drop_state(states[0], training), recurrent_kernel)
@@ -242,7 +244,7 @@ class TTGRUCell(_TTCell, keras.layers.GRUCell):
 
     def step_function(self, *, training: bool = False) -> Callable:
         units = self.units
-        recurrent_kernel = ops.convert_to_tensor(self.recurrent_kernel)
+        recurrent_kernel = ops.cast(self.recurrent_kernel, self.compute_dtype)
         gates_kernel = recurrent_kernel[:, : 2 * units]
         candidate_kernel = recurrent_kernel[:, 2 * units :]
 
@@ -296,7 +298,7 @@ class TTLSTMCell(_TTCell, keras.layers.LSTMCell):
 
     def step_function(self, *, training: bool = False) -> Callable:
         units = self.units
-        recurrent_kernel = ops.convert_to_tensor(self.recurrent_kernel)
+        recurrent_kernel = ops.cast(self.recurrent_kernel, self.compute_dtype)
 
         def step(projected, states):
             state, carry = states

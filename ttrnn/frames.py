@@ -11,12 +11,14 @@ import math
 import keras
 from keras import ops
 
-from ttrnn.engine.clips import centred_pixels, pad_clips, seen_pixels
+from ttrnn.engine.clips import centred_pixels, clip_of_frames, pad_clips, seen_pixels
 from ttrnn.engine.exporting import is_exporting
 from ttrnn.shapes import check_frames, checked_frames, is_compatible
 
 if keras.backend.backend() == "tensorflow":
     from ttrnn.engine.compiled import mean_pixels, pooled_state
+elif keras.backend.backend() == "jax":
+    from ttrnn.engine.clip_loop import clip_loop
 
 
 @keras.saving.register_keras_serializable(package="ttrnn")
@@ -54,9 +56,8 @@ class MeanFrame(keras.layers.Layer):
         else:
             pixels = centred_pixels(frames, self.scale)
             # The portable way holds all pixels as floats; `mean_pixels` never does.
-            batch = ops.shape(num_frames)[0]
-            clip = ops.repeat(ops.arange(batch, dtype="int32"), num_frames)
-            total = ops.segment_sum(pixels, clip, batch)
+            clip = clip_of_frames(num_frames, ops.shape(frames)[0])
+            total = ops.segment_sum(pixels, clip, ops.shape(num_frames)[0])
             mean = total / ops.cast(ops.maximum(num_frames, 1), "float32")[:, None]
         return ops.cast(mean, self.compute_dtype)
 
@@ -126,20 +127,55 @@ class FrameRNN(keras.layers.Layer):
         frames = checked_frames(frames, num_frames)
         if self.rnn.is_compiled:
             return pooled_state(self, frames, num_frames, mean, training=training)
-        # The portable way pads the clips to the longest one and masks the padding.
-        padded, is_frame = pad_clips(frames, num_frames)  # (B, T, H, W, 3)
-        time = ops.shape(padded)[1]
+        outputs = self._portable_state(frames, num_frames, mean, training=training)
+        return ops.cast(outputs, self.compute_dtype)
+
+    def _portable_state(self, frames, num_frames, mean, *, training: bool):
+        """Last state of each clip or mean over its frames, (batch, units), on every backend."""
+        cell, batch = self.rnn.cell, ops.shape(num_frames)[0]
+        clip = clip_of_frames(num_frames, ops.shape(frames)[0])  # (N,)
+        # Frames that no clip has occur where numbers cannot be checked. They belong to clip number
+        # `batch`, read the last one's values here, and reach no result.
+        row = ops.minimum(clip, batch - 1)
         if mean is not None:
-            mean = ops.repeat(mean, time, axis=0)  # (B*T, H*W*3)
-        flat = ops.reshape(padded, (-1, *frames.shape[1:]))
-        seen = seen_pixels(flat, mean, inputs=self.inputs, scale=self.scale)
-        seen = ops.reshape(seen, (-1, time, seen.shape[-1]))  # (B, T, H*W*3)
-        outputs = self.rnn(seen, mask=is_frame, training=training)
-        if not self.rnn.return_sequences:
-            return outputs
-        # At masked steps the outputs are carried over, so they are left out of the mean.
-        total = ops.sum(outputs * ops.cast(is_frame, outputs.dtype)[:, :, None], axis=1)
-        return total / ops.cast(ops.maximum(num_frames, 1), outputs.dtype)[:, None]
+            mean = ops.take(mean, row, axis=0)  # (N, H*W*3)
+        seen = seen_pixels(frames, mean, inputs=self.inputs, scale=self.scale)
+        states = list(cell.get_initial_state(batch))
+        if training and cell.dropout > 0:
+            # One mask a clip, the same at every frame.
+            like = ops.ones((batch, seen.shape[1]), cell.compute_dtype)
+            seen = seen * ops.take(cell.get_dropout_mask(like), row, axis=0)
+        if training and cell.recurrent_dropout > 0:
+            # Drawn before the loop, in which random numbers cannot be drawn on JAX.
+            cell.get_recurrent_dropout_mask(states[0])
+        # The frames are projected as they lie. Only their products, of far fewer columns, are
+        # padded, and on JAX not even those.
+        projected = cell.project(seen)  # (N, gates * units)
+        is_pooled = self.rnn.return_sequences
+        if keras.backend.backend() == "jax":
+            step = cell.step_function(training=training)
+            outputs = clip_loop(step, projected, num_frames, states)  # (N, units)
+            if is_pooled:
+                state = ops.segment_sum(outputs, clip, batch)
+            else:
+                # A clip without frames has no last row; it takes the zeros in front.
+                outputs = ops.concatenate([ops.zeros_like(states[0][:1]), outputs])
+                last = ops.where(num_frames > 0, ops.cumsum(num_frames), 0)
+                state = ops.take(outputs, last, axis=0)
+        else:
+            padded, is_frame = pad_clips(projected, num_frames)  # (B, T, gates * units)
+            state, outputs, _ = self.rnn.run_projected(
+                padded, states, training=training, mask=is_frame, return_all_outputs=is_pooled
+            )
+            if is_pooled:
+                # At masked steps the outputs are carried over, so they are left out of the mean.
+                state = ops.sum(outputs * ops.cast(is_frame, outputs.dtype)[:, :, None], axis=1)
+        # Keras caches a cell's masks until they are reset.
+        cell.reset_dropout_mask()
+        cell.reset_recurrent_dropout_mask()
+        if is_pooled:
+            state = state / ops.cast(ops.maximum(num_frames, 1), state.dtype)[:, None]
+        return state
 
     def _check_shapes(self, frames, num_frames, mean) -> None:
         check_frames(frames.shape, num_frames.shape)

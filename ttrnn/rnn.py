@@ -104,8 +104,9 @@ class _TTRNN(keras.layers.RNN):
         )
         self.input_spec = keras.layers.InputSpec(ndim=3)
         self.max_activation_bytes = max_activation_bytes
-        # XLA needs fixed sizes, and the number of valid steps of a batch is not one.
-        self.supports_jit = False
+        # XLA needs fixed sizes. TensorFlow's fast path packs the valid steps of a batch, whose
+        # number is not one; the portable loop of the other backends computes on every step.
+        self.supports_jit = keras.backend.backend() != "tensorflow"
 
     @property
     def is_compiled(self) -> bool:
@@ -184,6 +185,20 @@ class _TTRNN(keras.layers.RNN):
             # Keras's `call` then overwrites the old states in place, which backpropagation needs.
             states = [ops.copy(state) for state in states]
         projected = self.cell.project(sequences, training=training)  # (B, T, gates * units)
+        return self.run_projected(projected, states, training=training, **options)
+
+    def run_projected(self, projected, states: list, *, training: bool, **options):
+        """Run the recurrent part over projected inputs, without the fast path.
+
+        Args:
+            projected: what `cell.project` returns of all steps, (batch, time, gates * units).
+            states: initial states, (batch, units) each.
+            training: apply recurrent dropout.
+            **options: mask and options of `ttrnn.engine.time_loop.time_loop`.
+
+        Returns:
+            Last output, outputs and final states, as `time_loop` returns them.
+        """
         step = self.cell.step_function(training=training)
         if is_exporting() and not self.unroll:
             return exported_time_loop(step, projected, states, **options)

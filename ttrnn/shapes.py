@@ -12,12 +12,14 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
+# Not exported: Keras calls layers on made-up arrays to learn the shapes of their results.
+from keras.src.backend.common.symbolic_scope import in_symbolic_scope
+
+from ttrnn.engine.clips import is_traced
 from ttrnn.engine.exporting import is_exporting
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
-elif keras.backend.backend() == "jax":
-    import jax
 
 _MASK_RULE = (
     "mask must have the shape (batch, time) of the sequences, or (1, time) for one mask of all of "
@@ -134,7 +136,8 @@ def check_frames(frames_shape: Sequence[int | None], num_frames_shape: Sequence)
 def checked_frames(frames, num_frames, length: int | None = None):
     """Check that the number of frames is the sum of num_frames; return the frames.
 
-    Under jit on JAX the numbers are not known, and nothing is compared.
+    Under jit on JAX the numbers are not known, and where Keras only infers shapes they are made up:
+    nothing is compared then.
 
     Args:
         frames: frames of all clips end to end, (sum of num_frames, ...).
@@ -158,7 +161,7 @@ def checked_frames(frames, num_frames, length: int | None = None):
         frames = _assert_equal(tf.reduce_sum(num_frames), tf.shape(frames)[0], _CLIPS_RULE, frames)
         least = tf.minimum(tf.reduce_min(num_frames), 0)
         return _assert_equal(least, 0, _CLIPS_RULE, frames)
-    if keras.backend.backend() == "jax" and isinstance(num_frames, jax.core.Tracer):
+    if is_traced(num_frames) or in_symbolic_scope():
         return frames
     found = [int(number) for number in ops.convert_to_numpy(num_frames)]
     is_other = length is not None and any(number != length for number in found)

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 import math
 
+import keras
 from keras import ops
+
+if keras.backend.backend() == "jax":
+    import jax
+
+
+def is_traced(array) -> bool:
+    """Return True if JAX traces a program at the moment, and does not know the array's values."""
+    return keras.backend.backend() == "jax" and isinstance(array, jax.core.Tracer)
 
 
 def centred_pixels(frames, scale: float):
@@ -25,6 +34,19 @@ def centred_pixels(frames, scale: float):
     return (flat - 128) * (1 / scale)
 
 
+def clip_of_frames(num_frames, total):
+    """Clip of each frame of clips that lie end to end, int32 (total,).
+
+    Args:
+        num_frames: number of frames of each clip, int32 (batch,).
+        total: number of all frames. It is an argument because JAX must know the size of every
+            array before it knows `num_frames`.
+    """
+    # A frame belongs to the clip that follows all those that end at it or before.
+    has_ended = ops.cumsum(num_frames) <= ops.arange(total, dtype="int32")[:, None]  # (N, B)
+    return ops.sum(ops.cast(has_ended, "int32"), axis=1)
+
+
 def pad_clips(rows, num_frames):
     """Pad clips that lie end to end to the longest one, with a mask.
 
@@ -34,9 +56,11 @@ def pad_clips(rows, num_frames):
 
     Returns:
         Clips (batch, longest, ...), with arbitrary rows in the padding, and a mask (batch,
-        longest), True at frames.
+        longest), True at frames. Where JAX traces, which must know all sizes before the numbers,
+        clips are as long as all frames together.
     """
-    step = ops.arange(ops.max(num_frames), dtype="int32")
+    longest = rows.shape[0] if is_traced(num_frames) else ops.max(num_frames)
+    step = ops.arange(longest, dtype="int32")
     is_frame = step < num_frames[:, None]  # (B, T)
     first = ops.cumsum(num_frames) - num_frames
     # Padding takes row 0, any row that exists: only the mask says what is a frame.

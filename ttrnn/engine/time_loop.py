@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import keras
 from keras import ops
 
 # Keras's own portable loop over time: masks, direction, unrolling, on every backend. It is not
 # exported, so this is the one place that reaches for it.
 from keras.src.backend import rnn as _keras_time_loop
+
+if keras.backend.backend() == "torch":
+    import torch
 
 
 def time_loop(
@@ -38,10 +42,20 @@ def time_loop(
     Returns:
         Last output (batch, units), outputs (batch, time, units) and final states.
     """
-    # Keras 3.15 on torch does not reverse the mask of an unrolled loop, so both are reversed here.
-    if unroll and go_backwards:
+    is_torch = keras.backend.backend() == "torch"
+    # Reversed here, so that below the mask is in running order, as the outputs are.
+    if go_backwards and (unroll or is_torch):
         sequences, go_backwards = ops.flip(sequences, axis=1), False
         mask = None if mask is None else ops.flip(mask, axis=1)
+    if is_torch:
+        return _torch_time_loop(
+            step,
+            sequences,
+            initial_state,
+            mask=mask,
+            zero_output_for_mask=zero_output_for_mask,
+            return_all_outputs=return_all_outputs,
+        )
     last, outputs, states = _keras_time_loop(
         step,
         sequences,
@@ -59,6 +73,37 @@ def time_loop(
         outputs = ops.where(is_valid, outputs, ops.zeros_like(outputs))
         last = outputs[:, -1]
     return last, outputs, states
+
+
+def _torch_time_loop(
+    step: Callable,
+    sequences,
+    states: list,
+    *,
+    mask,
+    zero_output_for_mask: bool,
+    return_all_outputs: bool,
+):
+    """Run `step` forwards over the time axis on torch, where every loop is one of Python.
+
+    Keras 3.15 runs the first step twice, counts the steps in tensors and compares them at every
+    step. Results are those of `time_loop`.
+    """
+    is_valid = None if mask is None else mask[:, :, None].unbind(1)  # (B, 1) each
+    output, outputs = torch.zeros_like(states[0]), []
+    for t, x in enumerate(sequences.unbind(1)):
+        new_output, new_states = step(x, states)
+        if is_valid is not None:
+            skipped = torch.zeros_like(output) if zero_output_for_mask else output
+            new_output = torch.where(is_valid[t], new_output, skipped)
+            new_states = [
+                torch.where(is_valid[t], new, old)
+                for new, old in zip(new_states, states, strict=True)
+            ]
+        output, states = new_output, new_states
+        if return_all_outputs:
+            outputs.append(output)
+    return output, torch.stack(outputs or [output], 1), states
 
 
 def exported_time_loop(
