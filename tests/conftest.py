@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.demo_set import SHARED_FOLDER
 
 # Property tests try the same examples in every run, so that a red one is red for everybody, and
 # take the time that they need: a slow machine is no fault of the code.
@@ -52,6 +55,14 @@ LONGEST_FILES = (
     "experiments/classify/test_cluster.py",
     "endurance/test_endurance.py",
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give all processes of this session one folder for the demo set."""
+    if SHARED_FOLDER not in os.environ:  # else it is a process that the session has started
+        folder = tempfile.TemporaryDirectory(prefix="demo-set-")
+        os.environ[SHARED_FOLDER] = folder.name
+        config.add_cleanup(folder.cleanup)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.demo_set import write_demo_set
+
 VIDEOS_PER_SECOND = 30  # two cores classify 4
 ENDLESS_EPOCHS = 1_000_000
 NUM_CLASSES = 10
@@ -33,9 +35,7 @@ def classification(folder: Path, seconds: float) -> Subject:
         folder: empty folder for videos, model and results.
         seconds: time for which there must be enough videos.
     """
-    from preprocess.sources.synthetic import render_dataset
-
-    render_dataset(folder / "rendered", groups_per_class=1, clips_per_group=2, progress=False)
+    write_demo_set(folder / "rendered")
     rendered = sorted((folder / "rendered").rglob("*.mpg"))
     videos, results = folder / "videos", folder / "results"
     videos.mkdir()
@@ -60,9 +60,8 @@ def training(folder: Path, seconds: float, *, frame_size: tuple[int, int] = (160
     """
     from preprocess.extraction.extract import extract
     from preprocess.shards.settings import FrameSettings
-    from preprocess.sources.synthetic import render_dataset
 
-    render_dataset(folder / "videos", groups_per_class=5, clips_per_group=1, progress=False)
+    write_demo_set(folder / "videos")
     extract(folder / "videos", folder / "shards", FrameSettings(size=frame_size))
     metrics = folder / "run" / "metrics.csv"
     command = [sys.executable, "-m", "experiments.ucf11", "--shards", str(folder / "shards")]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.demo_set import write_demo_set
 from tests.killing.colour_model import save_colour_model
 
 NAMES = ["red", "green", "blue", "white"]  # classes of `model`
@@ -62,10 +63,8 @@ def empty_cache(tmp_path_factory, monkeypatch):
 @pytest.fixture(scope="session")
 def videos(tmp_path_factory):
     """Small built-in set: 11 classes, 5 groups of one clip each."""
-    from preprocess.sources.synthetic import render_dataset
-
     root = tmp_path_factory.mktemp("videos")
-    render_dataset(root, groups_per_class=5, clips_per_group=1, jobs=2, progress=False)
+    write_demo_set(root)
     return root
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.demo_set import write_demo_set
 from tests.experiments.highlights.counters import ffmpeg
 from tests.full_disk.jobs import JOBS
 from tests.processes import start
@@ -30,8 +31,7 @@ def _run(*args: object) -> None:
 
 def _videos(folder: Path) -> None:
     """Small demo set: 11 classes of 5 clips."""
-    flags = ("--clips-per-group", 1, "--groups-per-class", 5)
-    _run("-m", "preprocess", "demo", folder / "videos", *flags)
+    write_demo_set(folder / "videos")
 
 
 def _shards(folder: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.demo_set import write_demo_set
 from tests.experiments.highlights.counters import ffmpeg
 from tests.preprocess.conftest import stored_frames, write_video
 from tests.processes import start
@@ -56,13 +57,11 @@ class Training:
 
     def prepare(self, folder: Path) -> None:
         """Write shards of a small demo set."""
-        for args in (
-            ["demo", folder / "videos", "--groups-per-class", 5, "--clips-per-group", 1],
-            ["folder", folder / "videos", folder / "shards", "--size", "16x12"],
-        ):
-            process = start(["-m", "preprocess", *args])
-            _, output = process.communicate()
-            assert process.returncode == 0, output
+        write_demo_set(folder / "videos")
+        args = ["folder", folder / "videos", folder / "shards", "--size", "16x12"]
+        process = start(["-m", "preprocess", *args])
+        _, output = process.communicate()
+        assert process.returncode == 0, output
 
     def args(self, folder: Path, out: Path, *, resume: bool) -> list[object]:
         """Arguments of python for a run with a checkpoint after each epoch."""

@@ -6,16 +6,14 @@ import numpy as np
 
 from preprocess import FrameSettings
 from preprocess.extraction.extract import extract
-from preprocess.sources.synthetic import render_dataset
 from tests.experiments.training.two_workers import start, variables
 from tests.processes import PATIENCE_SECONDS
 
 
-def test_the_same_seed_gives_the_same_bits(tmp_path) -> None:
+def test_the_same_seed_gives_the_same_bits(videos, tmp_path) -> None:
     """Red if anything is drawn without the seed, or summed in the order in which threads end."""
-    render_dataset(tmp_path / "v", groups_per_class=2, clips_per_group=3, jobs=2, progress=False)
     settings = FrameSettings(size=(40, 30), max_frames=12)
-    extract(tmp_path / "v", tmp_path / "shards", settings, dataset="demo")
+    extract(videos, tmp_path / "shards", settings, jobs=1, dataset="demo")
     args = ("--shards", tmp_path / "shards", "--maxlen", 12, "--epochs", 2, "--threads", "2,2")
     kept = {name: tmp_path / f"{name}.npz" for name in ("first", "second", "other")}
     seeds = {"first": 0, "second": 0, "other": 1}
