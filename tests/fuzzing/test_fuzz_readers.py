@@ -1,4 +1,4 @@
-"""Some hundreds of damaged files through all readers; `make fuzz` tries thousands of each."""
+"""Damaged files through all readers, more in the slow tests; `make fuzz` tries thousands."""
 
 from __future__ import annotations
 
@@ -13,16 +13,21 @@ from tests.fuzzing.campaign import FindingsWriter, try_reader
 from tests.fuzzing.readers import Damage, Reader, Verdict, attempt, damage, undisturbed
 from tests.fuzzing.readers_of_models import MODELS
 
-TRIES = {**{reader.name: 5 for reader in MODELS}, "clip model": 3}
+TRIES = {**{reader.name: 5 for reader in MODELS}, "clip model": 3}  # those that take long
 USUAL_TRIES = 40
+QUICK_TRIES = 12
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize(
+    "max_tries", [QUICK_TRIES, pytest.param(USUAL_TRIES, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("reader", reader_targets.READERS, ids=lambda reader: reader.name)
-def test_a_damaged_file_is_read_or_refused(reader: Reader) -> None:
+def test_a_damaged_file_is_read_or_refused(reader: Reader, max_tries: int) -> None:
     """Red when it gives an error of Python's own, or what cannot be."""
     files, expected = undisturbed(reader)
-    tries = range(TRIES.get(reader.name, 12 if "shards" in reader.name else USUAL_TRIES))
+    usual = 12 if "shards" in reader.name else USUAL_TRIES
+    tries = range(min(TRIES.get(reader.name, usual), max_tries))
     verdicts = [attempt(reader, files, damage(files, seed), expected) for seed in tries]
     assert [one for one in verdicts if one.finding] == []
     assert any(one.answer != readers.SAME for one in verdicts)

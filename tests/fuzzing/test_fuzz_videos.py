@@ -1,4 +1,4 @@
-"""A few dozen damaged videos through each command; `make fuzz` tries thousands."""
+"""Some damaged videos through each command, more in the slow tests; `make fuzz` tries thousands."""
 
 from __future__ import annotations
 
@@ -24,7 +24,13 @@ def controls(corpus: list[Specimen]) -> list[Specimen]:
     return [one for one in corpus if one.name in ("h264.mp4", "mpeg1.mpg")]
 
 
-@pytest.mark.parametrize(("kind", "num_files"), zip(TARGETS, (24, 12, 12), strict=True))
+@pytest.mark.parametrize(
+    ("kind", "num_files"),
+    [
+        *zip(TARGETS, (12, 6, 6), strict=True),
+        *(pytest.param(kind, 24, marks=pytest.mark.slow) for kind in TARGETS),
+    ],
+)
 def test_damaged_videos_cost_themselves_alone(
     kind: type[VideoTarget],
     num_files: int,

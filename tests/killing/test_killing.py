@@ -1,4 +1,4 @@
-"""A few kills of each subject; `python -m tests.killing` does many."""
+"""One kill of each subject, and a few in the slow tests; `python -m tests.killing` does many."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from tests.killing.harness import Subject, kill_often
 from tests.killing.subjects import Classification, Extraction, Rendering, Training
 
 SUBJECTS: list[Subject] = [
-    Extraction(num_clips=12),
+    Extraction(num_clips=6),
     Training(epochs=2),
     Classification(num_videos=2, num_frames=600),
     Rendering(seconds=20),
 ]
 
 
+@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.name)
-def test_a_killed_run_resumes_to_the_same_result(subject: Subject, tmp_path: Path) -> None:
+def test_a_killed_run_resumes_to_the_same_result(
+    subject: Subject, kills: int, tmp_path: Path
+) -> None:
     """Red when half a file has a final name, something is left, or the result is another."""
-    seen = kill_often(subject, tmp_path, kills=2, seed=1)
+    seen = kill_often(subject, tmp_path, kills=kills, seed=1)
     assert seen.differences == []
-    assert seen.kills == 2
+    assert seen.kills == kills
     assert seen.ends
 
 

@@ -111,7 +111,17 @@ LIGHTNING = {  # what Lightning 2 writes beside the state dict
 }
 
 
-@pytest.mark.parametrize("outer", ["model.", "net.", "model._orig_mod.", "module.model.module."])
+@pytest.mark.parametrize(
+    "outer",
+    [
+        "net.",
+        "model._orig_mod.",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("model.", "module.model.module.")
+        ),
+    ],
+)
 def test_a_checkpoint_of_lightning_says_what_it_did_in_torch(command, tmp_path, outer):
     """Red when the name that a LightningModule has for its network hides the network's keys, or
     what Lightning keeps beside them is taken for them."""

@@ -152,8 +152,19 @@ def fitted_by_ffmpeg(source: Path) -> np.ndarray:
     return content[:, : SIZE[0] * SIZE[1]].reshape(-1, SIZE[1], SIZE[0])
 
 
-@pytest.mark.parametrize("kind", ["mkv", "mp4", "ts", "joined ts"])
-@pytest.mark.parametrize("turns", [(None, 90), (None, 180), (180, None), (180, 90)])
+TURNS = [(None, 90), (None, 180), (180, None), (180, 90)]
+KINDS = ["mkv", "mp4", "ts", "joined ts"]
+
+
+def turned_files():
+    """Every kind of file with every turn; the quick ones have each kind and each turn twice."""
+    for place, kind in enumerate(KINDS):
+        for number, turns in enumerate(TURNS):
+            is_quick = (place + number) % 4 < 2
+            yield pytest.param(kind, turns, marks=[] if is_quick else [pytest.mark.slow])
+
+
+@pytest.mark.parametrize(("kind", "turns"), turned_files())
 def test_a_turn_that_changes_on_the_way(kind, turns, tmp_path):
     """Red if pictures keep the turn of the first one that is read, or their number is another.
 

@@ -163,7 +163,7 @@ def success_rate(surface, cores, noise, budget, seeds):
     return sum(quality >= 0.95 for quality in qualities) / seeds
 
 
-@pytest.mark.parametrize("noise", [0.03, 0.05])
+@pytest.mark.parametrize("noise", [pytest.param(0.03, marks=pytest.mark.slow), 0.05])
 @pytest.mark.parametrize(("cores", "budget"), [(64, 43), (256, 76)])
 @pytest.mark.parametrize("surface", SURFACES)
 def test_a_tenth_of_the_grids_runs_finds_the_fastest(surface, cores, budget, noise):

@@ -24,6 +24,18 @@ MASKS = {
 SWITCHES = ("go_backwards", "return_sequences", "return_state", "stateful")
 
 
+def options_in_turn():
+    """Every combination of the switches and of dropout.
+
+    The quick ones, a quarter, have all of the first three switches, and all pairs of the five.
+    """
+    for switches in itertools.product([False, True], repeat=4):
+        for dropout in (0.0, 0.5):
+            backwards, sequences, state, stateful = switches
+            is_quick = stateful == (backwards ^ sequences) and bool(dropout) == (sequences ^ state)
+            yield pytest.param(switches, dropout, marks=[] if is_quick else [pytest.mark.slow])
+
+
 def results(layer, x, mask, states, weights):
     """Everything a call gives, and the gradients of all of it, twice (the states are carried)."""
     found = []
@@ -49,8 +61,7 @@ def fixed_dropout(layer, mask):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("mask", MASKS)
-@pytest.mark.parametrize("switches", itertools.product([False, True], repeat=4))
-@pytest.mark.parametrize("dropout", [0.0, 0.5])
+@pytest.mark.parametrize(("switches", "dropout"), options_in_turn())
 def test_equal_to_the_plain_path(kind, mask, switches, dropout):
     """Red for a state taken from the wrong step, a mask that leaks, a gradient that misses the
     dropout mask, a carried state put out before the first valid step."""
