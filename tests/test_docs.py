@@ -4,13 +4,13 @@ import importlib
 import importlib.util
 import re
 import shlex
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 
 import pytest
 import tyro
+
+from tests import processes
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -86,9 +86,7 @@ def parser_and_arguments(name, arguments):
 @pytest.mark.parametrize("snippet", blocks("python"))
 def test_snippets_run(snippet):
     """Red when an example uses a name or an argument that is not there."""
-    run = subprocess.run(
-        [sys.executable, "-c", snippet], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    run = processes.run(["-c", snippet])
     assert run.returncode == 0, run.stderr[-2000:]
 
 

@@ -10,7 +10,6 @@ import csv
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
+from tests import processes
 from tests.sweep.specimens import RATE, Specimen
 
 _SIZE = (64, 48)
@@ -121,8 +121,7 @@ def classifications(specimens: Sequence[Specimen], scratch: Path) -> dict[Path, 
 
 def _run(module: str, *args: object, allowed: Sequence[int] = (0,)) -> str:
     """Run a module as a command, and return its standard error."""
-    program = [sys.executable, "-m", module, *map(str, args)]
-    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    done = processes.run(["-m", module, *args])
     if done.returncode not in allowed:
         raise RuntimeError(done.stderr[-2000:])
     return done.stderr

@@ -356,11 +356,23 @@ def test_export_then_classify(folder, args, tmp_path, capsys):
         assert float(ours["prob_1"]) == pytest.approx(float(theirs["prob_1"]), abs=1e-4)
 
 
+@pytest.fixture(scope="module")
+def undisturbed(model_file, tmp_path_factory):
+    """A command up to its folder of results, and the results of a run that nobody stopped."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    write_colours(root / "v" / "x.mp4", ["red", "green", "blue"] * 1000)
+    labels = model_file.parent / "labels.txt"
+    model = ["--model", model_file, "--labels", labels, "--scaling", "unit", "--batch-size", 8]
+    command = ["-m", "experiments.classify", "-d", root / "v", *model, "--top", 2]
+    command += ["--no-timeline", "--out"]
+    assert processes.run([*command, root / "whole"]).returncode == 0
+    return command, root / "whole"
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_stopped_from_outside(tmp_path, args, stop):
+def test_stopped_from_outside(tmp_path, undisturbed, stop):
     """Red when a signal leaves processes or half files, or the next run gives other rows."""
-    write_colours(tmp_path / "v" / "x.mp4", ["red", "green", "blue"] * 1500)
-    command = ["-m", "experiments.classify", "-d", tmp_path / "v", *args, "--no-timeline", "--out"]
+    command, whole = undisturbed
     part = tmp_path / "stopped" / "x.csv.part"
     run = processes.start([*command, part.parent])
     wait_until(lambda: part.exists() and part.stat().st_size > 2000, "rows", run)
@@ -373,6 +385,5 @@ def test_stopped_from_outside(tmp_path, args, stop):
     assert not (part.parent / "x.csv").exists()
     again = processes.run([*command, part.parent])
     assert "going on after" in again.stdout
-    assert processes.run([*command, tmp_path / "whole"]).returncode == 0
     for name in ("x.csv", "x.json"):
-        assert (part.parent / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+        assert (part.parent / name).read_bytes() == (whole / name).read_bytes()

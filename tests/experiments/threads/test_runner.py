@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -11,7 +12,8 @@ from experiments.threads import measurement
 from experiments.threads.inputs import render_videos
 from experiments.threads.measurement import MeasureError, Runner
 from experiments.threads.space import Task, find_mallocs, variants_of
-from tests.processes import PATIENCE_SECONDS
+from tests.fork_server import ForkedProcess
+from tests.processes import PATIENCE_SECONDS, REPOSITORY
 
 
 @pytest.fixture
@@ -32,7 +34,19 @@ def task(tmp_path):
     )
 
 
-def test_a_run_has_the_threads_it_was_given(runner, records, task):
+@pytest.fixture
+def forked(monkeypatch):
+    """Let the measured processes have TensorFlow already; they set its threads themselves."""
+
+    def run(command, *, input, timeout, **options):
+        with ForkedProcess(command, stdin=subprocess.PIPE, cwd=REPOSITORY, **options) as process:
+            output, errors = process.communicate(input, timeout)
+        return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+    monkeypatch.setattr(measurement.subprocess, "run", run)
+
+
+def test_a_run_has_the_threads_it_was_given(runner, records, task, forked):
     """Red when the setting does not reach the process that is measured."""
     assert runner.measure(task, {"OMP_NUM_THREADS": "1"}) > 0
     (record,) = records
@@ -57,7 +71,9 @@ def test_extraction_is_measured(runner, records, videos, tmp_path):
         ("classify", ["predicting the first batch"]),
     ],
 )
-def test_a_run_says_what_it_does(tmp_path, records, monkeypatch, small_shards, workload, stages):
+def test_a_run_says_what_it_does(
+    tmp_path, records, monkeypatch, small_shards, forked, workload, stages
+):
     """Red when the work cannot be done as the job does it, or a long wait is not explained."""
     monkeypatch.setattr(measurement, "_FIRST_RUN_SECONDS", PATIENCE_SECONDS)
     messages = []

@@ -1,5 +1,7 @@
 """The training loop: a resumed run ends with the numbers of an undisturbed one."""
 
+import shutil
+
 import keras
 import numpy as np
 import pytest
@@ -46,6 +48,20 @@ def run(batches, run_dir, *, epochs, on_epoch=lambda epoch: None, **options):
     )
 
 
+@pytest.fixture(scope="module")
+def one_epoch(batches, tmp_path_factory):
+    """Folder and history of a run of one epoch; copy it to change it."""
+    folder = tmp_path_factory.mktemp("runs") / "one"
+    return folder, run(batches, folder, epochs=1)
+
+
+@pytest.fixture(scope="module")
+def three_epochs(batches, tmp_path_factory):
+    """Folder and history of an undisturbed run of three epochs."""
+    folder = tmp_path_factory.mktemp("runs") / "three"
+    return folder, run(batches, folder, epochs=3)
+
+
 def without_times(path):
     timed = ("seconds", "frames_per_second", "data_wait_share", "elapsed_seconds")
     rows = [line.split(",") for line in path.read_text().splitlines()]
@@ -57,9 +73,9 @@ def weights(path):
     return keras.models.load_model(path).get_weights()
 
 
-def test_a_stopped_run_resumes_to_the_same_numbers(batches, tmp_path):
+def test_a_stopped_run_resumes_to_the_same_numbers(batches, three_epochs, tmp_path):
     """Red when the optimizer, a dropout generator or the order of clips starts afresh."""
-    run(batches, tmp_path / "whole", epochs=3)
+    whole, _ = three_epochs
 
     def stop(epoch):
         if epoch == 2:
@@ -70,19 +86,19 @@ def test_a_stopped_run_resumes_to_the_same_numbers(batches, tmp_path):
     assert len(without_times(tmp_path / "stopped" / "metrics.csv")) == 3  # header, two epochs
     run(batches, tmp_path / "stopped", epochs=3, resume=True)
     assert without_times(tmp_path / "stopped" / "metrics.csv") == without_times(
-        tmp_path / "whole" / "metrics.csv"
+        whole / "metrics.csv"
     )
     for name in ("best.keras", "last.keras"):
         for one, other in zip(
-            weights(tmp_path / "whole" / name), weights(tmp_path / "stopped" / name), strict=True
+            weights(whole / name), weights(tmp_path / "stopped" / name), strict=True
         ):
             np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("damage", ["cut", "emptied", "of another model", "pickled"])
-def test_a_damaged_checkpoint_is_told(batches, tmp_path, damage):
+def test_a_damaged_checkpoint_is_told(batches, one_epoch, tmp_path, damage):
     """Red when resuming ends in a traceback, or goes on with half of the variables."""
-    run(batches, tmp_path, epochs=1)
+    shutil.copytree(one_epoch[0], tmp_path, dirs_exist_ok=True)
     path = tmp_path / "checkpoint.npz"
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-100])
@@ -96,25 +112,25 @@ def test_a_damaged_checkpoint_is_told(batches, tmp_path, damage):
         run(batches, tmp_path, epochs=2, resume=True)
 
 
-def test_the_best_model_is_the_best_epochs(batches, tmp_path):
+def test_the_best_model_is_the_best_epochs(batches, three_epochs):
     """Red when best.keras is overwritten by every epoch, or chosen by the training part."""
-    history = run(batches, tmp_path / "run", epochs=3)
-    model = Classifier(keras.models.load_model(tmp_path / "run" / "best.keras"))
+    folder, history = three_epochs
+    model = Classifier(keras.models.load_model(folder / "best.keras"))
     probabilities, labels = model.predict(batches.by_length(np.arange(30, 40))[1])
     accuracy = (probabilities.argmax(axis=1) == labels).mean()
     assert accuracy == max(row.validation_accuracy for row in history.epochs)
 
 
-def test_the_metrics_are_those_of_the_model(batches, tmp_path):
+def test_the_metrics_are_those_of_the_model(batches, one_epoch):
     """Red when the loss is averaged over batches of unlike size, or accuracy counts padding."""
-    history = run(batches, tmp_path / "run", epochs=1)
-    model = Classifier(keras.models.load_model(tmp_path / "run" / "last.keras"))
+    folder, history = one_epoch
+    model = Classifier(keras.models.load_model(folder / "last.keras"))
     probabilities, labels = model.predict(batches.by_length(np.arange(30, 40))[1])
     loss = -np.log(probabilities[np.arange(10), labels]).mean()
     assert history.epochs[0].validation_loss == pytest.approx(loss, rel=1e-5)
 
 
-def test_the_last_batch_of_one_works(batches, tmp_path):
+def test_the_last_batch_of_one_works(batches):
     trained = classifier()
     for inputs, labels in batches.shuffled(np.arange(9), 0):  # 8 and 1
         loss, correct = trained.train_batch(inputs, labels)
@@ -122,9 +138,8 @@ def test_the_last_batch_of_one_works(batches, tmp_path):
         assert 0 <= correct <= len(labels)
 
 
-def test_nothing_is_left_half_written(batches, tmp_path):
-    run(batches, tmp_path / "run", epochs=1)
-    names = sorted(path.name for path in (tmp_path / "run").iterdir())
+def test_nothing_is_left_half_written(one_epoch):
+    names = sorted(path.name for path in one_epoch[0].iterdir())
     assert names == ["best.keras", "checkpoint.npz", "last.keras", "metrics.csv"]
 
 
