@@ -63,7 +63,7 @@ def test_the_commands_hold_their_memory_and_files(make, tmp_path):
     watched = watch(
         subject.command,
         lambda: subject.done() > 1,
-        seconds=6,
+        seconds=4,
         interval_seconds=0.2,
         log=tmp_path / "log",
     )

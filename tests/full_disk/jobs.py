@@ -69,7 +69,7 @@ JOBS: dict[str, Job] = {
     ),
     "ucf11": Job(
         lambda given, out: [
-            *(*_UCF11, "--epochs", 3, "--shards", given / "shards", "--out", out / "run"),
+            *(*_UCF11, "--epochs", 2, "--shards", given / "shards", "--out", out / "run"),
         ],
         ("run/result.json", "run/report.html", "run/model.json"),
         ("run/predictions.csv",),

@@ -147,4 +147,6 @@ def gradients(layer, x, variables, *, probe, compiled=False, **call):
             loss = sum(tf.reduce_sum(y * tf.cast(p, y.dtype)) for y, p in terms)
         return tape.gradient(loss, [x, *variables])
 
-    return [g.numpy() for g in (tf.function(run) if compiled else run)()]
+    if compiled:  # without AutoGraph, which takes longest here and finds nothing to convert
+        run = tf.function(run, autograph=False)
+    return [g.numpy() for g in run()]

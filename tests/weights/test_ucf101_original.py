@@ -105,6 +105,27 @@ def test_crnn_says_what_the_original_says(tmp_path: Path) -> None:
     check(scores(ucf101_golden.small_crnn(), shards, recipe), "crnn_logits")
 
 
+@pytest.mark.parametrize("number", range(len(LENGTHS)))
+def test_a_small_network_reads_clips_of_their_own_length(tmp_path: Path, number: int) -> None:
+    """Every second frame to the last, as if the clip had been read by hand.
+
+    Red for frames 2, 4, ..., padding that is read, or the state of the wrong frame.
+    """
+    recipe = recipe_for("original", "crnn", varlen=True)
+    recipe = replace(recipe, frame_size=(80, 64), crop_size=(80, 64))
+    shards = extracted(tmp_path, recipe, step=2)
+    assert shards.num_frames.tolist() == list(LENGTHS)
+    model = ucf101_golden.small_crnn()
+    frames = [
+        np.array(Image.open(io.BytesIO(file)).resize((80, 64), Image.Resampling.BILINEAR))
+        for file in images()[number]
+    ]
+    clip = {"frames": np.stack(frames), "num_frames": np.array([LENGTHS[number]], np.int32)}
+    wanted = np.asarray(ucf101_golden.logits(model, clip))
+    found = scores(model, shards, recipe, varlen=True)[number]
+    np.testing.assert_allclose(found, wanted[0], rtol=0, atol=1e-4 * np.abs(wanted).max())
+
+
 @pytest.fixture(scope="module")
 def resnet_152() -> dict[str, np.ndarray]:
     """The encoder's state at the original's sizes, with the script's gain."""
@@ -114,6 +135,7 @@ def resnet_152() -> dict[str, np.ndarray]:
     return {key: GAIN * a if "bn3.weight" in key else a for key, a in state.items()}
 
 
+@pytest.mark.slow
 def test_clips_of_their_own_length_say_what_the_original_says(
     tmp_path: Path, resnet_152: dict[str, np.ndarray]
 ) -> None:
@@ -135,6 +157,7 @@ def test_clips_of_their_own_length_say_what_the_original_says(
     assert np.abs(published[1] - found[1]).max() > 0.05
 
 
+@pytest.mark.slow
 def test_resnet_152_sees_what_torchs_does(resnet_152: dict[str, np.ndarray]) -> None:
     """Alone, on two pictures scaled to 64 x 64 by Pillow."""
     names = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}

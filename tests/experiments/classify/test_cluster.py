@@ -37,7 +37,7 @@ LENGTHS = {"a": 500, "b": 20, "c": 350, "d": 60, "e": 400, "f": 10, "g": 30}
 
 @pytest.fixture
 def dask(tmp_path_factory):
-    cluster = DaskCluster(tmp_path_factory.mktemp("dask"), 3)
+    cluster = DaskCluster(tmp_path_factory.mktemp("dask"), 2)
     yield cluster
     cluster.close()
 

@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[3]
 STRETCH_SECONDS = 3
 SEEN = ImageSettings(parts=("frame",), side=32, fps=5.0)
 HEARD = ImageSettings(parts=("frame", "sound"), side=32, fps=5.0)
+EVERY_7TH = replace(SEEN, fps=None, every=7)
 IN_SHORT_STRETCHES = f"""
 import sys
 from experiments.highlights.scoring import image_batches
@@ -38,7 +39,7 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.fixture
 def dask(tmp_path_factory):
-    cluster = DaskCluster(tmp_path_factory.mktemp("dask"), 3)
+    cluster = DaskCluster(tmp_path_factory.mktemp("dask"), 2)
     yield cluster
     cluster.close()
 
@@ -112,8 +113,17 @@ def joined(batches):
     return times, np.concatenate([batch.images for batch in batches])
 
 
-@pytest.mark.parametrize("settings", [HEARD, replace(SEEN, fps=None, every=7)])
-@pytest.mark.parametrize("after", [-np.inf, 4.4, 11.2])
+@pytest.mark.parametrize(
+    ("settings", "after"),
+    [
+        (HEARD, -np.inf),
+        (HEARD, 4.4),
+        pytest.param(HEARD, 11.2, marks=pytest.mark.slow),
+        pytest.param(EVERY_7TH, -np.inf, marks=pytest.mark.slow),
+        pytest.param(EVERY_7TH, 4.4, marks=pytest.mark.slow),
+        (EVERY_7TH, 11.2),
+    ],
+)
 def test_parts_are_the_whole(recording, settings, after, short_stretches):
     """Red if a picture at the edge of a part is lost, there twice, or another."""
     chunks = read_recording(sorted(recording.glob("*.mp4")))

@@ -111,14 +111,14 @@ def test_another_threshold_predicts_nothing(run, recording, scorer, tmp_path, ca
 @pytest.mark.parametrize("change", ["model", "recording", "box", "fps"])
 def test_other_scores_are_made_anew(run, recording, model, scorer, capsys, change):
     """Red when scores of another model, file, box or rate are used."""
-    run(recording)
+    run(recording, "--dry-run")
     before = scorer.num_images
     args = {"box": ["--box", "0,0,0.5,1"], "fps": ["--fps", 4]}.get(change, [])
     if change == "model":
         (model / "best.keras").write_text("trained again")
     if change == "recording":
         os.utime(recording, ns=(1, 1))
-    assert run(recording, "--overwrite", *args) == 0
+    assert run(recording, "--dry-run", *args) == 0
     assert scorer.num_images == before * (3 if change == "fps" else 2)
     names = {"fps": "rate"}
     assert f"is of another {names.get(change, change)};" in capsys.readouterr().out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,20 @@ import pytest
 from tests import processes
 
 SMALL = [
-    *("--epochs", 2, "--batch-size", 8, "--seed", 1, "--set"),
+    *("--epochs", 1, "--batch-size", 8, "--seed", 1, "--set"),
     *("frame_size=[48,40]", "crop_size=[40,40]", "num_frames=9", "stride=4", "views=2x1"),
 ]
+
+
+# The command with one block in each layer of ResNet-18 instead of two: half of it to trace.
+SHALLOW = """
+import sys
+from experiments.ucf101.__main__ import main
+from ttrnn.models.resnet import BLOCKS
+
+BLOCKS[18] = (1, 1, 1, 1)
+sys.exit(main())
+"""
 
 
 def ucf101(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -26,18 +38,23 @@ def ucf101(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with 6 groups of 2 clips of two classes, named as UCF101 does, with its lists."""
-    from preprocess.sources.synthetic import clip_path, render_dataset
+    from preprocess.sources import synthetic
 
     root = tmp_path_factory.mktemp("ucf101")
-    render_dataset(root / "demo", groups_per_class=6, clips_per_group=2, jobs=2, progress=False)
     names = {"left_aaa": "Archery", "right_ccc": "YoYo"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthetic, "CLASS_NAMES", tuple(names))  # the others are not needed
+        synthetic.render_dataset(
+            root / "demo", groups_per_class=6, clips_per_group=2, jobs=1, progress=False
+        )
     lines: dict[str, list[str]] = {"train": [], "test": []}
     for class_name, official in names.items():
         (root / "videos" / official).mkdir(parents=True)
         for group in range(1, 7):
             for clip in (1, 2):
                 name = f"{official}/v_{official}_g{group:02}_c{clip:02}.avi"
-                clip_path(root / "demo", class_name, group, clip).rename(root / "videos" / name)
+                path = synthetic.clip_path(root / "demo", class_name, group, clip)
+                path.rename(root / "videos" / name)
                 lines["test" if group == 3 else "train"].append(name)
     lists = root / "lists"
     lists.mkdir()
@@ -50,7 +67,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(place: Path, out: str, *flags: object) -> tuple[dict[str, Any], str]:
-    done = ucf101("--videos", "videos", "--out", out, *flags, *SMALL, cwd=place)
+    done = processes.run(
+        ["-c", SHALLOW, "--videos", "videos", "--out", out, *flags, *SMALL],
+        cwd=place,
+        env=os.environ | {"PYTHONPATH": str(processes.REPOSITORY)},
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((place / out / "result.json").read_text()), done.stdout
 

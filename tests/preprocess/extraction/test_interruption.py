@@ -27,7 +27,7 @@ SIZE = ("--size", "64x48")
 def many_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Forty clips that take a second or so."""
     root = tmp_path_factory.mktemp("many")
-    first = write_video(root / "a" / "00.mpg", 400, size=(160, 120))
+    first = write_video(root / "a" / "00.mpg", 200, size=(160, 120))
     for number in range(1, 40):
         os.link(first, root / "a" / f"{number:02d}.mpg")
     return root

@@ -57,7 +57,7 @@ def test_rows_of_floats(monkeypatch, compiled, limit, steps, num_rows):
         return product, *tape.gradient(product, [source, *train], output_gradients=upstream)
 
     if compiled:
-        run = tf.function(run)
+        run = tf.function(run, autograph=False)
     product, by_source, *by_cores = run(tf.constant(source), tf.constant(rows))
     kernel = oracle.kernel_by_definition([core.numpy() for core in train])
     np.testing.assert_allclose(product, source[rows] @ kernel, atol=1e-10)

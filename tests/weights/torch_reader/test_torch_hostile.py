@@ -171,7 +171,7 @@ HOSTILE = {  # the pickled value, given a shell command: what the message must s
         lambda c: call(ORDERED) + b"q\x00" + text("a") + b"h\x00s",
         "holds itself",
     ),
-    "lists in lists in lists": (lambda c: deep(100_000), "deeper than 32"),
+    "lists in lists in lists": (lambda c: deep(5_000), "deeper than 32"),
     "a persistent name": (lambda c: b"Pcanary\n", "opcode PERSID"),
     "a persistent text": (lambda c: text("storage") + b"Q", "persistent id"),
     "a persistent word": (lambda c: persistent("storage"), "persistent id"),

@@ -14,6 +14,7 @@ from ttrnn.models import (
     build_video_rnn,
 )
 from ttrnn.models.conv3d import EqualClips
+from ttrnn.models.resnet import BLOCKS
 
 NAMES = ("fall", "jump", "run", "walk")
 
@@ -79,6 +80,16 @@ def timesformer(attention):
     return keras.Model({"frames": frames, "num_frames": num_frames}, model(clips))
 
 
+def resnet_crnn():
+    """ResNet-18 with one block in each layer instead of two, before the recurrent network."""
+    usual = BLOCKS[18]
+    BLOCKS[18] = (1, 1, 1, 1)
+    try:
+        return build_resnet_crnn(len(NAMES), depth=18, height=32, width=32, seed=0)
+    finally:
+        BLOCKS[18] = usual
+
+
 def conv3d(**options):
     return build_conv3d(len(NAMES), num_frames=9, height=20, width=24, seed=0, **options)
 
@@ -106,7 +117,7 @@ CLIP_MODELS = {
         input_spec((33, 33), 6, exact=False),
     ),
     "resnet-crnn": (
-        lambda: lively(build_resnet_crnn(len(NAMES), depth=18, height=32, width=32, seed=0), 3),
+        lambda: lively(resnet_crnn(), 3),
         input_spec((32, 32), 4, exact=False),
     ),
     "divided": (lambda: lively(timesformer("divided"), 3), input_spec((16, 16), 3, exact=True)),
