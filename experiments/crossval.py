@@ -41,8 +41,8 @@ class Arguments:
     """The runs go to runs/NAME/."""
     recipes: tuple[Literal["paper", "tuned"], ...] = ("tuned",)
     """Recipes to run."""
-    cells: tuple[Literal["gru", "lstm", "rnn"], ...] = ("gru",)
-    """Kinds of recurrent layer."""
+    cells: tuple[Literal["gru", "lstm", "rnn", "mean"], ...] = ("gru",)
+    """Kinds of recurrent layer; mean needs --flags="--features NETWORK"."""
     kernels: tuple[Literal["tt", "dense"], ...] = ("tt",)
     """Tensor-train and dense input kernels."""
     settings: tuple[str, ...] = ("",)

@@ -26,14 +26,15 @@ from experiments.clips.ucf11 import (
     NUM_FOLDS,
     Ucf11Arguments,
     check_arguments,
+    frame_settings,
+    is_tensor_train,
     model_name,
+    plain_recipe,
     run_name,
     stored_stride,
 )
 from experiments.process.command import command
 from experiments.runs.run import begin_run
-from experiments.training.recipes import RECIPES
-from preprocess.batches.views import CropChoice, FrameChoice
 
 
 def main() -> int:
@@ -59,7 +60,7 @@ def run(arguments: Ucf11Arguments) -> dict[str, Any] | None:
     arguments, recipe, task, subsets = check_arguments(arguments)
 
     # Data
-    shards = subsets.open()
+    shards = subsets.open(frame_settings(arguments))
     split = subsets.split(shards)
     stride = stored_stride(arguments, shards)
     settings = {
@@ -72,7 +73,7 @@ def run(arguments: Ucf11Arguments) -> dict[str, Any] | None:
         run_name(arguments, shards.dataset),
         arguments,
         settings,
-        workload="tt-train" if arguments.tt else None,
+        workload="tt-train" if arguments.tt and arguments.features is None else None,
         is_chief=task.is_chief,
     )
     if finished:
@@ -83,17 +84,11 @@ def run(arguments: Ucf11Arguments) -> dict[str, Any] | None:
 
     print(f"arithmetic {arguments.policy}")
     print(datasets.described(shards, split))
-    classifier = ucf11_model.make_classifier(
-        arguments,
-        recipe,
-        shards,
-        num_train_clips=len(split.train),
-        task=task,
-        settings=settings,
-    )
+    # Of pixels, or of the features of a frozen network.
+    model = ucf11_model.make_model(arguments, recipe, shards, split, task, settings)
     return evaluation.train_and_test(
-        classifier,
-        ucf11_model.make_batches(arguments, recipe, shards),
+        model.classifier,
+        model.batches,
         shards,
         split,
         arguments,
@@ -103,8 +98,8 @@ def run(arguments: Ucf11Arguments) -> dict[str, Any] | None:
         # Goes with the model, so that predictions make new videos into the same input.
         input_spec=evaluation.describe_input(
             shards,
-            FrameChoice(arguments.maxlen, start="first", exact=False),
-            CropChoice(shards.frame_size),
+            model.choice,
+            model.crops,
             stride=stride // shards.stride,
         ),
         fields={
@@ -116,13 +111,17 @@ def run(arguments: Ucf11Arguments) -> dict[str, Any] | None:
                 split,
                 num_folds=NUM_FOLDS,
                 model=model_name(arguments),
-                maxlen=arguments.maxlen,
+                maxlen=model.choice.num_frames,
                 stride=stride,
                 # README's table leaves out runs of other lengths than their recipe's.
-                recipe_epochs=RECIPES[arguments.recipe].epochs,
+                recipe_epochs=plain_recipe(arguments).epochs,
             ),
-            **evaluation.model_sizes(classifier.model, arguments.cell, tensor_train=arguments.tt),
+            **evaluation.model_sizes(
+                model.classifier.model, arguments.cell, tensor_train=is_tensor_train(arguments)
+            ),
         },
+        # Where only a classifier of features is trained, the two are joined for predictions.
+        whole=model.whole,
     )
 
 

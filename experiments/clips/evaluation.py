@@ -36,6 +36,7 @@ from preprocess.batches.views import CropChoice, FrameChoice, Inputs
 from preprocess.shards.reader import Shards
 from preprocess.shards.settings import FrameSettings
 from preprocess.sources.splits import Split
+from ttrnn.frames import FrameRNN
 
 
 class Batches(Protocol):
@@ -277,7 +278,8 @@ def model_sizes(model: keras.Model, layer_name: str, *, tensor_train: bool) -> d
     """
     sizes: dict[str, Any] = {"params": model.count_params()}
     if tensor_train:
-        layer = model.get_layer(layer_name).rnn
+        layer = model.get_layer(layer_name)
+        layer = layer.rnn if isinstance(layer, FrameRNN) else layer
         # The kernel alone is compressed far more than the layer, whose recurrent matrix is dense:
         # both are reported.
         sizes["tt_params"] = layer.num_tt_params

@@ -177,8 +177,11 @@ class Subsets:
         self._split(clips)
         return clips.dataset
 
-    def open(self) -> Shards:
+    def open(self, settings: FrameSettings) -> Shards:
         """Open the shards of the clips; render and extract first what is missing.
+
+        Args:
+            settings: settings of an extraction.
 
         Raises:
             PreprocessError: if a folder is missing or holds no clips, or clips cannot be read.
@@ -187,6 +190,7 @@ class Subsets:
             self.dataset,
             videos=self.arguments.videos,
             shards=self.arguments.shards,
+            settings=settings,
             jobs=self.arguments.jobs,
             scheduler=self.arguments.scheduler,
             allow_failures=self.arguments.allow_failures,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from common.command_line import parse_arguments
 from common.errors import InputError
+from experiments.clips.frozen_networks import require_network
 from experiments.clips.recipe import recipe_name
 from experiments.process import runtime
 from experiments.runs.run import (
@@ -22,8 +23,9 @@ from experiments.runs.run import (
     require_records,
     require_seed,
 )
-from experiments.training.recipes import RECIPES, Recipe
+from experiments.training.recipes import RECIPES, Recipe, on_features, require_unchanged_pixels
 from experiments.training.tasks import Task, read_task
+from preprocess.shards.settings import FrameSettings
 from preprocess.sources.catalog import UCF11
 
 if TYPE_CHECKING:
@@ -45,8 +47,18 @@ class Ucf11Arguments:
 
     tt: bool = True
     """Tensor-train input kernel; --no-tt for the dense one."""
-    cell: Literal["gru", "lstm", "rnn"] = "gru"
-    """Kind of recurrent layer."""
+    cell: Literal["gru", "lstm", "rnn", "mean"] = "gru"
+    """Kind of recurrent layer; with --features also mean, a linear classifier of the mean over the
+    frames."""
+    features: str | None = None
+    """Classify the features of a frozen network in place of pixels; they are computed once.
+    efficientnet-lite0, mobilenetv2, resnet18 to resnet152, or a .keras file from frames to
+    features."""
+    frames: int = 8
+    """With --features: frames of a clip, evenly spread over it."""
+    weights: str | None = None
+    """With --features: file of the network's weights, where none are installed; or random, for
+    trials."""
     maxlen: int = 450
     """Frames of a clip that are used at most: its first ones, after --stride."""
     stride: int | None = None
@@ -119,11 +131,14 @@ def check_arguments(
     Raises:
         PreprocessError, RunError, ValueError: as `run` does.
     """
-    require_positive(arguments, ("maxlen", "stride", "epochs", "batch_size", "lr", "jobs"))
+    require_positive(
+        arguments, ("maxlen", "stride", "frames", "epochs", "batch_size", "lr", "jobs")
+    )
     require_fold(arguments.fold, NUM_FOLDS)
     require_seed(arguments.seed)
     require_records(arguments.record)
     recipe = _recipe(arguments)
+    _check_features(arguments, recipe)
     runtime.choose_threads(arguments.threads)
     arguments = replace(arguments, policy=runtime.choose_policy(arguments.policy))
     task = read_task(arguments.distribute, arguments.out)
@@ -143,14 +158,51 @@ def check_arguments(
     return arguments, recipe, task, subsets
 
 
+def plain_recipe(arguments: Ucf11Arguments) -> Recipe:
+    """Recipe without the flags that override it."""
+    recipe = RECIPES[arguments.recipe]
+    return recipe if arguments.features is None else on_features(recipe)
+
+
+def _check_features(arguments: Ucf11Arguments, recipe: Recipe) -> None:
+    """Raise UserError for a frozen network that is not there, or flags that do not go with it."""
+    if arguments.features is None:
+        for flag, given in (
+            ("--cell mean", arguments.cell == "mean"),
+            ("--weights", arguments.weights is not None),
+            ("--frames", arguments.frames != Ucf11Arguments.frames),
+        ):
+            if given:
+                raise InputError(f"{flag} needs --features NETWORK. Add it, or leave {flag} out.")
+        return
+    for flag, given, reason in (
+        ("--maxlen", arguments.maxlen != Ucf11Arguments.maxlen, "--frames are spread over a clip"),
+        ("--stride", arguments.stride is not None, "--frames are spread over a clip"),
+        ("--distribute", arguments.distribute is not None, "their classifier is small"),
+    ):
+        if given:
+            raise InputError(f"{flag} does not go with --features: {reason}. Leave {flag} out.")
+    require_unchanged_pixels(recipe)
+    require_network(arguments.features, arguments.weights)
+
+
 def _recipe(arguments: Ucf11Arguments) -> Recipe:
     """Recipe with the flags that override it."""
-    return RECIPES[arguments.recipe].override(
+    return plain_recipe(arguments).override(
         arguments.set,
         epochs=arguments.epochs,
         batch_size=arguments.batch_size,
         learning_rate=arguments.lr,
     )
+
+
+def frame_settings(arguments: Ucf11Arguments) -> FrameSettings:
+    """Settings of an extraction: all frames at 160x120, or fewer and larger for a network."""
+    if arguments.features is None:
+        return FrameSettings()
+    # The short side is what networks of ImageNet see. The shortest clips of UCF101, 29 frames, have
+    # 8 to choose from.
+    return FrameSettings((298, 224), stride=4)
 
 
 def stored_stride(arguments: Ucf11Arguments, shards: Shards) -> int:
@@ -171,8 +223,17 @@ def stored_stride(arguments: Ucf11Arguments, shards: Shards) -> int:
 
 
 def model_name(arguments: Ucf11Arguments) -> str:
-    """Name of the recurrent layer, `tt-` before it if its input kernel is a tensor train."""
-    return f"tt-{arguments.cell}" if arguments.tt else arguments.cell
+    """Name of the recurrent layer, `tt-` before it if its input kernel is a tensor train.
+
+    The name of a frozen network goes before it.
+    """
+    name = f"tt-{arguments.cell}" if is_tensor_train(arguments) else arguments.cell
+    return name if arguments.features is None else f"{Path(arguments.features).stem}-{name}"
+
+
+def is_tensor_train(arguments: Ucf11Arguments) -> bool:
+    """Whether the model has a tensor train; the mean over the frames has no kernel to replace."""
+    return arguments.tt and arguments.cell != "mean"
 
 
 def run_name(arguments: Ucf11Arguments, dataset: str) -> str:

@@ -1,21 +1,93 @@
-"""Batches and classifier of the job on UCF11, as its flags and recipe ask."""
+"""Model and batches of the job on UCF11, as its flags and recipe ask: of pixels or of features."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from experiments.clips.ucf11 import Ucf11Arguments, stored_stride
+import keras
+import numpy as np
+
+from experiments.clips.evaluation import Batches
+from experiments.clips.features import feature_views, load_network
+from experiments.clips.frozen_networks import FROZEN_NETWORKS, RANDOM_WEIGHTS
+from experiments.clips.ucf11 import Ucf11Arguments, is_tensor_train, stored_stride
 from experiments.training.distribution import open_distribution, scope_of
 from experiments.training.loop import Classifier
-from experiments.training.optimizers import build_model, build_optimizer
+from experiments.training.optimizers import build_head, build_model, build_optimizer
 from experiments.training.recipes import Recipe
 from experiments.training.tasks import ALONE, Task
 from preprocess.batches.augment import Augmentation
+from preprocess.batches.features import FeatureViews
 from preprocess.batches.pipeline import ClipBatches
+from preprocess.batches.view_batches import ViewBatches
+from preprocess.batches.views import CropChoice, FrameChoice
 from preprocess.shards.reader import Shards
+from preprocess.sources.splits import Split
+from ttrnn.models.feature_rnn import MEAN, on_frames, standardize_features
+
+# Side of the square that a frozen network sees, in the middle of a picture scaled to it.
+_SIDE = 224
+
+
+@dataclass(frozen=True)
+class Ucf11Model:
+    """A classifier, what it sees of the clips, and what predictions need to show it the same.
+
+    Args:
+        classifier: the part that is trained.
+        batches: batches for it.
+        choice: choice of the frames.
+        crops: choice of the part of each frame.
+        whole: completes the trained part to a model from frames to classes; None if it is one.
+    """
+
+    classifier: Classifier
+    batches: Batches
+    choice: FrameChoice
+    crops: CropChoice
+    whole: Callable[[keras.Model], keras.Model] | None = None
+
+
+def make_model(
+    arguments: Ucf11Arguments,
+    recipe: Recipe,
+    shards: Shards,
+    split: Split,
+    task: Task,
+    settings: Mapping[str, Any],
+) -> Ucf11Model:
+    """Build the model and its batches; features are computed now where they are missing.
+
+    Args:
+        arguments: flags of the job.
+        recipe: recipe of the training.
+        shards: the clips.
+        split: subsets of the clips.
+        task, settings: those of `make_classifier`.
+
+    Raises:
+        PreprocessError, WeightsError, InputError: if frames, or a file of weights, cannot be read.
+    """
+    if arguments.features is not None:
+        return _feature_model(arguments, recipe, shards, split)
+    return Ucf11Model(
+        make_classifier(
+            arguments,
+            recipe,
+            shards,
+            num_train_clips=len(split.train),
+            task=task,
+            settings=settings,
+        ),
+        make_batches(arguments, recipe, shards),
+        FrameChoice(arguments.maxlen, start="first", exact=False),
+        CropChoice(shards.frame_size),
+    )
 
 
 def make_batches(arguments: Ucf11Arguments, recipe: Recipe, shards: Shards) -> ClipBatches:
@@ -71,3 +143,57 @@ def make_classifier(
             label_smoothing=recipe.label_smoothing,
             distribution=distribution,
         )
+
+
+def _feature_model(
+    arguments: Ucf11Arguments, recipe: Recipe, shards: Shards, split: Split
+) -> Ucf11Model:
+    """Build a classifier of the features of a frozen network, and their batches."""
+    assert arguments.features is not None
+    # In the pictures' own shape, whatever size the frames are stored in.
+    crops = CropChoice((_SIDE, _SIDE), short_sides=(_SIDE, _SIDE))
+    choice = FrameChoice(arguments.frames, "segments")
+    network = load_network(
+        FROZEN_NETWORKS.get(arguments.features, arguments.features),
+        None if arguments.weights in (None, RANDOM_WEIGHTS) else Path(str(arguments.weights)),
+        input_shape=(_SIDE, _SIDE, 3),
+        policy=arguments.policy,
+    )
+    views = feature_views(
+        network,
+        arguments.features,
+        shards,
+        policy=arguments.policy,
+        crops=crops,
+        choice=choice,
+    )
+    head = build_head(
+        recipe,
+        network.output_shape[-1],
+        len(shards.class_names),
+        cell=arguments.cell,
+        tensor_train=is_tensor_train(arguments),
+        policy=arguments.policy,
+        seed=arguments.seed,
+    )
+    standardize_features(head, _training_rows(views, split, arguments))
+    num_steps = recipe.epochs * math.ceil(len(split.train) / recipe.batch_size)
+    return Ucf11Model(
+        Classifier(
+            head, build_optimizer(recipe, num_steps), label_smoothing=recipe.label_smoothing
+        ),
+        # The features are those of one choice of frames: all of them are a view.
+        ViewBatches(views, choice, batch_size=recipe.batch_size, seed=arguments.seed),
+        choice,
+        crops,
+        whole=lambda trained: on_frames(trained, network),
+    )
+
+
+def _training_rows(views: FeatureViews, split: Split, arguments: Ucf11Arguments) -> np.ndarray:
+    """Return what is standardized, of the training clips: (N, num_features)."""
+    frames = np.arange(arguments.frames)
+    middle = np.zeros(1, np.int64)
+    rows = np.stack([views.load(int(clip), frames, middle) for clip in split.train])  # (N, T, F)
+    # A linear classifier sees the means over the frames, whose deviations are smaller.
+    return rows.mean(axis=1) if arguments.cell == MEAN else rows.reshape(-1, rows.shape[-1])

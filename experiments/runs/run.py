@@ -47,6 +47,7 @@ _BEFORE_IT_WAS_A_SETTING = {
     "grey": False,
     "short_sides": None,
     "normalization": "imagenet",
+    "frames": 8,
     "pictures_interpolation": "smooth",
     "pictures_sound_track": 0,
 }

@@ -9,6 +9,7 @@ import keras
 
 from experiments.training.recipes import BaseRecipe, Recipe, VideoRecipe
 from ttrnn import Keras2FlatGlorotUniform, factorize
+from ttrnn.models.feature_rnn import MEAN, build_feature_rnn
 from ttrnn.models.video_rnn import build_video_rnn
 
 # The published modes of a 160x120 RGB frame; other sizes are factorized.
@@ -36,21 +37,10 @@ def build_model(
         policy: Keras dtype policy.
         seed: seed of the initial weights and of dropout.
     """
-    # The dense baseline is the same layer with a single mode: one core of rank 1, which is the
-    # dense kernel itself.
-    size = math.prod(frame_shape)
-    num_modes = len(recipe.tt_output_shape)
-    modes = _PUBLISHED_MODES.get((size, num_modes)) or factorize(size, num_modes)
-    units = math.prod(recipe.tt_output_shape)
-    # A simple RNN has no gates.
-    activation = {} if cell == "rnn" else {"recurrent_activation": recipe.recurrent_activation}
     return build_video_rnn(
         frame_shape,
         num_classes,
         cell=cell,
-        tt_input_shape=modes if tensor_train else (size,),
-        tt_output_shape=recipe.tt_output_shape if tensor_train else (units,),
-        tt_ranks=recipe.tt_rank if tensor_train else 1,
         inputs=recipe.inputs,
         scene=recipe.scene,
         pooling=recipe.pooling,
@@ -58,14 +48,74 @@ def build_model(
         head_dropout=recipe.head_dropout,
         head_l2=recipe.head_l2,
         scene_dropout=recipe.scene_dropout,
-        kernel_initializer=_kernel_initializer(recipe, tensor_train),
-        # The published TT layers ignore their input dropout, the dense baselines apply it.
-        dropout=0.0 if tensor_train else recipe.dense_input_dropout,
-        recurrent_dropout=recipe.recurrent_dropout,
         dtype=policy,
         seed=seed,
-        **activation,
+        **_recurrent_arguments(
+            recipe, math.prod(frame_shape), cell=cell, tensor_train=tensor_train
+        ),
     )
+
+
+def build_head(
+    recipe: Recipe,
+    num_features: int,
+    num_classes: int,
+    *,
+    cell: str,
+    tensor_train: bool,
+    policy: str,
+    seed: int,
+) -> keras.Model:
+    """Build the recipe's classifier of a frozen network's features.
+
+    Args:
+        recipe, num_classes, policy, seed: those of `build_model`.
+        num_features: number of features of a frame.
+        cell: "gru", "lstm" or "rnn"; or "mean" for a linear classifier of the mean.
+        tensor_train: factorize the input kernel, if there is one.
+    """
+    recurrent = {}
+    if cell != MEAN:
+        recurrent = _recurrent_arguments(recipe, num_features, cell=cell, tensor_train=tensor_train)
+    return build_feature_rnn(
+        num_features,
+        num_classes,
+        cell=cell,
+        pooling=recipe.pooling,
+        head_dropout=recipe.head_dropout,
+        head_l2=recipe.head_l2,
+        dtype=policy,
+        seed=seed,
+        **recurrent,
+    )
+
+
+def _recurrent_arguments(
+    recipe: Recipe, size: int, *, cell: str, tensor_train: bool
+) -> dict[str, Any]:
+    """Arguments of the recipe's recurrent layer for inputs of `size` values.
+
+    Args:
+        recipe, cell, tensor_train: those of `build_model`.
+        size: number of values of a frame.
+    """
+    # The dense baseline is the same layer with a single mode: one core of rank 1, which is the
+    # dense kernel itself.
+    num_modes = len(recipe.tt_output_shape)
+    modes = _PUBLISHED_MODES.get((size, num_modes)) or factorize(size, num_modes)
+    units = math.prod(recipe.tt_output_shape)
+    # A simple RNN has no gates.
+    activation = {} if cell == "rnn" else {"recurrent_activation": recipe.recurrent_activation}
+    return {
+        "tt_input_shape": modes if tensor_train else (size,),
+        "tt_output_shape": recipe.tt_output_shape if tensor_train else (units,),
+        "tt_ranks": recipe.tt_rank if tensor_train else 1,
+        "kernel_initializer": _kernel_initializer(recipe, tensor_train),
+        # The published TT layers ignore their input dropout, the dense baselines apply it.
+        "dropout": 0.0 if tensor_train else recipe.dense_input_dropout,
+        "recurrent_dropout": recipe.recurrent_dropout,
+        **activation,
+    }
 
 
 def build_optimizer(recipe: VideoRecipe, num_steps: int) -> keras.Optimizer:

@@ -280,3 +280,32 @@ TUNED = Recipe(
 )
 
 RECIPES = {recipe.name: recipe for recipe in (PAPER, TUNED)}
+
+# What a recipe says about pixels, at values that leave them as they are.
+_UNCHANGED_PIXELS: dict[str, Any] = {
+    "inputs": "raw",
+    "scene": False,
+    "pixel_scale": 1.0,
+    "scene_dropout": 0.0,
+    "shortest_share": 1.0,
+    "largest_shift": 0,
+    "contrast": 0.0,
+    "brightness": 0.0,
+}
+
+
+def on_features(recipe: Recipe) -> Recipe:
+    """Adapt a recipe to the features of a frozen network, in place of pixels."""
+    if recipe is not TUNED:
+        return replace(recipe, **_UNCHANGED_PIXELS)
+    return replace(recipe, **_UNCHANGED_PIXELS, epochs=40, tt_output_shape=(4, 4, 4, 2))
+
+
+def require_unchanged_pixels(recipe: Recipe) -> None:
+    """Raise InputError if a recipe on features changes what only pixels have."""
+    for name, value in _UNCHANGED_PIXELS.items():
+        if getattr(recipe, name) != value:
+            raise InputError(
+                f"--features are computed once, of frames as they are: {name} cannot change them. "
+                "Leave it out."
+            )

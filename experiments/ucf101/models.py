@@ -11,36 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from common.errors import InputError
-from experiments.models.keras_files import read_resnet
+from experiments.clips.features import feature_views, load_resnet
 from experiments.training.distribution import open_distribution, scope_of
-from experiments.training.loop import Classifier, compiled
+from experiments.training.loop import Classifier
 from experiments.training.optimizers import build_optimizer
 from experiments.training.tasks import ALONE, Task
 from experiments.ucf101.recipes import RANDOM_WEIGHTS, Recipe, Ucf101Arguments
 from preprocess.batches.augment import relighting
-from preprocess.batches.features import (
-    FeatureSettings,
-    FeatureStore,
-    FeatureViews,
-    compute_features,
-)
 from preprocess.batches.view_batches import PixelViews, ViewBatches
 from preprocess.shards.reader import Shards
 from preprocess.sources.splits import Split
-from preprocess.system.progress import TerminalProgress
 from ttrnn.models.conv3d import build_conv3d
 from ttrnn.models.crnn import build_crnn
-from ttrnn.models.resnet import build_resnet
 from ttrnn.models.resnet_crnn import build_resnet_crnn
-from weights.arrays import arrays_digest
 from weights.assign import assign_arrays, model_arrays
-from weights.errors import WeightsError
 
 if TYPE_CHECKING:
     from preprocess.batches.view_batches import ViewSource
-
-FEATURES = Path("data/features")
 
 
 class Ucf101Model:
@@ -161,63 +148,13 @@ class Ucf101Model:
 
     def _features(self) -> ViewSource:
         """Return views of stored features: middle crops of all clips, others of the test clips."""
-        num_crops = self._recipe.places.spatial
-        everything = range(len(self._shards))
-        # Training and validation see the middle crop only, so that the others need no features of
-        # their clips.
-        stores = [
-            self._store(everything if crop == num_crops // 2 else self._split.test, crop, num_crops)
-            for crop in range(num_crops)
-        ]
-        return FeatureViews(self._shards, stores, self._num_features)
-
-    @property
-    def _num_features(self) -> int:
-        return self._resnet.output_shape[-1]
-
-    def _store(self, clips: Any, crop: int, num_crops: int) -> FeatureStore:
-        depth = self._arguments.resnet_depth
-        digest = arrays_digest(model_arrays(self._resnet))
-        # The middle of three crops is the only one of one: it is stored once for both.
-        place = (0, 1) if crop == num_crops // 2 else (crop, num_crops)
-        settings = FeatureSettings(
-            # The digest of all weights tells features of other weights apart.
-            f"resnet{depth} {digest} {self._arguments.policy}",
-            self._num_features,
-            self._recipe.crops,
-            *place,
-            self._recipe.inputs,
+        return feature_views(
+            self._resnet,
+            f"resnet{self._arguments.resnet_depth}",
+            self._shards,
+            policy=self._arguments.policy,
+            crops=self._recipe.crops,
+            num_crops=self._recipe.places.spatial,
+            inputs=self._recipe.inputs,
+            test_clips=self._split.test,
         )
-        with TerminalProgress() as progress:
-            return compute_features(
-                FEATURES,
-                self._shards,
-                clips,
-                settings,
-                compiled(self._resnet),
-                progress=progress,
-            )
-
-
-def load_resnet(
-    depth: int, file: Path | None, *, input_shape: tuple[int, int, int], policy: str
-) -> keras.Model:
-    """Build a ResNet from pixels, uint8 (N, H, W, 3), to features, (N, 512 or 2048).
-
-    Args:
-        depth: 18, 34, 50, 101 or 152.
-        file: file of its weights, as `read_resnet` takes it; None for random weights.
-        input_shape: shape of a frame, (H, W, 3).
-        policy: dtype policy of its layers.
-
-    Raises:
-        InputError: if the file does not fit.
-    """
-    model = build_resnet(depth, None, input_shape=input_shape, normalize=True, dtype=policy)
-    if file is None:
-        return model
-    try:
-        assign_arrays(model, read_resnet(file, depth))
-    except WeightsError as error:
-        raise InputError(f"--weights {file} do not fit a ResNet-{depth}: {error}") from error
-    return model

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from common.files import (
     write_text,
 )
 from preprocess.batches.cutting import cut, foreground, read_frames
-from preprocess.batches.views import CropChoice, Inputs, IntArray
+from preprocess.batches.views import CropChoice, FrameChoice, Inputs, IntArray
 from preprocess.errors import ShardError
 from preprocess.shards.reader import Shards
 from preprocess.system.progress import Progress, Silent
@@ -52,6 +52,7 @@ class FeatureSettings:
         crop: number of the crop, from 0.
         num_crops: number of crops, 1 or 3.
         inputs: "frames" or "foreground", see `preprocess.batches.views.Inputs`.
+        choice: choice of the frames, those of a single test; None for all stored frames.
     """
 
     network: str
@@ -60,6 +61,7 @@ class FeatureSettings:
     crop: int = 0
     num_crops: int = 1
     inputs: Inputs = "frames"
+    choice: FrameChoice | None = None
 
 
 class FeatureStore:
@@ -121,15 +123,22 @@ class FeatureViews:
         shards: the clips.
         stores: a store for each crop: one, or three, of which the middle one is trained on.
         num_features: number of features of a frame.
+        choice: choice of the frames that have features; None for all stored frames.
     """
 
     name = "features"
     dtype = np.float32
 
-    def __init__(self, shards: Shards, stores: Sequence[FeatureStore], num_features: int) -> None:
+    def __init__(
+        self,
+        shards: Shards,
+        stores: Sequence[FeatureStore],
+        num_features: int,
+        choice: FrameChoice | None = None,
+    ) -> None:
         self._stores = stores
         self.row_shape = (num_features,)
-        self.num_frames = shards.num_frames
+        self.num_frames = _num_rows(shards.num_frames, choice)
         self.labels = shards.labels
 
     def drawn(self, clip: int, rng: np.random.Generator) -> Sequence[int]:
@@ -156,7 +165,7 @@ def compute_features(
     batch_size: int = 32,
     progress: Progress | None = None,
 ) -> FeatureStore:
-    """Run a frozen network over all stored frames of some clips that have no features yet.
+    """Run a frozen network over the frames of some clips that have no features yet.
 
     Args:
         folder: parent folder of the store.
@@ -190,7 +199,14 @@ def compute_features(
         raise WriteError(
             f"{not_written(store, error)} Finished features are kept: make room, then go on."
         ) from error
-    return FeatureStore(store, positions, shards.num_frames[positions])
+    return FeatureStore(store, positions, _num_rows(shards.num_frames[positions], settings.choice))
+
+
+def _num_rows(num_frames: IntArray, choice: FrameChoice | None) -> IntArray:
+    """Number of frames that have features, of clips with so many stored frames."""
+    if choice is None:
+        return num_frames
+    return np.array([choice.length(int(stored)) for stored in num_frames], np.int64)
 
 
 def _begin_store(store: Path, depends_on: dict[str, Any]) -> None:
@@ -213,7 +229,8 @@ def _compute_file(
     progress: Progress,
 ) -> None:
     """Compute the features of one file's clips and publish the file when it is complete."""
-    rows = np.empty((int(shards.num_frames[part].sum()), settings.num_features), np.float32)
+    num_rows = int(_num_rows(shards.num_frames[part], settings.choice).sum())
+    rows = np.empty((num_rows, settings.num_features), np.float32)
     stop = 0
     for frames in _read_ahead(shards, part, settings):
         for begin in range(0, len(frames), batch_size):
@@ -240,8 +257,14 @@ def _read_ahead(
 
     def read(position: int) -> NDArray[np.uint8]:
         clip = shards[position]
-        frames = clip.read()
-        frames = foreground(frames) if settings.inputs == "foreground" else frames
+        num_stored = int(shards.num_frames[position])
+        choice = settings.choice
+        chosen = np.arange(num_stored) if choice is None else choice.tested(num_stored, 0, 1)
+        if settings.inputs == "foreground":
+            # The mean frame is that of the whole clip.
+            frames = foreground(clip.read())[chosen]
+        else:
+            frames = read_frames(clip, chosen)
         size = crops.size_to_cut(stored=shards.frame_size, original=clip.original_size)
         crop = crops.tested(size, settings.crop, settings.num_crops)
         return cut(frames, crop, crops.size)
@@ -262,7 +285,10 @@ def _depends_on(shards: Shards, positions: IntArray, settings: FeatureSettings) 
     stored = shards.settings.to_json()
     stored.pop("compression", None)  # lossless: it does not change the frames
     clips = [shards[int(i)].identity for i in positions]
+    # Left out for all frames, so that stores of before this setting are found.
+    chosen = {} if settings.choice is None else {"choice": asdict(settings.choice)}
     return {
+        **chosen,
         "network": settings.network,
         "frames": stored,
         "inputs": settings.inputs,

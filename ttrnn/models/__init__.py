@@ -4,6 +4,7 @@ from ttrnn.models.alexnet import build_alexnet
 from ttrnn.models.conv3d import build_conv3d
 from ttrnn.models.crnn import build_crnn
 from ttrnn.models.efficientnet_lite import build_efficientnet_lite
+from ttrnn.models.feature_rnn import build_feature_rnn
 from ttrnn.models.mobilenet_v2 import build_mobilenet_v2
 from ttrnn.models.resnet import build_resnet
 from ttrnn.models.resnet_crnn import build_resnet_crnn
@@ -15,6 +16,7 @@ __all__ = [
     "build_conv3d",
     "build_crnn",
     "build_efficientnet_lite",
+    "build_feature_rnn",
     "build_mobilenet_v2",
     "build_resnet",
     "build_resnet_crnn",
