@@ -105,7 +105,11 @@ def lite(content):
 
 
 @pytest.mark.parametrize(
-    "name", [*KINDS, "outputs", "backwards", "zeros", "stacked", "both ways", "dense"]
+    "name",
+    [
+        *(*KINDS, "backwards", "zeros", "both ways", "dense"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("outputs", "stacked")),
+    ],
 )
 def test_lite_rt_needs_no_flex_operations(name, tmp_path):
     """Whatever batch and time. Keras's own GRU needs them: its loop keeps arrays of tensors."""
