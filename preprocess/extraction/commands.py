@@ -87,7 +87,7 @@ class Extract:
 
     def run(self) -> int:
         """Extract, write the statistics, and say what was done; the exit code."""
-        from preprocess.extraction.extract import extract
+        from preprocess.extraction import extract, statistics
 
         settings = FrameSettings(
             self.size,
@@ -99,7 +99,7 @@ class Extract:
         )
         started = time.monotonic()
         with TerminalProgress() as progress:
-            summary = extract(
+            summary = extract.extract(
                 self.videos,
                 self.shards,
                 settings,
@@ -115,9 +115,7 @@ class Extract:
         seconds = time.monotonic() - started
         # Also after a run that was killed between the last shard and its statistics.
         if summary.num_stored and (summary.num_extracted or not self._reported()):
-            from preprocess.extraction.statistics import report_lengths
-
-            report_lengths(self.shards)
+            statistics.report_lengths(self.shards)
         if summary.num_extracted:
             print(
                 f"\n{summary.dataset}: {summary.num_extracted} clips extracted, "
