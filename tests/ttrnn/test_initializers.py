@@ -44,7 +44,7 @@ def test_the_full_kernel_itself_has_the_variance(rank):
     shapes = (6, 5), (4, 3), (1, rank, 1)
     initializer, moments = keras.initializers.GlorotUniform, []
     for seed in range(150):
-        kernel = oracle.kernel_by_definition(draw_cores(*shapes, initializer, 7 * seed))
+        kernel = oracle.kernel_by_chain(draw_cores(*shapes, initializer, 7 * seed))
         moments.append(np.mean(kernel**2))
     error = np.std(moments) / np.sqrt(len(moments))
     expected = 2 / (30 + 12)

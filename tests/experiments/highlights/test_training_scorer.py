@@ -12,12 +12,21 @@ from experiments.clips.scorer import ScorerError, write_scorer
 from experiments.clips.scorer_model import Scorer, load_scorer
 from experiments.highlights.scoring.scorer_network import begin_from, build_scorer
 from tests.weights import torch_pickles
-from ttrnn.models.resnet import build_resnet
+from ttrnn.models.resnet import BLOCKS, build_resnet
 from weights.arrays import write_safetensors
 from weights.assign import model_arrays
 
 SETTINGS = ImageSettings(side=32)
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, *SETTINGS.frame_shape)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shallow():
+    """Build ResNets of half the blocks, 18's still fewer than 34's, in half the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BLOCKS, 18, (1, 1, 1, 1))
+        patch.setitem(BLOCKS, 34, (1, 2, 2, 1))
+        yield
 
 
 @pytest.fixture(scope="module")
