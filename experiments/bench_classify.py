@@ -1,9 +1,11 @@
-"""Measure classification end to end, beside bare inference and a plain PyTorch loop.
+"""Measure classification end to end, beside bare inference and other libraries.
 
     python -m experiments.bench_classify
+    python -m experiments.bench_classify --model efficientnet_lite0
 
-AlexNet with random weights on 640x360 H.264. Every system lives in a process of its own; they
-take turns, round by round, and medians are compared.
+AlexNet with random weights beside a plain PyTorch loop, or EfficientNet-Lite0 with its own beside
+ONNX Runtime, on 640x360 H.264. Every system lives in a process of its own; they take turns, round
+by round, and medians are compared.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 from tqdm import tqdm
@@ -24,14 +26,17 @@ from common.command_line import parse_arguments
 from common.errors import UserError
 from experiments.benchmarks import Remote, carry_out, closing_all, keep_results, with_peers
 from experiments.media.videos import Video, find_videos
+from experiments.models.image_models import ModelOptions, Policy
 from experiments.process import runtime
 from experiments.runs.run import require_place, require_positive
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Frames a second of AlexNet: bare, end to end, and in a PyTorch loop."""
+    """Frames a second of an image model: bare, end to end, and by another library."""
 
+    model: Literal["alexnet", "efficientnet_lite0"] = "alexnet"
+    """alexnet, beside PyTorch; efficientnet_lite0, beside ONNX Runtime."""
     data_dir: Annotated[Path | None, arg(aliases=["-d"])] = None
     """Folder of videos; by default rendered ones, 640x360 H.264."""
     batch_size: int = 64
@@ -43,7 +48,7 @@ class Arguments:
     threads: str = "auto"
     """Of classification: auto, or INTRA,INTER."""
     torch: bool = True
-    """Whether to run the PyTorch loop; pip install -e '.[benchmark]' first."""
+    """Whether to run AlexNet's PyTorch loop; pip install -e '.[benchmark]' first."""
     out: Path = Path("runs/bench_classify")
     """Folder for table.md and results.json."""
 
@@ -67,13 +72,17 @@ def run(arguments: Arguments) -> None:
             batch_size=arguments.batch_size,
             rounds=arguments.rounds,
             jobs=arguments.jobs,
-            torch=with_peers(arguments.torch, "torch"),
+            model=arguments.model,
+            torch=arguments.model == "alexnet" and with_peers(arguments.torch, "torch"),
         )
     keep_results(
         arguments.out,
         rows,
         table=table(rows),
-        circumstances=f"Batches of {arguments.batch_size}; medians of {arguments.rounds} rounds",
+        circumstances=(
+            f"{arguments.model}; batches of {arguments.batch_size}; medians of {arguments.rounds} "
+            "rounds"
+        ),
         threads=threads,
     )
 
@@ -113,13 +122,17 @@ def measure(
     batch_size: int,
     rounds: int,
     jobs: int,
+    model: str,
     torch: bool,
 ) -> list[Row]:
     """Measure every system on the same videos."""
     # Before the processes unpickle anything, which may import TensorFlow.
     runtime.hush()
     with tempfile.TemporaryDirectory() as scratch:
-        systems = _start(videos, threads, Path(scratch), batch_size, jobs, torch=torch)
+        if model == "alexnet":
+            systems = _start_alexnet(videos, threads, Path(scratch), batch_size, jobs, torch=torch)
+        else:
+            systems = _start_published(model, videos, threads, Path(scratch), batch_size, jobs)
         with closing_all(systems):
             rates, peaks, failures = _time(systems, rounds)
         agreement = _top1_agreement(
@@ -139,7 +152,40 @@ def measure(
     ]
 
 
-def _start(
+def _start_published(
+    model: str,
+    videos: list[Video],
+    threads: runtime.Threads,
+    scratch: Path,
+    batch_size: int,
+    jobs: int,
+) -> dict[str, Remote]:
+    """Start a model with published weights, and its export, as classification runs them."""
+    onnx = scratch / "model.onnx"
+    variants = {policy: ModelOptions(model=model, policy=policy) for policy in get_args(Policy)}
+    variants["ONNX Runtime"] = ModelOptions(model=str(onnx))
+    systems = {}
+    for name, options in variants.items():
+        systems[f"bare, {name}"] = Remote(
+            f"{_SYSTEMS}:BareModel", options, batch_size, threads, threads=threads
+        )
+        if name == "float32":
+            systems[REFERENCE].ask("export", onnx)
+        systems[END_TO_END.format(name)] = Remote(
+            "experiments.threads.workloads:EndToEnd",
+            options.policy,
+            batch_size,
+            videos,
+            scratch / name,
+            jobs,
+            threads,
+            options,
+            threads=threads,
+        )
+    return systems
+
+
+def _start_alexnet(
     videos: list[Video],
     threads: runtime.Threads,
     scratch: Path,

@@ -21,7 +21,12 @@ from experiments.clips.classification.job import ClassificationJob, JobOptions
 from experiments.clips.ucf11 import Ucf11Arguments
 from experiments.clips.ucf11_model import make_batches, make_classifier
 from experiments.media.videos import Video, find_videos
-from experiments.models.image_loading import ALEXNET_FITS, compile_model, keras_application
+from experiments.models.image_loading import (
+    ALEXNET_FITS,
+    compile_model,
+    keras_application,
+    load_model,
+)
 from experiments.models.image_models import (
     ImageModel,
     ModelOptions,
@@ -146,6 +151,7 @@ class EndToEnd:
         out: folder of results; those of the last round stay.
         jobs: number of videos that are decoded at the same time.
         threads: TensorFlow's pools.
+        options: options of the model; None for AlexNet with random weights.
     """
 
     def __init__(
@@ -156,16 +162,21 @@ class EndToEnd:
         out: Path,
         jobs: int,
         threads: Threads,
+        options: ModelOptions | None = None,
     ) -> None:
-        model = _alexnet(policy)
-        fit = ALEXNET_FITS["caffe"]
-        self._model = ImageModel(
-            name="alexnet",
-            fit=fit,
-            class_names=class_names(None, 1000),
-            predict=compile_model(model, batch_size, fit),
-            settings={"policy": policy},
-        )
+        if options is None:
+            fit = ALEXNET_FITS["caffe"]
+            self._model = ImageModel(
+                name="alexnet",
+                fit=fit,
+                class_names=class_names(None, 1000),
+                predict=compile_model(_alexnet(policy), batch_size, fit),
+                settings={"policy": policy},
+            )
+        else:
+            self._model = load_model(
+                options, batch_size=batch_size, threads_a_batch=threads.intra_op
+            )
         self._videos = videos
         self._out = out
         self._options = JobOptions(batch_size=batch_size, jobs=jobs, threads=threads)
