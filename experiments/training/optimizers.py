@@ -82,6 +82,7 @@ def build_head(
         num_classes,
         cell=cell,
         pooling=recipe.pooling,
+        feature_scale=recipe.pixel_scale,
         head_dropout=recipe.head_dropout,
         head_l2=recipe.head_l2,
         dtype=policy,

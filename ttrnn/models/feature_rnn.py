@@ -23,6 +23,7 @@ def build_feature_rnn(
     tt_output_shape: Sequence[int] = (),
     tt_ranks: int | Sequence[int] = 1,
     pooling: str = "last",
+    feature_scale: float = 1.0,
     head_l2: float = 0.0,
     head_dropout: float = 0.0,
     dtype: str | None = None,
@@ -31,9 +32,10 @@ def build_feature_rnn(
 ) -> keras.Model:
     """Build a classifier of clips by the features that a frozen network has of their frames.
 
-    Features are standardized, x' = (x - mean) / deviation, and go through a recurrent layer, or
-    are averaged, to a softmax. `standardize_features` sets mean and deviation; before, they are 0
-    and 1.
+    Features are standardized, x' = (x - mean) / (deviation * feature_scale), and go through a
+    recurrent layer, or are averaged, to a softmax, whose kernel is zero at first: with few clips
+    and many features random scores would not be forgotten. `standardize_features` sets mean and
+    deviation; before, they are 0 and 1.
 
     Args:
         num_features: number of features of a frame.
@@ -43,6 +45,7 @@ def build_feature_rnn(
         tt_input_shape, tt_output_shape, tt_ranks: see `ttrnn.TTGRU`; the product of the first is
             `num_features`. One mode alone is the dense layer.
         pooling: input of the softmax: the "last" state, or the "mean" of the states over time.
+        feature_scale: divisor of the standardized features.
         head_l2: L2 penalty on the output kernel.
         head_dropout: dropout before the output layer.
         dtype: policy of the layers, such as "mixed_bfloat16"; features are standardized, and the
@@ -72,6 +75,8 @@ def build_feature_rnn(
     features = keras.Input((num_features,), dtype="float32", name="features")
     num_frames = keras.Input((), dtype="int32", name="num_frames")
     x = keras.layers.Normalization(dtype="float32", name=STANDARDIZE)(features)
+    if feature_scale != 1:
+        x = keras.layers.Rescaling(1 / feature_scale, dtype="float32", name="scale")(x)
     x, is_frame = PadClips(dtype="float32", name="clips")(x, num_frames)  # (B, T, F), (B, T)
     if cell != MEAN:
         layer = CELLS[cell](
@@ -92,7 +97,7 @@ def build_feature_rnn(
     outputs = keras.layers.Dense(
         num_classes,
         activation="softmax",
-        kernel_initializer=keras.initializers.GlorotUniform(seed),
+        kernel_initializer="zeros",
         kernel_regularizer=keras.regularizers.L2(head_l2) if head_l2 else None,
         dtype="float32",
         name="probabilities",

@@ -13,14 +13,23 @@ def clips():
     return {"features": rows, "num_frames": np.array([2, 3, 4], "int32")}
 
 
+def give_scores(model):
+    """Set the output kernel, which is zero at first."""
+    layer = model.get_layer("probabilities")
+    rng = np.random.default_rng(1)
+    layer.set_weights([rng.normal(size=array.shape) for array in layer.get_weights()])
+
+
 def test_the_mean_is_a_linear_classifier_of_standardized_means():
     """Red when padding counts as frames, or mean and deviation are another's."""
-    model, inputs = build_feature_rnn(6, 4, cell="mean", seed=1), clips()
+    model, inputs = build_feature_rnn(6, 4, cell="mean", feature_scale=2.0), clips()
     rows = inputs["features"]
     standardize_features(model, rows)
-    z = (rows - rows.mean(0)) / rows.std(0)
+    z = (rows - rows.mean(0)) / rows.std(0) / 2
     means = np.stack([part.mean(0) for part in np.split(z, [2, 5])])
-    kernel, bias = model.get_layer("probabilities").get_weights()
+    kernel = np.random.default_rng(1).normal(size=(6, 4)).astype("float32")
+    bias = np.arange(4, dtype="float32")
+    model.get_layer("probabilities").set_weights([kernel, bias])
     scores = np.exp(means @ kernel + bias)
     expected = scores / scores.sum(1, keepdims=True)
     np.testing.assert_allclose(model(inputs), expected, rtol=1e-4)
@@ -36,6 +45,7 @@ def test_a_clip_does_not_depend_on_its_neighbours(cell, pooling, tmp_path):
     )  # fmt: skip
     inputs = clips()
     standardize_features(model, inputs["features"])
+    give_scores(model)
     together = np.array(model(inputs))
     parts = np.split(inputs["features"], [2, 5])
     alone = [model({"features": rows, "num_frames": np.array([len(rows)])})[0] for rows in parts]
@@ -52,6 +62,7 @@ def test_a_network_joined_with_it_gives_the_same(tmp_path):
     frames = np.random.default_rng(0).integers(0, 256, (5, 4, 5, 3), np.uint8)
     features = frames.mean(axis=(1, 2), dtype="float32")
     standardize_features(model, features)
+    give_scores(model)
     num_frames = np.array([2, 3], "int32")
     expected = model({"features": features, "num_frames": num_frames})
     on_frames(model, network).save(tmp_path / "whole.keras")
