@@ -40,9 +40,7 @@ def run_layer_test(cls, init_kwargs, input_shape, output_shape, weight_shapes, t
     check_training_step(model, x, output_shape)
     model.save(tmp_path / "model.keras")
     reloaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(
-        reloaded.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-6
-    )
+    np.testing.assert_allclose(reloaded(x), model(x), atol=1e-6)
     check_dtype_policies(cls, init_kwargs, x, layer.get_weights())
 
 

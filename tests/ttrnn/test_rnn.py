@@ -258,7 +258,7 @@ def test_a_symbolic_initial_state_survives_saving(kind, tmp_path):
     sequence, _ = oracle.forward(kind, x.astype("float64"), cores, *rest, initial_state=states)
     model.save(tmp_path / "pair.keras")
     for each in (model, keras.models.load_model(tmp_path / "pair.keras")):
-        np.testing.assert_allclose(each.predict(x, verbose=0), sequence[:, -1], atol=1e-5)
+        np.testing.assert_allclose(each(x), sequence[:, -1], atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -646,7 +646,7 @@ def test_cell_in_keras_rnn_equals_the_layer(kind, mask, tmp_path):
     model = keras.Sequential([keras.Input((None, FEATURES)), wrapped])
     model.save(tmp_path / "cell.keras")
     again = keras.models.load_model(tmp_path / "cell.keras")
-    np.testing.assert_allclose(again.predict(x, verbose=0), wrapped(x), atol=1e-6)
+    np.testing.assert_allclose(again(x), wrapped(x), atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
