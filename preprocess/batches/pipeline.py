@@ -124,12 +124,10 @@ class Stream(Generic[Entry]):
             try:
                 while True:
                     # The threads take the pieces in the plan's order.
-                    for entry in entries if _may_grow(waiting) else ():
+                    while _may_grow(waiting) and (entry := next(entries, None)) is not None:
                         loading = self.load(entry)
                         work = [threads.submit(piece) for piece in loading.pieces]
                         waiting.append(_Waiting(loading.batch, work))
-                        if not _may_grow(waiting):
-                            break
                     if not waiting:
                         return
                     # No name keeps the batch: its memory is free as soon as the caller drops it.
