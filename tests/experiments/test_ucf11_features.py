@@ -73,6 +73,14 @@ def test_a_video_is_predicted_with_the_run(runs, videos, tmp_path):
     assert sum(float(window[name]) for name in columns) == pytest.approx(1, abs=1e-4)
 
 
+def test_the_run_is_exported(runs):
+    """Red when the exported model lacks a number of the classifier, such as a mean."""
+    cwd, _ = runs
+    run = processes.run(["-m", "experiments.export", "tt", "model.onnx"], cwd=cwd)
+    assert run.returncode == 0, run.stderr
+    assert "ONNX Runtime differ by at most" in run.stdout
+
+
 def test_the_result_says_what_was_classified(runs):
     cwd, _ = runs
     results = [json.loads((cwd / out / "result.json").read_text()) for out in ("tt", "mean")]

@@ -74,7 +74,16 @@ def build_feature_rnn(
         raise ValueError(f"pooling must be last or mean. Received {pooling!r}.")
     features = keras.Input((num_features,), dtype="float32", name="features")
     num_frames = keras.Input((), dtype="int32", name="num_frames")
-    x = keras.layers.Normalization(dtype="float32", name=STANDARDIZE)(features)
+    # Mean and variance as weights, which are exported, unlike the tensors of Keras's Normalization.
+    standardize = keras.layers.BatchNormalization(
+        center=False,
+        scale=False,
+        epsilon=1e-7,
+        trainable=False,
+        dtype="float32",
+        name=STANDARDIZE,
+    )
+    x = standardize(features, training=False)
     if feature_scale != 1:
         x = keras.layers.Rescaling(1 / feature_scale, dtype="float32", name="scale")(x)
     x, is_frame = PadClips(dtype="float32", name="clips")(x, num_frames)  # (B, T, F), (B, T)
@@ -114,7 +123,8 @@ def standardize_features(model: keras.Model, rows: np.ndarray) -> None:
         model: a model of `build_feature_rnn`.
         rows: features of training clips, float32 (N, num_features).
     """
-    model.get_layer(STANDARDIZE).adapt(rows)
+    rows = rows.astype(np.float64)
+    model.get_layer(STANDARDIZE).set_weights([rows.mean(axis=0), rows.var(axis=0)])
 
 
 def on_frames(model: keras.Model, network: keras.Model) -> keras.Model:
