@@ -54,6 +54,11 @@ NUM_LOOPS = 3  # top, right, left: 120 degrees apart, clockwise on the screen
 
 _VISITS = {"right": (0, 1, 2), "left": (0, 2, 1)}
 _PURPOSES = ("plan", "group", "background")
+# joblib starts a process that cleans up its semaphores, with this program's filters of warnings. Of
+# a command that is stopped while its workers start, it would print, below the command's last line,
+# that it had something to clean up.
+_QUIET_TRACKER = "ignore::UserWarning:joblib.externals.loky.backend.resource_tracker"
+
 _SPRITE_MARGIN = 48  # pixels; half a sprite, and the border that lets it overlap the frame's edge
 
 
@@ -129,6 +134,8 @@ def render_dataset(
 
 def in_parallel(tasks: list[Any], jobs: int | None) -> Iterator[Any]:
     """Yield the results of joblib's delayed calls, whichever ends first, from worker processes."""
+    if _QUIET_TRACKER not in sys.warnoptions:
+        sys.warnoptions.append(_QUIET_TRACKER)
     workers = joblib.Parallel(n_jobs=jobs or available_cpus(), return_as="generator_unordered")
     # With one job joblib works in this process, where a call sets OpenCV's threads to 1.
     num_threads = cv2.getNumThreads()
