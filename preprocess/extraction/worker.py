@@ -5,9 +5,7 @@ A decoding process that crashes, stalls or asks for too much memory costs one cl
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -152,13 +150,13 @@ def extract_task(task: ClipTask) -> Iterator[Begun | TaskResult]:
     waiting = list(task.clips)
     while waiting:
         result = TaskResult()
-        with ThreadPoolExecutor(1) as thread, ShardWriter(task.folder, task.settings) as writer:
+        with ShardWriter(task.folder, task.settings) as writer:
             while waiting and (not writer.num_clips or writer.num_bytes < task.max_shard_bytes):
                 clip = waiting.pop(0)
                 # Sent before decoding: should this process die, the owner knows at which clip.
                 yield Begun()
                 try:
-                    num_frames, notice = _write_clip(writer, clip, task, thread)
+                    num_frames, notice = _write_clip(writer, clip, task)
                     result.num_frames += num_frames
                     result.notices |= {clip.source: notice} if notice else {}
                 except DecodeError as error:
@@ -169,9 +167,7 @@ def extract_task(task: ClipTask) -> Iterator[Begun | TaskResult]:
         yield result
 
 
-def _write_clip(
-    writer: ShardWriter, clip: Clip, task: ClipTask, thread: Executor
-) -> tuple[int, str]:
+def _write_clip(writer: ShardWriter, clip: Clip, task: ClipTask) -> tuple[int, str]:
     """Append one clip to the shard; return its number of frames and a notice of missing ones.
 
     Raises:
@@ -186,7 +182,7 @@ def _write_clip(
                 watch.follow(lambda: video.num_decoded)
                 writer.begin_clip()
                 try:
-                    times = _append_frames(writer, video, settings, thread)
+                    times = _append_frames(writer, video, settings)
                     # Only now it is known whether the file was cut short.
                     failure = what_is_missing(clip.path, video, messages)
                     if failure:
@@ -204,34 +200,23 @@ def _write_clip(
 
 
 def _append_frames(
-    writer: ShardWriter, video: FrameReader, settings: StoredSettings, thread: Executor
+    writer: ShardWriter, video: FrameReader, settings: StoredSettings
 ) -> list[float]:
-    """Append all frames of a video, a chunk at a time; return their times in seconds.
-
-    The thread compresses and writes a chunk while the next one is decoded.
-    """
-    # Two buffers are used again for all chunks: first touches of new memory are dear.
-    chunks = np.empty((2, chunk_frames(settings), *settings.frame_shape), np.uint8)
+    """Append all frames of a video, a chunk at a time; return their times in seconds."""
+    # One buffer is used again for all chunks: first touches of new memory are dear.
+    chunk = np.empty((chunk_frames(settings), *settings.frame_shape), np.uint8)  # (n, H, W, 3)
     times: list[float] = []
-    written: Future[None] | None = None
-    try:
-        for chunk in itertools.cycle(chunks):  # (n, H, W, 3)
-            filled = 0
-            while filled < len(chunk) and video.read_into(chunk[filled]):
-                times.append(video.time_seconds)
-                filled += 1
-            if written is not None:
-                written.result()  # raises what went wrong; the other buffer is free then
-            if filled:
-                written = thread.submit(writer.append, chunk, filled)
-            if filled < len(chunk):
+    more = True
+    while more:
+        filled = 0
+        for frame in chunk:
+            more = video.read_into(frame)
+            if not more:
                 break
-        if written is not None:
-            written.result()
-    finally:
-        # A clip that fails is dropped from the file, in which nobody may be writing then.
-        if written is not None:
-            wait([written])
+            times.append(video.time_seconds)
+            filled += 1
+        if filled:
+            writer.append(chunk, filled)
     return times
 
 
