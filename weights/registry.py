@@ -64,7 +64,7 @@ class Entry:
 
     @property
     def remedy(self) -> str:
-        """What to do about a file that is damaged or another, for a message."""
+        """Remedy that a message names for a file that is damaged or another."""
         return f"get it by {self.ways_to_get}" if self.package else "fetch it again"
 
 

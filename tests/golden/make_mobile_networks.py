@@ -6,8 +6,8 @@
 
 EfficientNet-Lite is the PyTorch port of its authors' code; MobileNetV2 is written anew from Sandler
 et al. 2018 (table 2, figure 4) and torchvision's list of names and shapes. Published weights are
-those of the packages; other weights are not kept but made by make_resnet.py's rule, `value`, that
-the test repeats.
+those of the packages; other weights are not kept but made by make_resnet.py's rule, `value` in
+mobile_rules.py, which stands beside this script and serves the tests, too.
 
 Arrays: `probe`, the rule's first four numbers for conv1.weight; for each network of `LAYOUTS`
 `<network>_keys` and `<network>_shapes` of the state dict (num_entries, 4), filled up with -1; for
@@ -18,15 +18,14 @@ last batch normalisation.
 """
 
 import importlib.metadata
-import zlib
 from pathlib import Path
 
 import numpy as np
 import torch
 from efficientnet_lite_pytorch import EfficientNet
+from mobile_rules import images, value
 from torch import nn
 
-SEED = 2018
 LAYOUTS = ("lite0", "lite1", "lite2", "lite3", "lite4", "v2")
 PUBLISHED = {"lite0": [(224, 224), (193, 161)], "v2": [(224, 224), (193, 161)]}
 MADE = {"lite2": [(64, 48), (67, 45)], "v2": [(64, 48), (67, 45)]}
@@ -49,35 +48,6 @@ BLOCKS = [  # expansion, filters, blocks, stride
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 ]
-
-
-def value(key, shape):
-    """Weight of a key: variances and scales about 1, the rest about 0, scaled by the fan-in."""
-    rng = np.random.default_rng([SEED, zlib.crc32(key.encode())])
-    word = key.rpartition(".")[2]
-    if word == "num_batches_tracked":
-        return np.array(1)
-    if word == "running_var" or (word == "weight" and len(shape) == 1):
-        return rng.uniform(0.5, 1.5, shape).astype(np.float32)
-    scale = 0.2 if len(shape) == 1 else np.prod(shape[1:]) ** -0.5
-    return (scale * rng.standard_normal(shape)).astype(np.float32)
-
-
-def images(height, width):
-    """Chequers, rings, a grid and blocks of colours, uint8 (4, height, width, 3)."""
-    y, x = np.mgrid[:height, :width]
-    rng = np.random.default_rng([SEED, height, width])
-    rings = (y - height // 2) ** 2 + (x - width // 3) ** 2
-    plain = [
-        (y // 14 + x // 14) % 2 * 200,
-        np.sqrt(rings).astype(int) // 6 % 2 * 180,
-        np.maximum(y % 16 < 2, x % 16 < 2) * 160,
-    ]
-    blocks = rng.integers(0, 200, (height // 16 + 1, width // 16 + 1, 3))
-    colours = blocks.repeat(16, axis=0).repeat(16, axis=1)[:height, :width]
-    tints = rng.integers(0, 30, (3, 1, 1, 3))
-    made = [one[..., None] + tint for one, tint in zip(plain, tints, strict=True)] + [colours]
-    return (np.stack(made) + rng.integers(0, 20, (4, height, width, 3))).astype(np.uint8)
 
 
 class Block(nn.Module):
