@@ -27,7 +27,7 @@ MODELS = {
     "probabilities": lambda: small(softmax=True),
     "logits": lambda: small(softmax=False),
     "fused": lambda: small(softmax=True, fused=True),
-    "scorer": lambda: lively(build_scorer(18, ImageSettings(side=32), layout="two-inputs"), 1.2),
+    "scorer": lambda: lively(build_scorer(18, ImageSettings(side=32), layout="two-inputs"), 1),
 }
 
 
