@@ -21,8 +21,8 @@ from tqdm import tqdm
 from common.errors import UserError
 from common.files import write_atomically
 from experiments.process import environment, runtime
-from experiments.process.command import run_command
 from experiments.process.runtime import Threads
+from preprocess.system.command import run_command
 
 _CLIP_BATCHES = 3  # batches of one timing of `Clips`
 

@@ -28,9 +28,9 @@ from common.errors import InputError
 from common.files import write_atomically
 from common.formatting import share
 from experiments.clips import ucf11
-from experiments.process.command import run_command
 from experiments.runs.records import Spread, mean_and_spread
 from experiments.runs.run import CONFIG, RESULT, require_place, require_positive
+from preprocess.system.command import run_command
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from common.command_line import parse_arguments
-from experiments.process.command import run_command
 from experiments.runs.run import rebuild_report
+from preprocess.system.command import run_command
 
 
 @dataclass

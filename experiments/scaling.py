@@ -31,8 +31,8 @@ from common.command_line import parse_arguments
 from common.errors import InputError
 from common.files import write_atomically
 from common.formatting import count, duration, markdown_table, percent, plural
-from experiments.process.command import run_command
 from experiments.runs.run import require_place
+from preprocess.system.command import run_command
 
 _MAY_BE_ZERO = {
     *("client_seconds_per_clip", "publish_seconds", "dispatch_seconds", "network_latency_seconds"),

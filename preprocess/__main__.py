@@ -9,12 +9,9 @@ import tyro
 from tyro.conf import subcommand
 
 from common.command_line import parse_arguments
-from common.errors import UserError
 from preprocess.extraction.commands import Demo, Extract, Windows, this_command
 from preprocess.sources.catalog import DATASETS
-from preprocess.system.stopping import answer_signals, is_stop, tell_stopped
-
-EXIT_ERROR = 2
+from preprocess.system.command import run_command
 
 
 def _commands() -> Any:
@@ -49,19 +46,7 @@ def main() -> None:
     def resume_hint() -> str:
         return f"{command.kept} Resume: {this_command()}"
 
-    answer_signals(resume_hint)
-    try:
-        code = command.run()
-    except BaseException as error:
-        # Stopped by a signal, or by what a signal made fail; then what a user can mend, in one
-        # line; anything else keeps its traceback.
-        if is_stop(error):
-            sys.exit(tell_stopped(resume_hint))
-        if not isinstance(error, UserError):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(EXIT_ERROR)
-    sys.exit(code)
+    sys.exit(run_command(command.run, resume_hint=resume_hint))
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ from experiments.models.zoo import (
     WITH_DECODER,
 )
 from experiments.process import runtime
-from experiments.process.command import run_command
 from preprocess.sources.catalog import UCF101
+from preprocess.system.command import run_command
 from weights import registry
 from weights.alexnet import read_alexnet_npy
 from weights.arrays import read_arrays, write_errors, write_safetensors

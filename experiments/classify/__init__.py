@@ -43,8 +43,8 @@ from experiments.models.image_models import (
     model_settings,
 )
 from experiments.process import runtime
-from experiments.process.command import run_command
 from experiments.runs.run import require_writable
+from preprocess.system.command import run_command
 
 EXIT_FAILED_VIDEOS = 1
 _RESUME_HINT = "The rows so far are kept: the same command{} goes on from there."

@@ -18,7 +18,6 @@ from common.errors import InputError, did_you_mean
 from common.formatting import plural
 from experiments.process.recommendations import find_recommendation
 from preprocess.system.machine import Machine, multiplies_bfloat16, read_machine
-from preprocess.system.stopping import answer_signals as answer_signals
 from preprocess.video.ffmpeg import captured_stderr
 
 MANY = 2**16

@@ -15,9 +15,9 @@ import tyro
 
 from common.command_line import parse_arguments
 from common.files import write_atomically
-from experiments.process.command import run_command
 from experiments.results.page import fill_block, results_page, results_table_markdown
 from experiments.runs.records import read_records
+from preprocess.system.command import run_command
 
 
 @dataclass

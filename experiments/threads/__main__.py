@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 from common.command_line import parse_arguments
-from experiments.process.command import run_command
 from experiments.threads import Arguments
+from preprocess.system.command import run_command
 
 
 def main(args: list[str] | None = None) -> int:

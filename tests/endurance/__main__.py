@@ -17,7 +17,7 @@ from typing import Literal
 
 from common.files import write_atomically
 from experiments.process import runtime
-from experiments.process.command import run_command
+from preprocess.system.command import run_command
 from preprocess.system.stopping import EXIT_INTERRUPTED
 from tests.endurance.report import Trends, figures, image, samples_csv, trends
 from tests.endurance.subjects import SUBJECTS

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import UserError
+from preprocess.system import stopping
 from tests.endurance import __main__ as endurance
 from tests.endurance.processes import take_sample
 from tests.endurance.report import figures, samples_csv, trends
@@ -133,7 +134,7 @@ def test_the_endurance_command_ends_with_a_line_where_nothing_begins(monkeypatch
     def fail(arguments):
         raise UserError("The command did not begin to work.")
 
-    monkeypatch.setattr(endurance.runtime, "answer_signals", lambda resume_hint: None)
+    monkeypatch.setattr(stopping, "answer_signals", lambda resume_hint: None)
     monkeypatch.setattr(endurance, "_run", fail)
     assert endurance.main([]) == 2
     assert capsys.readouterr().err == "error: The command did not begin to work.\n"

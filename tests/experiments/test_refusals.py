@@ -22,6 +22,7 @@ from experiments.runs.run import RunError, write_config
 from experiments.training import recipes
 from experiments.ucf101.recipes import recipe_for
 from preprocess.sources.catalog import DEMO
+from preprocess.system import stopping
 
 Command = Callable[..., tuple[int, str]]
 pytestmark = pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")  # runpy's
@@ -39,7 +40,7 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.Captu
     monkeypatch.setattr("experiments.clips.datasets.render_dataset", work)
     monkeypatch.setattr("preprocess.sources.synthetic.render_dataset", work)
     monkeypatch.setattr("experiments.process.runtime.configure", work)
-    monkeypatch.setattr("experiments.process.runtime.answer_signals", lambda resume_hint: None)
+    monkeypatch.setattr(stopping, "answer_signals", lambda resume_hint: None)
 
     def run(module: str, *args: object) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", [module, *map(str, args)])
@@ -302,7 +303,7 @@ def test_a_folder_of_videos_is_no_directory_of_shards(
     if job == "preprocess":
         monkeypatch.undo()
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr("preprocess.__main__.answer_signals", lambda resume_hint: None)
+        monkeypatch.setattr(stopping, "answer_signals", lambda resume_hint: None)
         code, output = command("preprocess", "folder", "videos", "videos")
         assert "Shards need a directory of their own. videos holds videos" in output
     else:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from preprocess.system import stopping
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "ttrnn"))
 
 
@@ -14,7 +16,7 @@ def command(monkeypatch, capsys):
     from weights import __main__ as weights_command
 
     monkeypatch.setattr("experiments.process.runtime.configure", lambda threads, seed: None)
-    monkeypatch.setattr("experiments.process.runtime.answer_signals", lambda resume_hint: None)
+    monkeypatch.setattr(stopping, "answer_signals", lambda resume_hint: None)
 
     def run(*args):
         monkeypatch.setattr(sys, "argv", ["weights", *map(str, args)])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from ucf101_golden import LENGTHS, check, clips, logits, small_state
 
+from preprocess.system import stopping
 from tests.weights.torch_pickles import state_dict, zip_file
 from ttrnn import models
 from weights import (
@@ -24,7 +25,7 @@ from weights import __main__ as weights_command
 def command(monkeypatch, capsys):
     """Run the command in this process: its exit code, output and errors."""
     monkeypatch.setattr("experiments.process.runtime.configure", lambda threads, seed: None)
-    monkeypatch.setattr("experiments.process.runtime.answer_signals", lambda resume_hint: None)
+    monkeypatch.setattr(stopping, "answer_signals", lambda resume_hint: None)
 
     def run(*args):
         monkeypatch.setattr("sys.argv", ["weights", *map(str, args)])

@@ -12,8 +12,8 @@ from tyro.conf import Positional
 from common.command_line import parse_arguments
 from common.errors import InputError
 from experiments.process import runtime
-from experiments.process.command import run_command
 from experiments.runs.run import SCORER, require_model
+from preprocess.system.command import run_command
 
 _SUFFIX = ".onnx"
 

@@ -12,9 +12,9 @@ from common.command_line import parse_arguments
 from common.errors import InputError, did_you_mean
 from experiments.media.videos import find_videos
 from experiments.process import runtime
-from experiments.process.command import run_command
 from experiments.runs.run import require_model, require_positive, require_writable
 from preprocess.batches.views import Views
+from preprocess.system.command import run_command
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from experiments.highlights.commands.arguments import (
     Run,
     Train,
 )
-from experiments.process.command import run_command
+from preprocess.system.command import run_command
 
 COMMANDS = (Demo, Extract, Train, Run, Review, Reel, Labels)
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from experiments.classify import main, select_range
 from experiments.media.videos import Video
 from experiments.process import runtime
+from preprocess.system import stopping
 from tests import processes
 from tests.experiments.classify.conftest import ffmpeg, read_rows, write_colours
 from tests.processes import PATIENCE_SECONDS, wait_until
@@ -28,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def tensorflow_is_running(monkeypatch):
     """The tests' own process has its thread pools already."""
     monkeypatch.setattr(runtime, "configure", lambda threads, seed: None)
-    monkeypatch.setattr(runtime, "answer_signals", lambda resume_hint: None)
+    monkeypatch.setattr(stopping, "answer_signals", lambda resume_hint: None)
 
 
 @pytest.fixture

@@ -12,15 +12,15 @@ import pytest
 from common.errors import InputError
 from common.files import remove_partials, replacing, write_atomically
 from experiments.media.ffmpeg import RenderError
-from experiments.process import runtime
-from experiments.process.command import run_command
 from preprocess.errors import PreprocessError
+from preprocess.system import stopping
+from preprocess.system.command import run_command
 from weights.errors import WeightsError
 
 
 @pytest.fixture(autouse=True)
 def signals_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "answer_signals", lambda resume_hint: None)
+    monkeypatch.setattr(stopping, "answer_signals", lambda resume_hint: None)
 
 
 def ends(error: BaseException) -> int:

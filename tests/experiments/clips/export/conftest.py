@@ -2,6 +2,8 @@
 
 import pytest
 
+from preprocess.system import stopping
+
 
 @pytest.fixture(scope="session")
 def demo_videos(tmp_path_factory):
@@ -19,4 +21,4 @@ def started(monkeypatch):
     from experiments.process import runtime
 
     monkeypatch.setattr(runtime, "configure", lambda threads, seed: None)
-    monkeypatch.setattr(runtime, "answer_signals", lambda resume_hint: None)
+    monkeypatch.setattr(stopping, "answer_signals", lambda resume_hint: None)

@@ -15,6 +15,7 @@ from experiments.clips.prediction.job import predict_paths
 from experiments.clips.prediction.predict import predict_video
 from experiments.process import runtime
 from preprocess.errors import PreprocessError
+from preprocess.system import stopping
 from tests import processes
 from tests.experiments.clips.prediction import predict_with_stand_in
 from tests.experiments.clips.prediction.conftest import (
@@ -183,7 +184,7 @@ def test_an_interruption_leaves_whole_files(tmp_path):
 def started(monkeypatch):
     """The tests' own process has its thread pools and signals already."""
     monkeypatch.setattr(runtime, "configure", lambda threads, seed: None)
-    monkeypatch.setattr(runtime, "answer_signals", lambda resume_hint: None)
+    monkeypatch.setattr(stopping, "answer_signals", lambda resume_hint: None)
 
 
 @pytest.mark.parametrize(
