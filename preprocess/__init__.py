@@ -10,8 +10,9 @@ Nothing heavy is imported here: OpenCV, HDF5 and scikit-learn load where they ar
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from common.extras import import_extra
 
 if TYPE_CHECKING:
     from preprocess.errors import DecodeError, PreprocessError
@@ -56,7 +57,7 @@ def __getattr__(name: str) -> Any:
     # PEP 562. A command line that only prints its help must not wait for OpenCV and HDF5.
     if name not in _HOMES:
         raise AttributeError(f"module 'preprocess' has no attribute {name!r}")
-    return getattr(import_module(f"preprocess.{_HOMES[name]}"), name)
+    return getattr(import_extra(f"preprocess.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

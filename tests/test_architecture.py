@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from common.extras import EXTRAS
+
 from .architecture import (
     PACKAGES,
     ROOT,
@@ -19,9 +21,9 @@ from .architecture import (
     upward_imports,
 )
 
-HEAVY = {"tensorflow", "keras", "jax", "torch", "onnx", "onnxruntime", "sklearn", "scipy", "pandas"}
-HEAVY |= {"matplotlib", "cv2", "av", "PIL", "h5py", "hdf5plugin", "pyarrow", "nicegui", "fastapi"}
-HEAVY |= {"uvicorn", "distributed", "dask", "opentimelineio", "transformers", "jinja2"}
+HEAVY = {"keras", "jax", "torch", "pandas", "transformers"}
+# A command prints its help although an extra is missing, and says which one when it runs.
+HEAVY = HEAVY.union(*EXTRAS.values())
 NO_COMMANDS = {  # run as programs, but not by a person who asks for help
     "experiments.threads.measurement",  # one measurement, which `experiments.threads` starts
     "preprocess.benchmark",  # measures OpenCV and h5py themselves

@@ -1,11 +1,20 @@
 """The wheel holds what the commands need, and nothing of the tests."""
 
+import ast
+import importlib.metadata
+import os
+import re
+import runpy
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+import setuptools
+
+from common.extras import EXTRAS
+from tests.architecture import PACKAGES, read_files
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -56,3 +65,68 @@ def test_nothing_else_is_in_the_wheel(names):
     assert {top for top in tops if not top.startswith("ttrnn-")} == {
         *("common", "ttrnn", "preprocess", "weights", "experiments")
     }
+
+
+def test_the_extra_of_every_library_is_the_one_of_setup_py(monkeypatch):
+    """Red when `common.extras` names an extra that does not bring the library.
+
+    Which distribution has a module is what the installed ones say.
+    """
+    arguments = {}
+    monkeypatch.setattr(setuptools, "setup", arguments.update)
+    runpy.run_path(str(ROOT / "setup.py"))
+    homes = importlib.metadata.packages_distributions()
+    extras = {
+        extra: {canonical(requirement) for requirement in requirements}
+        for extra, requirements in arguments["extras_require"].items()
+    }
+    for extra, modules in EXTRAS.items():
+        for module in modules:
+            if module not in ("distributed", "fastapi", "uvicorn"):  # of Dask, of NiceGUI
+                assert {canonical(name) for name in homes[module]} & extras[extra], module
+        assert extras[extra] <= extras["all"] <= extras["test"]
+
+
+def test_every_library_is_in_an_extra_or_in_the_light_installation():
+    """Red when a product file imports a library that nobody is told how to install."""
+    light = {"keras", "numpy", "tqdm", "typeguard", "tyro"}
+    backends_and_peers = {"jax", "torch", "transformers"}
+    files = read_files()
+    known = light.union(backends_and_peers, PACKAGES, sys.stdlib_module_names, *EXTRAS.values())
+    found = {
+        module: name
+        for name, file in files.items()
+        for node in ast.walk(file.tree)
+        for module in imported_modules(node)
+    }
+    assert not {module: name for module, name in found.items() if module not in known}
+
+
+def imported_modules(node):
+    """Top-level names that an import statement imports from elsewhere."""
+    if isinstance(node, ast.Import):
+        return {alias.name.split(".")[0] for alias in node.names}
+    if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        return {node.module.split(".")[0]}
+    return set()
+
+
+def canonical(requirement):
+    """Name of a requirement as PyPI compares names."""
+    return re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", requirement)[0]).lower()
+
+
+def test_the_layers_load_no_network_and_no_other_backend():
+    """Red when `import ttrnn` builds on what a light installation lacks."""
+    program = (
+        "import sys, ttrnn; print([name for name in sys.modules "
+        "if name.startswith(('ttrnn.models', 'tensorflow', 'av', 'onnx', 'common'))])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.strip() == "[]"

@@ -4,9 +4,16 @@
 >>> layer = TTGRU((8, 20, 20, 18), (4, 4, 4, 4), 4)  # 57,600 features to 256 units
 >>> layer.num_tt_params
 3232
+
+`ttrnn.models` has complete networks. It is imported at its first use; a saved model with their
+layers is loaded after `import ttrnn.models`, which registers them with Keras.
 """
 
-from ttrnn import models  # registers the models' layers, so that saved models load
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from ttrnn.activations import keras2_hard_sigmoid
 from ttrnn.cells import TTGRUCell, TTLSTMCell, TTSimpleRNNCell
 from ttrnn.dense import TTDense
@@ -21,6 +28,9 @@ from ttrnn.formats.tensor_train import (
 )
 from ttrnn.initializers import Keras2FlatGlorotUniform
 from ttrnn.rnn import TTGRU, TTLSTM, TTSimpleRNN
+
+if TYPE_CHECKING:
+    from ttrnn import models as models
 
 # The public interface; everything else may change between versions.
 __all__ = [
@@ -42,3 +52,14 @@ __all__ = [
     "portable_operations",
     "tt_svd",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `ttrnn.models` at its first use: who wants a layer need not wait for ten networks."""
+    if name != "models":
+        raise AttributeError(f"module 'ttrnn' has no attribute {name!r}")
+    return import_module("ttrnn.models")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -12,17 +12,20 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
+from common.extras import OptionalModule
 from common.files import give_usual_permissions, not_written, replacing
 from weights.errors import WeightsError
 from weights.torch_reader.pickle_machine import shown
 from weights.torch_reader.torch_files import SUFFIXES, read_state_dict
 from weights.torch_reader.zip_members import Member, read_members
+
+# Needed for one of the formats alone.
+safetensors: Any = OptionalModule("safetensors")
+safetensors_numpy: Any = OptionalModule("safetensors.numpy")
 
 # Largest ratio of uncompressed to compressed size, over the whole file: weights hardly compress.
 MAX_RATIO = 20
@@ -97,17 +100,17 @@ def write_safetensors(path: str | os.PathLike[str], arrays: Mapping[str, np.ndar
     }
     try:
         with write_errors(path), replacing(path) as temporary:
-            save_file(plain, temporary)
+            safetensors_numpy.save_file(plain, temporary)
             give_usual_permissions(temporary)  # safetensors writes for the owner alone
-    except (SafetensorError, KeyError, TypeError) as error:
+    except (safetensors.SafetensorError, KeyError, TypeError) as error:
         raise WeightsError(f"{path} cannot be written: {error}.") from error
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     """Read a .safetensors file."""
     try:
-        return load_file(path)
-    except (SafetensorError, TypeError, AttributeError, *_BROKEN) as error:
+        return safetensors_numpy.load_file(path)
+    except (safetensors.SafetensorError, TypeError, AttributeError, *_BROKEN) as error:
         raise WeightsError(f"{path} is no sound .safetensors file: {shown(str(error))}.") from error
 
 

@@ -13,12 +13,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
-
-import imageio_ffmpeg
+from typing import Any, BinaryIO
 
 from common.errors import InputError, UserError
+from common.extras import OptionalModule
 from preprocess.video.ffmpeg import in_plain_words
+
+# Not needed before a video is written, so that commands print their help without it.
+imageio_ffmpeg: Any = OptionalModule("imageio_ffmpeg")
 
 # Encoders of annotated videos.
 VIDEO_ENCODER = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-pix_fmt", "yuv420p")

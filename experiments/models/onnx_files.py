@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from common.errors import InputError
+from common.extras import OptionalModule
+
+# Models of Keras are read without it.
+onnxruntime: Any = OptionalModule("onnxruntime")
 
 Kind = Literal["clips", "pictures", "scorer"]
 COLORS = "RGB"

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.errors import UserError
+from common.extras import missing_extra
 from common.files import is_disk_full, not_written
 from preprocess.system import stopping
 
@@ -49,6 +50,8 @@ def exit_code(
     """
     if stopping.is_stop(error):
         return stopping.tell_stopped(resume_hint)
+    if isinstance(error, ImportError):
+        error = missing_extra(error) or error
     # Any other error is a defect and keeps its traceback.
     if not isinstance(error, UserError | OSError):
         raise error

@@ -8,7 +8,6 @@ A cluster trusts whoever reaches its scheduler's port; see docs/security.md.
 from __future__ import annotations
 
 import functools
-import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.extras import OptionalModule
 from common.files import new_temporary, write_errors
 from preprocess.errors import PreprocessError
 from preprocess.video.ffmpeg import silent
@@ -24,9 +24,11 @@ from preprocess.workers.pool import Loader, WorkerPool
 if TYPE_CHECKING:
     from distributed import Client
 
+# Imported for --scheduler alone.
+distributed: Any = OptionalModule("distributed")
+
 _ANSWER_SECONDS = 10  # for the scheduler to answer
 _WORKER_SECONDS = 60  # for a first worker to join, which may have been started a moment ago
-_INSTALL = "pip install 'ttrnn[dask]'"
 
 
 Work = Callable[[Any, WorkerPool, Callable[[], bool]], Any]
@@ -91,9 +93,9 @@ def cluster(scheduler: str) -> Iterator[Client]:
         scheduler: address of the scheduler, such as tcp://host:8786.
 
     Raises:
-        PreprocessError: if Dask is not installed here, no scheduler answers, or it has no workers.
+        MissingExtraError: if Dask is not installed here.
+        PreprocessError: if no scheduler answers, or it has no workers.
     """
-    distributed = _distributed()
     try:
         # Not the default client: it would capture the work of any Dask code of the caller.
         client = distributed.Client(scheduler, timeout=_ANSWER_SECONDS, set_as_default=False)
@@ -112,19 +114,6 @@ def cluster(scheduler: str) -> Iterator[Client]:
                 f"dask worker {scheduler} --nworkers auto"
             ) from error
         yield client
-
-
-def _distributed() -> Any:
-    """Import the package distributed, which is optional.
-
-    Raises:
-        PreprocessError: if it is missing.
-    """
-    if importlib.util.find_spec("distributed") is None:
-        raise PreprocessError(f"--scheduler needs Dask: {_INSTALL}, here and on the workers.")
-    import distributed
-
-    return distributed
 
 
 @contextmanager
@@ -218,7 +207,7 @@ def cluster_executor(client: Client) -> Iterator[Executor]:
     executor = client.get_executor(pure=False)
     try:
         yield executor
-    except (CancelledError, _distributed().KilledWorker) as error:
+    except (CancelledError, distributed.KilledWorker) as error:
         reason = f" ({error})" if str(error) else ""
         raise PreprocessError(
             f"The cluster was lost, or workers died of one task again and again{reason}. What is "

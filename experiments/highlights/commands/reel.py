@@ -11,12 +11,13 @@ from typing import Any
 from tqdm import tqdm
 
 from common.errors import InputError
+from common.extras import import_extra
 from common.files import write_atomically
 from common.formatting import plural
 from experiments.highlights.commands.arguments import Reel, ReelOptions
 from experiments.highlights.cut_lists.cut_lists import SUFFIXES, csv_text, cut_list
 from experiments.highlights.cut_lists.cuts import Media
-from experiments.highlights.cut_lists.formats import check_edl, require_otio
+from experiments.highlights.cut_lists.formats import check_edl
 from experiments.highlights.rendering.opening import opened_recording
 from experiments.highlights.rendering.render import check_output, check_writable, render_reel
 from experiments.highlights.selection.original import select_original
@@ -51,7 +52,7 @@ def check_outputs(options: ReelOptions, files: Sequence[Path], kept: Sequence[Pa
     if options.dry_run:
         return
     if "otio" in options.cut_lists:
-        require_otio()
+        import_extra("opentimelineio")
     check_output(options.out, files, options.overwrite)
     for kind in options.cut_lists:
         path = options.out.with_suffix(SUFFIXES[kind])

@@ -8,7 +8,8 @@ from fractions import Fraction
 from typing import Any
 from xml.etree import ElementTree
 
-from common.errors import InputError, UserError
+from common.errors import InputError
+from common.extras import import_extra
 from experiments.highlights.cut_lists.cuts import Counter, Cut, Media, cuts_of, printable
 from experiments.highlights.selection.selection import Segment
 
@@ -232,9 +233,9 @@ def otio_text(segments: Sequence[Segment], recording: Sequence[Media], *, title:
 
     Raises:
         InputError: if there is no file.
-        UserError: if the package is missing.
+        MissingExtraError: if the package is missing.
     """
-    otio = require_otio()
+    otio = import_extra("opentimelineio")
     cuts = cuts_of(segments, recording)
     timeline = otio.schema.Timeline(name=printable(title))
     video = otio.schema.Track(name="V1", kind=otio.schema.TrackKind.Video)
@@ -246,22 +247,6 @@ def otio_text(segments: Sequence[Segment], recording: Sequence[Media], *, title:
         audio.extend([_clip(otio, cut) if cut.media.has_sound else _gap(otio, cut) for cut in cuts])
         timeline.tracks.append(audio)
     return otio.adapters.write_to_string(timeline, "otio_json") + "\n"
-
-
-def require_otio() -> Any:
-    """Import the package opentimelineio, which is optional.
-
-    Raises:
-        UserError: if it is missing; the message says how to install it.
-    """
-    try:
-        import opentimelineio
-    except ModuleNotFoundError as error:
-        raise UserError(
-            "An OTIO cut list needs the package opentimelineio: pip install opentimelineio; or "
-            "write EDL or FCPXML."
-        ) from error
-    return opentimelineio
 
 
 def _clip(otio: Any, cut: Cut) -> Any:

@@ -383,7 +383,7 @@ def test_files_of_different_rates():
 
 def test_without_the_package_otio_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "opentimelineio", None)
-    with pytest.raises(UserError, match="pip install opentimelineio"):
+    with pytest.raises(UserError, match=r"pip install 'ttrnn\[video\]'"):
         cut_list("otio", segments_at((1, 2)), [media()], title="x")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import threading
 from pathlib import Path
 
@@ -43,6 +44,28 @@ def test_a_full_disk_is_told_with_place_room_and_remedy(
     expected = capsys.readouterr().err
     assert expected.startswith(f"error: Cannot write to {path}: No space left on device (")
     assert expected.endswith("MiB free there). Make room, then go on. Go on so.\n")
+
+
+def test_a_missing_library_is_told_with_the_extra_that_brings_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Red when a light installation gets a traceback, or the wrong command."""
+    monkeypatch.setitem(sys.modules, "nicegui", None)  # as if it were not installed
+
+    def run() -> int:
+        from nicegui import ui
+
+        return bool(ui)
+
+    assert run_command(run, resume_hint=lambda: "Go on so.") == 2
+    expected = "error: This needs nicegui, which is not installed here: pip install 'ttrnn[review]'"
+    assert capsys.readouterr().err.startswith(expected)
+
+
+def test_a_defect_of_an_import_keeps_its_traceback() -> None:
+    """Red when a name that a library lacks is told as a library that is missing."""
+    with pytest.raises(ImportError, match="cannot import name 'unknown'"):
+        ends(ImportError("cannot import name 'unknown' from 'cv2'", name="cv2"))
 
 
 def test_hdf5s_message_is_cut_to_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
