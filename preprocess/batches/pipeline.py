@@ -38,9 +38,11 @@ Entry = TypeVar("Entry")
 # one alone, loading would stand still whenever a batch is ready and not yet asked for.
 _BATCHES_AHEAD = 2
 # Batches ahead take no more bytes than these together, unless it is one alone.
-_BYTES_AHEAD = 2**29
+_BYTES_AHEAD = 2**28
 # A thread loads some 30,000 frames/s, and all of them share Python's lock.
 _MAX_THREADS = 8
+# Address space for batches. Only what is in use takes memory.
+_RESERVED_BYTES = 2**31
 # Alignment that TensorFlow asks of memory that it takes over without a copy.
 _ALIGNMENT = 64
 
@@ -61,35 +63,53 @@ class Loading:
 class Buffers:
     """Memory for the arrays of batches, which is used again once an array is gone.
 
-    An array is gone when nobody refers to it or to a view of it, be it NumPy or TensorFlow.
+    An array is gone when nobody refers to it or to a view of it, be it NumPy or TensorFlow. All
+    arrays lie in one piece of memory, each at the lowest place that is free, so that they take
+    little more than those that are in use at the same time, whatever the sizes before.
     """
 
     def __init__(self) -> None:
-        self._free: list[NDArray[np.uint8]] = []
-        # Memory that came back. A list alone would not do: the garbage collector may give memory
-        # back at any moment, also while the list is being sorted.
-        self._returned: deque[NDArray[np.uint8]] = deque()
+        self._reserve(0)
         self._lock = threading.Lock()
 
     def array(self, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
         """Return an array of any content."""
-        size = max(1, int(np.prod(shape)) * np.dtype(dtype).itemsize)
+        num_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        # At least one byte, so that no two arrays have the same place.
+        size = -(-max(1, num_bytes) // _ALIGNMENT) * _ALIGNMENT
         with self._lock:
+            if 2 * size > len(self._memory):
+                self._reserve(size)
             while self._returned:
-                self._free.append(self._returned.popleft())
-            # The smallest that is large enough. Otherwise the largest makes room for a new one, so
-            # that all of them together never hold more than the largest batches in use did.
-            self._free.sort(key=len)
-            place = next((i for i, memory in enumerate(self._free) if len(memory) >= size), -1)
-            memory = self._free.pop(place) if self._free else np.empty(0, np.uint8)
-        if len(memory) < size:
-            del memory
-            memory = np.empty(size + _ALIGNMENT, np.uint8)
-            memory = memory[-memory.ctypes.data % _ALIGNMENT :]
-        # Views of this array refer to it and not to `memory`, as the memoryview stands between.
-        array = np.frombuffer(memory.data, np.uint8)
-        weakref.finalize(array, self._returned.append, memory).atexit = False
-        return array[:size].view(dtype).reshape(shape)
+                del self._taken[self._returned.popleft()]
+            start = self._lowest_gap(size)
+            if start is None:  # somebody keeps many batches: this one is not used again
+                return np.empty(shape, dtype)
+            self._taken[start] = start + size
+            # Views of this array refer to it and not to the whole memory, for the memoryview stands
+            # between.
+            array = np.frombuffer(self._memory[start : start + size].data, np.uint8)
+            weakref.finalize(array, self._returned.append, start).atexit = False
+        return array[:num_bytes].view(dtype).reshape(shape)
+
+    def _reserve(self, size: int) -> None:
+        """Reserve memory for several arrays of a size; arrays so far keep the memory before."""
+        # The system gives a page only when it is first written to.
+        memory = np.empty(max(4 * size, _RESERVED_BYTES if size else 0) + _ALIGNMENT, np.uint8)
+        self._memory = memory[-memory.ctypes.data % _ALIGNMENT :]
+        self._taken: dict[int, int] = {}  # end by start
+        # Starts of memory that came back. The dict alone would not do: the garbage collector may
+        # give memory back at any moment, also while the dict is being gone through.
+        self._returned: deque[int] = deque()
+
+    def _lowest_gap(self, size: int) -> int | None:
+        """Lowest place of so many free bytes, or None."""
+        start = 0
+        for taken, end in sorted(self._taken.items()):
+            if taken - start >= size:
+                break
+            start = end
+        return start if len(self._memory) - start >= size else None
 
 
 @dataclass(frozen=True)

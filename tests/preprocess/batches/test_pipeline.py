@@ -2,8 +2,9 @@
 
 import gc
 import threading
+from collections import deque
 from functools import partial
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
@@ -207,12 +208,34 @@ def test_memory_is_used_again_once_nobody_has_it() -> None:
     assert place(buffers.array((5, 4), np.float32)) == before
 
 
-def test_a_larger_array_takes_the_place_of_a_smaller_one() -> None:
-    """Red if memory of every size that was ever asked for is kept."""
+def test_memory_is_that_of_the_arrays_in_use() -> None:
+    """Red if memory of every size that was ever asked for is kept, or the lowest gap is not used.
+
+    Arrays of 1 to 100 KB live at a time, 200 KB together at most and up to 11 of them: with a piece
+    of memory for each they would take 1 MB in the end.
+    """
     buffers = pipeline.Buffers()
-    for size in range(1, 50):
-        buffers.array((size,), np.uint8)
-    assert len(buffers._free) + len(buffers._returned) == 1
+    rng = np.random.default_rng(0)
+    alive: deque[np.ndarray] = deque()
+    begins, ends, in_use = [], [], []
+    for size in rng.integers(1000, 100_000, 300):
+        while sum(array.nbytes for array in alive) > 100_000:
+            alive.popleft()
+        alive.append(buffers.array((size,), np.uint8))
+        begins.append(alive[-1].__array_interface__["data"][0])
+        ends.append(begins[-1] + int(size))
+        in_use.append(sum(array.nbytes for array in alive))
+    assert max(ends) - min(begins) < 1.6 * max(in_use)
+
+
+def test_arrays_of_any_size_are_given() -> None:
+    """Red if an array that is larger than the reserve, or one array too many, is refused."""
+    buffers = pipeline.Buffers()
+    kept = [buffers.array((pipeline._RESERVED_BYTES // 3,), np.uint8) for _ in range(4)]
+    kept.append(buffers.array((pipeline._RESERVED_BYTES // 2 + 1,), np.uint8))
+    places = sorted((array.__array_interface__["data"][0], array.nbytes) for array in kept)
+    for (start, size), (following, _) in pairwise(places):
+        assert start + size <= following
 
 
 @pytest.mark.parametrize("error", [GeneratorExit, KeyboardInterrupt, RuntimeError])
