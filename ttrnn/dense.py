@@ -1,4 +1,4 @@
-"""A dense layer whose kernel is a tensor train."""
+"""Dense layers whose kernel is a tensor network."""
 
 from __future__ import annotations
 
@@ -10,20 +10,156 @@ import keras
 from keras import ops
 
 from ttrnn import activations as _activations  # noqa: F401  (registers keras2_hard_sigmoid)
-from ttrnn.engine.contraction import DEFAULT_MAX_ACTIVATION_BYTES, full_kernel, tt_matmul
+from ttrnn.engine.contraction import (
+    DEFAULT_MAX_ACTIVATION_BYTES,
+    Plan,
+    chains_matmul,
+    core_shapes_of,
+    full_matrix,
+    plan,
+)
 from ttrnn.engine.exporting import is_exporting
-from ttrnn.formats.tensor_train import Compression, TTShape, factorize, tt_svd
+from ttrnn.formats.base import Compression, MatrixFormat, factorize
+from ttrnn.formats.dense import DenseMatrix
+from ttrnn.formats.registry import as_format
+from ttrnn.formats.tensor_train import TTShape, tt_svd
 from ttrnn.initializers import add_cores
 
 if keras.backend.backend() == "tensorflow":
-    from ttrnn.engine.projection import project
+    from ttrnn.engine.projection import project_chains
 
 # Largest number of modes that `from_dense` chooses: more need larger ranks for the same error.
 _MAX_MODES = 4
 
 
 @keras.saving.register_keras_serializable(package="ttrnn")
-class TTDense(keras.layers.Layer):
+class TensorDense(keras.layers.Layer):
+    """Dense layer whose kernel may be a tensor network: y = activation(x W + b).
+
+    Args:
+        units: number of outputs.
+        kernel_format: format of the kernel, such as `ttrnn.TensorRing(...)`, whose output size is
+            `units`; None for a dense kernel.
+        activation: as in `keras.layers.Dense`.
+        use_bias: whether to add a bias of shape (units,).
+        kernel_initializer: initializer of the FULL kernel; cores are drawn so that the full kernel
+            has the variance that this initializer gives (`ttrnn.initializers`).
+        bias_initializer, bias_regularizer, bias_constraint: as in `keras.layers.Dense`.
+        kernel_regularizer, kernel_constraint: applied to each core.
+
+    Input shape:
+        (batch, ..., features).
+
+    Output shape:
+        (batch, ..., units).
+
+    Raises:
+        ValueError: if the format does not fit the units or the number of features.
+
+    Example:
+        >>> TensorDense(64, CP((16, 16), (8, 8), 5))(keras.ops.zeros((2, 256))).shape
+        (2, 64)
+
+    Reference: Novikov et al., "Tensorizing Neural Networks", NIPS 2015, arXiv 1509.06569;
+    `docs/formats.md` names the papers of each format.
+    """
+
+    def __init__(
+        self,
+        units: int,
+        kernel_format: MatrixFormat | dict | None = None,
+        *,
+        activation=None,
+        use_bias: bool = True,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        bias_regularizer=None,
+        kernel_constraint=None,
+        bias_constraint=None,
+        **kwargs,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.kernel_format = as_format(kernel_format, "kernel_format", units)
+        self.units = units
+        self.activation = keras.activations.get(activation)
+        self.use_bias = use_bias
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
+        self.kernel_constraint = keras.constraints.get(kernel_constraint)
+        self.bias_constraint = keras.constraints.get(bias_constraint)
+        self.supports_masking = True
+        self.input_spec = keras.layers.InputSpec(min_ndim=2)
+
+    def build(self, input_shape) -> None:
+        # A dense kernel's size follows from the features only.
+        self._format = self.kernel_format or DenseMatrix((input_shape[-1],), (self.units,))
+        self._format.check_input_size(input_shape[-1])
+        self.cores = add_cores(self, self._format)
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                shape=(self.units,),
+                name="bias",
+                initializer=self.bias_initializer,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+            )
+        self.built = True
+
+    @property
+    def num_kernel_params(self) -> int:
+        """Number of weights in the kernel alone."""
+        return (self.kernel_format or self._format).num_params
+
+    @property
+    def compression(self) -> Compression:
+        """Weights of the dense equivalent over this layer's, for the kernel and the whole layer."""
+        shape = self.kernel_format or self._format
+        return shape.compression(self.units if self.use_bias else 0)
+
+    def full_kernel(self):
+        """Compute the dense (features, units) kernel that the cores stand for."""
+        return full_matrix(self._format.chains(self.cores))
+
+    def plans(self, rows: int | None = None) -> list[Plan]:
+        """Plans of the product with the kernel, one for each chain that it is the sum of.
+
+        Args:
+            rows: number of vectors; None for any.
+        """
+        chains = self._format.chains(self.cores)
+        return [plan(core_shapes_of(chain), rows, self.compute_dtype) for chain in chains]
+
+    def call(self, inputs):
+        self._format.check_input_size(inputs.shape[-1])
+        outputs = chains_product(inputs, self._format.chains(self.cores), self.compute_dtype)
+        if self.bias is not None:
+            outputs = outputs + self.bias
+        return self.activation(outputs)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.units)
+
+    def get_config(self) -> dict:
+        return super().get_config() | {
+            "units": self.units,
+            "kernel_format": keras.saving.serialize_keras_object(self.kernel_format),
+            "activation": keras.activations.serialize(self.activation),
+            "use_bias": self.use_bias,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
+            "bias_regularizer": keras.regularizers.serialize(self.bias_regularizer),
+            "kernel_constraint": keras.constraints.serialize(self.kernel_constraint),
+            "bias_constraint": keras.constraints.serialize(self.bias_constraint),
+        }
+
+
+@keras.saving.register_keras_serializable(package="ttrnn")
+class TTDense(TensorDense):
     """Dense layer with a tensor-train kernel: y = activation(x W + b).
 
     Args:
@@ -59,64 +195,18 @@ class TTDense(keras.layers.Layer):
         tt_input_shape: Sequence[int],
         tt_output_shape: Sequence[int],
         tt_ranks: int | Sequence[int],
-        *,
-        activation=None,
-        use_bias: bool = True,
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        bias_regularizer=None,
-        kernel_constraint=None,
-        bias_constraint=None,
         **kwargs,
     ) -> None:
-        super().__init__(**kwargs)
-        self.tt_shape = TTShape(tt_input_shape, tt_output_shape, tt_ranks)
+        shape = TTShape(tt_input_shape, tt_output_shape, tt_ranks)
+        super().__init__(shape.output_size, shape, **kwargs)
+        self.tt_shape = shape
         # An integer stays one, so that get_config returns what the constructor was given.
-        self.tt_ranks = tt_ranks if isinstance(tt_ranks, int) else self.tt_shape.ranks
-        self.activation = keras.activations.get(activation)
-        self.use_bias = use_bias
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
-        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
-        self.kernel_constraint = keras.constraints.get(kernel_constraint)
-        self.bias_constraint = keras.constraints.get(bias_constraint)
-        self.supports_masking = True
-        self.input_spec = keras.layers.InputSpec(min_ndim=2)
-
-    @property
-    def units(self) -> int:
-        """Number of outputs: the product of the output modes."""
-        return self.tt_shape.output_size
+        self.tt_ranks = tt_ranks if isinstance(tt_ranks, int) else shape.ranks
 
     @property
     def num_tt_params(self) -> int:
         """Number of weights in the tensor-train kernel alone."""
-        return self.tt_shape.num_params
-
-    @property
-    def compression(self) -> Compression:
-        """Weights of the dense equivalent over this layer's, for the kernel and the whole layer."""
-        return self.tt_shape.compression(self.units if self.use_bias else 0)
-
-    def build(self, input_shape) -> None:
-        self.tt_shape.check_input_size(input_shape[-1])
-        self.cores = add_cores(self, self.tt_shape)
-        self.bias = None
-        if self.use_bias:
-            self.bias = self.add_weight(
-                shape=(self.units,),
-                name="bias",
-                initializer=self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-            )
-        self.built = True
-
-    def full_kernel(self):
-        """Compute the dense (features, units) kernel that the cores stand for."""
-        return full_kernel(self.cores)
+        return self.num_kernel_params
 
     @classmethod
     def from_dense(
@@ -182,7 +272,7 @@ class TTDense(keras.layers.Layer):
                 f"relative_error={tt_ranks}."
             )
         kernel = ops.convert_to_numpy(layer.kernel)
-        modes = _modes(kernel.shape, tt_input_shape, tt_output_shape)
+        modes = balanced_modes(kernel.shape, tt_input_shape, tt_output_shape)
         cores = tt_svd(kernel, *modes, tt_ranks=tt_ranks, relative_error=relative_error)
         options = {
             "activation": layer.activation,
@@ -211,38 +301,28 @@ class TTDense(keras.layers.Layer):
             )
         return compressed
 
-    def call(self, inputs):
-        self.tt_shape.check_input_size(inputs.shape[-1])
-        outputs = tt_product(inputs, self.cores, self.compute_dtype)
-        if self.bias is not None:
-            outputs = outputs + self.bias
-        return self.activation(outputs)
-
-    def compute_output_shape(self, input_shape):
-        return (*input_shape[:-1], self.units)
-
     def get_config(self) -> dict:
-        return super().get_config() | {
+        config = super().get_config()
+        for name in ("units", "kernel_format"):
+            del config[name]
+        return config | {
             "tt_input_shape": self.tt_shape.input_modes,
             "tt_output_shape": self.tt_shape.output_modes,
             "tt_ranks": self.tt_ranks,
-            "activation": keras.activations.serialize(self.activation),
-            "use_bias": self.use_bias,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
-            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
-            "bias_regularizer": keras.regularizers.serialize(self.bias_regularizer),
-            "kernel_constraint": keras.constraints.serialize(self.kernel_constraint),
-            "bias_constraint": keras.constraints.serialize(self.bias_constraint),
         }
 
 
-def _modes(
+def balanced_modes(
     kernel_shape: tuple[int, ...],
     input_modes: Sequence[int] | None,
     output_modes: Sequence[int] | None,
 ) -> tuple[Sequence[int], Sequence[int]]:
-    """Choose the modes of a dense kernel; missing ones are factored to as many as the others."""
+    """Choose the modes of a dense kernel; missing ones are factored to as many as the others.
+
+    Args:
+        kernel_shape: (features, units).
+        input_modes, output_modes: modes that were given, or None.
+    """
     features, units = kernel_shape
     given = output_modes if input_modes is None else input_modes
     if given is not None:
@@ -264,16 +344,19 @@ def _modes(
     )
 
 
-def tt_product(
-    inputs, cores: list, dtype: str, max_activation_bytes: int = DEFAULT_MAX_ACTIVATION_BYTES
+def chains_product(
+    inputs,
+    chains: Sequence[Sequence],
+    dtype: str,
+    max_activation_bytes: int = DEFAULT_MAX_ACTIVATION_BYTES,
 ):
-    """Multiply (..., M) by a tensor-train kernel, in chunks on TensorFlow.
+    """Multiply (..., M) by the kernel that chains of cores sum to, in chunks on TensorFlow.
 
-    Other backends, and graphs that are exported, use `ttrnn.engine.contraction.tt_matmul`.
+    Other backends, and graphs that are exported, use `ttrnn.engine.contraction.chains_matmul`.
 
     Args:
         inputs: tensor of shape (..., M).
-        cores: cores of the kernel, in float32 or wider.
+        chains: chains of cores, in float32 or wider.
         dtype: dtype of the computation.
         max_activation_bytes: see `ttrnn.engine.projection.project`.
 
@@ -281,12 +364,12 @@ def tt_product(
         Tensor of shape (..., N) in `dtype`.
     """
     if keras.backend.backend() != "tensorflow" or is_exporting():
-        return tt_matmul(ops.cast(inputs, dtype), [ops.cast(core, dtype) for core in cores])
-    # `project` takes a matrix: (..., M) to (rows, M) and back.
+        return chains_matmul(ops.cast(inputs, dtype), chains, dtype)
+    # `project_chains` takes a matrix: (..., M) to (rows, M) and back.
     lead, features = ops.shape(inputs)[:-1], inputs.shape[-1]
-    product = project(
+    product = project_chains(
         ops.reshape(ops.convert_to_tensor(inputs), (-1, features)),
-        cores,
+        chains,
         dtype=dtype,
         max_activation_bytes=max_activation_bytes,
     )

@@ -1,12 +1,13 @@
-"""Initial values of tensor-train cores, derived from the initializer of the full kernel.
+"""Initial values of the cores of any format, derived from the initializer of the full kernel.
 
-An entry of the full kernel is a sum over prod(r) paths of a product of d core entries. With
-independent core entries of mean zero its variance is
+An entry of the full kernel is a sum over paths, one for each value of all bonds, of a product of
+one entry of each core. With independent core entries of mean zero its variance is
 
-    Var(W) = prod(r_1..r_{d-1}) * prod_k Var(core_k)
+    Var(W) = (number of paths) * prod_k Var(core_k)
 
-so each core gets the variance (Var(W) / prod(r)) ** (1 / d): the full kernel then has the
-variance asked for, whatever the ranks.
+where the number of paths is prod(r_1..r_{d-1}) for a tensor train. So each of d cores gets the
+variance (Var(W) / paths) ** (1 / d): the full kernel then has the variance asked for, whatever the
+format and its ranks. A dense matrix is drawn by its initializer itself.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from collections.abc import Sequence
 import keras
 from keras import initializers
 
-from ttrnn.formats.tensor_train import TTShape
+from ttrnn.formats.base import MatrixFormat
+from ttrnn.formats.dense import DenseMatrix
 
 __all__ = ["Keras2FlatGlorotUniform", "add_cores", "core_initializers", "kernel_variance"]
 
@@ -63,24 +65,27 @@ class Keras2FlatGlorotUniform(initializers.Initializer):
         return {"seed": self.seed}
 
 
-def add_cores(layer: keras.layers.Layer, shape: TTShape) -> list:
+def add_cores(layer: keras.layers.Layer, shape: MatrixFormat, kind: str = "kernel") -> list:
     """Add one weight per core to `layer`, with the kernel's regularizer and constraint.
 
     Args:
-        layer: a layer with `kernel_initializer`, `kernel_regularizer` and `kernel_constraint`.
-        shape: modes and ranks of the kernel, gates included.
+        layer: a layer with `kernel_initializer`, `kernel_regularizer` and `kernel_constraint`, or
+            those of another kind.
+        shape: format of the kernel, gates included.
+        kind: "kernel" or "recurrent", whose initializer, regularizer and constraint are taken.
 
     Returns:
-        Variables of shape (r_k, m_k, n_k, r_{k+1}).
+        Variables of `shape.core_shapes`.
     """
-    drawn = core_initializers(layer.kernel_initializer, shape.core_shapes)
+    prefix = "core" if kind == "kernel" else f"{kind}_core"
+    drawn = core_initializers(getattr(layer, f"{kind}_initializer"), shape)
     return [
         layer.add_weight(
             shape=core_shape,
-            name=f"core_{k}",
+            name=f"{prefix}_{k}",
             initializer=initializer,
-            regularizer=layer.kernel_regularizer,
-            constraint=layer.kernel_constraint,
+            regularizer=getattr(layer, f"{kind}_regularizer"),
+            constraint=getattr(layer, f"{kind}_constraint"),
             # Cores are merged in their own dtype and cast once: fewer roundings in bfloat16.
             autocast=False,
         )
@@ -89,26 +94,26 @@ def add_cores(layer: keras.layers.Layer, shape: TTShape) -> list:
 
 
 def core_initializers(
-    kernel_initializer: initializers.Initializer, core_shapes: Sequence[tuple[int, ...]]
+    kernel_initializer: initializers.Initializer, shape: MatrixFormat
 ) -> list[initializers.Initializer]:
     """Build one initializer per core that give the full kernel the variance asked for.
 
     Args:
         kernel_initializer: any of Keras's variance-scaling (Glorot, He, LeCun), normal, uniform or
             orthogonal initializers, or an object with a `core_initializers` method of its own.
-        core_shapes: shape (r_k, m_k, n_k, r_{k+1}) of each core.
+        shape: format of the kernel.
 
     Raises:
         ValueError: if the initializer has no known variance (a constant, for example).
     """
+    if isinstance(shape, DenseMatrix):
+        return [kernel_initializer]
+    core_shapes = shape.core_shapes
     if hasattr(kernel_initializer, "core_initializers"):
         return kernel_initializer.core_initializers(core_shapes)
-    input_size = math.prod(shape[1] for shape in core_shapes)
-    output_size = math.prod(shape[2] for shape in core_shapes)
-    num_paths = math.prod(shape[3] for shape in core_shapes)  # the last rank is 1
-    variance = kernel_variance(kernel_initializer, input_size, output_size)
-    # (Var(W) / prod(r)) ** (1 / d) of the module's docstring, as a standard deviation.
-    stddev = (variance / num_paths) ** (0.5 / len(core_shapes))
+    variance = kernel_variance(kernel_initializer, shape.input_size, shape.output_size)
+    # (Var(W) / paths) ** (1 / d) of the module's docstring, as a standard deviation.
+    stddev = (variance / shape.num_paths) ** (0.5 / len(core_shapes))
     seed = getattr(kernel_initializer, "seed", None)
     return [
         initializers.RandomNormal(0.0, stddev, seed=_seed_of_core(seed, k))

@@ -1,6 +1,6 @@
-"""Recurrent layers whose input kernel is a tensor train.
+"""Recurrent layers whose matrices are tensor networks.
 
-The inputs of all steps are multiplied by the tensor train before the time loop; only the recurrent
+The inputs of all steps are multiplied by the kernel before the time loop; only the recurrent
 part runs inside the loop. The result equals that of `keras.layers.RNN` over the layer's cell.
 """
 
@@ -11,17 +11,24 @@ from collections.abc import Sequence
 import keras
 from keras import ops, tree
 
-from ttrnn.cells import TTGRUCell, TTLSTMCell, TTSimpleRNNCell
-from ttrnn.engine.contraction import DEFAULT_MAX_ACTIVATION_BYTES
+from ttrnn.cells import (
+    TensorGRUCell,
+    TensorLSTMCell,
+    TensorSimpleRNNCell,
+    TTGRUCell,
+    TTLSTMCell,
+    TTSimpleRNNCell,
+)
+from ttrnn.engine.contraction import DEFAULT_MAX_ACTIVATION_BYTES, Plan, core_shapes_of, plan
 from ttrnn.engine.exporting import check_onnx_sequences, is_exporting
 from ttrnn.engine.time_loop import exported_time_loop, time_loop
-from ttrnn.formats.tensor_train import Compression
+from ttrnn.formats.base import Compression, MatrixFormat
 from ttrnn.shapes import check_mask, check_sequences, check_states, full_mask, full_states
 
 if keras.backend.backend() == "tensorflow":
     from ttrnn.engine.compiled import can_run, run_sequences
 
-_ARGUMENTS = """
+_TT_ARGUMENTS = """
     Args:
         tt_input_shape: input modes m_1..m_d; their product is the number of features.
         tt_output_shape: output modes n_1..n_d; their product is the number of units.
@@ -55,19 +62,52 @@ _ARGUMENTS = """
 
     Reference: Yang, Krompass, Tresp, ICML 2017, arXiv 1707.01786, section 3.
 """
+_TENSOR_ARGUMENTS = """
+    Args:
+        units: size of the state.
+        kernel_format: format of the input kernel without gates, of output size `units`, such as
+            `ttrnn.TensorRing(...)`; None for a dense kernel.
+        recurrent_format: format of the recurrent matrix without gates, of input and output size
+            `units`; None for a dense matrix.
+        return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask:
+            as in `keras.layers.RNN`.
+        max_activation_bytes: on TensorFlow, the largest memory that the product of inputs and
+            kernel keeps for its backward pass; results beyond it are computed again.
+        activity_regularizer, name, dtype, trainable: as in any Keras layer.
+        **cell_kwargs: every argument of `ttrnn.{cell}`: kernel_initializer,
+            recurrent_activation, dropout, recurrent_dropout, seed and so on.
+
+    Input shape:
+        (batch, time, features), with an optional boolean mask (batch, time): a masked step carries
+        the state over, so padding at either end changes nothing. A mask (1, time) or initial states
+        (1, units) apply to every sequence.
+
+    Output shape:
+        (batch, units), or (batch, time, units) with `return_sequences`; with `return_state`
+        followed by the final states, each (batch, units).
+
+    Raises:
+        ValueError: if a format does not fit units or features, or a mask or an initial state does
+            not fit the sequences. On TensorFlow InvalidArgumentError where the sizes are known only
+            when the graph runs.
+
+    Example:
+        >>> layer = {layer}(256, kernel_format=CP((120, 480), (16, 16), 8))
+        >>> layer(keras.ops.zeros((2, 7, 57600))).shape
+        (2, 256)
+
+    Reference: `docs/formats.md` names the papers of each format.
+"""
 
 
-class _TTRNN(keras.layers.RNN):
-    """Common base of the three layers: a Keras RNN that projects all steps before its loop."""
+class _ProjectedRNN(keras.layers.RNN):
+    """Common base of the layers: a Keras RNN that projects all steps before its loop."""
 
     cell_class: type
 
     def __init__(
         self,
-        tt_input_shape: Sequence[int],
-        tt_output_shape: Sequence[int],
-        tt_ranks: int | Sequence[int],
-        *,
+        *cell_args,
         return_sequences: bool = False,
         return_state: bool = False,
         go_backwards: bool = False,
@@ -81,14 +121,7 @@ class _TTRNN(keras.layers.RNN):
         trainable: bool = True,
         **cell_kwargs,
     ) -> None:
-        cell = self.cell_class(
-            tt_input_shape,
-            tt_output_shape,
-            tt_ranks,
-            dtype=dtype,
-            trainable=trainable,
-            **cell_kwargs,
-        )
+        cell = self.cell_class(*cell_args, dtype=dtype, trainable=trainable, **cell_kwargs)
         super().__init__(
             cell,
             return_sequences=return_sequences,
@@ -121,18 +154,27 @@ class _TTRNN(keras.layers.RNN):
 
     @property
     def units(self) -> int:
-        """Size of the state: the product of the output modes."""
+        """Size of the state."""
         return self.cell.units
 
     @property
-    def num_tt_params(self) -> int:
-        """Number of weights in the tensor-train kernel alone."""
-        return self.cell.num_tt_params
+    def num_kernel_params(self) -> int:
+        """Number of weights in the input kernel alone."""
+        return self.cell.num_kernel_params
 
     @property
     def compression(self) -> Compression:
         """Weights of the dense equivalent over this layer's, for the kernel and the whole layer."""
         return self.cell.compression
+
+    def plans(self, rows: int | None = None) -> list[Plan]:
+        """Plans of the product with the input kernel, one for each chain that it is the sum of.
+
+        Args:
+            rows: number of vectors, batch times steps; None for any.
+        """
+        dtype = self.cell.compute_dtype
+        return [plan(core_shapes_of(chain), rows, dtype) for chain in self.cell.kernel_chains()]
 
     def compute_output_spec(self, sequences, initial_state=None, mask=None, training=False):
         check_sequences(sequences.shape)
@@ -223,8 +265,87 @@ class _TTRNN(keras.layers.RNN):
         )
 
     @classmethod
-    def from_config(cls, config: dict) -> _TTRNN:
+    def from_config(cls, config: dict) -> _ProjectedRNN:
         return cls(**config)
+
+
+class _TensorRNN(_ProjectedRNN):
+    """Arguments of the layers whose matrices have any formats."""
+
+    def __init__(
+        self,
+        units: int,
+        *,
+        kernel_format: MatrixFormat | dict | None = None,
+        recurrent_format: MatrixFormat | dict | None = None,
+        **kwargs,
+    ) -> None:
+        super().__init__(
+            units, kernel_format=kernel_format, recurrent_format=recurrent_format, **kwargs
+        )
+
+
+class _TTRNN(_ProjectedRNN):
+    """Arguments of the layers whose input kernel is a tensor train."""
+
+    def __init__(
+        self,
+        tt_input_shape: Sequence[int],
+        tt_output_shape: Sequence[int],
+        tt_ranks: int | Sequence[int],
+        **kwargs,
+    ) -> None:
+        super().__init__(tt_input_shape, tt_output_shape, tt_ranks, **kwargs)
+
+    @property
+    def num_tt_params(self) -> int:
+        """Number of weights in the tensor-train kernel alone."""
+        return self.num_kernel_params
+
+
+@keras.saving.register_keras_serializable(package="ttrnn")
+class TensorSimpleRNN(_TensorRNN):
+    __doc__ = """Simple recurrent layer whose matrices may be tensor networks.
+
+    h_t = activation(x_t W + b + (h_{t-1} * M) U), where W is the input kernel, U the recurrent
+    matrix, and M the recurrent-dropout mask; see `ttrnn.TensorSimpleRNNCell`. The dense equivalent
+    is `keras.layers.SimpleRNN`.
+""" + _TENSOR_ARGUMENTS.format(layer="TensorSimpleRNN", cell="TensorSimpleRNNCell").replace(
+        "recurrent_activation, ", ""
+    )
+
+    cell_class = TensorSimpleRNNCell
+
+
+@keras.saving.register_keras_serializable(package="ttrnn")
+class TensorGRU(_TensorRNN):
+    __doc__ = """Gated recurrent layer whose matrices may be tensor networks.
+
+        z_t, r_t = recurrent_activation(x_t W_zr + b_zr + (h_{t-1} * M) U_zr)
+        c_t      = activation(x_t W_h + b_h + (r_t * h_{t-1} * M) U_h)
+        h_t      = z_t * h_{t-1} + (1 - z_t) * c_t
+
+    where W is the input kernel, U the recurrent matrix, and M the recurrent-dropout mask; see
+    `ttrnn.TensorGRUCell`. The dense equivalent is `keras.layers.GRU(units, reset_after=False)`.
+""" + _TENSOR_ARGUMENTS.format(layer="TensorGRU", cell="TensorGRUCell")
+
+    cell_class = TensorGRUCell
+
+
+@keras.saving.register_keras_serializable(package="ttrnn")
+class TensorLSTM(_TensorRNN):
+    __doc__ = """Long short-term memory layer whose matrices may be tensor networks.
+
+        i_t, f_t, o_t = recurrent_activation(x_t W_ifo + b_ifo + (h_{t-1} * M) U_ifo)
+        g_t           = activation(x_t W_c + b_c + (h_{t-1} * M) U_c)
+        c_t           = f_t * c_{t-1} + i_t * g_t
+        h_t           = o_t * activation(c_t)
+
+    where W is the input kernel, U the recurrent matrix, and M the recurrent-dropout mask; see
+    `ttrnn.TensorLSTMCell`. The dense equivalent is `keras.layers.LSTM`.
+""" + _TENSOR_ARGUMENTS.format(layer="TensorLSTM", cell="TensorLSTMCell")
+
+    cell_class = TensorLSTMCell
 
 
 @keras.saving.register_keras_serializable(package="ttrnn")
@@ -234,7 +355,7 @@ class TTSimpleRNN(_TTRNN):
     h_t = activation(x_t W + b + (h_{t-1} * M) U), where W is the tensor train and M the
     recurrent-dropout mask; see `ttrnn.TTSimpleRNNCell`. The dense equivalent is
     `keras.layers.SimpleRNN`.
-""" + _ARGUMENTS.format(layer="TTSimpleRNN", cell="TTSimpleRNNCell").replace(
+""" + _TT_ARGUMENTS.format(layer="TTSimpleRNN", cell="TTSimpleRNNCell").replace(
         "recurrent_activation, ", ""
     )
 
@@ -251,7 +372,7 @@ class TTGRU(_TTRNN):
 
     where W is the tensor train and M the recurrent-dropout mask; see `ttrnn.TTGRUCell`. The dense
     equivalent is `keras.layers.GRU(units, reset_after=False)`.
-""" + _ARGUMENTS.format(layer="TTGRU", cell="TTGRUCell")
+""" + _TT_ARGUMENTS.format(layer="TTGRU", cell="TTGRUCell")
 
     cell_class = TTGRUCell
 
@@ -267,6 +388,6 @@ class TTLSTM(_TTRNN):
 
     where W is the tensor train and M the recurrent-dropout mask; see `ttrnn.TTLSTMCell`. The dense
     equivalent is `keras.layers.LSTM`.
-""" + _ARGUMENTS.format(layer="TTLSTM", cell="TTLSTMCell")
+""" + _TT_ARGUMENTS.format(layer="TTLSTM", cell="TTLSTMCell")
 
     cell_class = TTLSTMCell

@@ -18,7 +18,7 @@ import tensorflow as tf
 from ttrnn.engine import recurrence
 from ttrnn.engine.clips import seen_pixels
 from ttrnn.engine.packing import Packing, pack, pack_mask, permute, take
-from ttrnn.engine.projection import project
+from ttrnn.engine.projection import project_chains
 
 _KINDS: dict[str, recurrence.Kind] = {
     "simple_rnn": recurrence.SimpleRNN,
@@ -71,7 +71,7 @@ def run_sequences(
         Last output (batch, units); outputs (batch, time, units), or (batch, 1, units) without
         `return_all_outputs`; final states.
     """
-    cell.tt_shape.check_input_size(sequences.shape[-1])
+    cell.gated_kernel_format.check_input_size(sequences.shape[-1])
     batch, time = tf.shape(sequences)[0], tf.shape(sequences)[1]
     if training and cell.dropout > 0:
         # One mask a sequence, the same at every step.
@@ -80,9 +80,9 @@ def run_sequences(
     all_valid = mask is None
     mask = tf.ones((batch, time), bool) if all_valid else tf.cast(mask, bool)
     masked = pack_mask(mask, go_backwards=go_backwards)
-    projected = project(
+    projected = project_chains(
         tf.reshape(sequences, (batch * time, sequences.shape[2])),
-        cell.cores,
+        cell.kernel_chains(),
         dtype=cell.compute_dtype,
         rows=None if all_valid else masked.rows,
         max_activation_bytes=max_activation_bytes,
@@ -135,9 +135,9 @@ def run_frames(
     """
     packing = pack(num_frames)
     first = tf.cumsum(num_frames, exclusive=True)
-    projected = project(
+    projected = project_chains(
         frames,
-        cell.cores,
+        cell.kernel_chains(),
         dtype=cell.compute_dtype,
         prepare=prepare,
         context=context,
@@ -184,10 +184,14 @@ def run_packed(
         getattr(cell, "recurrent_activation", cell.activation),
         dropped,
     )
-    kernel = tf.convert_to_tensor(cell.recurrent_kernel)
     kind = _kind_of(cell)
     assert kind is not None  # `can_run` was asked first
-    return initial, recurrence.run(kind, steps, projected, kernel, initial)
+    chains = cell.recurrent_chains()
+    if chains is None:
+        matrices = recurrence.dense_matrices(kind, tf.convert_to_tensor(cell.recurrent_kernel))
+    else:
+        matrices = recurrence.planned_matrices(kind, chains, batch=initial_state[0].shape[0])
+    return initial, recurrence.run(kind, steps, projected, matrices, initial)
 
 
 def mean_pixels(frames: tf.Tensor, num_frames: tf.Tensor, scale: float) -> tf.Tensor:

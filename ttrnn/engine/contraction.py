@@ -1,10 +1,14 @@
-"""Plans for multiplying a batch of vectors by a tensor-train matrix step by step.
+"""Plans for multiplying a batch of vectors by a chain of cores step by step.
+
+A chain is a tensor train, or a ring: the first and the last rank are equal, 1 or more, and summed
+over. Every format of `ttrnn.formats` is one chain or a sum of chains.
 
 A vector of M values is a tensor with axes m_1..m_d. A step takes a group of neighbouring cores
 from the left or the right end of those not yet contracted, merges them into one matrix and
 contracts it. At either end the running tensor has the shape (before, inner, after), and the step
 is `kernel^T (outer, inner) @ state (inner, after)` for each of the `before` blocks: no step needs
-a transposition. One group of all cores is the product with the full matrix.
+a transposition. One group of all cores is the product with the full matrix. The index of a ring is
+carried along with the rank at either end until the last step sums over it.
 
 The cheapest plan follows by dynamic programming over the intervals of cores not yet contracted;
 the cost is an estimate of time from operations, bytes moved and number of steps.
@@ -24,6 +28,7 @@ import keras
 from keras import ops
 
 from ttrnn.engine.exporting import check_onnx_dtype
+from ttrnn.formats.base import carried
 
 Core = tuple[int, int, int, int]
 """Shape (r_k, m_k, n_k, r_{k+1}) of a core."""
@@ -120,7 +125,8 @@ class Plan:
     def describe(self) -> str:
         """Format the steps with their shapes, operations and bytes as a table."""
         size_in, size_out = self.steps[0].size_in, self.steps[-1].size_out
-        ranks = "-".join(map(str, [shape[0] for shape in self.core_shapes] + [1]))
+        last_rank = self.core_shapes[-1][3]
+        ranks = "-".join(map(str, [*(shape[0] for shape in self.core_shapes), last_rank]))
         dense = 2 * size_in * size_out
         itemsize = _itemsize(self.dtype)
         lines = [
@@ -145,13 +151,20 @@ class Plan:
 
 
 @functools.lru_cache(maxsize=256)
-def plan(core_shapes: tuple[Core, ...], rows: int | None = None, dtype: str = "float32") -> Plan:
+def plan(
+    core_shapes: tuple[Core, ...],
+    rows: int | None = None,
+    dtype: str = "float32",
+    *,
+    repeats: int = 1,
+) -> Plan:
     """Find the cheapest plan.
 
     Args:
         core_shapes: shape (r_k, m_k, n_k, r_{k+1}) of each core.
         rows: number of vectors; None where it is known only at run time, planned as 4096.
         dtype: dtype of the vectors and the kernels.
+        repeats: number of products that use the kernels once they are merged, as in a time loop.
     """
     rows = rows or 4096
 
@@ -166,7 +179,7 @@ def plan(core_shapes: tuple[Core, ...], rows: int | None = None, dtype: str = "f
         for step, rest in _next_steps(core_shapes, left, right):
             seconds, steps = best(*rest)
             first = (left, right) == (0, len(core_shapes))
-            seconds += step_seconds(core_shapes, step, rows, dtype, first=first)
+            seconds += step_seconds(core_shapes, step, rows, dtype, first=first, repeats=repeats)
             costs.append((seconds, (step, *steps)))
         return min(costs, key=lambda pair: pair[0])
 
@@ -189,7 +202,13 @@ def all_plans(core_shapes: tuple[Core, ...]) -> Iterator[tuple[Step, ...]]:
 
 
 def step_seconds(
-    core_shapes: tuple[Core, ...], step: Step, rows: int, dtype: str, *, first: bool
+    core_shapes: tuple[Core, ...],
+    step: Step,
+    rows: int,
+    dtype: str,
+    *,
+    first: bool,
+    repeats: int = 1,
 ) -> float:
     """Estimate a step's time for all vectors: forward, gradients and merging of cores.
 
@@ -199,6 +218,7 @@ def step_seconds(
         rows: number of vectors.
         dtype: dtype of vectors and kernels.
         first: True for the first step, whose input needs no gradient.
+        repeats: number of products with the same merged kernels.
 
     Returns:
         Estimated seconds.
@@ -209,7 +229,8 @@ def step_seconds(
     seconds = one_pass * (2 if first else 3)
     if step.after > 1:  # the kernel's gradient transposes state and gradient
         seconds += elements * _SECONDS_PER_TRANSPOSED_ELEMENT
-    operations = 4
+    seconds *= repeats
+    operations = 4 * repeats
     group = core_shapes[step.start : step.stop]
     for k in range(1, len(group)):  # merged in float32, forward and twice backward
         rank, rank_next = group[0][0], group[k][3]
@@ -225,7 +246,9 @@ def _next_steps(
 ) -> Iterator[tuple[Step, tuple[int, int]]]:
     """Yield each step that is possible while the cores [left, right) remain, and its remainder."""
     modes_in, modes_out = ([shape[axis] for shape in core_shapes] for axis in (1, 2))
-    ranks = [shape[0] for shape in core_shapes] + [1]
+    # The rank of an open end carries the index of a ring along.
+    ring = core_shapes[0][0]
+    ranks = [1, *(ring * shape[0] for shape in core_shapes[1:]), 1]
     done_left, done_right = math.prod(modes_out[:left]), math.prod(modes_out[right:])
     rank_left, rank_right = ranks[left], ranks[right]
     inside = math.prod(modes_in[left:right])
@@ -287,9 +310,10 @@ def merge_cores(cores: Sequence):
     return merged
 
 
-def full_kernel(cores: list):
-    """Compute the dense (M, N) kernel that the cores stand for, as a backend tensor."""
-    merged = merge_cores(cores)
+def full_kernel(cores: Sequence):
+    """Compute the dense (M, N) kernel that a chain of cores stands for, as a backend tensor."""
+    ring = cores[0].shape[0]
+    merged = _with_ring(merge_cores(cores), ring, is_first=True, is_last=True)
     return ops.reshape(merged, merged.shape[1:3])
 
 
@@ -298,11 +322,39 @@ def step_kernels(plan: Plan, cores: Sequence) -> list:
     # A rank shared with cores that are already contracted belongs to the inner axes, any other to
     # the outer axes.
     axes = {"left": (0, 1, 2, 3), "right": (1, 3, 0, 2), "all": (0, 1, 3, 2)}
-    kernels = []
+    kernels, ring = [], cores[0].shape[0]
     for step in plan.steps:
-        core = ops.transpose(merge_cores(cores[step.start : step.stop]), axes[step.side])
-        kernels.append(ops.reshape(core, (step.inner, step.outer)))
+        core = merge_cores(cores[step.start : step.stop])
+        core = _with_ring(
+            core, ring, is_first=step.start == 0, is_last=step.stop == len(plan.core_shapes)
+        )
+        kernels.append(ops.reshape(ops.transpose(core, axes[step.side]), (step.inner, step.outer)))
     return kernels
+
+
+def _with_ring(core, ring: int, *, is_first: bool, is_last: bool):
+    """Let a merged core (r, m, n, s) of a ring carry the ring's index along with its ranks.
+
+    Args:
+        core: merged core.
+        ring: size of the ring's index; 1 for a tensor train, which has none to carry.
+        is_first, is_last: whether the ring's index is the core's own first or last rank.
+
+    Returns:
+        Core (ring * r, m, n, ring * s), where an end that is the ring's own has rank 1.
+    """
+    if ring == 1:
+        return core
+    rank, m, n, next_rank = core.shape
+    if is_first and is_last:
+        return ops.einsum("amna->mn", core)[None, :, :, None]
+    if is_first:
+        core = ops.transpose(core, (1, 2, 0, 3))
+        return ops.reshape(core, (1, m, n, ring * next_rank))
+    if is_last:
+        core = ops.transpose(core, (3, 0, 1, 2))
+        return ops.reshape(core, (ring * rank, m, n, 1))
+    return carried(core, ring)
 
 
 def core_shapes_of(cores: Sequence) -> tuple[Core, ...]:
@@ -335,3 +387,23 @@ def tt_matmul(inputs, cores: Sequence):
         state = ops.reshape(ops.matmul(state, kernel), (-1, step.after, step.outer))
         state = ops.transpose(state, (0, 2, 1))
     return ops.reshape(state, (*lead, chosen.steps[-1].size_out))
+
+
+def full_matrix(chains: Sequence[Sequence]):
+    """Compute the dense matrix that chains of cores sum to, as a backend tensor."""
+    first, *others = (full_kernel(chain) for chain in chains)
+    return sum(others, first)
+
+
+def chains_matmul(inputs, chains: Sequence[Sequence], dtype: str):
+    """Multiply (..., M), in `dtype`, by the matrix that chains of cores sum to, on every backend.
+
+    Args:
+        inputs: tensor of shape (..., M).
+        chains: chains of cores, in float32 or wider.
+        dtype: dtype of the computation.
+    """
+    first, *others = (
+        tt_matmul(inputs, [ops.cast(core, dtype) for core in chain]) for chain in chains
+    )
+    return sum(others, first)

@@ -65,6 +65,23 @@ def project(
     return product(kernels)
 
 
+def project_chains(
+    source: tf.Tensor, chains: Sequence[Sequence], *, max_activation_bytes: int, **options
+) -> tf.Tensor:
+    """Multiply rows of `source` by the sum of the matrices that some chains stand for.
+
+    Args:
+        source, **options: see `project`.
+        chains: chains of cores.
+        max_activation_bytes: largest memory kept for the backward pass, by all chains together.
+    """
+    share = max_activation_bytes // len(chains)
+    first, *others = (
+        project(source, cores, max_activation_bytes=share, **options) for cores in chains
+    )
+    return tf.add_n([first, *others]) if others else first
+
+
 def _is_one_chunk(source: tf.Tensor, chosen: Plan, max_activation_bytes: int) -> bool:
     """Return True if no chunks are needed: few rows, or a one-step plan, which keeps nothing."""
     rows, bytes_a_row = source.shape[0], chosen.kept_size * tf.as_dtype(chosen.dtype).size
@@ -80,11 +97,11 @@ def _product_at_once(source: tf.Tensor, kernels: list[tf.Tensor], chosen: Plan) 
     @tf.custom_gradient
     def product(source, *kernels):
         cast = [tf.cast(kernel, dtype) for kernel in kernels]
-        states = _states(tf.cast(source, dtype), cast, chosen)
+        states = states_of(tf.cast(source, dtype), cast, chosen)
 
         def backward(upstream):
-            by_kernels = _kernel_gradients(states[:-1], cast, upstream, chosen)
-            by_source = tf.cast(_input_gradient(cast, upstream, chosen), source.dtype)
+            by_kernels = kernel_gradients(states[:-1], cast, upstream, chosen)
+            by_source = tf.cast(input_gradient(cast, upstream, chosen), source.dtype)
             return by_source, *(
                 tf.cast(g, k.dtype) for g, k in zip(by_kernels, kernels, strict=True)
             )
@@ -209,7 +226,7 @@ class _ChunkedProduct:
         kept = [self._array(self._num_kept, (None, step.size_in)) for step in steps[1:]]
 
         def body(chunk, result, *kept, keep: bool):
-            states = _states(self._read(chunk), kernels, self._plan)
+            states = states_of(self._read(chunk), kernels, self._plan)
             if keep:
                 kept = tuple(
                     array.write(chunk, tf.reshape(state, (-1, step.size_in)))
@@ -237,8 +254,8 @@ class _ChunkedProduct:
             if keep:
                 states = [self._read(chunk), *(array.read(chunk) for array in kept)]
             else:
-                states = _states(self._read(chunk), cast, self._plan)[:-1]
-            gradients = _kernel_gradients(states, cast, self._upstream(upstream, chunk), self._plan)
+                states = states_of(self._read(chunk), cast, self._plan)[:-1]
+            gradients = kernel_gradients(states, cast, self._upstream(upstream, chunk), self._plan)
             return (
                 chunk + 1,
                 *(t + tf.cast(g, t.dtype) for t, g in zip(totals, gradients, strict=True)),
@@ -255,7 +272,7 @@ class _ChunkedProduct:
         cast = self._cast(kernels)
 
         def body(chunk, result):
-            gradient = _input_gradient(cast, self._upstream(upstream, chunk), self._plan)
+            gradient = input_gradient(cast, self._upstream(upstream, chunk), self._plan)
             return chunk + 1, result.write(chunk, gradient)
 
         result = self._array(self._num_chunks, (None, self._plan.steps[0].size_in))
@@ -293,15 +310,15 @@ def _cast_to(dtype: str) -> Prepare:
     return tf.function(lambda part, rows: tf.cast(part, dtype), jit_compile=True)
 
 
-def _states(x: tf.Tensor, kernels: Sequence[tf.Tensor], chosen: Plan) -> list[tf.Tensor]:
+def states_of(x: tf.Tensor, kernels: Sequence[tf.Tensor], chosen: Plan) -> list[tf.Tensor]:
     """Inputs of each step, followed by the output of the last step."""
     states = [x]
     for step, kernel in zip(chosen.steps, kernels, strict=True):
-        states.append(_contract(states[-1], kernel, step))
+        states.append(contract(states[-1], kernel, step))
     return states
 
 
-def _kernel_gradients(
+def kernel_gradients(
     states: Sequence[tf.Tensor], kernels: Sequence[tf.Tensor], gradient: tf.Tensor, chosen: Plan
 ) -> list[tf.Tensor]:
     """Gradient of each step's kernel, (inner, outer) each.
@@ -316,18 +333,18 @@ def _kernel_gradients(
     for step, kernel, state in reversed(list(zip(steps, kernels, states, strict=True))):
         gradients.append(_kernel_gradient(state, gradient, step))
         if step is not steps[0]:  # the gradient of the rows themselves is `_input_gradient`'s
-            gradient = _state_gradient(gradient, kernel, step)
+            gradient = state_gradient(gradient, kernel, step)
     return gradients[::-1]
 
 
-def _input_gradient(kernels: Sequence[tf.Tensor], gradient: tf.Tensor, chosen: Plan) -> tf.Tensor:
+def input_gradient(kernels: Sequence[tf.Tensor], gradient: tf.Tensor, chosen: Plan) -> tf.Tensor:
     """Gradient of the rows, (C, M), from the gradient of the product, (C, N)."""
     for step, kernel in reversed(list(zip(chosen.steps, kernels, strict=True))):
-        gradient = _state_gradient(gradient, kernel, step)
+        gradient = state_gradient(gradient, kernel, step)
     return tf.reshape(gradient, (-1, chosen.steps[0].size_in))
 
 
-def _contract(state: tf.Tensor, kernel: tf.Tensor, step: Step) -> tf.Tensor:
+def contract(state: tf.Tensor, kernel: tf.Tensor, step: Step) -> tf.Tensor:
     """Contract one step: (C * before, inner, after) to (C * before, outer, after)."""
     # Without trailing axes one large product replaces a batch of matrix-vector products.
     if step.after == 1:
@@ -336,7 +353,7 @@ def _contract(state: tf.Tensor, kernel: tf.Tensor, step: Step) -> tf.Tensor:
     return tf.matmul(tf.transpose(kernel)[None], state)
 
 
-def _state_gradient(gradient: tf.Tensor, kernel: tf.Tensor, step: Step) -> tf.Tensor:
+def state_gradient(gradient: tf.Tensor, kernel: tf.Tensor, step: Step) -> tf.Tensor:
     """Gradient of a step's input from that of its output."""
     if step.after == 1:
         return tf.matmul(tf.reshape(gradient, (-1, step.outer)), kernel, transpose_b=True)

@@ -2,12 +2,15 @@
 
 import math
 
+import format_oracle
+import keras
 import numpy as np
 import oracle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import ttrnn
 from ttrnn.engine import contraction
 from ttrnn.engine.contraction import all_plans, plan, step_kernels, step_seconds
 
@@ -92,3 +95,57 @@ def test_plans_are_cached_and_explained():
         assert f"{step.inner}x{step.outer}" in text
         assert f"{step.flops:,}" in text
     assert len(text.splitlines()) == 2 + len(chosen.steps)
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(cores_shapes(largest=3), st.integers(2, 3))
+def test_every_plan_of_a_ring_multiplies_alike(shapes, ring):
+    """Red when the ring's index is lost at an end, or passes a core in the wrong place."""
+    (_, m, n, rank), *rest = shapes
+    shapes = ((ring, m, n, rank), *rest)
+    (rank, m, n, _) = shapes[-1]
+    shapes = (*shapes[:-1], (rank, m, n, ring))
+    rng = np.random.default_rng(0)
+    cores = [rng.standard_normal(shape) for shape in shapes]
+    modes = [[shape[axis] for shape in shapes] for axis in (1, 2)]
+    ranks = [shape[0] for shape in shapes]
+    x = rng.standard_normal((3, math.prod(modes[0])))
+    expected = x @ format_oracle.matrix_by_definition(ttrnn.TensorRing(*modes, ranks), cores)
+    for steps in all_plans(shapes):
+        chosen = contraction.Plan(shapes, steps, 3, "float64", 0.0)
+        state = x
+        for step, kernel in zip(steps, step_kernels(chosen, cores), strict=True):
+            assert state.size == 3 * step.size_in
+            state = np.asarray(kernel).T @ state.reshape(-1, step.inner, step.after)
+        np.testing.assert_allclose(state.reshape(3, -1), expected, atol=1e-10)
+
+
+# Published sizes: rows of a batch of pixels (16 clips of 200 frames), of features (16 of 8).
+PUBLISHED = [
+    (ttrnn.TensorTrain((8, 20, 20, 18), (4, 4, 4, 4), 4), 4, 3200),
+    (ttrnn.BlockTerm((8, 20, 20, 18), (4, 4, 4, 4), 4, blocks=2), 4, 3200),
+    (ttrnn.Tucker((8, 20, 20, 18), (4, 4, 4, 4), 4), 4, 3200),
+    (ttrnn.KroneckerCP((8, 20, 20, 18), (4, 4, 4, 4), 4), 4, 3200),
+    (ttrnn.HierarchicalTucker((8, 20, 20, 18), (4, 4, 4, 4), 4), 4, 3200),
+    (ttrnn.CP((8, 20, 20, 18), (4, 4, 4, 4), 40), 4, 3200),
+    (
+        ttrnn.TensorRing((4, 2, 5, 8, 6, 5, 3, 2), (4, 4, 2, 4, 2), (10, *[5] * 12), separate=True),
+        4,
+        3200,
+    ),
+    (ttrnn.TensorTrain((64, 32), (128, 64), 10), 1, 128),
+    (ttrnn.CP((64, 32), (128, 64), 400), 1, 128),
+    (ttrnn.BlockTerm((64, 32), (128, 64), 5, blocks=2), 1, 128),
+    (ttrnn.Tucker2((16, 16, 8), (8192,), 10), 1, 128),
+]
+
+
+@pytest.mark.parametrize(("shape", "gates", "rows"), PUBLISHED)
+def test_published_sizes_take_fewer_operations_than_the_dense_layer(shape, gates, rows):
+    """Red when a format's chain is as wide as the matrix: it would only cost weights' memory."""
+    gated = shape.with_gates(gates)
+    cores = [np.zeros(core, "float32") for core in gated.core_shapes]
+    chains = gated.chains([keras.ops.convert_to_tensor(core) for core in cores])
+    plans = [plan(contraction.core_shapes_of(chain), rows) for chain in chains]
+    flops = sum(chosen.flops for chosen in plans)
+    assert flops < 0.75 * 2 * gated.input_size * gated.output_size
