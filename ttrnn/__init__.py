@@ -23,6 +23,7 @@ from ttrnn.cells import (
     TTLSTMCell,
     TTSimpleRNNCell,
 )
+from ttrnn.compression import compress
 from ttrnn.dense import TensorDense, TTDense
 from ttrnn.engine.exporting import portable_operations
 from ttrnn.formats.base import Compression, MatrixFormat, factorize
@@ -76,6 +77,7 @@ __all__ = [
     "TensorTrain",
     "Tucker",
     "Tucker2",
+    "compress",
     "cores_to_matrix",
     "factorize",
     "keras2_hard_sigmoid",
