@@ -27,7 +27,7 @@ from experiments.clips.ucf11 import (
     Ucf11Arguments,
     check_arguments,
     frame_settings,
-    is_tensor_train,
+    is_compressed,
     model_name,
     plain_recipe,
     run_name,
@@ -73,7 +73,7 @@ def run(arguments: Ucf11Arguments) -> dict[str, Any] | None:
         run_name(arguments, shards.dataset),
         arguments,
         settings,
-        workload="tt-train" if arguments.tt and arguments.features is None else None,
+        workload="tt-train" if is_compressed(arguments) and arguments.features is None else None,
         is_chief=task.is_chief,
     )
     if finished:
@@ -117,7 +117,7 @@ def run(arguments: Ucf11Arguments) -> dict[str, Any] | None:
                 recipe_epochs=plain_recipe(arguments).epochs,
             ),
             **evaluation.model_sizes(
-                model.classifier.model, arguments.cell, tensor_train=is_tensor_train(arguments)
+                model.classifier.model, arguments.cell, compressed=is_compressed(arguments)
             ),
         },
         # Where only a classifier of features is trained, the two are joined for predictions.

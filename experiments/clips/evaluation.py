@@ -268,21 +268,21 @@ def load_classifier(path: Path) -> Classifier:
     return Classifier(load_keras_model(path))
 
 
-def model_sizes(model: keras.Model, layer_name: str, *, tensor_train: bool) -> dict[str, Any]:
-    """Fields of a result about a model's parameters, and how far the tensor train compresses them.
+def model_sizes(model: keras.Model, layer_name: str, *, compressed: bool) -> dict[str, Any]:
+    """Fields of a result about a model's parameters, and how far its formats compress them.
 
     Args:
         model: the classifier.
         layer_name: name of its recurrent layer.
-        tensor_train: whether that layer's kernel is a tensor train.
+        compressed: whether a matrix of that layer is a tensor train or another network of cores.
     """
     sizes: dict[str, Any] = {"params": model.count_params()}
-    if tensor_train:
+    if compressed:
         layer = model.get_layer(layer_name)
         layer = layer.rnn if isinstance(layer, FrameRNN) else layer
         # The kernel alone is compressed far more than the layer, whose recurrent matrix is dense:
         # both are reported.
-        sizes["tt_params"] = layer.num_tt_params
+        sizes["tt_params"] = layer.num_kernel_params
         sizes["compression_kernel"], sizes["compression_layer"] = layer.compression
     return sizes
 

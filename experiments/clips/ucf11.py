@@ -39,6 +39,8 @@ HELP = """Train and evaluate a recurrent network on the raw pixels of UCF11's vi
 tells more.
 """
 NUM_FOLDS = 5
+# Short names of `ttrnn.formats.registry`, which would load Keras.
+FormatName = Literal["tt", "tr", "bt", "tucker", "cp", "kcp", "ht", "dense"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,13 @@ class Ucf11Arguments:
 
     tt: bool = True
     """Tensor-train input kernel; --no-tt for the dense one."""
+    format: FormatName | None = None
+    """Format of the input kernel, in place of --tt: a tensor ring, block terms, and so on."""
+    recurrent_format: FormatName | None = None
+    """Format of the recurrent matrix; by default it is dense."""
+    rank: int | None = None
+    """Rank of --format and --recurrent-format; by default the largest with no more weights than
+    the recipe's tensor train has in that place."""
     cell: Literal["gru", "lstm", "rnn", "mean"] = "gru"
     """Kind of recurrent layer; with --features also mean, a linear classifier of the mean over the
     frames."""
@@ -132,12 +141,13 @@ def check_arguments(
         PreprocessError, RunError, ValueError: as `run` does.
     """
     require_positive(
-        arguments, ("maxlen", "stride", "frames", "epochs", "batch_size", "lr", "jobs")
+        arguments, ("maxlen", "stride", "frames", "epochs", "batch_size", "lr", "jobs", "rank")
     )
     require_fold(arguments.fold, NUM_FOLDS)
     require_seed(arguments.seed)
     require_records(arguments.record)
     recipe = _recipe(arguments)
+    _check_formats(arguments)
     _check_features(arguments, recipe)
     runtime.choose_threads(arguments.threads)
     arguments = replace(arguments, policy=runtime.choose_policy(arguments.policy))
@@ -162,6 +172,37 @@ def plain_recipe(arguments: Ucf11Arguments) -> Recipe:
     """Recipe without the flags that override it."""
     recipe = RECIPES[arguments.recipe]
     return recipe if arguments.features is None else on_features(recipe)
+
+
+def _check_formats(arguments: Ucf11Arguments) -> None:
+    """Raise InputError for formats that contradict each other or have nothing to replace."""
+    if not arguments.tt and arguments.format not in (None, "dense"):
+        raise InputError(
+            f"--no-tt asks for a dense input kernel. Received --format {arguments.format}, too; "
+            "leave one of them out."
+        )
+    given = arguments.format is not None or arguments.recurrent_format is not None
+    if arguments.cell == "mean" and given:
+        raise InputError(
+            "--format and --recurrent-format are of a recurrent layer. Received --cell mean; "
+            "choose gru, lstm or rnn."
+        )
+    if arguments.rank is not None and not (given and is_compressed(arguments)):
+        raise InputError(
+            "--rank is that of --format and --recurrent-format. Received it without a format that "
+            "has ranks; name one, or set the recipe's: --set tt_rank=8."
+        )
+
+
+def is_compressed(arguments: Ucf11Arguments) -> bool:
+    """Whether a matrix is a network of cores; the mean over the frames has none to replace."""
+    formats = (kernel_format(arguments), arguments.recurrent_format or "dense")
+    return arguments.cell != "mean" and formats != ("dense", "dense")
+
+
+def kernel_format(arguments: Ucf11Arguments) -> FormatName:
+    """Format of the input kernel, by --format or by --tt."""
+    return arguments.format or ("tt" if arguments.tt else "dense")
 
 
 def _check_features(arguments: Ucf11Arguments, recipe: Recipe) -> None:
@@ -223,17 +264,17 @@ def stored_stride(arguments: Ucf11Arguments, shards: Shards) -> int:
 
 
 def model_name(arguments: Ucf11Arguments) -> str:
-    """Name of the recurrent layer, `tt-` before it if its input kernel is a tensor train.
+    """Name of the recurrent layer, with the format of its input kernel before it, such as `tt-`.
 
-    The name of a frozen network goes before it.
+    The name of a frozen network goes before it, and the format of a recurrent matrix behind it.
     """
-    name = f"tt-{arguments.cell}" if is_tensor_train(arguments) else arguments.cell
+    name: str = arguments.cell
+    if arguments.cell != "mean":
+        chosen = kernel_format(arguments)
+        name = name if chosen == "dense" else f"{chosen}-{name}"
+        if arguments.recurrent_format not in (None, "dense"):
+            name = f"{name}-{arguments.recurrent_format}"
     return name if arguments.features is None else f"{Path(arguments.features).stem}-{name}"
-
-
-def is_tensor_train(arguments: Ucf11Arguments) -> bool:
-    """Whether the model has a tensor train; the mean over the frames has no kernel to replace."""
-    return arguments.tt and arguments.cell != "mean"
 
 
 def run_name(arguments: Ucf11Arguments, dataset: str) -> str:

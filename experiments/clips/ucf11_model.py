@@ -15,10 +15,10 @@ import numpy as np
 from experiments.clips.evaluation import Batches
 from experiments.clips.features import feature_views, load_network
 from experiments.clips.frozen_networks import FROZEN_NETWORKS, RANDOM_WEIGHTS
-from experiments.clips.ucf11 import Ucf11Arguments, is_tensor_train, stored_stride
+from experiments.clips.ucf11 import Ucf11Arguments, kernel_format, stored_stride
 from experiments.training.distribution import open_distribution, scope_of
 from experiments.training.loop import Classifier
-from experiments.training.optimizers import build_head, build_model, build_optimizer
+from experiments.training.optimizers import Formats, build_head, build_model, build_optimizer
 from experiments.training.recipes import Recipe
 from experiments.training.tasks import ALONE, Task
 from preprocess.batches.augment import Augmentation
@@ -51,6 +51,11 @@ class Ucf11Model:
     choice: FrameChoice
     crops: CropChoice
     whole: Callable[[keras.Model], keras.Model] | None = None
+
+
+def _formats(arguments: Ucf11Arguments) -> Formats:
+    """Formats of the recurrent layer, by the flags."""
+    return Formats(kernel_format(arguments), arguments.recurrent_format, arguments.rank)
 
 
 def make_model(
@@ -133,7 +138,7 @@ def make_classifier(
             (height, width, 3),
             len(shards.class_names),
             cell=arguments.cell,
-            tensor_train=arguments.tt,
+            formats=_formats(arguments),
             policy=arguments.policy,
             seed=arguments.seed,
         )
@@ -172,7 +177,7 @@ def _feature_model(
         network.output_shape[-1],
         len(shards.class_names),
         cell=arguments.cell,
-        tensor_train=is_tensor_train(arguments),
+        formats=_formats(arguments),
         policy=arguments.policy,
         seed=arguments.seed,
     )

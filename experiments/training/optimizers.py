@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 
 from experiments.training.recipes import BaseRecipe, Recipe, VideoRecipe
-from ttrnn import Keras2FlatGlorotUniform, factorize
+from ttrnn import Keras2FlatGlorotUniform, MatrixFormat, factorize, make_format
 from ttrnn.models.feature_rnn import MEAN, build_feature_rnn
-from ttrnn.models.video_rnn import build_video_rnn
+from ttrnn.models.video_rnn import CELLS, build_video_rnn
 
 # The published modes of a 160x120 RGB frame; other sizes are factorized.
 _PUBLISHED_MODES = {(120 * 160 * 3, 4): (8, 20, 20, 18)}
@@ -22,7 +24,7 @@ def build_model(
     num_classes: int,
     *,
     cell: str,
-    tensor_train: bool,
+    formats: Formats,
     policy: str,
     seed: int,
 ) -> keras.Model:
@@ -33,7 +35,7 @@ def build_model(
         frame_shape: height, width and channels of a frame.
         num_classes: number of outputs.
         cell: "gru", "lstm" or "rnn".
-        tensor_train: factorize the input kernel; otherwise it is dense.
+        formats: formats of the recurrent layer's matrices.
         policy: Keras dtype policy.
         seed: seed of the initial weights and of dropout.
     """
@@ -50,9 +52,7 @@ def build_model(
         scene_dropout=recipe.scene_dropout,
         dtype=policy,
         seed=seed,
-        **_recurrent_arguments(
-            recipe, math.prod(frame_shape), cell=cell, tensor_train=tensor_train
-        ),
+        **_recurrent_arguments(recipe, math.prod(frame_shape), cell=cell, formats=formats),
     )
 
 
@@ -62,7 +62,7 @@ def build_head(
     num_classes: int,
     *,
     cell: str,
-    tensor_train: bool,
+    formats: Formats,
     policy: str,
     seed: int,
 ) -> keras.Model:
@@ -72,11 +72,11 @@ def build_head(
         recipe, num_classes, policy, seed: those of `build_model`.
         num_features: number of features of a frame.
         cell: "gru", "lstm" or "rnn"; or "mean" for a linear classifier of the mean.
-        tensor_train: factorize the input kernel, if there is one.
+        formats: formats of the recurrent layer's matrices, if there is one.
     """
     recurrent = {}
     if cell != MEAN:
-        recurrent = _recurrent_arguments(recipe, num_features, cell=cell, tensor_train=tensor_train)
+        recurrent = _recurrent_arguments(recipe, num_features, cell=cell, formats=formats)
     return build_feature_rnn(
         num_features,
         num_classes,
@@ -91,32 +91,102 @@ def build_head(
     )
 
 
+@dataclass(frozen=True)
+class Formats:
+    """Formats of a recurrent layer's matrices, by the short names of `ttrnn.make_format`."""
+
+    kernel: str = "tt"
+    """Format of the input kernel."""
+    recurrent: str | None = None
+    """Format of the recurrent matrix; None or "dense" for a dense one."""
+    rank: int | None = None
+    """Rank of both; None for the largest with no more weights than the recipe's tensor train."""
+
+    @property
+    def are_plain(self) -> bool:
+        """Whether the layers with one tensor train, or none, are enough."""
+        return (
+            self.kernel in ("tt", "dense")
+            and self.recurrent in (None, "dense")
+            and self.rank is None
+        )
+
+
 def _recurrent_arguments(
-    recipe: Recipe, size: int, *, cell: str, tensor_train: bool
+    recipe: Recipe, size: int, *, cell: str, formats: Formats
 ) -> dict[str, Any]:
     """Arguments of the recipe's recurrent layer for inputs of `size` values.
 
     Args:
-        recipe, cell, tensor_train: those of `build_model`.
+        recipe, cell, formats: those of `build_model`.
         size: number of values of a frame.
     """
-    # The dense baseline is the same layer with a single mode: one core of rank 1, which is the
-    # dense kernel itself.
     num_modes = len(recipe.tt_output_shape)
     modes = _PUBLISHED_MODES.get((size, num_modes)) or factorize(size, num_modes)
-    units = math.prod(recipe.tt_output_shape)
+    output_modes = recipe.tt_output_shape
+    units = math.prod(output_modes)
+    is_dense = formats.kernel == "dense"
     # A simple RNN has no gates.
-    activation = {} if cell == "rnn" else {"recurrent_activation": recipe.recurrent_activation}
-    return {
-        "tt_input_shape": modes if tensor_train else (size,),
-        "tt_output_shape": recipe.tt_output_shape if tensor_train else (units,),
-        "tt_ranks": recipe.tt_rank if tensor_train else 1,
-        "kernel_initializer": _kernel_initializer(recipe, tensor_train),
+    common: dict[str, Any] = {}
+    if cell != "rnn":
+        common["recurrent_activation"] = recipe.recurrent_activation
+    common |= {
+        "kernel_initializer": _kernel_initializer(recipe, not is_dense),
         # The published TT layers ignore their input dropout, the dense baselines apply it.
-        "dropout": 0.0 if tensor_train else recipe.dense_input_dropout,
+        "dropout": recipe.dense_input_dropout if is_dense else 0.0,
         "recurrent_dropout": recipe.recurrent_dropout,
-        **activation,
     }
+    if formats.are_plain:
+        # The dense baseline is the same layer with a single mode: one core of rank 1, which is the
+        # dense kernel itself.
+        return common | {
+            "tt_input_shape": (size,) if is_dense else modes,
+            "tt_output_shape": (units,) if is_dense else output_modes,
+            "tt_ranks": 1 if is_dense else recipe.tt_rank,
+        }
+
+    def chosen(name: str | None, input_modes: tuple[int, ...]) -> MatrixFormat | None:
+        if name in (None, "dense"):
+            return None
+        rank = formats.rank
+        if rank is None:
+            layer: Any = CELLS[cell]
+            gates = layer.cell_class.num_gates
+            train = make_format("tt", input_modes, output_modes, recipe.tt_rank)
+            rank = largest_rank(
+                name, input_modes, output_modes, train.with_gates(gates).num_params, gates
+            )
+        return make_format(name, input_modes, output_modes, rank)
+
+    return common | {
+        "units": units,
+        "kernel_format": chosen(formats.kernel, tuple(modes)),
+        "recurrent_format": chosen(formats.recurrent, output_modes),
+    }
+
+
+def largest_rank(
+    name: str,
+    input_modes: Sequence[int],
+    output_modes: Sequence[int],
+    budget: int,
+    num_gates: int,
+) -> int:
+    """Largest rank at which a format has no more weights than a budget; 1 if it always has more.
+
+    Args:
+        name: short name of the format.
+        input_modes, output_modes: its modes, without gates.
+        budget: number of weights, gates included.
+        num_gates: number of gates that multiply the first output mode.
+    """
+    rank = 1
+    while (
+        make_format(name, input_modes, output_modes, rank + 1).with_gates(num_gates).num_params
+        <= budget
+    ):
+        rank += 1
+    return rank
 
 
 def build_optimizer(recipe: VideoRecipe, num_steps: int) -> keras.Optimizer:
@@ -161,9 +231,9 @@ def cosine_schedule(
     )
 
 
-def _kernel_initializer(recipe: Recipe, tensor_train: bool) -> Any:
+def _kernel_initializer(recipe: Recipe, is_compressed: bool) -> Any:
     # Keras 2 drew the cores as one flat kernel, with fans of the square root of its length. The
     # dense baseline had an ordinary kernel.
     if recipe.kernel_initializer != "keras2_flat_glorot":
         return recipe.kernel_initializer
-    return Keras2FlatGlorotUniform() if tensor_train else "glorot_uniform"
+    return Keras2FlatGlorotUniform() if is_compressed else "glorot_uniform"

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from ttrnn.models.crnn import PadClips
-from ttrnn.models.video_rnn import CELLS
+from ttrnn.models.video_rnn import CELLS, recurrent_layer
 
 MEAN = "mean"
 STANDARDIZE = "standardize"
@@ -51,7 +51,7 @@ def build_feature_rnn(
         dtype: policy of the layers, such as "mixed_bfloat16"; features are standardized, and the
             softmax computed, in float32.
         seed: seed of initializers and dropout.
-        **rnn_kwargs: further arguments of the recurrent layer.
+        **rnn_kwargs: further arguments of `ttrnn.models.video_rnn.recurrent_layer`.
 
     Returns:
         A model of {"features": float32 (sum of num_frames, num_features), "num_frames": int32
@@ -88,10 +88,11 @@ def build_feature_rnn(
         x = keras.layers.Rescaling(1 / feature_scale, dtype="float32", name="scale")(x)
     x, is_frame = PadClips(dtype="float32", name="clips")(x, num_frames)  # (B, T, F), (B, T)
     if cell != MEAN:
-        layer = CELLS[cell](
-            tt_input_shape,
-            tt_output_shape,
-            tt_ranks,
+        layer = recurrent_layer(
+            cell,
+            tt_input_shape=tt_input_shape,
+            tt_output_shape=tt_output_shape,
+            tt_ranks=tt_ranks,
             return_sequences=pooling == "mean",
             dtype=dtype,
             seed=seed,

@@ -6,11 +6,41 @@ from collections.abc import Sequence
 
 import keras
 
-from ttrnn.dense import TTDense
+from ttrnn.dense import TensorDense, TTDense
+from ttrnn.formats.base import MatrixFormat
 from ttrnn.frames import FrameRNN, MeanFrame
-from ttrnn.rnn import TTGRU, TTLSTM, TTSimpleRNN
+from ttrnn.rnn import TTGRU, TTLSTM, TensorGRU, TensorLSTM, TensorSimpleRNN, TTSimpleRNN
 
 CELLS = {"rnn": TTSimpleRNN, "gru": TTGRU, "lstm": TTLSTM}
+# The same cells with matrices of any format.
+_TENSOR_CELLS = {"rnn": TensorSimpleRNN, "gru": TensorGRU, "lstm": TensorLSTM}
+
+
+def recurrent_layer(
+    cell: str,
+    *,
+    tt_input_shape: Sequence[int] = (),
+    tt_output_shape: Sequence[int] = (),
+    tt_ranks: int | Sequence[int] = 1,
+    units: int | None = None,
+    kernel_format: MatrixFormat | None = None,
+    recurrent_format: MatrixFormat | None = None,
+    **options,
+) -> keras.layers.RNN:
+    """Build the recurrent layer of a classifier: with a tensor train, or with any formats.
+
+    Args:
+        cell: "rnn", "gru" or "lstm".
+        tt_input_shape, tt_output_shape, tt_ranks: of a tensor train, where `units` is None.
+        units: size of the state of a layer with formats.
+        kernel_format, recurrent_format: see `ttrnn.TensorGRU`.
+        **options: further arguments of the layer.
+    """
+    if units is None:
+        return CELLS[cell](tt_input_shape, tt_output_shape, tt_ranks, **options)
+    return _TENSOR_CELLS[cell](
+        units, kernel_format=kernel_format, recurrent_format=recurrent_format, **options
+    )
 
 
 def build_video_rnn(
@@ -18,9 +48,12 @@ def build_video_rnn(
     num_classes: int,
     *,
     cell: str = "gru",
-    tt_input_shape: Sequence[int],
-    tt_output_shape: Sequence[int],
-    tt_ranks: int | Sequence[int],
+    tt_input_shape: Sequence[int] = (),
+    tt_output_shape: Sequence[int] = (),
+    tt_ranks: int | Sequence[int] = 1,
+    units: int | None = None,
+    kernel_format: MatrixFormat | None = None,
+    recurrent_format: MatrixFormat | None = None,
     inputs: str = "raw",
     scene: bool = False,
     pooling: str = "last",
@@ -41,6 +74,8 @@ def build_video_rnn(
         tt_input_shape: modes of a frame's height * width * 3 values. One mode alone,
             `(height * width * 3,)`, is the dense layer.
         tt_output_shape, tt_ranks: see `ttrnn.TTGRU`.
+        units, kernel_format, recurrent_format: in place of the tensor train, see
+            `ttrnn.TensorGRU`.
         inputs: input of the recurrent layer: "raw", the pixels; "motion", the pixels minus the
             clip's mean frame; "foreground", the absolute values of that.
         scene: also give the classifier the clip's mean frame, through a tensor-train layer.
@@ -85,10 +120,14 @@ def build_video_rnn(
         mean = MeanFrame(pixel_scale, dtype=dtype, name="mean_frame")(frames, num_frames)
     if inputs != "raw":
         seen.append(mean)
-    layer = CELLS[cell](
-        tt_input_shape,
-        tt_output_shape,
-        tt_ranks,
+    layer = recurrent_layer(
+        cell,
+        tt_input_shape=tt_input_shape,
+        tt_output_shape=tt_output_shape,
+        tt_ranks=tt_ranks,
+        units=units,
+        kernel_format=kernel_format,
+        recurrent_format=recurrent_format,
         return_sequences=pooling == "mean",
         dtype=dtype,
         seed=seed,
@@ -97,15 +136,16 @@ def build_video_rnn(
     state = FrameRNN(layer, inputs=inputs, scale=pixel_scale, dtype=dtype, name=cell)(*seen)
     # The time loop follows what moves, this branch the background that it may leave out.
     if scene:
-        gist = TTDense(
-            tt_input_shape,
-            tt_output_shape,
-            tt_ranks,
-            activation="tanh",
-            kernel_initializer=rnn_kwargs.get("kernel_initializer", "glorot_uniform"),
-            dtype=dtype,
-            name="scene",
-        )(mean)
+        options = {
+            "activation": "tanh",
+            "kernel_initializer": rnn_kwargs.get("kernel_initializer", "glorot_uniform"),
+            "dtype": dtype,
+            "name": "scene",
+        }
+        if units is None:
+            gist = TTDense(tt_input_shape, tt_output_shape, tt_ranks, **options)(mean)
+        else:
+            gist = TensorDense(units, kernel_format, **options)(mean)
         # A noise shape of (batch, 1) hides the whole scene of a clip, so that the network cannot
         # learn the training clips' backgrounds by heart.
         gist = keras.layers.Dropout(

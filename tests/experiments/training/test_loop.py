@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import ttrnn
 from experiments.runs.run import RunError
 from experiments.training.history import Epoch, History
 from experiments.training.loop import Classifier, train_and_test
-from experiments.training.optimizers import build_model, build_optimizer
+from experiments.training.optimizers import Formats, build_head, build_model, build_optimizer
 from experiments.training.recipes import PAPER, TUNED
 from preprocess import open_shards
 from preprocess.batches.pipeline import ClipBatches
@@ -24,7 +25,7 @@ def batches(small_shards):
 def classifier(recipe=TUNED, seed=0):
     keras.utils.set_random_seed(seed)
     model = build_model(
-        recipe, (12, 16, 3), 11, cell="gru", tensor_train=True, policy="float32", seed=seed
+        recipe, (12, 16, 3), 11, cell="gru", formats=Formats(), policy="float32", seed=seed
     )
     return Classifier(model, build_optimizer(recipe, 12), label_smoothing=recipe.label_smoothing)
 
@@ -186,10 +187,38 @@ def test_the_paper_kernel_starts_as_keras_2_drew_it():
     """Red when the flat Glorot rule is Keras 3's: the deviation is then 7.7e-7."""
     keras.utils.set_random_seed(0)
     model = build_model(
-        PAPER, (120, 160, 3), 11, cell="gru", tensor_train=True, policy="float32", seed=0
+        PAPER, (120, 160, 3), 11, cell="gru", formats=Formats(), policy="float32", seed=0
     )
     kernel = np.asarray(model.get_layer("gru").rnn.cell.full_kernel())
     assert kernel.std() == pytest.approx(2.5e-3, rel=0.25)
+
+
+def test_every_format_has_at_most_the_weights_of_the_tensor_train():
+    """One rank more would be too many. Red for budgets without the gates."""
+    budgets = []
+    for recurrent in (None, "ht"):
+        for name in ("tt", "tr", "bt", "tucker", "cp", "kcp", "ht", "dense"):
+            model = build_model(
+                TUNED, (12, 16, 3), 11, cell="gru", formats=Formats(name, recurrent),
+                policy="float32", seed=0,
+            )  # fmt: skip
+            cell = model.get_layer("gru").rnn.cell
+            if name == "tt" and recurrent is None:
+                budgets.append(cell.num_kernel_params)
+                assert isinstance(cell, ttrnn.TTGRUCell)
+            if name != "dense":
+                assert cell.num_kernel_params <= budgets[0], name
+                used = cell.kernel_format
+                assert used.name == name
+                wider = ttrnn.make_format(
+                    name, used.input_modes, used.output_modes, max(used.ranks) + 1
+                )
+                assert wider.with_gates(3).num_params > budgets[0], name
+            assert (cell.recurrent_format is None) == (recurrent is None)
+    ranked = build_head(
+        TUNED, 24, 3, cell="lstm", formats=Formats("cp", rank=7), policy="float32", seed=0
+    )
+    assert ranked.get_layer("lstm").cell.kernel_format.ranks == (7,)
 
 
 @pytest.mark.parametrize(("step", "share"), [(0, 0.0), (6, 1.0), (100, 0.0)])
