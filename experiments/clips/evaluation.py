@@ -25,6 +25,7 @@ from experiments.runs.metrics import accuracy, top_k_accuracy, wilson_interval
 from experiments.runs.records import append_record, write_result
 from experiments.runs.report import write_report
 from experiments.runs.run import RECORDS
+from experiments.runs.tensorboard import EventWriter
 from experiments.training import loop
 from experiments.training.distribution import Distribution
 from experiments.training.history import History, NextRate, Stop
@@ -74,7 +75,7 @@ def train_and_test(
         batches: batches to train on and to validate with.
         shards: all clips.
         split: subsets of the clips.
-        arguments: flags of the job, of which `resume` and `record` count here.
+        arguments: flags of the job, of which `resume`, `record` and `tensorboard` count here.
         recipe: recipe of the training.
         run_dir: directory of all that the run leaves.
         started: `time.perf_counter()` at the start of this part of the run.
@@ -93,6 +94,9 @@ def train_and_test(
     train_batches, validation_batches = epoch_batches(
         batches, split, classifier.distribution, clips
     )
+    distribution = classifier.distribution
+    is_watched = arguments.tensorboard and (distribution is None or distribution.is_chief)
+    events = EventWriter(run_dir) if is_watched else None
     test = partial(
         finish_run,
         run_dir=run_dir,
@@ -105,7 +109,7 @@ def train_and_test(
         record=arguments.record,
         whole=whole,
     )
-    return loop.train_and_test(
+    result = loop.train_and_test(
         classifier,
         train_batches,
         validation_batches,
@@ -117,7 +121,12 @@ def train_and_test(
         started=started,
         stop=stop,
         next_rate=next_rate,
+        on_epoch=(lambda history: events.add_epochs(history.rows())) if events else None,
     )
+    if events:
+        events.add_test()
+        events.close()
+    return result
 
 
 def epoch_batches(

@@ -145,6 +145,8 @@ class ClipArguments:
     """Continue a run that was stopped, to the same numbers."""
     record: bool = False
     """Append the result to experiments/results.csv."""
+    tensorboard: bool = False
+    """Write events for TensorBoard, in the run's directory: tensorboard --logdir runs."""
 
     def check_common(self) -> None:
         """Raise UserError for impossible flags, before anything is read."""

@@ -115,6 +115,8 @@ class Ucf11Arguments:
     """Continue a run that was stopped, to the same numbers."""
     record: bool = False
     """Append the result to experiments/results.csv."""
+    tensorboard: bool = False
+    """Write events for TensorBoard, in the run's directory: tensorboard --logdir runs."""
 
 
 def parse(args: Sequence[str]) -> Ucf11Arguments:

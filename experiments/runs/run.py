@@ -37,6 +37,7 @@ FREE_TO_CHANGE = {
     "allow_failures",
     "videos",
     "distribute",
+    "tensorboard",
 }
 
 

@@ -65,16 +65,18 @@ class History:
         """Median training speed, without the first epoch, which also compiles."""
         return float(np.median([row.frames_per_second for row in self.epochs[1:] or self.epochs]))
 
+    def rows(self) -> list[dict[str, float]]:
+        """Values of all epochs by their columns."""
+        return [asdict(row) for row in self.epochs]
+
     def write(self, path: Path) -> None:
         """Write all rows as CSV."""
         text = io.StringIO()
         writer = csv.DictWriter(text, [field.name for field in fields(Epoch)], lineterminator="\n")
         writer.writeheader()
-        for row in self.epochs:
+        for row in self.rows():
             # Nine significant digits tell any two float32 values apart.
-            writer.writerow(
-                {k: f"{v:.9g}" if isinstance(v, float) else v for k, v in asdict(row).items()}
-            )
+            writer.writerow({k: f"{v:.9g}" if isinstance(v, float) else v for k, v in row.items()})
         write_atomically(path, text.getvalue().encode())
 
 

@@ -49,6 +49,7 @@ def train_and_test(
     unit: str = "clip",
     stop: Stop | None = None,
     next_rate: NextRate | None = None,
+    on_epoch: Callable[[History], None] | None = None,
 ) -> Result | None:
     """Train epoch by epoch, keeping the best and the last model, then test.
 
@@ -67,6 +68,7 @@ def train_and_test(
         unit: unit of the progress bar.
         stop: called after each epoch; True ends the training. None for never.
         next_rate: learning rate of the next epoch; None leaves it to the optimizer's schedule.
+        on_epoch: called with all epochs so far after each that was written.
 
     Returns:
         What `test` returns; None in a worker that is not the chief.
@@ -138,6 +140,8 @@ def train_and_test(
                 # The weights of the last epoch are always written, however soon they follow others.
                 is_last = epoch == epochs - 1 or bool(stop and stop(history))
                 writer.write(history, is_last=is_last)
+                if on_epoch:
+                    on_epoch(history)
                 tqdm.write(_line(row, epochs, score_name))
     return test(history) if is_chief else None
 
