@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-slow sweep fuzz kill endurance lint format bench results clean
+.PHONY: help demo test test-slow sweep fuzz kill endurance lint format bench results docs clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -51,6 +51,9 @@ bench: $(VENV)/installed ## Frames/s: extraction against a bare OpenCV loop, tra
 results: $(VENV)/installed ## docs/results.md and the README's table, from experiments/results.csv
 	$(BIN)/python -m experiments.results
 
+docs: $(VENV)/installed-docs ## The documentation site, in build/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 clean: ## Remove .venv and caches (data/ and runs/ stay)
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
@@ -63,4 +66,8 @@ $(VENV)/installed: setup.py pyproject.toml constraints.txt
 
 $(VENV)/installed-test: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	@touch $@

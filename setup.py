@@ -54,6 +54,9 @@ EXTRAS = {
     "dask": DASK,
     "review": REVIEW,
     "all": ALL,
+    # Not in all: Keras imports pandas wherever it is installed, which every command would wait for.
+    "pandas": ["pandas>=2.2"],  # predictions as its data frames; Arrow's tables need none
+    "docs": ["mkdocs-material>=9.7", "mkdocstrings[python]>=1.0", "ruff>=0.8"],  # make docs
     "benchmark": ["torch>=2.10", "transformers>=5.10"],  # the peers of experiments.bench_...
     "test": [
         *ALL,

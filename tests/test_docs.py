@@ -118,3 +118,22 @@ def test_the_readme_maps_every_folder():
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
     for folder in (packages - {"tests"}) | {"docs", "tests"}:
         assert f"`{folder}/`" in (ROOT / "README.md").read_text()
+
+
+def test_the_site_shows_every_page():
+    """Red when a page is added that the site's menu does not lead to, or a name is documented that
+    is not there. `make docs` itself follows the links."""
+    text = (ROOT / "mkdocs.yml").read_text()
+    listed = set(re.findall(r": ([\w/]+\.md)$", text, re.MULTILINE))
+    assert listed == {
+        path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")
+    }
+    for page in (ROOT / "docs" / "api").glob("*.md"):
+        for name in re.findall(r"^::: ([\w.]+)$", page.read_text(), re.MULTILINE):
+            path = ROOT.joinpath(*name.split("."))
+            modules = (
+                path.with_suffix(".py"),
+                path / "__init__.py",
+                path.parent.with_suffix(".py"),
+            )
+            assert any(module.exists() for module in modules), name
