@@ -36,6 +36,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     ),
     "onnx": ("onnx", "onnxruntime", "tf2onnx"),
     "dask": ("dask", "distributed"),
+    "pandas": ("pandas",),
     "review": ("fastapi", "nicegui", "uvicorn"),
 }
 _EXTRA_OF = {module: extra for extra, modules in EXTRAS.items() for module in modules}

@@ -43,6 +43,7 @@ COMMANDS = (
 )
 FLOORS: tuple[tuple[str, ...], ...] = (
     BENCHMARKS,
+    ("experiments.api",),
     COMMANDS,
     ("experiments.clips",),
     ("experiments.media", "experiments.training"),

@@ -48,7 +48,7 @@ class ClipModel(ViewedModel):
         views: Views = Views(),  # noqa: B008 - frozen
     ) -> None:
         super().__init__(input_spec, views)
-        self._model = model
+        self.model = model
         width, height = input_spec.crops.size
         # Clips lie end to end, (sum of num_frames, H, W, 3): one trace serves all lengths.
         spec = {

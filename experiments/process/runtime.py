@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -148,9 +148,11 @@ def configure(threads: Threads, *, seed: int, deterministic: bool = True) -> Non
 
         # Looks for a GPU, and complains where there is none.
         tf.config.list_physical_devices()
-    # TensorFlow refuses to change its pools once it has run an operation.
-    tf.config.threading.set_intra_op_parallelism_threads(threads.intra_op)
-    tf.config.threading.set_inter_op_parallelism_threads(threads.inter_op)
+    # TensorFlow refuses to change its pools once it has run an operation: of several jobs of one
+    # process, in a notebook for instance, the first one's pools serve all.
+    with suppress(RuntimeError):
+        tf.config.threading.set_intra_op_parallelism_threads(threads.intra_op)
+        tf.config.threading.set_inter_op_parallelism_threads(threads.inter_op)
     if deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)

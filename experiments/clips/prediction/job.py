@@ -56,7 +56,7 @@ def predict_with_run(
     """
     if annotate:
         require_encoders()
-    model = _load(run, views, threads)
+    model = load_model(run, views, threads)
     print(f"{len(model.class_names)} classes, from {run}; {threads}")
     return predict_paths(
         model,
@@ -70,7 +70,7 @@ def predict_with_run(
     )
 
 
-def _load(run: Path, views: Views, threads: Threads) -> WindowModel:
+def load_model(run: Path, views: Views, threads: Threads) -> WindowModel:
     """Load a run's model; TensorFlow is started only if it is not an ONNX file."""
     if run.is_file():
         return OnnxClipModel(run, views=views, num_threads=threads.intra_op)

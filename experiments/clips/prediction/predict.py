@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from common.errors import InputError
+from common.extras import import_extra
 from experiments.clips.viewed_model import ClipInputSpec, ViewedModel
 from experiments.models.onnx_files import About, OnnxSession
 from preprocess.batches.views import Views
@@ -22,6 +24,9 @@ from preprocess.shards.settings import FrameSettings
 from preprocess.sources.clips import Clip
 from preprocess.video.decode import Frame, FrameReader, is_cut_short
 from preprocess.video.video_decoder import USUAL_FPS
+
+if TYPE_CHECKING:
+    import pandas
 
 # Windows that the model sees in one batch; so many are in memory.
 _WINDOWS_AT_ONCE = 4
@@ -111,6 +116,36 @@ class VideoPrediction:
         """Class that is most probable in most windows; among equals that with the higher mean."""
         votes = self.votes
         return max(self.ranking, key=lambda index: votes[index])
+
+    def to_arrow(self) -> pa.Table:
+        """Return a table with a row a window: its time, its classes, and all probabilities.
+
+        The columns are those of the CSV that `python -m experiments.predict` writes.
+        """
+        names = np.array(self.class_names, object)
+        return pa.table(
+            {
+                "start_seconds": self.start_seconds,
+                "end_seconds": self.end_seconds,
+                "label": names[self.probabilities.argmax(axis=1)],
+                "confidence": self.probabilities.max(axis=1),
+                "rolling_label": names[self.rolling.argmax(axis=1)],
+                **{
+                    f"p_{name}": column
+                    for name, column in zip(names, self.probabilities.T, strict=True)
+                },
+            }
+        )
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return `to_arrow()` as a data frame of pandas.
+
+        Raises:
+            MissingExtraError: if pandas is not installed.
+        """
+        # Arrow imports it by itself, with an error that names no remedy.
+        import_extra("pandas")
+        return self.to_arrow().to_pandas()
 
 
 def rolling_mean(values: NDArray[np.floating], num_rows: int) -> NDArray[np.float64]:

@@ -134,7 +134,7 @@ def test_a_frozen_resnet_does_not_move(place: Path, resnet_run: tuple[dict[str, 
     kept = [
         {
             name: array
-            for name, array in model_arrays(load_clip_model(place / out)._model).items()
+            for name, array in model_arrays(load_clip_model(place / out).model).items()
             if not name.startswith(("encoder_", "decoder_"))
         }
         for out in ("resnet", "again")

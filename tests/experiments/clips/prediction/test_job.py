@@ -214,7 +214,7 @@ def test_wrong_commands_get_one_line(tmp_path, monkeypatch, capsys, wrong, messa
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "no-ffmpeg"))
     late = lambda *_: pytest.fail("refused too late")  # noqa: E731
-    monkeypatch.setattr("experiments.clips.prediction.job._load", late)
+    monkeypatch.setattr("experiments.clips.prediction.job.load_model", late)
     assert main("predict", ["--run", "run", *wrong]) == 2
     error = capsys.readouterr().err
     assert message in error
