@@ -46,7 +46,8 @@ VIDEO = [
 ONNX = [TENSORFLOW, "onnx>=1.21", "onnxruntime>=1.31", "tf2onnx>=1.16"]  # written on TensorFlow
 DASK = [*VIDEO, "dask[distributed]>=2026.1.1"]  # extraction and classification on many machines
 REVIEW = [*VIDEO, "nicegui>=3.18"]  # the page on which a reel is reviewed
-ALL = list(dict.fromkeys([*VIDEO, *ONNX, *DASK, *REVIEW]))
+HUB = ["huggingface_hub>=1.0"]  # presets of trained models
+ALL = list(dict.fromkeys([*VIDEO, *ONNX, *DASK, *REVIEW, *HUB]))
 
 EXTRAS = {
     "video": VIDEO,
@@ -54,6 +55,7 @@ EXTRAS = {
     "dask": DASK,
     "review": REVIEW,
     "all": ALL,
+    "hub": HUB,
     # Not in all: Keras imports pandas wherever it is installed, which every command would wait for.
     "pandas": ["pandas>=2.2"],  # predictions as its data frames; Arrow's tables need none
     "docs": ["mkdocs-material>=9.7", "mkdocstrings[python]>=1.0", "ruff>=0.8"],  # make docs

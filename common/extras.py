@@ -36,6 +36,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     ),
     "onnx": ("onnx", "onnxruntime", "tf2onnx"),
     "dask": ("dask", "distributed"),
+    "hub": ("huggingface_hub",),
     "pandas": ("pandas",),
     "review": ("fastapi", "nicegui", "uvicorn"),
 }

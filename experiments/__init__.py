@@ -1,6 +1,6 @@
 """Commands of the suite, the rooms that they share, and the jobs as Python functions.
 
-    from experiments import classify_videos, cut, load_run, score, train
+    from experiments import classify_videos, cut, from_preset, load_run, score, train
 
 Nothing heavy is imported before one of these is used.
 """
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from common.extras import import_extra
 
 if TYPE_CHECKING:
-    from experiments.api import classify_videos, cut, load_run, score, train
+    from experiments.api import classify_videos, cut, from_preset, load_run, score, train
 
-__all__ = ["classify_videos", "cut", "load_run", "score", "train"]
+__all__ = ["classify_videos", "cut", "from_preset", "load_run", "score", "train"]
 
 # ONNX Runtime 1.31 for Linux sends figures of its use to its makers, and keeps a number of the
 # machine in the user's cache and a file in the temporary folder, unless this is set before it is

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +28,7 @@ from pyarrow import csv as arrow_csv
 from common.errors import InputError, did_you_mean
 from experiments import classify as classification
 from experiments import ucf11
+from experiments.clips import presets
 from experiments.clips.classification.results import ONE_TABLE
 from experiments.clips.prediction.job import load_model
 from experiments.clips.prediction.predict import VideoPrediction, WindowModel, predict_video
@@ -131,6 +133,29 @@ class ClipRun:
         if Views.parse(views) != Views():
             model = load_model(self.run_dir, Views.parse(views), runtime.choose_threads("auto"))
         return predict_video(model, Path(video), hop=hop, rolling=rolling)
+
+    def save_to_preset(self, folder: PathLike) -> Path:
+        """Write model, settings, labels and a model card to a new folder; returns it.
+
+        Raises:
+            InputError: if the folder holds anything already.
+        """
+        return presets.save_to_preset(self.run_dir, Path(folder))
+
+    def push_to_hub(self, name: str, *, private: bool = True) -> str:
+        """Upload the preset of this run to the Hugging Face hub; returns its address.
+
+        Args:
+            name: OWNER/NAME on the hub. Its library finds the token of the user.
+            private: whether only its owner may see it, if it is new.
+
+        Raises:
+            InputError: if the hub does not take it.
+            MissingExtraError: if the hub's library is not installed.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            preset = presets.save_to_preset(self.run_dir, Path(folder) / "preset")
+            return presets.push_to_hub(preset, name, private=private)
 
 
 @dataclass(frozen=True)
@@ -242,6 +267,25 @@ def load_run(run_dir: PathLike) -> ClipRun:
         >>> load_run("runs/NAME").predict("new.mp4").to_pandas()
     """
     return ClipRun(run_dir)
+
+
+def from_preset(source: PathLike) -> ClipRun:
+    """Open the preset of a trained model.
+
+    Args:
+        source: folder that `ClipRun.save_to_preset` wrote, or hf://OWNER/NAME of the Hugging Face
+            hub, which is downloaded. Files of others are checked before Keras reads them.
+
+    Raises:
+        InputError: if the hub does not give it.
+        ClipModelError: if the folder is no preset.
+        MissingExtraError: if the hub's library is not installed.
+
+    Example:
+        >>> load_run("runs/NAME").save_to_preset("preset")
+        >>> from_preset("preset").predict("new.mp4")
+    """
+    return ClipRun(presets.find_preset(os.fspath(source)))
 
 
 def classify_videos(
