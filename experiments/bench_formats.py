@@ -10,7 +10,8 @@ Accuracy: the features of a frozen network are computed once. For every budget o
 format takes the largest rank within it, and a GRU with such an input kernel is trained on every
 fold and seed, all from one starting variance. Low rank and a smaller dense GRU of the same budget
 stand beside them. The last epoch counts; the best one on the test clips, which papers print, has a
-column of its own, and so has the random split over clips beside the split by scene.
+column of its own, and so has the random split over clips beside the split by scene. Last, a trained
+dense GRU is compressed by each format to the largest budget, and trained on.
 
 Writes table.md, results.json with one row a run, and pareto.png.
 """
@@ -22,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import tyro
 from tqdm import tqdm
@@ -118,6 +119,28 @@ class AccuracyRow:
     failure: str = ""
 
 
+@dataclass(frozen=True)
+class CompressionRow:
+    """A trained dense kernel that was compressed and trained on."""
+
+    format: str
+    budget: int
+    kernel_params: int
+    split: str
+    fold: int
+    seed: int
+    error: float
+    """Relative Frobenius error of the kernel."""
+    accuracy_before: float
+    accuracy_after: float
+    """Accuracy of the compressed model before any further training."""
+    accuracy_tuned: float
+    """Accuracy after a quarter of the epochs more, at a quarter of the rate."""
+
+
+Run = TypeVar("Run", AccuracyRow, CompressionRow)
+
+
 def run(arguments: Arguments) -> None:
     """Measure, and write the tables, the rows and the chart.
 
@@ -140,14 +163,15 @@ def run(arguments: Arguments) -> None:
         with closing_all({"speed": system}):
             speeds = system.ask("measure", arguments.rounds)
     rows: list[AccuracyRow] = []
+    compressed: list[CompressionRow] = []
     if arguments.accuracy:
-        rows, chart = measure_accuracy(arguments, threads)
+        rows, compressed, chart = measure_accuracy(arguments, threads)
         write_atomically(arguments.out / "pareto.png", chart)
     tables = [speed_table(speeds)] if speeds else []
-    tables += [accuracy_table(rows)] if rows else []
+    tables += [accuracy_table(rows), compression_table(compressed)] if rows else []
     keep_results(
         arguments.out,
-        [*speeds, *rows],
+        [*speeds, *rows, *compressed],
         table="\n\n".join(tables),
         circumstances=(
             f"{arguments.cell.upper()} on features of {arguments.features}, {arguments.epochs} "
@@ -159,11 +183,11 @@ def run(arguments: Arguments) -> None:
 
 def measure_accuracy(
     arguments: Arguments, threads: runtime.Threads
-) -> tuple[list[AccuracyRow], bytes]:
+) -> tuple[list[AccuracyRow], list[CompressionRow], bytes]:
     """Train every format, and every baseline, at every budget on all folds and seeds.
 
     Returns:
-        A row for each run, and the chart as a PNG.
+        A row for each run, one for each compression of a dense model, and the chart as a PNG.
     """
     system = Remote(f"{SYSTEMS}:Accuracy", arguments, threads=threads)
     with closing_all({"accuracy": system}):
@@ -179,7 +203,18 @@ def measure_accuracy(
             for model in models
         ]
         rows = [system.ask("train", *one) for one in tqdm(runs, unit="run", desc="accuracy")]
-        return rows, system.ask("chart", rows)
+        dense = [
+            (max(arguments.budgets), split, fold, seed)
+            for split in arguments.splits
+            for seed in arguments.seeds
+            for fold in arguments.folds
+        ]
+        compressed = [
+            row
+            for one in tqdm(dense, unit="run", desc="compression")
+            for row in system.ask("compress", *one)
+        ]
+        return rows, compressed, system.ask("chart", rows)
 
 
 def speed_table(rows: Sequence[SpeedRow]) -> str:
@@ -240,9 +275,31 @@ def accuracy_table(rows: Sequence[AccuracyRow]) -> str:
     return "\n".join(lines)
 
 
-def grouped(rows: Sequence[AccuracyRow]) -> dict[tuple[str, int, str], list[AccuracyRow]]:
+def compression_table(rows: Sequence[CompressionRow]) -> str:
+    """Make a Markdown table of means over folds and seeds, with their standard deviations."""
+    lines = [
+        "| compressed by | weights | split | runs | kernel error | before | compressed | "
+        "trained on |",
+        "|---|--:|---|--:|--:|--:|--:|--:|",
+    ]
+    for (name, _, split), group in grouped(rows).items():
+        cells = [
+            name,
+            formatting.count(group[0].kernel_params),
+            split,
+            str(len(group)),
+            f"{mean(row.error for row in group):.3f}",
+            _spread([row.accuracy_before for row in group]),
+            _spread([row.accuracy_after for row in group]),
+            _spread([row.accuracy_tuned for row in group]),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def grouped(rows: Sequence[Run]) -> dict[tuple[str, int, str], list[Run]]:
     """Runs of one model and split, over folds and seeds."""
-    groups: dict[tuple[str, int, str], list[AccuracyRow]] = {}
+    groups: dict[tuple[str, int, str], list[Run]] = {}
     for row in rows:
         groups.setdefault((row.format, row.budget, row.split), []).append(row)
     return groups

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean, median
 from typing import Any
 
@@ -14,17 +14,25 @@ import numpy as np
 import tensorflow as tf
 
 import ttrnn
-from experiments.bench_formats import BASELINES, AccuracyRow, Arguments, SpeedRow, grouped
+from experiments.bench_formats import (
+    BASELINES,
+    AccuracyRow,
+    Arguments,
+    CompressionRow,
+    SpeedRow,
+    grouped,
+)
 from experiments.clips.datasets import open_dataset
 from experiments.clips.features import feature_views, load_network
 from experiments.clips.frozen_networks import FROZEN_NETWORKS, require_network
 from experiments.runs.plots import LIGHT, new_figure
 from experiments.training.optimizers import build_optimizer, largest_rank
-from experiments.training.recipes import TUNED, on_features
+from experiments.training.recipes import TUNED, Recipe, on_features
 from preprocess.batches.views import CropChoice, FrameChoice
 from preprocess.shards.settings import FrameSettings
 from preprocess.sources.catalog import UCF11
-from preprocess.sources.splits import Strategy, make_split
+from preprocess.sources.splits import Split, Strategy, make_split
+from ttrnn.dense import balanced_modes
 from ttrnn.frames import FrameRNN
 from ttrnn.models.feature_rnn import build_feature_rnn, standardize_features
 from ttrnn.models.video_rnn import CELLS
@@ -190,28 +198,9 @@ class Accuracy:
     def train(self, name: str, budget: int, split: Strategy, fold: int, seed: int) -> AccuracyRow:
         """Train one model on one fold, and test it after every epoch."""
         started = time.perf_counter()
-        parts = make_split(
-            self._labels, self._groups, strategy=split, fold=fold, num_folds=5, seed=seed
-        )
-        # No choice is made by the validation clips, so that they are trained on.
-        training = np.concatenate([parts.train, parts.validation])
+        parts = self._split(split, fold, seed)
         model, rank = self._build(name, budget, seed)
-        standardize_features(model, self._rows[training].reshape(-1, self._rows.shape[-1]))
-        batch = self._recipe.batch_size
-        steps = -(-len(training) // batch)
-        optimizer = build_optimizer(self._recipe, self._recipe.epochs * steps)
-        model.compile(optimizer, "sparse_categorical_crossentropy")
-        rng, accuracies, failure = np.random.default_rng(seed), [], ""
-        for _ in range(self._recipe.epochs):
-            # Filled up with clips of the beginning: batches of one size need one graph only.
-            order = np.resize(rng.permutation(training), steps * batch)
-            for clips in order.reshape(steps, batch):
-                loss = model.train_on_batch(self._inputs(clips), self._labels[clips])
-            if not np.isfinite(loss):
-                failure = "the loss is not finite"
-                break
-            scores = model.predict_on_batch(self._inputs(parts.test))
-            accuracies.append(float(np.mean(scores.argmax(1) == self._labels[parts.test])))
+        accuracies = self._fit(self._standardized(model, parts), parts, self._recipe, seed)
         layer = model.get_layer(self._arguments.cell)
         return AccuracyRow(
             format=name,
@@ -223,12 +212,82 @@ class Accuracy:
             split=split,
             fold=fold,
             seed=seed,
-            accuracy_last=accuracies[-1] if accuracies else 0.0,
-            accuracy_best=max(accuracies, default=0.0),
+            accuracy_last=accuracies[-1],
+            accuracy_best=max(accuracies),
             num_test_clips=len(parts.test),
             seconds=time.perf_counter() - started,
-            failure=failure,
+            failure="" if np.isfinite(accuracies[-1]) else "the loss is not finite",
         )
+
+    def compress(self, budget: int, split: Strategy, fold: int, seed: int) -> list[CompressionRow]:
+        """Train a dense layer, compress its kernel by each format, and train on."""
+        parts = self._split(split, fold, seed)
+        dense = self._standardized(self._build("dense", 0, seed)[0], parts)
+        before = self._fit(dense, parts, self._recipe, seed)[-1]
+        cell = dense.get_layer(self._arguments.cell).cell
+        kernel = keras.ops.convert_to_numpy(cell.full_kernel())
+        # A quarter of the epochs, at a quarter of the rate.
+        recipe = replace(
+            self._recipe,
+            epochs=-(-self._recipe.epochs // 4),
+            learning_rate=self._recipe.learning_rate / 4,
+        )
+        rows = []
+        for name in self._arguments.formats:
+            # The modes that `compress` chooses.
+            modes = balanced_modes((len(kernel), cell.units), None, None)
+            rank = largest_rank(name, modes[0], modes[1], budget, cell.num_gates)
+            small = ttrnn.compress(dense, name, rank=rank)
+            layer = small.get_layer(self._arguments.cell)
+            found = keras.ops.convert_to_numpy(layer.cell.full_kernel())
+            after = self._accuracy(small, parts.test)
+            rows.append(
+                CompressionRow(
+                    format=name,
+                    budget=budget,
+                    kernel_params=layer.num_kernel_params,
+                    split=split,
+                    fold=fold,
+                    seed=seed,
+                    error=float(np.linalg.norm(found - kernel) / np.linalg.norm(kernel)),
+                    accuracy_before=before,
+                    accuracy_after=after,
+                    accuracy_tuned=self._fit(small, parts, recipe, seed)[-1],
+                )
+            )
+        return rows
+
+    def _split(self, split: Strategy, fold: int, seed: int) -> Split:
+        return make_split(
+            self._labels, self._groups, strategy=split, fold=fold, num_folds=5, seed=seed
+        )
+
+    def _standardized(self, model: keras.Model, parts: Split) -> keras.Model:
+        training = np.concatenate([parts.train, parts.validation])
+        standardize_features(model, self._rows[training].reshape(-1, self._rows.shape[-1]))
+        return model
+
+    def _fit(self, model: keras.Model, parts: Split, recipe: Recipe, seed: int) -> list[float]:
+        """Train by a recipe; returns the test accuracy after every epoch, NaN where it failed."""
+        # No choice is made by the validation clips, so that they are trained on.
+        training = np.concatenate([parts.train, parts.validation])
+        batch = recipe.batch_size
+        steps = -(-len(training) // batch)
+        optimizer = build_optimizer(recipe, recipe.epochs * steps)
+        model.compile(optimizer, "sparse_categorical_crossentropy")
+        rng, accuracies = np.random.default_rng(seed), []
+        for _ in range(recipe.epochs):
+            # Filled up with clips of the beginning: batches of one size need one graph only.
+            order = np.resize(rng.permutation(training), steps * batch)
+            for clips in order.reshape(steps, batch):
+                loss = model.train_on_batch(self._inputs(clips), self._labels[clips])
+            is_finite = np.isfinite(loss)
+            accuracies.append(self._accuracy(model, parts.test) if is_finite else float("nan"))
+        return accuracies
+
+    def _accuracy(self, model: keras.Model, clips: np.ndarray) -> float:
+        scores = model.predict_on_batch(self._inputs(clips))
+        return float(np.mean(scores.argmax(1) == self._labels[clips]))
 
     def _inputs(self, clips: np.ndarray) -> dict[str, np.ndarray]:
         rows = self._rows[clips]

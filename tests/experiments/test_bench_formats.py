@@ -60,6 +60,15 @@ def test_a_model_is_trained_and_tested(system):
     assert row.kernel_params < row.layer_params < row.model_params
 
 
+def test_a_trained_model_is_compressed(system):
+    system._arguments.formats = ("tt",)
+    (row,) = system.compress(1_000_000, "group", 0, 0)
+    assert row.error < 1e-5  # as many weights as it takes
+    assert row.accuracy_after == row.accuracy_before
+    table = bench_formats.compression_table([row])
+    assert f"| tt | {row.kernel_params:,} | group | 1 | 0.000 |" in table
+
+
 def test_every_model_keeps_to_the_budget(system):
     """Red for weights that are not counted, or a baseline of another size."""
     built = {

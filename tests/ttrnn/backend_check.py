@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import format_oracle
 import keras
 import numpy as np
 import oracle
@@ -74,6 +75,32 @@ def check(name, layer, x, call, expected_output):
         mine = keras.ops.convert_to_numpy(mine)
         scale = max(1, np.abs(theirs).max())
         np.testing.assert_allclose(mine, theirs, rtol=0, atol=2e-5 * scale, err_msg=name)
+
+
+# Kernel and recurrent matrix; together every way in which chains are made of cores.
+FORMATS = [("tr", "ht"), ("tucker", "cp"), ("bt", "kcp")]
+
+
+def check_formats(x):
+    """Check a GRU with both matrices in formats against their definitions."""
+    for kernel, recurrent in FORMATS:
+        layer = ttrnn.TensorGRU(
+            4,
+            kernel_format=format_oracle.make(kernel, (2, 3), (2, 2), 2),
+            recurrent_format=format_oracle.make(recurrent, (2, 2), (2, 2), 2),
+            return_sequences=True,
+        )
+        cell = layer.cell
+        shapes = (cell.gated_kernel_format, cell.gated_recurrent_format)
+
+        def expected(x, *weights, shapes=shapes):
+            weights, matrices = list(weights), []
+            for shape in shapes:
+                cores = [weights.pop(0) for _ in shape.core_shapes]
+                matrices.append(format_oracle.matrix_by_definition(shape, cores))
+            return oracle.recur("gru", x @ matrices[0] + weights[0], matrices[1])[0]
+
+        check(f"{kernel} and {recurrent}", layer, x[:2, :2], {}, expected)
 
 
 def check_refusals(kind):
@@ -326,6 +353,7 @@ def main():
             layer = cls(**MODES, return_sequences=True, go_backwards=go_backwards)
             call = {} if mask is None else {"mask": keras.ops.convert_to_tensor(mask)}
             check(f"{kind} go_backwards={go_backwards}", layer, x, call, expected)
+    check_formats(x)
     check_training(ttrnn.TTGRU)
     for kind in LAYERS:
         check_refusals(kind)

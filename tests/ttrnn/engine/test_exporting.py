@@ -1,5 +1,6 @@
 """Models written by Keras's own `export` give Keras's numbers in the other runtimes."""
 
+import format_oracle
 import keras
 import numpy as np
 import onnxruntime
@@ -35,6 +36,13 @@ def models():
     yield "other gates", lambda: sequence_model(gru(**MODES, recurrent_activation="hard_sigmoid"))
     yield "no known slope", lambda: sequence_model(gru(**MODES, activation="softmax"))
     yield "dense", lambda: sequence_model(ttrnn.TTDense(**MODES, activation="tanh"))
+    # A ring's trace and carried index, a tree, and blocks; a core of ones and a diagonal.
+    for kernel, recurrent in (("tr", "ht"), ("bt", "kcp")):
+        formats = {
+            "kernel_format": format_oracle.make(kernel, (2, 3), (2, 2), 2),
+            "recurrent_format": format_oracle.make(recurrent, (2, 2), (2, 2), 2),
+        }
+        yield kernel, lambda formats=formats: sequence_model(ttrnn.TensorGRU(UNITS, **formats))
     yield "half", lambda: sequence_model(gru(**MODES, dtype="mixed_float16"))
 
 
