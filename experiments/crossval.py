@@ -2,9 +2,11 @@
 
     python -m experiments.crossval --recipes paper tuned --cells gru lstm --kernels tt dense
     python -m experiments.crossval --settings "" "inputs=raw" "inputs=both head_dropout=0.5"
+    python -m experiments.crossval --features efficientnet-lite0 --cells mean lstm --seeds 0 1 2
 
-Every run is a fresh `python -m experiments.ucf11` process, so that a row equals that of a run by
-hand; finished runs are not repeated. Settings are compared by their accuracy on validation clips,
+A run on pixels is a fresh `python -m experiments.ucf11` process. Runs on features share a process,
+hence take seconds each, and leave neither a model nor a report. A row equals that of a run by hand;
+finished runs are not repeated. Settings are compared by their accuracy on validation clips,
 which are a part of the training clips; the test folds are for the chosen setting only.
 """
 
@@ -15,11 +17,11 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tqdm import tqdm
 
@@ -28,9 +30,14 @@ from common.errors import InputError
 from common.files import write_atomically
 from common.formatting import share
 from experiments.clips import ucf11
+from experiments.clips.ucf11 import Ucf11Arguments
+from experiments.process import runtime
 from experiments.runs.records import Spread, mean_and_spread
 from experiments.runs.run import CONFIG, RESULT, require_place, require_positive
 from preprocess.system.command import run_command
+
+if TYPE_CHECKING:
+    from experiments.clips.head_runs import HeadRuns
 
 
 @dataclass(frozen=True)
@@ -42,9 +49,11 @@ class Arguments:
     recipes: tuple[Literal["paper", "tuned"], ...] = ("tuned",)
     """Recipes to run."""
     cells: tuple[Literal["gru", "lstm", "rnn", "mean"], ...] = ("gru",)
-    """Kinds of recurrent layer; mean needs --flags="--features NETWORK"."""
+    """Kinds of recurrent layer; mean needs --features."""
     kernels: tuple[Literal["tt", "dense"], ...] = ("tt",)
     """Tensor-train and dense input kernels."""
+    features: str | None = None
+    """Classify the features of this frozen network, as python -m experiments.ucf11 does."""
     settings: tuple[str, ...] = ("",)
     """Overrides of the recipe, such as "inputs=raw clip_norm=null"; "" for none."""
     folds: tuple[int, ...] = (0, 1, 2, 3, 4)
@@ -81,8 +90,13 @@ class Setting:
             "--tt" if self.kernel == "tt" else "--no-tt",
             *("--fold", str(fold), "--seed", str(seed)),
             *(["--set", *shlex.split(self.overrides)] if self.overrides else []),
+            *(["--features", arguments.features] if arguments.features else []),
             *shlex.split(arguments.flags),
         ]
+
+    def parsed(self, arguments: Arguments, fold: int, seed: int, out: Path) -> Ucf11Arguments:
+        """Flags of the run of one fold, as its command parses them."""
+        return ucf11.parse(_flags(self.command(arguments, fold, seed, out)))
 
     def run_dir(self, arguments: Arguments, fold: int, seed: int) -> Path:
         """Directory of the run of one fold."""
@@ -108,13 +122,9 @@ def _run_all(arguments: Arguments) -> int:
     ]
     runs = list(itertools.product(settings, arguments.seeds, arguments.folds))
     _check_runs(arguments, runs)
-    with (
-        ThreadPoolExecutor(arguments.jobs) as pool,
-        tqdm(total=len(runs), unit="run", smoothing=0) as bar,
-    ):
-        results: dict[Setting, list[dict]] = {setting: [] for setting in settings}
-        # Threads only wait: each run is a process of its own, with fresh thread pools.
-        outcomes = pool.map(lambda run: _run(arguments, *run), runs)
+    results: dict[Setting, list[dict]] = {setting: [] for setting in settings}
+    with tqdm(total=len(runs), unit="run", smoothing=0) as bar:
+        outcomes = _outcomes(arguments, runs)
         for (setting, seed, fold), result in zip(runs, outcomes, strict=True):
             bar.update()
             if result is None:
@@ -139,13 +149,59 @@ def _check_runs(arguments: Arguments, runs: Sequence[tuple[Setting, int, int]]) 
     if not runs:
         raise InputError("Give at least one of --recipes, --cells, --kernels, --folds and --seeds.")
     require_positive(arguments, ["jobs"])
+    if arguments.features and arguments.jobs != 1:
+        raise InputError(
+            f"Runs on features share one process: --jobs must be 1. Received {arguments.jobs}."
+        )
     require_place(Path("runs") / arguments.name, flag="--name")
     for setting, seed, fold in runs:
         out = setting.run_dir(arguments, fold, seed)
         if not (out / RESULT).exists():
             # Parsed and checked exactly as the process of the run will do.
-            args = setting.command(arguments, fold, seed, out)
-            ucf11.check_arguments(ucf11.parse(args[args.index(ucf11.MODULE) + 1 :]))
+            ucf11.check_arguments(setting.parsed(arguments, fold, seed, out))
+
+
+def _flags(args: Sequence[str]) -> Sequence[str]:
+    """Flags of a command line of the UCF11 job."""
+    return args[args.index(ucf11.MODULE) + 1 :]
+
+
+def _outcomes(
+    arguments: Arguments, runs: Sequence[tuple[Setting, int, int]]
+) -> Iterator[dict | None]:
+    """Yield the result.json of each run, or None of one that failed."""
+    setting, seed, fold = runs[0]
+    flags = setting.parsed(arguments, fold, seed, Path())
+    if flags.features is not None and not flags.unfreeze:
+        yield from _in_one_process(arguments, runs)
+        return
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        # Threads only wait: each run is a process of its own, with fresh thread pools.
+        yield from pool.map(lambda run: _run(arguments, *run), runs)
+
+
+def _in_one_process(
+    arguments: Arguments, runs: Sequence[tuple[Setting, int, int]]
+) -> Iterator[dict]:
+    """Carry out the runs on features that are not finished; yield the result.json of each."""
+    heads: HeadRuns | None = None
+    for setting, seed, fold in runs:
+        out = setting.run_dir(arguments, fold, seed)
+        if (out / RESULT).exists():
+            yield json.loads((out / RESULT).read_text())
+            continue
+        flags = setting.parsed(arguments, fold, seed, out)
+        if heads is None:
+            threads = runtime.choose_threads(flags.threads)
+            runtime.configure(threads, seed=seed, deterministic=flags.deterministic)
+            print(threads)
+            # Imported now: this loads TensorFlow, whose threads are set.
+            from experiments.clips.head_runs import HeadRuns
+
+            heads = HeadRuns()
+        out.mkdir(parents=True, exist_ok=True)
+        args = _flags(setting.command(arguments, fold, seed, out))
+        yield heads.run(flags, out, command=shlex.join(["python", "-m", ucf11.MODULE, *args]))
 
 
 def _run(arguments: Arguments, setting: Setting, seed: int, fold: int) -> dict | None:

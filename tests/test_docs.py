@@ -59,6 +59,7 @@ def test_commands_are_understood(command):
 PARSERS = {
     "experiments.ucf11": "experiments.clips.ucf11.Ucf11Arguments",
     "experiments.ucf101": "experiments.ucf101.recipes.Ucf101Arguments",
+    "experiments.ucf101 --features": "experiments.ucf101.recipes.Ucf101FeatureArguments",
     "experiments.epic_kitchens": "experiments.epic_kitchens.recipes.EpicKitchensArguments",
     "experiments.predict": "experiments.clips.prediction.command.PredictArguments",
     "experiments.export": "experiments.clips.export.command.ExportArguments",
@@ -79,6 +80,8 @@ def parser_and_arguments(name, arguments):
         if arguments[0] != "train":
             name = f"experiments.{arguments[0]}"
         arguments = arguments[1:]
+    if name == "experiments.ucf101" and "--features" in arguments:
+        name = "experiments.ucf101 --features"
     module, _, parser = PARSERS.get(name, f"{name}.Arguments").rpartition(".")
     return getattr(importlib.import_module(module), parser), arguments
 

@@ -155,6 +155,6 @@ def _network_in_file(file: Path, input_shape: tuple[int, int, int]) -> keras.Mod
     ):
         raise InputError(
             f"--features takes a model of frames {input_shape} to features (frames, features). "
-            f"{file} is one of {takes} to {gives}."
+            f"{file} is one of {takes} to {gives}; --size WIDTH HEIGHT sets the frames."
         )
     return model

@@ -18,6 +18,9 @@ FROZEN_NETWORKS: dict[str, str] = {
     **{f"resnet{depth}": name for name, depth in RESNETS.items()},
 }
 
+# Blocks of the networks that can be fine-tuned.
+NUM_BLOCKS = {"efficientnet-lite0": 16, "mobilenetv2": 17}
+
 
 def require_network(network: str, weights: str | None) -> None:
     """Refuse a frozen network that is unknown or lacks its weights, without TensorFlow.

@@ -191,6 +191,7 @@ class Subsets:
             videos=self.arguments.videos,
             shards=self.arguments.shards,
             settings=settings,
+            classes=getattr(self.arguments, "classes", None),
             jobs=self.arguments.jobs,
             scheduler=self.arguments.scheduler,
             allow_failures=self.arguments.allow_failures,

@@ -1,7 +1,7 @@
-"""The flags of the job on UCF11, and what they must satisfy.
+"""Flags of the job of recurrent networks on pixels or frozen features, and what they must satisfy.
 
-`experiments.ucf11` runs it; `experiments.crossval` checks the flags of many runs before the first
-one.
+`experiments.ucf11` runs it, and `experiments.ucf101` with --features; `experiments.crossval` checks
+the flags of many runs before the first one.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from common.command_line import parse_arguments
 from common.errors import InputError
-from experiments.clips.frozen_networks import require_network
+from experiments.clips.frozen_networks import NUM_BLOCKS, require_network
 from experiments.clips.recipe import recipe_name
 from experiments.process import runtime
 from experiments.runs.run import (
@@ -23,10 +23,17 @@ from experiments.runs.run import (
     require_records,
     require_seed,
 )
-from experiments.training.recipes import RECIPES, Recipe, on_features, require_unchanged_pixels
+from experiments.training.recipes import (
+    RECIPES,
+    Recipe,
+    fine_tuning,
+    on_features,
+    require_no_fine_tuning,
+    require_unchanged_pixels,
+)
 from experiments.training.tasks import Task, read_task
 from preprocess.shards.settings import FrameSettings
-from preprocess.sources.catalog import UCF11
+from preprocess.sources.catalog import UCF11, Dataset
 
 if TYPE_CHECKING:
     from experiments.clips.subsets import Subsets
@@ -41,11 +48,17 @@ tells more.
 NUM_FOLDS = 5
 # Short names of `ttrnn.formats.registry`, which would load Keras.
 FormatName = Literal["tt", "tr", "bt", "tucker", "cp", "kcp", "ht", "dense"]
+# Larger than the 224x224 that networks of ImageNet were trained on: on 96 clips of UCF101 at
+# 320x240, their features tell apart more (docs/log.md).
+_FEATURE_SIZE = (448, 336)
 
 
 @dataclass(frozen=True)
 class Ucf11Arguments:
     """Train and evaluate a recurrent network on the raw pixels of UCF11's videos."""
+
+    module: ClassVar[str] = MODULE
+    dataset: ClassVar[Dataset] = UCF11
 
     tt: bool = True
     """Tensor-train input kernel; --no-tt for the dense one."""
@@ -65,6 +78,12 @@ class Ucf11Arguments:
     features."""
     frames: int = 8
     """With --features: frames of a clip, evenly spread over it."""
+    size: tuple[int, int] | None = None
+    """With --features: width and height to which whole frames are scaled for the network; 448 336
+    by default."""
+    unfreeze: int = 0
+    """With --features of a mobile network: train its last blocks, this many, with the classifier,
+    on the frames themselves."""
     weights: str | None = None
     """With --features: file of the network's weights, where none are installed; or random, for
     trials."""
@@ -118,6 +137,21 @@ class Ucf11Arguments:
     tensorboard: bool = False
     """Write events for TensorBoard, in the run's directory: tensorboard --logdir runs."""
 
+    @property
+    def num_parts(self) -> int:
+        """Number of parts that may be tested."""
+        return NUM_FOLDS
+
+    @property
+    def test_part(self) -> int:
+        """Number of the part that is tested, from 0."""
+        return self.fold
+
+    @property
+    def written_lists(self) -> tuple[Path, int] | None:
+        """Folder and number of the lists that split the clips, if any do."""
+        return None
+
 
 def parse(args: Sequence[str]) -> Ucf11Arguments:
     """Parse the flags of a training run; exits by SystemExit for --help and for wrong flags."""
@@ -158,7 +192,14 @@ def check_arguments(
     # Imported once the plain checks have passed, so that a wrong flag is answered at once.
     from experiments.clips.subsets import Subsets
 
-    subsets = Subsets(UCF11, arguments.split, arguments, recipe.validation, NUM_FOLDS)
+    subsets = Subsets(
+        arguments.dataset,
+        arguments.split,
+        arguments,
+        recipe.validation,
+        NUM_FOLDS,
+        lists=arguments.written_lists,
+    )
     check_run(
         run_name(arguments, subsets.check()),
         arguments,
@@ -173,7 +214,9 @@ def check_arguments(
 def plain_recipe(arguments: Ucf11Arguments) -> Recipe:
     """Recipe without the flags that override it."""
     recipe = RECIPES[arguments.recipe]
-    return recipe if arguments.features is None else on_features(recipe)
+    if arguments.features is None:
+        return recipe
+    return fine_tuning(recipe) if arguments.unfreeze else on_features(recipe)
 
 
 def _check_formats(arguments: Ucf11Arguments) -> None:
@@ -214,9 +257,12 @@ def _check_features(arguments: Ucf11Arguments, recipe: Recipe) -> None:
             ("--cell mean", arguments.cell == "mean"),
             ("--weights", arguments.weights is not None),
             ("--frames", arguments.frames != Ucf11Arguments.frames),
+            ("--size", arguments.size is not None),
+            ("--unfreeze", arguments.unfreeze != 0),
         ):
             if given:
                 raise InputError(f"{flag} needs --features NETWORK. Add it, or leave {flag} out.")
+        require_no_fine_tuning(recipe)
         return
     for flag, given, reason in (
         ("--maxlen", arguments.maxlen != Ucf11Arguments.maxlen, "--frames are spread over a clip"),
@@ -225,8 +271,29 @@ def _check_features(arguments: Ucf11Arguments, recipe: Recipe) -> None:
     ):
         if given:
             raise InputError(f"{flag} does not go with --features: {reason}. Leave {flag} out.")
-    require_unchanged_pixels(recipe)
+    if min(feature_size(arguments)) < 32:
+        raise InputError(
+            f"--size must be at least 32 pixels each way. Received {arguments.size}; networks of "
+            "ImageNet halve a picture five times."
+        )
+    _check_unfreeze(arguments, recipe)
     require_network(arguments.features, arguments.weights)
+
+
+def _check_unfreeze(arguments: Ucf11Arguments, recipe: Recipe) -> None:
+    """Raise InputError for blocks that cannot be trained, or changes that nothing would see."""
+    num_blocks = NUM_BLOCKS.get(arguments.features or "", 0)
+    if not 0 <= arguments.unfreeze <= num_blocks:
+        known = ", ".join(f"{name} {number}" for name, number in NUM_BLOCKS.items())
+        raise InputError(
+            f"--unfreeze must be a number of the network's last blocks, at most {num_blocks} of "
+            f"{arguments.features}. Received {arguments.unfreeze}; networks with blocks: {known}."
+        )
+    if arguments.unfreeze:
+        require_unchanged_pixels(recipe, but=("contrast", "brightness"))
+    else:
+        require_no_fine_tuning(recipe)
+        require_unchanged_pixels(recipe)
 
 
 def _recipe(arguments: Ucf11Arguments) -> Recipe:
@@ -243,9 +310,13 @@ def frame_settings(arguments: Ucf11Arguments) -> FrameSettings:
     """Settings of an extraction: all frames at 160x120, or fewer and larger for a network."""
     if arguments.features is None:
         return FrameSettings()
-    # The short side is what networks of ImageNet see. The shortest clips of UCF101, 29 frames, have
-    # 8 to choose from.
-    return FrameSettings((298, 224), stride=4)
+    # The shortest clips of UCF101, 29 frames, have 8 to choose from.
+    return FrameSettings(feature_size(arguments), stride=4)
+
+
+def feature_size(arguments: Ucf11Arguments) -> tuple[int, int]:
+    """Width and height of the frames that a frozen network sees."""
+    return arguments.size or _FEATURE_SIZE
 
 
 def stored_stride(arguments: Ucf11Arguments, shards: Shards) -> int:
@@ -276,13 +347,20 @@ def model_name(arguments: Ucf11Arguments) -> str:
         name = name if chosen == "dense" else f"{chosen}-{name}"
         if arguments.recurrent_format not in (None, "dense"):
             name = f"{name}-{arguments.recurrent_format}"
-    return name if arguments.features is None else f"{Path(arguments.features).stem}-{name}"
+    if arguments.features is None:
+        return name
+    unfrozen = f"-last{arguments.unfreeze}" if arguments.unfreeze else ""
+    return f"{Path(arguments.features).stem}{unfrozen}-{name}"
 
 
 def run_name(arguments: Ucf11Arguments, dataset: str) -> str:
     """Name of a run, made of its settings."""
     # Fold and seed come last, so that a setting's runs stand together in a listing.
     recipe = recipe_name(arguments)
-    fold = f"fold{arguments.fold}-seed{arguments.seed}"
-    model = model_name(arguments)
-    return f"ucf11-{dataset}-{model}-{recipe}-{arguments.split}-{fold}"
+    part = "list" if arguments.split == "official" else "fold"
+    number = arguments.test_part + (part == "list")  # lists are counted from 1
+    job = arguments.module.removeprefix("experiments.")
+    return (
+        f"{job}-{dataset}-{model_name(arguments)}-{recipe}-{arguments.split}-{part}{number}"
+        f"-seed{arguments.seed}"
+    )

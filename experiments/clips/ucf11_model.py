@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,26 +12,45 @@ from typing import Any
 import keras
 import numpy as np
 
-from experiments.clips.evaluation import Batches
+from experiments.clips.datasets import result_fields
+from experiments.clips.evaluation import Batches, model_sizes
 from experiments.clips.features import feature_views, load_network
 from experiments.clips.frozen_networks import FROZEN_NETWORKS, RANDOM_WEIGHTS
-from experiments.clips.ucf11 import Ucf11Arguments, kernel_format, stored_stride
+from experiments.clips.ucf11 import (
+    Ucf11Arguments,
+    feature_size,
+    is_compressed,
+    kernel_format,
+    model_name,
+    plain_recipe,
+    stored_stride,
+)
 from experiments.training.distribution import open_distribution, scope_of
+from experiments.training.finetuning import (
+    Mixup,
+    ScaledAdamW,
+    freeze,
+    layer_groups,
+    rate_multipliers,
+)
 from experiments.training.loop import Classifier
-from experiments.training.optimizers import Formats, build_head, build_model, build_optimizer
+from experiments.training.optimizers import (
+    Formats,
+    build_head,
+    build_model,
+    build_optimizer,
+    scheduled_rate,
+)
 from experiments.training.recipes import Recipe
 from experiments.training.tasks import ALONE, Task
-from preprocess.batches.augment import Augmentation
+from preprocess.batches.augment import Augmentation, relighting
 from preprocess.batches.features import FeatureViews
 from preprocess.batches.pipeline import ClipBatches
-from preprocess.batches.view_batches import ViewBatches
+from preprocess.batches.view_batches import PixelViews, ViewBatches
 from preprocess.batches.views import CropChoice, FrameChoice
 from preprocess.shards.reader import Shards
 from preprocess.sources.splits import Split
 from ttrnn.models.feature_rnn import MEAN, on_frames, standardize_features
-
-# Side of the square that a frozen network sees, in the middle of a picture scaled to it.
-_SIDE = 224
 
 
 @dataclass(frozen=True)
@@ -40,6 +59,7 @@ class Ucf11Model:
 
     Args:
         classifier: the part that is trained.
+        head: the model that has the recurrent layer.
         batches: batches for it.
         choice: choice of the frames.
         crops: choice of the part of each frame.
@@ -47,6 +67,7 @@ class Ucf11Model:
     """
 
     classifier: Classifier
+    head: keras.Model
     batches: Batches
     choice: FrameChoice
     crops: CropChoice
@@ -79,16 +100,22 @@ def make_model(
         PreprocessError, WeightsError, InputError: if frames, or a file of weights, cannot be read.
     """
     if arguments.features is not None:
-        return _feature_model(arguments, recipe, shards, split)
+        features = open_features(arguments, shards)
+        model = make_head(arguments, recipe, features, split, shards.class_names)
+        if arguments.unfreeze:
+            return _fine_tuned(arguments, recipe, features, model, shards, split)
+        return model
+    classifier = make_classifier(
+        arguments,
+        recipe,
+        shards,
+        num_train_clips=len(split.train),
+        task=task,
+        settings=settings,
+    )
     return Ucf11Model(
-        make_classifier(
-            arguments,
-            recipe,
-            shards,
-            num_train_clips=len(split.train),
-            task=task,
-            settings=settings,
-        ),
+        classifier,
+        classifier.model,
         make_batches(arguments, recipe, shards),
         FrameChoice(arguments.maxlen, start="first", exact=False),
         CropChoice(shards.frame_size),
@@ -150,18 +177,38 @@ def make_classifier(
         )
 
 
-def _feature_model(
-    arguments: Ucf11Arguments, recipe: Recipe, shards: Shards, split: Split
-) -> Ucf11Model:
-    """Build a classifier of the features of a frozen network, and their batches."""
+@dataclass(frozen=True)
+class FrozenFeatures:
+    """Features that a frozen network has of all clips, which any number of heads may classify.
+
+    Args:
+        network: model of pixels (N, H, W, 3), 0 to 255, to features (N, num_features).
+        views: the features, each clip's a view.
+        choice: choice of the frames.
+        crops: choice of the part of each frame.
+    """
+
+    network: keras.Model
+    views: FeatureViews
+    choice: FrameChoice
+    crops: CropChoice
+
+
+def open_features(arguments: Ucf11Arguments, shards: Shards) -> FrozenFeatures:
+    """Load the frozen network that the flags name, and compute the features that are missing.
+
+    Raises:
+        PreprocessError, WeightsError, InputError: as `make_model` does.
+    """
     assert arguments.features is not None
-    # In the pictures' own shape, whatever size the frames are stored in.
-    crops = CropChoice((_SIDE, _SIDE), short_sides=(_SIDE, _SIDE))
+    width, height = feature_size(arguments)
+    # Whatever size the frames are stored in.
+    crops = CropChoice((width, height), whole=True)
     choice = FrameChoice(arguments.frames, "segments")
     network = load_network(
         FROZEN_NETWORKS.get(arguments.features, arguments.features),
         None if arguments.weights in (None, RANDOM_WEIGHTS) else Path(str(arguments.weights)),
-        input_shape=(_SIDE, _SIDE, 3),
+        input_shape=(height, width, 3),
         policy=arguments.policy,
     )
     views = feature_views(
@@ -172,27 +219,116 @@ def _feature_model(
         crops=crops,
         choice=choice,
     )
+    return FrozenFeatures(network, views, choice, crops)
+
+
+def make_head(
+    arguments: Ucf11Arguments,
+    recipe: Recipe,
+    features: FrozenFeatures,
+    split: Split,
+    class_names: Sequence[str],
+) -> Ucf11Model:
+    """Build a classifier of a frozen network's features, and its batches."""
     head = build_head(
         recipe,
-        network.output_shape[-1],
-        len(shards.class_names),
+        features.network.output_shape[-1],
+        len(class_names),
         cell=arguments.cell,
         formats=_formats(arguments),
         policy=arguments.policy,
         seed=arguments.seed,
     )
-    standardize_features(head, _training_rows(views, split, arguments))
+    standardize_features(head, _training_rows(features.views, split, arguments))
     num_steps = recipe.epochs * math.ceil(len(split.train) / recipe.batch_size)
     return Ucf11Model(
         Classifier(
             head, build_optimizer(recipe, num_steps), label_smoothing=recipe.label_smoothing
         ),
+        head,
         # The features are those of one choice of frames: all of them are a view.
-        ViewBatches(views, choice, batch_size=recipe.batch_size, seed=arguments.seed),
-        choice,
-        crops,
-        whole=lambda trained: on_frames(trained, network),
+        ViewBatches(
+            features.views, features.choice, batch_size=recipe.batch_size, seed=arguments.seed
+        ),
+        features.choice,
+        features.crops,
+        whole=lambda trained: on_frames(trained, features.network),
     )
+
+
+def _fine_tuned(
+    arguments: Ucf11Arguments,
+    recipe: Recipe,
+    features: FrozenFeatures,
+    model: Ucf11Model,
+    shards: Shards,
+    split: Split,
+) -> Ucf11Model:
+    """Join a classifier and its network, whose last blocks are trained as well.
+
+    Args:
+        model: the classifier of the frozen network's features.
+    """
+    network = features.network
+    whole = on_frames(model.classifier.model, network)
+    network.trainable = True
+    num_blocks = len(layer_groups(whole)) - 2  # without the layers before and after them
+    print(freeze(whole, num_blocks - arguments.unfreeze))
+    for layer in network.layers:
+        # Statistics of a few clips, whose frames are alike, would be worse than ImageNet's.
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
+    num_steps = recipe.epochs * math.ceil(len(split.train) / recipe.batch_size)
+    optimizer = ScaledAdamW(
+        scheduled_rate(recipe, num_steps),
+        rate_multipliers(whole, recipe.layer_decay),
+        weight_decay=recipe.weight_decay,
+        epsilon=recipe.epsilon,
+        global_clipnorm=recipe.clip_norm,
+    )
+    classifier = Classifier(
+        whole,
+        optimizer,
+        label_smoothing=recipe.label_smoothing,
+        mixup=Mixup(recipe.mixup, seed=arguments.seed) if recipe.mixup else None,
+    )
+    crops = replace(features.crops, mirror=recipe.mirror)
+    changes = relighting(recipe.contrast, recipe.brightness)
+    batches = ViewBatches(
+        PixelViews(shards, crops, changes=changes),
+        features.choice,
+        batch_size=recipe.batch_size,
+        seed=arguments.seed,
+    )
+    return replace(model, classifier=classifier, batches=batches, whole=None)
+
+
+def describe_result(
+    arguments: Ucf11Arguments,
+    recipe: Recipe,
+    model: Ucf11Model,
+    shards: Shards,
+    split: Split,
+) -> dict[str, Any]:
+    """Fields of the result that are known before training."""
+    return {
+        **result_fields(
+            arguments.module,
+            arguments,
+            recipe,
+            shards,
+            split,
+            fold=arguments.test_part,
+            num_folds=arguments.num_parts,
+            model=model_name(arguments),
+            maxlen=model.choice.num_frames,
+            stride=stored_stride(arguments, shards),
+            # README's table leaves out runs of other lengths than their recipe's.
+            recipe_epochs=plain_recipe(arguments).epochs,
+        ),
+        **model_sizes(model.head, arguments.cell, compressed=is_compressed(arguments)),
+        "params": model.classifier.model.count_params(),
+    }
 
 
 def _training_rows(views: FeatureViews, split: Split, arguments: Ucf11Arguments) -> np.ndarray:

@@ -18,7 +18,7 @@ from preprocess.sources.catalog import DATASETS
 Record = dict[str, Any]
 
 # Rows of one configuration are equal in all of these; fold and seed are left out.
-_KEY = (
+SETTING_COLUMNS = (
     *("experiment", "dataset", "num_clips", "num_classes", "split", "num_folds", "model"),
     *("recipe", "maxlen", "stride", "policy", "epochs", "batch_size"),
 )
@@ -50,6 +50,10 @@ _OMITTED_FLAGS = {
         "--no-record",
         "--out",
         "--dataset",
+        # In the columns of the model and of the frames.
+        "--features",
+        "--frames",
+        "--classes",
         "--name",
     ),
 }
@@ -126,7 +130,7 @@ def group_rows(rows: Iterable[Record]) -> list[Group]:
     for number, row in enumerate(rows, start=1):
         flags = other_flags(row["command"] or "")
         outcome = "ok" if _succeeded(row) else row["status"]
-        key = (*(row[column] for column in _KEY), _recipe_epochs(row), flags, outcome)
+        key = (*(row[column] for column in SETTING_COLUMNS), _recipe_epochs(row), flags, outcome)
         members.setdefault(key, []).append((number, row))
     return [_group(found) for found in members.values()]
 

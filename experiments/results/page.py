@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from common import formatting
 from common.errors import InputError
 from common.formatting import ABSENT, code, markdown_table, or_absent, text
 from experiments.results.groups import (
+    SETTING_COLUMNS,
     Group,
     Record,
     accuracy_cell,
@@ -17,6 +19,7 @@ from experiments.results.groups import (
     group_rows,
     shared_command,
 )
+from preprocess.sources.catalog import DATASETS
 
 NOT_RUN = "not yet run"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -43,6 +46,21 @@ _SETTINGS = ("Model", "Recipe", "Clips", "Classes", "Epochs", "Split", "Frames",
 
 # Values of README's command, which its table need not state.
 _UCF11_INPUT = {"maxlen": 450, "stride": 1}
+
+# Data sets that are not in the tables of real videos.
+_OTHER_SECTIONS = ("ucf11", "demo", None)
+_SPLITS = ("group", "random")
+# The one change of a recipe that is shown: what is held out for validation is trained on as well.
+_ALL_FOLDS, _ALL_FOLDS_IN_WORDS = "validation=test", ", four folds"
+_REAL_HEADER = (
+    *("Model", "Recipe", "Accuracy by scene", "At random", "Parameters"),
+    *("Time of a run", "Memory"),
+)
+_ABOUT_SPLITS = """\
+By scene (`--split group`) no test clip has a sibling in training. At random nearly every one has:
+what is gained there is a leak. "four folds" trains on the validation clips as well and tests the
+last weights, so that the test clips choose nothing (`--set validation=test`). Parameters are those
+of the model without a frozen network."""
 
 _ABOUT_DEMO = """\
 The built-in demo set: rendered clips, 11 classes that differ by motion alone. These rows show that
@@ -100,10 +118,12 @@ def results_page(rows: Sequence[Record]) -> str:
     """Make the whole text of docs/results.md."""
     groups = group_rows(rows)
     datasets = dict.fromkeys(group["dataset"] for group in groups)
-    # The papers' data set first, then other real videos, and the demo set last.
-    others = sorted(name for name in datasets if name not in ("ucf11", "demo", None))
+    # Real videos side by side, the papers' data set, all rows of other videos, the demo set last.
+    others = sorted(name for name in datasets if name not in _OTHER_SECTIONS)
     ucf11 = _of(groups, "ucf11")
-    parts = [_INTRODUCTION, *ucf11_section(ucf11), *(_dataset(ucf11) if ucf11 else [])]
+    real = _real_videos(groups)
+    parts = [_INTRODUCTION, *(["## Real videos", *real] if real else [])]
+    parts += [*ucf11_section(ucf11), *(_dataset(ucf11) if ucf11 else [])]
     for name in others:
         parts += [f"## {name}", *_dataset(_of(groups, name))]
     demo = _of(groups, "demo")
@@ -113,12 +133,13 @@ def results_page(rows: Sequence[Record]) -> str:
 
 
 def results_table_markdown(rows: Sequence[Record]) -> str:
-    """Make the short table of README.md: the paper's figures beside ours, then other data sets.
+    """Make the short tables of README.md: real videos, then the paper's figures beside ours.
 
-    It holds unchanged recipes only, with their own epochs, on whole data sets; docs/results.md has
-    all rows. Settings that gave the same figures share a row, which names both.
+    They hold unchanged recipes only, with their own epochs, the second one on whole data sets;
+    docs/results.md has all rows. Settings that gave the same figures share a row, which names both.
     """
-    groups = [group for group in group_rows(rows) if group.is_whole]
+    grouped = group_rows(rows)
+    groups = [group for group in grouped if group.is_whole]
     differences = describe_differences(
         groups,
         lambda group: (group["dataset"], group["model"], group["recipe"], group["split"]),
@@ -151,7 +172,58 @@ def results_table_markdown(rows: Sequence[Record]) -> str:
         *("Data", "Model", "Recipe", "Clips", "Classes", "Epochs", "Split"),
         *("Published", "Ours", "Chance"),
     )
-    return markdown_table(header, body)
+    return "\n\n".join([*_real_videos(grouped), markdown_table(header, body)])
+
+
+def _real_videos(groups: Sequence[Group]) -> list[str]:
+    """Make tables of parts of known data sets but UCF11's, the splits of a setting side by side.
+
+    They hold unchanged recipes with their own epochs; nothing if there are none.
+    """
+    # Setting -> its groups by their split.
+    found: dict[tuple[Any, ...], dict[str, Group]] = {}
+    for group in groups:
+        is_own_length = group["epochs"] == group.recipe_epochs
+        is_known = group["dataset"] in DATASETS and group["dataset"] not in _OTHER_SECTIONS
+        _, _, changes = (group["recipe"] or "").partition(" ")
+        if not is_known or group.failed or group.other_flags or changes not in ("", _ALL_FOLDS):
+            continue
+        if is_own_length and group["split"] in _SPLITS:
+            setting = tuple(group[column] for column in SETTING_COLUMNS if column != "split")
+            found.setdefault(setting, {})[group["split"]] = group
+    parts = []
+    by_data: dict[tuple[Any, ...], list[dict[str, Group]]] = {}
+    for splits in found.values():
+        any_split = next(iter(splits.values()))
+        data = tuple(any_split[name] for name in ("dataset", "num_clips", "num_classes", "chance"))
+        by_data.setdefault(data, []).append(splits)
+    for (dataset, num_clips, num_classes, chance), settings in by_data.items():
+        body = [_real_row(splits) for splits in sorted(settings, key=_descending)]
+        clips = or_absent(num_clips, formatting.count)
+        parts += [
+            f"{dataset}: {clips} real clips of {text(num_classes)} classes, chance "
+            f"{or_absent(chance, formatting.share)}.",
+            markdown_table(_REAL_HEADER, body),
+        ]
+    return [*parts, _ABOUT_SPLITS] if parts else []
+
+
+def _descending(splits: Mapping[str, Group]) -> tuple[float, ...]:
+    """Key that sorts settings by their accuracies, the highest first."""
+    means = [splits[name].mean("accuracy") if name in splits else None for name in _SPLITS]
+    return tuple(-(mean or 0.0) for mean in means)
+
+
+def _real_row(splits: Mapping[str, Group]) -> list[str]:
+    group = splits.get("group") or next(iter(splits.values()))
+    return [
+        (group["model"] or ABSENT).upper(),
+        text(group["recipe"]).replace(f" {_ALL_FOLDS}", _ALL_FOLDS_IN_WORDS),
+        *(accuracy_cell(splits[name]) if name in splits else ABSENT for name in _SPLITS),
+        or_absent(group["params"], formatting.count),
+        or_absent(group.mean("wall_seconds"), formatting.duration),
+        or_absent(group.mean("peak_rss_bytes"), formatting.size),
+    ]
 
 
 def fill_block(page: str, block: str) -> str:

@@ -49,6 +49,10 @@ _BEFORE_IT_WAS_A_SETTING = {
     "short_sides": None,
     "normalization": "imagenet",
     "frames": 8,
+    "unfreeze": 0,
+    "mirror": False,
+    "layer_decay": 1.0,
+    "mixup": 0.0,
     "pictures_interpolation": "smooth",
     "pictures_sound_track": 0,
 }

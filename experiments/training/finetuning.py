@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -17,23 +18,30 @@ from common.formatting import count, percent
 
 Frozen = Literal["none", "head"] | int
 
-_BLOCK = re.compile(r"blocks_\d+")
+# A transformer's block is a layer, blocks_3; a mobile network's is several, block_3_expand_conv.
+_BLOCK = re.compile(r"blocks_(\d+)|block_(\d+)_.+")
 
 
 def layer_groups(model: keras.Model) -> list[list[keras.layers.Layer]]:
     """Group the layers that have weights, those of nested models included.
 
     Returns:
-        For a transformer, whose blocks are called blocks_0 and so on: the embedding, each block,
-        and the layers after them, which are the norm and the head. For another model, each layer
-        by itself.
+        For a transformer, whose blocks are called blocks_0 and so on, and for a mobile network,
+        whose layers are called block_0_expand_conv and so on: the layers before the blocks, each
+        block, and the layers after them. For another model, each layer by itself.
     """
     layers = [layer for layer in _layers(model) if layer.weights]
     blocks = [place for place, layer in enumerate(layers) if _BLOCK.fullmatch(layer.name)]
     if not blocks:
         return [[layer] for layer in layers]
     first, stop = blocks[0], blocks[-1] + 1
-    return [layers[:first], *([layer] for layer in layers[first:stop]), layers[stop:]]
+    of_blocks = itertools.groupby(layers[first:stop], key=_block_number)
+    return [layers[:first], *(list(group) for _, group in of_blocks), layers[stop:]]
+
+
+def _block_number(layer: keras.layers.Layer) -> str:
+    found = _BLOCK.fullmatch(layer.name)
+    return layer.name if found is None else found[1] or found[2]
 
 
 def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:

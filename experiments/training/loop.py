@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -77,8 +78,7 @@ def train_and_test(
         RunError: if the checkpoint is damaged, or another worker has ended or would resume from
             another epoch.
     """
-    distribution, optimizer = classifier.distribution, classifier.optimizer
-    assert optimizer is not None
+    distribution = classifier.distribution
     # Every worker reads the checkpoint that the chief wrote into the shared directory. A worker
     # with an older view of that directory would train on other batches than the rest.
     history = restore(classifier.variables, run_dir) if resume else History()
@@ -107,34 +107,16 @@ def train_and_test(
             if next_rate and history.epochs:
                 classifier.set_learning_rate(next_rate(history))
             with distribution.explain_failures() if distribution else nullcontext():
-                batches = train_batches(epoch)
-                totals = _Totals(time.perf_counter())
-                for batch in totals.timed(batches):
-                    # A distributed batch is a tuple of parts already, one for each replica here.
-                    step = classifier.train_replica_shards(batch if distribution else (batch,))
-                    del batch  # its memory takes the next one
-                    totals.add(step)
-                    bar.update(step.num_clips)
-                    bar.set_postfix_str(f"epoch {epoch + 1}, loss {totals.loss:.3f}", refresh=False)
-                # Before the validation: speeds and waiting times are those of training alone.
-                totals.seconds = time.perf_counter() - totals.started
-                probabilities, labels = _validate(classifier, validation_batches(), bar)
-            # Probability of each clip's own class, (num_clips,).
-            true = probabilities[np.arange(len(labels)), labels]
-            row = Epoch(
-                epoch=epoch + 1,
-                learning_rate=float(optimizer.learning_rate),
-                train_loss=totals.loss,
-                train_accuracy=totals.num_correct / totals.num_clips,
-                # Clipped as Keras clips in its cross-entropy: one confident mistake stays finite.
-                validation_loss=float(-np.log(np.maximum(true, 1e-7)).mean()),
-                validation_accuracy=argmax_accuracy(probabilities, labels),
-                validation_score=score(probabilities, labels),
-                seconds=totals.seconds,
-                frames_per_second=totals.num_frames / totals.seconds,
-                data_wait_share=totals.wait_seconds / totals.seconds,
-                elapsed_seconds=time.perf_counter() - began,
-            )
+                row = run_epoch(
+                    classifier,
+                    epoch,
+                    train_batches(epoch),
+                    validation_batches,
+                    began=began,
+                    score=score,
+                    on_clips=bar.update,
+                    on_loss=partial(_show_loss, bar, epoch),
+                )
             history.epochs.append(row)
             if is_chief:
                 # The weights of the last epoch are always written, however soon they follow others.
@@ -144,6 +126,64 @@ def train_and_test(
                     on_epoch(history)
                 tqdm.write(_line(row, epochs, score_name))
     return test(history) if is_chief else None
+
+
+def _show_loss(bar: tqdm, epoch: int, loss: float) -> None:
+    bar.set_postfix_str(f"epoch {epoch + 1}, loss {loss:.3f}", refresh=False)
+
+
+def run_epoch(
+    classifier: Classifier,
+    epoch: int,
+    batches: Iterable[Any],
+    validation_batches: Callable[[], Iterable[Any]],
+    *,
+    began: float,
+    score: Score = argmax_accuracy,
+    on_clips: Callable[[int], Any] = lambda num_clips: None,
+    on_loss: Callable[[float], Any] = lambda loss: None,
+) -> Epoch:
+    """Train one epoch and validate.
+
+    Args:
+        classifier: model and optimizer.
+        epoch: number of the epoch, from 0.
+        batches: its training batches.
+        validation_batches: makes the batches to evaluate on.
+        began: `time.perf_counter()` when the training began.
+        score: scores the validation clips.
+        on_clips: called with the number of clips of each batch, trained on or validated.
+        on_loss: called after each step with the mean loss of the epoch so far.
+    """
+    totals = _Totals(time.perf_counter())
+    for batch in totals.timed(batches):
+        # A distributed batch is a tuple of parts already, one for each replica here.
+        is_dealt = classifier.distribution is not None
+        step = classifier.train_replica_shards(batch if is_dealt else (batch,))
+        del batch  # its memory takes the next one
+        totals.add(step)
+        on_clips(step.num_clips)
+        on_loss(totals.loss)
+    # Before the validation: speeds and waiting times are those of training alone.
+    totals.seconds = time.perf_counter() - totals.started
+    probabilities, labels = _validate(classifier, validation_batches(), on_clips)
+    # Probability of each clip's own class, (num_clips,).
+    true = probabilities[np.arange(len(labels)), labels]
+    assert classifier.optimizer is not None
+    return Epoch(
+        epoch=epoch + 1,
+        learning_rate=float(classifier.optimizer.learning_rate),
+        train_loss=totals.loss,
+        train_accuracy=totals.num_correct / totals.num_clips,
+        # Clipped as Keras clips in its cross-entropy: one confident mistake stays finite.
+        validation_loss=float(-np.log(np.maximum(true, 1e-7)).mean()),
+        validation_accuracy=argmax_accuracy(probabilities, labels),
+        validation_score=score(probabilities, labels),
+        seconds=totals.seconds,
+        frames_per_second=totals.num_frames / totals.seconds,
+        data_wait_share=totals.wait_seconds / totals.seconds,
+        elapsed_seconds=time.perf_counter() - began,
+    )
 
 
 @dataclass
@@ -188,7 +228,7 @@ class _Totals:
 
 
 def _validate(
-    classifier: Classifier, batches: Iterable[Any], bar: tqdm
+    classifier: Classifier, batches: Iterable[Any], on_clips: Callable[[int], Any]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Predict all validation clips, in all processes together.
 
@@ -197,14 +237,14 @@ def _validate(
         process.
     """
     if classifier.distribution is None:
-        return classifier.predict(batches, on_batch=bar.update)
+        return classifier.predict(batches, on_batch=on_clips)
     probabilities, labels = classifier.predict(batches)
     # Clips that only fill a replica's batch have negative labels. Each row carries its label as
     # a last column, (n, classes + 1), so that one exchange is enough.
     counted = labels >= 0
     rows = np.column_stack([probabilities, labels]).astype(np.float32)[counted]
     joined = classifier.distribution.joined(rows)
-    bar.update(len(joined))
+    on_clips(len(joined))
     return joined[:, :-1], joined[:, -1].astype(labels.dtype)
 
 

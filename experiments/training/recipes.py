@@ -206,6 +206,12 @@ class Recipe(VideoRecipe):
     """Largest shift of a training clip's frames, in pixels."""
     tt_output_shape: tuple[int, ...] = (4, 4, 4, 4)
     tt_rank: int = 4
+    mirror: bool = False
+    """Mirror a training clip with probability 1/2; only where a network is fine-tuned."""
+    layer_decay: float = 1.0
+    """Learning rate of each block of a network that is fine-tuned, over that of the next one."""
+    mixup: float = 0.0
+    """Alpha of mixup, where a network is fine-tuned; 0 for none."""
 
 
 # Yang et al. 2017 and its published script: Keras 2's initializer, hard sigmoid and epsilon of
@@ -291,6 +297,8 @@ _UNCHANGED_PIXELS: dict[str, Any] = {
     "contrast": 0.0,
     "brightness": 0.0,
 }
+# What a recipe says about a network that is fine-tuned, at values without an effect.
+_NO_FINE_TUNING: dict[str, Any] = {"mirror": False, "layer_decay": 1.0, "mixup": 0.0}
 
 
 def on_features(recipe: Recipe) -> Recipe:
@@ -308,11 +316,45 @@ def on_features(recipe: Recipe) -> Recipe:
     )
 
 
-def require_unchanged_pixels(recipe: Recipe) -> None:
-    """Raise InputError if a recipe on features changes what only pixels have."""
-    for name, value in _UNCHANGED_PIXELS.items():
+def fine_tuning(recipe: Recipe) -> Recipe:
+    """Adapt a recipe to a pretrained network whose last blocks are trained with the classifier."""
+    recipe = on_features(recipe)
+    if recipe.name != TUNED.name:
+        return recipe
+    # Usual settings of the field, not the outcome of a search.
+    return replace(
+        recipe,
+        epochs=15,
+        batch_size=8,
+        learning_rate=1e-3,
+        weight_decay=1e-2,
+        contrast=0.3,
+        brightness=20.0,
+        mirror=True,
+        layer_decay=0.6,
+    )
+
+
+def require_no_fine_tuning(recipe: Recipe) -> None:
+    """Raise InputError if a recipe changes what only a network that is fine-tuned has."""
+    for name, value in _NO_FINE_TUNING.items():
         if getattr(recipe, name) != value:
             raise InputError(
-                f"--features are computed once, of frames as they are: {name} cannot change them. "
+                f"{name} is that of a network that is fine-tuned. Add --features NETWORK and "
+                f"--unfreeze N, or leave {name} out."
+            )
+
+
+def require_unchanged_pixels(recipe: Recipe, *, but: Sequence[str] = ()) -> None:
+    """Raise InputError if a recipe on features changes what only pixels have.
+
+    Args:
+        recipe: the recipe.
+        but: names of what may change.
+    """
+    for name, value in _UNCHANGED_PIXELS.items():
+        if name not in but and getattr(recipe, name) != value:
+            raise InputError(
+                f"A network's features are those of frames as they are: {name} cannot change them. "
                 "Leave it out."
             )

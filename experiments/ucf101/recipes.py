@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from common.errors import InputError
 from experiments.clips.recipe import ClipArguments, ClipRecipe, Size, Strategy, takes_demo
+from experiments.clips.ucf11 import NUM_FOLDS, Ucf11Arguments
 from experiments.runs.run import require_fold
-from preprocess.sources.catalog import UCF101
+from preprocess.sources.catalog import UCF101, Dataset
 
 ModelName = Literal["conv3d", "crnn", "resnet-crnn"]
 
@@ -285,3 +286,40 @@ class Ucf101Arguments(ClipArguments):
                 "brightness cannot change them. Leave these as they are."
             )
         return recipe
+
+
+@dataclass(frozen=True)
+class Ucf101FeatureArguments(Ucf11Arguments):
+    """Train and evaluate a classifier of a frozen network's features of UCF101, or any videos.
+
+    It is the job of experiments.ucf11 --features, with the splits of UCF101.
+    """
+
+    module: ClassVar[str] = MODULE
+    dataset: ClassVar[Dataset] = UCF101
+
+    # Strategies of UCF11, and two more.
+    split: Strategy = "group"  # type: ignore[assignment]
+    """group: the clips of a scene stay together; random: over clips; official: the data set's own
+    train and test lists; listed: by the column part of a list."""
+    classes: tuple[str, ...] | None = None
+    """Only these classes."""
+    list: Literal[1, 2, 3] = 1
+    """With official: which pair of lists."""
+    lists: Path = Path(UCF101.default_lists_dir or "")
+    """Folder of the official lists, trainlist01.txt and so on."""
+
+    @property
+    def num_parts(self) -> int:
+        """Number of parts that may be tested; the three official lists count as folds."""
+        return 3 if self.split == "official" else NUM_FOLDS
+
+    @property
+    def test_part(self) -> int:
+        """Number of the fold or list that is tested, from 0."""
+        return self.list - 1 if self.split == "official" else self.fold
+
+    @property
+    def written_lists(self) -> tuple[Path, int]:
+        """Folder and number of the lists that split the clips, with --split official."""
+        return self.lists, self.list

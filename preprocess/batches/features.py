@@ -296,6 +296,7 @@ def _depends_on(shards: Shards, positions: IntArray, settings: FeatureSettings) 
             *(*settings.crops.size, settings.crop, settings.num_crops),
             # A mark against features from before scaled pictures kept their clip's aspect ratio.
             *((*settings.crops.short_sides, "own shape") if settings.crops.short_sides else ()),
+            *(["whole"] if settings.crops.whole else []),
         ],
         "clips": hashlib.sha256(json.dumps(clips).encode()).hexdigest(),
     }

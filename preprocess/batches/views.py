@@ -181,6 +181,8 @@ class CropChoice:
         short_sides: scale whole pictures, with their aspect ratio, before a square is cut out, as
             TimeSformer's reader does: in training to a short side between these two, in tests to
             one of `size`. None cuts stored frames as they are.
+        whole: nothing is cut off: the view is the whole stored frame, scaled to `size` whatever
+            its shape.
 
     Raises:
         PreprocessError: if a value is out of its range.
@@ -190,6 +192,7 @@ class CropChoice:
     largest_zoom: float = 1.0
     mirror: bool = False
     short_sides: tuple[int, int] | None = None
+    whole: bool = False
 
     def __post_init__(self) -> None:
         # Lists, as JSON gives them, become tuples: the settings are hashed and compared.
@@ -201,6 +204,11 @@ class CropChoice:
             raise PreprocessError(
                 "size must be at least 1 pixel, and largest_zoom at least 1. Received "
                 f"{'x'.join(map(str, self.size))} and {self.largest_zoom}."
+            )
+        if self.whole and (self.short_sides is not None or self.largest_zoom != 1):
+            raise PreprocessError(
+                "whole frames are not cut: short_sides must be None then, and largest_zoom 1. "
+                f"Received {self.short_sides} and {self.largest_zoom}."
             )
 
     def _check_short_sides(self, smallest: int, largest: int) -> None:
@@ -218,7 +226,7 @@ class CropChoice:
 
     def require_fit(self, stored: tuple[int, int]) -> None:
         """Raise PreprocessError unless frames of this width and height hold the crops."""
-        if self.short_sides is not None:
+        if self.short_sides is not None or self.whole:
             return  # frames are scaled
         if self.size[0] > stored[0] or self.size[1] > stored[1]:
             raise PreprocessError(
@@ -241,6 +249,8 @@ class CropChoice:
         if self.short_sides is not None:
             return self._drawn_of_scaled(stored, self.short_sides, rng)
         zoom, mirrored = rng.uniform(1, self.largest_zoom), self.mirror and rng.random() < 0.5
+        if self.whole:
+            return Crop(0, 0, stored[1], stored[0], mirrored)
         width, height = (max(1, round(side / zoom)) for side in self.size)
         left = int(rng.integers(stored[0] - width + 1))
         top = int(rng.integers(stored[1] - height + 1))
@@ -251,6 +261,8 @@ class CropChoice:
         width, height = self.size
         if self.short_sides is not None:
             return self._tested_of_scaled(stored, number if num_crops > 1 else 1)
+        if self.whole:
+            return Crop(0, 0, stored[1], stored[0])
         room = (stored[0] - width, stored[1] - height)
         share = 0.5 if num_crops == 1 else number / (num_crops - 1)
         if room[0] >= room[1]:

@@ -271,6 +271,37 @@ def test_the_readme_shows_whole_runs_only(record, part):
     assert "0.123" in page.partition("## Every row")[0]
 
 
+def test_real_videos_come_first_with_both_splits_in_a_row(record):
+    """Red when a split stands for the other, a trial is shown, or the demo set comes before."""
+    part = {"experiment": "ucf101", "dataset": "ucf101", "num_clips": 96, "num_classes": 10}
+    command = "python -m experiments.ucf101 --features efficientnet-lite0 --cell lstm --fold 1"
+    lstm = {**part, "model": "efficientnet-lite0-lstm", "command": command}
+    rows = record(
+        row(),
+        row(**part, accuracy=0.31),
+        row(**lstm, accuracy=0.87, fold=0),
+        row(**lstm, accuracy=0.89, fold=1),
+        row(**lstm, accuracy=0.97, split="random"),
+        row(**{**lstm, "recipe": "tuned validation=test"}, accuracy=0.85),
+        row(**{**lstm, "recipe": "tuned tt_rank=8"}, accuracy=0.123),
+        row(**lstm, accuracy=0.123, epochs=3, epochs_run=3),
+    )
+    for text in (results_table_markdown(rows), results_page(rows).partition("## UCF11")[0]):
+        found = rows_by_head(text, "At random")
+        assert [(each["Model"], each["Recipe"]) for each in found] == [
+            ("EFFICIENTNET-LITE0-LSTM", "tuned"),
+            ("EFFICIENTNET-LITE0-LSTM", "tuned, four folds"),
+            ("TT-GRU", "tuned"),
+        ]
+        assert found[0]["Accuracy by scene"].startswith("0.880 \N{PLUS-MINUS SIGN} 0.014 (2 of 5")
+        assert found[0]["At random"] == "0.970 (0.840 to 0.940)"
+        assert found[2]["At random"] == "\N{EN DASH}"
+        assert "0.123" not in text
+        assert "ucf101: 96 real clips of 10 classes, chance 0.091." in text
+    readme = results_table_markdown(rows)
+    assert readme.index("At random") < readme.index("| UCF11 |") < readme.index("| demo |")
+
+
 def test_a_whole_run_has_its_clips_classes_and_epochs_beside_it(record):
     """A run that stopped early has still been given the recipe's own epochs."""
     rows = record(

@@ -4,12 +4,14 @@ import csv
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from tests import processes
 
-LITE = ("--features", "efficientnet-lite0", "--frames", 2, "--epochs", 1)
+LITE = ("--features", "efficientnet-lite0", "--frames", 2, "--size", 64, 48, "--epochs", 1)
+PARTS = ("expand", "depthwise", "project")
 
 
 def ucf11(*arguments, cwd):
@@ -93,12 +95,73 @@ def test_the_result_says_what_was_classified(runs):
     assert results[1]["tt_params"] is None
 
 
+# What a run in another process, at another time and in another folder has of its own.
+OF_ITS_PROCESS = {
+    *("date", "commit", "command", "frames_per_second", "wall_seconds", "peak_rss_bytes"),
+}
+
+
+def test_many_runs_in_one_process_are_those_of_the_command(runs, small_shards):
+    """Red when a run that takes over another's compiled step begins with any of its numbers: of
+    the weights, the optimizer, the schedule, or the generator of dropout."""
+    cwd, after = runs
+    flags = ("--frames", 2, "--size", 64, 48, "--epochs", 1, "--shards", small_shards)
+    run = processes.run(
+        [
+            *("-m", "experiments.crossval", "--features", "efficientnet-lite0", "--cells", "mean"),
+            *("--folds", 0, "--seeds", 0, 1, "--flags=" + " ".join(map(str, flags))),
+        ],
+        cwd=cwd,
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    second = cwd / "runs/crossval/tuned-tt-mean-fold0-seed1"
+    predicted = [(out / "predictions.csv").read_bytes() for out in (second, cwd / "mean")]
+    assert predicted[0] == predicted[1]
+    ours, its = (json.loads((out / "result.json").read_text()) for out in (second, cwd / "mean"))
+    assert {k: v for k, v in ours.items() if k not in OF_ITS_PROCESS} == {
+        k: v for k, v in its.items() if k not in OF_ITS_PROCESS
+    }
+    assert ours["command"].startswith("python -m experiments.ucf11 --out runs/crossval/tuned-tt")
+    assert feature_files(cwd) == after[-1]
+
+
+def test_the_last_blocks_of_a_network_are_trained(runs, small_shards):
+    """Red when another block moves, a statistic does, or the kept model is not the trained one."""
+    import keras
+
+    from experiments.clips.features import load_network
+    from experiments.clips.model import load_clip_model
+    from preprocess.shards.reader import open_shards
+    from weights.assign import model_arrays
+
+    cwd, _ = runs
+    flags = ("--unfreeze", 2, "--set", "mixup=0.2", "batch_size=16")
+    run = ucf11(*LITE, *flags, "--shards", small_shards, "--out", "tuned", cwd=cwd)
+    assert run.returncode == 0, run.stderr[-3000:]
+    model = load_clip_model(cwd / "tuned")
+    pretrained = model_arrays(
+        load_network("efficientnet_lite0", None, input_shape=(48, 64, 3), policy="float32")
+    )
+    kept = keras.saving.load_model(cwd / "tuned" / "model.keras")
+    now = model_arrays(kept.get_layer("efficientnet_lite0"))
+    moved = {name.split("/")[0] for name, array in pretrained.items() if (now[name] != array).any()}
+    assert moved == {
+        *(f"block_{block}_{layer}_conv" for block in (14, 15) for layer in PARTS),
+        "head_conv",
+    }
+    rows = list(csv.DictReader((cwd / "tuned" / "predictions.csv").open()))[:3]
+    shards = open_shards(small_shards)
+    clips = [shards[shards.sources.index(row["clip"])] for row in rows]
+    found = model.predict([clip.read() for clip in clips], clips[0].original_size)
+    expected = [[float(row[f"p_{name}"]) for name in model.class_names] for row in rows]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 def test_a_network_may_come_from_a_keras_file(small_shards, tmp_path):
     """Red when the pixels that it gets are scaled, cut or ordered in another way."""
     import keras
 
-    from preprocess.batches.cutting import cut
-    from preprocess.batches.views import CropChoice, FrameChoice
+    from preprocess.batches.views import FrameChoice
     from preprocess.shards.reader import open_shards
 
     frames = keras.Input((None, None, 3), name="frames")
@@ -110,8 +173,7 @@ def test_a_network_may_come_from_a_keras_file(small_shards, tmp_path):
     (first, *_) = sorted((tmp_path / "data").rglob("*.npy"))
     clip = open_shards(small_shards)[0]
     pixels = clip.read()[FrameChoice(3, "segments").tested(len(clip.read()), 0, 1)]
-    crops = CropChoice((224, 224), short_sides=(224, 224))
-    seen = cut(pixels, crops.tested(clip.original_size, 0, 1), (224, 224))
+    seen = np.stack([cv2.resize(frame, (448, 336)) for frame in pixels])
     np.testing.assert_allclose(np.load(first)[:3], seen.mean(axis=(1, 2)), rtol=1e-4)
 
 
@@ -128,6 +190,11 @@ def test_a_network_may_come_from_a_keras_file(small_shards, tmp_path):
         (["--format", "dense", "--rank", 3], "without a format that has ranks"),
         (["--weights", "random"], "--weights needs --features"),
         (["--frames", "4"], "--frames needs --features"),
+        (["--size", "64", "48"], "--size needs --features"),
+        ([*LITE, "--size", "64", "16"], "--size must be at least 32 pixels"),
+        (["--unfreeze", "1"], "--unfreeze needs --features"),
+        ([*LITE, "--unfreeze", "17"], "at most 16 of efficientnet-lite0"),
+        ([*LITE, "--set", "mixup=0.2"], "Add --features NETWORK and --unfreeze N"),
         ([*LITE, "--maxlen", "20"], "--maxlen does not go with --features"),
         ([*LITE, "--stride", "2"], "--stride does not go with --features"),
         ([*LITE, "--distribute", "gpus"], "--distribute does not go with --features"),

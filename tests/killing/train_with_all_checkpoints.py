@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from experiments import ucf11
+from experiments.clips import ucf11_job
 
 
 def begin_run(*args: Any, **options: Any) -> Any:
@@ -19,6 +20,6 @@ def begin_run(*args: Any, **options: Any) -> Any:
 
 
 if __name__ == "__main__":
-    _begin_run = ucf11.begin_run
-    ucf11.begin_run = begin_run
+    _begin_run = ucf11_job.begin_run
+    ucf11_job.begin_run = begin_run
     sys.exit(ucf11.main())

@@ -41,6 +41,21 @@ def test_what_is_frozen_stays(frozen, trained, small_model, clips):
     assert counts.total == sum(weight.numpy().size for weight in model.weights)
 
 
+def test_the_layers_of_a_mobile_networks_block_are_one_group():
+    """Red when a layer of a block counts as a block, or is counted to a neighbour."""
+    from ttrnn.models import build_efficientnet_lite
+
+    stem, *blocks, top = layer_groups(build_efficientnet_lite(0, None, input_shape=(32, 32, 3)))
+    assert [layer.name for layer in stem] == ["stem_conv", "stem_bn"]
+    assert [layer.name for layer in top] == ["head_conv", "head_bn"]
+    assert len(blocks) == 16
+    assert all(
+        layer.name.startswith(f"block_{number}_")
+        for number, block in enumerate(blocks)
+        for layer in block
+    )
+
+
 def test_the_last_choice_holds(small_model, clips):
     """Red when what was frozen before stays frozen."""
     model = small_model()

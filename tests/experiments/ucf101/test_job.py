@@ -164,6 +164,24 @@ def test_models_train_and_are_kept(place: Path, tmp_path: Path, flags: tuple[str
         assert "have a sibling of their scene in training" in output
 
 
+def test_any_head_classifies_frozen_features_by_the_official_lists(place: Path) -> None:
+    """Red when the features' job forgets the lists, the classes, or its own name."""
+    flags = ("--features", "efficientnet-lite0", "--frames", 2, "--size", 64, 48, "--epochs", 1)
+    done = ucf101(
+        *(*flags, "--cell", "lstm", "--videos", "videos", "--out", "features", "--jobs", 1),
+        *("--split", "official", "--lists", "lists", "--classes", "YoYo", "Archery"),
+        cwd=place,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    result = json.loads((place / "features" / "result.json").read_text())
+    rows = list(csv.DictReader((place / "features" / "predictions.csv").open()))
+    wanted = (place / "lists" / "testlist01.txt").read_text().split()
+    assert sorted(row["clip"] for row in rows) == sorted(wanted)
+    assert (result["experiment"], result["model"]) == ("ucf101", "efficientnet-lite0-tt-lstm")
+    assert (result["split"], result["fold"], result["num_folds"]) == ("official", 0, 3)
+    assert result["tt_params"] > 0
+
+
 def test_a_finished_run_is_left_alone(place: Path, resnet_run: tuple[dict[str, Any], str]) -> None:
     flags = ("--model", "resnet-crnn", "--depth", 18, "--weights", "random")
     again = ucf101(
@@ -183,6 +201,11 @@ def test_a_finished_run_is_left_alone(place: Path, resnet_run: tuple[dict[str, A
         (("--videos", "videos", "--model", "resnet-crnn"), "--weights FILE"),
         (("--videos", "videos", "--split", "official", "--lists", "none"), "none"),
         (("--videos", "videos", "--classes", "Archery", "Bowing"), "Bowing"),
+        (("--videos", "videos", "--features", "efficientnet"), "efficientnet-lite0"),
+        (
+            ("--videos", "videos", "--features=efficientnet-lite0", "--classes", "Bowing"),
+            "Bowing",
+        ),
         (
             ("--videos", "videos", "--model=conv3d", "--recipe=original", "--batch-size=100000"),
             "this machine grants",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -211,9 +212,27 @@ def test_scaled_pictures_may_be_smaller_than_the_crop() -> None:
     assert view.shape == (1, 16, 16, 3)
 
 
+@pytest.mark.parametrize("stored", [(5, 4), (40, 12)])
+def test_whole_frames_are_scaled_and_not_cut(stored) -> None:
+    """Red when a part is cut off, the frame is not mirrored, or small frames are refused."""
+    choice = CropChoice((16, 8), mirror=True, whole=True)
+    choice.require_fit(stored)
+    frame = np.random.default_rng(0).integers(0, 256, (*stored[::-1], 3), np.uint8)
+    expected = cv2.resize(frame, (16, 8))
+    for number in range(3):
+        (view,) = cut(frame[None], choice.tested(stored, number, 3), choice.size)
+        assert (view == expected).all()
+    rng = np.random.default_rng(0)
+    drawn = [cut(frame[None], choice.drawn(stored, rng), choice.size)[0] for _ in range(20)]
+    kinds = {view.tobytes() for view in drawn}
+    assert kinds == {expected.tobytes(), cv2.resize(frame[:, ::-1], (16, 8)).tobytes()}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"size": (16, 16), "short_sides": (19, 24), "whole": True}, "must be None then"),
+        ({"size": (16, 12), "largest_zoom": 1.2, "whole": True}, "largest_zoom 1"),
         ({"size": (16, 12), "short_sides": (19, 24)}, "square crop"),
         ({"size": (20, 20), "short_sides": (19, 24)}, "no less than the side"),
         ({"size": (16, 16), "short_sides": (24, 19)}, "second no less"),
