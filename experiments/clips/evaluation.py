@@ -197,11 +197,12 @@ def finish_run(
     keep_model(run_dir, whole(chosen) if whole else chosen, input_spec)
     begun = time.perf_counter()
     # Both are tested whatever the selection: their difference shows what choosing by the
-    # validation clips is worth.
-    predictions = {
-        name: predict_clips(load_classifier(run_dir / f"{name}.keras"), shards, batches, clips)
-        for name in ("best", "last")
-    }
+    # validation clips is worth. They differ in their weights alone, so that one model, compiled
+    # once, predicts with either.
+    tested = load_classifier(run_dir / "best.keras")
+    predictions = {"best": predict_clips(tested, shards, batches, clips)}
+    tested.model.load_weights(run_dir / "last.keras")
+    predictions["last"] = predict_clips(tested, shards, batches, clips)
     write_predictions(run_dir / "predictions.csv", predictions[selection])
     result = {
         **fields,
