@@ -2,14 +2,15 @@
 
 Importing TensorFlow and Keras takes seconds, and the suite starts hundreds of processes. A server
 imports them once, before any of their threads runs, and forks. A forked process has an
-environment, a folder, streams and signals of its own, and ends as a Python process does. Our own
-modules are not imported before the fork.
+environment, a folder, streams and signals of its own, and ends with the exit handlers and the exit
+code of a Python process. Our own modules are not imported before the fork.
 
 `python tests/fork_server.py SOCKET` is the server. It lives as long as its standard input is open.
 """
 
 from __future__ import annotations
 
+import atexit
 import gc
 import json
 import os
@@ -20,6 +21,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import types
 from collections.abc import Mapping
 from contextlib import suppress
@@ -36,6 +38,10 @@ _PRELOADED = (
     "cv2",
     "h5py",
     "sklearn.model_selection",
+    "matplotlib.backends.backend_agg",
+    "jinja2",
+    "pyarrow.parquet",
+    "nicegui",
 )
 _MESSAGE_BYTES = 1 << 20
 
@@ -188,10 +194,32 @@ def _become(request: dict[str, Any]) -> None:
         runpy.run_path(kind, run_name="__main__")
 
 
+def _end(code: object) -> None:
+    """End the process as Python does, with its exit handlers, but do not take its modules apart.
+
+    That would copy every page that the process shares with the server.
+    """
+    if code is not None and not isinstance(code, int):
+        print(code, file=sys.stderr)
+        code = 1
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads that are no daemons
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+    except OSError:
+        code = 120  # as Python's own
+    sys.stderr.flush()
+    os._exit((code or 0) & 0xFF)
+
+
 if __name__ == "__main__":
     for name in _PRELOADED:
         __import__(name)
     gc.freeze()  # a collection in a forked process would copy every page that it shares
-    # Returns in a forked process only. From here on the interpreter ends as it always does: with
-    # its exit handlers, the traceback of an error, or by the signal of a KeyboardInterrupt.
-    _become(_serve(sys.argv[1]))
+    request = _serve(sys.argv[1])  # returns in a forked process only
+    # Any other exception ends it as always: by a traceback, or by the signal of KeyboardInterrupt.
+    try:
+        _become(request)
+    except SystemExit as end:
+        _end(end.code)
+    _end(None)

@@ -12,7 +12,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from tests.processes import PATIENCE_SECONDS, REPOSITORY, children_of
+from tests import processes
+from tests.processes import REPOSITORY, children_of
 
 CODECS = {".mpg": "PIM1", ".avi": "MJPG", ".mp4": "mp4v"}
 
@@ -98,10 +99,7 @@ def command() -> Run:
     """Function that runs `python -m preprocess` with arguments and waits for its end."""
 
     def run(*args: object, **options: object) -> subprocess.CompletedProcess[str]:
-        arguments = preprocess_command(*args)
-        settings = {"capture_output": True, "text": True, "cwd": REPOSITORY}
-        settings["timeout"] = PATIENCE_SECONDS
-        return subprocess.run(arguments, **(settings | options), check=False)
+        return processes.run(["-m", "preprocess", *args], **options)
 
     return run
 

@@ -15,6 +15,7 @@ from experiments.process.recommendations import (
 )
 from experiments.process.runtime import Threads, choices_of_cpus, choose_threads, default_threads
 from preprocess.system.machine import read_machine
+from tests import processes
 from tests.experiments.threads.machines import machine
 
 
@@ -59,17 +60,15 @@ def test_they_take_effect_and_nothing_is_said():
 def test_a_set_of_cpus_is_kept_to(monkeypatch):
     """Red when threads run on CPUs that were not named."""
     ours = read_machine().usable
-    pinned = subprocess.run(
+    pinned = processes.run(
         [
-            *(sys.executable, "-c"),
+            "-c",
             "import os; from experiments.process import runtime\n"
             f"runtime.choices_of_cpus = lambda machine: {{'all': {ours}, 'cores': ({ours[0]},)}}\n"
             f"exec({SCRIPT.format(cpus='cores')!r})",
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
+        ]
     )
+    assert pinned.returncode == 0, pinned.stderr
     assert pinned.stdout.split()[-1] == "1"
 
 

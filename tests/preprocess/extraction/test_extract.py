@@ -20,6 +20,14 @@ from tests.processes import children_of
 SMALL = FrameSettings(size=(32, 24))
 
 
+@pytest.fixture(scope="module")
+def extracted(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of the videos, to be copied."""
+    folder = tmp_path_factory.mktemp("extracted")
+    extract(videos, folder, SMALL, jobs=1)
+    return folder
+
+
 @pytest.fixture
 def own_videos(videos: Path, tmp_path: Path) -> Path:
     """A copy of the videos, to be changed."""
@@ -69,8 +77,8 @@ def test_shards_are_of_bounded_size(tmp_path: Path) -> None:
         assert len(open_shards(folder)) == 130
 
 
-def test_a_second_run_does_nothing(videos: Path, tmp_path: Path) -> None:
-    extract(videos, tmp_path, SMALL, jobs=1)
+def test_a_second_run_does_nothing(videos: Path, extracted: Path, tmp_path: Path) -> None:
+    shutil.copytree(extracted, tmp_path, dirs_exist_ok=True)
     before = shard_files(tmp_path)
     summary = extract(videos, tmp_path, SMALL, jobs=1)
     assert (summary.num_kept, summary.num_extracted, summary.num_frames) == (12, 0, 0)
@@ -100,16 +108,16 @@ def test_a_touched_file_counts_as_changed(own_videos: Path, tmp_path: Path) -> N
     assert extract(own_videos, tmp_path / "shards", SMALL, jobs=1).num_extracted == 1
 
 
-def test_a_damaged_shard_is_made_again(videos: Path, tmp_path: Path) -> None:
-    extract(videos, tmp_path, SMALL, jobs=1)
+def test_a_damaged_shard_is_made_again(videos: Path, extracted: Path, tmp_path: Path) -> None:
+    shutil.copytree(extracted, tmp_path, dirs_exist_ok=True)
     frames = stored_frames(tmp_path)
     next(tmp_path.glob("shard-*.h5")).write_bytes(b"junk")
     assert extract(videos, tmp_path, SMALL, jobs=1).num_extracted == 1
     assert stored_frames(tmp_path) == frames
 
 
-def test_a_clip_in_two_shards_is_kept_once(videos: Path, tmp_path: Path) -> None:
-    extract(videos, tmp_path, SMALL, jobs=1)
+def test_a_clip_in_two_shards_is_kept_once(videos: Path, extracted: Path, tmp_path: Path) -> None:
+    shutil.copytree(extracted, tmp_path, dirs_exist_ok=True)
     frames = stored_frames(tmp_path)
     shutil.copy(next(tmp_path.glob("shard-*.h5")), tmp_path / "shard-copy.h5")
     extract(videos, tmp_path, SMALL, jobs=1)
@@ -148,8 +156,10 @@ def test_no_worker_stays_behind(videos: Path, tmp_path: Path) -> None:
         FrameSettings(size=(32, 24), compression="none"),
     ],
 )
-def test_other_settings_are_refused(videos: Path, tmp_path: Path, other: FrameSettings) -> None:
-    extract(videos, tmp_path, SMALL, jobs=1)
+def test_other_settings_are_refused(
+    videos: Path, extracted: Path, tmp_path: Path, other: FrameSettings
+) -> None:
+    shutil.copytree(extracted, tmp_path, dirs_exist_ok=True)
     before = shard_files(tmp_path)
     with pytest.raises(PreprocessError, match=r"was made with .* --overwrite"):
         extract(videos, tmp_path, other, jobs=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -257,10 +258,17 @@ def test_missing_directory(tmp_path: Path) -> None:
         open_shards(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def undamaged(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("undamaged")
+    extract(videos, folder, FrameSettings(size=(32, 24)), jobs=1, command="finish me")
+    return folder
+
+
 @pytest.fixture
-def copy(videos: Path, tmp_path: Path) -> Path:
+def copy(undamaged: Path, tmp_path: Path) -> Path:
     """Shards to damage."""
-    extract(videos, tmp_path, FrameSettings(size=(32, 24)), jobs=1, command="finish me")
+    shutil.copytree(undamaged, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 

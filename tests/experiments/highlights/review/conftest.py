@@ -1,18 +1,18 @@
 """Recording in two files with its scores, and a review of it as a user starts it."""
 
+import os
 import re
 import signal
 import subprocess
-import sys
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
+from tests import processes
 from tests.experiments.highlights.counters import ffmpeg
-from tests.processes import PATIENCE_SECONDS
 
-COMMAND = (sys.executable, "-m", "experiments.highlights", "review")
+COMMAND = ("-m", "experiments.highlights", "review")
 SECONDS = 60
 CHUNK_SECONDS = 30
 BUMPS = ((8, 16, 0.9), (27, 34, 0.8), (44, 50, 0.6))
@@ -55,9 +55,11 @@ def write_scores(folder):
 @contextmanager
 def reviewing(folder, *args):
     """Run the command in a folder, yield its address, and end it as Ctrl-C does."""
-    command = [*COMMAND, *map(str, args), "--no-open"]
-    server = subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    server = processes.start(
+        [*COMMAND, *args, "--no-open"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(processes.REPOSITORY)},
+        stderr=subprocess.STDOUT,
     )
     try:
         line = server.stdout.readline()
@@ -65,7 +67,7 @@ def reviewing(folder, *args):
         assert found, line + server.stdout.read()
         yield found[0]
         server.send_signal(signal.SIGINT)
-        output = server.communicate(timeout=PATIENCE_SECONDS)[0]
+        output = server.communicate(timeout=processes.PATIENCE_SECONDS)[0]
         assert server.returncode == 0, output
         assert "Traceback" not in output
         assert output.count("\n") <= 3, output

@@ -5,13 +5,12 @@ import http.client
 import os
 import re
 import socket
-import subprocess
 from importlib.metadata import version
 
 import pytest
 
 from tests.experiments.highlights.review.conftest import COMMAND, reviewing
-from tests.processes import PATIENCE_SECONDS
+from tests.processes import PATIENCE_SECONDS, REPOSITORY, run
 
 SOCKET = "/_nicegui_ws/socket.io/?EIO=4&transport=websocket"
 
@@ -240,8 +239,6 @@ def test_what_cannot_be_started(tmp_path, chunks, scores, flags, message):
         taken.listen()
         args = [flag.format(taken=taken.getsockname()[1]) for flag in flags]
         command = [*COMMAND, chunks, "--scores", "scores.csv", "--no-open"]
-        done = subprocess.run(
-            [*map(str, command), *args], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
+        done = run([*command, *args], cwd=tmp_path, env=os.environ | {"PYTHONPATH": REPOSITORY})
     assert done.returncode == 2
     assert re.search(rf"error: .*{re.escape(message)}", done.stderr)
