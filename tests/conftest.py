@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -37,31 +38,33 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Files that take longest, longest first. They are begun first, so that no processor waits for one
 # of them in the end; a list that is out of date costs time and nothing else.
 LONGEST_FILES = (
-    "ttrnn/test_rnn.py",
-    "killing/test_killing.py",
     "experiments/ucf101/test_job.py",
-    "full_disk/test_full_disk.py",
-    "ttrnn/engine/test_exporting.py",
-    "ttrnn/test_backends.py",
-    "ttrnn/engine/test_compiled.py",
-    "experiments/highlights/test_run_scoring.py",
-    "experiments/highlights/test_run_command.py",
     "experiments/training/test_distribution.py",
-    "experiments/epic_kitchens/test_job.py",
-    "preprocess/sources/test_synthetic.py",
-    "preprocess/shards/test_shards.py",
-    "experiments/highlights/review/test_review_browser.py",
-    "full_disk/test_no_permission.py",
+    "ttrnn/test_rnn.py",
     "experiments/classify/test_command.py",
-    "preprocess/extraction/test_interruption.py",
+    "ttrnn/engine/test_exporting.py",
     "experiments/models/test_image_models.py",
-    "experiments/highlights/test_cluster.py",
+    "experiments/highlights/test_run_command.py",
+    "experiments/test_ucf11_features.py",
+    "experiments/highlights/test_run_scoring.py",
+    "experiments/highlights/review/test_review_browser.py",
+    "experiments/epic_kitchens/test_job.py",
+    "preprocess/extraction/test_interruption.py",
+    "full_disk/test_full_disk.py",
     "experiments/training/test_loop.py",
-    "experiments/training/test_deterministic.py",
+    "ttrnn/test_backends.py",
     "endurance/test_endurance.py",
+    "experiments/highlights/test_opening.py",
+    "experiments/highlights/test_synthetic_stream.py",
+    "experiments/test_scaling.py",
+    "experiments/test_ucf11.py",
     "weights/test_ucf101_weights.py",
-    "experiments/highlights/test_training_scorer.py",
-    "ttrnn/models/test_alexnet.py",
+    "preprocess/extraction/test_extract.py",
+    "experiments/training/test_deterministic.py",
+    "killing/test_killing.py",
+    "experiments/highlights/test_training_job.py",
+    "experiments/highlights/test_render.py",
+    "test_architecture.py",
 )
 
 
@@ -78,6 +81,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     tests = Path(__file__).parent
     places = {tests / name: place for place, name in enumerate(LONGEST_FILES)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+def pytest_collection_finish() -> None:
+    """Let no garbage collection go over TensorFlow and all tests again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def _seed() -> None:

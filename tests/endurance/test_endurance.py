@@ -23,6 +23,7 @@ from tests.endurance.report import figures, samples_csv, trends
 from tests.endurance.slope import trend
 from tests.endurance.subjects import classification, training
 from tests.endurance.watch import watch
+from tests.grids import slow
 from tests.processes import processes_of, wait_until
 
 MAX_GROWTH_MIB = 300  # in some seconds; freed memory is kept, and batches differ in size
@@ -57,7 +58,7 @@ def test_without_a_leak_none_is_seen(tmp_path):
     assert samples_csv(watched.samples).count(b"\n") == 1 + len(watched.samples)
 
 
-@pytest.mark.parametrize("make", [classification, partial(training, frame_size=(16, 12))])
+@pytest.mark.parametrize("make", [classification, *slow(partial(training, frame_size=(16, 12)))])
 def test_the_commands_hold_their_memory_and_files(make, tmp_path):
     """Red when a command keeps each batch, or each video's file, or Ctrl-C leaves a process."""
     subject = make(tmp_path, 12)

@@ -9,8 +9,9 @@ import pytest
 
 from tests.fuzzing.corpus import CLIPS, Specimen, mutants, real, rendered
 from tests.fuzzing.jobs import Ended, Limits
-from tests.fuzzing.video_targets import TARGETS, Extraction
+from tests.fuzzing.video_targets import TARGETS, Classification, Extraction, Highlights
 from tests.fuzzing.videos import Results, VideoTarget
+from tests.grids import slow
 from tests.processes import PATIENCE_SECONDS
 
 
@@ -27,8 +28,9 @@ def controls(corpus: list[Specimen]) -> list[Specimen]:
 @pytest.mark.parametrize(
     ("kind", "num_files"),
     [
-        *zip(TARGETS, (12, 6, 6), strict=True),
-        *(pytest.param(kind, 24, marks=pytest.mark.slow) for kind in TARGETS),
+        *((Extraction, 12), (Highlights, 6)),
+        # It decodes as extraction does, and imports TensorFlow first.
+        *slow((Classification, 6), *((kind, 24) for kind in TARGETS)),
     ],
 )
 def test_damaged_videos_cost_themselves_alone(

@@ -9,19 +9,18 @@ from typing import Any
 
 import pytest
 
+from tests.grids import slow
 from tests.killing.harness import Subject, kill_often
 from tests.killing.subjects import Classification, Extraction, Rendering, Training
 
-SUBJECTS: list[Subject] = [
-    Extraction(num_clips=6),
-    Training(epochs=2),
-    Classification(num_videos=2, num_frames=600),
-    Rendering(seconds=20),
-]
+QUICK: list[Subject] = [Classification(num_videos=2, num_frames=600), Rendering(seconds=20)]
+# Of these the quick tests kill others: extraction/test_interruption.py extraction at any moment,
+# and training/test_distribution.py one of two workers, which then go on to the same weights.
+LONG: list[Subject] = [Extraction(num_clips=6), Training(epochs=2)]
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.name)
+@pytest.mark.parametrize("kills", [1, *slow(3)])
+@pytest.mark.parametrize("subject", [*QUICK, *slow(*LONG)], ids=lambda subject: subject.name)
 def test_a_killed_run_resumes_to_the_same_result(
     subject: Subject, kills: int, tmp_path: Path
 ) -> None:
@@ -42,13 +41,13 @@ class Careless:
         """Takes nothing."""
 
     def args(self, folder: Path, out: Path, *, resume: bool) -> list[object]:
-        """Ten rows in a second; Python itself starts without what would take time."""
+        """Ten rows in half a second; Python itself starts without what would take time."""
         program = (
             "import sys, time\n"
             "with open(sys.argv[1], 'ab', buffering=0) as file:\n"
             "    for number in range(10):\n"
             "        file.write(b'%d,' % number)\n"
-            "        time.sleep(0.1)\n"
+            "        time.sleep(0.05)\n"
             "        file.write(b'x\\n')\n"
         )
         return ["-I", "-S", "-c", program, out / "rows.csv"]

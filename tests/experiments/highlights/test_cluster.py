@@ -21,6 +21,7 @@ from experiments.media.recording import read_recording
 from preprocess.errors import DecodeError
 from tests import processes
 from tests.experiments.highlights.counters import render_counter
+from tests.grids import slow
 from tests.preprocess.dask_cluster import DaskCluster, InPlaceOfACluster
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -77,6 +78,8 @@ def short_stretches(monkeypatch):
     monkeypatch.setattr(image_batches, "STRETCH_SECONDS", STRETCH_SECONDS)
 
 
+# Quick tests do the same to extraction, in extraction/test_cluster.py, and to classification.
+@pytest.mark.slow
 def test_a_worker_that_dies_changes_nothing(
     recording, model, dask, tmp_path, monkeypatch, short_stretches, capsys
 ):
@@ -118,9 +121,7 @@ def joined(batches):
     [
         (HEARD, -np.inf),
         (HEARD, 4.4),
-        pytest.param(HEARD, 11.2, marks=pytest.mark.slow),
-        pytest.param(EVERY_7TH, -np.inf, marks=pytest.mark.slow),
-        pytest.param(EVERY_7TH, 4.4, marks=pytest.mark.slow),
+        *slow((HEARD, 11.2), (EVERY_7TH, -np.inf), (EVERY_7TH, 4.4)),
         (EVERY_7TH, 11.2),
     ],
 )

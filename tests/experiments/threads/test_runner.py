@@ -13,6 +13,7 @@ from experiments.threads.inputs import render_videos
 from experiments.threads.measurement import MeasureError, Runner
 from experiments.threads.space import Task, find_mallocs, variants_of
 from tests.fork_server import ForkedProcess
+from tests.grids import slow
 from tests.processes import PATIENCE_SECONDS, REPOSITORY
 
 
@@ -68,7 +69,7 @@ def test_extraction_is_measured(runner, records, videos, tmp_path):
     ("workload", "stages"),
     [
         ("tt-train", ["compiling, training step 1 of 8", "warming up, training step 2 of 8"]),
-        ("classify", ["predicting the first batch"]),
+        *slow(("classify", ["predicting the first batch"])),
     ],
 )
 def test_a_run_says_what_it_does(

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests import processes
+from tests.grids import slow
 
 SMALL = [
     *("--epochs", 1, "--batch-size", 8, "--seed", 1, "--set"),
@@ -148,9 +149,12 @@ def test_a_frozen_resnet_does_not_move(place: Path, resnet_run: tuple[dict[str, 
 @pytest.mark.parametrize(
     "flags",
     [
-        ("--model", "conv3d"),
-        ("--model", "conv3d", "--head", "gap", "--recipe", "original", "--split", "random"),
-        ("--model", "crnn", "--varlen"),
+        ("--model", "conv3d", "--recipe", "original", "--split", "random"),
+        *slow(
+            ("--model", "conv3d"),
+            ("--model", "conv3d", "--head", "gap", "--recipe", "original", "--split", "random"),
+            ("--model", "crnn", "--varlen"),
+        ),
     ],
 )
 def test_models_train_and_are_kept(place: Path, tmp_path: Path, flags: tuple[str, ...]) -> None:

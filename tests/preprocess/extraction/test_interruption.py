@@ -17,7 +17,14 @@ import pytest
 
 from preprocess import FrameSettings
 from preprocess.extraction.extract import extract
-from tests.preprocess.conftest import Run, decoding_processes, stored_frames, write_video
+from tests.grids import slow
+from tests.preprocess.conftest import (
+    Run,
+    decoding_processes,
+    preprocess_command,
+    stored_frames,
+    write_video,
+)
 from tests.processes import PATIENCE_SECONDS, REPOSITORY, start, wait_until, wait_until_gone
 
 SIZE = ("--size", "64x48")
@@ -145,7 +152,7 @@ def test_decoders_that_are_killed_cost_nothing(
 LIMIT_BYTES = 1_000_000  # 17 frames of 160x120, stored as they are
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [2, *slow(1)])
 def test_a_full_disk_is_one_line_and_leaves_no_half_shard(
     tmp_path: Path, command: Run, jobs: int
 ) -> None:
@@ -157,7 +164,14 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_shard(
         resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT_BYTES, LIMIT_BYTES))
 
     args = ("folder", tmp_path / "videos", tmp_path / "shards", "--jobs", jobs)
-    full = command(*args, "--compression", "none", preexec_fn=limit)
+    full = subprocess.run(
+        preprocess_command(*args, "--compression", "none"),
+        cwd=REPOSITORY,
+        preexec_fn=limit,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert full.returncode == 2
     message = full.stderr.strip().splitlines()[-1]
     assert message.startswith(f"error: Cannot write to {tmp_path / 'shards'}: File too large")
