@@ -357,11 +357,11 @@ def main():
     check_training(ttrnn.TTGRU)
     for kind in LAYERS:
         check_refusals(kind)
-        check_stateful(kind)
         if keras.backend.backend() == "jax":
             check_one_loop(kind)
         # The loop is the same for all kinds of cells; the slow test tries each.
         if kind == "gru" or "--all" in sys.argv:
+            check_stateful(kind)
             check_stateful(kind, unroll=True)
             check_stateful(kind, go_backwards=True)
     check_unrolled()

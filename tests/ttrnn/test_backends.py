@@ -10,6 +10,7 @@ import backend_check
 import numpy as np
 import pytest
 
+from tests.grids import slow
 from tests.processes import PATIENCE_SECONDS
 
 SCRIPT = Path(__file__).with_name("backend_check.py")
@@ -24,7 +25,7 @@ def numbers_of_tensorflow(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("flags", [[], pytest.param(["--all"], marks=pytest.mark.slow)])
+@pytest.mark.parametrize("flags", [[], *slow(["--all"])])
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_backend_equals_the_oracle(backend, flags, numbers_of_tensorflow):
     """Red for a TensorFlow call, or an operation that only one backend takes, in the layers.
@@ -49,8 +50,17 @@ def test_backend_equals_the_oracle(backend, flags, numbers_of_tensorflow):
     assert done.stdout.split()[-1] == "equal"
 
 
-@pytest.mark.parametrize("options", [{}, {"unroll": True}, {"go_backwards": True}])
-@pytest.mark.parametrize("kind", backend_check.LAYERS)
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("rnn", {}),
+        ("lstm", {"unroll": True}),
+        ("gru", {"go_backwards": True}),
+        *slow(("gru", {}), ("lstm", {})),
+        *slow(("rnn", {"unroll": True}), ("gru", {"unroll": True})),
+        *slow(("rnn", {"go_backwards": True}), ("lstm", {"go_backwards": True})),
+    ],
+)
 def test_stateful_layers_train_as_keras_rnn(kind, options):
     """On TensorFlow; the script does the same on the others."""
     backend_check.check_stateful(kind, **options)

@@ -19,6 +19,7 @@ from experiments.process import runtime
 from preprocess.system import stopping
 from tests import processes
 from tests.experiments.classify.conftest import ffmpeg, read_rows, write_colours
+from tests.grids import slow
 from tests.processes import PATIENCE_SECONDS, wait_until
 from weights import imagenet_classes
 
@@ -370,7 +371,7 @@ def undisturbed(model_file, tmp_path_factory):
     return command, root / "whole"
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL, *slow(signal.SIGTERM)])
 def test_stopped_from_outside(tmp_path, undisturbed, stop):
     """Red when a signal leaves processes or half files, or the next run gives other rows."""
     command, whole = undisturbed

@@ -18,6 +18,7 @@ from experiments.highlights.rendering.render import render_reel
 from experiments.media.chunk_files import recording_chunks
 from experiments.media.ffmpeg import RenderError
 from experiments.media.recording import read_recording, recording_duration
+from tests.grids import slow
 from tests.processes import PATIENCE_SECONDS, REPOSITORY, children_of, wait_until_gone
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -83,7 +84,7 @@ def test_cuts_land_on_the_frame(name, sources, out):
     only(out, "reel.mp4")
 
 
-@pytest.mark.parametrize("name", ["29.97", "59.94"])
+@pytest.mark.parametrize("name", ["29.97", *slow("59.94")])
 def test_sound_stays_with_the_picture(name, sources, out):
     """Red if AAC's padding adds up at joins, or the sound starts at a packet instead of the cut."""
     rate = RATES[name]
@@ -116,7 +117,7 @@ def test_variable_rate(tmp_path, out):
     assert place == len(numbers)
 
 
-@pytest.mark.parametrize("suffix", [".mkv", ".ts", ".flv", ".avi"])
+@pytest.mark.parametrize("suffix", [".ts", ".avi", *slow(".mkv", ".flv")])
 def test_other_containers(suffix, tmp_path, short, out):
     """Red if a seek without an index loses pictures, or a clock that starts late is not undone."""
     source = tmp_path / f"copy{suffix}"

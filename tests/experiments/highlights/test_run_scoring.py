@@ -20,6 +20,7 @@ from experiments.media.chunk_files import recording_chunks
 from experiments.media.recording import read_recording, recording_duration
 from preprocess.errors import DecodeError
 from tests.experiments.highlights.counters import NTSC, ffmpeg, number_of, render_counter
+from tests.grids import slow
 from tests.preprocess.conftest import decoding_processes
 from tests.processes import is_alive
 
@@ -69,7 +70,7 @@ def short(tmp_path_factory):
     return render_counter(tmp_path_factory.mktemp("short") / "counter.mp4", RATE, 12)
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 64])
+@pytest.mark.parametrize("batch_size", [7, *slow(1, 64)])
 def test_scores_are_of_the_pictures_at_their_times(source, batch_size):
     """Red when batches are mixed up, the last is lost, or times are of other pictures."""
     times, numbers, notices = score([source], batch_size=batch_size)
@@ -109,7 +110,7 @@ def test_pictures_that_begin_late(tmp_path, source):
     assert numbers[40:42] == [0, numbers[1]]
 
 
-@pytest.mark.parametrize("settings", [HEARD, replace(HEARD, fps=None, every=12)])
+@pytest.mark.parametrize("settings", [HEARD, *slow(replace(HEARD, fps=None, every=12))])
 def test_going_on_gives_the_same_pictures(short, settings, monkeypatch):
     """Red when sound that is decoded from elsewhere makes other pictures after a stop."""
     monkeypatch.setattr(image_batches, "STRETCH_SECONDS", 4)
@@ -155,7 +156,7 @@ def test_going_on_leaves_out_what_is_read(source, monkeypatch):
     assert opened == [(12.0, 16.0), (16.0, math.inf)]
 
 
-@pytest.mark.parametrize("fps", [2.0, 0.7, 29.97])
+@pytest.mark.parametrize("fps", [0.7, *slow(2.0, 29.97)])
 def test_stretches_change_no_sample(short, fps, monkeypatch):
     """Red when the samples of a stretch do not follow on those of the one before."""
     monkeypatch.setattr(image_batches, "STRETCH_SECONDS", 3)

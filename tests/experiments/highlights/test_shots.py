@@ -15,6 +15,7 @@ from experiments.highlights.selection.snapping import Candidates, shots_near, sn
 from experiments.media.ffmpeg import RenderError
 from experiments.media.recording import read_recording
 from tests.experiments.highlights.counters import NTSC, ffmpeg
+from tests.grids import slow
 
 WIDTH, HEIGHT = 160, 96
 VARIABLE = "not(mod(n,5))+not(mod(n,7))"  # of 60 a second
@@ -56,8 +57,14 @@ def near(path, *times, around=1.5):
     return shots_near(read_recording([path]), segments, around=around)
 
 
-@pytest.mark.parametrize("rate", [Fraction(30), Fraction(25), 2 * NTSC])
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+@pytest.mark.parametrize(
+    ("rate", "suffix"),
+    [
+        *((Fraction(30), ".mp4"), (Fraction(25), ".mkv"), (2 * NTSC, ".ts")),
+        *slow((Fraction(30), ".mkv"), (Fraction(30), ".ts"), (Fraction(25), ".mp4")),
+        *slow((Fraction(25), ".ts"), (2 * NTSC, ".mp4"), (2 * NTSC, ".mkv")),
+    ],
+)
 def test_each_change_is_where_its_first_picture_is(rate, suffix, tmp_path):
     """Red when times are of the last picture of a shot, of a keyframe, or of the seek."""
     cuts = [1, 61, 85, 170, 250]
@@ -89,7 +96,7 @@ def test_variable_rate(tmp_path):
     assert near(path, *expected) == pytest.approx(expected, abs=1e-3)
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+@pytest.mark.parametrize("suffix", [".ts", *slow(".mp4", ".mkv")])
 def test_a_clock_that_starts_late(suffix, tmp_path):
     """Red when timestamps of the file are taken for times of the recording."""
     plain = film(tmp_path / f"plain{suffix}", 25, 200, [110])

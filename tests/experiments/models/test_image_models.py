@@ -26,6 +26,7 @@ from experiments.models.image_models import (
 )
 from experiments.models.onnx_export import ExportError, export_onnx
 from tests.experiments.conftest import NAMES
+from tests.grids import slow
 from tests.processes import REPOSITORY
 from tests.ttrnn import mobile_golden
 from weights import WeightsError, model_arrays, read_installed, write_safetensors
@@ -89,6 +90,7 @@ def test_the_default_model_in_onnx(lite0, tmp_path):
     np.testing.assert_allclose(again.predict(frames), lite0.predict(frames), atol=1e-5)
 
 
+@pytest.mark.slow  # test_mobile_networks.py compares the network itself
 def test_bfloat16_of_the_default_model(lite0):
     """Red when frames get another first class in the faster arithmetic."""
     frames = mobile_golden.images(224, 224)
@@ -161,7 +163,11 @@ def test_an_application_from_bytes_to_probabilities(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "alpha", "suffix"),
-    [("MobileNet", 0.25, ".weights.h5"), ("MobileNet", 0.5, ".npz"), ("MobileNetV2", 1.4, ".h5")],
+    [
+        ("MobileNet", 0.25, ".h5"),
+        *slow(("MobileNet", 0.25, ".weights.h5"), ("MobileNet", 0.5, ".npz")),
+        *slow(("MobileNetV2", 1.4, ".h5")),
+    ],
 )
 def test_the_width_is_that_of_the_weights(tmp_path, name, alpha, suffix):
     """Red when a narrow MobileNet's weights are refused unless --alpha is given."""
@@ -339,8 +345,7 @@ def test_alexnet_sees_what_caffe_sees():
 
 REAL_CLIPS = [
     ("BalanceBeam", "balance beam"),
-    ("BoxingPunchingBag", "punching bag"),
-    ("Biking", "mountain bike"),
+    *slow(("BoxingPunchingBag", "punching bag"), ("Biking", "mountain bike")),
 ]
 
 

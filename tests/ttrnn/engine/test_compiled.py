@@ -1,7 +1,5 @@
 """The compiled layers beside keras.layers.RNN over the same cell: outputs, states, gradients."""
 
-import itertools
-
 import keras
 import numpy as np
 import pytest
@@ -10,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from layer_check import FEATURES, KINDS, LAYERS, MODES, UNITS, inputs
 
+from tests.grids import pairwise
 from ttrnn.engine.packing import pack_mask
 
 BATCH, STEPS = 4, 6
@@ -22,18 +21,6 @@ MASKS = {
     "nothing": np.zeros((BATCH, STEPS), bool),
 }
 SWITCHES = ("go_backwards", "return_sequences", "return_state", "stateful")
-
-
-def options_in_turn():
-    """Every combination of the switches and of dropout.
-
-    The quick ones, a quarter, have all of the first three switches, and all pairs of the five.
-    """
-    for switches in itertools.product([False, True], repeat=4):
-        for dropout in (0.0, 0.5):
-            backwards, sequences, state, stateful = switches
-            is_quick = stateful == (backwards ^ sequences) and bool(dropout) == (sequences ^ state)
-            yield pytest.param(switches, dropout, marks=[] if is_quick else [pytest.mark.slow])
 
 
 def results(layer, x, mask, states, weights):
@@ -59,19 +46,21 @@ def fixed_dropout(layer, mask):
     layer.cell.get_recurrent_dropout_mask = lambda _: mask
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("mask", MASKS)
-@pytest.mark.parametrize(("switches", "dropout"), options_in_turn())
-def test_equal_to_the_plain_path(kind, mask, switches, dropout):
+@pytest.mark.parametrize(
+    ("kind", "mask", "dropout", *SWITCHES),
+    pairwise(KINDS, [*MASKS], [0.0, 0.5], *([False, True] for _ in SWITCHES)),
+)
+def test_equal_to_the_plain_path(
+    kind, mask, dropout, go_backwards, return_sequences, return_state, stateful
+):
     """Red for a state taken from the wrong step, a mask that leaks, a gradient that misses the
     dropout mask, a carried state put out before the first valid step."""
-    options = dict(zip(SWITCHES, switches, strict=True))
+    values = (go_backwards, return_sequences, return_state, stateful)
+    options = dict(zip(SWITCHES, values, strict=True))
     check(kind, MASKS[mask], options, dropout, "float32", 1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("mask", MASKS)
-@pytest.mark.parametrize("go_backwards", [False, True])
+@pytest.mark.parametrize(("kind", "mask", "go_backwards"), pairwise(KINDS, [*MASKS], [False, True]))
 def test_equal_in_bfloat16(kind, mask, go_backwards):
     """Outputs and states as the plain path's to 1e-2 in norm. Its gradients are themselves 1 to
     3 % off, for it rounds every intermediate result: ours must come as near to float32's.

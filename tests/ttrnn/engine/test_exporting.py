@@ -6,9 +6,10 @@ import numpy as np
 import onnxruntime
 import pytest
 import tensorflow as tf
-from layer_check import FEATURES, KINDS, LAYERS, MODES, UNITS, inputs
+from layer_check import FEATURES, LAYERS, MODES, UNITS, inputs
 
 import ttrnn
+from tests.grids import slow
 from ttrnn.models.alexnet import LocalResponseNormalization
 
 SIZES = [(3, 5), (1, 5), (2, 9)]  # batch and time, none of them known when the graph is made
@@ -62,7 +63,12 @@ def run_onnx(model, path, *arrays):
     return [session.run(None, dict(zip(names, given, strict=True))) for given in arrays]
 
 
-@pytest.mark.parametrize("name", MODELS)
+# What these have alone is in one of the others: "both ways" is a GRU with all outputs that goes
+# backwards, too, and its layers follow another. The slow tests take them.
+ALONE = ("gru", "outputs", "backwards", "stacked")
+
+
+@pytest.mark.parametrize("name", [*(n for n in MODELS if n not in ALONE), *slow(*ALONE)])
 def test_onnx_runtime_gives_keras_numbers(name, tmp_path):
     """Red where the graph has arrays of blocks of rows, which no ONNX runtime loads."""
     model = MODELS[name]()
@@ -75,7 +81,7 @@ def test_onnx_runtime_gives_keras_numbers(name, tmp_path):
     assert np.ptp(expected[0]) > 0.01
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "dense"])
+@pytest.mark.parametrize("kind", ["lstm", "dense", *slow("rnn", "gru")])
 def test_bfloat16_is_refused_before_a_file_is_written(kind, tmp_path):
     """Red where tf2onnx writes a file whose types ONNX Runtime does not load, and where other
     formats than ONNX are refused too."""
@@ -115,8 +121,8 @@ def lite(content):
 @pytest.mark.parametrize(
     "name",
     [
-        *(*KINDS, "backwards", "zeros", "both ways", "dense"),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("outputs", "stacked")),
+        *("rnn", "lstm", "zeros", "both ways", "dense"),
+        *slow("gru", "backwards", "outputs", "stacked"),
     ],
 )
 def test_lite_rt_needs_no_flex_operations(name, tmp_path):
@@ -131,7 +137,7 @@ def test_lite_rt_needs_no_flex_operations(name, tmp_path):
         np.testing.assert_allclose(run(x), np.asarray(model(x)), atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["lstm", *slow("rnn", "gru")])
 def test_a_graph_traced_elsewhere_can_be_portable(kind):
     """Its operations say so: no arrays of tensors, nothing compiled by XLA, no sorting of rows."""
     model, x = MODELS[kind](), sequences(3, 5)
@@ -152,7 +158,7 @@ def test_a_graph_traced_elsewhere_can_be_portable(kind):
     np.testing.assert_allclose(portable(x), fast(x), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["lstm", "both ways"])
+@pytest.mark.parametrize("name", ["both ways", *slow("lstm")])
 def test_a_saved_model_gives_keras_numbers(name, tmp_path):
     model = MODELS[name]()
     model.export(tmp_path / "saved", format="tf_saved_model", verbose=False)
@@ -173,7 +179,9 @@ def test_states_go_in_and_out(tmp_path):
         np.testing.assert_allclose(mine, theirs, atol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{"unroll": True}, {"unroll": True, "go_backwards": True}])
+@pytest.mark.parametrize(
+    "options", [{"unroll": True, "go_backwards": True}, *slow({"unroll": True})]
+)
 def test_an_unrolled_layer(options, tmp_path):
     model = sequence_model(ttrnn.TTGRU(**MODES, return_sequences=True, **options), time=5)
     x = sequences(3, 5)
@@ -182,7 +190,7 @@ def test_an_unrolled_layer(options, tmp_path):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("pooling", ["last", "mean"])
+@pytest.mark.parametrize("pooling", ["mean", *slow("last")])
 def test_clips_of_different_lengths(pooling, tmp_path):
     """The whole network from bytes, the numbers of frames told at each run."""
     options = {"inputs": "motion", "scene": True, "pooling": pooling, "pixel_scale": 64.0}

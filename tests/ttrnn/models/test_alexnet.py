@@ -5,6 +5,7 @@ import layer_check
 import numpy as np
 import pytest
 
+from tests.grids import slow
 from ttrnn.models.alexnet import (
     GroupedConv2D,
     LocalResponseNormalization,
@@ -100,7 +101,7 @@ def some_frames(variant):
     return frames if variant == "caffe" else frames.astype(np.float32) - 120.5
 
 
-@pytest.mark.parametrize("variant", ["caffe", "seed"])
+@pytest.mark.parametrize("variant", ["caffe", *slow("seed")])
 def test_probabilities_are_numpys(variant, weights):
     """Red when colours, mean, padding, groups, pooling, neighbours or weight order are off."""
     frames = some_frames(variant)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from mobile_golden import GOLDEN, images, torch_state, value
 
+from tests.grids import slow
 from tests.processes import PATIENCE_SECONDS
 from ttrnn.models import build_efficientnet_lite, build_mobilenet_v2
 from weights import (
@@ -120,7 +121,7 @@ def test_logits_and_features_are_torchs(network, height, width, made):
         check(found, golden, 1e-5)
 
 
-@pytest.mark.parametrize("network", ["lite1", "lite3", "lite4"])
+@pytest.mark.parametrize("network", ["lite1", *slow("lite3", "lite4")])
 def test_sizes_and_names_are_torchs(network):
     """Red for filters or blocks that are rounded otherwise; the others are filled above."""
     wanted = arrays_of(network, lambda key, shape: np.broadcast_to(np.float32(0), shape))
@@ -171,7 +172,8 @@ def test_saved_and_loaded(tmp_path, lite0):
     check(again(images(193, 161).astype(np.float32)), "lite0_published_193x161_logits")
 
 
-@pytest.mark.parametrize("network", ["lite2", "v2"])
+# test_image_models.py exports EfficientNet-Lite0.
+@pytest.mark.parametrize("network", ["v2", *slow("lite2")])
 def test_onnx(network, made):
     """Red when an explicit padding is lost on the way, or sides are fixed."""
     from onnxruntime import InferenceSession

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.grids import slow
 from tests.processes import PATIENCE_SECONDS
 from ttrnn.models import build_resnet
 from weights.assign import assign_arrays, model_arrays
@@ -111,7 +112,7 @@ def test_features_are_torchs(depth, arrays):
     check(model(pixels(64, 48)), f"{depth}_64x48_features")
 
 
-@pytest.mark.parametrize("depth", NUM_PARAMETERS)
+@pytest.mark.parametrize("depth", [18, 50, *slow(34, 101, 152)])
 def test_sizes_and_names_are_torchvisions(depth):
     """Red for a block too many, a bias beside a batch normalisation, a name off torch's rule."""
     model = build_resnet(depth)

@@ -17,6 +17,7 @@ from ucf101_golden import (
     small_resnet_crnn,
 )
 
+from tests.grids import slow
 from ttrnn.models import build_resnet_crnn
 from weights.assign import assign_arrays, model_arrays
 from weights.resnet import resnet_arrays
@@ -83,7 +84,7 @@ def test_sizes_and_names_are_the_originals():
     assert shapes == heads | {name: a.shape for name, a in resnet_arrays(state).items()}
 
 
-@pytest.mark.parametrize("reloaded", [False, True])
+@pytest.mark.parametrize("reloaded", [True, *slow(False)])
 def test_frozen_means_frozen(tmp_path, reloaded):
     """A training step moves all of the heads, statistics too, and nothing of the ResNet."""
     model = build_resnet_crnn(5, depth=18, height=64, width=48, seed=0)

@@ -244,6 +244,7 @@ def test_configs():
     check_config(SpaceTimeBlock, {**block, **options})
 
 
+@pytest.mark.slow  # clips/export/test_clip_graphs.py exports a divided one
 def test_onnx(models):
     """Red when a GELU or an attention is lost on the way, or the batch is fixed."""
     from onnxruntime import InferenceSession

@@ -7,6 +7,7 @@ import pytest
 
 from experiments.clips.export.subjects import ClipSubject
 from tests.experiments.clips.export.small_models import CLIP_MODELS, input_spec, recurrent
+from tests.grids import slow
 
 
 def run(proto, clips):
@@ -31,7 +32,14 @@ def noise(batch, length, shape):
     return (colours + random.integers(0, 56, (batch, length, *shape))).astype(np.uint8)
 
 
-@pytest.mark.parametrize("name", CLIP_MODELS)
+# The quick ones hold every kind of layer: cells of Keras and of ours, convolutions over time, and
+# attention. A ResNet is exported in test_image_graphs.py, a plain TTGRU below.
+ALIKE = ("tt-gru", "tt-gru motion", "tt-rnn", "conv3d-gap", "resnet-crnn", "joint", "space")
+
+
+@pytest.mark.parametrize(
+    "name", [*(name for name in CLIP_MODELS if name not in ALIKE), *slow(*ALIKE)]
+)
 def test_any_batch_gives_keras_probabilities(name):
     """Red when time is read as batch, a mask or an activation is another, or a weight is lost."""
     make, about = CLIP_MODELS[name]

@@ -80,6 +80,9 @@ def prediction(table):
     return NAMES.index(row["label"]), float(row["confidence"])
 
 
+# test_image_models.py exports this network, too, from its weights, and test_image_graphs.py the
+# .keras file of another.
+@pytest.mark.slow
 def test_a_network_of_images_becomes_a_file(video, tmp_path):
     """Red when a .keras file of EfficientNet-Lite is refused, or its graph differs from torch's."""
     model = build_efficientnet_lite(normalize=True)
