@@ -151,9 +151,9 @@ def test_a_frozen_resnet_does_not_move(place: Path, resnet_run: tuple[dict[str, 
     [
         ("--model", "conv3d", "--recipe", "original", "--split", "random"),
         *slow(
-            ("--model", "conv3d"),
-            ("--model", "conv3d", "--head", "gap", "--recipe", "original", "--split", "random"),
-            ("--model", "crnn", "--varlen"),
+            (("--model", "conv3d"),),
+            (("--model", "conv3d", "--head", "gap", "--recipe", "original"),),
+            (("--model", "crnn", "--varlen"),),
         ),
     ],
 )
