@@ -13,14 +13,15 @@ stand beside them. The last epoch counts; the best one on the test clips, which 
 column of its own, and so has the random split over clips beside the split by scene. Last, a trained
 dense GRU is compressed by each format to the largest budget, and trained on.
 
-Writes table.md, results.json with one row a run, and pareto.png.
+Writes table.md, results.json with one row a run, and pareto.png; rows.jsonl while it runs.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Annotated, Literal, TypeVar
@@ -202,7 +203,13 @@ def measure_accuracy(
             for fold in arguments.folds
             for model in models
         ]
-        rows = [system.ask("train", *one) for one in tqdm(runs, unit="run", desc="accuracy")]
+        rows = []
+        # Each row is kept at once: a stop loses the run that is under way, not the hours before.
+        with (arguments.out / "rows.jsonl").open("w", encoding="utf-8") as file:
+            for one in tqdm(runs, unit="run", desc="accuracy"):
+                rows.append(system.ask("train", *one))
+                file.write(json.dumps(asdict(rows[-1])) + "\n")
+                file.flush()
         dense = [
             (max(arguments.budgets), split, fold, seed)
             for split in arguments.splits

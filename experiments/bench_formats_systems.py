@@ -237,7 +237,7 @@ class Accuracy:
             # The modes that `compress` chooses.
             modes = balanced_modes((len(kernel), cell.units), None, None)
             rank = largest_rank(name, modes[0], modes[1], budget, cell.num_gates)
-            small = ttrnn.compress(dense, name, rank=rank)
+            small = ttrnn.compress(dense, name, rank=rank, layers=[self._arguments.cell])
             layer = small.get_layer(self._arguments.cell)
             found = keras.ops.convert_to_numpy(layer.cell.full_kernel())
             after = self._accuracy(small, parts.test)
@@ -306,9 +306,9 @@ class Accuracy:
         if name == "smaller dense":
             units = max(1, budget // (gates * num_features))
         elif name == "low rank":
-            # Two cores: (features, rank) and (rank, units).
+            # Two cores: (gates * units, rank) with the first output mode, and (rank, features).
             rank = max(1, budget // (num_features + gates * units))
-            kernel_format = ttrnn.TensorTrain((num_features, 1), (1, units), rank)
+            kernel_format = ttrnn.TensorTrain((1, num_features), (units, 1), rank)
         elif name not in BASELINES:
             input_modes = ttrnn.factorize(num_features, len(output_modes))
             rank = largest_rank(name, input_modes, output_modes, budget, gates)

@@ -14,6 +14,7 @@ from ttrnn.dense import TensorDense, balanced_modes
 from ttrnn.formats.base import MatrixFormat
 from ttrnn.formats.registry import format_class
 from ttrnn.frames import FrameRNN
+from ttrnn.initializers import kernel_variance
 from ttrnn.rnn import TTGRU, TTLSTM, TensorGRU, TensorLSTM, TensorSimpleRNN, TTSimpleRNN
 
 # Layers whose kernel may be dense, and the layer that takes its place.
@@ -43,6 +44,7 @@ def compress(
     input_modes: Sequence[int] | None = None,
     output_modes: Sequence[int] | None = None,
     recurrent: bool = False,
+    layers: Sequence[str] | None = None,
     **options: Any,
 ) -> Any:
     """Replace trained dense kernels by tensor networks that approximate them.
@@ -60,6 +62,7 @@ def compress(
         input_modes, output_modes: modes of the kernel, without gates; for one layer. By default up
             to four modes of similar size.
         recurrent: also replace recurrent matrices.
+        layers: of a model, names of the layers to replace; None for all that can be.
         **options: further arguments of the format's class, such as `blocks`.
 
     Returns:
@@ -90,7 +93,7 @@ def compress(
                 "input_modes and output_modes are those of one layer. Received a model; leave them "
                 "out, or compress its layers one by one."
             )
-        return _compress_model(target, kind, shared, recurrent=recurrent)
+        return _compress_model(target, kind, shared, recurrent=recurrent, layers=layers)
     modes = (input_modes, output_modes)
     replaced = _compress_layer(target, kind, modes, shared, recurrent=recurrent)
     if replaced is None:
@@ -102,7 +105,9 @@ def compress(
     return replaced
 
 
-def _compress_model(model: keras.Model, kind: Any, shared: dict, *, recurrent: bool) -> Any:
+def _compress_model(
+    model: keras.Model, kind: Any, shared: dict, *, recurrent: bool, layers: Sequence[str] | None
+) -> Any:
     """Clone a model with compressed layers.
 
     Raises:
@@ -116,7 +121,7 @@ def _compress_model(model: keras.Model, kind: Any, shared: dict, *, recurrent: b
         if isinstance(layer, keras.Model):
             return keras.models.clone_model(layer, clone_function=clone)
         copy = None
-        if _kernel_size(layer) >= _SMALLEST:
+        if _kernel_size(layer) >= _SMALLEST and (layers is None or layer.name in layers):
             copy = _compress_layer(layer, kind, (None, None), shared, recurrent=recurrent)
         if copy is not None:
             num_replaced += 1
@@ -156,6 +161,7 @@ def _compress_layer(
     found, cores = _decomposed(kernel, 1, kind, modes, shared, layer.name)
     for name in ("kernel_regularizer", "kernel_constraint"):
         config[name] = None  # of the dense kernel; a core is another thing
+    config["kernel_initializer"] = _drawn(layer.kernel_initializer, kernel.shape)
     for name in ("lora_rank", "lora_alpha", "quantization_config", "kernel_format"):
         config.pop(name, None)
     copy = TensorDense.from_config({**config, "kernel_format": found})
@@ -185,6 +191,7 @@ def _compress_recurrent(
     for name in ("kernel_regularizer", "kernel_constraint"):
         config[name] = None
     config |= {"units": layer.units, "kernel_format": found}
+    config["kernel_initializer"] = _drawn(cell.kernel_initializer, kernel.shape)
     config.setdefault("recurrent_format", None)
     matrix = _dense_recurrent(cell)
     if recurrent and matrix is not None:
@@ -192,6 +199,7 @@ def _compress_recurrent(
             matrix, gates, kind, (None, None), shared, f"{layer.name}'s recurrent matrix"
         )
         config["recurrent_format"] = recurrent_found
+        config["recurrent_initializer"] = _drawn(cell.recurrent_initializer, matrix.shape)
         config["recurrent_regularizer"] = config["recurrent_constraint"] = None
     copy = replacement.from_config(config)
     copy.build((None, None, len(kernel)))
@@ -223,6 +231,18 @@ def _decomposed(
             stacklevel=4,
         )
     return gated.from_config({**gated.get_config(), "output_modes": output_modes}), cores
+
+
+def _drawn(initializer: Any, shape: tuple[int, ...]) -> Any:
+    """Return an initializer that cores can be drawn by: Glorot's for zeros and other constants.
+
+    Drawn cores are replaced at once, but the layer's config must build it again.
+    """
+    try:
+        kernel_variance(initializer, shape[0], shape[1])
+    except ValueError:
+        return "glorot_uniform"
+    return initializer
 
 
 def _dense_kernel(layer: Any) -> np.ndarray | None:

@@ -76,5 +76,6 @@ def test_every_model_keeps_to_the_budget(system):
         for name in (*bench_formats.FORMATS, *bench_formats.BASELINES)
     }
     assert built.pop("dense") == 48 * 3 * 128
+    assert built["low rank"] == 3 * (48 + 3 * 128)
     assert built["smaller dense"] == 48 * 3 * (1500 // 144)
     assert max(built.values()) <= 1500

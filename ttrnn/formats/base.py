@@ -33,6 +33,9 @@ _MAX_SWEEPS = 100
 _SMALLEST_GAIN = 1e-6
 _NUM_STARTS = 3
 _EXACT = 1e-5
+# Of matrices with more entries than this a sweep takes seconds: one start, and fewer sweeps.
+_SMALL = 20_000
+_FEW_SWEEPS = 10
 
 
 class Compression(NamedTuple):
@@ -281,7 +284,7 @@ def fit_by_least_squares(shape: MatrixFormat, matrix: np.ndarray) -> tuple[list[
     section 3.4 (CP); De Lathauwer, Nion, SIAM J. Matrix Anal. Appl. 30(3), 2008 (block terms).
     """
     best: tuple[list[np.ndarray], float] = ([], math.inf)
-    for seed in range(_NUM_STARTS):
+    for seed in range(_NUM_STARTS if matrix.size <= _SMALL else 1):
         found = _alternate(shape, matrix, np.random.default_rng(seed))
         best = min(best, found, key=lambda pair: pair[1])
         if best[1] < _EXACT:
@@ -299,7 +302,7 @@ def _alternate(
     sizes = shape._leg_sizes()
     tensor = matrix.reshape([sizes[digit] for digit in digits])
     error = math.inf
-    for _ in range(_MAX_SWEEPS):
+    for _ in range(_MAX_SWEEPS if matrix.size <= _SMALL else _FEW_SWEEPS):
         for k, legs in enumerate(shape.legs):
             others: list[Any] = list(zip(shape.legs, cores, strict=True))
             del others[k]
