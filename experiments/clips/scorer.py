@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,22 @@ class ScorerError(InputError):
 
 
 def write_scorer(
-    run_dir: Path, settings: ImageSettings, *, box: Box | None, threshold: float
+    run_dir: Path,
+    settings: ImageSettings,
+    *,
+    box: Box | None,
+    threshold: float,
+    doubts: Sequence[str] = (),
 ) -> None:
-    """Write `scorer.json` for a run's `best.keras`, so that `load_scorer` finds it."""
+    """Write `scorer.json` for a run's `best.keras`, so that `load_scorer` finds it.
+
+    Args:
+        run_dir: directory of the run.
+        settings: settings of the scorer's pictures.
+        box: box that all training clips were labelled with; None if they differed.
+        threshold: suggested threshold.
+        doubts: reasons not to trust the threshold on other recordings.
+    """
     content = {
         "version": VERSION,
         "model": MODEL,
@@ -37,6 +51,8 @@ def write_scorer(
         "settings": settings.to_json(),
         "box": None if box is None else list(astuple(box)),
         "threshold": threshold,
+        # Left out where there are none, so that files from before they existed stay the same.
+        **({"doubts": list(doubts)} if doubts else {}),
     }
     write_atomically(run_dir / FILE, json.dumps(content, indent=2).encode())
 

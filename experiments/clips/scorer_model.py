@@ -5,6 +5,7 @@ It imports TensorFlow, so the process must have set its thread pools before.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -38,6 +39,7 @@ class Scorer:
         settings: settings of its pictures; (H, W, 3) is their `frame_shape`.
         box: box that all training clips were labelled with; None if they differed.
         threshold: probability from which a picture counts as a highlight.
+        doubts: reasons not to trust the threshold on other recordings.
     """
 
     def __init__(
@@ -46,11 +48,13 @@ class Scorer:
         settings: ImageSettings,
         box: Box | None = None,
         threshold: float = 0.5,
+        doubts: Sequence[str] = (),
     ) -> None:
         self.model = model
         self.settings = settings
         self.box = box
         self.threshold = threshold
+        self.doubts = tuple(doubts)
         spec = tf.TensorSpec((None, *settings.frame_shape), tf.uint8)
         self._predict = tf.function(
             lambda images: model(images, training=False)[:, 1],
@@ -97,11 +101,12 @@ def load_scorer(run_dir: Path) -> Scorer:
         box = None if content["box"] is None else Box(*map(float, content["box"]))
         threshold = float(content["threshold"])
         sha256 = str(content["sha256"])
+        doubts = [str(one) for one in content.get("doubts", ())]
         if not 0 <= threshold <= 1:
             raise InputError(f"threshold must be from 0 to 1. Received {threshold}.")
     except (KeyError, TypeError, ValueError, PreprocessError) as error:
         raise damaged_error(run_dir / FILE, error) from error
-    return Scorer(_model(run_dir / MODEL, sha256, settings), settings, box, threshold)
+    return Scorer(_model(run_dir / MODEL, sha256, settings), settings, box, threshold, doubts)
 
 
 def _model(path: Path, sha256: str, settings: ImageSettings) -> keras.Model:

@@ -135,6 +135,11 @@ class ReelOptions(SelectionOptions):
                 "bin_size must be whole seconds, 1 or more, with select_by original. Received "
                 f"{self.bin_size:g}."
             )
+        if self.select_by == "original" and self.has_goal:
+            raise InputError(
+                "percentile, share and length are of our own selection. Leave them out, or "
+                "--select-by original."
+            )
         if self.url is not None or "links" in self.cut_lists:
             check_url(self.url)
         check_sound_track(self.sound_track)
@@ -159,7 +164,8 @@ class Run(ReelOptions):
     model: Annotated[Path, arg(aliases=["-m"])] = tyro.MISSING
     """Directory of a run of `train`."""
     threshold: float | None = None  # type: ignore[assignment]
-    """Smoothed probability that a segment has to reach; by default what `train` suggests."""
+    """Smoothed probability that a segment has to reach; by default what `train` suggests, or, where
+    that cannot be trusted, what makes the reel a twentieth of the recording (--share 0.05)."""
     box: str | None = None
     """x1,y1,x2,y2 of the excited face in fractions of the picture; by default the model's own."""
     fps: float | None = None

@@ -22,7 +22,12 @@ from experiments.highlights.rendering.opening import opened_recording
 from experiments.highlights.rendering.render import check_output, check_writable, render_reel
 from experiments.highlights.selection.original import select_original
 from experiments.highlights.selection.scores import Floats, ScoreTrack, read_scores
-from experiments.highlights.selection.selection import Selection, limited, select
+from experiments.highlights.selection.selection import (
+    Selection,
+    doubts_about,
+    limited,
+    select,
+)
 from experiments.highlights.selection.snapping import quiet_near, shots_near, snap_cuts, snap_note
 from experiments.media.chunk_files import recording_files
 from experiments.media.recording import Chunk, recording_duration
@@ -91,8 +96,10 @@ def make_reel(options: ReelOptions, chunks: tuple[Chunk, ...], scores: Scores) -
         scores: times (N,), in seconds of the recording, and probabilities (N,).
     """
     selection = _select(options, *scores, chunks, recording_duration(chunks))
-    for note in selection.notes:
-        print(note)
+    track = ScoreTrack(*scores, recording_duration(chunks), reach=options.bin_size / 2)
+    doubts = doubts_about(track, track.smoothed(options.bin_size), selection)
+    for line in (*selection.notes, *doubts):
+        print(line)
     media = [Media.of(chunk) for chunk in chunks]
     if options.dry_run or not selection.segments:
         print(csv_text(selection.segments, media), end="")
@@ -113,6 +120,7 @@ def _select(
 ) -> Selection:
     """Choose the segments by the rule asked for, and snap their cuts to quiet moments."""
     if options.select_by == "original":
+        track = ScoreTrack(times, probabilities, duration, reach=options.bin_size / 2)
         selection = select_original(
             times,
             probabilities,
@@ -121,7 +129,6 @@ def _select(
             bin_size=int(options.bin_size),
         )
         # These two limits apply to segments of any rule.
-        track = ScoreTrack(times, probabilities, duration, reach=options.bin_size / 2)
         return limited(selection, track, top=options.top, max_duration=options.max_duration)
     selection = select(times, probabilities, duration, options)
     if not options.snap:
@@ -168,8 +175,8 @@ def render_selection(
             options.out,
             crossfade=options.crossfade,
             scores=scores if options.overlay else None,
-            # With --percentile the threshold of the options is not the one that was used.
-            threshold=None if options.percentile else options.threshold,
+            # Where it follows from the scores, that of the options is not the one that was used.
+            threshold=None if options.has_goal else options.threshold,
             on_progress=advance,
             on_notice=bar.write,
             overwrite=options.overwrite,

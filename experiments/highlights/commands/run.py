@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common import formatting
 from common.errors import InputError
@@ -25,11 +27,24 @@ from experiments.highlights.rendering.opening import opened_recording
 from experiments.highlights.rendering.render import check_output, check_writable
 from experiments.highlights.scoring.kept_scores import KeptScores
 from experiments.highlights.scoring.scoring_job import ScoringOptions, score_into
-from experiments.highlights.selection.selection import Segment, Selection
+from experiments.highlights.selection.scores import ScoreTrack
+from experiments.highlights.selection.selection import (
+    DEFAULT_SHARE,
+    MOST,
+    ROUNDING,
+    Segment,
+    Selection,
+    select,
+    starting_threshold,
+)
+from experiments.highlights.training.recipes import describe_score
 from experiments.media.chunk_files import recording_files
 from experiments.media.recording import Chunk, recording_duration
 from experiments.process import runtime
 from preprocess.video.time_ranges import check_sampling
+
+if TYPE_CHECKING:
+    from experiments.clips.scorer_model import Scorer
 
 _PART_SECONDS = 60.0  # length of the pieces in which --annotate renders a whole recording
 
@@ -48,8 +63,9 @@ def run(options: Run) -> int:
     ) as chunks:
         check_recording(options, chunks)
         with KeptScores(options.out, scoring.fingerprint(chunks)) as kept:
-            options = _score(options, chunks, kept, scoring)
+            scorer = _score(options, chunks, kept, scoring)
             scores = kept.read()
+        options = _with_threshold(options, scorer, scores, recording_duration(chunks))
         code = make_reel(options, chunks, scores)
         if not options.dry_run:
             _draw(options, chunks, scores)
@@ -99,24 +115,71 @@ def _scoring(options: Run) -> ScoringOptions:
 
 def _score(
     options: Run, chunks: tuple[Chunk, ...], kept: KeptScores, scoring: ScoringOptions
-) -> Run:
-    """Make the scores that are missing. Returns the options with their threshold."""
+) -> Scorer | None:
+    """Make the scores that are missing. Returns the scorer, or None if nothing needs it."""
     is_there = kept.is_complete() and not options.overwrite_scores
-    if is_there and options.threshold is not None:
-        print(_used(kept))
-        return options
-    scorer = scoring.load()
-    if options.threshold is None:
-        options = replace(options, threshold=scorer.threshold)
-        print(f"The threshold is {scorer.threshold:.2f}, as {options.model} suggests.")
+    is_given = options.threshold is not None or options.has_goal
     if is_there:
-        print(_used(kept))
-        return options
+        print(f"The scores in {kept.path} are used; --overwrite-scores predicts anew.")
+        return None if is_given else scoring.load()
+    scorer = scoring.load()
+    if not is_given:
+        replace(options, threshold=max(scorer.threshold, ROUNDING))  # checks --low-threshold
     difference = "" if options.overwrite_scores else kept.difference()
     if difference:
         print(f"{kept.path} is of another {difference}; the scores are made anew.")
     score_into(kept, chunks, scorer, scoring)
-    return options
+    return scorer
+
+
+def _with_threshold(options: Run, scorer: Scorer | None, scores: Scores, duration: float) -> Run:
+    """Return the options with the threshold that makes the reel, and print where it is from."""
+    if line := _model_score(options.model):
+        print(line)
+    if options.threshold is not None:
+        return options
+    track = ScoreTrack(*scores, duration, reach=options.bin_size / 2)
+    if not len(track):
+        return replace(options, threshold=1.0)  # there is nothing to choose from
+    smoothed = track.smoothed(options.bin_size)
+    if not options.has_goal:
+        assert scorer is not None
+        suggested = replace(options, threshold=max(scorer.threshold, ROUNDING))
+        reason = _distrusted(suggested, scorer, scores, duration)
+        if not reason:
+            print(f"The threshold is {scorer.threshold:.2f}, as {options.model} suggests.")
+            return suggested
+        print(
+            f"Warning: the threshold {scorer.threshold:.2f} of {options.model} is not taken, "
+            f"because {reason}. The reel takes the best {DEFAULT_SHARE:.0%} of the recording; "
+            "--share, --length or --threshold take another part."
+        )
+        options = replace(options, share=DEFAULT_SHARE)
+    threshold, _ = starting_threshold(track, smoothed, options)
+    low = options.low_threshold
+    return replace(
+        options, threshold=threshold, low_threshold=None if low is None else min(low, threshold)
+    )
+
+
+def _distrusted(options: Run, scorer: Scorer, scores: Scores, duration: float) -> str:
+    """Reason not to take the model's threshold, or nothing if it can be trusted."""
+    if options.select_by == "original":
+        return ""  # its rule knows no other threshold
+    if scorer.doubts:
+        return " and ".join(scorer.doubts)
+    seconds = sum(one.length for one in select(*scores, duration, options).segments)
+    if seconds > MOST * duration:
+        return f"the reel would hold {seconds:.0f} of the recording's {duration:.0f} s"
+    return ""
+
+
+def _model_score(model: Path) -> str:
+    """Sentence on the model's validation score; empty for models from before it was kept."""
+    try:
+        return describe_score(json.loads((model / "result.json").read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _draw(options: Run, chunks: tuple[Chunk, ...], scores: Scores) -> None:
@@ -147,7 +210,3 @@ def _review(options: Run, scores: Path) -> str:
 
 def _left_out(error: Exception) -> None:
     print(f"Left out, as if it had never been: {error}", file=sys.stderr)
-
-
-def _used(kept: KeptScores) -> str:
-    return f"The scores in {kept.path} are used; --overwrite-scores predicts anew."

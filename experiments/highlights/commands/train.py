@@ -14,26 +14,29 @@ from experiments.highlights.training.recipes import (
     TrainOptions,
     check_options,
     config_of,
+    describe_score,
     recipe_of,
     run_name,
 )
 from experiments.process import runtime
 from experiments.runs.run import choose_run_dir, threads_of_run, write_config
 
+_REMEDY = "Label clips of more groups; until then `run` takes the best of a recording by --share."
+
 
 def run(options: TrainOptions) -> int:
     """Train and print the result. Returns the exit code."""
     result = train_scorer(options)
-    # The average precision of a scorer that guesses: the share of highlights.
-    chance = result["num_validation_highlight_pictures"] / result["num_validation_pictures"]
     wanted = result["wanted_precision"]
     if not result["wanted_precision_reached"]:
         print(f"No threshold reaches the precision {wanted:g} on the validation clips.")
+    for doubt in result["doubts"]:
+        print(f"Warning: the threshold is not to be trusted, because {doubt}. {_REMEDY}")
     print(
-        f"Validation: average precision {result['average_precision']:.3f} (chance "
-        f"{chance:.3f}), accuracy {result['accuracy']:.3f}. Suggested threshold "
-        f"{result['threshold']:.2f}: precision {result['precision']:.3f}, recall "
-        f"{result['recall']:.3f}.\n"
+        f"{describe_score(result)}\n"
+        f"Single pictures: average precision {result['average_precision']:.3f}, accuracy "
+        f"{result['accuracy']:.3f}. Suggested threshold {result['threshold']:.2f}: precision "
+        f"{result['precision']:.3f}, recall {result['recall']:.3f}.\n"
         f"Report: {result['run_dir'] / 'report.html'}"
     )
     return 0

@@ -29,6 +29,7 @@ from experiments.highlights.selection.selection import (
     limited,
     rated,
     select,
+    starting_threshold,
 )
 
 
@@ -78,7 +79,7 @@ class Session:
         self.smoothed = self.track.smoothed(options.bin_size)
         self.path = path
         self._options = options
-        start = _starting_threshold(self.track, self.smoothed, options)
+        start, _ = starting_threshold(self.track, self.smoothed, options)
         self._saved = Saved(duration, start, start, Decisions())
         self._content = path.read_bytes() if path.exists() else None
         if self._content is not None:
@@ -98,14 +99,8 @@ class Session:
 
     @property
     def options(self) -> SelectionOptions:
-        """Active selection options, with the user's threshold in place of any percentile."""
-        low = self._options.low_threshold
-        return replace(
-            self._options,
-            threshold=self.threshold,
-            low_threshold=None if low is None else min(low, self.threshold),
-            percentile=None,
-        )
+        """Active selection options, with the user's threshold in place of any other rule."""
+        return self._options.with_threshold(self.threshold)
 
     @property
     def low_threshold(self) -> float:
@@ -232,12 +227,6 @@ class Session:
             if one.key == key:
                 return one.segment.start, one.segment.end
         raise InputError("That segment is no longer there.")
-
-
-def _starting_threshold(track: ScoreTrack, smoothed: Floats, options: SelectionOptions) -> float:
-    if options.percentile is None:
-        return options.threshold
-    return max(track.percentile(smoothed, options.percentile), 1e-6)  # thresholds are above 0
 
 
 def undecided(

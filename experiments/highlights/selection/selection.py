@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,6 +25,12 @@ ROUNDING = 1e-9
 """Difference of two times or probabilities below which they count as equal."""
 HYSTERESIS = 0.7
 """Low threshold divided by the threshold; 0.7 finds where a sharp event begins and ends."""
+GOALS = ("percentile", "share", "length")
+"""Options that take the place of the threshold."""
+MOST = 0.5
+"""Fraction of a recording above which a reel is reported as one of most of it."""
+DEFAULT_SHARE = 0.05
+"""Fraction of a recording that a reel holds where no threshold can be trusted."""
 Span = tuple[float, float]
 
 
@@ -37,6 +43,9 @@ class SelectionOptions:
         low_threshold: what it has to stay above; by default 0.7 of the threshold.
         percentile: share of the recording that lies below the threshold, such as 0.996, which
             then takes the threshold's place.
+        share: fraction of the recording that the reel holds, such as 0.05. The threshold follows:
+            it is the lowest at which the reel is no longer.
+        length: length of the reel in seconds, likewise.
         bin_size: width of the smoothing window; 0 for none.
         min_length: shorter segments are dropped.
         max_length: longer segments are shortened.
@@ -54,6 +63,8 @@ class SelectionOptions:
     threshold: float = 0.7
     low_threshold: float | None = None
     percentile: float | None = None
+    share: float | None = None
+    length: float | None = None
     bin_size: float = 5.0
     min_length: float = 2.0
     max_length: float | None = None
@@ -71,6 +82,8 @@ class SelectionOptions:
             ("threshold", "in (0, 1]", 0 < self.threshold <= 1),
             ("low_threshold", "in (0, threshold]", 0 < low <= self.threshold),
             ("percentile", "in (0, 1)", 0 < _given(self.percentile, 0.5) < 1),
+            ("share", "in (0, 1]", 0 < _given(self.share, 0.5) <= 1),
+            ("length", "min_length or more", least <= _given(self.length, least) < math.inf),
             ("bin_size", "0 or more", 0 <= self.bin_size < math.inf),
             ("min_length", "0 or more", 0 <= self.min_length < math.inf),
             ("max_length", "min_length or more", _given(self.max_length, least) >= least),
@@ -83,6 +96,36 @@ class SelectionOptions:
         for name, rule, kept in rules:
             if not kept:
                 raise InputError(f"{name} must be {rule}. Received {getattr(self, name)}.")
+        if len(given := [name for name in GOALS if getattr(self, name) is not None]) > 1:
+            raise InputError(
+                f"Only one of {', '.join(GOALS)} can determine the threshold. Received "
+                f"{' and '.join(given)}."
+            )
+
+    @property
+    def has_goal(self) -> bool:
+        """Whether the threshold follows from the scores: by percentile, share or length."""
+        return any(getattr(self, name) is not None for name in GOALS)
+
+    def target_seconds(self, duration: float) -> float | None:
+        """Length of the reel that `share` or `length` asks for, in seconds; None for neither.
+
+        Args:
+            duration: length of the recording in seconds.
+        """
+        if self.share is not None:
+            return max(self.share * duration, self.min_length)  # room for one segment
+        return self.length
+
+    def with_threshold(self, threshold: float) -> Self:
+        """Return a copy whose threshold is given, and follows from nothing else."""
+        low = self.low_threshold
+        return replace(
+            self,
+            threshold=threshold,
+            low_threshold=None if low is None else min(low, threshold),
+            **dict.fromkeys(GOALS),
+        )
 
 
 @dataclass(frozen=True)
@@ -141,14 +184,30 @@ def select(
     if not len(track):
         return Selection([], ["There are no scores."])
     smoothed = track.smoothed(options.bin_size)
-    threshold, low, notes = _thresholds(track, smoothed, options)
-    runs = _runs(track, smoothed, threshold, low)
-    # Joined twice: padding may make neighbours overlap, and what overlaps is one segment.
-    spans = _joined(_padded(_joined(runs, options.max_gap), options.padding, duration), 0.0)
-    segments = [rated(track, smoothed, *span) for span in spans]
-    notes.append(_found(segments, len(runs), smoothed, threshold, low))
+    threshold, notes = starting_threshold(track, smoothed, options)
+    target = options.target_seconds(track.duration)
+    options = options.with_threshold(threshold)
+    segments, num_runs = _reaching(track, smoothed, options)
+    low = _low(options)
+    notes.append(_found(segments, num_runs, smoothed, threshold, low))
     steps = (drop_short, shorten, keep_top, fill)
-    return _limited(Selection(segments, notes), options, track, steps)
+    found = _limited(Selection(segments, notes), options, track, steps)
+    # Where many scores are equal, even the highest threshold may give more than the target.
+    if target is not None and sum(one.length for one in found.segments) > target + ROUNDING:
+        kept, note = fill(found.segments, replace(options, max_duration=target), track)
+        note = note.replace("--max-duration", "a target of") + " Their scores are alike."
+        return Selection(sorted(kept, key=lambda one: one.start), [*found.notes, note])
+    return found
+
+
+def _reaching(
+    track: ScoreTrack, smoothed: Floats, options: SelectionOptions
+) -> tuple[list[Segment], int]:
+    """Segments that reach the threshold, joined and padded, and their number before joining."""
+    runs = _runs(track, smoothed, options.threshold, _low(options))
+    # Joined twice: padding may make neighbours overlap, and what overlaps is one segment.
+    spans = _joined(_padded(_joined(runs, options.max_gap), options.padding, track.duration), 0.0)
+    return [rated(track, smoothed, *span) for span in spans], len(runs)
 
 
 def limited(
@@ -176,18 +235,56 @@ def _limited(
     return Selection(sorted(segments, key=lambda one: one.start), notes)
 
 
-def _thresholds(
+def starting_threshold(
     track: ScoreTrack, smoothed: Floats, options: SelectionOptions
-) -> tuple[float, float, list[str]]:
-    """Threshold, low threshold, and a note where `--percentile` determines them."""
-    threshold, notes = options.threshold, []
-    if options.percentile is not None:
-        threshold = track.percentile(smoothed, options.percentile)
-        notes = [f"--percentile {options.percentile:g} makes the threshold {threshold:.2f}."]
-    low = HYSTERESIS * threshold
-    if options.low_threshold is not None:
-        low = min(options.low_threshold, threshold)
-    return threshold, low, notes
+) -> tuple[float, list[str]]:
+    """Threshold that the options ask for, and a note where it follows from the scores.
+
+    Args:
+        track: the scores.
+        smoothed: scores smoothed over the options' `bin_size`, (N,), at least one.
+        options: options of the selection.
+    """
+    target = options.target_seconds(track.duration)
+    if target is not None:
+        threshold = _threshold_for(target, track, smoothed, options)
+        asked = f"--share {options.share:g}" if options.length is None else "--length"
+        return threshold, [f"{asked} of {target:.1f} s makes the threshold {threshold:.3g}."]
+    if options.percentile is None:
+        return options.threshold, []
+    # Scores may all be 0, and thresholds are above it.
+    threshold = max(track.percentile(smoothed, options.percentile), _LOWEST)
+    return threshold, [f"--percentile {options.percentile:g} makes the threshold {threshold:.2f}."]
+
+
+def _threshold_for(
+    target: float, track: ScoreTrack, smoothed: Floats, options: SelectionOptions
+) -> float:
+    """Lowest threshold whose reel is no longer than a target; the highest score if all are."""
+    levels = np.unique(np.maximum(smoothed, _LOWEST))
+
+    def too_long(level: float) -> bool:
+        found = _reaching(track, smoothed, options.with_threshold(level))[0]
+        kept = drop_short(found, options, track)[0]
+        kept = shorten(kept, options.with_threshold(level), track)[0]
+        return sum(one.length for one in kept) > target + ROUNDING
+
+    # The reel becomes shorter as the threshold rises, so halving finds the place.
+    low, high = 0, len(levels) - 1
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if too_long(float(levels[middle])) else (low, middle)
+    return float(levels[high])
+
+
+_LOWEST = 1e-6  # a threshold above 0 that lets everything through
+
+
+def _low(options: SelectionOptions) -> float:
+    """Low threshold in force."""
+    if options.low_threshold is None:
+        return HYSTERESIS * options.threshold
+    return min(options.low_threshold, options.threshold)
 
 
 def _runs(track: ScoreTrack, smoothed: Floats, threshold: float, low: float) -> list[Span]:
@@ -258,7 +355,7 @@ def _found(
     if not segments:
         return (
             f"No score reaches the threshold {threshold:.2f}; the highest is {smoothed.max():.2f}. "
-            "Lower --threshold, or give --percentile."
+            "Lower --threshold, or give --share."
         )
     seconds = sum(one.length for one in segments)
     number = f"{plural(len(segments), 'segment')} of {seconds:.1f} s in all"
@@ -375,3 +472,39 @@ def _lowest(track: ScoreTrack, smoothed: Floats, low: float, high: float) -> flo
     if first == last:
         return (low + high) / 2
     return float(track.times[first + int(np.argmin(smoothed[first:last]))])
+
+
+_SATURATED = 0.99  # from this smoothed score on, moments can hardly be told apart
+_SATURATED_SHARE = 0.2
+_ALIKE = 0.05  # between the highest and the lowest smoothed score
+
+
+def doubts_about(track: ScoreTrack, smoothed: Floats, selection: Selection) -> list[str]:
+    """Warnings about a reel and its scores, one line each; none where all is well.
+
+    Args:
+        track: the scores.
+        smoothed: smoothed scores, (N,).
+        selection: the reel.
+    """
+    found = []
+    if not len(track):
+        return found
+    saturated = float(track.weights[smoothed >= _SATURATED].sum() / track.weights.sum())
+    if saturated > _SATURATED_SHARE:
+        found.append(
+            f"Warning: {saturated:.0%} of the recording has a score of {_SATURATED:g} or more, so "
+            "the best moments cannot be told from the good ones. Label more that is no highlight."
+        )
+    elif smoothed.max() - smoothed.min() < _ALIKE:
+        found.append(
+            f"Warning: all scores lie between {smoothed.min():.2f} and {smoothed.max():.2f}, so "
+            "they tell nothing apart. Label more clips, or train longer."
+        )
+    seconds = sum(one.length for one in selection.segments)
+    if seconds > MOST * track.duration:
+        found.append(
+            f"Warning: the reel holds {seconds:.0f} of the recording's {track.duration:.0f} s. "
+            f"--share {DEFAULT_SHARE:g} keeps the best of them."
+        )
+    return found

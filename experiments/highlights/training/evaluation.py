@@ -31,12 +31,16 @@ from experiments.runs.metrics import argmax_accuracy
 Floats = NDArray[np.float64]
 NUM_BINS = 10
 SCORE_NAMES: dict[Select, str] = {
+    "reel": "reel AP",
     "ap": "AP",
     "precision": "precision",
     "recall-at-precision": "recall at precision",
     "accuracy": "accuracy",
 }
 _NUM_DRAWS = 500  # bootstrap draws of an interval
+_SATURATED = 0.99  # from this smoothed score on, moments can hardly be told apart
+_SATURATED_SHARE = 0.05  # of what is no highlight
+_POOR_CALIBRATION = 0.2  # expected calibration error above which no threshold carries over
 
 
 @dataclass(frozen=True)
@@ -86,10 +90,28 @@ def average_precision(labels: ArrayLike, probabilities: ArrayLike) -> float:
     return float(average_precision_score(np.asarray(labels), np.asarray(probabilities)))
 
 
-def average_precision_interval(
-    labels: NDArray[np.int32], probabilities: Floats, clips: NDArray[np.int64], *, seed: int = 0
+def precision_at_length(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Precision of the best pictures, as many as there are highlights: a reel of their length.
+
+    Pictures of the same score count by the mean of their labels.
+    """
+    labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
+    number = int(labels.sum())
+    last = np.sort(scores)[-number]
+    above, equal = scores > last, scores == last
+    rest = (number - above.sum()) * labels[equal].mean()
+    return float((labels[above].sum() + rest) / number)
+
+
+def interval_over_clips(
+    labels: NDArray[np.int32],
+    probabilities: Floats,
+    clips: NDArray[np.int64],
+    *,
+    score: Callable[[ArrayLike, ArrayLike], float] = average_precision,
+    seed: int = 0,
 ) -> tuple[float, float] | None:
-    """95 % interval (low, high) of the average precision over other draws of clips.
+    """95 % interval (low, high) of a score over other draws of clips.
 
     Whole clips are drawn with replacement, because pictures of one clip are alike. None if fewer
     than 2 clips have highlights.
@@ -104,7 +126,7 @@ def average_precision_interval(
         drawn = np.concatenate([places[i] for i in rng.integers(len(places), size=len(places))])
         # A draw of clips of one label alone has no average precision.
         if 0 < labels[drawn].sum() < len(drawn):
-            values.append(average_precision(labels[drawn], probabilities[drawn]))
+            values.append(score(labels[drawn], probabilities[drawn]))
     low, high = np.percentile(values, (2.5, 97.5))
     return float(low), float(high)
 
@@ -138,14 +160,20 @@ def precision_at_half(probabilities: NDArray[np.floating], labels: NDArray[np.in
     return float(labels[called].mean()) if called.any() else 0.0
 
 
-def score_of(select: Select, *, precision: float) -> Callable[[NDArray, NDArray], float]:
+def score_of(
+    select: Select, *, precision: float, examples: Examples
+) -> Callable[[NDArray, NDArray], float]:
     """Function of probabilities (N, 2) and labels (N,) that scores an epoch; higher is better.
 
     Args:
         select: name of the score.
         precision: precision that has to be reached, for "recall-at-precision".
+        examples: the pictures, clip by clip, for "reel", which smooths as a reel does.
     """
     scores: dict[Select, Callable[[NDArray, NDArray], float]] = {
+        "reel": lambda p, labels: average_precision(
+            labels, smoothed_by_clip(examples, p[:, 1].astype(float))
+        ),
         "ap": lambda p, labels: average_precision(labels, p[:, 1]),
         "precision": precision_at_half,
         "recall-at-precision": lambda p, labels: recall_at_precision(labels, p[:, 1], precision),
@@ -226,11 +254,45 @@ class Evaluation:
         return average_precision(self.examples.label, self.smoothed)
 
     @cached_property
+    def precision_at_length(self) -> float:
+        """Precision of a reel of the clips that is as long as their highlights."""
+        return precision_at_length(self.examples.label, self.smoothed)
+
+    @cached_property
     def interval(self) -> tuple[float, float] | None:
-        """95 % interval of the average precision of single pictures, over other draws of clips."""
-        return average_precision_interval(
-            self.examples.label, self.probabilities, self.examples.clip
+        """95 % interval of the smoothed average precision, over other draws of clips."""
+        return interval_over_clips(self.examples.label, self.smoothed, self.examples.clip)
+
+    @cached_property
+    def precision_interval(self) -> tuple[float, float] | None:
+        """95 % interval of the precision at the reel's length, over other draws of clips."""
+        return interval_over_clips(
+            self.examples.label, self.smoothed, self.examples.clip, score=precision_at_length
         )
+
+    @property
+    def chance(self) -> float:
+        """Average precision, and precision at any length, of a scorer that guesses."""
+        return float(self.examples.label.mean())
+
+    @cached_property
+    def doubts(self) -> list[str]:
+        """Reasons not to trust the suggested threshold on another recording; none if all is well.
+
+        Each completes "because".
+        """
+        labels = self.examples.label
+        with_highlights = len(np.unique(self.examples.clip[labels == 1]))
+        found = []
+        if with_highlights < 2:
+            found.append("it was validated on one clip with highlights")
+        elif self.interval is not None and self.interval[0] < self.chance:
+            found.append("its score on the validation clips may be chance")
+        if (self.smoothed[labels == 0] >= _SATURATED).mean() > _SATURATED_SHARE:
+            found.append(f"scores of {_SATURATED:g} or more are common where no highlight is")
+        if self.calibration.expected_error > _POOR_CALIBRATION:
+            found.append(f"its calibration error is {self.calibration.expected_error:.2f}")
+        return found
 
     @property
     def accuracy(self) -> float:
@@ -242,8 +304,12 @@ class Evaluation:
         suggestion = self.suggestion
         return {
             "average_precision": self.average_precision,
-            "average_precision_interval": self.interval,
             "average_precision_smoothed": self.smoothed_average_precision,
+            "average_precision_smoothed_interval": self.interval,
+            "precision_at_length": self.precision_at_length,
+            "precision_at_length_interval": self.precision_interval,
+            "chance": self.chance,
+            "doubts": self.doubts,
             "accuracy": self.accuracy,
             "threshold": suggestion.threshold,
             "precision": suggestion.precision,

@@ -77,7 +77,11 @@ def fit(job: Job, config: dict[str, Any], started: float) -> dict[str, Any]:
         run_dir=job.run_dir,
         resume=options.resume,
         started=started,
-        score=score_of(recipe.select, precision=options.precision or DEFAULT_PRECISION),
+        score=score_of(
+            recipe.select,
+            precision=options.precision or DEFAULT_PRECISION,
+            examples=data.validation,
+        ),
         score_name=SCORE_NAMES[recipe.select],
         unit="picture",
     )
@@ -137,6 +141,7 @@ def _finish(
         job.data.settings,
         box=job.data.box,
         threshold=evaluation.suggestion.threshold,
+        doubts=evaluation.doubts,
     )
     result = {
         **_circumstances(job),

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from tyro.conf import Positional
 
 from common.errors import InputError
+from common.formatting import plural
+from experiments.highlights.selection.selection import SelectionOptions
 from experiments.training.recipes import BaseRecipe
 
 if TYPE_CHECKING:
     from experiments.highlights.training.data import TrainingData
 
-Select = Literal["ap", "precision", "recall-at-precision", "accuracy"]
+Select = Literal["reel", "ap", "precision", "recall-at-precision", "accuracy"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +93,7 @@ ORIGINAL = Recipe(
 # voices moved every probability of a new group; a zoom of .3 and erasing cost average precision.
 TUNED = Recipe(
     name="tuned",
-    select="ap",
+    select="reel",
     epochs=8,
     batch_size=32,
     learning_rate=1e-3,
@@ -140,8 +142,9 @@ class TrainOptions:
     weights convert` made of it; or from the original's model_best.pth.tar. By default from
     scratch."""
     select: Literal["ap", "precision", "recall-at-precision", "accuracy"] | None = None
-    """What the best epoch is chosen by, on the validation clips; by default the recipe's: ap,
-    the average precision, or accuracy in the original's."""
+    """What the best epoch is chosen by, on the validation clips; by default the recipe's: reel,
+    the average precision of smoothed scores, as a reel takes them, or accuracy in the original's.
+    ap and the rest are of single pictures."""
     precision: float | None = None
     """Precision that the suggested threshold has to reach, such as 0.9; by default the threshold
     is that of the best F1. Also of --select recall-at-precision, where it is 0.9 by default."""
@@ -224,3 +227,21 @@ def config_of(options: TrainOptions, recipe: Recipe, data: TrainingData) -> dict
     stored = settings.to_json() | later
     images = {f"pictures_{name}": value for name, value in stored.items()}
     return {**asdict(options), **asdict(recipe), **hashes, **images}
+
+
+def describe_score(result: dict[str, Any]) -> str:
+    """Sentence on the score of a reel, with its intervals and chance, from a result.json."""
+    names = {
+        "average_precision_smoothed": "average precision",
+        "precision_at_length": "precision at the reel's length",
+    }
+    figures = []
+    for name, called in names.items():
+        interval = result[f"{name}_interval"]
+        between = f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
+        figures.append(f"{called} {result[name]:.3f}{between}")
+    return (
+        f"Score of a reel, means over {SelectionOptions.bin_size:g} s of "
+        f"{plural(result['num_validation_clips'], 'validation clip')}: {', '.join(figures)}; "
+        f"chance {result['chance']:.3f}. In brackets: 95 % of other draws of clips."
+    )

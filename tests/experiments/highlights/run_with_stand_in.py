@@ -18,6 +18,7 @@ class Brightness:
     settings = ImageSettings(side=32)
     box = None
     threshold = 0.4
+    doubts = ()
 
     def __init__(self, seconds=0.0):
         self.num_images = 0

@@ -109,6 +109,32 @@ def test_another_threshold_predicts_nothing(run, recording, scorer, tmp_path, ca
     assert scorer.num_images == 2 * before
 
 
+def test_a_threshold_that_cannot_be_trusted_gives_way_to_a_share(
+    run, recording, scorer, tmp_path, capsys
+):
+    """Red when a reel of all of it is made in silence, or a threshold that was asked for is not."""
+    scorer.threshold = 1e-3
+    scorer.predict = lambda images: 0.2 + 0.6 * Brightness.predict(scorer, images)
+    assert run(recording, "--dry-run") == 0
+    output = capsys.readouterr().out
+    assert (
+        "because the reel would hold 16 of the recording's 16 s. The reel takes the best 5%"
+        in output
+    )
+    assert output.count("vod.mp4,") == 1
+    scorer.threshold, scorer.doubts = 0.4, ("it was validated on one clip with highlights",)
+    assert run(recording, "--dry-run") == 0
+    assert "is not taken, because it was validated on one clip" in capsys.readouterr().out
+    assert run(recording, "--dry-run", "--threshold", 0.001) == 0
+    output = capsys.readouterr().out
+    assert "Warning: the reel holds 16 of the recording's 16 s" in output
+    assert "is not taken" not in output
+    assert run(recording, "--length", 2) == 0
+    ((start, end),) = spans(tmp_path / "reel.csv")
+    assert end - start <= 2
+    assert WHITE[0] - 0.26 <= start < end <= WHITE[1]
+
+
 def test_other_scores_are_made_anew(run, recording, model, scorer, capsys):
     """Red when scores of something else are taken; each run differs from the last by one thing."""
     run(recording, "--dry-run")
@@ -194,6 +220,7 @@ def test_what_exists_is_kept(run, recording, scorer, tmp_path, capsys):
         (["--crossfade", 3, "--select-by", "original"], "bin_size must be twice the crossfade"),
         (["--crossfade", -1], "crossfade must be 0 or more"),
         (["--select-by", "original", "--bin-size", 2.5], "bin_size must be whole seconds"),
+        (["--select-by", "original", "--share", 0.1], "are of our own selection"),
         (["--sound-track", -1], "sound_track must be 0 or more"),
         (["--sound-track", 1], "1 sound track (0: aac, mono, 44100 Hz). Received --sound-track 1"),
         (["--model", "{folder}"], "A scorer is a directory with scorer.json"),

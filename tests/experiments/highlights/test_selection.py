@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 from experiments.highlights.selection.original import second_means, select_original
 from experiments.highlights.selection.scores import ScoreTrack
-from experiments.highlights.selection.selection import Segment, SelectionOptions, limited, select
+from experiments.highlights.selection.selection import (
+    Segment,
+    SelectionOptions,
+    doubts_about,
+    limited,
+    select,
+)
 from experiments.highlights.selection.snapping import Candidates, quiet_moments, snap_cuts
 
 PLAIN = SelectionOptions(bin_size=0, min_length=0, max_gap=0)
@@ -393,6 +399,51 @@ def test_percentile_is_the_threshold():
     assert track.percentile(scores, 0.95) == 0.9
 
 
+@settings(max_examples=60, deadline=None)
+@given(samples(), options(), st.floats(0.05, 1))
+def test_a_share_of_the_recording_is_kept(data, chosen, share):
+    """Red when the reel is longer than its share, or a lower threshold would fit it, too."""
+    times, probabilities, duration = data
+    chosen = replace(chosen, percentile=None, low_threshold=None, top=None, max_duration=None)
+    target = max(share * duration, chosen.min_length)
+    for goal in ({"share": share}, {"length": max(target, 0.01)}):
+        found = select(times, probabilities, duration, replace(chosen, **goal))
+        assert seconds_of(found) <= target + 1e-6
+    if chosen.max_length is None:  # which may leave less of a longer segment
+        levels = ScoreTrack(*data, reach=chosen.bin_size / 2).smoothed(chosen.bin_size)
+        fits = [select(*data, replace(chosen, threshold=max(one, 1e-6))) for one in levels]
+        fitting = [seconds_of(one) for one in fits if seconds_of(one) <= target + 1e-9]
+        assert seconds_of(found) >= max(fitting, default=0.0) - 1e-6
+
+
+def test_a_share_is_told_and_equal_scores_are_cut():
+    """Red when the note names another threshold, or a plateau fills the whole recording."""
+    data = track_of((0, 100, 0.2), (20, 30, 0.6), (50, 54, 0.9))
+    found = select(*data, replace(PLAIN, share=0.05))
+    assert spans(found) == [(50, 54)]
+    assert found.notes[0] == "--share 0.05 of 5.0 s makes the threshold 0.9."
+    assert seconds_of(select(*data, replace(PLAIN, length=14))) == pytest.approx(14)
+    flat = select(*track_of((0, 100, 1.0)), replace(PLAIN, share=0.1))
+    assert seconds_of(flat) == pytest.approx(10)
+    assert "dropped by a target of 10" in flat.notes[-1]
+
+
+def test_reels_that_cannot_be_trusted_are_told():
+    """Red when a reel of most of the recording, or scores that tell nothing apart, go untold."""
+
+    def told(*stretches):
+        times, values, duration = track_of(*stretches)
+        track = ScoreTrack(times, values, duration)
+        found = select(times, values, duration, PLAIN)
+        return doubts_about(track, track.smoothed(0), found)
+
+    assert told((20, 30, 0.9)) == []
+    saturated, most = told((0, 100, 0.999), (0, 10, 0.1))
+    assert "90% of the recording has a score of 0.99 or more" in saturated
+    assert "the reel holds 90 of the recording's 100 s" in most
+    assert "between 0.40 and 0.42" in told((0, 100, 0.4), (0, 10, 0.42))[0]
+
+
 def test_top_and_duration_say_what_they_did():
     """Red when the earliest are kept rather than the best, or the note counts wrongly."""
     data = track_of((5, 15, 0.8), (20, 24, 1), (30, 42, 0.9), (50, 53, 0.75))
@@ -431,6 +482,9 @@ def test_nothing_found_says_how_near_it_was():
         ({"threshold": float("nan")}, "threshold must be in"),
         ({"low_threshold": 0.8}, "low_threshold must be"),
         ({"percentile": 99.6}, r"percentile must be in \(0, 1\). Received 99.6"),
+        ({"share": 1.5}, r"share must be in \(0, 1\]. Received 1.5"),
+        ({"length": 1.0}, "length must be min_length or more"),
+        ({"length": 60, "share": 0.1}, "Only one of .* Received share and length"),
         ({"bin_size": -1}, "bin_size"),
         ({"max_length": 1.0}, "max_length must be min_length or more"),
         ({"max_duration": 1.0}, "max_duration must be min_length or more"),

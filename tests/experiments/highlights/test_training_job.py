@@ -13,6 +13,7 @@ from experiments.clips.images import ImageSettings
 from experiments.clips.scorer_model import load_scorer
 from experiments.highlights.commands import main
 from experiments.highlights.scoring import scorer_network
+from experiments.highlights.selection.scores import ScoreTrack
 from experiments.highlights.training import fit
 from experiments.process import runtime
 from experiments.runs.directory import read_history
@@ -92,6 +93,13 @@ def test_the_result_agrees_with_the_predictions(finished):
     probabilities = [float(row["probability"]) for row in rows]
     expected = average_precision_score(labels, probabilities)
     assert result["average_precision"] == pytest.approx(expected, abs=1e-4)
+    # Chosen by the score that a reel takes: each clip smoothed on its own over 5 s.
+    smoothed = []
+    for name in dict.fromkeys(row["clip"] for row in rows):
+        of_clip = [float(row["probability"]) for row in rows if row["clip"] == name]
+        smoothed += list(ScoreTrack(TIMES, of_clip, TIMES[-1] + 5, reach=2.5).smoothed(5))
+    expected = average_precision_score(labels, smoothed)
+    assert result["average_precision_smoothed"] == pytest.approx(expected, abs=1e-4)
     history = read_history(finished / "metrics.csv")
     assert history["validation_score"].max() == pytest.approx(expected, abs=1e-4)
     assert result["best_epoch"] == best_epoch(history)
@@ -172,7 +180,7 @@ def test_the_best_epochs_model_is_evaluated(data, tmp_path, monkeypatch):
     scores = iter([0.9, 0.1])
     chosen = {"select": None, "precision": None}
 
-    def score_of(select, *, precision):
+    def score_of(select, *, precision, examples):
         chosen.update(select=select, precision=precision)
         return lambda probabilities, labels: next(scores)
 
@@ -210,6 +218,8 @@ def test_select_and_recipe_are_followed(data, tmp_path, capsys):
     assert "--set takes NAME=VALUE" in capsys.readouterr().err
     assert train(data, tmp_path / "a", *flags, "--set", "momentum=0.5") == 0
     output = capsys.readouterr().out
+    assert "means over 5 s of 2 validation clips: average precision" in output
+    assert "chance 0.375" in output
     config = json.loads((tmp_path / "a" / "config.json").read_text())
     assert (config["select"], config["momentum"], config["epochs"]) == ("accuracy", 0.5, 1)
     history = read_history(tmp_path / "a" / "metrics.csv")

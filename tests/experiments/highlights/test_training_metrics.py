@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import brier_score_loss, precision_recall_curve
+from sklearn.metrics import (
+    average_precision_score,
+    brier_score_loss,
+    precision_recall_curve,
+)
 
 from experiments.highlights.training import evaluation as metrics
 from experiments.highlights.training.evaluation import smoothed_by_clip, suggest_threshold
@@ -12,6 +16,9 @@ from experiments.highlights.training.examples import Examples
 
 LABELS = np.array([0, 0, 1, 0, 1, 1, 0, 1])
 PREDICTED = np.array([0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9])
+EXAMPLES = Examples(
+    [], np.arange(8) // 6, np.arange(8), np.arange(8.0), LABELS.astype(np.int32), LABELS > 1
+)
 
 
 @st.composite
@@ -59,15 +66,51 @@ def test_each_score_is_its_own():
     """Red when --select chooses by another score."""
     probabilities = np.stack([1 - PREDICTED, PREDICTED], axis=1)
     scores = {
-        name: metrics.score_of(name, precision=0.7)(probabilities, LABELS)
+        name: metrics.score_of(name, precision=0.7, examples=EXAMPLES)(probabilities, LABELS)
         for name in metrics.SCORE_NAMES
     }
     assert scores == pytest.approx(
-        {"ap": 0.770833, "precision": 0.75, "recall-at-precision": 0.75, "accuracy": 0.75},
+        {
+            "reel": average_precision_score(LABELS, smoothed_by_clip(EXAMPLES, PREDICTED)),
+            "ap": 0.770833,
+            "precision": 0.75,
+            "recall-at-precision": 0.75,
+            "accuracy": 0.75,
+        },
         abs=1e-5,
     )
+    assert scores["reel"] != pytest.approx(scores["ap"])
     none_called = np.stack([np.ones(8), np.zeros(8)], axis=1)
-    assert metrics.score_of("precision", precision=0.7)(none_called, LABELS) == 0
+    score = metrics.score_of("precision", precision=0.7, examples=EXAMPLES)
+    assert score(none_called, LABELS) == 0
+
+
+def test_a_reel_as_long_as_the_highlights():
+    """Three of the four best are highlights; where all are equal, chance. Red when ties count."""
+    assert metrics.precision_at_length(LABELS, PREDICTED) == 3 / 4
+    assert metrics.precision_at_length(LABELS, np.full(8, 0.5)) == 0.5
+    # One is above; of the next two, of which one is a highlight, one more fits.
+    assert metrics.precision_at_length([1, 1, 0, 0], [0.9, 0.5, 0.5, 0.1]) == 3 / 4
+
+
+def test_doubts_name_what_cannot_be_trusted():
+    """Red when a threshold of one clip, or of scores that are all high, is taken as any other."""
+    times = np.tile(np.arange(0, 20, 0.5), 4)
+    number = np.repeat(np.arange(4), 40)
+    label = ((times >= 5) & (times < 10)).astype(np.int32)
+    good = np.where(label, 0.9, 0.1)
+
+    def doubts(label, predicted):
+        examples = Examples([], number, number, times, label, label > 1)
+        return metrics.Evaluation(examples, predicted).doubts
+
+    assert doubts(label, good) == []
+    assert "one clip with highlights" in doubts(np.where(number == 2, label, 0), good)[0]
+    (saturated, calibration) = doubts(label, np.maximum(0.995, good))
+    assert "0.99 or more are common" in saturated
+    assert "calibration error is 0.7" in calibration
+    guessed = np.random.default_rng(0).permutation(good)
+    assert "may be chance" in doubts(label, guessed)[0]
 
 
 def test_calibration_by_hand():
@@ -92,9 +135,9 @@ def test_the_interval_is_over_clips():
     labels = (np.arange(300) % 50 < 25).astype(np.int32)
     good = clips < 3  # three clips are scored well, three wrongly
     predicted = np.where(good, labels, 1 - labels) * 0.8 + 0.1
-    interval = metrics.average_precision_interval(labels, predicted, clips)
+    interval = metrics.interval_over_clips(labels, predicted, clips)
     assert interval == pytest.approx((4 / 9, 7 / 9))
-    assert metrics.average_precision_interval(labels[:50], predicted[:50], clips[:50]) is None
+    assert metrics.interval_over_clips(labels[:50], predicted[:50], clips[:50]) is None
 
 
 def suggestion(labels, predicted, **options):
