@@ -24,6 +24,7 @@ def parse_arguments(
     args: Sequence[str] | None = None,
     config: Sequence[Any] = (),
     commands: Collection[str] = (),
+    default: T | None = None,
 ) -> T:
     """Parse a command line by tyro; a misspelt flag, choice or subcommand gets a suggestion.
 
@@ -34,13 +35,15 @@ def parse_arguments(
         args: the arguments; by default those of this process.
         config: markers of tyro.
         commands: further subcommands, which the caller handles itself.
+        default: values of arguments that are not given; None for those of `kind`.
 
     Raises:
         SystemExit: for --help, and with code 2 for invalid arguments.
     """
     args = sys.argv[1:] if args is None else list(args)
     try:
-        return tyro.cli(kind, prog=prog, description=description, args=args, config=config)
+        given = {} if default is None else {"default": default}
+        return tyro.cli(kind, prog=prog, description=description, args=args, config=config, **given)
     except SystemExit as end:
         # After tyro's own message, which has been printed already.
         if end.code == 2:

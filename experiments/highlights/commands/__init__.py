@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any, Union
 
 from tyro.conf import subcommand
@@ -16,17 +17,37 @@ from experiments.highlights.commands.arguments import (
     Run,
     Train,
 )
+from experiments.highlights.commands.remembered import extracted, remembered
 from preprocess.system.command import run_command
 
+_PROG = "python -m experiments.highlights"
 COMMANDS = (Demo, Extract, Train, Run, Review, Reel, Labels)
 
 
 def main(args: list[str] | None = None) -> int:
     """Run the command line. Returns the exit code."""
-    command = parse_arguments(
-        _commands(), prog="python -m experiments.highlights", description=__doc__, args=args
+    args = sys.argv[1:] if args is None else list(args)
+    command = parse_arguments(_commands(), prog=_PROG, description=__doc__, args=args)
+    return run_command(
+        lambda: _run(_with_remembered(command, args)), resume_hint=lambda: command.resume_hint
     )
-    return run_command(lambda: _run(command), resume_hint=lambda: command.resume_hint)
+
+
+def _with_remembered(command: Any, args: list[str]) -> Any:
+    """Return a command with what its folder remembers, wherever its line says nothing else."""
+    if isinstance(command, Run | Review):
+        defaults, names = remembered(command)
+    elif isinstance(command, Extract) and not command.overwrite:
+        defaults, names = extracted(command)
+    else:
+        return command
+    if names:
+        print(f"Taken from the last time where nothing else is said: {', '.join(names)}.")
+        # Parsed again, so that what was typed wins over what is remembered.
+        command = parse_arguments(
+            type(command), prog=f"{_PROG} {args[0]}", args=args[1:], default=defaults
+        )
+    return command
 
 
 def _run(command: Any) -> int:

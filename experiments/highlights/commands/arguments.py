@@ -158,11 +158,12 @@ class Run(ReelOptions):
     after a stop the same command goes on where it was.
     """
 
-    recording: Positional[tuple[Path, ...]] = tyro.MISSING
+    recording: Positional[tuple[Path, ...]] = ()
     """A video, or several in order; or a folder of part0.mp4 ... part10.mp4, or of what OBS or a
-    GoPro has split; or what the names begin with."""
-    model: Annotated[Path, arg(aliases=["-m"])] = tyro.MISSING
-    """Directory of a run of `train`."""
+    GoPro has split; or what the names begin with. Without it, that of the last run of this reel,
+    with the options of that run."""
+    model: Annotated[Path | None, arg(aliases=["-m"])] = None
+    """Directory of a run of `train`; by default that of the last run of this reel."""
     threshold: float | None = None  # type: ignore[assignment]
     """Smoothed probability that a segment has to reach; by default what `train` suggests, or, where
     that cannot be trusted, what makes the reel a twentieth of the recording (--share 0.05)."""
@@ -198,6 +199,20 @@ class Run(ReelOptions):
         if self.batch_size < 1:
             raise InputError(f"batch_size must be 1 or more. Received {self.batch_size}.")
 
+    @property
+    def scorer(self) -> Path:
+        """Directory of the model.
+
+        Raises:
+            InputError: if neither the command line nor the last run names one.
+        """
+        if self.model is None:
+            raise InputError(
+                "A recording is scored by a model: --model DIR, the --out of a run of `train`. "
+                f"None is given, and {self.out} was not made before."
+            )
+        return self.model
+
 
 @dataclass(frozen=True)
 class Review(SelectionOptions):
@@ -207,11 +222,12 @@ class Review(SelectionOptions):
     same command goes on with it.
     """
 
-    recording: Positional[tuple[Path, ...]] = tyro.MISSING
+    recording: Positional[tuple[Path, ...]] = ()
     """A video, or several in order; or a folder of part0.mp4 ... part10.mp4, or of what OBS or a
-    GoPro has split; or what the names begin with."""
-    scores: Path = tyro.MISSING
-    """CSV with the columns time_seconds and probability."""
+    GoPro has split; or what the names begin with. By default that of the `run` that made the
+    scores."""
+    scores: Path | None = None
+    """CSV with the columns time_seconds and probability; by default that beside --out."""
     out: Annotated[Path, arg(aliases=["-o"])] = Path("reel.mp4")
     """The reel; its cut list lies beside it."""
     labels: Path | None = None
@@ -239,6 +255,11 @@ class Review(SelectionOptions):
         super().__post_init__()
         check_crossfade(self.crossfade)
         check_sound_track(self.sound_track)
+
+    @property
+    def scores_file(self) -> Path:
+        """File of the scores: the one given, or that of the `run` that made the reel."""
+        return self.scores or self.out.with_suffix(".scores.csv")
 
 
 @dataclass(frozen=True)
@@ -284,3 +305,16 @@ def check_sound_track(number: int | None) -> None:
     """
     if number is not None and number < 0:
         raise InputError(f"sound_track must be 0 or more; 0 is the first. Received {number}.")
+
+
+def check_recording_given(recording: tuple[Path, ...]) -> None:
+    """Check that a recording is given or remembered.
+
+    Raises:
+        InputError: if it is neither.
+    """
+    if not recording:
+        raise InputError(
+            "A video, a folder of its parts, or what their names begin with must be given. "
+            "Received none, and no `run` beside this reel remembers one."
+        )

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from common.errors import InputError
 from experiments.clips.images import parse_box
-from experiments.highlights.commands.arguments import Review
+from experiments.highlights.commands.arguments import Review, check_recording_given
+from experiments.highlights.commands.remembered import remember
 from experiments.highlights.cut_lists.cut_lists import SUFFIXES
 from experiments.highlights.rendering.opening import opened_recording
 from experiments.highlights.rendering.render import check_output, check_writable
@@ -26,11 +27,14 @@ from experiments.media.recording import Chunk, recording_duration
 
 def run(options: Review) -> int:
     """Serve the page until Ctrl-C. Returns the exit code."""
+    check_recording_given(options.recording)
     files = recording_files(options.recording, print)
     _check_files(options, files)
     track = options.sound_track or 0
     with opened_recording(files, beside=options.out, sound_track=track) as chunks:
-        serve(_desk(options, chunks), port=options.port, opens=options.open)
+        desk = _desk(options, chunks)
+        remember(options)
+        serve(desk, port=options.port, opens=options.open)
     return 0
 
 
@@ -41,8 +45,8 @@ def _desk(options: Review, chunks: tuple[Chunk, ...]) -> Desk:
         **{one.name: getattr(options, one.name) for one in fields(SelectionOptions)}
     )
     duration = recording_duration(chunks)
-    scores = read_scores(options.scores, duration=duration)
-    session = Session(*scores, duration, selecting, review_file(options.scores))
+    scores = read_scores(options.scores_file, duration=duration)
+    session = Session(*scores, duration, selecting, review_file(options.scores_file))
     job = ReelJob(chunks, options.out, selecting, snap=options.snap, crossfade=options.crossfade)
     title = recording_name(options.recording[0])
     return Desk(
@@ -62,13 +66,13 @@ def _check_files(options: Review, files: Sequence[Path]) -> None:
 
     The page asks before it replaces a reel that exists.
     """
-    kept = [path for path in (options.scores, options.labels) if path is not None]
+    kept = [path for path in (options.scores_file, options.labels) if path is not None]
     for path in (options.out, options.out.with_suffix(SUFFIXES["csv"])):
         if any(path.resolve() == other.resolve() for other in kept):
             raise InputError(f"{path} would be replaced by the reel; give another --out.")
     # A reel that exists is no error here: the page asks before it replaces one.
     check_output(options.out, files, overwrite=True)
-    for path in (options.scores, *kept[1:]):  # the review is kept beside the scores
+    for path in kept:  # the review is kept beside the scores
         check_writable(path, overwrite=True)
     if options.labels is not None:
         clips_there(options.labels)

@@ -15,7 +15,7 @@ from common import formatting
 from common.errors import InputError
 from experiments.clips.images import parse_box
 from experiments.clips.scorer import require_scorer, trained_sound_track
-from experiments.highlights.commands.arguments import Run
+from experiments.highlights.commands.arguments import Run, check_recording_given
 from experiments.highlights.commands.reel import (
     Scores,
     check_outputs,
@@ -23,6 +23,7 @@ from experiments.highlights.commands.reel import (
     make_reel,
     render_selection,
 )
+from experiments.highlights.commands.remembered import remember
 from experiments.highlights.rendering.opening import opened_recording
 from experiments.highlights.rendering.render import check_output, check_writable
 from experiments.highlights.scoring.kept_scores import KeptScores
@@ -51,7 +52,9 @@ _PART_SECONDS = 60.0  # length of the pieces in which --annotate renders a whole
 
 def run(options: Run) -> int:
     """Score, select and render. Returns the exit code."""
+    check_recording_given(options.recording)
     scoring = _scoring(options)
+    typed = options
     options = _with_sound_track(options)
     files = recording_files(options.recording, print)
     _check_outputs(options, files)
@@ -69,7 +72,9 @@ def run(options: Run) -> int:
         code = make_reel(options, chunks, scores)
         if not options.dry_run:
             _draw(options, chunks, scores)
-            print(f"To go through them: {_review(options, kept.path)}")
+            remember(typed, threshold=options.threshold)
+            args = shlex.join(["review", "--scores", str(kept.path)])
+            print(f"To go through them: python -m experiments.highlights {args}")
         return code
 
 
@@ -87,21 +92,21 @@ def _with_sound_track(options: Run) -> Run:
     """Return the options with the sound track of the model's training if none was given."""
     if options.sound_track is not None:
         return options
-    track = trained_sound_track(options.model)
+    track = trained_sound_track(options.scorer)
     if track:
         print(
-            f"{options.model} was trained on sound track {track}, so that one is taken; "
+            f"{options.scorer} was trained on sound track {track}, so that one is taken; "
             "--sound-track 0 takes the first."
         )
     return replace(options, sound_track=track)
 
 
 def _scoring(options: Run) -> ScoringOptions:
-    require_scorer(options.model)
+    require_scorer(options.scorer)
     if options.fps is not None or options.every is not None:
         check_sampling(options.fps, options.every)
     return ScoringOptions(
-        model=options.model,
+        model=options.scorer,
         box=None if options.box is None else parse_box(options.box),
         fps=options.fps,
         stride=options.every,
@@ -134,7 +139,7 @@ def _score(
 
 def _with_threshold(options: Run, scorer: Scorer | None, scores: Scores, duration: float) -> Run:
     """Return the options with the threshold that makes the reel, and print where it is from."""
-    if line := _model_score(options.model):
+    if line := _model_score(options.scorer):
         print(line)
     if options.threshold is not None:
         return options
@@ -147,10 +152,10 @@ def _with_threshold(options: Run, scorer: Scorer | None, scores: Scores, duratio
         suggested = replace(options, threshold=max(scorer.threshold, ROUNDING))
         reason = _distrusted(suggested, scorer, scores, duration)
         if not reason:
-            print(f"The threshold is {scorer.threshold:.2f}, as {options.model} suggests.")
+            print(f"The threshold is {scorer.threshold:.2f}, as {options.scorer} suggests.")
             return suggested
         print(
-            f"Warning: the threshold {scorer.threshold:.2f} of {options.model} is not taken, "
+            f"Warning: the threshold {scorer.threshold:.2f} of {options.scorer} is not taken, "
             f"because {reason}. The reel takes the best {DEFAULT_SHARE:.0%} of the recording; "
             "--share, --length or --threshold take another part."
         )
@@ -198,14 +203,6 @@ def _draw(options: Run, chunks: tuple[Chunk, ...], scores: Scores) -> None:
     whole = replace(options, out=options.annotate, overlay=True, crossfade=0.0)
     render_selection(whole, Selection(parts), chunks, scores)
     print(options.annotate)
-
-
-def _review(options: Run, scores: Path) -> str:
-    args = ["review", *map(str, options.recording), "--scores", str(scores)]
-    args += ["--threshold", f"{options.threshold:g}"]
-    if options.sound_track:
-        args += ["--sound-track", str(options.sound_track)]
-    return f"python -m experiments.highlights {shlex.join(args)}"
 
 
 def _left_out(error: Exception) -> None:

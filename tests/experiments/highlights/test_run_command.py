@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from experiments.highlights.commands import main
+from experiments.highlights.commands.arguments import Review, Run
+from experiments.highlights.commands.remembered import remember, remembered
 from experiments.highlights.scoring.scoring_job import ScoringOptions
 from tests import processes
 from tests.experiments.highlights import run_with_stand_in
@@ -88,10 +92,9 @@ def test_the_reel_is_what_was_white(run, recording, scorer, tmp_path, capsys):
     output = capsys.readouterr().out
     assert "threshold is 0.40" in output
     assert f"{scorer.num_images} pictures were scored" in output
-    command = f"review {recording} --scores {tmp_path / 'reel.scores.csv'} --threshold 0.4"
-    assert command in output
+    assert f"review --scores {tmp_path / 'reel.scores.csv'}" in output
     names = {path.name for path in tmp_path.iterdir()}
-    files = {"reel.mp4", "reel.csv", "reel.scores.csv", "reel.scores.json"}
+    files = {"reel.mp4", "reel.csv", "reel.scores.csv", "reel.scores.json", "reel.options.json"}
     assert names == files | {"vod.mp4", "model"}
 
 
@@ -107,6 +110,50 @@ def test_another_threshold_predicts_nothing(run, recording, scorer, tmp_path, ca
     assert "are used; --overwrite-scores" in capsys.readouterr().out
     assert run(recording, "--overwrite", "--overwrite-scores") == 0
     assert scorer.num_images == 2 * before
+
+
+def test_options_need_not_be_repeated(run, recording, model, tmp_path, capsys):
+    """Red when an option of the last run is lost, wins over what is typed, or reaches another."""
+    labels = tmp_path / "labels.csv"
+    labels.write_text("path,start,end,label\n")
+    (model / "config.json").write_text(json.dumps({"labels": str(labels)}))
+    assert run(recording, "--length", 2.5, "--padding", 0.5, "--cut-lists", "chapters") == 0
+    out, scores = tmp_path / "reel.mp4", tmp_path / "reel.scores.csv"
+    capsys.readouterr()
+    assert main(["run", "-o", str(out), "--dry-run", "--length", "2.25"]) == 0
+    output = capsys.readouterr().out
+    assert "Taken from the last time where nothing else is said: recording, model" in output
+    assert "--length of 2.2 s" in output
+    assert "are used; --overwrite-scores" in output
+    again, _ = remembered(Run(out=out))
+    assert (again.length, again.padding, again.cut_lists) == (2.5, 0.5, ("chapters",))
+    assert again.recording == (recording,)
+    assert not again.dry_run
+    page, _ = remembered(Review(scores=scores))
+    assert (page.recording, page.labels, page.out) == ((recording,), labels, out)
+    assert page.length is None
+    assert 0 < page.threshold < 1
+    remember(replace(page, box="0,0,1,1", group="friday", threshold=0.1))
+    assert remembered(Review(scores=scores))[0] == replace(page, box="0,0,1,1", group="friday")
+    assert remembered(Run(out=out))[0] == again
+    other = Run(recording=(tmp_path / "other.mp4",), out=out)
+    assert remembered(other) == (other, [])
+    file = tmp_path / "reel.options.json"
+    file.write_text(file.read_text().replace("2.5", '"long"'))
+    assert main(["run", "-o", str(out)]) == 2
+    assert "reel.options.json is damaged: length cannot be 'long'" in capsys.readouterr().err
+
+
+def test_a_recording_and_a_model_must_be_known(tmp_path, monkeypatch, capsys):
+    """Red when a traceback is shown where nothing is remembered."""
+    monkeypatch.chdir(tmp_path)
+    for args, message in (
+        (["run"], "no `run` beside this reel remembers one"),
+        (["run", "vod.mp4"], "--model DIR, the --out of a run of `train`"),
+        (["review"], "no `run` beside this reel remembers one"),
+    ):
+        assert main(args) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_a_threshold_that_cannot_be_trusted_gives_way_to_a_share(
@@ -184,7 +231,7 @@ def test_odd_names(run, source, name, tmp_path, monkeypatch):
     monkeypatch.chdir(folder)
     assert run(f"./{name}", "--cut-lists", "csv", "edl", out=f"reel {name}") == 0
     assert len(read_images(folder / f"reel {name}")[0]) == pytest.approx(30, abs=1)
-    assert len(list(folder.iterdir())) == 6
+    assert len(list(folder.iterdir())) == 7
 
 
 def test_what_exists_is_kept(run, recording, scorer, tmp_path, capsys):

@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.clips.images import Box
+from experiments.highlights.commands import _with_remembered
+from experiments.highlights.commands.arguments import Extract
 from experiments.highlights.labels import Interval
 from experiments.highlights.training.batches import ImageBatches, draw, drawing_weights
 from experiments.highlights.training.data import describe, read_training_data
@@ -34,6 +36,18 @@ def test_a_highlight_begins_at_its_start_and_ends_before_its_end(tmp_path):
     examples = examples_of(tmp_path, [labelled("a", (1.0, 2.0), (3.25, 3.75))])
     np.testing.assert_array_equal(examples.time[examples.label == 1], [1.0, 1.5, 3.5])
     assert len(examples) == len(TIMES)
+
+
+def test_settings_of_the_pictures_that_are_there_are_taken(tmp_path, capsys):
+    """Red when a second `extract` asks for the default's size, or a typed flag does not win."""
+    shards = tmp_path / "shards"
+    write_shards(shards, [labelled("a", (1.0, 2.0))], TIMES)
+    typed = ["extract", "labels.csv", str(shards), "--fps", "4"]
+    command = _with_remembered(Extract(Path("labels.csv"), shards, fps=4.0), typed)
+    assert (command.side, command.fps, command.labels) == (32, 4.0, Path("labels.csv"))
+    assert "nothing else is said: side." in capsys.readouterr().out
+    anew = Extract(Path("labels.csv"), shards, overwrite=True)
+    assert _with_remembered(anew, typed) == anew
 
 
 def test_unknown_moments_are_left_out(tmp_path):

@@ -79,7 +79,11 @@ def test_each_score_is_its_own():
         },
         abs=1e-5,
     )
-    assert scores["reel"] != pytest.approx(scores["ap"])
+    uneven = PREDICTED[[7, 0, 6, 1, 5, 2, 4, 3]]
+    reel = metrics.score_of("reel", precision=0.7, examples=EXAMPLES)
+    expected = average_precision_score(LABELS, smoothed_by_clip(EXAMPLES, uneven))
+    assert reel(np.stack([1 - uneven, uneven], axis=1), LABELS) == pytest.approx(expected)
+    assert expected != pytest.approx(average_precision_score(LABELS, uneven))
     none_called = np.stack([np.ones(8), np.zeros(8)], axis=1)
     score = metrics.score_of("precision", precision=0.7, examples=EXAMPLES)
     assert score(none_called, LABELS) == 0
