@@ -42,7 +42,7 @@ def parse_arguments(
     """
     args = sys.argv[1:] if args is None else list(args)
     try:
-        given = {} if default is None else {"default": default}
+        given: dict[str, Any] = {} if default is None else {"default": default}
         return tyro.cli(kind, prog=prog, description=description, args=args, config=config, **given)
     except SystemExit as end:
         # After tyro's own message, which has been printed already.

@@ -16,7 +16,8 @@ Ours has a header and a stretch a line, with times as seconds, mm:ss or hh:mm:ss
 The second row is a hard negative: a stretch that was mistaken for a highlight. The third is a
 clip without highlights. The last row says that nothing is known of the rest of its clip; without
 such a row the rest of a clip is no highlight. `group` may be left out; a clip is then a group of
-its own. Paths are relative to the folder of the label file.
+its own. x1 to y2 may be left out; the box is then the whole picture. Paths are relative to the
+folder of the label file.
 """
 
 from __future__ import annotations
@@ -38,8 +39,11 @@ from preprocess.video.time_ranges import parse_time
 HIGHLIGHT = "highlight"
 NONE = "none"
 UNKNOWN = "unknown"
-COLUMNS = ("path", "x1", "y1", "x2", "y2", "start", "end", "label")
+BOX_COLUMNS = ("x1", "y1", "x2", "y2")
+COLUMNS = ("path", *BOX_COLUMNS, "start", "end", "label")
 GROUP = "group"
+WHOLE_IMAGE = Box(0.0, 0.0, 1.0, 1.0)
+"""Box of a clip whose labels name none."""
 
 
 class LabelError(InputError):
@@ -196,7 +200,8 @@ def _path_text(path: Path, folder: Path) -> str:
 
 
 _KINDS = (
-    f"Expected a header {','.join(COLUMNS)}[,{GROUP}], or lines such as "
+    f"Expected a header {','.join(COLUMNS)}[,{GROUP}], where the box may be left out, or lines "
+    "such as "
     'clip.mp4 "[0.7, 0.1, 0.9, 0.4]" "(2.5, 9.0)".'
 )
 
@@ -333,8 +338,13 @@ def _ours(file: Path, text: str) -> dict[str, Draft]:
     place, header = next(records)
     names = [name.strip().lower() for name in header]
     # In any order, as spreadsheets may move columns; but none may be missing or unknown.
-    if sorted(names) not in (sorted(COLUMNS), sorted((*COLUMNS, GROUP))):
-        raise place.error(f"The columns must be {','.join(COLUMNS)}[,{GROUP}]. Received {header}.")
+    unboxed = [name for name in COLUMNS if name not in BOX_COLUMNS]
+    kinds = [[*kind, *group] for kind in (COLUMNS, unboxed) for group in ((), (GROUP,))]
+    if sorted(names) not in map(sorted, kinds):
+        raise place.error(
+            f"The columns must be {','.join(COLUMNS)}[,{GROUP}], where {','.join(BOX_COLUMNS)} may "
+            f"be left out. Received {header}."
+        )
     drafts: dict[str, Draft] = {}
     for place, row in records:
         if len(row) != len(names):
@@ -349,7 +359,10 @@ def _ours(file: Path, text: str) -> dict[str, Draft]:
 def _add_row(place: Place, cells: dict[str, str], drafts: dict[str, Draft]) -> None:
     source = _source(place, cells["path"])
     # Every row has the box, so that a row can be read without the others; they must agree.
-    fresh = _draft(place, source, [cells[name] for name in ("x1", "y1", "x2", "y2")])
+    box = [cells.get(name, "").strip() for name in BOX_COLUMNS]
+    whole = WHOLE_IMAGE
+    box = box if any(box) else [str(value) for value in (whole.x1, whole.y1, whole.x2, whole.y2)]
+    fresh = _draft(place, source, box)
     draft = drafts.setdefault(source, fresh)
     if draft.box != fresh.box:
         raise place.error(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Annotated, Any, Union
 
 from tyro.conf import subcommand
@@ -11,6 +12,7 @@ from common.command_line import parse_arguments
 from experiments.highlights.commands.arguments import (
     Demo,
     Extract,
+    Label,
     Labels,
     Reel,
     Review,
@@ -21,7 +23,7 @@ from experiments.highlights.commands.remembered import extracted, remembered
 from preprocess.system.command import run_command
 
 _PROG = "python -m experiments.highlights"
-COMMANDS = (Demo, Extract, Train, Run, Review, Reel, Labels)
+COMMANDS = (Demo, Label, Extract, Train, Run, Review, Reel, Labels)
 
 
 def main(args: list[str] | None = None) -> int:
@@ -34,7 +36,16 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _with_remembered(command: Any, args: list[str]) -> Any:
-    """Return a command with what its folder remembers, wherever its line says nothing else."""
+    """Return a command with what its folder remembers, wherever its line says nothing else.
+
+    Of several files of scores to review, each has a command of its own.
+    """
+    if isinstance(command, Review) and len(command.scores) > 1 and not command.recording:
+        return [
+            replace(_with_remembered(replace(command, scores=(scores,)), args), scores=(scores,))
+            for scores in command.scores
+        ]
+    defaults: Any
     if isinstance(command, Run | Review):
         defaults, names = remembered(command)
     elif isinstance(command, Extract) and not command.overwrite:
@@ -54,9 +65,14 @@ def _run(command: Any) -> int:
     """Run the job of a command. Returns the exit code."""
     # Imported here, because --help needs none of them. Those of `run` are the same libraries; the
     # page has a web server besides.
-    if isinstance(command, Review):
+    if isinstance(command, Review | Label | list):
         from experiments.highlights.commands import review
 
+        match command:
+            case Label():
+                return review.run_labelling(command)
+            case Review():
+                return review.run([command])
         return review.run(command)
     from experiments.highlights.commands import demo, labels, reel, run, train
 

@@ -226,8 +226,9 @@ class Review(SelectionOptions):
     """A video, or several in order; or a folder of part0.mp4 ... part10.mp4, or of what OBS or a
     GoPro has split; or what the names begin with. By default that of the `run` that made the
     scores."""
-    scores: Path | None = None
-    """CSV with the columns time_seconds and probability; by default that beside --out."""
+    scores: tuple[Path, ...] = ()
+    """CSV with the columns time_seconds and probability; by default that beside --out. With
+    several, each of a `run`, the page shows one recording after the other."""
     out: Annotated[Path, arg(aliases=["-o"])] = Path("reel.mp4")
     """The reel; its cut list lies beside it."""
     labels: Path | None = None
@@ -259,7 +260,33 @@ class Review(SelectionOptions):
     @property
     def scores_file(self) -> Path:
         """File of the scores: the one given, or that of the `run` that made the reel."""
-        return self.scores or self.out.with_suffix(".scores.csv")
+        return self.scores[0] if self.scores else self.out.with_suffix(".scores.csv")
+
+
+@dataclass(frozen=True)
+class Label:
+    """Mark the highlights of videos in the browser: the start of everything.
+
+    Draw the box on the picture, play, press i and o where a highlight starts and ends, and d where
+    there is nothing else. Each change is written into the labels at once.
+    """
+
+    videos: Positional[tuple[Path, ...]]
+    """Videos, each a clip of its own."""
+    labels: Path = Path("labels.csv")
+    """Label file; made if it does not exist."""
+    box: str | None = None
+    """x1,y1,x2,y2 of new clips, in fractions of the picture; it can be drawn on the page."""
+    group: str | None = None
+    """Of new clips, which a split never separates; by default each is a group of its own."""
+    sound_track: int = 0
+    """Of several sound tracks, the one that is heard and shown, from 0."""
+    port: int = 0
+    """Of the page; 0 takes one that is free."""
+    open: bool = True
+    """Open a browser. Other users of this machine may then see the address, token and all."""
+
+    resume_hint: ClassVar[str] = "Labels are kept; the same command goes on from there."
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,19 @@ from experiments.highlights.selection.selection import (
     limited,
     select,
 )
-from experiments.highlights.selection.snapping import quiet_near, shots_near, snap_cuts, snap_note
+from experiments.highlights.selection.snapping import (
+    MAX_SHIFT_SECONDS,
+    Loudness,
+    quiet_in,
+    quiet_near,
+    shots_near,
+    snap_cuts,
+    snap_note,
+)
 from experiments.media.chunk_files import recording_files
 from experiments.media.recording import Chunk, recording_duration
 
+_PATIENCE_SECONDS = 2.0
 Scores = tuple[Floats, Floats]
 """Times (N,), in seconds of the recording, and probabilities (N,)."""
 
@@ -88,14 +97,21 @@ def check_recording(options: ReelOptions, chunks: Sequence[Chunk]) -> None:
         )
 
 
-def make_reel(options: ReelOptions, chunks: tuple[Chunk, ...], scores: Scores) -> int:
+def make_reel(
+    options: ReelOptions,
+    chunks: tuple[Chunk, ...],
+    scores: Scores,
+    loudness: Callable[[], Sequence[Loudness | None]] | None = None,
+) -> int:
     """Select, render and write cut lists. Returns the exit code.
 
     Args:
         chunks: the recording.
         scores: times (N,), in seconds of the recording, and probabilities (N,).
+        loudness: returns the loudness of each file, if it is kept; None reads the sound near
+            each cut.
     """
-    selection = _select(options, *scores, chunks, recording_duration(chunks))
+    selection = _select(options, *scores, chunks, recording_duration(chunks), loudness)
     track = ScoreTrack(*scores, recording_duration(chunks), reach=options.bin_size / 2)
     doubts = doubts_about(track, track.smoothed(options.bin_size), selection)
     for line in (*selection.notes, *doubts):
@@ -116,7 +132,12 @@ def make_reel(options: ReelOptions, chunks: tuple[Chunk, ...], scores: Scores) -
 
 
 def _select(
-    options: ReelOptions, times: Any, probabilities: Any, chunks: tuple[Chunk, ...], duration: float
+    options: ReelOptions,
+    times: Any,
+    probabilities: Any,
+    chunks: tuple[Chunk, ...],
+    duration: float,
+    loudness: Callable[[], Sequence[Loudness | None]] | None,
 ) -> Selection:
     """Choose the segments by the rule asked for, and snap their cuts to quiet moments."""
     if options.select_by == "original":
@@ -131,13 +152,30 @@ def _select(
         # These two limits apply to segments of any rule.
         return limited(selection, track, top=options.top, max_duration=options.max_duration)
     selection = select(times, probabilities, duration, options)
-    if not options.snap:
+    if not options.snap or not selection.segments:
         return selection
-    shots = shots_near(chunks, selection.segments)
+    # Shown once it takes longer than people wait without a sign.
+    with tqdm(total=100, desc="snapping", unit="%", leave=False, delay=_PATIENCE_SECONDS) as bar:
+
+        def advance(share: float) -> None:
+            bar.update(round(100 * share, 1) - bar.n)
+
+        shots = shots_near(
+            chunks,
+            selection.segments,
+            around=MAX_SHIFT_SECONDS,
+            on_progress=lambda share: advance(0.8 * share),
+        )
+        if loudness is None:
+            quiet = quiet_near(
+                chunks, selection.segments, on_progress=lambda share: advance(0.8 + 0.2 * share)
+            )
+        else:
+            quiet = quiet_in(loudness(), selection.segments)
     segments = snap_cuts(
         selection.segments,
         duration=duration,
-        quiet=quiet_near(chunks, selection.segments),
+        quiet=quiet,
         shots=shots,
         min_length=options.min_length,
         max_length=options.max_length,

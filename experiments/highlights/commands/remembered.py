@@ -12,13 +12,14 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from typeguard import TypeCheckError, check_type
 
 from common.errors import InputError
 from common.files import write_text
 from experiments.highlights.commands.arguments import Extract, Review, Run
+from experiments.highlights.selection.selection import GOALS
 
 VERSION = 1
 _SUFFIX = ".options.json"
@@ -26,10 +27,11 @@ _SCORES_SUFFIX = ".scores.csv"
 # What belongs to one call of a command and not to its reel.
 _OF_ONE_CALL = {"overwrite", "overwrite_scores", "dry_run", "annotate", "allow_failures"}
 _OF_ONE_CALL |= {"threads", "batch_size", "scheduler", "port", "open"}
-_CUT_THRESHOLD = "cut_threshold"  # of the reel, where `threshold` is that of the command line
+_CUT = "cut"  # thresholds of the reel, where `threshold` is that of the command line
+# Of each of these, one takes the place of the others.
+_ALTERNATIVES = (("threshold", *GOALS), ("fps", "every"))
 _LABELS_BOX = "labels_box"  # of new labels, where `box` is that of the scoring
 _SHARDS_INDEX = "dataset.json"
-Command = TypeVar("Command", Run, Review)
 
 
 def options_file(path: Path) -> Path:
@@ -38,12 +40,12 @@ def options_file(path: Path) -> Path:
     return path.with_name((path.stem if name == path.name else name) + _SUFFIX)
 
 
-def remember(command: Run | Review, *, threshold: float | None = None) -> None:
+def remember(command: Run | Review, *, cut: Run | None = None) -> None:
     """Write the options of a command beside its reel.
 
     Args:
         command: the options as they were typed.
-        threshold: threshold with which `run` cut the reel.
+        cut: options with the threshold with which `run` cut the reel.
 
     Raises:
         WriteError: if the file cannot be written.
@@ -59,12 +61,14 @@ def remember(command: Run | Review, *, threshold: float | None = None) -> None:
         kept = before | mine | {_LABELS_BOX: kept["box"]}
     else:
         assert command.model is not None
-        kept |= {_CUT_THRESHOLD: threshold, "labels": _labels_of(command.model)}
+        kept["labels"] = _labels_of(command.model)
+        if cut is not None:
+            kept[_CUT] = {"threshold": cut.threshold, "low_threshold": cut.low_threshold}
     kept = {name: value for name, value in kept.items() if name not in _OF_ONE_CALL}
     write_text(path, json.dumps({"version": VERSION, "options": kept}, indent=2) + "\n")
 
 
-def remembered(command: Command) -> tuple[Command, list[str]]:
+def remembered(command: Run | Review) -> tuple[Any, list[str]]:
     """Return the defaults of a command that its reel's folder remembers, and their names.
 
     Args:
@@ -80,9 +84,9 @@ def remembered(command: Command) -> tuple[Command, list[str]]:
     # Another recording is another reel, whose options are its own.
     if command.recording and [one.absolute() for one in command.recording] != there:
         return command, []
-    if isinstance(command, Review) and (cut := values.get(_CUT_THRESHOLD)) is not None:
+    if isinstance(command, Review) and isinstance(cut := values.get(_CUT), dict):
         # The page begins with the threshold of the reel, whatever rule it came from.
-        values |= {"threshold": cut, "percentile": None, "share": None, "length": None}
+        values |= cut | dict.fromkeys(GOALS)
         values["box"] = values.get(_LABELS_BOX) or values.get("box")
     hints = get_type_hints(type(command))
     blank = type(command)()
@@ -99,6 +103,8 @@ def remembered(command: Command) -> tuple[Command, list[str]]:
                 f"{values[field.name]!r}. Remove the file, and give the options again."
             ) from error
         given[field.name] = value
+    for name in _replaced(command, blank):
+        given.pop(name, None)
     names = [name for name, value in given.items() if value != getattr(blank, name)]
     first = ("recording", "model")
     names = sorted(
@@ -113,12 +119,25 @@ def extracted(command: Extract) -> tuple[Extract, list[str]]:
         settings = json.loads((command.shards / _SHARDS_INDEX).read_bytes())["settings"]
         names = {field.name for field in fields(Extract)} & settings.keys()
         given = {name: _typed(settings[name], Any) for name in names}
-        defaults = Extract(command.labels, command.shards, fps=2.0)
-        different = sorted(name for name in names if given[name] != getattr(defaults, name))
+        defaults = Extract(command.labels, command.shards)
+        for name in _replaced(command, defaults):
+            given.pop(name, None)
+        usual = {name: getattr(defaults, name) for name in given} | {"fps": 2.0}
+        different = sorted(name for name in given if given[name] != usual[name])
         return replace(defaults, **given), different
     # What is wrong with the folder is reported by the extraction.
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return command, []
+
+
+def _replaced(command: Any, blank: Any) -> Iterator[str]:
+    """Options that must not be remembered, because what was typed takes their place."""
+    for group in _ALTERNATIVES:
+        names = [name for name in group if hasattr(command, name)]
+        if any(getattr(command, name) != getattr(blank, name) for name in names):
+            yield from names
+            if "threshold" in names:
+                yield "low_threshold"  # it is measured by the threshold
 
 
 def _labels_of(model: Path) -> str | None:
@@ -131,8 +150,8 @@ def _labels_of(model: Path) -> str | None:
 
 
 def _file_of(command: Run | Review) -> Path:
-    if isinstance(command, Review) and command.scores is not None:
-        return options_file(command.scores)
+    if isinstance(command, Review) and command.scores:
+        return options_file(command.scores[0])
     return options_file(command.out)
 
 

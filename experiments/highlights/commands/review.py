@@ -1,20 +1,28 @@
-"""`review`: opens a page in the browser to go through the chosen highlights."""
+"""`review` and `label`: a page in the browser to go through highlights, or to mark them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
 
 from common.errors import InputError
 from experiments.clips.images import parse_box
-from experiments.highlights.commands.arguments import Review, check_recording_given
+from experiments.highlights.commands.arguments import (
+    Label,
+    Review,
+    check_recording_given,
+    check_sound_track,
+)
 from experiments.highlights.commands.remembered import remember
 from experiments.highlights.cut_lists.cut_lists import SUFFIXES
 from experiments.highlights.rendering.opening import opened_recording
 from experiments.highlights.rendering.render import check_output, check_writable
 from experiments.highlights.review.decisions import review_file
 from experiments.highlights.review.desk import Desk
+from experiments.highlights.review.labelling import LabelFile, LabelSession
+from experiments.highlights.review.media import PlayableCopies
 from experiments.highlights.review.reel_job import ReelJob
 from experiments.highlights.review.server import serve
 from experiments.highlights.review.session import Session
@@ -25,16 +33,53 @@ from experiments.media.chunk_files import recording_files
 from experiments.media.recording import Chunk, recording_duration
 
 
-def run(options: Review) -> int:
+def run(reviews: Sequence[Review]) -> int:
     """Serve the page until Ctrl-C. Returns the exit code."""
-    check_recording_given(options.recording)
-    files = recording_files(options.recording, print)
-    _check_files(options, files)
-    track = options.sound_track or 0
-    with opened_recording(files, beside=options.out, sound_track=track) as chunks:
-        desk = _desk(options, chunks)
-        remember(options)
-        serve(desk, port=options.port, opens=options.open)
+    first = reviews[0]
+    with ExitStack() as stack:
+        desks = []
+        # All that can be wrong is found before any page is shown.
+        for options in reviews:
+            check_recording_given(options.recording)
+            files = recording_files(options.recording, print)
+            _check_files(options, files)
+            track = options.sound_track or 0
+            opened = opened_recording(files, beside=options.out, sound_track=track)
+            desks.append(_desk(options, stack.enter_context(opened)))
+        for options in reviews:
+            remember(options)
+        serve(desks, PlayableCopies(first.out), port=first.port, opens=first.open)
+    return 0
+
+
+def run_labelling(options: Label) -> int:
+    """Serve the page on which videos are labelled, until Ctrl-C. Returns the exit code."""
+    box = None if options.box is None else parse_box(options.box)
+    check_sound_track(options.sound_track)
+    check_writable(options.labels, overwrite=True)
+    file = LabelFile(options.labels)
+    with ExitStack() as stack:
+        desks = []
+        for video in options.videos:
+            opened = opened_recording(
+                [video], beside=options.labels, sound_track=options.sound_track
+            )
+            chunks = stack.enter_context(opened)
+            group = options.group or recording_name(video)
+            session = LabelSession(file, chunks[0], box=box, group=group)
+            desks.append(
+                Desk(
+                    recording_name(video),
+                    session,
+                    chunks,
+                    None,
+                    labels=options.labels,
+                    box=box,
+                    group=group,
+                    overwrite=False,
+                )
+            )
+        serve(desks, PlayableCopies(options.labels), port=options.port, opens=options.open)
     return 0
 
 

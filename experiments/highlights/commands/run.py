@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -26,7 +27,7 @@ from experiments.highlights.commands.reel import (
 from experiments.highlights.commands.remembered import remember
 from experiments.highlights.rendering.opening import opened_recording
 from experiments.highlights.rendering.render import check_output, check_writable
-from experiments.highlights.scoring.kept_scores import KeptScores
+from experiments.highlights.scoring.kept_scores import KeptLoudness, KeptScores
 from experiments.highlights.scoring.scoring_job import ScoringOptions, score_into
 from experiments.highlights.selection.scores import ScoreTrack
 from experiments.highlights.selection.selection import (
@@ -65,14 +66,19 @@ def run(options: Run) -> int:
         leave_out=_left_out if options.allow_failures else None,
     ) as chunks:
         check_recording(options, chunks)
-        with KeptScores(options.out, scoring.fingerprint(chunks)) as kept:
-            scorer = _score(options, chunks, kept, scoring)
-            scores = kept.read()
-        options = _with_threshold(options, scorer, scores, recording_duration(chunks))
-        code = make_reel(options, chunks, scores)
+        fingerprint = scoring.fingerprint(chunks)
+        with closing(KeptLoudness(options.out, fingerprint, chunks)) as loudness:
+            if options.snap and options.select_by == "ours":
+                loudness.begin()  # while the scorer is at work
+            with KeptScores(options.out, fingerprint) as kept:
+                scorer = _score(options, chunks, kept, scoring)
+                scores = kept.read()
+            options = _with_threshold(options, scorer, scores, recording_duration(chunks))
+            code = make_reel(options, chunks, scores, loudness.get)
         if not options.dry_run:
             _draw(options, chunks, scores)
-            remember(typed, threshold=options.threshold)
+            assert options.threshold is not None
+            remember(typed, cut=options.with_threshold(options.threshold))
             args = shlex.join(["review", "--scores", str(kept.path)])
             print(f"To go through them: python -m experiments.highlights {args}")
         return code

@@ -8,12 +8,14 @@ from dataclasses import asdict
 from typing import Any
 
 from common.files import remove_partials
+from experiments.clips.scorer import require_scorer
 from experiments.highlights.training.augmentation import build_change
 from experiments.highlights.training.data import describe, read_training_data
 from experiments.highlights.training.recipes import (
     TrainOptions,
     check_options,
     config_of,
+    describe_change,
     describe_score,
     recipe_of,
     run_name,
@@ -32,6 +34,8 @@ def run(options: TrainOptions) -> int:
         print(f"No threshold reaches the precision {wanted:g} on the validation clips.")
     for doubt in result["doubts"]:
         print(f"Warning: the threshold is not to be trusted, because {doubt}. {_REMEDY}")
+    if "change" in result:
+        print(describe_change(result))
     print(
         f"{describe_score(result)}\n"
         f"Single pictures: average precision {result['average_precision']:.3f}, accuracy "
@@ -54,6 +58,8 @@ def train_scorer(options: TrainOptions) -> dict[str, Any]:
     """
     started = time.perf_counter()
     check_options(options)
+    if options.before is not None:
+        require_scorer(options.before)
     recipe = recipe_of(options)
     runtime.choose_threads(options.threads)  # a wrong flag is reported before anything is read
     data = read_training_data(

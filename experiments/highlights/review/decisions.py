@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.errors import InputError
+from experiments.clips.images import Box
 from experiments.highlights.selection.selection import ROUNDING
 
 Span = tuple[float, float]
@@ -149,7 +150,7 @@ class Decisions:
         _check_length(start, end)
         return self._with(replace(one, start=start, end=end))
 
-    def added(self, span: Span, duration: float) -> Decisions:
+    def added(self, span: Span, duration: float, *, kept: bool = True) -> Decisions:
         """Return a copy with a new stretch, cut to the recording.
 
         Raises:
@@ -163,7 +164,7 @@ class Decisions:
                     f"A new segment must not overlap one that is {one.state}. Move the edges of "
                     "that one, or undo the decision on it."
                 )
-        return self._with(Decision(self.next_number, start, end, kept=True))
+        return self._with(Decision(self.next_number, start, end, kept=kept))
 
     def without(self, number: int) -> Decisions:
         """Return a copy without one decision."""
@@ -189,6 +190,17 @@ def without(span: Span, others: Iterable[Span]) -> list[Span]:
         parts = [((low, min(high, start)), (max(low, end), high)) for low, high in left]
         left = [part for pair in parts for part in pair if part[0] < part[1]]
     return left
+
+
+def merged_spans(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """Sort spans, and join those that overlap or touch."""
+    merged: list[Span] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        else:
+            merged.append((start, end))
+    return tuple(merged)
 
 
 def finite(value: object) -> float:
@@ -222,12 +234,18 @@ class Saved:
         threshold: threshold that the user chose.
         started_from: threshold with which the review began.
         decisions: decisions made so far.
+        watched: stretches that were played, sorted, without overlap.
+        finished: whether the user said that there is nothing else in the recording.
+        box: part of the picture that is labelled; None if it was not drawn here.
     """
 
     duration: float
     threshold: float
     started_from: float
     decisions: Decisions
+    watched: tuple[Span, ...] = ()
+    finished: bool = False
+    box: Box | None = None
 
 
 def review_file(scores: Path) -> Path:
@@ -238,7 +256,11 @@ def review_file(scores: Path) -> Path:
 def saved_bytes(saved: Saved) -> bytes:
     """Encode a review as JSON, which `parse_saved` reads."""
     entries = [asdict(one) for one in saved.decisions]
-    head = {"version": VERSION, **{name: getattr(saved, name) for name in _NUMBERS}}
+    head: dict[str, Any] = {name: getattr(saved, name) for name in _NUMBERS}
+    # Left out where nothing was watched, as in files from before it was kept.
+    if saved.watched or saved.finished:
+        head |= {"watched": saved.watched, "finished": saved.finished}
+    head = {"version": VERSION, **head}
     return (json.dumps({**head, "decisions": entries}, indent=1) + "\n").encode()
 
 
@@ -261,6 +283,12 @@ def parse_saved(content: bytes, path: Path, duration: float) -> Saved:
         if not (0 < threshold <= 1 and 0 < started_from <= 1):
             raise InputError("a threshold is not in (0, 1]")
         decisions = Decisions(tuple(map(_decision, data["decisions"])))
+        watched = merged_spans((finite(a), finite(b)) for a, b in data.get("watched", ()))
+        if any(not 0 <= start < end for start, end in watched):
+            raise InputError("a stretch that was watched does not end after its start")
+        finished = data.get("finished", False)
+        if type(finished) is not bool:
+            raise InputError("finished is neither true nor false")
     # A file that somebody has edited may hold anything, such as lists nested too deep for the
     # parser.
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -272,7 +300,7 @@ def parse_saved(content: bytes, path: Path, duration: float) -> Saved:
             f"{path} is a review of a recording of {duration_then:.1f} s, and this one lasts "
             f"{duration:.1f} s. {_REMEDY}"
         )
-    return Saved(duration_then, threshold, started_from, decisions)
+    return Saved(duration_then, threshold, started_from, decisions, watched, finished)
 
 
 _NUMBERS = ("duration", "threshold", "started_from")

@@ -7,7 +7,7 @@ trusted.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ class Desk:
         title: name of the recording.
         session: segments of the recording and the decisions on them.
         chunks: files of the recording.
-        job: job that renders the reel.
+        job: job that renders the reel; None where videos are only labelled.
         labels: label file to which decisions are added, or None.
         box: part of the frame for new labels, or None if it was not given.
         group: group of new labels.
@@ -39,14 +39,22 @@ class Desk:
     title: str
     session: Session
     chunks: Sequence[Chunk]
-    job: ReelJob
+    job: ReelJob | None
     labels: Path | None
     box: Box | None
     group: str
     overwrite: bool
 
-    def add_to_training_data(self) -> list[str]:
-        """Write the decisions into the labels. Returns sentences on what was done.
+    @property
+    def is_labelling(self) -> bool:
+        """Whether the video is only labelled, and each change is in the labels at once."""
+        return self.job is None
+
+    def add_to_training_data(self, *, writes: bool = True) -> list[str]:
+        """Write the decisions into the labels. Returns sentences on what is new there.
+
+        Args:
+            writes: whether to write, or only to say what would be new.
 
         Raises:
             InputError: without a label file, or if it is not of our kind.
@@ -54,12 +62,24 @@ class Desk:
         """
         if self.labels is None:
             raise InputError("There is no label file; start the command with --labels FILE.")
-        decisions = self.session.decisions
-        return add_to_labels(self.labels, decisions, self.chunks, box=self.box, group=self.group)
+        return add_to_labels(
+            self.labels,
+            self.session.decisions,
+            self.chunks,
+            box=self.box,
+            group=self.group,
+            left_alone=self.session.left_alone(),
+            writes=writes,
+        )
 
     def totals(self) -> str:
         """Summary of the reel, as `12 segments in the reel, 3:41 of 5:00:00; 2 rejected`."""
         reel, decisions = self.session.reel(), self.session.decisions
+        if self.is_labelling:
+            rest = "nothing else in it" if self.session.is_finished else "the rest is unknown"
+            rejected = sum(not one.kept for one in decisions)
+            marked = f"{plural(len(reel), 'highlight')}, {rejected} marked as none"
+            return f"{marked}; {rest}. Kept in {self.labels}"
         length = sum(one.segment.length for one in reel)
         rejected = sum(not one.kept for one in decisions)
         summary = f"{plural(len(reel), 'segment')} in the reel, {clock(length)}"
@@ -99,8 +119,14 @@ def perform(session: Session, act: object) -> None:
             session.judge(key, kept=kept)
         case {"name": "move", "key": str(key), "start": start, "end": end}:
             session.move(key, finite(start), finite(end))
-        case {"name": "add", "start": start, "end": end}:
-            session.add(finite(start), finite(end))
+        case {"name": "add", "start": start, "end": end, **more}:
+            session.add(finite(start), finite(end), kept=more.get("kept") is not False)
+        case {"name": "watched", "start": start, "end": end}:
+            session.watch(finite(start), finite(end))
+        case {"name": "finish", "finished": bool(finished)}:
+            session.finish(finished=finished)
+        case {"name": "box", "box": [x1, y1, x2, y2]}:
+            session.set_box(Box(finite(x1), finite(y1), finite(x2), finite(y2)))
         case {"name": "clear", "key": str(key)}:
             session.clear(key)
         case {"name": "threshold", "value": value}:
@@ -128,6 +154,9 @@ def view(session: Session) -> dict[str, Any]:
         "threshold": session.threshold,
         "low": session.low_threshold,
         "empty": _empty(session),
+        "watched": [list(one) for one in session.watched],
+        "finished": session.is_finished,
+        "box": None if session.box is None else list(astuple(session.box)),
     }
 
 
@@ -153,6 +182,13 @@ def _empty(session: Session) -> str | None:
     """Sentence on why there is no segment, or None if there is one."""
     if session.reel():
         return None
+    if session.is_labelling:
+        if session.is_finished:
+            return "There is no highlight in this video."
+        return (
+            "Nothing is marked yet. Play, and press i where a highlight starts and o where it "
+            "ends; press d when there is nothing else."
+        )
     if session.smoothed.max() < session.threshold:
         return (
             f"No score reaches the threshold {session.threshold:.2f}; the highest is "

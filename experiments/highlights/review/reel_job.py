@@ -11,8 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from common.errors import InputError, UserError
 from common.files import write_atomically
 from common.formatting import plural
@@ -23,7 +21,6 @@ from experiments.highlights.review.session import Shown
 from experiments.highlights.selection.scores import Floats
 from experiments.highlights.selection.selection import ROUNDING, Segment, SelectionOptions
 from experiments.highlights.selection.snapping import (
-    NOWHERE,
     Candidates,
     quiet_near,
     shots_near,
@@ -150,15 +147,13 @@ class ReelJob:
         before = [one.segment for one in shown]
         if not self.snap:
             return before, []
-        quiet, shots = [NOWHERE], [np.zeros(0)]
-        for number, one in enumerate(shown):
-            self._advance(_SNAPPING * number / len(shown))
-            if one.state not in BY_HAND:
-                quiet.append(quiet_near(self.chunks, [one.segment]))
-                shots.append(shots_near(self.chunks, [one.segment]))
+        free = [one.segment for one in shown if one.state not in BY_HAND]
+        half = _SNAPPING / 2
         moments = Moments(
-            Candidates(*(np.concatenate(parts) for parts in zip(*quiet, strict=True))),
-            np.concatenate(shots),
+            quiet_near(self.chunks, free, on_progress=lambda share: self._advance(half * share)),
+            shots_near(
+                self.chunks, free, on_progress=lambda share: self._advance(half * (1 + share))
+            ),
         )
         after = snapped_between(shown, moments, recording_duration(self.chunks), self.options)
         return after, [snap_note(before, after, moments.shots)]

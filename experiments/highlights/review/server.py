@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import mimetypes
 import secrets
 import socket
+import threading
 import webbrowser
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -22,21 +25,33 @@ from fastapi.responses import FileResponse, Response
 from nicegui import ui
 
 from common.errors import InputError
+from experiments.clips.images import Box
 from experiments.highlights.review.desk import Desk, curve
-from experiments.highlights.review.page import Page
+from experiments.highlights.review.media import (
+    MODEL_INPUT,
+    THUMBNAIL,
+    PlayableCopies,
+    moment_image,
+    waveform,
+)
+from experiments.highlights.review.page import Page, all_chunks
 
 HOST = "127.0.0.1"
 _TOKEN_BYTES = 32
+_MAX_IMAGES = 2000  # that are kept in memory, of some kB each
 _STOP_SECONDS = 1  # time that a browser gets to finish what it is loading
 
 
-def serve(desk: Desk, *, port: int = 0, opens: bool = True) -> None:
-    """Serve a review until Ctrl-C. The address, with its token, is printed.
+def serve(
+    desks: Sequence[Desk], copies: PlayableCopies, *, port: int = 0, opens: bool = True
+) -> None:
+    """Serve reviews until Ctrl-C. The address, with its token, is printed.
 
     Call it once per process, because NiceGUI's state is global.
 
     Args:
-        desk: the review.
+        desks: the reviews, one a recording.
+        copies: playable copies of the recordings' files.
         port: port to listen on; 0 for one that is free.
         opens: whether to open a browser.
 
@@ -46,7 +61,7 @@ def serve(desk: Desk, *, port: int = 0, opens: bool = True) -> None:
     with _listening(port) as listener:
         port, token = listener.getsockname()[1], secrets.token_urlsafe(_TOKEN_BYTES)
         config = uvicorn.Config(
-            Gate(_app(desk), token, port),
+            Gate(_app(desks, copies), token, port),
             log_level="critical",
             access_log=False,
             # No proxy stands before this server, so headers that name another client are not
@@ -57,15 +72,20 @@ def serve(desk: Desk, *, port: int = 0, opens: bool = True) -> None:
             timeout_graceful_shutdown=_STOP_SECONDS,
         )
         address = f"http://{HOST}:{port}/?token={token}"
-        print(f"{desk.title}: {address}\nCtrl-C ends the review.", flush=True)
+        titles = ", ".join(desk.title for desk in desks)
+        print(f"{titles}: {address}\nCtrl-C ends the review.", flush=True)
         if opens:
             _open(address)
         try:
             uvicorn.Server(config).run(sockets=[listener])
         except KeyboardInterrupt:
-            print(f"\nStopped. {_kept(desk.session.path)}")
+            kept = dict.fromkeys(_kept(desk.session.path) for desk in desks)
+            print(f"\nStopped. {' '.join(kept)}")
         finally:
-            desk.job.stop()
+            for desk in desks:
+                if desk.job is not None:
+                    desk.job.stop()
+            copies.stop()
 
 
 def _kept(path: Path) -> str:
@@ -89,38 +109,80 @@ def _listening(port: int) -> socket.socket:
     return listener
 
 
-def _app(desk: Desk) -> FastAPI:
+def _app(desks: Sequence[Desk], copies: PlayableCopies) -> FastAPI:
     """Build the application: the page, the scores, and the recording's files by their numbers."""
     logging.getLogger("nicegui").setLevel(logging.ERROR)  # or each 404 is a line
     # A video is asked for by its number: no path comes from the browser, so none can lead astray.
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    scores = json.dumps(curve(desk.session)).encode()
+    scores = [json.dumps(curve(desk.session)).encode() for desk in desks]
+    chunks = all_chunks(desks)
     pages: dict[str, Page] = {}
+    # Pictures are made one at a time: a long list asks for many at once.
+    drawing = threading.Lock()
+
+    @lru_cache(_MAX_IMAGES)
+    def drawn(recording: int, time: float, box: Box | None, is_input: bool) -> bytes | None:
+        settings = MODEL_INPUT if is_input else THUMBNAIL
+        with drawing:
+            return moment_image(desks[recording].chunks, time, settings, box)
+
+    @lru_cache(len(desks))
+    def heard(recording: int) -> bytes:
+        return json.dumps(waveform(desks[recording].chunks)).encode()
 
     def refresh_all() -> None:
         for page in list(pages.values()):
             page.refresh()
 
     @app.get("/scores")
-    def send_scores() -> Response:
-        return Response(scores, media_type="application/json")
+    def send_scores(recording: int = 0) -> Response:
+        if not 0 <= recording < len(desks):
+            return Response(status_code=404)
+        return Response(scores[recording], media_type="application/json")
+
+    @app.get("/waveform")
+    def send_waveform(recording: int = 0) -> Response:
+        if not 0 <= recording < len(desks):
+            return Response(status_code=404)
+        return Response(heard(recording), media_type="application/json")
+
+    @app.get("/picture")
+    def send_image(time: float, recording: int = 0, model: bool = False) -> Response:
+        if not (0 <= recording < len(desks) and 0 <= time < math.inf):
+            return Response(status_code=404)
+        box = desks[recording].session.box if model else None
+        content = drawn(recording, round(time, 2), box, model)
+        if content is None:
+            return Response(status_code=404)
+        # The address names the moment; what is cut out may change.
+        headers = {"cache-control": "no-store" if model else "private, max-age=3600"}
+        return Response(content, media_type="image/jpeg", headers=headers)
 
     @app.get("/video/{number}")
-    def send_video(number: int) -> Response:
-        if not 0 <= number < len(desk.chunks):
+    def send_video(number: int, copy: bool = False) -> Response:
+        if not 0 <= number < len(chunks):
             return Response(status_code=404)
-        path = desk.chunks[number].file
+        path = copies.path(number) if copy else chunks[number].file
+        if path is None:
+            return Response(status_code=404)
         return FileResponse(path, media_type=_media_type(path))
+
+    @app.get("/reel")
+    def send_reel(recording: int = 0) -> Response:
+        job = desks[recording].job if 0 <= recording < len(desks) else None
+        if job is None or not job.out.is_file():
+            return Response(status_code=404)
+        return FileResponse(job.out, media_type=_media_type(job.out))
 
     @ui.page("/")
     def build() -> None:
         client = ui.context.client
-        pages[client.id] = Page(desk, refresh_all)
+        pages[client.id] = Page(desks, copies, refresh_all)
         client.on_delete(lambda: pages.pop(client.id, None))
 
     ui.run_with(
         app,
-        title=f"Review of {desk.title}",
+        title=f"Review of {', '.join(desk.title for desk in desks)}",
         dark=None,
         tailwind=False,
         gzip_middleware_factory=None,

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from common.errors import InputError
 from common.files import write_atomically
+from experiments.clips.images import Box
 from experiments.highlights.review.decisions import (
     Decisions,
     Saved,
     Span,
     State,
+    merged_spans,
     parse_saved,
     saved_bytes,
     without,
@@ -65,6 +67,9 @@ class Session:
         OSError: if the file cannot be read.
     """
 
+    is_labelling = False
+    """Whether there are no scores, and segments are only marked by hand."""
+
     def __init__(
         self,
         times: Floats,
@@ -80,17 +85,37 @@ class Session:
         self.path = path
         self._options = options
         start, _ = starting_threshold(self.track, self.smoothed, options)
-        self._saved = Saved(duration, start, start, Decisions())
         self._content = path.read_bytes() if path.exists() else None
-        if self._content is not None:
-            before = parse_saved(self._content, path, duration)
-            # The user's threshold counts only if the command asks for the same start as before; a
-            # new --threshold has precedence over what was kept.
-            again = abs(before.started_from - start) < 1e-6
-            threshold = before.threshold if again else start
-            self._saved = replace(self._saved, threshold=threshold, decisions=before.decisions)
-        self._undone_to: list[Decisions] = []
+        self._saved = self._parse(self._content, start)
+        self._undone_to: list[Saved] = []
+        self._is_threshold_last = False
         self._selection = self._select()
+
+    def _parse(self, content: bytes | None, start: float) -> Saved:
+        """State to begin with, from the content of the file and the threshold of the command."""
+        duration = self.track.duration
+        if content is None:
+            return Saved(duration, start, start, Decisions())
+        before = parse_saved(content, self.path, duration)
+        # The user's threshold counts only if the command asks for the same start as before; a new
+        # --threshold has precedence over what was kept.
+        again = abs(before.started_from - start) < 1e-6
+        threshold = before.threshold if again else start
+        return replace(before, duration=duration, threshold=threshold, started_from=start)
+
+    @property
+    def box(self) -> Box | None:
+        """Part of the picture that is labelled; None where the page does not draw it."""
+        return self._saved.box
+
+    def set_box(self, box: Box) -> None:
+        """Label another part of the picture."""
+        self._change(replace(self._saved, box=box))
+
+    @property
+    def watched(self) -> tuple[Span, ...]:
+        """Stretches that were looked through."""
+        return ((0.0, self.track.duration),) if self.is_finished else self._saved.watched
 
     @property
     def threshold(self) -> float:
@@ -119,7 +144,7 @@ class Session:
 
     @property
     def can_undo(self) -> bool:
-        """Whether there is a decision of this session to undo."""
+        """Whether there is a decision, or a threshold, of this session to undo."""
         return bool(self._undone_to)
 
     def shown(self) -> list[Shown]:
@@ -146,7 +171,38 @@ class Session:
         """
         if not 0 < threshold <= 1:
             raise InputError(f"The threshold must be above 0 and at most 1. Received {threshold}.")
-        self._keep(replace(self._saved, threshold=threshold))
+        # A slider that is moved is one change, however many steps it takes.
+        is_new = not self._is_threshold_last
+        self._change(replace(self._saved, threshold=threshold), is_new=is_new)
+        self._is_threshold_last = True
+
+    def watch(self, start: float, end: float) -> None:
+        """Record that a stretch was played; what is left alone there is no highlight.
+
+        Raises:
+            InputError: if it does not lie in the recording.
+        """
+        if not 0 <= start < end <= self.track.duration + 1:
+            raise InputError(f"A stretch was played that is not there: {start:g} to {end:g} s.")
+        watched = merged_spans([*self._saved.watched, (start, min(end, self.track.duration))])
+        if watched != self._saved.watched:
+            self._keep(replace(self._saved, watched=watched))
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the user said that there is nothing else in the recording."""
+        return self._saved.finished
+
+    def finish(self, *, finished: bool) -> None:
+        """Say that there is nothing else in the recording, or take that back."""
+        if finished != self._saved.finished:
+            self._change(replace(self._saved, finished=finished))
+
+    def left_alone(self) -> list[Span]:
+        """Stretches that were looked through, and in which there is no segment."""
+        taken = [(one.segment.start, one.segment.end) for one in self.shown()]
+        taken += self.decisions.claims
+        return [piece for one in self.watched for piece in without(one, taken)]
 
     def judge(self, key: str, *, kept: bool) -> None:
         """Keep or reject a segment."""
@@ -168,13 +224,13 @@ class Session:
             decisions = decisions.decided(self._automatic(key), kept=True)
         self._decide(decisions.moved(number, (start, end), self.track.duration))
 
-    def add(self, start: float, end: float) -> None:
-        """Add a segment that the user found.
+    def add(self, start: float, end: float, *, kept: bool = True) -> None:
+        """Add a segment that the user found, or one that is no highlight.
 
         Raises:
             InputError: if it overlaps a decided one, or is too short.
         """
-        self._decide(self.decisions.added((start, end), self.track.duration))
+        self._decide(self.decisions.added((start, end), self.track.duration, kept=kept))
 
     def clear(self, key: str) -> None:
         """Remove the decision on one segment."""
@@ -183,24 +239,35 @@ class Session:
             self._decide(self.decisions.without(number))
 
     def undo(self) -> None:
-        """Undo the last change of a decision."""
+        """Undo the last change of a decision or of the threshold."""
         if self._undone_to:
-            # Taken off the list only once it is saved.
-            self._keep(replace(self._saved, decisions=self._undone_to[-1]))
+            # What was watched stays watched. Taken off the list only once it is saved.
+            self._keep(replace(self._undone_to[-1], watched=self._saved.watched))
             self._undone_to.pop()
+            self._is_threshold_last = False
 
     def _decide(self, decisions: Decisions) -> None:
-        before = self.decisions
-        self._keep(replace(self._saved, decisions=decisions))
-        self._undone_to.append(before)
+        self._change(replace(self._saved, decisions=decisions))
+
+    def _change(self, saved: Saved, *, is_new: bool = True) -> None:
+        """Save a state that can be undone; `is_new` is False for more of the same change."""
+        before = self._saved
+        self._keep(saved)
+        if is_new:
+            self._undone_to.append(before)
+        self._is_threshold_last = False
 
     def _keep(self, saved: Saved) -> None:
         """Save a state, and make it the current one only if that succeeds."""
         self._check_unshared()
+        self._write(saved)
+        self._saved = saved
+        self._selection = self._select()
+
+    def _write(self, saved: Saved) -> None:
         content = saved_bytes(saved)
         write_atomically(self.path, content)
-        self._content, self._saved = content, saved
-        self._selection = self._select()
+        self._content = content
 
     def _check_unshared(self) -> None:
         # Compared by content: another process may have replaced the file since the last save.

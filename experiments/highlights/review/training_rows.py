@@ -12,6 +12,7 @@ from pathlib import Path
 
 from experiments.clips.images import Box
 from experiments.highlights.labels import (
+    WHOLE_IMAGE,
     Interval,
     LabelError,
     LabelledClip,
@@ -19,11 +20,10 @@ from experiments.highlights.labels import (
     read_labels,
     write_labels,
 )
-from experiments.highlights.review.decisions import Decisions, Span, without
+from experiments.highlights.review.decisions import SHORTEST, Decisions, Span, without
 from experiments.media.recording import Chunk
 from preprocess.video.time_ranges import format_time
 
-WHOLE_IMAGE = Box(0.0, 0.0, 1.0, 1.0)
 _DIGITS = 3  # decimals of a second in the labels; rounded, so that equal times compare equal
 
 
@@ -43,9 +43,16 @@ class Verdicts:
 
 
 def add_to_labels(
-    file: Path, decisions: Decisions, chunks: Sequence[Chunk], *, box: Box | None, group: str
+    file: Path,
+    decisions: Decisions,
+    chunks: Sequence[Chunk],
+    *,
+    box: Box | None,
+    group: str,
+    left_alone: Sequence[Span] = (),
+    writes: bool = True,
 ) -> list[str]:
-    """Add the decisions to a label file. Returns sentences on what was done.
+    """Add the decisions to a label file. Returns sentences on what is new in it.
 
     Args:
         file: label file of our kind; made if it does not exist.
@@ -54,34 +61,39 @@ def add_to_labels(
         box: part of the frame that is labelled; None for the one that all clips of the file
             have, or else the whole frame.
         group: group of files that are new to the labels.
+        left_alone: stretches that were looked through and in which nothing was found, in seconds
+            of the recording. They become negatives, except where a highlight is labelled.
+        writes: whether to write the file, or only to say what would be new.
 
     Raises:
         LabelError: if the file is of the original's kind, or a line of it is wrong.
         OSError: if it cannot be read.
         WriteError: if it cannot be written.
     """
-    if not len(decisions):
+    if not len(decisions) and not left_alone:
         return ["Nothing is decided yet: accept, reject or add a segment first."]
     before = clips_there(file)
     # All clips of the file are kept; those of this recording change.
     clips, notes = list(before), list[str]()
     for chunk in chunks:
         verdicts = verdicts_in(decisions, chunk)
-        if not verdicts.claims:
+        passed = _within(left_alone, chunk)
+        if not verdicts.claims and not passed:
             continue
-        place = _place(clips, chunk.path, file)
+        place = clip_place(clips, chunk.path, file)
         if place is None:
             place = len(clips)
-            clips.append(_new_clip(chunk.path, file, _box(before, box), group))
+            clips.append(new_clip(chunk.path, file, box or shared_box(before), group))
         # Another box would need another extraction of the clip, so one that is there stays.
         elif box not in (None, clips[place].box):
             notes.append(f"{chunk.path.name} keeps the box that it has in {file}.")
-        clips[place] = merged(clips[place], verdicts, notes)
+        clips[place] = _with_negatives(merged(clips[place], verdicts, notes), passed)
     if len(clips) > len(before) and box is None:
-        notes.append(_box_note(_box(before, box)))
+        notes.append(_box_note(shared_box(before) or WHOLE_IMAGE))
     if clips == before:
         return [f"{file} says all that already.", *notes]
-    write_labels(file, clips)
+    if writes:
+        write_labels(file, clips)
     return [_summary(file, before, clips), *notes]
 
 
@@ -132,6 +144,15 @@ def merged(clip: LabelledClip, verdicts: Verdicts, notes: list[str]) -> Labelled
     )
 
 
+def _with_negatives(clip: LabelledClip, passed: Sequence[Span]) -> LabelledClip:
+    """Return a clip with stretches in which nothing was found; its highlights stay."""
+    if clip.rest_known:
+        return clip  # all else is known to be none already
+    found = [piece for one in passed for piece in without(one, _spans(clip.highlights))]
+    found = [one for one in found if one[1] - one[0] >= SHORTEST]
+    return replace(clip, negatives=_updated(_spans(clip.negatives), found, ()))
+
+
 def _within(spans: Iterable[Span], chunk: Chunk) -> list[Span]:
     """Parts of spans that lie in a file, in seconds of the file, sorted."""
     edges = (
@@ -178,7 +199,7 @@ def _updated(
     return tuple(Interval(*span) for span in sorted(result))
 
 
-def _place(clips: Sequence[LabelledClip], path: Path, file: Path) -> int | None:
+def clip_place(clips: Sequence[LabelledClip], path: Path, file: Path) -> int | None:
     """Index of the clip of a video, or None."""
     # Resolved, since the labels may name the video by a relative path or a link.
     places = [n for n, clip in enumerate(clips) if clip.path.resolve() == path.resolve()]
@@ -188,18 +209,21 @@ def _place(clips: Sequence[LabelledClip], path: Path, file: Path) -> int | None:
     return places[0] if places else None
 
 
-def _new_clip(path: Path, file: Path, box: Box, group: str) -> LabelledClip:
-    """Make a clip without labels; its path is relative if it lies below the labels' folder."""
+def new_clip(path: Path, file: Path, box: Box | None, group: str) -> LabelledClip:
+    """Make a clip without labels, by default of the whole picture.
+
+    Its path is relative if it lies below the labels' folder.
+    """
     folder = file.absolute().parent
     if path.absolute().is_relative_to(folder):
         path = file.parent / path.absolute().relative_to(folder)
-    return LabelledClip(path, box, (), group, rest_known=False)
+    return LabelledClip(path, box or WHOLE_IMAGE, (), group, rest_known=False)
 
 
-def _box(clips: Sequence[LabelledClip], box: Box | None) -> Box:
-    """Box of new clips: the given one, the one that all clips share, or the whole frame."""
+def shared_box(clips: Sequence[LabelledClip]) -> Box | None:
+    """Box that all clips have, or None."""
     boxes = {clip.box for clip in clips}
-    return box or (boxes.pop() if len(boxes) == 1 else WHOLE_IMAGE)
+    return boxes.pop() if len(boxes) == 1 else None
 
 
 def _box_note(box: Box) -> str:
@@ -209,8 +233,11 @@ def _box_note(box: Box) -> str:
 
 
 def _summary(file: Path, before: Sequence[LabelledClip], after: Sequence[LabelledClip]) -> str:
-    """Sentence on how many stretches are new."""
+    """Sentence on how many stretches are new, and how long they are."""
     old = {(clip.path, one) for clip in before for one in (*clip.highlights, *clip.negatives)}
-    highlights = sum((clip.path, one) not in old for clip in after for one in clip.highlights)
-    negatives = sum((clip.path, one) not in old for clip in after for one in clip.negatives)
-    return f"{file} is up to date. New: highlights {highlights}, hard negatives {negatives}."
+    phrases = []
+    for name in ("highlights", "negatives"):
+        new = [one for clip in after for one in getattr(clip, name) if (clip.path, one) not in old]
+        seconds = sum(one.end - one.start for one in new)
+        phrases.append(f"{name} {len(new)} ({seconds:.1f} s)")
+    return f"New in {file}: {', '.join(phrases)}."

@@ -1,15 +1,18 @@
 """Move cuts to where they are least noticed: a quiet moment, or a change of shot.
 
-Only the sound near each cut is read for quiet moments.
+`run` reads the loudness of all the sound while it scores, and keeps it; else only the sound near
+each cut is read.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,7 +26,9 @@ from experiments.media.ffmpeg import run
 from experiments.media.piece_args import find_preroll, input_args, shift
 from experiments.media.pieces import FrameRange
 from experiments.media.recording import Chunk
-from preprocess.video.sound import read_sound
+from preprocess.errors import DecodeError
+from preprocess.system.machine import read_machine
+from preprocess.video.sound import iter_sound, read_sound
 
 # Changes of shot near the cuts of a reel; only the frames around each cut are read.
 #
@@ -33,6 +38,10 @@ from preprocess.video.sound import read_sound
 # around it. Of 99 changes between real clips this found 99 and no other; `scdet` found 97 and 2
 # others.
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+MAX_SHIFT_SECONDS = 1.0
+"""Largest distance by which a cut moves."""
 _LEAST_DIFFERENCE = 5.0  # between two shots, above those about it; in percent of the full range
 _APART_SECONDS = 0.15  # changes less apart are a flash, a jerk or a pan, and not taken
 _MARGIN_SECONDS = 0.25  # decoded beside a stretch, so that what is about a change is known
@@ -40,7 +49,11 @@ _SIZE = "64:36"  # pixels
 
 
 def shots_near(
-    chunks: Sequence[Chunk], segments: Sequence[Segment], *, around: float = 1.5
+    chunks: Sequence[Chunk],
+    segments: Sequence[Segment],
+    *,
+    around: float = 1.5,
+    on_progress: Callable[[float], object] = lambda share: None,
 ) -> Floats:
     """Find changes of shot near each start and end; times in seconds, sorted, (K,).
 
@@ -54,18 +67,42 @@ def shots_near(
         chunks: the recording.
         segments: segments whose starts and ends count.
         around: distance from them within which to look, in seconds.
+        on_progress: called with the fraction of the work that is done. If it raises, the work
+            ends.
 
     Raises:
         RenderError: if a file cannot be opened.
     """
     cuts = sorted({edge for one in segments for edge in (one.start, one.end)})
+    stretches = [
+        (chunk, start, end) for chunk in chunks for start, end in _stretches(chunk, cuts, around)
+    ]
+    changes = _at_once(lambda one: _changes(*one), stretches, on_progress)
     found = [
         chunk.offset + time
-        for chunk in chunks
-        for start, end in _stretches(chunk, cuts, around)
-        for time in _changes(chunk, start, end)
+        for (chunk, _, _), times in zip(stretches, changes, strict=True)
+        for time in times
     ]
     return np.array(found, np.float64)
+
+
+def _at_once(
+    work: Callable[[Item], Result], items: Sequence[Item], on_progress: Callable[[float], object]
+) -> list[Result]:
+    """Do some work on each item, on as many at once as there are processors.
+
+    Each is an ffmpeg that mostly seeks, and decodes little.
+    """
+    results: list[Result] = []
+    threads = ThreadPoolExecutor(read_machine().num_cpus)
+    try:
+        waiting = [threads.submit(work, item) for item in items]
+        for future in waiting:
+            results.append(future.result())
+            on_progress(len(results) / len(items))
+    finally:
+        threads.shutdown(cancel_futures=True)
+    return results
 
 
 def _stretches(chunk: Chunk, cuts: Iterable[float], around: float) -> list[tuple[float, float]]:
@@ -173,7 +210,7 @@ def snap_cuts(
     duration: float,
     quiet: Candidates = NOWHERE,
     shots: ArrayLike = (),
-    max_shift: float = 1.0,
+    max_shift: float = MAX_SHIFT_SECONDS,
     min_length: float = 0.0,
     max_length: float | None = None,
     max_duration: float | None = None,
@@ -331,23 +368,102 @@ def quiet_moments(
 
 
 STEP_SECONDS = 0.02  # of the loudness
-_AROUND_SECONDS = 6.0  # heard before and after a cut; what is loud is judged by it
+_AROUND = 6.0  # heard before and after a cut; what is loud is judged by it
 _SAMPLE_RATE = 16000
 
 
-def quiet_near(chunks: Sequence[Chunk], segments: Sequence[Segment]) -> Candidates:
+def quiet_near(
+    chunks: Sequence[Chunk],
+    segments: Sequence[Segment],
+    *,
+    on_progress: Callable[[float], object] = lambda share: None,
+) -> Candidates:
     """Find quiet moments within some seconds of each start and end.
+
+    Args:
+        chunks: the recording.
+        segments: segments whose starts and ends count.
+        on_progress: that of `shots_near`.
 
     Raises:
         DecodeError: if the sound of a chunk cannot be read.
     """
     cuts = sorted({edge for one in segments for edge in (one.start, one.end)})
-    found = [_near(chunk, cut) for cut in cuts for chunk in chunks if _holds(chunk, cut)]
+    places = [(chunk, cut) for cut in cuts for chunk in chunks if _holds(chunk, cut)]
+    found = _at_once(lambda one: _near(*one), places, on_progress)
     if not found:
         return NOWHERE
     times = np.concatenate([each.times for each in found])
     costs = np.concatenate([each.costs for each in found])
     return Candidates(times, costs)
+
+
+class Loudness(NamedTuple):
+    """Loudness of a file's sound, in steps of 20 ms.
+
+    Args:
+        times: middles of the steps, in seconds of the recording, (M,).
+        levels: loudness of each in dB, (M,); silence is minus infinity.
+    """
+
+    times: Floats
+    levels: Floats
+
+
+def read_loudness(
+    chunk: Chunk, *, is_stopped: Callable[[], bool] = lambda: False
+) -> Loudness | None:
+    """Read the loudness of all of a file's sound, as far as it can be decoded.
+
+    Args:
+        chunk: the file.
+        is_stopped: asked between blocks of 30 s; True ends the reading.
+
+    Returns:
+        None for a file without sound.
+
+    Raises:
+        DecodeError: if the file cannot be opened.
+    """
+    blocks = iter_sound(chunk.file, sample_rate=_SAMPLE_RATE, track=chunk.track)
+    if blocks is None:
+        return None
+    levels = [np.zeros(0)]
+    with suppress(DecodeError):  # what was decoded before counts
+        # Blocks are whole numbers of steps, but for the last.
+        for block in blocks:
+            if is_stopped():
+                break
+            levels.append(loudness_db(block.samples, block.sample_rate))
+    # As precise as it is kept, so that a second run moves the cuts to the same moments.
+    found = np.concatenate(levels).astype(np.float32).astype(np.float64)
+    zero = chunk.offset + chunk.video_start
+    middles = np.arange(len(found), dtype=np.float64) + 0.5
+    return Loudness(np.asarray(zero + STEP_SECONDS * middles, np.float64), found)
+
+
+def quiet_in(loudness: Iterable[Loudness | None], segments: Sequence[Segment]) -> Candidates:
+    """Find quiet moments within some seconds of each start and end, in loudness that was read.
+
+    They are those of `quiet_near`, which reads the sound near each cut instead.
+
+    Args:
+        loudness: loudness of each file of the recording, or None for one without sound.
+        segments: segments whose starts and ends count.
+    """
+    cuts = sorted({edge for one in segments for edge in (one.start, one.end)})
+    found = [NOWHERE]
+    for heard in loudness:
+        if heard is None or not len(heard.times):
+            continue
+        ends = heard.times[0] - STEP_SECONDS, heard.times[-1] + STEP_SECONDS
+        for cut in cuts:
+            if not ends[0] <= cut <= ends[1]:
+                continue
+            near = slice(*np.searchsorted(heard.times, (cut - _AROUND, cut + _AROUND)).tolist())
+            times = heard.times[near]
+            found.append(quiet_moments(heard.levels[near], STEP_SECONDS, start=float(times[0])))
+    return Candidates(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
 def loudness_db(samples: np.ndarray, sample_rate: int) -> Floats:
@@ -366,12 +482,13 @@ def _holds(chunk: Chunk, time: float) -> bool:
 def _near(chunk: Chunk, cut: float) -> Candidates:
     """Find quiet moments near a cut, in seconds of the recording."""
     zero = chunk.offset + chunk.video_start  # where the sound's clock stands at 0
-    start = max(cut - zero - _AROUND_SECONDS, 0.0)
+    # On the steps of `read_loudness`, so that both find the same moments.
+    start = max(math.floor((cut - zero - _AROUND) / STEP_SECONDS) * STEP_SECONDS, 0.0)
     sound = read_sound(
         chunk.file,
         sample_rate=_SAMPLE_RATE,
         start=start,
-        duration=cut - zero + _AROUND_SECONDS - start,
+        duration=cut - zero + _AROUND - start,
         track=chunk.track,
     )
     if sound is None or not len(sound.samples):

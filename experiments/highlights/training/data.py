@@ -181,7 +181,9 @@ def split_clips(
     Groups stay whole. Groups are taken in a random order into the validation part as long as
     that brings its share of the clips and its share of the highlights' seconds closer to the
     wanted one. Both parts have highlights if two groups have any; with one, training has it. A
-    clip of which nothing is known counts for nothing. The split does not depend on the order of
+    group with a clip of which the rest is unknown, such as a reviewed recording, is trained on if
+    others can validate: its labels are those that a scorer asked for. A clip of which nothing is
+    known counts for nothing. The split does not depend on the order of
     the clips.
 
     Args:
@@ -204,7 +206,8 @@ def split_clips(
             f"A split needs labelled clips of at least 2 groups. Received {len(known)} clips of "
             f"{len(totals)}; label more clips, or give them different groups."
         )
-    chosen = _choose(totals, validation_share, seed)
+    partly = {clip.group for clip in known if not clip.rest_known}
+    chosen = _choose(totals, validation_share, seed, partly)
     train = [clip for clip in clips if clip.group not in chosen]
     return train, [clip for clip in clips if clip.group in chosen]
 
@@ -218,12 +221,14 @@ def _totals(clips: Sequence[LabelledClip]) -> Totals:
     return totals
 
 
-def _choose(totals: Totals, share: float, seed: int) -> set[str]:
+def _choose(totals: Totals, share: float, seed: int, partly: Collection[str]) -> set[str]:
     names = sorted(totals)
     # Sorted before it is shuffled, so that rows of the label file may be moved without another
     # split.
     order = [names[place] for place in np.random.default_rng(seed).permutation(len(names))]
     positive = {name for name in names if totals[name][1] > 0}
+    if len(positive) > 1 and positive - set(partly):
+        order = [name for name in order if name not in partly]
     chosen: set[str] = set()
     for name in order:
         closer = _distance(totals, {*chosen, name}, share) < _distance(totals, chosen, share)

@@ -20,7 +20,7 @@ from sklearn.metrics import average_precision_score
 
 from common.files import write_atomically
 from experiments.highlights.selection.scores import ScoreTrack
-from experiments.highlights.selection.selection import SelectionOptions
+from experiments.highlights.selection.selection import ROUNDING, SelectionOptions
 from experiments.highlights.training.examples import Examples
 from experiments.highlights.training.recipes import Select
 from experiments.runs.metrics import argmax_accuracy
@@ -286,7 +286,7 @@ class Evaluation:
         found = []
         if with_highlights < 2:
             found.append("it was validated on one clip with highlights")
-        elif self.interval is not None and self.interval[0] < self.chance:
+        elif self.interval is not None and self.interval[0] < self.chance + ROUNDING:
             found.append("its score on the validation clips may be chance")
         if (self.smoothed[labels == 0] >= _SATURATED).mean() > _SATURATED_SHARE:
             found.append(f"scores of {_SATURATED:g} or more are common where no highlight is")

@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
+from common.errors import InputError
 from common.files import write_atomically
 from experiments.clips.evaluation import load_classifier
 from experiments.clips.scorer import MODEL, write_scorer
+from experiments.clips.scorer_model import Scorer, load_scorer
 from experiments.highlights.scoring.scorer_network import begin_from, build_scorer
 from experiments.highlights.training.augmentation import build_change
 from experiments.highlights.training.batches import ImageBatches, drawing_weights
@@ -27,7 +30,9 @@ from experiments.highlights.training.data import TrainingData
 from experiments.highlights.training.evaluation import (
     SCORE_NAMES,
     Evaluation,
+    precision_at_length,
     score_of,
+    smoothed_by_clip,
     write_predictions,
 )
 from experiments.highlights.training.recipes import Recipe, TrainOptions, config_of
@@ -63,6 +68,7 @@ def fit(job: Job, config: dict[str, Any], started: float) -> dict[str, Any]:
         The contents of result.json.
     """
     classifier = _classifier(job)
+    before = None if job.options.before is None else _scorer_before(job, job.options.before)
     # Only now: weights that do not fit the network end the command without a run behind it.
     write_config(job.run_dir, config)
     options, recipe, data = job.options, job.recipe, job.data
@@ -71,7 +77,7 @@ def fit(job: Job, config: dict[str, Any], started: float) -> dict[str, Any]:
         classifier,
         train_batches.shuffled,
         validation_batches.in_order,
-        lambda history: _finish(job, classifier, history, validation_batches),
+        lambda history: _finish(job, classifier, history, validation_batches, before),
         epochs=recipe.epochs,
         clips_per_epoch=len(data.train) + len(data.validation),
         run_dir=job.run_dir,
@@ -125,8 +131,68 @@ def _classifier(job: Job) -> Classifier:
     )
 
 
+def _scorer_before(job: Job, run_dir: Path) -> Scorer:
+    """Load the scorer of an earlier run, which must see the same pictures.
+
+    Raises:
+        ScorerError: if there is none.
+        InputError: if its pictures are made in another way.
+    """
+    scorer = load_scorer(run_dir)
+    if scorer.settings.frame_shape != job.data.settings.frame_shape:
+        raise InputError(
+            "--before must be a run on the same kind of pictures, "
+            f"{job.data.settings.frame_shape}. "
+            f"Those of {run_dir} are {scorer.settings.frame_shape}."
+        )
+    return scorer
+
+
+def _change(
+    job: Job, before: Scorer, validation: Evaluation, batches: ImageBatches
+) -> dict[str, Any]:
+    """Field of a result on what has changed since an earlier run, on all that is labelled.
+
+    Args:
+        job: the training.
+        before: scorer of the earlier run.
+        validation: evaluation of the new one on the validation clips.
+        batches: batches of the validation pictures.
+    """
+    train = ImageBatches(
+        job.data.train,
+        job.data.settings.frame_shape,
+        batch_size=job.recipe.batch_size,
+        seed=job.options.seed,
+    )
+    now, _ = load_classifier(job.run_dir / MODEL).predict(train.in_order())
+    then = [
+        np.concatenate([before.predict(images) for images, _ in one.in_order()])
+        for one in (train, batches)
+    ]
+    examples = (job.data.train, job.data.validation)
+    labels = np.concatenate([one.label for one in examples])
+    # Each clip is smoothed on its own, whichever part it is in.
+    old = [
+        smoothed_by_clip(one, scores.astype(float))
+        for one, scores in zip(examples, then, strict=True)
+    ]
+    new = [smoothed_by_clip(job.data.train, now[:, 1].astype(float)), validation.smoothed]
+    return {
+        "before": str(job.options.before),
+        "reviewed_before": precision_at_length(labels, np.concatenate(old)),
+        "reviewed_after": precision_at_length(labels, np.concatenate(new)),
+        "validation_before": precision_at_length(job.data.validation.label, old[1]),
+        "validation_after": validation.precision_at_length,
+    }
+
+
 def _finish(
-    job: Job, classifier: Classifier, history: History, batches: ImageBatches
+    job: Job,
+    classifier: Classifier,
+    history: History,
+    batches: ImageBatches,
+    before: Scorer | None,
 ) -> dict[str, Any]:
     """Evaluate the best epoch's model, and write the files of a finished run."""
     trained = time.perf_counter()
@@ -148,6 +214,7 @@ def _finish(
         "params": classifier.model.count_params(),
         "best_epoch": history.best.epoch,
         **evaluation.figures(),
+        **({} if before is None else {"change": _change(job, before, evaluation, batches)}),
         "pictures_per_second": history.frames_per_second,
         "wall_seconds": history.elapsed_seconds + time.perf_counter() - trained,
     }

@@ -156,6 +156,8 @@ class TrainOptions:
     """Learning rate; by default the recipe's."""
     set: tuple[str, ...] = ()
     """Changes to the recipe, NAME=VALUE, such as mask=0; see highlights/training/recipes.py."""
+    before: Path | None = None
+    """Run of an earlier `train`, on fewer labels: what has changed since is told at the end."""
     seed: int = 0
     """Of the split, the initial weights, the order of pictures and their changes."""
     validation_share: float = 0.25
@@ -225,8 +227,9 @@ def config_of(options: TrainOptions, recipe: Recipe, data: TrainingData) -> dict
     settings = data.settings
     later = {"interpolation": settings.interpolation, "sound_track": settings.sound_track}
     stored = settings.to_json() | later
+    compared = {name: value for name, value in asdict(options).items() if name != "before"}
     images = {f"pictures_{name}": value for name, value in stored.items()}
-    return {**asdict(options), **asdict(recipe), **hashes, **images}
+    return {**compared, **asdict(recipe), **hashes, **images}
 
 
 def describe_score(result: dict[str, Any]) -> str:
@@ -240,8 +243,22 @@ def describe_score(result: dict[str, Any]) -> str:
         interval = result[f"{name}_interval"]
         between = f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
         figures.append(f"{called} {result[name]:.3f}{between}")
+    brackets = " In brackets: 95 % of other draws of clips." if "(" in "".join(figures) else ""
     return (
         f"Score of a reel, means over {SelectionOptions.bin_size:g} s of "
         f"{plural(result['num_validation_clips'], 'validation clip')}: {', '.join(figures)}; "
-        f"chance {result['chance']:.3f}. In brackets: 95 % of other draws of clips."
+        f"chance {result['chance']:.3f}.{brackets}"
+    )
+
+
+def describe_change(result: dict[str, Any]) -> str:
+    """Sentences on what a training has changed, from a result.json of one with `--before`."""
+    change = result["change"]
+    lines = []
+    for name, what in (("reviewed", "all that is labelled"), ("validation", "validation clips")):
+        before, after = change[f"{name}_before"], change[f"{name}_after"]
+        lines.append(f"{what} {before:.3f} before, {after:.3f} now")
+    return (
+        f"Precision at the reel's length, compared with {change['before']}: {'; '.join(lines)}. "
+        "Each model has learnt from a part of them."
     )

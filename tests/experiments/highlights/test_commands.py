@@ -13,7 +13,12 @@ import pytest
 from experiments.highlights.commands import main
 from experiments.highlights.cut_lists.cuts import Media
 from experiments.highlights.selection.selection import Segment
-from experiments.highlights.selection.snapping import loudness_db, quiet_near
+from experiments.highlights.selection.snapping import (
+    loudness_db,
+    quiet_in,
+    quiet_near,
+    read_loudness,
+)
 from experiments.media.recording import read_recording
 from tests.experiments.highlights.counters import NTSC, ffmpeg, read_numbers, render_counter
 
@@ -265,7 +270,13 @@ def test_a_pause_is_found_where_it_is(tmp_path):
             *("-shortest", str(paths[-1])),
         )
     chunks = read_recording(paths)
-    found = quiet_near(chunks, [Segment(4.0, 12.8, 1.0, 5.0)])
+    segment = Segment(4.0, 12.8, 1.0, 5.0)
+    found = quiet_near(chunks, [segment])
+    kept = quiet_in([read_loudness(chunk) for chunk in chunks], [segment])
+    # The same moments as by what is read near the cuts, but for the edges of what is heard there.
+    assert len(kept.times)
+    for time in kept.times[np.abs(kept.times - 5.2) < 1]:
+        assert np.abs(found.times - time).min() < 1e-6
     for pause in (5.2, 13.2):
         near = found.times[np.abs(found.times - pause) < 0.3]
         assert len(near) >= 1

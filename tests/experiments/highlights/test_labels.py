@@ -48,6 +48,17 @@ def clip(name, *highlights, group="", negatives=(), rest_known=True):
     return LabelledClip(Path(name), BOX, made, group or name, wrong, rest_known)
 
 
+def test_the_box_may_be_left_out(tmp_path):
+    """Red when a file of four columns is refused, or the box is not the whole picture."""
+    (short,) = read_labels(labels_file(tmp_path, "path,start,end,label\na.mp4,1,2,highlight\n"))
+    assert short.box == Box(0.0, 0.0, 1.0, 1.0)
+    assert short.highlights == (Interval(1, 2),)
+    text = f"{HEADER}\na.mp4,,,,,1,2,highlight\nb.mp4,0.25,0.125,0.75,0.5,,,none\n"
+    assert [clip.box for clip in read_labels(labels_file(tmp_path, text))] == [short.box, BOX]
+    with pytest.raises(LabelError, match="line 2: A box must be four numbers"):
+        read_labels(labels_file(tmp_path, f"{HEADER}\na.mp4,0,0,1,,1,2,highlight\n"))
+
+
 def test_the_originals_file_as_it_is(tmp_path):
     """Red when quoting, double spaces, whole seconds or the folder of the file are missed."""
     one, none, spaced = read_labels(labels_file(tmp_path, ORIGINAL))
@@ -361,6 +372,19 @@ def test_a_clip_of_which_nothing_is_known_counts_for_nothing():
     assert len(train) == 37
     with pytest.raises(ValueError, match="at least 2 groups"):
         split_clips([*blank, known[0]], validation_share=0.3)
+
+
+def test_what_was_reviewed_is_learnt_from():
+    """Red when an editor's corrections only validate; where there is nothing else, they do both."""
+    known = [clip(f"{n}.mp4", (0, 8)) for n in range(4)]
+    reviewed = [clip(f"vod{n}.mp4", (0, 8), (20, 30), rest_known=False) for n in range(3)]
+    for seed in range(8):
+        train, validation = split_clips([*known, *reviewed], validation_share=0.3, seed=seed)
+        assert set(reviewed) < set(train)
+        assert validation
+        train, validation = split_clips(reviewed, validation_share=0.3, seed=seed)
+        assert train
+        assert validation
 
 
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.5])

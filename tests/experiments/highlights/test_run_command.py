@@ -16,6 +16,7 @@ import pytest
 from experiments.highlights.commands import main
 from experiments.highlights.commands.arguments import Review, Run
 from experiments.highlights.commands.remembered import remember, remembered
+from experiments.highlights.scoring import kept_scores
 from experiments.highlights.scoring.scoring_job import ScoringOptions
 from tests import processes
 from tests.experiments.highlights import run_with_stand_in
@@ -125,16 +126,21 @@ def test_options_need_not_be_repeated(run, recording, model, tmp_path, capsys):
     assert "Taken from the last time where nothing else is said: recording, model" in output
     assert "--length of 2.2 s" in output
     assert "are used; --overwrite-scores" in output
+    typed, _ = remembered(Run(out=out, threshold=0.5, every=3))
+    assert (typed.length, typed.threshold, typed.fps) == (None, None, None)
     again, _ = remembered(Run(out=out))
     assert (again.length, again.padding, again.cut_lists) == (2.5, 0.5, ("chapters",))
     assert again.recording == (recording,)
     assert not again.dry_run
-    page, _ = remembered(Review(scores=scores))
+    page, _ = remembered(Review(scores=(scores,)))
     assert (page.recording, page.labels, page.out) == ((recording,), labels, out)
     assert page.length is None
-    assert 0 < page.threshold < 1
-    remember(replace(page, box="0,0,1,1", group="friday", threshold=0.1))
-    assert remembered(Review(scores=scores))[0] == replace(page, box="0,0,1,1", group="friday")
+    assert 0 < page.threshold <= 1  # that of the cut, whatever rule it came from
+    higher, _ = remembered(Review(scores=(scores,), threshold=0.1))
+    assert (higher.threshold, higher.low_threshold) == (0.7, None)  # --threshold 0.1 is typed
+    remember(replace(page, scores=(scores,), box="0,0,1,1", group="friday"))
+    again_page, _ = remembered(Review(scores=(scores,)))
+    assert again_page == replace(page, box="0,0,1,1", group="friday")
     assert remembered(Run(out=out))[0] == again
     other = Run(recording=(tmp_path / "other.mp4",), out=out)
     assert remembered(other) == (other, [])
@@ -142,6 +148,26 @@ def test_options_need_not_be_repeated(run, recording, model, tmp_path, capsys):
     file.write_text(file.read_text().replace("2.5", '"long"'))
     assert main(["run", "-o", str(out)]) == 2
     assert "reel.options.json is damaged: length cannot be 'long'" in capsys.readouterr().err
+
+
+def test_sound_is_heard_once(run, recording, tmp_path, monkeypatch):
+    """Red when a second run decodes the sound again, or moves a cut to another moment."""
+    heard = []
+    original = kept_scores.read_loudness
+    monkeypatch.setattr(
+        kept_scores,
+        "read_loudness",
+        lambda *args, **more: (heard.append(1), original(*args, **more))[1],
+    )
+    quiet = ["-af", "volume=enable='between(t,4.8,5.1)':volume=0", "-c:v", "copy"]
+    ffmpeg("-i", str(recording), *quiet, str(tmp_path / "pause.mp4"))
+    args = [tmp_path / "pause.mp4", "--snap", "--overwrite"]
+    assert run(*args) == 0
+    ((start, _),) = spans(tmp_path / "reel.csv")
+    assert 4.75 < start < 5.15
+    assert run(*args) == 0
+    assert spans(tmp_path / "reel.csv")[0][0] == start
+    assert heard == [1]
 
 
 def test_a_recording_and_a_model_must_be_known(tmp_path, monkeypatch, capsys):

@@ -411,7 +411,10 @@ def test_a_share_of_the_recording_is_kept(data, chosen, share):
         assert seconds_of(found) <= target + 1e-6
     if chosen.max_length is None:  # which may leave less of a longer segment
         levels = ScoreTrack(*data, reach=chosen.bin_size / 2).smoothed(chosen.bin_size)
-        fits = [select(*data, replace(chosen, threshold=max(one, 1e-6))) for one in levels]
+        fits = [
+            select(*data, replace(chosen, threshold=one, low_threshold=one))
+            for one in np.maximum(levels, 1e-6)
+        ]
         fitting = [seconds_of(one) for one in fits if seconds_of(one) <= target + 1e-9]
         assert seconds_of(found) >= max(fitting, default=0.0) - 1e-6
 
@@ -423,6 +426,9 @@ def test_a_share_is_told_and_equal_scores_are_cut():
     assert spans(found) == [(50, 54)]
     assert found.notes[0] == "--share 0.05 of 5.0 s makes the threshold 0.9."
     assert seconds_of(select(*data, replace(PLAIN, length=14))) == pytest.approx(14)
+    # A high plateau beside a higher peak is not taken for its flanks.
+    uneven = track_of((0, 100, 0.2), (20, 60, 0.75), (50, 54, 0.9))
+    assert spans(select(*uneven, replace(PLAIN, share=0.05))) == [(50, 54)]
     flat = select(*track_of((0, 100, 1.0)), replace(PLAIN, share=0.1))
     assert seconds_of(flat) == pytest.approx(10)
     assert "dropped by a target of 10" in flat.notes[-1]

@@ -199,6 +199,22 @@ def test_the_best_epochs_model_is_evaluated(data, tmp_path, monkeypatch):
     assert np.abs(np.asarray(last(images))[:, 1] - probabilities).max() > 1e-2
 
 
+def test_what_has_changed_is_told(data, finished, tmp_path, capsys):
+    """Red when the earlier model sees other pictures, or before and now are exchanged."""
+    out = tmp_path / "again"
+    assert train(data, out, "--epochs", 1, "--before", tmp_path) == 2
+    assert "A scorer is a directory with scorer.json" in capsys.readouterr().err
+    assert train(data, out, "--epochs", 1, "--lr", 0.05, "--before", finished) == 0
+    output = capsys.readouterr().out
+    change = json.loads((out / "result.json").read_text())["change"]
+    for run_dir, name in ((finished, "validation_before"), (out, "validation_after")):
+        result = json.loads((run_dir / "result.json").read_text())
+        assert change[name] == pytest.approx(result["precision_at_length"], abs=1e-6)
+    assert f"all that is labelled {change['reviewed_before']:.3f} before" in output
+    assert f"compared with {finished}" in output
+    assert str(finished) in (out / "report.html").read_text()
+
+
 def test_changed_labels_are_no_resumption(finished, tmp_path, capsys, data):
     """Red when a run goes on with other labels than it began with."""
     labels, shards = data

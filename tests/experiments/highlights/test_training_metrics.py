@@ -110,7 +110,8 @@ def test_doubts_name_what_cannot_be_trusted():
 
     assert doubts(label, good) == []
     assert "one clip with highlights" in doubts(np.where(number == 2, label, 0), good)[0]
-    (saturated, calibration) = doubts(label, np.maximum(0.995, good))
+    chance, saturated, calibration = doubts(label, np.maximum(0.995, good))
+    assert "may be chance" in chance
     assert "0.99 or more are common" in saturated
     assert "calibration error is 0.7" in calibration
     guessed = np.random.default_rng(0).permutation(good)

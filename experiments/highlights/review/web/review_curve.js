@@ -1,6 +1,6 @@
 // The score over time: to click on, to zoom into, with the segments as bands that can be dragged.
 import { choose, clock, parts, store, wantThreshold } from "review/store.js";
-import { AXIS, draw } from "review/drawing.js";
+import { AXIS, WAVE, draw } from "review/drawing.js";
 
 const NARROW = 16; // pixels; a band of less has no edges to take hold of
 const STILL = 4; // pixels; a pointer that moved less has clicked
@@ -21,13 +21,15 @@ export default {
         </div>
         <div v-if="store.mark !== null" class="mark" :style="{ left: x(store.mark) + 'px',
           width: Math.max(x(store.time) - x(store.mark), 1) + 'px' }"></div>
-        <div class="limit" :class="{ high: y(store.threshold) < 12 }" :style="{ top: y(store.threshold) + 'px' }"
+        <div v-for="[start, end] in store.watched" class="watched" title="Looked through"
+          :style="{ left: x(start) + 'px', width: x(end) - x(start) + 'px' }"></div>
+        <div v-if="!store.labelling" class="limit" :class="{ high: y(store.threshold) < 12 }" :style="{ top: y(store.threshold) + 'px' }"
           title="Threshold" @pointerdown.stop="grabLimit"><span>{{ store.threshold.toFixed(2) }}</span></div>
-        <div class="limit low" :style="{ top: y(store.low) + 'px' }"
+        <div v-if="!store.labelling" class="limit low" :style="{ top: y(store.low) + 'px' }"
           title="A segment lasts as long as the score stays above this"></div>
         <div class="playhead" :style="{ transform: 'translateX(' + x(store.time) + 'px)' }"></div>
       </div>
-      <div v-if="store.empty" class="empty">{{ store.empty }}</div>
+      <div v-if="store.empty && !store.labelling" class="empty">{{ store.empty }}</div>
       <div v-if="problem" class="empty" role="alert">{{ problem }}</div>
     </div>`,
   data: () => ({ store, width: 1, height: 1, dragged: null, problem: "" }),
@@ -50,6 +52,9 @@ export default {
     "store.window"() {
       this.paint();
     },
+    "store.recording"() {
+      this.load();
+    },
     "store.time"(time) {
       const { start, end } = store.window;
       if (store.playing && time > end && time < end + this.seconds) this.look(time, time + this.seconds);
@@ -69,20 +74,29 @@ export default {
   },
   methods: {
     async load() {
+      const { recording } = store;
+      this.scores = this.wave = null;
+      this.paint();
+      const get = async (what) => (await fetch(`/${what}?recording=${recording}`)).json();
       try {
-        this.scores = await (await fetch("/scores")).json();
+        const scores = await get("scores");
+        if (recording === store.recording) this.scores = scores;
       } catch {
         this.problem = "The scores could not be loaded; load the page again.";
       }
       this.paint();
+      // All of the sound is read for it, which takes seconds for a recording of hours.
+      const wave = await get("waveform").catch(() => null);
+      if (recording === store.recording) this.wave = wave;
+      this.paint();
     },
     fit() {
       this.width = this.$refs.box.clientWidth;
-      this.height = this.$refs.box.clientHeight - AXIS;
+      this.height = this.$refs.box.clientHeight - AXIS - WAVE;
       this.paint();
     },
     paint() {
-      if (this.scores) draw(this.$refs.canvas, this.scores, store.window);
+      if (this.$refs.canvas) draw(this.$refs.canvas, this.scores, this.wave, store.window, store.labelling);
     },
     paintLater() {
       setTimeout(this.paint, 100); // the page has its other colours then
@@ -162,7 +176,9 @@ export default {
       const from = this.timeAt(event);
       const solid = one.width >= NARROW;
       const drag = (next, far) => {
-        if (far && solid) this.dragged = { key: one.key, ...moved(one, part, this.timeAt(next) - from) };
+        if (!far || !solid) return;
+        this.dragged = { key: one.key, ...moved(one, part, this.timeAt(next) - from) };
+        parts.follow(part === "end" ? this.dragged.end - 0.05 : this.dragged.start);
       };
       this.follow(event, drag, (next, far) => {
         choose(one, { seek: false });

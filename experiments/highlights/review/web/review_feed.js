@@ -9,24 +9,31 @@ const KEYS = {
   n: () => step(1),
   p: () => step(-1),
   i: markStart,
-  o: markEnd,
+  o: () => markEnd(true),
+  x: () => markEnd(false),
+  d: () => parts.act({ name: "finish", finished: !store.finished }),
   u: () => parts.act({ name: "undo" }),
   z: () => store.chosen && parts.reveal(store.chosen.start, store.chosen.end, true),
+  v: () => store.numRecordings > 1 && parts.go((store.recording + 1) % store.numRecordings),
+  b: () => store.labelling && (store.drawing = !store.drawing),
   Escape: () => {
     store.mark = null;
+    store.drawing = false;
     choose(null);
   },
 };
 
 export default {
   template: "<div hidden></div>",
-  props: { recording: Object, view: Object },
-  emits: ["act"],
+  props: { recording: Object, view: Object, copies: Object },
+  emits: ["act", "go", "copy"],
   created() {
-    Object.assign(store, this.recording);
-    store.window = { start: 0, end: store.duration };
-    receive(this.view);
-    parts.act = (act) => this.$emit("act", act);
+    this.open(this.recording);
+    receive(this.view || {});
+    // The answer is for the recording that was shown when it was asked for.
+    parts.act = (act) => this.$emit("act", { ...act, recording: store.recording });
+    parts.go = (recording) => this.$emit("go", recording);
+    parts.copy = (number) => this.$emit("copy", number);
     document.addEventListener("keydown", this.hear, true);
     document.addEventListener("click", this.letGo);
   },
@@ -38,8 +45,18 @@ export default {
     view(view) {
       receive(view);
     },
+    recording(recording) {
+      if (recording.recording !== store.recording) this.open(recording);
+    },
+    copies(copies) {
+      store.copies = copies;
+    },
   },
   methods: {
+    open(recording) {
+      Object.assign(store, recording, { time: 0, mark: null, chosen: null, drawing: false });
+      store.window = { start: 0, end: store.duration };
+    },
     playReel() {
       parts.play(reel().map((one) => [one.start, one.end]));
     },

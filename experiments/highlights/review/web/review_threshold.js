@@ -3,7 +3,7 @@ import { store, tell, wantThreshold } from "review/store.js";
 
 export default {
   template: `
-    <div class="threshold">
+    <div class="threshold" v-if="!store.labelling">
       <span>Threshold</span>
       <q-slider :model-value="store.threshold" :min="0.005" :max="1" :step="0.005" aria-label="Threshold"
         @update:model-value="wantThreshold" />

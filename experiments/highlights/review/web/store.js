@@ -4,6 +4,14 @@ import { reactive } from "vue";
 export const store = reactive({
   chunks: [], // {url, name, offset, duration} of each file, in seconds
   duration: 1, // of the recording
+  recording: 0, // number of the one that is shown
+  numRecordings: 1,
+  labelling: false, // whether there are no scores, only marks
+  drawing: false, // whether the pointer draws the box
+  box: null, // [x1, y1, x2, y2] that is labelled, in fractions of the picture
+  watched: [], // [start, end] of what was looked through
+  finished: false, // whether there is nothing else
+  copies: { ready: [], making: null, share: 0, problem: "" }, // of files that cannot be played
   segments: [], // {key, start, end, score, state}, by time
   threshold: 0,
   low: 0,
@@ -18,7 +26,10 @@ export const store = reactive({
 // What one part lets the others do; each fills in its own.
 export const parts = {
   act: () => {}, // ask the server: {name, ...}
+  go: () => {}, // to another recording
+  copy: () => {}, // make a playable copy of a file, by its number
   seek: () => {},
+  follow: () => {}, // show the picture at an edge that is dragged
   play: () => {}, // [[start, end], ...] one after the other
   toggle: () => {},
   reveal: () => {}, // bring a span into the curve's window
@@ -79,10 +90,10 @@ export function markStart() {
   store.mark = store.time;
 }
 
-export function markEnd() {
+export function markEnd(kept) {
   if (store.mark === null) return tell("Mark the start first: i.");
   if (store.time <= store.mark) return tell("The end must come after the start.");
-  parts.act({ name: "add", start: store.mark, end: store.time });
+  parts.act({ name: "add", start: store.mark, end: store.time, kept });
   store.chosen = { key: "", start: store.mark, end: store.time };
   store.mark = null;
 }

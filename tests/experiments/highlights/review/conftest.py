@@ -12,7 +12,8 @@ import pytest
 from tests import processes
 from tests.experiments.highlights.counters import ffmpeg
 
-COMMAND = ("-m", "experiments.highlights", "review")
+PROGRAM = ("-m", "experiments.highlights")
+COMMAND = (*PROGRAM, "review")
 SECONDS = 60
 CHUNK_SECONDS = 30
 BUMPS = ((8, 16, 0.9), (27, 34, 0.8), (44, 50, 0.6))
@@ -54,9 +55,16 @@ def write_scores(folder):
 
 @contextmanager
 def reviewing(folder, *args):
-    """Run the command in a folder, yield its address, and end it as Ctrl-C does."""
+    """Run `review` in a folder, yield its address, and end it as Ctrl-C does."""
+    with serving(folder, "review", *args) as address:
+        yield address
+
+
+@contextmanager
+def serving(folder, name, *args):
+    """Run a command that serves a page, yield its address, and end it as Ctrl-C does."""
     server = processes.start(
-        [*COMMAND, *args, "--no-open"],
+        [*PROGRAM, name, *args, "--no-open"],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(processes.REPOSITORY)},
         stderr=subprocess.STDOUT,

@@ -10,7 +10,12 @@ import pytest
 from experiments.clips.images import Box
 from experiments.highlights.labels import Interval, read_labels
 from tests.experiments.highlights.counters import ffmpeg, read_images
-from tests.experiments.highlights.review.conftest import SECONDS, reviewing, write_scores
+from tests.experiments.highlights.review.conftest import (
+    SECONDS,
+    reviewing,
+    serving,
+    write_scores,
+)
 from tests.processes import PATIENCE_SECONDS
 
 BROWSER = shutil.which("chromium")
@@ -54,8 +59,8 @@ class Screen:
         return self.box["x"] + time / SECONDS * self.box["width"]
 
     def y(self, score):
-        """Where a score is; the axis of times takes 20 pixels."""
-        return self.box["y"] + (1 - score) * (self.box["height"] - 20)
+        """Where a score is; the sound and the axis of times take 60 pixels."""
+        return self.box["y"] + (1 - score) * (self.box["height"] - 60)
 
     def click(self, time, score=0.05):
         self.page.mouse.click(self.x(time), self.y(score))
@@ -152,7 +157,11 @@ def test_decisions_become_training_data(browser, start, tmp_path, chunks):
         view.press("o")
         view.reads(".segment", "added")
         view.page.get_by_text("Add to training data").click()
-        view.reads(".q-notification", "New: highlights 3, hard negatives 1")
+        view.reads(".ask", "New in ")
+        assert "negatives 1 (8.0 s)" in view.page.inner_text(".ask")
+        assert not labels.exists()
+        view.page.get_by_role("button", name="Write").click()
+        view.reads(".q-notification", "highlights 3 (")
         first, second = read_labels(labels)
         assert [clip.path.resolve() for clip in (first, second)] == [
             (chunks / f"part{number}.mp4").resolve() for number in (0, 1)
@@ -167,8 +176,81 @@ def test_decisions_become_training_data(browser, start, tmp_path, chunks):
         }
         before = labels.read_bytes()
         view.page.get_by_text("Add to training data").click()
-        view.reads(".q-notification", "says all that already")
+        view.reads(".ask", "says all that already")
+        view.page.get_by_role("button", name="Leave it").click()
         assert labels.read_bytes() == before
+
+
+def test_the_picture_follows_the_edge(browser, start):
+    """Red when the moment at which a segment will end cannot be seen while it is dragged."""
+    with start() as address, screen(browser, address) as view:
+        view.states(2)
+        view.page.mouse.move(view.x(16), view.y(0.9))
+        view.page.mouse.down()
+        view.page.mouse.move(view.x(22), view.y(0.9), steps=6)
+        view.until(f"Math.abs({TIME} - 22) < 0.3")
+        view.page.mouse.move(view.x(19), view.y(0.9), steps=3)
+        view.until(f"Math.abs({TIME} - 19) < 0.3")
+        view.page.mouse.up()
+        view.reads(".segment.moved .until", "0:00:1")
+        thumbnail = "document.querySelector('.segment.moved img').naturalWidth === 72"
+        view.until(thumbnail)
+        view.page.fill("input[type=number]", "0.95")
+        view.press("Enter")
+        view.states(1)
+        view.press("u")
+        view.states(2)
+        view.press("u")
+        view.until("!document.querySelector('.band.moved')")
+
+
+def test_videos_are_labelled(browser, tmp_path, chunks):
+    """Red when a key marks another moment, the box is another part, or a change is not kept."""
+    labels = tmp_path / "labels.csv"
+    videos = [chunks / "part0.mp4", chunks / "part1.mp4"]
+    with (
+        serving(tmp_path, "label", *videos, "--labels", labels) as address,
+        screen(browser, address) as view,
+    ):
+        view.reads(".empty", "press i where a highlight starts")
+        view.until("document.querySelector('.sheet').clientWidth > 300")
+        frame = view.page.locator(".sheet").bounding_box()
+        view.press("b")
+        view.page.mouse.move(frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 4)
+        view.page.mouse.down()
+        view.page.mouse.move(frame["x"] + frame["width"] - 1, frame["y"] + 1, steps=3)
+        view.page.mouse.up()
+        view.until("document.querySelector('img.cut-out').naturalHeight === 320")
+        view.page.eval_on_selector("video", "video => video.currentTime = 4")
+        view.until(f"{TIME} === 4")
+        view.press("i", " ")
+        view.until(f"{TIME} > 4.6")
+        view.press("o")
+        view.reads(".segment .state", "highlight")
+        view.press(" ")
+        for time, key in ((20, "i"), (22, "x")):
+            view.page.eval_on_selector("video", f"video => video.currentTime = {time}")
+            view.until(f"document.querySelector('.clock').textContent === '0:00:{time}.0'")
+            view.press(key)
+        view.reads(".segment .state", "none")
+        view.press("d")
+        view.reads(".totals", "1 highlight, 1 marked as none; nothing else in it")
+        view.press("v")
+        view.reads(".empty", "press i where")
+        view.until(f"{SOURCE}.endsWith('/video/1')")
+        view.press("d")
+        view.reads(".empty", "There is no highlight in this video")
+        first, second = read_labels(labels)
+    assert first.box == second.box
+    assert (first.box.x1, first.box.y2) == pytest.approx((0.5, 0.25), abs=0.01)
+    assert (first.box.x2, first.box.y1) == pytest.approx((1, 0), abs=0.01)
+    (highlight,) = first.highlights
+    assert highlight.start == 4
+    assert 4.5 < highlight.end < 8
+    assert first.negatives == (Interval(20, 22),)
+    assert first.rest_known
+    assert (second.highlights, second.negatives, second.rest_known) == ((), (), True)
+    assert [first.group, second.group] == ["part0", "part1"]
 
 
 def test_the_video_follows(browser, address):
@@ -216,6 +298,10 @@ def test_the_reel_is_rendered(browser, start, tmp_path):
         view.reads(".segment", "rejected")
         view.page.get_by_role("button", name="Render").click()
         view.reads(".result", "1 segment, 7.0 s, in out.mp4 and out.csv.")
+        link = view.page.locator(".watch")
+        link.wait_for()
+        reel = view.page.request.get(f"{address.split('?')[0][:-1]}{link.get_attribute('href')}")
+        assert reel.body() == (tmp_path / "out.mp4").read_bytes()
         images, rate = read_images(tmp_path / "out.mp4")
         assert len(images) / rate == pytest.approx(7, abs=0.15)
         (tmp_path / "out.mp4").write_text("mine")
@@ -239,7 +325,13 @@ def test_names_and_codecs(browser, tmp_path, scores):
         view.press("n", "a")
         view.reads(".segment", "accepted")
         view.page.get_by_text("Add to training data").click()
+        view.page.get_by_role("button", name="Write").click()
         view.reads(".q-notification", "highlights 1")
+        view.page.get_by_text("Make a copy that can be played").click()
+        view.until("document.querySelector('video').videoWidth === 480")
+        assert view.page.locator(".problem").count() == 0
+        assert list(tmp_path.glob(".playable-*/0.mp4"))
+    assert not list(tmp_path.glob(".playable-*"))
     assert [clip.group for clip in read_labels(tmp_path / "labels.csv")] == [name]
 
 

@@ -114,8 +114,46 @@ def test_each_change_is_saved_at_once(tmp_path):
     session.set_threshold(0.25)
     assert session_of(path).threshold == 0.25
     session.undo()
+    assert json.loads(path.read_text())["decisions"] != []
+    session.undo()
     assert json.loads(path.read_text())["decisions"] == []
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_undo_covers_the_threshold(tmp_path):
+    """Red when a slider's way is undone step by step, or what was watched is forgotten."""
+    session = session_of(tmp_path / "scores.review.json")
+    before = session.threshold
+    for value in (0.6, 0.5, 0.4):
+        session.set_threshold(value)
+    session.add(20.0, 22.0)
+    session.set_threshold(0.3)
+    session.watch(1.0, 4.0)
+    session.undo()
+    assert (session.threshold, len(session.decisions)) == (0.4, 1)
+    session.undo()
+    assert (session.threshold, len(session.decisions)) == (0.4, 0)
+    session.undo()
+    assert (session.threshold, session.can_undo) == (before, False)
+    assert session.watched == ((1.0, 4.0),)
+
+
+def test_what_was_looked_through_is_kept(tmp_path):
+    """Red when it is forgotten with the page, or a segment counts as left alone."""
+    path = tmp_path / "scores.review.json"
+    session = session_of(path)  # with a segment from 10 to 15 s
+    for span in ((8.0, 11.0), (11.0, 12.0), (2.0, 3.0)):
+        session.watch(*span)
+    again = session_of(path)
+    assert again.watched == ((2.0, 3.0), (8.0, 12.0))
+    assert again.left_alone() == [(2.0, 3.0), (8.0, 10.0)]
+    again.finish(finished=True)
+    again.add(25.0, 26.0, kept=False)
+    third = session_of(path)
+    assert third.is_finished
+    assert third.left_alone() == [(0.0, 10.0), (15.0, 25.0), (26.0, DURATION)]
+    with pytest.raises(ValueError, match="not there"):
+        third.watch(5.0, DURATION + 9)
 
 
 def test_another_threshold_given_begins_there(tmp_path):

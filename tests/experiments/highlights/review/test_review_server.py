@@ -2,6 +2,7 @@
 
 import base64
 import http.client
+import json
 import os
 import re
 import socket
@@ -77,7 +78,8 @@ def client(tmp_path_factory, chunks):
 
 
 ASSETS = f"/_nicegui/{version('nicegui')}"
-PATHS = ["/", "/scores", "/video/0", f"{ASSETS}/static/nicegui.js", "/favicon.ico", "/nothing"]
+MEDIA = ["/scores", "/waveform", "/picture?time=1", "/reel", "/video/0"]
+PATHS = ["/", *MEDIA, f"{ASSETS}/static/nicegui.js", "/favicon.ico", "/nothing"]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -163,6 +165,23 @@ def test_the_web_socket(client):
     assert client.shake() == 101
     assert client.shake(Cookie=None) == 403
     assert client.shake(Cookie=f"review-{client.port}=x") == 403
+
+
+def test_pictures_and_sound(client):
+    """Red when a moment that is not there breaks the server, or the sound is another's."""
+    status, headers, body = client.ask("/picture?time=4.2")
+    assert (status, headers["Content-Type"], body[:2]) == (200, "image/jpeg", b"\xff\xd8")
+    assert client.ask("/picture?time=4.2&model=true")[2] != body
+    for time in ("nan", "inf", "-1"):
+        assert client.status(f"/picture?time={time}") == 404
+    assert client.status("/picture?time=59.99") == 200
+    wave = json.loads(client.ask("/waveform")[2])
+    assert wave["step"] * len(wave["levels"]) == pytest.approx(60, abs=0.1)
+    assert min(wave["levels"][20:500]) > 100  # a sine that never ends
+    for path in ("/picture?time=1&recording=1", "/waveform?recording=-1", "/scores?recording=7"):
+        assert client.status(path) == 404
+    assert client.status("/reel") == 404  # there is none yet
+    assert client.status("/video/0?copy=true") == 404
 
 
 def test_files_by_number_and_nothing_else(client, chunks):

@@ -34,8 +34,8 @@ def decisions_of(*rows):
     return Decisions(tuple(Decision(number, *row) for number, row in enumerate(rows, 1)))
 
 
-def add(file, decisions, chunks, *, box=None, group="monday"):
-    return add_to_labels(file, decisions, chunks, box=box, group=group)
+def add(file, decisions, chunks, *, box=None, group="monday", **more):
+    return add_to_labels(file, decisions, chunks, box=box, group=group, **more)
 
 
 @pytest.fixture
@@ -59,10 +59,29 @@ def test_rows_are_in_the_time_of_their_file(tmp_path, files):
         "part1.mp4,0.5,0.0,1.0,0.5,10.0,11.0,none,monday",
         "part1.mp4,0.5,0.0,1.0,0.5,,,unknown,monday",
     ]
-    assert message == [f"{labels} is up to date. New: highlights 3, hard negatives 1."]
+    assert message == [f"New in {labels}: highlights 3 (7.8 s), negatives 1 (1.0 s)."]
     before = labels.stat().st_mtime_ns, labels.read_bytes()
     assert add(labels, decisions, files, box=FACE) == [f"{labels} says all that already."]
     assert (labels.stat().st_mtime_ns, labels.read_bytes()) == before
+
+
+def test_what_was_left_alone_is_none(tmp_path, files):
+    """Red when it overrules a highlight, is lost, or is written before the user agrees."""
+    labels = tmp_path / "labels.csv"
+    old = LabelledClip(files[0].path, FACE, (Interval(2, 6),), "a", rest_known=False)
+    write_labels(labels, [old])
+    before = labels.read_bytes()
+    decisions = decisions_of((9.0, 12.0, True))
+    watched = [(0.0, 9.0), (12.0, 23.0)]
+    planned = add(labels, decisions, files, left_alone=watched, writes=False)
+    assert labels.read_bytes() == before
+    assert planned[0] == f"New in {labels}: highlights 1 (3.0 s), negatives 4 (16.0 s)."
+    assert add(labels, decisions, files, left_alone=watched) == planned
+    first, second = read_labels(labels)
+    assert first.highlights == (Interval(2, 6), Interval(9, 12))
+    assert first.negatives == (Interval(0, 2), Interval(6, 9), Interval(12, 20))
+    assert second.negatives == (Interval(0, 3),)
+    assert not second.rest_known
 
 
 def test_a_file_without_a_decision_is_not_named(tmp_path, files):
