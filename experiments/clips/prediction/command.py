@@ -41,6 +41,8 @@ class PredictArguments:
     """How often each window is looked at: places in time x crops, such as 1x3."""
     annotate: bool = True
     """Write the annotated videos, which takes the most time."""
+    explain: bool = False
+    """Write NAME.explained.png: which moments of the video its class rests on."""
     threads: str = "auto"
     """TensorFlow's thread pools: INTRA,INTER, or auto: what python -m experiments.threads has found
     best on this machine, else a default for its cores."""
@@ -85,6 +87,7 @@ def _predict(arguments: PredictArguments) -> int:
         hop=arguments.hop,
         rolling=arguments.rolling,
         annotate=arguments.annotate,
+        explain=arguments.explain,
         allow_failures=arguments.allow_failures,
     )
     print(f"Results: {out}")

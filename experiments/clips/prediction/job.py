@@ -12,8 +12,9 @@ from typing import Any
 from tqdm import tqdm
 
 from common.errors import UserError
-from common.files import is_disk_full
+from common.files import is_disk_full, write_atomically
 from common.formatting import plural
+from experiments.clips.prediction.explain import explain_video
 from experiments.clips.prediction.panel import Panel
 from experiments.clips.prediction.predict import (
     OnnxClipModel,
@@ -31,6 +32,7 @@ from experiments.process.runtime import Threads
 from preprocess.batches.views import Views
 
 EXIT_FAILED_VIDEOS = 1
+EXPLAINED = ".explained.png"
 _FORMAT = "{desc} {percentage:3.0f}% |{bar}| {remaining} left"
 
 
@@ -45,6 +47,7 @@ def predict_with_run(
     rolling: int,
     annotate: bool,
     allow_failures: bool,
+    explain: bool = False,
 ) -> int:
     """Load a run's model and predict videos with it; returns the exit code.
 
@@ -52,7 +55,7 @@ def predict_with_run(
         run: directory of a finished run, or an ONNX file of one.
         views: views of each window.
         threads: sizes of TensorFlow's thread pools.
-        paths, out, hop, rolling, annotate, allow_failures: those of `predict_paths`.
+        paths, out, hop, rolling, annotate, allow_failures, explain: those of `predict_paths`.
     """
     if annotate:
         require_encoders()
@@ -66,6 +69,7 @@ def predict_with_run(
         rolling=rolling,
         annotate=annotate,
         allow_failures=allow_failures,
+        explain=explain,
         settings={"run": str(run), "views": str(views)},
     )
 
@@ -90,6 +94,7 @@ def predict_paths(
     rolling: int = 5,
     annotate: bool = True,
     allow_failures: bool = False,
+    explain: bool = False,
     settings: Mapping[str, Any] | None = None,
 ) -> int:
     """Predict videos and write the results; returns the exit code, 1 if a video failed.
@@ -100,6 +105,7 @@ def predict_paths(
         out: folder of results.
         hop, rolling: those of `predict_video`.
         annotate: write the annotated videos, too.
+        explain: write which moments decided, too.
         allow_failures: return 0 even if some, but not all, videos failed.
         settings: further settings that the results depend on, to be stored with them.
 
@@ -113,7 +119,8 @@ def predict_paths(
         print(notice)
     out.mkdir(parents=True, exist_ok=True)
     # Opening the tables also checks that no other files have their names.
-    job = _Job(model, videos, out, hop=hop or usual_hop(model), rolling=rolling, annotate=annotate)
+    hop = hop or usual_hop(model)
+    job = _Job(model, videos, out, hop=hop, rolling=rolling, annotate=annotate, explain=explain)
     failures = job.run(settings or {})
     if not failures:
         return 0
@@ -136,7 +143,9 @@ class _Job:
         hop: int,
         rolling: int,
         annotate: bool,
+        explain: bool,
     ) -> None:
+        self._explain = explain
         self._model = model
         self._videos = videos
         self._out = out
@@ -197,6 +206,9 @@ class _Job:
             self._fail(video, prediction.complaint, progress)
         elif prediction.complaint:
             progress.say(_shown(f"{video.source}: {prediction.complaint}"))
+        if self._explain:
+            explanation = explain_video(self._model, video.path, prediction, hop=self._hop)
+            write_atomically(results.path(EXPLAINED), explanation.png())
         if self._annotate:
             annotate_video(
                 video.path,

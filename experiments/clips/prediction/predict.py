@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -242,11 +243,9 @@ def predict_video(
     Raises:
         DecodeError: if the video cannot be read.
     """
-    # A limit on the training clips does not hold for a whole video.
-    settings = replace(model.frame_settings, max_frames=None)
     times, found = [], []
-    clip = Clip(path, source=path.name, class_name="", group="")
-    with settings.open(clip, threads=_DECODER_THREADS) as reader:
+    settings = _settings(model)
+    with settings.open(_clip(path), threads=_DECODER_THREADS) as reader:
         original_size = (reader.info.width, reader.info.height)
         windows = sliding_windows(
             reader, settings.frame_shape, window=model.window, hop=hop or usual_hop(model)
@@ -268,6 +267,30 @@ def predict_video(
             complaint=missing or reader.complaint,
             is_cut_short=bool(missing),
         )
+
+
+@contextmanager
+def video_windows(
+    model: WindowModel, path: Path, *, hop: int
+) -> Iterator[tuple[Iterator[Window], tuple[int, int]]]:
+    """Open a video; yields its windows, and width and height of its own frames.
+
+    Raises:
+        DecodeError: if the video cannot be read.
+    """
+    settings = _settings(model)
+    with settings.open(_clip(path), threads=_DECODER_THREADS) as reader:
+        windows = sliding_windows(reader, settings.frame_shape, window=model.window, hop=hop)
+        yield windows, (reader.info.width, reader.info.height)
+
+
+def _settings(model: WindowModel) -> FrameSettings:
+    # A limit on the training clips does not hold for a whole video.
+    return replace(model.frame_settings, max_frames=None)
+
+
+def _clip(path: Path) -> Clip:
+    return Clip(path, source=path.name, class_name="", group="")
 
 
 def usual_hop(model: WindowModel) -> int:
