@@ -27,8 +27,7 @@ from pyarrow import csv as arrow_csv
 
 from common.errors import InputError, did_you_mean
 from experiments import classify as classification
-from experiments import ucf11
-from experiments.clips import presets
+from experiments.clips import presets, ucf11_job
 from experiments.clips.classification.results import ONE_TABLE
 from experiments.clips.prediction.job import load_model
 from experiments.clips.prediction.predict import VideoPrediction, WindowModel, predict_video
@@ -252,7 +251,7 @@ def train(
                 f"{did_you_mean(model, get_args(ModelName))}".strip()
             )
         known |= {"tt": model.startswith("tt-"), "cell": model.removeprefix("tt-")}
-        result = ucf11.run(_arguments(Ucf11Arguments, known, flags))
+        result = ucf11_job.run(_arguments(Ucf11Arguments, known, flags))
     assert result is not None
     return ClipRun(result["run_dir"])
 
