@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -57,7 +58,7 @@ _REAL_HEADER = (
     *("Time of a run", "Memory"),
 )
 _ABOUT_SPLITS = """\
-By scene (`--split group`) no test clip has a sibling in training. At random nearly every one has:
+By scene (`--split group`) no test clip has a sibling in training. At random most have one:
 what is gained there is a leak. "four folds" trains on the validation clips as well and tests the
 last weights, so that the test clips choose nothing (`--set validation=test`). Parameters are those
 of the model without a frozen network."""
@@ -113,6 +114,9 @@ UCF11_COSTS = (
     PublishedCost(900, None, 0.25, 14, 130, 1700, "2 days"),
 )
 
+# A recurrent network or a mean on the features of a frozen network.
+_HEAD = re.compile(r"(?!tt-)(?P<network>.+?)-(?P<head>(?:tt-)?(?:gru|lstm|rnn|mean))")
+
 
 def results_page(rows: Sequence[Record]) -> str:
     """Make the whole text of docs/results.md."""
@@ -162,7 +166,7 @@ def results_table_markdown(rows: Sequence[Record]) -> str:
             found[row] = []
     for group in groups:
         if group["dataset"] != "ucf11":
-            row = _short_row(group["dataset"], (group["model"] or ABSENT).upper(), ABSENT, group)
+            row = _short_row(group["dataset"], _model_cell(group), ABSENT, group)
             found.setdefault(row, []).append(difference_of[id(group)])
     body = [
         (data, model, recipe + _in_brackets("; ".join(filter(None, notes))), *rest)
@@ -217,7 +221,7 @@ def _descending(splits: Mapping[str, Group]) -> tuple[float, ...]:
 def _real_row(splits: Mapping[str, Group]) -> list[str]:
     group = splits.get("group") or next(iter(splits.values()))
     return [
-        (group["model"] or ABSENT).upper(),
+        _model_cell(group),
         text(group["recipe"]).replace(f" {_ALL_FOLDS}", _ALL_FOLDS_IN_WORDS),
         *(accuracy_cell(splits[name]) if name in splits else ABSENT for name in _SPLITS),
         or_absent(group["params"], formatting.count),
@@ -266,6 +270,16 @@ def _table(rows: Sequence[Mapping[str, str]], *, may_be_shared: Iterable[str]) -
     return [f"The same in all rows: {facts}.", table] if shared else [table]
 
 
+def _model_cell(group: Group) -> str:
+    """Name of a group's model; of a head on a frozen network, "TT-GRU on efficientnet-lite0"."""
+    name = group["model"] or ABSENT
+    found = _HEAD.fullmatch(name)
+    if found is None:
+        return name.upper()
+    head = found["head"] if found["head"] == "mean" else found["head"].upper()
+    return f"{head} on {found['network']}"
+
+
 def _in_brackets(note: str) -> str:
     return f" ({note})" if note else ""
 
@@ -277,7 +291,7 @@ def _of(groups: Iterable[Group], dataset: str) -> list[Group]:
 def _configuration(group: Group, difference: str = "") -> dict[str, str]:
     """Cells of a configuration by the heads of their columns; `difference` follows the recipe."""
     return {
-        "Model": (group["model"] or ABSENT).upper(),
+        "Model": _model_cell(group),
         "Recipe": f"{text(group['recipe'])} {code(group.other_flags)}".strip()
         + _in_brackets(difference),
         "Clips": or_absent(group["num_clips"], formatting.count),

@@ -289,8 +289,8 @@ def test_real_videos_come_first_with_both_splits_in_a_row(record):
     for text in (results_table_markdown(rows), results_page(rows).partition("## UCF11")[0]):
         found = rows_by_head(text, "At random")
         assert [(each["Model"], each["Recipe"]) for each in found] == [
-            ("EFFICIENTNET-LITE0-LSTM", "tuned"),
-            ("EFFICIENTNET-LITE0-LSTM", "tuned, four folds"),
+            ("LSTM on efficientnet-lite0", "tuned"),
+            ("LSTM on efficientnet-lite0", "tuned, four folds"),
             ("TT-GRU", "tuned"),
         ]
         assert found[0]["Accuracy by scene"].startswith("0.880 \N{PLUS-MINUS SIGN} 0.014 (2 of 5")
