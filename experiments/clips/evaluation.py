@@ -201,7 +201,7 @@ def finish_run(
     # once, predicts with either.
     tested = load_classifier(run_dir / "best.keras")
     predictions = {"best": predict_clips(tested, shards, batches, clips)}
-    tested.model.load_weights(run_dir / "last.keras")
+    tested.model.set_weights(load_keras_model(run_dir / "last.keras").get_weights())
     predictions["last"] = predict_clips(tested, shards, batches, clips)
     write_predictions(run_dir / "predictions.csv", predictions[selection])
     result = {

@@ -155,8 +155,11 @@ class Rendering:
         return any(path.stat().st_size for path in out.glob("reel.scores.csv*"))
 
     def result(self, out: Path) -> Mapping[str, Any]:
-        """All files, byte for byte."""
-        return _contents(out)
+        """All files, byte for byte, but for the folder, which the options name."""
+        return {
+            name: content.replace(str(out).encode(), b"OUT")
+            for name, content in _contents(out).items()
+        }
 
 
 SUBJECTS = {

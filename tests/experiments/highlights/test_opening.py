@@ -229,8 +229,12 @@ def test_extraction_of_a_sound_track(tracks, tmp_path, capsys):
     args = ["extract", str(labels), str(tmp_path / "shards"), "--side", "32", "--jobs", "1"]
     assert main([*args, "--sound-track", "1"]) == 0
     assert "1 of 1 clips have several sound tracks" in capsys.readouterr().out
-    assert main(args) == 2
+    assert main([*args, "--sound-track", "0"]) == 2
     assert "was made with sound_track 1" in capsys.readouterr().err
+    assert main(args) == 0  # without a word the track of the shards counts
+    assert "Taken from the last time where nothing else is said: side, sound_track." in (
+        capsys.readouterr().out
+    )
     missing = [*args[:2], str(tmp_path / "other"), *args[3:], "--sound-track", "2"]
     assert main(missing) == 1
     assert "sound track 2 is wanted" in (tmp_path / "other/failures.csv").read_text()
@@ -458,7 +462,7 @@ def test_the_second_half_is_scored(model, scorer, tmp_path, capsys):
     recording = tmp_path / "cat.ts"
     recording.write_bytes(b"".join((tmp_path / f"{name}.ts").read_bytes() for name in "ab"))
     out = tmp_path / "reel.mp4"
-    flags = ["-m", str(model), "-o", str(out), "--no-snap", "--bin-size", "1"]
+    flags = ["-m", str(model), "-o", str(out), "--no-snap", "--bin-size", "1", "--threshold", "0.4"]
     assert main(["run", str(recording), *flags]) == 2  # the model heard a second track
     assert "cat.ts has 1 sound track" in capsys.readouterr().err
     assert main(["run", str(recording), *flags, "--sound-track", "0"]) == 0
