@@ -21,9 +21,9 @@ _PATIENCE = 200  # times that a signal is put off while a lock is taken: a secon
 def answer_signals(resume_hint: Callable[[], str]) -> None:
     """Let Ctrl-C and SIGTERM raise KeyboardInterrupt, and end the process if that is not enough.
 
-    Nothing is raised while a `with` statement takes or releases a lock. The lock would stay taken,
-    and the process would wait for ever for threads that wait for it
-    (https://github.com/python/cpython/issues/74174).
+    Nothing is raised while a `with` statement takes or releases a lock or a folder, for a second at
+    most. The lock would stay taken, and the process would wait for ever for threads that wait for
+    it (https://github.com/python/cpython/issues/74174); the folder would be left.
 
     Args:
         resume_hint: returns the sentence that tells how to resume; printed if the process is ended.
@@ -87,13 +87,16 @@ def ending_at_once() -> Iterator[None]:
 
 
 def _takes_lock(frame: FrameType | None) -> bool:
-    """Return True if a signal arrived while a `with` statement took or released a lock.
+    """Return True if a signal arrived while a `with` statement took or released something.
 
-    Frames of this module are skipped: the signal may have interrupted another one's handler.
+    That may be some calls farther out: below `__enter__` of `contextlib` runs the function that
+    makes a private folder, say, which nobody would remove.
     """
-    while frame is not None and frame.f_code.co_filename == __file__:
+    while frame is not None:
+        if frame.f_code.co_name in _TAKING_LOCKS:
+            return True
         frame = frame.f_back
-    return frame is not None and frame.f_code.co_name in _TAKING_LOCKS
+    return False
 
 
 def _ring(answer: Callable[[int, FrameType | None], None], seconds: float) -> None:

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -51,6 +53,26 @@ def test_a_signal_waits_until_a_lock_is_taken(
     with pytest.raises(KeyboardInterrupt), lock:
         time.sleep(PATIENCE_SECONDS)
     assert lock.steps == ["taken", "given back"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_a_folder_is_made(number: signal.Signals) -> None:
+    """Red when KeyboardInterrupt is raised before the `try` of a function that is a context."""
+    steps = []
+
+    @contextmanager
+    def folder() -> Iterator[None]:
+        os.kill(os.getpid(), number)
+        steps.append("made")
+        try:
+            yield
+        finally:
+            steps.append("removed")
+
+    answer_signals(lambda: "")
+    with pytest.raises(KeyboardInterrupt), folder():
+        time.sleep(PATIENCE_SECONDS)
+    assert steps == ["made", "removed"]
 
 
 def test_a_signal_does_not_wait_for_ever(
