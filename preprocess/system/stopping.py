@@ -89,14 +89,19 @@ def ending_at_once() -> Iterator[None]:
 def _takes_lock(frame: FrameType | None) -> bool:
     """Return True if a signal arrived while a `with` statement took or released something.
 
-    That may be some calls farther out: below `__enter__` of `contextlib` runs the function that
-    makes a private folder, say, which nobody would remove.
+    What it takes may be some calls farther in: below `__enter__` of `contextlib` runs the function
+    that makes a private folder, say, which nobody would remove. Frames of this module are skipped:
+    the signal may have interrupted another one's handler.
     """
-    while frame is not None:
-        if frame.f_code.co_name in _TAKING_LOCKS:
-            return True
+    while frame is not None and frame.f_code.co_filename == __file__:
         frame = frame.f_back
-    return False
+    # On the way out only the innermost call counts: web servers raise the signal that they have
+    # caught below `__exit__`.
+    if frame is not None and frame.f_code.co_name in _TAKING_LOCKS:
+        return True
+    while frame is not None and frame.f_code.co_name != "__enter__":
+        frame = frame.f_back
+    return frame is not None
 
 
 def _ring(answer: Callable[[int, FrameType | None], None], seconds: float) -> None:
