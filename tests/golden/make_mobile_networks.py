@@ -6,8 +6,8 @@
 
 EfficientNet-Lite is the PyTorch port of its authors' code; MobileNetV2 is written anew from Sandler
 et al. 2018 (table 2, figure 4) and torchvision's list of names and shapes. Published weights are
-those of the packages; other weights are not kept but made by make_resnet.py's rule, `value` in
-mobile_rules.py, which stands beside this script and serves the tests, too.
+those of the packages; other weights are not kept but made by the rule of
+weight_rule.py. It and mobile_rules.py stand beside this script and serve the tests, too.
 
 Arrays: `probe`, the rule's first four numbers for conv1.weight; for each network of `LAYOUTS`
 `<network>_keys` and `<network>_shapes` of the state dict (num_entries, 4), filled up with -1; for
@@ -23,8 +23,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from efficientnet_lite_pytorch import EfficientNet
-from mobile_rules import images, value
+from mobile_rules import SEED, images
 from torch import nn
+from weight_rule import value
 
 LAYOUTS = ("lite0", "lite1", "lite2", "lite3", "lite4", "v2")
 PUBLISHED = {"lite0": [(224, 224), (193, 161)], "v2": [(224, 224), (193, 161)]}
@@ -125,7 +126,7 @@ def published(network):
 def filled(network):
     """Network with the weights of `value`."""
     model = build(network)
-    state = {key: value(key, tuple(t.shape)) for key, t in model.state_dict().items()}
+    state = {key: value(key, tuple(t.shape), seed=SEED) for key, t in model.state_dict().items()}
     model.load_state_dict({key: torch.from_numpy(array) for key, array in state.items()})
     return model.eval()
 
@@ -150,7 +151,7 @@ def outputs(model, network, name, sizes):
 
 
 def main():
-    arrays = {"probe": value("conv1.weight", (64, 3, 7, 7)).ravel()[:4]}
+    arrays = {"probe": value("conv1.weight", (64, 3, 7, 7), seed=SEED).ravel()[:4]}
     for network in LAYOUTS:
         arrays |= layout(network)
     with torch.no_grad():

@@ -5,8 +5,8 @@
 
 Written from He et al. 2016 (table 1, figure 5) and torchvision's list of names and shapes; the
 stride of a bottleneck is in its 3 x 3 convolution. torchvision 0.28.0 gives the same logits, bit
-for bit. Weights are not kept but made by a rule, `value`, that the test repeats: one NumPy
-generator a key.
+for bit. Weights are not kept but made by the rule of weight_rule.py, which the test uses too: one
+NumPy generator a key.
 
 Arrays: `probe`, the rule's first four numbers for conv1.weight; for each depth `<depth>_keys` and
 `<depth>_shapes` of the state dict (num_entries, 4), filled up with -1; for each depth and size of
@@ -15,30 +15,18 @@ that `pixels` makes; of depth 18 after one forward pass in training on 64 x 48 `
 `train_mean` and `train_variance` of layer4.1.bn2.
 """
 
-import zlib
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
+from weight_rule import value
 
 SEED = 2015
 BLOCKS = {18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 6, 3], 101: [3, 4, 23, 3]}
 BLOCKS[152] = [3, 8, 36, 3]
 SIZES = {18: [(64, 48), (67, 45), (160, 33)], 50: [(64, 48), (51, 37)]}
 WIDTHS = (64, 128, 256, 512)
-
-
-def value(key, shape):
-    """Weight of a key: variances and scales about 1, the rest about 0, scaled by the fan-in."""
-    rng = np.random.default_rng([SEED, zlib.crc32(key.encode())])
-    word = key.rpartition(".")[2]
-    if word == "num_batches_tracked":
-        return np.array(1)
-    if word == "running_var" or (word == "weight" and len(shape) == 1):
-        return rng.uniform(0.5, 1.5, shape).astype(np.float32)
-    scale = 0.2 if len(shape) == 1 else np.prod(shape[1:]) ** -0.5
-    return (scale * rng.standard_normal(shape)).astype(np.float32)
 
 
 def pixels(height, width):

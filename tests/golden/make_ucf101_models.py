@@ -6,7 +6,7 @@
 
 Two of the networks are those that `python -m experiments.bench_ucf101` measures. All are written
 anew from the published layers, sizes and names of weights; only those are the original's.
-Weights are not kept but made by make_resnet.py's rule, `value`; frames by `clip`. Both are repeated
+Weights are not kept but made by the rule of weight_rule.py; frames by `clip`. Both are repeated
 by the test. Dropout is 0, as in the original's scripts. Pixels are normalised by the numbers that
 stand in the original's scripts, read from CLONE.
 
@@ -33,9 +33,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from make_resnet import ResNet, value
+from make_resnet import ResNet
 from PIL import Image
 from torch import nn
+from weight_rule import value
 
 from experiments.bench_torch import Conv3D, Decoder, FrameEncoder
 

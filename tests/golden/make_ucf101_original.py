@@ -7,7 +7,7 @@
 The original's own `functions.py` of CLONE reads the pictures and runs the networks: its data sets,
 encoders and decoders, at smaller sizes and with 5 classes. Its four transforms of torchvision are
 here in a few lines, for torchvision scales an image by the image's own `resize`; its ResNet-152 is
-make_resnet.py's. Weights are made by make_resnet.py's rule, `value`, and those of the last norm of
+make_resnet.py's. Weights are made by the rule of weight_rule.py, and those of the last norm of
 each block are a fifth of it, `GAIN`, or 50 blocks would saturate what comes after them.
 
 The pictures are JPEGs of 96 x 72, end to end in `jpegs`, of `jpeg_sizes` bytes each: 50 of a clip
@@ -34,9 +34,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from make_resnet import ResNet, value
+from make_resnet import ResNet
 from make_ucf101_models import NOW, published
 from PIL import Image
+from weight_rule import value
 
 NUM_CLASSES = 5
 GAIN = 0.2

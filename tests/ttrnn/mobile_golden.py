@@ -1,13 +1,15 @@
 """Helpers of the tests of mobile networks: the arrays and rules of golden/."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from tests.golden.mobile_rules import SEED as SEED
 from tests.golden.mobile_rules import images as images
-from tests.golden.mobile_rules import value as value
+from tests.golden.weight_rule import value as seeded_value
 
+value = partial(seeded_value, seed=SEED)
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "mobile_networks.npz")
 
 

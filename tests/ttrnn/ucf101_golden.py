@@ -1,12 +1,12 @@
 """Helpers of the tests of the UCF101 models, with the rules of golden/make_ucf101_models.py."""
 
 import re
-import zlib
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from tests.golden.weight_rule import value
 from ttrnn.models import build_conv3d, build_crnn, build_resnet_crnn
 from weights.assign import assign_arrays
 from weights.ucf101_models import conv3d_arrays, crnn_arrays, resnet_crnn_arrays
@@ -26,18 +26,6 @@ SMALL_SHAPES = {
 }
 # Of ResNet-152's 8 and 36 blocks in layer2 and layer3, here resnet.5 and .6, ResNet-50 has 4 and 6.
 BEYOND_50 = re.compile(r"resnet\.(5\.[4-7]|6\.([6-9]|\d\d))\..*")
-
-
-def value(key, shape):
-    """Weight of a key, as in make_resnet.py."""
-    rng = np.random.default_rng([2015, zlib.crc32(key.encode())])
-    word = key.rpartition(".")[2]
-    if word == "num_batches_tracked":
-        return np.array(1)
-    if word == "running_var" or (word == "weight" and len(shape) == 1):
-        return rng.uniform(0.5, 1.5, shape).astype(np.float32)
-    scale = 0.2 if len(shape) == 1 else np.prod(shape[1:]) ** -0.5
-    return (scale * rng.standard_normal(shape)).astype(np.float32)
 
 
 def clip(number, num_frames, height, width):

@@ -1,4 +1,4 @@
-"""What all tensor formats of a matrix have in common.
+"""Base class of the tensor formats of a matrix, and what they share.
 
 A kernel W of shape (M, N), with M = prod(m) and N = prod(n), is kept as a network of small cores.
 Every axis of a core is a leg with a name: i0, i1, ... are the digits of the row, j0, j1, ... those

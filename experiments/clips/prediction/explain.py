@@ -24,7 +24,7 @@ _HEIGHT = 120  # of a frame in the strip, in pixels
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """What the class of a video rests on, in the window that shows it most clearly.
+    """Explanation of a prediction: the moments that the class of a video rests on.
 
     Args:
         class_name: the class: the most probable one of the whole video.

@@ -4,13 +4,13 @@ import importlib.util
 import os
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
+from tests.golden.weight_rule import value
 from tests.grids import slow
 from tests.processes import PATIENCE_SECONDS
 from ttrnn.models import build_resnet
@@ -29,18 +29,6 @@ NUM_PARAMETERS = {  # as torchvision publishes them
     101: 44_549_160,
     152: 60_192_808,
 }
-
-
-def value(key, shape):
-    """As in make_resnet.py."""
-    rng = np.random.default_rng([SEED, zlib.crc32(key.encode())])
-    word = key.rpartition(".")[2]
-    if word == "num_batches_tracked":
-        return np.array(1)
-    if word == "running_var" or (word == "weight" and len(shape) == 1):
-        return rng.uniform(0.5, 1.5, shape).astype(np.float32)
-    scale = 0.2 if len(shape) == 1 else np.prod(shape[1:]) ** -0.5
-    return (scale * rng.standard_normal(shape)).astype(np.float32)
 
 
 def pixels(height, width):
