@@ -3,6 +3,7 @@
     python -m experiments.crossval --recipes paper tuned --cells gru lstm --kernels tt dense
     python -m experiments.crossval --settings "" "inputs=raw" "inputs=both head_dropout=0.5"
     python -m experiments.crossval --features efficientnet-lite0 --cells mean lstm --seeds 0 1 2
+    python -m experiments.crossval --features efficientnet-lite0 --kernels tt tr cp low-rank dense
 
 A run on pixels is a fresh `python -m experiments.ucf11` process. Runs on features share a process,
 hence take seconds each, and leave neither a model nor a report. A row equals that of a run by hand;
@@ -30,7 +31,7 @@ from common.errors import InputError
 from common.files import write_atomically
 from common.formatting import share
 from experiments.clips import ucf11
-from experiments.clips.ucf11 import Ucf11Arguments
+from experiments.clips.ucf11 import FormatName, Ucf11Arguments
 from experiments.process import runtime
 from experiments.runs.records import Spread, mean_and_spread
 from experiments.runs.run import CONFIG, RESULT, require_place, require_positive
@@ -50,8 +51,8 @@ class Arguments:
     """Recipes to run."""
     cells: tuple[Literal["gru", "lstm", "rnn", "mean"], ...] = ("gru",)
     """Kinds of recurrent layer; mean needs --features."""
-    kernels: tuple[Literal["tt", "dense"], ...] = ("tt",)
-    """Tensor-train and dense input kernels."""
+    kernels: tuple[FormatName, ...] = ("tt",)
+    """Formats of the input kernel: a tensor train, a dense matrix, and so on."""
     features: str | None = None
     """Classify the features of this frozen network, as python -m experiments.ucf11 does."""
     settings: tuple[str, ...] = ("",)
@@ -70,13 +71,17 @@ class Arguments:
     """Print the test accuracies too: only once the choice is made."""
 
 
+# Flags of the kernels that the job had before --format, by which their rows are known.
+_KERNEL_FLAGS = {"tt": ("--tt",), "dense": ("--no-tt",)}
+
+
 @dataclass(frozen=True)
 class Setting:
     """Setting of the runs in one row of the table."""
 
     recipe: str
     cell: str
-    kernel: str
+    kernel: FormatName
     overrides: str
 
     def command(self, arguments: Arguments, fold: int, seed: int, out: Path) -> list[str]:
@@ -87,7 +92,7 @@ class Setting:
             # A run that was stopped goes on; without the flag its directory would be refused.
             *(["--resume"] if (out / CONFIG).exists() else []),
             *("--recipe", self.recipe, "--cell", self.cell),
-            "--tt" if self.kernel == "tt" else "--no-tt",
+            *_KERNEL_FLAGS.get(self.kernel, ("--format", self.kernel)),
             *("--fold", str(fold), "--seed", str(seed)),
             *(["--set", *shlex.split(self.overrides)] if self.overrides else []),
             *(["--features", arguments.features] if arguments.features else []),

@@ -46,8 +46,9 @@ HELP = """Train and evaluate a recurrent network on the raw pixels of UCF11's vi
 tells more.
 """
 NUM_FOLDS = 5
-# Short names of `ttrnn.formats.registry`, which would load Keras.
-FormatName = Literal["tt", "tr", "bt", "tucker", "cp", "kcp", "ht", "dense"]
+# Short names of `ttrnn.formats.registry`, which would load Keras, and a plain product of two
+# matrices, the baseline of all.
+FormatName = Literal["tt", "tr", "bt", "tucker", "cp", "kcp", "ht", "low-rank", "dense"]
 # Larger than the 224x224 that networks of ImageNet were trained on: on 96 clips of UCF101 at
 # 320x240, their features tell apart more (docs/log.md).
 _FEATURE_SIZE = (448, 336)
@@ -63,7 +64,8 @@ class Ucf11Arguments:
     tt: bool = True
     """Tensor-train input kernel; --no-tt for the dense one."""
     format: FormatName | None = None
-    """Format of the input kernel, in place of --tt: a tensor ring, block terms, and so on."""
+    """Format of the input kernel, in place of --tt: a tensor ring, block terms, and so on; low-rank
+    is a product of two matrices."""
     recurrent_format: FormatName | None = None
     """Format of the recurrent matrix; by default it is dense."""
     rank: int | None = None

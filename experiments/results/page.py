@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from common import formatting
 from common.errors import InputError
 from common.formatting import ABSENT, code, markdown_table, or_absent, text
+from experiments.clips.ucf11 import FormatName
 from experiments.results.groups import (
     SETTING_COLUMNS,
     Group,
@@ -114,8 +115,13 @@ UCF11_COSTS = (
     PublishedCost(900, None, 0.25, 14, 130, 1700, "2 days"),
 )
 
-# A recurrent network or a mean on the features of a frozen network.
-_HEAD = re.compile(r"(?!tt-)(?P<network>.+?)-(?P<head>(?:tt-)?(?:gru|lstm|rnn|mean))")
+# A recurrent network or a mean on the features of a frozen network. The format of the kernel goes
+# before the cell, that of the recurrent matrix behind it.
+_FORMAT = f"(?:{'|'.join(name for name in get_args(FormatName) if name != 'dense')})"
+_HEAD = re.compile(
+    rf"(?!{_FORMAT}-)(?P<network>.+?)-"
+    rf"(?P<head>(?:{_FORMAT}-)?(?:gru|lstm|rnn|mean)(?:-{_FORMAT})?)"
+)
 
 
 def results_page(rows: Sequence[Record]) -> str:

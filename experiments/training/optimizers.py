@@ -93,7 +93,7 @@ def build_head(
 
 @dataclass(frozen=True)
 class Formats:
-    """Formats of a recurrent layer's matrices, by the short names of `ttrnn.make_format`."""
+    """Formats of a recurrent layer's matrices: short names of `ttrnn.make_format`, or low-rank."""
 
     kernel: str = "tt"
     """Format of the input kernel."""
@@ -148,15 +148,18 @@ def _recurrent_arguments(
     def chosen(name: str | None, input_modes: tuple[int, ...]) -> MatrixFormat | None:
         if name in (None, "dense"):
             return None
+        budget_of = make_format("tt", input_modes, output_modes, recipe.tt_rank)
+        modes = input_modes, output_modes
+        if name == "low-rank":
+            # (M, R) times (R, N): a CP matrix with one mode for each side.
+            name, modes = "cp", ((math.prod(input_modes),), (units,))
         rank = formats.rank
         if rank is None:
             layer: Any = CELLS[cell]
             gates = layer.cell_class.num_gates
-            train = make_format("tt", input_modes, output_modes, recipe.tt_rank)
-            rank = largest_rank(
-                name, input_modes, output_modes, train.with_gates(gates).num_params, gates
-            )
-        return make_format(name, input_modes, output_modes, rank)
+            budget = budget_of.with_gates(gates).num_params
+            rank = largest_rank(name, modes[0], modes[1], budget, gates)
+        return make_format(name, modes[0], modes[1], rank)
 
     return common | {
         "units": units,

@@ -285,6 +285,8 @@ def test_real_videos_come_first_with_both_splits_in_a_row(record):
         row(**{**lstm, "recipe": "tuned validation=test"}, accuracy=0.85),
         row(**{**lstm, "recipe": "tuned tt_rank=8"}, accuracy=0.123),
         row(**lstm, accuracy=0.123, epochs=3, epochs_run=3),
+        row(**{**lstm, "model": "efficientnet-lite0-low-rank-gru-tr"}, accuracy=0.2),
+        row(**{**part, "model": "ht-gru"}, accuracy=0.1),
     )
     for text in (results_table_markdown(rows), results_page(rows).partition("## UCF11")[0]):
         found = rows_by_head(text, "At random")
@@ -292,6 +294,8 @@ def test_real_videos_come_first_with_both_splits_in_a_row(record):
             ("LSTM on efficientnet-lite0", "tuned"),
             ("LSTM on efficientnet-lite0", "tuned, four folds"),
             ("TT-GRU", "tuned"),
+            ("LOW-RANK-GRU-TR on efficientnet-lite0", "tuned"),
+            ("HT-GRU", "tuned"),
         ]
         assert found[0]["Accuracy by scene"].startswith("0.880 \N{PLUS-MINUS SIGN} 0.014 (2 of 5")
         assert found[0]["At random"] == "0.970 (0.840 to 0.940)"

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from experiments.clips.ucf11 import kernel_format
 from tests import processes
 
 LITE = ("--features", "efficientnet-lite0", "--frames", 2, "--size", 64, 48, "--epochs", 1)
@@ -123,6 +124,21 @@ def test_many_runs_in_one_process_are_those_of_the_command(runs, small_shards):
     }
     assert ours["command"].startswith("python -m experiments.ucf11 --out runs/crossval/tuned-tt")
     assert feature_files(cwd) == after[-1]
+
+
+def test_a_kernel_of_crossval_is_a_format_of_the_job(tmp_path):
+    """Red when all formats would be trained as one, or a row's command changes its flags."""
+    from experiments import crossval
+
+    arguments = crossval.Arguments(features="efficientnet-lite0")
+    commands = {}
+    for kernel in ("tt", "dense", "tr", "low-rank"):
+        setting = crossval.Setting("tuned", "gru", kernel, "")
+        commands[kernel] = setting.command(arguments, 0, 0, tmp_path)
+        flags = setting.parsed(arguments, 0, 0, tmp_path)
+        assert kernel_format(flags) == kernel
+    assert "--tt" in commands["tt"]
+    assert "--format" not in commands["tt"] + commands["dense"]
 
 
 def test_the_last_blocks_of_a_network_are_trained(runs, small_shards):

@@ -12,7 +12,7 @@ from experiments.runs.run import RunError
 from experiments.training.history import Epoch, History
 from experiments.training.loop import Classifier, train_and_test
 from experiments.training.optimizers import Formats, build_head, build_model, build_optimizer
-from experiments.training.recipes import PAPER, TUNED
+from experiments.training.recipes import PAPER, TUNED, on_features
 from preprocess import open_shards
 from preprocess.batches.pipeline import ClipBatches
 
@@ -215,6 +215,15 @@ def test_every_format_has_at_most_the_weights_of_the_tensor_train():
                 )
                 assert wider.with_gates(3).num_params > budgets[0], name
             assert (cell.recurrent_format is None) == (recurrent is None)
+    # The tensor train of rank 16 has modes of 4, 5, 8, 8 and 3 * 4, 4, 4, 2.
+    budget = 16 * 4 * 12 + 16 * 16 * 5 * 4 + 16 * 16 * 8 * 4 + 16 * 8 * 2
+    model = build_head(
+        on_features(TUNED), 1280, 3, cell="gru", formats=Formats("low-rank"), policy="float32",
+        seed=0,
+    )  # fmt: skip
+    shapes = [tuple(core.shape) for core in model.get_layer("gru").cell.cores]
+    assert shapes == [(1280, 8), (3 * 128, 8)]
+    assert 8 * (1280 + 3 * 128) <= budget < 9 * (1280 + 3 * 128)
     ranked = build_head(
         TUNED, 24, 3, cell="lstm", formats=Formats("cp", rank=7), policy="float32", seed=0
     )
