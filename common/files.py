@@ -37,21 +37,6 @@ def give_usual_permissions(path: Path) -> None:
     path.chmod(0o666 & ~mask)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a file's text in one step, so that a reader never sees half of it.
-
-    Raises:
-        WriteError: if it cannot be written.
-    """
-    with write_errors():
-        temporary = new_temporary(path.parent)
-        try:
-            temporary.write_text(text, encoding="utf-8", newline="")
-            publish(SealedFile(temporary, path))
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
 @dataclass(frozen=True)
 class SealedFile:
     """Complete file under a temporary name, ready for `publish`.
@@ -125,6 +110,16 @@ def write_atomically(path: Path, content: bytes) -> None:
         partial.write_bytes(content)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text as `write_atomically` does.
+
+    Raises:
+        WriteError: if it cannot be written.
+    """
+    with write_errors():
+        write_atomically(path, text.encode())
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a path beside `path`, to which it is renamed when the block ends without an error.
@@ -149,8 +144,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def remove_partials(folder: Path) -> None:
-    """Remove the partial files of processes that were killed from a folder."""
-    for path in folder.glob(f"{_PARTIAL}*-*"):
+    """Remove the partial files of processes that were killed from a folder and those below it."""
+    for path in folder.rglob(f"{_PARTIAL}*-*"):
         process = path.name.removeprefix(_PARTIAL).partition("-")[0]
         if process.isdecimal() and not _is_alive(int(process)):
             path.unlink(missing_ok=True)

@@ -18,15 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from common.errors import WriteError
-from common.files import (
-    TEMPORARY_GLOB,
-    SealedFile,
-    new_temporary,
-    not_written,
-    publish,
-    write_errors,
-    write_text,
-)
+from common.files import not_written, remove_partials, replacing, write_errors, write_text
 from preprocess.batches.cutting import cut, foreground, read_frames
 from preprocess.batches.views import CropChoice, FrameChoice, Inputs, IntArray
 from preprocess.errors import ShardError
@@ -213,8 +205,7 @@ def _begin_store(store: Path, depends_on: dict[str, Any]) -> None:
     """Make the store's folder with a description, and remove a killed run's temporary files."""
     with write_errors():
         store.mkdir(parents=True, exist_ok=True)
-        for left_over in store.glob(TEMPORARY_GLOB):
-            left_over.unlink()
+        remove_partials(store)
     write_text(store / "made_of.json", json.dumps(depends_on, indent=1) + "\n")
 
 
@@ -238,15 +229,9 @@ def _compute_file(
             rows[stop : stop + len(batch)] = network(batch)
             stop += len(batch)
         progress.advance(1, len(frames))
-    with write_errors():
-        # Written under another name and renamed at the end: a file that exists is complete.
-        temporary = new_temporary(store)
-        try:
-            with temporary.open("wb") as file:
-                np.save(file, rows, allow_pickle=False)
-            publish(SealedFile(temporary, _file(store, number)))
-        finally:
-            temporary.unlink(missing_ok=True)
+    # Written under another name and renamed at the end: a file that exists is complete.
+    with write_errors(), replacing(_file(store, number)) as partial, partial.open("wb") as file:
+        np.save(file, rows, allow_pickle=False)
 
 
 def _read_ahead(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.files import TEMPORARY_GLOB
+from common.files import TEMPORARY_GLOB, remove_partials
 from preprocess.errors import DecodeError, PreprocessError, ShardError
 from preprocess.shards.index import FILE_NAME, DatasetIndex
 from preprocess.shards.schema import SHARD_GLOB, ClipRecord, read_records
@@ -128,6 +128,7 @@ def remove_temporary_files(folder: Path) -> None:
     """Remove temporary files of killed runs. Call it only with the lock held."""
     for path in folder.glob(TEMPORARY_GLOB):
         path.unlink(missing_ok=True)
+    remove_partials(folder)
 
 
 def remove_all(folder: Path) -> None:

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import colorsys
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -36,7 +35,7 @@ import numpy as np
 from tqdm import tqdm
 
 from common.errors import WriteError
-from common.files import TEMPORARY_GLOB, exclusive, new_temporary, not_written
+from common.files import exclusive, not_written, remove_partials, write_atomically
 from preprocess.errors import PreprocessError
 from preprocess.sources.catalog import DEMO
 from preprocess.system.machine import available_cpus
@@ -118,8 +117,7 @@ def render_dataset(
         root.mkdir(parents=True, exist_ok=True)
         waiting = f"Another process renders into {root}; waiting for it to end."
         with exclusive(root, on_wait=lambda: tqdm.write(waiting, file=sys.stderr)):
-            for left_over in root.rglob(TEMPORARY_GLOB):
-                left_over.unlink()
+            remove_partials(root)
             wanted = {"renderer_version": RENDERER_VERSION, "seed": seed}
             stamp(root / STAMP_NAME, wanted, what="demo set")
             with tqdm(total=total, desc="demo set", unit="clip", disable=not progress) as bar:
@@ -162,7 +160,7 @@ def stamp(path: Path, wanted: dict[str, Any], *, what: str) -> None:
             raise PreprocessError(
                 f"The {what} needs a folder of its own. {root} holds other files; name another."
             )
-        _write_complete(path, json.dumps(wanted).encode())
+        write_atomically(path, json.dumps(wanted).encode())
     found = json.loads(path.read_text())
     if found != wanted:
         raise PreprocessError(
@@ -245,7 +243,7 @@ def _render_group(
         paths[1].parent.mkdir(parents=True, exist_ok=True)
     for clip, path in missing.items():
         plan = plan_clip(class_name, group, clip, seed=seed, num_frames=lengths[clip - 1])
-        _write_complete(path, _encode(_frames(background, class_name, plan), plan))
+        write_atomically(path, _encode(_frames(background, class_name, plan), plan))
     return num_clips
 
 
@@ -282,16 +280,6 @@ def _check_length(path: Path, num_frames: int) -> None:
             f"An encoded clip must hold {num_frames} frames. Received {decoded}; "
             f"is there space left in {path.parent.parent}?"
         )
-
-
-def _write_complete(path: Path, content: bytes) -> None:
-    """Write under a temporary name that no reader takes for a clip, then rename."""
-    temporary = new_temporary(path.parent)
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 # Plans of clips, and trajectories of the ball.

@@ -315,7 +315,7 @@ def test_an_interrupted_write_leaves_no_file(tmp_path: Path, monkeypatch) -> Non
             raise OSError(28, "No space left on device")
         source.rename(target)
 
-    monkeypatch.setattr(synthetic.os, "replace", fail)
+    monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(WriteError, match="No space left"):
         render_dataset(tmp_path, groups_per_class=1, clips_per_group=1, jobs=1, progress=False)
     assert not list((tmp_path / "left_aaa" / "v_left_aaa_01").iterdir())
