@@ -30,8 +30,9 @@ from experiments import classify as classification
 from experiments.clips import presets, ucf11_job
 from experiments.clips.classification.results import ONE_TABLE
 from experiments.clips.prediction.job import load_model
-from experiments.clips.prediction.predict import VideoPrediction, WindowModel, predict_video
+from experiments.clips.prediction.predict import VideoPrediction, predict_video
 from experiments.clips.ucf11 import Ucf11Arguments
+from experiments.clips.viewed_model import ViewedModel
 from experiments.epic_kitchens import job as epic_kitchens
 from experiments.epic_kitchens.recipes import EpicKitchensArguments
 from experiments.highlights.commands import reel, run
@@ -40,6 +41,7 @@ from experiments.highlights.commands.arguments import Run as RunArguments
 from experiments.highlights.cut_lists.cut_lists import SUFFIXES
 from experiments.highlights.selection.scores import read_scores
 from experiments.process import runtime
+from experiments.runs.directory import THRESHOLD
 from experiments.runs.files import read_object
 from experiments.runs.run import RESULT, require_model
 from experiments.ucf101 import job as ucf101
@@ -111,7 +113,13 @@ class ClipRun:
         return load_model(self.run_dir, Views(), runtime.choose_threads("auto"))
 
     def predict(
-        self, video: PathLike, *, hop: int | None = None, rolling: int = 5, views: str = "1x1"
+        self,
+        video: PathLike,
+        *,
+        hop: int | None = None,
+        rolling: int = 5,
+        views: str = "1x1",
+        threshold: float = THRESHOLD,
     ) -> VideoPrediction:
         """Predict a video, window by window, as `python -m experiments.predict` does.
 
@@ -121,6 +129,7 @@ class ClipRun:
                 a window.
             rolling: number of windows in the rolling mean.
             views: how often each window is looked at: places in time x crops, such as 1x3.
+            threshold: least probability of a class that is named, where a clip may be of several.
 
         Returns:
             The prediction; `to_arrow()` and `to_pandas()` give it as a table, a row a window.
@@ -128,10 +137,16 @@ class ClipRun:
         Raises:
             DecodeError: if the video cannot be read.
         """
-        model: WindowModel = self._loaded
+        model: ViewedModel = self._loaded
         if Views.parse(views) != Views():
             model = load_model(self.run_dir, Views.parse(views), runtime.choose_threads("auto"))
-        return predict_video(model, Path(video), hop=hop, rolling=rolling)
+        return predict_video(
+            model,
+            Path(video),
+            hop=hop,
+            rolling=rolling,
+            threshold=threshold if model.several_labels else None,
+        )
 
     def save_to_preset(self, folder: PathLike) -> Path:
         """Write model, settings, labels and a model card to a new folder; returns it.

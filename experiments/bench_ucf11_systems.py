@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,16 +70,16 @@ class Job:
 
     def __init__(self, folder: Path, setting: Setting, policy: str, recipe: str) -> None:
         arguments = Ucf11Arguments(
-            maxlen=setting.maxlen,
             stride=setting.stride,
             policy=policy,  # type: ignore[arg-type]
         )
+        chosen = replace(RECIPES[recipe], maxlen=setting.maxlen)
         shards = open_shards(folder)
         order = np.random.default_rng(0).permutation(len(shards))
         self._clips = np.sort(order[: round(_TRAINED * len(shards))])
-        self._batches = make_batches(arguments, RECIPES[recipe], shards)
+        self._batches = make_batches(arguments, chosen, shards)
         self._classifier = make_classifier(
-            arguments, RECIPES[recipe], shards, num_train_clips=len(self._clips)
+            arguments, chosen, shards, num_train_clips=len(self._clips)
         )
 
     def measure(self) -> Epoch:

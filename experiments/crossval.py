@@ -35,6 +35,7 @@ from experiments.clips.ucf11 import FormatName, Ucf11Arguments
 from experiments.process import runtime
 from experiments.runs.records import Spread, mean_and_spread
 from experiments.runs.run import CONFIG, RESULT, require_place, require_positive
+from experiments.training.recipes import RecipeName
 from preprocess.system.command import run_command
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Arguments:
 
     name: str = "crossval"
     """The runs go to runs/NAME/."""
-    recipes: tuple[Literal["paper", "tuned"], ...] = ("tuned",)
+    recipes: tuple[RecipeName, ...] = ("tuned",)
     """Recipes to run."""
     cells: tuple[Literal["gru", "lstm", "rnn", "mean"], ...] = ("gru",)
     """Kinds of recurrent layer; mean needs --features."""
@@ -58,7 +59,7 @@ class Arguments:
     settings: tuple[str, ...] = ("",)
     """Overrides of the recipe, such as "inputs=raw clip_norm=null"; "" for none."""
     folds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    """Which folds are tested in turn."""
+    """Which folds are tested in turn; with --split official among --flags, which splits, from 0."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of the initial weights and so on; each also deals the folds anew."""
     flags: str = ""
@@ -93,7 +94,8 @@ class Setting:
             *(["--resume"] if (out / CONFIG).exists() else []),
             *("--recipe", self.recipe, "--cell", self.cell),
             *_KERNEL_FLAGS.get(self.kernel, ("--format", self.kernel)),
-            *("--fold", str(fold), "--seed", str(seed)),
+            *_tested(arguments, fold),
+            *("--seed", str(seed)),
             *(["--set", *shlex.split(self.overrides)] if self.overrides else []),
             *(["--features", arguments.features] if arguments.features else []),
             *shlex.split(arguments.flags),
@@ -164,6 +166,15 @@ def _check_runs(arguments: Arguments, runs: Sequence[tuple[Setting, int, int]]) 
         if not (out / RESULT).exists():
             # Parsed and checked exactly as the process of the run will do.
             ucf11.check_arguments(setting.parsed(arguments, fold, seed, out))
+
+
+def _tested(arguments: Arguments, fold: int) -> tuple[str, str]:
+    """Flag that chooses what is tested: a fold, or an official split, which count from 1."""
+    is_official = any(
+        word == "--split=official" or (flag == "--split" and word == "official")
+        for flag, word in itertools.pairwise(["", *shlex.split(arguments.flags)])
+    )
+    return ("--list", str(fold + 1)) if is_official else ("--fold", str(fold))
 
 
 def _flags(args: Sequence[str]) -> Sequence[str]:

@@ -205,7 +205,7 @@ def result_fields(
         "dataset": shards.dataset,
         "num_clips": len(shards),
         "num_classes": len(shards.class_names),
-        "chance": 1 / len(shards.class_names),
+        "chance": _chance(shards, subsets),
         "num_test_clips": len(subsets.test),
         "num_test_clips_with_sibling": num_with_sibling(subsets, shards.groups),
         "split": arguments.split,
@@ -218,6 +218,13 @@ def result_fields(
         "batch_size": recipe.batch_size,
         **others,
     }
+
+
+def _chance(shards: Shards, split: Split) -> float:
+    """Accuracy of a class taken at random; of several classes a clip, also a random ranking's."""
+    if shards.label_matrix is None:
+        return 1 / len(shards.class_names)
+    return float(shards.label_matrix[split.test].mean())
 
 
 def described(shards: Shards, split: Split) -> str:

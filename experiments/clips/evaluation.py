@@ -21,7 +21,13 @@ from experiments.clips.model import keep_model
 from experiments.clips.viewed_model import ClipInputSpec
 from experiments.models.keras_files import load_keras_model
 from experiments.runs.directory import Predictions, write_predictions
-from experiments.runs.metrics import accuracy, top_k_accuracy, wilson_interval
+from experiments.runs.metrics import (
+    accuracy,
+    argmax_accuracy,
+    mean_average_precision,
+    top_k_accuracy,
+    wilson_interval,
+)
 from experiments.runs.records import append_record, write_result
 from experiments.runs.report import write_report
 from experiments.runs.run import RECORDS
@@ -29,7 +35,7 @@ from experiments.runs.tensorboard import EventWriter
 from experiments.training import loop
 from experiments.training.distribution import Distribution
 from experiments.training.history import History, NextRate, Stop
-from experiments.training.loop import Classifier
+from experiments.training.loop import Classifier, Score
 from experiments.training.recipes import VideoRecipe
 from preprocess.batches.pipeline import Stream
 from preprocess.batches.planning import ALL, ReplicaShard
@@ -119,6 +125,8 @@ def train_and_test(
         run_dir=run_dir,
         resume=arguments.resume,
         started=started,
+        score=score_of(shards),
+        score_name="accuracy" if shards.label_matrix is None else "mAP",
         stop=stop,
         next_rate=next_rate,
         on_epoch=(lambda history: events.add_epochs(history.rows())) if events else None,
@@ -127,6 +135,11 @@ def train_and_test(
         events.add_test()
         events.close()
     return result
+
+
+def score_of(shards: Shards) -> Score:
+    """Score that chooses the best epoch: of several classes a clip, mean average precision."""
+    return argmax_accuracy if shards.label_matrix is None else mean_average_precision
 
 
 def epoch_batches(
@@ -245,6 +258,7 @@ def describe_input(
         # Rounded up: the first frame counts whatever follows.
         usual_frames=int(np.median(-(-shards.num_frames // stride))),
         inputs=inputs,
+        several_labels=shards.label_matrix is not None,
     )
 
 
@@ -263,14 +277,16 @@ def predict_clips(
     sums = np.zeros((len(positions), probabilities.shape[1]))
     # Unlike `sums[row_of] += ...`, it adds every row of a clip that occurs more than once.
     np.add.at(sums, row_of, probabilities)
-    return Predictions(
-        class_names=shards.class_names,
-        clips=[shards.sources[i] for i in positions],
-        groups=[shards.groups[i] for i in positions],
-        num_frames=shards.num_frames[positions],
-        labels=labels[first],
-        probabilities=sums / np.bincount(row_of)[:, None],
-    )
+    common: dict[str, Any] = {
+        "class_names": shards.class_names,
+        "clips": [shards.sources[i] for i in positions],
+        "groups": [shards.groups[i] for i in positions],
+        "num_frames": shards.num_frames[positions],
+        "probabilities": sums / np.bincount(row_of)[:, None],
+    }
+    if labels.ndim == 2:
+        return Predictions.of_several(truth=labels[first] > 0, **common)
+    return Predictions(labels=labels[first], **common)
 
 
 def load_classifier(path: Path) -> Classifier:
@@ -302,6 +318,9 @@ def scores(
 ) -> dict[str, Any]:
     """Fields of a result about accuracy, for the chosen, the best and the last model.
 
+    Of clips that may be of several classes, accuracy is the share whose most probable class is one
+    of theirs.
+
     Args:
         history: epochs of the training.
         predictions: predictions of the test clips, by the "best" and the "last" model.
@@ -317,6 +336,9 @@ def scores(
         "accuracy_top5": top_k_accuracy(tested.labels, tested.probabilities, k=5),
         "accuracy_last": accuracies["last"],
         "accuracy_best": accuracies["best"],
+        "mean_average_precision": None
+        if tested.truth is None
+        else mean_average_precision(tested.probabilities, tested.truth),
         "validation_accuracy": chosen.validation_accuracy,
         "train_accuracy": chosen.train_accuracy,
         "epochs_run": len(history.epochs),

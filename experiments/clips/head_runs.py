@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from experiments.clips.evaluation import predict_clips, scores
+from experiments.clips.evaluation import predict_clips, score_of, scores
 from experiments.clips.subsets import Subsets
 from experiments.clips.ucf11 import (
     Ucf11Arguments,
@@ -34,12 +34,13 @@ from experiments.runs.records import append_record, write_result
 from experiments.runs.run import RECORDS, write_config
 from experiments.training.history import History
 from experiments.training.loop import Classifier, run_epoch
+from experiments.training.recipes import Recipe
 from preprocess.shards.reader import Shards
 
 # Flags that neither the clips nor their features depend on.
 _OF_A_RUN = {
     *("tt", "format", "recurrent_format", "rank", "cell", "split", "fold", "recipe", "epochs"),
-    *("batch_size", "lr", "set", "seed"),
+    *("batch_size", "lr", "set", "seed", "list", "lists"),
 }
 _OF_ITS_FILES = {"out", "resume", "record"}
 
@@ -80,13 +81,13 @@ class HeadRuns:
             PreprocessError, WeightsError, UserError: as the job does.
         """
         arguments, recipe, _, subsets = check_arguments(arguments)
-        data = self._opened(arguments, subsets)
+        data = self._opened(arguments, recipe, subsets)
         started = time.perf_counter()
         split = subsets.split(data.shards)
-        model = make_head(arguments, recipe, data.features, split, data.shards.class_names)
+        model = make_head(arguments, recipe, data.features, split, data.shards)
         fields = describe_result(arguments, recipe, model, data.shards, split)
         classifier = self._compiled(
-            replace(arguments, fold=0, seed=0, out=None, record=False), model.classifier
+            replace(arguments, fold=0, list=1, seed=0, out=None, record=False), model.classifier
         )
 
         history = History()
@@ -98,6 +99,7 @@ class HeadRuns:
                 model.batches.shuffled(split.train, epoch),
                 lambda: model.batches.by_length(split.validation)[1],
                 began=started,
+                score=score_of(data.shards),
             )
             history.epochs.append(row)
             if history.best is row:
@@ -123,12 +125,12 @@ class HeadRuns:
             append_record(result, RECORDS)
         return result
 
-    def _opened(self, arguments: Ucf11Arguments, subsets: Subsets) -> _Data:
+    def _opened(self, arguments: Ucf11Arguments, recipe: Recipe, subsets: Subsets) -> _Data:
         """Open the clips and their features, unless an earlier run has."""
         flags = asdict(arguments)
         key = tuple(flags[name] for name in sorted(flags.keys() - _OF_A_RUN - _OF_ITS_FILES))
         if key not in self._data:
-            shards = subsets.open(frame_settings(arguments))
+            shards = subsets.open(frame_settings(arguments, recipe))
             self._data[key] = _Data(shards, open_features(arguments, shards))
         return self._data[key]
 

@@ -188,8 +188,11 @@ def recipe_name(arguments: Any, *, between: str = "-") -> str:
 def outcome(result: dict[str, Any]) -> str:
     """Summarize a result: its accuracy, the interval and chance beside it, and the report."""
     low, high = result["accuracy_interval"].values()
+    precision = result.get("mean_average_precision")
+    ranked = "" if precision is None else f"mean average precision {precision:.3f}, "
     return (
-        f"{result['dataset']}: test accuracy {result['accuracy']:.3f} (95 % interval {low:.3f} to "
+        f"{result['dataset']}: {ranked}"
+        f"test accuracy {result['accuracy']:.3f} (95 % interval {low:.3f} to "
         f"{high:.3f}; chance {result['chance']:.3f}) on {result['num_test_clips']} clips, of which "
         f"{result['num_test_clips_with_sibling']} have a sibling of their scene in training.\n"
         f"Report: {Path(result['run_dir']) / 'report.html'}"

@@ -19,10 +19,10 @@ from experiments.clips.recipe import ClipArguments, ClipRecipe, RecipeType, Size
 from preprocess.errors import DecodeError
 from preprocess.shards.reader import Shards, open_shards
 from preprocess.shards.settings import FrameSettings
-from preprocess.sources.catalog import Dataset
+from preprocess.sources.catalog import DATASETS, Dataset
 from preprocess.sources.clip_sets import choose_clip_set, read_subsets
 from preprocess.sources.clips import Clip
-from preprocess.sources.official_lists import join_clips, read_official_split
+from preprocess.sources.official_lists import official_split
 from preprocess.sources.splits import (
     Split,
     make_split,
@@ -141,12 +141,13 @@ class Subsets:
 
     Args:
         dataset: the job's own data set, whose usual place is taken where no folder is named.
-        strategy: "group" and "random" make folds; "official" and "listed" follow written lists,
-            beside the clips or in the file that `videos` names.
+        strategy: "group" and "random" make folds; "official" follows the data set's lists or rule,
+            "listed" the lists beside the clips or in the file that `videos` names.
         arguments: flags of the job: `videos`, `shards`, `fold`, `seed`, and `classes` if any.
         validation: of the recipe: "held out", or "test" where the test clips validate too.
         num_folds: number of folds; one is tested, and one of the rest validates.
-        lists: folder and number of the "official" lists.
+        lists: folder and number of the "official" lists; None for the data set's usual folder.
+        takes_several: whether the job's models take clips that may be of several classes.
     """
 
     dataset: Dataset
@@ -154,7 +155,8 @@ class Subsets:
     arguments: Any
     validation: str
     num_folds: int
-    lists: tuple[Path, int] | None = None
+    lists: tuple[Path | None, int] = (None, 1)
+    takes_several: bool = False
 
     def check(self) -> str:
         """Split the clips that will be opened, before any is rendered or extracted.
@@ -211,6 +213,11 @@ class Subsets:
         return split
 
     def _split(self, clips: Clips) -> tuple[Split, list[str]]:
+        if clips.label_matrix is not None and not self.takes_several:
+            raise InputError(
+                f"The models of this job tell one class of each clip. {clips.dataset} has clips of "
+                "several: use python -m experiments.ucf11."
+            )
         if len(np.unique(clips.labels)) < 2:
             raise InputError(
                 "A classifier needs clips of at least 2 classes. Received "
@@ -221,9 +228,8 @@ class Subsets:
         if self.strategy == "listed":
             split, notes = self._as_listed(clips.sources)
         elif self.strategy == "official":
-            assert self.lists is not None
-            official = read_official_split(*self.lists).of_classes(clips.class_names)
-            listed = join_clips(official, clips.sources)
+            folder, number = self.lists
+            listed = official_split(clips, number=number, lists=folder, seed=self.arguments.seed)
             notes = [str(listed)]
             split = split_as_listed(
                 clips.labels, clips.groups, train=listed.train, test=listed.test, **common
@@ -239,7 +245,14 @@ class Subsets:
         # As published: the test clips validate too, and the clips held out are trained on.
         if self.validation != "held out":
             split = split.validated_by_test()
-        if untrained := untrained_classes(split, clips.labels):
+        known = DATASETS.get(clips.dataset)
+        if known and known.num_splits and self.strategy in ("group", "random"):
+            notes.append(
+                f"{clips.dataset} has official splits: --split official --list 1 to "
+                f"{known.num_splits}."
+            )
+        targets = clips.labels if clips.label_matrix is None else clips.label_matrix
+        if untrained := untrained_classes(split, targets):
             names = ", ".join(clips.class_names[label] for label in untrained)
             notes.append(
                 f"Training has no clip of {names}: those that are validated or tested cannot be "

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from common.command_line import parse_arguments
 from common.errors import InputError
 from experiments.clips.frozen_networks import NUM_BLOCKS, require_network
-from experiments.clips.recipe import recipe_name
+from experiments.clips.recipe import Strategy, recipe_name
 from experiments.process import runtime
 from experiments.runs.run import (
     check_run,
@@ -25,7 +25,9 @@ from experiments.runs.run import (
 )
 from experiments.training.recipes import (
     RECIPES,
+    TUNED,
     Recipe,
+    RecipeName,
     fine_tuning,
     on_features,
     require_no_fine_tuning,
@@ -89,20 +91,31 @@ class Ucf11Arguments:
     weights: str | None = None
     """With --features: file of the network's weights, where none are installed; or random, for
     trials."""
-    maxlen: int = 450
-    """Frames of a clip that are used at most: its first ones, after --stride."""
+    maxlen: int | None = None
+    """Frames of a clip that are used at most: its first ones, after --stride; by default the
+    recipe's, 450 of paper and tuned."""
     stride: int | None = None
-    """Use every STRIDE-th frame of the videos; by default every frame of the shards."""
+    """Use every STRIDE-th frame of the videos; by default the recipe's, of most every frame of the
+    shards."""
     videos: Path | None = None
-    """Folder of videos, class/v_name_NN/v_name_NN_MM.mpg or class/clip.ext."""
+    """Folder of videos, class/v_name_NN/v_name_NN_MM.mpg or class/clip.ext, or of a data set of
+    docs/datasets.md; or a list, .csv."""
     shards: Path | None = None
     """Directory of extracted frames; made from --videos where it is not there yet."""
-    split: Literal["group", "random"] = "group"
-    """group: the clips of a scene stay together; random: over clips, as published."""
+    classes: tuple[str, ...] | None = None
+    """Only these classes."""
+    split: Strategy = "group"
+    """group: the clips of a scene stay together; random: over clips, as published; official: that
+    of the data set; listed: by the column part of a list."""
     fold: int = 0
-    """Which of the 5 folds is tested, 0 to 4."""
-    recipe: Literal["paper", "tuned"] = "tuned"
-    """paper: as published; tuned: ours."""
+    """With group or random: which of the 5 folds is tested, 0 to 4."""
+    list: int = 1
+    """With official: which of the data set's splits is tested, from 1."""
+    lists: Path | None = None
+    """With official: folder of the lists, if the data set has some; by default its usual place."""
+    recipe: RecipeName = "tuned"
+    """paper: as published for UCF11; paper-NAME: for that data set, see docs/datasets.md; tuned:
+    ours."""
     epochs: int | None = None
     """Passes over the training clips; by default the recipe's."""
     batch_size: int | None = None
@@ -140,19 +153,9 @@ class Ucf11Arguments:
     """Write events for TensorBoard, in the run's directory: tensorboard --logdir runs."""
 
     @property
-    def num_parts(self) -> int:
-        """Number of parts that may be tested."""
-        return NUM_FOLDS
-
-    @property
     def test_part(self) -> int:
-        """Number of the part that is tested, from 0."""
-        return self.fold
-
-    @property
-    def written_lists(self) -> tuple[Path, int] | None:
-        """Folder and number of the lists that split the clips, if any do."""
-        return None
+        """Number of the fold or official split that is tested, from 0."""
+        return self.list - 1 if self.split == "official" else self.fold
 
 
 def parse(args: Sequence[str]) -> Ucf11Arguments:
@@ -188,7 +191,11 @@ def check_arguments(
     _check_formats(arguments)
     _check_features(arguments, recipe)
     runtime.choose_threads(arguments.threads)
-    arguments = replace(arguments, policy=runtime.choose_policy(arguments.policy))
+    arguments = replace(
+        arguments,
+        policy=runtime.choose_policy(arguments.policy),
+        stride=arguments.stride or recipe.stride,
+    )
     task = read_task(arguments.distribute, arguments.out)
 
     # Imported once the plain checks have passed, so that a wrong flag is answered at once.
@@ -200,7 +207,8 @@ def check_arguments(
         arguments,
         recipe.validation,
         NUM_FOLDS,
-        lists=arguments.written_lists,
+        lists=(arguments.lists, arguments.list),
+        takes_several=True,
     )
     check_run(
         run_name(arguments, subsets.check()),
@@ -267,7 +275,11 @@ def _check_features(arguments: Ucf11Arguments, recipe: Recipe) -> None:
         require_no_fine_tuning(recipe)
         return
     for flag, given, reason in (
-        ("--maxlen", arguments.maxlen != Ucf11Arguments.maxlen, "--frames are spread over a clip"),
+        (
+            "--maxlen",
+            arguments.maxlen not in (None, TUNED.maxlen),
+            "--frames are spread over a clip",
+        ),
         ("--stride", arguments.stride is not None, "--frames are spread over a clip"),
         ("--distribute", arguments.distribute is not None, "their classifier is small"),
     ):
@@ -302,16 +314,18 @@ def _recipe(arguments: Ucf11Arguments) -> Recipe:
     """Recipe with the flags that override it."""
     return plain_recipe(arguments).override(
         arguments.set,
+        maxlen=arguments.maxlen,
+        stride=arguments.stride,
         epochs=arguments.epochs,
         batch_size=arguments.batch_size,
         learning_rate=arguments.lr,
     )
 
 
-def frame_settings(arguments: Ucf11Arguments) -> FrameSettings:
-    """Settings of an extraction: all frames at 160x120, or fewer and larger for a network."""
+def frame_settings(arguments: Ucf11Arguments, recipe: Recipe) -> FrameSettings:
+    """Settings of an extraction: all frames at the recipe's size, or fewer and larger ones."""
     if arguments.features is None:
-        return FrameSettings()
+        return FrameSettings(recipe.frame_size) if recipe.frame_size else FrameSettings()
     # The shortest clips of UCF101, 29 frames, have 8 to choose from.
     return FrameSettings(feature_size(arguments), stride=4)
 

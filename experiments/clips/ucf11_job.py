@@ -31,7 +31,7 @@ def run(arguments: Ucf11Arguments) -> dict[str, Any] | None:
     arguments, recipe, task, subsets = check_arguments(arguments)
 
     # Data
-    shards = subsets.open(frame_settings(arguments))
+    shards = subsets.open(frame_settings(arguments, recipe))
     split = subsets.split(shards)
     stride = stored_stride(arguments, shards)
     settings = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +17,7 @@ from experiments.clips.evaluation import Batches, model_sizes
 from experiments.clips.features import feature_views, load_network
 from experiments.clips.frozen_networks import FROZEN_NETWORKS, RANDOM_WEIGHTS
 from experiments.clips.ucf11 import (
+    NUM_FOLDS,
     Ucf11Arguments,
     feature_size,
     is_compressed,
@@ -49,6 +50,7 @@ from preprocess.batches.pipeline import ClipBatches
 from preprocess.batches.view_batches import PixelViews, ViewBatches
 from preprocess.batches.views import CropChoice, FrameChoice
 from preprocess.shards.reader import Shards
+from preprocess.sources.official_lists import num_official_splits
 from preprocess.sources.splits import Split
 from ttrnn.models.feature_rnn import MEAN, on_frames, standardize_features
 
@@ -101,7 +103,7 @@ def make_model(
     """
     if arguments.features is not None:
         features = open_features(arguments, shards)
-        model = make_head(arguments, recipe, features, split, shards.class_names)
+        model = make_head(arguments, recipe, features, split, shards)
         if arguments.unfreeze:
             return _fine_tuned(arguments, recipe, features, model, shards, split)
         return model
@@ -117,7 +119,7 @@ def make_model(
         classifier,
         classifier.model,
         make_batches(arguments, recipe, shards),
-        FrameChoice(arguments.maxlen, start="first", exact=False),
+        FrameChoice(recipe.maxlen, start="first", exact=False),
         CropChoice(shards.frame_size),
     )
 
@@ -127,7 +129,7 @@ def make_batches(arguments: Ucf11Arguments, recipe: Recipe, shards: Shards) -> C
     return ClipBatches(
         shards,
         batch_size=recipe.batch_size,
-        maxlen=arguments.maxlen,
+        maxlen=recipe.maxlen,
         # `ClipBatches` counts in stored frames.
         stride=stored_stride(arguments, shards) // shards.stride,
         seed=arguments.seed,
@@ -168,6 +170,7 @@ def make_classifier(
             formats=_formats(arguments),
             policy=arguments.policy,
             seed=arguments.seed,
+            several_labels=shards.label_matrix is not None,
         )
         return Classifier(
             model,
@@ -227,17 +230,18 @@ def make_head(
     recipe: Recipe,
     features: FrozenFeatures,
     split: Split,
-    class_names: Sequence[str],
+    shards: Shards,
 ) -> Ucf11Model:
     """Build a classifier of a frozen network's features, and its batches."""
     head = build_head(
         recipe,
         features.network.output_shape[-1],
-        len(class_names),
+        len(shards.class_names),
         cell=arguments.cell,
         formats=_formats(arguments),
         policy=arguments.policy,
         seed=arguments.seed,
+        several_labels=shards.label_matrix is not None,
     )
     standardize_features(head, _training_rows(features.views, split, arguments))
     num_steps = recipe.epochs * math.ceil(len(split.train) / recipe.batch_size)
@@ -319,7 +323,10 @@ def describe_result(
             shards,
             split,
             fold=arguments.test_part,
-            num_folds=arguments.num_parts,
+            # Official splits count as folds.
+            num_folds=num_official_splits(shards.dataset)
+            if arguments.split == "official"
+            else NUM_FOLDS,
             model=model_name(arguments),
             maxlen=model.choice.num_frames,
             stride=stored_stride(arguments, shards),

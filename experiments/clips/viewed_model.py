@@ -29,6 +29,8 @@ class ClipInputSpec:
         crops: choice of the part of each frame.
         usual_frames: median number of frames of the training clips, made by `frames`.
         inputs: the frames, or their foreground.
+        several_labels: whether a clip may be of several classes, each with a probability of its
+            own.
     """
 
     class_names: tuple[str, ...]
@@ -37,10 +39,15 @@ class ClipInputSpec:
     crops: CropChoice
     usual_frames: int
     inputs: Inputs = "frames"
+    several_labels: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return asdict(self)
+        values = asdict(self)
+        # Files of models of one class a clip stay as they have always been.
+        if not self.several_labels:
+            del values["several_labels"]
+        return values
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ClipInputSpec:
@@ -67,6 +74,7 @@ class ClipInputSpec:
             CropChoice(**crops),
             values["usual_frames"],
             values["inputs"],
+            values.get("several_labels") is True,
         )
         input_spec.crops.require_fit(input_spec.frames.size)
         return input_spec
@@ -86,6 +94,7 @@ class ViewedModel(ABC):
         self.input_spec = input_spec
         self.class_names = input_spec.class_names
         self.frame_settings = input_spec.frames
+        self.several_labels = input_spec.several_labels
         self._views = views
 
     @property

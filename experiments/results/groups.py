@@ -54,12 +54,15 @@ _OMITTED_FLAGS = {
         "--features",
         "--frames",
         "--classes",
+        # In the columns of the split and of the fold.
+        "--list",
+        "--lists",
         "--name",
     ),
 }
 # Flags in which the runs of one setting differ.
 _RUN_FLAGS = {
-    *("--fold", "--seed", "--out", "--record", "--no-record", "--resume", "--no-resume"),
+    *("--fold", "--list", "--seed", "--out", "--record", "--no-record", "--resume", "--no-resume"),
 }
 
 
@@ -98,7 +101,7 @@ class Group:
             return False
         return (self["num_clips"], self["num_classes"]) == (
             known.num_clips,
-            len(known.class_names),
+            known.num_classes,
         )
 
     @property

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +31,12 @@ _FIXED_COLUMNS = {
     "correct": "bool",
     "confidence": "double",
 }
+# After those, of clips that may be of several classes: all classes at least this probable.
+_CONFIDENT = "above_threshold"
 _PROBABILITY = "p_"
+THRESHOLD = 0.5
+BETWEEN_LABELS = "|"
+"""Stands between the classes of a clip in a cell."""
 _RUN_FILES = ("config.json", "metrics.csv", "predictions.csv", "result.json")
 
 # Columns of metrics.csv by name, each (epochs,).
@@ -48,6 +53,26 @@ class Predictions:
     num_frames: npt.NDArray[np.int64]  # (N,)
     labels: npt.NDArray[np.int64]  # (N,)
     probabilities: npt.NDArray[np.float64]  # (N, C)
+    truth: npt.NDArray[np.bool_] | None = None
+    """Classes of each clip, (N, C), where it may be of several; `labels` then holds the most
+    probable of a clip's own."""
+
+    @classmethod
+    def of_several(cls, *, truth: npt.NDArray[np.bool_], **others: Any) -> Predictions:
+        """Predictions of clips that may be of several classes.
+
+        Args:
+            truth: classes of each clip, (N, C).
+            **others: the other fields, without `labels`.
+        """
+        labels = np.where(truth, others["probabilities"], -1.0).argmax(axis=1)
+        return cls(**others, labels=labels, truth=truth)
+
+    def own_labels(self, clip: int) -> list[int]:
+        """Classes that a clip is of."""
+        if self.truth is None:
+            return [int(self.labels[clip])]
+        return np.flatnonzero(self.truth[clip]).tolist()
 
     @cached_property
     def predicted(self) -> npt.NDArray[np.int64]:
@@ -74,6 +99,11 @@ class Predictions:
         """Rank of the true class by probability, (N,); 1 is the predicted class."""
         ranked = np.argsort(-self.probabilities, axis=1, kind="stable")  # (N, C)
         return (ranked == self.labels[:, None]).argmax(axis=1) + 1
+
+
+def joined_labels(class_names: Sequence[str], chosen: Iterable[int]) -> str:
+    """Names of the classes of some indices, in one text."""
+    return BETWEEN_LABELS.join(class_names[index] for index in chosen)
 
 
 @dataclass(frozen=True)
@@ -137,28 +167,39 @@ def read_predictions(path: Path) -> Predictions | None:
         return None
     columns = list(rows[0].cells)
     fixed, named = columns[: len(_FIXED_COLUMNS)], columns[len(_FIXED_COLUMNS) :]
+    has_several = named[:1] == [_CONFIDENT]
+    named = named[has_several:]
     if fixed != [*_FIXED_COLUMNS] or not all(name.startswith(_PROBABILITY) for name in named):
         raise RunFileError(
             f"{path} must have the columns {','.join(_FIXED_COLUMNS)}, then {_PROBABILITY}CLASS "
             f"for each class. It has {','.join(columns)[:200]}."
         )
     names = [column.removeprefix(_PROBABILITY) for column in named]
-    return Predictions(
-        class_names=names,
-        clips=[row.cells["clip"] for row in rows],
-        groups=[row.cells["group"] for row in rows],
-        num_frames=np.array([row.whole("num_frames") for row in rows]),
-        labels=np.array([_class_index(row.cells["label"], names, path) for row in rows]),
-        probabilities=np.array(
+    common: dict[str, Any] = {
+        "class_names": names,
+        "clips": [row.cells["clip"] for row in rows],
+        "groups": [row.cells["group"] for row in rows],
+        "num_frames": np.array([row.whole("num_frames") for row in rows]),
+        "probabilities": np.array(
             [[row.number(column, low=0, high=1) for column in named] for row in rows]
         ),
-    )
+    }
+    if has_several:
+        truth = np.zeros((len(rows), len(names)), bool)
+        for number, row in enumerate(rows):
+            own = row.cells["label"].split(BETWEEN_LABELS)
+            truth[number, [_class_index(name, names, path) for name in own]] = True
+        return Predictions.of_several(truth=truth, **common)
+    labels = np.array([_class_index(row.cells["label"], names, path) for row in rows])
+    return Predictions(labels=labels, **common)
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write predictions as CSV, and as a Parquet file beside it, typed and with all digits.
 
-    It is the inverse of `read_predictions`; labels and predictions are written as class names.
+    It is the inverse of `read_predictions`; labels and predictions are written as class names. Of
+    clips that may be of several classes, `label` has all of a clip's, `predicted` the most probable
+    one, and `above_threshold` all that are at least as probable as not.
 
     Args:
         path: path of the CSV.
@@ -177,14 +218,25 @@ def _columns(predictions: Predictions) -> dict[str, Sequence[Any] | npt.NDArray[
     """Columns of either file, each (N,)."""
     # Objects, not NumPy strings, so that an index array makes a column of Python texts.
     names = np.array(predictions.class_names, object)
+    own = [
+        joined_labels(predictions.class_names, predictions.own_labels(clip))
+        for clip in range(len(predictions.clips))
+    ]
     fixed = (
         *(predictions.clips, predictions.groups, predictions.num_frames),
-        *(names[predictions.labels], names[predictions.predicted]),
+        *(own, names[predictions.predicted]),
         *(predictions.correct, predictions.confidence),
     )
     probabilities = dict(zip(names, predictions.probabilities.T, strict=True))
+    confident = {}
+    if predictions.truth is not None:
+        chosen = predictions.probabilities >= THRESHOLD
+        confident[_CONFIDENT] = [
+            joined_labels(predictions.class_names, np.flatnonzero(row)) for row in chosen
+        ]
     return {
         **dict(zip(_FIXED_COLUMNS, fixed, strict=True)),
+        **confident,
         **{_PROBABILITY + name: column for name, column in probabilities.items()},
     }
 
@@ -196,7 +248,8 @@ def _csv_cell(value: Any) -> Any:
 
 
 def _parquet(columns: dict[str, Sequence[Any] | npt.NDArray[Any]]) -> bytes:
-    types = {name: pa.type_for_alias(_FIXED_COLUMNS.get(name, "double")) for name in columns}
+    known = _FIXED_COLUMNS | {_CONFIDENT: "string"}
+    types = {name: pa.type_for_alias(known.get(name, "double")) for name in columns}
     content = io.BytesIO()
     pq.write_table(pa.table(columns, schema=pa.schema(types)), content)
     return content.getvalue()

@@ -1,15 +1,17 @@
 """Figures of merit for a classifier: accuracy, its interval, the confusion matrix.
 
-Labels are integer class indices. Probabilities are (N, C): one row a clip, one column a class.
+Labels are integer class indices; or, of clips that may be of several classes, (N, C), nonzero where
+a clip is of a class. Probabilities are (N, C): one row a clip, one column a class.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import accuracy_score
+from sklearn.metrics import accuracy_score, average_precision_score
 from sklearn.metrics import confusion_matrix as counts
 
 from common.errors import InputError
@@ -27,13 +29,68 @@ def accuracy(labels: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
 def argmax_accuracy(
     probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]
 ) -> float:
-    """Fraction of clips whose most probable class is the true one, in [0, 1].
+    """Fraction of clips whose most probable class is the true one, or one of them, in [0, 1].
 
     Args:
         probabilities: (N, C).
-        labels: (N,) class indices.
+        labels: (N,) class indices, or (N, C).
     """
-    return accuracy(labels, probabilities.argmax(axis=1))
+    predicted = probabilities.argmax(axis=1)
+    if labels.ndim == 2:
+        _require_some(labels)
+        return float(np.mean(labels[np.arange(len(labels)), predicted] > 0))
+    return accuracy(labels, predicted)
+
+
+def cross_entropy(
+    probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]
+) -> float:
+    """Mean cross-entropy of the clips: of their classes, or of all classes' yes or no.
+
+    Args:
+        probabilities: (N, C).
+        labels: (N,) class indices, or (N, C).
+    """
+    if labels.ndim == 2:
+        true = np.where(labels > 0, probabilities, 1 - probabilities)  # (N, C)
+    else:
+        true = probabilities[np.arange(len(labels)), labels]  # (N,)
+    # Clipped as Keras clips in its cross-entropy: one confident mistake stays finite.
+    return float(-np.log(np.maximum(true, 1e-7)).mean())
+
+
+def average_precisions(
+    probabilities: npt.NDArray[np.floating], labels: npt.NDArray[Any]
+) -> npt.NDArray[np.float64]:
+    """Average precision of each class, (C,): of the ranking of the clips by its probability.
+
+    NaN for a class without clips.
+
+    Args:
+        probabilities: (N, C).
+        labels: (N, C).
+    """
+    _require_some(labels)
+    truth = np.asarray(labels) > 0
+    return np.array(
+        [
+            average_precision_score(column, scores) if column.any() else np.nan
+            for column, scores in zip(truth.T, np.asarray(probabilities).T, strict=True)
+        ]
+    )
+
+
+def mean_average_precision(
+    probabilities: npt.NDArray[np.floating], labels: npt.NDArray[Any]
+) -> float:
+    """Mean of the classes' average precisions, in [0, 1]; classes without clips are left out.
+
+    Args:
+        probabilities: (N, C).
+        labels: (N, C).
+    """
+    found = average_precisions(probabilities, labels)
+    return float(found[~np.isnan(found)].mean()) if not np.isnan(found).all() else 0.0
 
 
 def top_k_accuracy(labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, k: int) -> float:

@@ -33,6 +33,7 @@ FIELDS: dict[str, tuple[str, ...]] = dict.fromkeys(
         *("recipe_epochs", "batch_size"),
         *("params", "tt_params", "compression_kernel", "compression_layer"),
         *("accuracy", "accuracy_interval", "accuracy_top5", "accuracy_last", "accuracy_best"),
+        "mean_average_precision",
         *("validation_accuracy", "train_accuracy", "frames_per_second", "wall_seconds"),
         *("peak_rss_bytes", "machine", "versions", "status"),
     ),
@@ -54,7 +55,7 @@ TEXT_COLUMNS = {
 }
 
 # Columns that older files do not have; their rows have None there.
-ADDED_COLUMNS = ("epochs_run", "recipe_epochs", "versions.av")
+ADDED_COLUMNS = ("epochs_run", "recipe_epochs", "mean_average_precision", "versions.av")
 
 # Text, number or None by column.
 Record = dict[str, Any]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from common import formatting
 from common.errors import InputError
 from experiments.runs import metrics, plots
-from experiments.runs.directory import Predictions, Run, read_run
+from experiments.runs.directory import THRESHOLD, Predictions, Run, read_run
 from experiments.runs.files import PAGE, RunFileError
 from experiments.runs.html import draw_themes, write_page
 from experiments.runs.records import FIELDS, check_result
@@ -188,11 +188,6 @@ def _test_values(
     """Compute the template's values from the predictions of the test clips."""
     names, total = predictions.class_names, len(predictions.clips)
     num_right = int(np.sum(predictions.correct))
-    counts = metrics.confusion_matrix(
-        predictions.labels, predictions.predicted, num_classes=len(names)
-    )
-    pairs = list(_confused_pairs(counts))
-    has_counts = len(names) <= plots.MAX_CLASSES_WITH_COUNTS
     by_confidence = np.argsort(-predictions.confidence, kind="stable")
     right = predictions.correct[by_confidence]
 
@@ -213,6 +208,24 @@ def _test_values(
         "interval": metrics.wilson_interval(num_right, total),
         "top2": top_k(2),
         "top5": top_k(TOP) if len(names) > TOP else None,
+        **(_one_class(run_dir, predictions) if predictions.truth is None else {}),
+        "ranked": None if predictions.truth is None else _ranked_classes(predictions),
+        "threshold": THRESHOLD,
+        "frames_in_strip": FRAMES_IN_REPORT,
+        "mistakes": shown_clips(by_confidence[~right][:NUM_WORST]),
+        "successes": shown_clips(by_confidence[right][:NUM_BEST]),
+    }
+
+
+def _one_class(run_dir: Path, predictions: Predictions) -> dict[str, Any]:
+    """Values about which class was taken for which, where each clip has one."""
+    names = predictions.class_names
+    counts = metrics.confusion_matrix(
+        predictions.labels, predictions.predicted, num_classes=len(names)
+    )
+    pairs = list(_confused_pairs(counts))
+    has_counts = len(names) <= plots.MAX_CLASSES_WITH_COUNTS
+    return {
         "matrix": draw_themes(
             lambda theme: plots.confusion_png(counts, names, theme=theme),
             run_dir / "confusion_matrix.png",
@@ -223,9 +236,29 @@ def _test_values(
         "num_pairs": len(pairs),
         "pairs": pairs[:NUM_PAIRS],
         "classes": _classes(counts),
-        "frames_in_strip": FRAMES_IN_REPORT,
-        "mistakes": shown_clips(by_confidence[~right][:NUM_WORST]),
-        "successes": shown_clips(by_confidence[right][:NUM_BEST]),
+    }
+
+
+def _ranked_classes(predictions: Predictions) -> dict[str, Any]:
+    """Average precision of each class, where a clip may be of several; the weakest first."""
+    assert predictions.truth is not None
+    found = metrics.average_precisions(predictions.probabilities, predictions.truth)
+    chosen = predictions.probabilities >= THRESHOLD
+    right = (chosen & predictions.truth).sum(axis=0)
+    total, num_chosen = predictions.truth.sum(axis=0), chosen.sum(axis=0)
+    return {
+        "mean": metrics.mean_average_precision(predictions.probabilities, predictions.truth),
+        "classes": [
+            {
+                "index": i,
+                "average_precision": None if np.isnan(found[i]) else found[i],
+                "total": total[i],
+                "share": total[i] / len(predictions.clips),
+                "chosen": num_chosen[i],
+                "right": right[i],
+            }
+            for i in np.argsort(np.where(np.isnan(found), 2, found), kind="stable")
+        ],
     }
 
 
@@ -270,6 +303,8 @@ def _clip(predictions: Predictions, i: int) -> dict[str, Any]:
         "group": predictions.groups[i],
         "num_frames": predictions.num_frames[i],
         "label": predictions.labels[i],
+        # Several where the clip may be of several classes.
+        "own": predictions.own_labels(i),
         "predicted": predictions.predicted[i],
         "confidence": predictions.confidence[i],
         "true_probability": predictions.true_probability[i],
@@ -291,9 +326,12 @@ def _write_predictions_page(
         names=predictions.class_names,
         clips=[_clip(predictions, i) | {"strip": strips[i]} for i in by_path],
         num_right=int(predictions.correct.sum()),
-        num_true=np.bincount(predictions.labels, minlength=num_classes),
+        num_true=np.bincount(predictions.labels, minlength=num_classes)
+        if predictions.truth is None
+        else predictions.truth.sum(axis=0),
         num_predicted=np.bincount(predictions.predicted, minlength=num_classes),
         num_missing=strips.count(None),
+        has_several=predictions.truth is not None,
         has_shards=shards is not None,
         num_frames=FRAMES_IN_FILE,
         sampling=sampling,

@@ -50,6 +50,7 @@ _BEFORE_IT_WAS_A_SETTING = {
     "normalization": "imagenet",
     "frames": 8,
     "unfreeze": 0,
+    "list": 1,
     "mirror": False,
     "layer_decay": 1.0,
     "mixup": 0.0,

@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from experiments.runs.metrics import argmax_accuracy
+from experiments.runs.metrics import argmax_accuracy, cross_entropy
 from experiments.training.checkpoints import CheckpointWriter, restore
 from experiments.training.history import Epoch, History, NextRate, Stop
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from experiments.training.finetuning import Mixup
 
 Score = Callable[[np.ndarray, np.ndarray], float]
-"""Function of probabilities (N, classes) and labels (N,); higher results are better."""
+"""Function of probabilities (N, classes) and labels, (N,) or (N, classes); higher is better."""
 Result = TypeVar("Result")
 
 
@@ -167,16 +167,13 @@ def run_epoch(
     # Before the validation: speeds and waiting times are those of training alone.
     totals.seconds = time.perf_counter() - totals.started
     probabilities, labels = _validate(classifier, validation_batches(), on_clips)
-    # Probability of each clip's own class, (num_clips,).
-    true = probabilities[np.arange(len(labels)), labels]
     assert classifier.optimizer is not None
     return Epoch(
         epoch=epoch + 1,
         learning_rate=float(classifier.optimizer.learning_rate),
         train_loss=totals.loss,
         train_accuracy=totals.num_correct / totals.num_clips,
-        # Clipped as Keras clips in its cross-entropy: one confident mistake stays finite.
-        validation_loss=float(-np.log(np.maximum(true, 1e-7)).mean()),
+        validation_loss=cross_entropy(probabilities, labels),
         validation_accuracy=argmax_accuracy(probabilities, labels),
         validation_score=score(probabilities, labels),
         seconds=totals.seconds,
@@ -233,19 +230,21 @@ def _validate(
     """Predict all validation clips, in all processes together.
 
     Returns:
-        Probabilities, float32 (num_clips, classes), and labels, (num_clips,), the same in each
-        process.
+        Probabilities, float32 (num_clips, classes), and labels, (num_clips,) or (num_clips,
+        classes), the same in each process.
     """
     if classifier.distribution is None:
         return classifier.predict(batches, on_batch=on_clips)
     probabilities, labels = classifier.predict(batches)
     # Clips that only fill a replica's batch have negative labels. Each row carries its label as
-    # a last column, (n, classes + 1), so that one exchange is enough.
-    counted = labels >= 0
+    # a last column, (n, classes + 1), or its labels as columns, so that one exchange is enough.
+    counted = labels.reshape(len(labels), -1)[:, 0] >= 0
+    num_classes = probabilities.shape[1]
     rows = np.column_stack([probabilities, labels]).astype(np.float32)[counted]
     joined = classifier.distribution.joined(rows)
     on_clips(len(joined))
-    return joined[:, :-1], joined[:, -1].astype(labels.dtype)
+    joined_labels = joined[:, num_classes:].astype(labels.dtype)
+    return joined[:, :num_classes], joined_labels.reshape(-1, *labels.shape[1:])
 
 
 def _line(row: Epoch, epochs: int, score_name: str) -> str:
@@ -272,6 +271,10 @@ class Step(NamedTuple):
 
 class Classifier:
     """A model with its optimizer: one training step and one inference step, each compiled once.
+
+    Labels (clips,) are the class of each clip, and the loss is the cross-entropy. Labels (clips,
+    classes) say whether a clip is of each class, and the loss is the mean of the classes' binary
+    cross-entropies.
 
     Args:
         model: maps clips, or {"frames", "num_frames"} where they vary in length, to probabilities.
@@ -326,8 +329,9 @@ class Classifier:
         """Train on one batch, in this process alone.
 
         Returns:
-            The mean loss, and the number of clips classified correctly. The correct class of a
-            mixed clip is that of its larger part.
+            The mean loss, and the number of clips classified correctly: whose most probable class
+            is theirs, or one of theirs. The correct class of a mixed clip is that of its larger
+            part.
 
         Raises:
             InputError: with mixup, if the clips are not equally long.
@@ -362,7 +366,7 @@ class Classifier:
         """Predict batches in their order, those of this process only.
 
         Returns:
-            Probabilities (N, classes) and labels (N,).
+            Probabilities (N, classes) and labels, (N,) or (N, classes).
         """
         # Compiled once for batches of any size, when the first batch shows its structure.
         probabilities, labels = [], []
@@ -411,7 +415,8 @@ class Classifier:
         The sum over replicas is then the mean over the batch, however unequal the parts are.
 
         Args:
-            shard: inputs, and labels (clips,), negative for clips that do not count.
+            shard: inputs, and labels, (clips,) or (clips, classes), negative for clips that do not
+                count.
 
         Returns:
             A gradient for each trainable weight, then the figures of `Step` as float32 (4,).
@@ -419,20 +424,28 @@ class Classifier:
         inputs, labels = shard
         add = tf.distribute.get_replica_context().all_reduce
         # 1 for a clip that counts and 0 for one that only fills this replica's batch, (clips,).
-        counted = tf.cast(labels >= 0, tf.float32)
+        counted = tf.cast(_counted(labels), tf.float32)
         num_here = tf.reduce_sum(counted)
         num_clips = add(tf.distribute.ReduceOp.SUM, num_here)
+        has_several = labels.shape.rank == 2
         # A negative label becomes a row of zeros, (clips, classes).
-        targets = tf.one_hot(labels, self._num_classes)
+        if has_several:
+            targets = tf.cast(tf.maximum(labels, 0), tf.float32)
+        else:
+            targets = tf.one_hot(labels, self._num_classes)
         if self._mixup is not None:
             inputs, targets = self._mixup(inputs, targets)
             # The class of a mixed clip's larger part is the one that counts as correct.
-            labels = tf.argmax(targets, axis=-1, output_type=labels.dtype)
+            if not has_several:
+                labels = tf.argmax(targets, axis=-1, output_type=labels.dtype)
         with tf.GradientTape() as tape:
             probabilities = self.model(inputs, training=True)
-            losses = keras.losses.categorical_crossentropy(
-                targets, probabilities, label_smoothing=self._smoothing
+            loss_of = (
+                keras.losses.binary_crossentropy
+                if has_several
+                else keras.losses.categorical_crossentropy
             )
+            losses = loss_of(targets, probabilities, label_smoothing=self._smoothing)  # (clips,)
             # The divisor is the number of clips on all replicas, not only here.
             loss = tf.reduce_sum(losses * tf.cast(counted, losses.dtype)) / num_clips
             # Regularization is the same on every replica. Weighted by its part of the clips, it
@@ -445,7 +458,11 @@ class Classifier:
             # A clip without frames of some kind leaves its layers out; all_reduce takes no None.
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
-        is_right = tf.argmax(probabilities, axis=-1, output_type=labels.dtype) == labels
+        predicted = tf.argmax(probabilities, axis=-1, output_type=labels.dtype)
+        if has_several:
+            is_right = tf.gather(targets, predicted, batch_dims=1) >= 0.5
+        else:
+            is_right = predicted == labels
         num_right = tf.reduce_sum(tf.cast(is_right, tf.float32) * counted)
         num_frames = tf.cast(_num_frames(inputs, labels), tf.float32)
         # Summed over the replicas like the gradients: the loss is divided by all clips already.
@@ -472,8 +489,13 @@ def compiled(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
 def _num_frames(inputs, labels) -> tf.Tensor:
     """Number of frames in a batch, without padding; an image counts as one frame."""
     if isinstance(inputs, dict):
-        return tf.reduce_sum(inputs["num_frames"] * tf.cast(labels >= 0, tf.int32))
-    return tf.reduce_sum(tf.cast(labels >= 0, tf.int32))
+        return tf.reduce_sum(inputs["num_frames"] * tf.cast(_counted(labels), tf.int32))
+    return tf.reduce_sum(tf.cast(_counted(labels), tf.int32))
+
+
+def _counted(labels: tf.Tensor) -> tf.Tensor:
+    """Whether each clip counts: clips that only fill a replica's batch have negative labels."""
+    return (labels if labels.shape.rank == 1 else labels[:, 0]) >= 0
 
 
 def _any_batch(tensor: tf.Tensor) -> tf.TensorSpec:

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from common.errors import InputError
 from experiments.training.recipes import BaseRecipe, Recipe, VideoRecipe
 from ttrnn import Keras2FlatGlorotUniform, MatrixFormat, factorize, make_format
 from ttrnn.models.feature_rnn import MEAN, build_feature_rnn
@@ -27,6 +28,7 @@ def build_model(
     formats: Formats,
     policy: str,
     seed: int,
+    several_labels: bool = False,
 ) -> keras.Model:
     """Build the recipe's classifier for frames of shape (height, width, 3).
 
@@ -38,6 +40,7 @@ def build_model(
         formats: formats of the recurrent layer's matrices.
         policy: Keras dtype policy.
         seed: seed of the initial weights and of dropout.
+        several_labels: whether a clip may be of several classes.
     """
     return build_video_rnn(
         frame_shape,
@@ -50,6 +53,7 @@ def build_model(
         head_dropout=recipe.head_dropout,
         head_l2=recipe.head_l2,
         scene_dropout=recipe.scene_dropout,
+        several_labels=several_labels,
         dtype=policy,
         seed=seed,
         **_recurrent_arguments(recipe, math.prod(frame_shape), cell=cell, formats=formats),
@@ -65,11 +69,12 @@ def build_head(
     formats: Formats,
     policy: str,
     seed: int,
+    several_labels: bool = False,
 ) -> keras.Model:
     """Build the recipe's classifier of a frozen network's features.
 
     Args:
-        recipe, num_classes, policy, seed: those of `build_model`.
+        recipe, num_classes, policy, seed, several_labels: those of `build_model`.
         num_features: number of features of a frame.
         cell: "gru", "lstm" or "rnn"; or "mean" for a linear classifier of the mean.
         formats: formats of the recurrent layer's matrices, if there is one.
@@ -85,6 +90,7 @@ def build_head(
         feature_scale=recipe.pixel_scale,
         head_dropout=recipe.head_dropout,
         head_l2=recipe.head_l2,
+        several_labels=several_labels,
         dtype=policy,
         seed=seed,
         **recurrent,
@@ -122,7 +128,15 @@ def _recurrent_arguments(
         size: number of values of a frame.
     """
     num_modes = len(recipe.tt_output_shape)
-    modes = _PUBLISHED_MODES.get((size, num_modes)) or factorize(size, num_modes)
+    modes = recipe.tt_input_shape
+    if modes is None:
+        modes = _PUBLISHED_MODES.get((size, num_modes)) or factorize(size, num_modes)
+    elif math.prod(modes) != size or len(modes) != num_modes:
+        raise InputError(
+            f"tt_input_shape must be {num_modes} modes, as tt_output_shape has, with the product "
+            f"{size}, the number of a frame's values. Received {modes}; extract frames of another "
+            "size, or set it: --set tt_input_shape=null chooses."
+        )
     output_modes = recipe.tt_output_shape
     units = math.prod(output_modes)
     is_dense = formats.kernel == "dense"

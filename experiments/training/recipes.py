@@ -1,4 +1,7 @@
-"""Base of all training recipes, and those of UCF11: `paper` as published, `tuned` our own."""
+"""Base of all training recipes, and those of UCF11: `paper` as published, `tuned` our own.
+
+`paper-hollywood2` and so on are as published for other data sets.
+"""
 
 from __future__ import annotations
 
@@ -55,6 +58,8 @@ _RANGES = {
     "brightness": "[0, inf)",
     "tt_output_shape": "[1, inf)",
     "tt_rank": "[1, inf)",
+    "tt_input_shape": "[1, inf)",
+    "maxlen": "[1, inf)",
     "epsilon": "(0, inf)",
     "frame_size": "[1, inf)",
     "short_sides": "[1, inf)",
@@ -212,6 +217,15 @@ class Recipe(VideoRecipe):
     """Learning rate of each block of a network that is fine-tuned, over that of the next one."""
     mixup: float = 0.0
     """Alpha of mixup, where a network is fine-tuned; 0 for none."""
+    maxlen: int = 450
+    """Frames of a clip that are used at most: its first ones, after the stride."""
+    stride: int | None = None
+    """Use every so many-th frame of the videos; None for each frame of the shards."""
+    frame_size: tuple[int, int] | None = None
+    """Width and height of the frames where they are extracted; None for 160x120."""
+    tt_input_shape: tuple[int, ...] | None = None
+    """Modes of a frame's values; None for the published ones of 160x120, else as equal as can be.
+    """
 
 
 # Yang et al. 2017 and its published script: Keras 2's initializer, hard sigmoid and epsilon of
@@ -285,7 +299,42 @@ TUNED = Recipe(
     selection="last",
 )
 
-RECIPES = {recipe.name: recipe for recipe in (PAPER, TUNED)}
+# The published scripts of three other data sets; what they do not state is as for UCF11.
+PAPER_HOLLYWOOD2 = replace(
+    PAPER,
+    name="paper-hollywood2",
+    epochs=501,
+    batch_size=32,
+    learning_rate=1e-3,
+    maxlen=1496,
+    frame_size=(234, 100),
+    tt_input_shape=(10, 18, 13, 30),
+)
+PAPER_CELEBRITIES = replace(
+    PAPER,
+    name="paper-youtube-celebrities",
+    epochs=101,
+    learning_rate=1e-3,
+    maxlen=85,
+    tt_input_shape=(4, 20, 20, 36),
+)
+PAPER_HMDB51 = replace(
+    PAPER,
+    name="paper-hmdb51",
+    epochs=401,
+    head_dropout=0.25,
+    maxlen=90,
+    stride=3,
+    tt_input_shape=(4, 20, 20, 36),
+)
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (PAPER, PAPER_HOLLYWOOD2, PAPER_CELEBRITIES, PAPER_HMDB51, TUNED)
+}
+# A `Literal` cannot be made of them, and mypy would not read it: a test compares the two.
+RecipeName = Literal[
+    "paper", "paper-hollywood2", "paper-youtube-celebrities", "paper-hmdb51", "tuned"
+]
 
 # What a recipe says about pixels, at values that leave them as they are.
 _UNCHANGED_PIXELS: dict[str, Any] = {
@@ -303,7 +352,8 @@ _NO_FINE_TUNING: dict[str, Any] = {"mirror": False, "layer_decay": 1.0, "mixup":
 
 def on_features(recipe: Recipe) -> Recipe:
     """Adapt a recipe to the features of a frozen network, in place of pixels."""
-    if recipe is not TUNED:
+    recipe = replace(recipe, stride=None, frame_size=None, tt_input_shape=None)
+    if recipe.name != TUNED.name:
         return replace(recipe, **_UNCHANGED_PIXELS)
     # By validation accuracy over three times five folds of 96 clips of UCF101; docs/log.md has it.
     return replace(

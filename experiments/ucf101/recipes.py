@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 
 from common.errors import InputError
 from experiments.clips.recipe import ClipArguments, ClipRecipe, Size, Strategy, takes_demo
-from experiments.clips.ucf11 import NUM_FOLDS, Ucf11Arguments
+from experiments.clips.ucf11 import Ucf11Arguments
 from experiments.runs.run import require_fold
 from preprocess.sources.catalog import UCF101, Dataset
 
@@ -298,28 +298,5 @@ class Ucf101FeatureArguments(Ucf11Arguments):
     module: ClassVar[str] = MODULE
     dataset: ClassVar[Dataset] = UCF101
 
-    # Strategies of UCF11, and two more.
-    split: Strategy = "group"  # type: ignore[assignment]
-    """group: the clips of a scene stay together; random: over clips; official: the data set's own
-    train and test lists; listed: by the column part of a list."""
-    classes: tuple[str, ...] | None = None
-    """Only these classes."""
-    list: Literal[1, 2, 3] = 1
-    """With official: which pair of lists."""
-    lists: Path = Path(UCF101.default_lists_dir or "")
+    lists: Path | None = Path(UCF101.default_lists_dir or "")
     """Folder of the official lists, trainlist01.txt and so on."""
-
-    @property
-    def num_parts(self) -> int:
-        """Number of parts that may be tested; the three official lists count as folds."""
-        return 3 if self.split == "official" else NUM_FOLDS
-
-    @property
-    def test_part(self) -> int:
-        """Number of the fold or list that is tested, from 0."""
-        return self.list - 1 if self.split == "official" else self.fold
-
-    @property
-    def written_lists(self) -> tuple[Path, int]:
-        """Folder and number of the lists that split the clips, with --split official."""
-        return self.lists, self.list

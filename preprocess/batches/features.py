@@ -131,7 +131,7 @@ class FeatureViews:
         self._stores = stores
         self.row_shape = (num_features,)
         self.num_frames = _num_rows(shards.num_frames, choice)
-        self.labels = shards.labels
+        self.labels = shards.targets
 
     def drawn(self, clip: int, rng: np.random.Generator) -> Sequence[int]:
         """Return the middle crop of any clip."""

@@ -287,7 +287,8 @@ def clip_loader(
     """Return a function that loads the clips of a batch, end to end.
 
     The batch is ({"frames": uint8 (sum of num_frames, H, W, 3), "num_frames": int32 (batch,)},
-    labels int32 (batch,)), and its pieces are the clips.
+    labels int32 (batch,)), or (batch, num_classes) of clips that may be of several classes, and its
+    pieces are the clips.
 
     Args:
         shards: the clips.
@@ -319,7 +320,7 @@ def clip_loader(
             )
         ]
         inputs = {"frames": end_to_end, "num_frames": num_frames}
-        return Loading((inputs, batch.labels(shards.labels)), pieces)
+        return Loading((inputs, batch.labels(shards.targets)), pieces)
 
     return load
 

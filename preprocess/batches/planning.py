@@ -45,9 +45,9 @@ class PlannedBatch:
         return replace(self.cut(slice(1)), is_idle=True)
 
     def labels(self, labels: NDArray) -> NDArray[np.int32]:
-        """Labels of its clips, int32 (batch,), from those of all clips in the shards."""
+        """Labels of its clips, int32 (batch, ...), from those of all clips in the shards."""
         if self.is_idle:
-            return np.full(len(self), IDLE_LABEL, np.int32)
+            return np.full((len(self), *labels.shape[1:]), IDLE_LABEL, np.int32)
         return labels[self.clips].astype(np.int32)
 
 

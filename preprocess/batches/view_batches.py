@@ -58,7 +58,7 @@ class ViewSource(Protocol):
 
     @property
     def labels(self) -> IntArray:
-        """Class of each clip, (num_clips,)."""
+        """Class of each clip, (num_clips,), or whether it is of each, (num_clips, classes)."""
 
     def drawn(self, clip: int, rng: np.random.Generator) -> Sequence[int]:
         """Draw the parameters of a training view of a clip."""
@@ -102,7 +102,7 @@ class PixelViews:
         self._inputs = inputs
         self.row_shape = (crops.size[1], crops.size[0], 3)
         self.num_frames = shards.num_frames
-        self.labels = shards.labels
+        self.labels = shards.targets
 
     def drawn(self, clip: int, rng: np.random.Generator) -> Sequence[int]:
         """Draw a crop, and the seed of the changes."""
@@ -240,7 +240,8 @@ def view_loader(source: ViewSource, buffers: Buffers | None = None) -> Callable[
     """Return a function that loads the views of a batch, end to end.
 
     The batch is ({source.name: (sum of num_frames, *row_shape), "num_frames": int32 (batch,)},
-    labels int32 (batch,)), and its pieces are the views.
+    labels int32 (batch,)), or (batch, num_classes) of clips that may be of several classes, and its
+    pieces are the views.
     """
     buffers = buffers or Buffers()
 

@@ -25,7 +25,7 @@ from preprocess.extraction.plan import (
     split_clips,
 )
 from preprocess.extraction.worker import ClipTask, TaskResult, decode_clips
-from preprocess.shards.index import DatasetIndex, read_index, write_index
+from preprocess.shards.index import DatasetIndex, read_index, write_index, write_labels
 from preprocess.shards.settings import FrameSettings, StoredSettings
 from preprocess.sources.clip_sets import choose_clip_set
 from preprocess.sources.clips import Clip
@@ -240,6 +240,7 @@ def _extract_locked(
         failures=failures,
         notices=dict(sorted(result.notices.items())),
     )
+    write_labels(folder, {clip.source: clip.labels for clip in clips if clip.labels})
     # Last: the index is complete only if all shards have been published.
     write_index(
         folder,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from common.files import TEMPORARY_GLOB, remove_partials
 from preprocess.errors import DecodeError, PreprocessError, ShardError
-from preprocess.shards.index import FILE_NAME, DatasetIndex
+from preprocess.shards.index import FILE_NAME, LABELS_NAME, DatasetIndex
 from preprocess.shards.schema import SHARD_GLOB, ClipRecord, read_records
 from preprocess.shards.settings import StoredSettings
 from preprocess.sources.clips import Clip, holds_videos
@@ -135,7 +135,7 @@ def remove_all(folder: Path) -> None:
     """Remove everything that an extraction writes. Call it only with the lock held."""
     for path in folder.glob(SHARD_GLOB):
         path.unlink()
-    for name in (FILE_NAME, *REPORT_FILES):
+    for name in (FILE_NAME, LABELS_NAME, *REPORT_FILES):
         (folder / name).unlink(missing_ok=True)
 
 

@@ -1,16 +1,25 @@
-"""Index of a directory of shards, `dataset.json`: its content, and whether it is complete."""
+"""Index of a directory of shards, `dataset.json`: its content, and whether it is complete.
+
+Where clips may be of several classes, `labels.json` beside it has the classes of each clip by its
+source. Programs that do not read it see the first class of each clip, which the shards hold.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from common.files import write_text
 from preprocess.errors import PreprocessError, ShardError
 from preprocess.shards.settings import FrameSettings, StoredSettings
 
 FILE_NAME = "dataset.json"
+LABELS_NAME = "labels.json"
 
 
 @dataclass(frozen=True)
@@ -90,3 +99,54 @@ def _check_index(index: DatasetIndex) -> None:
         raise ValueError(f"the clips must be counted. Received {counts}")
     if not all(index.class_names) or len(set(index.class_names)) < len(index.class_names):
         raise ValueError("two classes have one name, or one has none")
+
+
+def write_labels(folder: Path, labels: Mapping[str, Sequence[str]]) -> None:
+    """Write `labels.json` into the folder, in one step; remove it if no clip has several classes.
+
+    Args:
+        folder: the directory of shards.
+        labels: all classes of each clip by its source; empty where each clip has one class.
+    """
+    path = folder / LABELS_NAME
+    if not labels:
+        path.unlink(missing_ok=True)
+        return
+    values = {source: list(labels[source]) for source in sorted(labels)}
+    write_text(path, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_labels(
+    folder: Path, class_names: Sequence[str], sources: Sequence[str]
+) -> NDArray[np.uint8] | None:
+    """Read the classes of clips that may have several.
+
+    Args:
+        folder: the directory of shards.
+        class_names: the classes, in label order.
+        sources: sources of the clips.
+
+    Returns:
+        1 where a clip is of a class and 0 elsewhere, (len(sources), len(class_names)); None where
+        there is no `labels.json`: each clip has one class.
+
+    Raises:
+        ShardError: if the file cannot be understood, or lacks a clip or a class.
+    """
+    path = folder / LABELS_NAME
+    position = {name: label for label, name in enumerate(class_names)}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        matrix = np.zeros((len(sources), len(class_names)), np.uint8)
+        for row, source in enumerate(sources):
+            matrix[row, [position[name] for name in values[source]]] = 1
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ShardError(
+            f"{path} is damaged ({type(error).__name__}: {error}). Remove it, and extract the "
+            "videos again."
+        ) from error
+    if not matrix.any(axis=1).all():
+        raise ShardError(f"{path} is damaged (a clip has no class). Extract the videos again.")
+    return matrix

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from preprocess.errors import ShardError
 from preprocess.shards import chunks
 from preprocess.shards.chunks import StoredChunks
-from preprocess.shards.index import FILE_NAME, DatasetIndex, read_index
+from preprocess.shards.index import FILE_NAME, DatasetIndex, read_index, read_labels
 from preprocess.shards.schema import (
     SHARD_GLOB,
     ClipRecord,
@@ -88,7 +88,9 @@ def open_shards(
             f"{index.command}"
         )
     _check_records([record for record, *_ in places], index, folder)
-    return Shards(folder, index, sorted(places, key=lambda place: place[0].source))
+    places.sort(key=lambda place: place[0].source)
+    sources = [record.source for record, *_ in places]
+    return Shards(folder, index, places, read_labels(folder, index.class_names, sources))
 
 
 def _check_records(records: Sequence[ClipRecord], index: DatasetIndex, folder: Path) -> None:
@@ -249,7 +251,11 @@ class Shards(Sequence[ShardClip]):
     """
 
     def __init__(
-        self, folder: Path, index: DatasetIndex, places: Sequence[tuple[ClipRecord, Path, int]]
+        self,
+        folder: Path,
+        index: DatasetIndex,
+        places: Sequence[tuple[ClipRecord, Path, int]],
+        label_matrix: NDArray[np.uint8] | None = None,
     ) -> None:
         self._index = index
         self._places = places
@@ -266,6 +272,8 @@ class Shards(Sequence[ShardClip]):
         self.sources = [clip.source for clip in self._clips]
         self.groups = [clip.group for clip in self._clips]
         self.labels = np.array([clip.label for clip in self._clips], np.int64)
+        # (num_clips, num_classes) where clips may be of several classes, else None.
+        self.label_matrix = label_matrix
         self.num_frames = np.array([clip.num_frames for clip in self._clips], np.int64)
         # Some 16 bytes a chunk and 8 a frame: 20 MB for all of UCF101.
         self._chunks: dict[tuple[Path, int], StoredChunks] = {}
@@ -282,9 +290,28 @@ class Shards(Sequence[ShardClip]):
         """
         # The same files under another index: nothing is copied, and no frame is read.
         class_names = choose_classes(wanted, self.class_names)
+        index = replace(self._index, class_names=class_names)
+        if self.label_matrix is not None:
+            columns = [self.class_names.index(name) for name in class_names]
+            matrix = self.label_matrix[:, columns]
+            found = [class_names[column] for column in np.flatnonzero(matrix.any(axis=0))]
+            require_clips(class_names, found, self.folder)
+            kept = matrix.any(axis=1)
+            several = [
+                # The first of the classes that are left.
+                (replace(record, class_name=class_names[int(row.argmax())]), shard, position)
+                for (record, shard, position), row in zip(self._places, matrix, strict=True)
+                if row.any()
+            ]
+            return Shards(self.folder, index, several, matrix[kept])
         places = [place for place in self._places if place[0].class_name in class_names]
         require_clips(class_names, {record.class_name for record, *_ in places}, self.folder)
-        return Shards(self.folder, replace(self._index, class_names=class_names), places)
+        return Shards(self.folder, index, places)
+
+    @property
+    def targets(self) -> NDArray[Any]:
+        """What a model learns: `label_matrix` where there is one, else `labels`."""
+        return self.labels if self.label_matrix is None else self.label_matrix
 
     def __len__(self) -> int:
         return len(self._clips)

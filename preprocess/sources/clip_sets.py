@@ -12,8 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocess.errors import PreprocessError
-from preprocess.sources.catalog import choose_classes, require_clips, resolve
+from preprocess.sources.catalog import (
+    CELEBRITIES,
+    HOLLYWOOD2,
+    choose_classes,
+    recognize,
+    require_clips,
+    resolve,
+)
 from preprocess.sources.clips import Clip, clips_of, list_videos, require_folder
+from preprocess.sources.hollywood2 import is_hollywood2, read_hollywood2
 from preprocess.sources.listed_clips import (
     EPIC_KITCHENS,
     SUBSETS,
@@ -60,12 +68,25 @@ class ClipSet:
         position = {name: label for label, name in enumerate(self.class_names)}
         return np.array([position[clip.class_name] for clip in self.clips], np.int64)
 
+    @cached_property
+    def label_matrix(self) -> NDArray[np.uint8] | None:
+        """Whether each clip is of each class, (num_clips, num_classes), where it may be of several.
+
+        None where each clip has one class.
+        """
+        if not any(clip.labels for clip in self.clips):
+            return None
+        return np.array(
+            [[name in c.labels for name in self.class_names] for c in self.clips], np.uint8
+        )
+
 
 def find_clip_set(videos: Path) -> ClipSet:
-    """Find the clips of a list (`.csv`), a folder in Epic Kitchens' layout, or any other folder.
+    """Find the clips of a list (`.csv`), a folder in a layout with lists, or any other folder.
 
     Raises:
-        PreprocessError: for a reason of `read_list`, `read_epic_kitchens` or `find_clips`.
+        PreprocessError: for a reason of `read_list`, `read_epic_kitchens`, `read_hollywood2` or
+            `find_clips`.
     """
     # A folder may be called NAME.csv, too.
     if videos.suffix.lower() == ".csv" and not videos.is_dir():
@@ -73,6 +94,9 @@ def find_clip_set(videos: Path) -> ClipSet:
     if is_epic_kitchens(videos):
         clips, class_names = read_epic_kitchens(videos)
         return ClipSet(clips, EPIC_KITCHENS, class_names, notice=unlisted_videos(videos, clips))
+    if is_hollywood2(videos):
+        clips, class_names, notice = read_hollywood2(videos)
+        return ClipSet(clips, HOLLYWOOD2.name, class_names, notice=notice)
     require_folder(videos)
     # Listed once for both the clips and the notice: large data sets lie on slow network disks.
     listing = list_videos(videos)
@@ -87,15 +111,23 @@ def choose_clip_set(
     Args:
         videos: a list or a folder, as for `find_clip_set`.
         dataset: name of the data set; a name of the catalogue counts only if the classes found are
-            that data set's. None names it after its folder or list.
+            that data set's. None for the data set that its clips are of by their names, else that
+            of its folder or list.
         classes: classes to choose; None for all.
 
     Raises:
         PreprocessError: for a reason of `find_clip_set`, or if a class has no clips.
     """
     clip_set = find_clip_set(videos)
-    found = {clip.class_name for clip in clip_set.clips}
-    name, class_names = resolve(dataset, found, clip_set.dataset)
+    found = {name for clip in clip_set.clips for name in (clip.class_name, *clip.labels)}
+    recognized = None
+    # A list has a name and labels of its own, whatever its videos are called.
+    if not isinstance(clip_set.clips[0], ListedClip):
+        recognized = recognize(found, clip_set.sources, clip_set.dataset)
+    # Without classes of its own, it is known by the names of its clips only.
+    if dataset == CELEBRITIES.name != recognized:
+        dataset = None
+    name, class_names = resolve(dataset or recognized, found, clip_set.dataset)
     # An order that the source itself defines (Epic Kitchens' class_names.json) comes first.
     class_names = clip_set.class_names or class_names
     clip_set = replace(clip_set, dataset=name, class_names=class_names)
@@ -103,9 +135,18 @@ def choose_clip_set(
         return clip_set
     class_names = choose_classes(classes, class_names)
     require_clips(class_names, found, videos)
-    clips = [clip for clip in clip_set.clips if clip.class_name in class_names]
+    chosen = (_with_classes(clip, class_names) for clip in clip_set.clips)
+    clips = [clip for clip in chosen if clip is not None]
     left_out = frozenset(found.difference(class_names))
     return replace(clip_set, clips=clips, class_names=class_names, left_out=left_out)
+
+
+def _with_classes(clip: Clip, class_names: Sequence[str]) -> Clip | None:
+    """Clip with those of its classes that are chosen; None if it has none of them."""
+    if not clip.labels:
+        return clip if clip.class_name in class_names else None
+    labels = tuple(name for name in clip.labels if name in class_names)
+    return replace(clip, class_name=labels[0], labels=labels) if labels else None
 
 
 def read_subsets(videos: str | os.PathLike[str]) -> dict[str, str]:

@@ -10,7 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from preprocess.errors import PreprocessError
-from preprocess.sources.catalog import ClipName, official_spelling, parse_clip_name
+from preprocess.sources.catalog import (
+    ClipName,
+    official_spelling,
+    parse_celebrity_name,
+    parse_clip_name,
+    parse_hmdb51_video,
+)
 from preprocess.video.frame_folder import holds_frames
 
 # One line for each of FFmpeg's demuxers, all of which ffmpeg.py allows. GIF is left out: beside
@@ -107,6 +113,7 @@ class Clip:
         class_name: name of its class.
         group: key shared by the clips of one scene, unique over all classes.
         detail: text of whatever else its frames depend on, such as a part of the picture.
+        labels: all of its classes, where clips may have several; `class_name` is the first one.
 
     Example:
         >>> clip = find_clips("data/UCF-101")[0]
@@ -119,6 +126,7 @@ class Clip:
     class_name: str
     group: str
     detail: str = ""
+    labels: tuple[str, ...] = ()
 
 
 def find_clips(root: str | os.PathLike[str]) -> list[Clip]:
@@ -127,10 +135,12 @@ def find_clips(root: str | os.PathLike[str]) -> list[Clip]:
     A clip is a video file, or a folder of its frames, `frame000001.jpg` and on. Three layouts
     are understood, of which the first two may be mixed. `class/v_name_NN/clip` is UCF11's: the
     folder `v_name_NN` is the group. In `class/clip` a name that ends in `_gNN_cNN` gives the
-    group; any other clip is a group of its own. In a folder that holds clips and no folders of
-    clips, `v_Class_gNN_cNN` gives the class too; if no name has that form, all are one class,
-    named after the folder. Hidden files, `Annotation` folders and files that are neither videos
-    nor frames are ignored; the `notice` of `list_videos` counts them.
+    group, and a name as HMDB51's the video that the clip was cut from; any other clip is a group
+    of its own. In a folder that holds clips and no folders of clips, `v_Class_gNN_cNN` gives the
+    class too; so does YouTube Celebrities' `NNNN_SS_NNN_person`, whose group is the person's
+    session SS. If no name has such a form, all are one class, named after the folder. Hidden files,
+    `Annotation` folders and files that are neither videos nor frames are ignored; the `notice` of
+    `list_videos` counts them.
 
     Args:
         root: the folder of videos.
@@ -296,21 +306,37 @@ def _refuse_twice(root: Path, videos: Sequence[str], frame_folders: Sequence[str
 
 def _flat_clips(root: Path, sources: Sequence[str]) -> list[Clip]:
     """Clips of a folder without folders of clips."""
+    people = [parse_celebrity_name(source) for source in sources]
+    # Half of them: a single name of this form may be a date and a chance.
+    if 2 * sum(map(bool, people)) > len(sources):
+        _refuse_nameless(root, sources, people, "NNNN_SS_NNN_person")
+        return [
+            Clip(root / source, source, name.person, f"{name.person}/{name.session}")
+            for source, name in zip(sources, people, strict=True)
+            if name
+        ]
     names = [_clip_name(source) for source in sources]
     if not any(names):
         return [_clip(root, source, f"{root.resolve().name}/{source}") for source in sources]
-    nameless = [source for source, name in zip(sources, names, strict=True) if name is None]
-    if nameless:
-        raise PreprocessError(
-            f"{len(nameless)} of {len(sources)} clips in {root} are not called v_Class_gNN_cNN as "
-            f"the others are, for instance {nameless[0]}. Move or rename them, or make a folder "
-            "of each class."
-        )
+    _refuse_nameless(root, sources, names, "v_Class_gNN_cNN")
     return [
         _clip(root, source, f"{name.class_name}/{source}")
         for source, name in zip(sources, names, strict=True)
         if name
     ]
+
+
+def _refuse_nameless(
+    root: Path, sources: Sequence[str], names: Sequence[object | None], form: str
+) -> None:
+    """Refuse clips whose names could not be parsed, beside others that could."""
+    nameless = [source for source, name in zip(sources, names, strict=True) if name is None]
+    if nameless:
+        raise PreprocessError(
+            f"{len(nameless)} of {len(sources)} clips in {root} are not called {form} as "
+            f"the others are, for instance {nameless[0]}. Move or rename them, or make a folder "
+            "of each class."
+        )
 
 
 def _clip_name(source: str) -> ClipName | None:
@@ -341,12 +367,17 @@ def _clip(root: Path, source: str, place: str) -> Clip:
     """Create the clip at root / source, with class and group from `place`."""
     first_folder, *group_folder, _ = place.split("/")
     class_name = official_spelling(first_folder)
-    in_name = _GROUP_IN_NAME.search(PurePosixPath(place).name)
+    name = PurePosixPath(place).name
+    in_name = _GROUP_IN_NAME.search(name)
+    video = parse_hmdb51_video(name, class_name)
     # Group numbers begin again in every class, so the class is part of the key.
     if group_folder:
         group = f"{class_name}/{group_folder[0]}"
     elif in_name:
         group = f"{class_name}/{in_name[1]}"
+    elif video:
+        # Without the class: clips of one video are alike, whatever they show.
+        group = video
     else:
         group = place
     return Clip(path=root / source, source=source, class_name=class_name, group=group)

@@ -290,7 +290,15 @@ def _deal(
 
 
 def untrained_classes(split: Split, labels: ArrayLike) -> list[int]:
-    """Classes with validation or test clips, but without training clips; ascending."""
+    """Classes with validation or test clips, but without training clips; ascending.
+
+    Args:
+        split: subsets of the clips.
+        labels: class of each clip, (num_clips,), or whether it is of each, (num_clips, classes).
+    """
     labels = np.asarray(labels)
+    if labels.ndim == 2:
+        asked = labels[np.concatenate([split.validation, split.test])].any(axis=0)
+        return np.flatnonzero(asked & ~labels[split.train].any(axis=0)).tolist()
     asked = np.concatenate([labels[split.validation], labels[split.test]])
     return sorted(set(asked.tolist()) - set(labels[split.train].tolist()))

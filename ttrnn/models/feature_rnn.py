@@ -26,6 +26,7 @@ def build_feature_rnn(
     feature_scale: float = 1.0,
     head_l2: float = 0.0,
     head_dropout: float = 0.0,
+    several_labels: bool = False,
     dtype: str | None = None,
     seed: int | None = None,
     **rnn_kwargs,
@@ -48,6 +49,7 @@ def build_feature_rnn(
         feature_scale: divisor of the standardized features.
         head_l2: L2 penalty on the output kernel.
         head_dropout: dropout before the output layer.
+        several_labels: a clip may be of several classes: a sigmoid in place of the softmax.
         dtype: policy of the layers, such as "mixed_bfloat16"; features are standardized, and the
             softmax computed, in float32.
         seed: seed of initializers and dropout.
@@ -106,7 +108,7 @@ def build_feature_rnn(
     x = keras.layers.Dropout(head_dropout, seed=seed, dtype=dtype, name="head_dropout")(x)
     outputs = keras.layers.Dense(
         num_classes,
-        activation="softmax",
+        activation="sigmoid" if several_labels else "softmax",
         kernel_initializer="zeros",
         kernel_regularizer=keras.regularizers.L2(head_l2) if head_l2 else None,
         dtype="float32",

@@ -61,6 +61,7 @@ def build_video_rnn(
     head_l2: float = 0.0,
     head_dropout: float = 0.0,
     scene_dropout: float = 0.5,
+    several_labels: bool = False,
     dtype: str | None = None,
     seed: int | None = None,
     **rnn_kwargs,
@@ -84,6 +85,7 @@ def build_video_rnn(
         head_l2: L2 penalty on the output kernel.
         head_dropout: dropout before the output layer.
         scene_dropout: probability of hiding a training clip's mean frame.
+        several_labels: a clip may be of several classes: a sigmoid in place of the softmax.
         dtype: policy of every layer, such as "mixed_bfloat16"; the softmax is float32.
         seed: seed of initializers and dropout.
         **rnn_kwargs: further arguments of the recurrent layer.
@@ -155,7 +157,7 @@ def build_video_rnn(
     state = keras.layers.Dropout(head_dropout, seed=seed, dtype=dtype, name="head_dropout")(state)
     outputs = keras.layers.Dense(
         num_classes,
-        activation="softmax",
+        activation="sigmoid" if several_labels else "softmax",
         kernel_initializer=keras.initializers.GlorotUniform(seed),
         kernel_regularizer=keras.regularizers.L2(head_l2) if head_l2 else None,
         dtype="float32",

@@ -37,6 +37,9 @@ class PredictArguments:
     window."""
     rolling: int = 5
     """Over how many windows, up to the one at hand, the shown probabilities are averaged."""
+    threshold: float = 0.5
+    """Of a model of clips with several classes each: all classes at least this probable are
+    named."""
     views: str = "1x1"
     """How often each window is looked at: places in time x crops, such as 1x3."""
     annotate: bool = True
@@ -65,6 +68,8 @@ def main(prog: str, args: Sequence[str]) -> int:
 
 def _predict(arguments: PredictArguments) -> int:
     require_positive(arguments, ("hop", "rolling"))
+    if not 0 <= arguments.threshold <= 1:
+        raise InputError(f"--threshold must be 0 to 1. Received {arguments.threshold}.")
     views = Views.parse(arguments.views)
     threads = runtime.choose_threads(arguments.threads)
     run, paths = _run_and_videos(arguments)
@@ -86,6 +91,7 @@ def _predict(arguments: PredictArguments) -> int:
         threads=threads,
         hop=arguments.hop,
         rolling=arguments.rolling,
+        threshold=arguments.threshold,
         annotate=arguments.annotate,
         explain=arguments.explain,
         allow_failures=arguments.allow_failures,

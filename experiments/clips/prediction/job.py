@@ -24,11 +24,13 @@ from experiments.clips.prediction.predict import (
     usual_hop,
 )
 from experiments.clips.prediction.results import Tables, VideoResults
+from experiments.clips.viewed_model import ViewedModel
 from experiments.media.annotation import annotate as annotate_video
 from experiments.media.ffmpeg import require_encoders
 from experiments.media.videos import ANNOTATED, Video, find_videos
 from experiments.process import runtime
 from experiments.process.runtime import Threads
+from experiments.runs.directory import THRESHOLD
 from preprocess.batches.views import Views
 
 EXIT_FAILED_VIDEOS = 1
@@ -48,6 +50,7 @@ def predict_with_run(
     annotate: bool,
     allow_failures: bool,
     explain: bool = False,
+    threshold: float = THRESHOLD,
 ) -> int:
     """Load a run's model and predict videos with it; returns the exit code.
 
@@ -56,6 +59,7 @@ def predict_with_run(
         views: views of each window.
         threads: sizes of TensorFlow's thread pools.
         paths, out, hop, rolling, annotate, allow_failures, explain: those of `predict_paths`.
+        threshold: that of `predict_paths`, where a clip may be of several classes.
     """
     if annotate:
         require_encoders()
@@ -70,11 +74,12 @@ def predict_with_run(
         annotate=annotate,
         allow_failures=allow_failures,
         explain=explain,
+        threshold=threshold if model.several_labels else None,
         settings={"run": str(run), "views": str(views)},
     )
 
 
-def load_model(run: Path, views: Views, threads: Threads) -> WindowModel:
+def load_model(run: Path, views: Views, threads: Threads) -> ViewedModel:
     """Load a run's model; TensorFlow is started only if it is not an ONNX file."""
     if run.is_file():
         return OnnxClipModel(run, views=views, num_threads=threads.intra_op)
@@ -95,6 +100,7 @@ def predict_paths(
     annotate: bool = True,
     allow_failures: bool = False,
     explain: bool = False,
+    threshold: float | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> int:
     """Predict videos and write the results; returns the exit code, 1 if a video failed.
@@ -106,6 +112,8 @@ def predict_paths(
         hop, rolling: those of `predict_video`.
         annotate: write the annotated videos, too.
         explain: write which moments decided, too.
+        threshold: of a model of clips with several classes each, the least probability of a class
+            that is named.
         allow_failures: return 0 even if some, but not all, videos failed.
         settings: further settings that the results depend on, to be stored with them.
 
@@ -120,7 +128,16 @@ def predict_paths(
     out.mkdir(parents=True, exist_ok=True)
     # Opening the tables also checks that no other files have their names.
     hop = hop or usual_hop(model)
-    job = _Job(model, videos, out, hop=hop, rolling=rolling, annotate=annotate, explain=explain)
+    job = _Job(
+        model,
+        videos,
+        out,
+        hop=hop,
+        rolling=rolling,
+        annotate=annotate,
+        explain=explain,
+        threshold=threshold,
+    )
     failures = job.run(settings or {})
     if not failures:
         return 0
@@ -144,7 +161,9 @@ class _Job:
         rolling: int,
         annotate: bool,
         explain: bool,
+        threshold: float | None,
     ) -> None:
+        self._threshold = threshold
         self._explain = explain
         self._model = model
         self._videos = videos
@@ -152,7 +171,7 @@ class _Job:
         self._hop = hop
         self._rolling = rolling
         self._annotate = annotate
-        self._tables = Tables(out)
+        self._tables = Tables(out, has_several=threshold is not None)
         self._failures: dict[str, str] = {}
 
     def run(self, settings: Mapping[str, Any]) -> dict[str, str]:
@@ -196,6 +215,7 @@ class _Job:
             video.path,
             hop=self._hop,
             rolling=self._rolling,
+            threshold=self._threshold,
             on_progress=progress.step(0),
         )
         # Before the annotated copy, which takes the longest and may be interrupted.
@@ -234,6 +254,12 @@ def _found(prediction: VideoPrediction) -> str:
     names = prediction.class_names
     windows = plural(num_windows, "window")
     votes = prediction.votes[vote]
+    if prediction.threshold is not None:
+        above = [
+            index for index in prediction.ranking if prediction.mean[index] >= prediction.threshold
+        ]
+        named = ", ".join(f"{names[index]} {prediction.mean[index]:.2f}" for index in above)
+        return f"{named or 'nothing'} at least {prediction.threshold:g}, of {windows}"
     say = "says" if votes == 1 else "say"
     return f"{names[best]} {prediction.mean[best]:.2f}; {votes:,} of {windows} {say} {names[vote]}"
 

@@ -19,6 +19,7 @@ from common.errors import InputError
 from common.extras import import_extra
 from experiments.clips.viewed_model import ClipInputSpec, ViewedModel
 from experiments.models.onnx_files import About, OnnxSession
+from experiments.runs.directory import joined_labels
 from preprocess.batches.views import Views
 from preprocess.errors import DecodeError
 from preprocess.shards.settings import FrameSettings
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 # Windows that the model sees in one batch; so many are in memory.
 _WINDOWS_AT_ONCE = 4
 _DECODER_THREADS = 2
+LABELS = "labels"
+"""Column of all classes above a threshold."""
 
 
 class WindowModel(Protocol):
@@ -72,6 +75,8 @@ class VideoPrediction:
         rolling_windows: number of windows in the rolling mean.
         complaint: damage of a file that could be read all the same; else empty.
         is_cut_short: whether a part of the video is missing.
+        threshold: of a model of clips with several classes each, the least probability of a class
+            that is named; None where each clip has one class.
     """
 
     class_names: tuple[str, ...]
@@ -81,6 +86,7 @@ class VideoPrediction:
     rolling_windows: int
     complaint: str = ""
     is_cut_short: bool = False
+    threshold: float | None = None
 
     @property
     def num_windows(self) -> int:
@@ -118,12 +124,20 @@ class VideoPrediction:
         votes = self.votes
         return max(self.ranking, key=lambda index: votes[index])
 
+    def above_threshold(self, probabilities: NDArray[np.floating]) -> str:
+        """Names of all classes at least as probable as the threshold, in one text."""
+        assert self.threshold is not None
+        return joined_labels(self.class_names, np.flatnonzero(probabilities >= self.threshold))
+
     def to_arrow(self) -> pa.Table:
         """Return a table with a row a window: its time, its classes, and all probabilities.
 
         The columns are those of the CSV that `python -m experiments.predict` writes.
         """
         names = np.array(self.class_names, object)
+        several = {}
+        if self.threshold is not None:
+            several[LABELS] = [self.above_threshold(row) for row in self.probabilities]
         return pa.table(
             {
                 "start_seconds": self.start_seconds,
@@ -131,6 +145,7 @@ class VideoPrediction:
                 "label": names[self.probabilities.argmax(axis=1)],
                 "confidence": self.probabilities.max(axis=1),
                 "rolling_label": names[self.rolling.argmax(axis=1)],
+                **several,
                 **{
                     f"p_{name}": column
                     for name, column in zip(names, self.probabilities.T, strict=True)
@@ -227,6 +242,7 @@ def predict_video(
     *,
     hop: int | None = None,
     rolling: int = 5,
+    threshold: float | None = None,
     on_progress: Callable[[float], None] = lambda share: None,
 ) -> VideoPrediction:
     """Predict a video with a model, decoding it once.
@@ -238,6 +254,7 @@ def predict_video(
         path: a video file, or a folder of frame000001.jpg and so on.
         hop: frames, of those the model sees, from one window to the next; None for half a window.
         rolling: number of windows in the rolling mean.
+        threshold: that of `VideoPrediction`.
         on_progress: called with the finished fraction of the video, if its file states a length.
 
     Raises:
@@ -266,6 +283,7 @@ def predict_video(
             rolling,
             complaint=missing or reader.complaint,
             is_cut_short=bool(missing),
+            threshold=threshold,
         )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from common.files import write_atomically
-from experiments.clips.prediction.predict import VideoPrediction
+from experiments.clips.prediction.predict import LABELS, VideoPrediction
 from experiments.media.videos import ANNOTATED, Video, write_failures
 from preprocess.errors import PreprocessError
 
@@ -87,15 +87,17 @@ class Tables:
 
     Args:
         out: folder of results.
+        has_several: whether a clip may be of several classes: all above a threshold are written.
 
     Raises:
         PreprocessError: if there are other files of these names.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, *, has_several: bool = False) -> None:
         self._predictions = out / "predictions.csv"
         self._failures = out / "failures.csv"
-        self._rows = {row[0]: row for row in _read(self._predictions, _COLUMNS)}
+        self._columns = (*_COLUMNS, LABELS) if has_several else _COLUMNS
+        self._rows = {row[0]: row for row in _read(self._predictions, self._columns)}
         # Only to refuse another file of this name before the work, and not after it.
         _read(self._failures, _FAILURE_COLUMNS)
         self._new: dict[str, str] = {}
@@ -109,10 +111,12 @@ class Tables:
         best, names = prediction.ranking[0], prediction.class_names
         row = [video.source, names[best], f"{prediction.mean[best]:.6f}", names[prediction.vote]]
         row += [str(prediction.num_windows), f"{prediction.duration_seconds:.3f}"]
+        if prediction.threshold is not None:
+            row.append(prediction.above_threshold(prediction.mean))
         self._rows[video.source] = row
         # The whole table is written after each video, so that an interruption loses nothing.
         rows = [self._rows[source] for source in sorted(self._rows)]
-        write_atomically(self._predictions, _table([_COLUMNS, *rows]))
+        write_atomically(self._predictions, _table([self._columns, *rows]))
 
     def fail(self, failures: Mapping[str, str], videos: Sequence[Video]) -> None:
         """Write the reasons why videos of a run failed.
@@ -125,21 +129,28 @@ class Tables:
 
 def _summary(prediction: VideoPrediction) -> dict[str, Any]:
     names, vote = prediction.class_names, prediction.vote
+    ranked = [
+        {"label": names[index], "mean_probability": round(float(prediction.mean[index]), 6)}
+        for index in prediction.ranking
+    ]
+    several = {}
+    if prediction.threshold is not None:
+        above = int((prediction.mean >= prediction.threshold).sum())
+        several = {"threshold": prediction.threshold, LABELS: ranked[:above]}
     return {
         "failure": prediction.complaint if prediction.is_cut_short else "",
         "num_windows": prediction.num_windows,
         "seconds": round(prediction.duration_seconds, 3),
-        "top_classes": [
-            {"label": names[index], "mean_probability": round(float(prediction.mean[index]), 6)}
-            for index in prediction.ranking[:_TOP]
-        ],
+        "top_classes": ranked[:_TOP],
+        **several,
         "vote": {"label": names[vote], "num_windows": int(prediction.votes[vote])},
     }
 
 
 def _rows(prediction: VideoPrediction) -> Iterable[Sequence[str]]:
     names = prediction.class_names
-    yield [*_WINDOW_COLUMNS, *(f"p_{name}" for name in names)]
+    has_several = prediction.threshold is not None
+    yield [*_WINDOW_COLUMNS, *([LABELS] if has_several else []), *(f"p_{name}" for name in names)]
     for number, shares in enumerate(prediction.probabilities):
         best = int(shares.argmax())
         yield [
@@ -147,6 +158,7 @@ def _rows(prediction: VideoPrediction) -> Iterable[Sequence[str]]:
             f"{prediction.end_seconds[number]:.3f}",
             *(names[best], f"{shares[best]:.6g}"),
             names[int(np.argmax(prediction.rolling[number]))],
+            *([prediction.above_threshold(shares)] if has_several else []),
             *(f"{share:.6g}" for share in shares),
         ]
 

@@ -17,9 +17,11 @@
   );
   const rows = Array.from(body.rows, (element) => ({
     element,
-    true: element.dataset.true,
+    true: element.dataset.true.split(" "), // several where a clip may be of several classes
     predicted: element.dataset.predicted,
-    verdict: element.dataset.true === element.dataset.predicted ? "right" : "wrong",
+    verdict: element.dataset.true.split(" ").includes(element.dataset.predicted)
+      ? "right"
+      : "wrong",
     confidence: Number(element.dataset.confidence),
     probability: Number(element.dataset.probability),
     text: element.querySelector("code").textContent.toLowerCase(),
@@ -48,7 +50,7 @@
     const part = text.toLowerCase();
     found = rows.filter(
       (row) =>
-        (label === "" || row.true === label) &&
+        (label === "" || row.true.includes(label)) &&
         (predicted === "" || row.predicted === predicted) &&
         (verdict === "" || row.verdict === verdict) &&
         row.text.includes(part),

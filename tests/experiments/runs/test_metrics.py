@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score
 
 from experiments.runs import metrics, records
 
@@ -74,3 +75,37 @@ def test_spread_is_the_sample_standard_deviation():
 def test_no_clips_is_an_error_not_a_nan():
     with pytest.raises(ValueError, match="at least one"):
         metrics.accuracy([], [])
+
+
+def average_precision(truth, scores):
+    """Mean of the precision at each clip of the class, by its definition; no two scores equal."""
+    order = sorted(range(len(scores)), key=lambda i: -scores[i])
+    found = [truth[i] for i in order]
+    at = [sum(found[: n + 1]) / (n + 1) for n in range(len(found)) if found[n]]
+    return sum(at) / len(at)
+
+
+def test_mean_average_precision_is_that_of_its_definition_and_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    truth, scores = rng.random((40, 5)) < 0.2, rng.random((40, 5))
+    expected = [average_precision(truth[:, c].tolist(), scores[:, c].tolist()) for c in range(5)]
+    np.testing.assert_allclose(metrics.average_precisions(scores, truth), expected)
+    found = metrics.mean_average_precision(scores, truth)
+    assert found == pytest.approx(np.mean(expected))
+    assert found == pytest.approx(average_precision_score(truth, scores, average="macro"))
+
+
+def test_a_class_without_clips_is_left_out_of_the_mean():
+    """scikit-learn counts it as 0, so that a split that lacks a class would look worse."""
+    truth, scores = np.array([[1, 0], [0, 0]]), np.array([[0.9, 0.5], [0.1, 0.4]])
+    found = metrics.average_precisions(scores, truth)
+    assert found[0] == 1
+    assert np.isnan(found[1])
+    assert metrics.mean_average_precision(scores, truth) == 1
+
+
+def test_one_of_several_classes_is_enough():
+    truth, scores = np.array([[1, 1, 0], [0, 0, 1]]), np.array([[0.2, 0.9, 0.1], [0.2, 0.9, 0.8]])
+    assert metrics.argmax_accuracy(scores, truth) == 0.5
+    expected = -np.log([0.2, 0.9, 0.9, 0.8, 0.1, 0.8]).mean()
+    assert metrics.cross_entropy(scores, truth) == pytest.approx(expected)

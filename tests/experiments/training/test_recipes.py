@@ -1,13 +1,15 @@
 """Overrides of a recipe: parsed, checked, never silently dropped."""
 
+from typing import get_args
+
 import keras
 import numpy as np
 import pytest
 
 from experiments.epic_kitchens.models import build_classifier
 from experiments.epic_kitchens.recipes import EpicKitchensArguments
-from experiments.training.optimizers import build_optimizer
-from experiments.training.recipes import PAPER, TUNED
+from experiments.training.optimizers import Formats, build_model, build_optimizer
+from experiments.training.recipes import PAPER, RECIPES, TUNED, RecipeName
 from experiments.ucf101.recipes import recipe_for
 
 
@@ -45,6 +47,68 @@ def test_an_optional_size_takes_a_size(change):
     ).made_recipe()
     name, _, value = change.partition("=")
     assert list(getattr(recipe, name)) == [int(side) for side in value[1:-1].split(",")]
+
+
+def test_every_recipe_of_ucf11s_job_can_be_named():
+    assert get_args(RecipeName) == tuple(RECIPES)
+    assert all(recipe.name == name for name, recipe in RECIPES.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "cell", "num_weights"),
+    [
+        ("paper", "gru", 3232),
+        ("paper", "lstm", 3360),
+        ("paper-hollywood2", "gru", 2944),
+        ("paper-hollywood2", "lstm", 3104),
+        ("paper-youtube-celebrities", "gru", 3328),
+        ("paper-youtube-celebrities", "lstm", 3392),
+        ("paper-hmdb51", "gru", 3328),
+        ("paper-hmdb51", "lstm", 3392),
+    ],
+)
+def test_published_kernels_have_the_published_numbers_of_weights(name, cell, num_weights):
+    """Red when a recipe has other modes, or frames of another size, than the paper's table."""
+    recipe = RECIPES[name]
+    width, height = recipe.frame_size or (160, 120)
+    model = build_model(
+        recipe,
+        (height, width, 3),
+        12,
+        cell=cell,
+        formats=Formats(),
+        policy="float32",
+        seed=0,
+        several_labels=name == "paper-hollywood2",
+    )
+    assert model.get_layer(cell).rnn.num_kernel_params == num_weights
+
+
+def test_published_settings_of_other_data_sets():
+    """Learning rate, batch, epochs, frames, stride and dropout, by the published scripts."""
+    found = {
+        name: (r.learning_rate, r.batch_size, r.epochs, r.maxlen, r.stride, r.head_dropout)
+        for name, r in RECIPES.items()
+        if name.startswith("paper-")
+    }
+    assert found == {
+        "paper-hollywood2": (1e-3, 32, 501, 1496, None, 0.0),
+        "paper-youtube-celebrities": (1e-3, 16, 101, 85, None, 0.0),
+        "paper-hmdb51": (1e-4, 16, 401, 90, 3, 0.25),
+    }
+
+
+def test_modes_that_do_not_fit_the_frames_are_refused():
+    with pytest.raises(ValueError, match="with the product 576"):
+        build_model(
+            RECIPES["paper-hmdb51"],
+            (12, 16, 3),
+            2,
+            cell="gru",
+            formats=Formats(),
+            policy="float32",
+            seed=0,
+        )
 
 
 def adam_step(gradient, rate, epsilon):

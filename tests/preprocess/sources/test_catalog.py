@@ -44,7 +44,8 @@ def test_other_classes_are_not_called_a_known_set() -> None:
 
 
 def test_a_folder_with_exactly_a_records_classes_is_that_record() -> None:
-    for record in DATASETS.values():
+    # Those without classes of their own are known by the names of their clips.
+    for record in [record for record in DATASETS.values() if record.class_names]:
         assert resolve(None, record.class_names, "clips") == (record.name, record.class_names)
         assert resolve("ucf11", record.class_names, "clips") == (record.name, record.class_names)
 

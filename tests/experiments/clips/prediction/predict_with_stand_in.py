@@ -13,6 +13,7 @@ MODEL = SimpleNamespace(
     class_names=("dark", "bright"),
     frame_settings=FrameSettings((20, 16)),
     window=8,
+    several_labels=False,
     predict=lambda windows, original_size: np.array(
         [[1 - w.mean() / 255, w.mean() / 255] for w in windows]
     ),
