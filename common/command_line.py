@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
+import select
+import signal
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -13,6 +16,8 @@ import tyro
 from common.errors import nearest
 
 T = TypeVar("T")
+READER_IS_GONE = 128 + signal.SIGPIPE
+"""Exit code of a command whose output nobody reads any more, as shells give it."""
 _IS_FLAG = re.compile(r"--[A-Za-z]")  # neither -1 nor - for standard input
 
 
@@ -38,18 +43,44 @@ def parse_arguments(
         default: values of arguments that are not given; None for those of `kind`.
 
     Raises:
-        SystemExit: for --help, and with code 2 for invalid arguments.
+        SystemExit: for --help, with code 2 for invalid arguments, and with code 141 if nobody reads
+            what is printed.
     """
     args = sys.argv[1:] if args is None else list(args)
+    given: dict[str, Any] = {} if default is None else {"default": default}
     try:
-        given: dict[str, Any] = {} if default is None else {"default": default}
-        return tyro.cli(kind, prog=prog, description=description, args=args, config=config, **given)
-    except SystemExit as end:
-        # After tyro's own message, which has been printed already.
-        if end.code == 2:
-            for suggestion in dict.fromkeys(_suggestions(kind, args, commands)):
-                print(suggestion, file=sys.stderr)
-        raise
+        try:
+            return tyro.cli(
+                kind, prog=prog, description=description, args=args, config=config, **given
+            )
+        except SystemExit as end:
+            # After tyro's own message, which has been printed already.
+            if end.code == 2:
+                for suggestion in dict.fromkeys(_suggestions(kind, args, commands)):
+                    print(suggestion, file=sys.stderr)
+            sys.stdout.flush()  # here, where a broken pipe can be answered
+            raise
+    except BrokenPipeError as error:
+        if not reader_is_gone(error):
+            raise
+        sys.exit(READER_IS_GONE)
+
+
+def reader_is_gone(error: BaseException) -> bool:
+    """Return True if an error came of printing to a reader that has ended, as `head` does.
+
+    Whatever is still to be printed is then dropped, or Python would complain of it at its end.
+    """
+    if not isinstance(error, BrokenPipeError):
+        return False
+    # The broken pipe may also be one to a child process: only a pipe without a reader is in error.
+    outputs = select.poll()
+    for output in (1, 2):
+        outputs.register(output, select.POLLOUT)
+    gone = [output for output, event in outputs.poll(0) if event & select.POLLERR]
+    for output in gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return bool(gone)
 
 
 def _suggestions(kind: Any, args: Sequence[str], commands: Collection[str]) -> Iterator[str]:

@@ -56,7 +56,7 @@ def command(
     try:
         result = run(arguments)
         if result is not None:
-            print(outcome(result))
+            print(outcome(result), flush=True)  # here, where a broken pipe can be answered
     # Also KeyboardInterrupt and SystemExit: a stopped job says how to resume it.
     except BaseException as error:
         return exit_code(error, resume_hint)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from common.command_line import READER_IS_GONE, reader_is_gone
 from common.errors import UserError
 from common.extras import missing_extra
 from common.files import is_disk_full, not_written
@@ -35,7 +36,9 @@ def run_command(
     """
     stopping.answer_signals(resume_hint)
     try:
-        return run()
+        code = run()
+        sys.stdout.flush()  # here, where a broken pipe can be answered
+        return code
     except BaseException as error:
         return exit_code(error, resume_hint, exit_error)
 
@@ -50,6 +53,8 @@ def exit_code(
     """
     if stopping.is_stop(error):
         return stopping.tell_stopped(resume_hint)
+    if reader_is_gone(error):
+        return READER_IS_GONE
     if isinstance(error, ImportError):
         error = missing_extra(error) or error
     # Any other error is a defect and keeps its traceback.

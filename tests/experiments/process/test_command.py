@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -16,6 +17,7 @@ from experiments.media.ffmpeg import RenderError
 from preprocess.errors import PreprocessError
 from preprocess.system import stopping
 from preprocess.system.command import run_command
+from tests import processes
 from weights.errors import WeightsError
 
 
@@ -44,6 +46,21 @@ def test_a_full_disk_is_told_with_place_room_and_remedy(
     expected = capsys.readouterr().err
     assert expected.startswith(f"error: Cannot write to {path}: No space left on device (")
     assert expected.endswith("MiB free there). Make room, then go on. Go on so.\n")
+
+
+@pytest.mark.parametrize("args", [["list"], ["--help"]])
+def test_a_reader_that_ends_early_ends_the_command_without_a_word(args: list[str]) -> None:
+    """Red when `python -m weights list | head` ends in a traceback."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = processes.run(["-m", "weights", *args], stdout=writer)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_a_broken_pipe_to_another_process_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ends(BrokenPipeError(errno.EPIPE, "Broken pipe")) == 2
+    assert capsys.readouterr().err == "error: [Errno 32] Broken pipe\n"
 
 
 def test_a_missing_library_is_told_with_the_extra_that_brings_it(
