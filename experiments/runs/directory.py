@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from common.files import write_atomically
 from experiments.runs.files import RunFileError, read_object, read_table
+from preprocess.sources.listed_clips import BETWEEN_LABELS
 
 # Columns before those of the probabilities, with their Arrow types.
 _FIXED_COLUMNS = {
@@ -35,8 +36,6 @@ _FIXED_COLUMNS = {
 _CONFIDENT = "above_threshold"
 _PROBABILITY = "p_"
 THRESHOLD = 0.5
-BETWEEN_LABELS = "|"
-"""Stands between the classes of a clip in a cell."""
 _RUN_FILES = ("config.json", "metrics.csv", "predictions.csv", "result.json")
 
 # Columns of metrics.csv by name, each (epochs,).

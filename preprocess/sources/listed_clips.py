@@ -18,7 +18,9 @@ from preprocess.video.time_ranges import ClipRange, FrameNumbers, Seconds, parse
 
 SUBSETS = ("train", "validation", "test")
 REQUIRED = ("video", "label")
-OPTIONAL = ("start", "stop", "start_frame", "stop_frame", "group", "part")
+OPTIONAL = ("start", "stop", "start_frame", "stop_frame", "group", "part", "labels")
+BETWEEN_LABELS = "|"
+"""Stands between the classes of a clip in a cell."""
 _NUMBER = re.compile(r"([0-9]{1,18})(?:\.0*)?")  # pandas writes 234.0 where a cell is empty
 EPIC_KITCHENS = "epic_kitchens"
 EPIC_CLASS_NAMES = "class_names.json"
@@ -42,11 +44,12 @@ class ListedClip(Clip):
 def read_list(file: str | os.PathLike[str]) -> list[ListedClip]:
     """Read the clips of a list, one per row, sorted by source.
 
-    The columns are `video,label` and optionally `start,stop`, `start_frame,stop_frame`, `group`
-    and `part`. A video is a file or a folder of frames, relative to the list. The clip is [start,
-    stop), in seconds or hh:mm:ss.mmm, or the frames with the numbers start_frame to stop_frame,
-    both included; an empty cell is the beginning or the end. Without a group, all rows of a video
-    are one group.
+    The columns are `video,label` and optionally `start,stop`, `start_frame,stop_frame`, `group`,
+    `part` and `labels`. A video is a file or a folder of frames, relative to the list. The clip is
+    [start, stop), in seconds or hh:mm:ss.mmm, or the frames with the numbers start_frame to
+    stop_frame, both included; an empty cell is the beginning or the end. Without a group, all rows
+    of a video are one group. `labels` holds all classes of clips that may have several, such as
+    `Run|DriveCar`; `label` is one of them.
 
     Args:
         file: the list, CSV in UTF-8.
@@ -88,6 +91,7 @@ def listed_clip(
     stretch: ClipRange,
     group: str,
     subset: str | None,
+    labels: tuple[str, ...] = (),
 ) -> ListedClip:
     """Create the clip of a list's row.
 
@@ -99,6 +103,7 @@ def listed_clip(
         stretch: time range or frame numbers of the clip.
         group: key of its scene.
         subset: its subset of the split by the list, or None.
+        labels: names of all its classes, where clips may have several.
 
     Raises:
         PreprocessError: if there is no label, or a folder of frames is divided by time.
@@ -120,6 +125,7 @@ def listed_clip(
         detail="" if stretch.is_whole else str(stretch),
         stretch=None if stretch.is_whole else stretch,
         subset=subset,
+        labels=labels,
     )
 
 
@@ -153,7 +159,23 @@ def _clip(row: Row) -> ListedClip:
         stretch=_stretch(row),
         group=row.cells.get("group") or video,
         subset=_subset(row),
+        labels=_labels(row),
     )
+
+
+def _labels(row: Row) -> tuple[str, ...]:
+    """All classes of a row's clip; none without such a column."""
+    if "labels" not in row.cells:
+        return ()
+    names = (name.strip() for name in row.cells["labels"].split(BETWEEN_LABELS))
+    labels = tuple(dict.fromkeys(official_spelling(name) for name in names if name))
+    if official_spelling(row.cells["label"]) not in labels:
+        raise row.error(
+            f"labels must hold all classes of the clip, label among them, as "
+            f"{row.cells['label'] or 'Run'}{BETWEEN_LABELS}DriveCar. Received "
+            f"{row.cells['labels']!r}; add it, or leave out the column."
+        )
+    return labels
 
 
 def _stretch(row: Row) -> ClipRange:

@@ -72,6 +72,15 @@ _OFFICIAL = {
     "trainlist01.txt": "Archery/v_Archery_g02_c01.avi 1\nBasketball/v_Basketball_g02_c01.avi 2\n",
     "testlist01.txt": "Archery/v_Archery_g01_c01.avi\nBasketball/v_Basketball_g01_c01.avi\n",
 }
+_HMDB51 = {
+    "smile_test_split1.txt": "A_smile_h_cm_np1_fr_med_26.avi 1 \nB_smile_h_cm_np1_fr_med_1.avi 2\n",
+    "wave_test_split1.txt": "A_wave_h_cm_np1_fr_med_26.avi 2 \nB_wave_h_cm_np1_fr_med_1.avi 0\n",
+}
+_HOLLYWOOD2 = {
+    f"{label}_{subset}.txt": f"actionclip{subset}00001  1\nactionclip{subset}00002  {second}\n"
+    for label, second in (("Run", "-1"), ("SitUp", "1"))
+    for subset in ("train", "test")
+}
 _SCORES = "time_seconds,probability\n0.5,0.25\n1.0,0.75\n1.5,1\n"
 _REVIEW = {
     **{"version": 1, "duration": 20.0, "threshold": 0.5, "started_from": 0.4},
@@ -122,6 +131,24 @@ def _official(folder: Path) -> Any:
     from preprocess.sources.official_lists import read_official_split
 
     return read_official_split(folder, 1)
+
+
+def _hmdb51(folder: Path) -> Any:
+    from preprocess.sources.official_lists import read_hmdb51_split
+
+    return read_hmdb51_split(folder, 1, ("smile", "wave"))
+
+
+def _hollywood2(folder: Path) -> Any:
+    from preprocess.sources.hollywood2 import read_hollywood2
+
+    tree = folder / "tree"
+    shutil.copytree(folder, tree / "ClipSets")
+    (tree / "AVIClips").mkdir()
+    for subset in ("train", "test"):
+        for number in (1, 2):
+            (tree / "AVIClips" / f"actionclip{subset}{number:05}.avi").touch()
+    return read_hollywood2(tree)
 
 
 def _run_directory(folder: Path) -> None:
@@ -197,6 +224,8 @@ TABLES = (
     Reader("stretches", _texts({"list.csv": _STRETCHES}), _stretches, (UserError,)),
     Reader("epic kitchens", _texts(_KITCHENS), _kitchens, (UserError,)),
     Reader("official lists", _texts(_OFFICIAL), _official, (UserError,)),
+    Reader("hmdb51 lists", _texts(_HMDB51), _hmdb51, (UserError,)),
+    Reader("hollywood2 lists", _texts(_HOLLYWOOD2), _hollywood2, (UserError,)),
     Reader("report", _run_directory, _report, (RefusedError,)),
     Reader("records", _recorded, _records, (RefusedError,)),
     Reader("threads", _recommended, _threads, ()),

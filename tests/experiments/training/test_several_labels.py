@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from experiments.runs.metrics import mean_average_precision
-from experiments.training.loop import Classifier, run_epoch
+from experiments.training.loop import Classifier, _validate, run_epoch
 from preprocess.batches.planning import PlannedBatch
 
 RNG = np.random.default_rng(0)
@@ -59,6 +61,20 @@ def test_clips_that_only_fill_a_batch_do_not_count() -> None:
         filled.model.layers[0].get_weights()[0],
         rtol=1e-5,
     )
+
+
+def test_workers_exchange_all_labels() -> None:
+    """Red when a worker sends one label a clip, or idle clips are validated."""
+    trained = classifier()
+    labels = np.concatenate([LABELS, [[-1] * 4]]).astype(np.int32)
+    inputs = np.concatenate([INPUTS, INPUTS[:1]])
+    trained.distribution = SimpleNamespace(  # type: ignore[assignment]
+        joined=lambda rows: np.concatenate([rows, rows])  # as from two workers
+    )
+    batches = [(tf.constant(inputs), tf.constant(labels))]
+    found, joined = _validate(trained, batches, lambda num_clips: None)
+    np.testing.assert_array_equal(joined, np.concatenate([LABELS, LABELS]))
+    np.testing.assert_allclose(found, np.tile(probabilities(), (2, 1)), rtol=1e-5)
 
 
 def test_an_epoch_is_scored_by_its_mean_average_precision() -> None:

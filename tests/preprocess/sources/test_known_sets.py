@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.errors import InputError
 from preprocess import PreprocessError
 from preprocess.sources.catalog import HMDB51, UCF50, UCF101, recognize
 from preprocess.sources.clip_sets import ClipSet, choose_clip_set, read_subsets
@@ -219,6 +220,21 @@ def test_a_stranger_among_celebrities_is_named(tmp_path: Path) -> None:
         choose_clip_set(touch(tmp_path / "many", names))
     one = choose_clip_set(touch(tmp_path / "one", ["2020_01_001_birthday.avi", "x.avi", "y.avi"]))
     assert one.class_names == ("one",)
+
+
+def test_lists_may_name_several_classes_of_a_clip(tmp_path: Path) -> None:
+    """Red when a clip of a list keeps its `label` only."""
+    rows = ["a.mp4,Run,Run|DriveCar", "b.mp4,Sit, Sit ", "c.mp4,Sit,DriveCar|Sit|Run"]
+    file = tmp_path / "mine.csv"
+    file.write_text("\n".join(["video,label,labels", *rows]))
+    clips = choose_clip_set(file)
+    assert (clips.dataset, clips.class_names) == ("mine", ("DriveCar", "Run", "Sit"))
+    assert clips.label_matrix is not None
+    assert clips.label_matrix.tolist() == [[1, 1, 0], [0, 0, 1], [1, 1, 1]]
+    for cell in ("", "DriveCar"):
+        file.write_text(f"video,label,labels\na.mp4,Run,{cell}\n")
+        with pytest.raises(InputError, match=r"line 2: labels must hold .* Run\|DriveCar"):
+            choose_clip_set(file)
 
 
 HOLLYWOOD2_LABELS = {
