@@ -232,13 +232,38 @@ def step_seconds(
     seconds *= repeats
     operations = 4 * repeats
     group = core_shapes[step.start : step.stop]
-    for k in range(1, len(group)):  # merged in float32, forward and twice backward
-        rank, rank_next = group[0][0], group[k][3]
-        size = rank * math.prod(c[1] * c[2] for c in group[: k + 1]) * rank_next
-        seconds += 3 * (2 * size * group[k][0] / _FLOPS_PER_SECOND["float32"])
+    is_ring = len(group) == len(core_shapes) > 1 and group[0][0] > 1
+    merges = _merges_of_ring(group, _ring_cut(group)) if is_ring else _merges(group)
+    for size, inner in merges:  # in float32, forward and twice backward
+        seconds += 3 * (2 * size * inner / _FLOPS_PER_SECOND["float32"])
         seconds += 6 * 4 * size / _BYTES_PER_SECOND
         operations += 6
     return seconds + operations * _SECONDS_PER_OPERATION
+
+
+def _merges(group: tuple[Core, ...]) -> list[tuple[int, int]]:
+    """Size of each result on the way to one merged core, and of the axis that is summed over."""
+    sizes = []
+    for k in range(1, len(group)):
+        size = group[0][0] * math.prod(m * n for _, m, n, _ in group[: k + 1]) * group[k][3]
+        sizes.append((size, group[k][0]))
+    return sizes
+
+
+def _merges_of_ring(group: tuple[Core, ...], cut: int) -> list[tuple[int, int]]:
+    """Merges of a ring that is cut into two chains, whose product closes it."""
+    last = math.prod(m * n for _, m, n, _ in group), group[0][0] * group[cut][0]
+    return [*_merges(group[:cut]), *_merges(group[cut:]), last]
+
+
+@functools.cache
+def _ring_cut(group: tuple[Core, ...]) -> int:
+    """Core before which a ring is best cut, besides at its ends."""
+
+    def operations(cut: int) -> int:
+        return sum(size * inner for size, inner in _merges_of_ring(group, cut))
+
+    return min(range(1, len(group)), key=operations)
 
 
 def _next_steps(
@@ -310,10 +335,27 @@ def merge_cores(cores: Sequence):
     return merged
 
 
+def _merge_ring(cores: Sequence):
+    """Merge all cores of a ring into one of shape (1, M, N, 1).
+
+    Two halves are joined at both ends in one product. Merged one after the other, the cores would
+    carry the ring's index through a matrix that is larger by its square.
+    """
+    cut = _ring_cut(core_shapes_of(cores))
+    first, second = merge_cores(cores[:cut]), merge_cores(cores[cut:])
+    ring, m, n, inner = first.shape
+    _, m_next, n_next, _ = second.shape
+    first = ops.reshape(ops.transpose(first, (1, 2, 0, 3)), (m * n, ring * inner))
+    second = ops.reshape(ops.transpose(second, (3, 0, 1, 2)), (ring * inner, m_next * n_next))
+    merged = ops.reshape(ops.matmul(first, second), (m, n, m_next, n_next))
+    merged = ops.transpose(merged, (0, 2, 1, 3))
+    return ops.reshape(merged, (1, m * m_next, n * n_next, 1))
+
+
 def full_kernel(cores: Sequence):
     """Compute the dense (M, N) kernel that a chain of cores stands for, as a backend tensor."""
     ring = cores[0].shape[0]
-    merged = _with_ring(merge_cores(cores), ring, is_first=True, is_last=True)
+    merged = _merged(cores, ring, is_first=True, is_last=True)
     return ops.reshape(merged, merged.shape[1:3])
 
 
@@ -324,25 +366,30 @@ def step_kernels(plan: Plan, cores: Sequence) -> list:
     axes = {"left": (0, 1, 2, 3), "right": (1, 3, 0, 2), "all": (0, 1, 3, 2)}
     kernels, ring = [], cores[0].shape[0]
     for step in plan.steps:
-        core = merge_cores(cores[step.start : step.stop])
-        core = _with_ring(
-            core, ring, is_first=step.start == 0, is_last=step.stop == len(plan.core_shapes)
+        core = _merged(
+            cores[step.start : step.stop],
+            ring,
+            is_first=step.start == 0,
+            is_last=step.stop == len(plan.core_shapes),
         )
         kernels.append(ops.reshape(ops.transpose(core, axes[step.side]), (step.inner, step.outer)))
     return kernels
 
 
-def _with_ring(core, ring: int, *, is_first: bool, is_last: bool):
-    """Let a merged core (r, m, n, s) of a ring carry the ring's index along with its ranks.
+def _merged(cores: Sequence, ring: int, *, is_first: bool, is_last: bool):
+    """Merge neighbouring cores, which carry a ring's index along with their ranks.
 
     Args:
-        core: merged core.
+        cores: cores (r, m, n, s).
         ring: size of the ring's index; 1 for a tensor train, which has none to carry.
         is_first, is_last: whether the ring's index is the core's own first or last rank.
 
     Returns:
         Core (ring * r, m, n, ring * s), where an end that is the ring's own has rank 1.
     """
+    if ring > 1 and is_first and is_last and len(cores) > 1:
+        return _merge_ring(cores)
+    core = merge_cores(cores)
     if ring == 1:
         return core
     rank, m, n, next_rank = core.shape

@@ -120,6 +120,26 @@ def test_every_plan_of_a_ring_multiplies_alike(shapes, ring):
         np.testing.assert_allclose(state.reshape(3, -1), expected, atol=1e-10)
 
 
+def test_a_ring_is_closed_in_its_last_product(monkeypatch):
+    """Red when the cores are merged one by one, to a matrix that is 121 times as large."""
+    sizes = []
+
+    def counted(cores):
+        merged = merge_cores(cores)
+        sizes.append(math.prod(merged.shape))
+        return merged
+
+    merge_cores = contraction.merge_cores
+    monkeypatch.setattr(contraction, "merge_cores", counted)
+    ring = ttrnn.TensorRing((4, 5, 8, 8), (12, 4, 4, 2), 11)
+    rng = np.random.default_rng(0)
+    cores = [rng.standard_normal(shape).astype("float32") for shape in ring.core_shapes]
+    found = np.asarray(contraction.full_kernel([keras.ops.convert_to_tensor(c) for c in cores]))
+    wanted = np.einsum("aijb,bklc,cmnd,dopa->ikmojlnp", *cores, optimize=True)
+    np.testing.assert_allclose(found, wanted.reshape(found.shape), atol=1e-5 * abs(wanted).max())
+    assert max(sizes) < found.size
+
+
 # Published sizes: rows of a batch of pixels (16 clips of 200 frames), of features (16 of 8).
 PUBLISHED = [
     (ttrnn.TensorTrain((8, 20, 20, 18), (4, 4, 4, 4), 4), 4, 3200),
