@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import keras
+import numpy as np
 from keras import ops
 
-from ttrnn.formats.base import MatrixFormat, expanded_ranks, smallest_fit
+from ttrnn.formats.base import MatrixFormat, expanded_ranks, smallest_fit, smallest_rank
 
 
 @keras.saving.register_keras_serializable(package="ttrnn")
@@ -61,6 +62,13 @@ class CP(MatrixFormat):
     @classmethod
     def _decompose(cls, matrix, modes, ranks, relative_error, options):
         largest = None if ranks is None else cls(modes[0], modes[1], ranks).ranks[0]
+        if len(modes[0]) == len(modes[1]) == 1:
+            # A product of two matrices, whose best approximation is that by singular values.
+            left, singular, right = np.linalg.svd(matrix, full_matrices=False)
+            tolerance = relative_error * float(np.linalg.norm(matrix))
+            rank = min(smallest_rank(singular, tolerance), largest or len(singular))
+            factors = [left[:, :rank] * singular[:rank], right[:rank].T]
+            return cls(modes[0], modes[1], rank), factors
         return smallest_fit(
             lambda rank: cls(modes[0], modes[1], rank), matrix, largest, relative_error
         )

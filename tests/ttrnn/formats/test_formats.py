@@ -174,6 +174,18 @@ def test_a_matrix_of_the_format_is_found_again(name):
     np.testing.assert_allclose(rebuilt, matrix, atol=tolerance * np.abs(matrix).max())
 
 
+def test_cp_of_single_modes_is_the_truncated_svd():
+    """Red for alternating least squares, which stop short of the best matrix of a low rank."""
+    matrix = np.random.default_rng(0).standard_normal((60, 40))
+    _, cores = ttrnn.CP.decompose(matrix, (60,), (40,), ranks=5)
+    left, singular, right = np.linalg.svd(matrix)
+    best = left[:, :5] * singular[:5] @ right[:5]
+    np.testing.assert_allclose(cores[0] @ cores[1].T, best, atol=1e-10)
+    error = np.sqrt((singular[5:] ** 2).sum() / (singular**2).sum())
+    found, _ = ttrnn.CP.decompose(matrix, (60,), (40,), relative_error=error * 1.001)
+    assert found.ranks == (5,)
+
+
 def test_a_ring_is_fitted_where_its_svd_cannot():
     """The first SVD gives two bonds at most 6 together, the size of the first mode."""
     given = ttrnn.TensorRing(*MODES, (3, 4, 3))
