@@ -6,22 +6,24 @@ Speed: a training step (forward, backward, Adam) and an inference step of every 
 published sizes, UCF11's pixels (57,600 to 256) and features (2,048 to 2,048), in turn, in one
 process, beside the dense layer.
 
-Accuracy: the features of a frozen network are computed once. For every budget of weights, each
-format takes the largest rank within it, and a GRU with such an input kernel is trained on every
-fold and seed, all from one starting variance. Low rank and a smaller dense GRU of the same budget
-stand beside them. The last epoch counts; the best one on the test clips, which papers print, has a
-column of its own, and so has the random split over clips beside the split by scene. Last, a trained
-dense GRU is compressed by each format to the largest budget, and trained on.
+Accuracy: heads on the features of a frozen network, by the code and the recipe of the UCF11 job. A
+tensor train of each of --ranks sets a budget of weights; every format takes the largest rank within
+it. A plain product of two matrices, a dense layer of as many weights with a smaller state, the
+whole dense layer and a linear classifier of the mean stand beside them. All train on the four other
+folds, and the last epoch counts; the best one on the test clips, which papers print, has a column
+of its own, and so has the random split over clips beside the split by scene.
 
-Writes table.md, results.json with one row a run, and pareto.png; rows.jsonl while it runs.
+Compression: a trained dense layer is compressed by each format to the largest budget, and by what
+needs no format: its largest weights kept, and int8. Then all of them are trained on.
+
+Writes table.md, results.json and pareto.png. Finished runs are kept and not repeated.
 """
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Annotated, Literal, TypeVar
@@ -35,10 +37,11 @@ from common.errors import InputError
 from common.files import write_atomically
 from experiments.benchmarks import Remote, carry_out, closing_all, keep_results
 from experiments.process import runtime
-from experiments.runs.run import require_place
+from experiments.runs.run import require_place, require_positive, require_records
 
 FORMATS = ("tt", "tr", "bt", "tucker", "cp", "kcp", "ht")
-BASELINES = ("low rank", "smaller dense", "dense")
+# What a trained dense kernel is compressed by besides formats.
+OTHER_COMPRESSIONS = ("low-rank", "pruned", "pruned int8", "int8", "nothing")
 SYSTEMS = "experiments.bench_formats_systems"
 
 
@@ -46,13 +49,13 @@ SYSTEMS = "experiments.bench_formats_systems"
 class Arguments:
     """Compare tensor formats of a recurrent layer: weights, speed, and accuracy at equal budgets.
 
-    Quick by default: one fold, one seed. For figures: --folds 0 1 2 3 4 --seeds 0 1 2 --epochs 40.
+    Quick by default: one fold, one seed. For figures: --folds 0 1 2 3 4 --seeds 0 1 2.
     """
 
     formats: tuple[str, ...] = FORMATS
     """Formats, of tt, tr, bt, tucker, cp, kcp, ht."""
-    budgets: tuple[int, ...] = (1000, 4000, 16000)
-    """Weights that an input kernel may have, the sweep of ranks."""
+    ranks: tuple[int, ...] = (4, 8, 16)
+    """Ranks of the tensor train whose weights are the budget of all formats."""
     cell: Literal["gru", "lstm", "rnn"] = "gru"
     """Kind of recurrent layer whose accuracy is measured."""
     videos: Path | None = None
@@ -69,18 +72,22 @@ class Arguments:
     """Folds, 0 to 4, that are tested in turn."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of the folds, the weights and the order of clips."""
-    epochs: int = 20
-    """Passes over the training clips."""
+    epochs: int | None = None
+    """Passes over the training clips; by default the recipe's."""
     rounds: int = 3
     """How often each speed is measured; the median counts."""
     speed: bool = True
     """Measure the speed at the published sizes."""
     accuracy: bool = True
     """Train on the clips."""
+    compression: bool = True
+    """Compress trained dense layers, and train on."""
+    record: bool = False
+    """Append the results of the trainings to experiments/results.csv."""
     threads: Annotated[str, tyro.conf.arg(metavar="auto|INTRA,INTER")] = "auto"
     """TensorFlow's thread pools."""
     out: Path = Path("runs/bench_formats")
-    """Folder for results.json, table.md and pareto.png."""
+    """Folder for results.json, table.md and pareto.png, and the runs."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +111,11 @@ class AccuracyRow:
     """One training run."""
 
     format: str
-    budget: int
-    rank: int | None
-    kernel_params: int
-    layer_params: int
+    tt_rank: int | None
+    """Rank of the tensor train that sets the budget; None for a model of one size."""
+    kernel_params: int | None
+    """Weights of the input kernel; None without a recurrent layer."""
+    layer_params: int | None
     model_params: int
     split: str
     fold: int
@@ -125,8 +133,11 @@ class CompressionRow:
     """A trained dense kernel that was compressed and trained on."""
 
     format: str
-    budget: int
+    tt_rank: int
     kernel_params: int
+    """Weights that are kept."""
+    kernel_bytes: int
+    """Bytes of the weights, and of what says where they are."""
     split: str
     fold: int
     seed: int
@@ -140,6 +151,8 @@ class CompressionRow:
 
 
 Run = TypeVar("Run", AccuracyRow, CompressionRow)
+# Format, rank of the budget's tensor train, and split of runs that differ in fold and seed.
+Key = tuple[str, int | None, str]
 
 
 def run(arguments: Arguments) -> None:
@@ -151,77 +164,66 @@ def run(arguments: Arguments) -> None:
     unknown = [name for name in arguments.formats if name not in FORMATS]
     if unknown:
         raise InputError(f"--formats must be of {', '.join(FORMATS)}. Received {unknown[0]}.")
-    numbers = (*arguments.budgets, arguments.frames, arguments.epochs, arguments.rounds)
-    if min(numbers) < 1:
-        raise InputError("--budgets, --frames, --epochs and --rounds must be at least 1.")
+    require_positive(arguments, ("frames", "epochs", "rounds"))
+    if min(arguments.ranks, default=0) < 1:
+        raise InputError(f"--ranks must be at least 1. Received {arguments.ranks}.")
+    require_records(arguments.record)
     threads = runtime.choose_threads(arguments.threads, workload="tt-train")
     require_place(arguments.out)
     arguments.out.mkdir(parents=True, exist_ok=True)
     runtime.hush()
     speeds: list[SpeedRow] = []
+    tables = []
     if arguments.speed:
         system = Remote(f"{SYSTEMS}:Speed", arguments.formats, threads=threads)
         with closing_all({"speed": system}):
             speeds = system.ask("measure", arguments.rounds)
+        tables.append(speed_table(speeds))
     rows: list[AccuracyRow] = []
     compressed: list[CompressionRow] = []
-    if arguments.accuracy:
-        rows, compressed, chart = measure_accuracy(arguments, threads)
-        write_atomically(arguments.out / "pareto.png", chart)
-    tables = [speed_table(speeds)] if speeds else []
-    tables += [accuracy_table(rows), compression_table(compressed)] if rows else []
+    if arguments.accuracy or arguments.compression:
+        system = Remote(f"{SYSTEMS}:Accuracy", arguments, threads=threads)
+        with closing_all({"accuracy": system}):
+            if arguments.accuracy:
+                rows = measure_accuracy(arguments, system)
+                write_atomically(arguments.out / "pareto.png", system.ask("chart", rows))
+                tables.append(accuracy_table(rows, system.ask("differences", rows)))
+            if arguments.compression:
+                compressed = measure_compression(arguments, system)
+                tables.append(compression_table(compressed))
     keep_results(
         arguments.out,
         [*speeds, *rows, *compressed],
         table="\n\n".join(tables),
         circumstances=(
-            f"{arguments.cell.upper()} on features of {arguments.features}, {arguments.epochs} "
-            f"epochs; speeds are medians of {arguments.rounds}"
+            f"{arguments.cell.upper()} on features of {arguments.features}"
+            + (f"; speeds are medians of {arguments.rounds}" if speeds else "")
         ),
         threads=threads,
     )
 
 
-def measure_accuracy(
-    arguments: Arguments, threads: runtime.Threads
-) -> tuple[list[AccuracyRow], list[CompressionRow], bytes]:
-    """Train every format, and every baseline, at every budget on all folds and seeds.
+def measure_accuracy(arguments: Arguments, system: Remote) -> list[AccuracyRow]:
+    """Train every format, and every baseline, at every budget on all folds and seeds."""
+    models = system.ask("models")
+    runs = [(*model, *part) for part in _parts(arguments) for model in models]
+    return [system.ask("train", *run) for run in tqdm(runs, unit="run", desc="accuracy")]
 
-    Returns:
-        A row for each run, one for each compression of a dense model, and the chart as a PNG.
-    """
-    system = Remote(f"{SYSTEMS}:Accuracy", arguments, threads=threads)
-    with closing_all({"accuracy": system}):
-        names = [*arguments.formats, *BASELINES[:2]]
-        models = [(name, budget) for budget in arguments.budgets for name in names]
-        # The dense layer has one size, whatever the budget.
-        models.append((BASELINES[2], 0))
-        runs = [
-            (*model, split, fold, seed)
-            for split in arguments.splits
-            for seed in arguments.seeds
-            for fold in arguments.folds
-            for model in models
-        ]
-        rows = []
-        # Each row is kept at once: a stop loses the run that is under way, not the hours before.
-        with (arguments.out / "rows.jsonl").open("w", encoding="utf-8") as file:
-            for one in tqdm(runs, unit="run", desc="accuracy"):
-                rows.append(system.ask("train", *one))
-                file.write(json.dumps(asdict(rows[-1])) + "\n")
-                file.flush()
-        dense = [
-            (max(arguments.budgets), split, fold, seed)
-            for split in arguments.splits
-            for seed in arguments.seeds
-            for fold in arguments.folds
-        ]
-        compressed = [
-            row
-            for one in tqdm(dense, unit="run", desc="compression")
-            for row in system.ask("compress", *one)
-        ]
-        return rows, compressed, system.ask("chart", rows)
+
+def measure_compression(arguments: Arguments, system: Remote) -> list[CompressionRow]:
+    """Compress a dense layer of each fold and seed."""
+    parts = tqdm(_parts(arguments), unit="run", desc="compression")
+    return [row for part in parts for row in system.ask("compress", *part)]
+
+
+def _parts(arguments: Arguments) -> list[tuple[str, int, int]]:
+    """Split, fold and seed of all runs of a model."""
+    return [
+        (split, fold, seed)
+        for split in arguments.splits
+        for seed in arguments.seeds
+        for fold in arguments.folds
+    ]
 
 
 def speed_table(rows: Sequence[SpeedRow]) -> str:
@@ -252,30 +254,38 @@ def speed_table(rows: Sequence[SpeedRow]) -> str:
     return "\n".join(lines)
 
 
-def accuracy_table(rows: Sequence[AccuracyRow]) -> str:
-    """Make a Markdown table of means over folds and seeds, with their standard deviations."""
+def accuracy_table(
+    rows: Sequence[AccuracyRow], differences: Mapping[Key, tuple[float, float]]
+) -> str:
+    """Make a Markdown table of means over folds and seeds, with their standard deviations.
+
+    Args:
+        rows: the runs.
+        differences: 95 % intervals of the difference to the tensor train of the same budget.
+    """
     lines = [
-        "| format | budget | rank | kernel bytes | layer bytes | model bytes | split | runs | "
-        "accuracy, last epoch | best epoch on the test clips |",
-        "|---|--:|--:|--:|--:|--:|---|--:|--:|--:|",
+        "| format | budget | kernel bytes | layer bytes | model bytes | split | runs | "
+        "accuracy, last epoch | less that of tt, 95 % | best epoch on the test clips |",
+        "|---|--:|--:|--:|--:|---|--:|--:|--:|--:|",
     ]
     for key, group in grouped(rows).items():
-        name, budget, split = key
+        name, tt_rank, split = key
         done = [row for row in group if not row.failure]
         first = group[0]
         failed = next((row.failure for row in group if row.failure), "")
+        difference = differences.get(key)
         cells = [
             name + (f" (failed: {failed})" if failed else ""),
-            formatting.count(budget) if budget else "-",
-            "-" if first.rank is None else str(first.rank),
+            f"tt of rank {tt_rank}" if tt_rank else "-",
             # Weights are float32.
             *(
-                formatting.count(4 * number)
+                "-" if number is None else formatting.count(4 * number)
                 for number in (first.kernel_params, first.layer_params, first.model_params)
             ),
             split,
             str(len(done)),
             _spread([row.accuracy_last for row in done]),
+            f"{difference[0]:+.3f} to {difference[1]:+.3f}" if difference else "-",
             _spread([row.accuracy_best for row in done]),
         ]
         lines.append(f"| {' | '.join(cells)} |")
@@ -285,14 +295,14 @@ def accuracy_table(rows: Sequence[AccuracyRow]) -> str:
 def compression_table(rows: Sequence[CompressionRow]) -> str:
     """Make a Markdown table of means over folds and seeds, with their standard deviations."""
     lines = [
-        "| compressed by | weights | split | runs | kernel error | before | compressed | "
+        "| compressed by | kernel bytes | split | runs | kernel error | before | compressed | "
         "trained on |",
         "|---|--:|---|--:|--:|--:|--:|--:|",
     ]
     for (name, _, split), group in grouped(rows).items():
         cells = [
             name,
-            formatting.count(group[0].kernel_params),
+            formatting.count(group[0].kernel_bytes),
             split,
             str(len(group)),
             f"{mean(row.error for row in group):.3f}",
@@ -304,11 +314,11 @@ def compression_table(rows: Sequence[CompressionRow]) -> str:
     return "\n".join(lines)
 
 
-def grouped(rows: Sequence[Run]) -> dict[tuple[str, int, str], list[Run]]:
+def grouped(rows: Sequence[Run]) -> dict[Key, list[Run]]:
     """Runs of one model and split, over folds and seeds."""
-    groups: dict[tuple[str, int, str], list[Run]] = {}
+    groups: dict[Key, list[Run]] = {}
     for row in rows:
-        groups.setdefault((row.format, row.budget, row.split), []).append(row)
+        groups.setdefault((row.format, row.tt_rank, row.split), []).append(row)
     return groups
 
 

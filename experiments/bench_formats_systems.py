@@ -3,39 +3,40 @@
 from __future__ import annotations
 
 import io
+import os
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from scipy.special import stdtrit  # not scipy.stats, which takes a second to import
 
 import ttrnn
+from experiments import crossval
 from experiments.bench_formats import (
-    BASELINES,
+    OTHER_COMPRESSIONS,
     AccuracyRow,
     Arguments,
     CompressionRow,
+    Key,
     SpeedRow,
     grouped,
 )
-from experiments.clips.datasets import open_dataset
-from experiments.clips.features import feature_views, load_network
-from experiments.clips.frozen_networks import FROZEN_NETWORKS, require_network
+from experiments.clips.head_runs import HeadRuns, TrainedHead
+from experiments.clips.ucf11 import Ucf11Arguments
+from experiments.crossval import Setting, run_head
+from experiments.runs.directory import read_history
 from experiments.runs.plots import LIGHT, new_figure
-from experiments.training.optimizers import build_optimizer, largest_rank
-from experiments.training.recipes import TUNED, Recipe, on_features
-from preprocess.batches.views import CropChoice, FrameChoice
-from preprocess.shards.settings import FrameSettings
-from preprocess.sources.catalog import UCF11
-from preprocess.sources.splits import Split, Strategy, make_split
-from ttrnn.dense import balanced_modes
+from experiments.training.loop import Classifier
+from experiments.training.optimizers import build_optimizer
+from experiments.training.recipes import TUNED, on_features
 from ttrnn.frames import FrameRNN
-from ttrnn.models.feature_rnn import build_feature_rnn, standardize_features
-from ttrnn.models.video_rnn import CELLS
 
 _PIXELS = (8, 20, 20, 18), (4, 4, 4, 4)
 _FEATURES = (64, 32), (32, 64)
@@ -163,7 +164,7 @@ def _seconds(call: Callable[[], Any]) -> float:
 
 
 class Accuracy:
-    """Recurrent classifiers of the features of clips, which are computed once.
+    """Heads on the features of clips, which are computed once.
 
     Args:
         arguments: flags of the benchmark.
@@ -171,191 +172,320 @@ class Accuracy:
 
     def __init__(self, arguments: Arguments) -> None:
         self._arguments = arguments
-        self._recipe = on_features(TUNED).override([], epochs=arguments.epochs)
-        require_network(arguments.features, None)
-        shards = open_dataset(
-            UCF11,
-            videos=arguments.videos,
-            shards=arguments.shards,
-            settings=FrameSettings((298, 224), stride=4),
-        )
-        crops = CropChoice((224, 224), short_sides=(224, 224))
-        choice = FrameChoice(arguments.frames, "segments")
-        network = load_network(
-            FROZEN_NETWORKS.get(arguments.features, arguments.features),
-            None,
-            input_shape=(224, 224, 3),
-            policy="float32",
-        )
-        views = feature_views(
-            network, arguments.features, shards, policy="float32", crops=crops, choice=choice
-        )
-        frames, middle = np.arange(arguments.frames), np.zeros(1, np.int64)
-        self._rows = np.stack([views.load(clip, frames, middle) for clip in range(len(shards))])
-        self._labels, self._groups = shards.labels, shards.groups
-        self._num_classes = len(shards.class_names)
+        self._heads = HeadRuns()
+        self._sizes: dict[Setting, tuple[int | None, int | None, int]] = {}
 
-    def train(self, name: str, budget: int, split: Strategy, fold: int, seed: int) -> AccuracyRow:
-        """Train one model on one fold, and test it after every epoch."""
-        started = time.perf_counter()
-        parts = self._split(split, fold, seed)
-        model, rank = self._build(name, budget, seed)
-        accuracies = self._fit(self._standardized(model, parts), parts, self._recipe, seed)
-        layer = model.get_layer(self._arguments.cell)
+    def models(self) -> list[tuple[str, int | None, Setting]]:
+        """Name, rank of the budget's tensor train, and setting of every model."""
+        found: list[tuple[str, int | None, Setting]] = []
+        for tt_rank in self._arguments.ranks:
+            names: list[Any] = [*self._arguments.formats, "low-rank"]
+            found += [(name, tt_rank, self._setting(name, tt_rank)) for name in names]
+            units = self._smaller_units(tt_rank)
+            smaller = self._setting("dense", changes=[f"tt_output_shape=[{units}]"])
+            found.append(("smaller dense", tt_rank, smaller))
+        # These have one size, whatever the budget.
+        found.append(("dense", None, self._setting("dense")))
+        found.append(("mean", None, replace(self._setting("tt"), cell="mean")))
+        return found
+
+    def train(
+        self,
+        name: str,
+        tt_rank: int | None,
+        setting: Setting,
+        split: str,
+        fold: int,
+        seed: int,
+    ) -> AccuracyRow:
+        """Train and test one model on one fold, unless that was done before."""
+        runs = self._runs(split)
+        result = run_head(self._heads, runs, setting, fold, seed)
+        history = read_history(setting.run_dir(runs, fold, seed) / "metrics.csv")
+        assert history is not None
+        if setting not in self._sizes:
+            head = self._heads.build(self._flags(setting, split, fold, seed)).head
+            kernel = layer = None
+            if name != "mean":
+                recurrent = head.get_layer(self._arguments.cell)
+                kernel, layer = recurrent.num_kernel_params, recurrent.count_params()
+            self._sizes[setting] = kernel, layer, head.count_params()
+        kernel, layer, model = self._sizes[setting]
         return AccuracyRow(
             format=name,
-            budget=budget,
-            rank=rank,
-            kernel_params=layer.num_kernel_params,
-            layer_params=layer.count_params(),
-            model_params=model.count_params(),
+            tt_rank=tt_rank,
+            kernel_params=kernel,
+            layer_params=layer,
+            model_params=model,
             split=split,
             fold=fold,
             seed=seed,
-            accuracy_last=accuracies[-1],
-            accuracy_best=max(accuracies),
-            num_test_clips=len(parts.test),
-            seconds=time.perf_counter() - started,
-            failure="" if np.isfinite(accuracies[-1]) else "the loss is not finite",
+            accuracy_last=result["accuracy_last"],
+            accuracy_best=result["accuracy_best"],
+            num_test_clips=result["num_test_clips"],
+            seconds=result["wall_seconds"],
+            failure="" if np.isfinite(history["train_loss"][-1]) else "the loss is not finite",
         )
 
-    def compress(self, budget: int, split: Strategy, fold: int, seed: int) -> list[CompressionRow]:
-        """Train a dense layer, compress its kernel by each format, and train on."""
-        parts = self._split(split, fold, seed)
-        dense = self._standardized(self._build("dense", 0, seed)[0], parts)
-        before = self._fit(dense, parts, self._recipe, seed)[-1]
-        cell = dense.get_layer(self._arguments.cell).cell
-        kernel = keras.ops.convert_to_numpy(cell.full_kernel())
-        # A quarter of the epochs, at a quarter of the rate.
-        recipe = replace(
-            self._recipe,
-            epochs=-(-self._recipe.epochs // 4),
-            learning_rate=self._recipe.learning_rate / 4,
-        )
+    def compress(self, split: str, fold: int, seed: int) -> list[CompressionRow]:
+        """Train a dense layer, compress its kernel in every way, and train on."""
+        tt_rank = max(self._arguments.ranks)
+        trained = self._heads.train(self._flags(self._setting("dense"), split, fold, seed))
+        before = _accuracy(trained, trained.classifier)
+        dense = trained.classifier.model
+        kernel = _kernel(dense.get_layer(self._arguments.cell))
         rows = []
-        for name in self._arguments.formats:
-            # The modes that `compress` chooses.
-            modes = balanced_modes((len(kernel), cell.units), None, None)
-            rank = largest_rank(name, modes[0], modes[1], budget, cell.num_gates)
-            small = ttrnn.compress(dense, name, rank=rank, layers=[self._arguments.cell])
-            layer = small.get_layer(self._arguments.cell)
-            found = keras.ops.convert_to_numpy(layer.cell.full_kernel())
-            after = self._accuracy(small, parts.test)
+        for name in (*self._arguments.formats, *OTHER_COMPRESSIONS):
+            small = self._compressed(dense, name, tt_rank, split)
+            found = _kernel(small.model.get_layer(self._arguments.cell))
+            after, tuned = _trained_on(small, trained)
             rows.append(
                 CompressionRow(
                     format=name,
-                    budget=budget,
-                    kernel_params=layer.num_kernel_params,
+                    tt_rank=tt_rank,
+                    kernel_params=small.num_params,
+                    kernel_bytes=small.num_bytes,
                     split=split,
                     fold=fold,
                     seed=seed,
                     error=float(np.linalg.norm(found - kernel) / np.linalg.norm(kernel)),
                     accuracy_before=before,
                     accuracy_after=after,
-                    accuracy_tuned=self._fit(small, parts, recipe, seed)[-1],
+                    accuracy_tuned=tuned,
                 )
             )
         return rows
-
-    def _split(self, split: Strategy, fold: int, seed: int) -> Split:
-        return make_split(
-            self._labels, self._groups, strategy=split, fold=fold, num_folds=5, seed=seed
-        )
-
-    def _standardized(self, model: keras.Model, parts: Split) -> keras.Model:
-        training = np.concatenate([parts.train, parts.validation])
-        standardize_features(model, self._rows[training].reshape(-1, self._rows.shape[-1]))
-        return model
-
-    def _fit(self, model: keras.Model, parts: Split, recipe: Recipe, seed: int) -> list[float]:
-        """Train by a recipe; returns the test accuracy after every epoch, NaN where it failed."""
-        # No choice is made by the validation clips, so that they are trained on.
-        training = np.concatenate([parts.train, parts.validation])
-        batch = recipe.batch_size
-        steps = -(-len(training) // batch)
-        optimizer = build_optimizer(recipe, recipe.epochs * steps)
-        model.compile(optimizer, "sparse_categorical_crossentropy")
-        rng, accuracies = np.random.default_rng(seed), []
-        for _ in range(recipe.epochs):
-            # Filled up with clips of the beginning: batches of one size need one graph only.
-            order = np.resize(rng.permutation(training), steps * batch)
-            for clips in order.reshape(steps, batch):
-                loss = model.train_on_batch(self._inputs(clips), self._labels[clips])
-            is_finite = np.isfinite(loss)
-            accuracies.append(self._accuracy(model, parts.test) if is_finite else float("nan"))
-        return accuracies
-
-    def _accuracy(self, model: keras.Model, clips: np.ndarray) -> float:
-        scores = model.predict_on_batch(self._inputs(clips))
-        return float(np.mean(scores.argmax(1) == self._labels[clips]))
-
-    def _inputs(self, clips: np.ndarray) -> dict[str, np.ndarray]:
-        rows = self._rows[clips]
-        num_frames = np.full(len(clips), rows.shape[1], np.int32)
-        return {"features": rows.reshape(-1, rows.shape[2]), "num_frames": num_frames}
-
-    def _build(self, name: str, budget: int, seed: int) -> tuple[keras.Model, int | None]:
-        """Build the classifier with the largest rank, or size, that the budget allows."""
-        num_features, cell = self._rows.shape[-1], self._arguments.cell
-        layer: Any = CELLS[cell]
-        gates = layer.cell_class.num_gates
-        output_modes = self._recipe.tt_output_shape
-        units = int(np.prod(output_modes))
-        kernel_format: ttrnn.MatrixFormat | None = None
-        rank: int | None = None
-        if name == "smaller dense":
-            units = max(1, budget // (gates * num_features))
-        elif name == "low rank":
-            # Two cores: (gates * units, rank) with the first output mode, and (rank, features).
-            rank = max(1, budget // (num_features + gates * units))
-            kernel_format = ttrnn.TensorTrain((1, num_features), (units, 1), rank)
-        elif name not in BASELINES:
-            input_modes = ttrnn.factorize(num_features, len(output_modes))
-            rank = largest_rank(name, input_modes, output_modes, budget, gates)
-            kernel_format = ttrnn.make_format(name, input_modes, output_modes, rank)
-        model = build_feature_rnn(
-            num_features,
-            self._num_classes,
-            cell=cell,
-            units=units,
-            kernel_format=kernel_format,
-            pooling=self._recipe.pooling,
-            feature_scale=self._recipe.pixel_scale,
-            head_dropout=self._recipe.head_dropout,
-            recurrent_dropout=self._recipe.recurrent_dropout,
-            # One rule of the starting variance for all.
-            kernel_initializer=keras.initializers.GlorotUniform(seed),
-            # Cores have seeds that follow the kernel's.
-            recurrent_initializer=keras.initializers.Orthogonal(seed=seed + 100),
-            seed=seed,
-        )
-        return model, rank
 
     def chart(self, rows: list[AccuracyRow]) -> bytes:
         """Plot the runs; see `pareto_png`."""
         return pareto_png(rows)
 
+    def differences(self, rows: list[AccuracyRow]) -> dict[Key, tuple[float, float]]:
+        """Compare every model with the tensor train of its budget; see `intervals`."""
+        return intervals(rows)
+
+    def _compressed(
+        self, dense: keras.Model, name: str, tt_rank: int, split: str
+    ) -> _CompressedModel:
+        """Compress the input kernel of a model in one way, to the bytes of a tensor train."""
+        cell = self._arguments.cell
+        layer = dense.get_layer(cell)
+        if name not in ("pruned", "pruned int8", "int8", "nothing"):
+            # The format, with modes and ranks, that the job would train from scratch.
+            kernel_format = self._format(self._setting(name, tt_rank), split)
+            options = kernel_format.get_config()
+            small = ttrnn.compress(layer, type(kernel_format), rank=options.pop("ranks"), **options)
+            count = small.num_kernel_params
+            return _CompressedModel(_with_layer(dense, small), count, 4 * count)
+        clone = _with_layer(dense, layer.__class__.from_config(layer.get_config()))
+        clone.set_weights(dense.get_weights())
+        core = clone.get_layer(cell).cell.cores[0]
+        columns = _kernel(layer).shape[1]
+        train = self._format(self._setting("tt", tt_rank), split)
+        budget = 4 * train.with_gates(layer.cell.num_gates).num_params
+        count, rounded = core.shape.num_elements(), name.endswith("int8")
+        size = count * (1 if rounded else 4) + (4 * columns if rounded else 0)
+        if name.startswith("pruned"):
+            # Sparse columns: each weight with its row in 16 bits, and where every column begins.
+            around = 4 * (columns + 1) + (4 * columns if rounded else 0)
+            each = 2 + (1 if rounded else 4)
+            count = min(count, (budget - around) // each)
+            size = around + count * each
+            keep_largest(core, count)
+        return _CompressedModel(clone, count, size, core if rounded else None)
+
+    def _format(self, setting: Setting, split: str) -> ttrnn.MatrixFormat:
+        head = self._heads.build(self._flags(setting, split, 0, 0)).head
+        return head.get_layer(self._arguments.cell).cell.kernel_format
+
+    def _smaller_units(self, tt_rank: int) -> int:
+        """Largest state of a dense layer with no more weights than that of a tensor train."""
+        flags = self._flags(self._setting("tt", tt_rank), "group", 0, 0)
+        head = self._heads.build(flags).head
+        layer = head.get_layer(self._arguments.cell)
+        num_features = head.input["features"].shape[-1]
+        units = 1
+        # Kernel, recurrent matrix and bias of the next size.
+        while (
+            layer.cell.num_gates * (units + 1) * (num_features + units + 2) <= layer.count_params()
+        ):
+            units += 1
+        return units
+
+    def _setting(
+        self, kernel: Any, tt_rank: int | None = None, changes: Sequence[str] = ()
+    ) -> Setting:
+        """Setting of a head that trains on all other folds."""
+        if tt_rank not in (None, on_features(TUNED).tt_rank):
+            changes = [f"tt_rank={tt_rank}"]
+        overrides = " ".join(["validation=test", *changes])
+        return Setting(TUNED.name, self._arguments.cell, kernel, overrides)
+
+    def _runs(self, split: str) -> crossval.Arguments:
+        """Flags that the runs of a split share."""
+        arguments = self._arguments
+        flags = ["--split", split, "--threads", arguments.threads]
+        for name in ("videos", "shards", "epochs"):
+            if getattr(arguments, name) is not None:
+                flags += [f"--{name}", str(getattr(arguments, name))]
+        if arguments.frames != Ucf11Arguments.frames:
+            flags += ["--frames", str(arguments.frames)]
+        return crossval.Arguments(
+            # Below runs/, where those of all settings are.
+            name=os.path.relpath(arguments.out / split, "runs"),
+            features=arguments.features,
+            flags=shlex.join(flags),
+            record=arguments.record,
+        )
+
+    def _flags(self, setting: Setting, split: str, fold: int, seed: int) -> Ucf11Arguments:
+        runs = self._runs(split)
+        # Not the directory of the run: it may have been carried out, which the job would refuse.
+        return replace(setting.parsed(runs, fold, seed, Path()), out=None, record=False)
+
+
+@dataclass(frozen=True)
+class _CompressedModel:
+    """A model with a compressed kernel.
+
+    Args:
+        model: the model.
+        num_params, num_bytes: size of the kernel.
+        rounded: kernel that is rounded to int8 whenever the model is tested; None for none.
+    """
+
+    model: keras.Model
+    num_params: int
+    num_bytes: int
+    rounded: Any = None
+
+
+def _kernel(layer: Any) -> np.ndarray:
+    """Matrix (M, gates * N) of a layer's input kernel."""
+    return keras.ops.convert_to_numpy(layer.cell.full_kernel())
+
+
+def _with_layer(model: keras.Model, layer: Any) -> keras.Model:
+    """Clone a model with another layer in the place of one of the same name."""
+
+    def clone(old: Any) -> Any:
+        return layer if old.name == layer.name else old.__class__.from_config(old.get_config())
+
+    cloned = keras.models.clone_model(model, clone_function=clone)
+    for old in model.layers:
+        if old.name != layer.name:
+            cloned.get_layer(old.name).set_weights(old.get_weights())
+    return cloned
+
+
+def keep_largest(variable: Any, count: int) -> None:
+    """Set all but the largest entries of a variable to zero, where training leaves them."""
+    values = keras.ops.convert_to_numpy(variable)
+    mask = np.zeros(values.size, values.dtype)
+    mask[np.argsort(-np.abs(values), axis=None, kind="stable")[:count]] = 1
+    mask = mask.reshape(values.shape)
+    variable.assign(values * mask)
+    # The optimizer calls it after every step.
+    variable.constraint = lambda value: value * mask
+
+
+def rounded_to_int8(kernel: np.ndarray) -> np.ndarray:
+    """Round to 255 even steps in each column, between plus and minus its largest entry."""
+    steps = np.abs(kernel).max(axis=0) / 127
+    steps = np.where(steps > 0, steps, 1)
+    return (np.round(kernel / steps) * steps).astype(kernel.dtype)
+
+
+def _accuracy(trained: TrainedHead, classifier: Classifier) -> float:
+    """Share of the test clips that are classified correctly."""
+    return float(trained.predictions(classifier).correct.mean())
+
+
+def _trained_on(small: _CompressedModel, trained: TrainedHead) -> tuple[float, float]:
+    """Test a compressed model, train it for a quarter of the epochs more, and test it again."""
+    recipe = replace(
+        trained.recipe,
+        epochs=-(-trained.recipe.epochs // 4),
+        learning_rate=trained.recipe.learning_rate / 4,
+    )
+    clips, batches = trained.split.train, trained.batches
+    num_steps = recipe.epochs * -(-len(clips) // recipe.batch_size)
+    classifier = Classifier(
+        small.model,
+        build_optimizer(recipe, num_steps),
+        label_smoothing=recipe.label_smoothing,
+    )
+
+    def tested() -> float:
+        kept = None
+        if small.rounded is not None:
+            kept = small.rounded.numpy()
+            matrix = kept.reshape(kept.shape[1], kept.shape[2])
+            small.rounded.assign(rounded_to_int8(matrix).reshape(kept.shape))
+        found = _accuracy(trained, classifier)
+        if kept is not None:
+            small.rounded.assign(kept)
+        return found
+
+    after = tested()
+    for epoch in range(recipe.epochs):
+        for inputs, labels in batches.shuffled(clips, epoch):
+            classifier.train_batch(inputs, labels)
+    return after, tested()
+
+
+def intervals(rows: Sequence[AccuracyRow]) -> dict[Key, tuple[float, float]]:
+    """95 % intervals of the difference to the tensor train, on the same folds and seeds.
+
+    Training sets of different folds overlap, so that the runs are not independent: the variance of
+    the mean is that of Nadeau and Bengio, 2003, of repeated splits.
+    """
+    found = {}
+    groups = grouped([row for row in rows if not row.failure])
+    for key, group in groups.items():
+        _, tt_rank, split = key
+        largest = max((rank for _, rank, _ in groups if rank is not None), default=None)
+        trains = groups.get(("tt", largest if tt_rank is None else tt_rank, split), [])
+        of_train = {(row.fold, row.seed): row.accuracy_last for row in trains}
+        pairs = [row for row in group if (row.fold, row.seed) in of_train]
+        gains = np.array([row.accuracy_last - of_train[row.fold, row.seed] for row in pairs])
+        if key[0] == "tt" or len(gains) < 2:
+            continue
+        # A fold is tested, and four are trained on.
+        variance = gains.var(ddof=1) * (1 / len(gains) + 1 / 4)
+        half = float(stdtrit(len(gains) - 1, 0.975) * np.sqrt(variance))
+        found[key] = (float(gains.mean()) - half, float(gains.mean()) + half)
+    return found
+
 
 def pareto_png(rows: Sequence[AccuracyRow]) -> bytes:
-    """Plot the accuracy of the last epoch over the weights of the layer, a panel for each split."""
+    """Plot the accuracy of the last epoch over the weights of the model, a panel for each split.
+
+    A grey line joins the models that no other one beats with as few weights.
+    """
     splits = sorted({row.split for row in rows})
     figure = new_figure(6 * len(splits), 4, LIGHT)
     panels = figure.subplots(1, len(splits), sharey=True, squeeze=False)[0]
-    markers = "osD^v<>P*X"
+    markers = "osD^v<>P*Xpd"
     for axes, split in zip(panels, splits, strict=True):
-        names = dict.fromkeys(row.format for row in rows)
-        for marker, name in zip(markers, names, strict=False):
-            points = sorted(
-                (group[0].kernel_params, mean(row.accuracy_last for row in group))
-                for (found, _, where), group in grouped(
-                    [row for row in rows if not row.failure]
-                ).items()
-                if (found, where) == (name, split)
-            )
-            if points:
-                axes.plot(*zip(*points, strict=True), marker=marker, markersize=4, label=name)
+        # Size and mean accuracy of every model, by its name.
+        points: dict[str, list[tuple[int, float]]] = {}
+        for (name, _, where), group in grouped([row for row in rows if not row.failure]).items():
+            if where == split:
+                point = (group[0].model_params, mean(row.accuracy_last for row in group))
+                points.setdefault(name, []).append(point)
+        for marker, (name, line) in zip(markers, points.items(), strict=False):
+            sizes, accuracies = zip(*sorted(line), strict=True)
+            axes.plot(sizes, accuracies, marker=marker, markersize=5, linewidth=1, label=name)
+        # Models that no other one beats with as few weights.
+        front: list[tuple[int, float]] = []
+        every = [point for line in points.values() for point in line]
+        for point in sorted(every, key=lambda point: (point[0], -point[1])):
+            if not front or point[1] > front[-1][1]:
+                front.append(point)
+        axes.step(*zip(*front, strict=True), where="post", color=LIGHT.text, alpha=0.3, zorder=0)
         axes.set_xscale("log")
-        axes.set_xlabel("weights of the input kernel")
+        axes.set_xlabel("weights of the model")
         axes.set_title(f"{split} split", color=LIGHT.text)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("test accuracy, last epoch")

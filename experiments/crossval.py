@@ -202,12 +202,8 @@ def _in_one_process(
     """Carry out the runs on features that are not finished; yield the result.json of each."""
     heads: HeadRuns | None = None
     for setting, seed, fold in runs:
-        out = setting.run_dir(arguments, fold, seed)
-        if (out / RESULT).exists():
-            yield json.loads((out / RESULT).read_text())
-            continue
-        flags = setting.parsed(arguments, fold, seed, out)
-        if heads is None:
+        if heads is None and not (setting.run_dir(arguments, fold, seed) / RESULT).exists():
+            flags = setting.parsed(arguments, fold, seed, Path())
             threads = runtime.choose_threads(flags.threads)
             runtime.configure(threads, seed=seed, deterministic=flags.deterministic)
             print(threads)
@@ -215,9 +211,29 @@ def _in_one_process(
             from experiments.clips.head_runs import HeadRuns
 
             heads = HeadRuns()
-        out.mkdir(parents=True, exist_ok=True)
-        args = _flags(setting.command(arguments, fold, seed, out))
-        yield heads.run(flags, out, command=shlex.join(["python", "-m", ucf11.MODULE, *args]))
+        yield run_head(heads, arguments, setting, fold, seed)
+
+
+def run_head(
+    heads: HeadRuns | None, arguments: Arguments, setting: Setting, fold: int, seed: int
+) -> dict:
+    """Carry out a run on features unless it is finished, and return its result.json.
+
+    Args:
+        heads: runner of the heads; None if the run is known to be finished.
+        arguments, setting, fold, seed: the run.
+    """
+    out = setting.run_dir(arguments, fold, seed)
+    if (out / RESULT).exists():
+        return json.loads((out / RESULT).read_text())
+    assert heads is not None
+    out.mkdir(parents=True, exist_ok=True)
+    args = _flags(setting.command(arguments, fold, seed, out))
+    return heads.run(
+        setting.parsed(arguments, fold, seed, out),
+        out,
+        command=shlex.join(["python", "-m", ucf11.MODULE, *args]),
+    )
 
 
 def _run(arguments: Arguments, setting: Setting, seed: int, fold: int) -> dict | None:

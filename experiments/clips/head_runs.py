@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from experiments.clips.evaluation import predict_clips, score_of, scores
+from experiments.clips.evaluation import Batches, predict_clips, score_of, scores
 from experiments.clips.subsets import Subsets
 from experiments.clips.ucf11 import (
     Ucf11Arguments,
@@ -25,17 +25,19 @@ from experiments.clips.ucf11 import (
 )
 from experiments.clips.ucf11_model import (
     FrozenFeatures,
+    Ucf11Model,
     describe_result,
     make_head,
     open_features,
 )
-from experiments.runs.directory import write_predictions
+from experiments.runs.directory import Predictions, write_predictions
 from experiments.runs.records import append_record, write_result
 from experiments.runs.run import RECORDS, write_config
 from experiments.training.history import History
 from experiments.training.loop import Classifier, run_epoch
 from experiments.training.recipes import Recipe
 from preprocess.shards.reader import Shards
+from preprocess.sources.splits import Split
 
 # Flags that neither the clips nor their features depend on.
 _OF_A_RUN = {
@@ -51,6 +53,38 @@ class _Data:
 
     shards: Shards
     features: FrozenFeatures
+
+
+@dataclass(frozen=True)
+class TrainedHead:
+    """A head that was trained, and what it was trained on.
+
+    Args:
+        arguments, recipe: flags and recipe of the run.
+        shards, split, batches: the clips.
+        classifier: the head with its last weights, until the next one is trained.
+        best: weights of its best epoch on the validation clips.
+        history: its epochs.
+        fields: fields of its result that were known before.
+        started: `time.perf_counter()` when the training began.
+    """
+
+    arguments: Ucf11Arguments
+    recipe: Recipe
+    shards: Shards
+    split: Split
+    batches: Batches
+    classifier: Classifier
+    best: Sequence[np.ndarray]
+    history: History
+    fields: dict[str, Any]
+    started: float
+
+    def predictions(self, classifier: Classifier | None = None) -> Predictions:
+        """Predict the test clips, by the head or by another classifier of the same features."""
+        return predict_clips(
+            classifier or self.classifier, self.shards, self.batches, self.split.test
+        )
 
 
 class HeadRuns:
@@ -80,6 +114,43 @@ class HeadRuns:
         Raises:
             PreprocessError, WeightsError, UserError: as the job does.
         """
+        trained = self.train(arguments)
+        recipe = trained.recipe
+        predictions = {"last": trained.predictions()}
+        _assign(trained.classifier.model.variables, trained.best)
+        predictions["best"] = trained.predictions()
+        result = {
+            **trained.fields,
+            **scores(trained.history, predictions, selection=recipe.selection),
+            "command": command,
+            "wall_seconds": time.perf_counter() - trained.started,
+        }
+        settings = {**asdict(trained.arguments), **asdict(recipe)}
+        write_config(run_dir, {**settings, "shards": trained.shards.folder})
+        trained.history.write(run_dir / "metrics.csv")
+        write_predictions(run_dir / "predictions.csv", predictions[recipe.selection])
+        result = write_result(run_dir, result)
+        if arguments.record:
+            append_record(result, RECORDS)
+        return result
+
+    def build(self, arguments: Ucf11Arguments) -> Ucf11Model:
+        """Build the head of a run, untrained.
+
+        Raises:
+            PreprocessError, WeightsError, UserError: as the job does.
+        """
+        arguments, recipe, _, subsets = check_arguments(arguments)
+        data = self._opened(arguments, recipe, subsets)
+        split = subsets.split(data.shards)
+        return make_head(arguments, recipe, data.features, split, data.shards)
+
+    def train(self, arguments: Ucf11Arguments) -> TrainedHead:
+        """Train the head of one run.
+
+        Raises:
+            PreprocessError, WeightsError, UserError: as the job does.
+        """
         arguments, recipe, _, subsets = check_arguments(arguments)
         data = self._opened(arguments, recipe, subsets)
         started = time.perf_counter()
@@ -104,26 +175,18 @@ class HeadRuns:
             history.epochs.append(row)
             if history.best is row:
                 best = [weight.numpy() for weight in classifier.model.variables]
-
-        def predicted():
-            return predict_clips(classifier, data.shards, model.batches, split.test)
-
-        predictions = {"last": predicted()}
-        _assign(classifier.model.variables, best)
-        predictions["best"] = predicted()
-        result = {
-            **fields,
-            **scores(history, predictions, selection=recipe.selection),
-            "command": command,
-            "wall_seconds": time.perf_counter() - started,
-        }
-        write_config(run_dir, {**asdict(arguments), **asdict(recipe), "shards": data.shards.folder})
-        history.write(run_dir / "metrics.csv")
-        write_predictions(run_dir / "predictions.csv", predictions[recipe.selection])
-        result = write_result(run_dir, result)
-        if arguments.record:
-            append_record(result, RECORDS)
-        return result
+        return TrainedHead(
+            arguments=arguments,
+            recipe=recipe,
+            shards=data.shards,
+            split=split,
+            batches=model.batches,
+            classifier=classifier,
+            best=best,
+            history=history,
+            fields=fields,
+            started=started,
+        )
 
     def _opened(self, arguments: Ucf11Arguments, recipe: Recipe, subsets: Subsets) -> _Data:
         """Open the clips and their features, unless an earlier run has."""

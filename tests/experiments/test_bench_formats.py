@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
-from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import stats
 
 from experiments import bench_formats, bench_formats_systems
 from experiments.bench_formats import AccuracyRow, SpeedRow, accuracy_table, speed_table
-from experiments.training.recipes import TUNED, on_features
 
-RUN = AccuracyRow("tr", 4000, 7, 3900, 9000, 9500, "group", 0, 0, 0.5, 0.7, 20, 1.0)
+RUN = AccuracyRow("tr", 4, 3900, 9000, 9500, "group", 0, 0, 0.5, 0.7, 20, 1.0)
 
 
 def test_the_tables_say_what_was_measured():
@@ -28,8 +28,9 @@ def test_the_tables_say_what_was_measured():
     assert "| pixels | tr | 10 | 20 | 0.5 | 2 | 50 | 5.0x | 30 | 1.5x |" in table
     rows = [RUN, replace(RUN, fold=1, accuracy_last=0.7, accuracy_best=0.9)]
     rows += [replace(RUN, split="random"), replace(RUN, format="cp", failure="the loss is gone")]
-    table = accuracy_table(rows)
-    assert "| tr | 4,000 | 7 | 15,600 | 36,000 | 38,000 | group | 2 | 0.600 ± 0.141 |" in table
+    table = accuracy_table(rows, {("tr", 4, "group"): (-0.1, 0.02)})
+    sizes = "| tr | tt of rank 4 | 15,600 | 36,000 | 38,000 |"
+    assert f"{sizes} group | 2 | 0.600 ± 0.141 | -0.100 to +0.020 |" in table
     assert "| group | 0 | - | - |" in table
     assert "cp (failed: the loss is gone)" in table
     with Image.open(io.BytesIO(bench_formats_systems.pareto_png(rows))) as chart:
@@ -37,45 +38,102 @@ def test_the_tables_say_what_was_measured():
 
 
 @pytest.fixture(scope="module")
-def system():
-    """The system of a benchmark with features that tell three classes apart."""
-    rng = np.random.default_rng(0)
-    made = object.__new__(bench_formats_systems.Accuracy)
-    made._arguments = SimpleNamespace(cell="gru")
-    made._recipe = on_features(TUNED).override([], epochs=1)
-    made._labels = np.repeat([0, 1, 2], 10)
-    made._groups = [str(clip % 5) for clip in range(30)]
-    made._rows = rng.standard_normal((30, 2, 48)).astype("float32")
-    made._rows[:, :, :3] += 4 * np.eye(3)[made._labels][:, None]
-    made._num_classes = 3
-    return made
-
-
-def test_a_model_is_trained_and_tested(system):
-    row = system.train("tr", 1500, "group", 0, 0)
-    assert not row.failure
-    assert 0 <= row.accuracy_last <= row.accuracy_best <= 1
-    assert row.num_test_clips == 6
-    assert row.kernel_params <= 1500
-    assert row.kernel_params < row.layer_params < row.model_params
-
-
-def test_a_trained_model_is_compressed(system):
-    system._arguments.formats = ("tt",)
-    (row,) = system.compress(1_000_000, "group", 0, 0)
-    assert row.error < 1e-5  # as many weights as it takes
-    assert row.accuracy_after == row.accuracy_before
-    table = bench_formats.compression_table([row])
-    assert f"| tt | {row.kernel_params:,} | group | 1 | 0.000 |" in table
+def system(small_shards, tmp_path_factory):
+    """The system of a benchmark with the means of 8 x 8 places as features."""
+    folder = tmp_path_factory.mktemp("bench_formats")
+    frames = keras.Input((336, 448, 3))
+    means = keras.layers.AveragePooling2D((42, 56))(frames)
+    keras.Model(frames, keras.layers.Flatten()(means)).save(folder / "means.keras")
+    arguments = bench_formats.Arguments(
+        ranks=(8, 128),
+        shards=small_shards,
+        features=str(folder / "means.keras"),
+        frames=2,
+        epochs=1,
+        threads="1,1",
+        out=folder / "out",
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield bench_formats_systems.Accuracy(arguments)
 
 
 def test_every_model_keeps_to_the_budget(system):
     """Red for weights that are not counted, or a baseline of another size."""
-    built = {
-        name: system._build(name, 1500, 0)[0].get_layer("gru").num_kernel_params
-        for name in (*bench_formats.FORMATS, *bench_formats.BASELINES)
-    }
-    assert built.pop("dense") == 48 * 3 * 128
-    assert built["low rank"] == 3 * (48 + 3 * 128)
-    assert built["smaller dense"] == 48 * 3 * (1500 // 144)
-    assert max(built.values()) <= 1500
+    sizes = {}
+    for name, tt_rank, setting in system.models():
+        head = system._heads.build(system._flags(setting, "group", 0, 0)).head
+        if name != "mean":
+            layer = head.get_layer("gru")
+            sizes[name, tt_rank] = layer.num_kernel_params, layer.count_params()
+    # Modes 3, 4, 4, 4 of 192 means, and 3 * 4, 4, 4, 2.
+    kernel, layer = sizes["tt", 8]
+    assert kernel == 8 * 3 * 12 + 64 * 4 * 4 + 64 * 4 * 4 + 8 * 4 * 2
+    assert layer == kernel + 3 * 128 * 128 + 3 * 128
+    assert max(sizes[name, 8][0] for name in (*bench_formats.FORMATS, "low-rank")) <= kernel
+    assert sizes["dense", None][0] == 192 * 3 * 128
+    # 192 features, states and a bias to 3 gates of 66 units; 67 would be too many.
+    assert sizes["smaller dense", 8][1] == 3 * 66 * (192 + 66 + 1) <= layer
+    assert layer < 3 * 67 * (192 + 67 + 1)
+
+
+def test_a_model_is_trained_once(system):
+    """Red when a finished run is repeated, or a row is that of another model."""
+    name, tt_rank, setting = next(model for model in system.models() if model[0] == "tr")
+    row = system.train(name, tt_rank, setting, "group", 0, 0)
+    assert not row.failure
+    assert 0 <= row.accuracy_last <= row.accuracy_best <= 1
+    assert row.num_test_clips == 11
+    assert row.kernel_params < row.layer_params < row.model_params
+    assert system.train(name, tt_rank, setting, "group", 0, 0) == row
+
+
+def test_a_trained_model_is_compressed(system, monkeypatch):
+    monkeypatch.setattr(system, "_arguments", replace(system._arguments, formats=("tt",)))
+    rows = {row.format: row for row in system.compress("group", 0, 0)}
+    assert list(rows) == ["tt", *bench_formats.OTHER_COMPRESSIONS]
+    # As many weights as it takes.
+    assert rows["tt"].error < 1e-5
+    assert rows["tt"].accuracy_after == rows["tt"].accuracy_before
+    assert rows["nothing"].error == 0
+    assert rows["nothing"].kernel_bytes == 4 * 192 * 384
+    assert rows["int8"].kernel_bytes == 192 * 384 + 4 * 384
+    table = bench_formats.compression_table([rows["tt"]])
+    assert f"| tt | {rows['tt'].kernel_bytes:,} | group | 1 | 0.000 |" in table
+
+
+def test_small_weights_are_cut_off_and_stay_zero():
+    """Red when the optimizer brings them back, or the largest ones go."""
+    variable = keras.Variable(np.array([[3.0, -1.0], [0.5, -4.0]], "float32"))
+    bench_formats_systems.keep_largest(variable, 2)
+    optimizer = keras.optimizers.SGD(1.0)
+    optimizer.build([variable])
+    optimizer.apply([keras.ops.ones((2, 2))], [variable])
+    np.testing.assert_array_equal(variable.numpy(), [[2, 0], [0, -5]])
+
+
+def test_int8_has_255_even_steps_a_column():
+    """Red for one scale of all columns, or steps that leave out the largest weight."""
+    kernel = np.random.default_rng(0).standard_normal((1000, 2)).astype("float32") * [1, 100]
+    found = bench_formats_systems.rounded_to_int8(kernel)
+    for column, rounded in zip(kernel.T, found.T, strict=True):
+        step = np.abs(column).max() / 127
+        assert len(np.unique(rounded)) <= 255
+        np.testing.assert_allclose(rounded, column, atol=step / 2 * 1.001)
+        assert np.abs(rounded).max() == pytest.approx(np.abs(column).max())
+
+
+def test_the_interval_is_that_of_pairs_widened_for_shared_clips():
+    """Red for runs of other folds in a pair, or a deviation of single runs."""
+    accuracies = {"tt": (0.7, 0.8, 0.6, 0.9), "cp": (0.8, 0.8, 0.7, 1.0)}
+    rows = [
+        replace(RUN, format=name, fold=fold, accuracy_last=value)
+        for name, values in accuracies.items()
+        for fold, value in enumerate(values)
+    ]
+    ((key, (low, high)),) = bench_formats_systems.intervals(rows[::-1]).items()
+    gains = np.subtract(accuracies["cp"], accuracies["tt"])
+    plain = stats.ttest_1samp(gains, 0).confidence_interval()
+    assert key == ("cp", 4, "group")
+    assert (low + high) / 2 == pytest.approx(gains.mean())
+    assert high - low == pytest.approx((plain.high - plain.low) * np.sqrt(1 + 4 / 4))
