@@ -23,7 +23,7 @@ from keras import ops
 
 from ttrnn import activations as _activations  # noqa: F401  (registers keras2_hard_sigmoid)
 from ttrnn.engine.contraction import chains_matmul, full_matrix
-from ttrnn.formats.base import Compression, MatrixFormat
+from ttrnn.formats.base import Compression, MatrixFormat, factorize
 from ttrnn.formats.dense import DenseMatrix
 from ttrnn.formats.registry import as_format
 from ttrnn.formats.tensor_train import TTShape
@@ -64,6 +64,8 @@ _TENSOR_ARGUMENTS = """
             `ttrnn.TensorRing(...)`; None for a dense kernel.
         recurrent_format: format of the recurrent matrix without gates, of input and output size
             `units`; None for a dense matrix.
+        joint_format: in place of both, format of the matrix of [x, h] without gates, of input size
+            features + `units`; the kernel's initializer draws it.
         kernel_initializer, recurrent_initializer: initializers of the FULL matrices; cores are
             drawn so that these have the variance that the initializer gives
             (`ttrnn.initializers`).
@@ -122,14 +124,22 @@ class _TensorCell(_KerasCell):
         *,
         kernel_format: MatrixFormat | dict | None = None,
         recurrent_format: MatrixFormat | dict | None = None,
+        joint_format: MatrixFormat | dict | None = None,
         **kwargs,
     ) -> None:
         super().__init__(units, **self._fixed_arguments, **kwargs)
         self.kernel_format = as_format(kernel_format, "kernel_format", units)
         self.recurrent_format = as_format(recurrent_format, "recurrent_format", units, units)
+        self.joint_format = as_format(joint_format, "joint_format", units)
+        if None not in (self.joint_format, self.kernel_format or self.recurrent_format):
+            raise ValueError(
+                "joint_format is that of both matrices in one. Received kernel_format or "
+                "recurrent_format, too; leave it or them out."
+            )
         # Those of the whole matrices, gates included; a dense kernel's waits for the features.
         self.gated_kernel_format = self._with_gates(self.kernel_format)
         self.gated_recurrent_format = self._with_gates(self.recurrent_format)
+        self.gated_joint_format = self._with_gates(self.joint_format)
         # Keras draws one mask per gate by default; the paper's code shares one among the gates.
         self.dropout_mask_count = None
 
@@ -143,8 +153,20 @@ class _TensorCell(_KerasCell):
                 (input_shape[-1],), (self.num_gates * self.units,)
             )
         self.gated_kernel_format.check_input_size(input_shape[-1])
-        self.cores = add_cores(self, self.gated_kernel_format)
-        if self.gated_recurrent_format is None:
+        if self.gated_joint_format is not None:
+            rows = input_shape[-1] + self.units
+            if self.gated_joint_format.input_size != rows:
+                raise ValueError(
+                    f"The input_modes of joint_format must multiply to {rows}, for "
+                    f"{input_shape[-1]} features and {self.units} units. Received "
+                    f"{self.gated_joint_format.input_modes}; choose modes such as "
+                    f"{factorize(rows, len(self.gated_joint_format.input_modes))}."
+                )
+        self.cores = add_cores(self, self.gated_joint_format or self.gated_kernel_format)
+        if self.gated_recurrent_format is not None:
+            self.recurrent_cores = add_cores(self, self.gated_recurrent_format, "recurrent")
+        # The last rows of a joint matrix are the recurrent one.
+        elif self.gated_joint_format is None:
             self.recurrent_kernel = self.add_weight(
                 shape=(self.units, self.num_gates * self.units),
                 name="recurrent_kernel",
@@ -152,8 +174,6 @@ class _TensorCell(_KerasCell):
                 regularizer=self.recurrent_regularizer,
                 constraint=self.recurrent_constraint,
             )
-        else:
-            self.recurrent_cores = add_cores(self, self.gated_recurrent_format, "recurrent")
         self.bias = None
         if self.use_bias:
             self.bias = self.add_weight(
@@ -171,8 +191,8 @@ class _TensorCell(_KerasCell):
 
     @property
     def num_kernel_params(self) -> int:
-        """Number of weights in the input kernel alone."""
-        return self._built_kernel_format().num_params
+        """Number of weights in the input kernel alone, or in the joint matrix."""
+        return (self.gated_joint_format or self._built_kernel_format()).num_params
 
     def _built_kernel_format(self) -> MatrixFormat:
         if self.gated_kernel_format is None:
@@ -188,6 +208,9 @@ class _TensorCell(_KerasCell):
         kernel, gates = self._built_kernel_format(), self.num_gates * self.units
         dense, dense_recurrent = kernel.input_size * gates, self.units * gates
         bias = gates if self.use_bias else 0
+        if self.gated_joint_format is not None:
+            both, joint = dense + dense_recurrent, self.gated_joint_format.num_params
+            return Compression(kernel=both / joint, layer=(both + bias) / (joint + bias))
         recurrent = dense_recurrent
         if self.gated_recurrent_format is not None:
             recurrent = self.gated_recurrent_format.num_params
@@ -198,7 +221,11 @@ class _TensorCell(_KerasCell):
 
     def kernel_chains(self) -> list[list]:
         """Input kernel as chains of cores, for products (`MatrixFormat.chains`)."""
-        return self._built_kernel_format().chains(self.cores)
+        kernel, joint = self._built_kernel_format(), self.gated_joint_format
+        if joint is None:
+            return kernel.chains(self.cores)
+        # The digits of a row run over features and states alike: no core is of one side alone.
+        return kernel.chains([full_matrix(joint.chains(self.cores))[: kernel.input_size]])
 
     def recurrent_chains(self) -> list[list] | None:
         """Recurrent matrix as chains of cores, or None where it is dense."""
@@ -212,6 +239,8 @@ class _TensorCell(_KerasCell):
 
     def full_recurrent_kernel(self):
         """Compute the dense (units, gates * units) recurrent matrix."""
+        if self.gated_joint_format is not None:
+            return full_matrix(self.gated_joint_format.chains(self.cores))[-self.units :]
         chains = self.recurrent_chains()
         return self.recurrent_kernel if chains is None else full_matrix(chains)
 
@@ -280,6 +309,7 @@ class _TensorCell(_KerasCell):
             "units": self.units,
             "kernel_format": serialized(self.kernel_format),
             "recurrent_format": serialized(self.recurrent_format),
+            "joint_format": serialized(self.joint_format),
         }
 
 
@@ -312,7 +342,8 @@ class _TTCell(_TensorCell):
 
     def get_config(self) -> dict:
         config = super().get_config()
-        del config["units"], config["kernel_format"]
+        # A joint matrix would take the place of the kernel.
+        del config["units"], config["kernel_format"], config["joint_format"]
         if self.recurrent_format is None:  # as in files of before there were formats
             del config["recurrent_format"]
         return config | {

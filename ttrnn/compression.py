@@ -258,6 +258,8 @@ def _dense_kernel(layer: Any) -> np.ndarray | None:
     cell = layer.cell
     if not hasattr(cell, "gated_kernel_format"):  # one of Keras's own
         return ops.convert_to_numpy(cell.kernel)
+    if cell.joint_format is not None:
+        return None
     # A single core is the dense kernel, as the tensor-train layers have it with one mode.
     shape = cell.gated_kernel_format
     is_dense = shape.num_params == shape.input_size * shape.output_size and len(cell.cores) == 1

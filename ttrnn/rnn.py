@@ -69,6 +69,8 @@ _TENSOR_ARGUMENTS = """
             `ttrnn.TensorRing(...)`; None for a dense kernel.
         recurrent_format: format of the recurrent matrix without gates, of input and output size
             `units`; None for a dense matrix.
+        joint_format: in place of both, format of the matrix of [x, h] without gates, of input size
+            features + `units`; the kernel's initializer draws it. It is merged once a batch.
         return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask:
             as in `keras.layers.RNN`.
         max_activation_bytes: on TensorFlow, the largest memory that the product of inputs and
@@ -159,7 +161,7 @@ class _ProjectedRNN(keras.layers.RNN):
 
     @property
     def num_kernel_params(self) -> int:
-        """Number of weights in the input kernel alone."""
+        """Number of weights in the input kernel alone, or in the joint matrix."""
         return self.cell.num_kernel_params
 
     @property
@@ -278,10 +280,15 @@ class _TensorRNN(_ProjectedRNN):
         *,
         kernel_format: MatrixFormat | dict | None = None,
         recurrent_format: MatrixFormat | dict | None = None,
+        joint_format: MatrixFormat | dict | None = None,
         **kwargs,
     ) -> None:
         super().__init__(
-            units, kernel_format=kernel_format, recurrent_format=recurrent_format, **kwargs
+            units,
+            kernel_format=kernel_format,
+            recurrent_format=recurrent_format,
+            joint_format=joint_format,
+            **kwargs,
         )
 
 

@@ -195,6 +195,71 @@ def test_layer_routine(kind, kernel, recurrent, tmp_path):
     assert again.cell.recurrent_format == options["recurrent_format"]
 
 
+def make_joint(kind, name, **options):
+    """Build a layer with a joint matrix, and Keras's dense layer with its two parts."""
+    joint = format_oracle.make(name, (5, 2, 2), (2, 2, 2), 3)
+    layer = LAYERS[kind](UNITS, joint_format=joint, **options)
+    layer.build((None, None, FEATURES))
+    rng = np.random.default_rng(0)
+    for variable in layer.trainable_variables:
+        variable.assign(0.7 * rng.standard_normal(variable.shape))
+    cores = [np.asarray(core, "float64") for core in layer.cell.cores]
+    matrix = matrix_by_definition(layer.cell.gated_joint_format, cores)
+    dense = DENSE[kind](UNITS, **({"reset_after": False} if kind == "gru" else {}), **options)
+    dense.build((None, None, FEATURES))
+    dense.set_weights([matrix[:FEATURES], matrix[FEATURES:], np.asarray(layer.cell.bias)])
+    return layer, dense
+
+
+@pytest.mark.parametrize(("kind", "name"), [("gru", "tr"), ("lstm", "ht"), ("rnn", "cp")])
+def test_a_joint_matrix_is_that_of_inputs_and_states(kind, name):
+    """Red for states before the inputs, or a gradient of one part only."""
+    layer, dense = make_joint(kind, name)
+    cell = layer.cell
+    assert layer.is_compiled
+    x, mask = inputs(BATCH, STEPS, FEATURES), tf.constant(MASK)
+    np.testing.assert_allclose(layer(x, mask=mask), dense(x, mask=mask), atol=1e-5)
+    portable = type(layer).from_config({**layer.get_config(), "unroll": True})
+    portable.build((None, STEPS, FEATURES))
+    portable.set_weights(layer.get_weights())
+    np.testing.assert_allclose(portable(x, mask=mask), dense(x, mask=mask), atol=1e-5)
+    probe = inputs(BATCH, UNITS, seed=9)
+    by_x, by_kernel, by_recurrent, by_bias = gradients(
+        dense, x, dense.trainable_variables, probe=probe
+    )
+    upstream = np.concatenate([by_kernel, by_recurrent])
+    wanted = [by_x]
+    cores = [np.asarray(core, "float64") for core in cell.cores]
+    for k, core in enumerate(cores):
+        gradient = np.empty_like(core)
+        for index in np.ndindex(*core.shape):
+            unit = np.zeros_like(core)
+            unit[index] = 1
+            slope = cell.gated_joint_format.matrix([*cores[:k], unit, *cores[k + 1 :]])
+            gradient[index] = np.vdot(upstream, slope)
+        wanted.append(gradient)
+    found = gradients(layer, x, layer.trainable_variables, probe=probe)
+    for mine, theirs in zip(found, [*wanted, by_bias], strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-4 * max(1, abs(theirs).max()))
+    weights = sum(core.size for core in cores)
+    assert layer.num_kernel_params == weights
+    assert layer.count_params() == weights + cell.bias.shape[0]
+    assert layer.compression.layer == pytest.approx(dense.count_params() / layer.count_params())
+
+
+def test_a_layer_with_a_joint_matrix_is_saved(tmp_path):
+    layer, _ = make_joint("gru", "tt")
+    x = inputs(BATCH, STEPS, FEATURES)
+    model = keras.Sequential([keras.Input((None, FEATURES)), layer])
+    expected = model(x)
+    model.save(tmp_path / "joint.keras")
+    again = keras.saving.load_model(tmp_path / "joint.keras")
+    np.testing.assert_array_equal(again(x), expected)
+    assert again.layers[-1].cell.joint_format == layer.cell.joint_format
+    modes = {"tt_input_shape": (3, 4), "tt_output_shape": (4, 2), "tt_ranks": 2}
+    assert "joint_format" not in ttrnn.TTGRU(**modes).get_config()
+
+
 def test_a_tensor_train_layer_may_have_a_recurrent_format_too():
     """Its config, which saved files hold, names the format only where there is one."""
     modes = {"tt_input_shape": (3, 4), "tt_output_shape": (4, 2), "tt_ranks": 2}
@@ -286,6 +351,11 @@ def test_dropout_and_a_short_training():
         ({"kernel_format": ttrnn.CP((4, 3), (3, 4), 2)}, "output_modes of kernel_format"),
         ({"recurrent_format": ttrnn.CP((4, 3), (2, 4), 2)}, "input_modes of recurrent_format"),
         ({"kernel_format": "tt"}, "make_format"),
+        ({"joint_format": ttrnn.CP((4, 5), (3, 4), 2)}, "output_modes of joint_format"),
+        (
+            {"joint_format": ttrnn.CP((4, 5), (4, 2), 2), "kernel_format": kernel_format("cp")},
+            "both matrices in one",
+        ),
     ],
 )
 def test_formats_that_do_not_fit_are_told(options, message):
@@ -294,6 +364,9 @@ def test_formats_that_do_not_fit_are_told(options, message):
             make_one(UNITS, **options)
     layer = ttrnn.TensorGRU(UNITS, kernel_format=ttrnn.CP((4, 5), (4, 2), 2))
     with pytest.raises(ValueError, match="must equal the feature size 12"):
+        layer.build((None, None, FEATURES))
+    layer = ttrnn.TensorGRU(UNITS, joint_format=ttrnn.CP((4, 3), (4, 2), 2))
+    with pytest.raises(ValueError, match="must multiply to 20, for 12 features and 8 units"):
         layer.build((None, None, FEATURES))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -188,7 +188,9 @@ def run_packed(
     assert kind is not None  # `can_run` was asked first
     chains = cell.recurrent_chains()
     if chains is None:
-        matrices = recurrence.dense_matrices(kind, tf.convert_to_tensor(cell.recurrent_kernel))
+        matrices = recurrence.dense_matrices(
+            kind, tf.convert_to_tensor(cell.full_recurrent_kernel())
+        )
     else:
         matrices = recurrence.planned_matrices(kind, chains, batch=initial_state[0].shape[0])
     return initial, recurrence.run(kind, steps, projected, matrices, initial)
