@@ -16,6 +16,7 @@ from preprocess.errors import DecodeError, PreprocessError
 from preprocess.shards.settings import Compression
 from preprocess.sources.clips import Clip
 from preprocess.video.decode import Frame
+from preprocess.video.frame_differences import DifferenceMeter
 from preprocess.video.sampling import FrameSampler
 from preprocess.video.sound import Sound, iter_sound
 from preprocess.video.spectrogram import Spectrogram, SpectrogramTrack
@@ -212,6 +213,7 @@ class ImageReader(FrameSampler):
         stretches: time ranges that are wanted, [start, end) in seconds after the first frame.
         sound_track: number of the audio stream, from 0.
         threads: number of threads of the decoder.
+        meter: meter that measures each frame that is decoded, or None.
 
     Raises:
         DecodeError: if the file cannot be opened, or has sound but no such track.
@@ -226,6 +228,7 @@ class ImageReader(FrameSampler):
         stretches: Sequence[TimeRange] = WHOLE,
         sound_track: int = 0,
         threads: int = 1,
+        meter: DifferenceMeter | None = None,
     ) -> None:
         hears = "sound" in settings.parts
         # Track 0 is what a file without any number has, and may be missing.
@@ -247,6 +250,7 @@ class ImageReader(FrameSampler):
             stride=settings.every,
             stretches=stretches,
             threads=threads,
+            meter=meter,
         )
         # Rows above it show box and frame, rows below the sound.
         self._seen_height = len(fits) * settings.side

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from preprocess.errors import DecodeError
 from preprocess.video.ffmpeg import first_complaint
+from preprocess.video.frame_differences import DifferenceMeter
 from preprocess.video.transforms import Fit, FrameFit
 from preprocess.video.video_decoder import VideoDecoder
 from preprocess.video.video_file import VideoInfo
@@ -81,6 +82,7 @@ class VideoReader:
             decoded but not converted.
         max_frames: largest number of frames to return; None for all.
         threads: number of decoding threads.
+        meter: meter that measures each frame that is decoded, or None.
 
     Raises:
         DecodeError: if the file cannot be opened or has no video.
@@ -95,10 +97,12 @@ class VideoReader:
         stride: int = 1,
         max_frames: int | None = None,
         threads: int = 1,
+        meter: DifferenceMeter | None = None,
     ) -> None:
         self._fit = fit
         self._stride = stride
         self._max_frames = max_frames
+        self._meter = meter
         self._decoder = VideoDecoder(Path(path), threads)
         self._seeker = Seeker(Path(path), threads)
         self._has_sought = False
@@ -138,6 +142,8 @@ class VideoReader:
         while self._decoder.grab():
             self._num_decoded += 1
             self.time_seconds = self._decoder.seconds
+            if self._meter is not None:
+                self._meter.see(self.time_seconds, self._decoder.small_luma())
             if not self._num_between:
                 self._num_between = self._stride - 1
                 self.num_given += 1
@@ -174,6 +180,8 @@ class VideoReader:
             self._decoder = self._seeker.swap(decoder)
             self.time_seconds = landed
             self._has_sought = True
+            if self._meter is not None:
+                self._meter.skip()
 
     def close(self) -> None:
         """Free the decoder."""

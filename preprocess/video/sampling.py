@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, Self
 
 from preprocess.video.decode import Frame, VideoReader
+from preprocess.video.frame_differences import DifferenceMeter
 from preprocess.video.time_ranges import check_sampling
 from preprocess.video.transforms import Fit
 
@@ -34,6 +35,7 @@ class FrameSampler:
         stretches: time ranges to sample, [start, end) in seconds, sorted, without overlap; the
             first picture is shown at 0.
         threads: number of decoding threads.
+        meter: meter that measures each frame that is decoded, or None.
 
     Raises:
         PreprocessError: if an argument is out of its range.
@@ -49,6 +51,7 @@ class FrameSampler:
         stride: int | None = None,
         stretches: Sequence[TimeRange] = WHOLE,
         threads: int = 1,
+        meter: DifferenceMeter | None = None,
     ) -> None:
         check_sampling(fps, stride)
         self._fps, self._stride = fps, stride
@@ -56,7 +59,7 @@ class FrameSampler:
         self._end = -math.inf
         self._schedule: _Schedule | None = None
         self._sought = -math.inf
-        self._video = VideoReader(path, fit=fit, threads=threads)
+        self._video = VideoReader(path, fit=fit, threads=threads, meter=meter)
         self.info = self._video.info
         self.note = ""
         """Complaint about the samples, which replaces the decoder's about the file."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from experiments.highlights.cut_lists.cuts import Media
 from experiments.highlights.cut_lists.formats import check_edl
 from experiments.highlights.rendering.opening import opened_recording
 from experiments.highlights.rendering.render import check_output, check_writable, render_reel
+from experiments.highlights.scoring.kept_moments import KeptMoments, kept_beside
 from experiments.highlights.selection.original import select_original
 from experiments.highlights.selection.scores import Floats, ScoreTrack, read_scores
 from experiments.highlights.selection.selection import (
@@ -28,15 +30,7 @@ from experiments.highlights.selection.selection import (
     limited,
     select,
 )
-from experiments.highlights.selection.snapping import (
-    MAX_SHIFT_SECONDS,
-    Loudness,
-    quiet_in,
-    quiet_near,
-    shots_near,
-    snap_cuts,
-    snap_note,
-)
+from experiments.highlights.selection.snapping import snap_cuts, snap_note
 from experiments.media.chunk_files import recording_files
 from experiments.media.recording import Chunk, recording_duration
 
@@ -54,7 +48,8 @@ def run(arguments: Reel) -> int:
     with opened_recording(files, beside=arguments.out, sound_track=track) as chunks:
         check_recording(arguments, chunks)
         scores = read_scores(arguments.scores, duration=recording_duration(chunks))
-        return make_reel(arguments, chunks, scores)
+        with closing(kept_beside(arguments.scores, chunks)) as moments:
+            return make_reel(arguments, chunks, scores, moments)
 
 
 def check_outputs(options: ReelOptions, files: Sequence[Path], kept: Sequence[Path] = ()) -> None:
@@ -101,17 +96,16 @@ def make_reel(
     options: ReelOptions,
     chunks: tuple[Chunk, ...],
     scores: Scores,
-    loudness: Callable[[], Sequence[Loudness | None]] | None = None,
+    moments: KeptMoments,
 ) -> int:
     """Select, render and write cut lists. Returns the exit code.
 
     Args:
         chunks: the recording.
         scores: times (N,), in seconds of the recording, and probabilities (N,).
-        loudness: returns the loudness of each file, if it is kept; None reads the sound near
-            each cut.
+        moments: what is kept of its sound and shots.
     """
-    selection = _select(options, *scores, chunks, recording_duration(chunks), loudness)
+    selection = _select(options, *scores, recording_duration(chunks), moments)
     track = ScoreTrack(*scores, recording_duration(chunks), reach=options.bin_size / 2)
     doubts = doubts_about(track, track.smoothed(options.bin_size), selection)
     for line in (*selection.notes, *doubts):
@@ -135,9 +129,8 @@ def _select(
     options: ReelOptions,
     times: Any,
     probabilities: Any,
-    chunks: tuple[Chunk, ...],
     duration: float,
-    loudness: Callable[[], Sequence[Loudness | None]] | None,
+    moments: KeptMoments,
 ) -> Selection:
     """Choose the segments by the rule asked for, and snap their cuts to quiet moments."""
     if options.select_by == "original":
@@ -160,18 +153,7 @@ def _select(
         def advance(share: float) -> None:
             bar.update(round(100 * share, 1) - bar.n)
 
-        shots = shots_near(
-            chunks,
-            selection.segments,
-            around=MAX_SHIFT_SECONDS,
-            on_progress=lambda share: advance(0.8 * share),
-        )
-        if loudness is None:
-            quiet = quiet_near(
-                chunks, selection.segments, on_progress=lambda share: advance(0.8 + 0.2 * share)
-            )
-        else:
-            quiet = quiet_in(loudness(), selection.segments)
+        quiet, shots = moments.near(selection.segments, on_progress=advance)
     segments = snap_cuts(
         selection.segments,
         duration=duration,

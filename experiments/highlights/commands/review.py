@@ -27,6 +27,7 @@ from experiments.highlights.review.reel_job import ReelJob
 from experiments.highlights.review.server import serve
 from experiments.highlights.review.session import Session
 from experiments.highlights.review.training_rows import clips_there
+from experiments.highlights.scoring.kept_moments import kept_beside
 from experiments.highlights.selection.scores import read_scores
 from experiments.highlights.selection.selection import SelectionOptions
 from experiments.media.chunk_files import recording_files
@@ -92,7 +93,10 @@ def _desk(options: Review, chunks: tuple[Chunk, ...]) -> Desk:
     duration = recording_duration(chunks)
     scores = read_scores(options.scores_file, duration=duration)
     session = Session(*scores, duration, selecting, review_file(options.scores_file))
-    job = ReelJob(chunks, options.out, selecting, snap=options.snap, crossfade=options.crossfade)
+    kept = kept_beside(options.scores_file, chunks)
+    job = ReelJob(
+        chunks, kept, options.out, selecting, snap=options.snap, crossfade=options.crossfade
+    )
     title = recording_name(options.recording[0])
     return Desk(
         title,

@@ -27,7 +27,8 @@ from experiments.highlights.commands.reel import (
 from experiments.highlights.commands.remembered import remember
 from experiments.highlights.rendering.opening import opened_recording
 from experiments.highlights.rendering.render import check_output, check_writable
-from experiments.highlights.scoring.kept_scores import KeptLoudness, KeptScores
+from experiments.highlights.scoring.kept_moments import KeptMoments, KeptShots
+from experiments.highlights.scoring.kept_scores import KeptScores
 from experiments.highlights.scoring.scoring_job import ScoringOptions, score_into
 from experiments.highlights.selection.scores import ScoreTrack
 from experiments.highlights.selection.selection import (
@@ -67,14 +68,16 @@ def run(options: Run) -> int:
     ) as chunks:
         check_recording(options, chunks)
         fingerprint = scoring.fingerprint(chunks)
-        with closing(KeptLoudness(options.out, fingerprint, chunks)) as loudness:
-            if options.snap and options.select_by == "ours":
-                loudness.begin()  # while the scorer is at work
+        with closing(KeptMoments(options.out, fingerprint, chunks)) as moments:
+            snaps = options.snap and options.select_by == "ours"
+            if snaps:
+                moments.loudness.begin()  # while the scorer is at work
             with KeptScores(options.out, fingerprint) as kept:
-                scorer = _score(options, chunks, kept, scoring)
+                shots = moments.shots if snaps else None
+                scorer = _score(options, chunks, kept, scoring, shots)
                 scores = kept.read()
             options = _with_threshold(options, scorer, scores, recording_duration(chunks))
-            code = make_reel(options, chunks, scores, loudness.get)
+            code = make_reel(options, chunks, scores, moments)
         if not options.dry_run:
             _draw(options, chunks, scores)
             assert options.threshold is not None
@@ -125,7 +128,11 @@ def _scoring(options: Run) -> ScoringOptions:
 
 
 def _score(
-    options: Run, chunks: tuple[Chunk, ...], kept: KeptScores, scoring: ScoringOptions
+    options: Run,
+    chunks: tuple[Chunk, ...],
+    kept: KeptScores,
+    scoring: ScoringOptions,
+    shots: KeptShots | None,
 ) -> Scorer | None:
     """Make the scores that are missing. Returns the scorer, or None if nothing needs it."""
     is_there = kept.is_complete() and not options.overwrite_scores
@@ -139,7 +146,7 @@ def _score(
     difference = "" if options.overwrite_scores else kept.difference()
     if difference:
         print(f"{kept.path} is of another {difference}; the scores are made anew.")
-    score_into(kept, chunks, scorer, scoring)
+    score_into(kept, chunks, scorer, scoring, shots)
     return scorer
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from common.errors import UserError
 from experiments.clips.images import Box, ImageReader, ImageSettings
-from experiments.highlights.selection.snapping import read_loudness
+from experiments.highlights.selection.snapping import Loudness, read_loudness
 from experiments.media.ffmpeg import private_folder, run, url
 from experiments.media.recording import Chunk, recording_duration
 from preprocess.errors import DecodeError
@@ -59,25 +59,34 @@ def moment_image(
     return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
-def waveform(chunks: Sequence[Chunk]) -> dict[str, object]:
+def waveform(
+    chunks: Sequence[Chunk], kept: Sequence[Loudness | None] | None = None
+) -> dict[str, object]:
     """Return the loudness of a recording in steps of equal length, from 0 for -60 dB to 255.
 
     Where there is no sound, or none that can be decoded, it is 0.
+
+    Args:
+        chunks: the recording.
+        kept: loudness of each file, if it is kept; None reads it.
     """
     duration = recording_duration(chunks)
     step = max(0.05, duration / _MAX_LEVELS)
     levels = np.zeros(int(np.ceil(duration / step)), np.uint8)
-    for chunk in chunks:
-        try:
-            heard = read_loudness(chunk)
-        except DecodeError:
-            continue
+    for heard in map(_heard, chunks) if kept is None else kept:
         if heard is None:
             continue
         places = np.clip((heard.times / step).astype(int), 0, len(levels) - 1)
         loud = np.clip(255 * (1 - heard.levels / _FLOOR_DB), 0, 255).astype(np.uint8)
         np.maximum.at(levels, places, loud)
     return {"step": step, "levels": levels.tolist()}
+
+
+def _heard(chunk: Chunk) -> Loudness | None:
+    try:
+        return read_loudness(chunk)
+    except DecodeError:
+        return None
 
 
 class PlayableCopies:

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
 
 from common.errors import InputError, UserError
 from common.files import write_atomically
@@ -18,15 +17,9 @@ from experiments.highlights.cut_lists.cut_lists import SUFFIXES, csv_text
 from experiments.highlights.cut_lists.cuts import Media
 from experiments.highlights.rendering.render import render_reel
 from experiments.highlights.review.session import Shown
-from experiments.highlights.selection.scores import Floats
+from experiments.highlights.scoring.kept_moments import KeptMoments, Moments
 from experiments.highlights.selection.selection import ROUNDING, Segment, SelectionOptions
-from experiments.highlights.selection.snapping import (
-    Candidates,
-    quiet_near,
-    shots_near,
-    snap_cuts,
-    snap_note,
-)
+from experiments.highlights.selection.snapping import snap_cuts, snap_note
 from experiments.media.recording import Chunk, recording_duration
 
 _SNAPPING = 0.1  # fraction of the progress; the rest is rendering
@@ -42,6 +35,7 @@ class ReelJob:
 
     Args:
         chunks: the recording.
+        kept: what is kept of its sound and shots.
         out: the reel; its cut list lies beside it, as .csv.
         options: options of the selection, whose limits cuts keep to when they are moved.
         snap: whether to move cuts that the user did not set.
@@ -49,6 +43,7 @@ class ReelJob:
     """
 
     chunks: Sequence[Chunk]
+    kept: KeptMoments
     out: Path
     options: SelectionOptions
     snap: bool = True
@@ -148,13 +143,7 @@ class ReelJob:
         if not self.snap:
             return before, []
         free = [one.segment for one in shown if one.state not in BY_HAND]
-        half = _SNAPPING / 2
-        moments = Moments(
-            quiet_near(self.chunks, free, on_progress=lambda share: self._advance(half * share)),
-            shots_near(
-                self.chunks, free, on_progress=lambda share: self._advance(half * (1 + share))
-            ),
-        )
+        moments = self.kept.near(free, on_progress=lambda share: self._advance(_SNAPPING * share))
         after = snapped_between(shown, moments, recording_duration(self.chunks), self.options)
         return after, [snap_note(before, after, moments.shots)]
 
@@ -168,22 +157,6 @@ class ReelJob:
 
 BY_HAND = ("moved", "added")
 """States of segments whose edges the user set."""
-
-
-class Moments(NamedTuple):
-    """Moments to which a cut may move, in seconds of the recording.
-
-    Args:
-        quiet: quiet moments.
-        shots: times of changes of shot, (S,).
-    """
-
-    quiet: Candidates
-    shots: Floats
-
-    def later(self, seconds: float) -> Moments:
-        """Return the moments shifted by some seconds."""
-        return Moments(self.quiet._replace(times=self.quiet.times + seconds), self.shots + seconds)
 
 
 def snapped_between(

@@ -128,7 +128,9 @@ def _app(desks: Sequence[Desk], copies: PlayableCopies) -> FastAPI:
 
     @lru_cache(len(desks))
     def heard(recording: int) -> bytes:
-        return json.dumps(waveform(desks[recording].chunks)).encode()
+        desk = desks[recording]
+        kept = None if desk.job is None else desk.job.kept.loudness.get()
+        return json.dumps(waveform(desk.chunks, kept)).encode()
 
     def refresh_all() -> None:
         for page in list(pages.values()):

@@ -20,6 +20,11 @@ from experiments.clips.images import WHOLE, ImageReader, ImageSettings, TimeRang
 from experiments.media.recording import Chunk
 from preprocess.errors import DecodeError
 from preprocess.video.decode import refusals_named
+from preprocess.video.frame_differences import (
+    NO_DIFFERENCES,
+    DifferenceMeter,
+    FrameDifferences,
+)
 from preprocess.video.time_ranges import format_time
 from preprocess.workers.child_process import (
     STALL_SECONDS,
@@ -47,12 +52,15 @@ class Batch:
         images: uint8 (N, H, W, 3).
         until: end of what has been read, in seconds of the recording.
         notices: sentences about what went wrong since the last batch.
+        differences: differences of the frames decoded since the last batch, in seconds of the
+            recording.
     """
 
     times: NDArray[np.float64]
     images: NDArray[np.uint8]
     until: float
     notices: tuple[str, ...] = ()
+    differences: FrameDifferences = NO_DIFFERENCES
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,7 @@ class BatchReader:
         batch_size: pictures per batch; the last batch of a chunk may be smaller.
         threads: threads of the decoder.
         allow_failures: whether to leave out a chunk that cannot be read.
+        measures: whether to measure the differences of all frames that are decoded.
     """
 
     chunks: Sequence[Chunk]
@@ -82,6 +91,7 @@ class BatchReader:
     batch_size: int = 32
     threads: int = 1
     allow_failures: bool = False
+    measures: bool = False
 
     def __iter__(self) -> Generator[Batch]:
         """Yield all batches. Some are read ahead, by processes that may die.
@@ -148,6 +158,7 @@ class BatchReader:
         stretches = self._wanted(chunk)
         zero = chunk.offset + chunk.video_start
         watch = _Watch(chunk, self.settings, (stretches[0][0], stretches[-1][1]))
+        meter = DifferenceMeter() if self.measures else None
         with ImageReader(
             chunk.file,
             self.settings,
@@ -155,6 +166,7 @@ class BatchReader:
             sound_track=chunk.track,
             stretches=stretches,
             threads=self.threads,
+            meter=meter,
         ) as reader:
             follow(lambda: reader.num_decoded)
             is_last = False
@@ -164,7 +176,12 @@ class BatchReader:
                 # At the end, when all gaps and complaints are known.
                 notices = watch.notices(reader.complaints) if is_last else ()
                 until = chunk.offset + (watch.end if is_last else watch.last)
-                yield Batch(times, images, until, notices)
+                differences = NO_DIFFERENCES
+                if meter is not None:
+                    if is_last and reader.reached_end:
+                        meter.end(chunk.duration - chunk.video_start)
+                    differences = meter.take(zero)
+                yield Batch(times, images, until, notices, differences)
 
     def _read(
         self, reader: ImageReader, zero: float, watch: _Watch

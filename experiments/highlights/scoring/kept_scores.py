@@ -8,15 +8,12 @@ continues.
 from __future__ import annotations
 
 import fcntl
-import io
 import json
 import math
 import os
 import time
-import zipfile
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -25,11 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import InputError, WriteError
-from common.files import write_atomically, write_errors, write_text
+from common.files import write_errors, write_text
 from experiments.highlights.selection.scores import COLUMNS, Floats, read_scores
-from experiments.highlights.selection.snapping import Loudness, read_loudness
-from experiments.media.recording import Chunk
-from preprocess.errors import DecodeError
 
 _HEADER = f"{','.join(COLUMNS)}\n".encode()
 _SYNC_SECONDS = 5.0  # a machine that fails loses the scores of so long at most
@@ -189,86 +183,6 @@ class KeptScores:
                 yield
         except WriteError as error:
             raise WriteError(f"The scores cannot be written to {self.path}: {error}.") from error
-
-
-class KeptLoudness:
-    """Loudness of a recording, read in a thread while it is scored, and kept beside the scores.
-
-    Args:
-        out: the reel, beside which the file lies.
-        fingerprint: the recording and its sound track, as plain values.
-        chunks: the recording.
-    """
-
-    def __init__(self, out: Path, fingerprint: dict[str, Any], chunks: Sequence[Chunk]) -> None:
-        self.path = out.with_suffix(".loudness.npz")
-        parts = ("recording", "sound track", "clock")
-        self._fingerprint = json.dumps({name: fingerprint.get(name) for name in parts})
-        self._chunks = chunks
-        self._thread = ThreadPoolExecutor(1)
-        self._future: Future[list[Loudness | None]] | None = None
-        self._stopped = False
-
-    def begin(self) -> None:
-        """Begin to read, unless the file is there."""
-        if self._future is None and self._read() is None:
-            self._future = self._thread.submit(self._listen)
-
-    def get(self) -> list[Loudness | None]:
-        """Return the loudness of each file of the recording; None for one without sound.
-
-        Raises:
-            WriteError: if it cannot be kept.
-        """
-        if (found := self._read()) is not None:
-            return found
-        self.begin()
-        assert self._future is not None
-        found = self._future.result()
-        self._write(found)
-        return found
-
-    def close(self) -> None:
-        """Stop reading after the file that is being read."""
-        self._stopped = True
-        self._thread.shutdown(cancel_futures=True)
-
-    def _listen(self) -> list[Loudness | None]:
-        found: list[Loudness | None] = []
-        for chunk in self._chunks:
-            if self._stopped:
-                break
-            # A file whose sound cannot be read has no quiet moments.
-            with suppress(DecodeError):
-                found.append(read_loudness(chunk, is_stopped=lambda: self._stopped))
-                continue
-            found.append(None)
-        return found
-
-    def _write(self, found: Sequence[Loudness | None]) -> None:
-        content = io.BytesIO()
-        arrays: dict[str, Any] = {}
-        for number, one in enumerate(found):
-            if one is not None:
-                arrays[f"times{number}"] = one.times
-                arrays[f"levels{number}"] = one.levels.astype(np.float32)
-        np.savez_compressed(content, fingerprint=self._fingerprint, **arrays)
-        write_atomically(self.path, content.getvalue())
-
-    def _read(self) -> list[Loudness | None] | None:
-        """Loudness that is kept; None if there is none, or that of another recording."""
-        try:
-            with np.load(self.path, allow_pickle=False) as kept:
-                if str(kept["fingerprint"]) != self._fingerprint:
-                    return None
-                return [
-                    Loudness(kept[f"times{number}"], kept[f"levels{number}"].astype(np.float64))
-                    if f"times{number}" in kept
-                    else None
-                    for number in range(len(self._chunks))
-                ]
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-            return None
 
 
 def _time_in(line: bytes) -> float | None:

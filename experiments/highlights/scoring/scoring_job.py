@@ -28,11 +28,13 @@ from common.errors import InputError
 from experiments.clips.images import Box
 from experiments.clips.scorer import FILE, MODEL
 from experiments.highlights.scoring.image_batches import Batch, BatchReader
+from experiments.highlights.scoring.kept_moments import KeptShots, recording_fingerprint
 from experiments.highlights.scoring.kept_scores import KeptScores
 from experiments.media.recording import Chunk, recording_duration
 from experiments.process import runtime
 from preprocess.errors import DecodeError, PreprocessError
 from preprocess.system.machine import read_machine
+from preprocess.video.frame_differences import NO_DIFFERENCES, FrameDifferences, join_differences
 from preprocess.workers.cluster import asking, open_workers
 
 if TYPE_CHECKING:
@@ -79,18 +81,14 @@ class ScoringOptions:
 
     def fingerprint(self, chunks: Sequence[Chunk]) -> dict[str, Any]:
         """Return everything that the scores of a recording depend on, as plain values."""
-        # Size and time instead of a hash, which would take minutes for a recording of hours.
-        files = [chunk.path.stat() for chunk in chunks]
-        tracks = [chunk.track for chunk in chunks]
+        recording = recording_fingerprint(chunks)
         return {
             "version": _VERSION,
-            "recording": [[file.st_size, file.st_mtime_ns] for file in files],
+            "recording": recording.pop("recording"),
             "model": model_digest(self.model),
             "box": None if self.box is None else str(self.box),
             "rate": [self.fps, self.stride],
-            # Left out at their defaults, so that scores from before they existed stay valid.
-            **({"sound track": tracks[0]} if any(tracks) else {}),
-            **({"clock": "continued"} if any(chunk.copy for chunk in chunks) else {}),
+            **recording,
         }
 
 
@@ -107,6 +105,7 @@ def score_into(
     chunks: Sequence[Chunk],
     scorer: Scorer,
     options: ScoringOptions,
+    shots: KeptShots | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
     """Score the pictures of a recording that have no scores yet.
@@ -116,6 +115,8 @@ def score_into(
         chunks: the recording.
         scorer: the model.
         options: settings; their rate and box have precedence over the scorer's.
+        shots: file of what tells changes of shot, which is measured while frames are decoded;
+            None measures nothing.
         say: called with lines about what went wrong, and about the speed.
 
     Raises:
@@ -135,6 +136,7 @@ def score_into(
         batch_size=options.batch_size,
         threads=decoder_threads(),
         allow_failures=options.allow_failures,
+        measures=shots is not None,
     )
     # The bar counts seconds of the recording; its speed counts only what this run scored.
     begun, before = time.monotonic(), kept.num_rows
@@ -152,6 +154,8 @@ def score_into(
 
         def take(batch: Batch | ScoredPart, probabilities: Any) -> None:
             kept.append(batch.times, probabilities)
+            if shots is not None:
+                shots.add(batch.differences)
             for notice in batch.notices:
                 if notice not in shown:  # some are those of the file, and each part has them
                     shown.add(notice)
@@ -244,12 +248,14 @@ class ScoredPart:
         probabilities: probabilities of a highlight, (N,).
         until: end of what was read, in seconds of the recording.
         notices: sentences about what went wrong.
+        differences: differences of the frames that were decoded.
     """
 
     times: NDArray[np.float64]
     probabilities: NDArray[np.float32]
     until: float
     notices: tuple[str, ...]
+    differences: FrameDifferences = NO_DIFFERENCES
 
 
 OnPart = Callable[[ScoredPart, NDArray[np.float32]], None]
@@ -356,4 +362,5 @@ def _score_part(scorer: Scorer, at_once: int, reader: BatchReader) -> ScoredPart
         probabilities=np.concatenate(scores),
         until=batches[-1].until,
         notices=tuple(notice for batch in batches for notice in batch.notices),
+        differences=join_differences(batch.differences for batch in batches),
     )

@@ -1,18 +1,16 @@
 """Move cuts to where they are least noticed: a quiet moment, or a change of shot.
 
 `run` reads the loudness of all the sound while it scores, and keeps it; else only the sound near
-each cut is read.
+each cut is read. Changes of shot are found in `shots`.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,163 +20,13 @@ from scipy.signal import find_peaks
 from common.errors import InputError
 from experiments.highlights.selection.scores import Floats
 from experiments.highlights.selection.selection import ROUNDING, Segment
-from experiments.media.ffmpeg import run
-from experiments.media.piece_args import find_preroll, input_args, shift
-from experiments.media.pieces import FrameRange
+from experiments.highlights.selection.shots import at_once
 from experiments.media.recording import Chunk
 from preprocess.errors import DecodeError
-from preprocess.system.machine import read_machine
 from preprocess.video.sound import iter_sound, read_sound
 
-# Changes of shot near the cuts of a reel; only the frames around each cut are read.
-#
-# ffmpeg's `scdet` measures how much a frame differs from the one before, on small frames. Its own
-# rule, a difference of 10 that is new, also finds a movement that jerks or begins, and misses
-# changes between frames that are alike. Here a difference counts by how far it exceeds all others
-# around it. Of 99 changes between real clips this found 99 and no other; `scdet` found 97 and 2
-# others.
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 MAX_SHIFT_SECONDS = 1.0
 """Largest distance by which a cut moves."""
-_LEAST_DIFFERENCE = 5.0  # between two shots, above those about it; in percent of the full range
-_APART_SECONDS = 0.15  # changes less apart are a flash, a jerk or a pan, and not taken
-_MARGIN_SECONDS = 0.25  # decoded beside a stretch, so that what is about a change is known
-_SIZE = "64:36"  # pixels
-
-
-def shots_near(
-    chunks: Sequence[Chunk],
-    segments: Sequence[Segment],
-    *,
-    around: float = 1.5,
-    on_progress: Callable[[float], object] = lambda share: None,
-) -> Floats:
-    """Find changes of shot near each start and end; times in seconds, sorted, (K,).
-
-    A time is that of the first frame of the new shot, in seconds of the recording: a segment that
-    starts there has no frame of the old shot, one that ends there has none of the new. Fades are
-    no changes, and neither is a flash of less than 0.15 s; one that fades away more slowly counts
-    as a change. None is found between two files of the recording, nor where a file cannot be
-    decoded.
-
-    Args:
-        chunks: the recording.
-        segments: segments whose starts and ends count.
-        around: distance from them within which to look, in seconds.
-        on_progress: called with the fraction of the work that is done. If it raises, the work
-            ends.
-
-    Raises:
-        RenderError: if a file cannot be opened.
-    """
-    cuts = sorted({edge for one in segments for edge in (one.start, one.end)})
-    stretches = [
-        (chunk, start, end) for chunk in chunks for start, end in _stretches(chunk, cuts, around)
-    ]
-    changes = _at_once(lambda one: _changes(*one), stretches, on_progress)
-    found = [
-        chunk.offset + time
-        for (chunk, _, _), times in zip(stretches, changes, strict=True)
-        for time in times
-    ]
-    return np.array(found, np.float64)
-
-
-def _at_once(
-    work: Callable[[Item], Result], items: Sequence[Item], on_progress: Callable[[float], object]
-) -> list[Result]:
-    """Do some work on each item, on as many at once as there are processors.
-
-    Each is an ffmpeg that mostly seeks, and decodes little.
-    """
-    results: list[Result] = []
-    threads = ThreadPoolExecutor(read_machine().num_cpus)
-    try:
-        waiting = [threads.submit(work, item) for item in items]
-        for future in waiting:
-            results.append(future.result())
-            on_progress(len(results) / len(items))
-    finally:
-        threads.shutdown(cancel_futures=True)
-    return results
-
-
-def _stretches(chunk: Chunk, cuts: Iterable[float], around: float) -> list[tuple[float, float]]:
-    """Stretches of a chunk near a cut, in seconds of the chunk, without overlap."""
-    stretches: list[tuple[float, float]] = []
-    for cut in cuts:
-        start = max(cut - chunk.offset - around, 0.0)
-        end = min(cut - chunk.offset + around, chunk.duration)
-        if start >= end:
-            continue
-        if stretches and start <= stretches[-1][1]:
-            stretches[-1] = stretches[-1][0], end
-        else:
-            stretches.append((start, end))
-    return stretches
-
-
-def _changes(chunk: Chunk, start: float, end: float) -> list[float]:
-    """Times of first frames of shots in [start, end], in seconds of the chunk."""
-    times, differences = _differences(chunk, max(start - _MARGIN_SECONDS, 0.0), end)
-    kept = []
-    for place in np.flatnonzero(differences >= _LEAST_DIFFERENCE):
-        near = np.abs(times - times[place]) <= _APART_SECONDS
-        near[place] = False
-        others = differences[near].max(initial=0.0)
-        if differences[place] - others >= _LEAST_DIFFERENCE and start <= times[place] <= end:
-            kept.append(float(times[place]))
-    return kept
-
-
-def _differences(chunk: Chunk, start: float, end: float) -> tuple[Floats, Floats]:
-    """Times of frames in seconds of the chunk, and the difference of each to the one before, (N,).
-
-    The difference of the first frame decoded is 0.
-    """
-    first = max(math.floor((start - chunk.video_start) * chunk.rate), 0)
-    stretch = FrameRange(chunk, first, 1)
-    preroll = find_preroll(stretch, chunk.rate)
-    zero = stretch.seconds(0, chunk.rate) - shift(stretch, preroll, chunk.rate) / 10**6
-    shown = _Shown(zero)
-    filters = [
-        *("settb=AVTB", f"trim=end={end + _MARGIN_SECONDS - zero:.6f}"),
-        # The filter only measures: with a threshold of 100 it finds no change itself.
-        *(f"scale={_SIZE}:flags=area", "format=yuv420p", "scdet=threshold=100"),
-        "metadata=print:key=lavfi.scd.mafd:file=-",
-    ]
-    args = [
-        *("-loglevel", "error", "-max_error_rate", "1"),  # damage stops nothing
-        *input_args(stretch, preroll, chunk.rate),
-        *("-map", f"0:{chunk.video_stream}", "-vf", ",".join(filters)),
-        *("-fps_mode", "passthrough", "-f", "null", "-"),
-    ]
-    run(args, on_line=shown.read)
-    return np.array(shown.times), np.array(shown.differences)
-
-
-class _Shown:
-    """Parser of ffmpeg's `metadata=print`: `frame:3 pts:120000 ...`, then `lavfi.scd.mafd=1.5`.
-
-    A `pts` is in microseconds.
-    """
-
-    def __init__(self, zero: float) -> None:
-        self.times: list[float] = []
-        self.differences: list[float] = []
-        self._zero = zero
-        self._time = zero
-
-    def read(self, line: str) -> None:
-        if found := re.match(r"frame:\d+ +pts:(-?\d+) ", line):
-            self._time = self._zero + int(found[1]) / 10**6
-        elif found := re.match(r"lavfi\.scd\.mafd=([\d.]+)$", line):
-            self.times.append(self._time)
-            self.differences.append(float(found[1]))
-
-
 INWARD = 2.0
 """Weight of a second that shortens a segment against one that lengthens it."""
 SILENCE_DB = -60.0
@@ -368,6 +216,8 @@ def quiet_moments(
 
 
 STEP_SECONDS = 0.02  # of the loudness
+BLOCK_SECONDS = 30.0
+"""Seconds of sound that `read_loudness` reads at a time."""
 _AROUND = 6.0  # heard before and after a cut; what is loud is judged by it
 _SAMPLE_RATE = 16000
 
@@ -390,7 +240,7 @@ def quiet_near(
     """
     cuts = sorted({edge for one in segments for edge in (one.start, one.end)})
     places = [(chunk, cut) for cut in cuts for chunk in chunks if _holds(chunk, cut)]
-    found = _at_once(lambda one: _near(*one), places, on_progress)
+    found = at_once(lambda one: _near(*one), places, on_progress)
     if not found:
         return NOWHERE
     times = np.concatenate([each.times for each in found])
@@ -417,7 +267,7 @@ def read_loudness(
 
     Args:
         chunk: the file.
-        is_stopped: asked between blocks of 30 s; True ends the reading.
+        is_stopped: asked after each block of `BLOCK_SECONDS`; True ends the reading.
 
     Returns:
         None for a file without sound.
@@ -425,7 +275,9 @@ def read_loudness(
     Raises:
         DecodeError: if the file cannot be opened.
     """
-    blocks = iter_sound(chunk.file, sample_rate=_SAMPLE_RATE, track=chunk.track)
+    blocks = iter_sound(
+        chunk.file, sample_rate=_SAMPLE_RATE, track=chunk.track, block_seconds=BLOCK_SECONDS
+    )
     if blocks is None:
         return None
     levels = [np.zeros(0)]

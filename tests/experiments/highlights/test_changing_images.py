@@ -17,7 +17,7 @@ import pytest
 from experiments.highlights.rendering.opening import opened_recording
 from experiments.highlights.rendering.render import render_reel
 from experiments.highlights.selection.selection import Segment
-from experiments.highlights.selection.snapping import shots_near
+from experiments.highlights.selection.shots import shots_near
 from experiments.media.recording import read_recording
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -19,6 +19,7 @@ from experiments.highlights.scoring.kept_scores import KeptScores
 from experiments.highlights.scoring.scoring_job import ScoredPart, score_on_cluster
 from experiments.media.recording import read_recording
 from preprocess.errors import DecodeError
+from preprocess.video.frame_differences import join_differences
 from tests import processes
 from tests.experiments.highlights.counters import render_counter
 from tests.grids import slow
@@ -128,13 +129,20 @@ def joined(batches):
 def test_parts_are_the_whole(recording, settings, after, short_stretches):
     """Red if a picture at the edge of a part is lost, there twice, or another."""
     chunks = read_recording(sorted(recording.glob("*.mp4")))
-    reader = BatchReader(chunks, settings, after=after, batch_size=7)
+    reader = BatchReader(chunks, settings, after=after, batch_size=7, measures=True)
     whole = list(reader)
     sent = [pickle.loads(pickle.dumps(part)) for part in reader.parts()]
     parts = [list(part.read_here()) for part in sent]
     batches = [batch for part in parts for batch in part]
     for found, expected in zip(joined(batches), joined(whole), strict=True):
         np.testing.assert_array_equal(found, expected)
+    differences = [
+        join_differences(batch.differences for batch in each) for each in (batches, whole)
+    ]
+    for known in differences:
+        assert known.cover(chunks[0].duration if after > 11 else max(after, 0.0), 22.0)
+    there = np.isin(differences[0].times, differences[1].times)
+    np.testing.assert_array_equal(differences[0].values[there][1:], differences[1].values[1:])
     untils = [part[-1].until for part in parts]
     assert untils == sorted(set(untils))
     assert untils[-1] == whole[-1].until

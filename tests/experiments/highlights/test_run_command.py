@@ -16,8 +16,11 @@ import pytest
 from experiments.highlights.commands import main
 from experiments.highlights.commands.arguments import Review, Run
 from experiments.highlights.commands.remembered import remember, remembered
-from experiments.highlights.scoring import kept_scores
+from experiments.highlights.scoring import kept_moments
+from experiments.highlights.scoring.kept_moments import kept_beside
 from experiments.highlights.scoring.scoring_job import ScoringOptions
+from experiments.highlights.selection import shots
+from experiments.media.recording import read_recording
 from tests import processes
 from tests.experiments.highlights import run_with_stand_in
 from tests.experiments.highlights.counters import ffmpeg, read_images
@@ -153,9 +156,9 @@ def test_options_need_not_be_repeated(run, recording, model, tmp_path, capsys):
 def test_sound_is_heard_once(run, recording, tmp_path, monkeypatch):
     """Red when a second run decodes the sound again, or moves a cut to another moment."""
     heard = []
-    original = kept_scores.read_loudness
+    original = kept_moments.read_loudness
     monkeypatch.setattr(
-        kept_scores,
+        kept_moments,
         "read_loudness",
         lambda *args, **more: (heard.append(1), original(*args, **more))[1],
     )
@@ -168,6 +171,28 @@ def test_sound_is_heard_once(run, recording, tmp_path, monkeypatch):
     assert run(*args) == 0
     assert spans(tmp_path / "reel.csv")[0][0] == start
     assert heard == [1]
+
+
+def test_shots_are_seen_once(run, recording, tmp_path, monkeypatch):
+    """Red when frames are decoded for shots again, after scoring or in another command."""
+    read = []
+    honest = shots.run
+    monkeypatch.setattr(
+        shots, "run", lambda *args, **more: (read.append(1), honest(*args, **more))[1]
+    )
+    args = [recording, "--snap", "--overwrite", "--threshold", 0.3]
+    assert run(*args) == 0
+    found = spans(tmp_path / "reel.csv")
+    assert found == [pytest.approx(WHITE, abs=0.01)]  # the changes of shot
+    assert run(*args) == 0
+    reel = ["reel", tmp_path / "reel.scores.csv", recording, "-o", tmp_path / "other.mp4"]
+    assert main([*map(str, reel), "--bin-size", "1", "--threshold", "0.3"]) == 0
+    assert spans(tmp_path / "reel.csv") == spans(tmp_path / "other.csv") == found
+    assert not read
+    (tmp_path / "reel.shots.npz").unlink()
+    assert run(*args) == 0
+    assert spans(tmp_path / "reel.csv") == found
+    assert read
 
 
 def test_a_recording_and_a_model_must_be_known(tmp_path, monkeypatch, capsys):
@@ -442,12 +467,15 @@ def test_a_stop_leaves_nothing_but_scores(source, model, tmp_path):
     assert "Interrupted. The scores so far are kept; the same command goes on" in output
     assert "Traceback" not in output
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"model", "reel.scores.csv.part", "reel.scores.json.part"}
+    shots_file = "reel.shots.npz"
+    assert names == {"model", "reel.scores.csv.part", "reel.scores.json.part", shots_file}
     again = start(0, *args)
     output, _ = again.communicate(timeout=PATIENCE_SECONDS)
     assert again.returncode == 0
     assert f"Going on after {kept} scores" in output
     assert f"{32 - kept} pictures were scored" in output
+    moments = kept_beside(tmp_path / "reel.scores.csv", read_recording([source]))
+    assert moments.shots.get().cover(0.0, 16.0)
 
 
 def test_a_real_scorer(run, model, scorer, tmp_path, monkeypatch, capsys):

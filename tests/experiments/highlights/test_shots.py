@@ -8,12 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from experiments.clips.images import ImageSettings
 from experiments.highlights.commands import main
 from experiments.highlights.rendering.render import render_reel
+from experiments.highlights.scoring.image_batches import BatchReader
 from experiments.highlights.selection.selection import Segment
-from experiments.highlights.selection.snapping import Candidates, shots_near, snap_cuts, snap_note
+from experiments.highlights.selection.shots import shots_near
+from experiments.highlights.selection.snapping import Candidates, snap_cuts, snap_note
 from experiments.media.ffmpeg import RenderError
 from experiments.media.recording import read_recording
+from preprocess.video.frame_differences import join_differences
 from tests.experiments.highlights.counters import NTSC, ffmpeg
 from tests.grids import slow
 
@@ -51,10 +55,24 @@ def film(path, rate, num_frames, cuts, *args, kept="", change=None, **how):
     return path
 
 
+def measured(chunks, *, fps=2.0, **options):
+    """Differences of frames, measured while they are decoded for scoring."""
+    seen = ImageSettings(parts=("frame",), side=8, fps=fps)
+    parts = BatchReader(chunks, seen, measures=True, **options).parts()
+    return join_differences(batch.differences for part in parts for batch in part.read_here())
+
+
 def near(path, *times, around=1.5):
-    """Changes near some times of one file."""
+    """Changes near some times of one file: by ffmpeg's measure, and by that of scoring."""
     segments = [Segment(time, time + 1e-3, 1.0, time) for time in times]
-    return shots_near(read_recording([path]), segments, around=around)
+    chunks = read_recording([path])
+    known = measured(chunks)
+    assert known.cover(0.0, chunks[0].duration)
+    found = shots_near(chunks, segments, around=around)
+    assert shots_near(chunks, segments, around=around, known=known) == pytest.approx(
+        found, abs=VERY_NEAR
+    )
+    return found
 
 
 @pytest.mark.parametrize(
@@ -127,6 +145,19 @@ def test_chunks(tmp_path):
     found = shots_near(chunks, [Segment(4.1, 8.9, 1.0, 5.0)])
     assert found == pytest.approx([100 / 30, 4 + 15 / 30, 4 + 40 / 30], abs=VERY_NEAR)
     assert len(shots_near(chunks, [])) == 0
+
+
+def test_frames_that_scoring_skips_are_read(tmp_path):
+    """Red when a change between frames of which one was sought over is taken or lost."""
+    path = film(tmp_path / "film.mp4", 10, 600, [33, 180, 410], speed=0)
+    chunks = read_recording([path])
+    segments = [Segment(time, time + 1e-3, 1.0, time) for time in (3.0, 18.0, 41.0)]
+    skipping = measured(chunks, fps=0.05)
+    assert not skipping.cover(0.0, 60.0)
+    resumed = join_differences([measured(chunks, after=50.0), skipping])
+    for known in (skipping, resumed):
+        found = shots_near(chunks, segments, known=known)
+        assert found == pytest.approx([3.3, 18.0, 41.0], abs=VERY_NEAR)
 
 
 def test_a_cut_there_shows_nothing_of_the_other_shot(tmp_path):

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.highlights.review.reel_job import Moments, ReelJob, snapped_between
+from experiments.highlights.review.reel_job import ReelJob, snapped_between
 from experiments.highlights.review.session import Shown
+from experiments.highlights.scoring.kept_moments import Moments, kept_beside
 from experiments.highlights.selection.selection import Segment, SelectionOptions
 from experiments.highlights.selection.snapping import Candidates
 from experiments.media.recording import read_recording
@@ -98,6 +99,11 @@ def chunks(tmp_path_factory):
     return read_recording([render_counter(path, RATE, 12)])
 
 
+def reel_job(chunks, folder, *, snap=False):
+    kept = kept_beside(folder / "reel.scores.csv", chunks)
+    return ReelJob(chunks, kept, folder / "out.mp4", OPTIONS, snap=snap)
+
+
 def finished(job):
     wait_until(lambda: not job.running, "the end of the rendering")
     return job.result
@@ -105,7 +111,7 @@ def finished(job):
 
 def test_the_reel_is_what_the_page_shows(chunks, tmp_path):
     """Red when frames of another place are rendered, or the list beside it says otherwise."""
-    job = ReelJob(chunks, tmp_path / "out.mp4", OPTIONS, snap=False)
+    job = reel_job(chunks, tmp_path)
     job.start([shown(2, 3), shown(6, 8, "added")], overwrite=False)
     with pytest.raises(ValueError, match="being rendered"):
         job.start([shown(2, 3)], overwrite=False)
@@ -120,7 +126,7 @@ def test_the_reel_is_what_the_page_shows(chunks, tmp_path):
 
 
 def test_what_exists_is_replaced_only_if_allowed(chunks, tmp_path):
-    job = ReelJob(chunks, tmp_path / "out.mp4", OPTIONS, snap=False)
+    job = reel_job(chunks, tmp_path)
     job.out.write_text("mine")
     job.start([shown(2, 3)], overwrite=False)
     assert "exists" in finished(job)
@@ -135,7 +141,7 @@ def test_what_exists_is_replaced_only_if_allowed(chunks, tmp_path):
 
 def test_a_stopped_reel_leaves_nothing(chunks, tmp_path):
     """Red when stopping waits for the end, or leaves a folder behind."""
-    job = ReelJob(chunks, tmp_path / "out.mp4", OPTIONS, snap=True)
+    job = reel_job(chunks, tmp_path, snap=True)
     job.start([shown(1, 11)], overwrite=False)
     job.stop()
     assert job.result == "The rendering was stopped."
@@ -148,7 +154,7 @@ def test_files_of_different_rates_have_a_reel_and_a_list(chunks, tmp_path):
     """Red when the list refuses, or counts the second file's pictures at the first one's rate."""
     second = render_counter(tmp_path / "second.mp4", 30, 4)
     both = read_recording([chunks[0].path, second])
-    job = ReelJob(both, tmp_path / "out.mp4", OPTIONS, snap=False)
+    job = reel_job(both, tmp_path)
     job.start([shown(2, 3), shown(13, 14)], overwrite=False)
     finished(job)
     assert not job.failed
