@@ -113,6 +113,12 @@ def remembered(command: Run | Review) -> tuple[Any, list[str]]:
     return replace(blank, **given), names
 
 
+def remembered_model(command: Run | Review) -> Path | None:
+    """Return the model that scored a reel's recording; None if that is not known."""
+    model = _read(_file_of(command)).get("model")
+    return Path(model) if isinstance(model, str) else None
+
+
 def extracted(command: Extract) -> tuple[Extract, list[str]]:
     """Return the defaults of an `extract` whose folder holds pictures already, and their names."""
     try:

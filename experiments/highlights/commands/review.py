@@ -15,7 +15,7 @@ from experiments.highlights.commands.arguments import (
     check_recording_given,
     check_sound_track,
 )
-from experiments.highlights.commands.remembered import remember
+from experiments.highlights.commands.remembered import remember, remembered_model
 from experiments.highlights.cut_lists.cut_lists import SUFFIXES
 from experiments.highlights.rendering.opening import opened_recording
 from experiments.highlights.rendering.render import check_output, check_writable
@@ -107,6 +107,7 @@ def _desk(options: Review, chunks: tuple[Chunk, ...]) -> Desk:
         box=box,
         group=options.group or title,
         overwrite=options.overwrite,
+        model=remembered_model(options),
     )
 
 

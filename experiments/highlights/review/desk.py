@@ -6,6 +6,7 @@ trusted.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from experiments.highlights.review.decisions import finite
 from experiments.highlights.review.reel_job import ReelJob
 from experiments.highlights.review.session import Session
 from experiments.highlights.review.training_rows import add_to_labels
+from experiments.highlights.training.recipes import describe_change
 from experiments.media.recording import Chunk
 
 
@@ -34,6 +36,7 @@ class Desk:
         box: part of the frame for new labels, or None if it was not given.
         group: group of new labels.
         overwrite: whether to replace an existing reel without asking.
+        model: directory of the model that made the scores, if that is known.
     """
 
     title: str
@@ -44,6 +47,7 @@ class Desk:
     box: Box | None
     group: str
     overwrite: bool
+    model: Path | None = None
 
     @property
     def is_labelling(self) -> bool:
@@ -71,6 +75,16 @@ class Desk:
             left_alone=self.session.left_alone(),
             writes=writes,
         )
+
+    def change(self) -> str:
+        """Say what the training of the model has changed; empty if that was not measured."""
+        if self.model is None:
+            return ""
+        try:
+            result = json.loads((self.model / "result.json").read_bytes())
+            return describe_change(result) if "change" in result else ""
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""  # a model that is gone, or from before this was kept
 
     def totals(self) -> str:
         """Summary of the reel, as `12 segments in the reel, 3:41 of 5:00:00; 2 rejected`."""

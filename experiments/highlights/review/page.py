@@ -101,6 +101,8 @@ class Page:
         """Show what belongs to a recording and does not change."""
         desk = self._desk
         self._title.text = desk.title
+        self._change.text = desk.change()
+        self._change.set_visibility(bool(self._change.text))
         self._feed.props["recording"] = self._recording()
         # It changes only with the recording; all else is in `view`.
         self._add.set_visibility(desk.labels is not None and not desk.is_labelling)
@@ -168,6 +170,7 @@ class Page:
             Threshold()
             with ui.label().classes("options") as self._options:
                 self._notes = ui.tooltip().classes("notes")
+            self._change = ui.label().classes("change")
 
     def _build_question(self) -> None:
         with ui.dialog() as self._question, ui.card().classes("ask"):
@@ -216,9 +219,11 @@ class Page:
     def _ask_and_add(self) -> None:
         """Show what would be written into the labels, and write it if the user agrees."""
         desk = self._desk
+        before = f"`train --before {desk.model}` says what a new training changes."
+        hint = [] if desk.model is None else [before]
 
         def add() -> None:
-            self._try(lambda: _tell("\n".join(desk.add_to_training_data())))
+            self._try(lambda: _tell("\n".join([*desk.add_to_training_data(), *hint])))
 
         self._try(
             lambda: self._ask("\n".join(desk.add_to_training_data(writes=False)), "Write", add)

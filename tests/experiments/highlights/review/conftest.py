@@ -70,9 +70,11 @@ def serving(folder, name, *args):
         stderr=subprocess.STDOUT,
     )
     try:
-        line = server.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", line)
-        assert found, line + server.stdout.read()
+        lines, found = [" "], None
+        while lines[-1] and not found:  # others say what is remembered
+            lines.append(server.stdout.readline())
+            found = re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", lines[-1])
+        assert found, lines
         yield found[0]
         server.send_signal(signal.SIGINT)
         output = server.communicate(timeout=processes.PATIENCE_SECONDS)[0]

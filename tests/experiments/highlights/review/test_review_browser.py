@@ -5,9 +5,12 @@ import shutil
 from contextlib import contextmanager
 from itertools import combinations
 
+import numpy as np
 import pytest
 
 from experiments.clips.images import Box
+from experiments.highlights.commands.arguments import Run
+from experiments.highlights.commands.remembered import remember
 from experiments.highlights.labels import Interval, read_labels
 from tests.experiments.highlights.counters import ffmpeg, read_images
 from tests.experiments.highlights.review.conftest import (
@@ -181,6 +184,49 @@ def test_decisions_become_training_data(browser, start, tmp_path, chunks):
         assert labels.read_bytes() == before
 
 
+def scored(folder, name, video, model):
+    """Scores of a file, as a `run` with a model leaves them."""
+    rows = [f"{time},{0.9 if 8 < time < 16 else 0.1}" for time in np.arange(0.25, 30, 0.5)]
+    path = folder / f"{name}.scores.csv"
+    path.write_text("\n".join(["time_seconds,probability", *rows]))
+    command = Run(recording=(video,), model=model, out=folder / f"{name}.mp4", bin_size=0)
+    remember(command, cut=command.with_threshold(0.5))
+    return path
+
+
+def test_several_recordings_in_one_session(browser, tmp_path, chunks):
+    """Red when a decision lands on another recording, or the page hides what training changed."""
+    model, change = tmp_path / "new", {"before": "runs/old"}
+    for name in ("reviewed", "validation"):
+        change |= {f"{name}_before": 0.5, f"{name}_after": 0.875}
+    model.mkdir()
+    (model / "result.json").write_text(json.dumps({"change": change}))
+    first = scored(tmp_path, "first", chunks / "part0.mp4", model)
+    second = scored(tmp_path, "second", chunks / "part1.mp4", tmp_path / "unknown")
+    command = ("--scores", first, second, "--labels", "labels.csv", "--box", "0,0,1,1")
+    with reviewing(tmp_path, *command) as address, screen(browser, address) as view:
+        view.states(1)
+        view.reads(".change", "with runs/old: all that is labelled 0.500 before, 0.875 now")
+        view.press("v")
+        view.until("document.querySelector('video').src.includes('/video/1')")
+        view.until("!document.querySelector('.change').checkVisibility()")
+        view.press("n", "r")
+        view.reads(".segment", "rejected")
+        (one,) = json.loads((tmp_path / "second.scores.review.json").read_text())["decisions"]
+        assert (one["start"], one["end"], one["kept"]) == (8, 16, False)
+        assert not (tmp_path / "first.scores.review.json").exists()
+        view.press("v")
+        view.until("document.querySelector('video').src.includes('/video/0')")
+        view.press("n", "a")
+        view.reads(".segment", "accepted")
+        view.page.get_by_text("Add to training data").click()
+        view.page.get_by_role("button", name="Write").click()
+        view.reads(".q-notification", f"`train --before {model}` says what")
+    (clip,) = read_labels(tmp_path / "labels.csv")
+    assert clip.path.resolve() == (chunks / "part0.mp4").resolve()
+    assert (clip.highlights, clip.negatives) == ((Interval(8, 16),), ())
+
+
 def test_the_picture_follows_the_edge(browser, start):
     """Red when the moment at which a segment will end cannot be seen while it is dragged."""
     with start() as address, screen(browser, address) as view:
@@ -222,7 +268,7 @@ def test_videos_are_labelled(browser, tmp_path, chunks):
         view.page.mouse.up()
         view.until("document.querySelector('img.cut-out').naturalHeight === 320")
         view.page.eval_on_selector("video", "video => video.currentTime = 4")
-        view.until(f"{TIME} === 4")
+        view.until("document.querySelector('.clock').textContent === '0:00:04.0'")
         view.press("i", " ")
         view.until(f"{TIME} > 4.6")
         view.press("o")
