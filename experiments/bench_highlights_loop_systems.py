@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from common.files import write_text
 from experiments.bench_highlights_loop import CHUNK_SECONDS, NUM_CHUNKS, Arguments
+from experiments.bench_highlights_loop_clips import Sources, compose_stream
 from experiments.clips.images import Box
+from experiments.highlights.demo.quality import Span, read_cuts, read_truth, reel_quality
 from experiments.highlights.demo.synthetic_stream import (
     LABELS_NAME,
     RECORDING_NAME,
@@ -28,13 +32,11 @@ from experiments.highlights.selection.selection import SelectionOptions
 from experiments.highlights.training.evaluation import average_precision, precision_at_length
 from experiments.media.chunk_files import recording_chunks
 from experiments.media.recording import Chunk, read_recording
-from preprocess.video.time_ranges import parse_time
 
 _SIDE = 64  # pixels
 _NUM_LABELLED = 5  # the first clips, of two streamers
 _SHARE = 0.25  # of a part that the scorer proposes; the editor wants to see more than a reel
 _LEAST_OVERLAP = 0.3  # of a proposed segment that must be true for it to be kept
-Span = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -46,22 +48,20 @@ class Row:
     average_precision: float
     precision: float
     chance: float
+    reel_seconds: float
+    reel_precision: float
+    extract_seconds: float
+    train_seconds: float
+    run_seconds: float
 
 
 def run(arguments: Arguments) -> None:
     """Measure all rounds, print the table and write it."""
     data, out = arguments.data, arguments.out
-    render_stream(
-        data,
-        num_clips=6,
-        num_chunks=NUM_CHUNKS,
-        chunk_seconds=CHUNK_SECONDS,
-        seed=arguments.seed,
-        jobs=arguments.jobs,
-    )
+    _make_stream(arguments)
     out.mkdir(parents=True, exist_ok=True)
     chunks = read_recording(recording_chunks(data / RECORDING_NAME))
-    truth = _truth(data / TRUTH_NAME)
+    truth = read_truth(data / TRUTH_NAME)
     labels = out / "labels.csv"
     everything = read_labels(data / LABELS_NAME)
     write_labels(labels, everything[:_NUM_LABELLED])
@@ -70,13 +70,15 @@ def run(arguments: Arguments) -> None:
         if number:
             _review(chunks[number - 1], truth, out / f"part{number}", labels, everything[0].box)
         scorer = out / f"round{number}"
-        _command("extract", labels, out / "shards", "--side", _SIDE, *_jobs(arguments))
+        extracting = _command("extract", labels, out / "shards", "--side", _SIDE, *_jobs(arguments))
         before = ["--before", out / f"round{number - 1}"] if number else []
-        _command(
+        training = _command(
             "train", labels, out / "shards", "--out", scorer, "--seed", arguments.seed, *before
         )
         kept = chunks[arguments.rounds :]
-        rows.append(_measured(number, scorer, kept, truth, out, len(read_labels(labels))))
+        row = _measured(scorer, kept, truth, out / f"kept{number}")
+        row["extract_seconds"], row["train_seconds"] = extracting, training
+        rows.append(Row(number, len(read_labels(labels)), **row))
         if number < arguments.rounds:
             _scores(scorer, [chunks[number]], out / f"part{number + 1}")
     text = _table(rows)
@@ -84,15 +86,25 @@ def run(arguments: Arguments) -> None:
     write_text(out / "table.md", text + "\n")
 
 
-def _truth(path: Path) -> list[Span]:
-    lines = path.read_text(encoding="utf-8").splitlines()[1:]
-    return [tuple(map(parse_time, line.split(","))) for line in lines]  # type: ignore[misc]
+def _make_stream(arguments: Arguments) -> None:
+    """Render the stream, or compose it of real clips."""
+    sizes: dict[str, Any] = {"num_clips": 6, "num_chunks": NUM_CHUNKS}
+    sizes |= {"chunk_seconds": CHUNK_SECONDS, "seed": arguments.seed}
+    if arguments.clips is None:
+        render_stream(arguments.data, jobs=arguments.jobs, **sizes)
+    elif not (arguments.data / TRUTH_NAME).exists():
+        sources = Sources(
+            arguments.clips, arguments.highlight, arguments.sounds, arguments.highlight_sounds
+        )
+        compose_stream(arguments.data, sources, **sizes)
 
 
-def _command(*args: object) -> None:
-    """Run a command of the highlights as a user does."""
+def _command(*args: object) -> float:
+    """Run a command of the highlights as a user does. Returns the seconds that it took."""
     command = [sys.executable, "-m", "experiments.highlights", *map(str, args)]
+    started = time.monotonic()
     subprocess.run(command, check=True)
+    return time.monotonic() - started
 
 
 def _jobs(arguments: Arguments) -> list[object]:
@@ -154,27 +166,27 @@ def _is_taken(session: Session, span: Span) -> bool:
 
 
 def _measured(
-    number: int,
-    scorer: Path,
-    chunks: Sequence[Chunk],
-    truth: Sequence[Span],
-    out: Path,
-    num_clips: int,
-) -> Row:
-    """Score of a scorer on files that are never reviewed."""
-    scores = _scores(scorer, chunks, out / f"kept{number}")
-    times, probabilities = read_scores(scores)
-    width = SelectionOptions.bin_size
-    track = ScoreTrack(times, probabilities, sum(one.duration for one in chunks), reach=width / 2)
-    smoothed = track.smoothed(width)
+    scorer: Path, chunks: Sequence[Chunk], truth: Sequence[Span], name: Path
+) -> dict[str, float]:
+    """Figures of a scorer on files that are never reviewed, and of the reel that it makes."""
+    reel = name.with_suffix(".mp4")
+    files = [chunk.path for chunk in chunks]
+    running = _command("run", *files, "--model", scorer, "-o", reel, "--overwrite")
+    times, probabilities = read_scores(name.with_suffix(".scores.csv"))
+    width, duration = SelectionOptions.bin_size, sum(one.duration for one in chunks)
+    smoothed = ScoreTrack(times, probabilities, duration, reach=width / 2).smoothed(width)
     labels = _labels(times + chunks[0].offset, truth)
-    return Row(
-        number,
-        num_clips,
-        average_precision(labels, smoothed),
-        precision_at_length(labels, smoothed),
-        float(labels.mean()),
-    )
+    cuts = read_cuts(reel)
+    offset = chunks[0].offset
+    known = [(start - offset, end - offset) for start, end in truth if end > offset]
+    return {
+        "average_precision": average_precision(labels, smoothed),
+        "precision": precision_at_length(labels, smoothed),
+        "chance": float(labels.mean()),
+        "reel_seconds": sum(end - start for start, end in cuts),
+        "reel_precision": reel_quality(cuts, known, duration).precision or 0.0,
+        "run_seconds": running,
+    }
 
 
 def _labels(times: Floats, truth: Sequence[Span]) -> np.ndarray:
@@ -183,11 +195,14 @@ def _labels(times: Floats, truth: Sequence[Span]) -> np.ndarray:
 
 def _table(rows: Sequence[Row]) -> str:
     lines = [
-        "| round | clips in the labels | precision at the reel's length | average precision |",
-        "|--:|--:|--:|--:|",
+        "| round | clips in the labels | precision at the reel's length | average precision | "
+        "reel, s | of it right | extract, s | train, s | run, s |",
+        "|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     lines += [
-        f"| {row.round} | {row.clips} | {row.precision:.3f} | {row.average_precision:.3f} |"
+        f"| {row.round} | {row.clips} | {row.precision:.3f} | {row.average_precision:.3f} | "
+        f"{row.reel_seconds:.1f} | {row.reel_precision:.3f} | {row.extract_seconds:.0f} | "
+        f"{row.train_seconds:.0f} | {row.run_seconds:.0f} |"
         for row in rows
     ]
     return "\n".join([*lines, "", f"Chance: {rows[0].chance:.3f}."])

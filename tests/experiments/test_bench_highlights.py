@@ -6,6 +6,7 @@ import subprocess
 
 import cv2
 import imageio_ffmpeg
+import numpy as np
 import pytest
 
 from experiments.bench_highlights import (
@@ -16,7 +17,12 @@ from experiments.bench_highlights import (
     row_of,
     table,
 )
-from experiments.media.recording import read_recording
+from experiments.bench_highlights_loop_clips import Sources, compose_stream
+from experiments.highlights.demo.quality import read_truth
+from experiments.highlights.labels import read_labels
+from experiments.media.recording import read_recording, recording_duration
+from preprocess.video.sound import read_sound
+from tests.experiments.highlights.counters import ffmpeg, read_images
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +80,40 @@ def test_the_table():
         "| work | bare | 3.0 s | 67% | \N{EN DASH} | \N{EN DASH} |",
         "| work | ours | 1.5 s | \N{EN DASH} | 0.500 | 1.0 GB |",
     ]
+
+
+@pytest.mark.slow
+def test_a_stream_of_clips_says_when_its_highlights_are(tmp_path):
+    """Red when a shot is longer than planned, or a scene of the labels is in the recording."""
+    levels = {"Boxing": (60, 120), "Reading": (180, 240)}  # of two scenes each
+    for name, of_scenes in levels.items():
+        (tmp_path / "ucf" / name).mkdir(parents=True)
+        for scene, level in enumerate(of_scenes, 1):
+            grey = f"color=c=0x{level:02x}{level:02x}{level:02x}:s=64x48:r=30:d=4"
+            path = tmp_path / "ucf" / name / f"v_{name}_g{scene:02d}_c01.mp4"
+            ffmpeg("-f", "lavfi", "-i", grey, str(path))
+    sounds = [tmp_path / "low.mp4", tmp_path / "high.mp4"]
+    for path, pitch in zip(sounds, (200, 3000), strict=True):
+        tone = ["-f", "lavfi", "-i", f"sine={pitch}:d=20"]
+        ffmpeg("-f", "lavfi", "-i", "color=gray:s=64x48:r=5:d=20", *tone, str(path))
+    sources = Sources(tmp_path / "ucf", "Boxing", (sounds[0],), (sounds[1],))
+    root = tmp_path / "stream"
+    compose_stream(root, sources, num_clips=3, num_chunks=2, chunk_seconds=30, seed=1)
+    with_highlights = [len(clip.highlights) for clip in read_labels(root / "labels.csv")]
+    assert with_highlights == [1, 1, 0]
+    chunks = read_recording(sorted((root / "recording").iterdir()))
+    images, rate = [], 0.0
+    for chunk in chunks:
+        frames, rate = read_images(chunk.path)
+        images += [frame.mean() for frame in frames]
+    truth = read_truth(root / "truth.csv")
+    assert truth
+    edges = np.rint(np.array(truth) * rate).astype(int)
+    expected = np.full(len(images), levels["Reading"][1])
+    for start, end in edges:
+        expected[start:end] = levels["Boxing"][1]
+    assert len(images) == round(recording_duration(chunks) * rate)
+    assert images == pytest.approx(expected, abs=6)
+    heard = read_sound(chunks[0].path, sample_rate=16000, start=truth[0][0] + 1, duration=1.0)
+    spectrum = np.abs(np.fft.rfft(heard.samples))
+    assert spectrum.argmax() == pytest.approx(3000, abs=5)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from experiments.highlights.commands.demo import read_truth, reel_quality
+from experiments.highlights.demo.quality import read_truth, reel_quality
 
 MILLISECONDS = 20_000
 

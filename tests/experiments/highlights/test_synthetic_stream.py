@@ -16,10 +16,10 @@ import pytest
 from scipy.signal import butter, sosfilt
 
 from common.errors import WriteError
-from experiments.highlights.commands.demo import read_truth
 from experiments.highlights.demo import synthetic_stream
 from experiments.highlights.demo.images import face_look
 from experiments.highlights.demo.plan import Kind, plan_clips, plan_recording, syllables
+from experiments.highlights.demo.quality import read_truth
 from experiments.highlights.demo.sound import SAMPLE_RATE, stream_sound
 from experiments.highlights.demo.synthetic_stream import render_stream
 from experiments.highlights.labels import read_labels
