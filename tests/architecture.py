@@ -35,6 +35,7 @@ COMMANDS = (
     "experiments.highlights",
     "experiments.threads",
     "experiments.export",
+    "experiments.launch",
     "experiments.report",
     "experiments.results",
     "experiments.predict",

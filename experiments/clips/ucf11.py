@@ -138,7 +138,7 @@ class Ucf11Arguments:
     """The same seed and threads give the same weights, bit for bit. On a GPU it costs time."""
     distribute: Literal["workers", "gpus"] | None = None
     """workers: the machines of the variable TF_CONFIG share each step, with --out for all; gpus:
-    those of this machine do. See docs/cluster.md."""
+    those of this machine do. See docs/launch.md."""
     scheduler: str | None = None
     """tcp://HOST:8786 of a Dask cluster whose workers read the videos; see docs/cluster.md."""
     allow_failures: bool = False

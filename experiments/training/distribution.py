@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from experiments.runs.run import FREE_TO_CHANGE, RunError
-from experiments.training.tasks import Kind, Task
+from experiments.training.tasks import WORKER_LOST, Kind, Task
 from preprocess.batches.planning import ReplicaShard
 from preprocess.system.stopping import ending_at_once
 
@@ -149,7 +149,7 @@ class Distribution:
             yield
         except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
             raise RunError(
-                "Another worker of this job has ended, or cannot be reached: see what it said. "
+                f"{WORKER_LOST}, or cannot be reached: see what it said. "
                 "Then start all of them again with --resume: they go on from the last checkpoint."
             ) from error
 

@@ -32,6 +32,8 @@ class Task:
 
 
 ALONE = Task()
+WORKER_LOST = "Another worker of this job has ended"
+"""Beginning of the error of a worker that misses another one."""
 
 
 def read_task(kind: Kind | None, out: Path | None) -> Task:
@@ -62,8 +64,9 @@ def read_task(kind: Kind | None, out: Path | None) -> Task:
         fits = False
     if not fits:
         raise InputError(
-            "--distribute workers needs the variable TF_CONFIG, on each machine with its own "
-            f"index, such as {_EXAMPLE}. Received {text!r}."
+            "--distribute workers needs the variable TF_CONFIG, which python -m "
+            "experiments.launch sets; by hand on each machine with its own index, such as "
+            f"{_EXAMPLE}. Received {text!r}."
         )
     return task
 

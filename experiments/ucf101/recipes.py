@@ -226,7 +226,7 @@ class Ucf101Arguments(ClipArguments):
     .safetensors); or random, for trials."""
     distribute: Literal["workers", "gpus"] | None = None
     """workers: the machines of the variable TF_CONFIG share each step, with --out for all; gpus:
-    those of this machine do. See docs/cluster.md."""
+    those of this machine do. See docs/launch.md."""
 
     @property
     def on_demo(self) -> bool:

@@ -16,11 +16,16 @@ from experiments.training.tasks import Task, read_task
 from preprocess import FrameSettings
 from preprocess.batches.planning import IDLE_LABEL, PlannedBatch, ReplicaShard
 from preprocess.extraction.extract import extract
-from tests.experiments.training.two_workers import free_ports, start, steps, variables
+from tests.experiments.training.two_workers import (
+    launch_two,
+    start,
+    start_in_slurm,
+    steps,
+    variables,
+)
 from tests.processes import PATIENCE_SECONDS
 
 NO_DROPOUT = [f"{name}_dropout=0" for name in ("recurrent", "dense_input", "head", "scene")]
-MODULES = {"ucf11": "experiments.ucf11", "ucf101": "experiments.ucf101.__main__"}
 UCF11 = ("--maxlen", 12, "--batch-size", 7, "--threads", "1,1", "--set", *NO_DROPOUT)
 UCF101 = ("--model", "crnn", "--batch-size", 7, "--threads", "1,1", "--set")
 UCF101 += ("stride=1", "num_frames=8", "dropout=0")
@@ -55,7 +60,7 @@ def alone(shards, tmp_path_factory) -> Callable[[str], Path]:
     def of(name: str) -> Path:
         if not (folder / f"{name}.npz").exists():
             args = ("--shards", shards(name), "--epochs", 2, "--out", name, *ARGS[name])
-            ended([start(MODULES[name], folder / f"{name}.npz", *args)])
+            ended([start(f"experiments.{name}", folder / f"{name}.npz", *args)])
         return folder / f"{name}.npz"
 
     return of
@@ -75,20 +80,17 @@ def assert_close(ours: Path, theirs: Path, *, tolerance: float = 1e-4) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ucf11", "ucf101"])
-def test_two_workers_learn_what_one_process_does(shards, alone, tmp_path, name) -> None:
+def test_two_workers_learn_what_one_process_does(
+    shards, alone, tmp_path, monkeypatch, name
+) -> None:
     """Red if clips are dealt out twice or not at all, gradients or batch statistics are not those
     of the whole batch, or a worker goes its own way.
 
     Of UCF101's model with batch normalisation, Adam divides gradients of 1e-8 by themselves, and
     so makes steps of their rounding: there the path is compared, and not each weight.
     """
-    args = ("--shards", shards(name), "--epochs", 2, *ARGS[name])
-    module, ports = MODULES[name], free_ports(2)
-    workers = [
-        start(module, tmp_path / f"{task}.npz", "--out", "two", *args, task=task, ports=ports)
-        for task in range(2)
-    ]
-    ended(workers)
+    args = ("--shards", shards(name), "--epochs", 2, "--out", "two", *ARGS[name])
+    launch_two(monkeypatch, (f"experiments.{name}", *args), tmp_path)
     ours, single = steps(tmp_path / "0.npz"), steps(alone(name))
     apart = float(np.linalg.norm(ours - single) / np.linalg.norm(single))
     print(f"{name}: apart by {apart:.1e} of the path")
@@ -107,15 +109,16 @@ def assert_same_metrics(one: Path, two: Path) -> None:
     np.testing.assert_allclose(*rows, atol=1e-3)
 
 
-def test_a_worker_that_dies_ends_the_job_and_it_resumes(shards, alone, tmp_path) -> None:
+def test_a_worker_that_dies_ends_the_job_and_it_resumes(
+    shards, alone, tmp_path, monkeypatch
+) -> None:
     """Red if the others wait for ever, or begin anew; if clips are dealt out twice or not at all,
-    gradients are not those of the whole batch, or a worker goes its own way."""
-    args = ("--shards", shards("ucf11"), "--epochs", 2, "--out", "two", *UCF11)
-    module, ports = MODULES["ucf11"], free_ports(2)
-    chief, mortal = (
-        start(module, tmp_path / f"{task}.npz", *args, task=task, ports=ports, dies_in_epoch=dies)
-        for task, dies in enumerate((None, 1))
-    )
+    gradients are not those of the whole batch, or a worker goes its own way.
+
+    First SLURM starts the processes, then the launcher.
+    """
+    job = ("experiments.ucf11", "--shards", shards("ucf11"), "--epochs", 2, "--out", "two", *UCF11)
+    chief, mortal = start_in_slurm(job, tmp_path, dies_in_epoch=(None, 1))
     (text,) = ended([chief], code=2)
     last = text.strip().splitlines()[-1]
     assert last.startswith("error: Another worker of this job has ended"), text
@@ -124,12 +127,7 @@ def test_a_worker_that_dies_ends_the_job_and_it_resumes(shards, alone, tmp_path)
     ended([mortal], code=-signal.SIGKILL)
     assert (tmp_path / "two" / "checkpoint.npz").exists()
 
-    ports = free_ports(2)
-    again = [
-        start(module, tmp_path / f"{task}.npz", *args, "--resume", task=task, ports=ports)
-        for task in range(2)
-    ]
-    ended(again)
+    launch_two(monkeypatch, (*job, "--resume"), tmp_path)
     assert_close(tmp_path / "0.npz", alone("ucf11"))
     assert_close(tmp_path / "0.npz", tmp_path / "1.npz", tolerance=1e-6)
     assert_same_metrics(alone("ucf11").with_suffix(""), tmp_path / "two")
@@ -137,8 +135,8 @@ def test_a_worker_that_dies_ends_the_job_and_it_resumes(shards, alone, tmp_path)
 
 def test_a_worker_that_waits_alone_can_be_stopped(shards, tmp_path) -> None:
     """Red if Ctrl-C is heard only when the others have come."""
-    args = ("--shards", shards("ucf11"), "--out", "two", *UCF11)
-    first = start(MODULES["ucf11"], tmp_path / "0.npz", *args, ports=free_ports(2))
+    job = ("experiments.ucf11", "--shards", shards("ucf11"), "--out", "two", *UCF11)
+    (first,) = start_in_slurm(job, tmp_path, dies_in_epoch=(None,))
     assert first.stdout is not None
     assert any("waiting for the others" in line for line in first.stdout)
     first.send_signal(signal.SIGINT)
