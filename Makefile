@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-slow sweep fuzz kill endurance lint format bench results docs clean
+.PHONY: help demo test test-slow sweep fuzz kill endurance lint format bench results docs wheel clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -54,8 +54,12 @@ results: $(VENV)/installed ## docs/results.md and the README's table, from exper
 docs: $(VENV)/installed-docs ## The documentation site, in build/site; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
+wheel: $(VENV)/installed-test ## The wheel and the source archive, in dist/
+	rm -rf build/lib build/bdist.*
+	$(BIN)/python -m build --no-isolation
+
 clean: ## Remove .venv and caches (data/ and runs/ stay)
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/installed: setup.py pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

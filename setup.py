@@ -79,7 +79,7 @@ EXTRAS = {
 
 setup(
     name="ttrnn",
-    version="0.1.0",
+    version="0.2.0",
     description="Tensor-Train recurrent layers for Keras 3, and video classification on CPUs",
     long_description=Path(__file__).with_name("README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",

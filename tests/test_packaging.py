@@ -67,6 +67,24 @@ def test_nothing_else_is_in_the_wheel(names):
     }
 
 
+def test_one_version_stands_everywhere(names):
+    """Red when a release forgets a place, or the container a package or the pinned versions."""
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    version, date = re.search(r"^## ([\d.]+), ([\d-]+)$", changes, re.MULTILINE).groups()
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {version}\n" in citation
+    assert f"\ndate-released: {date}\n" in citation
+    assert f"ttrnn-{version}.dist-info/METADATA" in names
+
+    container = (ROOT / "container" / "Dockerfile").read_text()
+    copied = set(re.findall(r"^COPY (.+) \S+$", container, re.MULTILINE))
+    assert copied >= set(PACKAGES)
+    assert "-c constraints.txt '.[all]'" in container
+    allowed = (ROOT / "container" / "Dockerfile.dockerignore").read_text().splitlines()
+    for name in {name for line in copied if not line.startswith("-") for name in line.split()}:
+        assert f"!{name}" in allowed, name
+
+
 def test_the_extra_of_every_library_is_the_one_of_setup_py(monkeypatch):
     """Red when `common.extras` names an extra that does not bring the library.
 
