@@ -5,11 +5,13 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 # Where a hole of older versions is known, the bound leaves them out: docs/log.md names it.
-# The layers need Keras and NumPy; with the other three, which are small, every command can print
-# its help, and which extra it needs. The backend is the user's: TensorFlow, JAX or PyTorch.
+# The layers need Keras, NumPy and, to decompose, threadpoolctl; with the other three, which are
+# small, every command can print its help, and which extra it needs. The backend is the user's:
+# TensorFlow, JAX or PyTorch.
 DEPENDENCIES = [
     "keras>=3.15.1",
     "numpy>=1.26",
+    "threadpoolctl>=3.1",
     "tyro>=1.0",
     "typeguard>=4.0",  # types of --set's values; tyro needs it, too
     "tqdm>=4.66.3",

@@ -24,6 +24,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from keras import ops
+from threadpoolctl import threadpool_limits
 
 __all__ = ["Compression", "MatrixFormat", "factorize"]
 
@@ -284,11 +285,15 @@ def fit_by_least_squares(shape: MatrixFormat, matrix: np.ndarray) -> tuple[list[
     section 3.4 (CP); De Lathauwer, Nion, SIAM J. Matrix Anal. Appl. 30(3), 2008 (block terms).
     """
     best: tuple[list[np.ndarray], float] = ([], math.inf)
-    for seed in range(_NUM_STARTS if matrix.size <= _SMALL else 1):
-        found = _alternate(shape, matrix, np.random.default_rng(seed))
-        best = min(best, found, key=lambda pair: pair[1])
-        if best[1] < _EXACT:
-            break
+    is_small = matrix.size <= _SMALL
+    # Thousands of systems of some dozen unknowns: handing each to several threads takes ten times
+    # as long as solving it, and a hundred times where another process has the processors.
+    with threadpool_limits(1 if is_small else None, user_api="blas"):
+        for seed in range(_NUM_STARTS if is_small else 1):
+            found = _alternate(shape, matrix, np.random.default_rng(seed))
+            best = min(best, found, key=lambda pair: pair[1])
+            if best[1] < _EXACT:
+                break
     return best
 
 
@@ -384,7 +389,17 @@ def _einsum(nodes, wanted: Sequence[str]) -> np.ndarray:
         letters.setdefault(leg, ascii_letters[len(letters)])
     terms = ",".join("".join(letters[leg] for leg in legs) for legs, _ in nodes)
     target = "".join(letters[leg] for leg in wanted)
-    return np.einsum(f"{terms}->{target}", *(array for _, array in nodes), optimize="greedy")
+    arrays = [array for _, array in nodes]
+    subscripts = f"{terms}->{target}"
+    order = _order(subscripts, tuple(array.shape for array in arrays))
+    return np.einsum(subscripts, *arrays, optimize=order)
+
+
+@functools.lru_cache(maxsize=256)
+def _order(subscripts: str, shapes: tuple[tuple[int, ...], ...]) -> list:
+    """Order of contractions of `np.einsum`. Small arrays are contracted sooner than it is found."""
+    arrays = [np.broadcast_to(0.0, shape) for shape in shapes]
+    return np.einsum_path(subscripts, *arrays, optimize="greedy")[0]
 
 
 def carried(core, size: int):
