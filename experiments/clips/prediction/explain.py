@@ -53,9 +53,13 @@ class Explanation:
         colours = [LIGHT.accent if drop >= 0 else LIGHT.validation for drop in self.drops]
         bars.bar(np.arange(parts) + 0.5, self.drops, width=0.9, color=colours)
         bars.set_xlim(0, parts)
-        bars.set_xticks(np.arange(parts), [f"{start:.1f} s" for start in self.starts])
+        # Frame by frame, tenths of a second would be the same twice.
+        digits = 1 if parts == 1 or np.diff(self.starts).min() >= 0.1 else 2
+        bars.set_xticks(np.arange(parts), [f"{start:.{digits}f} s" for start in self.starts])
+        bars.set_ylabel("probability lost")
         bars.set_title(
-            f"{self.class_name} {self.probability:.2f}: what it loses while a part is covered",
+            f"{self.class_name} {self.probability:.2f}: what it loses while a part of its surest "
+            "window is covered",
             loc="left",
         )
         dress(bars, LIGHT)
