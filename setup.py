@@ -74,6 +74,7 @@ EXTRAS = {
         "playwright>=1.65",  # drives a browser of the system, for the page
         "setuptools>=83",
         "otio-cmx3600-adapter>=1.0",  # reads our EDL back
+        "pycocotools>=2.0.8",  # reads the predictions in COCO's form
         "psutil>=5.9",  # sees which processes are left, where there is no `ps`
         "jax>=0.5",  # the second Keras backend that the layers are tested on
     ],

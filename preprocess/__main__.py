@@ -9,7 +9,7 @@ import tyro
 from tyro.conf import subcommand
 
 from common.command_line import parse_arguments
-from preprocess.extraction.commands import Demo, Extract, Windows, this_command
+from preprocess.extraction.commands import Demo, Extract, Import, Windows, this_command
 from preprocess.sources.catalog import DATASETS
 from preprocess.system.command import run_command
 
@@ -34,7 +34,11 @@ def _commands() -> Any:
         ]
     ]
     commands = [Annotated[Extract, extract] for extract in extracts]
-    others = [Annotated[Windows, subcommand("windows")], Annotated[Demo, subcommand("demo")]]
+    others = [
+        Annotated[Windows, subcommand("windows")],
+        Annotated[Import, subcommand("import")],
+        Annotated[Demo, subcommand("demo")],
+    ]
     return Union[(*commands, *others)]
 
 

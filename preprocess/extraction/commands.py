@@ -16,6 +16,7 @@ from tyro.conf import Positional, Suppress
 from tyro.constructors import PrimitiveConstructorSpec
 
 from preprocess.shards.settings import Compression, FrameSettings, Interpolation
+from preprocess.sources.exchange import LIST, import_clips
 from preprocess.system.progress import TerminalProgress
 
 EXIT_FAILED_CLIPS = 1  # the shards are usable, but some clips are missing; 2 stands for an error
@@ -218,6 +219,34 @@ class Windows:
             f"{self.list}: {num_clips} videos in {self.parts} windows each. Training "
             "and test windows are of the same videos: a score on this split says little about new "
             f"ones. Next: python -m preprocess folder {self.list} SHARDS"
+        )
+        return 0
+
+
+@dataclass(frozen=True)
+class Import:
+    """Turn another tool's clips and labels into a list, as `folder` takes it."""
+
+    source: Positional[Path]
+    """Folder that save_to_disk of Hugging Face's datasets wrote; a .tar of WebDataset, or a folder
+    of such; FiftyOne's folder of temporal detections, with labels.json; or Label Studio's JSON."""
+    out: Positional[Path]
+    """Folder to write to: clips.csv, and in videos/ those that the source holds inside."""
+    media: Path | None = None
+    """Folder of the videos that the source only names; by default the source's own."""
+    overwrite: bool = False
+    """Replace another list there."""
+
+    kept: ClassVar[str] = "Videos that were copied are kept."
+
+    def run(self) -> int:
+        """Write the list, and say what is left out; the exit code."""
+        found = import_clips(self.source, self.out, media=self.media, overwrite=self.overwrite)
+        for name, reason in found.left_out.items():
+            print(f"Left out: {name}: {reason}.", file=sys.stderr)
+        print(
+            f"{self.out / LIST}: {found.num_clips} clips from {found.kind}, {len(found.left_out)} "
+            f"left out. Next: python -m preprocess folder {self.out / LIST} SHARDS"
         )
         return 0
 

@@ -10,6 +10,7 @@ from tyro.conf import Positional
 
 from common.command_line import parse_arguments
 from common.errors import InputError, did_you_mean
+from experiments.clips.prediction import Format
 from experiments.media.videos import find_videos
 from experiments.process import runtime
 from experiments.runs.run import require_model, require_positive, require_writable
@@ -46,6 +47,9 @@ class PredictArguments:
     """Write the annotated videos, which takes the most time."""
     explain: bool = False
     """Write NAME.explained.png: which moments of the video its class rests on."""
+    formats: tuple[Format, ...] = ()
+    """Write predictions.parquet, .coco.json or .label-studio.json, too, of the videos of this call;
+    see docs/exchange.md."""
     threads: str = "auto"
     """TensorFlow's thread pools: INTRA,INTER, or auto: what python -m experiments.threads has found
     best on this machine, else a default for its cores."""
@@ -94,6 +98,7 @@ def _predict(arguments: PredictArguments) -> int:
         threshold=arguments.threshold,
         annotate=arguments.annotate,
         explain=arguments.explain,
+        formats=arguments.formats,
         allow_failures=arguments.allow_failures,
     )
     print(f"Results: {out}")

@@ -14,7 +14,9 @@ from tqdm import tqdm
 from common.errors import UserError
 from common.files import is_disk_full, write_atomically
 from common.formatting import plural
+from experiments.clips.prediction import Format
 from experiments.clips.prediction.explain import explain_video
+from experiments.clips.prediction.exports import write_export
 from experiments.clips.prediction.panel import Panel
 from experiments.clips.prediction.predict import (
     OnnxClipModel,
@@ -50,6 +52,7 @@ def predict_with_run(
     annotate: bool,
     allow_failures: bool,
     explain: bool = False,
+    formats: Sequence[Format] = (),
     threshold: float = THRESHOLD,
 ) -> int:
     """Load a run's model and predict videos with it; returns the exit code.
@@ -58,7 +61,8 @@ def predict_with_run(
         run: directory of a finished run, or an ONNX file of one.
         views: views of each window.
         threads: sizes of TensorFlow's thread pools.
-        paths, out, hop, rolling, annotate, allow_failures, explain: those of `predict_paths`.
+        paths, out, hop, rolling, annotate, allow_failures, explain, formats: those of
+            `predict_paths`.
         threshold: that of `predict_paths`, where a clip may be of several classes.
     """
     if annotate:
@@ -74,6 +78,7 @@ def predict_with_run(
         annotate=annotate,
         allow_failures=allow_failures,
         explain=explain,
+        formats=formats,
         threshold=threshold if model.several_labels else None,
         settings={"run": str(run), "views": str(views)},
     )
@@ -100,6 +105,7 @@ def predict_paths(
     annotate: bool = True,
     allow_failures: bool = False,
     explain: bool = False,
+    formats: Sequence[Format] = (),
     threshold: float | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> int:
@@ -112,6 +118,7 @@ def predict_paths(
         hop, rolling: those of `predict_video`.
         annotate: write the annotated videos, too.
         explain: write which moments decided, too.
+        formats: formats of other tools in which all videos of this call are written, too.
         threshold: of a model of clips with several classes each, the least probability of a class
             that is named.
         allow_failures: return 0 even if some, but not all, videos failed.
@@ -139,6 +146,9 @@ def predict_paths(
         threshold=threshold,
     )
     failures = job.run(settings or {})
+    if job.predicted:
+        for kind in formats:
+            print(write_export(out, kind, job.predicted, model=str((settings or {}).get("run"))))
     if not failures:
         return 0
     print(
@@ -173,6 +183,8 @@ class _Job:
         self._annotate = annotate
         self._tables = Tables(out, has_several=threshold is not None)
         self._failures: dict[str, str] = {}
+        self.predicted: list[tuple[Video, VideoPrediction]] = []
+        """Videos that were predicted, with their predictions."""
 
     def run(self, settings: Mapping[str, Any]) -> dict[str, str]:
         """Predict all videos; returns the reasons of failures by the video's source."""
@@ -221,6 +233,7 @@ class _Job:
         # Before the annotated copy, which takes the longest and may be interrupted.
         results.write(prediction, settings)
         self._tables.add(video, prediction)
+        self.predicted.append((video, prediction))
         progress.say(_shown(f"{video.source}: {_found(prediction)}"))
         if prediction.is_cut_short:
             self._fail(video, prediction.complaint, progress)

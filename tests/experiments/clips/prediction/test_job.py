@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pyarrow import parquet
+from pycocotools.coco import COCO
 
 from experiments.clips.prediction.command import main
 from experiments.clips.prediction.job import predict_paths
@@ -74,6 +76,48 @@ def test_the_windows_are_told_of_in_a_sentence(tmp_path, model, capsys, colours,
     video = write_colours(tmp_path / "x.mp4", colours)
     assert predict_paths(model, [video], tmp_path / "out", annotate=False) == 0
     assert expected in capsys.readouterr().out
+
+
+def test_other_tools_read_the_predictions(folder, tmp_path, model):
+    """Red when a window, its class or its video differs from the CSV's: Arrow and COCO's own reader
+    say what is there, and Label Studio's tasks have each video's class."""
+    out = tmp_path / "out"
+    formats = ("parquet", "coco", "label-studio")
+    assert predict_paths(model, [folder], out, annotate=False, formats=formats) == 1
+    videos = [row["video"] for row in read_rows(out / "predictions.csv")]
+    expected = [
+        (video, float(row["start_seconds"]), float(row["end_seconds"]), row["label"])
+        for video in sorted(videos)
+        for row in read_rows(out / f"{video.removesuffix('.mp4')}.csv")
+    ]
+    table = parquet.read_table(out / "predictions.parquet").to_pylist()
+    windows = sorted(
+        (row["video"], round(row["start_seconds"], 3), round(row["end_seconds"], 3), row["label"])
+        for row in table
+    )
+    assert windows == sorted(expected)
+    assert {"p_red", "p_green", "p_blue", "confidence", "rolling_label"} <= set(table[0])
+
+    coco = COCO(out / "predictions.coco.json")
+    windows = [
+        (
+            coco.loadImgs(each["image_id"])[0]["file_name"],
+            each["segment"][0],
+            each["segment"][1],
+            coco.loadCats(each["category_id"])[0]["name"],
+        )
+        for each in coco.loadAnns(coco.getAnnIds())
+    ]
+    assert sorted(windows) == sorted(expected)
+    red = coco.getAnnIds(catIds=coco.getCatIds(catNms=["red"]))
+    assert len(red) == sum(row[3] == "red" for row in expected)
+
+    tasks = json.loads((out / "predictions.label-studio.json").read_text())
+    assert sorted(task["data"]["video"] for task in tasks) == sorted(videos)
+    for task in tasks:
+        (prediction,) = task["predictions"]
+        assert prediction["result"][0]["value"] == {"choices": ["blue"]}
+        assert 1 / 3 < prediction["score"] <= 1
 
 
 def test_failures_can_be_allowed(folder, tmp_path, model):

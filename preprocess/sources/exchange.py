@@ -1,0 +1,353 @@
+"""Clips and labels of other tools, turned into a list that `python -m preprocess folder` takes.
+
+Four kinds of source are told apart by what they hold: a Hugging Face data set that `save_to_disk`
+wrote, WebDataset's tars, FiftyOne's temporal detections, and Label Studio's JSON export.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+import tarfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from common.errors import InputError
+from common.extras import OptionalModule
+from common.files import replacing, write_errors, write_text
+from preprocess.sources.clips import VIDEO_SUFFIXES
+from preprocess.sources.listed_clips import OPTIONAL, REQUIRED, SUBSETS
+
+# Only Hugging Face's data sets need it, and the command line imports this file.
+pa: Any = OptionalModule("pyarrow")
+LIST, VIDEOS = "clips.csv", "videos"
+Cells = dict[str, str]
+_SUBSET_NAMES = {name: name for name in SUBSETS} | {"val": "validation", "valid": "validation"}
+_VIDEO_COLUMNS = ("video", "path", "video_path", "file_name", "file", "filename")
+_LABEL_COLUMNS = ("label", "labels", "class", "class_name", "action")
+# Names of a list's optional columns in other tools.
+_COLUMNS = {
+    "start": ("start", "start_time", "start_seconds"),
+    "stop": ("stop", "end", "end_time", "end_seconds"),
+    "start_frame": ("start_frame",),
+    "stop_frame": ("stop_frame", "end_frame"),
+    "group": ("group", "group_id"),
+}
+# Label Studio puts eight digits of a random number before the name of an uploaded file.
+_UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")
+
+
+@dataclass
+class Imported:
+    """Clips of another tool.
+
+    Args:
+        kind: name of the format.
+        num_clips: number of rows of the list.
+        left_out: reason for each thing that is no clip of the list, by its name.
+    """
+
+    kind: str
+    num_clips: int = 0
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+class _Writer:
+    """Folder of the list, and of those videos that a source holds inside."""
+
+    def __init__(self, out: Path, media: Path | None) -> None:
+        self.out = out
+        self.media = media
+        self.left_out: dict[str, str] = {}
+
+    def copied(self, name: str, content: IO[bytes]) -> str:
+        """Write a video that a source holds inside; returns its path in the list."""
+        place = PurePosixPath(name)
+        # An archive may name any path of the system.
+        if place.is_absolute() or ".." in place.parts or "\0" in name:
+            raise InputError(f"A video of an archive must lie below it. Received {name!r}.")
+        path = self.out / VIDEOS / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with write_errors(), replacing(path) as partial, partial.open("wb") as file:
+            shutil.copyfileobj(content, file)
+        return f"{VIDEOS}/{place}"
+
+    def found(self, name: str, *, folder: Path) -> str | None:
+        """Path of a video that a source names; None, with a reason, if there is no such file."""
+        media = self.media or folder
+        for path in (folder / name, media / name, media / PurePosixPath(name).name):
+            if path.exists():
+                return str(path.resolve())
+        self.left_out[name] = f"there is no such file in {media}"
+        return None
+
+
+def import_clips(
+    source: Path, out: Path, *, media: Path | None = None, overwrite: bool = False
+) -> Imported:
+    """Write the list of another tool's clips to `out/clips.csv`, and videos that it holds inside.
+
+    Args:
+        source: folder or file that the tool exported.
+        out: folder to write to.
+        media: folder of the videos that the source only names; by default its own.
+        overwrite: replace another list there.
+
+    Raises:
+        InputError: if the source is of no known kind, or names no video that is there.
+        WriteError: if the disk does not take it.
+    """
+    kind, read = _reader(source)
+    path = out / LIST
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} is there already; name another folder, or give --overwrite.")
+    with write_errors():
+        out.mkdir(parents=True, exist_ok=True)
+    writer = _Writer(out, media)
+    try:
+        rows = list(read(source, writer))
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise InputError(
+            f"{source} is not written as {kind} is ({type(error).__name__}: {error}). Export it "
+            "again."
+        ) from error
+    if not rows:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in writer.left_out.items())
+        raise InputError(f"{source} must name a labelled video. Received none. {reasons}".strip())
+    columns = [
+        name
+        for name in (*REQUIRED, *OPTIONAL)
+        if name in REQUIRED or any(row.get(name) for row in rows)
+    ]
+    text = io.StringIO()
+    table = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    write_text(path, text.getvalue())
+    return Imported(kind, len(rows), writer.left_out)
+
+
+def _reader(source: Path) -> tuple[str, Callable[[Path, _Writer], Iterator[Cells]]]:
+    """Name of a source's format, and the function that reads its rows.
+
+    Raises:
+        InputError: if it is none of the known ones.
+    """
+    if source.is_dir():
+        if (source / "dataset_dict.json").exists() or (source / "state.json").exists():
+            return "a Hugging Face data set", _hugging_face
+        if (source / "labels.json").exists():
+            return "FiftyOne's temporal detections", _fifty_one
+        if any(source.glob("*.tar")):
+            return "WebDataset's tars", _web_dataset
+    elif source.suffix == ".tar" and source.exists():
+        return "WebDataset's tar", _web_dataset
+    elif source.suffix == ".json" and source.exists():
+        return "Label Studio's export", _label_studio
+    raise InputError(
+        "The source must be a folder that save_to_disk of Hugging Face's datasets wrote, a .tar of "
+        "WebDataset or a folder of such, FiftyOne's folder with labels.json, or Label Studio's "
+        f".json. Received {source}."
+    )
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON: {error}.") from error
+
+
+def _hugging_face(source: Path, writer: _Writer) -> Iterator[Cells]:
+    """Rows of a data set on disk: Arrow files, and their columns' types in dataset_info.json."""
+    splits: Mapping[str, Path] = {"": source}
+    if (source / "dataset_dict.json").exists():
+        names = _read_json(source / "dataset_dict.json")["splits"]
+        splits = {name: source / name for name in names}
+    # A split by other names is none of ours.
+    has_subsets = all(name in _SUBSET_NAMES for name in splits)
+    for split, folder in splits.items():
+        features = _read_json(folder / "dataset_info.json")["features"]
+        typed = {feature.get("_type"): name for name, feature in features.items()}
+        video = typed.get("Video") or _first(features, _VIDEO_COLUMNS)
+        label = typed.get("ClassLabel") or _first(features, _LABEL_COLUMNS)
+        if video is None or label is None:
+            raise InputError(
+                f"A data set must have a column of videos, such as {_VIDEO_COLUMNS[0]}, and one of "
+                f"labels, such as {_LABEL_COLUMNS[0]}. Received {', '.join(features)}."
+            )
+        class_names = features[label].get("names")
+        for number, row in enumerate(_arrow_rows(folder)):
+            name = f"{split or 'data'}/{number:06d}"
+            path = _hugging_face_video(row[video], name, folder, writer)
+            if path is None:
+                continue
+            index = row[label]
+            cells = {"video": path, "label": str(class_names[index] if class_names else index)}
+            cells |= _optional(row)
+            yield cells | ({"part": _SUBSET_NAMES[split]} if has_subsets else {})
+
+
+def _arrow_rows(folder: Path) -> Iterator[dict[str, Any]]:
+    for file in _read_json(folder / "state.json")["_data_files"]:
+        try:
+            with pa.memory_map(str(folder / file["filename"])) as data:
+                for batch in pa.ipc.open_stream(data):
+                    yield from batch.to_pylist()
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(
+                f"{folder / file['filename']} is no whole Arrow file: {error}. Save the data set "
+                "again."
+            ) from error
+
+
+def _hugging_face_video(value: Any, name: str, folder: Path, writer: _Writer) -> str | None:
+    """Path of a row's video: a text, or {"bytes", "path"} as columns of type Video have it."""
+    if isinstance(value, Mapping):
+        content, value = value.get("bytes"), value.get("path") or ""
+        if content:
+            suffix = PurePosixPath(value).suffix or ".mp4"
+            return writer.copied(name + suffix, io.BytesIO(content))
+    return writer.found(str(value), folder=folder)
+
+
+def _first(there: Mapping[str, Any], wanted: Sequence[str]) -> str | None:
+    return next((name for name in wanted if name in there), None)
+
+
+def _optional(row: Mapping[str, Any]) -> Cells:
+    """Cells of a list's optional columns, by their names in other tools."""
+    found = {name: _first(row, theirs) for name, theirs in _COLUMNS.items()}
+    return {
+        name: str(row[column])
+        for name, column in found.items()
+        if column is not None and row[column] is not None
+    }
+
+
+def _web_dataset(source: Path, writer: _Writer) -> Iterator[Cells]:
+    """Rows of tars: files of one name up to the first dot are a sample, one after the other."""
+    for tar in [source] if source.is_file() else sorted(source.glob("*.tar")):
+        subset = _SUBSET_NAMES.get(re.split(r"[-_.0-9]", tar.name)[0])
+        sample: dict[str, Any] = {}
+        last = None
+        try:
+            with tarfile.open(tar) as archive:
+                for member in archive:
+                    folder, _, name = member.name.rpartition("/")
+                    stem, _, suffix = name.partition(".")
+                    key = f"{folder}/{stem}".lstrip("/")
+                    content = archive.extractfile(member) if member.isfile() else None
+                    if content is None:
+                        continue
+                    if key != last and sample:
+                        yield from _web_sample(last, sample, subset, writer)
+                        sample = {}
+                    last = key
+                    if f".{suffix.lower()}" in VIDEO_SUFFIXES:
+                        # Written at once: a tar is read from its beginning to its end.
+                        path = f"{tar.stem}/{key}.{suffix}"
+                        sample["video"] = writer.copied(path, content)
+                    elif suffix in ("cls", "json", "txt"):
+                        sample[suffix] = content.read()
+        except (OSError, tarfile.TarError) as error:
+            raise InputError(f"{tar} is no whole tar: {error}. Make it again.") from error
+        if sample:
+            yield from _web_sample(last, sample, subset, writer)
+
+
+def _web_sample(
+    key: str | None, sample: Mapping[str, Any], subset: str | None, writer: _Writer
+) -> Iterator[Cells]:
+    """Row of a sample: .json with a label and more, else .cls or .txt with the label alone."""
+    try:
+        record = json.loads(sample.get("json", b"{}"))
+        label = _first(record, _LABEL_COLUMNS)
+        text = record[label] if label else sample.get("cls", sample.get("txt", b"")).decode()
+    except (ValueError, AttributeError, TypeError) as error:
+        raise InputError(f"The label of the sample {key} is no text or JSON: {error}.") from error
+    if "video" not in sample or not str(text).strip():
+        writer.left_out[str(key)] = f"it has no {'label' if 'video' in sample else 'video'}"
+        return
+    cells = {"video": str(sample["video"]), "label": str(text).strip(), **_optional(record)}
+    yield cells | ({"part": subset} if subset else {})
+
+
+def _fifty_one(source: Path, writer: _Writer) -> Iterator[Cells]:
+    """Rows of labels.json and of the videos in data/, or those that data.json names."""
+    exported = _read_json(source / "labels.json")
+    paths: dict[str, str] = {}
+    if (source / "data.json").exists():
+        paths = _read_json(source / "data.json")
+    elif (source / "data").is_dir():
+        paths = {path.stem: f"data/{path.name}" for path in sorted((source / "data").iterdir())}
+    class_names = exported["classes"]
+    for name, detections in exported["labels"].items():
+        path = writer.found(paths.get(name, name), folder=source)
+        for detection in detections or [] if path else []:
+            label = detection["label"]
+            cells = {
+                "video": str(path),
+                "label": class_names[label] if isinstance(label, int) else label,
+            }
+            # Both frames are included and count from 1, as ours do.
+            for ours, theirs in (("", "timestamps"), ("_frame", "support")):
+                if theirs in detection:
+                    start, stop = detection[theirs]
+                    cells |= {f"start{ours}": str(start), f"stop{ours}": str(stop)}
+            yield cells
+
+
+def _label_studio(source: Path, writer: _Writer) -> Iterator[Cells]:
+    """Rows of a JSON export: choices of whole videos, and labels of a timeline."""
+    for task in _read_json(source):
+        done = [each for each in task.get("annotations", ()) if not each.get("was_cancelled")]
+        # Of several people's annotations the one that was declared the truth, else the first.
+        done.sort(key=lambda each: not each.get("ground_truth"))
+        name = next((v for k, v in task["data"].items() if k.startswith("video")), None)
+        if name is None or not done:
+            missing = "video" if name is None else "annotation"
+            writer.left_out[f"task {task.get('id', '?')}"] = f"it has no {missing}"
+            continue
+        path = writer.found(
+            _label_studio_file(name, writer.media or source.parent), folder=source.parent
+        )
+        if path is None:
+            continue
+        for result in done[0]["result"]:
+            value = result["value"]
+            if result["type"] == "choices":
+                yield {"video": path, "label": value["choices"][0]}
+            elif result["type"] == "timelinelabels":
+                for span in value["ranges"]:
+                    yield {
+                        "video": path,
+                        "label": value["timelinelabels"][0],
+                        "start_frame": str(span["start"]),
+                        "stop_frame": str(span["end"]),
+                    }
+            elif result["type"] == "labels" and "start" in value:
+                yield {
+                    "video": path,
+                    "label": value["labels"][0],
+                    "start": str(value["start"]),
+                    "stop": str(value["end"]),
+                }
+
+
+def _label_studio_file(address: str, media: Path) -> str:
+    """Path of the file that an address of Label Studio stands for."""
+    parts = urlsplit(address)
+    # Local files: /data/local-files/?d=folder/a.mp4
+    path = unquote(parse_qs(parts.query).get("d", [parts.path])[0])
+    name = PurePosixPath(path).name
+    uploaded = _UPLOADED.fullmatch(name)
+    if uploaded and not (media / name).exists():
+        return uploaded[1]
+    return path.lstrip("/") if parts.query else name if path.startswith("/data/") else path
