@@ -247,10 +247,8 @@ class Subsets:
             split = split.validated_by_test()
         known = DATASETS.get(clips.dataset)
         if known and known.num_splits and self.strategy in ("group", "random"):
-            notes.append(
-                f"{clips.dataset} has official splits: --split official --list 1 to "
-                f"{known.num_splits}."
-            )
+            chosen = f" --list 1 to {known.num_splits}" if known.num_splits > 1 else ""
+            notes.append(f"{clips.dataset} has an official split: --split official{chosen}.")
         targets = clips.labels if clips.label_matrix is None else clips.label_matrix
         if untrained := untrained_classes(split, targets):
             names = ", ".join(clips.class_names[label] for label in untrained)

@@ -138,8 +138,11 @@ def _curves(run: Run) -> dict[str, Any]:
     if history is None:
         return {"curves": None, "num_epochs": 0, "best_epoch": None}
     chance = run.result.get("chance")
+    has_several = run.predictions is not None and run.predictions.truth is not None
+    is_scored = has_several and "validation_score" in history
+    score_name = "mean average precision" if is_scored else None
     curves = draw_themes(
-        lambda theme: plots.curves_png(history, chance=chance, theme=theme),
+        lambda theme: plots.curves_png(history, chance=chance, score_name=score_name, theme=theme),
         run.path / "curves.png",
     )
     return {

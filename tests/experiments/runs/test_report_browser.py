@@ -147,3 +147,28 @@ def test_nothing_is_cut_off(browser, run_dir, name, width):
             page.wait_for_function(
                 "document.querySelector('.predictions img').naturalWidth === 490"
             )
+
+
+def test_a_clip_of_several_classes_is_found_by_each(browser, tmp_path):
+    """Red when a filter knows one of a clip's classes only, or counts a clip as wrong for it."""
+    truth = np.array([[1, 1, 0], [0, 1, 0], [0, 0, 1]], bool)
+    several = Predictions.of_several(
+        truth=truth,
+        class_names=["a", "b", "c"],
+        clips=["both.avi", "b.avi", "c.avi"],
+        groups=["01"] * 3,
+        num_frames=np.full(3, 40),
+        probabilities=np.array([[0.9, 0.2, 0.1], [0.8, 0.7, 0.1], [0.1, 0.2, 0.6]]),
+    )
+    run_dir = make_run(tmp_path / "run")
+    write_predictions(run_dir / "predictions.csv", several)
+    write_report(run_dir, FakeShards(several.clips))
+    with opened(browser, (run_dir / "predictions.html").as_uri()) as page:
+        page.select_option("[name=true]", "1")
+        assert shown(page) == ["b.avi", "both.avi"]
+        page.select_option("[name=verdict]", "right")
+        assert shown(page) == ["both.avi"]
+        assert "a, b" in page.inner_text(".predictions tbody")
+    with opened(browser, (run_dir / "report.html").as_uri()) as page:
+        page.click("text=All predictions")
+    assert "Most confused pairs" not in (run_dir / "report.html").read_text()

@@ -15,7 +15,7 @@ from sklearn.metrics import top_k_accuracy_score
 
 from common.formatting import ABSENT
 from experiments.runs import plots
-from experiments.runs.directory import Predictions, write_predictions
+from experiments.runs.directory import Predictions, read_predictions, write_predictions
 from experiments.runs.metrics import top_k_accuracy
 from experiments.runs.report import write_report
 from experiments.runs.strips import Sampling, strip_image, write_strips
@@ -350,3 +350,28 @@ def test_the_parquet_file_of_no_clip_has_its_types(tmp_path):
     schema = pq.read_schema(tmp_path / "predictions.parquet")
     assert [str(field.type) for field in schema][:2] == ["string", "string"]
     assert schema.names[-1] == "p_a"
+
+
+def test_several_classes_a_clip_are_written_and_read(tmp_path):
+    """Red when a clip's classes are lost in the table, or its most probable one is another."""
+    truth = np.array([[1, 1, 0], [0, 0, 1]], bool)
+    probabilities = np.array([[0.25, 0.5, 0.125], [0.75, 0.5, 0.25]])
+    written = Predictions.of_several(
+        truth=truth,
+        class_names=["a", "b", "c"],
+        clips=["x", "y"],
+        groups=["01", "02"],
+        num_frames=np.array([3, 4]),
+        probabilities=probabilities,
+    )
+    write_predictions(tmp_path / "predictions.csv", written)
+    rows = list(csv.DictReader((tmp_path / "predictions.csv").open()))
+    assert [row["label"] for row in rows] == ["a|b", "c"]
+    assert [row["predicted"] for row in rows] == ["b", "a"]
+    assert [row["above_threshold"] for row in rows] == ["b", "a|b"]
+    read = read_predictions(tmp_path / "predictions.csv")
+    np.testing.assert_array_equal(read.truth, truth)
+    np.testing.assert_array_equal(read.probabilities, probabilities)
+    assert read.labels.tolist() == [1, 2]  # of its own the most probable
+    assert read.correct.tolist() == [True, False]
+    assert read.true_rank.tolist() == [1, 3]
