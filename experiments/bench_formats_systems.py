@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from matplotlib import ticker
 from scipy.special import stdtrit  # not scipy.stats, which takes a second to import
 
 import ttrnn
@@ -238,6 +239,8 @@ class Accuracy:
         for name in (*self._arguments.formats, *OTHER_COMPRESSIONS):
             small = self._compressed(dense, name, tt_rank, split)
             found = _kernel(small.model.get_layer(self._arguments.cell))
+            if small.rounded is not None:
+                found = rounded_to_int8(found)
             after, tuned = _trained_on(small, trained)
             rows.append(
                 CompressionRow(
@@ -429,7 +432,9 @@ def _trained_on(small: _CompressedModel, trained: TrainedHead) -> tuple[float, f
 
     after = tested()
     for epoch in range(recipe.epochs):
-        for inputs, labels in batches.shuffled(clips, epoch):
+        # All loaded first: CPython 3.11 may raise SystemError where a thread parses a file's header
+        # while this one traces the step.
+        for inputs, labels in list(batches.shuffled(clips, epoch)):
             classifier.train_batch(inputs, labels)
     return after, tested()
 
@@ -485,6 +490,9 @@ def pareto_png(rows: Sequence[AccuracyRow]) -> bytes:
                 front.append(point)
         axes.step(*zip(*front, strict=True), where="post", color=LIGHT.text, alpha=0.3, zorder=0)
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,.0f}"))
+        axes.xaxis.set_minor_formatter(ticker.NullFormatter())
         axes.set_xlabel("weights of the model")
         axes.set_title(f"{split} split", color=LIGHT.text)
         axes.spines[["top", "right"]].set_visible(False)

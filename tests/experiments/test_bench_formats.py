@@ -98,6 +98,7 @@ def test_a_trained_model_is_compressed(system, monkeypatch):
     assert rows["nothing"].error == 0
     assert rows["nothing"].kernel_bytes == 4 * 192 * 384
     assert rows["int8"].kernel_bytes == 192 * 384 + 4 * 384
+    assert 0 < rows["int8"].error < 0.02
     table = bench_formats.compression_table([rows["tt"]])
     assert f"| tt | {rows['tt'].kernel_bytes:,} | group | 1 | 0.000 |" in table
 
