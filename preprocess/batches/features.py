@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -63,16 +64,29 @@ class FeatureStore:
         folder: folder of the store.
         positions: positions of the clips in the shards, in the order of the files.
         num_frames: number of frames of each of them.
+
+    Raises:
+        ShardError: if a file is damaged or gone.
     """
 
     def __init__(self, folder: Path, positions: IntArray, num_frames: IntArray) -> None:
         self._folder = folder
         # Position of a clip -> number of its file, first row, and the row after its last.
         self._places: dict[int, tuple[int, int, int]] = {}
+        # Where the rows of each file begin, in bytes, and their shape. Headers are read here, once
+        # and before training: Python 3.11's parser, which NumPy gives them to, may fail in a thread
+        # that reads batches while another one traces a model.
+        self._arrays: list[tuple[int, tuple[int, ...]]] = []
         for file, part in enumerate(_parts(np.arange(len(positions)))):
             stops = np.cumsum(num_frames[part])
             for i, stop in zip(part.tolist(), stops.tolist(), strict=True):
                 self._places[int(positions[i])] = (file, stop - int(num_frames[i]), stop)
+            with self._shard_errors(file):
+                # Without pickle a file cannot run code.
+                mapped = np.load(_file(folder, file), mmap_mode="r", allow_pickle=False)
+                if mapped.dtype != np.float32:
+                    raise ValueError(f"features must be float32. Received {mapped.dtype}")
+            self._arrays.append((mapped.offset, mapped.shape))
 
     def __getitem__(self, position: int) -> StoredFeatures:
         """Features of the clip at a position in the shards; KeyError if the store lacks it."""
@@ -84,13 +98,20 @@ class FeatureStore:
         Raises:
             ShardError: if the file is damaged or gone.
         """
-        path = _file(self._folder, file)
+        offset, shape = self._arrays[file]
+        with self._shard_errors(file):
+            # Mapped, so that only these rows are read, and anew each time: a mapping keeps its file
+            # open, and a store may have hundreds.
+            path = _file(self._folder, file)
+            return np.memmap(path, np.float32, "r", offset=offset, shape=shape)[start:stop]
+
+    @contextmanager
+    def _shard_errors(self, file: int) -> Iterator[None]:
         try:
-            # Mapped, so that only these rows are read. Without pickle a file cannot run code.
-            return np.load(path, mmap_mode="r", allow_pickle=False)[start:stop]
+            yield
         except (OSError, ValueError, EOFError) as error:
             raise ShardError(
-                f"{path} is damaged or gone: {error}. Remove {self._folder}."
+                f"{_file(self._folder, file)} is damaged or gone: {error}. Remove {self._folder}."
             ) from error
 
 
