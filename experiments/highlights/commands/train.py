@@ -19,6 +19,8 @@ from experiments.highlights.training.recipes import (
     describe_score,
     recipe_of,
     run_name,
+    settled,
+    with_least_steps,
 )
 from experiments.process import runtime
 from experiments.runs.run import choose_run_dir, threads_of_run, write_config
@@ -70,6 +72,8 @@ def train_scorer(options: TrainOptions) -> dict[str, Any]:
         allow_failures=options.allow_failures,
     )
     build_change(recipe, data.settings)  # checks the recipe
+    options = settled(options, data.settings)
+    recipe = with_least_steps(recipe, options, len(data.train))
     run_dir = choose_run_dir(run_name(options), out=options.out, resume=options.resume)
     threads = threads_of_run(run_dir) if options.threads == "auto" else None
     threads = threads or runtime.choose_threads(options.threads)

@@ -6,6 +6,7 @@ may begin from the weights of a ResNet of ImageNet, or of the original.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -13,16 +14,19 @@ import keras
 import numpy as np
 
 from common.errors import InputError
+from experiments.clips.features import load_network
 from experiments.clips.images import ImageSettings
 from experiments.models.keras_files import read_resnet
 from ttrnn.models.resnet import build_resnet
 from weights.assign import assign_arrays
 from weights.errors import WeightsError
 
-Layout = Literal["stacked", "two-inputs"]
+Layout = Literal["stacked", "two-inputs", "pretrained"]
 NUM_CLASSES = 2
 """Number of classes: no highlight, and highlight, in this order."""
-SOUND_DEPTH = 18  # of the spectrogram's ResNet in "two-inputs", whatever the depth of the other
+SOUND_DEPTH = 18  # of the spectrogram's ResNet, whatever the depth of the other
+PRETRAINED = "efficientnet_lite0"
+_PRETRAINED_SIDE = 128  # below it, a network that was trained on 224x224 sees little
 
 
 def build_scorer(
@@ -40,7 +44,8 @@ def build_scorer(
         settings: how the pictures are made.
         layout: "stacked": one ResNet sees the parts as one tall picture, as the original's does.
             "two-inputs": one sees the box and the frame, another, of depth 18, the spectrogram;
-            the features of both are classified together.
+            the features of both are classified together. "pretrained": the first of the two is a
+            frozen EfficientNet-Lite0 with the weights of ImageNet, whatever the depth.
         dropout: dropout rate of the features.
         dtype: dtype policy of every layer, such as "mixed_bfloat16"; probabilities are float32.
 
@@ -53,16 +58,18 @@ def build_scorer(
     pixels = keras.Input(settings.frame_shape, dtype="uint8", name="picture")
     if layout == "stacked":
         features = _tower(depth, pixels, "all", dtype)
-    elif layout == "two-inputs":
+    elif layout in ("two-inputs", "pretrained"):
+        seen = _cut(pixels, settings, sound=False)
+        heard = _cut(pixels, settings, sound=True)
+        is_frozen = layout == "pretrained"
+        towers = [
+            _frozen(seen, dtype) if is_frozen else _tower(depth, seen, "seen", dtype),
+            _tower(SOUND_DEPTH, heard, "heard", dtype),
+        ]
         # From here on in float32: few operations, and the precision of the probabilities.
-        features = keras.layers.Concatenate(dtype="float32", name="features")(
-            [
-                _tower(depth, _cut(pixels, settings, sound=False), "seen", dtype),
-                _tower(SOUND_DEPTH, _cut(pixels, settings, sound=True), "heard", dtype),
-            ]
-        )
+        features = keras.layers.Concatenate(dtype="float32", name="features")(towers)
     else:
-        raise InputError(f"layout must be stacked or two-inputs. Received {layout!r}.")
+        raise InputError(f"layout must be stacked, two-inputs or pretrained. Received {layout!r}.")
     if dropout:
         features = keras.layers.Dropout(dropout, dtype="float32", name="dropout")(features)
     outputs = keras.layers.Dense(
@@ -79,13 +86,24 @@ def _tower(depth: int, pixels, name: str, dtype: str | None):
     )
 
 
+def _frozen(pixels, dtype: str | None):
+    """Apply the pretrained network to enlarged pixels; its features are (B, 1280)."""
+    height, side = pixels.shape[1:3]
+    scale = max(1, math.ceil(_PRETRAINED_SIDE / side))
+    shape = (height * scale, side * scale, 3)
+    larger = keras.layers.Resizing(*shape[:2], dtype="float32", name="larger")(pixels)
+    network = load_network(PRETRAINED, None, input_shape=shape, policy=dtype or "float32")
+    network.trainable = False
+    return network(larger, training=False)
+
+
 def _cut(pixels, settings: ImageSettings, *, sound: bool):
     """Crop a picture to its last part, which is the spectrogram, or to those above it."""
     height, side = settings.frame_shape[:2]
     if "sound" not in settings.parts or height == side:
         raise InputError(
-            "two-inputs needs pictures of sound and of something seen. Received pictures of "
-            f"{' '.join(settings.parts)}; extract --parts box sound, or choose stacked."
+            "A layout of two networks needs pictures of sound and of something seen. Received "
+            f"pictures of {' '.join(settings.parts)}; extract --parts box sound, or choose stacked."
         )
     # Rows cut off at the top and at the bottom; the spectrogram is the lowest square.
     rows = (height - side, 0) if sound else (0, side)

@@ -117,7 +117,7 @@ def _classifier(job: Job) -> Classifier:
     model = build_scorer(
         options.depth,
         job.data.settings,
-        layout=options.layout,
+        layout=options.layout or "stacked",
         dropout=recipe.dropout,
         dtype=options.policy,
     )
@@ -251,7 +251,11 @@ def _circumstances(job: Job) -> dict[str, Any]:
         "command": command(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": git_commit(),
-        "model": f"ResNet-{options.depth}, {options.layout}",
+        "model": (
+            "frozen EfficientNet-Lite0 and ResNet-18"
+            if options.layout == "pretrained"
+            else f"ResNet-{options.depth}, {options.layout}"
+        ),
         "recipe": " ".join([options.recipe, *options.set]),
         "select": job.recipe.select,
         "epochs": job.recipe.epochs,

@@ -6,7 +6,8 @@ Also the options of `train`, and what follows from both: a run's recipe, name an
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +19,7 @@ from experiments.highlights.selection.selection import SelectionOptions
 from experiments.training.recipes import BaseRecipe
 
 if TYPE_CHECKING:
+    from experiments.clips.images import ImageSettings
     from experiments.highlights.training.data import TrainingData
 
 Select = Literal["reel", "ap", "precision", "recall-at-precision", "accuracy"]
@@ -29,6 +31,8 @@ class Recipe(BaseRecipe):
 
     select: Select
     """Score by which the best epoch is chosen."""
+    least_steps: int
+    """Fewest steps of a training: few pictures are passed over more often."""
     optimizer: Literal["sgd", "adamw"]
     momentum: float
     """Momentum of SGD."""
@@ -63,6 +67,7 @@ ORIGINAL = Recipe(
     name="original",
     select="accuracy",
     epochs=30,
+    least_steps=0,
     batch_size=32,
     learning_rate=1e-3,
     optimizer="sgd",
@@ -95,6 +100,8 @@ TUNED = Recipe(
     name="tuned",
     select="reel",
     epochs=8,
+    # Of five clips, eight epochs were 32 steps, too few to learn anything: docs/log.md.
+    least_steps=160,
     batch_size=32,
     learning_rate=1e-3,
     optimizer="adamw",
@@ -134,9 +141,11 @@ class TrainOptions:
     """tuned: ours; original: that of eqy/autotosis."""
     depth: Literal[18, 34, 50, 101, 152] = 18
     """Of the ResNet."""
-    layout: Literal["stacked", "two-inputs"] = "stacked"
-    """stacked: one ResNet sees face and spectrogram as one tall picture, as the original's;
-    two-inputs: one sees the face, another the spectrogram."""
+    layout: Literal["pretrained", "stacked", "two-inputs"] | None = None
+    """pretrained: a frozen EfficientNet-Lite0, which knows ImageNet, sees the face, a ResNet the
+    spectrogram; stacked: one ResNet sees both as one tall picture, as the original's; two-inputs:
+    one sees the face, another the spectrogram. By default pretrained, but stacked for the recipe
+    original, with --weights or --depth, and for pictures without face or sound."""
     weights: Path | None = None
     """Begin from a ResNet of ImageNet: torchvision's .pth or .safetensors, or what `python -m
     weights convert` made of it; or from the original's model_best.pth.tar. By default from
@@ -149,7 +158,7 @@ class TrainOptions:
     """Precision that the suggested threshold has to reach, such as 0.9; by default the threshold
     is that of the best F1. Also of --select recall-at-precision, where it is 0.9 by default."""
     epochs: int | None = None
-    """Passes over the training pictures; by default the recipe's."""
+    """Passes over the training pictures; by default the recipe's, more of few pictures."""
     batch_size: int | None = None
     """Pictures a step; by default the recipe's."""
     lr: float | None = None
@@ -189,6 +198,10 @@ def check_options(options: TrainOptions) -> None:
         raise InputError(f"--seed must be 0 or more. Received {options.seed}.")
     if options.weights is not None and not options.weights.is_file():
         raise InputError(f"--weights must be a file. There is none at {options.weights}.")
+    if options.weights is not None and options.layout == "pretrained":
+        raise InputError(
+            "--layout pretrained has weights of its own. Leave out --weights, or choose stacked."
+        )
 
 
 def recipe_of(options: TrainOptions) -> Recipe:
@@ -206,9 +219,27 @@ def recipe_of(options: TrainOptions) -> Recipe:
     )
 
 
+def settled(options: TrainOptions, settings: ImageSettings) -> TrainOptions:
+    """Options with the layout that is meant by none, for such pictures."""
+    if options.layout is not None:
+        return options
+    is_free = options.recipe == "tuned" and options.weights is None and options.depth == 18
+    has_both = "sound" in settings.parts and len(settings.parts) > 1
+    return replace(options, layout="pretrained" if is_free and has_both else "stacked")
+
+
+def with_least_steps(recipe: Recipe, options: TrainOptions, num_images: int) -> Recipe:
+    """Recipe with as many epochs as its fewest steps take, unless a flag gives their number."""
+    if options.epochs is not None:
+        return recipe
+    steps_an_epoch = math.ceil(num_images / recipe.batch_size)
+    return replace(recipe, epochs=max(recipe.epochs, -(-recipe.least_steps // steps_an_epoch)))
+
+
 def run_name(options: TrainOptions) -> str:
-    """Default name of a run's directory, made from its settings."""
-    network = f"resnet{options.depth}-{options.layout}"
+    """Default name of a run's directory, made from its settled options."""
+    is_resnet = options.layout != "pretrained"
+    network = f"resnet{options.depth}-{options.layout}" if is_resnet else "pretrained"
     recipe = "-".join([options.recipe, *options.set])
     return f"highlights-{options.labels.stem}-{network}-{recipe}-seed{options.seed}"
 

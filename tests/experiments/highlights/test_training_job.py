@@ -62,7 +62,9 @@ def data(tmp_path_factory):
 
 
 def train(data, out, *flags):
-    return main(["train", *map(str, (*data, "--out", out, "--batch-size", 16, *flags))])
+    layout = () if "--layout" in flags else ("--layout", "stacked")
+    given = (*data, "--out", out, "--batch-size", 16, *layout, *flags)
+    return main(["train", *map(str, given)])
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,20 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from experiments.clips.features import load_network
 from experiments.clips.images import Box, ImageSettings
 from experiments.clips.scorer import ScorerError, write_scorer
 from experiments.clips.scorer_model import Scorer, load_scorer
 from experiments.highlights.scoring.scorer_network import begin_from, build_scorer
+from experiments.highlights.training.recipes import (
+    ORIGINAL,
+    TUNED,
+    TrainOptions,
+    settled,
+    with_least_steps,
+)
 from tests.weights import torch_pickles
 from ttrnn.models.resnet import BLOCKS, build_resnet
 from weights.arrays import write_safetensors
@@ -114,9 +123,56 @@ def test_pixels_are_normalised_as_the_weights_of_imagenet_want_them(networks):
     np.testing.assert_allclose(np.asarray(normalised(IMAGES)), expected, atol=1e-5)
 
 
+def test_a_pretrained_network_sees_the_face_and_stays_as_it_is():
+    """Red when it sees other pixels than ImageNet's network, or is trained."""
+    model = build_scorer(18, SETTINGS, layout="pretrained")
+    network = load_network("efficientnet_lite0", None, input_shape=(128, 128, 3), policy="float32")
+    larger = tf.round(tf.image.resize(IMAGES[:, :32], (128, 128)))  # pixels again
+    features = keras.Model(model.input, model.get_layer("features").output)
+    found = np.asarray(features(IMAGES))
+    np.testing.assert_allclose(found[:, :1280], np.asarray(network(larger)), atol=1e-4)
+    assert found.shape[1] == 1280 + 512
+    before = model_arrays(network)
+    # The statistics of its normalization would move, too, in a layer that is trained.
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.fit(IMAGES, np.arange(len(IMAGES)) % 2, verbose=0)
+    frozen = next(layer for layer in model.layers if layer.output.shape[-1] == 1280)
+    for name, array in model_arrays(frozen).items():
+        np.testing.assert_array_equal(array, before[name])
+    assert np.abs(np.asarray(features(IMAGES)) - found)[:, 1280:].max() > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts", "layout"),
+    [
+        ({}, ("box", "sound"), "pretrained"),
+        ({}, ("box", "frame", "sound"), "pretrained"),
+        ({}, ("box",), "stacked"),
+        ({}, ("sound",), "stacked"),
+        ({"recipe": "original"}, ("box", "sound"), "stacked"),
+        ({"weights": Path("resnet18.pth")}, ("box", "sound"), "stacked"),
+        ({"depth": 34}, ("box", "sound"), "stacked"),
+        ({"layout": "two-inputs"}, ("box", "sound"), "two-inputs"),
+    ],
+)
+def test_the_layout_by_default(changes, parts, layout):
+    options = TrainOptions(Path("labels.csv"), Path("shards"), **changes)
+    assert settled(options, ImageSettings(parts=parts, side=32)).layout == layout
+
+
+@pytest.mark.parametrize(
+    ("recipe", "num_pictures", "epochs", "expected"),
+    [(TUNED, 114, None, 40), (TUNED, 640, None, 8), (TUNED, 114, 3, 3), (ORIGINAL, 114, None, 30)],
+)
+def test_few_pictures_are_passed_over_more_often(recipe, num_pictures, epochs, expected):
+    options = TrainOptions(Path("labels.csv"), Path("shards"), epochs=epochs)
+    recipe = recipe.override((), epochs=epochs)
+    assert with_least_steps(recipe, options, num_pictures).epochs == expected
+
+
 @pytest.mark.parametrize("parts", [("box", "frame"), ("sound",)])
 def test_two_inputs_need_both(parts):
-    with pytest.raises(ValueError, match="two-inputs needs pictures of sound and of something"):
+    with pytest.raises(ValueError, match="two networks needs pictures of sound and of something"):
         build_scorer(18, ImageSettings(parts=parts, side=32), layout="two-inputs")
 
 
