@@ -32,7 +32,7 @@ _SCENE = re.compile(r"_g(\d+)_")
 
 @dataclass(frozen=True)
 class Sources:
-    """What a stream is composed of.
+    """Clips and sounds of which a stream is composed.
 
     Args:
         clips: folder of clips, in folders by class.

@@ -85,7 +85,7 @@ class Worker:
 
     @property
     def is_lost(self) -> bool:
-        """Whether it ended only because another worker did."""
+        """True if the worker ended only because another one did."""
         return self.error.startswith(WORKER_LOST)
 
 

@@ -310,7 +310,7 @@ class Shards(Sequence[ShardClip]):
 
     @property
     def targets(self) -> NDArray[Any]:
-        """What a model learns: `label_matrix` where there is one, else `labels`."""
+        """Labels to train on: `label_matrix` where there is one, else `labels`."""
         return self.labels if self.label_matrix is None else self.label_matrix
 
     def __len__(self) -> int:

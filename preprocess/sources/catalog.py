@@ -44,21 +44,6 @@ _HMDB51_CLASSES = """
     sit situp smile smoke somersault stand swing_baseball sword sword_exercise talk throw turn walk
     wave
 """
-_UCF50_CLASSES = """
-    BaseballPitch Basketball BenchPress Biking Billiards BreastStroke CleanAndJerk Diving Drumming
-    Fencing GolfSwing HighJump HorseRace HorseRiding HulaHoop JavelinThrow JugglingBalls JumpRope
-    JumpingJack Kayaking Lunges MilitaryParade Mixing Nunchucks PizzaTossing PlayingGuitar
-    PlayingPiano PlayingTabla PlayingViolin PoleVault PommelHorse PullUps Punch PushUps
-    RockClimbingIndoor RopeClimbing Rowing SalsaSpin SkateBoarding Skiing Skijet SoccerJuggling
-    Swing TaiChi TennisSwing ThrowDiscus TrampolineJumping VolleyballSpiking WalkingWithDog YoYo
-"""
-_HMDB51_CLASSES = """
-    brush_hair cartwheel catch chew clap climb climb_stairs dive draw_sword dribble drink eat
-    fall_floor fencing flic_flac golf handstand hit hug jump kick kick_ball kiss laugh pick pour
-    pullup punch push pushup ride_bike ride_horse run shake_hands shoot_ball shoot_bow shoot_gun
-    sit situp smile smoke somersault stand swing_baseball sword sword_exercise talk throw turn walk
-    wave
-"""
 # The suffix is matched here, not cut off before: a folder of frames, which has none, may have a
 # dot in its class, v_St. John_g01_c02.
 _FORM = re.compile(

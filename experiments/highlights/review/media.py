@@ -1,4 +1,4 @@
-"""What a page shows of a recording's files: pictures, the sound's loudness, and playable copies."""
+"""Pictures, loudness and playable copies of a recording's files, for the pages."""
 
 from __future__ import annotations
 

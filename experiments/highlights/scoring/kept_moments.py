@@ -58,7 +58,9 @@ class Moments(NamedTuple):
 
 
 class KeptMoments:
-    """What is kept of a recording's sound and shots. Close it, or use `contextlib.closing`.
+    """Loudness and changes of shot of a recording, kept in files beside a reel.
+
+    Close it, or use it with `contextlib.closing`.
 
     Args:
         out: the reel, beside which the files lie.
@@ -226,7 +228,7 @@ class KeptLoudness:
 
 
 class KeptShots:
-    """What tells changes of shot, measured while a recording is scored, and kept beside the scores.
+    """Differences between frames, measured while a recording is scored, and kept beside the scores.
 
     It is kept on closing too, so that a stopped command goes on with it. Close it, or use it with
     `contextlib.closing`.
