@@ -60,11 +60,6 @@ def expected(segments, rate, at=lambda number: number):
     return numbers
 
 
-def children():
-    """Processes of ours that run ffmpeg."""
-    return children_of(os.getpid(), "ffmpeg")
-
-
 def only(out, *names):
     """Whether the folder holds these files and no temporary ones."""
     assert sorted(file.name for file in out.parent.iterdir()) == sorted(names)
@@ -413,8 +408,19 @@ def test_what_cannot_be_read(tmp_path, short, out):
         render_reel([short], [(0.0, 0.4)], tmp_path / "reel.avi")
 
 
-def test_interrupted(sources, out):
+# A first piece that tells its progress and never ends: however fast the machine is, there is
+# something to stop.
+ENDLESS = """case "$*" in *piece000000*)
+  echo frame=60; echo progress=continue; exec sleep 600;; esac
+exec "$real" "$@" """
+
+
+def test_interrupted(sources, out, tmp_path, monkeypatch):
     """Red if Ctrl-C leaves a folder, half a reel or a running ffmpeg."""
+    program(tmp_path / "ffmpeg", ENDLESS, monkeypatch)
+
+    def children():
+        return children_of(os.getpid(), "sleep")
 
     def interrupt(share):
         assert children()
@@ -426,8 +432,10 @@ def test_interrupted(sources, out):
     assert not children()
 
 
-def test_a_real_interrupt(sources, out):
+def test_a_real_interrupt(sources, out, tmp_path, monkeypatch):
     """Red if the SIGINT of a terminal leaves a folder, half a reel or a running ffmpeg."""
+    program(tmp_path / "ffmpeg", ENDLESS, monkeypatch)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "ffmpeg"))
     lines = [
         "from pathlib import Path",
         "from experiments.highlights.rendering.render import render_reel",
