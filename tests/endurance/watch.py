@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from tqdm import tqdm
 
@@ -23,6 +24,16 @@ STOP_SECONDS = 120
 AFTER_SECONDS = 60
 POLL_SECONDS = 0.2
 LEAST_SAMPLES = 10  # whatever the time, so that there is a trend
+
+
+class Clock(Protocol):
+    """The two functions of the module `time` that samples need."""
+
+    def monotonic(self) -> float:
+        """Return the time in seconds."""
+
+    def sleep(self, seconds: float, /) -> None:
+        """Wait for some seconds."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,7 @@ def watch(
     seconds: float,
     interval_seconds: float,
     log: Path,
+    clock: Clock = time,
 ) -> Watched:
     """Sample a command from the moment it works, then interrupt it.
 
@@ -54,13 +66,14 @@ def watch(
         seconds: time to watch it.
         interval_seconds: seconds from one sample to the next.
         log: file for the command's output.
+        clock: what measures the time of the samples, and waits for the next.
 
     Raises:
         UserError: if it ends, or does nothing for half an hour, before it works.
     """
     with _running(command, log) as process:
         _wait_until_working(process, is_working, log)
-        samples = list(_samples(process, seconds, interval_seconds))
+        samples = list(_samples(process, seconds, interval_seconds, clock))
         ended_by_itself = process.poll() is not None
         if not ended_by_itself:
             os.killpg(process.pid, signal.SIGINT)
@@ -122,13 +135,13 @@ def _wait_until_working(
 
 
 def _samples(
-    process: subprocess.Popen, seconds: float, interval_seconds: float
+    process: subprocess.Popen, seconds: float, interval_seconds: float, clock: Clock
 ) -> Iterator[Sample]:
     """Yield a sample every few seconds, until the time is over or the command ends."""
-    began, num_samples = time.monotonic(), 0
+    began, num_samples = clock.monotonic(), 0
     with tqdm(total=round(seconds), unit="s", dynamic_ncols=True, disable=None) as bar:
         while process.poll() is None:
-            passed = time.monotonic() - began
+            passed = clock.monotonic() - began
             if passed > seconds and num_samples >= LEAST_SAMPLES:
                 break
             num_samples += 1
@@ -137,4 +150,4 @@ def _samples(
                 yield sample
                 bar.set_postfix_str(f"{sample.memory_mib:,.0f} MiB, {sample.num_files} files")
             bar.update(round(passed) - bar.n)
-            time.sleep(max(0, began + passed + interval_seconds - time.monotonic()))
+            clock.sleep(max(0, began + passed + interval_seconds - clock.monotonic()))

@@ -96,6 +96,8 @@ def test_ssh_runs_the_same_words(python, capfd) -> None:
 def test_a_worker_that_dies_ends_the_others_with_a_line(python, monkeypatch, capfd, deed) -> None:
     """Red if the others go on, or their own errors hide which one it was."""
     monkeypatch.setenv("DEED", deed)
+    # The one that dies may be slow to do so.
+    monkeypatch.setattr(launch, "_CAUSE_SECONDS", processes.PATIENCE_SECONDS)
     with pytest.raises(UserError, match=r"^Worker 2 of 2 .* SIGKILL; .*--resume$") as caught:
         launch.run(launch.Arguments(job=JOB, processes=2))
     assert "\n" not in str(caught.value)

@@ -20,7 +20,8 @@ from preprocess.system import stopping
 from tests import processes
 from tests.experiments.classify.conftest import ffmpeg, read_rows, write_colours
 from tests.grids import slow
-from tests.processes import PATIENCE_SECONDS, wait_until
+from tests.hold import start_held
+from tests.processes import PATIENCE_SECONDS
 from weights import imagenet_classes
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -362,7 +363,7 @@ def test_export_then_classify(folder, args, tmp_path, capsys):
 def undisturbed(model_file, tmp_path_factory):
     """A command up to its folder of results, and the results of a run that nobody stopped."""
     root = tmp_path_factory.mktemp("undisturbed")
-    write_colours(root / "v" / "x.mp4", ["red", "green", "blue"] * 1000)
+    write_colours(root / "v" / "x.mp4", ["red", "green", "blue"] * 200)
     labels = model_file.parent / "labels.txt"
     model = ["--model", model_file, "--labels", labels, "--scaling", "unit", "--batch-size", 8]
     command = ["-m", "experiments.classify", "-d", root / "v", *model, "--top", 2]
@@ -376,8 +377,11 @@ def test_stopped_from_outside(tmp_path, undisturbed, stop):
     """Red when a signal leaves processes or half files, or the next run gives other rows."""
     command, whole = undisturbed
     part = tmp_path / "stopped" / "x.csv.part"
-    run = processes.start([*command, part.parent])
-    wait_until(lambda: part.exists() and part.stat().st_size > 2000, "rows", run)
+    append = "experiments.clips.classification.results:Table.append"
+    held = start_held(tmp_path / "hold", [*command, part.parent], after=append, call=9)
+    held.wait_until_held()
+    assert len(part.read_text().splitlines()) == 1 + 9 * 8
+    run = held.process
     run.send_signal(stop)
     _, output = run.communicate(timeout=PATIENCE_SECONDS)
     if stop is not signal.SIGKILL:

@@ -409,18 +409,19 @@ def test_what_cannot_be_read(tmp_path, short, out):
 
 
 # A first piece that tells its progress and never ends: however fast the machine is, there is
-# something to stop.
+# something to stop. The shell itself waits, for a writer that never comes, under the same name.
 ENDLESS = """case "$*" in *piece000000*)
-  echo frame=60; echo progress=continue; exec sleep 600;; esac
+  echo frame=60; echo progress=continue; read line < "$0.never";; esac
 exec "$real" "$@" """
 
 
 def test_interrupted(sources, out, tmp_path, monkeypatch):
     """Red if Ctrl-C leaves a folder, half a reel or a running ffmpeg."""
+    os.mkfifo(tmp_path / "ffmpeg.never")
     program(tmp_path / "ffmpeg", ENDLESS, monkeypatch)
 
     def children():
-        return children_of(os.getpid(), "sleep")
+        return children_of(os.getpid(), "piece000000")
 
     def interrupt(share):
         assert children()
@@ -434,6 +435,7 @@ def test_interrupted(sources, out, tmp_path, monkeypatch):
 
 def test_a_real_interrupt(sources, out, tmp_path, monkeypatch):
     """Red if the SIGINT of a terminal leaves a folder, half a reel or a running ffmpeg."""
+    os.mkfifo(tmp_path / "ffmpeg.never")
     program(tmp_path / "ffmpeg", ENDLESS, monkeypatch)
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "ffmpeg"))
     lines = [

@@ -26,10 +26,10 @@ from tests.experiments.highlights import run_with_stand_in
 from tests.experiments.highlights.counters import ffmpeg, read_images
 from tests.experiments.highlights.run_with_stand_in import Brightness
 from tests.grids import slow
-from tests.processes import PATIENCE_SECONDS, wait_until, wait_until_gone
+from tests.hold import start_held
+from tests.processes import PATIENCE_SECONDS, wait_until_gone
 
 RATE = 10
-SLOW = Path(run_with_stand_in.__file__)
 WHITE = (6.0, 9.0)
 
 
@@ -448,17 +448,15 @@ def test_the_threshold_is_marked():
     assert list(columns) == [59]
 
 
-def start(seconds, *args):
-    environment = os.environ | {"PYTHONPATH": str(SLOW.parents[3])}
-    return processes.start([SLOW, seconds, "run", *args], env=environment)
-
-
-def test_a_stop_leaves_nothing_but_scores(source, model, tmp_path):
+def test_a_stop_leaves_nothing_but_scores(source, model, tmp_path, tmp_path_factory):
     """Red when ffmpeg outlives the command, a folder stays, or what was scored is lost."""
-    args = [source, "--model", model, "-o", tmp_path / "reel.mp4", "--batch-size", 2]
+    command = ["-m", run_with_stand_in.__name__, 0, "run", source, "--model", model]
+    command += ["-o", tmp_path / "reel.mp4", "--batch-size", 2]
     part = tmp_path / "reel.scores.csv.part"
-    process = start(0.5, *args)
-    wait_until(lambda: part.exists() and len(part.read_text().splitlines()) > 4, "scores", process)
+    append = "experiments.highlights.scoring.kept_scores:KeptScores.append"
+    held = start_held(tmp_path_factory.mktemp("hold"), command, after=append, call=3)
+    held.wait_until_held()
+    process = held.process
     process.send_signal(signal.SIGINT)
     _, output = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130
@@ -469,8 +467,9 @@ def test_a_stop_leaves_nothing_but_scores(source, model, tmp_path):
     names = {path.name for path in tmp_path.iterdir()}
     shots_file = "reel.shots.npz"
     assert names == {"model", "reel.scores.csv.part", "reel.scores.json.part", shots_file}
-    again = start(0, *args)
-    output, _ = again.communicate(timeout=PATIENCE_SECONDS)
+    assert kept == 6
+    again = processes.run(command)
+    output = again.stdout
     assert again.returncode == 0
     assert f"Going on after {kept} scores" in output
     assert f"{32 - kept} pictures were scored" in output

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,9 +14,10 @@ from preprocess.extraction.extract import extract
 from preprocess.system.progress import Silent
 from preprocess.workers import cluster as cluster_module
 from preprocess.workers.cluster import shared_mark
-from tests.preprocess.conftest import preprocess_command, stored_frames, write_video
+from tests.hold import start_held
+from tests.preprocess.conftest import stored_frames, write_video
 from tests.preprocess.dask_cluster import DaskCluster
-from tests.processes import PATIENCE_SECONDS, REPOSITORY, wait_until
+from tests.processes import PATIENCE_SECONDS, wait_until
 
 SMALL = FrameSettings(size=(64, 48))
 NUM_CLIPS = 40
@@ -80,16 +80,11 @@ def test_a_worker_that_dies_changes_nothing(many_videos, tmp_path, dask) -> None
     assert not list((tmp_path / "cluster").glob(".shard-*"))
 
 
-def test_ctrl_c_leaves_nothing_behind(many_videos, tmp_path, dask) -> None:
+def test_ctrl_c_leaves_nothing_behind(many_videos, tmp_path, dask, tmp_path_factory) -> None:
     """Red if a worker goes on writing shards for a command that is gone."""
     args = ("folder", many_videos, tmp_path, "--size", "64x48", "--scheduler", dask.address)
-    process = subprocess.Popen(
-        preprocess_command(*args),
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    args = ("-m", "preprocess", *args)
+    process = start_held(tmp_path_factory.mktemp("hold"), args).process
     wait_until(lambda: list(tmp_path.glob("shard-*.h5")), "a shard", process)
     process.send_signal(signal.SIGINT)
     _, text = process.communicate(timeout=PATIENCE_SECONDS)

@@ -17,6 +17,7 @@ from tests.preprocess.conftest import decoding_processes, planted_module, write_
 FIT = FrameFit((40, 30))
 PLANTED = """
 import signal
+import time
 from pathlib import Path
 from preprocess.video.transforms import FrameFit
 
@@ -24,10 +25,12 @@ class Hanging(FrameFit):
     def __call__(self, image, frame):
         if not Path("hung").exists():
             Path("hung").touch()
-            # The watch gives a frame minutes; here it is made to strike at once.
+            # The watch gives a frame minutes; here it is made to strike at once, even if it has
+            # just been set anew.
             assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 900
-            signal.setitimer(signal.ITIMER_REAL, 0.01)
-            signal.pause()
+            while True:
+                signal.setitimer(signal.ITIMER_REAL, 0.01)
+                time.sleep(1)
         super().__call__(image, frame)
 """
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import pytest
 from preprocess import FrameSettings
 from preprocess.extraction.extract import extract
 from tests.grids import slow
+from tests.hold import HeldCommand, start_held
 from tests.preprocess.conftest import (
     Run,
     decoding_processes,
@@ -25,9 +25,11 @@ from tests.preprocess.conftest import (
     stored_frames,
     write_video,
 )
-from tests.processes import PATIENCE_SECONDS, REPOSITORY, start, wait_until, wait_until_gone
+from tests.processes import PATIENCE_SECONDS, REPOSITORY, wait_until, wait_until_gone
 
 SIZE = ("--size", "64x48")
+LAST_SHARD = "preprocess.extraction.extract:_run_tasks"
+"""All shards are there, and the index does not say so yet."""
 
 
 @pytest.fixture(scope="module")
@@ -47,19 +49,22 @@ def expected(many_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     return stored_frames(folder)
 
 
-def extracting(videos: Path, folder: Path, jobs: int) -> subprocess.Popen[str]:
-    """The command, in a session of its own."""
-    return start(["-m", "preprocess", "folder", videos, folder, "--jobs", jobs, *SIZE])
+def extracting(
+    videos: Path, folder: Path, jobs: int, after: str = LAST_SHARD, number: int = 0
+) -> HeldCommand:
+    """The command, in a session of its own. It waits in the end, so that signals come in time."""
+    args = ["-m", "preprocess", "folder", videos, folder, "--jobs", jobs, *SIZE]
+    return start_held(folder.with_name(f"{folder.name}-hold{number}"), args, after=after)
 
 
-def wait_for_a_shard(folder: Path, process: subprocess.Popen[str]) -> None:
-    """Wait for one more than there are, or for the end of a command that found nothing to do."""
+def wait_for_a_shard(folder: Path, command: HeldCommand) -> None:
+    """Wait for one more than there are, or for a command that found nothing to do."""
 
     def count() -> int:
         return len(list(folder.glob("shard-*.h5")))
 
     before = count()
-    wait_until(lambda: count() > before or process.poll() is not None, "a shard")
+    wait_until(lambda: count() > before or command.is_held(), "a shard", command.process)
 
 
 def leftovers(folder: Path) -> list[Path]:
@@ -69,84 +74,92 @@ def leftovers(folder: Path) -> list[Path]:
 def test_killed_at_any_moment_it_resumes_to_the_same_frames(
     many_videos: Path, expected: dict[str, bytes], tmp_path: Path, command: Run
 ) -> None:
-    moments = random.Random(0)
-    killed = 0
-    while killed < 3:
-        process = extracting(many_videos, tmp_path, 2)
-        wait_for_a_shard(tmp_path, process)
+    moments, folder = random.Random(0), tmp_path / "shards"
+    for number in range(3):
+        killed = extracting(many_videos, folder, 2, number=number)
+        wait_for_a_shard(folder, killed)
         time.sleep(moments.uniform(0, 0.15))
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        if process.returncode == -signal.SIGKILL:
-            killed += 1
-        else:  # too late: once more from the start
-            shutil.rmtree(tmp_path)
-            tmp_path.mkdir()
-            killed = 0
-    done = command("folder", many_videos, tmp_path, "--jobs", 2, *SIZE)
+        os.killpg(killed.process.pid, signal.SIGKILL)
+        killed.process.communicate()
+        assert killed.process.returncode == -signal.SIGKILL
+    done = command("folder", many_videos, folder, "--jobs", 2, *SIZE)
     assert done.returncode == 0, done.stderr
-    assert stored_frames(tmp_path) == expected
-    assert not leftovers(tmp_path)
+    assert stored_frames(folder) == expected
+    assert not leftovers(folder)
 
 
 def test_workers_of_a_killed_command_end_and_publish_nothing(
     many_videos: Path, tmp_path: Path
 ) -> None:
-    process = extracting(many_videos, tmp_path, 2)
-    wait_for_a_shard(tmp_path, process)
+    folder = tmp_path / "shards"
+    command = extracting(many_videos, folder, 2)
+    wait_for_a_shard(folder, command)
+    process = command.process
     process.kill()
     process.wait()
-    before = sorted(tmp_path.glob("shard-*.h5"))
+    before = sorted(folder.glob("shard-*.h5"))
     process.communicate()
     wait_until_gone(process.pid)
-    assert sorted(tmp_path.glob("shard-*.h5")) == before
+    assert sorted(folder.glob("shard-*.h5")) == before
 
 
 def test_two_at_once_share_the_work(
     many_videos: Path, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
-    both = [extracting(many_videos, tmp_path, 1) for _ in range(2)]
-    texts = [process.communicate(timeout=PATIENCE_SECONDS) for process in both]
-    assert [process.returncode for process in both] == [0, 0], texts
+    folder = tmp_path / "shards"
+    first = extracting(many_videos, folder, 1, LAST_SHARD, 1)
+    first.wait_until_held()
+    said = "preprocess.system.progress:TerminalProgress.say"
+    second = extracting(many_videos, folder, 1, said, 2)
+    second.wait_until_held()
+    both = [first, second]
+    for command in both:
+        command.release()
+    texts = [command.process.communicate(timeout=PATIENCE_SECONDS) for command in both]
+    assert [command.process.returncode for command in both] == [0, 0], texts
     outputs = "".join(output for output, _ in texts)
     assert outputs.count("Another extraction is writing to") == 1
     assert "40 clips extracted, 0 were there already" in outputs
     assert "all of 40 clips were there already" in outputs
-    assert stored_frames(tmp_path) == expected
+    assert stored_frames(folder) == expected
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_ctrl_c_says_how_to_resume_and_leaves_no_worker(
     many_videos: Path, tmp_path: Path, jobs: int
 ) -> None:
-    process = extracting(many_videos, tmp_path, jobs)
-    wait_for_a_shard(tmp_path, process)
+    folder = tmp_path / "shards"
+    command = extracting(many_videos, folder, jobs)
+    wait_for_a_shard(folder, command)
+    process = command.process
     os.killpg(process.pid, signal.SIGINT)  # what a terminal does
     _, text = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130
     last = text.strip().splitlines()[-1]
     assert last.startswith("Interrupted.")
-    assert f"python -m preprocess folder {many_videos} {tmp_path} --jobs {jobs}" in last
+    assert f"python -m preprocess folder {many_videos} {folder} --jobs {jobs}" in last
     assert "Traceback" not in text
     wait_until_gone(process.pid)
-    assert not leftovers(tmp_path)
+    assert not leftovers(folder)
 
 
 def test_decoders_that_are_killed_cost_nothing(
     many_videos: Path, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
     """Their clips are decoded again: it was not the clips that ended them."""
-    process = extracting(many_videos, tmp_path, 2)
-    wait_for_a_shard(tmp_path, process)
+    folder = tmp_path / "shards"
+    command = extracting(many_videos, folder, 2)
+    wait_for_a_shard(folder, command)
+    process = command.process
     for pid in decoding_processes(process.pid):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+    command.release()
     _, text = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, text
-    assert stored_frames(tmp_path) == expected
+    assert stored_frames(folder) == expected
     wait_until_gone(process.pid)
-    assert not leftovers(tmp_path)
+    assert not leftovers(folder)
 
 
 LIMIT_BYTES = 1_000_000  # 17 frames of 160x120, stored as they are

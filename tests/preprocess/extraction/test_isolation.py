@@ -45,10 +45,12 @@ class Planted(FrameSettings):
         return super().open(clip, threads=threads)
 
     def stall(self):
-        # The watch gives a clip minutes; here it is made to strike at once.
+        # The watch gives a clip minutes; here it is made to strike at once, even if it has just
+        # been set anew.
         assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 900
-        signal.setitimer(signal.ITIMER_REAL, 0.01)
-        signal.pause()
+        while True:
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+            time.sleep(1)
 
     def hang(self):
         Path("hanging").touch()

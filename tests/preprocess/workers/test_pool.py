@@ -76,8 +76,13 @@ def ask(workers, model, item):
     return workers.ask(model, item, is_wanted=lambda: True)
 
 
+def number_in(path: Path) -> int | None:
+    """Read a number from a file; None as long as there is none."""
+    return int(path.read_text()) if path.exists() and path.stat().st_size else None
+
+
 def wait_for(path: Path) -> int:
-    wait_until(lambda: path.exists() and path.read_text(), f"a number in {path}")
+    wait_until(lambda: number_in(path), f"a number in {path}")
     return int(path.read_text())
 
 
@@ -124,7 +129,7 @@ def test_a_process_that_ends_for_want_of_work_costs_nothing(workers, planted) ->
 def test_nobody_waits(workers, planted) -> None:
     """Red if a process goes on for a command that is gone."""
     with pytest.raises(PreprocessError, match="Nobody waits"):
-        workers.ask(planted.Adder(1), "sleep", is_wanted=lambda: not Path("asleep").exists())
+        workers.ask(planted.Adder(1), "sleep", is_wanted=lambda: not number_in(Path("asleep")))
     assert not is_alive(wait_for(Path("asleep")))
 
 

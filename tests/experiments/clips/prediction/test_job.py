@@ -18,7 +18,6 @@ from experiments.clips.prediction.predict import predict_video
 from experiments.process import runtime
 from preprocess.errors import PreprocessError
 from preprocess.system import stopping
-from tests import processes
 from tests.experiments.clips.prediction import predict_with_stand_in
 from tests.experiments.clips.prediction.conftest import (
     Colours,
@@ -27,6 +26,7 @@ from tests.experiments.clips.prediction.conftest import (
     read_rows,
     write_colours,
 )
+from tests.hold import start_held
 from tests.processes import PATIENCE_SECONDS, REPOSITORY, wait_until
 
 ODD_NAMES = ("-dash", "a b'c\"d", "é,x;[1]", "new\nline", "%03d:\\'")
@@ -300,11 +300,18 @@ def test_the_command(run_dir, tmp_path, capsys):
 
 def test_stopped_from_outside(tmp_path):
     """Red when Ctrl-C ends in a traceback, or leaves a half file or a process."""
-    ffmpeg("-f", "lavfi", "-i", "testsrc=s=320x240:r=25:d=60", tmp_path / "x.mp4")
+    ffmpeg("-f", "lavfi", "-i", "testsrc=s=320x240:r=25:d=10", tmp_path / "x.mp4")
     for name in ("model.json", "model.keras"):  # looked for, and never read: a stand-in predicts
         (tmp_path / name).touch()
-    args = [predict_with_stand_in.__file__, "x.mp4", "--run", ".", "--out", "out"]
-    run = processes.start(args, cwd=tmp_path)
+    args = ["-m", predict_with_stand_in.__name__, "x.mp4", "--run", ".", "--out", "out"]
+    # It waits before the copy gets its name, so that the signal comes in time.
+    run = start_held(
+        tmp_path / "hold",
+        args,
+        after="experiments.media.annotation:_run",
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+    ).process
     wait_until(lambda: list(tmp_path.glob("out/.annotating-*/copy.mp4")), "half a copy", run)
     run.send_signal(signal.SIGINT)
     _, output = run.communicate(timeout=PATIENCE_SECONDS)
