@@ -151,3 +151,15 @@ def test_the_layers_load_no_network_and_no_other_backend():
         check=True,
     )
     assert run.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", ["experiments.ucf11", "preprocess", "weights"])
+def test_a_clone_without_its_environment_says_so(command):
+    """Red if the system's Python, in a clone, ends in a traceback of the first library."""
+    # -S leaves the installed packages out.
+    args = [sys.executable, "-S", "-m", command, "--help"]
+    done = subprocess.run(args, cwd=ROOT, capture_output=True, text=True, env={"LC_ALL": "C"})
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert sys.executable in line
+    assert "activate" in line

@@ -8,6 +8,7 @@ downloads and verifies one.
 >>> assign_arrays(model, arrays)  # all weights, or none of them
 """
 
+import common  # noqa: F401  (first: it says in one line that nothing is installed)
 from weights.alexnet import read_alexnet_npy
 from weights.arrays import read_arrays, write_safetensors
 from weights.assign import assign_arrays, model_arrays
