@@ -26,6 +26,7 @@ from experiments.clips.ucf11 import (
     plain_recipe,
     stored_stride,
 )
+from experiments.process import runtime
 from experiments.training.distribution import open_distribution, scope_of
 from experiments.training.finetuning import (
     Mixup,
@@ -233,6 +234,9 @@ def make_head(
     shards: Shards,
 ) -> Ucf11Model:
     """Build a classifier of a frozen network's features, and its batches."""
+    # The frozen network, and heads that were built before this one in the same process, have drawn
+    # from Keras's generator, too.
+    runtime.set_seed(arguments.seed)
     head = build_head(
         recipe,
         features.network.output_shape[-1],

@@ -143,7 +143,7 @@ def configure(threads: Threads, *, seed: int, deterministic: bool = True) -> Non
     hush()
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     with _greetings_held_back():
-        import keras
+        import keras  # noqa: F401
         import tensorflow as tf
 
         # Looks for a GPU, and complains where there is none.
@@ -155,7 +155,16 @@ def configure(threads: Threads, *, seed: int, deterministic: bool = True) -> Non
         tf.config.threading.set_inter_op_parallelism_threads(threads.inter_op)
     if deterministic:
         tf.config.experimental.enable_op_determinism()
-    keras.utils.set_random_seed(seed)
+    set_seed(seed)
+
+
+def set_seed(seed: int) -> None:
+    """Set the seed of Python's, NumPy's, Keras's and TensorFlow's generators.
+
+    Layers whose initializers have no seed of their own draw one from them, so that the weights of a
+    model depend on what was built before it in the process, unless the seed is set again.
+    """
+    sys.modules["keras"].utils.set_random_seed(seed)
 
 
 def pools_in_force() -> dict[str, int]:
