@@ -1,4 +1,4 @@
-"""Golden arrays made by TensorLy and ONNX Runtime; golden/make_tt_rnn.py says how."""
+"""Golden arrays made by TensorLy and ONNX Runtime, and by TedNet; golden/make_*.py say how."""
 
 from pathlib import Path
 
@@ -7,7 +7,18 @@ import oracle
 import pytest
 from layer_check import LAYERS
 
+import ttrnn
+
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "tt_rnn.npz")
+TEDNET = np.load(Path(__file__).parents[1] / "golden" / "tednet.npz")
+TEDNET_MODES = (2, 3, 4), (2, 1, 3)
+TEDNET_FORMATS = [
+    ttrnn.TensorTrain(*TEDNET_MODES, (1, 2, 3, 1)),
+    ttrnn.TensorRing(*TEDNET_MODES, (2, 3, 1, 2, 3, 2), separate=True),
+    ttrnn.BlockTerm(*TEDNET_MODES, (2, 1, 3), blocks=2),
+    ttrnn.CP(*TEDNET_MODES, 3),
+    ttrnn.Tucker2((2, 3, 4), (6,), (2, 3)),
+]
 MODES = {"tt_input_shape": (2, 3, 4), "tt_output_shape": (2, 1, 3), "tt_ranks": (1, 2, 3, 1)}
 CASES = [("rnn", "sigmoid")] + [(k, gate) for k in ("gru", "lstm") for gate in ("sigmoid", "hard")]
 MASK = np.arange(GOLDEN["x"].shape[1]) < GOLDEN["lengths"][:, None]
@@ -54,3 +65,24 @@ def test_the_oracle_equals_the_golden_arrays(kind, gate):
         recurrent_activation=function,
     )
     check(kind, gate, sequence, states)
+
+
+@pytest.mark.parametrize("kernel_format", TEDNET_FORMATS, ids=lambda shape: shape.name)
+def test_lstms_equal_those_of_tednet(kernel_format):
+    """Red for a bond or a mode in another place, gates on another mode, or another order of them;
+    no two ranks that meet in a core are alike."""
+    name, (_, steps, num_features) = kernel_format.name, TEDNET["x"].shape
+    layer = ttrnn.TensorLSTM(
+        6,
+        kernel_format=kernel_format,
+        recurrent_activation="sigmoid",
+        return_sequences=True,
+        return_state=True,
+    )
+    layer.build((None, steps, num_features))
+    for k, variable in enumerate(layer.cell.cores):
+        variable.assign(TEDNET[f"{name}_core_{k}"])
+    layer.cell.recurrent_kernel.assign(TEDNET[f"{name}_recurrent"])
+    layer.cell.bias.assign(TEDNET[f"{name}_bias"])
+    for part, found in zip(("sequence", "h", "c"), layer(TEDNET["x"]), strict=True):
+        np.testing.assert_allclose(found, TEDNET[f"{name}_{part}"], atol=2e-6)
