@@ -6,15 +6,19 @@ import gc
 import os
 import random
 import signal
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+from preprocess.workers import child_process
 from tests.demo_set import SHARED_FOLDER
+from tests.fork_server import ForkedProcess
 
 # Property tests try the same examples in every run, so that a red one is red for everybody, and
 # take the time that they need: a slow machine is no fault of the code.
@@ -108,6 +112,25 @@ def pytest_fixture_setup() -> None:
 def pytest_runtest_call() -> None:
     """Seed before every test."""
     _seed()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_decoders() -> Iterator[None]:
+    """Fork the decoders that tests of this process start: hundreds would import OpenCV anew.
+
+    Commands that tests run as processes of their own start theirs as a user's do, and so do tests
+    with the fixture `executed_decoders`.
+    """
+    forking = SimpleNamespace(**{**vars(subprocess), "Popen": ForkedProcess})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(child_process, "subprocess", forking)
+        yield
+
+
+@pytest.fixture
+def executed_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start decoders as the product does: fresh interpreters, children of this process."""
+    monkeypatch.setattr(child_process, "subprocess", subprocess)
 
 
 @pytest.fixture(autouse=True)

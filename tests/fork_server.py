@@ -11,6 +11,7 @@ code of a Python process. Our own modules are not imported before the fork.
 from __future__ import annotations
 
 import atexit
+import fcntl
 import gc
 import json
 import os
@@ -27,7 +28,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 _PRELOADED = (
     "tyro",
@@ -44,14 +46,19 @@ _PRELOADED = (
     "nicegui",
 )
 _MESSAGE_BYTES = 1 << 20
+_MAX_FDS = 16
+_starting = threading.Lock()
+_connect = socket.socket.connect  # a test may forbid the network
 
 
 class ForkedProcess(subprocess.Popen):
     """`subprocess.Popen([sys.executable, ...])` that is forked by the server instead of executed.
 
-    Takes `-m MODULE`, `-c CODE` or a script after the interpreter, `cwd`, `env`,
+    Takes `-m MODULE`, `-c CODE` or a script after the interpreter, `cwd`, `env`, `pass_fds`,
     `start_new_session`, and the streams and text options of Popen.
     """
+
+    started: ClassVar[WeakSet[ForkedProcess]] = WeakSet()
 
     def _execute_child(self, *values: Any) -> None:
         names = self._parameters()
@@ -63,14 +70,17 @@ class ForkedProcess(subprocess.Popen):
             "cwd": os.fspath(given["cwd"] or os.getcwd()),
             "env": {os.fspath(name): os.fspath(value) for name, value in environment.items()},
             "session": given["start_new_session"],
+            "numbers": [0, 1, 2, *given["pass_fds"]],
         }
         self._server = socket.socket(socket.AF_UNIX)
-        self._server.connect(_server_path())
-        fds = [own if fd == -1 else fd for own, fd in enumerate(streams)]
+        with _starting:
+            _connect(self._server, _server_path())
+        fds = [own if fd == -1 else fd for own, fd in enumerate(streams)] + [*given["pass_fds"]]
         socket.send_fds(self._server, [json.dumps(request).encode()], fds)
         self._server.shutdown(socket.SHUT_WR)
         self.pid = int(self._line())
         self._child_created = True
+        self.started.add(self)
         pipes = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
         self._close_pipe_fds(*(given[name] for name in pipes))
 
@@ -148,7 +158,7 @@ def _serve(path: str) -> dict[str, Any]:
 
 def _keep(connection: socket.socket) -> dict[str, Any]:
     """Fork the process, and send its exit status at its end. Returns in the process only."""
-    message, fds, _, _ = socket.recv_fds(connection, _MESSAGE_BYTES, 3)
+    message, fds, _, _ = socket.recv_fds(connection, _MESSAGE_BYTES, _MAX_FDS)
     while part := connection.recv(_MESSAGE_BYTES):
         message += part
     request = json.loads(message)
@@ -157,9 +167,13 @@ def _keep(connection: socket.socket) -> dict[str, Any]:
         connection.close()
         if request["session"]:
             os.setsid()
-        for number, fd in enumerate(fds):
-            os.dup2(fd, number)
+        # First out of the way of the numbers that they are to have.
+        first = max(request["numbers"]) + 1
+        spare = [fcntl.fcntl(fd, fcntl.F_DUPFD, first) for fd in fds]
         for fd in fds:
+            os.close(fd)
+        for number, fd in zip(request["numbers"], spare, strict=True):
+            os.dup2(fd, number)
             os.close(fd)
         return request
     for fd in fds:
@@ -213,6 +227,8 @@ def _end(code: object) -> None:
 
 
 if __name__ == "__main__":
+    # Whoever started the server may have held signals back for a moment.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for name in _PRELOADED:
         __import__(name)
     gc.freeze()  # a collection in a forked process would copy every page that it shares

@@ -85,7 +85,12 @@ def processes_of(session: int) -> list[int]:
 
 def children_of(owner: int, word: str = "") -> list[int]:
     """Ids of a process's living children, optionally those with a word in their command line."""
-    found = []
+    # Children of this process that were forked have another parent, and its command line.
+    found = [
+        child.pid
+        for child in (ForkedProcess.started if owner == os.getpid() else ())
+        if any(word in str(part) for part in child.args) and child.poll() is None
+    ]
     for process in _living():
         with suppress(psutil.Error):
             if process.ppid() == owner and any(word in part for part in process.cmdline()):

@@ -7,12 +7,14 @@ import signal
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from preprocess import iter_frames
 from preprocess.extraction.feed import FrameBlock, Task, VideoEnded, VideoOpened, feed_frames
 from preprocess.video.transforms import FrameFit
 from tests.preprocess.conftest import decoding_processes, planted_module, write_video
+from tests.processes import wait_until
 
 FIT = FrameFit((40, 30))
 PLANTED = """
@@ -159,4 +161,4 @@ def _kill_decoders() -> None:
     """Until all their threads are gone, and with them their ends of the pipes."""
     for child in decoding_processes(os.getpid()):
         os.kill(child, signal.SIGKILL)
-        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+        wait_until(lambda child=child: not psutil.pid_exists(child), "the end of a decoder")

@@ -20,6 +20,7 @@ from preprocess.workers.pool import WorkerPool
 from tests.preprocess.conftest import decoding_processes, planted_module, stored_frames
 from tests.processes import wait_until
 
+pytestmark = pytest.mark.usefixtures("executed_decoders")
 PLANTED = """
 import os, signal, time
 from dataclasses import dataclass

@@ -17,6 +17,7 @@ from preprocess.workers.pool import WorkerDiedError, WorkerPool
 from tests.preprocess.conftest import decoding_processes, planted_module
 from tests.processes import is_alive, wait_until
 
+pytestmark = pytest.mark.usefixtures("executed_decoders")
 PLANTED = """
 import os, resource, signal
 from dataclasses import dataclass
