@@ -15,10 +15,12 @@ from typing import Any, Protocol
 
 import keras
 import numpy as np
-from numpy.typing import ArrayLike
+import tensorflow as tf
+from numpy.typing import ArrayLike, NDArray
 
+from experiments.clips.explanation import explain
 from experiments.clips.model import keep_model
-from experiments.clips.viewed_model import ClipInputSpec
+from experiments.clips.viewed_model import ClipInputSpec, ViewedModel
 from experiments.models.keras_files import load_keras_model
 from experiments.runs.directory import Predictions, write_predictions
 from experiments.runs.metrics import (
@@ -31,6 +33,7 @@ from experiments.runs.metrics import (
 from experiments.runs.records import append_record, write_result
 from experiments.runs.report import write_report
 from experiments.runs.run import RECORDS
+from experiments.runs.strips import FRAMES_IN_REPORT, ExplainedClip, write_explanations
 from experiments.runs.tensorboard import EventWriter
 from experiments.training import loop
 from experiments.training.distribution import Distribution
@@ -39,11 +42,15 @@ from experiments.training.loop import Classifier, Score
 from experiments.training.recipes import VideoRecipe
 from preprocess.batches.pipeline import Stream
 from preprocess.batches.planning import ALL, ReplicaShard
-from preprocess.batches.views import CropChoice, FrameChoice, Inputs
+from preprocess.batches.views import CropChoice, FrameChoice, Inputs, Views
 from preprocess.shards.reader import Shards
 from preprocess.shards.settings import FrameSettings
 from preprocess.sources.splits import Split
 from ttrnn.frames import FrameRNN
+
+# Of the most confident mistakes, and the time after which no further one is begun.
+_NUM_EXPLAINED = 3
+_EXPLAINING_SECONDS = 20
 
 
 class Batches(Protocol):
@@ -207,7 +214,8 @@ def finish_run(
     """
     # The model is kept first: a run with a result counts as finished, and is never resumed.
     chosen = load_classifier(run_dir / f"{selection}.keras").model
-    keep_model(run_dir, whole(chosen) if whole else chosen, input_spec)
+    complete = whole(chosen) if whole else chosen
+    keep_model(run_dir, complete, input_spec)
     begun = time.perf_counter()
     # Both are tested whatever the selection: their difference shows what choosing by the
     # validation clips is worth. They differ in their weights alone, so that one model, compiled
@@ -223,10 +231,76 @@ def finish_run(
         "wall_seconds": history.elapsed_seconds + time.perf_counter() - begun,
     }
     result = write_result(run_dir, result)
+    tested.model.set_weights(chosen.get_weights())
+    # After the result, whose time and memory are those of training and test.
+    _explain_mistakes(
+        run_dir,
+        tested if complete is chosen else None,
+        shards,
+        predictions[selection],
+        input_spec,
+    )
     write_report(run_dir, shards)
     if record:
         append_record(result, RECORDS)
     return result | {"run_dir": run_dir}
+
+
+class _TestedModel(ViewedModel):
+    """Model of a test, whose compiled step predicts views of single clips as well."""
+
+    def __init__(self, classifier: Classifier, input_spec: ClipInputSpec) -> None:
+        super().__init__(input_spec, Views())
+        self._classifier = classifier
+
+    def probabilities(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Predict views; probabilities (len(views), classes)."""
+        inputs = {
+            "frames": tf.constant(np.concatenate(views)),
+            "num_frames": tf.constant([len(view) for view in views], tf.int32),
+        }
+        return self._classifier.predict([(inputs, tf.zeros(len(views)))])[0]
+
+
+def _explain_mistakes(
+    run_dir: Path,
+    classifier: Classifier | None,
+    shards: Shards,
+    predictions: Predictions,
+    input_spec: ClipInputSpec,
+) -> None:
+    """Draw which moments and places decided the most confident mistakes, for the report.
+
+    Args:
+        classifier: model from frames to classes, with the weights that made the predictions; None
+            for a head on features, which sees no picture.
+    """
+    explained: list[ExplainedClip] = []
+    if classifier is not None:
+        model = _TestedModel(classifier, input_spec)
+        stride = max(1, input_spec.frames.stride // shards.stride)
+        begun = time.perf_counter()
+        for row in predictions.worst_mistakes[:_NUM_EXPLAINED]:
+            source = predictions.clips[row]
+            clip = shards[shards.sources.index(source)]
+            frames = clip.read(stride=stride)
+            # As the model sees it in a test, in one view; a short clip may be there twice.
+            (view,) = model.views([frames], clip.original_size)
+            label = int(predictions.predicted[row])
+            found = explain(
+                model.probabilities,
+                view,
+                label,
+                class_name=predictions.class_names[label],
+                start_seconds=0,
+                end_seconds=len(view),
+                parts=FRAMES_IN_REPORT,
+            )
+            explained.append(ExplainedClip(source, found.probability, found.strip()))
+            # A slow network explains one clip.
+            if time.perf_counter() - begun > _EXPLAINING_SECONDS:
+                break
+    write_explanations(run_dir, explained, sees_pixels=classifier is not None)
 
 
 def describe_input(

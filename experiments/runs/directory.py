@@ -89,6 +89,12 @@ class Predictions:
         return self.predicted == self.labels
 
     @cached_property
+    def worst_mistakes(self) -> npt.NDArray[np.int64]:
+        """Positions of the wrong predictions, the most confident first."""
+        by_confidence = np.argsort(-self.confidence, kind="stable")
+        return by_confidence[~self.correct[by_confidence]]
+
+    @cached_property
     def true_probability(self) -> npt.NDArray[np.float64]:
         """Probability of the true class, (N,)."""
         return np.take_along_axis(self.probabilities, self.labels[:, None], axis=1)[:, 0]

@@ -26,6 +26,7 @@ from experiments.runs.strips import (
     Sampling,
     Shards,
     frame_images,
+    read_explanations,
     write_strips,
 )
 from preprocess import open_shards
@@ -194,6 +195,8 @@ def _test_values(
     by_confidence = np.argsort(-predictions.confidence, kind="stable")
     right = predictions.correct[by_confidence]
 
+    explained, sees_pixels = read_explanations(run_dir)
+
     def shown_clips(places: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
         return [
             _clip(predictions, int(i))
@@ -215,7 +218,12 @@ def _test_values(
         "ranked": None if predictions.truth is None else _ranked_classes(predictions),
         "threshold": THRESHOLD,
         "frames_in_strip": FRAMES_IN_REPORT,
-        "mistakes": shown_clips(by_confidence[~right][:NUM_WORST]),
+        "num_explained": len(explained),
+        "sees_pixels": sees_pixels,
+        "mistakes": [
+            clip | {"explained": explained.get(clip["source"])}
+            for clip in shown_clips(predictions.worst_mistakes[:NUM_WORST])
+        ],
         "successes": shown_clips(by_confidence[right][:NUM_BEST]),
     }
 

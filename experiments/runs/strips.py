@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from common.files import write_atomically, write_errors, write_text
+from experiments.runs.files import RunFileError, read_object
 from experiments.runs.html import data_uri
 
 if TYPE_CHECKING:
@@ -28,6 +32,9 @@ FRAMES_IN_FILE = 6
 HEIGHT_IN_FILE = 64  # pixels
 JPEG_QUALITY = 75
 GAP_PIXELS, GAP_GREY = 2, 128  # between two frames
+
+# Pictures of which moments and places decided some mistakes.
+EXPLAINED, _INDEX = "explained", "index.json"
 
 
 class Clip(Protocol):
@@ -190,6 +197,67 @@ def strip_image(shards: Shards, index: int, sampling: Sampling) -> npt.NDArray[n
         return None
     gap = np.full((len(frames[0]), GAP_PIXELS, 3), GAP_GREY, np.uint8)
     return np.concatenate([part for frame in frames for part in (gap, frame)][1:], axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class ExplainedClip:
+    """Picture of what decided a clip's prediction.
+
+    Args:
+        source: source path of the clip.
+        probability: probability of the predicted class in the view that is explained.
+        image: the picture, (H, W, 3) RGB.
+    """
+
+    source: str
+    probability: float
+    image: npt.NDArray[np.uint8]
+
+
+def write_explanations(
+    run_dir: Path, explained: Sequence[ExplainedClip], *, sees_pixels: bool
+) -> None:
+    """Replace the folder explained/ of a run, which the report shows.
+
+    Args:
+        run_dir: directory that gets the folder.
+        explained: the clips.
+        sees_pixels: whether the network sees pictures, and not features of them alone.
+    """
+    folder = run_dir / EXPLAINED
+    shutil.rmtree(folder, ignore_errors=True)
+    with write_errors():
+        folder.mkdir()
+    for number, clip in enumerate(explained):
+        write_atomically(folder / f"{number}.jpg", _jpeg(clip.image, quality=85))
+    # Written last: what it names is whole. A clip's own name is not trusted as a file's.
+    index = {
+        "sees_pixels": sees_pixels,
+        "clips": [clip.source for clip in explained],
+        "probabilities": [round(clip.probability, 6) for clip in explained],
+    }
+    write_text(folder / _INDEX, json.dumps(index, indent=1) + "\n")
+
+
+def read_explanations(run_dir: Path) -> tuple[dict[str, str], bool]:
+    """Data URI of each explained clip's picture by its source; whether the network sees pixels.
+
+    Raises:
+        RunFileError: if the folder is damaged.
+    """
+    folder = run_dir / EXPLAINED
+    index = read_object(folder / _INDEX)
+    clips = index.get("clips", [])
+    try:
+        images = {
+            str(clip): data_uri((folder / f"{number}.jpg").read_bytes(), "jpeg")
+            for number, clip in enumerate(clips)
+        }
+    except (TypeError, OSError) as error:
+        raise RunFileError(
+            f"{folder} is damaged: {error}. Take it from the run again, or remove it."
+        ) from error
+    return images, index.get("sees_pixels") is not False
 
 
 def _frames_at(clip: Clip, positions: npt.NDArray[np.int64]) -> list[npt.NDArray[np.uint8]]:

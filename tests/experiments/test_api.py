@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import sys
 from pathlib import Path
 
@@ -52,6 +53,21 @@ def test_a_watched_run_has_its_epochs_and_pictures(run):
     assert events[1, "data_wait_share"] == pytest.approx(float(epoch["data_wait_share"]), rel=1e-5)
     assert events[1, "confusion_matrix"].ndim == 3
     assert sum(tag.startswith("strips/") for _, tag in events) == 11
+
+
+def test_a_run_explains_its_most_confident_mistakes(run):
+    """Red when other clips or frames are explained than were tested, or by other weights."""
+    index = json.loads((run.run_dir / "explained" / "index.json").read_text())
+    wrong = [
+        row for row in rows_of(run.run_dir / "predictions.csv") if row["label"] != row["predicted"]
+    ]
+    wrong.sort(key=lambda row: -float(row["confidence"]))
+    assert index["sees_pixels"] is True
+    assert index["clips"] == [row["clip"] for row in wrong[:3]]
+    confidence = [float(row["confidence"]) for row in wrong[:3]]
+    np.testing.assert_allclose(index["probabilities"], confidence, atol=2e-5)
+    report = (run.run_dir / "report.html").read_text()
+    assert report.count("Which moments and places decided") == len(index["clips"]) > 0
 
 
 def test_a_prediction_is_that_of_the_command(run, videos, tmp_path, monkeypatch):

@@ -46,7 +46,8 @@ class PredictArguments:
     annotate: bool = True
     """Write the annotated videos, which takes the most time."""
     explain: bool = False
-    """Write NAME.explained.png: which moments of the video its class rests on."""
+    """Write NAME.explained.png: which moments of the video, and which places of the picture, its
+    class rests on."""
     formats: tuple[Format, ...] = ()
     """Write predictions.parquet, .coco.json or .label-studio.json, too, of the videos of this call;
     see docs/exchange.md."""

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from tqdm import tqdm
 from common.errors import UserError
 from common.files import is_disk_full, write_atomically
 from common.formatting import plural
+from experiments.clips.explanation import PARTS, Explanation, explain
 from experiments.clips.prediction import Format
-from experiments.clips.prediction.explain import explain_video
 from experiments.clips.prediction.exports import write_export
 from experiments.clips.prediction.panel import Panel
 from experiments.clips.prediction.predict import (
@@ -24,6 +25,7 @@ from experiments.clips.prediction.predict import (
     WindowModel,
     predict_video,
     usual_hop,
+    video_windows,
 )
 from experiments.clips.prediction.results import Tables, VideoResults
 from experiments.clips.viewed_model import ViewedModel
@@ -117,7 +119,7 @@ def predict_paths(
         out: folder of results.
         hop, rolling: those of `predict_video`.
         annotate: write the annotated videos, too.
-        explain: write which moments decided, too.
+        explain: write which moments and places decided, too.
         formats: formats of other tools in which all videos of this call are written, too.
         threshold: of a model of clips with several classes each, the least probability of a class
             that is named.
@@ -254,6 +256,32 @@ class _Job:
     def _fail(self, video: Video, reason: str, progress: PredictionProgress) -> None:
         self._failures[video.source] = reason
         progress.say(_shown(f"{video.source}: {reason}"))
+
+
+def explain_video(
+    model: WindowModel, path: Path, prediction: VideoPrediction, *, hop: int, parts: int = PARTS
+) -> Explanation:
+    """Explain the class of a video by the window in which it is the most probable.
+
+    Args:
+        model: the model that predicted the video.
+        path: the video.
+        prediction: its prediction, with windows that began `hop` frames apart.
+        parts: that of `experiments.clips.explanation.explain`.
+    """
+    best = prediction.ranking[0]
+    number = int(prediction.probabilities[:, best].argmax())
+    with video_windows(model, path, hop=hop) as (windows, original_size):
+        window = next(islice(windows, number, None))
+    return explain(
+        lambda copies: model.predict(copies, original_size),
+        window.frames,
+        best,
+        class_name=prediction.class_names[best],
+        start_seconds=window.start_seconds,
+        end_seconds=window.end_seconds,
+        parts=parts,
+    )
 
 
 def _shown(text: str) -> str:

@@ -14,11 +14,12 @@ from jinja2 import UndefinedError
 from experiments.report import main
 from experiments.runs import plots
 from experiments.runs.directory import read_predictions
-from experiments.runs.files import PAGE
+from experiments.runs.files import PAGE, RunFileError
 from experiments.runs.html import ENVIRONMENT
 from experiments.runs.records import write_result
 from experiments.runs.report import write_report
 from experiments.runs.run import finished_result
+from experiments.runs.strips import ExplainedClip, write_explanations
 from preprocess.batches.views import FrameChoice
 from tests.experiments.runs.report_runs import (
     CLIPS,
@@ -139,6 +140,27 @@ def test_mistakes_come_most_confident_first_with_their_frames(run_dir):
     assert f"predicted {HOSTILE} (90.0 %), true walking (5.0 %)" in mistakes
     assert CLIPS[0] not in mistakes
     assert len(page.strips()) == 8 * (2 + 3)  # two mistakes, three right ones
+
+
+def test_explained_mistakes_and_heads_on_features(run_dir):
+    """Red when a picture stands at another clip, or a head on features is passed over silently."""
+    green = np.full((20, 90, 3), (0, 200, 0), np.uint8)
+    write_explanations(run_dir, [ExplainedClip(CLIPS[3], 0.5, green)], sees_pixels=True)
+    page = Page(write_report(run_dir, FakeShards()))
+    assert "Below the frames of 1 clip: what decided." in page.text
+    images = [attributes for tag, attributes in page.elements if tag == "img"]
+    (place,) = [i for i, image in enumerate(images) if image.get("alt", "").startswith("Which")]
+    # After the eight frames of the second mistake.
+    assert sum(image.get("alt", "").startswith("frame") for image in images[:place]) == 16
+    content = base64.b64decode(images[place]["src"].partition(",")[2])
+    shown = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    np.testing.assert_allclose(shown[:, :, ::-1].mean(axis=(0, 1)), (0, 200, 0), atol=3)
+    write_explanations(run_dir, [], sees_pixels=False)
+    text = Page(write_report(run_dir, FakeShards())).text
+    assert "sees no picture. python -m experiments.predict RUN VIDEO --explain" in text
+    (run_dir / "explained" / "index.json").write_text('{"clips": ["a"]}')
+    with pytest.raises(RunFileError, match="explained is damaged"):
+        write_report(run_dir, FakeShards())
 
 
 def test_strips_show_what_the_model_saw_in_its_true_colours(run_dir):
