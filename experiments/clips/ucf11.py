@@ -272,7 +272,7 @@ def _check_features(arguments: Ucf11Arguments, recipe: Recipe) -> None:
         ):
             if given:
                 raise InputError(f"{flag} needs --features NETWORK. Add it, or leave {flag} out.")
-        require_no_fine_tuning(recipe)
+        require_no_fine_tuning(recipe, but=["mirror"])
         return
     for flag, given, reason in (
         (

@@ -135,7 +135,11 @@ def make_batches(arguments: Ucf11Arguments, recipe: Recipe, shards: Shards) -> C
         stride=stored_stride(arguments, shards) // shards.stride,
         seed=arguments.seed,
         augment=Augmentation(
-            recipe.shortest_share, recipe.largest_shift, recipe.contrast, recipe.brightness
+            recipe.shortest_share,
+            recipe.largest_shift,
+            recipe.contrast,
+            recipe.brightness,
+            recipe.mirror,
         ),
     )
 

@@ -212,7 +212,7 @@ class Recipe(VideoRecipe):
     tt_output_shape: tuple[int, ...] = (4, 4, 4, 4)
     tt_rank: int = 4
     mirror: bool = False
-    """Mirror a training clip with probability 1/2; only where a network is fine-tuned."""
+    """Mirror a training clip with probability 1/2; on pixels, or where a network is fine-tuned."""
     layer_decay: float = 1.0
     """Learning rate of each block of a network that is fine-tuned, over that of the next one."""
     mixup: float = 0.0
@@ -385,10 +385,15 @@ def fine_tuning(recipe: Recipe) -> Recipe:
     )
 
 
-def require_no_fine_tuning(recipe: Recipe) -> None:
-    """Raise InputError if a recipe changes what only a network that is fine-tuned has."""
+def require_no_fine_tuning(recipe: Recipe, *, but: Sequence[str] = ()) -> None:
+    """Raise InputError if a recipe changes what only a network that is fine-tuned has.
+
+    Args:
+        recipe: the recipe.
+        but: names of what may change.
+    """
     for name, value in _NO_FINE_TUNING.items():
-        if getattr(recipe, name) != value:
+        if name not in but and getattr(recipe, name) != value:
             raise InputError(
                 f"{name} is that of a network that is fine-tuned. Add --features NETWORK and "
                 f"--unfreeze N, or leave {name} out."

@@ -17,9 +17,7 @@ Frames = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random crop in time, shift, contrast and brightness, the same for all frames of a clip.
-
-    Mirroring is left out: it turns one class into another where direction tells them apart.
+    """Random crop in time, shift, mirroring and light, the same for all frames of a clip.
 
     Args:
         shortest_share: smallest fraction of the clip that is kept, as one run of frames. 1 keeps
@@ -27,6 +25,8 @@ class Augmentation:
         largest_shift: largest shift of the picture in pixels, each way; the border is repeated.
         contrast: the pixels' distance from mid-grey is scaled by up to 1 +- this.
         brightness: up to this many grey levels are added or subtracted.
+        mirror: mirror a clip with probability 1/2. It turns one class into another where direction
+            tells them apart.
 
     Raises:
         InputError: if a value is out of its range.
@@ -36,6 +36,7 @@ class Augmentation:
     largest_shift: int = 0
     contrast: float = 0.0
     brightness: float = 0.0
+    mirror: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.shortest_share <= 1:
@@ -62,7 +63,9 @@ class Augmentation:
         down, right = rng.integers(-self.largest_shift, self.largest_shift + 1, size=2).tolist()
         scale = 1 + self.contrast * rng.uniform(-1, 1)
         offset = self.brightness * rng.uniform(-1, 1)
-        return ClipChange(length, start, down, right, _light(scale, offset))
+        # Drawn last, and only where it counts: other changes are the same with and without it.
+        mirrored = self.mirror and rng.random() < 0.5
+        return ClipChange(length, start, down, right, _light(scale, offset), mirrored)
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class ClipChange:
         start: first frame that is kept.
         down, right: shift of the picture in pixels; the border is repeated.
         light: function of pixels (rows, values) and of where to write them changed; None copies.
+        mirrored: mirror the picture before it is shifted.
     """
 
     num_frames: int
@@ -81,6 +85,7 @@ class ClipChange:
     down: int = 0
     right: int = 0
     light: Callable[[Frames, Frames], Any] | None = None
+    mirrored: bool = False
 
     def write(self, frames: Frames, changed: Frames, place: int) -> None:
         """Write some frames of the clip, changed, while they are in the processor's cache.
@@ -95,6 +100,9 @@ class ClipChange:
         height, width, channels = changed.shape[1:]
         # Frames stand one below the other, (n * H, W, 3): a few large operations instead of many.
         tall = frames.reshape(-1, width, channels)
+        if self.mirrored:
+            # `copyMakeBorder` below does not take the negative strides of a mirrored view.
+            tall = cv2.flip(tall, 1)
         rows = tall.reshape(len(tall), -1)
         if self.right:
             left, beyond = max(self.right, 0), max(-self.right, 0)

@@ -33,6 +33,23 @@ def test_the_whole_clip_shifts_alike(seed):
     assert len(found) == 1
 
 
+def test_a_mirrored_clip_is_mirrored_as_a_whole_and_drawn_half_the_time():
+    """Red when frames are mirrored one by one, or rows, or when mirroring alters other changes."""
+    mirrored = 0
+    for seed in range(40):
+        plain, changed = (
+            Augmentation(0.5, 3, 0.3, 20, mirror)(CLIP, np.random.default_rng(seed))
+            for mirror in (False, True)
+        )
+        if np.array_equal(plain, changed):
+            continue
+        mirrored += 1
+        # The shift is the same one, to the right: the same columns count on the other side.
+        flipped = Augmentation(0.5, 3, 0.3, 20)(CLIP[:, :, ::-1], np.random.default_rng(seed))
+        np.testing.assert_array_equal(changed, flipped)
+    assert 10 <= mirrored <= 30
+
+
 def test_light_is_changed_without_wrapping():
     """Red when uint8 overflows: bright pixels would turn black."""
     for seed in range(20):
