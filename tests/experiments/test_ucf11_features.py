@@ -226,3 +226,29 @@ def test_impossible_flags_are_refused_before_the_work(flags, message, small_shar
     assert run.returncode == 2, run.stderr
     assert message in run.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_clips_of_pixels_are_mirrored_when_the_recipe_asks(small_shards):
+    """Red when mirror is refused without a frozen network, or does not reach the batches."""
+    from experiments.clips import ucf11 as job
+    from experiments.clips.ucf11_model import make_batches
+    from preprocess.shards.reader import open_shards
+
+    shards = open_shards(small_shards)
+    still = ["shortest_share=1.0", "largest_shift=0", "contrast=0.0", "mirror=true"]
+    args = ["--shards", str(small_shards), "--batch-size", "1", "--set", *still]
+    arguments, recipe, _, _ = job.check_arguments(job.parse(args))
+    clips = np.arange(len(shards))
+    mirrored = 0
+    for shown, labels in (
+        make_batches(arguments, recipe, shards).shuffled(clips, 0).as_numpy_iterator()
+    ):
+        frames = shown["frames"]
+        stored = [shards[clip].frames for clip in np.flatnonzero(shards.labels == labels[0])]
+        is_plain, is_mirrored = (
+            any(np.array_equal(frames, one[: len(frames), :, ::step]) for one in stored)
+            for step in (1, -1)
+        )
+        assert is_plain or is_mirrored
+        mirrored += is_mirrored and not is_plain
+    assert 0 < mirrored < len(shards)
