@@ -39,7 +39,10 @@ Entry = TypeVar("Entry")
 _BATCHES_AHEAD = 2
 # Batches ahead take no more bytes than these together, unless it is one alone.
 _BYTES_AHEAD = 2**28
-# A thread loads some 30,000 frames/s, and all of them share Python's lock.
+# A thread loads some 30,000 frames/s, which is more than four cores train on. More threads share
+# Python's lock and hand it over after each call of some microseconds: two load a fifth more than
+# one and take a quarter more of the processors' time, which training on the same cores lacks.
+_CORES_PER_THREAD = 2
 _MAX_THREADS = 8
 # Address space for batches. Only what is in use takes memory.
 _RESERVED_BYTES = 2**31
@@ -140,7 +143,8 @@ class Stream(Generic[Entry]):
     def _batches(self, convert: Callable[[NDArray[Any]], Any]) -> Iterator[Any]:
         entries = iter(self.plan)
         waiting: deque[_Waiting] = deque()
-        with ThreadPoolExecutor(min(available_cpus(), _MAX_THREADS), "load-batches") as threads:
+        num_threads = min(max(available_cpus() // _CORES_PER_THREAD, 1), _MAX_THREADS)
+        with ThreadPoolExecutor(num_threads, "load-batches") as threads:
             try:
                 while True:
                     # The threads take the pieces in the plan's order.
