@@ -237,7 +237,7 @@ class Import:
     overwrite: bool = False
     """Replace another list there."""
 
-    kept: ClassVar[str] = "Videos that were copied are kept."
+    kept: ClassVar[str] = "Nothing was written."
 
     def run(self) -> int:
         """Write the list, and say what is left out; the exit code."""

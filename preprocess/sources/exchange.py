@@ -9,24 +9,32 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import tarfile
+import tempfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from common.errors import InputError
+from common.errors import InputError, UserError, WriteError
 from common.extras import OptionalModule
-from common.files import replacing, write_errors, write_text
+from common.files import write_errors, write_text
 from preprocess.sources.clips import VIDEO_SUFFIXES
-from preprocess.sources.listed_clips import OPTIONAL, REQUIRED, SUBSETS
+from preprocess.sources.listed_clips import OPTIONAL, REQUIRED, SUBSETS, read_list
 
 # Only Hugging Face's data sets need it, and the command line imports this file.
 pa: Any = OptionalModule("pyarrow")
 LIST, VIDEOS = "clips.csv", "videos"
+_PIECE_BYTES = 2**20
+# Of a label or a JSON in an archive; a hostile one may be as large as the disk.
+_MAX_TEXT_BYTES = 2**22
+_MAX_REASONS = 5  # in a message
 Cells = dict[str, str]
 _SUBSET_NAMES = {name: name for name in SUBSETS} | {"val": "validation", "valid": "validation"}
 _VIDEO_COLUMNS = ("video", "path", "video_path", "file_name", "file", "filename")
@@ -59,10 +67,15 @@ class Imported:
 
 
 class _Writer:
-    """Folder of the list, and of those videos that a source holds inside."""
+    """Folder in the making: videos that a source holds inside, until the list is there as well.
 
-    def __init__(self, out: Path, media: Path | None) -> None:
-        self.out = out
+    Args:
+        folder: private folder, whose content goes to the user's in the end.
+        media: folder of the videos that the source only names; None for the source's own.
+    """
+
+    def __init__(self, folder: Path, media: Path | None) -> None:
+        self.folder = folder
         self.media = media
         self.left_out: dict[str, str] = {}
 
@@ -71,27 +84,55 @@ class _Writer:
         place = PurePosixPath(name)
         # An archive may name any path of the system.
         if place.is_absolute() or ".." in place.parts or "\0" in name:
-            raise InputError(f"A video of an archive must lie below it. Received {name!r}.")
-        path = self.out / VIDEOS / place
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with write_errors(), replacing(path) as partial, partial.open("wb") as file:
-            shutil.copyfileobj(content, file)
+            raise InputError(f"A video of an archive must lie below it. Received {name!r:.200}.")
+        path = self.folder / VIDEOS / place
+        if path.exists():
+            raise InputError(f"A video may be in an archive once. Received {name!r:.200} again.")
+        with write_errors():
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            # In pieces, so that an error of the reading is not taken for one of the writing.
+            while piece := content.read(_PIECE_BYTES):
+                with write_errors():
+                    file.write(piece)
         return f"{VIDEOS}/{place}"
 
     def found(self, name: str, *, folder: Path) -> str | None:
-        """Path of a video that a source names; None, with a reason, if there is no such file."""
+        """Path of a video that a source names; None, with a reason, if there is no such file.
+
+        An absolute path may lie anywhere, as in a list. A relative one stays within the folders.
+        """
         media = self.media or folder
-        for path in (folder / name, media / name, media / PurePosixPath(name).name):
-            if path.exists():
-                return str(path.resolve())
-        self.left_out[name] = f"there is no such file in {media}"
+        shown = f"{name:.200}"
+        if not name or "\0" in name:
+            self.left_out[repr(shown)] = "it names no file"
+            return None
+        for base, path in ((folder, name), (media, name), (media, PurePosixPath(name).name)):
+            place = Path(os.path.normpath(base / path))
+            # A text longer than a name may be is no file either.
+            if not _exists(place):
+                continue
+            if Path(path).is_absolute() or place.is_relative_to(os.path.normpath(base)):
+                return str(place.resolve())
+            self.left_out[shown] = f"it lies outside of {base}; give its folder as --media"
+            return None
+        self.left_out[shown] = f"there is no such file in {media}"
         return None
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def import_clips(
     source: Path, out: Path, *, media: Path | None = None, overwrite: bool = False
 ) -> Imported:
     """Write the list of another tool's clips to `out/clips.csv`, and videos that it holds inside.
+
+    Everything is read and checked before anything appears in `out`.
 
     Args:
         source: folder or file that the tool exported.
@@ -100,25 +141,51 @@ def import_clips(
         overwrite: replace another list there.
 
     Raises:
-        InputError: if the source is of no known kind, or names no video that is there.
+        InputError: if the source is of no known kind, is damaged, or names no video that is there.
         WriteError: if the disk does not take it.
     """
     kind, read = _reader(source)
-    path = out / LIST
-    if path.exists() and not overwrite:
-        raise InputError(f"{path} is there already; name another folder, or give --overwrite.")
+    if (out / LIST).exists() and not overwrite:
+        raise InputError(f"{out / LIST} is there already; name another folder, or --overwrite.")
+    is_new = not out.exists()
     with write_errors():
         out.mkdir(parents=True, exist_ok=True)
-    writer = _Writer(out, media)
+    try:
+        # In `out` itself, so that videos are renamed and not copied again.
+        with tempfile.TemporaryDirectory(prefix=".import-", dir=out) as private:
+            writer = _Writer(Path(private), media)
+            num_clips = _write_list(kind, source, read, writer)
+            _publish(writer.folder, out)
+    except BaseException:
+        if is_new:
+            shutil.rmtree(out, ignore_errors=True)
+        raise
+    return Imported(kind, num_clips, writer.left_out)
+
+
+def _write_list(kind: str, source: Path, read: _Read, writer: _Writer) -> int:
+    """Write the list into the private folder; returns its number of clips.
+
+    Raises:
+        InputError: if the source is damaged, or names no video that is there.
+    """
     try:
         rows = list(read(source, writer))
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
+    except InputError as error:
+        # What is wrong within is said without the source's name.
+        message = str(error)
+        if str(source) not in message:
+            message = f"{source}: {message}"
+        raise InputError(message) from error
+    except _DAMAGED as error:
         raise InputError(
-            f"{source} is not written as {kind} is ({type(error).__name__}: {error}). Export it "
-            "again."
+            f"{source} is not written as {kind} is ({type(error).__name__}: {error!s:.300}). "
+            "Export it again."
         ) from error
     if not rows:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in writer.left_out.items())
+        reasons = "; ".join(
+            f"{name}: {reason}" for name, reason in islice(writer.left_out.items(), _MAX_REASONS)
+        )
         raise InputError(f"{source} must name a labelled video. Received none. {reasons}".strip())
     columns = [
         name
@@ -129,11 +196,40 @@ def import_clips(
     table = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    write_text(path, text.getvalue())
-    return Imported(kind, len(rows), writer.left_out)
+    path = writer.folder / LIST
+    try:
+        write_text(path, text.getvalue())
+        # By the reader that the next command uses: times that are none end here, too.
+        read_list(path)
+    except UnicodeEncodeError as error:
+        raise InputError(f"{source} holds text that is no Unicode: {error.reason}.") from error
+    except WriteError:
+        raise
+    except UserError as error:
+        message = str(error).replace(str(path), LIST)
+        raise InputError(f"{source} gives a list that cannot be: {message:.1000}") from error
+    return len(rows)
 
 
-def _reader(source: Path) -> tuple[str, Callable[[Path, _Writer], Iterator[Cells]]]:
+def _publish(private: Path, out: Path) -> None:
+    """Move the videos and then the list to where they belong."""
+    with write_errors():
+        for path in sorted((private / VIDEOS).rglob("*")):
+            place = out / path.relative_to(private)
+            if path.is_dir():
+                place.mkdir(parents=True, exist_ok=True)
+            else:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(place)
+        (private / LIST).replace(out / LIST)
+
+
+_Read = Callable[[Path, _Writer], Iterator[Cells]]
+# What reading a damaged file as if it were whole may raise.
+_DAMAGED = (KeyError, TypeError, IndexError, AttributeError, ValueError, RecursionError)
+
+
+def _reader(source: Path) -> tuple[str, _Read]:
     """Name of a source's format, and the function that reads its rows.
 
     Raises:
@@ -160,7 +256,8 @@ def _reader(source: Path) -> tuple[str, Callable[[Path, _Writer], Iterator[Cells
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    # A hostile file may nest its lists deeper than the reader's recursion.
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as JSON: {error}.") from error
 
 
@@ -169,7 +266,7 @@ def _hugging_face(source: Path, writer: _Writer) -> Iterator[Cells]:
     splits: Mapping[str, Path] = {"": source}
     if (source / "dataset_dict.json").exists():
         names = _read_json(source / "dataset_dict.json")["splits"]
-        splits = {name: source / name for name in names}
+        splits = {name: source / _plain_name(name) for name in names}
     # A split by other names is none of ours.
     has_subsets = all(name in _SUBSET_NAMES for name in splits)
     for split, folder in splits.items():
@@ -185,25 +282,56 @@ def _hugging_face(source: Path, writer: _Writer) -> Iterator[Cells]:
         class_names = features[label].get("names")
         for number, row in enumerate(_arrow_rows(folder)):
             name = f"{split or 'data'}/{number:06d}"
+            index = row[label]
+            # Data sets without labels for some clips give them -1.
+            if index is None or (class_names and index == -1):
+                writer.left_out[name] = "it has no label"
+                continue
             path = _hugging_face_video(row[video], name, folder, writer)
             if path is None:
                 continue
-            index = row[label]
-            cells = {"video": path, "label": str(class_names[index] if class_names else index)}
-            cells |= _optional(row)
+            cells = {"video": path, "label": _class_name(index, class_names)} | _optional(row)
             yield cells | ({"part": _SUBSET_NAMES[split]} if has_subsets else {})
+
+
+def _plain_name(name: str) -> str:
+    """Name of a file or folder beside others.
+
+    Raises:
+        InputError: if it leads elsewhere.
+    """
+    if name in ("", ".", "..") or "/" in name or "\0" in name:
+        raise InputError(f"A part of a data set must lie in its folder. Received {name!r:.200}.")
+    return name
+
+
+def _class_name(label: Any, class_names: Sequence[str] | None = None) -> str:
+    """Label as text: a text or number itself, or the index of a name.
+
+    Raises:
+        TypeError, IndexError: if it is none of them.
+    """
+    if class_names and isinstance(label, int) and not isinstance(label, bool):
+        if not 0 <= label < len(class_names):
+            raise IndexError(f"class {label} of {len(class_names)}")
+        label = class_names[label]
+    if not isinstance(label, str | int) or isinstance(label, bool):
+        raise TypeError(f"a label is a text or a number, not {label!r:.100}")
+    return str(label).strip()
 
 
 def _arrow_rows(folder: Path) -> Iterator[dict[str, Any]]:
     for file in _read_json(folder / "state.json")["_data_files"]:
+        path = folder / _plain_name(file["filename"])
         try:
-            with pa.memory_map(str(folder / file["filename"])) as data:
+            with pa.memory_map(str(path)) as data:
                 for batch in pa.ipc.open_stream(data):
+                    # Otherwise offsets of a damaged file are followed out of its memory.
+                    batch.validate(full=True)
                     yield from batch.to_pylist()
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise InputError(
-                f"{folder / file['filename']} is no whole Arrow file: {error}. Save the data set "
-                "again."
+                f"{path} is no whole Arrow file: {error!s:.300}. Save the data set again."
             ) from error
 
 
@@ -214,7 +342,7 @@ def _hugging_face_video(value: Any, name: str, folder: Path, writer: _Writer) ->
         if content:
             suffix = PurePosixPath(value).suffix or ".mp4"
             return writer.copied(name + suffix, io.BytesIO(content))
-    return writer.found(str(value), folder=folder)
+    return writer.found(str(value or ""), folder=folder)
 
 
 def _first(there: Mapping[str, Any], wanted: Sequence[str]) -> str | None:
@@ -244,7 +372,8 @@ def _web_dataset(source: Path, writer: _Writer) -> Iterator[Cells]:
                     stem, _, suffix = name.partition(".")
                     key = f"{folder}/{stem}".lstrip("/")
                     content = archive.extractfile(member) if member.isfile() else None
-                    if content is None:
+                    # A sparse one is a few bytes that unfold to more than a disk holds.
+                    if content is None or member.issparse():
                         continue
                     if key != last and sample:
                         yield from _web_sample(last, sample, subset, writer)
@@ -252,14 +381,35 @@ def _web_dataset(source: Path, writer: _Writer) -> Iterator[Cells]:
                     last = key
                     if f".{suffix.lower()}" in VIDEO_SUFFIXES:
                         # Written at once: a tar is read from its beginning to its end.
-                        path = f"{tar.stem}/{key}.{suffix}"
+                        path = f"{tar.stem}/{member.name}"
                         sample["video"] = writer.copied(path, content)
                     elif suffix in ("cls", "json", "txt"):
-                        sample[suffix] = content.read()
-        except (OSError, tarfile.TarError) as error:
+                        sample[suffix] = _read_text(member.name, content)
+                _require_end(archive)
+        except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
             raise InputError(f"{tar} is no whole tar: {error}. Make it again.") from error
         if sample:
             yield from _web_sample(last, sample, subset, writer)
+
+
+def _read_text(name: str, content: IO[bytes]) -> bytes:
+    found = content.read(_MAX_TEXT_BYTES + 1)
+    if len(found) > _MAX_TEXT_BYTES:
+        raise InputError(
+            f"A label of an archive may have {_MAX_TEXT_BYTES:,} bytes. {name:.200} has more."
+        )
+    return found
+
+
+def _require_end(archive: tarfile.TarFile) -> None:
+    """Raise TarError unless the archive ends with its mark, a block of zeros.
+
+    Python takes a damaged header behind the first for the end, and would leave out all that follow.
+    """
+    assert archive.fileobj is not None
+    archive.fileobj.seek(archive.offset)
+    if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.TarError("the end is missing, or a header within is damaged")
 
 
 def _web_sample(
@@ -269,13 +419,15 @@ def _web_sample(
     try:
         record = json.loads(sample.get("json", b"{}"))
         label = _first(record, _LABEL_COLUMNS)
-        text = record[label] if label else sample.get("cls", sample.get("txt", b"")).decode()
-    except (ValueError, AttributeError, TypeError) as error:
+        text = _class_name(
+            record[label] if label else sample.get("cls", sample.get("txt", b"")).decode()
+        )
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise InputError(f"The label of the sample {key} is no text or JSON: {error}.") from error
-    if "video" not in sample or not str(text).strip():
+    if "video" not in sample or not text:
         writer.left_out[str(key)] = f"it has no {'label' if 'video' in sample else 'video'}"
         return
-    cells = {"video": str(sample["video"]), "label": str(text).strip(), **_optional(record)}
+    cells = {"video": str(sample["video"]), "label": text, **_optional(record)}
     yield cells | ({"part": subset} if subset else {})
 
 
@@ -291,11 +443,7 @@ def _fifty_one(source: Path, writer: _Writer) -> Iterator[Cells]:
     for name, detections in exported["labels"].items():
         path = writer.found(paths.get(name, name), folder=source)
         for detection in detections or [] if path else []:
-            label = detection["label"]
-            cells = {
-                "video": str(path),
-                "label": class_names[label] if isinstance(label, int) else label,
-            }
+            cells = {"video": str(path), "label": _class_name(detection["label"], class_names)}
             # Both frames are included and count from 1, as ours do.
             for ours, theirs in (("", "timestamps"), ("_frame", "support")):
                 if theirs in detection:
@@ -323,19 +471,19 @@ def _label_studio(source: Path, writer: _Writer) -> Iterator[Cells]:
         for result in done[0]["result"]:
             value = result["value"]
             if result["type"] == "choices":
-                yield {"video": path, "label": value["choices"][0]}
+                yield {"video": path, "label": _class_name(value["choices"][0])}
             elif result["type"] == "timelinelabels":
                 for span in value["ranges"]:
                     yield {
                         "video": path,
-                        "label": value["timelinelabels"][0],
+                        "label": _class_name(value["timelinelabels"][0]),
                         "start_frame": str(span["start"]),
                         "stop_frame": str(span["end"]),
                     }
             elif result["type"] == "labels" and "start" in value:
                 yield {
                     "video": path,
-                    "label": value["labels"][0],
+                    "label": _class_name(value["labels"][0]),
                     "start": str(value["start"]),
                     "stop": str(value["end"]),
                 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -135,6 +136,39 @@ def zip_members(random: Random, content: bytes) -> bytes:
     return _zipped(members)
 
 
+def tar_members(random: Random, content: bytes) -> bytes:
+    """Damage a member of a valid archive by its own kind, or make it lead elsewhere."""
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        members = [(one, archive.extractfile(one).read()) for one in archive]  # type: ignore[union-attr]
+    place = random.randrange(len(members))
+    member, inner = members[place]
+    action = random.choice(["damage", "damage", "remove", "rename", "repeat", "link", "size"])
+    if action == "damage":
+        members[place] = member, damaged(random, member.name, inner)[1]
+    elif action == "remove":
+        del members[place]
+    elif action == "rename":
+        odd = ["x", f"../../{member.name}", f"/{member.name}", "a/../b.mp4", "x" * 300 + ".mp4"]
+        member.name = random.choice(odd)
+    elif action == "repeat":
+        members.append((member, inner))
+    elif action == "link":
+        member.type = random.choice([tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE])
+        member.linkname = random.choice(["/etc/passwd", "../..", members[0][0].name])
+        members[place] = member, b""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for one, held in members:
+            one.size = len(held)
+            archive.addfile(one, io.BytesIO(held))
+    changed = bytearray(buffer.getvalue())
+    if action == "size":  # of the first member, with a checksum that is right
+        claimed = tarfile.TarInfo(members[0][0].name)
+        claimed.size = random.choice([2**20, 2**40, 2**62])
+        changed[: tarfile.BLOCKSIZE] = claimed.tobuf(tarfile.GNU_FORMAT)[: tarfile.BLOCKSIZE]
+    return bytes(changed)
+
+
 def hdf5_values(random: Random, content: bytes) -> bytes:
     """Change or remove a data set or an attribute of an HDF5 file."""
     buffer = io.BytesIO(content)
@@ -228,5 +262,6 @@ _KINDS: dict[str, tuple[Callable[[Random, bytes], bytes], ...]] = {
     ".csv": _CSV,
     ".txt": _CSV,
     ".h5": (hdf5_values,),
+    ".tar": (tar_members,),
     **dict.fromkeys((".npz", ".keras", ".pth", ".bin", ".pyth"), (zip_members,)),
 }

@@ -80,6 +80,101 @@ def test_an_archive_writes_nothing_outside(tmp_path) -> None:
     assert not list(tmp_path.rglob("evil.mp4"))
 
 
+def tar_of(path: Path, *members: tuple[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, content in members:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+SAMPLES = (("a.mp4", b"a" * 600), ("a.cls", b"1"), ("b.mp4", b"b" * 600), ("b.cls", b"2"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda whole: whole[:2560], "no whole tar"),  # before the second sample
+        (lambda whole: whole[:1100], "no whole tar"),  # within the first video
+        (lambda whole: whole[:2560] + b"x" * 100 + whole[2660:], "no whole tar"),  # b's header
+    ],
+)
+def test_a_damaged_tar_leaves_nothing(damage, message, tmp_path) -> None:
+    """Red if samples behind the damage are left out silently, or those before it are kept."""
+    tar = tar_of(tmp_path / "train-0.tar", *SAMPLES)
+    whole = tar.read_bytes()
+    assert import_clips(tar, tmp_path / "whole").num_clips == 2
+    tar.write_bytes(damage(whole))
+    with pytest.raises(InputError, match=message):
+        import_clips(tar, tmp_path / "new" / "out")
+    assert not (tmp_path / "new" / "out").exists()
+    # What was there before stays as it was, with --overwrite as well.
+    kept = {path: path.read_bytes() for path in (tmp_path / "whole").rglob("*.*")}
+    with pytest.raises(InputError, match=message):
+        import_clips(tar, tmp_path / "whole", overwrite=True)
+    assert {path: path.read_bytes() for path in (tmp_path / "whole").rglob("*.*")} == kept
+
+
+def test_a_tar_with_links_and_names_twice(tmp_path) -> None:
+    """Red if a link is followed, or a second video takes the place of the first."""
+    twice = tar_of(tmp_path / "twice.tar", *SAMPLES, SAMPLES[0], ("a.cls", b"3"))
+    with pytest.raises(InputError, match=r"twice\.tar.*once.*a\.mp4"):
+        import_clips(twice, tmp_path / "out")
+    tar_of(tmp_path / "links.tar", *SAMPLES[:2])
+    with tarfile.open(tmp_path / "links.tar", "a") as tar:
+        link = tarfile.TarInfo("c.mp4")
+        link.type, link.linkname = tarfile.SYMTYPE, str(twice)
+        tar.addfile(link)
+        tar.addfile(tarfile.TarInfo("c.txt"))
+    result = import_clips(tmp_path / "links.tar", tmp_path / "out")
+    assert (result.num_clips, result.left_out) == (1, {"c": "it has no video"})
+    assert not list((tmp_path / "out").rglob("c.*"))
+
+
+@pytest.mark.parametrize(
+    ("detection", "message"),
+    [
+        ({"label": -1, "support": [1, 2]}, "class -1 of 2"),
+        ({"label": True, "support": [1, 2]}, "a label is a text or a number, not True"),
+        ({"label": ["x"], "support": [1, 2]}, "a label is a text"),
+        ({"label": 0, "support": [1, 2, 3]}, "not written as FiftyOne"),
+        ({"label": 0, "support": [9, 2]}, "a list that cannot be"),
+        ({"label": 0, "timestamps": [float("nan"), 2]}, "a list that cannot be"),
+        ({"label": 0, "timestamps": [0, 10**400]}, "a list that cannot be"),
+        ({"label": "\ud800", "support": [1, 2]}, "no Unicode"),
+        ({"label": "", "support": [1, 2]}, "a list that cannot be"),
+    ],
+)
+def test_a_value_that_cannot_be_is_one_line(detection, message, tmp_path) -> None:
+    """Red if a list is written that the next command refuses, or a traceback is shown."""
+    (tmp_path / "a.mp4").touch()
+    exported = {"classes": ["walking", "diving"], "labels": {"a.mp4": [detection]}}
+    (tmp_path / "labels.json").write_text(json.dumps(exported))
+    with pytest.raises(InputError, match=message) as caught:
+        import_clips(tmp_path, tmp_path / "out")
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_paths_that_leave_the_folder_are_left_out(tmp_path) -> None:
+    """Red if a relative path may name any file of the system; absolute ones are a user's own."""
+    (tmp_path / "secret.mp4").touch()
+    source = tmp_path / "source"
+    source.mkdir()
+    names = ("../secret.mp4", "x\0.mp4", "y" * 5000, "", str(tmp_path / "secret.mp4"))
+    labels = {name: [{"label": 0, "support": [1, 2]}] for name in names}
+    (source / "labels.json").write_text(json.dumps({"classes": ["a"], "labels": labels}))
+    result = import_clips(source, tmp_path / "out")
+    assert result.num_clips == 1
+    assert result.left_out["../secret.mp4"].startswith("it lies outside of")
+    assert len(result.left_out) == 4
+    (source / "labels.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"labels.json cannot be read as JSON"):
+        import_clips(source, tmp_path / "other")
+
+
 def test_label_studio(tmp_path, media) -> None:
     """Red if a file is not found by its address, or frames are counted otherwise."""
     result, clips = imported(GOLDEN / "label_studio.json", tmp_path / "out", media)
