@@ -115,7 +115,7 @@ class Ucf11Arguments:
     """With official: folder of the lists, if the data set has some; by default its usual place."""
     recipe: RecipeName = "tuned"
     """paper: as published for UCF11; paper-NAME: for that data set, see docs/datasets.md; tuned:
-    ours."""
+    ours; small: ours for a hundred clips or so."""
     epochs: int | None = None
     """Passes over the training clips; by default the recipe's."""
     batch_size: int | None = None
@@ -272,7 +272,7 @@ def _check_features(arguments: Ucf11Arguments, recipe: Recipe) -> None:
         ):
             if given:
                 raise InputError(f"{flag} needs --features NETWORK. Add it, or leave {flag} out.")
-        require_no_fine_tuning(recipe, but=["mirror"])
+        require_no_fine_tuning(recipe)
         return
     for flag, given, reason in (
         (
@@ -304,7 +304,7 @@ def _check_unfreeze(arguments: Ucf11Arguments, recipe: Recipe) -> None:
             f"{arguments.features}. Received {arguments.unfreeze}; networks with blocks: {known}."
         )
     if arguments.unfreeze:
-        require_unchanged_pixels(recipe, but=("contrast", "brightness"))
+        require_unchanged_pixels(recipe, but=("contrast", "brightness", "mirror"))
     else:
         require_no_fine_tuning(recipe)
         require_unchanged_pixels(recipe)

@@ -9,7 +9,15 @@ import pytest
 from experiments.epic_kitchens.models import build_classifier
 from experiments.epic_kitchens.recipes import EpicKitchensArguments
 from experiments.training.optimizers import Formats, build_model, build_optimizer
-from experiments.training.recipes import PAPER, RECIPES, TUNED, RecipeName
+from experiments.training.recipes import (
+    PAPER,
+    RECIPES,
+    TUNED,
+    RecipeName,
+    on_features,
+    require_no_fine_tuning,
+    require_unchanged_pixels,
+)
 from experiments.ucf101.recipes import recipe_for
 
 
@@ -96,6 +104,15 @@ def test_published_settings_of_other_data_sets():
         "paper-youtube-celebrities": (1e-3, 16, 101, 85, None, 0.0),
         "paper-hmdb51": (1e-4, 16, 401, 90, 3, 0.25),
     }
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_has_a_head_on_features(name):
+    """Red if a recipe's pictures, or their changes, are asked of a network's features."""
+    recipe = on_features(RECIPES[name])
+    require_no_fine_tuning(recipe)
+    require_unchanged_pixels(recipe)
+    assert (recipe.stride, recipe.frame_size, recipe.tt_input_shape) == (None, None, None)
 
 
 def test_modes_that_do_not_fit_the_frames_are_refused():
