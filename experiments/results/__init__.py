@@ -1,6 +1,7 @@
 """The pages made from all recorded results.
 
 python -m experiments.results           # docs/results.md and README.md's block, from the CSV
+
 python -m experiments.results --check   # exit 1 if either is stale
 """
 

@@ -118,6 +118,8 @@ UCF11_COSTS = (
 # A recurrent network or a mean on the features of a frozen network. The format of the kernel goes
 # before the cell, that of the recurrent matrix behind it.
 _FORMAT = f"(?:{'|'.join(name for name in get_args(FormatName) if name != 'dense')})"
+# Parts of a model's name that stand for nothing longer.
+_WHOLE = ("mean", "low", "rank")
 _HEAD = re.compile(
     rf"(?!{_FORMAT}-)(?P<network>.+?)-"
     rf"(?P<head>(?:{_FORMAT}-)?(?:gru|lstm|rnn|mean)(?:-{_FORMAT})?)"
@@ -283,9 +285,17 @@ def _model_cell(group: Group) -> str:
     name = group["model"] or ABSENT
     found = _HEAD.fullmatch(name)
     if found is None:
-        return name.upper()
-    head = found["head"] if found["head"] == "mean" else found["head"].upper()
-    return f"{head} on {found['network']}"
+        return _in_capitals(name)
+    return f"{_in_capitals(found['head'])} on {found['network']}"
+
+
+def _in_capitals(name: str) -> str:
+    """Model name with its abbreviations in capitals: "TT-GRU", "Tucker-GRU", "low-rank-GRU"."""
+    names = [
+        part.capitalize() if part == "tucker" else part if part in _WHOLE else part.upper()
+        for part in name.split("-")
+    ]
+    return "-".join(names)
 
 
 def _in_brackets(note: str) -> str:

@@ -294,7 +294,7 @@ def test_real_videos_come_first_with_both_splits_in_a_row(record):
             ("LSTM on efficientnet-lite0", "tuned"),
             ("LSTM on efficientnet-lite0", "tuned, four folds"),
             ("TT-GRU", "tuned"),
-            ("LOW-RANK-GRU-TR on efficientnet-lite0", "tuned"),
+            ("low-rank-GRU-TR on efficientnet-lite0", "tuned"),
             ("HT-GRU", "tuned"),
         ]
         assert found[0]["Accuracy by scene"].startswith("0.880 \N{PLUS-MINUS SIGN} 0.014 (2 of 5")

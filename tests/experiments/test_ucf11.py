@@ -13,6 +13,7 @@ from preprocess.system.machine import read_machine
 from tests import processes
 
 RUN_FILES = {
+    "explained",
     *("best.keras", "last.keras", "checkpoint.npz", "config.json", "metrics.csv"),
     *("predictions.csv", "result.json", "report.html", "curves.png", "confusion_matrix.png"),
     *("predictions.parquet", "predictions.html", "strips", "model.keras", "model.json"),
