@@ -52,7 +52,7 @@ def build_feature_rnn(
         several_labels: a clip may be of several classes: a sigmoid in place of the softmax.
         dtype: policy of the layers, such as "mixed_bfloat16"; features are standardized, and the
             softmax computed, in float32.
-        seed: seed of initializers and dropout.
+        seed: seed of dropout; initial weights follow `keras.utils.set_random_seed`.
         **rnn_kwargs: further arguments of `ttrnn.models.video_rnn.recurrent_layer`.
 
     Returns:

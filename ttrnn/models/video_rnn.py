@@ -87,7 +87,8 @@ def build_video_rnn(
         scene_dropout: probability of hiding a training clip's mean frame.
         several_labels: a clip may be of several classes: a sigmoid in place of the softmax.
         dtype: policy of every layer, such as "mixed_bfloat16"; the softmax is float32.
-        seed: seed of initializers and dropout.
+        seed: seed of dropout and of the output kernel; the recurrent layer's weights follow
+            `keras.utils.set_random_seed`.
         **rnn_kwargs: further arguments of the recurrent layer.
 
     Returns:
