@@ -4,6 +4,7 @@ import ast
 import json
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 
@@ -38,10 +39,16 @@ def modules(package):
     return sorted((ROOT / package).rglob("*.py"))
 
 
+@cache
+def tree_of(path):
+    """Syntax tree of a file, parsed once for all rules; nobody alters it."""
+    return ast.parse(path.read_text())
+
+
 def imported(path):
     """Top-level packages of ours that a file imports, at its head or in a function."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
@@ -113,8 +120,8 @@ def test_the_shards_modules_alone_speak_hdf5(library, homes):
     assert users == homes
 
 
-def without_docstrings(path):
-    """The code of a file, without what its comments and docstrings say about code."""
+def code_of(path):
+    """Source of a file, less what its comments and docstrings say about code."""
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         has_docstring = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
@@ -126,18 +133,22 @@ def without_docstrings(path):
 def test_one_module_configures_tensorflow():
     """Red when pools, seeds or log levels are set elsewhere than in runtime.py."""
     calls = ("tf.config.", "set_random_seed", "TF_CPP_MIN_LOG_LEVEL", "os.environ[")
+
+    def is_in(text):
+        return any(call in text for call in calls)
+
     users = {
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
         for path in modules(package)
-        if any(call in without_docstrings(path) for call in calls)
+        if is_in(path.read_text()) and is_in(code_of(path))
     }
     assert users == {"experiments/process/runtime.py"}
 
 
 def test_layers_never_print_or_seed():
     for path in modules("ttrnn"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree_of(path)):
             called = getattr(getattr(node, "func", None), "id", "")
             assert called not in ("print", "open"), f"{path.name} calls {called}"
 
@@ -217,7 +228,7 @@ def test_nothing_unsafe():
     """Red when a shell, an unrestricted pickle or a bare except slips in."""
     for package in PACKAGES:
         for path in modules(package):
-            for node in ast.walk(ast.parse(path.read_text())):
+            for node in ast.walk(tree_of(path)):
                 if isinstance(node, ast.keyword) and node.arg in ("shell", "allow_pickle"):
                     assert getattr(node.value, "value", None) is False, path
                 assert not (isinstance(node, ast.ExceptHandler) and node.type is None), path
