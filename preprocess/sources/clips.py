@@ -43,7 +43,8 @@ _SUFFIXES = """
 """
 VIDEO_SUFFIXES = frozenset(_SUFFIXES.split())
 """Suffixes of video files, in small letters."""
-_IGNORED_FOLDERS = frozenset({"annotation", "annotations"})  # UCF11 has one in each group
+# UCF11 has one of the first in each group; FiftyOne keeps the clips without a class in the last.
+_IGNORED_FOLDERS = frozenset({"annotation", "annotations", "_unlabeled"})
 # What systems, and the built-in data set, put into every folder.
 _SYSTEM_FOLDERS = frozenset(
     {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"}
@@ -71,7 +72,7 @@ class FolderListing:
         videos: paths of the video files, relative to the folder, sorted.
         frame_folders: paths of folders of frames without videos, sorted.
         left_out: number of files without a video's name, by suffix; "" for no suffix.
-        num_ignored: number of videos in folders called Annotation, which are ignored.
+        num_ignored: number of videos in folders of `_IGNORED_FOLDERS`.
     """
 
     videos: list[str] = field(default_factory=list)
@@ -99,7 +100,7 @@ class FolderListing:
             notices.append(f"Left out: {files}: {', '.join(named)}.")
         if self.num_ignored:
             videos = "1 video is" if self.num_ignored == 1 else f"{self.num_ignored} videos are"
-            notices.append(f"Left out: {videos} in a folder called annotation.")
+            notices.append(f"Left out: {videos} in a folder called annotation or _unlabeled.")
         return " ".join(notices)
 
 
@@ -139,8 +140,8 @@ def find_clips(root: str | os.PathLike[str]) -> list[Clip]:
     of its own. In a folder that holds clips and no folders of clips, `v_Class_gNN_cNN` gives the
     class too; so does YouTube Celebrities' `NNNN_SS_NNN_person`, whose group is the person's
     session SS. If no name has such a form, all are one class, named after the folder. Hidden files,
-    `Annotation` folders and files that are neither videos nor frames are ignored; the `notice` of
-    `list_videos` counts them.
+    folders called `Annotation` or `_unlabeled`, and files that are neither videos nor frames are
+    ignored; the `notice` of `list_videos` counts them.
 
     Args:
         root: the folder of videos.

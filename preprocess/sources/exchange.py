@@ -246,6 +246,12 @@ def _reader(source: Path) -> tuple[str, _Read]:
         return "WebDataset's tar", _web_dataset
     elif source.suffix == ".json" and source.exists():
         return "Label Studio's export", _label_studio
+    if any((source / name).exists() for name in ("samples.json", "manifest.json")):
+        raise InputError(
+            f"Of FiftyOne's formats, its temporal detections are read. {source} is another; export "
+            "it as fiftyone.types.FiftyOneTemporalDetectionDataset, or as "
+            "VideoClassificationDirectoryTree, which python -m preprocess folder reads."
+        )
     raise InputError(
         "The source must be a folder that save_to_disk of Hugging Face's datasets wrote, a .tar of "
         "WebDataset or a folder of such, FiftyOne's folder with labels.json, or Label Studio's "
@@ -435,21 +441,24 @@ def _fifty_one(source: Path, writer: _Writer) -> Iterator[Cells]:
     """Rows of labels.json and of the videos in data/, or those that data.json names."""
     exported = _read_json(source / "labels.json")
     paths: dict[str, str] = {}
-    if (source / "data.json").exists():
+    if (data := source / "data").is_dir():
+        # A video is known by its path below data/, without its suffix.
+        for path in sorted(data.rglob("*")):
+            place = path.relative_to(data)
+            paths[place.with_suffix("").as_posix()] = f"data/{place.as_posix()}"
+    elif (source / "data.json").exists():
         paths = _read_json(source / "data.json")
-    elif (source / "data").is_dir():
-        paths = {path.stem: f"data/{path.name}" for path in sorted((source / "data").iterdir())}
-    class_names = exported["classes"]
+    # Without names of classes, labels are texts.
+    class_names = exported.get("classes")
     for name, detections in exported["labels"].items():
         path = writer.found(paths.get(name, name), folder=source)
         for detection in detections or [] if path else []:
             cells = {"video": str(path), "label": _class_name(detection["label"], class_names)}
-            # Both frames are included and count from 1, as ours do.
-            for ours, theirs in (("", "timestamps"), ("_frame", "support")):
-                if theirs in detection:
-                    start, stop = detection[theirs]
-                    cells |= {f"start{ours}": str(start), f"stop{ours}": str(stop)}
-            yield cells
+            # Frames go before seconds, as in FiftyOne. Both are included and count from 1, as ours.
+            support = detection.get("support")
+            start, stop = detection["timestamps"] if support is None else support
+            unit = "" if support is None else "_frame"
+            yield cells | {f"start{unit}": str(start), f"stop{unit}": str(stop)}
 
 
 def _label_studio(source: Path, writer: _Writer) -> Iterator[Cells]:

@@ -293,8 +293,11 @@ def test_what_is_left_out_is_counted_by_suffix(tmp_path: Path) -> None:
     assert listing.notice.startswith("Left out: 7 files are no videos by their names: 2 .jpg, 1 ")
     assert "1 without a suffix" in listing.notice
     touch(tmp_path, "a/Annotations/x.mp4", "a/Annotations/x.xml", *(f"a/{n}.{n}" for n in "1234"))
+    touch(tmp_path, "_unlabeled/x.mp4")
     notice = list_videos(tmp_path).notice
-    assert "4 of other kinds. Left out: 1 video is in a folder called annotation." in notice
+    ignored = "Left out: 2 videos are in a folder called annotation or _unlabeled."
+    assert f"4 of other kinds. {ignored}" in notice
+    assert list_videos(tmp_path).videos == ["a/x.mp4"]
 
 
 def test_nothing_left_out_is_nothing_to_say(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Clips of other tools become the list that describes them.
 
-tests/golden/make_exchange.py wrote the sources with the tools' own libraries; FiftyOne's is
-written here, as its exporter of temporal detections does.
+tests/golden/make_exchange.py wrote the sources with the tools' own libraries. FiftyOne needs a
+database to run; its folders are written here as its documentation describes them, in "Loading
+datasets from disk", FiftyOneTemporalDetectionDataset (docs.voxel51.com, read 2026-11-28).
 """
 
 from __future__ import annotations
@@ -139,6 +140,7 @@ def test_a_tar_with_links_and_names_twice(tmp_path) -> None:
         ({"label": True, "support": [1, 2]}, "a label is a text or a number, not True"),
         ({"label": ["x"], "support": [1, 2]}, "a label is a text"),
         ({"label": 0, "support": [1, 2, 3]}, "not written as FiftyOne"),
+        ({"label": 0}, "not written as FiftyOne"),
         ({"label": 0, "support": [9, 2]}, "a list that cannot be"),
         ({"label": 0, "timestamps": [float("nan"), 2]}, "a list that cannot be"),
         ({"label": 0, "timestamps": [0, 10**400]}, "a list that cannot be"),
@@ -186,17 +188,65 @@ def test_label_studio(tmp_path, media) -> None:
     assert set(result.left_out) == {"missing.mp4", "task 4"}
 
 
-@pytest.mark.parametrize("with_times", [False, True])
-def test_fifty_one(tmp_path, media, with_times) -> None:
+def write_fifty_one(source: Path, labels: dict, **others) -> None:
+    source.mkdir(exist_ok=True)
+    (source / "labels.json").write_text(json.dumps({**others, "labels": labels}))
+
+
+def test_fifty_one(tmp_path, media) -> None:
+    """Red if classes are not looked up, frames and seconds are mixed up, or a UUID is not found.
+
+    A target is an index of `classes`; `support` holds the first and the last frame, `timestamps`
+    seconds. UUIDs are paths below data/ without a suffix. Unlabelled videos have null, or no key.
+    """
     source = tmp_path / "source"
     shutil.copytree(media, source / "data")
-    where = {"timestamps": [0.5, 2.25]} if with_times else {"support": [5, 20]}
-    labels = {"a": [{"label": 1, **where}], "b c": [{"label": 0, **where}], "clips": None}
-    exported = {"classes": ["walking", "diving"], "labels": labels}
-    (source / "labels.json").write_text(json.dumps(exported))
+    more = {"confidence": 0.9, "attributes": {"weather": "sunny"}}
+    labels = {
+        "a": [{"label": 1, "support": [5, 20], **more}, {"label": 0, "support": [21, 30]}],
+        "b c": [{"label": 0, "timestamps": [0.5, 2.25], **more}],
+        "clips/a": [{"label": 1, "support": [1, 2], "timestamps": [0.0, 9.5]}],
+        "unlabelled": None,
+    }
+    write_fifty_one(source, labels, classes=["walking", "diving"])
+    result, clips = imported(source, tmp_path / "out")
+    assert clips == [
+        ("a.mp4", "diving", "frames 5-20", ""),
+        ("a.mp4", "walking", "frames 21-30", ""),
+        ("b c.mp4", "walking", "seconds 0.5 to 2.25", ""),
+        # FiftyOne's own importer asks for frames first.
+        ("clips/a.mp4", "diving", "frames 1-2", ""),
+    ]
+    assert list(result.left_out) == ["unlabelled"]
+
+
+@pytest.mark.parametrize("classes", [{}, {"classes": None}])
+def test_fifty_one_without_classes_and_with_a_manifest(classes, tmp_path, media) -> None:
+    """Red if targets must be indices, or a manifest's paths are not those beside it.
+
+    Without `classes`, absent or null, targets are the labels. data.json names the videos, by
+    absolute paths or by such from its folder; a UUID may be an absolute path itself.
+    """
+    source = tmp_path / "source"
+    absolute = str(media / "b c.mp4")
+    labels = {name: [{"label": name[-1:], "support": [1, 9]}] for name in ("x", "y", absolute)}
+    write_fifty_one(source, labels, **classes)
+    (source / "inside.mp4").write_bytes(b"beside the manifest")
+    manifest = {"x": str(media / "a.mp4"), "y": "inside.mp4"}
+    (source / "data.json").write_text(json.dumps(manifest))
     _, clips = imported(source, tmp_path / "out")
-    stretch = "seconds 0.5 to 2.25" if with_times else "frames 5-20"
-    assert clips == [("a.mp4", "diving", stretch, ""), ("b c.mp4", "walking", stretch, "")]
+    assert clips == [
+        ("a.mp4", "x", "frames 1-9", ""),
+        ("b c.mp4", "4", "frames 1-9", ""),
+        ("beside the manifest", "y", "frames 1-9", ""),
+    ]
+
+
+@pytest.mark.parametrize("name", ["samples.json", "manifest.json"])
+def test_another_format_of_fifty_one_is_told(name, tmp_path) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(InputError, match="FiftyOneTemporalDetectionDataset"):
+        import_clips(tmp_path, tmp_path / "out")
 
 
 def test_what_cannot_be_imported_is_one_line(tmp_path) -> None:
