@@ -443,8 +443,8 @@ def _fifty_one(source: Path, writer: _Writer) -> Iterator[Cells]:
     paths: dict[str, str] = {}
     if (data := source / "data").is_dir():
         # A video is known by its path below data/, without its suffix.
-        for path in sorted(data.rglob("*")):
-            place = path.relative_to(data)
+        for file in sorted(data.rglob("*")):
+            place = file.relative_to(data)
             paths[place.with_suffix("").as_posix()] = f"data/{place.as_posix()}"
     elif (source / "data.json").exists():
         paths = _read_json(source / "data.json")
