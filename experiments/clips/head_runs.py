@@ -41,8 +41,8 @@ from preprocess.sources.splits import Split
 
 # Flags that neither the clips nor their features depend on.
 _OF_A_RUN = {
-    *("tt", "format", "recurrent_format", "rank", "cell", "split", "fold", "recipe", "epochs"),
-    *("batch_size", "lr", "set", "seed", "list", "lists"),
+    *("tt", "format", "recurrent_format", "joint_format", "rank", "cell", "split", "fold"),
+    *("recipe", "epochs", "batch_size", "lr", "set", "seed", "list", "lists"),
 }
 _OF_ITS_FILES = {"out", "resume", "record"}
 

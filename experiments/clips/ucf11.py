@@ -51,6 +51,7 @@ NUM_FOLDS = 5
 # Short names of `ttrnn.formats.registry`, which would load Keras, and a plain product of two
 # matrices, the baseline of all.
 FormatName = Literal["tt", "tr", "bt", "tucker", "cp", "kcp", "ht", "low-rank", "dense"]
+JointFormatName = Literal["tt", "tr", "bt", "tucker", "cp", "kcp", "ht", "low-rank"]
 # Larger than the 224x224 that networks of ImageNet were trained on: on 96 clips of UCF101 at
 # 320x240, their features tell apart more (docs/log.md).
 _FEATURE_SIZE = (448, 336)
@@ -70,9 +71,12 @@ class Ucf11Arguments:
     is a product of two matrices."""
     recurrent_format: FormatName | None = None
     """Format of the recurrent matrix; by default it is dense."""
+    joint_format: JointFormatName | None = None
+    """In place of both: format of the one matrix of frame and state, [x, h]. Its modes are
+    chosen."""
     rank: int | None = None
-    """Rank of --format and --recurrent-format; by default the largest with no more weights than
-    the recipe's tensor train has in that place."""
+    """Rank of these formats; by default the largest with no more weights than the recipe's tensor
+    train has in that place."""
     cell: Literal["gru", "lstm", "rnn", "mean"] = "gru"
     """Kind of recurrent layer; with --features also mean, a linear classifier of the mean over the
     frames."""
@@ -236,16 +240,22 @@ def _check_formats(arguments: Ucf11Arguments) -> None:
             f"--no-tt asks for a dense input kernel. Received --format {arguments.format}, too; "
             "leave one of them out."
         )
-    given = arguments.format is not None or arguments.recurrent_format is not None
-    if arguments.cell == "mean" and given:
+    separate = arguments.format is not None or arguments.recurrent_format is not None
+    is_joint = arguments.joint_format is not None
+    if is_joint and (separate or not arguments.tt):
         raise InputError(
-            "--format and --recurrent-format are of a recurrent layer. Received --cell mean; "
-            "choose gru, lstm or rnn."
+            "--joint-format is that of input kernel and recurrent matrix in one. Received "
+            "--format, --recurrent-format or --no-tt, too; leave it or them out."
         )
-    if arguments.rank is not None and not (given and is_compressed(arguments)):
+    if arguments.cell == "mean" and (separate or is_joint):
         raise InputError(
-            "--rank is that of --format and --recurrent-format. Received it without a format that "
-            "has ranks; name one, or set the recipe's: --set tt_rank=8."
+            "--format, --recurrent-format and --joint-format are of a recurrent layer. Received "
+            "--cell mean; choose gru, lstm or rnn."
+        )
+    if arguments.rank is not None and not ((separate or is_joint) and is_compressed(arguments)):
+        raise InputError(
+            "--rank is that of --format, --recurrent-format and --joint-format. Received it "
+            "without a format that has ranks; name one, or set the recipe's: --set tt_rank=8."
         )
 
 
@@ -356,9 +366,12 @@ def model_name(arguments: Ucf11Arguments) -> str:
     """Name of the recurrent layer, with the format of its input kernel before it, such as `tt-`.
 
     The name of a frozen network goes before it, and the format of a recurrent matrix behind it.
+    That of a joint matrix goes before it, too, such as `joint-tt-`.
     """
     name: str = arguments.cell
-    if arguments.cell != "mean":
+    if arguments.joint_format is not None:
+        name = f"joint-{arguments.joint_format}-{name}"
+    elif arguments.cell != "mean":
         chosen = kernel_format(arguments)
         name = name if chosen == "dense" else f"{chosen}-{name}"
         if arguments.recurrent_format not in (None, "dense"):

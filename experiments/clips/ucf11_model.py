@@ -79,7 +79,12 @@ class Ucf11Model:
 
 def _formats(arguments: Ucf11Arguments) -> Formats:
     """Formats of the recurrent layer, by the flags."""
-    return Formats(kernel_format(arguments), arguments.recurrent_format, arguments.rank)
+    return Formats(
+        kernel_format(arguments),
+        arguments.recurrent_format,
+        joint=arguments.joint_format,
+        rank=arguments.rank,
+    )
 
 
 def make_model(

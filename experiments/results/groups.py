@@ -36,7 +36,7 @@ _DIFFERENCES = {
 }
 # Flags that a column repeats, or that do not change what is learnt.
 _OMITTED_FLAGS = {
-    *("--format", "--recurrent-format"),
+    *("--format", "--recurrent-format", "--joint-format"),
     *("--tt", "--no-tt", "--cell", "--maxlen", "--stride", "--videos", "--shards", "--split"),
     *("--fold", "--epochs", "--batch-size", "--recipe", "--seed", "--threads", "--policy"),
     *(

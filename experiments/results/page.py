@@ -116,13 +116,13 @@ UCF11_COSTS = (
 )
 
 # A recurrent network or a mean on the features of a frozen network. The format of the kernel goes
-# before the cell, that of the recurrent matrix behind it.
+# before the cell, that of the recurrent matrix behind it; one of both is called joint.
 _FORMAT = f"(?:{'|'.join(name for name in get_args(FormatName) if name != 'dense')})"
 # Parts of a model's name that stand for nothing longer.
-_WHOLE = ("mean", "low", "rank")
+_WHOLE = ("mean", "low", "rank", "joint")
 _HEAD = re.compile(
-    rf"(?!{_FORMAT}-)(?P<network>.+?)-"
-    rf"(?P<head>(?:{_FORMAT}-)?(?:gru|lstm|rnn|mean)(?:-{_FORMAT})?)"
+    rf"(?!(?:joint-)?{_FORMAT}-)(?P<network>.+?)-"
+    rf"(?P<head>(?:(?:joint-)?{_FORMAT}-)?(?:gru|lstm|rnn|mean)(?:-{_FORMAT})?)"
 )
 
 

@@ -42,6 +42,13 @@ def build_model(
         seed: seed of the initial weights and of dropout.
         several_labels: whether a clip may be of several classes.
     """
+    size = math.prod(frame_shape)
+    recurrent = _recurrent_arguments(recipe, size, cell=cell, formats=formats)
+    scene_format = None
+    if recipe.scene and formats.joint is not None:
+        # The mean frame has no state beside it: its layer gets a kernel of the same format.
+        modes = _input_modes(recipe, size)
+        scene_format = _chosen_format(recipe, formats.joint, modes, cell=cell, rank=formats.rank)
     return build_video_rnn(
         frame_shape,
         num_classes,
@@ -56,7 +63,8 @@ def build_model(
         several_labels=several_labels,
         dtype=policy,
         seed=seed,
-        **_recurrent_arguments(recipe, math.prod(frame_shape), cell=cell, formats=formats),
+        scene_format=scene_format,
+        **recurrent,
     )
 
 
@@ -105,8 +113,10 @@ class Formats:
     """Format of the input kernel."""
     recurrent: str | None = None
     """Format of the recurrent matrix; None or "dense" for a dense one."""
+    joint: str | None = None
+    """Format of the matrix of [x, h], in place of both; None for two matrices."""
     rank: int | None = None
-    """Rank of both; None for the largest with no more weights than the recipe's tensor train."""
+    """Rank of them; None for the largest with no more weights than the recipe's tensor train."""
 
     @property
     def are_plain(self) -> bool:
@@ -114,6 +124,7 @@ class Formats:
         return (
             self.kernel in ("tt", "dense")
             and self.recurrent in (None, "dense")
+            and self.joint is None
             and self.rank is None
         )
 
@@ -127,16 +138,7 @@ def _recurrent_arguments(
         recipe, cell, formats: those of `build_model`.
         size: number of values of a frame.
     """
-    num_modes = len(recipe.tt_output_shape)
-    modes = recipe.tt_input_shape
-    if modes is None:
-        modes = _PUBLISHED_MODES.get((size, num_modes)) or factorize(size, num_modes)
-    elif math.prod(modes) != size or len(modes) != num_modes:
-        raise InputError(
-            f"tt_input_shape must be {num_modes} modes, as tt_output_shape has, with the product "
-            f"{size}, the number of a frame's values. Received {modes}; extract frames of another "
-            "size, or set it: --set tt_input_shape=null chooses."
-        )
+    modes = _input_modes(recipe, size)
     output_modes = recipe.tt_output_shape
     units = math.prod(output_modes)
     is_dense = formats.kernel == "dense"
@@ -160,26 +162,66 @@ def _recurrent_arguments(
         }
 
     def chosen(name: str | None, input_modes: tuple[int, ...]) -> MatrixFormat | None:
-        if name in (None, "dense"):
-            return None
-        budget_of = make_format("tt", input_modes, output_modes, recipe.tt_rank)
-        modes = input_modes, output_modes
-        if name == "low-rank":
-            # (M, R) times (R, N): a CP matrix with one mode for each side.
-            name, modes = "cp", ((math.prod(input_modes),), (units,))
-        rank = formats.rank
-        if rank is None:
-            layer: Any = CELLS[cell]
-            gates = layer.cell_class.num_gates
-            budget = budget_of.with_gates(gates).num_params
-            rank = largest_rank(name, modes[0], modes[1], budget, gates)
-        return make_format(name, modes[0], modes[1], rank)
+        return _chosen_format(recipe, name, input_modes, cell=cell, rank=formats.rank)
 
+    if formats.joint is not None:
+        return common | {
+            "units": units,
+            "joint_format": chosen(formats.joint, factorize(size + units, len(output_modes))),
+        }
     return common | {
         "units": units,
-        "kernel_format": chosen(formats.kernel, tuple(modes)),
+        "kernel_format": chosen(formats.kernel, modes),
         "recurrent_format": chosen(formats.recurrent, output_modes),
     }
+
+
+def _input_modes(recipe: Recipe, size: int) -> tuple[int, ...]:
+    """Input modes of the recipe's kernel for `size` values."""
+    num_modes = len(recipe.tt_output_shape)
+    modes = recipe.tt_input_shape
+    if modes is None:
+        return _PUBLISHED_MODES.get((size, num_modes)) or factorize(size, num_modes)
+    if math.prod(modes) != size or len(modes) != num_modes:
+        raise InputError(
+            f"tt_input_shape must be {num_modes} modes, as tt_output_shape has, with the product "
+            f"{size}, the number of a frame's values. Received {modes}; extract frames of another "
+            "size, or set it: --set tt_input_shape=null chooses."
+        )
+    return tuple(modes)
+
+
+def _chosen_format(
+    recipe: Recipe,
+    name: str | None,
+    input_modes: tuple[int, ...],
+    *,
+    cell: str,
+    rank: int | None,
+) -> MatrixFormat | None:
+    """Make the format of a matrix without gates; None for a dense one.
+
+    Args:
+        recipe: has the output modes, and the rank of the tensor train that is the budget.
+        name: short name, low-rank or dense.
+        input_modes: modes of the matrix's rows.
+        cell: "gru", "lstm" or "rnn", whose gates count in the budget.
+        rank: the rank; None for the largest within the budget.
+    """
+    if name is None or name == "dense":
+        return None
+    output_modes = recipe.tt_output_shape
+    train = make_format("tt", input_modes, output_modes, recipe.tt_rank)
+    if name == "low-rank":
+        # (M, R) times (R, N): a CP matrix with one mode for each side.
+        name = "cp"
+        input_modes, output_modes = (math.prod(input_modes),), (math.prod(output_modes),)
+    if rank is None:
+        layer: Any = CELLS[cell]
+        gates = layer.cell_class.num_gates
+        budget = train.with_gates(gates).num_params
+        rank = largest_rank(name, input_modes, output_modes, budget, gates)
+    return make_format(name, input_modes, output_modes, rank)
 
 
 def largest_rank(

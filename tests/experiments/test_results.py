@@ -287,6 +287,8 @@ def test_real_videos_come_first_with_both_splits_in_a_row(record):
         row(**lstm, accuracy=0.123, epochs=3, epochs_run=3),
         row(**{**lstm, "model": "efficientnet-lite0-low-rank-gru-tr"}, accuracy=0.2),
         row(**{**part, "model": "ht-gru"}, accuracy=0.1),
+        row(**{**lstm, "model": "efficientnet-lite0-joint-cp-gru"}, accuracy=0.09),
+        row(**{**part, "model": "joint-low-rank-gru"}, accuracy=0.08),
     )
     for text in (results_table_markdown(rows), results_page(rows).partition("## UCF11")[0]):
         found = rows_by_head(text, "At random")
@@ -296,6 +298,8 @@ def test_real_videos_come_first_with_both_splits_in_a_row(record):
             ("TT-GRU", "tuned"),
             ("low-rank-GRU-TR on efficientnet-lite0", "tuned"),
             ("HT-GRU", "tuned"),
+            ("joint-CP-GRU on efficientnet-lite0", "tuned"),
+            ("joint-low-rank-GRU", "tuned"),
         ]
         assert found[0]["Accuracy by scene"].startswith("0.880 \N{PLUS-MINUS SIGN} 0.014 (2 of 5")
         assert found[0]["At random"] == "0.970 (0.840 to 0.940)"

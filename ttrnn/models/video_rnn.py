@@ -25,6 +25,7 @@ def recurrent_layer(
     units: int | None = None,
     kernel_format: MatrixFormat | None = None,
     recurrent_format: MatrixFormat | None = None,
+    joint_format: MatrixFormat | None = None,
     **options,
 ) -> keras.layers.RNN:
     """Build the recurrent layer of a classifier: with a tensor train, or with any formats.
@@ -33,13 +34,17 @@ def recurrent_layer(
         cell: "rnn", "gru" or "lstm".
         tt_input_shape, tt_output_shape, tt_ranks: of a tensor train, where `units` is None.
         units: size of the state of a layer with formats.
-        kernel_format, recurrent_format: see `ttrnn.TensorGRU`.
+        kernel_format, recurrent_format, joint_format: see `ttrnn.TensorGRU`.
         **options: further arguments of the layer.
     """
     if units is None:
         return CELLS[cell](tt_input_shape, tt_output_shape, tt_ranks, **options)
     return _TENSOR_CELLS[cell](
-        units, kernel_format=kernel_format, recurrent_format=recurrent_format, **options
+        units,
+        kernel_format=kernel_format,
+        recurrent_format=recurrent_format,
+        joint_format=joint_format,
+        **options,
     )
 
 
@@ -54,6 +59,8 @@ def build_video_rnn(
     units: int | None = None,
     kernel_format: MatrixFormat | None = None,
     recurrent_format: MatrixFormat | None = None,
+    joint_format: MatrixFormat | None = None,
+    scene_format: MatrixFormat | None = None,
     inputs: str = "raw",
     scene: bool = False,
     pooling: str = "last",
@@ -75,11 +82,12 @@ def build_video_rnn(
         tt_input_shape: modes of a frame's height * width * 3 values. One mode alone,
             `(height * width * 3,)`, is the dense layer.
         tt_output_shape, tt_ranks: see `ttrnn.TTGRU`.
-        units, kernel_format, recurrent_format: in place of the tensor train, see
+        units, kernel_format, recurrent_format, joint_format: in place of the tensor train, see
             `ttrnn.TensorGRU`.
+        scene_format: format of the scene's kernel; by default `kernel_format`.
         inputs: input of the recurrent layer: "raw", the pixels; "motion", the pixels minus the
             clip's mean frame; "foreground", the absolute values of that.
-        scene: also give the classifier the clip's mean frame, through a tensor-train layer.
+        scene: also give the classifier the clip's mean frame, through a layer with such a kernel.
         pooling: input of the classifier: the "last" state, or the "mean" of the states over time.
         pixel_scale: divisor of the centred pixels (pixel - 128).
         head_l2: L2 penalty on the output kernel.
@@ -131,6 +139,7 @@ def build_video_rnn(
         units=units,
         kernel_format=kernel_format,
         recurrent_format=recurrent_format,
+        joint_format=joint_format,
         return_sequences=pooling == "mean",
         dtype=dtype,
         seed=seed,
@@ -148,7 +157,7 @@ def build_video_rnn(
         if units is None:
             gist = TTDense(tt_input_shape, tt_output_shape, tt_ranks, **options)(mean)
         else:
-            gist = TensorDense(units, kernel_format, **options)(mean)
+            gist = TensorDense(units, scene_format or kernel_format, **options)(mean)
         # A noise shape of (batch, 1) hides the whole scene of a clip, so that the network cannot
         # learn the training clips' backgrounds by heart.
         gist = keras.layers.Dropout(

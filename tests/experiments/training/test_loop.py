@@ -1,6 +1,8 @@
 """The training loop: a resumed run ends with the numbers of an undisturbed one."""
 
+import math
 import shutil
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -228,6 +230,47 @@ def test_every_format_has_at_most_the_weights_of_the_tensor_train():
         TUNED, 24, 3, cell="lstm", formats=Formats("cp", rank=7), policy="float32", seed=0
     )
     assert ranked.get_layer("lstm").cell.kernel_format.ranks == (7,)
+
+
+@pytest.mark.parametrize(
+    ("name", "of"),
+    # A product of two matrices has more weights than the tensor train of pixels at any rank.
+    [("tt", "pixels"), ("cp", "pixels"), ("tt", "features"), ("low-rank", "features")],
+)
+def test_a_joint_matrix_has_the_weights_of_a_tensor_train_of_its_size(name, of, tmp_path):
+    """Red when it has the rows of the frame alone, a dense matrix beside it, or a dense scene."""
+    formats = Formats(joint=name)
+    if of == "pixels":
+        # Also shows the classifier the mean frame, which is as large as a frame.
+        model = build_model(
+            replace(TUNED, scene=True), (12, 16, 3), 11, cell="gru", formats=formats,
+            policy="float32", seed=0,
+        )  # fmt: skip
+        clips = {"frames": np.zeros((5, 12, 16, 3), "uint8"), "num_frames": np.array([2, 3])}
+        cell, scene = model.get_layer("gru").rnn.cell, model.get_layer("scene")
+        # 576 values and 256 states are 832 = 4 * 4 * 4 * 13 rows.
+        budget = 4 * 4 * 12 + 4 * 4 * 4 * 4 + 4 * 4 * 4 * 4 + 4 * 13 * 4
+        assert scene.kernel_format.input_size == 576
+    else:
+        model = build_head(
+            on_features(TUNED), 24, 3, cell="gru", formats=formats, policy="float32", seed=0
+        )
+        clips = {"features": np.ones((5, 24), "float32"), "num_frames": np.array([2, 3])}
+        cell = model.get_layer("gru").cell
+        # 24 features and 128 states are 152 = 2 * 2 * 2 * 19 rows.
+        budget = 16 * 2 * 12 + 16 * 16 * 2 * 4 + 16 * 16 * 2 * 4 + 16 * 19 * 2
+    used = cell.joint_format
+    if name == "tt":
+        assert used.with_gates(3).num_params == budget
+    assert used.with_gates(3).num_params <= budget
+    wider = type(used)(used.input_modes, used.output_modes, max(used.ranks) + 1)
+    assert wider.with_gates(3).num_params > budget
+    # All weights but the bias.
+    weights = sum(math.prod(weight.shape) for weight in cell.weights)
+    assert weights - 3 * cell.units == cell.num_kernel_params
+    model.save(tmp_path / "joint.keras")
+    again = keras.saving.load_model(tmp_path / "joint.keras")
+    np.testing.assert_allclose(again(clips), model(clips), atol=1e-6)
 
 
 @pytest.mark.parametrize(("step", "share"), [(0, 0.0), (6, 1.0), (100, 0.0)])
