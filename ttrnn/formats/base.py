@@ -15,9 +15,10 @@ open or closed to a ring, that sum to W. `ttrnn.engine` plans and multiplies tho
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_letters
 from typing import Any, ClassVar, NamedTuple, Self
@@ -34,8 +35,10 @@ _MAX_SWEEPS = 100
 _SMALLEST_GAIN = 1e-6
 _NUM_STARTS = 3
 _EXACT = 1e-5
-# Of matrices with more entries than this a sweep takes seconds: one start, and fewer sweeps.
-_SMALL = 20_000
+# Of matrices with more entries than this a sweep may take seconds: one start, and an end at a
+# larger gain, or after fewer sweeps where there is no shortcut.
+SMALL = 20_000
+_SMALLEST_GAIN_OF_LARGE = 1e-4
 _FEW_SWEEPS = 10
 
 
@@ -267,7 +270,9 @@ class MatrixFormat(ABC):
         return cls(**config)
 
 
-def fit_by_least_squares(shape: MatrixFormat, matrix: np.ndarray) -> tuple[list[np.ndarray], float]:
+def fit_by_least_squares(
+    shape: MatrixFormat, matrix: np.ndarray, sweeps: Any = None
+) -> tuple[list[np.ndarray], float]:
     """Fit the cores of any format to a matrix by alternating least squares.
 
     The matrix is linear in each core, so that the best core given all others solves a linear
@@ -277,6 +282,8 @@ def fit_by_least_squares(shape: MatrixFormat, matrix: np.ndarray) -> tuple[list[
     Args:
         shape: modes and ranks.
         matrix: float64 (M, N).
+        sweeps: generator function of format, matrix and initial cores that yields the cores and
+            the relative error after each sweep; None for `any_sweeps`, which knows no shortcut.
 
     Returns:
         The cores, and the relative Frobenius error.
@@ -285,12 +292,12 @@ def fit_by_least_squares(shape: MatrixFormat, matrix: np.ndarray) -> tuple[list[
     section 3.4 (CP); De Lathauwer, Nion, SIAM J. Matrix Anal. Appl. 30(3), 2008 (block terms).
     """
     best: tuple[list[np.ndarray], float] = ([], math.inf)
-    is_small = matrix.size <= _SMALL
+    is_small = matrix.size <= SMALL
     # Thousands of systems of some dozen unknowns: handing each to several threads takes ten times
     # as long as solving it, and a hundred times where another process has the processors.
     with threadpool_limits(1 if is_small else None, user_api="blas"):
         for seed in range(_NUM_STARTS if is_small else 1):
-            found = _alternate(shape, matrix, np.random.default_rng(seed))
+            found = _alternate(shape, matrix, np.random.default_rng(seed), sweeps or any_sweeps)
             best = min(best, found, key=lambda pair: pair[1])
             if best[1] < _EXACT:
                 break
@@ -298,16 +305,40 @@ def fit_by_least_squares(shape: MatrixFormat, matrix: np.ndarray) -> tuple[list[
 
 
 def _alternate(
-    shape: MatrixFormat, matrix: np.ndarray, rng: np.random.Generator
+    shape: MatrixFormat, matrix: np.ndarray, rng: np.random.Generator, sweeps: Any
 ) -> tuple[list[np.ndarray], float]:
     """Alternate from random cores; returns the cores and the relative error."""
-    square = float(np.vdot(matrix, matrix))
     cores = [rng.standard_normal(core) / math.sqrt(math.prod(core)) for core in shape.core_shapes]
+    error = math.inf
+    # With a shortcut a sweep over a large matrix is quick, too.
+    is_small = matrix.size <= SMALL
+    is_quick = is_small or sweeps is not any_sweeps
+    found = sweeps(shape, matrix, cores)
+    for swept, reached in itertools.islice(found, _MAX_SWEEPS if is_quick else _FEW_SWEEPS):
+        cores, previous, error = swept, error, reached
+        if previous - error < (_SMALLEST_GAIN if is_small else _SMALLEST_GAIN_OF_LARGE):
+            break
+    return cores, error
+
+
+def any_sweeps(
+    shape: MatrixFormat, matrix: np.ndarray, cores: list[np.ndarray]
+) -> Iterator[tuple[list[np.ndarray], float]]:
+    """Sweeps of alternating least squares for any network of cores.
+
+    Args:
+        shape: modes and ranks.
+        matrix: float64 (M, N).
+        cores: initial cores; the list is altered.
+
+    Yields:
+        The cores and the relative error, after each sweep.
+    """
+    square = float(np.vdot(matrix, matrix))
     digits = [*shape._digits("i"), *shape._digits("j")]
     sizes = shape._leg_sizes()
     tensor = matrix.reshape([sizes[digit] for digit in digits])
-    error = math.inf
-    for _ in range(_MAX_SWEEPS if matrix.size <= _SMALL else _FEW_SWEEPS):
+    while True:
         for k, legs in enumerate(shape.legs):
             others: list[Any] = list(zip(shape.legs, cores, strict=True))
             del others[k]
@@ -328,14 +359,81 @@ def _alternate(
             cores[k] = core.transpose([(outer + inner).index(leg) for leg in legs])
         # At the solution the matrix's part in the span of the last core's terms is <right, core>.
         rest = max(0.0, square - float(np.vdot(right, solved)))
-        previous, error = error, math.sqrt(rest / (square or 1.0))
-        if previous - error < _SMALLEST_GAIN:
-            break
-    return cores, error
+        yield cores, math.sqrt(rest / (square or 1.0))
+
+
+def product_sweeps(
+    factors: list[np.ndarray], tensor: np.ndarray
+) -> Iterator[tuple[list[np.ndarray], float]]:
+    """Sweeps of alternating least squares for a sum of outer products, one vector for each axis.
+
+    What all factors of one half of the axes need, the tensor times the factors of the other half,
+    is one matrix product. Taken one by one, the factors would be multiplied with a tensor that is
+    the rank times larger.
+
+    Args:
+        factors: initial factors (size of the axis, R); the list is altered.
+        tensor: the tensor.
+
+    Yields:
+        The factors and the relative error, after each sweep.
+
+    Reference: Phan, Tichavsky, Cichocki, IEEE Trans. Signal Processing 61(19), 2013, section III.
+    """
+    square = float(np.vdot(tensor, tensor))
+    number, rank = len(factors), factors[0].shape[1]
+    # Halves of as many entries as can be.
+    sizes = [math.prod(tensor.shape[:cut]) for cut in range(1, number + 1)]
+    half = min(range(number), key=lambda k: max(sizes[k], tensor.size // sizes[k])) + 1
+    unfolded = tensor.reshape(sizes[half - 1], -1)
+    while True:
+        for members, matrix in ((range(half), unfolded), (range(half, number), unfolded.T)):
+            others = [factors[k] for k in range(number) if k not in members]
+            part = matrix @ _khatri_rao(others, rank)  # (product of the half's sizes, R)
+            part = part.reshape(*(tensor.shape[k] for k in members), rank)
+            for position, k in enumerate(members):
+                right = part
+                # Axes after this one first, so that its own place does not change.
+                for behind in reversed(members[position + 1 :]):
+                    right = np.einsum("...xr,xr->...r", right, factors[behind])
+                for before in members[:position]:
+                    right = np.einsum("x...r,xr->...r", right, factors[before])
+                gram = np.ones((rank, rank))
+                for other in range(number):
+                    if other != k:
+                        gram *= factors[other].T @ factors[other]
+                factors[k] = _solved(gram, right.T).T
+        # Of the last factor that was solved, as above.
+        rest = max(0.0, square - float(np.vdot(right, factors[k])))
+        yield factors, math.sqrt(rest / (square or 1.0))
+
+
+def _solved(gram: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Solve a system of inner products, by least squares where it is nearly singular."""
+    try:
+        pivots = np.diagonal(np.linalg.cholesky(gram))
+    except np.linalg.LinAlgError:
+        pivots = np.zeros(1)
+    # The squares of the pivots' ratio bound the condition from below.
+    if pivots.min() > 1e-5 * pivots.max():
+        return np.linalg.solve(gram, right)
+    return np.linalg.lstsq(gram, right, rcond=1e-12)[0]
+
+
+def _khatri_rao(factors: Sequence[np.ndarray], rank: int) -> np.ndarray:
+    """Column-wise Kronecker product of factors (m_k, R), (prod m_k, R)."""
+    product = np.ones((1, rank))
+    for factor in factors:
+        product = (product[:, None] * factor).reshape(-1, rank)
+    return product
 
 
 def smallest_fit(
-    make: Any, matrix: np.ndarray, largest: int | None, relative_error: float
+    make: Any,
+    matrix: np.ndarray,
+    largest: int | None,
+    relative_error: float,
+    sweeps: Any = None,
 ) -> tuple[Any, list[np.ndarray]]:
     """Fit by alternating least squares at the smallest rank that holds the error.
 
@@ -344,6 +442,7 @@ def smallest_fit(
         matrix: float64 (M, N).
         largest: largest rank; None for the one at which a matrix is met exactly.
         relative_error: bound on the error; 0 takes the largest rank.
+        sweeps: see `fit_by_least_squares`.
 
     Raises:
         ValueError: if the error is not reached at any rank.
@@ -356,14 +455,14 @@ def smallest_fit(
     bound = largest or max(1, matrix.size // longest)
     if relative_error == 0 and largest is not None:
         shape = make(bound)
-        return shape, fit_by_least_squares(shape, matrix)[0]
+        return shape, fit_by_least_squares(shape, matrix, sweeps)[0]
     # Doubled until the error holds, then halved between the last two.
     fits: dict[int, tuple[Any, list[np.ndarray], float]] = {}
 
     def error_of(rank: int) -> float:
         if rank not in fits:
             shape = make(rank)
-            fits[rank] = (shape, *fit_by_least_squares(shape, matrix))
+            fits[rank] = (shape, *fit_by_least_squares(shape, matrix, sweeps))
         return fits[rank][2]
 
     low, high = 0, 1

@@ -8,7 +8,7 @@ sections 3 and 3.4; for kernels, Pan et al., "TedNet", Neurocomputing 469, 2022,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,7 +16,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from ttrnn.formats.base import MatrixFormat, expanded_ranks, smallest_fit, smallest_rank
+from ttrnn.formats.base import (
+    MatrixFormat,
+    expanded_ranks,
+    product_sweeps,
+    smallest_fit,
+    smallest_rank,
+)
 
 
 @keras.saving.register_keras_serializable(package="ttrnn")
@@ -70,8 +76,15 @@ class CP(MatrixFormat):
             factors = [left[:, :rank] * singular[:rank], right[:rank].T]
             return cls(modes[0], modes[1], rank), factors
         return smallest_fit(
-            lambda rank: cls(modes[0], modes[1], rank), matrix, largest, relative_error
+            lambda rank: cls(modes[0], modes[1], rank), matrix, largest, relative_error, _sweeps
         )
+
+
+def _sweeps(
+    shape: CP, matrix: np.ndarray, cores: list[np.ndarray]
+) -> Iterator[tuple[list[np.ndarray], float]]:
+    """Sweeps of a sum of outer products: the modes are the axes."""
+    return product_sweeps(cores, matrix.reshape(*shape.input_modes, *shape.output_modes))
 
 
 def _khatri_rao(factors: Sequence):

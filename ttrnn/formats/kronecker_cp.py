@@ -9,7 +9,7 @@ SVD: Van Loan, Pitsianis, "Approximation with Kronecker Products", 1993.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,7 +17,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from ttrnn.formats.base import MatrixFormat, expanded_ranks, smallest_fit
+from ttrnn.formats.base import (
+    MatrixFormat,
+    expanded_ranks,
+    interleaved,
+    product_sweeps,
+    smallest_fit,
+)
 from ttrnn.formats.tensor_train import tt_svd
 
 
@@ -75,5 +81,16 @@ class KroneckerCP(MatrixFormat):
             factors = [np.moveaxis(first[0], 2, 0), last[:, :, :, 0]]
             return cls(modes[0], modes[1], first.shape[3]), factors
         return smallest_fit(
-            lambda rank: cls(modes[0], modes[1], rank), matrix, largest, relative_error
+            lambda rank: cls(modes[0], modes[1], rank), matrix, largest, relative_error, _sweeps
         )
+
+
+def _sweeps(
+    shape: KroneckerCP, matrix: np.ndarray, cores: list[np.ndarray]
+) -> Iterator[tuple[list[np.ndarray], float]]:
+    """Sweeps of a sum of outer products: the pairs of modes are the axes."""
+    rank = shape.ranks[0]
+    tensor = interleaved(matrix, shape.input_modes, shape.output_modes)
+    for factors, error in product_sweeps([core.reshape(rank, -1).T for core in cores], tensor):
+        pairs = zip(factors, shape.core_shapes, strict=True)
+        yield [factor.T.reshape(size) for factor, size in pairs], error

@@ -1,5 +1,6 @@
 """Every format against its definition, published numbers of weights, and bounds of its errors."""
 
+import itertools
 import math
 
 import format_oracle
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 import ttrnn
 from ttrnn.engine.contraction import chains_matmul, full_matrix
+from ttrnn.formats import base, block_term, cp, kronecker_cp
 from ttrnn.initializers import core_initializers
 
 PIXELS = (8, 20, 20, 18), (4, 4, 4, 4)
@@ -184,6 +186,55 @@ def test_cp_of_single_modes_is_the_truncated_svd():
     error = np.sqrt((singular[5:] ** 2).sum() / (singular**2).sum())
     found, _ = ttrnn.CP.decompose(matrix, (60,), (40,), relative_error=error * 1.001)
     assert found.ranks == (5,)
+
+
+@pytest.mark.parametrize(
+    ("module", "shape"),
+    [(cp, ttrnn.CP((3, 4, 2), (2, 3, 4), 6)), (kronecker_cp, ttrnn.KroneckerCP(*MODES, 5))],
+)
+def test_the_shortcut_of_a_sweep_is_the_sweep_for_any_network(module, shape):
+    """Red for factors of the wrong half, another order, or an error of an earlier factor."""
+    rng = np.random.default_rng(0)
+    matrix = rng.standard_normal((shape.input_size, shape.output_size))
+    cores = random_cores(shape)
+    general = base.any_sweeps(shape, matrix, list(cores))
+    for _ in range(4):
+        expected, error = next(general)
+    quick = module._sweeps(shape, matrix, list(cores))
+    for _ in range(4):
+        found, reached = next(quick)
+    assert reached == pytest.approx(error)
+    np.testing.assert_allclose(shape.matrix(found), shape.matrix(expected), atol=1e-8)
+
+
+def test_a_factor_twice_is_solved():
+    """Red where a singular system ends the sweeps, or fills them with NaN."""
+    factors = [np.ones((size, 2)) for size in (3, 4, 2)]
+    found, error = next(base.product_sweeps(factors, np.ones((3, 4, 2))))
+    assert error < 1e-6
+    assert np.isfinite(np.concatenate(found)).all()
+
+
+def test_blocks_of_a_large_matrix_are_fitted_one_after_the_other(monkeypatch):
+    """Red for a sweep that loses ground, an error of other cores, or blocks that add nothing."""
+    given = ttrnn.BlockTerm(*MODES, 2, blocks=2)
+    matrix = given.matrix(random_cores(given))
+    matrix += 0.05 * np.random.default_rng(1).standard_normal(matrix.shape)
+    errors = []
+    for cores, error in itertools.islice(block_term._block_sweeps(given, matrix, []), 30):
+        assert [core.shape for core in cores] == list(given.core_shapes)
+        distance = np.linalg.norm(matrix_by_definition(given, cores) - matrix)
+        assert error == pytest.approx(distance / np.linalg.norm(matrix))
+        errors.append(error)
+    assert np.diff(errors).max() < 1e-9
+    alone, cores = ttrnn.Tucker.decompose(matrix, *MODES, ranks=2)
+    tucker = np.linalg.norm(matrix_by_definition(alone, cores) - matrix) / np.linalg.norm(matrix)
+    assert errors[-1] < 0.8 * tucker
+    # A rank may exceed the entries of its modes.
+    monkeypatch.setattr(block_term, "SMALL", 0)
+    found, cores = ttrnn.BlockTerm.decompose(matrix, *MODES, ranks=9)
+    assert [core.shape for core in cores] == list(found.core_shapes)
+    np.testing.assert_allclose(found.matrix(cores), matrix, atol=1e-8)
 
 
 def test_a_ring_is_fitted_where_its_svd_cannot():
