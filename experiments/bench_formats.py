@@ -4,7 +4,7 @@
 
 Speed: a training step (forward, backward, Adam) and an inference step of every format at the
 published sizes, UCF11's pixels (57,600 to 256) and features (2,048 to 2,048), in turn, in one
-process, beside the dense layer.
+process, beside the dense layer. Memory: how far such steps raise the peak of a fresh process.
 
 Accuracy: heads on the features of a frozen network, by the code and the recipe of the UCF11 job. A
 tensor train of each of --ranks sets a budget of weights; every format takes the largest rank within
@@ -16,14 +16,15 @@ of its own, and so has the random split over clips beside the split by scene.
 Compression: a trained dense layer is compressed by each format to the largest budget, and by what
 needs no format: its largest weights kept, and int8. Then all of them are trained on.
 
-Writes table.md, results.json and pareto.png. Finished runs are kept and not repeated.
+Writes table.md, results.json and pareto.png, the accuracy over the bytes of the kernel. Finished
+runs are kept and not repeated.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Annotated, Literal, TypeVar
@@ -77,7 +78,7 @@ class Arguments:
     rounds: int = 3
     """How often each speed is measured; the median counts."""
     speed: bool = True
-    """Measure the speed at the published sizes."""
+    """Measure speed and memory at the published sizes."""
     accuracy: bool = True
     """Train on the clips."""
     compression: bool = True
@@ -104,6 +105,8 @@ class SpeedRow:
     """Forward operations of the input kernel's product."""
     steps: int
     """Steps of its plan; 1 is the merged, dense matrix."""
+    memory_bytes: int | None = None
+    """How far training and inference steps, their clips included, raise a process's peak memory."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,7 @@ def run(arguments: Arguments) -> None:
         system = Remote(f"{SYSTEMS}:Speed", arguments.formats, threads=threads)
         with closing_all({"speed": system}):
             speeds = system.ask("measure", arguments.rounds)
+        speeds = [measured_memory(row, threads) for row in tqdm(speeds, desc="memory")]
         tables.append(speed_table(speeds))
     rows: list[AccuracyRow] = []
     compressed: list[CompressionRow] = []
@@ -201,6 +205,13 @@ def run(arguments: Arguments) -> None:
         ),
         threads=threads,
     )
+
+
+def measured_memory(row: SpeedRow, threads: runtime.Threads) -> SpeedRow:
+    """Measure the memory of a row's layer, in a process of its own."""
+    system = Remote(f"{SYSTEMS}:Memory", threads=threads)
+    with closing_all({"memory": system}):
+        return replace(row, memory_bytes=system.ask("measure", row.size, row.format))
 
 
 def measure_accuracy(arguments: Arguments, system: Remote) -> list[AccuracyRow]:
@@ -231,8 +242,8 @@ def speed_table(rows: Sequence[SpeedRow]) -> str:
     dense = {row.size: row for row in rows if row.format == "dense"}
     lines = [
         "| size | format | kernel | layer | MFLOP a frame | steps | training frames/s | of dense | "
-        "inference frames/s | of dense |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "inference frames/s | us a frame | of dense | memory |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for row in rows:
         base = dense[row.size]
@@ -248,7 +259,9 @@ def speed_table(rows: Sequence[SpeedRow]) -> str:
             formatting.count(row.training_frames_per_second),
             f"{training:.1f}x",
             formatting.count(row.inference_frames_per_second),
+            formatting.count(1e6 / row.inference_frames_per_second),
             f"{inference:.1f}x",
+            formatting.or_absent(row.memory_bytes, formatting.size),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shlex
 import time
@@ -32,8 +31,9 @@ from experiments.bench_formats import (
 from experiments.clips.head_runs import HeadRuns, TrainedHead
 from experiments.clips.ucf11 import Ucf11Arguments
 from experiments.crossval import Setting, run_head
+from experiments.process.environment import peak_rss_bytes
 from experiments.runs.directory import read_history
-from experiments.runs.plots import LIGHT, new_figure
+from experiments.runs.plots import LIGHT, dress, new_figure, png_bytes
 from experiments.training.loop import Classifier
 from experiments.training.optimizers import build_optimizer
 from experiments.training.recipes import TUNED, on_features
@@ -105,6 +105,18 @@ class Speed:
                     )
                 )
         return rows
+
+
+class Memory:
+    """Memory of one layer's steps, in a process that has done nothing else."""
+
+    def measure(self, size: str, name: str) -> int:
+        """Rise of the peak in bytes by a layer, its clips, and two steps of either kind."""
+        before = peak_rss_bytes()
+        steps = _steps(size, _PUBLISHED[size][name])
+        for call in steps.calls:
+            float(call())
+        return peak_rss_bytes() - before
 
 
 @dataclass(frozen=True)
@@ -463,47 +475,118 @@ def intervals(rows: Sequence[AccuracyRow]) -> dict[Key, tuple[float, float]]:
     return found
 
 
-def pareto_png(rows: Sequence[AccuracyRow]) -> bytes:
-    """Plot the accuracy of the last epoch over the weights of the model, a panel for each split.
+# Colours of Okabe and Ito, which colour-blind people tell apart, and markers that repeat them.
+_STYLES = {
+    "tt": ("#0072b2", "o"),
+    "tr": ("#d55e00", "s"),
+    "bt": ("#009e73", "D"),
+    "tucker": ("#cc79a7", "^"),
+    "cp": ("#e69f00", "v"),
+    "kcp": ("#56b4e9", "<"),
+    "ht": ("#7b4fa3", ">"),
+    "low-rank": ("#8a929b", "p"),
+    "smaller dense": ("#8a929b", "h"),
+    "dense": (LIGHT.text, "*"),
+}
 
-    A grey line joins the models that no other one beats with as few weights.
+
+def pareto_png(rows: Sequence[AccuracyRow]) -> bytes:
+    """Plot the accuracy of the last epoch over the bytes of the input kernel, a panel a split.
+
+    A smaller dense layer stands where the tensor train stands whose layer is as large, and the mean
+    over the frames, which has no kernel, is a line. Another format within the band around the
+    tensor train does not differ from it: the band is as wide as the median of the intervals.
     """
     splits = sorted({row.split for row in rows})
-    figure = new_figure(6 * len(splits), 4, LIGHT)
+    figure = new_figure(max(8, 6 * len(splits)), 5, LIGHT)
     panels = figure.subplots(1, len(splits), sharey=True, squeeze=False)[0]
-    markers = "osD^v<>P*Xpd"
+    rows = [row for row in rows if not row.failure]
     for axes, split in zip(panels, splits, strict=True):
-        # Size and mean accuracy of every model, by its name.
-        points: dict[str, list[tuple[int, float]]] = {}
-        for (name, _, where), group in grouped([row for row in rows if not row.failure]).items():
-            if where == split:
-                point = (group[0].model_params, mean(row.accuracy_last for row in group))
-                points.setdefault(name, []).append(point)
-        for marker, (name, line) in zip(markers, points.items(), strict=False):
-            sizes, accuracies = zip(*sorted(line), strict=True)
-            axes.plot(sizes, accuracies, marker=marker, markersize=5, linewidth=1, label=name)
-        # Models that no other one beats with as few weights.
-        front: list[tuple[int, float]] = []
-        every = [point for line in points.values() for point in line]
-        for point in sorted(every, key=lambda point: (point[0], -point[1])):
-            if not front or point[1] > front[-1][1]:
-                front.append(point)
-        axes.step(*zip(*front, strict=True), where="post", color=LIGHT.text, alpha=0.3, zorder=0)
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,.0f}"))
-        axes.xaxis.set_minor_formatter(ticker.NullFormatter())
-        axes.set_xlabel("weights of the model")
-        axes.set_title(f"{split} split", color=LIGHT.text)
-        axes.spines[["top", "right"]].set_visible(False)
+        _draw_split(axes, [row for row in rows if row.split == split])
+        axes.set_title(f"{split} split", fontsize=11, loc="left", fontweight="bold")
+        dress(axes, LIGHT)
     panels[0].set_ylabel("test accuracy, last epoch")
+    handles: dict[str, Any] = {}
+    for axes in panels:
+        lines, names = axes.get_legend_handles_labels()
+        handles |= dict(zip(names, lines, strict=True))
     figure.legend(
-        *panels[0].get_legend_handles_labels(),
+        list(handles.values()),
+        list(handles),
         loc="outside lower center",
-        ncols=5,
+        ncols=6,
         frameon=False,
-        fontsize=8,
+        fontsize=9,
+        labelcolor=LIGHT.text,
     )
-    content = io.BytesIO()
-    figure.savefig(content, format="png", facecolor=LIGHT.background)
-    return content.getvalue()
+    return png_bytes(figure)
+
+
+def _draw_split(axes: Any, rows: Sequence[AccuracyRow]) -> None:
+    """Draw the runs of one split."""
+    groups = grouped(rows)
+    train_bytes = {
+        rank: _kernel_bytes(group) for (name, rank, _), group in groups.items() if name == "tt"
+    }
+    # Bytes and mean accuracy of every model, by its name.
+    points: dict[str, list[tuple[int, float]]] = {}
+    for (name, rank, _), group in groups.items():
+        accuracy = mean(row.accuracy_last for row in group)
+        if name == "mean":
+            axes.axhline(accuracy, color=LIGHT.text, linestyle=":", linewidth=1.2, label="mean")
+            continue
+        size = _kernel_bytes(group)
+        if name == "smaller dense":
+            size = train_bytes.get(rank, size)
+        points.setdefault(name, []).append((size, accuracy))
+    widths: dict[int | None, list[float]] = {}
+    for (_, rank, _), (low, high) in intervals(rows).items():
+        widths.setdefault(rank, []).append((high - low) / 2)
+    # Bytes, and lower and upper end of the band.
+    around: list[tuple[float, float, float]] = []
+    for rank, size in sorted(train_bytes.items(), key=lambda pair: pair[1]):
+        if rank in widths:
+            middle = mean(row.accuracy_last for row in groups["tt", rank, rows[0].split])
+            half = median(widths[rank])
+            # Of some width, so that a single rank has a band, too.
+            around += [(size * k, middle - half, middle + half) for k in (0.85, 1 / 0.85)]
+    if around:
+        band = np.array(around)
+        axes.fill_between(
+            band[:, 0],
+            band[:, 1],
+            band[:, 2],
+            color=_STYLES["tt"][0],
+            alpha=0.1,
+            linewidth=0,
+            label="95 % about tt",
+        )
+    for name, line in points.items():
+        colour, marker = _STYLES.get(name, (LIGHT.text, "o"))
+        sizes, accuracies = zip(*sorted(line), strict=True)
+        axes.plot(
+            sizes,
+            accuracies,
+            color=colour,
+            marker=marker,
+            markersize=11 if marker == "*" else 7,
+            markeredgecolor=LIGHT.background,
+            linewidth=2.5 if name == "tt" else 1.4,
+            label=name,
+        )
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 3.0)))
+    axes.xaxis.set_major_formatter(ticker.FuncFormatter(_short_size))
+    axes.xaxis.set_minor_locator(ticker.NullLocator())
+    axes.set_xlabel("bytes of the input kernel")
+    axes.grid(axis="y", color=LIGHT.grid, linewidth=0.8)
+
+
+def _short_size(num_bytes: float, _: int) -> str:
+    """Label of a tick."""
+    return f"{num_bytes / 1e6:g} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:g} kB"
+
+
+def _kernel_bytes(group: Sequence[AccuracyRow]) -> int:
+    """Bytes of a model's input kernel, of float32."""
+    return 4 * (group[0].kernel_params or 0)

@@ -11,8 +11,10 @@ import pytest
 from PIL import Image
 from scipy import stats
 
+from common import formatting
 from experiments import bench_formats, bench_formats_systems
 from experiments.bench_formats import AccuracyRow, SpeedRow, accuracy_table, speed_table
+from experiments.process import runtime
 
 RUN = AccuracyRow("tr", 4, 3900, 9000, 9500, "group", 0, 0, 0.5, 0.7, 20, 1.0)
 
@@ -21,11 +23,11 @@ def test_the_tables_say_what_was_measured():
     """Red for a ratio to another size's layer, bytes that count weights, or a lost failure."""
     speeds = [
         SpeedRow("pixels", "dense", 1000, 2000, 10.0, 20.0, 2_000_000, 1),
-        SpeedRow("pixels", "tr", 10, 20, 50.0, 30.0, 500_000, 2),
+        SpeedRow("pixels", "tr", 10, 20, 50.0, 25.0, 500_000, 2, 1_500_000),
         SpeedRow("features", "dense", 1000, 2000, 100.0, 200.0, 2_000_000, 1),
     ]
     table = speed_table(speeds)
-    assert "| pixels | tr | 10 | 20 | 0.5 | 2 | 50 | 5.0x | 30 | 1.5x |" in table
+    assert "| pixels | tr | 10 | 20 | 0.5 | 2 | 50 | 5.0x | 25 | 40,000 | 1.2x | 1.5 MB |" in table
     rows = [RUN, replace(RUN, fold=1, accuracy_last=0.7, accuracy_best=0.9)]
     rows += [replace(RUN, split="random"), replace(RUN, format="cp", failure="the loss is gone")]
     table = accuracy_table(rows, {("tr", 4, "group"): (-0.1, 0.02)})
@@ -33,8 +35,42 @@ def test_the_tables_say_what_was_measured():
     assert f"{sizes} group | 2 | 0.600 ± 0.141 | -0.100 to +0.020 |" in table
     assert "| group | 0 | - | - |" in table
     assert "cp (failed: the loss is gone)" in table
-    with Image.open(io.BytesIO(bench_formats_systems.pareto_png(rows))) as chart:
+    assert "| 200 | 5,000 | 1.0x | - |" in speed_table(speeds).replace(formatting.ABSENT, "-")
+
+
+def test_the_chart_has_a_point_for_each_model_and_a_panel_for_each_split(monkeypatch):
+    """Red for sizes of another model, a smaller dense layer by its own kernel, or a lost split."""
+    figures = []
+    draw = bench_formats_systems.png_bytes
+    monkeypatch.setattr(bench_formats_systems, "png_bytes", lambda figure: figures.append(figure))
+    rows = [
+        replace(RUN, format=name, split=split, fold=fold, kernel_params=size, accuracy_last=0.5)
+        for split in ("group", "random")
+        for fold in (0, 1)
+        for name, size in (("tt", 4000), ("cp", 3900), ("smaller dense", 6000), ("mean", None))
+    ]
+    rows.append(replace(RUN, format="tucker", failure="the loss is not finite"))
+    bench_formats_systems.pareto_png(rows)
+    (figure,) = figures
+    assert [axes.get_title("left") for axes in figure.axes] == ["group split", "random split"]
+    for axes in figure.axes:
+        found = {line.get_label(): list(line.get_xdata()) for line in axes.lines}
+        assert found == {"tt": [16000], "cp": [15600], "smaller dense": [16000], "mean": [0, 1]}
+        assert len(axes.collections) == 1  # the band
+    with Image.open(io.BytesIO(draw(figure))) as chart:
         assert min(chart.size) > 200
+    bench_formats_systems.pareto_png([row for row in rows if row.fold == 0])
+    assert not figures[1].axes[0].collections
+
+
+@pytest.mark.slow
+def test_the_memory_of_a_dense_layer_is_that_of_its_weights():
+    """Red for another layer's peak, or a lost gradient: a weight has one, and two moments."""
+    threads = runtime.choose_threads("1,1")
+    row = SpeedRow("features, 2,048 to 2,048", "tt", 0, 0, 1, 1, 0, 1)
+    rows = [row, replace(row, format="dense")]
+    train, dense = (bench_formats.measured_memory(row, threads).memory_bytes for row in rows)
+    assert dense - train > 4 * 4 * (2048 * 8192 - 102_400) * 0.9
 
 
 @pytest.fixture(scope="module")
