@@ -9,7 +9,8 @@ process, beside the dense layer. Memory: how far such steps raise the peak of a 
 Accuracy: heads on the features of a frozen network, by the code and the recipe of the UCF11 job. A
 tensor train of each of --ranks sets a budget of weights; every format takes the largest rank within
 it. A plain product of two matrices, a dense layer of as many weights with a smaller state, the
-whole dense layer and a linear classifier of the mean stand beside them. All train on the four other
+whole dense layer, a tensor-train layer of the mean over the frames (tt-mlp), and a linear
+classifier of that mean stand beside them. All train on the four other
 folds, and the last epoch counts; the best one on the test clips, which papers print, has a column
 of its own, and so has the random split over clips beside the split by scene.
 

@@ -199,6 +199,7 @@ class Accuracy:
             found.append(("smaller dense", tt_rank, smaller))
         # These have one size, whatever the budget.
         found.append(("dense", None, self._setting("dense")))
+        found.append(("tt-mlp", None, replace(self._setting("tt"), cell="mlp")))
         found.append(("mean", None, replace(self._setting("tt"), cell="mean")))
         return found
 
@@ -220,7 +221,7 @@ class Accuracy:
             head = self._heads.build(self._flags(setting, split, fold, seed)).head
             kernel = layer = None
             if name != "mean":
-                recurrent = head.get_layer(self._arguments.cell)
+                recurrent = head.get_layer(setting.cell)
                 kernel, layer = recurrent.num_kernel_params, recurrent.count_params()
             self._sizes[setting] = kernel, layer, head.count_params()
         kernel, layer, model = self._sizes[setting]
@@ -487,6 +488,7 @@ _STYLES = {
     "low-rank": ("#8a929b", "p"),
     "smaller dense": ("#8a929b", "h"),
     "dense": (LIGHT.text, "*"),
+    "tt-mlp": ("#0072b2", "H"),
 }
 
 

@@ -50,8 +50,8 @@ class Arguments:
     """The runs go to runs/NAME/."""
     recipes: tuple[RecipeName, ...] = ("tuned",)
     """Recipes to run."""
-    cells: tuple[Literal["gru", "lstm", "rnn", "mean"], ...] = ("gru",)
-    """Kinds of recurrent layer; mean needs --features."""
+    cells: tuple[Literal["gru", "lstm", "rnn", "mlp", "mean"], ...] = ("gru",)
+    """Kinds of recurrent layer, or none: mlp and mean; mean needs --features."""
     kernels: tuple[FormatName, ...] = ("tt",)
     """Formats of the input kernel: a tensor train, a dense matrix, and so on."""
     features: str | None = None

@@ -77,9 +77,9 @@ class Ucf11Arguments:
     rank: int | None = None
     """Rank of these formats; by default the largest with no more weights than the recipe's tensor
     train has in that place."""
-    cell: Literal["gru", "lstm", "rnn", "mean"] = "gru"
-    """Kind of recurrent layer; with --features also mean, a linear classifier of the mean over the
-    frames."""
+    cell: Literal["gru", "lstm", "rnn", "mlp", "mean"] = "gru"
+    """Kind of recurrent layer; mlp: a layer of the mean over the frames in its place, the paper's
+    TT-MLP as far as it is known; with --features also mean, a linear classifier of that mean."""
     features: str | None = None
     """Classify the features of a frozen network in place of pixels; they are computed once.
     efficientnet-lite0, mobilenetv2, resnet18 to resnet152, or a .keras file from frames to
@@ -251,6 +251,11 @@ def _check_formats(arguments: Ucf11Arguments) -> None:
         raise InputError(
             "--format, --recurrent-format and --joint-format are of a recurrent layer. Received "
             "--cell mean; choose gru, lstm or rnn."
+        )
+    if arguments.cell == "mlp" and (is_joint or arguments.recurrent_format is not None):
+        raise InputError(
+            "--recurrent-format and --joint-format are of a recurrent layer. Received --cell mlp, "
+            "which has an input kernel alone; give --format, or choose gru, lstm or rnn."
         )
     if arguments.rank is not None and not ((separate or is_joint) and is_compressed(arguments)):
         raise InputError(

@@ -53,7 +53,7 @@ from preprocess.batches.views import CropChoice, FrameChoice
 from preprocess.shards.reader import Shards
 from preprocess.sources.official_lists import num_official_splits
 from preprocess.sources.splits import Split
-from ttrnn.models.feature_rnn import MEAN, on_frames, standardize_features
+from ttrnn.models.feature_rnn import NO_RECURRENCE, on_frames, standardize_features
 
 
 @dataclass(frozen=True)
@@ -356,5 +356,7 @@ def _training_rows(views: FeatureViews, split: Split, arguments: Ucf11Arguments)
     frames = np.arange(arguments.frames)
     middle = np.zeros(1, np.int64)
     rows = np.stack([views.load(int(clip), frames, middle) for clip in split.train])  # (N, T, F)
-    # A linear classifier sees the means over the frames, whose deviations are smaller.
-    return rows.mean(axis=1) if arguments.cell == MEAN else rows.reshape(-1, rows.shape[-1])
+    # Without recurrence means over the frames are seen, whose deviations are smaller.
+    if arguments.cell in NO_RECURRENCE:
+        return rows.mean(axis=1)
+    return rows.reshape(-1, rows.shape[-1])

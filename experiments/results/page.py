@@ -122,7 +122,7 @@ _FORMAT = f"(?:{'|'.join(name for name in get_args(FormatName) if name != 'dense
 _WHOLE = ("mean", "low", "rank", "joint")
 _HEAD = re.compile(
     rf"(?!(?:joint-)?{_FORMAT}-)(?P<network>.+?)-"
-    rf"(?P<head>(?:(?:joint-)?{_FORMAT}-)?(?:gru|lstm|rnn|mean)(?:-{_FORMAT})?)"
+    rf"(?P<head>(?:(?:joint-)?{_FORMAT}-)?(?:gru|lstm|rnn|mlp|mean)(?:-{_FORMAT})?)"
 )
 
 

@@ -13,7 +13,7 @@ from common.errors import InputError
 from experiments.training.recipes import BaseRecipe, Recipe, VideoRecipe
 from ttrnn import Keras2FlatGlorotUniform, MatrixFormat, factorize, make_format
 from ttrnn.models.feature_rnn import MEAN, build_feature_rnn
-from ttrnn.models.video_rnn import CELLS, build_video_rnn
+from ttrnn.models.video_rnn import CELLS, MLP, build_mean_mlp, build_video_rnn
 
 # The published modes of a 160x120 RGB frame; other sizes are factorized.
 _PUBLISHED_MODES = {(120 * 160 * 3, 4): (8, 20, 20, 18)}
@@ -36,13 +36,25 @@ def build_model(
         recipe: everything about the model that has no flag of its own.
         frame_shape: height, width and channels of a frame.
         num_classes: number of outputs.
-        cell: "gru", "lstm" or "rnn".
+        cell: "gru", "lstm" or "rnn"; or "mlp" for a layer of the mean frame.
         formats: formats of the recurrent layer's matrices.
         policy: Keras dtype policy.
         seed: seed of the initial weights and of dropout.
         several_labels: whether a clip may be of several classes.
     """
     size = math.prod(frame_shape)
+    if cell == MLP:
+        return build_mean_mlp(
+            frame_shape,
+            num_classes,
+            pixel_scale=recipe.pixel_scale,
+            head_dropout=recipe.head_dropout,
+            head_l2=recipe.head_l2,
+            several_labels=several_labels,
+            dtype=policy,
+            seed=seed,
+            **_layer_arguments(recipe, size, formats),
+        )
     recurrent = _recurrent_arguments(recipe, size, cell=cell, formats=formats)
     scene_format = None
     if recipe.scene and formats.joint is not None:
@@ -84,11 +96,14 @@ def build_head(
     Args:
         recipe, num_classes, policy, seed, several_labels: those of `build_model`.
         num_features: number of features of a frame.
-        cell: "gru", "lstm" or "rnn"; or "mean" for a linear classifier of the mean.
+        cell: "gru", "lstm" or "rnn"; or, of the mean over the frames, "mlp" for a layer and "mean"
+            for a linear classifier.
         formats: formats of the recurrent layer's matrices, if there is one.
     """
     recurrent = {}
-    if cell != MEAN:
+    if cell == MLP:
+        recurrent = _layer_arguments(recipe, num_features, formats)
+    elif cell != MEAN:
         recurrent = _recurrent_arguments(recipe, num_features, cell=cell, formats=formats)
     return build_feature_rnn(
         num_features,
@@ -176,6 +191,17 @@ def _recurrent_arguments(
     }
 
 
+def _layer_arguments(recipe: Recipe, size: int, formats: Formats) -> dict[str, Any]:
+    """Arguments of a layer without recurrence, with as many units as the recurrent layer."""
+    modes = _input_modes(recipe, size)
+    kernel_format = _chosen_format(recipe, formats.kernel, modes, cell=MLP, rank=formats.rank)
+    return {
+        "units": math.prod(recipe.tt_output_shape),
+        "kernel_format": kernel_format,
+        "kernel_initializer": _kernel_initializer(recipe, kernel_format is not None),
+    }
+
+
 def _input_modes(recipe: Recipe, size: int) -> tuple[int, ...]:
     """Input modes of the recipe's kernel for `size` values."""
     num_modes = len(recipe.tt_output_shape)
@@ -205,7 +231,7 @@ def _chosen_format(
         recipe: has the output modes, and the rank of the tensor train that is the budget.
         name: short name, low-rank or dense.
         input_modes: modes of the matrix's rows.
-        cell: "gru", "lstm" or "rnn", whose gates count in the budget.
+        cell: "gru", "lstm" or "rnn", whose gates count in the budget; or "mlp".
         rank: the rank; None for the largest within the budget.
     """
     if name is None or name == "dense":
@@ -217,8 +243,8 @@ def _chosen_format(
         name = "cp"
         input_modes, output_modes = (math.prod(input_modes),), (math.prod(output_modes),)
     if rank is None:
-        layer: Any = CELLS[cell]
-        gates = layer.cell_class.num_gates
+        layer: Any = CELLS.get(cell)
+        gates = 1 if layer is None else layer.cell_class.num_gates
         budget = train.with_gates(gates).num_params
         rank = largest_rank(name, input_modes, output_modes, budget, gates)
     return make_format(name, input_modes, output_modes, rank)

@@ -100,7 +100,7 @@ def test_every_model_keeps_to_the_budget(system):
     for name, tt_rank, setting in system.models():
         head = system._heads.build(system._flags(setting, "group", 0, 0)).head
         if name != "mean":
-            layer = head.get_layer("gru")
+            layer = head.get_layer(setting.cell)
             sizes[name, tt_rank] = layer.num_kernel_params, layer.count_params()
     # Modes 3, 4, 4, 4 of 192 means, and 3 * 4, 4, 4, 2.
     kernel, layer = sizes["tt", 8]
@@ -108,6 +108,9 @@ def test_every_model_keeps_to_the_budget(system):
     assert layer == kernel + 3 * 128 * 128 + 3 * 128
     assert max(sizes[name, 8][0] for name in (*bench_formats.FORMATS, "low-rank")) <= kernel
     assert sizes["dense", None][0] == 192 * 3 * 128
+    # Rank 16, without gates.
+    mlp = 16 * 3 * 4 + 256 * 4 * 4 + 256 * 4 * 4 + 16 * 4 * 2
+    assert sizes["tt-mlp", None] == (mlp, mlp + 128)
     # 192 features, states and a bias to 3 gates of 66 units; 67 would be too many.
     assert sizes["smaller dense", 8][1] == 3 * 66 * (192 + 66 + 1) <= layer
     assert layer < 3 * 67 * (192 + 67 + 1)

@@ -212,6 +212,7 @@ def test_a_network_may_come_from_a_keras_file(small_shards, tmp_path):
         (["--joint-format", "tr", "--recurrent-format", "tt"], "too; leave it or them out"),
         (["--joint-format", "tr", "--no-tt"], "too; leave it or them out"),
         ([*LITE, "--joint-format", "tr", "--cell", "mean"], "choose gru, lstm or rnn"),
+        (["--recurrent-format", "tr", "--cell", "mlp"], "which has an input kernel alone"),
         (["--weights", "random"], "--weights needs --features"),
         (["--frames", "4"], "--frames needs --features"),
         (["--size", "64", "48"], "--size needs --features"),

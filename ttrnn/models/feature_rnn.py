@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from ttrnn.dense import TensorDense
 from ttrnn.models.crnn import PadClips
-from ttrnn.models.video_rnn import CELLS, recurrent_layer
+from ttrnn.models.video_rnn import CELLS, MLP, recurrent_layer
 
 MEAN = "mean"
+NO_RECURRENCE = (MEAN, MLP)
 STANDARDIZE = "standardize"
 
 
@@ -41,8 +43,9 @@ def build_feature_rnn(
     Args:
         num_features: number of features of a frame.
         num_classes: number of classes.
-        cell: "rnn", "gru" or "lstm"; or "mean" for the mean over the frames, without a recurrent
-            layer, for which the next four arguments are not used.
+        cell: "rnn", "gru" or "lstm"; or, without a recurrent layer, "mean" for the mean over the
+            frames, for which the next four arguments are not used, and "mlp" for a layer of that
+            mean with the units and the kernel of `rnn_kwargs`, see `build_mean_mlp`.
         tt_input_shape, tt_output_shape, tt_ranks: see `ttrnn.TTGRU`; the product of the first is
             `num_features`. One mode alone is the dense layer.
         pooling: input of the softmax: the "last" state, or the "mean" of the states over time.
@@ -70,8 +73,9 @@ def build_feature_rnn(
         >>> model(clips).shape
         (2, 11)
     """
-    if cell not in (*CELLS, MEAN):
-        raise ValueError(f"cell must be one of {', '.join(CELLS)}, {MEAN}. Received {cell!r}.")
+    cells = (*CELLS, *NO_RECURRENCE)
+    if cell not in cells:
+        raise ValueError(f"cell must be one of {', '.join(cells)}. Received {cell!r}.")
     if pooling not in ("last", "mean"):
         raise ValueError(f"pooling must be last or mean. Received {pooling!r}.")
     features = keras.Input((num_features,), dtype="float32", name="features")
@@ -89,7 +93,7 @@ def build_feature_rnn(
     if feature_scale != 1:
         x = keras.layers.Rescaling(1 / feature_scale, dtype="float32", name="scale")(x)
     x, is_frame = PadClips(dtype="float32", name="clips")(x, num_frames)  # (B, T, F), (B, T)
-    if cell != MEAN:
+    if cell not in NO_RECURRENCE:
         layer = recurrent_layer(
             cell,
             tt_input_shape=tt_input_shape,
@@ -102,9 +106,11 @@ def build_feature_rnn(
             **rnn_kwargs,
         )
         x = layer(x, mask=is_frame)  # (B, units), or (B, T, units)
-    if cell == MEAN or pooling == "mean":
+    if cell in NO_RECURRENCE or pooling == "mean":
         mean = keras.layers.GlobalAveragePooling1D(dtype=dtype, name="mean_over_time")
         x = mean(x, mask=is_frame)
+    if cell == MLP:
+        x = TensorDense(activation="tanh", dtype=dtype, name=cell, **rnn_kwargs)(x)
     x = keras.layers.Dropout(head_dropout, seed=seed, dtype=dtype, name="head_dropout")(x)
     outputs = keras.layers.Dense(
         num_classes,

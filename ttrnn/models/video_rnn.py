@@ -11,6 +11,8 @@ from ttrnn.formats.base import MatrixFormat
 from ttrnn.frames import FrameRNN, MeanFrame
 from ttrnn.rnn import TTGRU, TTLSTM, TensorGRU, TensorLSTM, TensorSimpleRNN, TTSimpleRNN
 
+# Name of a layer without recurrence in the place of a cell.
+MLP = "mlp"
 CELLS = {"rnn": TTSimpleRNN, "gru": TTGRU, "lstm": TTLSTM}
 # The same cells with matrices of any format.
 _TENSOR_CELLS = {"rnn": TensorSimpleRNN, "gru": TensorGRU, "lstm": TensorLSTM}
@@ -165,12 +167,74 @@ def build_video_rnn(
         )(gist)
         state = keras.layers.Concatenate(dtype=dtype, name="motion_and_scene")([state, gist])
     state = keras.layers.Dropout(head_dropout, seed=seed, dtype=dtype, name="head_dropout")(state)
-    outputs = keras.layers.Dense(
+    outputs = _probabilities(num_classes, head_l2, several_labels, seed)(state)
+    return keras.Model({"frames": frames, "num_frames": num_frames}, outputs, name=f"video_{cell}")
+
+
+def build_mean_mlp(
+    frame_shape: tuple[int, int, int],
+    num_classes: int,
+    *,
+    units: int,
+    kernel_format: MatrixFormat | None = None,
+    pixel_scale: float = 1.0,
+    head_l2: float = 0.0,
+    head_dropout: float = 0.0,
+    several_labels: bool = False,
+    kernel_initializer="glorot_uniform",
+    dtype: str | None = None,
+    seed: int | None = None,
+) -> keras.Model:
+    """Build a classifier without recurrence: a clip's mean frame, a layer, softmax.
+
+    With a tensor train it stands for the TT-MLP of Yang et al. 2017, of which the sources at hand
+    give the accuracy alone. The mean frame as input, tanh, and as many units as the recurrent layer
+    has are choices of ours.
+
+    Args:
+        frame_shape, num_classes, pixel_scale, head_l2, head_dropout, several_labels, dtype, seed:
+            those of `build_video_rnn`.
+        units: number of units.
+        kernel_format: format of the kernel of height * width * 3 rows; None for a dense one.
+        kernel_initializer: see `ttrnn.TensorDense`.
+
+    Returns:
+        A model of the inputs and outputs of `build_video_rnn`.
+
+    Example:
+        >>> from ttrnn import CP
+        >>> model = build_mean_mlp((4, 6, 3), 11, units=16, kernel_format=CP((8, 9), (4, 4), 3))
+        >>> clips = {"frames": np.zeros((5, 4, 6, 3), "uint8"), "num_frames": np.array([2, 3])}
+        >>> model(clips).shape
+        (2, 11)
+
+    Reference: Yang, Krompass, Tresp, ICML 2017, arXiv 1707.01786, section 4.
+    """
+    frames = keras.Input(frame_shape, dtype="uint8", name="frames")
+    num_frames = keras.Input((), dtype="int32", name="num_frames")
+    x = MeanFrame(pixel_scale, dtype=dtype, name="mean_frame")(frames, num_frames)
+    x = TensorDense(
+        units,
+        kernel_format,
+        activation="tanh",
+        kernel_initializer=kernel_initializer,
+        dtype=dtype,
+        name=MLP,
+    )(x)
+    x = keras.layers.Dropout(head_dropout, seed=seed, dtype=dtype, name="head_dropout")(x)
+    outputs = _probabilities(num_classes, head_l2, several_labels, seed)(x)
+    return keras.Model({"frames": frames, "num_frames": num_frames}, outputs, name="video_mlp")
+
+
+def _probabilities(
+    num_classes: int, head_l2: float, several_labels: bool, seed: int | None
+) -> keras.layers.Dense:
+    """Output layer."""
+    return keras.layers.Dense(
         num_classes,
         activation="sigmoid" if several_labels else "softmax",
         kernel_initializer=keras.initializers.GlorotUniform(seed),
         kernel_regularizer=keras.regularizers.L2(head_l2) if head_l2 else None,
         dtype="float32",
         name="probabilities",
-    )(state)
-    return keras.Model({"frames": frames, "num_frames": num_frames}, outputs, name=f"video_{cell}")
+    )

@@ -273,6 +273,34 @@ def test_a_joint_matrix_has_the_weights_of_a_tensor_train_of_its_size(name, of, 
     np.testing.assert_allclose(again(clips), model(clips), atol=1e-6)
 
 
+@pytest.mark.parametrize("kernel", ["tt", "dense", "cp"])
+def test_a_layer_without_recurrence_sees_the_mean_over_a_clip(kernel, tmp_path):
+    """By NumPy. Red for another clip's frames, a gate too many, or an activation that is lost."""
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (5, 12, 16, 3), np.uint8)
+    features = rng.standard_normal((5, 24)).astype("float32")
+    for of, rows in (("frames", frames.reshape(5, -1) - 128.0), ("features", features)):
+        options = {"cell": "mlp", "formats": Formats(kernel), "policy": "float32", "seed": 0}
+        if of == "frames":
+            model = build_model(TUNED, (12, 16, 3), 11, **options)
+        else:
+            model = build_head(TUNED, 24, 3, **options)
+            # Zeros at first, which would hide all before them.
+            weights = model.get_layer("probabilities").kernel
+            weights.assign(rng.standard_normal(weights.shape))
+        layer, last = model.get_layer("mlp"), model.get_layer("probabilities")
+        assert (layer.kernel_format is None) == (kernel == "dense")
+        means = np.stack([rows[:2].mean(axis=0), rows[2:].mean(axis=0)]) / TUNED.pixel_scale
+        hidden = np.tanh(means @ np.asarray(layer.full_kernel()) + np.asarray(layer.bias))
+        scores = np.exp(hidden @ np.asarray(last.kernel) + np.asarray(last.bias))
+        clips = {of: frames if of == "frames" else features, "num_frames": np.array([2, 3])}
+        expected = scores / scores.sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(model(clips), expected, atol=1e-5)
+        model.save(tmp_path / "mlp.keras")
+        again = keras.saving.load_model(tmp_path / "mlp.keras")
+        np.testing.assert_allclose(again(clips), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize(("step", "share"), [(0, 0.0), (6, 1.0), (100, 0.0)])
 def test_the_cosine_schedule(step, share):
     """Red when warm-up is counted twice or the rate does not end at zero."""
