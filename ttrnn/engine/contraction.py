@@ -6,9 +6,9 @@ over. Every format of `ttrnn.formats` is one chain or a sum of chains.
 A vector of M values is a tensor with axes m_1..m_d. A step takes a group of neighbouring cores
 from the left or the right end of those not yet contracted, merges them into one matrix and
 contracts it. At either end the running tensor has the shape (before, inner, after), and the step
-is `kernel^T (outer, inner) @ state (inner, after)` for each of the `before` blocks: no step needs
-a transposition. One group of all cores is the product with the full matrix. The index of a ring is
-carried along with the rank at either end until the last step sums over it.
+is `kernel^T (outer, inner) @ state (inner, after)` for each of the `before` blocks: no order of
+steps needs a transposition. One group of all cores is the product with the full matrix. The index
+of a ring is carried along with the rank at either end until the last step sums over it.
 
 The cheapest plan follows by dynamic programming over the intervals of cores not yet contracted;
 the cost is an estimate of time from operations, bytes moved and number of steps.

@@ -25,6 +25,10 @@ from ttrnn.engine.contraction import (
 
 Prepare = Callable[..., tf.Tensor]
 
+# A product with a matrix of fewer columns than this leaves a processor's vectors half empty, so
+# that two transpositions and one large product are quicker (docs/log.md, "narrow steps").
+_MIN_COLUMNS = 9
+
 
 def project(
     source: tf.Tensor,
@@ -350,6 +354,10 @@ def contract(state: tf.Tensor, kernel: tf.Tensor, step: Step) -> tf.Tensor:
     if step.after == 1:
         return tf.matmul(tf.reshape(state, (-1, step.inner)), kernel)
     state = tf.reshape(state, (-1, step.inner, step.after))
+    if step.after < _MIN_COLUMNS:
+        rows = tf.reshape(tf.transpose(state, (0, 2, 1)), (-1, step.inner))
+        product = tf.reshape(tf.matmul(rows, kernel), (-1, step.after, step.outer))
+        return tf.transpose(product, (0, 2, 1))
     return tf.matmul(tf.transpose(kernel)[None], state)
 
 
@@ -357,7 +365,12 @@ def state_gradient(gradient: tf.Tensor, kernel: tf.Tensor, step: Step) -> tf.Ten
     """Gradient of a step's input from that of its output."""
     if step.after == 1:
         return tf.matmul(tf.reshape(gradient, (-1, step.outer)), kernel, transpose_b=True)
-    return tf.matmul(kernel[None], tf.reshape(gradient, (-1, step.outer, step.after)))
+    gradient = tf.reshape(gradient, (-1, step.outer, step.after))
+    if step.after < _MIN_COLUMNS:
+        rows = tf.reshape(tf.transpose(gradient, (0, 2, 1)), (-1, step.outer))
+        product = tf.matmul(rows, kernel, transpose_b=True)
+        return tf.transpose(tf.reshape(product, (-1, step.after, step.inner)), (0, 2, 1))
+    return tf.matmul(kernel[None], gradient)
 
 
 def _kernel_gradient(state: tf.Tensor, gradient: tf.Tensor, step: Step) -> tf.Tensor:

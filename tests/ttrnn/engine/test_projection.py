@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from ttrnn.engine import projection
-from ttrnn.engine.contraction import core_shapes_of, plan
+from ttrnn.engine.contraction import Step, core_shapes_of, plan
 from ttrnn.engine.projection import project
 
 SHAPES = ((1, 4, 6, 3), (3, 5, 2, 2), (2, 3, 4, 1))  # 60 x 48
@@ -136,3 +136,19 @@ def test_what_is_kept_follows_the_limit(monkeypatch):
 
 def test_a_plan_is_of_the_kernel_at_hand():
     assert plan(core_shapes_of(cores()), 8, "float32").core_shapes == SHAPES
+
+
+@pytest.mark.parametrize("after", [1, 2, 8, 9, 16])
+def test_a_step_is_the_same_for_few_and_many_columns(after):
+    """By einsum. Red where the columns of a block are taken for those of another one."""
+    step = Step(0, 1, "right", before=3, inner=5, outer=4, after=after)
+    rng = np.random.default_rng(0)
+    state, kernel, gradient = (
+        rng.standard_normal(s) for s in ((6, 5, after), (5, 4), (6, 4, after))
+    )
+    found = projection.contract(tf.constant(state), tf.constant(kernel), step)
+    expected = np.einsum("bia,io->boa", state, kernel)
+    np.testing.assert_allclose(np.reshape(found, expected.shape), expected)
+    found = projection.state_gradient(tf.constant(gradient), tf.constant(kernel), step)
+    expected = np.einsum("boa,io->bia", gradient, kernel)
+    np.testing.assert_allclose(np.reshape(found, expected.shape), expected)
