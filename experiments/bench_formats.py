@@ -76,6 +76,8 @@ class Arguments:
     """Seeds of the folds, the weights and the order of clips."""
     epochs: int | None = None
     """Passes over the training clips; by default the recipe's."""
+    policy: runtime.Policy = "auto"
+    """Arithmetic of the trainings; auto is the machine's choice, and so other rows elsewhere."""
     rounds: int = 3
     """How often each speed is measured; the median counts."""
     speed: bool = True

@@ -341,6 +341,8 @@ class Accuracy:
         """Flags that the runs of a split share."""
         arguments = self._arguments
         flags = ["--split", split, "--threads", arguments.threads]
+        if arguments.policy != "auto":
+            flags += ["--policy", arguments.policy]
         for name in ("videos", "shards", "epochs"):
             if getattr(arguments, name) is not None:
                 flags += [f"--{name}", str(getattr(arguments, name))]

@@ -230,9 +230,11 @@ def _descending(splits: Mapping[str, Group]) -> tuple[float, ...]:
 
 def _real_row(splits: Mapping[str, Group]) -> list[str]:
     group = splits.get("group") or next(iter(splits.values()))
+    recipe = text(group["recipe"]).replace(f" {_ALL_FOLDS}", _ALL_FOLDS_IN_WORDS)
     return [
         _model_cell(group),
-        text(group["recipe"]).replace(f" {_ALL_FOLDS}", _ALL_FOLDS_IN_WORDS),
+        # Two rows of one model may differ in their arithmetic alone.
+        recipe if group["policy"] in (None, "float32") else f"{recipe}, {group['policy']}",
         *(accuracy_cell(splits[name]) if name in splits else ABSENT for name in _SPLITS),
         or_absent(group["params"], formatting.count),
         or_absent(group.mean("wall_seconds"), formatting.duration),
