@@ -36,14 +36,13 @@ from experiments.training.finetuning import (
     rate_multipliers,
 )
 from experiments.training.loop import Classifier
-from experiments.training.optimizers import (
+from experiments.training.optimizers import build_optimizer, scheduled_rate
+from experiments.training.recipes import Recipe
+from experiments.training.recurrent_models import (
     Formats,
     build_head,
     build_model,
-    build_optimizer,
-    scheduled_rate,
 )
-from experiments.training.recipes import Recipe
 from experiments.training.tasks import ALONE, Task
 from preprocess.batches.augment import Augmentation, relighting
 from preprocess.batches.features import FeatureViews

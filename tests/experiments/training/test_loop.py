@@ -13,8 +13,9 @@ import ttrnn
 from experiments.runs.run import RunError
 from experiments.training.history import Epoch, History
 from experiments.training.loop import Classifier, train_and_test
-from experiments.training.optimizers import Formats, build_head, build_model, build_optimizer
+from experiments.training.optimizers import build_optimizer
 from experiments.training.recipes import PAPER, TUNED, on_features
+from experiments.training.recurrent_models import Formats, build_head, build_model
 from preprocess import open_shards
 from preprocess.batches.pipeline import ClipBatches
 

@@ -8,7 +8,7 @@ import pytest
 
 from experiments.epic_kitchens.models import build_classifier
 from experiments.epic_kitchens.recipes import EpicKitchensArguments
-from experiments.training.optimizers import Formats, build_model, build_optimizer
+from experiments.training.optimizers import build_optimizer
 from experiments.training.recipes import (
     PAPER,
     RECIPES,
@@ -18,6 +18,7 @@ from experiments.training.recipes import (
     require_no_fine_tuning,
     require_unchanged_pixels,
 )
+from experiments.training.recurrent_models import Formats, build_model
 from experiments.ucf101.recipes import recipe_for
 
 
