@@ -559,7 +559,7 @@ def _draw_split(axes: Any, rows: Sequence[AccuracyRow]) -> None:
         axes.fill_between(
             band[:, 0],
             band[:, 1],
-            band[:, 2],
+            np.minimum(band[:, 2], 1),
             color=_STYLES["tt"][0],
             alpha=0.1,
             linewidth=0,
