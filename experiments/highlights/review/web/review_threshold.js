@@ -9,7 +9,7 @@ export default {
         @update:model-value="wantThreshold" />
       <input type="number" min="0.001" max="1" step="0.005" aria-label="Threshold"
         :value="typed ?? Number(store.threshold.toFixed(3))" @input="typed = $event.target.value"
-        @change="type" />
+        @change="type" @blur="typed = null" />
     </div>`,
   // A number that is half typed stays when the server tells another threshold meanwhile.
   data: () => ({ store, typed: null }),

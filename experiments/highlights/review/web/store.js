@@ -36,7 +36,7 @@ export const parts = {
 };
 
 // The threshold goes to the server as fast as it answers; what it says of an older one is passed over.
-const threshold = { wanted: null, asked: 0 };
+const threshold = { wanted: null, asked: 0, timer: null };
 const PATIENCE = 1000; // milliseconds until an answer counts as lost
 
 export function receive(view) {
@@ -49,7 +49,9 @@ export function receive(view) {
 
 export function wantThreshold(value) {
   store.threshold = threshold.wanted = value;
+  clearTimeout(threshold.timer);
   if (Date.now() - threshold.asked > PATIENCE) ask();
+  else threshold.timer = setTimeout(() => threshold.wanted !== null && ask(), PATIENCE); // an answer may be lost
 }
 
 function ask() {

@@ -19,16 +19,24 @@ from tests.experiments.highlights.review.conftest import (
     serving,
     write_scores,
 )
-from tests.processes import PATIENCE_SECONDS
 
 BROWSER = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="there is no chromium on this machine")
+PATIENCE_MILLISECONDS = 90_000  # of each wait in the browser; a step takes a few seconds at most
 TIME = "document.querySelector('video').currentTime"
 SOURCE = "document.querySelector('video').src"
 HURRIED = """number => [0.95, 0.5, 0.7].forEach(value => {
     number.value = value;
     number.dispatchEvent(new Event("change"));
 })"""
+UNANSWERED = """async () => {
+    const { parts, wantThreshold } = await import("review/store.js");
+    return new Promise(resolve => {
+        const asked = [];
+        parts.act = ({ value }) => asked.push(value) === 2 && resolve(asked);
+        [0.3, 0.4, 0.5].forEach(wantThreshold);
+    });
+}"""
 COLOUR = "name => getComputedStyle(document.body)[name].match(/\\d+/g).slice(0, 3).map(Number)"
 
 
@@ -100,7 +108,7 @@ class Screen:
 def screen(browser, address, **options):
     """Open the page. Nothing may be asked of another server, and nothing may go wrong in it."""
     context = browser.new_context(viewport={"width": 1400, "height": 900}, **options)
-    context.set_default_timeout(1000 * PATIENCE_SECONDS)
+    context.set_default_timeout(PATIENCE_MILLISECONDS)
     page = context.new_page()
     wrong = []
     own = address.split("?")[0]
@@ -390,6 +398,41 @@ def test_two_pages_show_one_review(browser, address):
         other.reads(".segment", "accepted")
         other.press("n", "c")
         one.until("!document.querySelector('.segment.accepted')")
+
+
+def test_what_is_typed_stays(browser, start):
+    """Red when another threshold replaces a half-typed number, or an old number hides it."""
+    field = "input[type=number]"
+    with (
+        start() as address,
+        screen(browser, address) as one,
+        screen(browser, address) as other,
+    ):
+        one.states(2)
+        other.states(2)
+        before = one.page.input_value(field)
+        one.page.fill(field, "0.95")
+        other.page.fill(field, "0.85")
+        other.press("Enter")
+        one.states(1)
+        assert one.page.input_value(field) == "0.95"
+        one.press("Enter")
+        other.states(0)
+        one.page.fill(field, before)
+        one.page.fill(field, "0.95")  # no change after all, so the browser tells of none
+        one.press("Enter")
+        other.page.fill(field, "0.85")
+        other.press("Enter")
+        one.states(1)
+        assert one.page.input_value(field) == "0.85"
+
+
+def test_a_threshold_is_not_lost(browser, address):
+    """Red when the last of several thresholds is never asked for, since an answer was lost."""
+    with screen(browser, address) as view:
+        view.states(2)
+        asked = view.page.evaluate(UNANSWERED)
+        assert asked == [0.3, 0.5]
 
 
 def test_the_threshold_changes_the_reel(browser, address):
