@@ -6,6 +6,7 @@ A light file: jobs and `--help` import it, so it imports nothing of what does th
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -312,6 +313,11 @@ class Labels:
     """What to write: path,x1,y1,x2,y2,start,end,label,group."""
 
     resume_hint: ClassVar[str] = "Nothing half-made is left; the same command begins anew."
+
+
+def next_step(purpose: str, *args: object) -> str:
+    """Sentence on the command that comes next, as `To train on them: python -m ...`."""
+    return f"{purpose}: python -m experiments.highlights {shlex.join(map(str, args))}"
 
 
 def check_crossfade(seconds: float) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from common.errors import InputError, WriteError
 from common.files import not_written
 from experiments.clips.images import ImageSettings
-from experiments.highlights.commands.arguments import Extract, Labels
+from experiments.highlights.commands.arguments import Extract, Labels, next_step
 from experiments.highlights.labels import convert_labels, read_labels
 from experiments.highlights.training.examples import extract_images
 from experiments.media.recording import describe_tracks
@@ -105,6 +105,7 @@ def _report(options: Extract, summary: ExtractionSummary) -> int:
     for source, notice in summary.notices.items():
         print(f"{source}: {notice}", file=sys.stderr)
     if not summary.failures:
+        print(next_step("To train on them", "train", options.labels, options.shards))
         return 0
     print(
         f"{len(summary.failures)} of {summary.num_clips} clips failed; see "

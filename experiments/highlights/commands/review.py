@@ -14,6 +14,7 @@ from experiments.highlights.commands.arguments import (
     Review,
     check_recording_given,
     check_sound_track,
+    next_step,
 )
 from experiments.highlights.commands.remembered import remember, remembered_model
 from experiments.highlights.cut_lists.cut_lists import SUFFIXES
@@ -81,6 +82,9 @@ def run_labelling(options: Label) -> int:
                 )
             )
         serve(desks, PlayableCopies(options.labels), port=options.port, opens=options.open)
+    if file.clips:
+        shards = Path("data/shards") / options.labels.stem
+        print(next_step("To make their pictures", "extract", options.labels, shards, "--side", 64))
     return 0
 
 

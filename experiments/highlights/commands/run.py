@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -16,7 +15,7 @@ from common import formatting
 from common.errors import InputError
 from experiments.clips.images import parse_box
 from experiments.clips.scorer import require_scorer, trained_sound_track
-from experiments.highlights.commands.arguments import Run, check_recording_given
+from experiments.highlights.commands.arguments import Run, check_recording_given, next_step
 from experiments.highlights.commands.reel import (
     Scores,
     check_outputs,
@@ -82,8 +81,7 @@ def run(options: Run) -> int:
             _draw(options, chunks, scores)
             assert options.threshold is not None
             remember(typed, cut=options.with_threshold(options.threshold))
-            args = shlex.join(["review", "--scores", str(kept.path)])
-            print(f"To go through them: python -m experiments.highlights {args}")
+            print(next_step("To go through them", "review", "--scores", kept.path))
         return code
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from common.files import remove_partials
 from experiments.clips.scorer import require_scorer
+from experiments.highlights.commands.arguments import next_step
 from experiments.highlights.training.augmentation import build_change
 from experiments.highlights.training.data import describe, read_training_data
 from experiments.highlights.training.recipes import (
@@ -45,6 +46,7 @@ def run(options: TrainOptions) -> int:
         f"{result['precision']:.3f}, recall {result['recall']:.3f}.\n"
         f"Report: {result['run_dir'] / 'report.html'}"
     )
+    print(next_step("To score a recording", "run", "RECORDING", "--model", result["run_dir"]))
     return 0
 
 

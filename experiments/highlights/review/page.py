@@ -123,11 +123,18 @@ class Page:
         session = self._desk.session
         self._feed.props["view"] = view(session)
         self._feed.update()
-        self._totals.text = self._desk.totals()
+        self._totals.text = self._finished() + self._desk.totals()
         self._options.text = "" if self._desk.is_labelling else self._desk.options()
         self._finish.text = "There is more" if session.is_finished else "Nothing else here"
         self._notes.text = "\n".join(session.notes)
         self._undo.set_enabled(session.can_undo)
+
+    def _finished(self) -> str:
+        """Say how many videos are labelled; nothing for one, or a review."""
+        if not self._desk.is_labelling or len(self._desks) == 1:
+            return ""
+        number = sum(desk.session.is_finished for desk in self._desks)
+        return f"{number} of {len(self._desks)} videos finished. "
 
     def _build_head(self) -> None:
         with ui.element("div").classes("head"):
@@ -177,7 +184,7 @@ class Page:
             self._asked = ui.label().classes("notes")
             with ui.element("div").classes("buttons"):
                 _button("Leave it", "close", self._question.close)
-                self._agree = _button("Replace", "movie", self._answer)
+                self._agree = _button("Replace", "check", self._answer)
 
     def _ask(self, question: str, agree: str, action: Callable[[], None]) -> None:
         """Ask before an action is done."""

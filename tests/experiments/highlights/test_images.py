@@ -164,7 +164,9 @@ def extract(labels, shards, *flags):
 def test_extract_keeps_pictures_and_times(videos, labels, tmp_path, capsys):
     """Red when shards hold other pictures than a reader gives, or times of other ones."""
     assert extract(labels, tmp_path / "shards", "--window-seconds", "2") == 0
-    assert "2 clips extracted" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "2 clips extracted" in output
+    assert f"highlights train {labels} {tmp_path / 'shards'}" in output  # what comes next
     for clip, name in zip(open_images(tmp_path / "shards"), ("25", "mute"), strict=True):
         times, images = read(videos / f"{name}.mp4", box=WHOLE_IMAGE)
         np.testing.assert_array_equal(clip.times, times)

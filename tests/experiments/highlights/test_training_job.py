@@ -214,6 +214,7 @@ def test_what_has_changed_is_told(data, finished, tmp_path, capsys):
         assert change[name] == pytest.approx(result["precision_at_length"], abs=1e-6)
     assert f"all that is labelled {change['reviewed_before']:.3f} before" in output
     assert f"compared with {finished}" in output
+    assert f"highlights run RECORDING --model {out}" in output  # what comes next
     assert str(finished) in (out / "report.html").read_text()
 
 

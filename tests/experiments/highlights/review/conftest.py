@@ -61,8 +61,11 @@ def reviewing(folder, *args):
 
 
 @contextmanager
-def serving(folder, name, *args):
-    """Run a command that serves a page, yield its address, and end it as Ctrl-C does."""
+def serving(folder, name, *args, last=""):
+    """Run a command that serves a page, yield its address, and end it as Ctrl-C does.
+
+    `last` is what it must say then.
+    """
     server = processes.start(
         [*PROGRAM, name, *args, "--no-open"],
         cwd=folder,
@@ -80,7 +83,8 @@ def serving(folder, name, *args):
         output = server.communicate(timeout=processes.PATIENCE_SECONDS)[0]
         assert server.returncode == 0, output
         assert "Traceback" not in output
-        assert output.count("\n") <= 3, output
+        assert last in output
+        assert output.count("\n") <= 4, output
     finally:
         server.kill()
         server.communicate()

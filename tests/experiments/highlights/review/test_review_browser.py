@@ -262,8 +262,9 @@ def test_videos_are_labelled(browser, tmp_path, chunks):
     """Red when a key marks another moment, the box is another part, or a change is not kept."""
     labels = tmp_path / "labels.csv"
     videos = [chunks / "part0.mp4", chunks / "part1.mp4"]
+    last = f"highlights extract {labels} data/shards/labels --side 64\n"
     with (
-        serving(tmp_path, "label", *videos, "--labels", labels) as address,
+        serving(tmp_path, "label", *videos, "--labels", labels, last=last) as address,
         screen(browser, address) as view,
     ):
         view.reads(".empty", "press i where a highlight starts")
@@ -288,7 +289,7 @@ def test_videos_are_labelled(browser, tmp_path, chunks):
             view.press(key)
         view.reads(".segment .state", "none")
         view.press("d")
-        view.reads(".totals", "1 highlight, 1 marked as none; nothing else in it")
+        view.reads(".totals", "1 of 2 videos finished. 1 highlight, 1 marked as none; nothing else")
         view.press("v")
         view.reads(".empty", "press i where")
         view.until(f"{SOURCE}.endsWith('/video/1')")
