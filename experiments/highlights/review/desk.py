@@ -22,6 +22,8 @@ from experiments.highlights.review.training_rows import add_to_labels
 from experiments.highlights.training.recipes import describe_change
 from experiments.media.recording import Chunk
 
+_MUCH_UNPLAYED = 0.2  # share of a recording of which it is told
+
 
 @dataclass(frozen=True)
 class Desk:
@@ -66,7 +68,7 @@ class Desk:
         """
         if self.labels is None:
             raise InputError("There is no label file; start the command with --labels FILE.")
-        return add_to_labels(
+        lines = add_to_labels(
             self.labels,
             self.session.decisions,
             self.chunks,
@@ -75,6 +77,13 @@ class Desk:
             left_alone=self.session.left_alone(),
             writes=writes,
         )
+        unplayed = self.session.unplayed_seconds
+        if self.session.is_finished and unplayed > _MUCH_UNPLAYED * self.session.track.duration:
+            lines.append(
+                f"{clock(unplayed)} of the recording were not played here, and count as none, "
+                'because "Nothing else here" was chosen; "There is more" takes that back.'
+            )
+        return lines
 
     def change(self) -> str:
         """Say what the training of the model has changed; empty if that was not measured."""
@@ -104,7 +113,7 @@ class Desk:
         """Description of the selection's options besides the threshold."""
         options, low = self.session.options, self.session.low_threshold
         phrases: list[tuple[str, object]] = [  # text, and the value without which it is left out
-            (f"stays above {low:.2f}", True),
+            (f"stays above {low:.3g}", True),
             (f"smoothed over {options.bin_size:g} s", options.bin_size),
             (f"at least {options.min_length:g} s", options.min_length),
             (f"at most {options.max_length} s ({options.too_long})", options.max_length),
@@ -199,9 +208,10 @@ def _empty(session: Session) -> str | None:
     if session.is_labelling:
         if session.is_finished:
             return "There is no highlight in this video."
+        box = "" if session.box else "Draw the box on the face (b), or leave it out. "
         return (
-            "Nothing is marked yet. Play, and press i where a highlight starts and o where it "
-            "ends; press d when there is nothing else."
+            f"Nothing is marked yet. {box}Play, and press i where a highlight starts and o where "
+            "it ends; press d when there is nothing else."
         )
     if session.smoothed.max() < session.threshold:
         return (

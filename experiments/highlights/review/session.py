@@ -118,6 +118,12 @@ class Session:
         return ((0.0, self.track.duration),) if self.is_finished else self._saved.watched
 
     @property
+    def unplayed_seconds(self) -> float:
+        """Seconds of the recording that were never played on a page."""
+        played = sum(end - start for start, end in self._saved.watched)
+        return max(self.track.duration - played, 0.0)
+
+    @property
     def threshold(self) -> float:
         """Smoothed probability that a segment has to reach."""
         return self._saved.threshold

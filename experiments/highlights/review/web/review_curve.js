@@ -24,7 +24,7 @@ export default {
         <div v-for="[start, end] in store.watched" class="watched" title="Looked through"
           :style="{ left: x(start) + 'px', width: x(end) - x(start) + 'px' }"></div>
         <div v-if="!store.labelling" class="limit" :class="{ high: y(store.threshold) < 12 }" :style="{ top: y(store.threshold) + 'px' }"
-          title="Threshold" @pointerdown.stop="grabLimit"><span>{{ store.threshold.toFixed(2) }}</span></div>
+          title="Threshold" @pointerdown.stop="grabLimit"><span>{{ Number(store.threshold.toFixed(3)) }}</span></div>
         <div v-if="!store.labelling" class="limit low" :style="{ top: y(store.low) + 'px' }"
           title="A segment lasts as long as the score stays above this"></div>
         <div class="playhead" :style="{ transform: 'translateX(' + x(store.time) + 'px)' }"></div>

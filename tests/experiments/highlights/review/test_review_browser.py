@@ -190,6 +190,12 @@ def test_decisions_become_training_data(browser, start, tmp_path, chunks):
         view.reads(".ask", "says all that already")
         view.page.get_by_role("button", name="Leave it").click()
         assert labels.read_bytes() == before
+        view.page.wait_for_selector(".q-dialog", state="detached")  # it would take the key
+        view.press("d")  # though nearly nothing was played
+        view.reads(".buttons", "There is more")
+        view.page.get_by_text("Add to training data").click()
+        view.reads(".ask", "of the recording were not played here, and count as none")
+        view.page.get_by_role("button", name="Leave it").click()
 
 
 def scored(folder, name, video, model):
@@ -452,6 +458,12 @@ def test_the_threshold_changes_the_reel(browser, address):
         view.page.fill("input[type=number]", "0.95")
         view.press("Enter")
         view.reads(".segments .empty", "No score reaches the threshold 0.95; the highest is 0.90")
+        view.page.fill("input[type=number]", "0.955")
+        view.press("Enter")
+        view.reads(".limit", "0.955")  # as exact as the field
+        view.page.fill("input[type=number]", "0.95")
+        view.press("Enter")
+        view.until("document.querySelector('.limit span').textContent === '0.95'")
         assert view.states(0) == []
         view.page.mouse.move(view.x(55), view.y(0.95))
         view.page.mouse.down()
@@ -474,6 +486,10 @@ def test_nothing_is_cut_off(browser, address):
             assert all(box["y"] + box["height"] <= size[1] for box in boxes)
             assert boxes[1]["width"] > 600
             assert not any(overlap(*pair) for pair in combinations(boxes, 2))
+        view.page.set_viewport_size({"width": 400, "height": 800})
+        for button in view.page.locator(".segment").first.locator("button").all():
+            box = button.bounding_box()
+            assert 0 <= box["x"] <= 400 - box["width"]  # within reach on a phone
         for scheme in ("light", "dark"):
             view.page.emulate_media(color_scheme=scheme)
             view.until(f"document.body.classList.contains('body--{scheme}')")
