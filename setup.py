@@ -60,6 +60,8 @@ EXTRAS = {
     "hub": HUB,
     # Not in all: Keras imports pandas wherever it is installed, which every command would wait for.
     "pandas": ["pandas>=2.2"],  # predictions as its data frames; Arrow's tables need none
+    # Not in all: twenty packages, of which one wants an older one than constraints.txt has.
+    "mlflow": ["mlflow-skinny>=3.17", "sqlalchemy>=2.0", "alembic>=1.13"],  # --mlflow
     "docs": ["mkdocs-material>=9.7", "mkdocstrings[python]>=1.0", "ruff>=0.8"],  # make docs
     "benchmark": ["torch>=2.10", "transformers>=5.10"],  # the peers of experiments.bench_...
     "test": [

@@ -37,6 +37,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "onnx": ("onnx", "onnxruntime", "tf2onnx"),
     "dask": ("dask", "distributed"),
     "hub": ("huggingface_hub",),
+    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
     "pandas": ("pandas",),
     "review": ("fastapi", "nicegui", "uvicorn"),
 }

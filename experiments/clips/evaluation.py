@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from experiments.runs.metrics import (
     top_k_accuracy,
     wilson_interval,
 )
+from experiments.runs.mlflow_store import MlflowTracker
 from experiments.runs.records import append_record, write_result
 from experiments.runs.report import write_report
 from experiments.runs.run import RECORDS
@@ -63,6 +64,19 @@ class Batches(Protocol):
         """Batches for evaluation, and the position of the clip that each of their rows shows."""
 
 
+class Tracker(Protocol):
+    """Second place for what a run writes to its directory, for a tool that shows many runs."""
+
+    def add_epochs(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Add the epochs that are not there yet, of all rows of metrics.csv so far."""
+
+    def add_test(self) -> None:
+        """Add what the test and the report have left in the run's directory."""
+
+    def close(self) -> None:
+        """End the run there."""
+
+
 def train_and_test(
     classifier: Classifier,
     batches: Batches,
@@ -88,7 +102,7 @@ def train_and_test(
         batches: batches to train on and to validate with.
         shards: all clips.
         split: subsets of the clips.
-        arguments: flags of the job, of which `resume`, `record` and `tensorboard` count here.
+        arguments: flags of the job, of which `resume`, `record` and those of trackers count here.
         recipe: recipe of the training.
         run_dir: directory of all that the run leaves.
         started: `time.perf_counter()` at the start of this part of the run.
@@ -108,8 +122,12 @@ def train_and_test(
         batches, split, classifier.distribution, clips
     )
     distribution = classifier.distribution
-    is_watched = arguments.tensorboard and (distribution is None or distribution.is_chief)
-    events = EventWriter(run_dir) if is_watched else None
+    trackers: list[Tracker] = []
+    if distribution is None or distribution.is_chief:
+        if arguments.tensorboard:
+            trackers.append(EventWriter(run_dir))
+        if arguments.mlflow:
+            trackers.append(MlflowTracker(run_dir))
     test = partial(
         finish_run,
         run_dir=run_dir,
@@ -136,12 +154,18 @@ def train_and_test(
         score_name="accuracy" if shards.label_matrix is None else "mAP",
         stop=stop,
         next_rate=next_rate,
-        on_epoch=(lambda history: events.add_epochs(history.rows())) if events else None,
+        on_epoch=partial(_track_epochs, trackers),
     )
-    if events:
-        events.add_test()
-        events.close()
+    for tracker in trackers:
+        tracker.add_test()
+        tracker.close()
     return result
+
+
+def _track_epochs(trackers: Sequence[Tracker], history: History) -> None:
+    rows = history.rows()
+    for tracker in trackers:
+        tracker.add_epochs(rows)
 
 
 def score_of(shards: Shards) -> Score:

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from experiments.runs.run import require_positive, require_records, require_seed
+from experiments.runs.run import (
+    require_mlflow,
+    require_positive,
+    require_records,
+    require_seed,
+)
 from experiments.training.recipes import VideoRecipe
 from preprocess.batches.views import CropChoice, FrameChoice, Inputs, Sampling, Start, Views
 from preprocess.errors import PreprocessError
@@ -147,12 +152,16 @@ class ClipArguments:
     """Append the result to experiments/results.csv."""
     tensorboard: bool = False
     """Write events for TensorBoard, in the run's directory: tensorboard --logdir runs."""
+    mlflow: bool = False
+    """Keep settings, epochs and report in MLflow's store as well: runs/mlflow.db, or what
+    MLFLOW_TRACKING_URI names."""
 
     def check_common(self) -> None:
         """Raise UserError for impossible flags, before anything is read."""
         require_positive(self, ("epochs", "batch_size", "lr", "jobs"))
         require_seed(self.seed)
         require_records(self.record)
+        require_mlflow(self.mlflow)
 
     def overridden(self, recipe: RecipeType, flags: Mapping[str, Any]) -> RecipeType:
         """Return a recipe with the flags that override it.

@@ -19,6 +19,7 @@ from experiments.process import runtime
 from experiments.runs.run import (
     check_run,
     require_fold,
+    require_mlflow,
     require_positive,
     require_records,
     require_seed,
@@ -155,6 +156,9 @@ class Ucf11Arguments:
     """Append the result to experiments/results.csv."""
     tensorboard: bool = False
     """Write events for TensorBoard, in the run's directory: tensorboard --logdir runs."""
+    mlflow: bool = False
+    """Keep settings, epochs and report in MLflow's store as well: runs/mlflow.db, or what
+    MLFLOW_TRACKING_URI names."""
 
     @property
     def test_part(self) -> int:
@@ -191,6 +195,7 @@ def check_arguments(
     require_fold(arguments.fold, NUM_FOLDS)
     require_seed(arguments.seed)
     require_records(arguments.record)
+    require_mlflow(arguments.mlflow)
     recipe = _recipe(arguments)
     _check_formats(arguments)
     _check_features(arguments, recipe)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
+from common.extras import missing_extra
 from common.files import remove_partials, write_atomically
 from experiments.process import runtime
 from experiments.process.runtime import Threads
@@ -38,6 +40,7 @@ FREE_TO_CHANGE = {
     "videos",
     "distribute",
     "tensorboard",
+    "mlflow",
 }
 
 
@@ -114,6 +117,16 @@ def require_records(record: bool) -> None:
     if RECORDS.exists():
         # A damaged table is found now, and not after hours of training.
         read_records(RECORDS)
+
+
+def require_mlflow(is_wanted: bool) -> None:
+    """Raise MissingExtraError if a run is to be kept in MLflow's store, and it is not installed."""
+    # Found without being imported, which takes seconds.
+    for module in ("mlflow", "sqlalchemy", "alembic") if is_wanted else ():
+        if importlib.util.find_spec(module) is None:
+            error = missing_extra(ModuleNotFoundError(name=module))
+            assert error is not None, module
+            raise error
 
 
 def require_model(run_dir: Path) -> None:

@@ -50,7 +50,7 @@ class EventWriter:
         """
         for row in rows[self._num_epochs :]:
             values = [
-                tf.compat.v1.Summary.Value(tag=_tag(name), simple_value=value)
+                tf.compat.v1.Summary.Value(tag=tag_of(name), simple_value=value)
                 for name, value in row.items()
                 if name != "epoch"
             ]
@@ -89,7 +89,7 @@ class EventWriter:
         self._file.close()
 
 
-def _tag(name: str) -> str:
+def tag_of(name: str) -> str:
     """Tag of a column: loss/train beside loss/validation, which share a group of charts."""
     part, _, quantity = name.partition("_")
     return f"{quantity}/{part}" if part in ("train", "validation") else name
