@@ -32,6 +32,7 @@ from experiments.clips.classification.results import (
     result_settings,
     write_one_table,
 )
+from experiments.clips.prediction import Format
 from experiments.media.ffmpeg import require_encoders
 from experiments.media.videos import ANNOTATED, Video, find_videos
 from experiments.models.image_models import (
@@ -74,6 +75,9 @@ class Arguments(ModelOptions):
     """all: frame, time, labels, probabilities; seed: the ten columns of the original."""
     one_csv: bool = False
     """Write all_videos.csv too: the rows of all videos, with a column video in front."""
+    formats: tuple[Format, ...] = ()
+    """Write predictions.parquet, .coco.json or .label-studio.json, too, of all videos; see
+    docs/exchange.md."""
     timeline: bool = True
     """Write NAME.png, the probabilities over time; a tenth of a second a video."""
     annotate: bool = False
@@ -128,6 +132,8 @@ def run(arguments: Arguments) -> int:
         if arguments.one_csv:
             results = ((video.source, video.results) for video in videos)
             print(f"All videos: {write_one_table(arguments.out, results)}")
+        if arguments.formats:
+            _write_formats(arguments, videos)
     except WriteError as error:
         message = not_written(arguments.out, error)
         raise WriteError(f"{message} Make room, then go on. {_resume_hint(arguments)}") from error
@@ -138,6 +144,15 @@ def run(arguments: Arguments) -> int:
             file=sys.stderr,
         )
     return EXIT_FAILED_VIDEOS if failures else 0
+
+
+def _write_formats(arguments: Arguments, videos: list[Video]) -> None:
+    """Write the rows of all videos for other tools."""
+    from experiments.clips import exports
+
+    classified = exports.classified_videos(arguments.out, videos)
+    for kind in arguments.formats if classified else ():
+        print(exports.write_export(arguments.out, kind, classified, model=arguments.model))
 
 
 def _finished(arguments: Arguments, videos: list[Video]) -> Outcome | None:
@@ -205,6 +220,8 @@ def _check_arguments(arguments: Arguments) -> list[Video]:
             raise InputError(f"--{name.replace('_', '-')} must be at least 1. Received {value}.")
     if arguments.columns == "seed" and arguments.top not in (None, SEED_TOP):
         raise InputError(f"--columns seed means {SEED_TOP} classes; leave out --top.")
+    if arguments.columns == "seed" and arguments.formats:
+        raise InputError("--formats needs the times of --columns all. Received --columns seed.")
     runtime.choose_threads(arguments.threads)
     found = find_videos(named, arguments.out, recursive=arguments.recursive)
     videos, notices = found.videos, found.notices

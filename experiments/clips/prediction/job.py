@@ -16,8 +16,8 @@ from common.errors import UserError
 from common.files import is_disk_full, write_atomically
 from common.formatting import plural
 from experiments.clips.explanation import PARTS, Explanation, explain
+from experiments.clips.exports import predicted_video, write_export
 from experiments.clips.prediction import Format
-from experiments.clips.prediction.exports import write_export
 from experiments.clips.prediction.panel import Panel
 from experiments.clips.prediction.predict import (
     OnnxClipModel,
@@ -149,8 +149,10 @@ def predict_paths(
     )
     failures = job.run(settings or {})
     if job.predicted:
+        exported = [predicted_video(*each) for each in job.predicted] if formats else []
+        name = str((settings or {}).get("run"))
         for kind in formats:
-            print(write_export(out, kind, job.predicted, model=str((settings or {}).get("run"))))
+            print(write_export(out, kind, exported, model=name, class_names=model.class_names))
     if not failures:
         return 0
     print(

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
+from pycocotools.coco import COCO
 
 from experiments.classify import main, select_range
 from experiments.media.videos import Video
@@ -55,6 +57,63 @@ def test_a_folder(folder, args, tmp_path, capsys):
     assert [row["label_1"] for row in read_rows(out / "a b'c\"d.csv")] == (
         ["green"] * 5 + ["blue"] * 6
     )
+
+
+def test_other_tools_read_the_classes(folder, args, tmp_path, capsys):
+    """Red when a frame, its class or its video differs from the CSV's, or a class is read as a
+    number: Arrow and COCO's own reader say what is there, and Label Studio's tasks have the class
+    of each video. The second call, which has nothing to classify, writes the same."""
+    numbers = tmp_path / "labels.txt"
+    numbers.write_text("1\n02\nblue\nwhite\n")
+    args = [str(numbers) if arg.endswith("labels.txt") else arg for arg in args]
+    out = tmp_path / "out"
+    call = ["-d", str(folder), "--out", str(out), "--no-timeline", *args]
+    kinds = ["parquet", "coco", "label-studio"]
+    written = []
+    for _ in range(2):
+        assert main([*call, "--formats", *kinds]) == 1
+        written.append({path.name: path.read_bytes() for path in out.glob("predictions.*")})
+    assert written[0] == written[1]
+    rows = [
+        (f"{stem}.mp4", float(row["time_seconds"]), row["label_1"], float(row["prob_1"]))
+        for stem in ("-dash", "a b'c\"d", "é,x", "long")
+        for row in read_rows(out / f"{stem}.csv")
+    ]
+    assert {row[2] for row in rows} == {"1", "02", "blue"}
+    table = parquet.read_table(out / "predictions.parquet").to_pylist()
+    names = ("video", "time_seconds", "label_1", "prob_1")
+    assert [tuple(row[name] for name in names) for row in table] == rows
+
+    coco = COCO(out / "predictions.coco.json")
+    frames = [
+        (
+            coco.loadImgs(each["image_id"])[0]["file_name"],
+            each["segment"],
+            coco.loadCats(each["category_id"])[0]["name"],
+            each["score"],
+        )
+        for each in coco.loadAnns(coco.getAnnIds())
+    ]
+    # 25 frames a second: each lasts 0.04 s.
+    assert [(video, segment[0], *rest) for video, segment, *rest in frames] == rows
+    lengths = [segment[1] - segment[0] for _, segment, *_ in frames]
+    assert lengths == [pytest.approx(0.04)] * len(rows)
+    durations = {each["file_name"]: each["duration"] for each in coco.dataset["images"]}
+    assert durations["long.mp4"] == pytest.approx(60 / 25)
+
+    tasks = json.loads((out / "predictions.label-studio.json").read_text())
+    classes = {
+        task["data"]["video"]: task["predictions"][0]["result"][0]["value"]["choices"]
+        for task in tasks
+    }
+    assert classes["-dash.mp4"] == ["1"]
+    assert classes["é,x.mp4"] == ["blue"]
+
+
+def test_formats_need_times(folder, args, tmp_path, capsys):
+    flags = ["--columns", "seed", "--formats", "coco", "--out", str(tmp_path / "out")]
+    assert main(["-d", str(folder), *flags, "--model", args[1]]) == 2
+    assert "--formats needs the times of --columns all" in capsys.readouterr().err
 
 
 def test_the_first_command(tmp_path, capsys, monkeypatch):
