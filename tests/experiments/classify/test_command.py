@@ -51,7 +51,7 @@ def test_a_folder(folder, args, tmp_path, capsys):
     assert "broken.mp4: not a video" in captured.out
     assert {path.name for path in out.iterdir()} == {
         f"{stem}{suffix}"
-        for stem in ("-dash", "a b'c\"d", "é,x", "long")
+        for stem in ("-dash", "a b'c\"d", "long", "é,x")
         for suffix in (".csv", ".json", ".png")
     } | {"broken.json", "failures.csv"}
     assert [row["label_1"] for row in read_rows(out / "a b'c\"d.csv")] == (
@@ -76,7 +76,7 @@ def test_other_tools_read_the_classes(folder, args, tmp_path, capsys):
     assert written[0] == written[1]
     rows = [
         (f"{stem}.mp4", float(row["time_seconds"]), row["label_1"], float(row["prob_1"]))
-        for stem in ("-dash", "a b'c\"d", "é,x", "long")
+        for stem in ("-dash", "a b'c\"d", "long", "é,x")
         for row in read_rows(out / f"{stem}.csv")
     ]
     assert {row[2] for row in rows} == {"1", "02", "blue"}
