@@ -24,6 +24,7 @@ from tyro.conf import Positional, arg
 from common.command_line import parse_arguments
 from common.errors import InputError, WriteError
 from common.files import not_written
+from experiments.clips import Format
 from experiments.clips.classification.results import (
     Outcome,
     conclude,
@@ -32,7 +33,6 @@ from experiments.clips.classification.results import (
     result_settings,
     write_one_table,
 )
-from experiments.clips.prediction import Format
 from experiments.media.ffmpeg import require_encoders
 from experiments.media.videos import ANNOTATED, Video, find_videos
 from experiments.models.image_models import (
@@ -133,7 +133,7 @@ def run(arguments: Arguments) -> int:
             results = ((video.source, video.results) for video in videos)
             print(f"All videos: {write_one_table(arguments.out, results)}")
         if arguments.formats:
-            _write_formats(arguments, videos)
+            _write_exports(arguments, videos)
     except WriteError as error:
         message = not_written(arguments.out, error)
         raise WriteError(f"{message} Make room, then go on. {_resume_hint(arguments)}") from error
@@ -144,15 +144,6 @@ def run(arguments: Arguments) -> int:
             file=sys.stderr,
         )
     return EXIT_FAILED_VIDEOS if failures else 0
-
-
-def _write_formats(arguments: Arguments, videos: list[Video]) -> None:
-    """Write the rows of all videos for other tools."""
-    from experiments.clips import exports
-
-    classified = exports.classified_videos(arguments.out, videos)
-    for kind in arguments.formats if classified else ():
-        print(exports.write_export(arguments.out, kind, classified, model=arguments.model))
 
 
 def _finished(arguments: Arguments, videos: list[Video]) -> Outcome | None:
@@ -204,6 +195,15 @@ def _classify(arguments: Arguments, videos: list[Video]) -> dict[str, str]:
         threads=arguments.threads,
         jobs=arguments.jobs,
     )
+
+
+def _write_exports(arguments: Arguments, videos: list[Video]) -> None:
+    """Write the rows of all videos for other tools."""
+    # Imported here: what is done already is answered without Arrow.
+    from experiments.classify.exports import write_exports
+
+    for path in write_exports(arguments.out, arguments.formats, videos, model=arguments.model):
+        print(path)
 
 
 def _check_arguments(arguments: Arguments) -> list[Video]:

@@ -5,24 +5,17 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
-from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
 from common.files import replacing, write_errors, write_text
-from experiments.clips.prediction import Format
-from experiments.clips.prediction.predict import VideoPrediction
-from experiments.media.videos import Video
-from experiments.runs.files import read_object
+from experiments.clips import Format
 
 SUFFIXES: dict[Format, str] = {
     "parquet": ".parquet",
@@ -99,84 +92,6 @@ def write_export(
     )
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return path
-
-
-def predicted_video(video: Video, prediction: VideoPrediction) -> ExportedVideo:
-    """Describe a video that a model of clips has predicted, window by window."""
-    names = prediction.class_names
-    segments = [
-        Segment(float(start), float(end), names[index], float(shares[index]))
-        for start, end, shares in zip(
-            prediction.start_seconds,
-            prediction.end_seconds,
-            prediction.probabilities,
-            strict=True,
-        )
-        for index in _classes(prediction, shares)
-    ]
-    return ExportedVideo(
-        video.source,
-        prediction.duration_seconds,
-        prediction.to_arrow(),
-        segments,
-        [names[index] for index in _classes(prediction, prediction.mean)],
-        float(prediction.mean.max()),
-    )
-
-
-def _classes(prediction: VideoPrediction, shares: NDArray[np.floating]) -> list[int]:
-    """Indices of the classes that probabilities (C,) name: the best, or all above a threshold."""
-    if prediction.threshold is None:
-        return [int(shares.argmax())]
-    return np.flatnonzero(shares >= prediction.threshold).tolist()
-
-
-def classified_videos(out: Path, videos: Iterable[Video]) -> list[ExportedVideo]:
-    """Describe videos that an image model has classified frame by frame, from their files.
-
-    A frame lasts until the next one, and the last as long as the one before it. Videos without rows
-    are left out.
-
-    Args:
-        out: folder of results, whose tables have all columns.
-        videos: the videos.
-    """
-    found = []
-    for video in videos:
-        path = out / f"{video.results}.csv"
-        if not path.exists():
-            continue
-        with path.open(encoding="utf-8", newline="") as file:
-            columns = next(csv.reader(file))
-        # A class may be called 1.
-        types = {name: pa.string() for name in columns if name.startswith("label_")}
-        table = arrow_csv.read_csv(
-            path,
-            convert_options=arrow_csv.ConvertOptions(column_types=types, strings_can_be_null=False),
-        )
-        summary = read_object(out / f"{video.results}.json")
-        times = table["time_seconds"].to_numpy()
-        last = times[-1] - times[-2] if len(times) > 1 else 1 / (summary["fps"] or np.inf)
-        ends = np.append(times[1:], times[-1] + last)
-        best = summary["top_classes"][0]
-        rows = zip(
-            times.tolist(),
-            ends.tolist(),
-            table["label_1"].to_pylist(),
-            table["prob_1"].to_pylist(),
-            strict=True,
-        )
-        found.append(
-            ExportedVideo(
-                video.source,
-                float(ends[-1]),
-                table,
-                [Segment(*row) for row in rows],
-                [best["label"]],
-                best["mean_probability"],
-            )
-        )
-    return found
 
 
 def _coco(videos: Sequence[ExportedVideo], class_names: Sequence[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from tyro.conf import Positional
 
 from common.command_line import parse_arguments
 from common.errors import InputError, did_you_mean
-from experiments.clips.prediction import Format
+from experiments.clips import Format
 from experiments.media.videos import find_videos
 from experiments.process import runtime
 from experiments.runs.run import require_model, require_positive, require_writable

@@ -10,14 +10,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from common.errors import UserError
 from common.files import is_disk_full, write_atomically
 from common.formatting import plural
+from experiments.clips import Format
 from experiments.clips.explanation import PARTS, Explanation, explain
-from experiments.clips.exports import predicted_video, write_export
-from experiments.clips.prediction import Format
+from experiments.clips.exports import ExportedVideo, Segment, write_export
 from experiments.clips.prediction.panel import Panel
 from experiments.clips.prediction.predict import (
     OnnxClipModel,
@@ -149,7 +151,7 @@ def predict_paths(
     )
     failures = job.run(settings or {})
     if job.predicted:
-        exported = [predicted_video(*each) for each in job.predicted] if formats else []
+        exported = [_exported(*each) for each in job.predicted] if formats else []
         name = str((settings or {}).get("run"))
         for kind in formats:
             print(write_export(out, kind, exported, model=name, class_names=model.class_names))
@@ -368,3 +370,33 @@ def _num_bytes(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
+
+
+def _exported(video: Video, prediction: VideoPrediction) -> ExportedVideo:
+    """Describe a video that a model of clips has predicted, window by window."""
+    names = prediction.class_names
+    segments = [
+        Segment(float(start), float(end), names[index], float(shares[index]))
+        for start, end, shares in zip(
+            prediction.start_seconds,
+            prediction.end_seconds,
+            prediction.probabilities,
+            strict=True,
+        )
+        for index in _classes(prediction, shares)
+    ]
+    return ExportedVideo(
+        video.source,
+        prediction.duration_seconds,
+        prediction.to_arrow(),
+        segments,
+        [names[index] for index in _classes(prediction, prediction.mean)],
+        float(prediction.mean.max()),
+    )
+
+
+def _classes(prediction: VideoPrediction, shares: NDArray[np.floating]) -> list[int]:
+    """Indices of the classes that probabilities (C,) name: the best, or all above a threshold."""
+    if prediction.threshold is None:
+        return [int(shares.argmax())]
+    return np.flatnonzero(shares >= prediction.threshold).tolist()
