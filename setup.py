@@ -49,6 +49,8 @@ ONNX = [TENSORFLOW, "onnx>=1.21", "onnxruntime>=1.31", "tf2onnx>=1.16"]  # writt
 DASK = [*VIDEO, "dask[distributed]>=2026.1.1"]  # extraction and classification on many machines
 REVIEW = [*VIDEO, "nicegui>=3.18"]  # the page on which a reel is reviewed
 HUB = ["huggingface_hub>=1.0"]  # presets of trained models
+# Not in all: twenty packages, and the web and the cloud among them.
+MLFLOW = ["mlflow-skinny>=3.17", "sqlalchemy>=2.0", "alembic>=1.13"]  # --mlflow
 ALL = list(dict.fromkeys([*VIDEO, *ONNX, *DASK, *REVIEW, *HUB]))
 
 EXTRAS = {
@@ -60,12 +62,12 @@ EXTRAS = {
     "hub": HUB,
     # Not in all: Keras imports pandas wherever it is installed, which every command would wait for.
     "pandas": ["pandas>=2.2"],  # predictions as its data frames; Arrow's tables need none
-    # Not in all: twenty packages, of which one wants an older one than constraints.txt has.
-    "mlflow": ["mlflow-skinny>=3.17", "sqlalchemy>=2.0", "alembic>=1.13"],  # --mlflow
+    "mlflow": MLFLOW,
     "docs": ["mkdocs-material>=9.7", "mkdocstrings[python]>=1.0", "ruff>=0.8"],  # make docs
     "benchmark": ["torch>=2.10", "transformers>=5.10"],  # the peers of experiments.bench_...
     "test": [
         *ALL,
+        *MLFLOW,
         "pytest>=8.0",
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.6",
