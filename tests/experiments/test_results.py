@@ -272,7 +272,8 @@ def test_the_readme_shows_whole_runs_only(record, part):
 
 
 def test_real_videos_come_first_with_both_splits_in_a_row(record):
-    """Red when a split stands for the other, a trial is shown, or the demo set comes before."""
+    """Red when a split stands for the other, a trial is shown, the demo set comes before, or when
+    README repeats a model for each arithmetic, or docs/results.md does not."""
     part = {"experiment": "ucf101", "dataset": "ucf101", "num_clips": 96, "num_classes": 10}
     command = "python -m experiments.ucf101 --features efficientnet-lite0 --cell lstm --fold 1"
     lstm = {**part, "model": "efficientnet-lite0-lstm", "command": command}
@@ -291,18 +292,21 @@ def test_real_videos_come_first_with_both_splits_in_a_row(record):
         row(**{**part, "model": "ht-gru"}, accuracy=0.095, policy="mixed_bfloat16"),
         row(**{**part, "model": "joint-low-rank-gru"}, accuracy=0.08),
     )
-    for text in (results_table_markdown(rows), results_page(rows).partition("## UCF11")[0]):
+    expected = [
+        ("LSTM on efficientnet-lite0", "tuned"),
+        ("LSTM on efficientnet-lite0", "tuned, four folds"),
+        ("TT-GRU", "tuned"),
+        ("low-rank-GRU-TR on efficientnet-lite0", "tuned"),
+        ("HT-GRU", "tuned"),
+        ("HT-GRU", "tuned, mixed_bfloat16"),
+        ("joint-CP-GRU on efficientnet-lite0", "tuned"),
+        ("joint-low-rank-GRU", "tuned"),
+    ]
+    short = [each for each in expected if each != ("HT-GRU", "tuned")]
+    page = results_page(rows).partition("## UCF11")[0]
+    for text, shown in ((results_table_markdown(rows), short), (page, expected)):
         found = rows_by_head(text, "At random")
-        assert [(each["Model"], each["Recipe"]) for each in found] == [
-            ("LSTM on efficientnet-lite0", "tuned"),
-            ("LSTM on efficientnet-lite0", "tuned, four folds"),
-            ("TT-GRU", "tuned"),
-            ("low-rank-GRU-TR on efficientnet-lite0", "tuned"),
-            ("HT-GRU", "tuned"),
-            ("HT-GRU", "tuned, mixed_bfloat16"),
-            ("joint-CP-GRU on efficientnet-lite0", "tuned"),
-            ("joint-low-rank-GRU", "tuned"),
-        ]
+        assert [(each["Model"], each["Recipe"]) for each in found] == shown
         assert found[0]["Accuracy by scene"].startswith("0.880 \N{PLUS-MINUS SIGN} 0.014 (2 of 5")
         assert found[0]["At random"] == "0.970 (0.840 to 0.940)"
         assert found[2]["At random"] == "\N{EN DASH}"
