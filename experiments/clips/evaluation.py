@@ -169,7 +169,7 @@ def _track_epochs(trackers: Sequence[Tracker], history: History) -> None:
 
 
 def score_of(shards: Shards) -> Score:
-    """Score that chooses the best epoch: of several classes a clip, mean average precision."""
+    """Score of the best epoch: mean average precision where clips have several classes."""
     return argmax_accuracy if shards.label_matrix is None else mean_average_precision
 
 

@@ -278,7 +278,7 @@ class Draft:
 
 
 def is_ours(file: Path) -> bool:
-    """Return whether a label file is of our kind, by its first line.
+    """Return whether a label file has our columns, by its first line.
 
     Raises:
         OSError: if the file cannot be read.

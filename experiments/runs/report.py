@@ -229,7 +229,7 @@ def _test_values(
 
 
 def _one_class(run_dir: Path, predictions: Predictions) -> dict[str, Any]:
-    """Values about which class was taken for which, where each clip has one."""
+    """Values of the confusion matrix for the template, where each clip has one class."""
     names = predictions.class_names
     counts = metrics.confusion_matrix(
         predictions.labels, predictions.predicted, num_classes=len(names)

@@ -282,7 +282,7 @@ class CropChoice:
         return Crop(top, left, side, side, mirrored, *scaled)
 
     def _tested_of_scaled(self, stored: tuple[int, int], number: int) -> Crop:
-        """Test crop of scaled frames: left, middle, right, or of high ones upper, middle, lower."""
+        """Crop of scaled frames: left, middle or right; of tall ones top, middle or bottom."""
         side = self.size[0]
         width, height = scaled = _scaled_to(stored, side)
         left, top = (math.ceil((length - side) / 2) for length in scaled)

@@ -98,7 +98,7 @@ def add_to_labels(
 
 
 def clips_there(file: Path) -> list[LabelledClip]:
-    """Read the clips of a label file to which rows can be added; none if it does not exist.
+    """Read the clips of a label file that new rows extend; none if it does not exist.
 
     Raises:
         LabelError: if the file is of the original's kind, or a line of it is wrong.
