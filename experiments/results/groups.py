@@ -191,9 +191,11 @@ def describe_differences(
         look: returns what the table shows of a group besides its figures.
         usual: values by column; any other value is stated even if no group looks alike.
     """
+    # Once a group: a look formats all figures, and every pair is compared.
+    looks = [look(group) for group in groups]
     described = []
-    for group in groups:
-        alike = [other for other in groups if look(other) == look(group)]
+    for group, shown in zip(groups, looks, strict=True):
+        alike = [other for other, its in zip(groups, looks, strict=True) if its == shown]
         phrases = [
             form.format(text(group[column]))
             for column, form in _DIFFERENCES.items()
