@@ -1,4 +1,4 @@
-"""What jobs on clips share: data, arguments, model input, prediction, results for other tools."""
+"""Shared parts of the jobs on clips: data, arguments, model input, prediction, exports."""
 
 from typing import Literal
 

@@ -232,7 +232,7 @@ def _real_videos(groups: Sequence[Group], *, one_arithmetic: bool = False) -> li
 def _with_most_runs(
     found: Mapping[tuple[Any, ...], dict[str, Group]],
 ) -> dict[tuple[Any, ...], dict[str, Group]]:
-    """Of settings that differ in their arithmetic alone, keep the one with most runs by scene.
+    """Keep one of the settings that differ only in arithmetic: that with most runs by scene.
 
     Equal numbers are decided by the runs at random, then by what was recorded later.
     """
