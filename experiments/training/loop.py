@@ -61,7 +61,7 @@ def train_and_test(
         test: called with all epochs once training has ended; returns the result of the run.
         epochs: number of epochs in all, those before a resumption included.
         clips_per_epoch: training and validation clips together, for the progress bar.
-        run_dir: takes metrics.csv, best.keras, last.keras and, until the end, checkpoint.npz.
+        run_dir: takes metrics.csv, best.keras, last.keras and checkpoint.npz.
         resume: continue from the checkpoint, if there is one.
         started: `time.perf_counter()` at the start of this part of the run; None for now.
         score: scores the validation clips; the best epoch is the one with the highest score.
