@@ -15,7 +15,7 @@ GRACE_SECONDS = 30.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _TAKING_LOCKS = ("__enter__", "__exit__")
 _AGAIN_SECONDS = 0.005
-_PATIENCE = 200  # times that a signal is put off while a lock is taken: a second in all
+_PATIENCE = 200  # times that a signal is put off: a second in all
 
 
 def answer_signals(resume_hint: Callable[[], str]) -> None:
@@ -23,7 +23,9 @@ def answer_signals(resume_hint: Callable[[], str]) -> None:
 
     Nothing is raised while a `with` statement takes or releases a lock or a folder, for a second at
     most. The lock would stay taken, and the process would wait for ever for threads that wait for
-    it (https://github.com/python/cpython/issues/74174); the folder would be left.
+    it (https://github.com/python/cpython/issues/74174); the folder would be left. Python prints and
+    drops what is raised in a callback of the garbage collector or in a `__del__`; from there, too,
+    it is raised again a moment later.
 
     Args:
         resume_hint: returns the sentence that tells how to resume; printed if the process is ended.
@@ -39,6 +41,16 @@ def answer_signals(resume_hint: Callable[[], str]) -> None:
         _ring(give_up, GRACE_SECONDS)
         raise KeyboardInterrupt
 
+    drop_before = sys.unraisablehook
+
+    def drop(dropped: sys.UnraisableHookArgs) -> None:
+        nonlocal patience
+        if patience and isinstance(dropped.exc_value, KeyboardInterrupt):
+            patience -= 1
+            _ring(interrupt, _AGAIN_SECONDS)
+        else:
+            drop_before(dropped)
+
     def give_up(number: int, frame: FrameType | None) -> None:
         _tell(resume_hint)
         # A regular exit would wait for threads that do not end.
@@ -48,6 +60,7 @@ def answer_signals(resume_hint: Callable[[], str]) -> None:
         # A shell script's `&` lets its jobs ignore SIGINT, which is to stay so.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, interrupt)
+    sys.unraisablehook = drop
 
 
 def is_stop(error: BaseException | None) -> bool:

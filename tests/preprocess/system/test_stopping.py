@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -73,6 +75,48 @@ def test_a_signal_waits_until_a_folder_is_made(number: signal.Signals) -> None:
     with pytest.raises(KeyboardInterrupt), folder():
         time.sleep(PATIENCE_SECONDS)
     assert steps == ["made", "removed"]
+
+
+def collect(call: Callable[..., None]) -> None:
+    """Call a function from the garbage collector."""
+    gc.callbacks.append(call)
+    try:
+        gc.collect()
+    finally:
+        gc.callbacks.remove(call)
+
+
+def delete(call: Callable[..., None]) -> None:
+    """Call a function from `__del__`."""
+    type("Deleted", (), {"__del__": call})()
+
+
+def call_back(call: Callable[..., None]) -> None:
+    """Call a function from C."""
+    ctypes.CFUNCTYPE(None)(call)()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("within", [collect, delete, call_back])
+def test_a_signal_is_not_lost_where_python_drops_what_is_raised(
+    within: Callable[[Callable[..., None]], None],
+    number: signal.Signals,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Red when the interrupt is printed as "Exception ignored in ...", and work goes on."""
+    sent = []
+
+    def interrupt_once(*_: object) -> None:
+        if not sent:
+            sent.append(number)
+            os.kill(os.getpid(), number)
+
+    answer_signals(lambda: "")
+    with pytest.raises(KeyboardInterrupt):
+        within(interrupt_once)
+        time.sleep(PATIENCE_SECONDS)
+    assert sent == [number]
+    assert capsys.readouterr().err == ""
 
 
 def test_a_signal_does_not_wait_for_ever(
