@@ -111,10 +111,13 @@ def test_a_signal_is_not_lost_where_python_drops_what_is_raised(
             sent.append(number)
             os.kill(os.getpid(), number)
 
-    answer_signals(lambda: "")
-    with pytest.raises(KeyboardInterrupt):
+    def work() -> None:
         within(interrupt_once)
         time.sleep(PATIENCE_SECONDS)
+
+    answer_signals(lambda: "")
+    with pytest.raises(KeyboardInterrupt):
+        work()
     assert sent == [number]
     assert capsys.readouterr().err == ""
 
