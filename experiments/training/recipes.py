@@ -62,6 +62,7 @@ _RANGES = {
     "maxlen": "[1, inf)",
     "epsilon": "(0, inf)",
     "frame_size": "[1, inf)",
+    "gradient_cells": "[1, inf)",
     "short_sides": "[1, inf)",
     "crop_size": "[1, inf)",
     "num_frames": "[1, inf)",
@@ -226,6 +227,9 @@ class Recipe(VideoRecipe):
     tt_input_shape: tuple[int, ...] | None = None
     """Modes of a frame's values; None for the published ones of 160x120, else as equal as can be.
     """
+    gradient_cells: tuple[int, int] | None = None
+    """Columns and rows of a grid over the frame: the network sees gradients, movement and colour of
+    its cells in place of pixels; see `ttrnn.gradients.GradientCells`. None for pixels."""
 
 
 # Yang et al. 2017 and its published script: Keras 2's initializer, hard sigmoid and epsilon of
@@ -309,13 +313,12 @@ SMALL = replace(
     scene=True,
     scene_dropout=0.0,
     weight_decay=1.0,
-    largest_shift=1,  # pixels, of which a frame has sixteen in a row
     brightness=30.0,
     mirror=True,
     stride=12,
     maxlen=16,
-    frame_size=(16, 12),
-    tt_input_shape=(24, 24),
+    gradient_cells=(10, 6),
+    tt_input_shape=(24, 30),
     tt_output_shape=(8, 8),
 )
 
@@ -358,6 +361,7 @@ RecipeName = Literal[
 
 # What a recipe says about pixels, at values that leave them as they are.
 _UNCHANGED_PIXELS: dict[str, Any] = {
+    "gradient_cells": None,
     "inputs": "raw",
     "scene": False,
     "scene_dropout": 0.0,

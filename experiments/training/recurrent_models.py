@@ -12,6 +12,7 @@ import keras
 from common.errors import InputError
 from experiments.training.recipes import Recipe
 from ttrnn import Keras2FlatGlorotUniform, MatrixFormat, factorize, make_format
+from ttrnn.gradients import NUM_CHANNELS
 from ttrnn.models.feature_rnn import MEAN, build_feature_rnn
 from ttrnn.models.video_rnn import CELLS, MLP, build_mean_mlp, build_video_rnn
 
@@ -43,6 +44,8 @@ def build_model(
         several_labels: whether a clip may be of several classes.
     """
     size = math.prod(frame_shape)
+    if recipe.gradient_cells is not None:
+        size = math.prod(recipe.gradient_cells) * NUM_CHANNELS
     if cell == MLP:
         return build_mean_mlp(
             frame_shape,
@@ -65,6 +68,7 @@ def build_model(
         frame_shape,
         num_classes,
         cell=cell,
+        gradient_cells=recipe.gradient_cells,
         inputs=recipe.inputs,
         scene=recipe.scene,
         pooling=recipe.pooling,

@@ -9,6 +9,7 @@ import keras
 from ttrnn.dense import TensorDense, TTDense
 from ttrnn.formats.base import MatrixFormat
 from ttrnn.frames import FrameRNN, MeanFrame
+from ttrnn.gradients import GradientCells
 from ttrnn.rnn import TTGRU, TTLSTM, TensorGRU, TensorLSTM, TensorSimpleRNN, TTSimpleRNN
 
 # Name of a layer without recurrence in the place of a cell.
@@ -63,6 +64,7 @@ def build_video_rnn(
     recurrent_format: MatrixFormat | None = None,
     joint_format: MatrixFormat | None = None,
     scene_format: MatrixFormat | None = None,
+    gradient_cells: tuple[int, int] | None = None,
     inputs: str = "raw",
     scene: bool = False,
     pooling: str = "last",
@@ -81,12 +83,14 @@ def build_video_rnn(
         frame_shape: (height, width, 3) of a frame.
         num_classes: number of classes.
         cell: "rnn", "gru" or "lstm".
-        tt_input_shape: modes of a frame's height * width * 3 values. One mode alone,
-            `(height * width * 3,)`, is the dense layer.
+        tt_input_shape: modes of a frame's height * width * 3 values, or of the rows * columns * 12
+            of `gradient_cells`. One mode alone, `(height * width * 3,)`, is the dense layer.
         tt_output_shape, tt_ranks: see `ttrnn.TTGRU`.
         units, kernel_format, recurrent_format, joint_format: in place of the tensor train, see
             `ttrnn.TensorGRU`.
         scene_format: format of the scene's kernel; by default `kernel_format`.
+        gradient_cells: columns and rows of a grid: the network sees `ttrnn.gradients.GradientCells`
+            of the frames in place of pixels. None for pixels.
         inputs: input of the recurrent layer: "raw", the pixels; "motion", the pixels minus the
             clip's mean frame; "foreground", the absolute values of that.
         scene: also give the classifier the clip's mean frame, through a layer with such a kernel.
@@ -118,8 +122,8 @@ def build_video_rnn(
         >>> model(clips).shape
         (2, 11)
 
-    Reference: Yang, Krompass, Tresp, ICML 2017, arXiv 1707.01786; `inputs`, `scene` and `pooling`
-    are additions.
+    Reference: Yang, Krompass, Tresp, ICML 2017, arXiv 1707.01786; `gradient_cells`, `inputs`,
+    `scene` and `pooling` are additions.
     """
     if cell not in CELLS:
         raise ValueError(f"cell must be one of {', '.join(CELLS)}. Received {cell!r}.")
@@ -127,10 +131,13 @@ def build_video_rnn(
         raise ValueError(f"pooling must be last or mean. Received {pooling!r}.")
     frames = keras.Input(frame_shape, dtype="uint8", name="frames")
     num_frames = keras.Input((), dtype="int32", name="num_frames")
-    seen = [frames, num_frames]
+    pixels = frames
+    if gradient_cells is not None:
+        pixels = GradientCells(gradient_cells, name="gradient_cells")(frames, num_frames)
+    seen = [pixels, num_frames]
     # Both the scene and the motion need the clip's mean frame: one layer computes it for both.
     if scene or inputs != "raw":
-        mean = MeanFrame(pixel_scale, dtype=dtype, name="mean_frame")(frames, num_frames)
+        mean = MeanFrame(pixel_scale, dtype=dtype, name="mean_frame")(pixels, num_frames)
     if inputs != "raw":
         seen.append(mean)
     layer = recurrent_layer(

@@ -34,6 +34,7 @@ from ttrnn.engine.clips import centred_pixels, seen_pixels
 from ttrnn.engine.contraction import tt_matmul
 from ttrnn.engine.time_loop import time_loop
 from ttrnn.frames import FrameRNN, MeanFrame
+from ttrnn.gradients import GradientCells, describe_cells, grey_picture, reduced
 from ttrnn.models.conv3d import EqualClips
 from ttrnn.models.crnn import PadClips
 
@@ -303,6 +304,12 @@ def _mean_frame(layer: MeanFrame, frames: Any, num_frames: Any) -> Any:
     return ops.mean(_by_clip(pixels, num_frames), axis=1)  # (B, H*W*3)
 
 
+def _gradient_cells(layer: GradientCells, frames: Any, num_frames: Any) -> Any:
+    by_clip = _by_clip(grey_picture(frames), num_frames)  # (B, T, H / 2, W / 2)
+    mean = ops.repeat(ops.mean(by_clip, axis=1), ops.shape(by_clip)[1], axis=0)
+    return describe_cells(reduced(frames), mean, layer.cells)
+
+
 def _frame_rnn(layer: FrameRNN, frames: Any, num_frames: Any, mean: Any = None) -> Any:
     rnn, by_clip = layer.rnn, _by_clip(frames, num_frames)  # (B, T, H, W, 3)
     if mean is not None:
@@ -340,6 +347,7 @@ def _pad_clips(layer: PadClips, rows: Any, num_frames: Any) -> tuple[Any, Any]:
 
 
 _PLAIN: dict[type, Callable[..., Any]] = {
+    GradientCells: _gradient_cells,
     MeanFrame: _mean_frame,
     FrameRNN: _frame_rnn,
     TTDense: _tt_dense,

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Union
 from tyro.conf import subcommand
 
 from common.command_line import parse_arguments
+from common.extras import import_extra
 from experiments.highlights.commands.arguments import (
     Demo,
     Extract,
@@ -66,6 +67,7 @@ def _run(command: Any) -> int:
     # Imported here, because --help needs none of them. Those of `run` are the same libraries; the
     # page has a web server besides.
     if isinstance(command, Review | Label | list):
+        import_extra("nicegui")  # first: where it is missing, its extra brings all that is needed
         from experiments.highlights.commands import review
 
         match command:
