@@ -17,6 +17,7 @@ import pytest
 
 import ttrnn
 from ttrnn.frames import FrameRNN, MeanFrame
+from ttrnn.gradients import GradientCells
 from ttrnn.models.crnn import PadClips
 
 LAYERS = {"rnn": ttrnn.TTSimpleRNN, "gru": ttrnn.TTGRU, "lstm": ttrnn.TTLSTM}
@@ -298,6 +299,18 @@ def check_unrolled():
         )
 
 
+def check_cells():
+    """Check that cells of a clip are those of its mirror image, mirrored, and know its length."""
+    frames = np.random.default_rng(0).integers(0, 256, (5, 12, 16, 3), np.uint8)
+    layer, lengths = GradientCells((4, 3)), np.array([2, 3], np.int32)
+    cells = keras.ops.convert_to_numpy(layer(frames, lengths)).astype(int)
+    mirrored = keras.ops.convert_to_numpy(layer(frames[:, :, ::-1].copy(), lengths))[:, :, ::-1]
+    channels = [0, 7, 6, 5, 4, 3, 2, 1, 8, 9, 10, 11]
+    np.testing.assert_allclose(cells[..., channels], mirrored, atol=1)
+    alone = keras.ops.convert_to_numpy(layer(frames[2:], lengths[1:]))
+    np.testing.assert_allclose(cells[2:], alone, atol=1)
+
+
 def check_onnx():
     """Check that an ONNX file gives the layer's output, or is not written.
 
@@ -365,6 +378,7 @@ def main():
             check_stateful(kind, unroll=True)
             check_stateful(kind, go_backwards=True)
     check_unrolled()
+    check_cells()
     integers = (10 * x).astype("int8")
     np.testing.assert_allclose(
         keras.ops.convert_to_numpy(dense(integers)),

@@ -48,6 +48,8 @@ def input_spec(size, num_frames, *, exact, stored=None):
 
 def recurrent(cell="gru", *, tt_ranks=3, dense=False, **options):
     modes = ((576,), (12,)) if dense else ((8, 8, 9), (4, 4, 2))
+    if "gradient_cells" in options:
+        modes = ((4, 4, 9), (4, 4, 2))  # of 4 x 3 cells
     return build_video_rnn(
         *((12, 16, 3), len(NAMES)),
         cell=cell,
@@ -98,6 +100,12 @@ CLIP_MODELS = {
     "tt-gru": (lambda: lively(recurrent(), 1.7), input_spec((16, 12), 10, exact=False)),
     "tt-gru tuned": (
         lambda: lively(recurrent(inputs="foreground", scene=True, pooling="mean"), 1.7),
+        input_spec((16, 12), 10, exact=False),
+    ),
+    "tt-gru cells": (
+        lambda: lively(
+            recurrent(gradient_cells=(4, 3), inputs="foreground", scene=True, pooling="mean"), 1.7
+        ),
         input_spec((16, 12), 10, exact=False),
     ),
     "tt-gru motion": (
