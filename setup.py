@@ -17,11 +17,10 @@ DEPENDENCIES = [
     "tqdm>=4.66.3",
 ]
 
-TENSORFLOW = "tensorflow>=2.20"
-
-# Extraction, training, classification, highlights. `common/extras.py` names their modules.
+# Extraction, training, classification, highlights. `common/extras.py` names their modules. Every
+# extra of the commands contains it, so that one extra is enough for what it is named after.
 VIDEO = [
-    TENSORFLOW,
+    "tensorflow>=2.20",
     "h5py>=3.11",
     "hdf5plugin>=5.0",  # LZ4 and Zstandard filters for HDF5, in a wheel
     "lz4>=4.3",  # the same LZ4, to compress chunks outside of HDF5
@@ -45,12 +44,12 @@ VIDEO = [
     "jinja2>=3.1.6",  # the reports
     "pyarrow>=23.0.1",  # predictions as Parquet
 ]
-ONNX = [TENSORFLOW, "onnx>=1.21", "onnxruntime>=1.31", "tf2onnx>=1.16"]  # written on TensorFlow
+ONNX = [*VIDEO, "onnx>=1.21", "onnxruntime>=1.31", "tf2onnx>=1.16"]
 DASK = [*VIDEO, "dask[distributed]>=2026.1.1"]  # extraction and classification on many machines
 REVIEW = [*VIDEO, "nicegui>=3.18"]  # the page on which a reel is reviewed
-HUB = ["huggingface_hub>=1.0"]  # presets of trained models
+HUB = [*VIDEO, "huggingface_hub>=1.0"]  # presets of trained models
 # Not in all: twenty packages, and the web and the cloud among them.
-MLFLOW = ["mlflow-skinny>=3.17", "sqlalchemy>=2.0", "alembic>=1.13"]  # --mlflow
+MLFLOW = [*VIDEO, "mlflow-skinny>=3.17", "sqlalchemy>=2.0", "alembic>=1.13"]  # --mlflow
 ALL = list(dict.fromkeys([*VIDEO, *ONNX, *DASK, *REVIEW, *HUB]))
 
 EXTRAS = {
@@ -61,10 +60,10 @@ EXTRAS = {
     "all": ALL,
     "hub": HUB,
     # Not in all: Keras imports pandas wherever it is installed, which every command would wait for.
-    "pandas": ["pandas>=2.2"],  # predictions as its data frames; Arrow's tables need none
+    "pandas": [*VIDEO, "pandas>=2.2"],  # predictions as its data frames; Arrow's tables need none
     "mlflow": MLFLOW,
     "docs": ["mkdocs-material>=9.7", "mkdocstrings[python]>=1.0", "ruff>=0.8"],  # make docs
-    "benchmark": ["torch>=2.10", "transformers>=5.10"],  # the peers of experiments.bench_...
+    "benchmark": [*VIDEO, "torch>=2.10", "transformers>=5.10"],  # peers of experiments.bench_...
     "test": [
         *ALL,
         *MLFLOW,

@@ -13,7 +13,6 @@ from ttrnn.shapes import check_frames, checked_frames
 NUM_ORIENTATIONS = 8
 NUM_CHANNELS = NUM_ORIENTATIONS + 4
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
-_REDUCTION = 2  # side of the blocks of pixels whose mean is a pixel of the grey picture
 # Square root of the largest grey value, 255, times this is just below 255.
 _MOVEMENT_SCALE = 15.9
 
@@ -87,17 +86,19 @@ class GradientCells(keras.layers.Layer):
         check_frames(frames_shape, num_frames_shape)
         height, width = frames_shape[1:3]
         columns, rows = self.cells
-        if min(columns, rows) < 1 or width % (_REDUCTION * columns) or height % (_REDUCTION * rows):
+        if min(columns, rows) < 1 or width % (2 * columns) or height % (2 * rows):
             raise ValueError(
-                f"The frame must be cut into cells of whole blocks of {_REDUCTION}x{_REDUCTION} "
-                f"pixels. Received cells={self.cells} for frames of {width}x{height}; give "
-                f"columns and rows that divide {width // _REDUCTION} and {height // _REDUCTION}."
+                "The frame must be cut into cells of whole blocks of 2x2 pixels. Received "
+                f"cells={self.cells} for frames of {width}x{height}; give columns and rows that "
+                f"divide {width // 2} and {height // 2}."
             )
 
 
 def reduced(frames):
     """Means of blocks of 2x2 pixels: uint8 (N, H, W, 3) to float32 (N, H / 2, W / 2, 3)."""
-    return ops.average_pool(ops.cast(frames, "float32"), _REDUCTION, data_format="channels_last")
+    rows = ops.cast(frames, "float32")
+    rows = rows[:, ::2] + rows[:, 1::2]
+    return (rows[:, :, ::2] + rows[:, :, 1::2]) / 4
 
 
 def grey_picture(frames):
