@@ -45,11 +45,13 @@ def build_model(
     """
     size = math.prod(frame_shape)
     if recipe.gradient_cells is not None:
+        _require_fitting_cells(recipe.gradient_cells, frame_shape)
         size = math.prod(recipe.gradient_cells) * NUM_CHANNELS
     if cell == MLP:
         return build_mean_mlp(
             frame_shape,
             num_classes,
+            gradient_cells=recipe.gradient_cells,
             pixel_scale=recipe.pixel_scale,
             head_dropout=recipe.head_dropout,
             head_l2=recipe.head_l2,
@@ -82,6 +84,17 @@ def build_model(
         scene_format=scene_format,
         **recurrent,
     )
+
+
+def _require_fitting_cells(cells: tuple[int, int], frame_shape: tuple[int, int, int]) -> None:
+    """Raise InputError unless frames can be cut into cells of whole blocks of 2x2 pixels."""
+    height, width, _ = frame_shape
+    if width % (2 * cells[0]) or height % (2 * cells[1]):
+        raise InputError(
+            f"gradient_cells must be columns and rows that divide half the frame's width and "
+            f"height, {width // 2} and {height // 2}. Received {list(cells)}; set others, or "
+            "extract frames of 160x120."
+        )
 
 
 def build_head(

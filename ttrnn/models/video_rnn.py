@@ -131,9 +131,7 @@ def build_video_rnn(
         raise ValueError(f"pooling must be last or mean. Received {pooling!r}.")
     frames = keras.Input(frame_shape, dtype="uint8", name="frames")
     num_frames = keras.Input((), dtype="int32", name="num_frames")
-    pixels = frames
-    if gradient_cells is not None:
-        pixels = GradientCells(gradient_cells, name="gradient_cells")(frames, num_frames)
+    pixels = _cells_or_pixels(frames, num_frames, gradient_cells)
     seen = [pixels, num_frames]
     # Both the scene and the motion need the clip's mean frame: one layer computes it for both.
     if scene or inputs != "raw":
@@ -184,6 +182,7 @@ def build_mean_mlp(
     *,
     units: int,
     kernel_format: MatrixFormat | None = None,
+    gradient_cells: tuple[int, int] | None = None,
     pixel_scale: float = 1.0,
     head_l2: float = 0.0,
     head_dropout: float = 0.0,
@@ -199,10 +198,11 @@ def build_mean_mlp(
     has are choices of ours.
 
     Args:
-        frame_shape, num_classes, pixel_scale, head_l2, head_dropout, several_labels, dtype, seed:
-            those of `build_video_rnn`.
+        frame_shape, num_classes, gradient_cells, pixel_scale, head_l2, head_dropout,
+            several_labels, dtype, seed: those of `build_video_rnn`.
         units: number of units.
-        kernel_format: format of the kernel of height * width * 3 rows; None for a dense one.
+        kernel_format: format of the kernel of height * width * 3 rows, or rows * columns * 12 with
+            `gradient_cells`; None for a dense one.
         kernel_initializer: see `ttrnn.TensorDense`.
 
     Returns:
@@ -219,7 +219,8 @@ def build_mean_mlp(
     """
     frames = keras.Input(frame_shape, dtype="uint8", name="frames")
     num_frames = keras.Input((), dtype="int32", name="num_frames")
-    x = MeanFrame(pixel_scale, dtype=dtype, name="mean_frame")(frames, num_frames)
+    pixels = _cells_or_pixels(frames, num_frames, gradient_cells)
+    x = MeanFrame(pixel_scale, dtype=dtype, name="mean_frame")(pixels, num_frames)
     x = TensorDense(
         units,
         kernel_format,
@@ -231,6 +232,13 @@ def build_mean_mlp(
     x = keras.layers.Dropout(head_dropout, seed=seed, dtype=dtype, name="head_dropout")(x)
     outputs = _probabilities(num_classes, head_l2, several_labels, seed)(x)
     return keras.Model({"frames": frames, "num_frames": num_frames}, outputs, name="video_mlp")
+
+
+def _cells_or_pixels(frames, num_frames, gradient_cells: tuple[int, int] | None):
+    """Return what the network sees of frames: the frames, or descriptions of their cells."""
+    if gradient_cells is None:
+        return frames
+    return GradientCells(gradient_cells, name="gradient_cells")(frames, num_frames)
 
 
 def _probabilities(

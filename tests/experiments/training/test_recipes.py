@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from common.errors import InputError
 from experiments.epic_kitchens.models import build_classifier
 from experiments.epic_kitchens.recipes import EpicKitchensArguments
 from experiments.training.optimizers import build_optimizer
@@ -122,6 +123,29 @@ def test_modes_that_do_not_fit_the_frames_are_refused():
             RECIPES["paper-hmdb51"],
             (12, 16, 3),
             2,
+            cell="gru",
+            formats=Formats(),
+            policy="float32",
+            seed=0,
+        )
+
+
+@pytest.mark.parametrize("cell", ["gru", "mlp"])
+def test_a_small_network_sees_cells(cell):
+    """Red when a kind of network gets the pixels that the recipe replaces by cells."""
+    model = build_model(
+        RECIPES["small"], (120, 160, 3), 4, cell=cell, formats=Formats(), policy="float32", seed=0
+    )
+    assert model.input["frames"].shape[1:] == (120, 160, 3)
+    assert model.get_layer("gradient_cells").output.shape[1:] == (6, 10, 12)
+
+
+def test_cells_that_do_not_fit_the_frames_are_refused():
+    with pytest.raises(InputError, match=r"divide half the frame's width and height, 32 and 24"):
+        build_model(
+            RECIPES["small"],
+            (48, 64, 3),
+            4,
             cell="gru",
             formats=Formats(),
             policy="float32",
