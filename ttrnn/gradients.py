@@ -101,7 +101,7 @@ def reduced(frames):
     return (rows[:, :, ::2] + rows[:, :, 1::2]) / 4
 
 
-def grey_picture(frames):
+def grey_image(frames):
     """Grey picture of half the width and height, float32 (N, H / 2, W / 2)."""
     return _grey(reduced(frames))
 
@@ -143,9 +143,9 @@ def _grey(colour):
     return sum(weight * colour[..., channel] for channel, weight in enumerate(_LUMA))
 
 
-def _cell_means(picture, cells: tuple[int, int]):
+def _cell_means(image, cells: tuple[int, int]):
     """Mean of (N, H, W) over each cell, (N, rows, columns)."""
     columns, rows = cells
-    height, width = picture.shape[1:]
-    blocks = ops.reshape(picture, (-1, rows, height // rows, columns, width // columns))
+    height, width = image.shape[1:]
+    blocks = ops.reshape(image, (-1, rows, height // rows, columns, width // columns))
     return ops.mean(blocks, axis=(2, 4))

@@ -34,7 +34,7 @@ from ttrnn.engine.clips import centred_pixels, seen_pixels
 from ttrnn.engine.contraction import tt_matmul
 from ttrnn.engine.time_loop import time_loop
 from ttrnn.frames import FrameRNN, MeanFrame
-from ttrnn.gradients import GradientCells, describe_cells, grey_picture, reduced
+from ttrnn.gradients import GradientCells, describe_cells, grey_image, reduced
 from ttrnn.models.conv3d import EqualClips
 from ttrnn.models.crnn import PadClips
 
@@ -305,7 +305,7 @@ def _mean_frame(layer: MeanFrame, frames: Any, num_frames: Any) -> Any:
 
 
 def _gradient_cells(layer: GradientCells, frames: Any, num_frames: Any) -> Any:
-    by_clip = _by_clip(grey_picture(frames), num_frames)  # (B, T, H / 2, W / 2)
+    by_clip = _by_clip(grey_image(frames), num_frames)  # (B, T, H / 2, W / 2)
     mean = ops.repeat(ops.mean(by_clip, axis=1), ops.shape(by_clip)[1], axis=0)
     return describe_cells(reduced(frames), mean, layer.cells)
 
