@@ -63,7 +63,8 @@ EXTRAS = {
     "pandas": [*VIDEO, "pandas>=2.2"],  # predictions as its data frames; Arrow's tables need none
     "mlflow": MLFLOW,
     "docs": ["mkdocs-material>=9.7", "mkdocstrings[python]>=1.0", "ruff>=0.8"],  # make docs
-    "benchmark": [*VIDEO, "torch>=2.10", "transformers>=5.10"],  # peers of experiments.bench_...
+    # The peers of experiments.bench_...
+    "benchmark": [*VIDEO, "torch>=2.10", "transformers>=5.10", "tednet==0.1.3"],
     "test": [
         *ALL,
         *MLFLOW,

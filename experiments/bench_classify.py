@@ -218,8 +218,8 @@ def _start_alexnet(
     if torch:
         paths = [video.path for video in videos]
         loop = "experiments.bench_torch:TorchLoop"
-        systems["PyTorch, bare"] = Remote(loop, batch_size, [], threads=plain)
-        systems["PyTorch, plain loop"] = Remote(loop, batch_size, paths, threads=plain)
+        systems["PyTorch, bare"] = Remote(loop, batch_size, [], threads=None)
+        systems["PyTorch, plain loop"] = Remote(loop, batch_size, paths, threads=None)
     return systems
 
 

@@ -3,8 +3,9 @@
     python -m experiments.bench_formats --videos VIDEOS
 
 Speed: a training step (forward, backward, Adam) and an inference step of every format at the
-published sizes, UCF11's pixels (57,600 to 256) and features (2,048 to 2,048), in turn, in one
-process, beside the dense layer. Memory: how far such steps raise the peak of a fresh process.
+published sizes, UCF11's pixels (57,600 to 256) and features (2,048 to 2,048), in turn, beside the
+dense layer and, where it is installed, TedNet's layers in PyTorch. Memory: how far such steps raise
+the peak of a fresh process.
 
 Accuracy: heads on the features of a frozen network, by the code and the recipe of the UCF11 job. A
 tensor train of each of --ranks sets a budget of weights; every format takes the largest rank within
@@ -24,10 +25,11 @@ runs are kept and not repeated.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 from typing import Annotated, Literal, TypeVar
 
 import tyro
@@ -37,7 +39,7 @@ from common import formatting
 from common.command_line import parse_arguments
 from common.errors import InputError
 from common.files import write_atomically
-from experiments.benchmarks import Remote, carry_out, closing_all, keep_results
+from experiments.benchmarks import Remote, carry_out, closing_all, keep_results, with_peers
 from experiments.process import runtime
 from experiments.runs.run import require_place, require_positive, require_records
 
@@ -45,6 +47,33 @@ FORMATS = ("tt", "tr", "bt", "tucker", "cp", "kcp", "ht")
 # What a trained dense kernel is compressed by besides formats.
 OTHER_COMPRESSIONS = ("low-rank", "pruned", "pruned int8", "int8", "nothing")
 SYSTEMS = "experiments.bench_formats_systems"
+
+# The published sizes at which layers are timed, with their modes and ranks; docs/formats.md names
+# the papers. Gates multiply the first output mode.
+PIXELS_DENSE_RECURRENT = "pixels, 57,600 to 256"
+FEATURES_DENSE_RECURRENT = "features, 2,048 to 2,048"
+# A state of 2,048 units makes the recurrent matrix as large: in a format, too.
+FEATURES_BOTH = "features, both matrices"
+SIZES = (PIXELS_DENSE_RECURRENT, FEATURES_DENSE_RECURRENT, FEATURES_BOTH)
+PIXELS = (8, 20, 20, 18), (4, 4, 4, 4)
+FEATURES = (64, 32), (32, 64)
+# A ring's input and output nodes are separate, and so are their modes; its ranks.
+RING_PIXELS = (4, 2, 5, 8, 6, 5, 3, 2), (4, 4, 2, 4, 2), (10, *[5] * 12)
+RANKS = {
+    PIXELS_DENSE_RECURRENT: {"tt": 4, "bt": 4, "tucker": 4, "cp": 40, "kcp": 4, "ht": 4},
+    FEATURES_DENSE_RECURRENT: {
+        "tt": 10,
+        "tr": 20,
+        "bt": 5,
+        "tucker": 10,
+        "cp": 400,
+        "kcp": 10,
+        "ht": 10,
+    },
+}
+NUM_CLIPS = 16
+NUM_STEPS = {PIXELS_DENSE_RECURRENT: 60, FEATURES_DENSE_RECURRENT: 8, FEATURES_BOTH: 8}
+"""Frames of a clip."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +111,8 @@ class Arguments:
     """How often each speed is measured; the median counts."""
     speed: bool = True
     """Measure speed and memory at the published sizes."""
+    tednet: bool = True
+    """Whether to time TedNet's layers as well; pip install -e '.[benchmark]' first."""
     accuracy: bool = True
     """Train on the clips."""
     compression: bool = True
@@ -104,9 +135,9 @@ class SpeedRow:
     layer_params: int
     training_frames_per_second: float
     inference_frames_per_second: float
-    flops_per_frame: int
-    """Forward operations of the input kernel's product."""
-    steps: int
+    flops_per_frame: int | None = None
+    """Forward operations of the input kernel's product, by its plan; None without a plan."""
+    steps: int | None = None
     """Steps of its plan; 1 is the merged, dense matrix."""
     memory_bytes: int | None = None
     """How far training and inference steps, their clips included, raise a process's peak memory."""
@@ -181,10 +212,7 @@ def run(arguments: Arguments) -> None:
     speeds: list[SpeedRow] = []
     tables = []
     if arguments.speed:
-        system = Remote(f"{SYSTEMS}:Speed", arguments.formats, threads=threads)
-        with closing_all({"speed": system}):
-            speeds = system.ask("measure", arguments.rounds)
-        speeds = [measured_memory(row, threads) for row in tqdm(speeds, desc="memory")]
+        speeds = measure_speed(arguments, threads)
         tables.append(speed_table(speeds))
     rows: list[AccuracyRow] = []
     compressed: list[CompressionRow] = []
@@ -208,6 +236,42 @@ def run(arguments: Arguments) -> None:
         ),
         threads=threads,
     )
+
+
+def measure_speed(arguments: Arguments, threads: runtime.Threads) -> list[SpeedRow]:
+    """Time the layers of every format, and TedNet's, in turn; then measure the memory of ours."""
+    systems = {"ours": Remote(f"{SYSTEMS}:Speed", arguments.formats, threads=threads)}
+    if with_peers(arguments.tednet, "torch", "tednet"):
+        make = "experiments.bench_tednet:TedNet"
+        systems["TedNet"] = Remote(make, arguments.formats, threads=None)
+    measured: dict[tuple[str, str], list[SpeedRow]] = {}
+    with closing_all(systems):
+        turns = [(size, each) for size in SIZES for each in range(arguments.rounds)]
+        for size, _ in tqdm(turns, unit="round", desc="speed"):
+            for system in systems.values():
+                for row in system.ask("measure", size):
+                    measured.setdefault((size, row.format), []).append(row)
+    rows = [
+        replace(
+            group[0],
+            training_frames_per_second=median(row.training_frames_per_second for row in group),
+            inference_frames_per_second=median(row.inference_frames_per_second for row in group),
+        )
+        for group in measured.values()
+    ]
+    return [
+        row if row.steps is None else measured_memory(row, threads)
+        for row in tqdm(rows, desc="memory")
+    ]
+
+
+def seconds_of(call: Callable[[], object]) -> float:
+    """Mean time of a call, of as many as half a second takes."""
+    repeats, started = 0, time.perf_counter()
+    while time.perf_counter() - started < 0.5:
+        call()
+        repeats += 1
+    return (time.perf_counter() - started) / repeats
 
 
 def measured_memory(row: SpeedRow, threads: runtime.Threads) -> SpeedRow:
@@ -257,8 +321,8 @@ def speed_table(rows: Sequence[SpeedRow]) -> str:
             row.format,
             formatting.count(row.kernel_params),
             formatting.count(row.layer_params),
-            f"{row.flops_per_frame / 1e6:.1f}",
-            str(row.steps),
+            formatting.or_absent(row.flops_per_frame, lambda flops: f"{flops / 1e6:.1f}"),
+            formatting.or_absent(row.steps, str),
             formatting.count(row.training_frames_per_second),
             f"{training:.1f}x",
             formatting.count(row.inference_frames_per_second),

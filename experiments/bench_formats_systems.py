@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,13 +19,23 @@ from scipy.special import stdtrit  # not scipy.stats, which takes a second to im
 import ttrnn
 from experiments import crossval
 from experiments.bench_formats import (
+    FEATURES,
+    FEATURES_BOTH,
+    FEATURES_DENSE_RECURRENT,
+    NUM_CLIPS,
+    NUM_STEPS,
     OTHER_COMPRESSIONS,
+    PIXELS,
+    PIXELS_DENSE_RECURRENT,
+    RANKS,
+    RING_PIXELS,
     AccuracyRow,
     Arguments,
     CompressionRow,
     Key,
     SpeedRow,
     grouped,
+    seconds_of,
 )
 from experiments.clips.head_runs import HeadRuns, TrainedHead
 from experiments.clips.ucf11 import Ucf11Arguments
@@ -39,72 +48,67 @@ from experiments.training.optimizers import build_optimizer
 from experiments.training.recipes import TUNED, on_features
 from ttrnn.frames import FrameRNN
 
-_PIXELS = (8, 20, 20, 18), (4, 4, 4, 4)
-_FEATURES = (64, 32), (32, 64)
-_RING = (4, 2, 5, 8, 6, 5, 3, 2), (4, 4, 2, 4, 2), (10, *[5] * 12)
-# The published settings (docs/formats.md names the papers); gates multiply the first output mode.
+_PIXEL_RANKS, _FEATURE_RANKS = RANKS[PIXELS_DENSE_RECURRENT], RANKS[FEATURES_DENSE_RECURRENT]
 _PUBLISHED: dict[str, dict[str, ttrnn.MatrixFormat | None]] = {
-    "pixels, 57,600 to 256": {
+    PIXELS_DENSE_RECURRENT: {
         "dense": None,
-        "tt": ttrnn.TensorTrain(*_PIXELS, 4),
-        "tr": ttrnn.TensorRing(*_RING, separate=True),
-        "bt": ttrnn.BlockTerm(*_PIXELS, 4, blocks=2),
-        "tucker": ttrnn.Tucker(*_PIXELS, 4),
-        "cp": ttrnn.CP(*_PIXELS, 40),
-        "kcp": ttrnn.KroneckerCP(*_PIXELS, 4),
-        "ht": ttrnn.HierarchicalTucker(*_PIXELS, 4),
+        "tt": ttrnn.TensorTrain(*PIXELS, _PIXEL_RANKS["tt"]),
+        "tr": ttrnn.TensorRing(*RING_PIXELS, separate=True),
+        "bt": ttrnn.BlockTerm(*PIXELS, _PIXEL_RANKS["bt"], blocks=2),
+        "tucker": ttrnn.Tucker(*PIXELS, _PIXEL_RANKS["tucker"]),
+        "cp": ttrnn.CP(*PIXELS, _PIXEL_RANKS["cp"]),
+        "kcp": ttrnn.KroneckerCP(*PIXELS, _PIXEL_RANKS["kcp"]),
+        "ht": ttrnn.HierarchicalTucker(*PIXELS, _PIXEL_RANKS["ht"]),
     },
-    "features, 2,048 to 2,048": {
+    FEATURES_DENSE_RECURRENT: {
         "dense": None,
-        "tt": ttrnn.TensorTrain(*_FEATURES, 10),
-        "tr": ttrnn.TensorRing(*_FEATURES, 20, separate=True),
-        "bt": ttrnn.BlockTerm(*_FEATURES, 5, blocks=2),
-        "tucker": ttrnn.Tucker(*_FEATURES, 10),
-        "cp": ttrnn.CP(*_FEATURES, 400),
-        "kcp": ttrnn.KroneckerCP(*_FEATURES, 10),
-        "ht": ttrnn.HierarchicalTucker(*_FEATURES, 10),
+        "tt": ttrnn.TensorTrain(*FEATURES, _FEATURE_RANKS["tt"]),
+        "tr": ttrnn.TensorRing(*FEATURES, _FEATURE_RANKS["tr"], separate=True),
+        "bt": ttrnn.BlockTerm(*FEATURES, _FEATURE_RANKS["bt"], blocks=2),
+        "tucker": ttrnn.Tucker(*FEATURES, _FEATURE_RANKS["tucker"]),
+        "cp": ttrnn.CP(*FEATURES, _FEATURE_RANKS["cp"]),
+        "kcp": ttrnn.KroneckerCP(*FEATURES, _FEATURE_RANKS["kcp"]),
+        "ht": ttrnn.HierarchicalTucker(*FEATURES, _FEATURE_RANKS["ht"]),
     },
 }
-# The state of 2,048 units makes the recurrent matrix as large: in a format, too.
-_BOTH = "features, both matrices"
-_PUBLISHED[_BOTH] = _PUBLISHED["features, 2,048 to 2,048"]
-_CLIPS, _PIXEL_FRAMES, _FEATURE_FRAMES = 16, 60, 8
+_PUBLISHED[FEATURES_BOTH] = _PUBLISHED[FEATURES_DENSE_RECURRENT]
 
 
 class Speed:
-    """Steps of LSTMs of every format at the published sizes."""
+    """Steps of LSTMs of every format at the published sizes.
+
+    Args:
+        formats: names of formats; the dense layer is measured, too.
+    """
 
     def __init__(self, formats: tuple[str, ...]) -> None:
         self._formats = ("dense", *formats)
+        self._size = ""
+        self._built: dict[str, _Steps] = {}
 
-    def measure(self, rounds: int) -> list[SpeedRow]:
-        """Time all layers of each size in turn."""
-        rows = []
-        for size, formats in _PUBLISHED.items():
-            names = [name for name in formats if name in self._formats]
-            built = {name: _steps(size, formats[name]) for name in names}
-            times: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
-            for _ in range(rounds):
-                for name in names:
-                    train, infer = built[name].calls
-                    times[name].append((_seconds(train), _seconds(infer)))
-            for name in names:
-                layer = built[name].layer
-                plans = layer.plans(built[name].num_frames)
-                training, inference = (median(pair[k] for pair in times[name]) for k in (0, 1))
-                rows.append(
-                    SpeedRow(
-                        size,
-                        name,
-                        layer.num_kernel_params,
-                        layer.count_params(),
-                        built[name].num_frames / training,
-                        built[name].num_frames / inference,
-                        sum(plan.flops for plan in plans),
-                        max(len(plan.steps) for plan in plans),
-                    )
-                )
-        return rows
+    def measure(self, size: str) -> list[SpeedRow]:
+        """Time a training and an inference step of every layer of a size, once."""
+        if size != self._size:
+            # The layers of one size at a time are in memory.
+            self._size, self._built = size, {}
+            for name in self._formats:
+                self._built[name] = _steps(size, _PUBLISHED[size][name])
+        return [_speed(size, name, steps) for name, steps in self._built.items()]
+
+
+def _speed(size: str, name: str, steps: _Steps) -> SpeedRow:
+    plans = steps.layer.plans(steps.num_frames)
+    training, inference = (seconds_of(call) for call in steps.calls)
+    return SpeedRow(
+        size=size,
+        format=name,
+        kernel_params=steps.layer.num_kernel_params,
+        layer_params=steps.layer.count_params(),
+        training_frames_per_second=steps.num_frames / training,
+        inference_frames_per_second=steps.num_frames / inference,
+        flops_per_frame=sum(plan.flops for plan in plans),
+        steps=max(len(plan.steps) for plan in plans),
+    )
 
 
 class Memory:
@@ -115,7 +119,7 @@ class Memory:
         before = peak_rss_bytes()
         steps = _steps(size, _PUBLISHED[size][name])
         for call in steps.calls:
-            float(call())
+            call()
         return peak_rss_bytes() - before
 
 
@@ -124,27 +128,27 @@ class _Steps:
     """Compiled training and inference step of a layer, which have run once."""
 
     layer: Any
-    calls: tuple[Callable[[], Any], Callable[[], Any]]
+    calls: tuple[Callable[[], float], Callable[[], float]]
     num_frames: int
 
 
 def _steps(size: str, kernel_format: ttrnn.MatrixFormat | None) -> _Steps:
-    is_pixels = size.startswith("pixels")
+    is_pixels = size == PIXELS_DENSE_RECURRENT
     rng = np.random.default_rng(0)
-    length = _PIXEL_FRAMES if is_pixels else _FEATURE_FRAMES
+    length = NUM_STEPS[size]
     layer = ttrnn.TensorLSTM(
         256 if is_pixels else 2048,
         kernel_format=kernel_format,
-        recurrent_format=kernel_format if size == _BOTH else None,
+        recurrent_format=kernel_format if size == FEATURES_BOTH else None,
     )
     inputs: tuple[Any, ...]
     if is_pixels:
-        frames = tf.constant(rng.integers(0, 256, (_CLIPS * length, 120, 160, 3), np.uint8))
-        inputs = (frames, tf.fill(_CLIPS, length))
+        frames = tf.constant(rng.integers(0, 256, (NUM_CLIPS * length, 120, 160, 3), np.uint8))
+        inputs = (frames, tf.fill(NUM_CLIPS, length))
         outer = FrameRNN(layer, scale=64.0)
         outer.build(frames.shape)
     else:
-        inputs = (tf.constant(rng.standard_normal((_CLIPS, length, 2048)), tf.float32),)
+        inputs = (tf.constant(rng.standard_normal((NUM_CLIPS, length, 2048)), tf.float32),)
         outer = layer
         outer.build(inputs[0].shape)
     variables = layer.trainable_variables
@@ -162,18 +166,11 @@ def _steps(size: str, kernel_format: ttrnn.MatrixFormat | None) -> _Steps:
     def infer():
         return tf.reduce_sum(outer(*inputs))
 
-    # The first call compiles.
-    for call in (train, infer):
-        float(call())
-    return _Steps(layer, (train, infer), _CLIPS * length)
-
-
-def _seconds(call: Callable[[], Any]) -> float:
-    repeats, started = 0, time.perf_counter()
-    while time.perf_counter() - started < 0.5:
-        float(call())
-        repeats += 1
-    return (time.perf_counter() - started) / repeats
+    # A number is there only when its step has ended.
+    calls = (lambda: float(train()), lambda: float(infer()))
+    for call in calls:  # the first call compiles
+        call()
+    return _Steps(layer, calls, NUM_CLIPS * length)
 
 
 class Accuracy:

@@ -196,7 +196,7 @@ def _steps(arguments: tuple, threads: Threads, *, bfloat16: bool, torch: bool) -
         systems["ours, bfloat16"] = partial(ours, "mixed_bfloat16", threads=threads)
     if torch:
         systems["PyTorch"] = partial(
-            Remote, "experiments.bench_torch:TorchSteps", *arguments, threads=threads
+            Remote, "experiments.bench_torch:TorchSteps", *arguments, threads=None
         )
     return systems
 

@@ -95,10 +95,11 @@ class Remote:
         make: "module:name" of what makes the object there. By name, because its module may import
             TensorFlow: that happens in the new process only, after the thread pools are set.
         *arguments: arguments of `make`.
-        threads: TensorFlow's pools in that process.
+        threads: TensorFlow's pools in that process; None for PyTorch, which crashes at its first
+            optimizer where TensorFlow was loaded before it (2.14 and 2.21).
     """
 
-    def __init__(self, make: str, *arguments: Any, threads: runtime.Threads) -> None:
+    def __init__(self, make: str, *arguments: Any, threads: runtime.Threads | None) -> None:
         # Not forked: a fork would inherit TensorFlow's state, but not its threads.
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
@@ -151,8 +152,9 @@ def take_turns(
     return answers
 
 
-def _serve(pipe, make: str, arguments, threads: runtime.Threads) -> None:
-    runtime.configure(threads, seed=0)
+def _serve(pipe, make: str, arguments, threads: runtime.Threads | None) -> None:
+    if threads is not None:
+        runtime.configure(threads, seed=0)
     made = None
     while True:
         try:

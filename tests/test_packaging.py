@@ -113,7 +113,7 @@ def test_the_extra_of_every_library_is_the_one_of_setup_py(monkeypatch):
 def test_every_library_is_in_an_extra_or_in_the_light_installation():
     """Red when a product file imports a library that nobody is told how to install."""
     light = {"keras", "numpy", "threadpoolctl", "tqdm", "typeguard", "tyro"}
-    backends_and_peers = {"jax", "torch", "transformers"}
+    backends_and_peers = {"jax", "torch", "transformers", "tednet"}
     files = read_files()
     known = light.union(backends_and_peers, PACKAGES, sys.stdlib_module_names, *EXTRAS.values())
     found = {
