@@ -26,9 +26,9 @@ class GradientCells(keras.layers.Layer):
     picture of 12 channels, which `MeanFrame` and `FrameRNN` take in place of the frame. With the
     grey picture of half the frame's width and height, the channels of a cell are
 
-        0 to 7   histogram of the directions of its gradients modulo 180 degrees, each weighted by
-                 its length and shared by the two nearest directions; divided by its L2 norm, times
-                 255. Channel b stands for gradients at b * 22.5 degrees.
+        0 to 7   histogram h of the directions of its gradients modulo 180 degrees, each weighted by
+                 its length and shared by the two nearest directions, as 255 h / sqrt(1 + h.h).
+                 Channel b stands for gradients at b * 22.5 degrees.
         8        15.9 times the square root of the mean absolute difference to the clip's mean
                  picture
         9 to 11  mean red, green and blue
