@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from common.errors import InputError
 from common.files import replacing, write_atomically
 from experiments.clips.viewed_model import ClipInputSpec, ViewedModel
 from experiments.models.keras_files import load_keras_model
@@ -95,6 +96,15 @@ def read_model(run_dir: Path) -> tuple[keras.Model, ClipInputSpec]:
     try:
         input_spec = ClipInputSpec.from_json(json.loads(file.read_text(encoding="utf-8")))
         model = load_keras_model(run_dir / MODEL)
+        taken = model.input["frames"].shape[2:0:-1]  # width and height; None for any
+        if any(
+            side not in (None, seen)
+            for side, seen in zip(taken, input_spec.crops.size, strict=True)
+        ):
+            raise InputError(
+                f"it takes frames of {taken[0]}x{taken[1]}, and {MODEL_SETTINGS} says "
+                f"{'x'.join(map(str, input_spec.crops.size))}."
+            )
     except (OSError, ValueError, KeyError, TypeError, PreprocessError) as error:
         raise ClipModelError(f"The model in {run_dir} cannot be read: {error}") from error
     return model, input_spec

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, get_args
 
 from preprocess.errors import PreprocessError
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 Compression = Literal["none", "lz4", "zstd"]
 Interpolation = Literal["linear", "pillow"]
+LARGEST_SIDE = 2**15 - 1
+"""Longest side of a frame in pixels, which is also OpenCV's limit where it warps pictures."""
 
 
 class StoredSettings(Protocol):
@@ -91,15 +94,18 @@ class FrameSettings:
     def __post_init__(self) -> None:
         # A list, as JSON gives it, becomes a tuple, so that settings can be compared and hashed.
         object.__setattr__(self, "size", tuple(self.size))
-        if len(self.size) != 2 or min(self.size) < 1:
+        sides = [side for side in self.size if _is_whole(side) and 1 <= side <= LARGEST_SIDE]
+        if len(self.size) != 2 or len(sides) != 2:
             raise PreprocessError(
-                "size must be a width and a height of at least 1 pixel, such as 160x120. "
+                f"size must be a width and a height of 1 to {LARGEST_SIDE} pixels, as in 160x120. "
                 f"Received {'x'.join(map(str, self.size))}."
             )
         for name in ("stride", "max_frames"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise PreprocessError(f"{name} must be at least 1. Received {value}.")
+            if value is not None and not (_is_whole(value) and value >= 1):
+                raise PreprocessError(
+                    f"{name} must be a whole number of at least 1. Received {value}."
+                )
         for name, kind in (("compression", Compression), ("interpolation", Interpolation)):
             if getattr(self, name) not in get_args(kind):
                 known = ", ".join(get_args(kind))
@@ -152,3 +158,8 @@ class FrameSettings:
     def from_json(cls, values: dict[str, Any]) -> FrameSettings:
         """Create settings from the values of `to_json`."""
         return cls(**(values | {"size": tuple(values["size"])}))
+
+
+def _is_whole(value: Any) -> bool:
+    """Return True for a whole number; JSON's true, which is an int to Python, is none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)

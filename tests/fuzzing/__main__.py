@@ -108,7 +108,11 @@ class Campaign:
 def main() -> int:
     """Run the command line. Returns the exit code."""
     arguments = tyro.cli(Arguments, prog="python -m tests.fuzzing", description=__doc__)
-    targets = len(arguments.targets) or len(TARGETS) + len(READERS)
+    names = [one.name for one in (*TARGETS, *READERS)]
+    unknown = [name for name in arguments.targets if name not in names]
+    if unknown:
+        sys.exit(f"--targets must be of {', '.join(names)}. Received {unknown[0]}.")
+    targets = len(arguments.targets or names)
     amount = 60 * arguments.minutes if arguments.files is None else arguments.files * targets
     unit = "s" if arguments.files is None else " files"
     with (

@@ -80,7 +80,7 @@ def test_failed_clips_fail_the_command(with_a_broken_one: Path, command: Run) ->
     ("args", "message"),
     [
         (["nowhere", "out"], "The videos folder nowhere does not exist"),
-        (["nowhere", "out", "--stride", "0"], "stride must be at least 1. Received 0."),
+        (["nowhere", "out", "--stride", "0"], "stride must be a whole number of at least 1."),
     ],
 )
 def test_errors_are_one_line(tmp_path: Path, command: Run, args: list[str], message: str) -> None:

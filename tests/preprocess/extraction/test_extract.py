@@ -276,8 +276,12 @@ def test_a_clip_that_fails_within_a_shard_takes_no_other_along(
     ("settings", "message"),
     [
         ({"size": (0, 120)}, "Received 0x120"),
-        ({"stride": 0}, "stride must be at least 1. Received 0"),
-        ({"max_frames": -1}, "max_frames must be at least 1. Received -1"),
+        ({"size": (2**15, 120)}, "Received 32768x120"),
+        ({"size": (True, 120)}, "Received Truex120"),  # as JSON may have them
+        ({"size": (float("nan"), 120)}, "Received nanx120"),
+        ({"stride": 1.5}, "a whole number of at least 1. Received 1.5"),
+        ({"stride": 0}, "stride must be a whole number of at least 1. Received 0"),
+        ({"max_frames": -1}, "max_frames must be a whole number of at least 1. Received -1"),
         ({"compression": "gzip"}, "one of none, lz4, zstd. Received 'gzip'"),
     ],
 )
