@@ -117,40 +117,30 @@ def test_every_recipe_has_a_head_on_features(name):
     assert (recipe.stride, recipe.frame_size, recipe.tt_input_shape) == (None, None, None)
 
 
-def test_modes_that_do_not_fit_the_frames_are_refused():
-    with pytest.raises(ValueError, match="with the product 576"):
-        build_model(
-            RECIPES["paper-hmdb51"],
-            (12, 16, 3),
-            2,
-            cell="gru",
-            formats=Formats(),
-            policy="float32",
-            seed=0,
-        )
+def build_of(recipe, frame_shape, cell="gru"):
+    return build_model(
+        RECIPES[recipe], frame_shape, 4, cell=cell, formats=Formats(), policy="float32", seed=0
+    )
+
+
+@pytest.mark.parametrize(
+    ("recipe", "frame_shape", "message"),
+    [
+        ("paper-hmdb51", (12, 16, 3), "with the product 576"),
+        ("small", (48, 64, 3), "divide half the frame's width and height, 32 and 24"),
+    ],
+)
+def test_modes_and_cells_that_do_not_fit_the_frames_are_refused(recipe, frame_shape, message):
+    with pytest.raises(InputError, match=message):
+        build_of(recipe, frame_shape)
 
 
 @pytest.mark.parametrize("cell", ["gru", "mlp"])
 def test_a_small_network_sees_cells(cell):
     """Red when a kind of network gets the pixels that the recipe replaces by cells."""
-    model = build_model(
-        RECIPES["small"], (120, 160, 3), 4, cell=cell, formats=Formats(), policy="float32", seed=0
-    )
+    model = build_of("small", (120, 160, 3), cell)
     assert model.input["frames"].shape[1:] == (120, 160, 3)
     assert model.get_layer("gradient_cells").output.shape[1:] == (6, 10, 12)
-
-
-def test_cells_that_do_not_fit_the_frames_are_refused():
-    with pytest.raises(InputError, match=r"divide half the frame's width and height, 32 and 24"):
-        build_model(
-            RECIPES["small"],
-            (48, 64, 3),
-            4,
-            cell="gru",
-            formats=Formats(),
-            policy="float32",
-            seed=0,
-        )
 
 
 def adam_step(gradient, rate, epsilon):
