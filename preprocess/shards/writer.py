@@ -85,7 +85,7 @@ class ShardWriter:
     def begin_clip(self) -> None:
         """Start a clip without frames."""
         shape = self._settings.frame_shape
-        self._sums: list[int] = []
+        self._sums: list[int] = []  # checksum of each frame so far
         with write_errors():
             self._dataset = self._clips.create_dataset(
                 self._name(),
@@ -105,12 +105,12 @@ class ShardWriter:
             num_frames: number of frames that count; fewer than all only in a clip's last chunk.
         """
         dataset = self._dataset.id  # h5py's low level, for indexing costs as much as the write
-        start, *frame_shape = dataset.shape
+        start = len(self._sums)
         # The rest of the last chunk is stored too: zeros compress well and repeat bit for bit.
         chunk[num_frames:] = 0
         self._sums += [frame_checksum(frame.data) for frame in chunk[:num_frames]]
         with write_errors():
-            dataset.set_extent((start + num_frames, *frame_shape))
+            dataset.set_extent((start + num_frames, *chunk.shape[1:]))
             if self._settings.compression == "zstd":
                 _write_through_filter(dataset, start, chunk[:num_frames])
             else:

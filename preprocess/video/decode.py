@@ -132,7 +132,7 @@ class VideoReader:
         """Fill `frame` (H, W, 3), RGB, with the next one kept; return False if there is none."""
         if not self.pass_over():
             return False
-        self._fit(self._decoder.retrieve(), frame)
+        self.convert_into(frame)
         return True
 
     def pass_over(self) -> bool:
@@ -160,7 +160,11 @@ class VideoReader:
         Raises:
             DecodeError: if it cannot be converted.
         """
-        self._fit(self._decoder.retrieve(), frame)
+        planes = self._decoder.retrieve_planes() if self._fit.takes_planes else None
+        if planes is None:
+            self._fit(self._decoder.retrieve(), frame)
+        else:
+            self._fit.from_planes(planes, frame)
 
     def seek(self, seconds: float) -> None:
         """Skip frames shown before a time without decoding them, where that is cheaper.

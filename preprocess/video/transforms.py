@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Protocol
@@ -22,8 +22,15 @@ Interpolation = Literal["linear", "area", "smooth", "pillow", "pillow-bicubic"]
 class Fit(Protocol):
     """Conversion of a picture to a frame."""
 
+    @property
+    def takes_planes(self) -> bool:
+        """True if `from_planes` gives the same frames, and sooner."""
+
     def __call__(self, image: ImageArray, frame: NDArray[Any]) -> None:
         """Fill a frame, RGB, from a picture (any height, any width, 3), BGR."""
+
+    def from_planes(self, planes: Sequence[ImageArray], frame: NDArray[Any]) -> None:
+        """Fill a frame, RGB, from red, green and blue planes (any height, any width)."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +94,23 @@ class FrameFit:
         """Dtype of the frames."""
         return np.dtype(np.float32 if self.centred else np.uint8)
 
+    @property
+    def takes_planes(self) -> bool:
+        """True if each colour is scaled by itself, and as fast as together with the others."""
+        return self.interpolation == "linear" and not self.centred and not self.grey
+
     def __call__(self, image: ImageArray, frame: NDArray[Any]) -> None:
         """Fill a frame (height, width, 3), RGB, from a picture (any height, any width, 3), BGR."""
+        # The colours change places last, for the resize leaves fewer pixels; straight into the
+        # caller's memory.
+        cv2.cvtColor(self._scaled(image), cv2.COLOR_BGR2RGB, dst=frame)
+
+    def from_planes(self, planes: Sequence[ImageArray], frame: NDArray[Any]) -> None:
+        """Fill a frame (height, width, 3), RGB, from red, green and blue planes of any size."""
+        cv2.merge([self._scaled(plane) for plane in planes], dst=frame)
+
+    def _scaled(self, image: ImageArray) -> NDArray[Any]:
+        """Cut and scale a picture (any height, any width, 3), or one of its planes."""
         # The order matters: everything before the resize works on the original pixels, as the
         # reference implementations do.
         pixels: NDArray[Any] = image
@@ -105,9 +127,7 @@ class FrameFit:
         wanted = (self.size[0] + left + right, self.size[1] + top + bottom)
         if pixels.shape[1::-1] != wanted:
             pixels = _RESIZE[self.interpolation](pixels, wanted)
-        pixels = pixels[top : top + self.size[1], left : left + self.size[0]]
-        # After the resize, for it leaves fewer pixels; straight into the caller's memory.
-        cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=frame)
+        return pixels[top : top + self.size[1], left : left + self.size[0]]
 
 
 @dataclass(frozen=True)
@@ -120,12 +140,27 @@ class StackedFits:
 
     fits: tuple[FrameFit, ...]
 
+    @property
+    def takes_planes(self) -> bool:
+        """True if all parts take planes."""
+        return all(fit.takes_planes for fit in self.fits)
+
     def __call__(self, image: ImageArray, frame: NDArray[Any]) -> None:
         """Fill a frame (sum of heights, width, 3), RGB, from a picture, BGR."""
+        for fit, part in self._parts(frame):
+            fit(image, part)
+
+    def from_planes(self, planes: Sequence[ImageArray], frame: NDArray[Any]) -> None:
+        """Fill a frame (sum of heights, width, 3), RGB, from red, green and blue planes."""
+        for fit, part in self._parts(frame):
+            fit.from_planes(planes, part)
+
+    def _parts(self, frame: NDArray[Any]) -> Iterator[tuple[FrameFit, NDArray[Any]]]:
+        """Yield each conversion with its part of the frame."""
         top = 0
         for fit in self.fits:
             height = fit.size[1]
-            fit(image, frame[top : top + height])
+            yield fit, frame[top : top + height]
             top += height
 
 

@@ -13,6 +13,7 @@ import av
 import cv2
 import numpy as np
 from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
@@ -42,6 +43,9 @@ _TAIL_SHARE, _TAIL_BYTES = 0.25, 2**18
 # Formats whose first plane is the brightness, in 8 bits.
 _BRIGHTNESS_FIRST = {f"yuv{j}{sampling}p" for j in ("", "j") for sampling in (420, 422, 444)}
 _BRIGHTNESS_FIRST.add("nv12")
+# Formats of which FFmpeg makes planes of colours twice as fast as packed pixels, with the same values
+# where all of a row is converted by vector instructions. tests/preprocess/video/test_planes.py
+_QUICK_PLANES, _QUICK_WIDTH = {"yuv420p", "yuvj420p"}, 16
 _DOUBT_FRAMES = 8  # pictures after which a new clock is taken for real, not for a wrong timestamp
 
 
@@ -212,12 +216,45 @@ class VideoDecoder:
         Raises:
             DecodeError: if it cannot be converted.
         """
+        image = self._converted("bgr24")
+        (plane,) = image.planes
+        # FFmpeg pads rows, so the array gets the plane's row length as stride; nothing is copied.
+        shape, strides = (image.height, image.width, 3), (plane.line_size, 3, 1)
+        pixels: ImageArray = np.ndarray(shape, np.uint8, memoryview(plane), strides=strides)
+        return _turned(pixels, self._orientation)
+
+    def retrieve_planes(self) -> tuple[ImageArray, ImageArray, ImageArray] | None:
+        """Convert the picture grabbed last to a red, a green and a blue plane, uint8 (H, W).
+
+        They hold the values of `retrieve`. None where they would not, or not sooner. Their memory
+        may be overwritten by the next call.
+
+        Raises:
+            DecodeError: if it cannot be converted.
+        """
+        assert self._frame is not None
+        if (
+            self._frame.width % _QUICK_WIDTH
+            or self._orientation is not _UPRIGHT
+            or self._frame.format.name not in _QUICK_PLANES
+        ):
+            return None
+        image = self._converted("gbrp")
+        green, blue, red = (_plane(p, image.width, image.height) for p in image.planes)
+        return red, green, blue
+
+    def _converted(self, pixel_format: str) -> VideoFrame:
+        """Convert the picture grabbed last to a format of the same size.
+
+        Raises:
+            DecodeError: if it cannot be converted.
+        """
         assert self._frame is not None
         try:
             # One thread: handing a small picture to a pool takes longer than converting it.
             # Bicubic, as OpenCV's own reader has it: it is how chroma is brought to full size.
-            image = self._reformatter.reformat(
-                self._frame, format="bgr24", interpolation=Interpolation.BICUBIC, threads=1
+            return self._reformatter.reformat(
+                self._frame, format=pixel_format, interpolation=Interpolation.BICUBIC, threads=1
             )
         except MemoryError:
             raise
@@ -225,11 +262,6 @@ class VideoDecoder:
             raise DecodeError(
                 f"the picture at {self.seconds:.3f} s could not be converted: {explained(error)}"
             ) from error
-        (plane,) = image.planes
-        # FFmpeg pads rows, so the array gets the plane's row length as stride; nothing is copied.
-        shape, strides = (image.height, image.width, 3), (plane.line_size, 3, 1)
-        pixels: ImageArray = np.ndarray(shape, np.uint8, memoryview(plane), strides=strides)
-        return _turned(pixels, self._orientation)
 
     def small_luma(self) -> ImageArray | None:
         """Return the brightness of the picture grabbed last, uint8 (36, 64), not turned upright.
@@ -239,7 +271,7 @@ class VideoDecoder:
         assert self._frame is not None
         if self._frame.format.name not in _BRIGHTNESS_FIRST:
             return self._converted_luma(self._frame)
-        luma = _first_plane(self._frame, self._frame.width, self._frame.height)
+        luma = _plane(self._frame.planes[0], self._frame.width, self._frame.height)
         # Four pixels of each small one: as good for changes of shot as the mean of all, which would
         # take a tenth to a quarter of the time of decoding.
         small: Any = cv2.resize(luma, SIZE)
@@ -261,7 +293,7 @@ class VideoDecoder:
             )
         except av.error.FFmpegError:
             return None
-        return _first_plane(image, width, height).copy()
+        return _plane(image.planes[0], width, height).copy()
 
     def seek(self, seconds: float) -> None:
         """Continue from a keyframe before a time in seconds; the next picture's time tells where.
@@ -368,9 +400,8 @@ class VideoDecoder:
         return _orientation(np.frombuffer(matrix, np.int32, 9))
 
 
-def _first_plane(frame: VideoFrame, width: int, height: int) -> ImageArray:
-    """First plane of a picture, uint8 (H, W), in the picture's own memory."""
-    plane = frame.planes[0]
+def _plane(plane: VideoPlane, width: int, height: int) -> ImageArray:
+    """Plane of a picture, uint8 (H, W), in the picture's own memory."""
     return np.ndarray((height, width), np.uint8, memoryview(plane), strides=(plane.line_size, 1))
 
 

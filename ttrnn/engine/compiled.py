@@ -206,14 +206,20 @@ def mean_pixels(frames: tf.Tensor, num_frames: tf.Tensor, scale: float) -> tf.Te
     """
     first = tf.cumsum(num_frames, exclusive=True)
     size = math.prod(frames.shape[1:])
-    last_frame = tf.maximum(tf.shape(frames)[0] - 1, 0)
+    rows = tf.reshape(frames, (-1, size))
+    num_missing = tf.maximum(_FRAMES_AT_A_TIME - tf.shape(rows)[0], 0)
+    rows = tf.cond(num_missing > 0, lambda: tf.pad(rows, [[0, num_missing], [0, 0]]), lambda: rows)
+    last_start = tf.shape(rows)[0] - _FRAMES_AT_A_TIME
 
     def clip_mean(clip):
         def add(start, total):
-            # Rows beyond the clip are some other frame's; `_sum_of_first` leaves them out.
-            rows = tf.minimum(first[clip] + start + tf.range(_FRAMES_AT_A_TIME), last_frame)
-            some = tf.reshape(tf.gather(frames, rows), (_FRAMES_AT_A_TIME, size))
-            return start + _FRAMES_AT_A_TIME, total + _sum_of_first(some, num_frames[clip] - start)
+            # A slice copies nothing, unlike a gather. Near the end of all frames it begins with
+            # rows before `start`, elsewhere it may end with another clip's; neither counts.
+            wanted = first[clip] + start
+            place = tf.minimum(wanted, last_start)
+            some = tf.ensure_shape(rows[place : place + _FRAMES_AT_A_TIME], (_FRAMES_AT_A_TIME, size))
+            begin, end = wanted - place, first[clip] + num_frames[clip] - place
+            return start + _FRAMES_AT_A_TIME, total + _sum_of_rows(some, begin, end)
 
         _, total = tf.while_loop(
             lambda start, _: start < num_frames[clip],
@@ -232,9 +238,10 @@ def mean_pixels(frames: tf.Tensor, num_frames: tf.Tensor, scale: float) -> tf.Te
 
 
 @tf.function(jit_compile=True)
-def _sum_of_first(rows: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-    """Sum of the first `count` rows, in float32; XLA never writes the float rows to memory."""
-    wanted = tf.cast(tf.range(rows.shape[0]) < count, tf.float32)
+def _sum_of_rows(rows: tf.Tensor, start: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
+    """Sum of the rows [start, stop), in float32; XLA never writes the float rows to memory."""
+    row = tf.range(rows.shape[0])
+    wanted = tf.cast((row >= start) & (row < stop), tf.float32)
     return tf.reduce_sum(tf.cast(rows, tf.float32) * wanted[:, None], axis=0)
 
 
