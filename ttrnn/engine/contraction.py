@@ -42,8 +42,12 @@ _FLOPS_PER_SECOND = {"float32": 3.5e11, "bfloat16": 6e11, "float16": 6e11}
 _BYTES_PER_SECOND = 5e10
 _SECONDS_PER_TRANSPOSED_ELEMENT = 4e-10
 _SECONDS_PER_OPERATION = 5e-6
-# Size of a chunk's vectors, so that the chunk stays in a CPU core's cache.
-_CHUNK_BYTES = 4 * 2**20
+# A small product of its own for each block of each vector takes about a microsecond of one core,
+# whatever its size.
+_SECONDS_PER_BLOCK = 5e-7
+# Size of a chunk's vectors: large enough to outweigh the start of each operation, small enough for
+# the caches that it passes through.
+_CHUNK_BYTES = 8 * 2**20
 # Every chunk reads the kernels again, so its rows take at least this many times their bytes.
 _ROWS_TO_KERNELS = 16
 
@@ -229,6 +233,7 @@ def step_seconds(
     seconds = one_pass * (2 if first else 3)
     if step.after > 1:  # the kernel's gradient transposes state and gradient
         seconds += elements * _SECONDS_PER_TRANSPOSED_ELEMENT
+        seconds += rows * step.before * _SECONDS_PER_BLOCK * (1 if first else 2)
     seconds *= repeats
     operations = 4 * repeats
     group = core_shapes[step.start : step.stop]
