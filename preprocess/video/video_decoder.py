@@ -43,8 +43,8 @@ _TAIL_SHARE, _TAIL_BYTES = 0.25, 2**18
 # Formats whose first plane is the brightness, in 8 bits.
 _BRIGHTNESS_FIRST = {f"yuv{j}{sampling}p" for j in ("", "j") for sampling in (420, 422, 444)}
 _BRIGHTNESS_FIRST.add("nv12")
-# Formats of which FFmpeg makes planes of colours twice as fast as packed pixels, with the same values
-# where all of a row is converted by vector instructions. tests/preprocess/video/test_planes.py
+# Formats of which FFmpeg makes planes of colours twice as fast as packed pixels. The values are the
+# same where vector instructions convert whole rows (tests/preprocess/video/test_planes.py).
 _QUICK_PLANES, _QUICK_WIDTH = {"yuv420p", "yuvj420p"}, 16
 _DOUBT_FRAMES = 8  # pictures after which a new clock is taken for real, not for a wrong timestamp
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 
 import tensorflow as tf
 
@@ -28,6 +29,8 @@ Prepare = Callable[..., tf.Tensor]
 # A product with a matrix of fewer columns than this leaves a processor's vectors half empty, so
 # that two transpositions and one large product are quicker (docs/log.md, "narrow steps").
 _MIN_COLUMNS = 9
+# Rows of a chunk where there are too few for the plan's chunks on all cores.
+_CHUNK_SIZES = (8, 16, 32, 64, 128, 256, 512)
 
 
 def project(
@@ -115,6 +118,11 @@ def _product_at_once(source: tf.Tensor, kernels: list[tf.Tensor], chosen: Plan) 
     return product(source, *kernels)
 
 
+def _num_cores() -> int:
+    """Number of CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class _ChunkedProduct:
     """Product of a matrix and rows, chunk by chunk, with its gradient."""
 
@@ -145,8 +153,7 @@ class _ChunkedProduct:
         )
         # One chunk per CPU core at a time, each in its own cache; fewer where that would take more
         # memory than allowed.
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-        self._parallel = max(1, min(cores, max_activation_bytes // self._chunk_bytes()))
+        self._parallel = max(1, min(_num_cores(), max_activation_bytes // self._chunk_bytes()))
 
     def _chunk_bytes(self) -> int:
         """Estimated bytes of a chunk in work: its rows, its states and their gradients."""
@@ -156,14 +163,19 @@ class _ChunkedProduct:
     def _chunks(self, max_activation_bytes: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Number of rows per chunk and number of chunks; the last chunk may be smaller.
 
-        `prepare` is compiled by XLA for one chunk size, which therefore does not depend on the
-        number of rows. Without `prepare` the rows are divided evenly.
+        `prepare` is compiled by XLA for each size of a chunk, of which there are therefore few:
+        the plan's, and smaller powers of two that give every core a chunk. Without `prepare` the
+        rows are divided evenly.
         """
         row_bytes = self._plan.steps[0].size_in * self._dtype.size
         max_rows = max(1, min(self._plan.chunk_rows, max_activation_bytes // row_bytes))
-        num_chunks = tf.maximum(1, -(-self._num_rows // max_rows))  # rounded up
         if self._prepare is not None:
-            return tf.minimum(max_rows, tf.maximum(self._num_rows, 1)), num_chunks
+            sizes = [*takewhile(lambda size: size < max_rows, _CHUNK_SIZES), max_rows]
+            rows_per_core = -(-self._num_rows // _num_cores())
+            number = tf.searchsorted(sizes, [rows_per_core])[0]
+            chunk = tf.constant(sizes)[tf.minimum(number, len(sizes) - 1)]
+            return chunk, tf.maximum(1, -(-self._num_rows // chunk))
+        num_chunks = tf.maximum(1, -(-self._num_rows // max_rows))  # rounded up
         return tf.maximum(1, -(-self._num_rows // num_chunks)), num_chunks
 
     def __call__(self, kernels: list[tf.Tensor]) -> tf.Tensor:

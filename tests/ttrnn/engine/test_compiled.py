@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from layer_check import FEATURES, KINDS, LAYERS, MODES, UNITS, inputs
 
 from tests.grids import pairwise
+from ttrnn.engine.compiled import _to_bfloat16
 from ttrnn.engine.packing import pack_mask
 
 BATCH, STEPS = 4, 6
@@ -62,8 +63,10 @@ def test_equal_to_the_plain_path(
 
 @pytest.mark.parametrize(("kind", "mask", "go_backwards"), pairwise(KINDS, [*MASKS], [False, True]))
 def test_equal_in_bfloat16(kind, mask, go_backwards):
-    """Outputs and states as the plain path's to 1.5e-2 in norm, for each rounds by itself. Its gradients are themselves 1 to
-    3 % off, for it rounds every intermediate result: ours must come as near to float32's.
+    """Outputs and states as the plain path's to 1.5e-2 in norm, for each rounds by itself.
+
+    Its gradients are themselves 1 to 3 % off, for it rounds every intermediate result: ours must
+    come as near to float32's.
 
     Red when a sum over steps or rows is rounded on the way.
     """
@@ -155,3 +158,14 @@ def test_packing_keeps_every_valid_step_once_and_in_order(mask, go_backwards):
             assert steps[end] == np.flatnonzero(mask[sequence])[0 if go_backwards else -1]
         else:
             assert end < 0
+
+
+def test_values_are_rounded_to_the_nearest_bfloat16():
+    """Red when bits are cut off, or a negative value is rounded the other way."""
+    rng = np.random.default_rng(0)
+    x = np.append(rng.standard_normal(1000) * 10.0 ** rng.integers(-6, 6, 1000), [0, 1, -1, 255])
+    x = x.astype(np.float32)
+    found = np.asarray(tf.cast(tf.function(_to_bfloat16, jit_compile=True)(x), "float32"))
+    # bfloat16 has 8 significant bits: the nearest is half a unit of the eighth away at most.
+    assert (np.abs(found - x) <= 2.0 ** (np.floor(np.log2(np.abs(x) + 1e-30)) - 8)).all()
+    np.testing.assert_array_equal(found[-4:], x[-4:])

@@ -105,6 +105,34 @@ def test_rows_of_bytes_are_prepared(monkeypatch, num_rows, limit):
         np.testing.assert_allclose(mine, theirs, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("num_cores", "num_rows", "expected"),
+    [
+        (1, 100, [64, 64]),
+        (4, 100, [32] * 4),
+        (64, 100, [8] * 13),
+        (2, 5, [8]),
+        (2, 1000, [64] * 16),
+    ],
+)
+def test_every_core_gets_a_chunk_of_few_sizes(monkeypatch, num_cores, num_rows, expected):
+    """Red when a server of many cores has fewer chunks than cores, or XLA compiles `prepare` anew
+    for each number of rows."""
+    several_chunks(monkeypatch, chunk_rows=64)
+    monkeypatch.setattr(projection, "_num_cores", lambda: num_cores)
+    source = np.random.default_rng(1).integers(0, 256, (num_rows, FEATURES), np.uint8)
+    sizes = []
+
+    def prepare(part, rows):
+        sizes.append(part.shape[0])
+        return tf.cast(part, tf.float64)
+
+    product = project(tf.constant(source), cores(), dtype="float64", prepare=prepare)
+    assert sizes == expected
+    kernel = oracle.kernel_by_definition([core.numpy() for core in cores()])
+    np.testing.assert_allclose(product, source @ kernel, rtol=1e-9)
+
+
 def test_the_sums_over_chunks_are_float32(monkeypatch):
     """Red when a gradient is summed in bfloat16: 300 equal parts then stop adding up at 256."""
     several_chunks(monkeypatch, steps=((0, 3),), chunk_rows=1)
