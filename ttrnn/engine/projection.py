@@ -104,7 +104,7 @@ def _product_at_once(source: tf.Tensor, kernels: list[tf.Tensor], chosen: Plan) 
     @tf.custom_gradient
     def product(source, *kernels):
         cast = [tf.cast(kernel, dtype) for kernel in kernels]
-        states = states_of(tf.cast(source, dtype), cast, chosen)
+        states = states_of(tf.cast(source, dtype), step_operands(cast, chosen), chosen)
 
         def backward(upstream):
             by_kernels = kernel_gradients(states[:-1], cast, upstream, chosen)
@@ -237,12 +237,12 @@ class _ChunkedProduct:
         """Multiply all rows; also return the inputs of the later steps, for the kept chunks."""
         # Two loops instead of a condition in each iteration: first the chunks that are kept, then
         # the others.
-        steps = self._plan.steps
+        steps, operands = self._plan.steps, step_operands(kernels, self._plan)
         result = self._array(self._num_chunks, (None, steps[-1].size_out))
         kept = [self._array(self._num_kept, (None, step.size_in)) for step in steps[1:]]
 
         def body(chunk, result, *kept, keep: bool):
-            states = states_of(self._read(chunk), kernels, self._plan)
+            states = states_of(self._read(chunk), operands, self._plan)
             if keep:
                 kept = tuple(
                     array.write(chunk, tf.reshape(state, (-1, step.size_in)))
@@ -262,6 +262,7 @@ class _ChunkedProduct:
     ) -> list[tf.Tensor]:
         """Sum the chunks' gradients of each step's kernel."""
         cast = self._cast(kernels)
+        operands = step_operands(cast, self._plan)
         # In the cores' dtype: a bfloat16 sum over hundreds of chunks would lose small terms.
         totals = [tf.zeros_like(kernel) for kernel in kernels]
 
@@ -270,7 +271,7 @@ class _ChunkedProduct:
             if keep:
                 states = [self._read(chunk), *(array.read(chunk) for array in kept)]
             else:
-                states = states_of(self._read(chunk), cast, self._plan)[:-1]
+                states = states_of(self._read(chunk), operands, self._plan)[:-1]
             gradients = kernel_gradients(states, cast, self._upstream(upstream, chunk), self._plan)
             return (
                 chunk + 1,
@@ -326,11 +327,28 @@ def _cast_to(dtype: str) -> Prepare:
     return tf.function(lambda part, rows: tf.cast(part, dtype), jit_compile=True)
 
 
-def states_of(x: tf.Tensor, kernels: Sequence[tf.Tensor], chosen: Plan) -> list[tf.Tensor]:
-    """Inputs of each step, followed by the output of the last step."""
+def step_operands(kernels: Sequence[tf.Tensor], chosen: Plan) -> list[tf.Tensor]:
+    """What `contract` multiplies by in each step: the kernel, or its transpose.
+
+    Made once, outside the loop over the chunks, for it would be made anew for each.
+    """
+    return [
+        tf.transpose(kernel)[None] if step.after >= _MIN_COLUMNS else kernel
+        for step, kernel in zip(chosen.steps, kernels, strict=True)
+    ]
+
+
+def states_of(x: tf.Tensor, operands: Sequence[tf.Tensor], chosen: Plan) -> list[tf.Tensor]:
+    """Inputs of each step, followed by the output of the last step.
+
+    Args:
+        x: rows (C, M).
+        operands: result of `step_operands`.
+        chosen: the plan.
+    """
     states = [x]
-    for step, kernel in zip(chosen.steps, kernels, strict=True):
-        states.append(contract(states[-1], kernel, step))
+    for step, operand in zip(chosen.steps, operands, strict=True):
+        states.append(contract(states[-1], operand, step))
     return states
 
 
@@ -340,7 +358,7 @@ def kernel_gradients(
     """Gradient of each step's kernel, (inner, outer) each.
 
     Args:
-        states: inputs of the steps, as `_states` returns them without the last.
+        states: inputs of the steps, as `states_of` returns them without the last.
         kernels: the steps' kernels.
         gradient: gradient of the product, (C, N).
         chosen: the plan.
@@ -348,7 +366,7 @@ def kernel_gradients(
     steps, gradients = chosen.steps, []
     for step, kernel, state in reversed(list(zip(steps, kernels, states, strict=True))):
         gradients.append(_kernel_gradient(state, gradient, step))
-        if step is not steps[0]:  # the gradient of the rows themselves is `_input_gradient`'s
+        if step is not steps[0]:  # the gradient of the rows themselves is `input_gradient`'s
             gradient = state_gradient(gradient, kernel, step)
     return gradients[::-1]
 
@@ -360,17 +378,23 @@ def input_gradient(kernels: Sequence[tf.Tensor], gradient: tf.Tensor, chosen: Pl
     return tf.reshape(gradient, (-1, chosen.steps[0].size_in))
 
 
-def contract(state: tf.Tensor, kernel: tf.Tensor, step: Step) -> tf.Tensor:
-    """Contract one step: (C * before, inner, after) to (C * before, outer, after)."""
+def contract(state: tf.Tensor, operand: tf.Tensor, step: Step) -> tf.Tensor:
+    """Contract one step: (C * before, inner, after) to (C * before, outer, after).
+
+    Args:
+        state: the step's input.
+        operand: result of `step_operands` for the step, (inner, outer) or (1, outer, inner).
+        step: the step.
+    """
     # Without trailing axes one large product replaces a batch of matrix-vector products.
     if step.after == 1:
-        return tf.matmul(tf.reshape(state, (-1, step.inner)), kernel)
+        return tf.matmul(tf.reshape(state, (-1, step.inner)), operand)
     state = tf.reshape(state, (-1, step.inner, step.after))
     if step.after < _MIN_COLUMNS:
         rows = tf.reshape(tf.transpose(state, (0, 2, 1)), (-1, step.inner))
-        product = tf.reshape(tf.matmul(rows, kernel), (-1, step.after, step.outer))
+        product = tf.reshape(tf.matmul(rows, operand), (-1, step.after, step.outer))
         return tf.transpose(product, (0, 2, 1))
-    return tf.matmul(tf.transpose(kernel)[None], state)
+    return tf.matmul(operand, state)
 
 
 def state_gradient(gradient: tf.Tensor, kernel: tf.Tensor, step: Step) -> tf.Tensor:

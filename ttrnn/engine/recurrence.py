@@ -22,7 +22,7 @@ import tensorflow as tf
 from ttrnn.activations import keras2_hard_sigmoid
 from ttrnn.engine.contraction import Plan, core_shapes_of, full_kernel, plan, step_kernels
 from ttrnn.engine.packing import Packing
-from ttrnn.engine.projection import input_gradient, kernel_gradients, states_of
+from ttrnn.engine.projection import input_gradient, kernel_gradients, states_of, step_operands
 
 # What a factorized recurrent matrix is planned for: sequences of a batch, where their number is
 # not known yet, and the steps of a loop, which all use the kernels that are merged before it.
@@ -99,6 +99,13 @@ class Matrix:
     kernels: tuple[tf.Tensor, ...]
     plan: Plan | None = None
     """Plan of the product with the kernels; None for a single kernel, the matrix itself."""
+    operands: tuple[tf.Tensor, ...] = ()
+    """What `times` multiplies by, where there is a plan; made once for all steps."""
+
+    def with_kernels(self, kernels: Sequence[tf.Tensor]) -> Matrix:
+        """Copy of the matrix with other kernels, ready for `times`."""
+        found = () if self.plan is None else tuple(step_operands(kernels, self.plan))
+        return replace(self, kernels=tuple(kernels), operands=found)
 
     @property
     def width(self) -> int:
@@ -109,7 +116,7 @@ class Matrix:
         """Multiply the states of a step, (n, units)."""
         if self.plan is None:
             return tf.matmul(state, self.kernels[0])
-        return tf.reshape(states_of(state, self.kernels, self.plan)[-1], (-1, self.width))
+        return tf.reshape(states_of(state, self.operands, self.plan)[-1], (-1, self.width))
 
     def back(self, gradient: tf.Tensor) -> tf.Tensor:
         """Gradient of the states of a step, (n, units), from that of their product."""
@@ -119,8 +126,8 @@ class Matrix:
 
     def times_all(self, states: tf.Tensor, dtype: str) -> tf.Tensor:
         """Multiply the states of all packed rows, in `dtype`; the result has the states' dtype."""
-        kernels = tuple(tf.cast(kernel, dtype) for kernel in self.kernels)
-        product = replace(self, kernels=kernels).times(tf.cast(states, dtype))
+        cast = self.with_kernels([tf.cast(kernel, dtype) for kernel in self.kernels])
+        product = cast.times(tf.cast(states, dtype))
         return tf.cast(product, states.dtype)
 
     def gradients(self, states: tf.Tensor, gradient: tf.Tensor, dtype: str) -> list[tf.Tensor]:
@@ -136,7 +143,7 @@ class Matrix:
             found = [tf.matmul(left, right, transpose_a=True)]
         else:
             kernels = [tf.cast(kernel, dtype) for kernel in self.kernels]
-            inputs = states_of(left, kernels, self.plan)[:-1]
+            inputs = states_of(left, step_operands(kernels, self.plan), self.plan)[:-1]
             found = kernel_gradients(inputs, kernels, right, self.plan)
         return [tf.cast(tensor, states.dtype) for tensor in found]
 
@@ -296,10 +303,9 @@ Kind = type[SimpleRNN] | type[GRU] | type[LSTM]
 
 def dense_matrices(kind: Kind, kernel: tf.Tensor) -> list[Matrix]:
     """Split a dense recurrent kernel (units, gates * units) into the matrices of a recurrence."""
-    units, (first, *_) = kernel.shape[0], kind.gates
-    if len(kind.gates) == 1:
-        return [Matrix((kernel,))]
-    return [Matrix((kernel[:, : first * units],)), Matrix((kernel[:, first * units :],))]
+    # The gradient of a split is one concatenation; that of slices is a sum of padded gradients.
+    widths = [gates * kernel.shape[0] for gates in kind.gates]
+    return [Matrix((part,)) for part in tf.split(kernel, widths, axis=1)]
 
 
 def planned_matrices(kind: Kind, chains: Sequence[Sequence], batch: int | None) -> list[Matrix]:
@@ -355,10 +361,7 @@ def run(
     @tf.custom_gradient
     def recurrence(inputs, *others):
         kernels, initial = iter(others[:num_kernels]), others[num_kernels:]
-        cast = [
-            replace(matrix, kernels=tuple(next(kernels) for _ in matrix.kernels))
-            for matrix in matrices
-        ]
+        cast = [matrix.with_kernels([next(kernels) for _ in matrix.kernels]) for matrix in matrices]
         states = _forward(kind, steps, inputs, cast, initial)
 
         def backward(*upstream):

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from ttrnn.engine import projection
-from ttrnn.engine.contraction import Step, core_shapes_of, plan
+from ttrnn.engine.contraction import Plan, Step, core_shapes_of, plan
 from ttrnn.engine.projection import project
 
 SHAPES = ((1, 4, 6, 3), (3, 5, 2, 2), (2, 3, 4, 1))  # 60 x 48
@@ -174,7 +174,9 @@ def test_a_step_is_the_same_for_few_and_many_columns(after):
     state, kernel, gradient = (
         rng.standard_normal(s) for s in ((6, 5, after), (5, 4), (6, 4, after))
     )
-    found = projection.contract(tf.constant(state), tf.constant(kernel), step)
+    only = Plan(((1, 5, 4, 1),), (step,), 6, "float64", 0.0)
+    (operand,) = projection.step_operands([tf.constant(kernel)], only)
+    found = projection.contract(tf.constant(state), operand, step)
     expected = np.einsum("bia,io->boa", state, kernel)
     np.testing.assert_allclose(np.reshape(found, expected.shape), expected)
     found = projection.state_gradient(tf.constant(gradient), tf.constant(kernel), step)
