@@ -1,4 +1,4 @@
-"""The jobs as Python functions, three lines each; the commands run the same code.
+"""The jobs as Python functions. The commands run the same code.
 
     from experiments import train
 

@@ -26,9 +26,11 @@ import cv2
 from tyro.conf import Positional
 
 from common.command_line import parse_arguments
+from common.errors import InputError
 from preprocess.extraction.extract import extract
 from preprocess.shards.settings import Compression, FrameSettings
 from preprocess.sources.clips import Clip, find_clips
+from preprocess.system.command import run_command
 from preprocess.system.machine import available_cpus
 
 
@@ -98,14 +100,26 @@ def _take_turns(*works: Work, rounds: int) -> list[float]:
     return [statistics.median(found) for found in rates]
 
 
-def main() -> None:
+def main() -> int:
     """Time extraction and bare loops, and print a line for each number of workers."""
     options = parse_arguments(Arguments, prog="python -m preprocess.benchmark", description=__doc__)
+    return run_command(
+        lambda: _run(options),
+        resume_hint=lambda: "Nothing is kept; the same command measures anew.",
+    )
+
+
+def _run(options: Arguments) -> int:
+    for name in ("jobs", "rounds"):
+        if getattr(options, name) < 1:
+            raise InputError(f"--{name} must be at least 1. Received {getattr(options, name)}.")
     settings = FrameSettings(compression=options.compression)
     clips = find_clips(options.videos)
     # OpenCV's reader of image sequences is another program than the one that is compared.
     if any(clip.path.is_dir() for clip in clips):
-        sys.exit(f"Video files are timed here; {options.videos} holds folders of frames.")
+        raise InputError(
+            f"Video files are timed. {options.videos} holds folders of frames; name another folder."
+        )
     print(
         f"{len(clips)} clips, {available_cpus()} processors, {platform.machine()}, "
         f"OpenCV {cv2.__version__}, h5py {metadata.version('h5py')}, {options.compression}"
@@ -123,7 +137,8 @@ def main() -> None:
             f"{extraction / as_it_comes:.2f} of it with OpenCV's threads ({as_it_comes:,.0f})",
             flush=True,
         )
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

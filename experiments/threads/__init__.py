@@ -46,7 +46,7 @@ class Arguments:
     videos: Annotated[Path | None, arg(metavar="DIR")] = None
     """Videos that extract and classify work on; by default rendered ones."""
     keep: bool = True
-    """Keep what was found best for --threads auto; --no-keep only tells."""
+    """Keep what was found best for --threads auto; --no-keep only reports it."""
     show: bool = False
     """Say what is seen of the machine and what is kept for it, and stop."""
     out: Path = Path("runs/threads")
