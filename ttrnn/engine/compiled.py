@@ -277,9 +277,28 @@ def pooled_state(layer, frames, num_frames, mean, *, training: bool) -> tf.Tenso
     cell.reset_dropout_mask()
     cell.reset_recurrent_dropout_mask()
     if layer.rnn.return_sequences:
-        total = tf.math.unsorted_segment_sum(outputs, clip, num_clips)
-        outputs = total / tf.cast(tf.maximum(num_frames, 1), total.dtype)[:, None]
+        outputs = _clip_means(outputs, clip, num_frames)
     return tf.cast(outputs, layer.compute_dtype)
+
+
+def _clip_means(rows: tf.Tensor, clip: tf.Tensor, num_frames: tf.Tensor) -> tf.Tensor:
+    """Mean of each clip's rows, (batch, units); zeros for a clip without frames.
+
+    Args:
+        rows: rows of all frames in any order, (N, units).
+        clip: the clip of each row, int32 (N,).
+        num_frames: number of rows of each clip, int32 (batch,).
+    """
+    count = tf.cast(tf.maximum(num_frames, 1), rows.dtype)[:, None]
+
+    # TensorFlow's own gradient of the sum provides for negative clips, in five more operations
+    # on all rows.
+    @tf.custom_gradient
+    def means(rows):
+        total = tf.math.unsorted_segment_sum(rows, clip, tf.size(num_frames))
+        return total / count, lambda upstream: tf.gather(upstream / count, clip)
+
+    return means(rows)
 
 
 @functools.cache

@@ -43,7 +43,7 @@ _BYTES_PER_SECOND = 5e10
 _SECONDS_PER_TRANSPOSED_ELEMENT = 4e-10
 _SECONDS_PER_OPERATION = 5e-6
 # A small product of its own for each block of each vector takes about a microsecond of one core,
-# whatever its size.
+# whatever its size; the rates above are those of two.
 _SECONDS_PER_BLOCK = 5e-7
 # Size of a chunk's vectors: large enough to outweigh the start of each operation, small enough for
 # the caches that it passes through.
