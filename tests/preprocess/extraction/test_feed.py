@@ -24,6 +24,8 @@ from pathlib import Path
 from preprocess.video.transforms import FrameFit
 
 class Hanging(FrameFit):
+    takes_planes = False
+
     def __call__(self, image, frame):
         if not Path("hung").exists():
             Path("hung").touch()
