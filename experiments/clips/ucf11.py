@@ -140,7 +140,7 @@ class Ucf11Arguments:
     jobs: int | None = None
     """Worker processes that read videos; by default one a core."""
     deterministic: bool = True
-    """The same seed, threads and cores give the same weights, bit for bit. On a GPU it costs time."""
+    """The same seed, threads and cores give the same weights, bit for bit. Slower on a GPU."""
     distribute: Literal["workers", "gpus"] | None = None
     """workers: the machines of the variable TF_CONFIG share each step, with --out for all; gpus:
     those of this machine do. See docs/launch.md."""
