@@ -328,9 +328,9 @@ def _cast_to(dtype: str) -> Prepare:
 
 
 def step_operands(kernels: Sequence[tf.Tensor], chosen: Plan) -> list[tf.Tensor]:
-    """What `contract` multiplies by in each step: the kernel, or its transpose.
+    """Prepare each step's kernel for `contract`: as it is, or transposed to (1, outer, inner).
 
-    Made once, outside the loop over the chunks, for it would be made anew for each.
+    Call it outside the loop over chunks, which would transpose the kernels again for each chunk.
     """
     return [
         tf.transpose(kernel)[None] if step.after >= _MIN_COLUMNS else kernel

@@ -100,7 +100,7 @@ class Matrix:
     plan: Plan | None = None
     """Plan of the product with the kernels; None for a single kernel, the matrix itself."""
     operands: tuple[tf.Tensor, ...] = ()
-    """What `times` multiplies by, where there is a plan; made once for all steps."""
+    """Kernels as `step_operands` prepares them for `times`; empty without a plan."""
 
     def with_kernels(self, kernels: Sequence[tf.Tensor]) -> Matrix:
         """Copy of the matrix with other kernels, ready for `times`."""
